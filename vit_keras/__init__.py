@@ -1,0 +1,84 @@
+"""Vision Transformers for Keras 3: layers that read like the paper, presets as data, and the work around them.
+
+Names are loaded when they are first used, so that `preset_info` needs no Keras and nothing needs a second backend. Where
+Keras is already there, the layers register with it at once, and `keras.saving.load_model` finds them.
+"""
+
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vit_keras import data as data
+    from vit_keras import layers as layers
+    from vit_keras import training as training
+    from vit_keras.config import ViTConfig as ViTConfig
+    from vit_keras.errors import CorruptFileError as CorruptFileError
+    from vit_keras.errors import DataError as DataError
+    from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
+    from vit_keras.errors import ResumeError as ResumeError
+    from vit_keras.errors import StorageError as StorageError
+    from vit_keras.errors import VitKerasError as VitKerasError
+    from vit_keras.errors import WeightMismatchError as WeightMismatchError
+    from vit_keras.model import config_of as config_of
+    from vit_keras.model import vit as vit
+    from vit_keras.presets import list_presets as list_presets
+    from vit_keras.presets import load_preset as load_preset
+    from vit_keras.presets import preset_info as preset_info
+    from vit_keras.training import recipes as recipes
+    from vit_keras.training.trainer import train as train
+    from vit_keras.zoo import from_preset as from_preset
+    from vit_keras.zoo import load_labels as load_labels
+    from vit_keras.zoo import save_preset as save_preset
+
+_HOMES = {
+    "CorruptFileError": "errors",
+    "DataError": "errors",
+    "InvalidArgumentError": "errors",
+    "ResumeError": "errors",
+    "StorageError": "errors",
+    "ViTConfig": "config",
+    "VitKerasError": "errors",
+    "WeightMismatchError": "errors",
+    "config_of": "model",
+    "data": "",
+    "from_preset": "zoo",
+    "layers": "",
+    "list_presets": "presets",
+    "load_labels": "zoo",
+    "load_preset": "presets",
+    "preset_info": "presets",
+    "recipes": "training",
+    "save_preset": "zoo",
+    "train": "training",
+    "training": "",
+    "vit": "model",
+}
+"""Public names, and the module of this package that has each."""
+
+__all__ = sorted(_HOMES)
+
+try:
+    __version__ = version("vit-keras-zoo")
+except PackageNotFoundError:  # a checkout on the path, not installed
+    __version__ = "0+checkout"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vit_keras' has no attribute {name!r}")
+    home = _HOMES[name]
+    if not home:
+        return import_module(f"vit_keras.{name}")
+    value = getattr(import_module(f"vit_keras.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+if "keras" in sys.modules:
+    import_module("vit_keras.layers")

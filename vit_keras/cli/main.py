@@ -1,0 +1,145 @@
+"""The commands, and how each of them ends."""
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import click
+import typer
+
+from vit_keras.cli import catalogue, output
+from vit_keras.errors import VitKerasError
+
+app = typer.Typer(
+    name="vit-keras",
+    help="Vision Transformers for Keras: list them, train them, use them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+INTERRUPTED = 130
+
+
+@app.command("list")
+def list_command(
+    pattern: Annotated[str, typer.Argument(help="Name with the wildcards * ? [...].")] = "*",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the presets with what they cost."""
+    catalogue.show_list(pattern, as_json=as_json)
+
+
+@app.command("info")
+def info_command(
+    name: Annotated[str, typer.Argument(help="A preset's name.")], as_json: Json = False, debug: Debug = False
+) -> None:
+    """Show what one preset is: numbers, source, licence, weights."""
+    catalogue.show_info(name, as_json=as_json)
+
+
+@app.command("train")
+def train_command(
+    data: Annotated[str, typer.Option(help="emoji, a data set's name, or a folder of class folders.")] = "emoji",
+    preset: Annotated[str | None, typer.Option(help="A preset's name; by default one that fits the data.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most images of each split.")] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16.")] = "auto",
+    run_dir: Annotated[
+        Path | None, typer.Option(help="A folder that does not exist; by default the next in runs/.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --run-dir.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a Vision Transformer from scratch."""
+    runs = load_runs(debug)
+
+    given = {"preset": preset, "epochs": epochs, "batch_size": batch_size}
+    options = {"data": data, "limit": limit, "seed": seed, "precision": precision}
+    options |= {name: value for name, value in given.items() if value is not None}
+    runs.train(options, run_dir=run_dir, resume=resume, as_json=as_json)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run: Annotated[Path, typer.Argument(help="A run directory.")], as_json: Json = False, debug: Debug = False
+) -> None:
+    """Compute the test accuracy of a finished run again."""
+    runs = load_runs(debug)
+
+    runs.evaluate(run, as_json=as_json)
+
+
+@app.command("predict")
+def predict_command(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a preset directory.")],
+    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WebP, GIF or BMP files of any size.")],
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Name what is in images: the five likeliest classes with their probabilities."""
+    runs = load_runs(debug)
+
+    runs.predict(run, images, as_json=as_json)
+
+
+def load_runs(debug: bool) -> ModuleType:
+    """Returns the commands that need Keras; what the backend writes to stderr while it starts is for --debug only.
+
+    Args:
+        debug: Lets the backend speak.
+    """
+    with nullcontext() if debug else output.quiet_stderr():
+        from vit_keras.cli import runs
+
+        runs.start_backend()
+    return runs
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 6 storage, 75 and 130 interrupted, 1 a bug.
+
+    Args:
+        arguments: What was typed; by default the process's own.
+    """
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "2"
+    )  # TensorFlow's start-up notes are not for users of a command line
+    try:
+        code = app(typed, standalone_mode=False)
+    except VitKerasError as error:
+        output.complain(str(error), traceback="--debug" in typed)
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        output.complain("Interrupted.")
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone
+        code = 0
+    except MemoryError as error:
+        output.complain(
+            f"Out of memory ({error}). Use a smaller --batch-size, --limit or preset.", traceback="--debug" in typed
+        )
+        code = 7
+    except Exception as error:
+        output.complain(
+            f"This is a bug in vit-keras: {type(error).__name__}: {error}. Run it again with --debug and report what it prints.",
+            traceback="--debug" in typed,
+        )
+        code = 1
+    sys.exit(code or 0)

@@ -1,0 +1,131 @@
+"""`vit-keras train`, `evaluate` and `predict`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import typer
+from rich.console import Console
+
+from vit_keras.cli.output import complain, err, out, print_json
+from vit_keras.data.images import read_image
+from vit_keras.errors import InvalidArgumentError, VitKerasError
+from vit_keras.model import config_of, num_classes_of
+from vit_keras.training.evaluation import probabilities
+from vit_keras.training.run_directory import RunDirectory
+from vit_keras.training.trainer import TrainingOptions, evaluate_run
+from vit_keras.training.trainer import train as train_model
+from vit_keras.zoo import from_preset, load_labels
+
+_RESUMABLE = 75
+_SOME_FAILED = 3
+_TOP = 5
+
+
+def start_backend() -> None:
+    """Makes the backend find its devices, which is when it speaks."""
+    keras.distribution.list_devices()
+    keras.ops.zeros(())
+
+
+def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, as_json: bool) -> None:
+    """Trains, and prints the result beside the baseline and the next command.
+
+    Args:
+        options: Fields of `TrainingOptions`.
+        run_dir: Where to.
+        resume: Goes on with an interrupted run.
+        as_json: One JSON object on stdout; progress stays on stderr.
+    """
+    if resume and run_dir is not None:
+        stored = RunDirectory(run_dir).read()["options"]
+        options = {
+            **stored,
+            **{key: value for key, value in options.items() if value != getattr(TrainingOptions, key, None)},
+        }
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=False) if as_json else out
+    try:
+        result = train_model(TrainingOptions(**options), run_dir=run_dir, resume=resume, console=console)
+    except KeyboardInterrupt:
+        where = f" --run-dir {run_dir}" if run_dir else " --run-dir RUN"
+        complain(f"Interrupted; the metrics so far are kept. Go on with: vit-keras train --resume{where}")
+        raise typer.Exit(_RESUMABLE) from None
+    record, run = result.record, result.run_directory
+    if as_json:
+        print_json({"run": str(run), **record["results"], "seconds": record["seconds"]})
+        return
+    accuracy, baseline = record["results"]["test_accuracy"], record["results"]["nearest_neighbour_accuracy"]
+    out.print(
+        f"test accuracy      {accuracy:7.2%}   of {len(result.evaluation.labels):,} images ({record['seconds']['total']:.0f} s in all)"
+    )
+    out.print(f"nearest neighbour  {baseline:7.2%}   the baseline, on 16x16 pixels")
+    out.print(f"look at            {run}/figures")
+    out.print(f"next               vit-keras predict {run} YOUR_IMAGE.jpg")
+
+
+def evaluate(run: Path, *, as_json: bool) -> None:
+    """Prints a run's test accuracy, computed again.
+
+    Args:
+        run: The run directory.
+        as_json: One JSON object instead of lines.
+    """
+    result = evaluate_run(run)
+    if as_json:
+        print_json(result)
+        return
+    out.print(f"test accuracy  {result['test_accuracy']:7.2%}")
+    same = result["test_accuracy"] == result["recorded"]
+    out.print(
+        f"recorded       {result['recorded']:7.2%}   {'the same' if same else 'not the same: another backend, version or processor?'}"
+    )
+
+
+def predict(directory: Path, images: Sequence[Path], *, as_json: bool) -> None:
+    """Prints the likeliest classes of each image; files that can't be read are named and skipped.
+
+    Args:
+        directory: A run directory, or a preset directory.
+        images: Image files.
+        as_json: One JSON list, an object an image, instead of lines.
+    """
+    preset = RunDirectory(directory).model if RunDirectory(directory).model.is_dir() else directory
+    model, class_names = from_preset(preset), load_labels(preset)
+    if num_classes_of(model) is None:
+        raise InvalidArgumentError(f"{preset}: this model has no head, so it names no classes.")
+    config = config_of(model)
+    rows: list[dict[str, Any]] = []
+    for path in images:
+        try:
+            pixels = read_image(path, image_size=config.image_size, channels=config.channels)
+        except VitKerasError as error:
+            rows.append({"file": str(path), "error": str(error)})
+            continue
+        row = probabilities(model, pixels[None])[0]
+        best = np.argsort(-row, kind="stable")[:_TOP]
+        rows.append(
+            {
+                "file": str(path),
+                "classes": [{"name": class_names[index], "probability": float(row[index])} for index in best],
+            }
+        )
+    if as_json:
+        print_json(rows)
+    else:
+        _print_rows(rows)
+    if any("error" in row for row in rows):
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        if "error" in row:
+            sys.stdout.flush()
+            err.print(f"skipped {row['error']}")
+            continue
+        out.print(row["file"])
+        for best in row["classes"]:
+            out.print(f"  {best['probability']:7.2%}  {best['name']}")

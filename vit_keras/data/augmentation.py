@@ -1,0 +1,176 @@
+"""Random changes to training images, drawn image by image, on the host."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from vit_keras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_RATES = ("flip_rate", "grayscale_rate", "invert_rate", "erase_rate")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What is done to each training image, as data; every number 0 leaves the images alone.
+
+    Each image draws for itself, from stateless seeds: the same seed gives the same bytes, on every backend, in any process.
+
+    Args:
+        flip_rate: Fraction of the images mirrored left to right.
+        rotation: Largest turn, degrees, either way.
+        zoom: Largest change of size, as the natural logarithm of the factor, either way.
+        stretch: Largest change of height to width, likewise.
+        shift: Largest move, fraction of the side, either way along each axis.
+        hue: Largest turn of the colours about the grey axis, degrees, either way.
+        saturation: Largest change of the colours' strength, as the natural logarithm of the factor, either way.
+        contrast: Largest change of the contrast, likewise.
+        brightness: Largest change of the brightness, fraction of the range, either way.
+        grayscale_rate: Fraction of the images without colour.
+        invert_rate: Fraction of the images as negatives.
+        erase_rate: Fraction of the images with one rectangle painted over.
+
+    Raises:
+        InvalidArgumentError: A number is negative, or a rate above 1.
+
+    Example:
+        >>> Augmentation(flip_rate=0.5, shift=0.1).to_dict()["shift"]
+        0.1
+    """
+
+    flip_rate: float = 0.0
+    rotation: float = 0.0
+    zoom: float = 0.0
+    stretch: float = 0.0
+    shift: float = 0.0
+    hue: float = 0.0
+    saturation: float = 0.0
+    contrast: float = 0.0
+    brightness: float = 0.0
+    grayscale_rate: float = 0.0
+    invert_rate: float = 0.0
+    erase_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name}={value!r}" for name, value in asdict(self).items() if not value >= 0]
+        wrong += [f"{name}={getattr(self, name)!r}" for name in _RATES if getattr(self, name) > 1]
+        if wrong:
+            raise InvalidArgumentError(
+                f"An augmentation has strengths from 0 up and rates from 0 to 1, not {', '.join(wrong)}."
+            )
+
+    def to_dict(self) -> dict[str, float]:
+        """Returns every field as JSON can hold it."""
+        return asdict(self)
+
+    def apply(self, images: "tf.Tensor", *, seed: "tf.Tensor") -> "tf.Tensor":
+        """Returns the images changed.
+
+        Args:
+            images: `(batch, height, width, channels)`, uint8 or float pixels 0..255; the shape is static.
+            seed: Two whole numbers that decide everything drawn.
+
+        Returns:
+            float32 pixels 0..255 of the same shape.
+        """
+        import tensorflow as tf
+
+        draws = _Draws(seed, images.shape[0])
+        images = tf.cast(images, tf.float32)
+        if self.flip_rate or self.rotation or self.zoom or self.stretch or self.shift:
+            images = self._moved(images, draws)
+        if self.hue or self.saturation or self.grayscale_rate:
+            images = self._recoloured(images, draws)
+        if self.contrast or self.brightness:
+            factor, move = tf.exp(draws.within(self.contrast)), 255 * draws.within(self.brightness)
+            images = (images - 127.5) * factor[:, None, None, None] + 127.5 + move[:, None, None, None]
+        if self.invert_rate:
+            images = tf.where(draws.happens(self.invert_rate)[:, None, None, None], 255 - images, images)
+        images = tf.clip_by_value(images, 0, 255)
+        return self._erased(images, draws) if self.erase_rate else images
+
+    def _moved(self, images: "tf.Tensor", draws: "_Draws") -> "tf.Tensor":
+        """Turns, zooms, stretches, mirrors and shifts about the centre in one bilinear sampling; edges are continued."""
+        import tensorflow as tf
+
+        _, height, width, _ = images.shape
+        turn = draws.within(math.radians(self.rotation))
+        zoom, stretch = draws.within(self.zoom), draws.within(self.stretch) / 2
+        mirror = tf.where(draws.happens(self.flip_rate), -1.0, 1.0)
+        scale_x, scale_y = tf.exp(zoom + stretch) * mirror, tf.exp(zoom - stretch)
+        # Where in the old image each pixel of the new one comes from: x' = a x + b y + c, and so for y'.
+        a, b = tf.cos(turn) * scale_x, -tf.sin(turn) * scale_y
+        d, e = tf.sin(turn) * scale_x, tf.cos(turn) * scale_y
+        middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
+        c = middle_x - a * middle_x - b * middle_y + draws.within(self.shift) * width
+        f = middle_y - d * middle_x - e * middle_y + draws.within(self.shift) * height
+        zero = tf.zeros_like(a)
+        return tf.raw_ops.ImageProjectiveTransformV3(
+            images=images,
+            transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
+            output_shape=[height, width],
+            interpolation="BILINEAR",
+            fill_mode="NEAREST",
+            fill_value=0.0,
+        )
+
+    def _recoloured(self, images: "tf.Tensor", draws: "_Draws") -> "tf.Tensor":
+        """Turns the colours about the grey axis and strengthens or weakens them: one 3x3 matrix an image."""
+        import tensorflow as tf
+
+        if images.shape[-1] != 3:
+            return images  # no colours to change
+        turn = draws.within(math.radians(self.hue))
+        strength = tf.exp(draws.within(self.saturation))
+        strength = tf.where(draws.happens(self.grayscale_rate), 0.0, strength)
+        # Rodrigues' rotation about the unit vector of grey.
+        along, across = tf.cos(turn), tf.sin(turn) / math.sqrt(3)
+        same, next_one, last_one = along + (1 - along) / 3, (1 - along) / 3 - across, (1 - along) / 3 + across
+        rows = [[same, next_one, last_one], [last_one, same, next_one], [next_one, last_one, same]]
+        rotation = tf.transpose(tf.convert_to_tensor(rows), (2, 0, 1))  # (batch, 3, 3)
+        luma = tf.constant([[0.299, 0.587, 0.114]] * 3)  # ITU-R BT.601
+        saturation = strength[:, None, None] * tf.eye(3) + (1 - strength)[:, None, None] * luma
+        matrix = tf.matmul(saturation, rotation)
+        batch, height, width, _ = images.shape
+        pixels = tf.reshape(images, (batch, height * width, 3))
+        return tf.reshape(tf.matmul(pixels, matrix, transpose_b=True), images.shape)
+
+    def _erased(self, images: "tf.Tensor", draws: "_Draws") -> "tf.Tensor":
+        """Paints one rectangle of random place, size (a fifth to three fifths of a side) and colour."""
+        import tensorflow as tf
+
+        _, height, width, channels = images.shape
+
+        def covered(side: int) -> "tf.Tensor":
+            middle, half = draws.between(0, side), draws.between(0.1 * side, 0.3 * side)
+            return tf.abs(tf.range(side, dtype=tf.float32) + 0.5 - middle[:, None]) < half[:, None]
+
+        chosen = draws.happens(self.erase_rate)[:, None, None]
+        hole = chosen & covered(height)[:, :, None] & covered(width)[:, None, :]
+        paint = tf.stack([draws.between(0, 255) for _ in range(channels)], axis=1)[:, None, None, :]
+        return tf.where(hole[..., None], paint, images)
+
+
+class _Draws:
+    """Random numbers, one an image; each call draws anew, and the same calls in the same order draw the same."""
+
+    def __init__(self, seed: "tf.Tensor", count: int) -> None:
+        self._seed, self._count, self._calls = seed, count, 0
+
+    def between(self, low: float, high: float) -> Any:
+        """Returns one number an image, uniform from low to high."""
+        import tensorflow as tf
+
+        self._calls += 1
+        seed = tf.random.experimental.stateless_fold_in(tf.cast(self._seed, tf.int32), self._calls)
+        return tf.random.stateless_uniform((self._count,), seed, low, high)
+
+    def within(self, largest: float) -> Any:
+        """Returns one number an image, uniform from -largest to largest."""
+        return self.between(-largest, largest)
+
+    def happens(self, rate: float) -> Any:
+        """Returns one truth an image, true for that fraction."""
+        return self.between(0.0, 1.0) < rate

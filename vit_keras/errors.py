@@ -1,0 +1,46 @@
+"""What goes wrong, as exceptions: one base, each also the built-in kind a caller expects.
+
+`exit_code` is what the command line exits with when the error reaches it.
+"""
+
+
+class VitKerasError(Exception):
+    """Anything this library refuses or cannot do, with the way out in its message."""
+
+    exit_code = 1
+
+
+class InvalidArgumentError(VitKerasError, ValueError):
+    """An argument or a configuration that is not legal."""
+
+    exit_code = 2
+
+
+class DataError(VitKerasError, ValueError):
+    """Images, labels or a data source that cannot be used."""
+
+    exit_code = 3
+
+
+class CorruptFileError(VitKerasError, OSError):
+    """A file that is damaged, truncated or not what its name says."""
+
+    exit_code = 4
+
+
+class WeightMismatchError(VitKerasError, ValueError):
+    """Weights that do not belong to the model."""
+
+    exit_code = 4
+
+
+class StorageError(VitKerasError, OSError):
+    """A path that cannot be read or written, or that is occupied."""
+
+    exit_code = 6
+
+
+class ResumeError(VitKerasError, RuntimeError):
+    """A run that cannot go on where it stopped."""
+
+    exit_code = 2

@@ -1,0 +1,32 @@
+"""The layers of a Vision Transformer, one tensor operation each.
+
+Shapes, in every docstring of this package: `batch` images; `height`, `width` (px) and `channels` of an image; `patches =
+height * width / patch_size**2`; `tokens`, the patches with the class token in front; `hidden_dim`, the width of a token.
+Images are channels last.
+"""
+
+from vit_keras.layers.attention_pooling import AttentionPooling
+from vit_keras.layers.conv_stem import ConvStem
+from vit_keras.layers.layer_scale import LayerScale
+from vit_keras.layers.mlp import MLP
+from vit_keras.layers.patch_encoder import PatchEncoder
+from vit_keras.layers.patches import Patches
+from vit_keras.layers.pixel_normalization import PixelNormalization
+from vit_keras.layers.self_attention import SelfAttention
+from vit_keras.layers.stochastic_depth import StochasticDepth
+from vit_keras.layers.token_pooling import TokenPooling
+from vit_keras.layers.transformer_block import TransformerBlock
+
+__all__ = [
+    "MLP",
+    "AttentionPooling",
+    "ConvStem",
+    "LayerScale",
+    "PatchEncoder",
+    "Patches",
+    "PixelNormalization",
+    "SelfAttention",
+    "StochasticDepth",
+    "TokenPooling",
+    "TransformerBlock",
+]

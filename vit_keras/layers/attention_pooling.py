@@ -1,0 +1,89 @@
+"""One vector of all tokens, by attention."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from vit_keras.layers.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.mlp import MLP
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class AttentionPooling(keras.layers.Layer):
+    """What one learned query finds in the tokens, then an MLP added to it.
+
+    Paper: Zhai et al. 2022, arXiv 2106.04560, section 3.2 (multihead attention pooling, "MAP"). Queries come from the
+    learned `probe`, keys and values from the tokens.
+
+    Args:
+        num_heads: Attention heads; they divide the tokens' width.
+        mlp_dim: Width inside the MLP.
+        activation: "gelu" or "gelu_tanh".
+        norm_epsilon: Added to the variance in the norm.
+
+    Shapes:
+        tokens: `(batch, tokens, hidden_dim)`.
+        returns: `(batch, hidden_dim)`.
+
+    Raises:
+        InvalidArgumentError: An argument is out of its range, or the heads do not divide the width.
+
+    Example:
+        >>> AttentionPooling(4, 256)(keras.Input((196, 64))).shape
+        (None, 64)
+    """
+
+    def __init__(
+        self, num_heads: int, mlp_dim: int, *, activation: str = "gelu", norm_epsilon: float = 1e-6, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        check_positive(type(self).__name__, num_heads=num_heads)
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.activation = activation
+        self.norm_epsilon = norm_epsilon
+        self.mlp_norm = keras.layers.LayerNormalization(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
+        self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the probe and the projections."""
+        _, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
+        self.probe = self.add_weight(shape=(1, 1, hidden_dim), initializer="glorot_uniform", name="probe")
+        self.query = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="query")
+        self.query.build((None, 1, hidden_dim))
+        # LeCun's limit for (d, 2d) is Glorot's for each of the two (d, d) inside it.
+        self.key_value = keras.layers.Dense(
+            2 * hidden_dim, kernel_initializer="lecun_uniform", dtype=self.dtype_policy, name="key_value"
+        )
+        self.key_value.build(input_shape)
+        self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
+        self.output_projection.build((None, 1, hidden_dim))
+        self.mlp_norm.build((None, 1, hidden_dim))
+        self.mlp.build((None, 1, hidden_dim))
+        self.built = True
+
+    def call(self, tokens: Tensor) -> Tensor:
+        """Attends once, adds the MLP."""
+        _, count, hidden_dim = tokens.shape
+        heads, head_dim = self.num_heads, hidden_dim // self.num_heads
+        queries = ops.reshape(self.query(ops.cast(self.probe, tokens.dtype)), (1, 1, heads, head_dim))
+        queries = ops.broadcast_to(queries, (ops.shape(tokens)[0], 1, heads, head_dim))
+        key_value = ops.reshape(self.key_value(tokens), (-1, count, 2, heads, head_dim))
+        found = ops.dot_product_attention(queries, key_value[:, :, 0], key_value[:, :, 1])
+        found = self.output_projection(ops.reshape(found, (-1, 1, hidden_dim)))
+        return (found + self.mlp(self.mlp_norm(found)))[:, 0]
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns `(batch, hidden_dim)`."""
+        return (input_shape[0], input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "activation": self.activation,
+            "norm_epsilon": self.norm_epsilon,
+        }

@@ -1,0 +1,90 @@
+"""Cuts an image into patches by convolutions."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.checks import Shape, Tensor, check_images, check_positive
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class ConvStem(keras.layers.Layer):
+    """The image as a row of learned patches: convolutions halve it until one cell is left of every patch.
+
+    Paper: Xiao et al. 2021, arXiv 2106.14881, section 4: 3x3 convolutions of stride 2, each with batch normalisation and a
+    ReLU, their widths doubling up to `hidden_dim`. The projection that follows is `PatchEncoder`'s. The averages that
+    inference uses follow in tens of steps, since small data sets have few.
+
+    Args:
+        patch_size: Side of what becomes one cell, px; a power of two.
+        hidden_dim: Channels of the last convolution.
+
+    Shapes:
+        images: `(batch, height, width, channels)`.
+        returns: `(batch, patches, hidden_dim)`.
+
+    Raises:
+        InvalidArgumentError: `patch_size` is not a power of two or does not divide the image's sides, or the first width
+            would not be whole.
+
+    Example:
+        >>> ConvStem(4, 128)(keras.Input((32, 32, 3))).shape
+        (None, 64, 128)
+    """
+
+    def __init__(self, patch_size: int, hidden_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_positive(type(self).__name__, patch_size=patch_size, hidden_dim=hidden_dim)
+        if patch_size < 2 or patch_size & (patch_size - 1) or hidden_dim % (patch_size // 2):
+            raise InvalidArgumentError(
+                f"ConvStem halves the image and doubles its widths: patch_size={patch_size} must be a power of two, and half of "
+                f"it must divide hidden_dim={hidden_dim}."
+            )
+        self.patch_size = patch_size
+        self.hidden_dim = hidden_dim
+        halvings = patch_size.bit_length() - 1
+        widths = [hidden_dim >> (halvings - 1 - index) for index in range(halvings)]
+        self.convolutions = [
+            keras.layers.Conv2D(
+                width, 3, strides=2, padding="same", use_bias=False, kernel_initializer="he_normal",
+                dtype=self.dtype_policy, name=f"convolution_{index}",
+            )
+            for index, width in enumerate(widths)
+        ]  # fmt: skip
+        self.norms = [
+            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=self.dtype_policy, name=f"norm_{index}")
+            for index in range(halvings)
+        ]
+
+    def build(self, input_shape: Shape) -> None:
+        """Checks that whole cells fill the image, and builds the convolutions."""
+        height, width, _ = check_images(type(self).__name__, input_shape)
+        if height % self.patch_size or width % self.patch_size:
+            raise InvalidArgumentError(
+                f"Images of {height}x{width} px can't be halved to whole cells of {self.patch_size} px. Resize them to a "
+                f"multiple of {self.patch_size}, or choose another patch_size."
+            )
+        shape = input_shape
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            convolution.build(shape)
+            shape = convolution.compute_output_shape(shape)
+            norm.build(shape)
+        self.built = True
+
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
+        """Halves the image again and again, then reads its cells row by row."""
+        cells = images
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            cells = ops.relu(norm(convolution(cells), training=training))
+        return ops.reshape(cells, (-1, *self.compute_output_shape(images.shape)[1:]))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns `(batch, patches, hidden_dim)`."""
+        batch, height, width, _ = input_shape
+        return (batch, (height // self.patch_size) * (width // self.patch_size), self.hidden_dim)  # type: ignore[operator]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "patch_size": self.patch_size, "hidden_dim": self.hidden_dim}

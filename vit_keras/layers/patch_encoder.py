@@ -1,0 +1,137 @@
+"""Makes tokens of patches."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class PatchEncoder(keras.layers.Layer):
+    """Projects patches to tokens, puts the class token in front, adds positions.
+
+    Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equation 1. Our `projection` is their E,
+    `position_embedding` their E_pos, `class_token` their x_class. The class token has a position vector too. Fixed
+    "sincos2d" positions: Beyer et al. 2022, arXiv 2205.01580; there the class token's position is zero.
+
+    Args:
+        hidden_dim: Width of a token.
+        class_token: Puts a learned token in front of the patches.
+        position_embedding: "learned", "sincos2d" or "none".
+        grid_size: Rows and columns of patches, which "sincos2d" needs; by default they form a square.
+        dropout_rate: Fraction of the tokens' numbers dropped in training.
+
+    Shapes:
+        patches: `(batch, patches, patch_dim)`, any float dtype.
+        returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = patches + 1` with a class token.
+
+    Raises:
+        InvalidArgumentError: An argument is out of its range, or "sincos2d" meets a width not divisible by 4 or patches
+            that are no grid.
+
+    Example:
+        >>> PatchEncoder(64)(keras.Input((196, 768))).shape
+        (None, 197, 64)
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        *,
+        class_token: bool = True,
+        position_embedding: str = "learned",
+        grid_size: tuple[int, int] | None = None,
+        dropout_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_positive(type(self).__name__, hidden_dim=hidden_dim)
+        check_choice(
+            type(self).__name__, choices=("learned", "sincos2d", "none"), position_embedding=position_embedding
+        )
+        check_fractions(type(self).__name__, dropout_rate=dropout_rate)
+        if position_embedding == "sincos2d" and hidden_dim % 4:
+            raise InvalidArgumentError(
+                f'position_embedding="sincos2d" needs a hidden_dim divisible by 4, not {hidden_dim}.'
+            )
+        self.hidden_dim = hidden_dim
+        self.class_token = class_token
+        self.position_embedding = position_embedding
+        self.grid_size = tuple(grid_size) if grid_size is not None else None
+        self.dropout_rate = dropout_rate
+        self.projection = keras.layers.Dense(
+            hidden_dim, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
+        )
+        self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the projection, the class token and the positions."""
+        patches, _ = check_tokens(type(self).__name__, input_shape)
+        self.projection.build(input_shape)
+        if self.class_token:
+            self.class_token_embedding = self.add_weight(
+                shape=(1, 1, self.hidden_dim), initializer="zeros", name="class_token"
+            )
+        if self.position_embedding == "learned":
+            self.positions = self.add_weight(
+                shape=(1, patches + self.class_token, self.hidden_dim),
+                initializer=keras.initializers.RandomNormal(stddev=0.02),
+                name="position_embedding",
+            )
+        elif self.position_embedding == "sincos2d":
+            self.positions = self._fixed_positions(patches)
+        self.built = True
+
+    def _fixed_positions(self, patches: int) -> np.ndarray:
+        side = math.isqrt(patches)
+        rows, columns = self.grid_size or (side, side)
+        if rows * columns != patches:
+            raise InvalidArgumentError(
+                f"{patches} patches are no grid of {rows} rows and {columns} columns; give grid_size."
+            )
+        positions = sincos2d(rows, columns, self.hidden_dim)
+        return np.pad(positions, ((int(self.class_token), 0), (0, 0)))[None]
+
+    def call(self, patches: Tensor, training: bool | None = None) -> Tensor:
+        """Computes the paper's equation 1."""
+        tokens = self.projection(patches)
+        if self.class_token:
+            front = ops.cast(self.class_token_embedding, tokens.dtype)
+            front = ops.broadcast_to(front, (ops.shape(tokens)[0], 1, self.hidden_dim))
+            tokens = ops.concatenate([front, tokens], axis=1)
+        if self.position_embedding != "none":
+            tokens = tokens + ops.cast(self.positions, tokens.dtype)
+        return self.dropout(tokens, training=training)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns `(batch, tokens, hidden_dim)`."""
+        batch, patches, _ = input_shape
+        return (batch, patches + self.class_token, self.hidden_dim)  # type: ignore[operator]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "hidden_dim": self.hidden_dim,
+            "class_token": self.class_token,
+            "position_embedding": self.position_embedding,
+            "grid_size": self.grid_size,
+            "dropout_rate": self.dropout_rate,
+        }
+
+
+def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
+    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y, at falling frequencies.
+
+    As in Beyer et al. 2022, arXiv 2205.01580; a width of 4 has the one frequency 1.
+    """
+    y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
+    steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
+    frequencies = 1.0 / 10_000**steps
+    x, y = x[:, None] * frequencies, y[:, None] * frequencies
+    return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")

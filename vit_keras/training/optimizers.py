@@ -1,0 +1,73 @@
+"""Keras' optimizers, with no decay on what must not shrink, also after a reload."""
+
+from typing import Any
+
+import keras
+
+NO_DECAY = (r"^bias$", r"^gamma$", r"^beta$", r"^class_token$", r"^position_embedding$", r"^probe$")
+"""Names of the variables without weight decay: biases, norms, scales, tokens and positions."""
+
+
+def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
+    """Returns a learning rate that rises from zero for `warmup_steps`, then falls to zero along a cosine until `steps`.
+
+    Args:
+        learning_rate: The highest.
+        steps: Training steps in all.
+        warmup_steps: Steps it rises.
+
+    Example:
+        >>> float(warmup_cosine(1.0, steps=100, warmup_steps=10)(10))
+        1.0
+    """
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, decay_steps=max(steps - warmup_steps, 1), warmup_target=learning_rate, warmup_steps=warmup_steps
+    )
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW that leaves `NO_DECAY` without decay; Keras forgets such a list when an optimizer is saved.
+
+    Paper: Loshchilov and Hutter 2019, arXiv 1711.05101.
+
+    Args:
+        learning_rate: A number or a schedule.
+        **kwargs: As for `keras.optimizers.AdamW`.
+
+    Example:
+        >>> AdamW(1e-3, weight_decay=0.05).weight_decay
+        0.05
+    """
+
+    def __init__(self, learning_rate: Any = 1e-3, **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class Muon(keras.optimizers.Muon):
+    """Orthogonalised updates for the matrices inside the blocks, AdamW for all else; `NO_DECAY` has no decay.
+
+    Paper: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with the learning rate scaled as in Liu et al.
+    2025, arXiv 2502.16982, so that AdamW's rates and decays serve.
+
+    Args:
+        learning_rate: A number or a schedule.
+        weight_decay: Per step and unit of learning rate, for both kinds of update.
+        beta_2: Decay of AdamW's second moment.
+        **kwargs: As for `keras.optimizers.Muon`.
+
+    Example:
+        >>> Muon(1e-3, weight_decay=0.05).adam_weight_decay
+        0.05
+    """
+
+    def __init__(
+        self, learning_rate: Any = 1e-3, *, weight_decay: float = 0.1, beta_2: float = 0.999, **kwargs: Any
+    ) -> None:
+        defaults = {"adam_weight_decay": weight_decay, "adam_beta_2": beta_2, "exclude_layers": ["head"]}
+        super().__init__(learning_rate, weight_decay=weight_decay, **{**defaults, **kwargs})
+        self.exclude_from_weight_decay(var_names=list(NO_DECAY))

@@ -1,0 +1,51 @@
+"""Which number format trains fastest here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+
+from vit_keras.errors import InvalidArgumentError
+
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+
+
+def resolve(precision: str) -> str:
+    """Returns the dtype policy that a word means: "auto" is bfloat16 where the processor multiplies it, else float32.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Raises:
+        InvalidArgumentError: It is none of them.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidArgumentError(f"precision={precision!r} is none of {list(PRECISIONS)}.")
+    if precision != "auto":
+        return precision
+    return "mixed_bfloat16" if _multiplies_bfloat16() else "float32"
+
+
+def _multiplies_bfloat16() -> bool:
+    """True on a GPU or TPU, and for a CPU on TensorFlow whose flags say so; elsewhere CPUs emulate it slowly."""
+    if any("cpu" not in str(device) for device in keras.distribution.list_devices()):
+        return True
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
+    return keras.backend.backend() == "tensorflow" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+
+
+@contextmanager
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Builds layers with this policy inside the block, and puts back the one before.
+
+    Args:
+        policy: A dtype policy's name.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

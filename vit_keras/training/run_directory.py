@@ -1,0 +1,137 @@
+"""What a run leaves on disk, and where."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vit_keras.errors import CorruptFileError, StorageError
+
+_PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder for one training run.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained model, a preset directory."""
+        return self.path / "model"
+
+    @property
+    def record_file(self) -> Path:
+        """Everything needed to know what was run, and what came of it."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last whole epoch, there while a run is unfinished."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of the result."""
+        return self.path / "figures"
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            StorageError: It exists, or cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError as error:
+            raise StorageError(
+                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to go on with a run "
+                "that was interrupted there."
+            ) from error
+        except OSError as error:
+            raise StorageError(f"{self.path}: the run directory can't be made ({error}).") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replaces `run.json` in one step.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        unfinished = self.path / ".run.json.unfinished"
+        try:
+            unfinished.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+            os.replace(unfinished, self.record_file)
+        except OSError as error:
+            raise StorageError(f"{self.record_file}: could not be written ({error}).") from error
+
+    def read(self) -> dict[str, Any]:
+        """Returns what `run.json` says.
+
+        Raises:
+            StorageError: This is no run directory.
+            CorruptFileError: The file is damaged.
+        """
+        if not self.record_file.is_file():
+            raise StorageError(f"{self.path} is no run directory: it has no {self.record_file.name}.")
+        try:
+            record = json.loads(self.record_file.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
+        if not isinstance(record, dict) or not {"options", "status"} <= record.keys():
+            raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
+        return record
+
+
+def next_run_directory(parent: Path, name: str) -> RunDirectory:
+    """Returns the first of `name-1`, `name-2`, ... that does not exist yet.
+
+    Args:
+        parent: Where runs are kept.
+        name: What the run is called.
+    """
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return RunDirectory(parent / f"{name}-{number}")
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a result depends on beside the options: versions, backend, device."""
+    import keras
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "backend": keras.backend.backend(),
+        "devices": [str(device) for device in keras.distribution.list_devices()],
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

@@ -1,0 +1,226 @@
+"""Preset, model and weights joined: `from_preset`, `save_preset`."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
+from vit_keras.model import config_of, num_classes_of, vit
+from vit_keras.presets import list_presets, load_preset
+from vit_keras.weights import read_tensors, write_tensors
+
+FORMAT = 1
+_CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
+_LARGEST_JSON = 2**20
+
+
+def from_preset(
+    preset: str | Path,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    **changes: Any,
+) -> keras.Model:
+    """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
+
+    Args:
+        preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
+        weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
+            `model.safetensors`.
+        num_classes: Classes of the head; None for none (for a directory: those it has). Another number than the weights
+            have makes the head new, at zero.
+        image_size: Height and width, px, in place of the preset's.
+        **changes: Fields of `ViTConfig` in place of the preset's.
+
+    Raises:
+        InvalidArgumentError: An argument is not legal; nothing was built.
+        StorageError: A file is not there.
+        CorruptFileError: A file is damaged.
+        WeightMismatchError: The weights do not fit the model.
+
+    Example:
+        >>> from_preset("vit_tiny_patch16_224", num_classes=10).output_shape
+        (None, 10)
+    """
+    directory = _directory_of(preset)
+    if directory is not None:
+        config, saved_classes = _read_config(directory)
+        weights = weights if weights is not None else directory / _WEIGHTS
+    else:
+        loaded = load_preset(str(preset))
+        config, saved_classes = loaded.config, None
+        if isinstance(weights, str) and not Path(weights).exists():
+            raise InvalidArgumentError(
+                f"The preset {loaded.name!r} has no weights {weights!r}: its tags are {sorted(loaded.weights)}, and there is no "
+                "such file. weights=None starts from random weights."
+            )
+    if image_size is not None:
+        changes["image_size"] = image_size
+    config = config.replace(**changes)
+    classes = num_classes if num_classes is not None else saved_classes
+    model = vit(config, num_classes=classes, name=str(preset) if directory is None else "vit")
+    if weights is not None:
+        path = Path(weights)
+        _load_weights(model, path / _WEIGHTS if path.is_dir() else path, may_renew_head=num_classes is not None)
+    return model
+
+
+def save_preset(
+    model: keras.Model, directory: str | Path, *, class_names: Sequence[str] | None = None, notes: str = ""
+) -> Path:
+    """Writes a model as a preset directory: `config.json`, `model.safetensors`, `labels.json`, `README.md`.
+
+    The directory appears whole or not at all.
+
+    Args:
+        model: A model that `vit` or `from_preset` made.
+        directory: Where to; it must not exist.
+        class_names: What the head's outputs mean; by default their numbers.
+        notes: Markdown for the model card.
+
+    Raises:
+        InvalidArgumentError: The model is none of ours, or the class names are not as many as its classes.
+        StorageError: The directory exists or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_preset(vit(config, num_classes=2), folder + "/mine", class_names=["cat", "dog"])
+        ...     sorted(item.name for item in path.iterdir()), load_labels(path)
+        (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
+    """
+    target = Path(directory)
+    config, classes = config_of(model), num_classes_of(model)
+    names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
+    if len(names) != (classes or 0):
+        raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
+    if target.exists():
+        raise StorageError(
+            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
+        )
+    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        written = {
+            "format": FORMAT,
+            "vit_keras": version("vit-keras-zoo"),
+            "num_classes": classes,
+            "config": config.to_dict(),
+        }
+        _write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
+        _write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+        _write_text(unfinished / _CARD, _card(target.name, config, names, notes))
+        write_tensors(
+            {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
+        )
+        unfinished.rename(target)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise StorageError(f"{target}: could not be written ({error}).") from error
+    return target
+
+
+def load_labels(directory: str | Path) -> tuple[str, ...]:
+    """Returns what the outputs of a preset directory's model mean.
+
+    Raises:
+        StorageError: The file is not there.
+        CorruptFileError: It is not a list of words.
+    """
+    labels = _read_json(Path(directory) / _LABELS)
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise CorruptFileError(f"{Path(directory) / _LABELS}: expected a list of class names.")
+    return tuple(labels)
+
+
+def _directory_of(preset: str | Path) -> Path | None:
+    """Returns the path where a preset directory is meant: a path object, a word with a slash, or a folder that is there."""
+    path = Path(preset)
+    if str(preset) in list_presets():
+        return None
+    if isinstance(preset, Path) or os.sep in str(preset) or path.is_dir():
+        if not path.is_dir():
+            raise StorageError(f"{path}: there is no such preset directory.")
+        return path
+    return None
+
+
+def _read_config(directory: Path) -> tuple[ViTConfig, int | None]:
+    path = directory / _CONFIG
+    saved = _read_json(path)
+    if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
+        raise CorruptFileError(
+            f"{path}: this is no config of a preset directory; expected format, num_classes and config."
+        )
+    if saved.get("format") != FORMAT:
+        raise InvalidArgumentError(
+            f"{path} has format {saved.get('format')!r}; this version of vit_keras reads format {FORMAT}."
+        )
+    try:
+        return ViTConfig.from_dict(saved["config"]), saved.get("num_classes")
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{path}: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise StorageError(
+            f"{path}: there is no such file; a preset directory has {_CONFIG}, {_WEIGHTS} and {_LABELS}."
+        )
+    if path.stat().st_size > _LARGEST_JSON:
+        raise CorruptFileError(
+            f"{path}: {path.stat().st_size} bytes are too many for this file; the limit is {_LARGEST_JSON}."
+        )
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path}: not JSON ({error}).") from error
+
+
+def _load_weights(model: keras.Model, path: Path, *, may_renew_head: bool) -> None:
+    """Fills every weight, or none: files are checked whole before the first is assigned."""
+    variables = {weight.path: weight for weight in model.weights}
+    expected = {name: tuple(weight.shape) for name, weight in variables.items()}
+    tensors = read_tensors(path, expected, optional_prefix="head/" if may_renew_head else None)
+    for name, tensor in tensors.items():
+        variables[name].assign(tensor)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _card(name: str, config: ViTConfig, class_names: Sequence[str], notes: str) -> str:
+    height, width = config.image_size
+    classes = (
+        f"{len(class_names)} classes: {', '.join(class_names[:20])}{', ...' if len(class_names) > 20 else ''}"
+        if class_names
+        else "no head"
+    )
+    return f"""# {name}
+
+A Vision Transformer for Keras, written by vit_keras.
+
+- Images of {height}x{width} px with {config.channels} channels, pixels 0..255
+- {config.num_layers} blocks of width {config.hidden_dim} with {config.num_heads} heads: {config.num_params:,} parameters and
+  {config.num_macs / 1e6:,.1f} million multiplications with addition an image, head apart
+- {classes}
+
+```python
+import vit_keras as vk
+
+model = vk.from_preset("path/to/{name}")
+```
+{notes}"""
