@@ -2,21 +2,23 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# The CPU build of torch; newer ones bring gigabytes of CUDA. Only the tests need it.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
+BACKEND_TESTS := tests/layers tests/test_model.py tests/test_training.py
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
 
 test: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(BIN)/pytest -q
-	KERAS_BACKEND=jax $(BIN)/pytest -q tests/layers tests/test_vit.py tests/test_training.py
-	KERAS_BACKEND=torch $(BIN)/pytest -q tests/layers tests/test_vit.py tests/test_training.py
+	KERAS_BACKEND=jax $(BIN)/pytest -q $(BACKEND_TESTS)
+	KERAS_BACKEND=torch $(BIN)/pytest -q $(BACKEND_TESTS)
 
-test-all: test
-	$(BIN)/pytest -q -m slow
+test-slow: $(VENV)/.dev
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -q -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -28,14 +30,16 @@ clean:
 	rm -rf $(VENV)
 
 $(VENV)/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON to one. This is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@touch $@
 
 $(VENV)/.demo: $(VENV)/.created pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
-	touch $@
+	@echo "installing vit-keras-zoo into $(VENV), a minute or two the first time"
+	$(PIP) --editable .
+	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' '$(TORCH)'
-	touch $@
+	$(PIP) '$(TORCH)'
+	$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,97 @@
+"""Which form of attention and of GELU is fastest, on the backend of KERAS_BACKEND.
+
+    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py
+    KERAS_BACKEND=jax        python benchmarks/attention_forms.py
+    KERAS_BACKEND=torch      python benchmarks/attention_forms.py
+
+Forward pass and gradient of the attention between the projections, and of the activation, at the shape of S/16 with a batch
+of 16 and of the demo's model with a batch of 64, in turns. `SelfAttention` uses the fastest of each backend.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import harness
+import keras
+import numpy as np
+from keras import ops
+
+SHAPES = {"S/16": (16, 197, 6, 64, 1536), "demo": (64, 16, 4, 32, 256)}  # batch, tokens, heads, head_dim, mlp_dim
+
+
+def fused(qkv: Any) -> Any:
+    return ops.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+
+
+def products(qkv: Any) -> Any:
+    queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
+    scores = ops.matmul(queries * qkv.shape[-1] ** -0.5, ops.transpose(keys, (0, 1, 3, 2)))
+    weights = ops.cast(ops.softmax(ops.cast(scores, "float32")), scores.dtype)
+    return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
+
+
+def einsums(qkv: Any) -> Any:
+    queries, keys, values = (qkv[:, :, index] for index in range(3))
+    scores = ops.einsum("bqhd,bkhd->bhqk", queries * qkv.shape[-1] ** -0.5, keys)
+    weights = ops.cast(ops.softmax(ops.cast(scores, "float32")), scores.dtype)
+    return ops.einsum("bhqk,bkhd->bqhd", weights, values)
+
+
+FORMS = {
+    "attention": {"ops.dot_product_attention": fused, "batched products": products, "einsums": einsums},
+    "gelu": {
+        "exact": lambda rows: keras.activations.gelu(rows, approximate=False),
+        "tanh": lambda rows: keras.activations.gelu(rows, approximate=True),
+    },
+}
+
+
+def forward_and_gradient(function: Callable[[Any], Any], inputs: Any) -> Callable[[], object]:
+    """Returns a compiled call that computes both and waits for them."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def step() -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                output = function(inputs)
+                total = tf.reduce_sum(tf.cast(output, tf.float32) ** 2)
+            return tf.reduce_sum(tf.cast(tape.gradient(total, inputs), tf.float32))
+
+        return lambda: step().numpy()
+    if backend == "jax":
+        import jax
+        import jax.numpy as jnp
+
+        gradient = jax.jit(jax.grad(lambda value: jnp.sum(function(value).astype("float32") ** 2)))
+        return lambda: gradient(inputs).block_until_ready()
+
+    def torch_step() -> object:
+        leaf = inputs.detach().requires_grad_()
+        (function(leaf).float() ** 2).sum().backward()
+        return leaf.grad
+
+    return torch_step
+
+
+if __name__ == "__main__":
+    result: dict[str, Any] = {}
+    for size, (batch, tokens, heads, head_dim, mlp_dim) in SHAPES.items():
+        for dtype in ("float32", "bfloat16"):
+            rng = np.random.default_rng(0)
+            inputs = {
+                "attention": rng.normal(size=(batch, tokens, 3, heads, head_dim)),
+                "gelu": rng.normal(size=(batch * tokens, mlp_dim)),
+            }
+            for part, forms in FORMS.items():
+                given = ops.cast(ops.convert_to_tensor(inputs[part].astype("float32")), dtype)
+                steps = {name: forward_and_gradient(form, given) for name, form in forms.items()}
+                seconds = harness.interleaved(steps, rounds=20)
+                milliseconds = {
+                    name: harness.spread([1e3 * value for value in times]) for name, times in seconds.items()
+                }
+                fastest = min(milliseconds, key=lambda name: milliseconds[name]["median"])
+                result[f"{part}, {size}, {dtype}"] = {"fastest": fastest, "milliseconds": milliseconds}
+    harness.record(f"attention_forms_{keras.backend.backend()}", {"results": result})

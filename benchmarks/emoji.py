@@ -1,0 +1,44 @@
+"""Test accuracy of the demo on the unseen drawing style, mean of several seeds.
+
+    python benchmarks/emoji.py [--seeds 3]
+
+Each seed is one `vit-keras train`, in a process of its own, timed whole.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import harness
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    runs = []
+    for seed in range(options.seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            command = [str(Path(sys.executable).parent / "vit-keras"), "train", "--json", "--seed", str(seed)]
+            printed = subprocess.run(
+                [*command, "--run-dir", f"{folder}/run"], check=True, stdout=subprocess.PIPE
+            ).stdout
+            whole = time.perf_counter() - started
+            runs.append({"seed": seed, "process_seconds": whole, **json.loads(printed)})
+            runs[-1].pop("run")
+        print(runs[-1], flush=True)
+    accuracy = sum(run["test_accuracy"] for run in runs) / len(runs)
+    baseline = runs[0]["nearest_neighbour_accuracy"]
+    harness.record(
+        "emoji_demo",
+        {
+            "mean_test_accuracy": accuracy,
+            "nearest_neighbour_accuracy": baseline,
+            "points_over": 100 * (accuracy - baseline),
+            "runs": runs,
+        },
+    )

@@ -1,0 +1,62 @@
+"""What every benchmark does: take turns, take medians, say where it ran."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+RESULTS = Path(__file__).parent / "results"
+
+
+def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
+    """Returns the seconds of every round of each step, A B C A B C ..., so that a machine's drift meets all alike."""
+    for _ in range(warmup):
+        for step in steps.values():
+            step()
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Returns median, lowest and highest."""
+    return {"median": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
+
+
+def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
+    """Returns the matrix product rate of this machine now, 10^9 multiplications and additions a second."""
+    import keras
+
+    matrix = keras.ops.cast(keras.random.normal((size, size)), dtype)
+    seconds = interleaved(
+        {"matmul": lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)[:1, :1])}, rounds=5
+    )
+    return 2 * size**3 / float(np.median(seconds["matmul"])) / 1e9
+
+
+def record(name: str, result: dict[str, Any]) -> None:
+    """Prints a result, and writes it with the machine it is from to `results/NAME.json`."""
+    from vit_keras.training.run_directory import environment
+
+    written = {
+        "benchmark": name,
+        "command": " ".join(["python", *sys.argv]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "environment": environment(),
+        **result,
+    }
+    text = json.dumps(written, indent=2)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
+    print(text)

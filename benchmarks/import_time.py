@@ -1,0 +1,44 @@
+"""What `import vit_keras` adds to `import keras`, in fresh processes, in turns.
+
+    python benchmarks/import_time.py [--rounds 7]
+
+The longer import also loads what a user's first line needs: the presets, the model builder and the layers.
+"""
+
+import argparse
+import subprocess
+import sys
+
+import harness
+
+PROGRAMS = {
+    "import keras": "import keras",
+    "import keras, vit_keras": "import keras, vit_keras",
+    "import keras, vit_keras; vit_keras.from_preset": "import keras, vit_keras; vit_keras.from_preset",
+    "import vit_keras; vit_keras.preset_info": "import vit_keras; vit_keras.preset_info",
+}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+
+    def timed(program: str) -> float:
+        """Returns the seconds the imports take by the process's own clock: interpreter start-up is not counted."""
+        code = f"import time; start = time.perf_counter(); {program}; print(time.perf_counter() - start)"
+        command = [sys.executable, "-c", code]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+    seconds: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for _ in range(rounds + 1):
+        for name, program in PROGRAMS.items():
+            seconds[name].append(timed(program))
+    kept = {name: values[1:] for name, values in seconds.items()}  # the first round fills the file cache
+    over = [ours - keras for ours, keras in zip(kept["import keras, vit_keras"], kept["import keras"], strict=True)]
+    harness.record(
+        "import_time",
+        {
+            "seconds": {name: harness.spread(values) for name, values in kept.items()},
+            "over_import_keras": harness.spread(over),
+        },
+    )

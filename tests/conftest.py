@@ -1,0 +1,62 @@
+"""Small things that many tests need: a seeded generator, a tiny model's config, a preset directory, a folder of pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_keras.config import ViTConfig
+
+CLASS_NAMES = ("cat", "dog", "owl")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> ViTConfig:
+    return ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_config):
+    """A model of three classes in which every weight is random, as after training."""
+    from vit_keras.model import vit
+
+    model, rng = vit(tiny_config, num_classes=len(CLASS_NAMES)), np.random.default_rng(1)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape, scale=0.3).astype("float32"))
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_preset(tiny_model, tmp_path_factory) -> Path:
+    """`tiny_model` as a preset directory; a test that changes it copies it first."""
+    from vit_keras.zoo import save_preset
+
+    return save_preset(tiny_model, tmp_path_factory.mktemp("presets") / "tiny", class_names=CLASS_NAMES)
+
+
+@pytest.fixture
+def make_folder(tmp_path) -> Callable[..., Path]:
+    """Returns a maker of folders of class folders with PNG images, each of one colour and a size of its own."""
+
+    def make(counts: dict[str, int], root: Path = tmp_path / "pictures") -> Path:
+        rng = np.random.default_rng(2)
+        for name, count in counts.items():
+            (root / name).mkdir(parents=True)
+            for index in range(count):
+                colour, size = tuple(rng.integers(0, 256, 3).tolist()), tuple(rng.integers(8, 24, 2).tolist())
+                Image.new("RGB", size, colour).save(root / name / f"{index:02d}.png")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def image_folder(make_folder) -> Path:
+    return make_folder({"cat": 6, "dog": 5})

@@ -1,0 +1,86 @@
+"""What every layer promises, whatever it computes."""
+
+import inspect
+import json
+
+import keras
+import numpy as np
+
+POLICIES = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16", "bfloat16": "bfloat16"}
+
+
+def check_layer(layer, input_shape, tmp_path):
+    """Holds an unbuilt layer to the contract, on inputs of this shape (batch included)."""
+    inputs = np.random.default_rng(0).normal(size=input_shape).astype("float32")
+    _config_goes_through_json_and_back(layer)
+    _building_changes_no_config(layer, inputs)
+    _shape_is_the_same_symbolic_eager_and_computed(layer, inputs)
+    for policy, dtype in POLICIES.items():
+        _computes_in(policy, dtype, layer, inputs)
+    _gradient_reaches_every_weight(layer, inputs)
+    _survives_a_file(layer, inputs, tmp_path)
+
+
+def copy_of(layer, **changes):
+    return type(layer).from_config({**layer.get_config(), **changes})
+
+
+def _as_json(config):
+    return json.loads(json.dumps(config))
+
+
+def _config_goes_through_json_and_back(layer):
+    config = _as_json(layer.get_config())
+    arguments = set(inspect.signature(type(layer).__init__).parameters) - {"self", "kwargs"}
+    assert config.keys() == arguments | {"name", "trainable", "dtype"}
+    assert _as_json(type(layer).from_config(config).get_config()) == config
+
+
+def _building_changes_no_config(layer, inputs):
+    built = copy_of(layer)
+    built(inputs)
+    assert built.get_config() == layer.get_config()
+
+
+def _shape_is_the_same_symbolic_eager_and_computed(layer, inputs):
+    any_batch = (None, *inputs.shape[1:])
+    eager = tuple(copy_of(layer)(inputs).shape)
+    assert copy_of(layer).compute_output_shape(inputs.shape) == eager
+    assert copy_of(layer).compute_output_shape(any_batch) == (None, *eager[1:])
+    assert copy_of(layer)(keras.Input(any_batch[1:])).shape == (None, *eager[1:])
+
+
+def _computes_in(policy, dtype, layer, inputs):
+    copy = copy_of(layer, dtype=policy)
+    outputs = copy(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == dtype
+    assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))).all()
+    parts = list(copy._flatten_layers())
+    assert {part.dtype_policy.name for part in parts} == {policy}
+    assert not any(isinstance(part, keras.layers.Lambda) for part in parts)
+    kept = "bfloat16" if policy == "bfloat16" else "float32"
+    assert {weight.dtype for weight in copy.weights} <= {kept}
+
+
+def _gradient_reaches_every_weight(layer, inputs):
+    # A projection in front has a gradient only if one goes through the layer: that holds layers without weights, too.
+    images = keras.Input(inputs.shape[1:])
+    outputs = copy_of(layer)(keras.layers.Dense(inputs.shape[-1], name="in_front")(images))
+    model = keras.Model(images, outputs)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=False)
+    before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
+    targets = np.random.default_rng(1).normal(size=(len(inputs), *outputs.shape[1:])).astype("float32")
+    assert np.isfinite(model.train_on_batch(inputs, targets))
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+        new = keras.ops.convert_to_numpy(weight)
+        assert np.isfinite(new).all(), f"{weight.path} is not finite after a step"
+        assert not np.array_equal(new, old), f"no gradient reaches {weight.path}"
+
+
+def _survives_a_file(layer, inputs, tmp_path):
+    images = keras.Input(inputs.shape[1:])
+    model = keras.Model(images, copy_of(layer)(images))
+    model.save(tmp_path / "layer.keras")
+    loaded = keras.saving.load_model(tmp_path / "layer.keras")
+    assert loaded.layers[-1].get_config() == model.layers[-1].get_config()
+    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(each(inputs)) for each in (loaded, model)))

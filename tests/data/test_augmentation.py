@@ -1,0 +1,233 @@
+import math
+
+import numpy as np
+import pytest
+
+from vit_keras.data import Augmentation
+from vit_keras.errors import InvalidArgumentError
+
+EVERYTHING = Augmentation(
+    flip_rate=0.5, rotation=20, zoom=0.3, stretch=0.2, shift=0.2, hue=90, saturation=0.5, contrast=0.5, brightness=0.3,
+    grayscale_rate=0.3, invert_rate=0.3, erase_rate=0.5,
+)  # fmt: skip
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def applied(images, seed=(0, 0), **numbers):
+    augmentation = numbers.pop("augmentation", None) or Augmentation(**numbers)
+    return augmentation.apply(images, seed=np.array(seed)).numpy()
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (40, 8, 12, 3)).astype("uint8")
+
+
+@pytest.fixture
+def middling(rng):
+    """Pixels that stay inside 0..255 whatever is done to them."""
+    return rng.uniform(100, 155, (200, 4, 6, 3)).astype("float32")
+
+
+def test_zero_everywhere_leaves_the_images_alone(images):
+    result = applied(images)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, images)
+
+
+def test_flip_rate_one_mirrors_exactly(images):
+    np.testing.assert_array_equal(applied(images, flip_rate=1), images[:, :, ::-1])
+
+
+def test_flip_rate_is_the_fraction_mirrored(rng):
+    images = rng.integers(0, 256, (1000, 2, 4, 1)).astype("uint8")
+    mirrored = (applied(images, flip_rate=0.3) == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert 0.25 < mirrored.mean() < 0.35
+
+
+def test_rotation_turns_about_the_centre_within_its_range():
+    bar = np.zeros((300, 33, 33, 1), "uint8")
+    bar[:, 16, 16:] = 255  # from the centre to the right
+    turned = applied(bar, rotation=30)
+    rows, columns = np.mgrid[:33, :33] - 16
+    angles = [
+        math.degrees(math.atan2((image[..., 0] * rows).sum(), (image[..., 0] * columns).sum())) for image in turned
+    ]
+    assert 28 < max(angles) < 31
+    assert -31 < min(angles) < -28
+    np.testing.assert_allclose(turned[:, 16, 16, 0], 255, atol=0.5)
+
+
+def side_lengths(**numbers):
+    """Returns height and width that a square of 16 px has after the augmentation."""
+    square = np.zeros((500, 64, 64, 1), "uint8")
+    square[:, 24:40, 24:40] = 255
+    changed = applied(square, **numbers)[..., 0] / 255
+    return changed[:, :, 31:33].sum(axis=1).mean(axis=1), changed[:, 31:33].sum(axis=2).mean(axis=1)
+
+
+def test_zoom_changes_both_sides_alike_within_its_range():
+    height, width = side_lengths(zoom=0.5)
+    np.testing.assert_allclose(height, width, rtol=1e-3)
+    factors = np.log(height / 16)
+    assert 0.45 < factors.max() < 0.52
+    assert -0.52 < factors.min() < -0.45
+
+
+def test_stretch_changes_one_side_against_the_other_within_its_range():
+    height, width = side_lengths(stretch=0.5)
+    ratios = np.log(height / width)
+    assert 0.45 < ratios.max() < 0.52
+    assert -0.52 < ratios.min() < -0.45
+    np.testing.assert_allclose(height * width, 256, rtol=0.03)
+
+
+def test_shift_moves_along_each_axis_within_its_range():
+    dot = np.zeros((500, 20, 40, 1), "uint8")
+    dot[:, 9:11, 19:21] = 255
+    moved = applied(dot, shift=0.2)[..., 0]
+    weight = moved.sum(axis=(1, 2))
+    down = (moved * np.arange(20)[:, None]).sum(axis=(1, 2)) / weight - 9.5
+    right = (moved * np.arange(40)).sum(axis=(1, 2)) / weight - 19.5
+    for move, side in ((down, 20), (right, 40)):
+        assert 0.18 * side < move.max() < 0.2 * side + 0.01
+        assert -0.2 * side - 0.01 < move.min() < -0.18 * side
+    assert abs(np.corrcoef(down, right)[0, 1]) < 0.2
+
+
+def test_what_comes_in_from_outside_continues_the_edge():
+    images = np.full((20, 8, 8, 3), (10, 200, 90), "uint8")
+    np.testing.assert_allclose(applied(images, shift=0.4, rotation=40, zoom=0.4), images, atol=1e-3)
+
+
+def test_hue_turns_about_the_grey_axis_within_its_range(middling):
+    def angle(pixels):
+        red, green, blue = np.moveaxis(pixels, -1, 0)
+        return np.arctan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)
+
+    turned = applied(middling, hue=40)
+    np.testing.assert_allclose(turned.mean(axis=-1), middling.mean(axis=-1), atol=1e-2)  # how far along the grey axis
+    np.testing.assert_allclose(turned.std(axis=-1), middling.std(axis=-1), atol=1e-2)  # how far from it
+    turns = np.degrees(np.angle(np.exp(1j * (angle(turned) - angle(middling)))))
+    of_image = np.median(turns, axis=(1, 2))
+    assert 36 < np.abs(of_image).max() < 40.1
+    assert of_image.min() < 0 < of_image.max()
+
+
+def test_hue_leaves_grey_alone():
+    grey = np.repeat(np.arange(0, 250, 10, dtype="float32"), 3).reshape(1, 5, 5, 3)
+    np.testing.assert_allclose(applied(grey, hue=180), grey, atol=1e-3)
+
+
+def test_saturation_scales_the_distance_from_the_luma_within_its_range(middling):
+    changed = applied(middling, saturation=0.3)
+    luma = middling @ LUMA
+    np.testing.assert_allclose(changed @ LUMA, luma, atol=1e-2)
+    factor = np.median((changed - luma[..., None]) / (middling - luma[..., None]), axis=(1, 2, 3))
+    assert 0.27 < np.log(factor).max() < 0.301
+    assert -0.301 < np.log(factor).min() < -0.27
+
+
+def test_grayscale_rate_one_gives_the_luma_in_every_channel(images):
+    result = applied(images, grayscale_rate=1)
+    np.testing.assert_allclose(result, np.repeat((images @ LUMA)[..., None], 3, axis=-1), atol=1e-2)
+
+
+def test_invert_rate_one_gives_the_negative(images):
+    np.testing.assert_array_equal(applied(images, invert_rate=1), 255 - images.astype("float32"))
+
+
+def test_contrast_scales_about_the_middle_within_its_range(middling):
+    factor = np.median((applied(middling, contrast=0.4) - 127.5) / (middling - 127.5), axis=(1, 2, 3))
+    assert 0.36 < np.log(factor).max() < 0.401
+    assert -0.401 < np.log(factor).min() < -0.36
+
+
+def test_brightness_moves_every_pixel_alike_within_its_range(middling):
+    moves = applied(middling, brightness=0.2) - middling
+    np.testing.assert_allclose(moves, moves[:, :1, :1, :1] * np.ones_like(moves), atol=1e-3)
+    assert 0.18 * 255 < moves.max() < 0.2 * 255 + 0.01
+    assert -0.2 * 255 - 0.01 < moves.min() < -0.18 * 255
+
+
+def test_erase_rate_one_paints_one_rectangle_of_one_colour_on_each_image():
+    painted = applied(np.full((300, 20, 30, 3), 7, "uint8"), erase_rate=1)
+    heights, widths = [], []
+    for image in painted:
+        rows, columns = np.nonzero((image != 7).any(axis=-1))
+        patch = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert len(rows) == patch.shape[0] * patch.shape[1]
+        assert (patch == patch[0, 0]).all()
+        heights.append(patch.shape[0])
+        widths.append(patch.shape[1])
+    assert 10 < max(heights) <= 0.6 * 20 + 1
+    assert 15 < max(widths) <= 0.6 * 30 + 1
+    assert min(heights) >= 0.1 * 20 - 1  # the rest may lie outside
+    assert min(widths) >= 0.1 * 30 - 1
+
+
+@pytest.mark.parametrize("rate", ["flip_rate", "grayscale_rate", "invert_rate", "erase_rate"])
+def test_a_rate_changes_that_fraction_of_the_images(rng, rate):
+    images = rng.integers(0, 256, (1000, 6, 6, 3)).astype("uint8")
+    changed = (applied(images, **{rate: 0.25}) != images).any(axis=(1, 2, 3))
+    assert 0.2 < changed.mean() < 0.3
+
+
+def test_each_image_draws_for_itself():
+    same = np.tile(np.random.default_rng(1).integers(0, 256, (1, 8, 8, 3)), (16, 1, 1, 1)).astype("uint8")
+    for number in ("rotation", "zoom", "stretch", "shift", "hue", "saturation", "contrast", "brightness"):
+        results = applied(same, **{number: 0.3 if number not in ("rotation", "hue") else 30})
+        assert len({image.tobytes() for image in results}) == 16, number
+
+
+def test_the_same_seed_gives_the_same_bytes(images):
+    first, second = (applied(images, seed=(3, 4), augmentation=EVERYTHING) for _ in range(2))
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("seed", [(3, 5), (4, 4), (4, 3)])
+def test_another_seed_gives_other_bytes(images, seed):
+    assert (
+        applied(images, seed=(3, 4), augmentation=EVERYTHING) != applied(images, seed=seed, augmentation=EVERYTHING)
+    ).any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
+@pytest.mark.parametrize("shape", [(30, 9, 7, 3), (30, 9, 7, 1), (1, 1, 1, 3)])
+def test_pixels_stay_from_0_to_255_in_float32_and_of_the_same_shape(rng, shape, dtype):
+    result = applied(rng.integers(0, 256, shape).astype(dtype), augmentation=EVERYTHING)
+    assert result.shape == shape
+    assert result.dtype == np.float32
+    assert result.min() >= 0
+    assert result.max() <= 255
+
+
+def test_grey_images_have_no_colours_to_change(rng):
+    images = rng.integers(0, 256, (20, 6, 6, 1)).astype("uint8")
+    np.testing.assert_array_equal(applied(images, hue=90, saturation=1, grayscale_rate=1), images)
+
+
+def test_it_works_inside_tf_data_and_gives_the_same_there(images):
+    import tensorflow as tf
+
+    def augment(batch):
+        return EVERYTHING.apply(batch, seed=tf.constant([3, 4]))
+
+    (inside,) = tf.data.Dataset.from_tensors(images).map(augment)
+    np.testing.assert_allclose(inside.numpy(), applied(images, seed=(3, 4), augmentation=EVERYTHING), atol=1e-2)
+
+
+def test_to_dict_gives_every_field_back():
+    assert Augmentation(**EVERYTHING.to_dict()) == EVERYTHING
+
+
+def test_every_wrong_number_is_refused_at_once():
+    with pytest.raises(InvalidArgumentError, match=r"rotation=-1.*flip_rate=1\.5.*erase_rate=2"):
+        Augmentation(rotation=-1, flip_rate=1.5, erase_rate=2, zoom=0.1)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.5", None, [0.5]])
+@pytest.mark.parametrize("name", ["flip_rate", "zoom"])
+def test_what_is_no_number_from_0_up_is_refused(name, value):
+    with pytest.raises(InvalidArgumentError, match=name):
+        Augmentation(**{name: value})

@@ -1,0 +1,356 @@
+import json
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError, WeightMismatchError
+from vit_keras.model import config_of, vit
+from vit_keras.presets import load_preset
+from vit_keras.weights import store
+from vit_keras.zoo import from_preset, load_labels, save_preset
+
+SMALL = "vit_pico_patch4_32"
+
+
+@pytest.fixture
+def preset(tiny_preset, tmp_path) -> Path:
+    """A preset directory that a test may change."""
+    return Path(shutil.copytree(tiny_preset, tmp_path / "mine"))
+
+
+def arrays(model):
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+def rewrite_config(preset, **changes):
+    path = preset / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_name_gives_the_presets_model_without_a_head():
+    model = from_preset(SMALL)
+    assert config_of(model) == load_preset(SMALL).config
+    assert model.name == SMALL
+    assert model.output_shape == (None, 96)
+
+
+def test_num_classes_puts_a_head_on():
+    assert from_preset(SMALL, num_classes=7).output_shape == (None, 7)
+
+
+def test_image_size_and_fields_replace_the_presets():
+    model = from_preset(SMALL, image_size=24, num_layers=1, pooling="map")
+    assert config_of(model) == load_preset(SMALL).config.replace(image_size=24, num_layers=1, pooling="map")
+    assert from_preset(SMALL, image_size=(16, 48), num_layers=1).input_shape == (None, 16, 48, 3)
+
+
+def test_what_was_saved_comes_back_to_the_bit(tiny_model, tiny_preset, rng):
+    loaded = from_preset(tiny_preset)
+    assert config_of(loaded) == config_of(tiny_model)
+    before, after = arrays(tiny_model), arrays(loaded)
+    assert after.keys() == before.keys()
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+    images = rng.integers(0, 256, (5, 16, 16, 3)).astype("uint8")
+    np.testing.assert_array_equal(loaded.predict(images, verbose=0), tiny_model.predict(images, verbose=0))
+
+
+def test_a_directory_may_be_given_as_text(tiny_preset):
+    assert from_preset(str(tiny_preset)).output_shape == (None, 3)
+
+
+def test_a_model_without_a_head_comes_back_without_one(tiny_config, tmp_path):
+    loaded = from_preset(save_preset(vit(tiny_config), tmp_path / "headless"))
+    assert loaded.output_shape == (None, 16)
+    assert load_labels(tmp_path / "headless") == ()
+
+
+def test_the_same_number_of_classes_keeps_the_head(tiny_model, tiny_preset):
+    kept, saved = arrays(from_preset(tiny_preset, num_classes=3)), arrays(tiny_model)
+    np.testing.assert_array_equal(kept["head/kernel"], saved["head/kernel"])
+
+
+def test_another_number_of_classes_renews_the_head_at_zero_and_keeps_the_rest(tiny_model, tiny_preset):
+    loaded, saved = arrays(from_preset(tiny_preset, num_classes=5)), arrays(tiny_model)
+    assert loaded["head/kernel"].shape == (16, 5)
+    assert not loaded["head/kernel"].any()
+    assert not loaded["head/bias"].any()
+    for name in saved.keys() - {"head/kernel", "head/bias"}:
+        np.testing.assert_array_equal(loaded[name], saved[name])
+
+
+def test_fields_without_weights_may_change_on_a_saved_model(tiny_preset):
+    assert config_of(from_preset(tiny_preset, stochastic_depth_rate=0.2)).stochastic_depth_rate == 0.2
+
+
+def test_fields_that_change_the_weights_do_not_fit_the_saved_ones(tiny_preset):
+    with pytest.raises(WeightMismatchError, match="missing"):
+        from_preset(tiny_preset, num_layers=3)
+
+
+def test_weights_may_be_the_path_of_a_file_or_of_a_preset_directory(tiny_config, tiny_model, tiny_preset, tmp_path):
+    other = save_preset(vit(tiny_config, num_classes=3), tmp_path / "other")
+    for weights in (tiny_preset, str(tiny_preset / "model.safetensors")):
+        loaded = arrays(from_preset(other, weights=weights))
+        np.testing.assert_array_equal(loaded["head/kernel"], arrays(tiny_model)["head/kernel"])
+
+
+def test_weights_of_another_model_name_the_misfits(tiny_preset):
+    with pytest.raises(WeightMismatchError, match=r"missing.*not in the model.*of another shape"):
+        from_preset(SMALL, weights=tiny_preset / "model.safetensors")
+
+
+def test_unknown_weights_of_a_preset_name_its_tags():
+    with pytest.raises(InvalidArgumentError, match=r"no weights 'imagenet'.*its tags are \[\].*weights=None"):
+        from_preset(SMALL, weights="imagenet")
+
+
+@pytest.mark.parametrize("weights", [Path("nowhere.safetensors"), Path("nowhere")])
+def test_a_weights_file_that_is_not_there_is_named(weights):
+    with pytest.raises(StorageError, match="nowhere"):
+        from_preset(SMALL, weights=weights)
+
+
+def test_an_unknown_preset_proposes_the_closest():
+    with pytest.raises(InvalidArgumentError, match="'vit_pico_patch4_32'"):
+        from_preset("vit_pico_patch4_33")
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    for directory in (tmp_path / "nowhere", str(tmp_path / "nowhere")):
+        with pytest.raises(StorageError, match="nowhere: there is no such preset directory"):
+            from_preset(directory)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"num_classes": 0}, {"num_classes": 2.5}, {"image_size": 33}, {"num_heads": 5}, {"hiden_dim": 8}, {"image_size": "big"}],
+)  # fmt: skip
+def test_illegal_arguments_are_refused_by_field(arguments):
+    with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
+        from_preset(SMALL, **arguments)
+
+
+def test_several_illegal_fields_are_refused_at_once():
+    with pytest.raises(InvalidArgumentError, match=r"hidden_dim=0.*stem='convv'"):
+        from_preset(SMALL, hidden_dim=0, stem="convv")
+
+
+def test_a_path_means_a_directory_even_where_its_name_is_a_presets(tiny_preset, tmp_path, monkeypatch):
+    shutil.copytree(tiny_preset, tmp_path / SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert from_preset(Path(SMALL)).output_shape == (None, 3)
+
+
+def test_a_preset_directory_has_four_files(tiny_preset):
+    assert {item.name for item in tiny_preset.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "labels.json",
+        "README.md",
+    }
+
+
+def test_the_model_card_says_what_the_model_is(tiny_config, tmp_path):
+    card = (
+        save_preset(vit(tiny_config, num_classes=2), tmp_path / "mine", notes="Trained on cats.") / "README.md"
+    ).read_text()
+    assert "16x16 px" in card
+    assert "Trained on cats." in card
+
+
+def test_labels_come_back_in_any_script(tiny_config, tmp_path):
+    names = ("été", "猫", "😀 & <b>")
+    assert load_labels(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine", class_names=names)) == names
+
+
+def test_labels_are_numbers_by_default(tiny_config, tmp_path):
+    assert load_labels(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine")) == ("0", "1", "2")
+
+
+def test_class_names_must_be_as_many_as_the_classes(tiny_model, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="2 class names for a model of 3 classes"):
+        save_preset(tiny_model, tmp_path / "mine", class_names=["a", "b"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_someone_else_is_refused(tmp_path):
+    inputs = keras.Input((4,))
+    with pytest.raises(InvalidArgumentError, match="not made by vit_keras"):
+        save_preset(keras.Model(inputs, keras.layers.Dense(2)(inputs)), tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["full folder", "empty folder", "file"])
+def test_nothing_is_overwritten(tiny_model, tmp_path, kind):
+    target = tmp_path / "mine"
+    if kind == "file":
+        target.write_text("mine")
+    else:
+        target.mkdir()
+    if kind == "full folder":
+        (target / "notes.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StorageError, match="mine exists"):
+        save_preset(tiny_model, target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("step", ["vit_keras.weights.store.save_file", "vit_keras.zoo.os.fsync", "pathlib.Path.rename"])
+def test_a_failure_while_saving_leaves_nothing(tiny_model, tmp_path, monkeypatch, step):
+    def full(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(step, full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_preset(tiny_model, tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_while_saving_leaves_nothing(tiny_model, tmp_path, monkeypatch):
+    def interrupted(*arguments, **keywords):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vit_keras.zoo.write_tensors", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_preset(tiny_model, tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2", "\ufeff{}", "nul", "[" * 100_000, "\0\1\2"])
+def test_a_config_that_is_not_json_is_corrupt(preset, content):
+    (preset / "config.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"config\.json: not JSON"):
+        from_preset(preset)
+
+
+def test_a_config_in_another_encoding_is_corrupt(preset):
+    (preset / "config.json").write_bytes('{"é": 1}'.encode("latin-1"))
+    with pytest.raises(CorruptFileError, match=r"config\.json: not JSON"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"format": 1}', '{"format": 1, "config": []}'])
+def test_a_config_of_something_else_is_corrupt(preset, content):
+    (preset / "config.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"config\.json: this is no config of a preset directory"):
+        from_preset(preset)
+
+
+def test_a_config_with_an_unknown_field_names_it_and_the_file(preset):
+    config = json.loads((preset / "config.json").read_text())["config"]
+    rewrite_config(preset, config={**config, "hiden_dim": 16})
+    with pytest.raises(InvalidArgumentError, match=r"config\.json: .*'hiden_dim'.*did you mean 'hidden_dim'"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_dim": 2**28}, {"hidden_dim": "16"}, {"num_layers": -1}, {"num_heads": 3}, {"class_name": "Lambda"}, {"remat": {}}],
+)  # fmt: skip
+def test_an_illegal_field_in_a_config_is_refused_before_anything_is_built(preset, change):
+    config = json.loads((preset / "config.json").read_text())["config"]
+    rewrite_config(preset, config={**config, **change})
+    with pytest.raises(InvalidArgumentError, match=rf"config\.json: .*{next(iter(change))}"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize("field", ["pixel_mean", "pixel_std", "norm_epsilon"])
+def test_a_config_with_a_number_that_is_none_is_refused(preset, field):
+    config = json.loads((preset / "config.json").read_text())["config"]
+    value = float("nan") if field == "norm_epsilon" else [float("nan")]
+    rewrite_config(preset, config={**config, field: value})
+    with pytest.raises(VitKerasError, match=r"config\.json"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize("classes", [0, -3, "3", 2.5, True, [3]])
+def test_a_config_with_impossible_classes_names_the_file(preset, classes):
+    rewrite_config(preset, num_classes=classes)
+    with pytest.raises(VitKerasError, match=r"config\.json.*num_classes"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize("number", [0, 2, "1", None])
+def test_another_format_is_refused(preset, number):
+    rewrite_config(preset, format=number)
+    with pytest.raises(
+        InvalidArgumentError, match=rf"config\.json has format {number!r}; this version .* reads format 1"
+    ):
+        from_preset(preset)
+
+
+def test_a_config_over_the_limit_is_not_read(preset):
+    rewrite_config(preset, note="x" * 2**20)
+    with pytest.raises(CorruptFileError, match=r"config\.json: .* bytes are too many"):
+        from_preset(preset)
+
+
+def test_a_file_that_is_missing_is_named(preset):
+    for name, read in (("config.json", from_preset), ("model.safetensors", from_preset), ("labels.json", load_labels)):
+        content = (preset / name).read_bytes()
+        (preset / name).unlink()
+        with pytest.raises(StorageError, match=name):
+            read(preset)
+        (preset / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1, 2, 3]", '"cat"', "null", '["cat", null]'])
+def test_labels_that_are_no_words_are_corrupt(preset, content):
+    (preset / "labels.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"labels\.json: expected a list of class names"):
+        load_labels(preset)
+
+
+def test_labels_that_are_not_json_are_corrupt(preset):
+    (preset / "labels.json").write_text("cat, dog")
+    with pytest.raises(CorruptFileError, match=r"labels\.json: not JSON"):
+        load_labels(preset)
+
+
+def test_a_truncated_weights_file_is_corrupt(preset):
+    path = preset / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CorruptFileError, match=r"model\.safetensors"):
+        from_preset(preset)
+
+
+def test_loading_leaves_the_directory_as_it_was(preset):
+    before = {item: item.read_bytes() for item in preset.iterdir()}
+    from_preset(preset, num_classes=4)
+    load_labels(preset)
+    assert {item: item.read_bytes() for item in preset.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "labels.json"])
+def test_a_file_without_permission_is_a_storage_error(preset, monkeypatch, name):
+    opened = Path.open
+
+    def refused(path, *arguments, **keywords):
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(StorageError, match=name):
+        (load_labels if name == "labels.json" else from_preset)(preset)
+
+
+def test_saving_works_where_the_package_is_not_installed(tiny_model, tmp_path, monkeypatch):
+    """A bare checkout on the path has no version of its own."""
+
+    def unknown(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", unknown)
+    assert save_preset(tiny_model, tmp_path / "mine").is_dir()
+
+
+def test_a_header_is_checked_on_the_way(preset, monkeypatch):
+    monkeypatch.setattr(store, "_LARGEST_HEADER", 16)
+    with pytest.raises(CorruptFileError, match="header"):
+        from_preset(preset)
