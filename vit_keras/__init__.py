@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
     from vit_keras.errors import ResumeError as ResumeError
     from vit_keras.errors import StorageError as StorageError
+    from vit_keras.errors import TrainingDivergedError as TrainingDivergedError
     from vit_keras.errors import VitKerasError as VitKerasError
     from vit_keras.errors import WeightMismatchError as WeightMismatchError
     from vit_keras.model import config_of as config_of
@@ -38,6 +39,7 @@ _HOMES = {
     "InvalidArgumentError": "errors",
     "ResumeError": "errors",
     "StorageError": "errors",
+    "TrainingDivergedError": "errors",
     "ViTConfig": "config",
     "VitKerasError": "errors",
     "WeightMismatchError": "errors",

@@ -5,6 +5,7 @@ The closed forms follow Dosovitskiy et al. 2021, arXiv 2010.11929. One MAC is on
 
 import difflib
 import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -143,7 +144,8 @@ class ViTConfig:
         elif max(self.image_size) > _LARGEST_SIDE:
             yield f"image_size={self.image_size!r} is over {_LARGEST_SIDE} px"
         for name in ("pixel_mean", "pixel_std"):
-            if not _is_tuple_of(getattr(self, name), (int, float)):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not values or not all(map(_is_number, values)):
                 yield f"{name}={getattr(self, name)!r} is not one fraction or one a channel"
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -314,7 +316,7 @@ def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_tuple_of(values: object, kind: Any) -> bool:

@@ -40,6 +40,12 @@ class StorageError(VitKerasError, OSError):
     exit_code = 6
 
 
+class TrainingDivergedError(VitKerasError, ArithmeticError):
+    """A training run whose loss is no number any more."""
+
+    exit_code = 5
+
+
 class ResumeError(VitKerasError, RuntimeError):
     """A run that cannot go on where it stopped."""
 

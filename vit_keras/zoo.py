@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from vit_keras import __version__
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.model import config_of, num_classes_of, vit
@@ -112,7 +112,7 @@ def save_preset(
         unfinished.mkdir(parents=True)
         written = {
             "format": FORMAT,
-            "vit_keras": version("vit-keras-zoo"),
+            "vit_keras": __version__,
             "num_classes": classes,
             "config": config.to_dict(),
         }
@@ -124,8 +124,9 @@ def save_preset(
         )
         unfinished.rename(target)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
         raise StorageError(f"{target}: could not be written ({error}).") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return target
 
 
@@ -145,7 +146,7 @@ def load_labels(directory: str | Path) -> tuple[str, ...]:
 def _directory_of(preset: str | Path) -> Path | None:
     """Returns the path where a preset directory is meant: a path object, a word with a slash, or a folder that is there."""
     path = Path(preset)
-    if str(preset) in list_presets():
+    if not isinstance(preset, Path) and preset in list_presets():
         return None
     if isinstance(preset, Path) or os.sep in str(preset) or path.is_dir():
         if not path.is_dir():
@@ -165,8 +166,11 @@ def _read_config(directory: Path) -> tuple[ViTConfig, int | None]:
         raise InvalidArgumentError(
             f"{path} has format {saved.get('format')!r}; this version of vit_keras reads format {FORMAT}."
         )
+    classes = saved.get("num_classes")
+    if classes is not None and (type(classes) is not int or classes < 1):
+        raise InvalidArgumentError(f"{path}: num_classes is {classes!r}; expected a positive whole number, or null.")
     try:
-        return ViTConfig.from_dict(saved["config"]), saved.get("num_classes")
+        return ViTConfig.from_dict(saved["config"]), classes
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
 
@@ -182,6 +186,8 @@ def _read_json(path: Path) -> Any:
         )
     try:
         return json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error}).") from error
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not JSON ({error}).") from error
 

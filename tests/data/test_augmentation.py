@@ -222,7 +222,7 @@ def test_to_dict_gives_every_field_back():
 
 
 def test_every_wrong_number_is_refused_at_once():
-    with pytest.raises(InvalidArgumentError, match=r"rotation=-1.*flip_rate=1\.5.*erase_rate=2"):
+    with pytest.raises(InvalidArgumentError, match=r"flip_rate=1\.5.*rotation=-1.*erase_rate=2"):
         Augmentation(rotation=-1, flip_rate=1.5, erase_rate=2, zoom=0.1)
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from contracts import check_layer
+from contracts import JIT, check_layer
 
 from vit_keras.layers import TransformerBlock
 
@@ -32,7 +32,7 @@ def trained(block):
     """The block's weights after two steps."""
     inputs = keras.Input(SHAPE[1:])
     model = keras.Model(inputs, block(inputs))
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=JIT)
     for _ in range(2):
         model.train_on_batch(tokens(), np.ones(SHAPE, "float32"))
     return model.get_weights()

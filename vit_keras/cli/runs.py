@@ -16,7 +16,7 @@ from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.model import config_of, num_classes_of
 from vit_keras.training.evaluation import probabilities
 from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.trainer import TrainingOptions, evaluate_run
+from vit_keras.training.trainer import TrainingInterrupted, TrainingOptions, evaluate_run
 from vit_keras.training.trainer import train as train_model
 from vit_keras.zoo import from_preset, load_labels
 
@@ -49,9 +49,10 @@ def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, as_jso
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=False) if as_json else out
     try:
         result = train_model(TrainingOptions(**options), run_dir=run_dir, resume=resume, console=console)
-    except KeyboardInterrupt:
-        where = f" --run-dir {run_dir}" if run_dir else " --run-dir RUN"
-        complain(f"Interrupted; the metrics so far are kept. Go on with: vit-keras train --resume{where}")
+    except TrainingInterrupted as interrupt:
+        complain(
+            f"Interrupted; the epochs done are kept. Go on with: vit-keras train --resume --run-dir {interrupt.run_directory}"
+        )
         raise typer.Exit(_RESUMABLE) from None
     record, run = result.record, result.run_directory
     if as_json:

@@ -1,6 +1,7 @@
 """Random changes to training images, drawn image by image, on the host."""
 
 import math
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,11 @@ class Augmentation:
     erase_rate: float = 0.0
 
     def __post_init__(self) -> None:
-        wrong = [f"{name}={value!r}" for name, value in asdict(self).items() if not value >= 0]
-        wrong += [f"{name}={getattr(self, name)!r}" for name in _RATES if getattr(self, name) > 1]
+        def legal(name: str, value: object) -> bool:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            return number and 0 <= value <= (1 if name in _RATES else sys.float_info.max)  # type: ignore[operator]
+
+        wrong = [f"{name}={value!r}" for name, value in asdict(self).items() if not legal(name, value)]
         if wrong:
             raise InvalidArgumentError(
                 f"An augmentation has strengths from 0 up and rates from 0 to 1, not {', '.join(wrong)}."

@@ -27,6 +27,11 @@ class Split:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+            raise DataError(
+                f"Images must be a uint8 numpy array and labels a numpy array of whole numbers, not {type(self.images).__name__} "
+                f"and {type(self.labels).__name__}."
+            )
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DataError(
                 "Images must be uint8 pixels 0..255 of shape (count, height, width, channels); these are "
@@ -76,6 +81,10 @@ class ImageData:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if type(self.batch_size) is not int or self.batch_size < 1:
+            raise DataError(f"batch_size={self.batch_size!r} is not a positive whole number.")
+        if type(self.seed) is not int or self.seed < 0:
+            raise DataError(f"seed={self.seed!r} is not a whole number from 0 up.")
         if set(self.splits) != {"train", "validation", "test"}:
             raise DataError(f"{self.name} needs the splits train, validation and test; it has {sorted(self.splits)}.")
         for name, split in self.splits.items():
@@ -99,7 +108,7 @@ class ImageData:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of every pixel, label and class name."""
-        digest = hashlib.sha256("\n".join(self.class_names).encode())
+        digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape)]).encode())
         for name in ("train", "validation", "test"):
             digest.update(self.splits[name].images.tobytes())
             digest.update(self.splits[name].labels.astype("int32").tobytes())
@@ -113,7 +122,7 @@ class ImageData:
         split = self.splits["train"]
         images, labels = tf.constant(split.images), tf.constant(split.labels.astype("int32"))
         order = tf.data.Dataset.range(len(split)).shuffle(len(split), seed=self.seed, reshuffle_each_iteration=True)
-        chosen = order.batch(self.batch_size, drop_remainder=True)
+        chosen = order.batch(self.batch_size, drop_remainder=True).take(self.steps_per_epoch)
         return chosen.map(lambda index: (tf.gather(images, index), tf.gather(labels, index))).prefetch(tf.data.AUTOTUNE)
 
     @property
@@ -183,8 +192,8 @@ class ImageData:
         Raises:
             DataError: `count` is not positive.
         """
-        if count < 1:
-            raise DataError(f"A limit of {count} images leaves none to train on.")
+        if type(count) is not int or count < 1:
+            raise DataError(f"A limit of {count!r} images is not a positive whole number.")
         kept = {}
         for number, (name, split) in enumerate(self.splits.items()):
             chosen = np.random.default_rng((self.seed, number)).permutation(len(split))[:count]

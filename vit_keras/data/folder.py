@@ -1,16 +1,16 @@
 """Reads a folder of class folders."""
 
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from vit_keras.data.dataset import ImageData, Split
 from vit_keras.data.images import read_image
-from vit_keras.errors import DataError, VitKerasError
+from vit_keras.errors import DataError, StorageError, VitKerasError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
+_OTHER_SUFFIXES = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd")
 _IGNORED = ("__MACOSX", "Thumbs.db")
 _SPLIT_NAMES = {
     "train": "train",
@@ -42,13 +42,23 @@ def read_folder(root: Path, *, image_size: tuple[int, int], channels: int = 3, s
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder.")
-    split_folders = {
-        _SPLIT_NAMES[folder.name.lower()]: folder for folder in _folders(root) if folder.name.lower() in _SPLIT_NAMES
-    }
-    sources = split_folders if "train" in split_folders else {"train": root}
+    try:
+        return _read(root, image_size, channels, seed)
+    except OSError as error:
+        if isinstance(error, VitKerasError):
+            raise
+        raise StorageError(f"{root}: could not be read ({error}).") from error
+
+
+def _read(root: Path, image_size: tuple[int, int], channels: int, seed: int) -> ImageData:
+    sources = _split_folders(root)
     class_names = _class_names(sources)
-    files = {split: list(_files(folder, class_names)) for split, folder in sources.items()}
-    _check_room(root, sum(map(len, files.values())), image_size, channels)
+    files, notes = {}, []
+    for split, folder in sources.items():
+        files[split], unread = _files(folder, class_names)
+        notes += unread
+    count = sum(map(len, files.values()))
+    _check_room(root, count, image_size, channels)
 
     splits, problems = {}, []
     for split, listed in files.items():
@@ -59,29 +69,55 @@ def read_folder(root: Path, *, image_size: tuple[int, int], channels: int = 3, s
                 labels.append(label)
             except VitKerasError as error:
                 problems.append(str(error))
-        if not images:
-            raise DataError(f"{root}: no image of the {split} split could be read. The first reasons: {problems[:3]}")
+        empty = [class_names[label] for label in sorted({label for _, label in listed} - set(labels))]
+        if empty:
+            raise DataError(f"{sources[split]}: no image of {empty} can be read. The first reasons: {problems[:3]}")
         splits[split] = Split(np.stack(images), np.asarray(labels, dtype="int32"))
-    _check_problems(root, problems, sum(map(len, files.values())))
-    for missing in [name for name in ("test", "validation") if name not in splits]:
-        splits["train"], splits[missing] = hold_out(splits["train"], class_names, seed=seed)
-    return ImageData(name=str(root), class_names=class_names, splits=splits, seed=seed, notes=tuple(problems))
+    _check_problems(root, problems, count)
+    missing = [name for name in ("test", "validation") if name not in splits]
+    _check_enough(splits["train"], class_names, needed=1 + len(missing))
+    for name in missing:
+        splits["train"], splits[name] = hold_out(splits["train"], class_names, seed=seed)
+    return ImageData(name=str(root), class_names=class_names, splits=splits, seed=seed, notes=(*notes, *problems))
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Returns the folder of each split, or the root as the training split where there are none."""
+    found: dict[str, Path] = {}
+    for folder in _folders(root):
+        split = _SPLIT_NAMES.get(folder.name.lower())
+        if split in found:
+            raise DataError(f"{root}: {found[split].name} and {folder.name} are both the {split} split; keep one.")
+        if split is not None:
+            found[split] = folder
+    if "train" in found:
+        return found
+    if found and len(found) == len(_folders(root)):
+        names = [folder.name for folder in found.values()]
+        raise DataError(f"{root}: {names} are there, but no train folder; expected {root.name}/train/CLASS/image.jpg.")
+    return {"train": root}
+
+
+def _check_enough(split: Split, class_names: tuple[str, ...], *, needed: int) -> None:
+    words = {2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
+    for label, name in enumerate(class_names):
+        count = int((split.labels == label).sum())
+        if count < needed:
+            raise DataError(f"Class {name!r} has {count} readable images; it needs {words[needed]}.")
 
 
 def hold_out(split: Split, class_names: tuple[str, ...], *, seed: int, rate: float = 0.1) -> tuple[Split, Split]:
     """Returns a split in two: what stays, and `rate` of each class (one image at least), drawn by seed.
 
     Raises:
-        DataError: A class has fewer than two images.
+        DataError: A class has one image or none.
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(split), dtype=bool)
     for label, name in enumerate(class_names):
         members = np.flatnonzero(split.labels == label)
         if len(members) < 2:
-            raise DataError(
-                f"Class {name!r} has {len(members)} readable images; it needs three, to train, validate and test."
-            )
+            raise DataError(f"Class {name!r} has {len(members)} images; it needs two, to hold one out.")
         chosen[rng.permutation(members)[: max(1, round(rate * len(members)))]] = True
     return Split(split.images[~chosen], split.labels[~chosen]), Split(split.images[chosen], split.labels[chosen])
 
@@ -95,10 +131,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _class_names(sources: dict[str, Path]) -> tuple[str, ...]:
-    found = {
-        split: [unicodedata.normalize("NFC", item.name) for item in _folders(folder)]
-        for split, folder in sources.items()
-    }
+    found = {split: [_name(item) for item in _folders(folder)] for split, folder in sources.items()}
     names = found["train"]
     root = sources["train"]
     if len({name.casefold() for name in names}) < len(names):
@@ -116,18 +149,39 @@ def _class_names(sources: dict[str, Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _files(folder: Path, class_names: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+def _files(folder: Path, class_names: tuple[str, ...]) -> tuple[list[tuple[Path, int]], list[str]]:
+    """Returns the image files with their labels, and a line for each picture in a format not read."""
+    files, unread = [], []
     for class_folder in _folders(folder):
-        label = class_names.index(unicodedata.normalize("NFC", class_folder.name))
-        files = [
-            path for path in sorted(class_folder.rglob("*"))
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_symlink() and not path.name.startswith(".")
-        ]  # fmt: skip
-        if not files:
+        label = class_names.index(_name(class_folder))
+        found = 0
+        for path in sorted(class_folder.rglob("*")):
+            inside = path.relative_to(class_folder).parts
+            if (
+                any(part.startswith(".") or part in _IGNORED for part in inside)
+                or path.is_symlink()
+                or not path.is_file()
+            ):
+                continue
+            if path.suffix.lower() in SUFFIXES:
+                files.append((path, label))
+                found += 1
+            elif path.suffix.lower() in _OTHER_SUFFIXES:
+                unread.append(f"{path}: {path.suffix} is not read; convert it to PNG or JPEG.")
+        if not found:
             raise DataError(
                 f"{class_folder}: no image in this class folder; expected files ending in {', '.join(SUFFIXES)}."
             )
-        yield from ((path, label) for path in files)
+    return files, unread
+
+
+def _name(folder: Path) -> str:
+    name = unicodedata.normalize("NFC", folder.name)
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise DataError(
+            f"{folder.parent}: the folder name {folder.name!a} is no text in this system's encoding; rename it."
+        )
+    return name
 
 
 def _check_room(root: Path, count: int, image_size: tuple[int, int], channels: int) -> None:

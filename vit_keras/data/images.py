@@ -74,11 +74,25 @@ def _decode(path: Path, image_size: tuple[int, int], channels: int) -> np.ndarra
                 f"{path}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
             )
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        turned = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+        upright = image.transpose(turned) if turned is not None else image
     picture = _on_white(upright).convert("L" if channels == 1 else "RGB")
     rows, columns = image_size
     fitted = ImageOps.fit(picture, (columns, rows), Image.Resampling.BICUBIC)
     return np.asarray(fitted, dtype="uint8").reshape(rows, columns, channels)
+
+
+_ORIENTATION = 0x0112  # Exif's tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright. Pillow's own helper writes the tags anew, and fails on those of the wrong kind."""
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -93,7 +107,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _looks_like(path: Path) -> str:
     start = path.read_bytes()[:64] if path.stat().st_size else b""
     signs: Iterable[tuple[bytes, str]] = (
-        (b"\x80\x04", "a pickle"),
+        *((b"\x80" + bytes([protocol]), "a pickle") for protocol in range(2, 6)),
         (b"PK", "a zip archive"),
         (b"%PDF", "a PDF"),
         (b"II*\0", "a TIFF"),

@@ -1,6 +1,6 @@
 """Finds a data set by its name or folder."""
 
-import functools
+import re
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -49,22 +49,56 @@ def load(
         >>> {name: len(split) for name, split in data.splits.items()}
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    size = _checked_size(image_size)
+    _check_arguments(channels=channels, batch_size=batch_size, limit=limit, seed=seed)
     word = str(source)
-    if word == "emoji":
+    if word == "emoji" and not isinstance(source, Path):
         data = _emoji(seed)
-    elif word in KERAS_NAMES:
+    elif word in KERAS_NAMES and not isinstance(source, Path):
         data = _from_keras(word, seed)
-    elif isinstance(source, Path) or "/" in word or "\\" in word or Path(word).is_dir():
+    elif _means_folder(source):
         if size is None:
             raise DataError(f"{source}: give image_size, to which the folder's images are brought.")
         data = read_folder(Path(source).expanduser(), image_size=size, channels=channels or 3, seed=seed)
     else:
-        data = _from_tfds(word, size, seed)
+        data = _from_tfds(word, size, seed, limit)
     data = replace(data, batch_size=batch_size, seed=seed)
     if limit is not None:
         data = data.limited(limit)
     return _brought_to(data, size or data.image_shape[:2], channels or data.image_shape[2])
+
+
+def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    if image_size is None:
+        return None
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if (
+        not isinstance(sides, tuple | list)
+        or len(sides) != 2
+        or any(type(side) is not int or side < 1 for side in sides)
+    ):
+        raise DataError(f"image_size={image_size!r} is neither a positive whole number nor (height, width), px.")
+    return (sides[0], sides[1])
+
+
+def _check_arguments(*, channels: int | None, batch_size: int, limit: int | None, seed: int) -> None:
+    wrong = [
+        f"{name}={value!r} is not a positive whole number"
+        for name, value in (("batch_size", batch_size), ("limit", limit))
+        if value is not None and (type(value) is not int or value < 1)
+    ]
+    if type(seed) is not int or seed < 0:
+        wrong.append(f"seed={seed!r} is not a whole number from 0 up")
+    if channels is not None and (type(channels) is not int or channels not in (1, 3)):
+        wrong.append(f"channels={channels!r}: only 1 and 3 turn into one another, not {channels}")
+    if wrong:
+        raise DataError("This can't be loaded: " + "; ".join(wrong) + ".")
+
+
+def _means_folder(source: str | Path) -> bool:
+    """True for a path object, a word that starts as a path does, and a folder that is there."""
+    word = str(source)
+    return isinstance(source, Path) or word.startswith((".", "/", "~")) or "\\" in word or (word != "" and Path(word).is_dir())
 
 
 def _emoji(seed: int) -> ImageData:
@@ -110,15 +144,16 @@ def _split(images: Any, labels: Any) -> Split:
     return Split(images if images.ndim == 4 else images[..., None], np.asarray(labels).reshape(-1).astype("int32"))
 
 
-def _from_tfds(name: str, size: tuple[int, int] | None, seed: int) -> ImageData:
-    import tensorflow as tf
+def _from_tfds(name: str, size: tuple[int, int] | None, seed: int, limit: int | None) -> ImageData:
     import tensorflow_datasets as tfds
 
-    if ":" in name:
+    if re.match(r"\w+:[a-zA-Z]", name):
         raise DataError(f"{name!r} names a community data set, which would run its author's code; it is not loaded.")
     try:
+        if not name:
+            raise ValueError(name)
         builder = tfds.builder(name)
-    except (tfds.core.registered.DatasetNotFoundError, ValueError, ImportError) as error:
+    except Exception as error:  # TFDS answers bad names with errors of many kinds, assertions among them
         known = ["emoji", *KERAS_NAMES, *tfds.list_builders(with_community_datasets=False)]
         raise DataError(
             f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
@@ -134,34 +169,40 @@ def _from_tfds(name: str, size: tuple[int, int] | None, seed: int) -> ImageData:
             f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it where there is a network, "
             "and set TFDS_DATA_DIR to that folder."
         ) from error
-
-    def read(split: str) -> Split:
-        images, labels = [], []
-        for example in builder.as_dataset(split=split):
-            image = example["image"]
-            if size is not None and image.shape[:2] != size:
-                image = tf.image.resize(image, size, method="bicubic", antialias=True)
-            images.append(np.clip(np.round(image.numpy()), 0, 255).astype("uint8"))
-            labels.append(int(example["label"]))
-            if sum(item.nbytes for item in images[:1]) * len(images) > _LARGEST_BYTES:
-                raise DataError(
-                    f"{name!r} at this image_size is over {_LARGEST_BYTES // 2**30} GiB in memory; use limit or smaller images."
-                )
-        if len({image.shape for image in images}) > 1:
-            raise DataError(f"The images of {name!r} have different sizes; give image_size.")
-        return _split(np.stack(images), labels)
-
+    if "train" not in builder.info.splits:
+        raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
     names = tuple(features["label"].names)
     splits = {
-        ours: read(theirs)
-        for ours, theirs in (("train", "train"), ("validation", "validation"), ("test", "test"))
-        if theirs in builder.info.splits
+        split: _read_tfds(builder, split, size, limit)
+        for split in ("train", "validation", "test")
+        if split in builder.info.splits
     }
-    if "train" not in splits:
-        raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
     for missing in [item for item in ("test", "validation") if item not in splits]:
         splits["train"], splits[missing] = hold_out(splits["train"], names, seed=seed)
     return ImageData(name=name, class_names=names, splits=splits)
+
+
+def _read_tfds(builder: Any, name: str, size: tuple[int, int] | None, limit: int | None) -> Split:
+    """Reads a split into memory; with a limit, twice as many examples at most, since some are held out."""
+    import tensorflow as tf
+
+    images, labels, taken = [], [], 0
+    examples = builder.as_dataset(split=name)
+    for example in examples if limit is None else examples.take(2 * limit):
+        image = example["image"]
+        if size is not None and image.shape[:2] != size:
+            image = tf.image.resize(image, size, method="bicubic", antialias=True)
+        images.append(np.clip(np.round(image.numpy()), 0, 255).astype("uint8"))
+        labels.append(int(example["label"]))
+        taken += images[-1].nbytes
+        if taken > _LARGEST_BYTES:
+            raise DataError(
+                f"The {name} split of {builder.name!r} is over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: give a smaller "
+                "image_size, or a limit."
+            )
+    if len({image.shape for image in images}) > 1:
+        raise DataError(f"The images of {builder.name!r} have different sizes; give image_size.")
+    return _split(np.stack(images), labels)
 
 
 def _brought_to(data: ImageData, size: tuple[int, int], channels: int) -> ImageData:
@@ -169,7 +210,6 @@ def _brought_to(data: ImageData, size: tuple[int, int], channels: int) -> ImageD
         return data
     import tensorflow as tf
 
-    @functools.cache
     def resized(split: str) -> Split:
         images, batches = data.splits[split].images, []
         for start in range(0, len(images), 1024):

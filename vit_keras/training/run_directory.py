@@ -49,19 +49,23 @@ class RunDirectory:
         """Pictures of the result."""
         return self.path / "figures"
 
+    def check_free(self) -> None:
+        """Raises `StorageError` where there is something already."""
+        if self.path.exists() or self.path.is_symlink():
+            raise StorageError(
+                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to go on with a run "
+                "that was interrupted there."
+            )
+
     def create(self) -> None:
         """Makes the folder.
 
         Raises:
             StorageError: It exists, or cannot be made.
         """
+        self.check_free()
         try:
             self.path.mkdir(parents=True)
-        except FileExistsError as error:
-            raise StorageError(
-                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to go on with a run "
-                "that was interrupted there."
-            ) from error
         except OSError as error:
             raise StorageError(f"{self.path}: the run directory can't be made ({error}).") from error
 

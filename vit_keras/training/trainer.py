@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData
 from vit_keras.data.sources import KERAS_NAMES
-from vit_keras.errors import InvalidArgumentError, ResumeError
+from vit_keras.errors import InvalidArgumentError, ResumeError, TrainingDivergedError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training import figures
 from vit_keras.training.callbacks import EpochCheckpoint, ProgressBar, restore
@@ -93,6 +94,18 @@ class TrainingResult:
     record: dict[str, Any]
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C while training; what was done until the last whole epoch is kept.
+
+    Args:
+        run_directory: The run to resume.
+    """
+
+    def __init__(self, run_directory: Path) -> None:
+        super().__init__(str(run_directory))
+        self.run_directory = run_directory
+
+
 def train(
     options: TrainingOptions, *, run_dir: str | Path | None = None, resume: bool = False, console: Console | None = None
 ) -> TrainingResult:
@@ -109,6 +122,8 @@ def train(
 
     Raises:
         VitKerasError: Something was refused, before anything was trained.
+        TrainingDivergedError: The loss is no number any more.
+        TrainingInterrupted: Ctrl-C.
     """
     console = console or Console(quiet=True)
     started = time.monotonic()
@@ -119,7 +134,10 @@ def train(
         if run_dir is not None
         else next_run_directory(Path("runs"), Path(options.data).name)
     )
-    previous = _resumable(run, options) if resume else {}
+    if resume:
+        previous = _resumable(run, options)
+    else:
+        run.check_free()
 
     keras.utils.set_random_seed(options.seed)
     preset = load_preset(options.preset)
@@ -143,7 +161,7 @@ def train(
         "environment": environment(),
         "seconds": {},
     }
-    if previous:
+    if resume:
         _check_same(previous, record)
     else:
         run.create()
@@ -157,7 +175,7 @@ def train(
         result = _conclude(model, data, run, record, console)
     except KeyboardInterrupt:
         run.write({**record, "status": "interrupted"})
-        raise
+        raise TrainingInterrupted(run.path) from None
     result.record["seconds"] = {"fit": fit_seconds, "total": time.monotonic() - started}
     result.record["status"] = "finished"
     run.write(result.record)
@@ -227,10 +245,12 @@ def _fit(
 ) -> float:
     model.compile(**recipe.compile_arguments)
     first_epoch = restore(model, run.checkpoint) if resume and run.checkpoint.exists() else 0
+    if first_epoch == recipe.epochs:
+        return 0.0
     progress = ProgressBar(console, first_epoch=first_epoch)
     started = time.monotonic()
     try:
-        model.fit(
+        history = model.fit(
             data.training_batches(
                 epochs=recipe.epochs - first_epoch, augmentation=recipe.augmentation, first_epoch=first_epoch
             ),
@@ -249,6 +269,11 @@ def _fit(
         )
     finally:
         progress.stop()
+    if not np.isfinite(history.history["loss"][-1]):
+        raise TrainingDivergedError(
+            f"The loss of {run.path} became {history.history['loss'][-1]}. The epochs before are in {run.metrics.name}. Check the "
+            "images, train in float32, or use a recipe with a lower learning rate."
+        )
     return time.monotonic() - started
 
 

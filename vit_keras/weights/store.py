@@ -10,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
 
+_DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
 _LARGEST_HEADER = 16 * 2**20
 _SHOWN = 10  # tensors of each kind in an error
 
@@ -28,7 +29,7 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, unfinished)
+        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -64,9 +65,14 @@ def read_tensors(
                 found = {name: shape for name, shape in found.items() if name not in unfit}
                 expected = {name: shape for name, shape in expected.items() if name not in unfit}
             _check_names(path, found, expected)
+            _check_dtypes(path, {name: file.get_slice(name).get_dtype() for name in found})
             tensors = {name: file.get_tensor(name) for name in found}
     except SafetensorError as error:
         raise CorruptFileError(f"{path}: not a whole safetensors file ({error}).") from error
+    except OSError as error:
+        raise (
+            error if isinstance(error, VitKerasError) else StorageError(f"{path}: could not be read ({error}).")
+        ) from error
     broken = [
         name for name, tensor in tensors.items() if tensor.dtype.kind not in "iu" and not np.isfinite(tensor).all()
     ]
@@ -79,7 +85,11 @@ def read_tensors(
 
 def _check_header(path: Path) -> None:
     """Refuses what the library would accept or say less clearly: huge headers and names that stand twice."""
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error}).") from error
+    with file:
         start = file.read(8)
         length = int.from_bytes(start, "little")
         if len(start) < 8 or not 2 <= length <= min(_LARGEST_HEADER, path.stat().st_size - 8):
@@ -97,6 +107,12 @@ def _check_header(path: Path) -> None:
         json.loads(header, object_pairs_hook=only_once)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not a safetensors file, its header is not JSON.") from error
+
+
+def _check_dtypes(path: Path, dtypes: Mapping[str, str]) -> None:
+    unread = {name: dtype for name, dtype in dtypes.items() if dtype not in _DTYPES}
+    if unread:
+        raise WeightMismatchError(f"{path}: number formats not read here: {dict(list(unread.items())[:_SHOWN])}.")
 
 
 def _check_names(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:

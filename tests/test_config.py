@@ -1,0 +1,221 @@
+import dataclasses
+import json
+import math
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from vit_keras import InvalidArgumentError, ViTConfig, list_presets, load_preset
+
+BASE = {"image_size": 224, "patch_size": 16, "hidden_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
+
+
+def config(**changes):
+    return ViTConfig(**{**BASE, **changes})
+
+
+LARGE = {"hidden_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
+HUGE = {"patch_size": 14, "hidden_dim": 1280, "num_layers": 32, "num_heads": 16, "mlp_dim": 5120}
+SMALL = {"hidden_dim": 384, "num_heads": 6, "mlp_dim": 1536}
+TINY = {"hidden_dim": 192, "num_heads": 3, "mlp_dim": 768}
+
+
+@pytest.mark.parametrize(
+    ("changes", "published"),
+    [({}, 85_798_656), ({"image_size": 384}, 86_090_496), (LARGE, 303_301_632), (HUGE, 630_764_800)],
+    ids=["B/16", "B/16 384", "L/16", "H/14"],
+)
+def test_parameters_are_the_published_ones(changes, published):
+    assert config(**changes).num_params == published
+
+
+@pytest.mark.parametrize(("changes", "published"), [(TINY, 5.72), (SMALL, 22.05)], ids=["Ti/16", "S/16"])
+def test_parameters_with_a_head_of_1000_classes_are_the_published_ones(changes, published):
+    vit = config(**changes)
+    assert round((vit.num_params + 1000 * (vit.feature_dim + 1)) / 1e6, 2) == published
+
+
+def test_macs_are_the_published_ones():
+    assert config().num_macs == pytest.approx(17.56e9, rel=0.005)
+
+
+def test_activations_of_half_the_bytes_are_half_and_remat_keeps_fewer():
+    assert config().activation_bytes(2) * 2 == config().activation_bytes()
+    assert config(remat="block").activation_bytes() < config().activation_bytes() / 4
+
+
+@strategies.composite
+def tiny_configs(draw):
+    def pick(*values):
+        return draw(strategies.sampled_from(values))
+
+    patch_size, num_heads, class_token = pick(2, 4), pick(1, 2), pick(True, False)
+    channels = pick(1, 3)
+    return ViTConfig(
+        image_size=(patch_size * pick(1, 2), patch_size * pick(1, 3)),
+        patch_size=patch_size,
+        hidden_dim=num_heads * pick(4, 8),
+        num_layers=pick(1, 2),
+        num_heads=num_heads,
+        mlp_dim=pick(3, 8),
+        channels=channels,
+        pixel_mean=(0.4,) * pick(1, channels),
+        stem=pick("patch", "conv"),
+        class_token=class_token,
+        position_embedding=pick("learned", "sincos2d", "none"),
+        pooling=pick(*["token", "token_and_mean"] * class_token, "mean", "map"),
+        activation=pick("gelu", "gelu_tanh"),
+        layer_scale=pick(None, 1e-4),
+        stochastic_depth_rate=pick(0.0, 0.1),
+        remat=pick("none", "block"),
+    )
+
+
+@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.given(tiny_configs())
+def test_parameters_are_those_of_the_built_model(vit_config):
+    from vit_keras import vit
+
+    built = sum(math.prod(weight.shape) for weight in vit(vit_config).trainable_weights)
+    assert built == vit_config.num_params
+
+
+@hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
+@hypothesis.given(tiny_configs())
+def test_json_gives_the_same_config_back(vit_config):
+    assert ViTConfig.from_dict(json.loads(json.dumps(vit_config.to_dict()))) == vit_config
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_json_gives_every_preset_back(name):
+    vit_config = load_preset(name).config
+    assert ViTConfig.from_dict(json.loads(json.dumps(vit_config.to_dict()))) == vit_config
+
+
+def test_configs_are_frozen_equal_by_value_and_hashable():
+    with pytest.raises(dataclasses.FrozenInstanceError, match="hidden_dim"):
+        config().hidden_dim = 3
+    assert config(image_size=[224, 224], pixel_mean=0.5) == config(image_size=(224, 224), pixel_mean=[0.5])
+    assert len({config(), config(), config(num_layers=6)}) == 2
+
+
+def test_replace_leaves_the_original_alone():
+    vit = config()
+    assert vit.replace(num_layers=6).num_layers == 6
+    assert vit.num_layers == 12
+
+
+def test_counts_follow_from_the_fields():
+    vit = config(image_size=(32, 64), class_token=False, pooling="mean")
+    assert (vit.grid_size, vit.num_patches, vit.num_tokens, vit.feature_dim) == ((2, 4), 8, 8, 768)
+    assert config(pooling="token_and_mean").feature_dim == 2 * 768
+    assert (config().num_tokens, config().patch_dim, config(stem="conv").patch_dim) == (197, 768, 768)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({name: value}, f"{name}={value!r} is not a whole number from 1 to {largest}")
+            for name, largest in {"patch_size": 256, "channels": 1024, "hidden_dim": 16_384, "num_layers": 512, "num_heads": 512, "mlp_dim": 131_072}.items()
+            for value in (0, -1, 2.0, "2", True, None, largest + 1)
+        ),
+        *(({"image_size": size}, f"image_size={size!r} is not (height, width) in px") for size in ((224,), (224, 224, 3), "224", (224, 0), (224, 2.0), None, (True, 224))),
+        ({"image_size": 224.0}, "image_size=(224.0, 224.0) is not (height, width) in px"),
+        ({"image_size": 8193}, "image_size=(8193, 8193) is over 8192 px"),
+        *(({name: value}, f"{name}={value!r} is not one fraction or one a channel") for name in ("pixel_mean", "pixel_std") for value in ((), "0.5", ("a",), None, (True,))),
+        ({"stem": "patches"}, "stem='patches' is none of ['patch', 'conv'] (did you mean 'patch'?)"),
+        ({"position_embedding": "learnt"}, "position_embedding='learnt' is none of ['learned', 'sincos2d', 'none'] (did you mean 'learned'?)"),
+        ({"pooling": "tokens"}, "pooling='tokens' is none of ['token', 'mean', 'token_and_mean', 'map'] (did you mean 'token'?)"),
+        ({"activation": "relu"}, "activation='relu' is none of ['gelu', 'gelu_tanh']"),
+        ({"remat": True}, "remat=True is none of ['none', 'block']"),
+        ({"class_token": 1}, "class_token=1 is not True or False"),
+        *(({f"{name}_rate": value}, f"{name}_rate={value!r} is not a fraction in [0, 1)") for name in ("dropout", "attention_dropout", "stochastic_depth") for value in (-0.1, 1, 1.0, "0", True, None, float("nan"))),
+        *(({"norm_epsilon": value}, f"norm_epsilon={value!r} is not in (0, 0.1]") for value in (0, -1e-6, 0.2, "1e-6", None, float("nan"))),
+        *(({"layer_scale": value}, f"layer_scale={value!r} is neither None nor in (0, 100]") for value in (0, -1, 101, "1", False, float("nan"))),
+    ],
+)  # fmt: skip
+def test_refuses_fields_of_the_wrong_kind(changes, message):
+    with pytest.raises(InvalidArgumentError) as caught:
+        config(**changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_size": (224, 230)}, "patch_size=16 does not divide image_size=(224, 230): the nearest image_size is (224, 224), the nearest patch_size 2"),
+        ({"patch_size": 15}, "patch_size=15 does not divide image_size=(224, 224): the nearest image_size is (225, 225), the nearest patch_size 14"),
+        ({"num_heads": 7}, "num_heads=7 does not divide hidden_dim=768: the nearest num_heads is 6, the nearest hidden_dim 770"),
+        ({"class_token": False}, 'pooling="token" needs class_token=True; without one choose pooling="mean" or "map"'),
+        ({"class_token": False, "pooling": "token_and_mean"}, 'pooling="token_and_mean" needs class_token=True'),
+        ({"position_embedding": "sincos2d", "hidden_dim": 774, "num_heads": 3}, 'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to 774 is 776'),
+        ({"stem": "conv", "patch_size": 14}, 'stem="conv" halves the image, so patch_size is a power of two: the nearest to 14 is 16'),
+        ({"stem": "conv", "patch_size": 1}, 'stem="conv" halves the image, so patch_size is a power of two: the nearest to 1 is 2'),
+        ({"stem": "conv", "hidden_dim": 36}, 'stem="conv" with patch_size=16 needs a hidden_dim divisible by 8: the nearest is 32'),
+        ({"pixel_mean": (0.1, 0.2)}, "pixel_mean has 2 values for channels=3: give one, or one a channel"),
+        ({"pixel_std": (0.1, 0.2, 0.3), "channels": 1}, "pixel_std has 3 values for channels=1: give one, or one a channel"),
+        ({"pixel_std": (0.5, 0.0, 0.5)}, "pixel_std=(0.5, 0.0, 0.5) has a value that is not positive"),
+        ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),
+        ({"remat": "block", "attention_dropout_rate": 0.1}, 'remat="block" computes a block twice'),
+    ],
+)  # fmt: skip
+def test_refuses_fields_that_do_not_fit_and_names_the_nearest_that_do(changes, message):
+    with pytest.raises(InvalidArgumentError) as caught:
+        config(**changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["pixel_mean", "pixel_std"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_refuses_pixel_statistics_that_are_no_numbers(name, value):
+    with pytest.raises(InvalidArgumentError, match=name):
+        config(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "proposed"),
+    [
+        ({"image_size": 230}, {"image_size": (224, 224)}),
+        ({"image_size": 230}, {"patch_size": 10}),
+        ({"num_heads": 7}, {"num_heads": 6}),
+        ({"num_heads": 7}, {"hidden_dim": 770}),
+        ({"image_size": 1021}, {"image_size": (1024, 1024)}),
+        ({"image_size": 1021}, {"patch_size": 1}),
+        ({"image_size": 8192, "patch_size": 3}, {"image_size": (8190, 8190)}),
+    ],
+)
+def test_what_is_proposed_is_legal(changes, proposed):
+    (name, value), *_ = proposed.items()
+    with pytest.raises(InvalidArgumentError, match="the nearest") as caught:
+        config(**changes)
+    assert f"nearest {name} is {value}" in str(caught.value) or f"nearest {name} {value}" in str(caught.value)
+    config(**{**changes, **proposed})
+
+
+def test_several_problems_come_in_one_message():
+    with pytest.raises(InvalidArgumentError) as caught:
+        config(hidden_dim=0, num_heads=2.5, activation="gelo", dropout_rate=2)
+    for name in ("hidden_dim=0", "num_heads=2.5", "activation='gelo'", "dropout_rate=2"):
+        assert name in str(caught.value)
+    with pytest.raises(InvalidArgumentError) as caught:
+        config(patch_size=15, num_heads=7, class_token=False)
+    for name in ("patch_size=15", "num_heads=7", 'pooling="token"'):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("hidden_dims", "hidden_dim"), ("num_head", "num_heads"), ("zzz", None)])
+def test_unknown_fields_propose_the_closest(name, meant):
+    hint = rf" \(did you mean '{meant}'\?\)" if meant else r"[;.]"
+    for make in (config, config().replace, lambda **changes: ViTConfig.from_dict({**BASE, **changes})):
+        with pytest.raises(InvalidArgumentError, match=f"there is no field '{name}'{hint}") as caught:
+            make(**{name: 3})
+        assert "A ViTConfig has ['activation', " in str(caught.value)
+
+
+def test_missing_fields_are_named_together():
+    with pytest.raises(
+        InvalidArgumentError, match=r"\['patch_size', 'hidden_dim', 'num_layers', 'num_heads', 'mlp_dim'\] must be"
+    ):
+        ViTConfig(image_size=224)

@@ -1,0 +1,275 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import oracle
+import pytest
+from contracts import JIT, POLICIES
+
+from vit_keras import ViTConfig, config_of, vit
+
+GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
+TINY = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24)
+MAP = TINY.replace(stem="conv", pooling="map", class_token=False, layer_scale=1e-5)
+CONFIGS = {
+    "token": TINY,
+    "rectangle": TINY.replace(image_size=(8, 24)),
+    "mean": TINY.replace(pooling="mean", class_token=False),
+    "mean_beside_a_token": TINY.replace(pooling="mean"),
+    "token_and_mean": TINY.replace(pooling="token_and_mean", num_heads=4),
+    "map": TINY.replace(pooling="map", class_token=False),
+    "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
+    "conv_map": MAP,
+    "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 24)),
+    "no_positions": TINY.replace(position_embedding="none", num_layers=1),
+    "grey": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
+    "pixels": TINY.replace(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225), norm_epsilon=1e-3),
+}
+
+
+def pixels(config, count=2):
+    return np.random.default_rng(0).integers(0, 256, size=(count, *config.image_size, config.channels), dtype="uint8")
+
+
+def outputs_of(model, images):
+    return keras.ops.convert_to_numpy(model(images))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_forward_pass_equals_the_oracle(name, num_classes):
+    config = CONFIGS[name]
+    model = oracle.randomise(vit(config, num_classes=num_classes))
+    expected = oracle.vit(config, oracle.weights_of(model), pixels(config))
+    assert expected.shape == (2, num_classes or config.feature_dim)
+    np.testing.assert_allclose(outputs_of(model, pixels(config)), expected, rtol=1e-5, atol=1e-5)
+
+
+def to_transformers(model, config, transformers):
+    """The same Vision Transformer in transformers, with the model's weights copied over by hand."""
+    import torch
+
+    settings = transformers.ViTConfig(
+        image_size=config.image_size,
+        patch_size=config.patch_size,
+        num_channels=config.channels,
+        hidden_size=config.hidden_dim,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        intermediate_size=config.mlp_dim,
+        hidden_act="gelu",
+        layer_norm_eps=config.norm_epsilon,
+        num_labels=model.output_shape[-1],
+    )
+    weights = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    size, channels = config.patch_size, config.channels
+    kernel = weights["patch_encoder/projection/kernel"].reshape(size, size, channels, -1)
+    theirs = {
+        "vit.embeddings.cls_token": weights["patch_encoder/class_token"],
+        "vit.embeddings.position_embeddings": weights["patch_encoder/position_embedding"],
+        "vit.embeddings.patch_embeddings.projection.weight": kernel.transpose(3, 2, 0, 1),
+        "vit.embeddings.patch_embeddings.projection.bias": weights["patch_encoder/projection/bias"],
+    }
+
+    def dense(name, path):
+        theirs[f"{name}.weight"], theirs[f"{name}.bias"] = weights[f"{path}/kernel"].T, weights[f"{path}/bias"]
+
+    def norm(name, path):
+        theirs[f"{name}.weight"], theirs[f"{name}.bias"] = weights[f"{path}/gamma"], weights[f"{path}/beta"]
+
+    for index in range(config.num_layers):
+        name, path = f"vit.layers.{index}", f"block_{index:02d}"
+        kernels = np.split(weights[f"{path}/attention/qkv/kernel"], 3, axis=1)
+        biases = np.split(weights[f"{path}/attention/qkv/bias"], 3)
+        for part, kernel, bias in zip("qkv", kernels, biases, strict=True):
+            theirs[f"{name}.attention.{part}_proj.weight"] = kernel.T
+            theirs[f"{name}.attention.{part}_proj.bias"] = bias
+        dense(f"{name}.attention.o_proj", f"{path}/attention/output")
+        dense(f"{name}.mlp.fc1", f"{path}/mlp/expand")
+        dense(f"{name}.mlp.fc2", f"{path}/mlp/contract")
+        norm(f"{name}.layernorm_before", f"{path}/attention_norm")
+        norm(f"{name}.layernorm_after", f"{path}/mlp_norm")
+    norm("vit.layernorm", "final_norm")
+    dense("classifier", "head")
+    peer = transformers.ViTForImageClassification(settings).eval()
+    peer.load_state_dict(
+        {name: torch.tensor(np.ascontiguousarray(value)) for name, value in theirs.items()}, strict=True
+    )
+    return peer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image_size": (8, 24), "num_heads": 4},
+        {"patch_size": 4, "hidden_dim": 32, "mlp_dim": 16, "norm_epsilon": 1e-12},
+        {"channels": 1, "num_layers": 1, "num_heads": 1},
+    ],
+)
+def test_forward_pass_equals_transformers(changes):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    config = TINY.replace(**changes)
+    model = oracle.randomise(vit(config, num_classes=5))
+    images = pixels(config)
+    normalised = (torch.tensor(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        expected = to_transformers(model, config, transformers)(normalised).logits.numpy()
+    np.testing.assert_allclose(outputs_of(model, images), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
+def test_pixels_of_every_dtype_give_the_same_result(dtype):
+    model = oracle.randomise(vit(TINY, num_classes=3))
+    images = pixels(TINY)
+    np.testing.assert_array_equal(outputs_of(model, images.astype(dtype)), outputs_of(model, images))
+
+
+def test_a_batch_does_not_change_an_image():
+    model = oracle.randomise(vit(TINY, num_classes=3))
+    images = pixels(TINY, count=4)
+    np.testing.assert_allclose(outputs_of(model, images)[:1], outputs_of(model, images[:1]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("policy", POLICIES, indirect=True)
+@pytest.mark.parametrize("config", [TINY, MAP], ids=["token", "conv_map"])
+def test_logits_are_float32_and_close_under_every_policy(policy, config):
+    model = oracle.randomise(vit(config, num_classes=3))
+    expected = oracle.vit(config, oracle.weights_of(model), pixels(config))
+    logits = model(pixels(config))
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), expected, atol=0.1 * np.abs(expected).max())
+    kept = "bfloat16" if policy == "bfloat16" else "float32"
+    assert {weight.dtype for weight in model.weights if not weight.path.startswith("head/")} == {kept}
+
+
+@pytest.mark.parametrize("policy", POLICIES, indirect=True)
+def test_predicts_compiled_under_every_policy(policy):
+    model = oracle.randomise(vit(TINY, num_classes=3))
+    predicted = model.predict(pixels(TINY), verbose=0)
+    assert predicted.dtype == "float32"
+    assert np.isfinite(predicted).all()
+
+
+def test_softmax_ends_in_probabilities():
+    model = oracle.randomise(vit(TINY, num_classes=5, classifier_activation="softmax"))
+    logits = vit(TINY, num_classes=5)
+    logits.set_weights(model.get_weights())
+    probabilities = outputs_of(model, pixels(TINY))
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities, oracle.softmax(outputs_of(logits, pixels(TINY))), rtol=1e-5, atol=1e-5)
+
+
+def test_a_new_head_starts_at_zero():
+    assert not outputs_of(vit(TINY, num_classes=5), pixels(TINY)).any()
+
+
+@pytest.mark.parametrize("num_classes", [0, -1, 2.0, "10", True])
+def test_refuses_a_number_of_classes_that_is_none(num_classes):
+    with pytest.raises(
+        ValueError, match=rf"num_classes={num_classes!r} is not a positive whole number; None leaves the head"
+    ):
+        vit(TINY, num_classes=num_classes)
+
+
+def test_refuses_an_activation_without_classes():
+    with pytest.raises(ValueError, match=r"classifier_activation='softmax' needs num_classes\."):
+        vit(TINY, classifier_activation="softmax")
+
+
+DROPPING = TINY.replace(dropout_rate=0.1, attention_dropout_rate=0.2, stochastic_depth_rate=0.3, norm_epsilon=1e-5)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), DROPPING, MAP.replace(remat="block")])
+def test_config_of_a_model_is_the_config_it_was_built_from(config):
+    assert config_of(vit(config)) == config
+
+
+@pytest.mark.parametrize("num_layers", [1, 3, 4, 7, 12])
+def test_config_of_a_model_keeps_the_stochastic_depth_exactly(num_layers):
+    config = TINY.replace(num_layers=num_layers, stochastic_depth_rate=0.1)
+    assert config_of(vit(config)).stochastic_depth_rate == 0.1
+
+
+def test_stochastic_depth_rises_from_zero_to_its_rate():
+    model = vit(TINY.replace(num_layers=3, stochastic_depth_rate=0.2))
+    rates = [layer.stochastic_depth_rate for layer in model.layers if layer.name.startswith("block_")]
+    assert rates == pytest.approx([0, 0.1, 0.2])
+
+
+def test_refuses_the_config_of_a_foreign_model():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mine")
+    with pytest.raises(ValueError, match=r"The model 'mine' was not made by vit_keras\.vit, so it has no ViTConfig\."):
+        config_of(model)
+
+
+LOADER = """
+import json, sys
+import {imports}
+import numpy as np
+folder = sys.argv[1]
+for name in sys.argv[2:]:
+    model = keras.saving.load_model(f"{{folder}}/{{name}}.keras")
+    outputs = keras.ops.convert_to_numpy(model(np.load(f"{{folder}}/{{name}}.npy")))
+    np.save(f"{{folder}}/{{name}}.outputs.npy", outputs)
+    with open(f"{{folder}}/{{name}}.json", "w") as file:
+        json.dump(vit_keras.config_of(model).to_dict(), file)
+"""
+
+
+def load_in_a_fresh_process(folder, names, imports):
+    code = LOADER.format(imports=imports)
+    done = subprocess.run([sys.executable, "-c", code, folder, *names], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_file_loads_in_a_fresh_process_bit_for_bit(tmp_path):
+    configs = {"token": DROPPING, "conv_map": MAP.replace(remat="block"), "sincos": CONFIGS["sincos"]}
+    expected = {}
+    for name, config in configs.items():
+        model = oracle.randomise(vit(config, num_classes=3, classifier_activation="softmax"))
+        model.save(tmp_path / f"{name}.keras")
+        np.save(tmp_path / f"{name}.npy", pixels(config))
+        expected[name] = outputs_of(model, pixels(config))
+    load_in_a_fresh_process(tmp_path, configs, "keras, vit_keras")
+    for name, config in configs.items():
+        np.testing.assert_array_equal(np.load(tmp_path / f"{name}.outputs.npy"), expected[name])
+        assert ViTConfig.from_dict(json.loads((tmp_path / f"{name}.json").read_text())) == config
+
+
+def test_a_file_loads_whichever_library_is_imported_first(tmp_path):
+    vit(TINY).save(tmp_path / "token.keras")
+    np.save(tmp_path / "token.npy", pixels(TINY))
+    load_in_a_fresh_process(tmp_path, ["token"], "vit_keras, keras")
+
+
+def test_weight_names_and_shapes_are_the_golden_ones():
+    # They are what checkpoints are written in. A new name breaks every file of every user: add, never rename.
+    models = {"token": vit(TINY, num_classes=3), "conv_map": vit(MAP, num_classes=3)}
+    names = {name: {weight.path: list(weight.shape) for weight in model.weights} for name, model in models.items()}
+    assert names == json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize(
+    "config", [TINY, MAP.replace(remat="block", stochastic_depth_rate=0.1)], ids=["token", "conv_map"]
+)
+def test_fit_lowers_the_loss(config):
+    keras.utils.set_random_seed(0)
+    labels = np.arange(32) % 2
+    images = np.clip(pixels(config, count=32) * 0.5 + 100 * labels[:, None, None, None], 0, 255).astype("uint8")
+    model = vit(config, num_classes=2)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss, jit_compile=JIT)
+    history = model.fit(images, labels, batch_size=16, epochs=6, verbose=0).history["loss"]
+    assert history[-1] < 0.9 * history[0]

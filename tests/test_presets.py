@@ -1,0 +1,120 @@
+import subprocess
+import sys
+
+import pytest
+
+from vit_keras import InvalidArgumentError, list_presets, load_preset, preset_info
+from vit_keras.presets import read_family
+
+FAMILY = """
+[family]
+description = "Mine"
+paper = "https://example.org"
+licence = "Apache-2.0"
+recipe = "from_scratch"
+[family.config]
+image_size = 32
+patch_size = 8
+"""
+PRESET = """
+[vit_mine]
+source = "ours"
+params = 1
+hidden_dim = 16
+num_layers = 1
+num_heads = 2
+mlp_dim = 32
+"""
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_stated_parameters_are_those_of_the_config(name):
+    preset = load_preset(name)
+    assert preset.params == preset.config.num_params
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_a_preset_says_where_it_is_from_and_how_it_is_trained(name):
+    from vit_keras.training.recipes import RECIPES
+
+    preset = load_preset(name)
+    assert preset.recipe in RECIPES
+    assert preset.paper.startswith("https://")
+    assert all((preset.description, preset.source, preset.licence, preset.family))
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_info_is_what_the_config_computes(name):
+    info, config = preset_info(name), load_preset(name).config
+    assert (info["name"], info["params"], info["tokens"]) == (name, config.num_params, config.num_tokens)
+    assert info["gmacs"] == config.num_macs / 1e9
+    assert info["activation_mib"] == config.activation_bytes() / 2**20
+    assert info["config"] == config.to_dict()
+
+
+def test_wildcards_choose_names():
+    assert list_presets() == sorted(list_presets())
+    assert list_presets("vit_base_patch16_*") == ["vit_base_patch16_224", "vit_base_patch16_384"]
+    assert list_presets("vit_[ls]*32_224") == ["vit_large_patch32_224", "vit_small_patch32_224"]
+    assert list_presets("vit_base_patch?_224") == ["vit_base_patch8_224"]
+    assert list_presets("resnet*") == []
+
+
+@pytest.mark.parametrize("look_up", [load_preset, preset_info])
+def test_an_unknown_name_proposes_the_closest(look_up):
+    with pytest.raises(
+        InvalidArgumentError, match=r"no preset 'vit_bse_patch16_224'.* \['vit_base_patch16_224', .*list_presets\(\)"
+    ):
+        look_up("vit_bse_patch16_224")
+
+
+def test_a_family_shares_its_config_and_a_preset_overrides_it():
+    (preset,) = read_family("mine", FAMILY + PRESET + "patch_size = 16\n[vit_mine.weights.first]\nurl = 'x'")
+    assert (preset.name, preset.family, preset.description, preset.source) == ("vit_mine", "mine", "Mine", "ours")
+    assert (preset.config.image_size, preset.config.patch_size) == ((32, 32), 16)
+    assert preset.weights == {"first": {"url": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("[family", "presets/mine.toml", r"is not TOML: Expected '\]' at the end of a table declaration"),
+        ("", "presets/mine.toml [family]", r"missing \['description', 'licence', 'paper', 'recipe'\]; the known keys are \['config'"),
+        ("[family]\npapers = ''", "presets/mine.toml [family]", r"unknown \['papers'\], missing \['description', "),
+        (FAMILY + "patchsize = 3", "presets/mine.toml [family.config]", r"unknown \['patchsize'\]; the known keys are \["),
+        (FAMILY + PRESET + "top1 = 3", "presets/mine.toml [vit_mine]", r"unknown \['top1'\]; the known keys are \["),
+        (FAMILY + "[vit_mine]\nparams = 1", "presets/mine.toml [vit_mine]", r"missing \['source'\]"),
+        (FAMILY + "[vit_mine]\nsource = 'ours'", "presets/mine.toml [vit_mine]", r"missing \['params'\]"),
+        (FAMILY + PRESET.replace("num_heads = 2", "num_heads = 3"), "presets/mine.toml [vit_mine]", "num_heads=3 does not divide hidden_dim=16"),
+        (FAMILY + PRESET.replace("num_heads = 2", ""), "presets/mine.toml [vit_mine]", r"\['num_heads'\] must be given"),
+    ],
+)  # fmt: skip
+def test_a_faulty_family_is_refused_by_file_and_table(text, where, what):
+    with pytest.raises(InvalidArgumentError, match=what) as caught:
+        read_family("mine", text)
+    assert str(caught.value).startswith(where)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "family = 3",
+        "vit_mine = 3\n" + FAMILY,
+        FAMILY.replace("[family.config]\nimage_size = 32\npatch_size = 8", "config = 3"),
+        FAMILY + PRESET.replace("params = 1", "params = 'many'"),
+        FAMILY + PRESET + "weights = 3",
+    ],
+    ids=["family", "preset", "config", "params", "weights"],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_file(text):
+    with pytest.raises(InvalidArgumentError, match=r"presets/mine\.toml"):
+        read_family("mine", text)
+
+
+def test_info_imports_no_backend():
+    code = (
+        "import sys, vit_keras; vit_keras.preset_info('vit_base_patch16_224'); vit_keras.list_presets('*tiny*');"
+        "print(sorted({'keras', 'tensorflow', 'jax', 'torch', 'numpy', 'matplotlib', 'keras_tuner'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
