@@ -1,12 +1,16 @@
 """Vision Transformers for Keras 3: layers that read like the paper, presets as data, and the work around them.
 
-Names are loaded when they are first used, so that `preset_info` needs no Keras and nothing needs a second backend. Where
-Keras is already there, the layers register with it at once, and `keras.saving.load_model` finds them.
+Names are loaded when they are first used, so that `preset_info` needs no Keras and nothing needs a second backend. As soon as
+Keras is there the layers register with it, and `keras.saving.load_model` finds them.
 """
 
 import sys
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -82,5 +86,27 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+class _RegisterWithKeras(MetaPathFinder):
+    """Waits for `import keras`, then registers the layers: a `.keras` file loads whichever of the two is imported first."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name != "keras":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_register(module: ModuleType) -> None:
+            load(module)
+            import_module("vit_keras.layers")
+
+        spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec
+
+
 if "keras" in sys.modules:
     import_module("vit_keras.layers")
+else:
+    sys.meta_path.insert(0, _RegisterWithKeras())

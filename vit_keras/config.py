@@ -6,6 +6,7 @@ The closed forms follow Dosovitskiy et al. 2021, arXiv 2010.11929. One MAC is on
 import difflib
 import functools
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -88,8 +89,8 @@ class ViTConfig:
         layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None.
         dropout_rate: Fraction dropped of the embedded tokens and inside each MLP.
         attention_dropout_rate: Fraction dropped of the attention weights.
-        stochastic_depth_rate: Fraction of images that skip the last block's branches; block `i` of `n` skips
-            `i / (n - 1)` of it (Huang et al. 2016, arXiv 1603.09382).
+        stochastic_depth_rate: Fraction of images that skip the last block's branches; from the first block, which skips
+            none, it rises evenly (Huang et al. 2016, arXiv 1603.09382).
         remat: "block" recomputes each block's inside in the backward pass instead of keeping it.
 
     Raises:
@@ -166,7 +167,7 @@ class ViTConfig:
     def _wrong_values(self) -> Iterator[str]:
         height, width = self.image_size
         if height % self.patch_size or width % self.patch_size:
-            nearest = tuple(_nearest_multiple(side, self.patch_size) for side in self.image_size)
+            nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
             divisors = [size for size in _divisors(height) if width % size == 0 and size > 1]
             fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
             yield (
@@ -331,5 +332,5 @@ def _divisors(number: int) -> list[int]:
     return [size for size in range(1, number + 1) if number % size == 0]
 
 
-def _nearest_multiple(number: int, of: int) -> int:
-    return max(of, of * round(number / of))
+def _nearest_multiple(number: int, of: int, *, largest: int = sys.maxsize) -> int:
+    return max(of, of * min(round(number / of), largest // of))

@@ -1,6 +1,7 @@
 """A `ViTConfig` becomes a `keras.Model`, and back."""
 
 import keras
+import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
@@ -58,7 +59,7 @@ def vit(
         dropout_rate=config.dropout_rate,
         name="patch_encoder",
     )(patches)
-    for index in range(config.num_layers):
+    for index, depth in enumerate(np.linspace(1, 0, config.num_layers)[::-1]):  # the last block is at depth 1
         tokens = TransformerBlock(
             config.num_heads,
             config.mlp_dim,
@@ -67,7 +68,7 @@ def vit(
             layer_scale=config.layer_scale,
             dropout_rate=config.dropout_rate,
             attention_dropout_rate=config.attention_dropout_rate,
-            stochastic_depth_rate=config.stochastic_depth_rate * index / max(config.num_layers - 1, 1),
+            stochastic_depth_rate=config.stochastic_depth_rate * float(depth),
             remat=config.remat,
             name=f"block_{index:02d}",
         )(tokens)

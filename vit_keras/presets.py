@@ -156,11 +156,15 @@ def read_family(family: str, text: str) -> list[Preset]:
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgumentError(f"{where} is not TOML: {error}.") from error
     shared = tables.pop("family", {})
+    _check_kinds(where, {"family": shared, **tables}, dict)
+    _check_kinds(f"{where} [family]", {"config": shared.get("config", {})}, dict)
     _check_keys(f"{where} [family]", shared, known=_FAMILY_KEYS, required=_FAMILY_KEYS - {"config"})
     _check_keys(f"{where} [family.config]", shared.get("config", {}), known=_CONFIG_KEYS, required=set())
     presets = []
     for name, table in tables.items():
         _check_keys(f"{where} [{name}]", table, known=_PRESET_KEYS, required={"source", "params"})
+        _check_kinds(f"{where} [{name}]", {"params": table["params"]}, int)
+        _check_kinds(f"{where} [{name}]", {"weights": table.get("weights", {})}, dict)
         own = {key: value for key, value in table.items() if key in _CONFIG_KEYS}
         try:
             config = ViTConfig(**{**shared.get("config", {}), **own})
@@ -181,6 +185,14 @@ def read_family(family: str, text: str) -> list[Preset]:
             )
         )
     return presets
+
+
+def _check_kinds(where: str, values: Mapping[str, Any], kind: type) -> None:
+    wrong = [f"{name} = {value!r}" for name, value in values.items() if type(value) is not kind]
+    if wrong:
+        raise InvalidArgumentError(
+            f"{where}: expected {'a table' if kind is dict else 'a whole number'}, not {', '.join(wrong)}."
+        )
 
 
 def _check_keys(where: str, table: Mapping[str, Any], *, known: set[str], required: set[str]) -> None:

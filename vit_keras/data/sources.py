@@ -98,7 +98,12 @@ def _check_arguments(*, channels: int | None, batch_size: int, limit: int | None
 def _means_folder(source: str | Path) -> bool:
     """True for a path object, a word that starts as a path does, and a folder that is there."""
     word = str(source)
-    return isinstance(source, Path) or word.startswith((".", "/", "~")) or "\\" in word or (word != "" and Path(word).is_dir())
+    return (
+        isinstance(source, Path)
+        or word.startswith((".", "/", "~"))
+        or "\\" in word
+        or (word != "" and Path(word).is_dir())
+    )
 
 
 def _emoji(seed: int) -> ImageData:

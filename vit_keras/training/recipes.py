@@ -144,8 +144,8 @@ def small_images(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
         **changes: Fields of `Recipe` in place of the recipe's.
     """
     augmentation = Augmentation(
-        flip_rate=0.5, rotation=10, zoom=0.25, stretch=0.12, shift=0.12, hue=54, saturation=0.42, contrast=0.24,
-        brightness=0.12, grayscale_rate=0.1, erase_rate=0.2,
+        flip_rate=0.5, rotation=10, zoom=0.25, stretch=0.25, shift=0.12, hue=54, saturation=0.42, contrast=0.24,
+        brightness=0.12, grayscale_rate=0.1, erase_rate=0.1,
     )  # fmt: skip
     recipe = Recipe(
         name="small_images",
@@ -153,7 +153,7 @@ def small_images(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
         optimizer="muon",
-        learning_rate=3e-3,
+        learning_rate=4e-3,
         augmentation=augmentation,
     )
     return _changed(recipe, changes)

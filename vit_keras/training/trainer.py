@@ -48,8 +48,8 @@ class TrainingOptions:
 
     data: str = "emoji"
     preset: str = ""
-    epochs: int = 36
-    batch_size: int = 64
+    epochs: int = 50
+    batch_size: int = 128
     limit: int | None = None
     seed: int = 0
     precision: str = "auto"
