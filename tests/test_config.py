@@ -54,12 +54,12 @@ def tiny_configs(draw):
     patch_size, num_heads, class_token = pick(2, 4), pick(1, 2), pick(True, False)
     channels = pick(1, 3)
     return ViTConfig(
-        image_size=(patch_size * pick(1, 2), patch_size * pick(1, 3)),
+        image_size=(patch_size * pick(1, 2), patch_size * pick(1, 2)),
         patch_size=patch_size,
-        hidden_dim=num_heads * pick(4, 8),
+        hidden_dim=pick(8, 16),
         num_layers=pick(1, 2),
         num_heads=num_heads,
-        mlp_dim=pick(3, 8),
+        mlp_dim=pick(16, 24),
         channels=channels,
         pixel_mean=(0.4,) * pick(1, channels),
         stem=pick("patch", "conv"),
@@ -73,7 +73,7 @@ def tiny_configs(draw):
     )
 
 
-@hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
 @hypothesis.given(tiny_configs())
 def test_parameters_are_those_of_the_built_model(vit_config):
     from vit_keras import vit
@@ -183,27 +183,21 @@ def test_refuses_pixel_statistics_that_are_no_numbers(name, value):
         ({"num_heads": 7}, {"num_heads": 6}),
         ({"num_heads": 7}, {"hidden_dim": 770}),
         ({"image_size": 1021}, {"image_size": (1024, 1024)}),
+        ({"image_size": 8192, "patch_size": 3}, {"image_size": (8190, 8190)}),
     ],
 )
 def test_what_is_proposed_is_legal(changes, proposed):
     (name, value), *_ = proposed.items()
-    with pytest.raises(InvalidArgumentError, match=rf"the nearest {name}( is)? {re.escape(str(value))}\b"):
+    with pytest.raises(InvalidArgumentError, match=rf"the nearest {name}( is)? {re.escape(str(value))}(?!\d)"):
         config(**changes)
     config(**{**changes, **proposed})
 
 
-@pytest.mark.xfail(reason="the largest legal values are not looked at")
-@pytest.mark.parametrize(
-    ("changes", "proposed"),
-    [
-        ({"image_size": 1021}, "nearest patch_size 1021"),
-        ({"image_size": 8192, "patch_size": 3}, "nearest image_size is (8193, 8193)"),
-    ],
-)
-def test_nothing_too_large_is_proposed(changes, proposed):
-    with pytest.raises(InvalidArgumentError, match="the nearest") as caught:
-        config(**changes)
-    assert proposed not in str(caught.value)
+@pytest.mark.xfail(reason="a patch_size of 1021 px is over the largest legal one")
+def test_no_patch_size_is_proposed_that_is_too_large():
+    with pytest.raises(InvalidArgumentError, match=r"the nearest image_size is \(1024, 1024\)") as caught:
+        config(image_size=1021)
+    assert "patch_size 1021" not in str(caught.value)
 
 
 def test_several_problems_come_in_one_message():

@@ -7,23 +7,24 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from contracts import JIT, POLICIES
+from contracts import JIT
 
 from vit_keras import ViTConfig, config_of, vit
 
 GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
-TINY = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24)
-MAP = TINY.replace(stem="conv", pooling="map", class_token=False, layer_scale=1e-5)
+# As wide as the tokens of the layers' tests, and every grid of four patches: JAX compiles few shapes.
+TINY = ViTConfig(image_size=16, patch_size=8, hidden_dim=8, num_layers=2, num_heads=2, mlp_dim=16)
+MAP = TINY.replace(image_size=8, patch_size=4, stem="conv", pooling="map", class_token=False, layer_scale=1e-5)
 CONFIGS = {
     "token": TINY,
-    "rectangle": TINY.replace(image_size=(8, 24)),
+    "rectangle": TINY.replace(image_size=(8, 32)),
     "mean": TINY.replace(pooling="mean", class_token=False),
     "mean_beside_a_token": TINY.replace(pooling="mean"),
-    "token_and_mean": TINY.replace(pooling="token_and_mean", num_heads=4),
+    "token_and_mean": TINY.replace(pooling="token_and_mean"),
     "map": TINY.replace(pooling="map", class_token=False),
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
     "conv_map": MAP,
-    "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 24)),
+    "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32)),
     "no_positions": TINY.replace(position_embedding="none", num_layers=1),
     "grey": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
     "pixels": TINY.replace(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225), norm_epsilon=1e-3),
@@ -105,9 +106,9 @@ def to_transformers(model, config, transformers):
     "changes",
     [
         {},
-        {"image_size": (8, 24), "num_heads": 4},
-        {"patch_size": 4, "hidden_dim": 32, "mlp_dim": 16, "norm_epsilon": 1e-12},
-        {"channels": 1, "num_layers": 1, "num_heads": 1},
+        {"image_size": (8, 32)},
+        {"patch_size": 4, "hidden_dim": 32, "num_heads": 4, "mlp_dim": 24, "norm_epsilon": 1e-12},
+        {"channels": 1, "num_layers": 1},
     ],
 )
 def test_forward_pass_equals_transformers(changes):
@@ -128,10 +129,11 @@ def test_pixels_of_every_dtype_give_the_same_result(dtype):
     np.testing.assert_array_equal(outputs_of(model, images.astype(dtype)), outputs_of(model, images))
 
 
-def test_a_batch_does_not_change_an_image():
+def test_an_image_does_not_see_the_others_of_its_batch():
     model = oracle.randomise(vit(TINY, num_classes=3))
-    images = pixels(TINY, count=4)
-    np.testing.assert_allclose(outputs_of(model, images)[:1], outputs_of(model, images[:1]), rtol=1e-5, atol=1e-5)
+    images = pixels(TINY)
+    changed = np.stack([images[0], 255 - images[1]])
+    np.testing.assert_allclose(outputs_of(model, changed)[0], outputs_of(model, images)[0], rtol=1e-6, atol=1e-6)
 
 
 @pytest.fixture
@@ -142,29 +144,22 @@ def policy(request):
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize("policy", POLICIES, indirect=True)
-@pytest.mark.parametrize("config", [TINY, MAP], ids=["token", "conv_map"])
-def test_logits_are_float32_and_close_under_every_policy(policy, config):
-    model = oracle.randomise(vit(config, num_classes=3))
-    expected = oracle.vit(config, oracle.weights_of(model), pixels(config))
-    logits = model(pixels(config))
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(logits), expected, atol=0.1 * np.abs(expected).max())
-    kept = "bfloat16" if policy == "bfloat16" else "float32"
-    assert {weight.dtype for weight in model.weights if not weight.path.startswith("head/")} == {kept}
-
-
 NO_HALF = pytest.mark.xfail(JIT, reason="on a CPU, JAX compiles no float16 attention", raises=ValueError, strict=False)
 
 
 @pytest.mark.parametrize(
     "policy", ["float32", pytest.param("mixed_float16", marks=NO_HALF), "mixed_bfloat16", "bfloat16"], indirect=True
 )
-def test_predicts_compiled_under_every_policy(policy):
-    model = oracle.randomise(vit(TINY, num_classes=3))
-    predicted = model.predict(pixels(TINY), verbose=0)
-    assert predicted.dtype == "float32"
-    assert np.isfinite(predicted).all()
+@pytest.mark.parametrize("config", [TINY, MAP], ids=["token", "conv_map"])
+def test_logits_are_float32_and_right_under_every_policy(policy, config):
+    model = oracle.randomise(vit(config, num_classes=3))
+    model.compile(jit_compile=JIT)
+    logits = model.predict(pixels(config), verbose=0)
+    assert logits.dtype == "float32"
+    expected = oracle.vit(config, oracle.weights_of(model), pixels(config))
+    np.testing.assert_allclose(logits, expected, atol=(1e-5 if policy == "float32" else 0.05) * np.abs(expected).max())
+    kept = "bfloat16" if policy == "bfloat16" else "float32"
+    assert {weight.dtype for weight in model.weights if not weight.path.startswith("head/")} == {kept}
 
 
 def test_softmax_ends_in_probabilities():
@@ -201,10 +196,7 @@ def test_config_of_a_model_is_the_config_it_was_built_from(config):
     assert config_of(vit(config)) == config
 
 
-ROUNDED = pytest.mark.xfail(reason="the last block's rate is not exactly the config's")
-
-
-@pytest.mark.parametrize("num_layers", [pytest.param(1, marks=ROUNDED), 3, pytest.param(4, marks=ROUNDED), 12])
+@pytest.mark.parametrize("num_layers", [1, 3, 4, 7])
 def test_config_of_a_model_keeps_the_stochastic_depth_exactly(num_layers):
     config = TINY.replace(num_layers=num_layers, stochastic_depth_rate=0.1)
     assert config_of(vit(config)).stochastic_depth_rate == 0.1
@@ -224,43 +216,39 @@ def test_refuses_the_config_of_a_foreign_model():
 
 LOADER = """
 import json, sys
-import {imports}
+import keras, vit_keras
 import numpy as np
-folder = sys.argv[1]
-for name in sys.argv[2:]:
-    model = keras.saving.load_model(f"{{folder}}/{{name}}.keras")
-    outputs = keras.ops.convert_to_numpy(model(np.load(f"{{folder}}/{{name}}.npy")))
-    np.save(f"{{folder}}/{{name}}.outputs.npy", outputs)
-    with open(f"{{folder}}/{{name}}.json", "w") as file:
+for name in sys.argv[1:]:
+    model = keras.saving.load_model(f"{name}.keras")
+    np.save(f"{name}.outputs.npy", keras.ops.convert_to_numpy(model(np.load(f"{name}.npy"))))
+    with open(f"{name}.json", "w") as file:
         json.dump(vit_keras.config_of(model).to_dict(), file)
 """
 
 
-def load_in_a_fresh_process(folder, names, imports):
-    code = LOADER.format(imports=imports)
-    done = subprocess.run([sys.executable, "-c", code, folder, *names], capture_output=True, text=True, check=False)
+def in_a_fresh_process(code, folder, *arguments):
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_a_file_loads_in_a_fresh_process_bit_for_bit(tmp_path):
-    configs = {"token": DROPPING, "conv_map": MAP.replace(remat="block"), "sincos": CONFIGS["sincos"]}
+    configs = {"token": DROPPING.replace(position_embedding="sincos2d"), "conv_map": MAP.replace(remat="block")}
     expected = {}
     for name, config in configs.items():
         model = oracle.randomise(vit(config, num_classes=3, classifier_activation="softmax"))
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", pixels(config))
         expected[name] = outputs_of(model, pixels(config))
-    load_in_a_fresh_process(tmp_path, configs, "keras, vit_keras")
+    in_a_fresh_process(LOADER, tmp_path, *configs)
     for name, config in configs.items():
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.outputs.npy"), expected[name])
         assert ViTConfig.from_dict(json.loads((tmp_path / f"{name}.json").read_text())) == config
 
 
-@pytest.mark.xfail(reason="layers register only where keras was imported before")
 def test_a_file_loads_whichever_library_is_imported_first(tmp_path):
     vit(TINY).save(tmp_path / "token.keras")
-    np.save(tmp_path / "token.npy", pixels(TINY))
-    load_in_a_fresh_process(tmp_path, ["token"], "vit_keras, keras")
+    in_a_fresh_process("import vit_keras, keras; keras.saving.load_model('token.keras')", tmp_path)
 
 
 def test_weight_names_and_shapes_are_the_golden_ones():
@@ -279,6 +267,6 @@ def test_fit_lowers_the_loss(config):
     images = np.clip(pixels(config, count=32) * 0.5 + 100 * labels[:, None, None, None], 0, 255).astype("uint8")
     model = vit(config, num_classes=2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss)
-    history = model.fit(images, labels, batch_size=16, epochs=6, verbose=0).history["loss"]
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    history = model.fit(images, labels, batch_size=16, epochs=12, verbose=0).history["loss"]
     assert history[-1] < 0.9 * history[0]

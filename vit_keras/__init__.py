@@ -8,10 +8,11 @@ import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from vit_keras.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vit_keras import data as data
@@ -64,11 +65,6 @@ _HOMES = {
 """Public names, and the module of this package that has each."""
 
 __all__ = sorted(_HOMES)
-
-try:
-    __version__ = version("vit-keras-zoo")
-except PackageNotFoundError:  # a checkout on the path, not installed
-    __version__ = "0+checkout"
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeGuard, get_args
 
 from vit_keras.errors import InvalidArgumentError
 
@@ -146,7 +146,7 @@ class ViTConfig:
             yield f"image_size={self.image_size!r} is over {_LARGEST_SIDE} px"
         for name in ("pixel_mean", "pixel_std"):
             values = getattr(self, name)
-            if not isinstance(values, tuple) or not values or not all(map(_is_number, values)):
+            if not isinstance(values, tuple) or not values or not all(map(is_number, values)):
                 yield f"{name}={getattr(self, name)!r} is not one fraction or one a channel"
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -157,11 +157,11 @@ class ViTConfig:
             yield f"class_token={self.class_token!r} is not True or False"
         for name in ("dropout_rate", "attention_dropout_rate", "stochastic_depth_rate"):
             value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value < 1:
+            if not is_number(value) or not 0 <= value < 1:
                 yield f"{name}={value!r} is not a fraction in [0, 1)"
-        if not _is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
+        if not is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
             yield f"norm_epsilon={self.norm_epsilon!r} is not in (0, 0.1]"
-        if self.layer_scale is not None and (not _is_number(self.layer_scale) or not 0 < self.layer_scale <= 100):
+        if self.layer_scale is not None and (not is_number(self.layer_scale) or not 0 < self.layer_scale <= 100):
             yield f"layer_scale={self.layer_scale!r} is neither None nor in (0, 100]"
 
     def _wrong_values(self) -> Iterator[str]:
@@ -316,7 +316,12 @@ def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
         raise InvalidArgumentError(f"This ViT can't be built: {'; '.join(problems)}. A ViTConfig has {sorted(known)}.")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """True for a finite int or float that is no truth value.
+
+    Args:
+        value: Anything.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

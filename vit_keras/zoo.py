@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 
-from vit_keras import __version__
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.version import __version__
 from vit_keras.weights import read_tensors, write_tensors
 
 FORMAT = 1
@@ -137,9 +137,13 @@ def load_labels(directory: str | Path) -> tuple[str, ...]:
         StorageError: The file is not there.
         CorruptFileError: It is not a list of words.
     """
-    labels = _read_json(Path(directory) / _LABELS)
+    path = Path(directory) / _LABELS
+    labels = _read_json(path)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise CorruptFileError(f"{Path(directory) / _LABELS}: expected a list of class names.")
+        raise CorruptFileError(f"{path}: expected a list of class names.")
+    _, classes = _read_config(Path(directory))
+    if len(labels) != (classes or 0):
+        raise CorruptFileError(f"{path}: {len(labels)} class names for a model of {classes or 0} classes.")
     return tuple(labels)
 
 

@@ -12,12 +12,12 @@ def built(layer, shape):
     return oracle.randomise(layer)
 
 
-@pytest.mark.parametrize("arguments", [{"num_heads": 1}, {"num_heads": 2, "dropout_rate": 0.1}])
+@pytest.mark.parametrize("arguments", [{}, {"dropout_rate": 0.1}])
 def test_contract(arguments, tmp_path):
-    check_layer(SelfAttention(**arguments), (2, 5, 8), tmp_path)
+    check_layer(SelfAttention(2, **arguments), (2, 5, 8), tmp_path)
 
 
-@pytest.mark.parametrize("num_heads", [1, 2, 8])
+@pytest.mark.parametrize("num_heads", [1, 2])
 @pytest.mark.parametrize("training", [False, True])
 def test_equals_the_oracle(num_heads, training):
     tokens = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")

@@ -6,7 +6,7 @@ from contracts import JIT, check_layer
 
 from vit_keras.layers import TransformerBlock
 
-SHAPE = (4, 5, 8)
+SHAPE = (2, 5, 8)
 EVERYTHING = {
     "activation": "gelu_tanh",
     "norm_epsilon": 1e-5,
@@ -38,7 +38,7 @@ def trained(block):
     return model.get_weights()
 
 
-@pytest.mark.parametrize("arguments", [{}, EVERYTHING, {"stochastic_depth_rate": 0.1, "remat": "block"}])
+@pytest.mark.parametrize("arguments", [{}, EVERYTHING, {"remat": "block"}])
 def test_contract(arguments, tmp_path):
     check_layer(TransformerBlock(2, 16, **arguments), SHAPE, tmp_path)
 
@@ -61,10 +61,10 @@ def test_dropout_and_stochastic_depth_act_in_training_only():
 
 
 def test_an_image_that_skips_both_branches_comes_out_as_it_went_in():
-    images = np.repeat(tokens(), 64, axis=0)
-    outputs = keras.ops.convert_to_numpy(built(stochastic_depth_rate=0.7)(images, training=True))
-    skipped = (outputs == images).all(axis=(1, 2))
-    assert 0.3 < skipped.mean() < 0.7  # both: 0.7 * 0.7
+    block = built(stochastic_depth_rate=0.7)
+    outputs = np.stack([keras.ops.convert_to_numpy(block(tokens(), training=True)) for _ in range(40)])
+    skipped = (outputs == tokens()).all(axis=(2, 3))
+    assert 0.25 < skipped.mean() < 0.75  # both: 0.7 * 0.7
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.5])
@@ -75,10 +75,9 @@ def test_remat_gives_the_same_output(rate, training):
     np.testing.assert_allclose(*outputs, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.5])
-def test_remat_gives_the_same_trained_weights(rate):
+def test_remat_gives_the_same_trained_weights():
     plain, remat = (
-        trained(built(stochastic_depth_rate=rate, layer_scale=0.1, remat=remat)) for remat in ("none", "block")
+        trained(built(stochastic_depth_rate=0.3, layer_scale=0.1, remat=remat)) for remat in ("none", "block")
     )
     for one, other in zip(plain, remat, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from vit_keras.cli import catalogue, output
@@ -23,6 +22,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+# Typer carries a click of its own, and shows of its errors only the children.
+UsageError: Any = typer.BadParameter.__base__
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 INTERRUPTED = 130
@@ -40,7 +41,9 @@ def list_command(
 
 @app.command("info")
 def info_command(
-    name: Annotated[str, typer.Argument(help="A preset's name.")], as_json: Json = False, debug: Debug = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset's name.")],
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show what one preset is: numbers, source, licence, weights."""
     catalogue.show_info(name, as_json=as_json)
@@ -48,13 +51,17 @@ def info_command(
 
 @app.command("train")
 def train_command(
-    data: Annotated[str, typer.Option(help="emoji, a data set's name, or a folder of class folders.")] = "emoji",
+    data: Annotated[
+        str | None, typer.Option(help="emoji (the default), a data set's name, or a folder of class folders.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A preset's name; by default one that fits the data.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most images of each split.")] = None,
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
-    precision: Annotated[str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Decides everything random; by default 0.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (the default), float32, mixed_bfloat16 or mixed_float16.")
+    ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="A folder that does not exist; by default the next in runs/.")
     ] = None,
@@ -65,15 +72,24 @@ def train_command(
     """Train a Vision Transformer from scratch."""
     runs = load_runs(debug)
 
-    given = {"preset": preset, "epochs": epochs, "batch_size": batch_size}
-    options = {"data": data, "limit": limit, "seed": seed, "precision": precision}
-    options |= {name: value for name, value in given.items() if value is not None}
-    runs.train(options, run_dir=run_dir, resume=resume, as_json=as_json)
+    options = {
+        "data": data,
+        "preset": preset,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "limit": limit,
+        "seed": seed,
+        "precision": precision,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    runs.train(given, run_dir=run_dir, resume=resume, as_json=as_json)
 
 
 @app.command("evaluate")
 def evaluate_command(
-    run: Annotated[Path, typer.Argument(help="A run directory.")], as_json: Json = False, debug: Debug = False
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Compute the test accuracy of a finished run again."""
     runs = load_runs(debug)
@@ -83,8 +99,10 @@ def evaluate_command(
 
 @app.command("predict")
 def predict_command(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a preset directory.")],
-    images: Annotated[list[Path], typer.Argument(help="JPEG, PNG, WebP, GIF or BMP files of any size.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a preset directory.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="JPEG, PNG, WebP, GIF or BMP files of any size.")
+    ],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -119,13 +137,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # TensorFlow's start-up notes are not for users of a command line
     try:
         code = app(typed, standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own answer to Ctrl-C
+            raise KeyboardInterrupt
     except VitKerasError as error:
         output.complain(str(error), traceback="--debug" in typed)
         code = error.exit_code
-    except click.ClickException as error:
+    except UsageError as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         output.complain("Interrupted.")
         code = INTERRUPTED
     except BrokenPipeError:

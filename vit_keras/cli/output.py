@@ -10,7 +10,17 @@ from typing import Any
 
 from rich.console import Console
 
-out = Console(highlight=False, soft_wrap=True, markup=False)
+
+class QuietlyClosed(Console):
+    """A console whose reader may leave: `vit-keras list | head` is no error."""
+
+    def on_broken_pipe(self) -> None:
+        """Ends the program, the rest unwritten."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
+out = QuietlyClosed(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
@@ -22,8 +32,17 @@ def complain(message: str, *, traceback: bool = False) -> None:
         traceback: Shows the error being handled too.
     """
     if traceback:
-        err.print(tracebacks.format_exc())
-    err.print(message)
+        err.print(printable(tracebacks.format_exc()))
+    err.print(printable(message))
+
+
+def printable(text: str) -> str:
+    r"""Returns a text that any terminal takes: bytes of file names that are no text become \udc...
+
+    Args:
+        text: Perhaps with a file's name in it.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_json(value: Any) -> None:
@@ -32,7 +51,7 @@ def print_json(value: Any) -> None:
     Args:
         value: What JSON can hold.
     """
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
 @contextmanager

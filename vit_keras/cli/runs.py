@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from vit_keras.cli.output import complain, err, out, print_json
+from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.images import read_image
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.model import config_of, num_classes_of
 from vit_keras.training.evaluation import probabilities
 from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.trainer import TrainingInterrupted, TrainingOptions, evaluate_run
+from vit_keras.training.trainer import TrainingInterrupted, TrainingOptions, evaluate_run, recorded_options
 from vit_keras.training.trainer import train as train_model
 from vit_keras.zoo import from_preset, load_labels
 
@@ -41,12 +42,8 @@ def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, as_jso
         as_json: One JSON object on stdout; progress stays on stderr.
     """
     if resume and run_dir is not None:
-        stored = RunDirectory(run_dir).read()["options"]
-        options = {
-            **stored,
-            **{key: value for key, value in options.items() if value != getattr(TrainingOptions, key, None)},
-        }
-    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, quiet=False) if as_json else out
+        options = {**asdict(recorded_options(RunDirectory(run_dir))), **options}
+    console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False) if as_json else out
     try:
         result = train_model(TrainingOptions(**options), run_dir=run_dir, resume=resume, console=console)
     except TrainingInterrupted as interrupt:
@@ -125,8 +122,8 @@ def _print_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if "error" in row:
             sys.stdout.flush()
-            err.print(f"skipped {row['error']}")
+            err.print(printable(f"skipped {row['error']}"))
             continue
-        out.print(row["file"])
+        out.print(printable(row["file"]))
         for best in row["classes"]:
             out.print(f"  {best['probability']:7.2%}  {best['name']}")

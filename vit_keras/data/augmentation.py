@@ -1,10 +1,10 @@
 """Random changes to training images, drawn image by image, on the host."""
 
 import math
-import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         def legal(name: str, value: object) -> bool:
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and 0 <= value <= (1 if name in _RATES else sys.float_info.max)  # type: ignore[operator]
+            return is_number(value) and value >= 0 and (name not in _RATES or value <= 1)
 
         wrong = [f"{name}={value!r}" for name, value in asdict(self).items() if not legal(name, value)]
         if wrong:

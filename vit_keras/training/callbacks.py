@@ -27,7 +27,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.path = path
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Writes the state, and how many epochs it has behind it."""
+        """Writes the state, and how many epochs it has behind it; a state that diverged replaces none."""
+        if not np.isfinite((logs or {}).get("loss", 0.0)):
+            return
         state = {
             name: np.asarray(keras.ops.convert_to_numpy(variable)) for name, variable in _state(self.model).items()
         }
@@ -55,13 +57,13 @@ def restore(model: keras.Model, path: Path) -> int:
 
 
 def _state(model: keras.Model) -> dict[str, keras.Variable]:
-    """Names every variable by its place, since optimizers repeat paths."""
+    """Names every variable by its place and short name: paths repeat, and count the models a process has built."""
     variables = {
         "model": model.trainable_variables + model.non_trainable_variables,
         "optimizer": model.optimizer.variables,
     }
     return {
-        f"{owner}/{index:04d}/{item.path}": item
+        f"{owner}/{index:04d}/{item.name}": item
         for owner, items in variables.items()
         for index, item in enumerate(items)
     }

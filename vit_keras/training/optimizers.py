@@ -4,8 +4,9 @@ from typing import Any
 
 import keras
 
-NO_DECAY = (r"^bias$", r"^gamma$", r"^beta$", r"^class_token$", r"^position_embedding$", r"^probe$")
+NO_DECAY = ("bias", "gamma", "beta", "class_token", "position_embedding", "probe")
 """Names of the variables without weight decay: biases, norms, scales, tokens and positions."""
+_PATTERNS = [rf"(^|/){name}(:\d+)?$" for name in NO_DECAY]  # TensorFlow's names are paths that end in :0
 
 
 def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
@@ -44,7 +45,7 @@ class AdamW(keras.optimizers.AdamW):
 
     def __init__(self, learning_rate: Any = 1e-3, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
-        self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        self.exclude_from_weight_decay(var_names=_PATTERNS)
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -71,4 +72,4 @@ class Muon(keras.optimizers.Muon):
     ) -> None:
         defaults = {"adam_weight_decay": weight_decay, "adam_beta_2": beta_2, "exclude_layers": ["head"], "ns_steps": 3}
         super().__init__(learning_rate, weight_decay=weight_decay, **{**defaults, **kwargs})
-        self.exclude_from_weight_decay(var_names=list(NO_DECAY))
+        self.exclude_from_weight_decay(var_names=_PATTERNS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.config import closest
+from vit_keras.config import closest, is_number
 from vit_keras.data.augmentation import Augmentation
 from vit_keras.errors import InvalidArgumentError
 
@@ -54,25 +54,26 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
+        values = self.__dict__
         wrong = [
-            f"{name}={value!r} is not a positive whole number"
-            for name, value in (("epochs", self.epochs), ("steps_per_epoch", self.steps_per_epoch))
-            if type(value) is not int or value < 1
+            f"{name}={values[name]!r} is not a positive whole number"
+            for name in ("epochs", "steps_per_epoch")
+            if type(values[name]) is not int or values[name] < 1
         ]
         wrong += [
-            f"{name}={getattr(self, name)!r} is not in [0, 1)"
+            f"{name}={values[name]!r} is not in [0, 1)"
             for name in ("warmup_rate", "label_smoothing", "beta_2")
-            if not 0 <= getattr(self, name) < 1
+            if not is_number(values[name]) or not 0 <= values[name] < 1
         ]
         wrong += [
-            f"{name}={getattr(self, name)!r} is negative"
+            f"{name}={values[name]!r} is not a number from 0 up"
             for name in ("learning_rate", "weight_decay")
-            if not getattr(self, name) >= 0
+            if not is_number(values[name]) or values[name] < 0
         ]
         if self.optimizer not in ("adamw", "muon"):
             wrong.append(f'optimizer={self.optimizer!r} is neither "adamw" nor "muon"')
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            wrong.append(f"clip_norm={self.clip_norm!r} is not positive")
+        if self.clip_norm is not None and (not is_number(self.clip_norm) or self.clip_norm <= 0):
+            wrong.append(f"clip_norm={self.clip_norm!r} is neither None nor a positive number")
         if wrong:
             raise InvalidArgumentError(f"The recipe {self.name!r} can't be used: {'; '.join(wrong)}.")
 

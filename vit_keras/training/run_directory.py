@@ -11,6 +11,7 @@ from typing import Any
 
 from vit_keras.errors import CorruptFileError, StorageError
 
+STATUSES = ("running", "interrupted", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
@@ -95,9 +96,14 @@ class RunDirectory:
             record = json.loads(self.record_file.read_text("utf-8"))
         except (ValueError, RecursionError) as error:
             raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
-        if not isinstance(record, dict) or not {"options", "status"} <= record.keys():
+        whole = isinstance(record, dict) and isinstance(record.get("options"), dict)
+        if whole:
+            needed = {"precision", "config", "recipe", "data", "environment"}
+            needed |= {"results"} if record.get("status") == "finished" else set()
+            whole = record.get("status") in STATUSES and needed <= record.keys()
+        if not whole:
             raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
-        return record
+        return dict(record)
 
 
 def next_run_directory(parent: Path, name: str) -> RunDirectory:

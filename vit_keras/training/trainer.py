@@ -1,7 +1,7 @@
 """A data set, a preset and a recipe become a trained model and everything one wants to know of it."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData
 from vit_keras.data.sources import KERAS_NAMES
-from vit_keras.errors import InvalidArgumentError, ResumeError, TrainingDivergedError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, TrainingDivergedError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training import figures
 from vit_keras.training.callbacks import EpochCheckpoint, ProgressBar, restore
@@ -55,6 +55,7 @@ class TrainingOptions:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", str(self.data))
         if not self.preset:
             object.__setattr__(self, "preset", default_preset(self.data))
         wrong = [
@@ -132,7 +133,7 @@ def train(
     run = (
         RunDirectory(Path(run_dir))
         if run_dir is not None
-        else next_run_directory(Path("runs"), Path(options.data).name)
+        else next_run_directory(Path("runs"), Path(options.data).resolve().name)
     )
     if resume:
         previous = _resumable(run, options)
@@ -181,6 +182,24 @@ def train(
     run.write(result.record)
     run.checkpoint.unlink(missing_ok=True)
     return result
+
+
+def recorded_options(run: RunDirectory) -> TrainingOptions:
+    """Returns what a run was told to train.
+
+    Args:
+        run: A run directory.
+
+    Raises:
+        StorageError: This is no run directory.
+        CorruptFileError: Its record is damaged.
+        InvalidArgumentError: An option is not legal, or its preset is not there any more.
+    """
+    options = run.read()["options"]
+    unknown = sorted(options.keys() - {field.name for field in fields(TrainingOptions)})
+    if unknown:
+        raise CorruptFileError(f"{run.record_file}: there are no options {unknown}.")
+    return TrainingOptions(**options)
 
 
 def _resumable(run: RunDirectory, options: TrainingOptions) -> dict[str, Any]:
@@ -248,6 +267,7 @@ def _fit(
     if first_epoch == recipe.epochs:
         return 0.0
     progress = ProgressBar(console, first_epoch=first_epoch)
+    metrics = keras.callbacks.CSVLogger(run.metrics, append=resume)
     started = time.monotonic()
     try:
         history = model.fit(
@@ -260,7 +280,7 @@ def _fit(
             validation_data=data.validation,
             callbacks=[
                 *recipe.callbacks,
-                keras.callbacks.CSVLogger(run.metrics, append=resume),
+                metrics,
                 EpochCheckpoint(run.checkpoint),
                 progress,
             ],
@@ -269,6 +289,8 @@ def _fit(
         )
     finally:
         progress.stop()
+        if metrics.csv_file:  # open still where training was interrupted
+            metrics.csv_file.close()
     if not np.isfinite(history.history["loss"][-1]):
         raise TrainingDivergedError(
             f"The loss of {run.path} became {history.history['loss'][-1]}. The epochs before are in {run.metrics.name}. Check the "
@@ -325,7 +347,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         raise ResumeError(
             f"{run.path} is not finished; `vit-keras train --resume --run-dir {run.path}` goes on with it."
         )
-    options = TrainingOptions(**record["options"])
+    options = recorded_options(run)
     config = load_preset(options.preset).config
     data = data_sources.load(
         options.data, image_size=config.image_size, channels=config.channels, batch_size=options.batch_size,

@@ -1,0 +1,155 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from vit_keras.presets import list_presets
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+NEW_FAMILY = """
+[family]
+description = "New"
+paper = ""
+licence = "Apache-2.0"
+recipe = "from_scratch"
+
+[vit_brand_new]
+source = "this test"
+params = 1
+image_size = [16, 16]
+patch_size = 8
+hidden_dim = 16
+num_layers = 1
+num_heads = 1
+mlp_dim = 16
+"""
+LOOK = """
+import json, pathlib, vit_keras as vk
+home = pathlib.Path(vk.__file__).parent
+print(json.dumps({
+    "presets": vk.list_presets(),
+    "home": str(home),
+    "version": vk.__version__,
+    "emoji": (home / "data" / "emoji.npz").stat().st_size,
+    "attributed": (home / "data" / "EMOJI-ATTRIBUTION.md").is_file(),
+}))
+"""
+
+
+def done(*command, **options):
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The sdist, and the wheel that is built from it."""
+    out = tmp_path_factory.mktemp("dist")
+    isolation = ["--no-isolation"] if find_spec("hatchling") else []
+    done(sys.executable, "-m", "build", *isolation, "--outdir", out, ROOT)
+    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    return sdist, wheel
+
+
+def empty_environment(folder):
+    done(sys.executable, "-m", "venv", "--without-pip", folder)
+    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+
+
+def install(python, wheel):
+    done(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of what an editable install needs of the checkout."""
+    target = tmp_path / "checkout"
+    target.mkdir()
+    for name in ("vit_keras", "presets"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, target / name)
+    return target
+
+
+def test_the_wheel_has_presets_emoji_attribution_types_and_the_command(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        names = set(wheel.namelist())
+        (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
+        assert "vit-keras = vit_keras.cli:main" in wheel.read(entry_points).decode()
+        assert wheel.read("vit_keras/data/emoji.npz") == (ROOT / "vit_keras" / "data" / "emoji.npz").read_bytes()
+    assert {f"vit_keras/_presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")} <= names
+    assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} <= names
+    assert {"LICENSE", "EMOJI-ATTRIBUTION.md"} <= {Path(name).name for name in names if ".dist-info/licenses/" in name}
+
+
+def test_the_wheel_has_every_module_and_nothing_else(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras").rglob("*.py")}
+    assert {name for name in packed if name.endswith(".py")} == modules
+    assert {name.split("/")[0] for name in packed} == {"vit_keras"}
+    assert built[1].stat().st_size < 6e6
+
+
+def test_the_sdist_has_what_the_tests_and_the_build_need(built):
+    with tarfile.open(built[0]) as sdist:
+        names = {name.split("/", 1)[-1] for name in sdist.getnames()}
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "presets/vit.toml",
+        "tests/conftest.py",
+        "scripts/build_emoji.py",
+    } <= names
+    assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
+
+
+def test_in_an_empty_environment_the_wheel_lists_every_preset_and_has_the_emoji(built, tmp_path):
+    python = empty_environment(tmp_path / "empty")
+    install(python, built[1])
+    seen = json.loads(done(python, "-I", "-c", LOOK, cwd=tmp_path))
+    assert Path(seen["home"]).is_relative_to(tmp_path / "empty")
+    assert seen["presets"] == list_presets()
+    assert seen["emoji"] == (ROOT / "vit_keras" / "data" / "emoji.npz").stat().st_size
+    assert seen["attributed"]
+    assert seen["version"] in built[1].name
+
+
+def test_an_editable_install_sees_a_new_preset_file_at_once(checkout, tmp_path):
+    hatchling = pytest.importorskip("hatchling.build")
+    pytest.importorskip("editables")  # which hatchling asks for when pip makes an editable install
+    before = Path.cwd()
+    os.chdir(checkout)
+    try:
+        wheel = tmp_path / hatchling.build_editable(str(tmp_path))
+    finally:
+        os.chdir(before)
+    python = empty_environment(tmp_path / "empty")
+    install(python, wheel)
+    for added in ([], ["vit_brand_new"]):
+        if added:
+            (checkout / "presets" / "new.toml").write_text(NEW_FAMILY)
+        seen = json.loads(done(python, "-I", "-c", LOOK, cwd=tmp_path))
+        assert Path(seen["home"]) == checkout / "vit_keras"
+        assert seen["presets"] == sorted([*list_presets(), *added])
+
+
+def test_a_bare_checkout_on_the_path_works_without_being_installed(checkout, tmp_path):
+    (checkout / "presets" / "new.toml").write_text(NEW_FAMILY)
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    seen = json.loads(done(sys.executable, "-S", "-c", LOOK, cwd=tmp_path, env=environment))
+    assert Path(seen["home"]) == checkout / "vit_keras"
+    assert seen["version"] == "0+checkout"
+    assert seen["presets"] == sorted([*list_presets(), "vit_brand_new"])
