@@ -193,7 +193,6 @@ def test_what_is_proposed_is_legal(changes, proposed):
     config(**{**changes, **proposed})
 
 
-@pytest.mark.xfail(reason="a patch_size of 1021 px is over the largest legal one")
 def test_no_patch_size_is_proposed_that_is_too_large():
     with pytest.raises(InvalidArgumentError, match=r"the nearest image_size is \(1024, 1024\)") as caught:
         config(image_size=1021)

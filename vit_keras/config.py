@@ -168,7 +168,8 @@ class ViTConfig:
         height, width = self.image_size
         if height % self.patch_size or width % self.patch_size:
             nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
-            divisors = [size for size in _divisors(height) if width % size == 0 and size > 1]
+            sizes = range(2, _LARGEST["patch_size"] + 1)
+            divisors = [size for size in sizes if height % size == 0 and width % size == 0]
             fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
             yield (
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size}: "
