@@ -49,6 +49,24 @@ def test_forward_pass_equals_the_oracle(name, num_classes):
     np.testing.assert_allclose(outputs_of(model, pixels(config)), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["token", "map_of_a_token"])
+def test_a_step_goes_down_the_gradient_of_the_oracle(name):
+    config, random = CONFIGS[name], np.random.default_rng(1)
+    model = oracle.randomise(vit(config, num_classes=3))
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT)
+    before, targets = oracle.weights_of(model), random.normal(size=(2, 3)).astype("float32")
+    model.train_on_batch(pixels(config), targets)
+    after = oracle.weights_of(model)
+    direction = {path: random.normal(size=value.shape) for path, value in before.items()}
+
+    def loss_at(distance):
+        weights = {path: value + distance * direction[path] for path, value in before.items()}
+        return np.mean((oracle.vit(config, weights, pixels(config)) - targets) ** 2)
+
+    slope = sum(np.sum((before[path] - after[path]) * direction[path]) for path in before)
+    assert slope == pytest.approx((loss_at(1e-5) - loss_at(-1e-5)) / 2e-5, rel=1e-4)
+
+
 def to_transformers(model, config, transformers):
     """The same Vision Transformer in transformers, with the model's weights copied over by hand."""
     import torch
@@ -246,9 +264,20 @@ def test_a_file_loads_in_a_fresh_process_bit_for_bit(tmp_path):
         assert ViTConfig.from_dict(json.loads((tmp_path / f"{name}.json").read_text())) == config
 
 
-def test_a_file_loads_whichever_library_is_imported_first(tmp_path):
+PROBED = pytest.mark.xfail(reason="a probe for keras, as tensorflow makes one, ends the wait for its import")
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import vit_keras, keras",
+        pytest.param("import vit_keras, importlib.util; importlib.util.find_spec('keras'); import keras", marks=PROBED),
+    ],
+    ids=["after", "probed"],
+)
+def test_a_file_loads_whichever_library_is_imported_first(imports, tmp_path):
     vit(TINY).save(tmp_path / "token.keras")
-    in_a_fresh_process("import vit_keras, keras; keras.saving.load_model('token.keras')", tmp_path)
+    in_a_fresh_process(f"{imports}; keras.saving.load_model('token.keras')", tmp_path)
 
 
 def test_weight_names_and_shapes_are_the_golden_ones():

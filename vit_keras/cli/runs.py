@@ -15,6 +15,7 @@ from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.images import read_image
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.model import config_of, num_classes_of
+from vit_keras.training.devices import devices
 from vit_keras.training.evaluation import probabilities
 from vit_keras.training.run_directory import RunDirectory
 from vit_keras.training.trainer import TrainingInterrupted, TrainingOptions, evaluate_run, recorded_options
@@ -28,7 +29,7 @@ _TOP = 5
 
 def start_backend() -> None:
     """Makes the backend find its devices, which is when it speaks."""
-    keras.distribution.list_devices()
+    devices()
     keras.ops.zeros(())
 
 

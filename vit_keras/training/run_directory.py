@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.training.devices import devices
 
 STATUSES = ("running", "interrupted", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
@@ -133,7 +134,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "backend": keras.backend.backend(),
-        "devices": [str(device) for device in keras.distribution.list_devices()],
+        "devices": devices(),
         "processor": _processor(),
         "cores": os.cpu_count(),
     }

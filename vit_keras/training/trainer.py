@@ -113,7 +113,8 @@ def train(
     """Trains a model from random weights with `model.fit`, evaluates it, and leaves a run directory.
 
     The directory holds `model/` (a preset directory), `run.json`, `metrics.csv` and `figures/`. Interrupted, it also holds
-    the state after the last whole epoch, from which `resume` goes on to the same result as without the interruption.
+    the state after the last whole epoch, from which `resume` goes on; on a CPU with TensorFlow or JAX, to the same result as
+    without the interruption, bit for bit.
 
     Args:
         options: What to train.
