@@ -268,6 +268,9 @@ def _fit(
     if first_epoch == recipe.epochs:
         return 0.0
     progress = ProgressBar(console, first_epoch=first_epoch)
+    if resume and run.metrics.exists():  # the last epoch's row may be of an epoch whose state was not written
+        rows = run.metrics.read_bytes().splitlines(keepends=True)
+        run.metrics.write_bytes(b"".join(rows[: 1 + first_epoch]))
     metrics = keras.callbacks.CSVLogger(run.metrics, append=resume)
     started = time.monotonic()
     try:
