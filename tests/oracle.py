@@ -34,7 +34,7 @@ def randomise(layer, seed=0):
 
 
 def dense(x, weights):
-    return x @ weights["kernel"] + weights["bias"]
+    return x @ weights["kernel"] + weights.get("bias", 0)
 
 
 def layer_norm(x, weights, epsilon=1e-6):
@@ -48,6 +48,17 @@ def gelu(x):
 
 def gelu_tanh(x):
     return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def quick_gelu(x):
+    return x / (1 + np.exp(-1.702 * x))
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "quick_gelu": quick_gelu, "silu": silu}
 
 
 def softmax(x):
@@ -94,14 +105,46 @@ def sincos2d(rows, columns, dim):
 
 def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=None):
     tokens = dense(patches, part(weights, "projection"))
-    prefix = "class_token" in weights
-    if prefix:
-        tokens = np.concatenate([np.repeat(weights["class_token"], len(tokens), axis=0), tokens], axis=1)
-    if position_embedding == "learned":
-        tokens = tokens + weights["position_embedding"]
     if position_embedding == "sincos2d":
-        tokens[:, int(prefix) :] += sincos2d(*grid_size, tokens.shape[-1])
+        tokens = tokens + sincos2d(*grid_size, tokens.shape[-1])
+    names = [name for name in ("class_token", "distillation_token", "registers") if name in weights]
+    prefix = [np.repeat(weights[name], len(tokens), axis=0) for name in names]
+    tokens = np.concatenate([*prefix, tokens], axis=1)
+    if position_embedding == "learned":
+        positions = weights["position_embedding"]
+        tokens[:, tokens.shape[1] - positions.shape[1] :] += positions
     return tokens
+
+
+def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=None):
+    """Turns each pair of numbers, patch by patch; `heads` is (batch, tokens, num_heads, head_dim)."""
+    rows, columns = grid_size
+    head_dim = heads.shape[-1]
+    bands = temperature ** -np.linspace(0, 1, head_dim // 4, endpoint=False)
+    turned = heads.copy()
+    for patch in range(rows * columns):
+        y, x = divmod(patch, columns)
+        if kind == "centered":
+            y, x = (2 * (y + 0.5) / rows - 1) * 2 * math.pi, (2 * (x + 0.5) / columns - 1) * 2 * math.pi
+        elif reference is not None:
+            y, x = y * reference[0] / rows, x * reference[1] / columns
+        first, second = (y, x) if order == "yx" else (x, y)
+        angles = np.concatenate([first * bands, second * bands])  # (head_dim / 2), the same in each head
+        if kind == "mixed":
+            angles = first * weights["frequencies"][0] + second * weights["frequencies"][1]
+        token = heads.shape[1] - rows * columns + patch
+        here = heads[:, token]
+        a, b = (
+            (here[..., : head_dim // 2], here[..., head_dim // 2 :])
+            if kind == "centered"
+            else (here[..., ::2], here[..., 1::2])
+        )
+        new_a, new_b = a * np.cos(angles) - b * np.sin(angles), a * np.sin(angles) + b * np.cos(angles)
+        if kind == "centered":
+            turned[:, token] = np.concatenate([new_a, new_b], axis=-1)
+        else:
+            turned[:, token, :, ::2], turned[:, token, :, 1::2] = new_a, new_b
+    return turned
 
 
 def attend(queries, keys, values, num_heads):
@@ -110,27 +153,56 @@ def attend(queries, keys, values, num_heads):
     return np.concatenate([softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])) @ v for q, k, v in heads], axis=-1)
 
 
-def self_attention(tokens, weights, num_heads):
+def self_attention(tokens, weights, num_heads, *, norm_epsilon=1e-6, rotary=None):
     queries, keys, values = np.split(dense(tokens, part(weights, "qkv")), 3, axis=-1)
-    return dense(attend(queries, keys, values, num_heads), part(weights, "output"))
+    queries, values = queries + weights.get("query_bias", 0), values + weights.get("value_bias", 0)
+
+    def placed(x, norm):
+        heads = x.reshape(*x.shape[:2], num_heads, -1)
+        if f"{norm}/gamma" in weights:
+            heads = layer_norm(heads, part(weights, norm), norm_epsilon)
+        if rotary is not None:
+            heads = rotate(heads, part(weights, "rotary"), **rotary)
+        return heads.reshape(x.shape)
+
+    attended = attend(placed(queries, "query_norm"), placed(keys, "key_norm"), values, num_heads)
+    return dense(attended, part(weights, "output"))
 
 
-def mlp(tokens, weights, activation="gelu"):
-    inside = {"gelu": gelu, "gelu_tanh": gelu_tanh}[activation](dense(tokens, part(weights, "expand")))
+def mlp(tokens, weights, activation="gelu", *, gated=False, norm_epsilon=1e-6):
+    inside = dense(tokens, part(weights, "expand"))
+    if gated:
+        gates, inside = np.split(inside, 2, axis=-1)
+        inside = ACTIVATIONS[activation](gates) * inside
+    else:
+        inside = ACTIVATIONS[activation](inside)
+    if "inner_norm/gamma" in weights:
+        inside = layer_norm(inside, part(weights, "inner_norm"), norm_epsilon)
     return dense(inside, part(weights, "contract"))
 
 
-def transformer_block(tokens, weights, *, num_heads, activation="gelu", norm_epsilon=1e-6):
+def transformer_block(
+    tokens, weights, *, num_heads, activation="gelu", norm_epsilon=1e-6, gated_mlp=False, parallel=False, rotary=None
+):
+    def attention_branch(normed):
+        return self_attention(normed, part(weights, "attention"), num_heads, norm_epsilon=norm_epsilon, rotary=rotary)
+
+    def mlp_branch(normed):
+        return mlp(normed, part(weights, "mlp"), activation, gated=gated_mlp, norm_epsilon=norm_epsilon)
+
+    if parallel:
+        normed = layer_norm(tokens, part(weights, "norm"), norm_epsilon)
+        return tokens + (attention_branch(normed) + mlp_branch(normed)) * weights.get("scale/gamma", 1)
     normed = layer_norm(tokens, part(weights, "attention_norm"), norm_epsilon)
-    branch = self_attention(normed, part(weights, "attention"), num_heads)
-    tokens = tokens + branch * weights.get("attention_scale/gamma", 1)
+    tokens = tokens + attention_branch(normed) * weights.get("attention_scale/gamma", 1)
     normed = layer_norm(tokens, part(weights, "mlp_norm"), norm_epsilon)
-    return tokens + mlp(normed, part(weights, "mlp"), activation) * weights.get("mlp_scale/gamma", 1)
+    return tokens + mlp_branch(normed) * weights.get("mlp_scale/gamma", 1)
 
 
-def token_pooling(tokens, pooling, *, class_token=True):
-    token, mean = tokens[:, 0], tokens[:, int(class_token) :].mean(axis=1)
-    return {"token": token, "mean": mean, "token_and_mean": np.concatenate([token, mean], axis=-1)}[pooling]
+def token_pooling(tokens, pooling, *, num_prefix_tokens=1):
+    token, mean = tokens[:, 0], tokens[:, num_prefix_tokens:].mean(axis=1)
+    both = np.concatenate([token, mean], axis=-1)
+    return {"token": token, "mean": mean, "token_and_mean": both, "distillation": tokens[:, 1]}[pooling]
 
 
 def attention_pooling(tokens, weights, *, num_heads, activation="gelu", norm_epsilon=1e-6):
@@ -144,6 +216,13 @@ def attention_pooling(tokens, weights, *, num_heads, activation="gelu", norm_eps
 def vit(config, weights, images):
     """Logits where the weights have a head, else features."""
     shared = {"activation": config.activation, "norm_epsilon": config.norm_epsilon, "num_heads": config.num_heads}
+    rotary = {
+        "kind": config.rotary_embedding,
+        "grid_size": config.grid_size,
+        "temperature": config.rotary_temperature,
+        "order": config.rotary_order,
+        "reference": config.rotary_reference,
+    }
     x = pixel_normalization(images.astype("float64"), config.pixel_mean, config.pixel_std)
     if config.stem == "conv":
         x = conv_stem(x, config.patch_size, part(weights, "conv_stem"))
@@ -155,11 +234,30 @@ def vit(config, weights, images):
         position_embedding=config.position_embedding,
         grid_size=config.grid_size,
     )
+    if config.stem_norm:
+        x = layer_norm(x, part(weights, "stem_norm"), config.norm_epsilon)
     for index in range(config.num_layers):
-        x = transformer_block(x, part(weights, f"block_{index:02d}"), **shared)
-    x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
+        x = transformer_block(
+            x,
+            part(weights, f"block_{index:02d}"),
+            **shared,
+            gated_mlp=config.gated_mlp,
+            parallel=config.parallel_block,
+            rotary=rotary if config.rotary_embedding != "none" else None,
+        )
+    if config.final_norm == "before":
+        x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
+    tokens = x
     if config.pooling == "map":
         x = attention_pooling(x, part(weights, "pooling"), **shared)
     else:
-        x = token_pooling(x, config.pooling, class_token=config.class_token)
-    return dense(x, part(weights, "head")) if "head/kernel" in weights else x
+        x = token_pooling(x, config.pooling, num_prefix_tokens=config.num_prefix_tokens)
+    if config.final_norm == "after":
+        x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
+    if config.pre_logits_dim is not None:
+        x = np.tanh(dense(x, part(weights, "pre_logits")))
+    outputs = [dense(x, part(weights, "head")) if "head/kernel" in weights else x]
+    if config.distillation_token:
+        second = tokens[:, 1]
+        outputs.append(dense(second, part(weights, "head_distillation")) if "head/kernel" in weights else second)
+    return sum(outputs) / len(outputs)

@@ -52,7 +52,10 @@ def tiny_configs(draw):
         return draw(strategies.sampled_from(values))
 
     patch_size, num_heads, class_token = pick(2, 4), pick(1, 2), pick(True, False)
-    channels = pick(1, 3)
+    channels, parallel, rotary = pick(1, 3), pick(True, False), pick("none", "axial", "mixed", "centered")
+    pooling, final_norm = pick(*["token", "token_and_mean"] * class_token, "mean", "map"), pick("before", "after")
+    pre_logits_dim = pick(None, 12)
+    usual = pooling == "token" and final_norm == "before" and pre_logits_dim is None
     return ViTConfig(
         image_size=(patch_size * pick(1, 2), patch_size * pick(1, 2)),
         patch_size=patch_size,
@@ -63,17 +66,31 @@ def tiny_configs(draw):
         channels=channels,
         pixel_mean=(0.4,) * pick(1, channels),
         stem=pick("patch", "conv"),
+        patch_bias=pick(True, False),
         class_token=class_token,
+        distillation_token=usual and pick(True, False),
+        num_registers=pick(0, 3),
         position_embedding=pick("learned", "sincos2d", "none"),
-        pooling=pick(*["token", "token_and_mean"] * class_token, "mean", "map"),
-        activation=pick("gelu", "gelu_tanh"),
+        position_on_prefix=pick(True, False),
+        rotary_embedding=rotary,
+        rotary_reference=pick(None, (4, 4)) if rotary == "axial" else None,
+        stem_norm=pick(True, False),
+        qkv_bias=pick("all", "none", *["query_value"] * (not parallel)),
+        qk_norm=pick(True, False),
+        parallel_block=parallel,
+        gated_mlp=not parallel and pick(True, False),
+        mlp_inner_norm=not parallel and pick(True, False),
+        pre_logits_dim=pre_logits_dim,
+        pooling=pooling,
+        final_norm=final_norm,
+        activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"),
         layer_scale=pick(None, 1e-4),
         stochastic_depth_rate=pick(0.0, 0.1),
         remat=pick("none", "block"),
     )
 
 
-@hypothesis.settings(max_examples=10, deadline=None, derandomize=True)
+@hypothesis.settings(max_examples=20, deadline=None, derandomize=True)
 @hypothesis.given(tiny_configs())
 def test_parameters_are_those_of_the_built_model(vit_config):
     from vit_keras import vit
@@ -129,9 +146,16 @@ def test_counts_follow_from_the_fields():
         ({"stem": "patches"}, "stem='patches' is none of ['patch', 'conv'] (did you mean 'patch'?)"),
         ({"position_embedding": "learnt"}, "position_embedding='learnt' is none of ['learned', 'sincos2d', 'none'] (did you mean 'learned'?)"),
         ({"pooling": "tokens"}, "pooling='tokens' is none of ['token', 'mean', 'token_and_mean', 'map'] (did you mean 'token'?)"),
-        ({"activation": "relu"}, "activation='relu' is none of ['gelu', 'gelu_tanh']"),
+        ({"activation": "relu"}, "activation='relu' is none of ['gelu', 'gelu_tanh', 'quick_gelu', 'silu']"),
         ({"remat": True}, "remat=True is none of ['none', 'block']"),
-        ({"class_token": 1}, "class_token=1 is not True or False"),
+        *(({name: 1}, f"{name}=1 is not True or False") for name in ("class_token", "distillation_token", "position_on_prefix", "qk_norm", "gated_mlp")),
+        ({"qkv_bias": True}, "qkv_bias=True is none of ['all', 'query_value', 'none']"),
+        ({"final_norm": "none"}, "final_norm='none' is none of ['before', 'after']"),
+        ({"rotary_embedding": "axal"}, "rotary_embedding='axal' is none of ['none', 'axial', 'mixed', 'centered'] (did you mean 'axial'?)"),
+        *(({"num_registers": value}, f"num_registers={value!r} is not a whole number from 0 to 256") for value in (-1, 257, 1.0, True, None)),
+        *(({"pre_logits_dim": value}, f"pre_logits_dim={value!r} is neither None nor a whole number") for value in (0, 2.0, True)),
+        *(({"rotary_reference": value}, "is neither None nor (rows, columns)") for value in ((16,), (16, 0), "16")),
+        *(({"rotary_temperature": value}, f"rotary_temperature={value!r} is not in [1, 1e9]") for value in (0, "100", float("nan"))),
         *(({f"{name}_rate": value}, f"{name}_rate={value!r} is not a fraction in [0, 1)") for name in ("dropout", "attention_dropout", "stochastic_depth") for value in (-0.1, 1, 1.0, "0", True, None, float("nan"))),
         *(({"norm_epsilon": value}, f"norm_epsilon={value!r} is not in (0, 0.1]") for value in (0, -1e-6, 0.2, "1e-6", None, float("nan"))),
         *(({"layer_scale": value}, f"layer_scale={value!r} is neither None nor in (0, 100]") for value in (0, -1, 101, "1", False, float("nan"))),
@@ -158,6 +182,11 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"pixel_mean": (0.1, 0.2)}, "pixel_mean has 2 values for channels=3: give one, or one a channel"),
         ({"pixel_std": (0.1, 0.2, 0.3), "channels": 1}, "pixel_std has 3 values for channels=1: give one, or one a channel"),
         ({"pixel_std": (0.5, 0.0, 0.5)}, "pixel_std=(0.5, 0.0, 0.5) has a value that is not positive"),
+        ({"rotary_embedding": "axial", "num_heads": 128}, "so hidden_dim / num_heads must be divisible by 4, not 6"),
+        ({"rotary_reference": 16}, 'rotary_reference needs rotary_embedding="axial"'),
+        ({"rotary_order": "xy"}, "rotary_temperature and rotary_order need a rotary_embedding"),
+        ({"distillation_token": True, "pooling": "mean"}, 'distillation_token=True needs class_token=True, pooling="token"'),
+        ({"parallel_block": True, "gated_mlp": True}, "parallel_block=True knows no gated_mlp"),
         ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),
         ({"remat": "block", "attention_dropout_rate": 0.1}, 'remat="block" computes a block twice'),
     ],

@@ -27,6 +27,42 @@ CONFIGS = {
     "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32)),
     "no_positions": TINY.replace(position_embedding="none", num_layers=1),
     "grey": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
+    "distilled": TINY.replace(distillation_token=True),
+    "registers": TINY.replace(num_registers=3, position_on_prefix=False, position_resize="bicubic_offset"),
+    "registers_alone": TINY.replace(num_registers=1, class_token=False, pooling="mean", final_norm="after"),
+    "registers_sincos": TINY.replace(num_registers=2, position_embedding="sincos2d"),
+    "clip": TINY.replace(stem_norm=True, patch_bias=False, activation="quick_gelu", norm_epsilon=1e-5),
+    "no_qkv_bias": TINY.replace(qkv_bias="none", pre_logits_dim=6),
+    "eva": TINY.replace(
+        image_size=(8, 32),
+        qkv_bias="query_value",
+        gated_mlp=True,
+        activation="silu",
+        mlp_inner_norm=True,
+        pooling="mean",
+        final_norm="after",
+        rotary_embedding="axial",
+        rotary_temperature=1e4,
+        rotary_reference=16,
+    ),
+    "swiglu": TINY.replace(gated_mlp=True, activation="silu", layer_scale=1e-5),
+    "rotary_xy": TINY.replace(
+        image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"
+    ),
+    "rotary_mixed": TINY.replace(
+        image_size=(8, 32), rotary_embedding="mixed", rotary_temperature=10, rotary_order="xy", position_on_prefix=False
+    ),
+    "dinov3": TINY.replace(
+        image_size=(8, 32),
+        rotary_embedding="centered",
+        num_registers=2,
+        position_embedding="none",
+        qkv_bias="none",
+        layer_scale=1e-5,
+        norm_epsilon=1e-5,
+    ),
+    "qk_norm": TINY.replace(qk_norm=True, norm_epsilon=1e-3),
+    "parallel": TINY.replace(parallel_block=True, qk_norm=True, layer_scale=1e-5),
     "pixels": TINY.replace(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225), norm_epsilon=1e-3),
 }
 

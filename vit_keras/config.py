@@ -1,7 +1,4 @@
-"""What a legal ViT is, and what it costs: plain numbers, no Keras.
-
-The closed forms follow Dosovitskiy et al. 2021, arXiv 2010.11929. One MAC is one multiplication with its addition.
-"""
+"""What a legal ViT is: plain numbers, no Keras."""
 
 import difflib
 import functools
@@ -9,21 +6,35 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from itertools import pairwise
 from typing import Any, Literal, TypeGuard, get_args
 
+from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
 
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
+PositionResize = Literal[
+    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners"
+]
+PatchResize = Literal["bicubic_antialias", "bilinear"]
+RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
+RotaryOrder = Literal["yx", "xy"]
+QKVBias = Literal["all", "query_value", "none"]
 Pooling = Literal["token", "mean", "token_and_mean", "map"]
-Activation = Literal["gelu", "gelu_tanh"]
+FinalNorm = Literal["before", "after"]
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 Remat = Literal["none", "block"]
 
 _CHOICES = {
     "stem": get_args(Stem),
     "position_embedding": get_args(PositionEmbedding),
+    "position_resize": get_args(PositionResize),
+    "patch_resize": get_args(PatchResize),
+    "rotary_embedding": get_args(RotaryEmbedding),
+    "rotary_order": get_args(RotaryOrder),
+    "qkv_bias": get_args(QKVBias),
     "pooling": get_args(Pooling),
+    "final_norm": get_args(FinalNorm),
     "activation": get_args(Activation),
     "remat": get_args(Remat),
 }
@@ -37,6 +48,11 @@ _LARGEST = {
     "mlp_dim": 131_072,
 }
 _LARGEST_SIDE = 8192  # px
+_LARGEST_REGISTERS = 256
+_FLAGS = (
+    "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
+    "gated_mlp", "mlp_inner_norm",
+)  # fmt: skip
 
 
 def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
@@ -80,12 +96,36 @@ class ViTConfig:
         pixel_std: What the result is divided by; one fraction, or one a channel.
         stem: "patch" cuts the image as the paper does; "conv" halves it with convolutions until one cell is left a patch
             (Xiao et al. 2021, arXiv 2106.14881).
+        patch_bias: Adds a bias in the patches' projection.
         class_token: Puts a learned token in front of the patches.
+        distillation_token: Puts a second one behind it, with a head of its own; the model's output is the mean of both
+            (Touvron et al. 2021, arXiv 2012.12877).
+        num_registers: Learned tokens behind those, which no head sees (Darcet et al. 2024, arXiv 2309.16588).
         position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
+        position_on_prefix: Whether the tokens in front of the patches have learned positions too.
+        position_resize: How learned positions are made to fit another image size: "bicubic_antialias" as timm does,
+            "bicubic" as transformers, "bicubic_offset" as DINO and DINOv2, "bilinear", "bilinear_antialias" as big_vision's
+            FlexiViT, "bilinear_corners" as Google's vision_transformer.
+        patch_resize: How the projection is made to fit another patch size: the pseudo-inverse of this resize (Beyer et al.
+            2023, arXiv 2212.08013).
+        rotary_embedding: Rotation of queries and keys by the patches' places: "axial" (Fang et al. 2023, arXiv 2303.11331),
+            "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
+            arXiv 2508.10104), or "none".
+        rotary_temperature: Ratio of the slowest to the fastest frequency, about.
+        rotary_order: Which half of the frequencies belongs to which direction: "yx" rows first, "xy" columns first.
+        rotary_reference: Rows and columns that the places are scaled to, whatever the image; None for their own.
+        stem_norm: Normalises the tokens before the first block, as CLIP does.
+        qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
+        qk_norm: Normalises queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
+        parallel_block: Attention and MLP side by side instead of one after the other (the same paper).
+        gated_mlp: An MLP with a gate: activation(gate) times value (Shazeer 2020, arXiv 2002.05202).
+        mlp_inner_norm: Normalises inside the MLP, before it contracts (Fang et al. 2023, arXiv 2303.11331).
+        pre_logits_dim: Width of a tanh layer between pooling and head, or None.
         pooling: What the head sees: the class "token", the "mean" of the patch tokens, "token_and_mean" side by side, or
             "map", attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
+        final_norm: Normalises "before" pooling, as the paper, or "after".
         norm_epsilon: Added to the variance in every LayerNorm.
-        activation: "gelu", exact, or "gelu_tanh", its tanh approximation.
+        activation: "gelu", exact, "gelu_tanh", its tanh approximation, "quick_gelu", its sigmoid approximation, or "silu".
         layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None.
         dropout_rate: Fraction dropped of the embedded tokens and inside each MLP.
         attention_dropout_rate: Fraction dropped of the attention weights.
@@ -112,9 +152,27 @@ class ViTConfig:
     pixel_mean: tuple[float, ...] = (0.5,)
     pixel_std: tuple[float, ...] = (0.5,)
     stem: Stem = "patch"
+    patch_bias: bool = True
     class_token: bool = True
+    distillation_token: bool = False
+    num_registers: int = 0
     position_embedding: PositionEmbedding = "learned"
+    position_on_prefix: bool = True
+    position_resize: PositionResize = "bicubic_antialias"
+    patch_resize: PatchResize = "bicubic_antialias"
+    rotary_embedding: RotaryEmbedding = "none"
+    rotary_temperature: float = 100.0
+    rotary_order: RotaryOrder = "yx"
+    rotary_reference: tuple[int, int] | None = None
+    stem_norm: bool = False
+    qkv_bias: QKVBias = "all"
+    qk_norm: bool = False
+    parallel_block: bool = False
+    gated_mlp: bool = False
+    mlp_inner_norm: bool = False
+    pre_logits_dim: int | None = None
     pooling: Pooling = "token"
+    final_norm: FinalNorm = "before"
     norm_epsilon: float = 1e-6
     activation: Activation = "gelu"
     layer_scale: float | None = None
@@ -124,10 +182,10 @@ class ViTConfig:
     remat: Remat = "none"
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "pixel_mean", "pixel_std"):
+        for name in ("image_size", "rotary_reference", "pixel_mean", "pixel_std"):
             value = getattr(self, name)
             if isinstance(value, int | float) and not isinstance(value, bool):
-                value = (value, value) if name == "image_size" else (value,)
+                value = (value,) if name.startswith("pixel") else (value, value)
             if isinstance(value, list):
                 value = tuple(value)
             object.__setattr__(self, name, value)  # the one way to tidy a frozen dataclass
@@ -153,8 +211,22 @@ class ViTConfig:
             if value not in choices:
                 hint = closest(str(value), choices, count=1)
                 yield f"{name}={value!r} is none of {list(choices)}" + (f" (did you mean {hint[0]!r}?)" if hint else "")
-        if type(self.class_token) is not bool:
-            yield f"class_token={self.class_token!r} is not True or False"
+        for name in _FLAGS:
+            if type(getattr(self, name)) is not bool:
+                yield f"{name}={getattr(self, name)!r} is not True or False"
+        if type(self.num_registers) is not int or not 0 <= self.num_registers <= _LARGEST_REGISTERS:
+            yield f"num_registers={self.num_registers!r} is not a whole number from 0 to {_LARGEST_REGISTERS}"
+        width = self.pre_logits_dim
+        if width is not None and (type(width) is not int or not 1 <= width <= _LARGEST["hidden_dim"]):
+            yield f"pre_logits_dim={width!r} is neither None nor a whole number from 1 to {_LARGEST['hidden_dim']}"
+        if self.rotary_reference is not None and (
+            not _is_tuple_of(self.rotary_reference, int)
+            or len(self.rotary_reference) != 2
+            or min(self.rotary_reference) < 1
+        ):
+            yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
+        if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
+            yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
         for name in ("dropout_rate", "attention_dropout_rate", "stochastic_depth_rate"):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < 1:
@@ -181,6 +253,20 @@ class ViTConfig:
                 f"num_heads={self.num_heads} does not divide hidden_dim={self.hidden_dim}: the nearest num_heads is {fits}, "
                 f"the nearest hidden_dim {_nearest_multiple(self.hidden_dim, self.num_heads)}"
             )
+        if self.rotary_embedding != "none" and self.hidden_dim // self.num_heads % 4:
+            yield (
+                f'rotary_embedding="{self.rotary_embedding}" turns pairs of numbers in two directions, so hidden_dim / num_heads '
+                f"must be divisible by 4, not {self.hidden_dim // self.num_heads}"
+            )
+        if self.rotary_reference is not None and self.rotary_embedding != "axial":
+            yield 'rotary_reference needs rotary_embedding="axial"'
+        if self.rotary_embedding == "none" and (self.rotary_temperature, self.rotary_order) != (100.0, "yx"):
+            yield "rotary_temperature and rotary_order need a rotary_embedding"
+        usual = self.class_token and self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
+        if self.distillation_token and not usual:
+            yield 'distillation_token=True needs class_token=True, pooling="token", final_norm="before" and no pre_logits_dim'
+        if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
+            yield 'parallel_block=True knows no gated_mlp, no mlp_inner_norm and no qkv_bias="query_value"'
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without one choose pooling="mean" or "map"'
         if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
@@ -217,21 +303,24 @@ class ViTConfig:
         return rows * columns
 
     @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens in front of the patches: class token, distillation token, registers."""
+        return self.class_token + self.distillation_token + self.num_registers
+
+    @property
     def num_tokens(self) -> int:
-        """Tokens an image: the patches and the class token."""
-        return self.num_patches + self.class_token
+        """Tokens an image: the patches and those in front of them."""
+        return self.num_patches + self.num_prefix_tokens
 
     @property
     def feature_dim(self) -> int:
         """Width of what the head sees."""
-        return self.hidden_dim * (2 if self.pooling == "token_and_mean" else 1)
+        return self.pre_logits_dim or self.pooled_dim
 
-    def _stem_widths(self) -> list[int]:
-        """Channels after each convolution of the stem: doubling, up to `hidden_dim`."""
-        if self.stem == "patch":
-            return []
-        halvings = self.patch_size.bit_length() - 1
-        return [self.hidden_dim >> (halvings - 1 - index) for index in range(halvings)]
+    @property
+    def pooled_dim(self) -> int:
+        """Width of what pooling gives."""
+        return self.hidden_dim * (2 if self.pooling == "token_and_mean" else 1)
 
     @property
     def patch_dim(self) -> int:
@@ -241,51 +330,20 @@ class ViTConfig:
     @property
     def num_params(self) -> int:
         """Weights without a head, those that stay fixed (sincos positions) not counted."""
-        dim, mlp = self.hidden_dim, self.mlp_dim
-        scales = 2 * dim if self.layer_scale is not None else 0
-        widths = [self.channels, *self._stem_widths()]
-        stem = sum(9 * before * after + 2 * after for before, after in pairwise(widths))
-        embed = (self.patch_dim + 1) * dim + self.class_token * dim
-        positions = self.num_tokens * dim if self.position_embedding == "learned" else 0
-        attention = 4 * (dim * dim + dim)
-        block_mlp = dim * mlp + mlp + mlp * dim + dim
-        norm = 2 * dim
-        pool = dim + attention + block_mlp + norm if self.pooling == "map" else 0
-        return stem + embed + positions + self.num_layers * (attention + block_mlp + 2 * norm + scales) + norm + pool
+        return costs.num_params(self)
 
     @property
     def num_macs(self) -> int:
         """MACs of one image's forward pass without a head: matrix products and convolutions, the attention's included."""
-        dim, tokens, mlp = self.hidden_dim, self.num_tokens, self.mlp_dim
-        height, width = self.image_size
-        widths = [self.channels, *self._stem_widths()]
-        stem = sum(
-            9 * before * after * (height >> index) * (width >> index)
-            for index, (before, after) in enumerate(pairwise(widths), start=1)
-        )
-        embed = self.num_patches * self.patch_dim * dim
-        block = tokens * (4 * dim * dim + 2 * dim * mlp) + 2 * tokens * tokens * dim
-        pool = (
-            (2 * tokens * dim * dim + 2 * dim * dim + 2 * tokens * dim + 2 * dim * mlp) if self.pooling == "map" else 0
-        )
-        return stem + embed + self.num_layers * block + pool
+        return costs.num_macs(self)
 
     def activation_bytes(self, bytes_per_number: int = 4) -> int:
         """Returns the bytes of one image's activations that training keeps for the backward pass.
 
-        Counted in each block: the input of every matrix product, norm and activation, and the attention weights, which the
-        TensorFlow backend keeps; flash attention does not. With `remat="block"`, one block and every block's input.
-
         Args:
             bytes_per_number: 4 for float32, 2 for bfloat16 and float16.
         """
-        dim, tokens = self.hidden_dim, self.num_tokens
-        inside = tokens * (8 * dim + 2 * self.mlp_dim) + self.num_heads * tokens * tokens
-        kept = tokens * dim + inside if self.remat == "none" else tokens * dim
-        blocks = self.num_layers * kept + (inside if self.remat == "block" else 0)
-        height, width = self.image_size
-        embed = height * width * self.channels + self.num_patches * self.patch_dim + 2 * tokens * dim
-        return (embed + blocks) * bytes_per_number
+        return costs.num_activations(self) * bytes_per_number
 
     def replace(self, **changes: Any) -> "ViTConfig":
         """Returns a copy with these fields changed."""

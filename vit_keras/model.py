@@ -1,5 +1,7 @@
 """A `ViTConfig` becomes a `keras.Model`, and back."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -53,17 +55,31 @@ def vit(
     patches = _stem(config)(PixelNormalization(config.pixel_mean, config.pixel_std, name="normalization")(images))
     tokens = PatchEncoder(
         config.hidden_dim,
+        use_bias=config.patch_bias,
         class_token=config.class_token,
+        distillation_token=config.distillation_token,
+        num_registers=config.num_registers,
         position_embedding=config.position_embedding,
+        position_on_prefix=config.position_on_prefix,
+        position_resize=config.position_resize,
+        patch_resize=config.patch_resize,
         grid_size=config.grid_size,
         dropout_rate=config.dropout_rate,
         name="patch_encoder",
     )(patches)
+    if config.stem_norm:
+        tokens = _norm(config, "stem_norm")(tokens)
     for index, depth in enumerate(np.linspace(1, 0, config.num_layers)[::-1]):  # the last block is at depth 1
         tokens = TransformerBlock(
             config.num_heads,
             config.mlp_dim,
+            parallel=config.parallel_block,
             activation=config.activation,
+            gated_mlp=config.gated_mlp,
+            mlp_inner_norm=config.mlp_inner_norm,
+            qkv_bias=config.qkv_bias,
+            qk_norm=config.qk_norm,
+            rotary=_rotary(config),
             norm_epsilon=config.norm_epsilon,
             layer_scale=config.layer_scale,
             dropout_rate=config.dropout_rate,
@@ -72,13 +88,15 @@ def vit(
             remat=config.remat,
             name=f"block_{index:02d}",
         )(tokens)
-    tokens = keras.layers.LayerNormalization(epsilon=config.norm_epsilon, name="final_norm")(tokens)
-    outputs = _pooling(config)(tokens)
+    features = _features(config, tokens)
     if num_classes is not None:
-        # Logits in half precision would lose the difference between close classes.
-        outputs = keras.layers.Dense(
-            num_classes, activation=classifier_activation, kernel_initializer="zeros", dtype="float32", name="head"
-        )(outputs)
+        activation = classifier_activation if len(features) == 1 else None
+        features = {head: _head(head, num_classes, activation)(vector) for head, vector in features.items()}
+    outputs = next(iter(features.values()))
+    if len(features) > 1:
+        outputs = keras.layers.Average(name="average")(list(features.values()))
+        if classifier_activation is not None:
+            outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(outputs)
     return keras.Model(images, outputs, name=name)
 
 
@@ -86,6 +104,39 @@ def _stem(config: ViTConfig) -> keras.layers.Layer:
     if config.stem == "conv":
         return ConvStem(config.patch_size, config.hidden_dim, name="conv_stem")
     return Patches(config.patch_size, name="patches")
+
+
+def _rotary(config: ViTConfig) -> dict[str, Any] | None:
+    if config.rotary_embedding == "none":
+        return None
+    return {
+        "kind": config.rotary_embedding,
+        "grid_size": list(config.grid_size),
+        "temperature": config.rotary_temperature,
+        "order": config.rotary_order,
+        "reference": list(config.rotary_reference) if config.rotary_reference else None,
+    }
+
+
+def _features(config: ViTConfig, tokens: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+    """Returns what each head sees, by the head's name."""
+    if config.final_norm == "before":
+        tokens = _norm(config, "final_norm")(tokens)
+    seen = _pooling(config)(tokens)
+    if config.final_norm == "after":
+        seen = _norm(config, "final_norm")(seen)
+    if config.pre_logits_dim is not None:
+        seen = keras.layers.Dense(config.pre_logits_dim, activation="tanh", name="pre_logits")(seen)
+    features = {"head": seen}
+    if config.distillation_token:
+        features["head_distillation"] = TokenPooling(
+            "distillation", num_prefix_tokens=config.num_prefix_tokens, name="distillation_pooling"
+        )(tokens)
+    return features
+
+
+def _norm(config: ViTConfig, name: str) -> keras.layers.Layer:
+    return keras.layers.LayerNormalization(epsilon=config.norm_epsilon, name=name)
 
 
 def _pooling(config: ViTConfig) -> keras.layers.Layer:
@@ -97,7 +148,14 @@ def _pooling(config: ViTConfig) -> keras.layers.Layer:
             norm_epsilon=config.norm_epsilon,
             name="pooling",
         )
-    return TokenPooling(config.pooling, class_token=config.class_token, name="pooling")
+    return TokenPooling(config.pooling, num_prefix_tokens=config.num_prefix_tokens, name="pooling")
+
+
+def _head(name: str, num_classes: int, activation: str | None) -> keras.layers.Layer:
+    # Logits in half precision would lose the difference between close classes.
+    return keras.layers.Dense(
+        num_classes, activation=activation, kernel_initializer="zeros", dtype="float32", name=name
+    )
 
 
 def config_of(model: keras.Model) -> ViTConfig:
@@ -117,6 +175,7 @@ def config_of(model: keras.Model) -> ViTConfig:
     if not blocks or stem is None or not {"normalization", "patch_encoder", "pooling"} <= layers.keys():
         raise InvalidArgumentError(f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig.")
     encoder, pooling, block = layers["patch_encoder"], layers["pooling"], blocks[-1]
+    names = list(layers)
     _, height, width, channels = model.input_shape
     return ViTConfig.from_dict(
         {
@@ -130,9 +189,24 @@ def config_of(model: keras.Model) -> ViTConfig:
             "pixel_mean": tuple(layers["normalization"].mean),
             "pixel_std": tuple(layers["normalization"].std),
             "stem": "conv" if isinstance(stem, ConvStem) else "patch",
+            "patch_bias": encoder.use_bias,
             "class_token": encoder.class_token,
+            "distillation_token": encoder.distillation_token,
+            "num_registers": encoder.num_registers,
             "position_embedding": encoder.position_embedding,
+            "position_on_prefix": encoder.position_on_prefix,
+            "position_resize": encoder.position_resize,
+            "patch_resize": encoder.patch_resize,
+            **_rotary_fields(block.rotary),
+            "stem_norm": "stem_norm" in layers,
+            "qkv_bias": block.qkv_bias,
+            "qk_norm": block.qk_norm,
+            "parallel_block": block.parallel,
+            "gated_mlp": block.gated_mlp,
+            "mlp_inner_norm": block.mlp_inner_norm,
+            "pre_logits_dim": layers["pre_logits"].units if "pre_logits" in layers else None,
             "pooling": "map" if isinstance(pooling, AttentionPooling) else pooling.pooling,
+            "final_norm": "before" if names.index("final_norm") < names.index("pooling") else "after",
             "norm_epsilon": block.norm_epsilon,
             "activation": block.activation,
             "layer_scale": block.layer_scale,
@@ -142,6 +216,17 @@ def config_of(model: keras.Model) -> ViTConfig:
             "remat": block.remat,
         }
     )
+
+
+def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
+    if rotary is None:
+        return {}
+    return {
+        "rotary_embedding": rotary["kind"],
+        "rotary_temperature": rotary["temperature"],
+        "rotary_order": rotary["order"],
+        "rotary_reference": rotary["reference"],
+    }
 
 
 def num_classes_of(model: keras.Model) -> int | None:

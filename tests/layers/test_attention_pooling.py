@@ -35,7 +35,10 @@ def test_order_of_the_tokens_does_not_matter():
     [
         ({"num_heads": 0}, r"AttentionPooling needs positive whole numbers, not num_heads=0\."),
         ({"mlp_dim": 0}, r"needs positive whole numbers, not mlp_dim=0\."),
-        ({"activation": "relu"}, r"does not know activation='relu'; choose one of \['gelu', 'gelu_tanh'\]\."),
+        (
+            {"activation": "relu"},
+            r"does not know activation='relu'; choose one of \['gelu', 'gelu_tanh', 'quick_gelu', 'silu'\]\.",
+        ),
     ],
 )
 def test_refuses_arguments(arguments, message):

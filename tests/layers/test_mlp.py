@@ -7,17 +7,26 @@ from contracts import check_layer
 from vit_keras.layers import MLP
 
 
-@pytest.mark.parametrize("arguments", [{"activation": "gelu"}, {"activation": "gelu_tanh", "dropout_rate": 0.1}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"activation": "gelu"},
+        {"activation": "gelu_tanh", "dropout_rate": 0.1},
+        {"activation": "silu", "gated": True, "inner_norm": True, "norm_epsilon": 1e-5},
+    ],
+)
 def test_contract(arguments, tmp_path):
     check_layer(MLP(16, **arguments), (2, 5, 8), tmp_path)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh"])
-def test_equals_the_oracle(activation):
+@pytest.mark.parametrize("activation", ["gelu", "gelu_tanh", "quick_gelu", "silu"])
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("inner_norm", [False, True])
+def test_equals_the_oracle(activation, gated, inner_norm):
     tokens = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
-    mlp = MLP(16, activation=activation)
+    mlp = MLP(16, activation=activation, gated=gated, inner_norm=inner_norm, norm_epsilon=1e-3)
     mlp.build(tokens.shape)
-    expected = oracle.mlp(tokens, oracle.weights_of(oracle.randomise(mlp)), activation)
+    expected = oracle.mlp(tokens, oracle.weights_of(oracle.randomise(mlp)), activation, gated=gated, norm_epsilon=1e-3)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(mlp(tokens)), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -55,7 +64,10 @@ def test_dropout_acts_in_training_only():
     ("arguments", "message"),
     [
         ({"mlp_dim": 0}, r"MLP needs positive whole numbers, not mlp_dim=0\."),
-        ({"activation": "relu"}, r"MLP does not know activation='relu'; choose one of \['gelu', 'gelu_tanh'\]\."),
+        (
+            {"activation": "relu"},
+            r"MLP does not know activation='relu'; choose one of \['gelu', 'gelu_tanh', 'quick_gelu', 'silu'\]\.",
+        ),
         ({"dropout_rate": 1.5}, r"MLP needs fractions in \[0, 1\), not dropout_rate=1\.5\."),
     ],
 )

@@ -12,7 +12,16 @@ def built(layer, shape):
     return oracle.randomise(layer)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"dropout_rate": 0.1}])
+ROTARY = {"kind": "axial", "grid_size": [2, 2], "temperature": 10.0, "order": "yx", "reference": None}
+VARIANTS = [
+    {"qkv_bias": "query_value"},
+    {"qkv_bias": "none", "qk_norm": True, "norm_epsilon": 1e-3},
+    {"rotary": ROTARY},
+    {"rotary": {**ROTARY, "kind": "mixed"}, "qk_norm": True},
+]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"dropout_rate": 0.1}, *VARIANTS])
 def test_contract(arguments, tmp_path):
     check_layer(SelfAttention(2, **arguments), (2, 5, 8), tmp_path)
 
@@ -23,6 +32,17 @@ def test_equals_the_oracle(num_heads, training):
     tokens = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
     attention = built(SelfAttention(num_heads), tokens.shape)
     expected = oracle.self_attention(tokens, oracle.weights_of(attention), num_heads)
+    outputs = keras.ops.convert_to_numpy(attention(tokens, training=training))
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", VARIANTS)
+@pytest.mark.parametrize("training", [False, True])
+def test_variants_equal_the_oracle(arguments, training):
+    tokens = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    attention = built(SelfAttention(2, **arguments), tokens.shape)
+    settings = {name: value for name, value in arguments.items() if name in ("norm_epsilon", "rotary")}
+    expected = oracle.self_attention(tokens, oracle.weights_of(attention), 2, **settings)
     outputs = keras.ops.convert_to_numpy(attention(tokens, training=training))
     np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
@@ -55,6 +75,7 @@ def test_dropout_acts_in_training_only_and_keeps_the_mean():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"num_heads": 2, "qkv_bias": "key"}, r"SelfAttention does not know qkv_bias='key'; choose one of \['all', "),
         ({"num_heads": 0}, r"SelfAttention needs positive whole numbers, not num_heads=0\."),
         (
             {"num_heads": 2, "dropout_rate": -0.1},

@@ -38,15 +38,29 @@ def trained(block):
     return model.get_weights()
 
 
-@pytest.mark.parametrize("arguments", [{}, EVERYTHING, {"remat": "block"}])
+MODERN = {
+    "qkv_bias": "query_value",
+    "qk_norm": True,
+    "rotary": {"kind": "centered", "grid_size": [2, 2], "temperature": 100.0, "order": "yx", "reference": None},
+    "gated_mlp": True,
+    "mlp_inner_norm": True,
+    "activation": "silu",
+}
+PARALLEL = {"parallel": True, "layer_scale": 0.1, "qk_norm": True}
+
+
+@pytest.mark.parametrize("arguments", [{}, EVERYTHING, MODERN, PARALLEL, {"remat": "block"}])
 def test_contract(arguments, tmp_path):
     check_layer(TransformerBlock(2, 16, **arguments), SHAPE, tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"layer_scale": 1e-5}, {"activation": "gelu_tanh", "norm_epsilon": 1e-2}])
+@pytest.mark.parametrize(
+    "arguments", [{}, {"layer_scale": 1e-5}, {"activation": "gelu_tanh", "norm_epsilon": 1e-2}, MODERN, PARALLEL]
+)
 def test_equals_the_oracle(arguments):
     block = built(**arguments)
-    named = {name: value for name, value in arguments.items() if name != "layer_scale"}
+    known = ("activation", "norm_epsilon", "gated_mlp", "parallel", "rotary")
+    named = {name: value for name, value in arguments.items() if name in known}
     expected = oracle.transformer_block(tokens(), oracle.weights_of(block), num_heads=2, **named)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(block(tokens())), expected, rtol=1e-5, atol=1e-5)
 
@@ -72,6 +86,12 @@ def test_an_image_that_skips_both_branches_comes_out_as_it_went_in():
 def test_remat_gives_the_same_output(rate, training):
     plain, remat = (built(stochastic_depth_rate=rate, remat=remat) for remat in ("none", "block"))
     outputs = [keras.ops.convert_to_numpy(block(tokens(), training=training)) for block in (plain, remat)]
+    np.testing.assert_allclose(*outputs, rtol=1e-6, atol=1e-6)
+
+
+def test_remat_of_parallel_branches_gives_the_same_output():
+    plain, remat = (built(parallel=True, remat=remat) for remat in ("none", "block"))
+    outputs = [keras.ops.convert_to_numpy(block(tokens(), training=True)) for block in (plain, remat)]
     np.testing.assert_allclose(*outputs, rtol=1e-6, atol=1e-6)
 
 
@@ -103,7 +123,7 @@ def test_remat_survives_a_file(tmp_path):
     [
         ({"num_heads": 0}, r"TransformerBlock needs positive whole numbers, not num_heads=0\."),
         ({"mlp_dim": 0}, r"TransformerBlock needs positive whole numbers, not mlp_dim=0\."),
-        ({"activation": "relu"}, r"does not know activation='relu'; choose one of \['gelu', 'gelu_tanh'\]\."),
+        ({"activation": "relu"}, r"does not know activation='relu'; choose one of \['gelu', 'gelu_tanh', 'quick_gelu', 'silu'\]\."),
         ({"dropout_rate": 1.0}, r"needs fractions in \[0, 1\), not dropout_rate=1\.0\."),
         ({"attention_dropout_rate": 1.0}, r"needs fractions in \[0, 1\), not dropout_rate=1\.0\."),
         ({"stochastic_depth_rate": 1.0}, r"needs fractions in \[0, 1\), not rate=1\.0\."),

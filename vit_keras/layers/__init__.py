@@ -1,7 +1,7 @@
 """The layers of a Vision Transformer, one tensor operation each.
 
 Shapes, in every docstring of this package: `batch` images; `height`, `width` (px) and `channels` of an image; `patches =
-height * width / patch_size**2`; `tokens`, the patches with the class token in front; `hidden_dim`, the width of a token.
+height * width / patch_size**2`; `tokens`, the patches with the class token and its kin in front; `hidden_dim`, the width of a token.
 Images are channels last.
 """
 
@@ -12,6 +12,7 @@ from vit_keras.layers.mlp import MLP
 from vit_keras.layers.patch_encoder import PatchEncoder
 from vit_keras.layers.patches import Patches
 from vit_keras.layers.pixel_normalization import PixelNormalization
+from vit_keras.layers.rotary_embedding import RotaryEmbedding
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 from vit_keras.layers.token_pooling import TokenPooling
@@ -25,6 +26,7 @@ __all__ = [
     "PatchEncoder",
     "Patches",
     "PixelNormalization",
+    "RotaryEmbedding",
     "SelfAttention",
     "StochasticDepth",
     "TokenPooling",

@@ -54,3 +54,12 @@ def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, 
             f"{layer} has num_heads={num_heads}, which does not divide the tokens' width of {hidden_dim}."
         )
     return tokens, hidden_dim  # type: ignore[return-value]
+
+
+def check_heads(layer: str, shape: Shape) -> tuple[int, int, int]:
+    """Returns tokens, heads and a head's width, or raises `InvalidArgumentError` where one is not known."""
+    if len(shape) != 4 or None in shape[1:]:
+        raise InvalidArgumentError(
+            f"{layer} takes heads of shape (batch, tokens, num_heads, head_dim), all but batch known; it got {shape}."
+        )
+    return tuple(shape[1:])  # type: ignore[return-value]

@@ -16,19 +16,26 @@ class PatchEncoder(keras.layers.Layer):
     """Projects patches to tokens, puts the class token in front, adds positions.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equation 1. Our `projection` is their E,
-    `position_embedding` their E_pos, `class_token` their x_class. The class token has a position vector too. Fixed
-    "sincos2d" positions: Beyer et al. 2022, arXiv 2205.01580; there the class token's position is zero.
+    `position_embedding` their E_pos, `class_token` their x_class, which has a position vector too. Distillation token:
+    Touvron et al. 2021, arXiv 2012.12877. Registers: Darcet et al. 2024, arXiv 2309.16588. Fixed "sincos2d" positions: Beyer
+    et al. 2022, arXiv 2205.01580; the tokens in front of the patches have none of those.
 
     Args:
         hidden_dim: Width of a token.
+        use_bias: Adds a bias in the projection.
         class_token: Puts a learned token in front of the patches.
+        distillation_token: Puts another one behind the class token.
+        num_registers: Learned tokens behind those.
         position_embedding: "learned", "sincos2d" or "none".
+        position_on_prefix: Whether the tokens in front of the patches have learned positions too.
+        position_resize: How weight surgery makes learned positions fit another grid; `vit_keras.weights.resize` has the rules.
+        patch_resize: How it makes the projection fit another patch size.
         grid_size: Rows and columns of patches, which "sincos2d" needs; by default they form a square.
         dropout_rate: Fraction of the tokens' numbers dropped in training.
 
     Shapes:
         patches: `(batch, patches, patch_dim)`, any float dtype.
-        returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = patches + 1` with a class token.
+        returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
         InvalidArgumentError: An argument is out of its range, or "sincos2d" meets a width not divisible by 4 or patches
@@ -43,8 +50,14 @@ class PatchEncoder(keras.layers.Layer):
         self,
         hidden_dim: int,
         *,
+        use_bias: bool = True,
         class_token: bool = True,
+        distillation_token: bool = False,
+        num_registers: int = 0,
         position_embedding: str = "learned",
+        position_on_prefix: bool = True,
+        position_resize: str = "bicubic_antialias",
+        patch_resize: str = "bicubic_antialias",
         grid_size: tuple[int, int] | None = None,
         dropout_rate: float = 0.0,
         **kwargs: Any,
@@ -60,12 +73,18 @@ class PatchEncoder(keras.layers.Layer):
                 f'position_embedding="sincos2d" needs a hidden_dim divisible by 4, not {hidden_dim}.'
             )
         self.hidden_dim = hidden_dim
+        self.use_bias = use_bias
         self.class_token = class_token
+        self.distillation_token = distillation_token
+        self.num_registers = num_registers
         self.position_embedding = position_embedding
+        self.position_on_prefix = position_on_prefix
+        self.position_resize = position_resize
+        self.patch_resize = patch_resize
         self.grid_size = tuple(grid_size) if grid_size is not None else None
         self.dropout_rate = dropout_rate
         self.projection = keras.layers.Dense(
-            hidden_dim, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
+            hidden_dim, use_bias=use_bias, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
         )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
 
@@ -73,19 +92,37 @@ class PatchEncoder(keras.layers.Layer):
         """Makes the projection, the class token and the positions."""
         patches, _ = check_tokens(type(self).__name__, input_shape)
         self.projection.build(input_shape)
-        if self.class_token:
-            self.class_token_embedding = self.add_weight(
-                shape=(1, 1, self.hidden_dim), initializer="zeros", name="class_token"
+        self.prefix = [
+            self.add_weight(
+                shape=(1, count, self.hidden_dim),
+                initializer="zeros" if name == "class_token" else keras.initializers.RandomNormal(stddev=0.02),
+                name=name,
             )
+            for name, count in self._prefix_counts().items()
+            if count
+        ]
         if self.position_embedding == "learned":
+            positions = patches + (self.num_prefix_tokens if self.position_on_prefix else 0)
             self.positions = self.add_weight(
-                shape=(1, patches + self.class_token, self.hidden_dim),
+                shape=(1, positions, self.hidden_dim),
                 initializer=keras.initializers.RandomNormal(stddev=0.02),
                 name="position_embedding",
             )
         elif self.position_embedding == "sincos2d":
             self.positions = self._fixed_positions(patches)
         self.built = True
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens in front of the patches."""
+        return sum(self._prefix_counts().values())
+
+    def _prefix_counts(self) -> dict[str, int]:
+        return {
+            "class_token": int(self.class_token),
+            "distillation_token": int(self.distillation_token),
+            "registers": self.num_registers,
+        }
 
     def _fixed_positions(self, patches: int) -> np.ndarray:
         side = math.isqrt(patches)
@@ -94,32 +131,42 @@ class PatchEncoder(keras.layers.Layer):
             raise InvalidArgumentError(
                 f"{patches} patches are no grid of {rows} rows and {columns} columns; give grid_size."
             )
-        positions = sincos2d(rows, columns, self.hidden_dim)
-        return np.pad(positions, ((int(self.class_token), 0), (0, 0)))[None]
+        return sincos2d(rows, columns, self.hidden_dim)[None]
 
     def call(self, patches: Tensor, training: bool | None = None) -> Tensor:
         """Computes the paper's equation 1."""
         tokens = self.projection(patches)
-        if self.class_token:
-            front = ops.cast(self.class_token_embedding, tokens.dtype)
-            front = ops.broadcast_to(front, (ops.shape(tokens)[0], 1, self.hidden_dim))
-            tokens = ops.concatenate([front, tokens], axis=1)
+        prefix = [ops.cast(weight, tokens.dtype) for weight in self.prefix]
         if self.position_embedding != "none":
-            tokens = tokens + ops.cast(self.positions, tokens.dtype)
+            positions = ops.cast(self.positions, tokens.dtype)
+            on_prefix = positions.shape[1] - tokens.shape[1]
+            tokens = tokens + positions[:, on_prefix:]
+            if on_prefix:
+                prefix = [ops.concatenate(prefix, axis=1) + positions[:, :on_prefix]]
+        if prefix:
+            batch = ops.shape(tokens)[0]
+            front = [ops.broadcast_to(part, (batch, *part.shape[1:])) for part in prefix]
+            tokens = ops.concatenate([*front, tokens], axis=1)
         return self.dropout(tokens, training=training)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, tokens, hidden_dim)`."""
         batch, patches, _ = input_shape
-        return (batch, patches + self.class_token, self.hidden_dim)  # type: ignore[operator]
+        return (batch, patches + self.num_prefix_tokens, self.hidden_dim)  # type: ignore[operator]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "hidden_dim": self.hidden_dim,
+            "use_bias": self.use_bias,
             "class_token": self.class_token,
+            "distillation_token": self.distillation_token,
+            "num_registers": self.num_registers,
             "position_embedding": self.position_embedding,
+            "position_on_prefix": self.position_on_prefix,
+            "position_resize": self.position_resize,
+            "patch_resize": self.patch_resize,
             "grid_size": self.grid_size,
             "dropout_rate": self.dropout_rate,
         }

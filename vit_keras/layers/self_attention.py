@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.checks import Shape, Tensor, check_fractions, check_positive, check_tokens
+from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.rotary_embedding import RotaryEmbedding
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -19,6 +20,10 @@ class SelfAttention(keras.layers.Layer):
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
+        qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
+        qk_norm: Normalises queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
+        norm_epsilon: Added to the variance in those norms.
+        rotary: Arguments of the `RotaryEmbedding` that turns queries and keys, or None.
         dropout_rate: Fraction of the attention weights dropped in training.
 
     Shapes:
@@ -33,22 +38,56 @@ class SelfAttention(keras.layers.Layer):
         (None, 197, 64)
     """
 
-    def __init__(self, num_heads: int, *, dropout_rate: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_heads: int,
+        *,
+        qkv_bias: str = "all",
+        qk_norm: bool = False,
+        norm_epsilon: float = 1e-6,
+        rotary: dict[str, Any] | None = None,
+        dropout_rate: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads)
+        check_choice(type(self).__name__, choices=("all", "query_value", "none"), qkv_bias=qkv_bias)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         self.num_heads = num_heads
+        self.qkv_bias = qkv_bias
+        self.qk_norm = qk_norm
+        self.norm_epsilon = norm_epsilon
+        self.rotary = rotary
         self.dropout_rate = dropout_rate
-        self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
+        dtype = self.dtype_policy
+        self.query_norm, self.key_norm = (
+            keras.layers.LayerNormalization(epsilon=norm_epsilon, dtype=dtype, name=name)
+            if qk_norm
+            else keras.layers.Identity(dtype=dtype)
+            for name in ("query_norm", "key_norm")
+        )
+        self.rotate = (
+            RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
+            if rotary is not None
+            else keras.layers.Identity(dtype=dtype)
+        )
+        self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
     def build(self, input_shape: Shape) -> None:
         """Makes both projections."""
-        _, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
+        count, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         # LeCun's limit for (d, 3d) is Glorot's for each of the three (d, d) inside it.
         self.qkv = keras.layers.Dense(
-            3 * hidden_dim, kernel_initializer="lecun_uniform", dtype=self.dtype_policy, name="qkv"
-        )
+            3 * hidden_dim, use_bias=self.qkv_bias == "all", kernel_initializer="lecun_uniform", dtype=self.dtype_policy,
+            name="qkv",
+        )  # fmt: skip
         self.qkv.build(input_shape)
+        if self.qkv_bias == "query_value":
+            self.query_bias = self.add_weight(shape=(hidden_dim,), initializer="zeros", name="query_bias")
+            self.value_bias = self.add_weight(shape=(hidden_dim,), initializer="zeros", name="value_bias")
+        heads = (None, count, self.num_heads, hidden_dim // self.num_heads)
+        for part in (self.query_norm, self.key_norm, self.rotate):
+            part.build(heads)
         self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build(input_shape)
         self.built = True
@@ -58,7 +97,15 @@ class SelfAttention(keras.layers.Layer):
         _, count, hidden_dim = tokens.shape
         head_dim = hidden_dim // self.num_heads
         rows = ops.reshape(tokens, (-1, hidden_dim))  # one matrix product, forward and back, not one an image
-        qkv = ops.reshape(self.qkv(rows), (-1, count, 3, self.num_heads, head_dim))
+        qkv = self.qkv(rows)
+        if self.qkv_bias == "query_value":
+            no_bias = ops.zeros((hidden_dim,), self.query_bias.dtype)
+            qkv = qkv + ops.cast(ops.concatenate([self.query_bias, no_bias, self.value_bias]), qkv.dtype)
+        qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, head_dim))
+        if self.qk_norm or self.rotary is not None:
+            queries, keys, values = ops.unstack(qkv, 3, axis=2)
+            queries, keys = self.rotate(self.query_norm(queries)), self.rotate(self.key_norm(keys))
+            qkv = ops.stack([queries, keys, values], axis=2)
         drops = bool(training) and self.dropout_rate > 0
         if keras.backend.backend() == "tensorflow" or drops:
             values = self._attend_by_products(qkv, training)
@@ -82,4 +129,12 @@ class SelfAttention(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "num_heads": self.num_heads, "dropout_rate": self.dropout_rate}
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qkv_bias": self.qkv_bias,
+            "qk_norm": self.qk_norm,
+            "norm_epsilon": self.norm_epsilon,
+            "rotary": self.rotary,
+            "dropout_rate": self.dropout_rate,
+        }

@@ -10,13 +10,14 @@ from vit_keras.layers.checks import Shape, Tensor, check_choice, check_tokens
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class TokenPooling(keras.layers.Layer):
-    """The class token, the mean of the patch tokens, or both side by side.
+    """The class token, the distillation token behind it, the mean of the patch tokens, or two side by side.
 
-    Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, equation 4 ("token") and appendix D.3 ("mean").
+    Papers: Dosovitskiy et al. 2021, arXiv 2010.11929, equation 4 ("token") and appendix D.3 ("mean"); Touvron et al. 2021,
+    arXiv 2012.12877 ("distillation"); Oquab et al. 2024, arXiv 2304.07193 ("token_and_mean").
 
     Args:
-        pooling: "token", "mean" or "token_and_mean".
-        class_token: Whether the first token is the class token; the mean leaves it out.
+        pooling: "token", "distillation", "mean" or "token_and_mean".
+        num_prefix_tokens: Tokens in front of the patches, the class token first; the mean leaves them out.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
@@ -30,12 +31,16 @@ class TokenPooling(keras.layers.Layer):
         (None, 64)
     """
 
-    def __init__(self, pooling: str = "token", *, class_token: bool = True, **kwargs: Any) -> None:
+    def __init__(self, pooling: str = "token", *, num_prefix_tokens: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        choices = ("token", "mean", "token_and_mean") if class_token else ("mean",)
-        check_choice(f"TokenPooling with class_token={class_token}", choices=choices, pooling=pooling)
+        choices: tuple[str, ...] = ("mean",)
+        if num_prefix_tokens > 0:
+            choices += ("token", "token_and_mean")
+        if num_prefix_tokens > 1:
+            choices += ("distillation",)
+        check_choice(f"TokenPooling with num_prefix_tokens={num_prefix_tokens}", choices=choices, pooling=pooling)
         self.pooling = pooling
-        self.class_token = class_token
+        self.num_prefix_tokens = num_prefix_tokens
 
     def build(self, input_shape: Shape) -> None:
         """Checks the tokens' shape."""
@@ -44,10 +49,10 @@ class TokenPooling(keras.layers.Layer):
 
     def call(self, tokens: Tensor) -> Tensor:
         """Picks, averages or does both."""
-        mean = ops.mean(tokens[:, int(self.class_token) :], axis=1)
-        if self.pooling == "mean":
-            return mean
-        return tokens[:, 0] if self.pooling == "token" else ops.concatenate([tokens[:, 0], mean], axis=-1)
+        if self.pooling in ("token", "distillation"):
+            return tokens[:, 0 if self.pooling == "token" else 1]
+        mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)
+        return mean if self.pooling == "mean" else ops.concatenate([tokens[:, 0], mean], axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, width of the features)`."""
@@ -56,4 +61,4 @@ class TokenPooling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "pooling": self.pooling, "class_token": self.class_token}
+        return {**super().get_config(), "pooling": self.pooling, "num_prefix_tokens": self.num_prefix_tokens}

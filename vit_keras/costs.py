@@ -1,0 +1,90 @@
+"""What a ViT costs, in closed form: weights, MACs, activations; nothing is built.
+
+The forms follow Dosovitskiy et al. 2021, arXiv 2010.11929. One MAC is one multiplication with its addition.
+"""
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vit_keras.config import ViTConfig
+
+
+def num_params(config: "ViTConfig") -> int:
+    """Returns the weights without a head, those that stay fixed not counted.
+
+    Args:
+        config: What to build.
+    """
+    dim = config.hidden_dim
+    stem = sum(9 * before * after + 2 * after for before, after in pairwise(_stem_channels(config)))
+    embed = (config.patch_dim + config.patch_bias) * dim + config.num_prefix_tokens * dim
+    positions = config.num_patches + config.position_on_prefix * config.num_prefix_tokens
+    learned = positions * dim if config.position_embedding == "learned" else 0
+    final_norm = 2 * (config.pooled_dim if config.final_norm == "after" else dim)
+    norms = 2 * dim * config.stem_norm + final_norm
+    pool = dim + 4 * (dim * dim + dim) + _mlp_params(config, gated=False) + 2 * dim if config.pooling == "map" else 0
+    pre_logits = (config.pooled_dim + 1) * config.pre_logits_dim if config.pre_logits_dim else 0
+    return stem + embed + learned + norms + config.num_layers * _block_params(config) + pool + pre_logits
+
+
+def _block_params(config: "ViTConfig") -> int:
+    dim, head_dim = config.hidden_dim, config.hidden_dim // config.num_heads
+    biases = {"all": 3, "query_value": 2, "none": 0}[config.qkv_bias] * dim
+    attention = 3 * dim * dim + biases + dim * dim + dim + (4 * head_dim if config.qk_norm else 0)
+    rotary = dim if config.rotary_embedding == "mixed" else 0  # x and y, head_dim / 2 in each head
+    branches = 1 if config.parallel_block else 2
+    scales = branches * dim if config.layer_scale is not None else 0
+    inner_norm = 2 * config.mlp_dim if config.mlp_inner_norm else 0
+    return attention + rotary + _mlp_params(config, gated=config.gated_mlp) + inner_norm + branches * 2 * dim + scales
+
+
+def _mlp_params(config: "ViTConfig", *, gated: bool) -> int:
+    inside = config.mlp_dim * (2 if gated else 1)
+    return config.hidden_dim * inside + inside + config.mlp_dim * config.hidden_dim + config.hidden_dim
+
+
+def num_macs(config: "ViTConfig") -> int:
+    """Returns the MACs of one image's forward pass without a head: matrix products and convolutions, the attention's included.
+
+    Args:
+        config: What to build.
+    """
+    dim, tokens, mlp = config.hidden_dim, config.num_tokens, config.mlp_dim
+    height, width = config.image_size
+    stem = sum(
+        9 * before * after * (height >> index) * (width >> index)
+        for index, (before, after) in enumerate(pairwise(_stem_channels(config)), start=1)
+    )
+    embed = config.num_patches * config.patch_dim * dim
+    block = tokens * (4 * dim * dim + (3 if config.gated_mlp else 2) * dim * mlp) + 2 * tokens * tokens * dim
+    pool = 2 * tokens * dim * dim + 2 * dim * dim + 2 * tokens * dim + 2 * dim * mlp if config.pooling == "map" else 0
+    return stem + embed + config.num_layers * block + pool + config.pooled_dim * (config.pre_logits_dim or 0)
+
+
+def num_activations(config: "ViTConfig") -> int:
+    """Returns the numbers of one image that training keeps for the backward pass.
+
+    Counted in each block: the input of every matrix product, norm and activation, and the attention weights, which the
+    TensorFlow backend keeps; flash attention does not. With `remat="block"`, one block and every block's input.
+
+    Args:
+        config: What to build.
+    """
+    dim, tokens = config.hidden_dim, config.num_tokens
+    mlp = (3 if config.gated_mlp else 2) + config.mlp_inner_norm
+    turned = 2 * dim * ((config.rotary_embedding != "none") + config.qk_norm)  # queries and keys, once more
+    inside = tokens * (8 * dim + turned + mlp * config.mlp_dim) + config.num_heads * tokens * tokens
+    kept = tokens * dim + inside if config.remat == "none" else tokens * dim
+    blocks = config.num_layers * kept + (inside if config.remat == "block" else 0)
+    height, width = config.image_size
+    embed = height * width * config.channels + config.num_patches * config.patch_dim
+    return embed + (2 + config.stem_norm) * tokens * dim + blocks
+
+
+def _stem_channels(config: "ViTConfig") -> list[int]:
+    """Channels before and after each convolution of the stem: doubling, up to `hidden_dim`."""
+    if config.stem == "patch":
+        return [config.channels]
+    halvings = config.patch_size.bit_length() - 1
+    return [config.channels, *(config.hidden_dim >> (halvings - 1 - index) for index in range(halvings))]

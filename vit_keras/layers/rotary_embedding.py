@@ -1,0 +1,147 @@
+"""Turns queries and keys by where their patches are."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.checks import Shape, Tensor, check_choice, check_heads
+
+_KINDS = ("axial", "mixed", "centered")
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class RotaryEmbedding(keras.layers.Layer):
+    """Each pair of numbers in a head, turned by an angle that grows with the patch's row or column.
+
+    The score of a query and a key then depends on how far apart their patches are. Tokens in front of the patches are not
+    turned. Angles are computed and applied in float32.
+
+    Papers: "axial", Fang et al. 2023, arXiv 2303.11331: neighbours are pairs, half of the frequencies go with the row, half
+    with the column. "mixed", Heo et al. 2024, arXiv 2403.13298: each head learns how fast it turns along both. "centered",
+    DINOv3, Simeoni et al. 2025, arXiv 2508.10104: places run from -1 to 1 whatever the image's size, and the first half of a
+    head's numbers is paired with the second.
+
+    Args:
+        kind: "axial", "mixed" or "centered".
+        grid_size: Rows and columns of patches.
+        temperature: Ratio of the slowest to the fastest frequency, about.
+        order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
+        reference: Rows and columns that the places are scaled to ("axial"); None for the grid's own.
+
+    Shapes:
+        heads: `(batch, tokens, num_heads, head_dim)`, queries or keys.
+        returns: The same.
+
+    Raises:
+        InvalidArgumentError: An argument is out of its range, `head_dim` is not divisible by 4, or there are fewer tokens than
+            patches.
+
+    Example:
+        >>> RotaryEmbedding("axial", grid_size=(14, 14))(keras.Input((197, 3, 64))).shape
+        (None, 197, 3, 64)
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        grid_size: tuple[int, int],
+        temperature: float = 100.0,
+        order: str = "yx",
+        reference: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_choice(type(self).__name__, choices=_KINDS, kind=kind)
+        check_choice(type(self).__name__, choices=("yx", "xy"), order=order)
+        self.kind = kind
+        self.grid_size = tuple(grid_size)
+        self.temperature = temperature
+        self.order = order
+        self.reference = tuple(reference) if reference is not None else None
+
+    def build(self, input_shape: Shape) -> None:
+        """Computes the places, and makes the frequencies that are learned."""
+        tokens, num_heads, head_dim = check_heads(type(self).__name__, input_shape)
+        places = self._places()
+        prefix = tokens - len(places)
+        if head_dim % 4 or prefix < 0:
+            raise InvalidArgumentError(
+                f"RotaryEmbedding got {tokens} tokens and a head_dim of {head_dim}: it needs the {len(places)} patches of its "
+                f"grid_size={self.grid_size}, and a head_dim divisible by 4."
+            )
+        self.places = np.pad(places, ((prefix, 0), (0, 0))).astype("float32")  # an angle of 0 turns nothing
+        if self.kind == "mixed":
+            self.frequencies = self.add_weight(
+                shape=(2, num_heads, head_dim // 2), initializer=self._random_directions, name="frequencies"
+            )
+        else:
+            bands = self.temperature ** (-np.arange(head_dim // 4) / (head_dim // 4))
+            scale = 2 * math.pi if self.kind == "centered" else 1.0
+            angles = (places[:, :, None] * (scale * bands)).reshape(len(places), 1, -1)
+            angles = np.pad(angles, ((prefix, 0), (0, 0), (0, 0)))  # (tokens, 1, head_dim / 2)
+            self.turns = np.cos(angles).astype("float32"), np.sin(angles).astype("float32")
+        self.built = True
+
+    def _places(self) -> np.ndarray:
+        """Returns where each patch is along both directions, `(patches, 2)`, in float64."""
+        rows, columns = self.grid_size
+        y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
+        if self.kind == "centered":
+            y, x = 2 * (y + 0.5) / rows - 1, 2 * (x + 0.5) / columns - 1
+        elif self.reference is not None:
+            y, x = y / rows * self.reference[0], x / columns * self.reference[1]
+        return np.stack([y, x] if self.order == "yx" else [x, y], axis=1)
+
+    def _random_directions(self, shape: Shape, dtype: str | None = None) -> Tensor:
+        """Starts each head's frequencies along two perpendicular directions, drawn at random."""
+        _, num_heads, half = shape
+        bands = ops.cast(self.temperature ** (-np.arange(half // 2) / (half // 2)), dtype)  # type: ignore[operator]
+        angles = keras.random.uniform((num_heads, 1), maxval=2 * math.pi, dtype=dtype)
+        along = [
+            ops.concatenate([bands * turn(angles), bands * turn(angles + math.pi / 2)], -1)
+            for turn in (ops.cos, ops.sin)
+        ]
+        return ops.stack(along)
+
+    def call(self, heads: Tensor) -> Tensor:
+        """Turns each pair: (a, b) becomes (a cos - b sin, b cos + a sin)."""
+        cos, sin = self._turns()
+        wide = ops.cast(heads, "float32")
+        if self.kind == "centered":
+            first, second = ops.split(wide, 2, axis=-1)
+            turned = ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        else:
+            pairs = ops.reshape(wide, (-1, *heads.shape[1:-1], heads.shape[-1] // 2, 2))
+            first, second = pairs[..., 0], pairs[..., 1]
+            turned = ops.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+            turned = ops.reshape(turned, (-1, *heads.shape[1:]))
+        return ops.cast(turned, heads.dtype)
+
+    def _turns(self) -> tuple[Tensor, Tensor]:
+        if self.kind != "mixed":
+            return self.turns
+        along = ops.cast(self.frequencies, "float32")
+        angles = (
+            self.places[:, :1, None] * along[0] + self.places[:, 1:, None] * along[1]
+        )  # (tokens, heads, head_dim / 2)
+        return ops.cos(angles), ops.sin(angles)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "kind": self.kind,
+            "grid_size": self.grid_size,
+            "temperature": self.temperature,
+            "order": self.order,
+            "reference": self.reference,
+        }
