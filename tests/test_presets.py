@@ -1,10 +1,12 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from vit_keras import InvalidArgumentError, list_presets, load_preset, preset_info
-from vit_keras.presets import read_family
+from vit_keras.presets import Checkpoint, read_family
+from vit_keras.weights.sources import SOURCES
 
 FAMILY = """
 [family]
@@ -25,6 +27,8 @@ num_layers = 1
 num_heads = 2
 mlp_dim = 32
 """
+WEIGHTS = "[vit_mine.weights]\nt = { source = 'timm', url = 'x', "
+CHECKPOINTS = [(name, tag) for name in list_presets() for tag in load_preset(name).weights]
 
 
 @pytest.mark.parametrize("name", list_presets())
@@ -43,6 +47,35 @@ def test_a_preset_says_where_it_is_from_and_how_it_is_trained(name):
     assert all((preset.description, preset.source, preset.licence, preset.family))
 
 
+def test_parameters_are_those_that_timm_counts():
+    """With the checkpoint's own head; the golden file holds what timm 1.0.31 counted, in millions."""
+    lines = (Path(__file__).parent / "golden" / "timm_params.csv").read_text().splitlines()[1:]
+    counted = dict(line.split(",") for line in lines)
+    found = {}
+    for name, tag in CHECKPOINTS:
+        preset = load_preset(name)
+        checkpoint = preset.weights[tag]
+        config = preset.config.replace(**checkpoint.config)
+        heads = 2 if config.distillation_token else 1
+        head = heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0) if checkpoint.num_classes else 0
+        if checkpoint.source == "timm":
+            found[f"{name}.{tag}"] = (config.num_params + head) / 1e6
+    assert found.keys() == counted.keys()
+    assert found == {name: pytest.approx(float(params), abs=5.01e-4) for name, params in counted.items()}
+
+
+@pytest.mark.parametrize(("name", "tag"), CHECKPOINTS)
+def test_a_checkpoint_says_where_it_is_and_under_which_licence(name, tag):
+    checkpoint = load_preset(name).weights[tag]
+    assert checkpoint.source in SOURCES
+    assert checkpoint.url.startswith(("hf://", "https://"))
+    assert checkpoint.url.endswith((".safetensors", ".npz"))
+    assert checkpoint.needs_acceptance == (checkpoint.licence not in ("Apache-2.0", "MIT"))
+    assert checkpoint.crop_mode in ("center", "squash")
+    assert checkpoint.interpolation in ("bicubic", "bilinear")
+    assert 0.8 < checkpoint.crop <= 1
+
+
 @pytest.mark.parametrize("name", list_presets())
 def test_info_is_what_the_config_computes(name):
     info, config = preset_info(name), load_preset(name).config
@@ -54,7 +87,7 @@ def test_info_is_what_the_config_computes(name):
 
 def test_wildcards_choose_names():
     assert list_presets() == sorted(list_presets())
-    assert list_presets("vit_base_patch16_*") == ["vit_base_patch16_224", "vit_base_patch16_384"]
+    assert list_presets("vit_base_patch16_[23]*") == ["vit_base_patch16_224", "vit_base_patch16_384"]
     assert list_presets("vit_[ls]*32_224") == ["vit_large_patch32_224", "vit_small_patch32_224"]
     assert list_presets("vit_base_patch?_224") == ["vit_base_patch8_224"]
     assert list_presets("resnet*") == []
@@ -69,10 +102,13 @@ def test_an_unknown_name_proposes_the_closest(look_up):
 
 
 def test_a_family_shares_its_config_and_a_preset_overrides_it():
-    (preset,) = read_family("mine", FAMILY + PRESET + "patch_size = 16\n[vit_mine.weights.first]\nurl = 'x'")
+    weights = "[vit_mine.weights]\nfirst = { source = 'timm', url = 'x', config = { activation = 'silu' } }"
+    (preset,) = read_family("mine", FAMILY + PRESET + "patch_size = 16\n" + weights)
     assert (preset.name, preset.family, preset.description, preset.source) == ("vit_mine", "mine", "Mine", "ours")
     assert (preset.config.image_size, preset.config.patch_size) == ((32, 32), 16)
-    assert preset.weights == {"first": {"url": "x"}}
+    assert preset.weights == {
+        "first": Checkpoint(tag="first", source="timm", url="x", licence="Apache-2.0", config={"activation": "silu"})
+    }
 
 
 @pytest.mark.parametrize(
@@ -86,6 +122,10 @@ def test_a_family_shares_its_config_and_a_preset_overrides_it():
         (FAMILY + "[vit_mine]\nparams = 1", "presets/mine.toml [vit_mine]", r"missing \['source'\]"),
         (FAMILY + "[vit_mine]\nsource = 'ours'", "presets/mine.toml [vit_mine]", r"missing \['params'\]"),
         (FAMILY + PRESET.replace("num_heads = 2", "num_heads = 3"), "presets/mine.toml [vit_mine]", "num_heads=3 does not divide hidden_dim=16"),
+        (FAMILY + PRESET + "[vit_mine.weights]\nt = { url = 'x' }", "presets/mine.toml [vit_mine.weights] t", r"missing \['source'\]"),
+        (FAMILY + PRESET + WEIGHTS + "top = 3 }", "presets/mine.toml [vit_mine.weights] t", r"unknown \['top'\]"),
+        (FAMILY + PRESET + WEIGHTS + "config = { num_heads = 3 } }", "presets/mine.toml [vit_mine.weights] t", "num_heads=3 does not"),
+        (FAMILY + PRESET + WEIGHTS + "config = { heads = 3 } }", "presets/mine.toml [vit_mine.weights] t", "no field 'heads'"),
         (FAMILY + PRESET.replace("num_heads = 2", ""), "presets/mine.toml [vit_mine]", r"\['num_heads'\] must be given"),
     ],
 )  # fmt: skip

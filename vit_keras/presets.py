@@ -1,13 +1,13 @@
 """Reads `presets/`: which Vision Transformers there are, and what each is. No Keras.
 
 A family file holds `[family]` (description, paper, licence, recipe, `config` shared by its presets), then one table a
-preset with what differs, then `[NAME.weights.TAG]` for each checkpoint.
+preset with what differs, then one line a checkpoint in `[NAME.weights]`.
 """
 
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,6 +20,46 @@ from vit_keras.errors import InvalidArgumentError
 _FAMILY_KEYS = {"description", "paper", "licence", "recipe", "config"}
 _CONFIG_KEYS = {item.name for item in fields(ViTConfig)}
 _PRESET_KEYS = {"source", "params", "weights"} | _CONFIG_KEYS
+_FREE_LICENCES = ("Apache-2.0", "MIT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Trained weights of a preset, and what differs with them.
+
+    Args:
+        tag: What the weights are called; names what they were trained on.
+        source: Whose names the file uses: "timm", "huggingface", "google", "meta" or "vit_keras".
+        url: Where the file is; `hf://OWNER/REPOSITORY/FILE` is one on the Hugging Face hub.
+        licence: Licence of the weights.
+        sha256: Hash of the file, where it is known.
+        num_classes: Classes of the head; None where there is none.
+        top1: ImageNet-1k accuracy, percent, as timm measured it at this preset's size.
+        crop: Fraction of the resized image's shorter side that evaluation looks at.
+        crop_mode: "center", or "squash" to resize to the exact size without a crop.
+        interpolation: How evaluation resizes.
+        config: Fields of `ViTConfig` in place of the preset's.
+    """
+
+    tag: str
+    source: str
+    url: str
+    licence: str
+    sha256: str | None = None
+    num_classes: int | None = None
+    top1: float | None = None
+    crop: float = 1.0
+    crop_mode: str = "center"
+    interpolation: str = "bicubic"
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs_acceptance(self) -> bool:
+        """Whether the licence restricts use, so that a user has to accept it."""
+        return self.licence not in _FREE_LICENCES
+
+
+_CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +88,7 @@ class Preset:
     recipe: str
     params: int
     config: ViTConfig
-    weights: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Mapping[str, Checkpoint] = field(default_factory=dict)
 
 
 def list_presets(pattern: str = "*") -> list[str]:
@@ -58,7 +98,7 @@ def list_presets(pattern: str = "*") -> list[str]:
         pattern: A name with the wildcards `*`, `?` and `[...]`.
 
     Example:
-        >>> list_presets("vit_h*")
+        >>> list_presets("vit_huge_patch1?_???")
         ['vit_huge_patch14_224', 'vit_huge_patch16_224', 'vit_huge_patch16_384']
     """
     return sorted(name for name in _presets() if fnmatchcase(name, pattern))
@@ -87,7 +127,7 @@ def preset_info(name: str) -> dict[str, Any]:
     """Returns what a preset is and costs, computed from its numbers: nothing is built.
 
     Returns:
-        The preset's `name`, `family`, `description`, `paper`, `source`, `licence`, `recipe` and `weights` (tags); `params`
+        The preset's `name`, `family`, `description`, `paper`, `source`, `licence`, `recipe` and `weights` (by tag); `params`
         and `gmacs` (10^9 multiplications with addition, one image, forward) without a head; `activation_mib` (MiB one image
         keeps for the backward pass, float32); `tokens` (an image); `config` (every field).
 
@@ -109,7 +149,7 @@ def preset_info(name: str) -> dict[str, Any]:
         "source": preset.source,
         "licence": preset.licence,
         "recipe": preset.recipe,
-        "weights": sorted(preset.weights),
+        "weights": {tag: asdict(checkpoint) for tag, checkpoint in preset.weights.items()},
         "params": config.num_params,
         "gmacs": config.num_macs / 1e9,
         "activation_mib": config.activation_bytes() / 2**20,
@@ -165,11 +205,16 @@ def read_family(family: str, text: str) -> list[Preset]:
         _check_keys(f"{where} [{name}]", table, known=_PRESET_KEYS, required={"source", "params"})
         _check_kinds(f"{where} [{name}]", {"params": table["params"]}, int)
         _check_kinds(f"{where} [{name}]", {"weights": table.get("weights", {})}, dict)
+        _check_kinds(f"{where} [{name}.weights]", table.get("weights", {}), dict)
         own = {key: value for key, value in table.items() if key in _CONFIG_KEYS}
         try:
             config = ViTConfig(**{**shared.get("config", {}), **own})
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{where} [{name}]: {error}") from error
+        weights = {
+            tag: _checkpoint(f"{where} [{name}.weights] {tag}", tag, {"licence": shared["licence"], **entry}, config)
+            for tag, entry in table.get("weights", {}).items()
+        }
         presets.append(
             Preset(
                 name=name,
@@ -181,10 +226,20 @@ def read_family(family: str, text: str) -> list[Preset]:
                 recipe=shared["recipe"],
                 params=table["params"],
                 config=config,
-                weights=table.get("weights", {}),
+                weights=weights,
             )
         )
     return presets
+
+
+def _checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViTConfig) -> Checkpoint:
+    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "url"})
+    _check_kinds(where, {"config": entry.get("config", {})}, dict)
+    try:
+        config.replace(**entry.get("config", {}))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from error
+    return Checkpoint(tag=tag, **entry)
 
 
 def _check_kinds(where: str, values: Mapping[str, Any], kind: type) -> None:

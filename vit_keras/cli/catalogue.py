@@ -55,12 +55,18 @@ def show_info(name: str, *, as_json: bool) -> None:
     rows = {
         **{key: info[key] for key in _SHOWN},
         **_numbers(info),
-        "weights": ", ".join(info["weights"]) or "none: starts at random",
+        "weights": "\n".join(_weights_line(entry) for entry in info["weights"].values()) or "none: starts at random",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in {"preset": name, **rows, **info["config"]}.items():
         table.add_row(key, str(value))
     out.print(table)
+
+
+def _weights_line(checkpoint: dict[str, Any]) -> str:
+    classes = f"{checkpoint['num_classes']:,} classes" if checkpoint["num_classes"] else "no head"
+    top1 = f", ImageNet-1k {checkpoint['top1']} %" if checkpoint["top1"] else ""
+    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['licence']}"
 
 
 def _numbers(info: dict[str, Any]) -> dict[str, str]:
