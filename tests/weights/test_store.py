@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
-from vit_keras.weights import read_tensors, store, write_tensors
+from vit_keras.weights import read_tensors, safetensors_file, write_tensors
 
 SHAPES = {"block/kernel": (3, 4), "block/bias": (4,), "head/kernel": (4, 2)}
 
@@ -115,7 +115,7 @@ def test_what_is_no_safetensors_file_is_corrupt(path, content):
 
 def test_a_real_header_over_the_limit_is_refused_before_it_is_parsed(path, tensors, monkeypatch):
     save_file(tensors, path, metadata={"note": "x" * 5000})
-    monkeypatch.setattr(store, "_LARGEST_HEADER", 4096)
+    monkeypatch.setattr(safetensors_file, "LARGEST_HEADER", 4096)
     with pytest.raises(CorruptFileError, match="header"):
         read_tensors(path, SHAPES)
 

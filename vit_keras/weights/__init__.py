@@ -1,5 +1,40 @@
-"""Weights in files: written whole or not at all, read only where they fit."""
+"""Weights in files: any library's checkpoint read where it fits, ours written back under its names, whole or not at all."""
 
-from vit_keras.weights.store import read_tensors, write_tensors
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["read_tensors", "write_tensors"]
+if TYPE_CHECKING:
+    from vit_keras.weights.loading import load as load
+    from vit_keras.weights.opening import open_tensors as open_tensors
+    from vit_keras.weights.planning import plan as plan
+    from vit_keras.weights.steps import Plan as Plan
+    from vit_keras.weights.store import read_tensors as read_tensors
+    from vit_keras.weights.store import write_tensors as write_tensors
+    from vit_keras.weights.surgery import Surgery as Surgery
+    from vit_keras.weights.writing import write as write
+
+_HOMES = {
+    "Plan": "steps",
+    "Surgery": "surgery",
+    "load": "loading",
+    "open_tensors": "opening",
+    "plan": "planning",
+    "read_tensors": "store",
+    "write": "writing",
+    "write_tensors": "store",
+}
+"""Public names, and the module of this package that has each; loaded when first used, because `load` needs Keras."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vit_keras.weights' has no attribute {name!r}")
+    value = getattr(import_module(f"vit_keras.weights.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

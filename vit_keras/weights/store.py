@@ -1,35 +1,42 @@
 """A safetensors file and a list of named variables: all of one into all of the other."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it, which the readers below hand out
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
+from vit_keras.weights.safetensors_file import SafetensorsFile
 
-_DTYPES = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
-_LARGEST_HEADER = 16 * 2**20
+_DTYPES = {
+    "float64", "float32", "float16", "bfloat16",
+    "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8",
+}  # fmt: skip
+_PART = 2**18  # numbers looked at together
 _SHOWN = 10  # tensors of each kind in an error
 
 
-def write_tensors(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
     """Writes named arrays as a safetensors file that appears whole or not at all.
 
     Args:
         tensors: Arrays by name.
         path: The file; one that exists is replaced in one step.
+        metadata: What else its header says; transformers asks for {"format": "pt"}.
 
     Raises:
         StorageError: It could not be written; what was there before still is.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, unfinished)
+        save_file(
+            {name: np.asarray(array, order="C") for name, array in tensors.items()},
+            unfinished,
+            dict(metadata or {}) or None,
+        )
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -53,29 +60,17 @@ def read_tensors(
         CorruptFileError: It is damaged, or holds a number that is not finite.
         WeightMismatchError: A tensor is missing, too much, or of another shape; all in one report.
     """
-    if not path.is_file():
-        raise StorageError(f"{path}: there is no such file.")
-    _check_header(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  safe_open is no dict
-            if optional_prefix is not None:
-                optional = {name for name in found.keys() | expected.keys() if name.startswith(optional_prefix)}
-                unfit = {name for name in optional if found.get(name) != expected.get(name)}
-                found = {name: shape for name, shape in found.items() if name not in unfit}
-                expected = {name: shape for name, shape in expected.items() if name not in unfit}
-            _check_names(path, found, expected)
-            _check_dtypes(path, {name: file.get_slice(name).get_dtype() for name in found})
-            tensors = {name: file.get_tensor(name) for name in found}
-    except SafetensorError as error:
-        raise CorruptFileError(f"{path}: not a whole safetensors file ({error}).") from error
-    except OSError as error:
-        raise (
-            error if isinstance(error, VitKerasError) else StorageError(f"{path}: could not be read ({error}).")
-        ) from error
-    broken = [
-        name for name, tensor in tensors.items() if tensor.dtype.kind not in "iu" and not np.isfinite(tensor).all()
-    ]
+    with SafetensorsFile(path) as file:
+        found = {name: info.shape for name, info in file.tensors.items()}
+        if optional_prefix is not None:
+            optional = {name for name in found.keys() | expected.keys() if name.startswith(optional_prefix)}
+            unfit = {name for name in optional if found.get(name) != expected.get(name)}
+            found = {name: shape for name, shape in found.items() if name not in unfit}
+            expected = {name: shape for name, shape in expected.items() if name not in unfit}
+        _check_names(path, found, expected)
+        _check_dtypes(path, {name: file.tensors[name].dtype for name in found})
+        tensors = {name: file.read(name) for name in found}
+    broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise CorruptFileError(
             f"{path}: {len(broken)} tensors hold numbers that are not finite, the first {broken[:_SHOWN]}."
@@ -83,30 +78,20 @@ def read_tensors(
     return tensors
 
 
-def _check_header(path: Path) -> None:
-    """Refuses what the library would accept or say less clearly: huge headers and names that stand twice."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise StorageError(f"{path}: could not be read ({error}).") from error
-    with file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        if len(start) < 8 or not 2 <= length <= min(_LARGEST_HEADER, path.stat().st_size - 8):
-            raise CorruptFileError(
-                f"{path}: not a safetensors file, its header can't be {length} bytes of {path.stat().st_size}."
-            )
-        header = file.read(length)
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers of an array are finite; looked at a part at a time, so that no second array is needed.
 
-    def only_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise CorruptFileError(f"{path}: a tensor name stands twice in its header.")
-        return dict(pairs)
+    Args:
+        array: Whole numbers or floats.
 
-    try:
-        json.loads(header, object_pairs_hook=only_once)
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not a safetensors file, its header is not JSON.") from error
+    Example:
+        >>> is_finite(np.array([1.0, np.nan]))
+        False
+    """
+    if array.dtype.kind in "iu":
+        return True
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
+    return all(np.isfinite(flat[start : start + _PART]).all() for start in range(0, flat.size, _PART))
 
 
 def _check_dtypes(path: Path, dtypes: Mapping[str, str]) -> None:

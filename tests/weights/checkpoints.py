@@ -1,0 +1,104 @@
+"""Configs of every kind of model, random weights for them, and files broken on purpose."""
+
+import json
+import struct
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from vit_keras.config import ViTConfig
+
+_SMALL = {"hidden_dim": 48, "num_layers": 2, "num_heads": 3, "mlp_dim": 192, "patch_size": 16, "image_size": 64}
+_CLIP = {"stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5}
+_MEAN = {"pooling": "mean", "final_norm": "after"}
+_REGISTER = {"class_token": False, "num_registers": 1, "position_on_prefix": False, "layer_scale": 1e-5, **_MEAN}
+_DINO = {"image_size": 70, "patch_size": 14, "layer_scale": 1e-5}
+_AXIAL = {"rotary_embedding": "axial", "rotary_temperature": 10_000.0, "rotary_reference": (16, 16)}
+_GATED = {"gated_mlp": True, "mlp_dim": 128, "activation": "silu"}
+_EVA = {"image_size": 56, "patch_size": 14, "qkv_bias": "query_value", **_AXIAL, **_MEAN, **_GATED}
+_DINOV3 = {
+    "layer_scale": 1e-5, "num_registers": 4, "position_embedding": "none", "rotary_embedding": "centered",
+    "qkv_bias": "none", "norm_epsilon": 1e-5,
+}  # fmt: skip
+
+CONFIGS = {
+    name: ViTConfig(**{**_SMALL, **changes})
+    for name, changes in {
+        "clip": _CLIP,
+        "clip_quickgelu": {**_CLIP, "activation": "quick_gelu"},
+        "deit3": {"position_on_prefix": False, "layer_scale": 1e-6},
+        "deit_distilled": {"distillation_token": True},
+        "dinov2": _DINO,
+        "dinov2_reg4": {**_DINO, "num_registers": 4, "position_on_prefix": False},
+        "dinov2_swiglu": {**_DINO, **_GATED},
+        "dinov3": {**_DINOV3, "pooling": "mean"},
+        "dinov3_gated": {**_DINOV3, **_GATED, "qkv_bias": "query_value"},
+        "eva02": _EVA,
+        "eva02_inner_norm": {**_EVA, "mlp_inner_norm": True},
+        "flexivit": {"position_on_prefix": False},
+        "mae_gap": _MEAN,
+        "pwee_parallel": {**_REGISTER, "mlp_dim": 240, "parallel_block": True},
+        "parallel_qk_norm": {"parallel_block": True, "qk_norm": True, "qkv_bias": "none"},
+        "qk_norm": {"qk_norm": True},
+        "reg1_gap": {**_REGISTER, "mlp_dim": 268},
+        "reg4_rope_gap": {
+            **_REGISTER, **_AXIAL, "num_registers": 4, "position_embedding": "none", "position_on_prefix": True,
+            "qkv_bias": "query_value",
+        },
+        "rope_mixed_ape": {
+            "position_on_prefix": False, "rotary_embedding": "mixed", "rotary_order": "xy", "rotary_temperature": 10.0,
+            "layer_scale": 1e-5,
+        },
+        "siglip": {"class_token": False, "pooling": "map"},
+        "siglip2": {"class_token": False, "pooling": "map"},
+        "test_vit": {"hidden_dim": 64, "num_layers": 6, "num_heads": 2},
+        "vit": {"image_size": (48, 80)},
+        "vit_patch8": {"image_size": 32, "patch_size": 8},
+    }.items()
+}  # fmt: skip
+"""Small models of every kind; those of the golden references under their names."""
+
+
+@cache
+def shapes_of(config: ViTConfig, num_classes: int | None = 7) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight of a config's model."""
+    from vit_keras.model import vit
+
+    return {weight.path: tuple(weight.shape) for weight in vit(config, num_classes=num_classes).weights}
+
+
+def random_weights(config: ViTConfig, num_classes: int | None = 7, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Returns random weights of a config's model, by name."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes_of(config, num_classes).items()}
+
+
+def converted(steps, file) -> dict[str, np.ndarray]:
+    """Returns the weights that a plan makes of a file."""
+    made = {}
+    for step in steps.steps:
+        for name, array in step.run([file.read(source) for source in step.sources]).items():
+            if name in made:
+                raise ValueError(f"{name} is made twice")
+            made[name] = array
+    return made
+
+
+def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Passes where both hold the same names, shapes and bits."""
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].shape == array.shape, name
+        assert found[name].tobytes() == array.tobytes(), name
+
+
+def safetensors_bytes(header: object, body: bytes = b"") -> bytes:
+    """Returns a safetensors file with this header, whatever it says."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + body
+
+
+def fingerprint(folder: Path) -> dict[str, bytes]:
+    """Returns what each file below a folder holds."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,155 @@
+"""A load fills the model or changes nothing.
+
+Tests named `a..` are rows of the table of bad inputs that every reader of weights is held to.
+"""
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+from weights.checkpoints import assert_same_bits, random_weights
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, VitKerasError, WeightMismatchError
+from vit_keras.model import vit
+from vit_keras.weights import load
+from vit_keras.weights.timm import TIMM
+from vit_keras.weights.writing import translate
+
+SMALL = ViTConfig(image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.safetensors"
+
+
+@pytest.fixture(scope="module")
+def model():
+    built = vit(SMALL, num_classes=7)
+    fill(built, random_weights(SMALL, seed=5))
+    return built
+
+
+def fill(model, weights) -> None:
+    for weight in model.weights:
+        weight.assign(weights[weight.path])
+
+
+def weights_of(model) -> dict[str, np.ndarray]:
+    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_model_is_filled_to_the_bit(path, keep):
+    weights = random_weights(SMALL)
+    save_file(translate(weights, SMALL, TIMM), path)
+    model = vit(SMALL, num_classes=7)
+    assert load(model, path, keep_on_failure=keep).table is TIMM
+    assert_same_bits(weights_of(model), weights)
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, "float16", "float64"])
+def test_a13_other_floats_are_read_exactly_or_nearest(path, dtype):
+    theirs = {name: array.astype(dtype) for name, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
+    save_file(theirs, path)
+    model = vit(SMALL, num_classes=7)
+    steps = load(model, path)
+    assert ("tensors of float64 are narrowed" in steps.notes) == (dtype == "float64")
+    np.testing.assert_array_equal(weights_of(model)["head/kernel"], theirs["head.weight"].T.astype("float32"))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["head.bias", "blocks.1.attn.qkv.weight"])
+def test_a15_numbers_that_are_not_finite_change_nothing(path, model, number, name):
+    theirs = translate(random_weights(SMALL), SMALL, TIMM)
+    theirs[name].reshape(-1)[3] = number
+    save_file(theirs, path)
+    before = weights_of(model)
+    with pytest.raises(CorruptFileError, match=f"{name} holds 1 numbers that are not finite"):
+        load(model, path)
+    assert_same_bits(weights_of(model), before)
+
+
+def test_a15_a_number_that_float32_cannot_hold_is_not_finite_either(path, model):
+    theirs = {name: array.astype("float64") for name, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
+    theirs["head.bias"][0] = 1e300
+    save_file(theirs, path)
+    with pytest.raises(CorruptFileError, match=r"head\.bias"):
+        load(model, path)
+
+
+def test_a15_what_is_left_out_may_hold_anything(path):
+    theirs = translate(random_weights(SMALL), SMALL, TIMM) | {"mask_token": np.full((1, 24), np.nan, "float32")}
+    save_file(theirs, path)
+    load(vit(SMALL, num_classes=7), path)
+
+
+def test_a16_a_file_that_does_not_fit_changes_nothing(path, model):
+    theirs = translate(random_weights(SMALL), SMALL, TIMM)
+    del theirs["norm.bias"]
+    save_file(theirs, path)
+    before = weights_of(model)
+    with pytest.raises(WeightMismatchError, match=r"final_norm/beta"):
+        load(model, path)
+    assert_same_bits(weights_of(model), before)
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_interrupted_load_puts_everything_back(path, model, monkeypatch, error):
+    save_file(translate(random_weights(SMALL), SMALL, TIMM), path)
+    before, count = weights_of(model), 0
+    assign = keras.Variable.assign
+
+    def interrupted(variable, value):
+        nonlocal count
+        count += 1
+        if count == 9:
+            raise error
+        return assign(variable, value)
+
+    monkeypatch.setattr(keras.Variable, "assign", interrupted)
+    with pytest.raises(error):
+        load(model, path)
+    monkeypatch.undo()
+    assert_same_bits(weights_of(model), before)
+
+
+def test_a_model_of_someone_else_is_refused(path):
+    save_file(translate(random_weights(SMALL), SMALL, TIMM), path)
+    inputs = keras.Input((4,))
+    with pytest.raises(InvalidArgumentError, match="was not made by"):
+        load(keras.Model(inputs, keras.layers.Dense(2)(inputs)), path)
+
+
+def test_a_model_in_half_precision_is_filled(path):
+    weights = random_weights(SMALL)
+    save_file(translate(weights, SMALL, TIMM), path)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = vit(SMALL, num_classes=7)
+    finally:
+        keras.config.set_dtype_policy(before)
+    load(model, path)
+    assert_same_bits(weights_of(model), weights)
+
+
+GOOD = save(translate(random_weights(SMALL), SMALL, TIMM))
+HEADER = 8 + int.from_bytes(GOOD[:8], "little")
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.one_of(st.integers(0, HEADER), st.integers(0, len(GOOD) - 1)), new=st.binary(min_size=1, max_size=4))
+def test_a_damaged_file_fills_the_model_or_changes_nothing(path, model, place, new):
+    path.write_bytes(GOOD[:place] + new + GOOD[place + len(new) :])
+    before = weights_of(model)
+    try:
+        load(model, path)
+    except VitKerasError:
+        assert_same_bits(weights_of(model), before)
+    else:
+        assert all(np.isfinite(array).all() for array in weights_of(model).values())

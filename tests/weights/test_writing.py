@@ -1,0 +1,128 @@
+"""Our models written for timm and Hugging Face: whole or not at all, and refused by name where they have no such model."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from weights.checkpoints import CONFIGS, fingerprint, random_weights
+
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.weights import write
+from vit_keras.weights.huggingface_config import huggingface_model
+from vit_keras.weights.timm_config import timm_config
+
+SMALL = CONFIGS["vit_patch8"]
+NAMES = [f"class {index}" for index in range(7)]
+ARCHITECTURES = {
+    "clip": "vit_base_patch16_clip_224",
+    "clip_quickgelu": "vit_base_patch16_clip_224",
+    "deit_distilled": "deit_base_distilled_patch16_224",
+    "dinov2_swiglu": "vit_giant_patch14_dinov2",
+    "dinov3": "vit_base_patch16_dinov3",
+    "dinov3_gated": "vit_base_patch16_dinov3",
+    "eva02": "eva02_base_patch14_224",
+    "eva02_inner_norm": "eva02_base_patch14_224",
+    "pwee_parallel": "vit_pwee_patch16_reg1_gap_256",
+    "parallel_qk_norm": "vit_pwee_patch16_reg1_gap_256",
+    "reg4_rope_gap": "eva02_base_patch14_224",
+    "rope_mixed_ape": "vit_base_patch16_rope_mixed_ape_224",
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_timm_has_an_architecture_for_every_kind_of_model(name):
+    config = CONFIGS[name]
+    written = timm_config(config, 7, NAMES)
+    assert written["architecture"] == ARCHITECTURES.get(name, "vit_base_patch16_224")
+    arguments = written["model_args"]
+    inside = config.mlp_dim * (2 if name == "dinov2_swiglu" else 1)
+    assert int(config.hidden_dim * arguments["mlp_ratio"]) == inside  # as timm computes it
+    assert arguments["img_size"] == list(config.image_size)
+    assert written["label_names"] == NAMES
+    assert json.loads(json.dumps(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"pooling": "token_and_mean"}, "pooling"),
+        ({"norm_epsilon": 1e-12}, "norm_epsilon"),
+        ({"position_embedding": "sincos2d"}, "position_embedding"),
+        ({"pre_logits_dim": 8}, "pre_logits_dim"),
+        ({"stem": "conv"}, "stem"),
+        ({"patch_bias": False}, "patch_bias"),
+    ],
+)
+def test_what_timm_has_no_model_for_is_refused_by_name(changes, word):
+    with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{word}"):
+        timm_config(SMALL.replace(**changes), 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"qk_norm": True}, "qk_norm"),
+        ({"pooling": "mean"}, "pooling"),
+        ({"layer_scale": 1.0}, "layer_scale|token_and_mean"),
+        ({"stem": "conv"}, "stem"),
+        ({"position_embedding": "sincos2d"}, "position_embedding"),
+    ],
+)
+def test_what_transformers_has_no_model_for_is_refused_by_name(changes, word):
+    with pytest.raises(InvalidArgumentError, match=f"transformers has no such model.*({word})"):
+        huggingface_model(SMALL.replace(**changes), NAMES)
+
+
+@pytest.mark.parametrize("to", ["timm", "huggingface"])
+def test_a_folder_holds_the_config_and_the_weights(tmp_path, to):
+    folder = write(random_weights(SMALL), SMALL, tmp_path / "out", to=to, class_names=NAMES)
+    written = json.loads((folder / "config.json").read_text())
+    assert NAMES in (written.get("label_names"), list(written.get("id2label", {}).values()))
+    with safe_open(folder / "model.safetensors", framework="numpy") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert ("head.weight" if to == "timm" else "classifier.weight") in set(file.keys())
+
+
+def test_a_bias_that_the_format_lacks_must_be_zero(tmp_path):
+    config = CONFIGS["clip"]
+    weights = random_weights(config)
+    with pytest.raises(InvalidArgumentError, match="no head/bias; it must be zero"):
+        write(weights, config, tmp_path / "out", to="huggingface")
+    assert not list(tmp_path.iterdir())
+    write(weights | {"head/bias": np.zeros(7, "float32")}, config, tmp_path / "out", to="huggingface")
+
+
+def test_a_weight_without_a_place_is_refused_by_name(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"no place for 1 weights: \['more/kernel'\]"):
+        write(random_weights(SMALL) | {"more/kernel": np.ones(3)}, SMALL, tmp_path / "out", to="timm")
+
+
+def test_arguments_that_are_none_are_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="to='tim'"):
+        write(random_weights(SMALL), SMALL, tmp_path / "out", to="tim")
+    with pytest.raises(InvalidArgumentError, match="2 class names for a model of 7"):
+        write(random_weights(SMALL), SMALL, tmp_path / "out", to="timm", class_names=["a", "b"])
+
+
+def test_a34_a_folder_that_exists_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    before = fingerprint(tmp_path)
+    with pytest.raises(StorageError, match="nothing is overwritten"):
+        write(random_weights(SMALL), SMALL, tmp_path / "out", to="timm")
+    assert fingerprint(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "step", ["vit_keras.weights.store.save_file", "pathlib.Path.write_text", "pathlib.Path.rename"]
+)
+def test_a35_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, step):
+    def full(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    weights = random_weights(SMALL)
+    monkeypatch.setattr(step, full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        write(weights, SMALL, tmp_path / "out", to="timm")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,114 @@
+"""A checkpoint of any library into a model: planned first, then every number looked at, then all of it or nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from vit_keras.errors import CorruptFileError, WeightMismatchError
+from vit_keras.model import config_of
+from vit_keras.weights.files import TensorFile
+from vit_keras.weights.layouts import Array
+from vit_keras.weights.opening import open_tensors
+from vit_keras.weights.planning import plan
+from vit_keras.weights.steps import Plan
+from vit_keras.weights.store import is_finite
+from vit_keras.weights.surgery import Surgery
+
+
+def load(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    source: str = "auto",
+    surgery: Surgery | None = None,
+    keep_on_failure: bool = True,
+) -> Plan:
+    """Fills a model's weights from a checkpoint of timm, Hugging Face, Google, Meta or ours, and returns what was done.
+
+    Args:
+        model: A model that `vit` or `from_preset` made.
+        path: A `.safetensors` file, an index of several, an `.npz`, or a folder with the former.
+        source: "auto", "timm", "huggingface", "google", "meta" or "vit_keras": whose names the file has.
+        surgery: What may be changed to make it fit; by default what `Surgery()` says.
+        keep_on_failure: Leaves the model as it was when the file turns out to be damaged, which needs as much memory as the
+            weights once more. False fills it tensor by tensor, for a model that a failure ends anyway.
+
+    Raises:
+        StorageError: The file is not there or can't be read.
+        InvalidArgumentError: An argument is not legal, the model is none of ours, or the file of a kind that is not read.
+        CorruptFileError: The file is damaged, or holds a number that is not finite.
+        WeightMismatchError: It does not fit the model; every reason in one report.
+
+    Example:
+        >>> import tempfile
+        >>> from vit_keras import ViTConfig, vit
+        >>> from vit_keras.weights.store import write_tensors
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> model = vit(config, num_classes=10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        ...     write_tensors(arrays, Path(folder) / "model.safetensors")
+        ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
+        'head'
+    """
+    variables = {weight.path: weight for weight in model.weights}
+    shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
+    with open_tensors(path) as file:
+        steps = plan(shapes, config_of(model), file, source=source, surgery=surgery)
+        _check_zeros(steps, file)
+        if not keep_on_failure:
+            for name, array in _read(steps, file, variables):
+                variables[name].assign(array)
+            return steps
+        for _ in _read(steps, file, variables):
+            pass  # each is looked at before the first is assigned; reading twice costs less than keeping all
+        _exchange(variables, _read(steps, file, variables))
+    return steps
+
+
+def _read(steps: Plan, file: TensorFile, variables: dict[str, Any]) -> Iterator[tuple[str, Array]]:
+    """Gives the weights one after the other, each once its numbers are known to be finite."""
+    for step in steps.steps:
+        for name, array in step.run([file.read(source) for source in step.sources]).items():
+            shape = tuple(variables[name].shape)
+            if array.shape != shape:
+                raise WeightMismatchError(f"{file.path}: {name} became {array.shape}, not {shape}.")
+            fitting = _cast(array, variables[name].dtype)
+            if not is_finite(fitting):
+                raise CorruptFileError(
+                    f"{file.path}: {', '.join(step.sources)} holds {int(np.sum(~np.isfinite(fitting)))} numbers that are not "
+                    f"finite in {name}."
+                )
+            yield name, fitting
+
+
+def _cast(array: Array, dtype: str) -> Array:
+    with np.errstate(over="ignore"):  # what grows infinite is refused as such
+        return array.astype(dtype, copy=False)
+
+
+def _check_zeros(steps: Plan, file: TensorFile) -> None:
+    lost = [name for name in steps.zeros if np.any(np.asarray(file.read(name), "float32"))]
+    if lost:
+        raise WeightMismatchError(
+            f"{file.path}: {len(lost)} biases that the model has no weights for are not zero, the first {lost[0]}; "
+            'qkv_bias="query_value" has them.'
+        )
+
+
+def _exchange(variables: dict[str, Any], arrays: Iterator[tuple[str, Array]]) -> None:
+    """Assigns every array, or puts back what stood there: the file may change and the memory end even now."""
+    before: dict[str, Array] = {}
+    in_place = keras.backend.backend() == "torch"  # the others give a copy, or keep what an assignment replaces
+    try:
+        for name, array in arrays:
+            stood = keras.ops.convert_to_numpy(variables[name])
+            before[name] = stood.copy() if in_place else stood
+            variables[name].assign(array)
+    except BaseException:
+        for name, array in before.items():
+            variables[name].assign(array)
+        raise

@@ -1,0 +1,366 @@
+"""The plan of a load, made of names, shapes and number formats alone: every weight once, every tensor used or left out."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import WeightMismatchError
+from vit_keras.weights.files import TensorFile, TensorInfo
+from vit_keras.weights.layouts import Shape
+from vit_keras.weights.likeness import count_blocks, likeness
+from vit_keras.weights.sources import find_table
+from vit_keras.weights.steps import Conversion, Folding, Plan, Step
+from vit_keras.weights.surgery import (
+    PatchKernel,
+    Positions,
+    Surgery,
+    find_patches,
+    find_positions,
+    fit_patches,
+    fit_positions,
+)
+from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
+
+_SHOWN = 10  # tensors of each kind in an error
+_FLOATS = {"float64", "float32", "float16", "bfloat16"}
+_LAYERS_LEFT_OUT = ("head", "head_distillation", "pre_logits", "pooling")
+"""Layers behind the blocks: a model may lack what a file has of these."""
+
+_KERNEL, _POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
+_TOKENS = ("patch_encoder/class_token", "patch_encoder/distillation_token", "patch_encoder/registers")
+
+
+def plan(
+    weights: Mapping[str, Shape],
+    config: ViTConfig,
+    file: TensorFile,
+    *,
+    source: str = "auto",
+    surgery: Surgery | None = None,
+) -> Plan:
+    """Returns how a file becomes a model's weights; no number is read.
+
+    Args:
+        weights: Shape of each of the model's weights, by name.
+        config: The model's.
+        file: The open file.
+        source: The library whose names it has, or "auto" to go by them.
+        surgery: What may be changed to make it fit; by default what `Surgery()` says.
+
+    Raises:
+        InvalidArgumentError: There is no such source.
+        WeightMismatchError: The file does not fit; every reason in one report.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from vit_keras.weights.opening import open_tensors
+        >>> from vit_keras.weights.store import write_tensors
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> shapes = {"block_00/attention/qkv/kernel": (32, 96)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_tensors({name: np.zeros(shape) for name, shape in shapes.items()}, Path(folder) / "model.safetensors")
+        ...     with open_tensors(folder) as file:
+        ...         print(plan(shapes, config, file).describe().split(": ")[1])
+        vit_keras (a preset directory of vit_keras)
+        1 tensors become 1 weights
+        tensors of float64 are narrowed
+    """
+    return _Planner(
+        weights, config, file, find_table(file.tensors, source, path=file.path), surgery or Surgery()
+    ).plan()
+
+
+@dataclass
+class _Planner:
+    weights: Mapping[str, Shape]
+    config: ViTConfig
+    file: TensorFile
+    table: Table
+    surgery: Surgery
+    names: dict[str, str] = field(default_factory=dict)  # the table's spelling -> the file's
+    steps: dict[str, Step] = field(default_factory=dict)  # by the first weight
+    covered: set[str] = field(default_factory=set)  # weights that are made, or stay as they are
+    used: set[str] = field(default_factory=set)  # tensors, by the table's spelling
+    notes: list[str] = field(default_factory=list)
+    zeros: list[str] = field(default_factory=list)
+    expected: dict[str, str] = field(default_factory=dict)  # weights without tensors -> what the file would call them
+    extra: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)  # misfits of shape, and what else is wrong
+    dtypes: list[str] = field(default_factory=list)
+
+    def plan(self) -> Plan:
+        for name in self.file.tensors:
+            canonical = self.table.canonical(name)
+            if canonical in self.names:
+                self.other.append(f"{name} and {self.names[canonical]} stand for the same tensor")
+            self.names[canonical] = name
+        self._check_depth()
+        for line in self.table.rows:
+            for block in range(self.config.num_layers) if line.a_block else [None]:
+                self._place(line, block)
+        self._keep_absent_heads()
+        missing = [
+            f"{name} ({self.expected[name]})" if self.expected.get(name, name) != name else name
+            for name in self.weights
+            if name not in self.covered
+        ]
+        for name in self.names:
+            if name not in self.used:
+                self._leave_out(name)
+        self._check_pre_logits()
+        self._check_dtypes()
+        self._raise(missing)
+        notes = tuple(dict.fromkeys(self.notes))
+        return Plan(self.file.path, self.table, tuple(self.steps.values()), notes, tuple(self.zeros))
+
+    # Each row
+
+    def _place(self, line: Row, block: int | None) -> None:
+        targets = tuple(numbered(target, block) for target in line.targets)
+        ours = [target for target in targets if target != GAP]
+        if not all(name in self.weights for name in ours) or any(name in self.covered for name in ours):
+            return
+        if self.surgery.head == "new" and _is_head(ours[0]):
+            return
+        found = self._find(line, block)
+        if found is None:
+            for name in ours:
+                first = line.ways_for(self.config)[0].names
+                self.expected.setdefault(name, ", ".join(self._theirs(first, block)))
+            return
+        spelling, sources = found
+        if spelling.stacked is not None:
+            blocks = tuple(
+                tuple(numbered(target, index) for target in line.targets) for index in range(self.config.num_layers)
+            )
+        else:
+            blocks = (targets,)
+        if sources or ours[0].replace("/bias", "/kernel") in self.covered:  # zeros stand only beside a kernel
+            self._convert(blocks, spelling, sources)
+
+    def _find(self, line: Row, block: int | None) -> tuple[Way, tuple[str, ...]] | None:
+        """Returns the first of a row's ways whose tensors are all there, with their names."""
+        for spelling in line.ways_for(self.config):
+            sources = self._theirs(spelling.names, block)
+            if all(name in self.names for name in sources):
+                return spelling, sources
+        return None
+
+    def _theirs(self, names: tuple[str, ...], block: int | None) -> tuple[str, ...]:
+        return tuple(numbered(name, block, digits=self.table.digits) for name in names)
+
+    def _convert(self, blocks: tuple[tuple[str, ...], ...], spelling: Way, sources: tuple[str, ...]) -> None:
+        ours = [name for names in blocks for name in names if name != GAP]
+        shapes = tuple(self.weights[name if name != GAP else blocks[0][0]] for name in blocks[0])
+        step = Conversion(
+            blocks, shapes, tuple(self.names[name] for name in sources), spelling.layout, spelling.stacked
+        )
+        self.covered.update(ours)
+        self.used.update(sources)
+        joined = self._joined(spelling, sources, len(blocks))
+        wanted = (*shapes[0][:-1], sum(shape[-1] for shape in shapes)) if len(shapes) > 1 else shapes[0]
+        if _is_head(ours[0]) and self.surgery.head == "fit" and self._renews_head(ours[0], joined):
+            return
+        if ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]:
+            self._fit_positions(step, joined)
+        elif (
+            ours[0] == _KERNEL
+            and joined is not None
+            and len(joined) == 2
+            and joined[1] == wanted[1]
+            and joined != wanted
+        ):
+            self._fit_patches(step, joined)
+        elif joined == wanted or not sources:
+            self.steps[ours[0]] = step
+        else:
+            theirs = ", ".join(self.names[name] for name in sources)
+            shape = [self._info(name).shape for name in sources]
+            self.other.append(
+                f"{', '.join(blocks[0])} is {wanted}, and {theirs} of {', '.join(map(str, shape))} does not fit"
+            )
+
+    def _joined(self, spelling: Way, sources: tuple[str, ...], blocks: int) -> Shape | None:
+        """Returns the shape in our layout of a way's tensors side by side, of one block; None where they do not go together."""
+        ours: list[Shape] = []
+        for name in sources:
+            shape = self._info(name).shape
+            if spelling.stacked is not None:
+                if len(shape) <= spelling.stacked or shape[spelling.stacked] < blocks:
+                    return None
+                shape = (*shape[: spelling.stacked], *shape[spelling.stacked + 1 :])
+            mine = spelling.layout.our_shape(shape)
+            axis = spelling.layout.heads_axis
+            if mine is None or (axis is not None and shape[axis] != self.config.num_heads):
+                return None
+            ours.append(mine)
+        if not ours or any(not shape or shape[:-1] != ours[0][:-1] for shape in ours):
+            return ours[0] if len(ours) == 1 else None
+        return (*ours[0][:-1], sum(shape[-1] for shape in ours))
+
+    # Surgery
+
+    def _fit_positions(self, step: Conversion, joined: Shape) -> None:
+        config = self.config
+        found = find_positions(joined[1], config, self.surgery.grid_size)
+        if found is None or found.prefix > config.num_prefix_tokens:
+            self.other.append(
+                f"{step.sources[0]} has {joined[1]} positions, and the model {config.num_patches} patches behind "
+                f"{config.num_prefix_tokens} tokens: they are no square of patches behind so many tokens. Where they are another "
+                "grid, give grid_size; where tokens are missing, see class_token, distillation_token and num_registers"
+            )
+            return
+        grids = ["x".join(map(str, grid)) for grid in (found.grid, config.grid_size)]
+        if found.grid != config.grid_size:
+            self.notes.append(
+                f'positions resized from {" to ".join(grids)} patches by the rule "{config.position_resize}"'
+            )
+        elif found.grid[0] != found.grid[1] and self.surgery.grid_size is None and self.table.source != "vit_keras":
+            self.notes.append(
+                f"positions taken as {grids[0]} patches, as the model has; give grid_size if they are not"
+            )
+        if found.prefix and not config.position_on_prefix:
+            self._fold_positions(step, found)
+            return
+        if config.position_on_prefix and found.prefix < config.num_prefix_tokens:
+            none = config.num_prefix_tokens - found.prefix
+            self.notes.append(f"positions of {none} in front of the patches set to zero: the file has none for them")
+        self.steps[_POSITIONS] = replace(step, surgery=fit_positions(found, config))
+
+    def _fold_positions(self, step: Conversion, found: Positions) -> None:
+        tokens: list[Conversion] = []
+        for name in _TOKENS:
+            token = self.steps.get(name)
+            if isinstance(token, Conversion) and sum(item.shapes[0][1] for item in tokens) < found.prefix:
+                tokens.append(token)
+                del self.steps[name]
+        fit = fit_positions(Positions(0, found.grid), self.config)
+        self.steps[_POSITIONS] = Folding(tuple(tokens), step, found.prefix, fit)
+        self.notes.append(f"positions of {found.prefix} in front of the patches folded into those tokens")
+
+    def _fit_patches(self, step: Conversion, joined: Shape) -> None:
+        source = step.sources[0]
+        shape = self.file.tensors[source].shape
+        found = find_patches(shape, step.layout, self.config) if self.config.stem == "patch" else None
+        wanted = PatchKernel(self.config.patch_size, self.config.channels)
+        if found is None:
+            self.other.append(
+                f"{_KERNEL} is {self.weights[_KERNEL]}, and {source} of {shape} is not for square patches"
+            )
+            return
+        rule = self.surgery.channels if self.surgery.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
+        if found.channels != wanted.channels:
+            self.notes.append(f'channels changed from {found.channels} to {wanted.channels} by the rule "{rule}"')
+        if found.side != wanted.side:
+            self.notes.append(
+                f'patches resized from {found.side} to {wanted.side} px by the pseudo-inverse of "{self.config.patch_resize}"'
+            )
+        self.steps[_KERNEL] = replace(step, surgery=fit_patches(found, self.config, rule))
+
+    def _renews_head(self, name: str, joined: Shape | None) -> bool:
+        """Keeps the model's own head where the file's has another number of classes or sees other features."""
+        layer = name.split("/")[0]
+        kernel = self.weights[f"{layer}/kernel"]
+        if f"{layer}/kernel" != name:
+            return f"{layer}/kernel" not in self.steps
+        if joined == kernel or joined is None or len(joined) != 2:
+            return False
+        self.notes.append(
+            f"{layer}: the file's makes {joined[1]} classes of {joined[0]} features, the model's {kernel[1]} of {kernel[0]}: the "
+            "model's own is kept"
+        )
+        return True
+
+    def _keep_absent_heads(self) -> None:
+        if self.surgery.head == "load":
+            return
+        for layer in ("head", "head_distillation"):
+            mine = [name for name in self.weights if name.startswith(f"{layer}/") and name not in self.covered]
+            if f"{layer}/kernel" in mine:
+                why = "as was asked" if self.surgery.head == "new" else "the file has none"
+                self.notes.append(f"{layer}: the model's own is kept, {why}")
+                self.covered.update(mine)
+
+    # What is left
+
+    def _check_depth(self) -> None:
+        depth = count_blocks(self.table, self._tensors())
+        if depth is not None and depth > self.config.num_layers:
+            if self.surgery.fewer_layers:
+                self.notes.append(f"the first {self.config.num_layers} of {depth} blocks are taken")
+            else:
+                self.other.append(
+                    f"the file has {depth} blocks and the model {self.config.num_layers}; fewer_layers=True takes the first ones"
+                )
+
+    def _leave_out(self, name: str) -> None:
+        rows = self.table.find_rows(name)
+        layers = {target.split("/")[0] for line, _ in rows for target in line.targets}
+        blocks = [block for _, block in rows if block is not None]
+        why = self.table.why_ignored(name)
+        if why is not None:
+            self.notes.append(f"left out, {why}: {re.sub(r'(?<=[._])[0-9]+(?=[./])', '*', self.names[name])}")
+        elif layers and layers <= set(_LAYERS_LEFT_OUT):
+            self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
+        elif blocks and min(blocks) >= self.config.num_layers:
+            pass  # said by _check_depth
+        elif self.table.may_be_zero(name):
+            self.zeros.append(self.names[name])
+            self.notes.append("left out: biases that are all zero")
+        else:
+            self.extra.append(self.names[name])
+
+    def _check_pre_logits(self) -> None:
+        """Refuses a head without the layer that its features come from."""
+        rows = (line for name in self.names for line, _ in self.table.find_rows(name))
+        has = any(line.targets[0].startswith("pre_logits/") for line in rows)
+        if has and "head/kernel" in self.steps and self.config.pre_logits_dim is None:
+            self.other.append(
+                "the file's head sees the features of its pre_logits layer, which the model lacks; set pre_logits_dim, or "
+                'head="new"'
+            )
+
+    def _check_dtypes(self) -> None:
+        read = [name for step in self.steps.values() for name in step.sources]
+        kinds = {name: self.file.tensors[name].dtype for name in dict.fromkeys([*read, *self.zeros])}
+        self.dtypes += [f"{name} of {dtype}" for name, dtype in kinds.items() if dtype not in _FLOATS]
+        if "float64" in kinds.values():
+            self.notes.append("tensors of float64 are narrowed")
+
+    def _raise(self, missing: list[str]) -> None:
+        reasons = [
+            f"{len(found)} {what}: {found[:_SHOWN]}"
+            for found, what in (
+                (missing, "missing"),
+                (self.extra, "not in the model"),
+                (self.other, "of another shape or layout"),
+                (self.dtypes, "of a dtype that is not supported"),
+            )
+            if found
+        ]
+        if not reasons:
+            return
+        like = likeness(self.table, self._tensors(), self.config)
+        config = self.config
+        hint = (
+            f" The file looks like {like}; the model has {config.num_layers} blocks {config.hidden_dim} wide and patches of "
+            f"{config.patch_size} px."
+            if like.differs(config)
+            else ""
+        )
+        raise WeightMismatchError(
+            f"{self.file.path} ({self.table.title}) does not fit the model: {'; '.join(reasons)}.{hint}"
+        )
+
+    def _tensors(self) -> dict[str, TensorInfo]:
+        return {canonical: self.file.tensors[name] for canonical, name in self.names.items()}
+
+    def _info(self, name: str) -> TensorInfo:
+        return self.file.tensors[self.names[name]]
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith(("head/", "head_distillation/"))

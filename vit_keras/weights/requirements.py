@@ -1,0 +1,59 @@
+"""What a config must be for another library to have such a model."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+
+PLAIN: Mapping[str, Collection[Any]] = {
+    "stem": ("patch",),
+    "patch_bias": (True,),
+    "class_token": (True,),
+    "distillation_token": (False,),
+    "num_registers": (0,),
+    "position_embedding": ("learned",),
+    "rotary_embedding": ("none",),
+    "stem_norm": (False,),
+    "qkv_bias": ("all",),
+    "qk_norm": (False,),
+    "parallel_block": (False,),
+    "gated_mlp": (False,),
+    "mlp_inner_norm": (False,),
+    "pre_logits_dim": (None,),
+    "pooling": ("token",),
+    "final_norm": ("before",),
+}
+"""Fields of the original Vision Transformer, and the values they may have."""
+
+
+def misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:
+    """Returns what keeps a config from being a model of a kind, a reason each.
+
+    Args:
+        config: The model's.
+        allowed: Values that each field may have.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=4, num_layers=1, num_heads=2, mlp_dim=8, qk_norm=True)
+        >>> misfits(config, PLAIN)
+        ['qk_norm=True is none of [False]']
+    """
+    return [
+        f"{name}={getattr(config, name)!r} is none of {list(values)}"
+        for name, values in allowed.items()
+        if getattr(config, name) not in values
+    ]
+
+
+def refuse(library: str, reasons: Mapping[str, list[str]]) -> InvalidArgumentError:
+    """Returns the error for a model that a library has no kind for, with the reasons of the nearest kind.
+
+    Args:
+        library: Whose.
+        reasons: Reasons by kind.
+    """
+    nearest = min(reasons, key=lambda kind: len(reasons[kind]))
+    return InvalidArgumentError(
+        f"{library} has no such model. The nearest is {nearest}, but {'; '.join(reasons[nearest])}."
+    )

@@ -1,0 +1,184 @@
+"""Our weights under another library's names, with the config it needs to build the model: its folder, whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.weights.huggingface_config import huggingface_model
+from vit_keras.weights.layouts import Array
+from vit_keras.weights.store import write_tensors
+from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
+from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.timm_config import timm_config
+
+TARGETS = ("timm", "huggingface")
+_SHOWN = 10
+_POSITIONS = "patch_encoder/position_embedding"
+
+
+def write(
+    weights: Mapping[str, Array],
+    config: ViTConfig,
+    directory: str | Path,
+    *,
+    to: str,
+    class_names: Sequence[str] | None = None,
+) -> Path:
+    """Writes a model for another library: `model.safetensors` under its names, and its `config.json`.
+
+    The directory appears whole or not at all. What the library has no model for is refused by name.
+
+    Args:
+        weights: The model's weights by name.
+        config: The model's.
+        directory: Where to; it must not exist.
+        to: "timm" or "huggingface".
+        class_names: What the head's outputs mean; by default their numbers.
+
+    Raises:
+        InvalidArgumentError: The library cannot express the model, or an argument is not legal.
+        StorageError: The directory exists or can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> import keras
+        >>> from vit_keras import vit
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> model = vit(config, num_classes=2)
+        >>> arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(item.name for item in write(arrays, config, folder + "/out", to="timm").iterdir())
+        ['config.json', 'model.safetensors']
+    """
+    target = Path(directory)
+    if target.exists() or target.is_symlink():
+        raise StorageError(
+            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
+        )
+    classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
+    if class_names is not None and len(class_names) != (classes or 0):
+        raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
+    tensors, written = foreign(weights, config, to=to, class_names=class_names)
+    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
+        (unfinished / "config.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        unfinished.rename(target)
+    except OSError as error:
+        raise StorageError(f"{target}: could not be written ({error}).") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return target
+
+
+def foreign(
+    weights: Mapping[str, Array], config: ViTConfig, *, to: str, class_names: Sequence[str] | None = None
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Returns a model as another library has it: its tensors by its names, and its `config.json`.
+
+    Args:
+        weights: The model's weights by name.
+        config: The model's.
+        to: "timm" or "huggingface".
+        class_names: What the head's outputs mean; by default their numbers.
+
+    Raises:
+        InvalidArgumentError: The library cannot express the model, or there is no such library.
+    """
+    if to not in TARGETS:
+        raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
+    classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
+    names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
+    if to == "timm":
+        written = timm_config(config, classes, names if class_names is not None else None)
+        return translate(weights, config, TIMM_PARALLEL if config.parallel_block else TIMM), written
+    model = huggingface_model(config, names)
+    on_prefix = config.class_token + config.distillation_token
+    if _POSITIONS in weights and not config.position_on_prefix and on_prefix:
+        positions = np.asarray(weights[_POSITIONS])
+        # Minus zero, because adding it changes no bit when the file is read and these are folded into their tokens.
+        front = np.full((1, on_prefix, positions.shape[-1]), -0.0, positions.dtype)
+        weights = {**weights, _POSITIONS: np.concatenate([front, positions], axis=1)}
+    tensors = translate(weights, config, model.table)
+    tensors = {
+        name if name.startswith(model.outside) else model.prefix + name: array for name, array in tensors.items()
+    }
+    for name, shape in model.unused.items():
+        tensors[model.prefix + name] = np.zeros(shape, "float32")
+    return tensors, model.config
+
+
+def translate(weights: Mapping[str, Array], config: ViTConfig, table: Table) -> dict[str, Array]:
+    """Returns weights under a table's names; the reverse of reading them, to the bit.
+
+    Args:
+        weights: The model's weights by name.
+        config: The model's.
+        table: Whose names.
+
+    Raises:
+        InvalidArgumentError: A weight has no place there.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=4, num_layers=1, num_heads=2, mlp_dim=8)
+        >>> translate({"head/kernel": np.zeros((4, 10))}, config, TIMM)["head.weight"].shape
+        (10, 4)
+    """
+    return _Translation(weights, config, table).run()
+
+
+@dataclass
+class _Translation:
+    weights: Mapping[str, Array]
+    config: ViTConfig
+    table: Table
+    covered: set[str] = field(default_factory=set)
+    tensors: dict[str, Array] = field(default_factory=dict)
+    stacks: dict[tuple[str, int], list[Array]] = field(default_factory=dict)  # name and axis -> a block each
+
+    def run(self) -> dict[str, Array]:
+        for line in self.table.rows:
+            spelling = next((spelling for spelling in line.ways if spelling.when(self.config)), None)
+            if spelling is not None:
+                for block in range(self.config.num_layers) if line.a_block else [None]:
+                    self._write(line, spelling, block)
+        self.tensors |= {name: np.stack(arrays, axis=axis) for (name, axis), arrays in self.stacks.items()}
+        lost = [name for name in self.weights if name not in self.covered]
+        if lost:
+            raise InvalidArgumentError(
+                f"{self.table.title} has no place for {len(lost)} weights: {lost[:_SHOWN]}; the model can't be written so."
+            )
+        return {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
+
+    def _write(self, line: Row, spelling: Way, block: int | None) -> None:
+        targets = [numbered(target, block) for target in line.targets]
+        ours = [name for name in targets if name != GAP]
+        if not all(name in self.weights for name in ours) or any(name in self.covered for name in ours):
+            return
+        self.covered.update(ours)
+        arrays = [np.asarray(self.weights[name if name != GAP else ours[0]]) for name in targets]
+        arrays = [array if name != GAP else np.zeros_like(array) for name, array in zip(targets, arrays, strict=True)]
+        if not spelling.names:
+            if any(np.any(np.asarray(array, "float32")) for array in arrays):
+                raise InvalidArgumentError(
+                    f"{self.table.title} has no {', '.join(ours)}; it must be zero to be written so."
+                )
+            return
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+        parts = [whole] if len(spelling.names) == 1 else np.split(whole, len(spelling.names), axis=-1)
+        for name, part in zip(spelling.names, parts, strict=True):
+            theirs = numbered(name, block, digits=self.table.digits)
+            array = spelling.layout.to_theirs(part, self.config)
+            if spelling.stacked is not None:
+                self.stacks.setdefault((theirs, spelling.stacked), []).append(array)
+            else:
+                self.tensors[theirs] = array
