@@ -1,5 +1,6 @@
 """Small things that many tests need: a seeded generator, a tiny model's config, a preset directory, a folder of pictures."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,3 +61,23 @@ def make_folder(tmp_path) -> Callable[..., Path]:
 @pytest.fixture
 def image_folder(make_folder) -> Path:
     return make_folder({"cat": 6, "dog": 5})
+
+
+@pytest.fixture
+def run(capsysbinary):
+    """Returns a caller of the command line: exit code, stdout and stderr."""
+
+    from vit_keras.cli import main
+
+    def call(*arguments):
+        sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own is, and pytest's is not
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsysbinary.readouterr()
+        return (
+            ended.value.code,
+            captured.out.decode(errors="surrogateescape"),
+            captured.err.decode(errors="surrogateescape"),
+        )
+
+    return call

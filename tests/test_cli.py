@@ -11,29 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.cli import catalogue, main
+from vit_keras.cli import catalogue
 from vit_keras.presets import list_presets, preset_info
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
 COMMAND = [sys.executable, "-c", "from vit_keras.cli import main; main()"]
-
-
-@pytest.fixture
-def run(capsysbinary):
-    """Returns a caller of the command line: exit code, stdout and stderr."""
-
-    def call(*arguments):
-        sys.stderr.reconfigure(errors="backslashreplace")  # as Python's own is, and pytest's is not
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsysbinary.readouterr()
-        return (
-            ended.value.code,
-            captured.out.decode(errors="surrogateescape"),
-            captured.err.decode(errors="surrogateescape"),
-        )
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError, WeightMismatchError
 from vit_keras.model import config_of, vit
 from vit_keras.presets import load_preset
-from vit_keras.weights import store
+from vit_keras.weights import write
 from vit_keras.zoo import from_preset, load_labels, save_preset
 
 SMALL = "vit_pico_patch4_32"
@@ -104,6 +104,69 @@ def test_weights_of_another_model_name_the_misfits(tiny_preset):
         from_preset(SMALL, weights=tiny_preset / "model.safetensors")
 
 
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """What `fetch` was asked for, answered with a checkpoint of `test_vit` under timm's names."""
+    source = vit(load_preset("test_vit").config, num_classes=1000)
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in source.weights}
+    arrays["head/bias"] = np.arange(1000, dtype="float32")
+    folder = write(arrays, load_preset("test_vit").config, tmp_path / "published", to="timm")
+    asked = []
+
+    def fetch(url, *, sha256, max_bytes):
+        asked.append({"url": url, "sha256": sha256, "max_bytes": max_bytes})
+        return folder / "model.safetensors"
+
+    monkeypatch.setattr("vit_keras.zoo.fetch", fetch)
+    return asked
+
+
+def test_a_tag_gives_the_published_weights_with_their_head(published):
+    model = from_preset("test_vit", weights="r160_in1k")
+    assert model.output_shape == (None, 1000)
+    np.testing.assert_array_equal(arrays(model)["head/bias"], np.arange(1000))
+    (asked,) = published
+    assert asked["url"] == "hf://timm/test_vit.r160_in1k/model.safetensors"
+    assert 4 * model.count_params() < asked["max_bytes"] < 100e6
+
+
+@pytest.mark.parametrize(("num_classes", "shape"), [(0, (None, 64)), (5, (None, 5)), (1000, (None, 1000))])
+def test_a_tag_gives_the_head_that_is_asked_for(published, num_classes, shape):
+    model = from_preset("test_vit", weights="r160_in1k", num_classes=num_classes)
+    assert model.output_shape == shape
+    if num_classes == 5:
+        assert not arrays(model)["head/bias"].any()
+
+
+def test_published_weights_fit_another_image_size_patch_size_channels_and_depth(published):
+    model = from_preset(
+        "test_vit", weights="r160_in1k", num_classes=3, image_size=(64, 96), patch_size=8, channels=4, num_layers=2
+    )
+    assert model.input_shape == (None, 64, 96, 4)
+    assert config_of(model).num_layers == 2
+
+
+def test_what_differs_with_a_checkpoint_is_in_the_config(published, monkeypatch):
+    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: None)
+    model = from_preset("vit_base_patch16_224", weights="dino", num_layers=1)
+    assert config_of(model).pixel_std == (0.229, 0.224, 0.225)
+    assert config_of(model).position_resize == "bicubic_offset"
+    assert model.output_shape == (None, 768)
+
+
+def test_weights_under_a_restricted_licence_ask_to_be_accepted(published, monkeypatch):
+    with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_licence=True"):
+        from_preset("vit_base_patch16_224", weights="mae", num_layers=1)
+    assert not published
+    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: None)
+    assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_licence=True)
+    assert published
+
+
+def test_a_checkpoint_of_another_library_brings_its_head(published, tmp_path):
+    assert from_preset("test_vit", weights=tmp_path / "published").output_shape == (None, 1000)
+
+
 def test_unknown_weights_of_a_preset_name_its_tags():
     with pytest.raises(InvalidArgumentError, match=r"no weights 'imagenet'.*its tags are \[\].*weights=None"):
         from_preset(SMALL, weights="imagenet")
@@ -128,7 +191,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"num_classes": 0}, {"num_classes": 2.5}, {"image_size": 33}, {"num_heads": 5}, {"hiden_dim": 8}, {"image_size": "big"}],
+    [{"num_classes": -1}, {"num_classes": 2.5}, {"image_size": 33}, {"num_heads": 5}, {"hiden_dim": 8}, {"image_size": "big"}],
 )  # fmt: skip
 def test_illegal_arguments_are_refused_by_field(arguments):
     with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
@@ -351,6 +414,6 @@ def test_saving_works_where_the_package_is_not_installed(tiny_model, tmp_path, m
 
 
 def test_a_header_is_checked_on_the_way(preset, monkeypatch):
-    monkeypatch.setattr(store, "_LARGEST_HEADER", 16)
+    monkeypatch.setattr("vit_keras.weights.safetensors_file.LARGEST_HEADER", 16)
     with pytest.raises(CorruptFileError, match="header"):
         from_preset(preset)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vit_keras import data as data
     from vit_keras import layers as layers
     from vit_keras import training as training
+    from vit_keras import weights as weights
     from vit_keras.config import ViTConfig as ViTConfig
     from vit_keras.errors import CorruptFileError as CorruptFileError
     from vit_keras.errors import DataError as DataError
@@ -61,6 +62,7 @@ _HOMES = {
     "train": "training",
     "training": "",
     "vit": "model",
+    "weights": "",
 }
 """Public names, and the module of this package that has each."""
 

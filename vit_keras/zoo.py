@@ -12,9 +12,11 @@ import keras
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.model import config_of, num_classes_of, vit
-from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets import Checkpoint, Preset, list_presets, load_preset
 from vit_keras.version import __version__
-from vit_keras.weights import read_tensors, write_tensors
+from vit_keras.weights import Surgery, load, write_tensors
+from vit_keras.weights.classes import num_classes_in
+from vit_keras.weights.download import fetch
 
 FORMAT = 1
 _CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
@@ -27,22 +29,26 @@ def from_preset(
     weights: str | Path | None = None,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    accept_licence: bool = False,
     **changes: Any,
 ) -> keras.Model:
     """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
 
+    Weights fit another image size, patch size, number of channels or of classes, or fewer layers: positions and patches are
+    resized by the preset's rules, and the head is made new, at zero.
+
     Args:
         preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
         weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
-            `model.safetensors`.
-        num_classes: Classes of the head; None for none (for a directory: those it has). Another number than the weights
-            have makes the head new, at zero.
+            checkpoint: a preset directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
+        num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
+        accept_licence: Says yes to the licence of weights that restricts their use.
         **changes: Fields of `ViTConfig` in place of the preset's.
 
     Raises:
-        InvalidArgumentError: An argument is not legal; nothing was built.
-        StorageError: A file is not there.
+        InvalidArgumentError: An argument is not legal, or a licence was not accepted; nothing was built.
+        StorageError: A file is not there, or could not be downloaded.
         CorruptFileError: A file is damaged.
         WeightMismatchError: The weights do not fit the model.
 
@@ -51,26 +57,57 @@ def from_preset(
         (None, 10)
     """
     directory = _directory_of(preset)
+    source = "auto"
+    checkpoint = None
     if directory is not None:
         config, saved_classes = _read_config(directory)
-        weights = weights if weights is not None else directory / _WEIGHTS
+        weights = weights if weights is not None else directory
     else:
         loaded = load_preset(str(preset))
         config, saved_classes = loaded.config, None
         if isinstance(weights, str) and not Path(weights).exists():
-            raise InvalidArgumentError(
-                f"The preset {loaded.name!r} has no weights {weights!r}: its tags are {sorted(loaded.weights)}, and there is no "
-                "such file. weights=None starts from random weights."
+            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
+            config, saved_classes, source = (
+                config.replace(**checkpoint.config),
+                checkpoint.num_classes,
+                checkpoint.source,
             )
+        elif weights is not None and num_classes is None:
+            saved_classes = num_classes_in(weights)
     if image_size is not None:
         changes["image_size"] = image_size
     config = config.replace(**changes)
-    classes = num_classes if num_classes is not None else saved_classes
-    model = vit(config, num_classes=classes, name=str(preset) if directory is None else "vit")
+    classes = saved_classes if num_classes is None else num_classes
+    model = vit(config, num_classes=classes or None, name=str(preset) if directory is None else "vit")
+    if checkpoint is not None:
+        weights = fetch(checkpoint.url, sha256=checkpoint.sha256, max_bytes=_largest_download(config, checkpoint))
     if weights is not None:
-        path = Path(weights)
-        _load_weights(model, path / _WEIGHTS if path.is_dir() else path, may_renew_head=num_classes is not None)
+        surgery = Surgery(
+            head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
+        )
+        load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
     return model
+
+
+def _checkpoint(preset: Preset, tag: str, *, accept_licence: bool) -> Checkpoint:
+    if tag not in preset.weights:
+        raise InvalidArgumentError(
+            f"The preset {preset.name!r} has no weights {tag!r}: its tags are {sorted(preset.weights)}, and there is no "
+            "such file. weights=None starts from random weights."
+        )
+    checkpoint = preset.weights[tag]
+    if checkpoint.needs_acceptance and not accept_licence:
+        raise InvalidArgumentError(
+            f"The weights {tag!r} of {preset.name!r} are under the {checkpoint.licence}, which restricts their use. Read it at "
+            f"{preset.paper} and {checkpoint.url}, then pass accept_licence=True."
+        )
+    return checkpoint
+
+
+def _largest_download(config: ViTConfig, checkpoint: Checkpoint) -> int:
+    """Twice what the weights need in float32: some checkpoints hold a second tower, larger positions or patches."""
+    numbers = config.num_params + (config.feature_dim + 1) * (checkpoint.num_classes or 0)
+    return 2 * 4 * numbers + 64 * 2**20
 
 
 def save_preset(
@@ -194,15 +231,6 @@ def _read_json(path: Path) -> Any:
         raise StorageError(f"{path}: could not be read ({error}).") from error
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not JSON ({error}).") from error
-
-
-def _load_weights(model: keras.Model, path: Path, *, may_renew_head: bool) -> None:
-    """Fills every weight, or none: files are checked whole before the first is assigned."""
-    variables = {weight.path: weight for weight in model.weights}
-    expected = {name: tuple(weight.shape) for name, weight in variables.items()}
-    tensors = read_tensors(path, expected, optional_prefix="head/" if may_renew_head else None)
-    for name, tensor in tensors.items():
-        variables[name].assign(tensor)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -112,6 +112,49 @@ def predict_command(
     runs.predict(run, images, as_json=as_json)
 
 
+@app.command("convert")
+def convert_command(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="What to write; it must not exist.")],
+    to: Annotated[str, typer.Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
+    preset: Annotated[str | None, typer.Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
+    source: Annotated[
+        str, typer.Option(help="timm, huggingface, google, meta or vit_keras; auto goes by the names.")
+    ] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be read into what, and stop.")] = False,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Say yes to a restricted licence.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Turn a checkpoint of one library into one of another."""
+    load_runs(debug)
+    from vit_keras.cli import checkpoints
+
+    checkpoints.convert(
+        checkpoint, target, to=to, preset=preset, source=source, dry_run=dry_run, accept_licence=accept_licence
+    )
+
+
+@app.command("verify")
+def verify_command(
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="What another library computed, a .safetensors file.")
+    ],
+    preset: Annotated[
+        str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own.")
+    ] = None,
+    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Say yes to a restricted licence.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare a model block by block with what another library computed."""
+    load_runs(debug)
+    from vit_keras.cli import checkpoints
+
+    checkpoints.verify(reference, preset=preset, accept_licence=accept_licence, as_json=as_json)
+
+
 def load_runs(debug: bool) -> ModuleType:
     """Returns the commands that need Keras; what the backend writes to stderr while it starts is for --debug only.
 

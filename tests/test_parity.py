@@ -1,0 +1,120 @@
+"""The same numbers as the peers' own code gives, on the same weights and pixels."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from vit_keras import CorruptFileError, StorageError, WeightMismatchError, load_preset, vit
+from vit_keras.parity import compare, read_reference
+from vit_keras.weights import load
+
+GOLDEN = Path(__file__).parent / "golden" / "timm"
+NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
+# What timm decides otherwise than the preset does, or what the case changed besides its size.
+CHANGES = {
+    "dinov3": {"pooling": "mean"},
+    "mae_gap": {"pooling": "mean", "final_norm": "after"},
+    "qk_norm": {"qk_norm": True},
+}
+
+
+def read(path):
+    with safe_open(path, "numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118  no dict
+
+
+def golden_config(name, tensors, metadata):
+    """The preset's config at the size of the case."""
+    changes = json.loads(metadata["changes"])
+    size = changes["img_size"]
+    sizes = {
+        "num_layers": changes.get("depth"),
+        "hidden_dim": changes.get("embed_dim"),
+        "num_heads": changes.get("num_heads"),
+    }
+    contract = tensors.get("weights/blocks.0.mlp.fc2.weight", tensors.get("weights/blocks.0.mlp_out_proj.weight"))
+    preset = load_preset(metadata["architecture"].split(".")[0])
+    return preset.config.replace(
+        image_size=tuple(size) if isinstance(size, list) else size,
+        mlp_dim=contract.shape[1],
+        pixel_mean=tuple(json.loads(metadata["mean"])),
+        pixel_std=tuple(json.loads(metadata["std"])),
+        **{field: value for field, value in sizes.items() if value is not None},
+        **CHANGES.get(name, {}),
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_timm_block_by_block(name, tmp_path):
+    tensors, metadata = read(GOLDEN / f"{name}.safetensors")
+    config = golden_config(name, tensors, metadata)
+    model = vit(config, num_classes=7)
+    prefix = "weights/"
+    weights = {key.removeprefix(prefix): np.array(value) for key, value in tensors.items() if key.startswith(prefix)}
+    save_file(weights, tmp_path / "model.safetensors")
+    notes = load(model, tmp_path / "model.safetensors", source="timm").notes
+    assert len(notes) == (config.grid_size[0] != config.grid_size[1])  # 3x5 patches and a token could be 4x4 patches
+    blocks = [f"block_{index:02d}" for index in range(config.num_layers)]
+    inside = keras.Model(model.input, [model.get_layer(block).output for block in blocks])
+    outputs = inside(tensors["pixels"])
+    for index, output in enumerate(outputs if isinstance(outputs, list | tuple) else [outputs]):
+        expected = tensors[f"block/{index:02d}"]
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(output), expected, rtol=1e-4, atol=1e-4, err_msg=blocks[index]
+        )
+    logits = keras.ops.convert_to_numpy(model(tensors["pixels"]))
+    np.testing.assert_allclose(logits, tensors["logits"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["google_augreg", "google_big_vision"])
+def test_equals_what_timm_makes_of_googles_files(name):
+    tensors, _ = read(GOLDEN / f"{name}.reference.safetensors")
+    with np.load(GOLDEN / f"{name}.npz") as file:
+        hidden_dim = file["embedding/bias"].size
+    config = load_preset("vit_tiny_patch16_224").config.replace(
+        image_size=64, hidden_dim=hidden_dim, num_layers=2, num_heads=3, mlp_dim=4 * hidden_dim
+    )
+    model = vit(config, num_classes=7)
+    load(model, GOLDEN / f"{name}.npz", source="google")
+    logits = keras.ops.convert_to_numpy(model(tensors["pixels"]))
+    np.testing.assert_allclose(logits, tensors["logits"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_stored_reference_has_the_config_of_its_preset():
+    for name in NAMES:
+        tensors, metadata = read(GOLDEN / f"{name}.safetensors")
+        assert read_reference(GOLDEN / f"{name}.safetensors").config == golden_config(name, tensors, metadata)
+
+
+def test_the_first_block_that_differs_is_named():
+    reference = read_reference(GOLDEN / "vit_patch8.safetensors")
+    model = reference.build()
+    assert all(difference.within for difference in compare(model, reference))
+    bias = model.get_layer("block_01").mlp.contract.bias
+    bias.assign(keras.ops.convert_to_numpy(bias) + 0.01 * np.arange(48) / 47)
+    differences = list(compare(model, reference))
+    assert [difference.within for difference in differences] == [True, False, False]
+    assert differences[1].output == "block 1"
+    assert differences[1].largest == pytest.approx(0.01, rel=1e-2)
+
+
+def test_a_reference_of_another_model_is_refused():
+    model = read_reference(GOLDEN / "vit_patch8.safetensors").build()
+    with pytest.raises(WeightMismatchError, match=r"The reference has 2 blocks and images of \(64, 64, 3\)"):
+        list(compare(model, read_reference(GOLDEN / "clip.safetensors")))
+
+
+def test_a_file_that_is_no_reference_is_refused(tmp_path):
+    with pytest.raises(StorageError, match="there is no such file"):
+        read_reference(tmp_path / "nowhere.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(CorruptFileError, match="not a whole safetensors file"):
+        read_reference(tmp_path / "text.safetensors")
+    save_file({"pixels": np.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(CorruptFileError, match="this is no reference, 'made_by' is missing or wrong"):
+        read_reference(tmp_path / "other.safetensors")

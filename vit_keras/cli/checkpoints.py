@@ -1,0 +1,133 @@
+"""`vit-keras convert` and `vit-keras verify`."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+
+from vit_keras.cli.output import out, print_json
+from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
+from vit_keras.model import config_of
+from vit_keras.parity import TOLERANCE, compare, read_reference
+from vit_keras.weights import load, open_tensors, plan, write, write_tensors
+from vit_keras.weights.classes import num_classes_in
+from vit_keras.zoo import from_preset, load_labels, save_preset
+
+TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
+
+
+def convert(
+    checkpoint: str, target: Path, *, to: str, preset: str | None, source: str, dry_run: bool, accept_licence: bool
+) -> None:
+    """Reads a checkpoint and writes it in another form.
+
+    Args:
+        checkpoint: A preset directory, a checkpoint file, or `NAME:TAG` of a preset.
+        target: What to write; it must not exist.
+        to: One of `TARGETS`.
+        preset: The architecture of a checkpoint file.
+        source: Whose names a checkpoint file has; "auto" goes by them.
+        dry_run: Prints what would be read into what, and writes nothing.
+        accept_licence: Says yes to a licence that restricts use.
+
+    Raises:
+        InvalidArgumentError: An argument is not legal.
+        StorageError: The target exists.
+    """
+    if to not in TARGETS:
+        raise InvalidArgumentError(f"--to {to} is none of {list(TARGETS)}.")
+    if target.exists():
+        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or remove it first.")
+    if dry_run:
+        out.print(_plan(checkpoint, preset=preset, source=source))
+        return
+    model, class_names = _read(checkpoint, preset=preset, source=source, accept_licence=accept_licence)
+    if to == "preset":
+        save_preset(model, target, class_names=class_names)
+    elif to == "keras":
+        _save_keras(model, target)
+    else:
+        arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        if to == "safetensors":
+            write_tensors(arrays, target)
+        else:
+            write(arrays, config_of(model), target, to=to, class_names=class_names)
+    out.print(f"wrote {target}")
+
+
+def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
+    path = Path(checkpoint)
+    if not path.exists():
+        raise InvalidArgumentError(f"--dry-run reads a file or a folder, and {checkpoint} is none.")
+    if preset is None:
+        raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
+    model = from_preset(preset, num_classes=num_classes_in(path, source=source) or 0)
+    shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
+    with open_tensors(path) as file:
+        return plan(shapes, config_of(model), file, source=source).describe(each=True)
+
+
+def _read(
+    checkpoint: str, *, preset: str | None, source: str, accept_licence: bool
+) -> tuple[keras.Model, tuple[str, ...] | None]:
+    if Path(checkpoint).exists():
+        if preset is not None:
+            model = from_preset(preset, num_classes=num_classes_in(checkpoint, source=source) or 0)
+            load(model, checkpoint, source=source, keep_on_failure=False)
+            return model, None
+        if (Path(checkpoint) / "labels.json").is_file():
+            return from_preset(Path(checkpoint)), load_labels(checkpoint)
+        raise InvalidArgumentError(
+            f"{checkpoint} is a checkpoint without our config: say its architecture with --preset NAME."
+        )
+    name, colon, tag = checkpoint.partition(":")
+    if not colon:
+        raise StorageError(f"{checkpoint}: there is no such file, and NAME:TAG would name a preset's weights.")
+    return from_preset(name, weights=tag, accept_licence=accept_licence), None
+
+
+def _save_keras(model: keras.Model, target: Path) -> None:
+    if target.suffix != ".keras":
+        raise InvalidArgumentError(f"{target}: Keras wants the ending .keras.")
+    unfinished = target.with_name(f".{target.stem}.unfinished.keras")
+    try:
+        model.save(unfinished)
+        unfinished.rename(target)
+    except OSError as error:
+        raise StorageError(f"{target}: could not be written ({error}).") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json: bool) -> None:
+    """Prints how far our model is from another library's, block by block.
+
+    Args:
+        reference: A reference file.
+        preset: `NAME:TAG`, or a preset directory, where the reference holds no weights of its own.
+        accept_licence: Says yes to a licence that restricts use.
+        as_json: One JSON object instead of lines.
+
+    Raises:
+        InvalidArgumentError: The reference holds no weights and no preset was given.
+        WeightMismatchError: A block is further away than it may be; the first is named.
+    """
+    expected = read_reference(reference)
+    if preset is not None:
+        model, _ = _read(preset, preset=None, source="auto", accept_licence=accept_licence)
+    elif expected.weights:
+        model = expected.build()
+    else:
+        raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")
+    differences = list(compare(model, expected))
+    if as_json:
+        print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
+    else:
+        for difference in differences:
+            out.print(f"{difference.output:10} {difference.largest:.1e}  {'equal' if difference.within else 'DIFFERS'}")
+    failing = next((difference for difference in differences if not difference.within), None)
+    if failing is not None:
+        raise WeightMismatchError(
+            f"{failing.output} is the first that differs from {expected.made_by}, by {failing.largest:.2e}; up to {TOLERANCE} "
+            "and as much again relative to it is rounding."
+        )
