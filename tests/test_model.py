@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import oracle
 import pytest
 from contracts import JIT
 
-from vit_keras import ViTConfig, config_of, vit
+from vit_keras import ViTConfig, config_of, list_presets, load_preset, vit
+from vit_keras.model import weight_shapes
 
 GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
 # As wide as the tokens of the layers' tests, and every grid of four patches: JAX compiles few shapes.
@@ -85,7 +87,9 @@ def test_forward_pass_equals_the_oracle(name, num_classes):
     np.testing.assert_allclose(outputs_of(model, pixels(config)), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["token", "map_of_a_token"])
+@pytest.mark.parametrize(
+    "name", ["token", "map_of_a_token", "distilled", "clip", "eva", "dinov3", "rotary_mixed", "parallel"]
+)
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomise(vit(config, num_classes=3))
@@ -101,6 +105,23 @@ def test_a_step_goes_down_the_gradient_of_the_oracle(name):
 
     slope = sum(np.sum((before[path] - after[path]) * direction[path]) for path in before)
     assert slope == pytest.approx((loss_at(1e-5) - loss_at(-1e-5)) / 2e-5, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_every_preset_has_the_shapes_its_config_says(name):
+    config = load_preset(name).config.replace(num_layers=1)  # the other blocks are the same
+    shapes = weight_shapes(config)
+    moving = sum(math.prod(shape) for path, shape in shapes.items() if "/moving_" in path)
+    assert sum(map(math.prod, shapes.values())) - moving == config.num_params
+
+
+def test_shapes_of_the_largest_preset_take_no_memory():
+    config = load_preset("vit_7b_patch16_dinov3").config  # 25 GiB in float32
+    assert sum(map(math.prod, weight_shapes(config).values())) == config.num_params > 6e9
+    assert outputs_of(vit(TINY), pixels(TINY)).shape == (
+        2,
+        8,
+    )  # nor does anything that is built afterwards wait for them
 
 
 def to_transformers(model, config, transformers):

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from vit_keras import load_preset
+
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
 
@@ -14,6 +16,15 @@ def test_readme_is_short_and_opens_with_the_two_commands():
         ["make", "demo"],
         ["make", "test"],
     ]
+
+
+def test_the_presets_and_weights_that_need_a_download_exist():
+    (block,) = re.findall(r"```py\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    compile(block, str(README), "exec")
+    named = re.findall(r'from_preset\("([^"]+)", weights="([^"]+)"', block)
+    assert len(named) == 3
+    for name, weights in named:
+        assert weights in load_preset(name).weights or weights.endswith(".npz")
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=[block.split("\n")[0] for block in BLOCKS])

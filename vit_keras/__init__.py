@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vit_keras.errors import ResumeError as ResumeError
     from vit_keras.errors import StorageError as StorageError
     from vit_keras.errors import TrainingDivergedError as TrainingDivergedError
+    from vit_keras.errors import UnsafeFileError as UnsafeFileError
     from vit_keras.errors import VitKerasError as VitKerasError
     from vit_keras.errors import WeightMismatchError as WeightMismatchError
     from vit_keras.model import config_of as config_of
@@ -46,6 +47,7 @@ _HOMES = {
     "ResumeError": "errors",
     "StorageError": "errors",
     "TrainingDivergedError": "errors",
+    "UnsafeFileError": "errors",
     "ViTConfig": "config",
     "VitKerasError": "errors",
     "WeightMismatchError": "errors",

@@ -28,6 +28,12 @@ class CorruptFileError(VitKerasError, OSError):
     exit_code = 4
 
 
+class UnsafeFileError(VitKerasError, ValueError):
+    """A file that could run code, reach other files or fill the memory when it is read; nothing of it was."""
+
+    exit_code = 4
+
+
 class WeightMismatchError(VitKerasError, ValueError):
     """Weights that do not belong to the model."""
 

@@ -1,5 +1,6 @@
 """A `ViTConfig` becomes a `keras.Model`, and back."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -227,6 +228,32 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
         "rotary_order": rotary["order"],
         "rotary_reference": rotary["reference"],
     }
+
+
+def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight that `vit` would make, by name; no weight is allocated, so any size takes no memory.
+
+    Args:
+        config: What to build.
+        num_classes: Classes of the head; None for none.
+
+    Raises:
+        InvalidArgumentError: `num_classes` is not a positive number.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+        >>> weight_shapes(config)["block_01/attention/qkv/kernel"]
+        (64, 192)
+    """
+
+    def build() -> dict[str, tuple[int, ...]]:
+        with keras.StatelessScope(initialize_variables=False):
+            model = vit(config, num_classes=num_classes)
+        return {weight.path: tuple(weight.shape) for weight in model.weights}
+
+    # Keras keeps a list, one a thread, of variables it has yet to fill: a thread of their own lets these be forgotten.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(build).result()
 
 
 def num_classes_of(model: keras.Model) -> int | None:

@@ -7,8 +7,9 @@ import keras
 
 from vit_keras.cli.output import out, print_json
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
-from vit_keras.model import config_of
+from vit_keras.model import config_of, weight_shapes
 from vit_keras.parity import TOLERANCE, compare, read_reference
+from vit_keras.presets import load_preset
 from vit_keras.weights import load, open_tensors, plan, write, write_tensors
 from vit_keras.weights.classes import num_classes_in
 from vit_keras.zoo import from_preset, load_labels, save_preset
@@ -61,10 +62,10 @@ def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
         raise InvalidArgumentError(f"--dry-run reads a file or a folder, and {checkpoint} is none.")
     if preset is None:
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
-    model = from_preset(preset, num_classes=num_classes_in(path, source=source) or 0)
-    shapes = {weight.path: tuple(weight.shape) for weight in model.weights}
+    config = load_preset(preset).config
+    shapes = weight_shapes(config, num_classes=num_classes_in(path, source=source))
     with open_tensors(path) as file:
-        return plan(shapes, config_of(model), file, source=source).describe(each=True)
+        return plan(shapes, config, file, source=source).describe(each=True)
 
 
 def _read(

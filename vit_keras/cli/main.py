@@ -26,6 +26,8 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+AcceptLicence = Annotated[bool, typer.Option("--accept-licence", help="Say yes to a licence that restricts use.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Download nothing: what is in the cache has to do.")]
 INTERRUPTED = 130
 
 
@@ -124,13 +126,16 @@ def convert_command(
         str, typer.Option(help="timm, huggingface, google, meta or vit_keras; auto goes by the names.")
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be read into what, and stop.")] = False,
-    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Say yes to a restricted licence.")] = False,
+    accept_licence: AcceptLicence = False,
+    offline: Offline = False,
     debug: Debug = False,
 ) -> None:
     """Turn a checkpoint of one library into one of another."""
     load_runs(debug)
     from vit_keras.cli import checkpoints
 
+    if offline:
+        os.environ["VIT_KERAS_OFFLINE"] = "1"
     checkpoints.convert(
         checkpoint, target, to=to, preset=preset, source=source, dry_run=dry_run, accept_licence=accept_licence
     )
@@ -144,7 +149,8 @@ def verify_command(
     preset: Annotated[
         str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own.")
     ] = None,
-    accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Say yes to a restricted licence.")] = False,
+    accept_licence: AcceptLicence = False,
+    offline: Offline = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -152,6 +158,8 @@ def verify_command(
     load_runs(debug)
     from vit_keras.cli import checkpoints
 
+    if offline:
+        os.environ["VIT_KERAS_OFFLINE"] = "1"
     checkpoints.verify(reference, preset=preset, accept_licence=accept_licence, as_json=as_json)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
 from vit_keras.weights.files import LARGEST_COUNT, TensorInfo, check_regular
 
 _LARGEST_NPY_HEADER = 10_000  # bytes; an array without fields needs a hundred
@@ -75,7 +75,7 @@ class NpzFile:
         except Exception as error:  # the header is Python text, whose reader raises a dozen kinds
             raise CorruptFileError(f"{self.path}: {zipped.filename} is no whole array ({error}).") from error
         if dtype.hasobject:
-            raise CorruptFileError(
+            raise UnsafeFileError(
                 f"{self.path}: {zipped.filename} holds Python objects, which can run code when they are read; nothing was."
             )
         if any(side < 0 for side in shape) or start + math.prod(shape) * dtype.itemsize != zipped.file_size:
@@ -118,17 +118,17 @@ class NpzFile:
 
 def _check_members(members: list[zipfile.ZipInfo], path: Path, size: int) -> None:
     if len(members) > LARGEST_COUNT:
-        raise CorruptFileError(f"{path}: {len(members)} arrays are too many; the limit is {LARGEST_COUNT}.")
+        raise UnsafeFileError(f"{path}: {len(members)} arrays are too many; the limit is {LARGEST_COUNT}.")
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise CorruptFileError(f"{path}: a duplicate member: {twice} stands twice.")
     for name in names:
         if not name.endswith(".npy") or name.startswith("/") or "\\" in name or {"..", ""} & set(name.split("/")):
-            raise CorruptFileError(f"{path}: {name!r} is no name of an array in an .npz file.")
+            raise UnsafeFileError(f"{path}: {name!r} is no name of an array in an .npz file.")
     declared = sum(member.file_size for member in members)
     if declared > _LARGEST_RATIO * size + SMALL:
-        raise CorruptFileError(f"{path}: {size} bytes claim to hold {declared}; weights do not shrink so much.")
+        raise UnsafeFileError(f"{path}: {size} bytes claim to hold {declared}; weights do not shrink so much.")
     for member in members:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 0x1:
             raise CorruptFileError(f"{path}: {member.filename} is packed or locked as NumPy does not.")

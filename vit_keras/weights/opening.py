@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.weights.files import TensorFile, check_regular
 from vit_keras.weights.npz_file import NpzFile
 from vit_keras.weights.safetensors_file import SafetensorsFile
@@ -35,7 +35,8 @@ def open_tensors(path: str | Path) -> TensorFile:
 
     Raises:
         StorageError: It is not there or can't be read.
-        InvalidArgumentError: It is of a kind that is not read here: pickles, HDF5, no regular file.
+        UnsafeFileError: It is a pickle or HDF5, or would fill the memory.
+        InvalidArgumentError: It is of another kind that is not read here, or no regular file.
         CorruptFileError: It is damaged, or not what its name says.
 
     Example:
@@ -53,19 +54,18 @@ def open_tensors(path: str | Path) -> TensorFile:
         return ShardedFile(path)
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
-        raise InvalidArgumentError(f"{path}: files ending in {suffix} are pickles. {_CONVERT}")
+        raise UnsafeFileError(f"{path}: files ending in {suffix} are pickles. {_CONVERT}")
     if suffix in _HDF5:
-        raise InvalidArgumentError(
+        raise UnsafeFileError(
             f"{path}: weights are not read from HDF5; load the model with Keras and save it with vit_keras.save_preset."
         )
     kind = _kind_of(path)
+    if kind == "a pickle":
+        raise UnsafeFileError(f"{path}: this is a pickle. {_CONVERT}")
     if kind not in (_SAFETENSORS, _NPZ) and suffix in (_SAFETENSORS, _NPZ):
         raise CorruptFileError(
-            f"{path}: its name ends in {suffix}, but it is {kind}."
-            + (f" {_CONVERT}" if kind == "a pickle" else " Get it once more from where it came from.")
+            f"{path}: its name ends in {suffix}, but it is {kind}. Get it once more from where it came from."
         )
-    if kind == "a pickle":
-        raise InvalidArgumentError(f"{path}: this is a pickle. {_CONVERT}")
     if kind not in (_SAFETENSORS, _NPZ):
         raise InvalidArgumentError(f"{path}: this is {kind}; weights are read from .safetensors and .npz.")
     if suffix in (_SAFETENSORS, _NPZ) and suffix != kind:

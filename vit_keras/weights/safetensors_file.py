@@ -10,7 +10,7 @@ import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
 import numpy as np
 import numpy.typing as npt
 
-from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError, VitKerasError, WeightMismatchError
 from vit_keras.weights.files import LARGEST_COUNT, TensorInfo, check_regular
 
 LARGEST_HEADER = 8 * 2**20
@@ -60,10 +60,11 @@ class SafetensorsFile:
         try:
             self._start, header = _read_header(self._file, path, size)
             self._places = dict(_places(header, path, size - self._start))
+        except VitKerasError:
+            self._file.close()
+            raise
         except OSError as error:
             self._file.close()
-            if isinstance(error, CorruptFileError):
-                raise
             raise StorageError(f"{path}: could not be read ({error}).") from error
         self.tensors: Mapping[str, TensorInfo] = {name: info for name, (info, _, _) in self._places.items()}
 
@@ -125,7 +126,7 @@ def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]
         raise CorruptFileError(f"{path}: not a safetensors file, its header is a JSON {type(header).__name__}.")
     header.pop("__metadata__", None)
     if len(header) > LARGEST_COUNT:
-        raise CorruptFileError(f"{path}: {len(header)} tensors are too many; the limit is {LARGEST_COUNT}.")
+        raise UnsafeFileError(f"{path}: {len(header)} tensors are too many; the limit is {LARGEST_COUNT}.")
     return 8 + length, header
 
 

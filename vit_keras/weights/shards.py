@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 import numpy.typing as npt
 
-from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
 from vit_keras.weights.files import TensorInfo, check_regular
 from vit_keras.weights.safetensors_file import LARGEST_HEADER, SafetensorsFile, unique_names
 
@@ -87,7 +87,7 @@ def _read_index(path: Path) -> dict[str, str]:
     shards = set(map(str, shard_of.values()))
     elsewhere = sorted(shard for shard in shards if not _is_bare(shard))
     if elsewhere or not all(isinstance(shard, str) for shard in shard_of.values()):
-        raise CorruptFileError(f"{path}: files lie beside their index; it names {elsewhere[:3]}.")
+        raise UnsafeFileError(f"{path}: files lie beside their index; it names {elsewhere[:3]}.")
     if len(shards) > _LARGEST_SHARDS:
         raise CorruptFileError(f"{path}: {len(shards)} files are too many; the limit is {_LARGEST_SHARDS}.")
     return shard_of
