@@ -21,7 +21,7 @@ def test_readme_is_short_and_opens_with_the_two_commands():
 def test_the_presets_and_weights_that_need_a_download_exist():
     (block,) = re.findall(r"```py\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
     compile(block, str(README), "exec")
-    named = re.findall(r'from_preset\("([^"]+)", weights="([^"]+)"', block)
+    named = re.findall(r'from_preset\(\s*"([^"]+)", weights="([^"]+)"', block)
     assert len(named) == 3
     for name, weights in named:
         assert weights in load_preset(name).weights or weights.endswith(".npz")
