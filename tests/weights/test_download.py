@@ -18,8 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
-from vit_keras.weights import download
-from vit_keras.weights.download import cache_folder, fetch
+from vit_keras.weights import addresses, download, transfer
+from vit_keras.weights.addresses import cache_folder
+from vit_keras.weights.download import fetch
 
 BODY = np.random.default_rng(0).bytes(600_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -400,8 +401,8 @@ def test_a_mirror_serves_in_place_and_the_cache_is_the_originals(site, monkeypat
 
 def test_a_mirror_is_for_whole_host_names(monkeypatch):
     monkeypatch.setenv("VIT_KERAS_MIRROR", "https://weights.example=https://mirror.example")
-    assert download._mirrored("https://weights.example.net/a") == "https://weights.example.net/a"
-    assert download._mirrored("https://weights.example/a") == "https://mirror.example/a"
+    assert addresses.mirrored("https://weights.example.net/a") == "https://weights.example.net/a"
+    assert addresses.mirrored("https://weights.example/a") == "https://mirror.example/a"
 
 
 @pytest.mark.parametrize(
@@ -430,9 +431,9 @@ def test_redirects_to_anywhere_but_https_and_circles_are_refused(site, cache, to
 
 
 def test_https_does_not_redirect_to_this_machine():
-    request = download.Request("https://example.org/x")
+    request = transfer.Request("https://example.org/x")
     with pytest.raises(StorageError, match=r"redirects to http://127\.0\.0\.1/x"):
-        download._Redirects().redirect_request(
+        transfer._Redirects().redirect_request(
             request, types.SimpleNamespace(close=int), 302, "", {}, "http://127.0.0.1/x"
         )
 
@@ -450,7 +451,7 @@ def test_the_token_is_shown_to_hugging_face_alone(monkeypatch):
         return types.SimpleNamespace(open=refuse)
 
     monkeypatch.setenv("HF_TOKEN", "hf_secret\n")
-    monkeypatch.setattr(download, "build_opener", build_opener)
+    monkeypatch.setattr(transfer, "build_opener", build_opener)
     for address in ("https://huggingface.co/a/b/resolve/main/x", "https://huggingface.co.example.org/x"):
         with pytest.raises(StorageError, match="no network in tests"):
             fetch(address, max_bytes=LIMIT)
@@ -515,12 +516,12 @@ def test_no_address_makes_a_name_outside_its_folder(site, cache, path):
 )
 @given(path=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=200))
 def test_every_address_has_a_place_of_its_own_in_the_cache(cache, path):
-    place = download._source_of(f"https://example.org/{path}").path
+    place = addresses.source_of(f"https://example.org/{path}").path
     assert place.parent.parent == cache
     assert ".." not in place.parts
     assert len(place.name) <= 80
     assert len(place.parent.name) <= 100
-    other = download._source_of(f"https://example.org/{path.partition('#')[0]}_").path
+    other = addresses.source_of(f"https://example.org/{path.partition('#')[0]}_").path
     assert other.parent != place.parent
 
 
@@ -624,7 +625,7 @@ def test_without_locks_two_at_once_do_not_meet(site, cache, monkeypatch):
 def test_a_holder_that_hangs_is_waited_for_no_longer_than_the_timeout(site, cache):
     fcntl = pytest.importorskip("fcntl")
     url = site.put()
-    path = download._source_of(url).path
+    path = addresses.source_of(url).path
     path.parent.mkdir(parents=True)
     with path.with_name("model.safetensors.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -641,7 +642,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_no_file(site, cache, monkeypa
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(download.os, "fsync", full)
+    monkeypatch.setattr(transfer.os, "fsync", full)
     with pytest.raises(StorageError, match="No space left on device"):
         fetch(site.put(), max_bytes=LIMIT)
     assert "model.safetensors" not in kept(cache)
