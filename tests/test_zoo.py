@@ -113,7 +113,8 @@ def published(monkeypatch, tmp_path):
     folder = write(arrays, load_preset("test_vit").config, tmp_path / "published", to="timm")
     asked = []
 
-    def fetch(url, *, sha256, max_bytes):
+    def fetch(url, *, sha256, max_bytes, progress):
+        progress(1, 2)
         asked.append({"url": url, "sha256": sha256, "max_bytes": max_bytes})
         return folder / "model.safetensors"
 

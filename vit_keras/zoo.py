@@ -80,13 +80,30 @@ def from_preset(
     classes = saved_classes if num_classes is None else num_classes
     model = vit(config, num_classes=classes or None, name=str(preset) if directory is None else "vit")
     if checkpoint is not None:
-        weights = fetch(checkpoint.url, sha256=checkpoint.sha256, max_bytes=_largest_download(config, checkpoint))
+        weights = fetch(
+            checkpoint.url,
+            sha256=checkpoint.sha256,
+            max_bytes=_largest_download(config, checkpoint),
+            progress=_ProgressBar(),
+        )
     if weights is not None:
         surgery = Surgery(
             head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
         )
         load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
     return model
+
+
+class _ProgressBar:
+    """Keras' bar over the bytes of a download, from the first that come."""
+
+    def __init__(self) -> None:
+        self.bar: keras.utils.Progbar | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        if self.bar is None:
+            self.bar = keras.utils.Progbar(total, unit_name="byte")
+        self.bar.update(done)
 
 
 def _checkpoint(preset: Preset, tag: str, *, accept_licence: bool) -> Checkpoint:
