@@ -383,6 +383,24 @@ def test_a_truncated_weights_file_is_corrupt(preset):
         from_preset(preset)
 
 
+def test_a_flipped_byte_in_the_weights_is_corrupt(preset):
+    path = preset / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"model\.safetensors: has sha256 .*, and config\.json says"):
+        from_preset(preset)
+    rewrite_config(preset, sha256=None)
+    assert from_preset(preset).output_shape == (None, 3)
+
+
+@pytest.mark.parametrize("value", [3, [], {"model.safetensors": 3}])
+def test_a_hash_that_is_none_is_refused(preset, value):
+    rewrite_config(preset, sha256=value)
+    with pytest.raises(CorruptFileError, match=r"config\.json: sha256 is"):
+        from_preset(preset)
+
+
 def test_loading_leaves_the_directory_as_it_was(preset):
     before = {item: item.read_bytes() for item in preset.iterdir()}
     from_preset(preset, num_classes=4)

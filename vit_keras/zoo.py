@@ -1,5 +1,6 @@
 """Preset, model and weights joined: `from_preset`, `save_preset`."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -61,7 +62,9 @@ def from_preset(
     checkpoint = None
     if directory is not None:
         config, saved_classes = _read_config(directory)
-        weights = weights if weights is not None else directory
+        if weights is None:
+            _check_hash(directory)
+            weights = directory
     else:
         loaded = load_preset(str(preset))
         config, saved_classes = loaded.config, None
@@ -164,18 +167,19 @@ def save_preset(
     unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
     try:
         unfinished.mkdir(parents=True)
+        write_tensors(
+            {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
+        )
         written = {
             "format": FORMAT,
             "vit_keras": __version__,
             "num_classes": classes,
+            "sha256": {_WEIGHTS: _sha256(unfinished / _WEIGHTS)},
             "config": config.to_dict(),
         }
         _write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
         _write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
         _write_text(unfinished / _CARD, _card(target.name, config, names, notes))
-        write_tensors(
-            {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
-        )
         unfinished.rename(target)
     except OSError as error:
         raise StorageError(f"{target}: could not be written ({error}).") from error
@@ -231,6 +235,31 @@ def _read_config(directory: Path) -> tuple[ViTConfig, int | None]:
         return ViTConfig.from_dict(saved["config"]), classes
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(directory: Path) -> None:
+    """Raises `CorruptFileError` where the weights are not those that the config was written with; old ones say nothing."""
+    hashes = _read_json(directory / _CONFIG).get("sha256")
+    path = directory / _WEIGHTS
+    if hashes is None or not path.is_file():
+        return
+    expected = hashes.get(_WEIGHTS) if isinstance(hashes, dict) else None
+    if not isinstance(expected, str):
+        raise CorruptFileError(f"{directory / _CONFIG}: sha256 is {hashes!r}; expected one of {_WEIGHTS}, or null.")
+    try:
+        actual = _sha256(path)
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error}).") from error
+    if actual != expected:
+        raise CorruptFileError(
+            f"{path}: has sha256 {actual}, and {_CONFIG} says {expected}: the file is damaged or another one. Copy it anew; if it "
+            f"is meant to be another, take sha256 out of {_CONFIG}."
+        )
 
 
 def _read_json(path: Path) -> Any:
