@@ -264,7 +264,9 @@ def test_nothing_is_overwritten(tiny_model, tmp_path, kind):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("step", ["vit_keras.weights.store.save_file", "vit_keras.zoo.os.fsync", "pathlib.Path.rename"])
+@pytest.mark.parametrize(
+    "step", ["vit_keras.weights.store.save_file", "vit_keras.weights.store.os.fsync", "pathlib.Path.rename"]
+)
 def test_a_failure_while_saving_leaves_nothing(tiny_model, tmp_path, monkeypatch, step):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")

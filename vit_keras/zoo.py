@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
 from vit_keras.weights.classes import num_classes_in
 from vit_keras.weights.download import fetch
+from vit_keras.weights.store import whole_directory, write_text
 
 FORMAT = 1
 _CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
@@ -160,13 +160,7 @@ def save_preset(
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
-    if target.exists():
-        raise StorageError(
-            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
-        )
-    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_directory(target) as unfinished:
         write_tensors(
             {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
         )
@@ -177,14 +171,9 @@ def save_preset(
             "sha256": {_WEIGHTS: _sha256(unfinished / _WEIGHTS)},
             "config": config.to_dict(),
         }
-        _write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
-        _write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
-        _write_text(unfinished / _CARD, _card(target.name, config, names, notes))
-        unfinished.rename(target)
-    except OSError as error:
-        raise StorageError(f"{target}: could not be written ({error}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
+        write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+        write_text(unfinished / _CARD, _card(target.name, config, names, notes))
     return target
 
 
@@ -277,13 +266,6 @@ def _read_json(path: Path) -> Any:
         raise StorageError(f"{path}: could not be read ({error}).") from error
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path}: not JSON ({error}).") from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _card(name: str, config: ViTConfig, class_names: Sequence[str], notes: str) -> str:

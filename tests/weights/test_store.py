@@ -143,30 +143,6 @@ def test_a_number_format_we_do_not_read_is_one_of_our_errors(path, dtype):
         read_tensors(path, {"a": (2,)})
 
 
-def test_optional_tensors_are_left_out_where_they_are_of_another_shape(path, tensors):
-    write_tensors(tensors, path)
-    read = read_tensors(path, {**SHAPES, "head/kernel": (4, 5)}, optional_prefix="head/")
-    assert read.keys() == {"block/kernel", "block/bias"}
-
-
-def test_optional_tensors_are_left_out_where_one_side_lacks_them(path, tensors):
-    write_tensors(tensors, path)
-    without = {name: shape for name, shape in SHAPES.items() if name != "head/kernel"}
-    assert read_tensors(path, without, optional_prefix="head/").keys() == without.keys()
-    assert read_tensors(path, {**SHAPES, "head/bias": (2,)}, optional_prefix="head/").keys() == SHAPES.keys()
-
-
-def test_optional_tensors_that_fit_are_read(path, tensors):
-    write_tensors(tensors, path)
-    assert read_tensors(path, SHAPES, optional_prefix="head/").keys() == SHAPES.keys()
-
-
-def test_the_rest_must_still_fit(path, tensors):
-    write_tensors(tensors, path)
-    with pytest.raises(WeightMismatchError, match="block/bias"):
-        read_tensors(path, {**SHAPES, "block/bias": (5,)}, optional_prefix="head/")
-
-
 @pytest.mark.parametrize("step", ["save_file", "os.fsync"])
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, tensors, monkeypatch, step):
     write_tensors(tensors, path)

@@ -115,7 +115,7 @@ def test_a34_a_folder_that_exists_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "step", ["vit_keras.weights.store.save_file", "pathlib.Path.write_text", "pathlib.Path.rename"]
+    "step", ["vit_keras.weights.store.save_file", "vit_keras.weights.store.os.fsync", "pathlib.Path.rename"]
 )
 def test_a35_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, step):
     def full(*arguments, **keywords):

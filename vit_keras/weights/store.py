@@ -1,14 +1,16 @@
 """A safetensors file and a list of named variables: all of one into all of the other."""
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
 from vit_keras.weights.safetensors_file import SafetensorsFile
 
 _DTYPES = {
@@ -45,15 +47,52 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Ma
         raise StorageError(f"{path}: could not be written ({error}).") from error
 
 
-def read_tensors(
-    path: Path, expected: Mapping[str, tuple[int, ...]], *, optional_prefix: str | None = None
-) -> dict[str, np.ndarray]:
+@contextmanager
+def whole_directory(target: Path) -> Iterator[Path]:
+    """Yields a folder to fill, which gets the target's name once that is done: the target appears whole or not at all.
+
+    Args:
+        target: Where to; it must not exist.
+
+    Raises:
+        StorageError: The target exists, or could not be written; nothing of it is left.
+    """
+    if target.exists() or target.is_symlink():
+        raise StorageError(
+            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
+        )
+    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(target)
+    except VitKerasError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{target}: could not be written ({error}).") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text in UTF-8, down to the disk.
+
+    Args:
+        path: The file.
+        text: What it shall hold.
+    """
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Returns the arrays of a safetensors file after checking every name and shape against what is expected.
 
     Args:
         path: The file.
         expected: Shape by name; the file must hold exactly these.
-        optional_prefix: Tensors whose names start so are left out where they are missing or of another shape.
 
     Raises:
         StorageError: There is no such file.
@@ -62,11 +101,6 @@ def read_tensors(
     """
     with SafetensorsFile(path) as file:
         found = {name: info.shape for name, info in file.tensors.items()}
-        if optional_prefix is not None:
-            optional = {name for name in found.keys() | expected.keys() if name.startswith(optional_prefix)}
-            unfit = {name for name in optional if found.get(name) != expected.get(name)}
-            found = {name: shape for name, shape in found.items() if name not in unfit}
-            expected = {name: shape for name, shape in expected.items() if name not in unfit}
         _check_names(path, found, expected)
         _check_dtypes(path, {name: file.tensors[name].dtype for name in found})
         tensors = {name: file.read(name) for name in found}

@@ -1,8 +1,6 @@
 """Our weights under another library's names, with the config it needs to build the model: its folder, whole or not at all."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.huggingface_config import huggingface_model
 from vit_keras.weights.layouts import Array
-from vit_keras.weights.store import write_tensors
+from vit_keras.weights.store import whole_directory, write_tensors, write_text
 from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.timm_config import timm_config
@@ -59,24 +57,13 @@ def write(
         ['config.json', 'model.safetensors']
     """
     target = Path(directory)
-    if target.exists() or target.is_symlink():
-        raise StorageError(
-            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
-        )
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
     tensors, written = foreign(weights, config, to=to, class_names=class_names)
-    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_directory(target) as unfinished:
         write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
-        (unfinished / "config.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        unfinished.rename(target)
-    except OSError as error:
-        raise StorageError(f"{target}: could not be written ({error}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        write_text(unfinished / "config.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     return target
 
 
