@@ -83,7 +83,9 @@ def read_reference(path: str | Path) -> Reference:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dict
     except FileNotFoundError as error:
-        raise StorageError(f"{path}: there is no such file.") from error
+        raise StorageError(
+            f"{path}: there is no such file; a reference is what scripts/make_references.py writes, and tests/golden/timm has some."
+        ) from error
     except (OSError, SafetensorError) as error:
         raise CorruptFileError(f"{path}: not a whole safetensors file ({error}).") from error
     try:

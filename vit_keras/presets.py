@@ -149,13 +149,22 @@ def preset_info(name: str) -> dict[str, Any]:
         "source": preset.source,
         "licence": preset.licence,
         "recipe": preset.recipe,
-        "weights": {tag: asdict(checkpoint) for tag, checkpoint in preset.weights.items()},
+        "weights": {
+            tag: {**asdict(checkpoint), "megabytes": _megabytes(config, checkpoint)}
+            for tag, checkpoint in preset.weights.items()
+        },
         "params": config.num_params,
         "gmacs": config.num_macs / 1e9,
         "activation_mib": config.activation_bytes() / 2**20,
         "tokens": config.num_tokens,
         "config": config.to_dict(),
     }
+
+
+def _megabytes(config: ViTConfig, checkpoint: Checkpoint) -> float:
+    """Returns the size of a checkpoint in float32, 10^6 bytes, head included."""
+    heads = 2 if config.distillation_token else 1
+    return 4e-6 * (config.num_params + heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0))
 
 
 def _preset_folder() -> Traversable:

@@ -8,6 +8,7 @@ from vit_keras.cli.output import out, print_json
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets, preset_info
 
+_WHOLE = 110  # columns that every row fits in
 _SHOWN = ("description", "paper", "source", "licence", "recipe")
 
 
@@ -35,7 +36,7 @@ def show_list(pattern: str, *, as_json: bool) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for info in infos:
         table.add_row(info["name"], *_numbers(info).values())
-    out.print(table)
+    out.print(table, width=max(out.width, _WHOLE), crop=False)  # a name that is cut short can't be copied
 
 
 def show_info(name: str, *, as_json: bool) -> None:
@@ -66,7 +67,7 @@ def show_info(name: str, *, as_json: bool) -> None:
 def _weights_line(checkpoint: dict[str, Any]) -> str:
     classes = f"{checkpoint['num_classes']:,} classes" if checkpoint["num_classes"] else "no head"
     top1 = f", ImageNet-1k {checkpoint['top1']} %" if checkpoint["top1"] else ""
-    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['licence']}"
+    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['megabytes']:.0f} MB, {checkpoint['licence']}"
 
 
 def _numbers(info: dict[str, Any]) -> dict[str, str]:
