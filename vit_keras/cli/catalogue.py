@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.table import Table
 
-from vit_keras.cli.output import out, print_json
+from vit_keras.cli.output import at_least, out, print_json
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets, preset_info
 
@@ -36,7 +36,7 @@ def show_list(pattern: str, *, as_json: bool) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for info in infos:
         table.add_row(info["name"], *_numbers(info).values())
-    out.print(table, width=max(out.width, _WHOLE), crop=False)  # a name that is cut short can't be copied
+    at_least(_WHOLE).print(table)  # a name that is cut short can't be copied
 
 
 def show_info(name: str, *, as_json: bool) -> None:

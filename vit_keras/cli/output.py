@@ -24,6 +24,15 @@ out = QuietlyClosed(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
+def at_least(columns: int) -> Console:
+    """Returns stdout, wider than the terminal where that is narrower.
+
+    Args:
+        columns: How wide.
+    """
+    return QuietlyClosed(width=max(out.width, columns), highlight=False, soft_wrap=True, markup=False)
+
+
 def complain(message: str, *, traceback: bool = False) -> None:
     """Writes what went wrong, after the traceback where it is asked for.
 
