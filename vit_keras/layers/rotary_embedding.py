@@ -124,11 +124,10 @@ class RotaryEmbedding(keras.layers.Layer):
 
     def _turns(self) -> tuple[Tensor, Tensor]:
         if self.kind != "mixed":
-            return self.turns
-        along = ops.cast(self.frequencies, "float32")
-        angles = (
-            self.places[:, :1, None] * along[0] + self.places[:, 1:, None] * along[1]
-        )  # (tokens, heads, head_dim / 2)
+            cos, sin = (ops.convert_to_tensor(turn) for turn in self.turns)
+            return cos, sin
+        places, along = ops.convert_to_tensor(self.places), ops.cast(self.frequencies, "float32")
+        angles = places[:, :1, None] * along[0] + places[:, 1:, None] * along[1]  # (tokens, heads, head_dim / 2)
         return ops.cos(angles), ops.sin(angles)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
