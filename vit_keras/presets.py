@@ -150,7 +150,7 @@ def preset_info(name: str) -> dict[str, Any]:
         "licence": preset.licence,
         "recipe": preset.recipe,
         "weights": {
-            tag: {**asdict(checkpoint), "megabytes": _megabytes(config, checkpoint)}
+            tag: {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
             for tag, checkpoint in preset.weights.items()
         },
         "params": config.num_params,
@@ -161,10 +161,15 @@ def preset_info(name: str) -> dict[str, Any]:
     }
 
 
-def _megabytes(config: ViTConfig, checkpoint: Checkpoint) -> float:
-    """Returns the size of a checkpoint in float32, 10^6 bytes, head included."""
+def checkpoint_bytes(config: ViTConfig, checkpoint: Checkpoint) -> int:
+    """Returns the size of a checkpoint in float32, bytes, head included.
+
+    Args:
+        config: The model's.
+        checkpoint: Its weights.
+    """
     heads = 2 if config.distillation_token else 1
-    return 4e-6 * (config.num_params + heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0))
+    return 4 * (config.num_params + heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0))
 
 
 def _preset_folder() -> Traversable:

@@ -12,7 +12,7 @@ import keras
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.model import config_of, num_classes_of, vit
-from vit_keras.presets import Checkpoint, Preset, list_presets, load_preset
+from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
 from vit_keras.weights.classes import num_classes_in
@@ -126,8 +126,7 @@ def _checkpoint(preset: Preset, tag: str, *, accept_licence: bool) -> Checkpoint
 
 def _largest_download(config: ViTConfig, checkpoint: Checkpoint) -> int:
     """Twice what the weights need in float32: some checkpoints hold a second tower, larger positions or patches."""
-    numbers = config.num_params + (config.feature_dim + 1) * (checkpoint.num_classes or 0)
-    return 2 * 4 * numbers + 64 * 2**20
+    return 2 * checkpoint_bytes(config, checkpoint) + 64 * 2**20
 
 
 def save_preset(
