@@ -326,10 +326,11 @@ def test_predict_names_the_five_likeliest_classes(run, zoo_of_seven, picture):
 
 
 def test_predict_says_what_the_model_says(run, zoo_of_seven, picture):
+    from vit_keras.data import Resizing
     from vit_keras.data.images import read_image
     from vit_keras.zoo import from_preset
 
-    pixels = read_image(picture, image_size=(16, 16))
+    pixels = read_image(picture, Resizing(image_size=(16, 16)))
     (logits,) = from_preset(zoo_of_seven).predict(pixels[None], verbose=0).astype("float64")
     expected = np.exp(logits) / np.exp(logits).sum()
     code, out, _ = run("predict", zoo_of_seven, picture, "--json")

@@ -354,7 +354,7 @@ def test_the_progress_bar_leaves_one_line_an_epoch():
 
 def test_probabilities_are_the_softmax_of_the_logits(tiny_model, rng):
     images = rng.integers(0, 256, (5, 16, 16, 3)).astype("uint8")
-    fractions = probabilities(tiny_model, images, batch_size=2)
+    fractions = probabilities(tiny_model, images)
     logits = tiny_model.predict(images, verbose=0).astype("float64")
     np.testing.assert_allclose(fractions, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-4)
     np.testing.assert_allclose(fractions.sum(axis=1), 1)

@@ -20,9 +20,13 @@ if TYPE_CHECKING:
     from vit_keras import training as training
     from vit_keras import weights as weights
     from vit_keras.config import ViTConfig as ViTConfig
+    from vit_keras.errors import ClassLayoutError as ClassLayoutError
     from vit_keras.errors import CorruptFileError as CorruptFileError
     from vit_keras.errors import DataError as DataError
+    from vit_keras.errors import EmptyDatasetError as EmptyDatasetError
     from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
+    from vit_keras.errors import LabelError as LabelError
+    from vit_keras.errors import QuarantineLimitError as QuarantineLimitError
     from vit_keras.errors import ResumeError as ResumeError
     from vit_keras.errors import StorageError as StorageError
     from vit_keras.errors import TrainingDivergedError as TrainingDivergedError
@@ -41,9 +45,13 @@ if TYPE_CHECKING:
     from vit_keras.zoo import save_preset as save_preset
 
 _HOMES = {
+    "ClassLayoutError": "errors",
     "CorruptFileError": "errors",
     "DataError": "errors",
+    "EmptyDatasetError": "errors",
     "InvalidArgumentError": "errors",
+    "LabelError": "errors",
+    "QuarantineLimitError": "errors",
     "ResumeError": "errors",
     "StorageError": "errors",
     "TrainingDivergedError": "errors",

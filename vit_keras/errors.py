@@ -22,6 +22,22 @@ class DataError(VitKerasError, ValueError):
     exit_code = 3
 
 
+class EmptyDatasetError(DataError):
+    """A data source without a single image."""
+
+
+class ClassLayoutError(DataError):
+    """Folders or rows that make no set of classes: one alone, names that collide, a class that training lacks."""
+
+
+class LabelError(DataError):
+    """Labels that are no index into the class names."""
+
+
+class QuarantineLimitError(DataError):
+    """Too many images that cannot be used to go on without a word."""
+
+
 class CorruptFileError(VitKerasError, OSError):
     """A file that is damaged, truncated or not what its name says."""
 

@@ -249,7 +249,7 @@ def test_a_tensorflow_datasets_name_is_prepared_and_read(tfds_home):
     assert data.class_names == ("a", "b")
     assert data.image_shape == (12, 12, 3)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "validation": 2, "test": 6}
-    split = data.splits["test"]
+    split = data.splits["test"].prepared
     assert (split.images == split.images[:, :1, :1]).all()  # each of one colour, its number
     assert (split.images[:, 0, 0, 0] % 2 == split.labels).all()
     assert (tfds_home / "tiny_pictures").is_dir()
@@ -261,13 +261,13 @@ def test_images_of_several_sizes_need_an_image_size(tfds_home):
 
 
 def test_a_data_set_too_large_for_memory_is_refused(tfds_home, monkeypatch):
-    monkeypatch.setattr("vit_keras.data.sources._LARGEST_BYTES", 10 * 12 * 12 * 3)
-    with pytest.raises(DataError, match="in memory: give a smaller image_size, or a limit"):
+    monkeypatch.setattr("vit_keras.data.tfds._LARGEST_BYTES", 800)
+    with pytest.raises(DataError, match="in memory: give a limit"):
         load("tiny_pictures", image_size=12)
 
 
 def test_a_limit_is_a_way_out_of_a_data_set_too_large_for_memory(tfds_home, monkeypatch):
-    monkeypatch.setattr("vit_keras.data.sources._LARGEST_BYTES", 10 * 12 * 12 * 3)
+    monkeypatch.setattr("vit_keras.data.tfds._LARGEST_BYTES", 800)
     assert len(load("tiny_pictures", image_size=12, limit=4).splits["train"]) == 4
 
 

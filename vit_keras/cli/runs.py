@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.images import read_image
+from vit_keras.data.resizing import Resizing
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.model import config_of, num_classes_of
 from vit_keras.training.devices import devices
@@ -96,10 +97,11 @@ def predict(directory: Path, images: Sequence[Path], *, as_json: bool) -> None:
     if num_classes_of(model) is None:
         raise InvalidArgumentError(f"{preset}: this model has no head, so it names no classes.")
     config = config_of(model)
+    resizing = Resizing(image_size=config.image_size, channels=config.channels)
     rows: list[dict[str, Any]] = []
     for path in images:
         try:
-            pixels = read_image(path, image_size=config.image_size, channels=config.channels)
+            pixels = read_image(path, resizing)
         except VitKerasError as error:
             rows.append({"file": str(path), "error": str(error)})
             continue

@@ -1,4 +1,4 @@
-"""Images in memory, and the batches made of them."""
+"""A data set, and the batches made of it."""
 
 import functools
 import hashlib
@@ -7,45 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vit_keras.data.augmentation import Augmentation
-from vit_keras.errors import DataError
+from vit_keras.data import pipeline
+from vit_keras.data.augmentation import Augmentation, augmentation_of
+from vit_keras.data.splits import EncodedSplit, Split
+from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Images with a label each.
-
-    Args:
-        images: `(count, height, width, channels)`, uint8, pixels 0..255.
-        labels: `(count,)`, int32, each an index into the class names.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
-            raise DataError(
-                f"Images must be a uint8 numpy array and labels a numpy array of whole numbers, not {type(self.images).__name__} "
-                f"and {type(self.labels).__name__}."
-            )
-        if self.images.ndim != 4 or self.images.dtype != np.uint8:
-            raise DataError(
-                "Images must be uint8 pixels 0..255 of shape (count, height, width, channels); these are "
-                f"{self.images.dtype} of shape {self.images.shape}."
-            )
-        if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
-            raise DataError(
-                f"{len(self.images)} images need as many whole-number labels; these are {self.labels.dtype} of shape "
-                f"{self.labels.shape}."
-            )
-
-    def __len__(self) -> int:
-        """Returns how many images there are."""
-        return len(self.images)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +26,7 @@ class ImageData:
     Args:
         name: Where it is from.
         class_names: What each label means.
-        splits: "train", "validation" and "test".
+        splits: "train", "validation" and "test", each in memory or as files.
         batch_size: Images a batch.
         seed: Decides the order of the training images.
         notes: What a reader of the images' origin should know, such as files left out.
@@ -75,7 +43,7 @@ class ImageData:
 
     name: str
     class_names: tuple[str, ...]
-    splits: dict[str, Split]
+    splits: dict[str, Split | EncodedSplit]
     batch_size: int = 64
     seed: int = 0
     notes: tuple[str, ...] = ()
@@ -90,12 +58,12 @@ class ImageData:
         for name, split in self.splits.items():
             if not len(split):
                 raise DataError(f"The {name} split of {self.name} has no images.")
-            if split.images.shape[1:] != self.image_shape:
+            if split.image_shape != self.image_shape:
                 raise DataError(
-                    f"{self.name}: {name} images are {split.images.shape[1:]}, training images {self.image_shape}."
+                    f"{self.name}: {name} images are {split.image_shape}, training images {self.image_shape}."
                 )
             if split.labels.min() < 0 or split.labels.max() >= len(self.class_names):
-                raise DataError(
+                raise LabelError(
                     f"{self.name}: {name} labels run from {split.labels.min()} to {split.labels.max()}, but the "
                     f"{len(self.class_names)} classes are 0 to {len(self.class_names) - 1}."
                 )
@@ -103,27 +71,20 @@ class ImageData:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width (px) and channels."""
-        return self.splits["train"].images.shape[1:]
+        return self.splits["train"].image_shape
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of every pixel, label and class name."""
+        """SHA-256 of every class name, label and pixel; of image files, of their bytes and how they are resized."""
         digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape)]).encode())
         for name in ("train", "validation", "test"):
-            digest.update(self.splits[name].images.tobytes())
-            digest.update(self.splits[name].labels.astype("int32").tobytes())
+            digest.update(self.splits[name].digest)
         return digest.hexdigest()
 
     @property
     def train(self) -> "tf.data.Dataset":
         """The training images in batches, in another order each time they are read; the incomplete last one is left out."""
-        import tensorflow as tf
-
-        split = self.splits["train"]
-        images, labels = tf.constant(split.images), tf.constant(split.labels.astype("int32"))
-        order = tf.data.Dataset.range(len(split)).shuffle(len(split), seed=self.seed, reshuffle_each_iteration=True)
-        chosen = order.batch(self.batch_size, drop_remainder=True).take(self.steps_per_epoch)
-        return chosen.map(lambda index: (tf.gather(images, index), tf.gather(labels, index))).prefetch(tf.data.AUTOTUNE)
+        return pipeline.shuffled(self.splits["train"], self.batch_size, seed=self.seed).take(self.steps_per_epoch)
 
     @property
     def validation(self) -> "tf.data.Dataset":
@@ -151,40 +112,55 @@ class ImageData:
         Args:
             split: "train", "validation" or "test".
         """
-        import tensorflow as tf
-
-        chosen = self.splits[split]
-        pairs = tf.data.Dataset.from_tensor_slices((chosen.images, chosen.labels.astype("int32")))
-        return pairs.batch(self.batch_size).prefetch(tf.data.AUTOTUNE)
+        if split not in self.splits:
+            raise InvalidArgumentError(f"There is no split {split!r}; there are {', '.join(self.splits)}.")
+        return pipeline.in_order(self.splits[split], self.batch_size)
 
     def training_batches(
-        self, *, epochs: int, augmentation: Augmentation | None = None, first_epoch: int = 0
+        self,
+        *,
+        epochs: int,
+        augmentation: Augmentation | str | None = None,
+        first_epoch: int = 0,
+        first_step: int = 0,
     ) -> "tf.data.Dataset":
         """Returns training batches; which images and how augmented depends on seed, epoch and step alone.
 
+        The images that do not fill a batch at the end of an epoch wait for another, whose order is new. Mixed images have targets
+        of shape `(batch, classes)`, others labels of shape `(batch,)`.
+
         Args:
             epochs: Passes over the training images.
-            augmentation: What is done to each image; nothing by default.
+            augmentation: What is done to each image, or the name of a strength: "none", "light", "medium", "strong", "3-augment".
             first_epoch: Epoch to start with, 0 the first.
+            first_step: Step of that epoch to start with.
+
+        Raises:
+            InvalidArgumentError: There is no such strength, or the images can't be augmented so.
         """
-        import tensorflow as tf
+        chosen = augmentation_of(augmentation)
+        if chosen.repeats > self.batch_size:
+            raise InvalidArgumentError(
+                f"{chosen.repeats} copies of an image don't fit into batches of {self.batch_size}."
+            )
+        split, steps = self.splits["train"], self.steps_per_epoch
+        order = pipeline.TrainingOrder(
+            count=len(split), batch_size=self.batch_size, steps_per_epoch=steps, seed=self.seed, repeats=chosen.repeats
+        )
+        return pipeline.training(
+            split,
+            order,
+            chosen,
+            num_classes=len(self.class_names),
+            first_step=first_epoch * steps + first_step,
+            last_step=(first_epoch + epochs) * steps,
+        )
 
-        split, steps, batch_size, seed = self.splits["train"], self.steps_per_epoch, self.batch_size, self.seed
-        images, labels = tf.constant(split.images), tf.constant(split.labels.astype("int32"))
-        last = tf.constant(len(split) - 1, tf.int64)
-
-        def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-            positions = (step % steps) * batch_size + tf.range(batch_size, dtype=tf.int64)
-            order = tf.stack([tf.constant(seed, tf.int64), step // steps])
-            chosen = tf.random.experimental.index_shuffle(positions, order, last)
-            pixels = tf.gather(images, chosen)
-            if augmentation is not None:
-                pixels = augmentation.apply(pixels, seed=tf.stack([tf.constant(seed, tf.int64), step]))
-            return pixels, tf.gather(labels, chosen)
-
-        numbers = tf.data.Dataset.range(first_epoch * steps, (first_epoch + epochs) * steps)
-        made = numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return made.prefetch(tf.data.AUTOTUNE)
+    def check_readable(self) -> None:
+        """Raises `QuarantineLimitError` where too many files could not be read any more since the data were loaded."""
+        for split in self.splits.values():
+            if isinstance(split, EncodedSplit):
+                split.check_readable()
 
     def limited(self, count: int) -> "ImageData":
         """Returns the first `count` images of a seeded shuffle of each split; a smaller split stays whole.
@@ -194,8 +170,10 @@ class ImageData:
         """
         if type(count) is not int or count < 1:
             raise DataError(f"A limit of {count!r} images is not a positive whole number.")
-        kept = {}
-        for number, (name, split) in enumerate(self.splits.items()):
-            chosen = np.random.default_rng((self.seed, number)).permutation(len(split))[:count]
-            kept[name] = Split(split.images[chosen], split.labels[chosen])
-        return replace(self, splits=kept)
+        return replace(
+            self,
+            splits={
+                name: split.subset(np.random.default_rng((self.seed, number)).permutation(len(split))[:count])
+                for number, (name, split) in enumerate(self.splits.items())
+            },
+        )

@@ -1,12 +1,17 @@
 """Reads image files that nobody vouches for."""
 
+import io
+import os
+import stat
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from vit_keras.data.resizing import Resizing, pixels
 from vit_keras.errors import CorruptFileError, DataError, StorageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -16,13 +21,12 @@ LARGEST_PIXELS = 50_000_000
 LARGEST_BYTES = 200 * 2**20
 
 
-def read_image(path: Path, *, image_size: tuple[int, int], channels: int = 3) -> np.ndarray:
-    """Returns an image file as pixels: upright, on white, resized to cover and cropped to the middle.
+def read_image(path: Path, resizing: Resizing) -> np.ndarray:
+    """Returns an image file as pixels: upright, on white, resized.
 
     Args:
         path: A JPEG, PNG, WebP, GIF or BMP file of any size and mode.
-        image_size: Height and width, px.
-        channels: 3 for colour, 1 for grey.
+        resizing: To what size, and by which rule.
 
     Returns:
         `(height, width, channels)`, uint8.
@@ -32,28 +36,114 @@ def read_image(path: Path, *, image_size: tuple[int, int], channels: int = 3) ->
         CorruptFileError: It is truncated or damaged.
         DataError: It is no image, or too large.
     """
+    image = Picture(read_bytes(path), path).decode(channels=resizing.channels)
+    return pixels(resizing.apply(image))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the bytes of a regular file; a pipe or a device is not opened, and never waited for.
+
+    Raises:
+        StorageError: There is no such file, or it cannot be read.
+        DataError: It is over `LARGEST_BYTES`.
+    """
     try:
-        if not path.is_file():
-            raise StorageError(f"{path}: there is no such file.")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise DataError(
-                f"{path}: {path.stat().st_size / 2**20:.0f} MiB is over the limit of {LARGEST_BYTES // 2**20} MiB."
-            )
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise StorageError(f"{path}: not a file.")
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
+            size = os.fstat(descriptor).st_size
+            if size > LARGEST_BYTES:
+                raise DataError(f"{path}: {size / 2**20:.0f} MiB is over the limit of {LARGEST_BYTES // 2**20} MiB.")
+            return file.read(LARGEST_BYTES)
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: there is no such file.") from error
+    except PermissionError as error:
+        raise StorageError(f"{path}: permission denied.") from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error}).") from error
+
+
+class Picture:
+    """An image whose header was read and found harmless; nothing is decoded yet.
+
+    Args:
+        content: The file's bytes.
+        name: What messages call it: its path.
+
+    Attributes:
+        format: One of `FORMATS`.
+        mode: Pillow's word for what a pixel is, as in the file: "RGB", "L", "P", "CMYK", "RGBA", ...
+        size: Width and height, px, upright.
+        orientation: Exif's number, 1 for upright.
+        animated: Whether there are frames after the first.
+        transparent: Whether a colour is declared to be see-through.
+
+    Raises:
+        CorruptFileError: It is truncated or damaged.
+        DataError: It is no image, or too large.
+    """
+
+    def __init__(self, content: bytes, name: object) -> None:
+        self.name = name
+        with _our_errors(name, content):
+            self._image = Image.open(io.BytesIO(content), formats=FORMATS)
+            width, height = self._image.size
+            if width * height > LARGEST_PIXELS:
+                raise DataError(
+                    f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
+                )
+            self.format: str = self._image.format or ""
+            self.mode = self._image.mode
+            self.animated = bool(getattr(self._image, "is_animated", False))
+            # A PNG may carry its Exif data behind its pixels, where only decoding finds it.
+            if self.format == "PNG":
+                self._image.load()
+            orientation = self._image.getexif().get(_ORIENTATION, 1)
+            self.transparent = "transparency" in self._image.info
+        self.orientation = orientation if orientation in _TURNS else 1
+        self.size = (height, width) if self.orientation >= _FIRST_ON_ITS_SIDE else (width, height)
+
+    def decode(self, *, channels: int = 3, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Returns the image upright, on white, in colour or grey.
+
+        Args:
+            channels: 3 for "RGB", 1 for "L".
+            at_least: Width and height, px, that are enough; a larger JPEG is decoded at a half, a quarter or an eighth, which
+                is faster, where that is no smaller. By default all of it.
+
+        Raises:
+            CorruptFileError: It is truncated or damaged.
+        """
+        with _our_errors(self.name):
+            if at_least is not None:
+                wanted = at_least[::-1] if self.orientation >= _FIRST_ON_ITS_SIDE else at_least
+                self._image.draft(None, wanted)
+            self._image.load()
+            turn = _TURNS.get(self.orientation)
+            upright = self._image if turn is None else self._image.transpose(turn)
+            return _on_white(upright).convert("L" if channels == 1 else "RGB")
+
+
+@contextmanager
+def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
+    """Turns what Pillow and its plugins raise into our errors; its warnings on size and metadata are our errors already."""
+    try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own warnings on size and metadata; ours are errors
-            return _decode(path, image_size, channels)
+            warnings.simplefilter("ignore")
+            yield
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path}: not an image this reads ({_looks_like(path)}); expected one of {', '.join(FORMATS)}."
+            f"{name}: not an image this reads ({_looks_like(content)}); expected one of {', '.join(FORMATS)}."
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{path}: its header declares more pixels than the limit of {LARGEST_PIXELS / 1e6:.0f} million."
+            f"{name}: its header declares more pixels than the limit of {LARGEST_PIXELS / 1e6:.0f} million."
         ) from error
-    except PermissionError as error:
-        raise StorageError(f"{path}: permission denied.") from error
-    except (StorageError, DataError):
-        raise
     except (
         OSError,
         ValueError,
@@ -63,26 +153,12 @@ def read_image(path: Path, *, image_size: tuple[int, int], channels: int = 3) ->
         OverflowError,
         MemoryError,
     ) as error:  # Pillow's plugins raise all of these
-        raise CorruptFileError(f"{path}: truncated or damaged ({error}).") from error
-
-
-def _decode(path: Path, image_size: tuple[int, int], channels: int) -> np.ndarray:
-    with Image.open(path, formats=FORMATS) as image:
-        width, height = image.size
-        if width * height > LARGEST_PIXELS:
-            raise DataError(
-                f"{path}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
-            )
-        image.load()
-        turned = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-        upright = image.transpose(turned) if turned is not None else image
-    picture = _on_white(upright).convert("L" if channels == 1 else "RGB")
-    rows, columns = image_size
-    fitted = ImageOps.fit(picture, (columns, rows), Image.Resampling.BICUBIC)
-    return np.asarray(fitted, dtype="uint8").reshape(rows, columns, channels)
+        reason = "decoding it takes more memory than there is" if isinstance(error, MemoryError) else error
+        raise CorruptFileError(f"{name}: truncated or damaged ({reason}).") from error
 
 
 _ORIENTATION = 0x0112  # Exif's tag
+_FIRST_ON_ITS_SIDE = 5
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -104,8 +180,8 @@ def _on_white(image: Image.Image) -> Image.Image:
     return image
 
 
-def _looks_like(path: Path) -> str:
-    start = path.read_bytes()[:64] if path.stat().st_size else b""
+def _looks_like(content: bytes) -> str:
+    start = content[:64]
     signs: Iterable[tuple[bytes, str]] = (
         *((b"\x80" + bytes([protocol]), "a pickle") for protocol in range(2, 6)),
         (b"PK", "a zip archive"),

@@ -1,45 +1,62 @@
-"""Finds a data set by its name or folder."""
+"""Finds a data set by its name, folder or object."""
 
-import re
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from vit_keras.config import closest
-from vit_keras.data.dataset import ImageData, Split
-from vit_keras.data.folder import hold_out, read_folder
+from vit_keras.data.arrays import is_ours_to_read, read_arrays
+from vit_keras.data.dataset import ImageData
+from vit_keras.data.folder import read_folder
+from vit_keras.data.holding_out import checked_rates, hold_out
+from vit_keras.data.reading import Reading
+from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.splits import EncodedSplit, Split
+from vit_keras.data.tfds import builder_of, read_tfds
 from vit_keras.errors import DataError
 
 UNSEEN_STYLE = "twemoji"
 """The drawing style that is the emoji set's test split and no part of its training."""
 KERAS_NAMES = ("cifar10", "cifar100", "fashion_mnist", "mnist")
 """Data sets that `keras.datasets` downloads, or finds in Keras' home folder."""
-_LARGEST_BYTES = 8 * 2**30
+TFDS = "tfds:"
 
 
 def load(
-    source: str | Path,
+    source: Any,
     *,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | Resizing | None = None,
     channels: int | None = None,
+    class_names: tuple[str, ...] | None = None,
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
+    split: tuple[float, float] = (0.1, 0.1),
+    reading: Reading | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns training, validation and test images with their class names.
 
     Args:
-        source: "emoji", the embedded set: 8 groups of emoji, five drawing styles to train on and a sixth, never seen, to
-            test. Or a name of `KERAS_NAMES`, a folder of class folders, or any TensorFlow Datasets name with images and
-            labels. A folder named as one of the first two is meant with a slash: "./emoji".
-        image_size: Height and width all images are brought to, px; by default as they are. A folder needs it.
-        channels: 1 or 3; by default as they are, and 3 for a folder.
+        source: "emoji", the embedded set: 8 groups of emoji, five drawing styles to train on and a sixth, never seen, to test;
+            a name of `KERAS_NAMES`; a folder of class folders, or of train, validation and test folders of those; a CSV
+            file with the columns path and label; any TensorFlow Datasets name, as "tfds:oxford_iiit_pet", or builder; arrays
+            `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these.
+            A folder named as one of the sets is meant with a slash: "./emoji".
+        image_size: Height and width all images are brought to, px, or the whole rule (`resizing_of` a preset); by default as
+            they are. Image files need it.
+        channels: 1 or 3; by default as they are, and 3 for image files.
+        class_names: What the labels of arrays mean; files have names of their own.
         batch_size: Images a batch.
         limit: Most images of each split, drawn by seed; None for all.
         seed: Decides what is held out for validation, the limit, and the order of the training images.
+        split: Fractions of each class held out for validation and for the test, where the source does not have these splits.
+        reading: What becomes of files that can't be used, and where decoded images are kept.
+        on_progress: Called with the files checked and all there are, the first time a folder is read.
 
     Raises:
         DataError: There is no such source, or it cannot be used.
@@ -49,23 +66,57 @@ def load(
         >>> {name: len(split) for name, split in data.splits.items()}
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
-    size = _checked_size(image_size)
+    size = image_size.image_size if isinstance(image_size, Resizing) else _checked_size(image_size)
     _check_arguments(channels=channels, batch_size=batch_size, limit=limit, seed=seed)
-    word = str(source)
-    if word == "emoji" and not isinstance(source, Path):
-        data = _emoji(seed)
-    elif word in KERAS_NAMES and not isinstance(source, Path):
-        data = _from_keras(word, seed)
-    elif _means_folder(source):
-        if size is None:
-            raise DataError(f"{source}: give image_size, to which the folder's images are brought.")
-        data = read_folder(Path(source).expanduser(), image_size=size, channels=channels or 3, seed=seed)
+    rates, reading = checked_rates(split), reading or Reading()
+
+    def rule(own_channels: int) -> Resizing | None:
+        if isinstance(image_size, Resizing):
+            return image_size
+        return None if size is None else Resizing(image_size=size, channels=channels or own_channels)
+
+    if is_ours_to_read(source):
+        data = read_arrays(source, resizing=rule(3), class_names=class_names, rates=rates, seed=seed, limit=limit)
     else:
-        data = _from_tfds(word, size, seed, limit)
+        data = _named(source, rule, rates=rates, seed=seed, limit=limit, reading=reading, on_progress=on_progress)
     data = replace(data, batch_size=batch_size, seed=seed)
     if limit is not None:
         data = data.limited(limit)
-    return _brought_to(data, size or data.image_shape[:2], channels or data.image_shape[2])
+    shape = data.image_shape
+    if isinstance(image_size, Resizing):
+        return _brought_to(data, image_size)
+    return _brought_to(data, Resizing(image_size=size or shape[:2], channels=channels or shape[2]))
+
+
+def _named(
+    source: Any,
+    rule: Callable[[int], Resizing | None],
+    *,
+    rates: tuple[float, float],
+    seed: int,
+    limit: int | None,
+    reading: Reading,
+    on_progress: Callable[[int, int], None] | None,
+) -> ImageData:
+    """Returns what a name, a path or a builder of TensorFlow Datasets stands for."""
+    word = source if isinstance(source, str) else ""
+    if word == "emoji":
+        return _emoji(seed)
+    if word in KERAS_NAMES:
+        return _from_keras(word, seed)
+    if word.startswith(TFDS) or not (isinstance(source, Path) or _means_path(word)):
+        builder = (
+            source if hasattr(source, "as_dataset") else builder_of(word.removeprefix(TFDS), ["emoji", *KERAS_NAMES])
+        )
+        folder = getattr(builder, "data_dir", None) if type(builder).__name__ == "ImageFolder" else None
+        if folder is None:
+            return read_tfds(builder, rule=rule, rates=rates, seed=seed, limit=limit, reading=reading)
+        source = folder
+    resizing = rule(3)
+    if resizing is None:
+        raise DataError(f"{source}: give image_size, to which the images are brought.")
+    path = Path(source).expanduser()
+    return read_folder(path, resizing=resizing, rates=rates, seed=seed, reading=reading, on_progress=on_progress)
 
 
 def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -95,12 +146,11 @@ def _check_arguments(*, channels: int | None, batch_size: int, limit: int | None
         raise DataError("This can't be loaded: " + "; ".join(wrong) + ".")
 
 
-def _means_folder(source: str | Path) -> bool:
-    """True for a path object, a word that starts as a path does, and a folder that is there."""
-    word = str(source)
+def _means_path(word: str) -> bool:
+    """True for a word that starts or ends as a path does, and for what is there."""
     return (
-        isinstance(source, Path)
-        or word.startswith((".", "/", "~"))
+        word.startswith((".", "/", "~"))
+        or word.lower().endswith((".csv", ".tsv"))
         or "\\" in word
         or (word != "" and Path(word).is_dir())
     )
@@ -112,9 +162,15 @@ def _emoji(seed: int) -> ImageData:
         styles = arrays["style_names"][arrays["styles"]]
         class_names = tuple(arrays["class_names"].tolist())
     unseen = styles == UNSEEN_STYLE
-    train, validation = hold_out(Split(images[~unseen], labels[~unseen]), class_names, seed=seed)
-    splits = {"train": train, "validation": validation, "test": Split(images[unseen], labels[unseen])}
-    return ImageData(name="emoji", class_names=class_names, splits=splits)
+    splits = _with_validation(Split(images[~unseen], labels[~unseen]), class_names, seed)
+    return ImageData(
+        name="emoji", class_names=class_names, splits=splits | {"test": Split(images[unseen], labels[unseen])}
+    )
+
+
+def _with_validation(train: Split, class_names: tuple[str, ...], seed: int) -> dict[str, Split | EncodedSplit]:
+    held = hold_out(train.labels, class_names, seed=seed)
+    return {"train": train.subset(~held), "validation": train.subset(held)}
 
 
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -137,10 +193,9 @@ def _from_keras(name: str, seed: int) -> ImageData:
             f"{name} could not be loaded: {error}. It is downloaded once by keras.datasets; without a network, put its files "
             f"into the datasets folder of Keras' home (~/.keras/datasets, or $KERAS_HOME/datasets)."
         ) from error
-    train, test = _split(images, labels), _split(test_images, test_labels)
-    train, validation = hold_out(train, _CLASS_NAMES[name], seed=seed)
+    splits = _with_validation(_split(images, labels), _CLASS_NAMES[name], seed)
     return ImageData(
-        name=name, class_names=_CLASS_NAMES[name], splits={"train": train, "validation": validation, "test": test}
+        name=name, class_names=_CLASS_NAMES[name], splits=splits | {"test": _split(test_images, test_labels)}
     )
 
 
@@ -149,85 +204,22 @@ def _split(images: Any, labels: Any) -> Split:
     return Split(images if images.ndim == 4 else images[..., None], np.asarray(labels).reshape(-1).astype("int32"))
 
 
-def _from_tfds(name: str, size: tuple[int, int] | None, seed: int, limit: int | None) -> ImageData:
-    import tensorflow_datasets as tfds
-
-    if re.match(r"\w+:[a-zA-Z]", name):
-        raise DataError(f"{name!r} names a community data set, which would run its author's code; it is not loaded.")
-    try:
-        if not name:
-            raise ValueError(name)
-        builder = tfds.builder(name)
-    except Exception as error:  # TFDS answers bad names with errors of many kinds, assertions among them
-        known = ["emoji", *KERAS_NAMES, *tfds.list_builders(with_community_datasets=False)]
-        raise DataError(
-            f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
-            f"{closest(name, known)}."
-        ) from error
-    features = builder.info.features
-    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
-        raise DataError(f"The data set {name!r} has {sorted(features)}; an image and a label with names are needed.")
-    try:
-        builder.download_and_prepare()
-    except Exception as error:  # every source's downloads fail in their own way
-        raise DataError(
-            f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it where there is a network, "
-            "and set TFDS_DATA_DIR to that folder."
-        ) from error
-    if "train" not in builder.info.splits:
-        raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
-    names = tuple(features["label"].names)
-    splits = {
-        split: _read_tfds(builder, split, size, limit)
-        for split in ("train", "validation", "test")
-        if split in builder.info.splits
-    }
-    for missing in [item for item in ("test", "validation") if item not in splits]:
-        splits["train"], splits[missing] = hold_out(splits["train"], names, seed=seed)
-    return ImageData(name=name, class_names=names, splits=splits)
-
-
-def _read_tfds(builder: Any, name: str, size: tuple[int, int] | None, limit: int | None) -> Split:
-    """Reads a split into memory; with a limit, twice as many examples at most, since some are held out."""
-    import tensorflow as tf
-
-    images, labels, taken = [], [], 0
-    examples = builder.as_dataset(split=name)
-    for example in examples if limit is None else examples.take(2 * limit):
-        image = example["image"]
-        if size is not None and image.shape[:2] != size:
-            image = tf.image.resize(image, size, method="bicubic", antialias=True)
-        images.append(np.clip(np.round(image.numpy()), 0, 255).astype("uint8"))
-        labels.append(int(example["label"]))
-        taken += images[-1].nbytes
-        if taken > _LARGEST_BYTES:
-            raise DataError(
-                f"The {name} split of {builder.name!r} is over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: give a smaller "
-                "image_size, or a limit."
-            )
-    if len({image.shape for image in images}) > 1:
-        raise DataError(f"The images of {builder.name!r} have different sizes; give image_size.")
-    return _split(np.stack(images), labels)
-
-
-def _brought_to(data: ImageData, size: tuple[int, int], channels: int) -> ImageData:
-    if data.image_shape == (*size, channels):
+def _brought_to(data: ImageData, resizing: Resizing) -> ImageData:
+    """Returns the data at another size or number of channels."""
+    wanted = (*resizing.image_size, resizing.channels)
+    if data.image_shape == wanted:
         return data
-    import tensorflow as tf
-
-    def resized(split: str) -> Split:
-        images, batches = data.splits[split].images, []
-        for start in range(0, len(images), 1024):
-            batch = tf.constant(images[start : start + 1024])
-            if batch.shape[1:3] != size:
-                batch = tf.image.resize(batch, size, method="bicubic", antialias=True)
-            if channels != batch.shape[-1]:
-                batch = tf.image.grayscale_to_rgb(batch) if channels == 3 else tf.image.rgb_to_grayscale(batch)
-            batches.append(np.clip(np.round(batch.numpy()), 0, 255).astype("uint8"))
-        return Split(np.concatenate(batches), data.splits[split].labels)
-
-    if {channels, data.image_shape[2]} - {1, 3}:
+    if {resizing.channels, data.image_shape[2]} - {1, 3}:
         raise DataError(
-            f"{data.name} has {data.image_shape[2]} channels; only 1 and 3 turn into one another, not {channels}."
+            f"{data.name} has {data.image_shape[2]} channels; only 1 and 3 turn into one another, not {resizing.channels}."
         )
-    return replace(data, splits={name: resized(name) for name in data.splits})
+    mode = "L" if resizing.channels == 1 else "RGB"
+
+    def resized(split: Split | EncodedSplit) -> Split:
+        images = np.empty((len(split), *wanted), "uint8")
+        for index in range(len(split)):
+            image = Image.fromarray(split.image(index).squeeze()).convert(mode)
+            images[index] = pixels(resizing.apply(image))
+        return Split(images, split.labels)
+
+    return replace(data, splits={name: resized(split) for name, split in data.splits.items()})

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from vit_keras.data import ImageData, Split
+from vit_keras.data import EncodedSplit, ImageData, Split
+from vit_keras.data.pipeline import in_order
 
 BASELINE_SIDE = 16  # px
+_TOGETHER = 256  # images at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,31 +36,33 @@ class Evaluation:
         return float((self.predictions == self.labels).mean())
 
 
-def probabilities(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def probabilities(model: keras.Model, images: "np.ndarray | Split | EncodedSplit") -> np.ndarray:
     """Returns what a model with a head of logits says of images.
 
     Args:
         model: A model that ends in logits.
-        images: `(count, height, width, channels)`, pixels 0..255.
-        batch_size: Images at once.
+        images: `(count, height, width, channels)`, pixels 0..255, or a split.
 
     Returns:
         `(count, classes)`, fractions that sum to 1 an image.
     """
-    logits: np.ndarray = model.predict(images, batch_size=batch_size, verbose=0).astype("float64")
+    if isinstance(images, np.ndarray):
+        images = Split(images, np.zeros(len(images), dtype="int32"))
+    pixels = in_order(images, _TOGETHER).map(lambda pixels, labels: pixels)
+    logits: np.ndarray = model.predict(pixels, verbose=0).astype("float64")
     grown = np.exp(logits - logits.max(axis=1, keepdims=True))
     fractions: np.ndarray = grown / grown.sum(axis=1, keepdims=True)
     return fractions
 
 
-def evaluate(model: keras.Model, split: Split) -> Evaluation:
+def evaluate(model: keras.Model, split: Split | EncodedSplit) -> Evaluation:
     """Returns what a model says of a split, in the precision the model has.
 
     Args:
         model: A model that ends in logits.
         split: Images with what is right.
     """
-    return Evaluation(probabilities(model, split.images), split.labels)
+    return Evaluation(probabilities(model, split), split.labels)
 
 
 def nearest_neighbour_accuracy(data: ImageData) -> float:
@@ -74,15 +78,17 @@ def nearest_neighbour_accuracy(data: ImageData) -> float:
     known = [data.splits[name] for name in ("train", "validation")]
     neighbours = KNeighborsClassifier(n_neighbors=1, algorithm="brute")
     neighbours.fit(
-        np.concatenate([_small(split.images) for split in known]), np.concatenate([split.labels for split in known])
+        np.concatenate([_small(split) for split in known]), np.concatenate([split.labels for split in known])
     )
-    return float(neighbours.score(_small(data.splits["test"].images), data.splits["test"].labels))
+    return float(neighbours.score(_small(data.splits["test"]), data.splits["test"].labels))
 
 
-def _small(images: np.ndarray) -> np.ndarray:
+def _small(split: Split | EncodedSplit) -> np.ndarray:
     """Averages images to 16x16 and lays each out in a row."""
     import tensorflow as tf
 
-    parts = [images[start : start + 4096] for start in range(0, len(images), 4096)]
-    small = [tf.image.resize(part, (BASELINE_SIDE, BASELINE_SIDE), method="area").numpy() for part in parts]
-    return np.concatenate(small).reshape(len(images), -1)
+    small = [
+        tf.image.resize(images, (BASELINE_SIDE, BASELINE_SIDE), method="area").numpy()
+        for images, _ in in_order(split, _TOGETHER)
+    ]
+    return np.concatenate(small).reshape(len(split), -1)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vit_keras.data import Split
+from vit_keras.data import EncodedSplit, Split
 from vit_keras.training.evaluation import Evaluation
 
 _RIGHT, _WRONG = "#1a7f37", "#c62828"
@@ -67,7 +67,12 @@ def confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: 
 
 
 def predictions_sheet(
-    split: Split, evaluation: Evaluation, class_names: tuple[str, ...], out: Path, *, seed: int = 0
+    split: Split | EncodedSplit,
+    evaluation: Evaluation,
+    class_names: tuple[str, ...],
+    out: Path,
+    *,
+    seed: int = 0,
 ) -> None:
     """Draws test images with what the model says: four rows it has right, four it has wrong.
 
@@ -93,7 +98,7 @@ def predictions_sheet(
             if place >= len(indices):
                 continue
             index = indices[place]
-            axes.imshow(split.images[index].squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(split.image(index).squeeze(), cmap="gray", vmin=0, vmax=255)
             predicted, true = evaluation.predictions[index], evaluation.labels[index]
             words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
             axes.set_title(words if title == "right" else f"{words}\nis {class_names[true]}", fontsize=7, color=colour)

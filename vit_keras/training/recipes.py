@@ -107,7 +107,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
-        return asdict(self)
+        return {**asdict(self), "augmentation": self.augmentation.to_dict()}
 
 
 def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:

@@ -10,7 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from vit_keras import data as data_sources
-from vit_keras.data import ImageData
+from vit_keras.data import ImageData, Resizing
+from vit_keras.data.progress import file_progress
 from vit_keras.data.sources import KERAS_NAMES
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, TrainingDivergedError
 from vit_keras.presets import Preset, load_preset
@@ -143,14 +144,7 @@ def train(
 
     keras.utils.set_random_seed(options.seed)
     preset = load_preset(options.preset)
-    data = data_sources.load(
-        options.data,
-        image_size=preset.config.image_size,
-        channels=preset.config.channels,
-        batch_size=options.batch_size,
-        limit=options.limit,
-        seed=options.seed,
-    )
+    data = _load(options, preset, console)
     recipe = RECIPES[preset.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
     policy = resolve(options.precision)
     record = {
@@ -232,6 +226,19 @@ def _check_same(previous: dict[str, Any], record: dict[str, Any]) -> None:
         )
 
 
+def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageData:
+    """Loads the data, with a bar over files that are checked for the first time."""
+    with file_progress(console) as on_progress:
+        return data_sources.load(
+            options.data,
+            image_size=Resizing(image_size=preset.config.image_size, channels=preset.config.channels),
+            batch_size=options.batch_size,
+            limit=options.limit,
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+
+
 def _described(data: ImageData) -> dict[str, Any]:
     return {
         "name": data.name,
@@ -291,6 +298,9 @@ def _fit(
             shuffle=False,  # the batches are shuffled already
             verbose=0,
         )
+    except Exception:
+        data.check_readable()  # what TensorFlow reports of it is less than it was told
+        raise
     finally:
         progress.stop()
         if metrics.csv_file:  # open still where training was interrupted
@@ -352,11 +362,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"{run.path} is not finished; `vit-keras train --resume --run-dir {run.path}` goes on with it."
         )
     options = recorded_options(run)
-    config = load_preset(options.preset).config
-    data = data_sources.load(
-        options.data, image_size=config.image_size, channels=config.channels, batch_size=options.batch_size,
-        limit=options.limit, seed=options.seed,
-    )  # fmt: skip
+    data = _load(options, load_preset(options.preset), Console(quiet=True))
     if data.fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
             f"The images of {data.name} are not those the run was trained on; the figure can't be repeated."
