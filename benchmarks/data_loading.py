@@ -2,8 +2,8 @@
 
     python benchmarks/data_loading.py [--images 1000] [--rounds 5] [--epochs 3] [--peers PYTHON]
 
-Random resized crop and flip to 224 px in batches of 64, without and with RandAugment (`rand-m9-mstd0.5-inc1`), bilinear
-everywhere. Each loader is a process of its own that waits while the others take their turn; torchvision and timm have two
+Random resized crop and flip to 224 px in batches of 64, without and with RandAugment (`rand-m9-mstd0.5-inc1`, and `mmax9`, since
+timm's posterize at 10 fails with Pillow 13), bilinear everywhere. Each loader is a process of its own that waits while the others take their turn; torchvision and timm have two
 workers. `--peers` is a Python that has torchvision and timm, where this one has not. Memory is this library's process over
 `--epochs` passes.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 SIZE, BATCH, WORKERS = 224, 64, 2
-RAND_AUGMENT = "rand-m9-mstd0.5-inc1"
+RAND_AUGMENT = "rand-m9-mstd0.5-inc1-mmax9"
 KINDS = ("crop and flip", "with RandAugment")
 
 
@@ -95,24 +95,27 @@ LOADERS = {"vit_keras": ours, "keras": keras_layers, "torchvision": torchvision,
 
 def serve(name: str, folder: str, kind: str) -> None:
     """Reads an epoch for every line on stdin, and answers with its images, seconds and the memory it leaves."""
-    epoch = LOADERS[name](folder, kind)
+    make_epoch = LOADERS[name](folder, kind)
+    epoch = make_epoch()
     print("ready", flush=True)
     for _ in sys.stdin:
         started, images = time.perf_counter(), 0
-        for pixels, _ in epoch():
+        for pixels, _ in epoch:
             images += len(pixels)
         seconds = time.perf_counter() - started
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         print(json.dumps({"images": images, "seconds": seconds, "resident": resident}), flush=True)
+        epoch = make_epoch()  # where it has to be made anew, as `fit` does once for all epochs
 
 
 class Contestant:
     """A loader in a process of its own."""
 
     def __init__(self, python: str, name: str, folder: Path, kind: str) -> None:
+        self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
             [python, __file__, "--serve", name, "--kind", kind, "--folder", str(folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints, text=True,
         )  # fmt: skip
         self.ready = self.process.stdout.readline().strip() == "ready"
 
@@ -120,11 +123,16 @@ class Contestant:
         """Returns what an epoch took."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        answer = self.process.stdout.readline()
+        if not answer.startswith("{"):
+            raise RuntimeError(f"{' '.join(self.process.args)} answered {answer!r}: {self.end()}")
+        return json.loads(answer)
 
     def end(self) -> str:
         """Ends the process and returns the last line it complained with."""
-        complaint = self.process.communicate()[1].strip().splitlines()
+        self.process.communicate()
+        self.complaints.seek(0)
+        complaint = self.complaints.read().strip().splitlines()
         return complaint[-1] if complaint else ""
 
 
@@ -133,7 +141,7 @@ def compare(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, o
     import harness
 
     contestants, missing = {}, {}
-    for name in LOADERS:
+    for name in options.loaders.split(","):
         python = options.peers if name in ("torchvision", "timm") else sys.executable
         contestant = Contestant(python, name, folder, kind)
         if contestant.ready:
@@ -165,10 +173,11 @@ def compare(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, o
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--peers", default=sys.executable)
+    parser.add_argument("--loaders", default=",".join(LOADERS), help="which take part, with commas between")
     parser.add_argument("--folder")
     parser.add_argument("--kind", default=KINDS[0], help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)

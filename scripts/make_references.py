@@ -1,16 +1,20 @@
 """Makes the reference files of `tests/golden/timm`: small random models, made and run by timm's own code.
 
-    pip install timm torch torchvision
+    pip install timm==1.0.31 torch torchvision && pip install --no-deps --editable .
     python scripts/make_references.py OUT [NAME...]
 
 Each file holds `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` and on, `features`
-and `logits`, and in its metadata the library, the architecture, what was changed from it and our config of it.
+and `logits`, and in its metadata the library, the architecture, what was changed from it and our config of it. Of Google's
+two layouts there are the weights as `.npz`, and beside them what timm's reader makes of them. Seeds are fixed: the weights
+and pixels come out to the bit with timm 1.0.31 and torch 2.14, the outputs up to the rounding of another processor.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
@@ -18,33 +22,43 @@ from safetensors.torch import save_file
 from vit_keras import load_preset
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7}
-# name -> timm's architecture, what is changed besides the size, and the same changes in our words
+# name -> timm's architecture, what is changed besides the size, and the same changes in our words; the place is the seed
 CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
-    "clip": ("vit_base_patch16_clip_224.openai", {"img_size": 64}, {}),
-    "clip_quickgelu": ("vit_base_patch16_clip_quickgelu_224", {"img_size": 64}, {}),
-    "deit3": ("deit3_small_patch16_224", {"img_size": 64}, {}),
+    "vit": ("vit_tiny_patch16_224", {"img_size": [48, 80], "patch_size": 16}, {}),
+    "vit_patch8": ("vit_small_patch8_224", {"img_size": 32}, {}),
     "deit_distilled": ("deit_tiny_distilled_patch16_224", {"img_size": 64}, {}),
-    "dinov2": ("vit_small_patch14_dinov2", {"img_size": 70}, {}),
-    "dinov2_reg4": ("vit_small_patch14_reg4_dinov2", {"img_size": 70}, {}),
-    "dinov2_swiglu": ("vit_giant_patch14_dinov2", {"img_size": 70}, {}),
-    "dinov3": ("vit_small_patch16_dinov3", {"img_size": 64}, {"pooling": "mean"}),
-    "eva02": ("eva02_tiny_patch14_224", {"img_size": 56}, {}),
-    "flexivit": ("flexivit_small", {"img_size": 64}, {}),
+    "deit3": ("deit3_small_patch16_224", {"img_size": 64}, {}),
     "mae_gap": (
         "vit_base_patch16_224.mae",
         {"img_size": 64, "global_pool": "avg"},
         {"pooling": "mean", "final_norm": "after"},
     ),
-    "pwee_parallel": ("vit_pwee_patch16_reg1_gap_256", {"img_size": 64}, {}),
-    "qk_norm": ("vit_tiny_patch16_224", {"img_size": 64, "qk_norm": True}, {"qk_norm": True}),
-    "reg1_gap": ("vit_little_patch16_reg1_gap_256", {"img_size": 64}, {}),
-    "reg4_rope_gap": ("vit_betwixt_patch16_rope_reg4_gap_256", {"img_size": 64}, {}),
-    "rope_mixed_ape": ("vit_small_patch16_rope_mixed_ape_224", {"img_size": 64}, {}),
+    "dinov2": ("vit_small_patch14_dinov2", {"img_size": 70}, {}),
+    "dinov2_reg4": ("vit_small_patch14_reg4_dinov2", {"img_size": 70}, {}),
+    "dinov2_swiglu": ("vit_giant_patch14_dinov2", {"img_size": 70}, {}),
+    "dinov3": ("vit_small_patch16_dinov3", {"img_size": 64}, {"pooling": "mean"}),
+    "clip": ("vit_base_patch16_clip_224.openai", {"img_size": 64}, {}),
+    "clip_quickgelu": ("vit_base_patch16_clip_quickgelu_224", {"img_size": 64}, {}),
     "siglip": ("vit_base_patch16_siglip_224", {"img_size": 64}, {}),
     "siglip2": ("vit_base_patch16_siglip_224.v2_webli", {"img_size": 64}, {}),
+    "flexivit": ("flexivit_small", {"img_size": 64}, {}),
+    "reg1_gap": ("vit_little_patch16_reg1_gap_256", {"img_size": 64}, {}),
+    "pwee_parallel": ("vit_pwee_patch16_reg1_gap_256", {"img_size": 64}, {}),
+    "reg4_rope_gap": ("vit_betwixt_patch16_rope_reg4_gap_256", {"img_size": 64}, {}),
+    "rope_mixed_ape": ("vit_small_patch16_rope_mixed_ape_224", {"img_size": 64}, {}),
+    "eva02": ("eva02_tiny_patch14_224", {"img_size": 56}, {}),
+    "qk_norm": ("vit_tiny_patch16_224", {"img_size": 64, "qk_norm": True}, {"qk_norm": True}),
     "test_vit": ("test_vit", {"img_size": 64}, {}),
-    "vit": ("vit_tiny_patch16_224", {"img_size": [48, 80], "patch_size": 16}, {}),
-    "vit_patch8": ("vit_small_patch8_224", {"img_size": 32}, {}),
+}
+# name -> the names in that layout: the second norm, the attention and the MLP of a block, and the positions
+GOOGLES = {
+    "google_augreg": (
+        "LayerNorm_2",
+        "MultiHeadDotProductAttention_1",
+        "MlpBlock_3",
+        "Transformer/posembed_input/pos_embedding",
+    ),
+    "google_big_vision": ("LayerNorm_1", "MultiHeadDotProductAttention_0", "MlpBlock_0", "pos_embedding"),
 }
 
 
@@ -55,55 +69,144 @@ def make(name: str, folder: Path) -> Path:
         name: One of `CASES`.
         folder: Where to.
     """
-    torch.manual_seed(0)
+    seed = list(CASES).index(name)
     architecture, changes, ours = CASES[name]
-    arguments = {"num_classes": 7, **changes} if name == "test_vit" else {**SMALL, **changes}
+    arguments = {**changes, "num_classes": 7} if name == "test_vit" else {**SMALL, **changes}
+    torch.manual_seed(100 + seed)
     model = timm.create_model(architecture, pretrained=False, **arguments).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # away from zeros and ones, so that leaving one out shows
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    data = timm.data.resolve_data_config({}, model=model)
-    mean, std = (torch.tensor(data[key]) for key in ("mean", "std"))
-    height, width = changes["img_size"] if isinstance(changes["img_size"], list) else (changes["img_size"],) * 2
-    pixels = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8)
-    images = ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-    tensors: dict[str, torch.Tensor] = {}
-    for index, block in enumerate(model.blocks):
-        block.register_forward_hook(
-            lambda _, __, output, index=index: tensors.update({f"block/{index:02d}": output.clone()})
-        )
-    with torch.no_grad():
-        features = model.forward_features(images)
-        tensors |= {"features": features, "logits": model.forward_head(features), "pixels": pixels}
-    tensors |= {f"weights/{key}": value.clone() for key, value in model.state_dict().items()}
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    size = changes["img_size"]
+    height, width = size if isinstance(size, list) else (size, size)
+    pixels = random_pixels(np.random.default_rng(seed), height, width)
+    preset = architecture.split(".")[0]
+    published = timm.get_pretrained_cfg(preset)
+    mean, std = torch.tensor(published.mean), torch.tensor(published.std)
+    tensors = {"pixels": pixels, **outputs_of(model, ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2))}
+    tensors |= {f"weights/{key}": value for key, value in model.state_dict().items()}
     contract = next(
         value for key, value in tensors.items() if key.endswith(("0.mlp.fc2.weight", "0.mlp_out_proj.weight"))
     )
-    config = load_preset(architecture.split(".")[0]).config.replace(
+    config = load_preset(preset).config.replace(
         image_size=(height, width),
         hidden_dim=model.embed_dim,
         num_layers=len(model.blocks),
         num_heads=arguments.get("num_heads", 2),
         mlp_dim=contract.shape[1],
-        pixel_mean=tuple(data["mean"]),
-        pixel_std=tuple(data["std"]),
+        pixel_mean=tuple(mean.tolist()),
+        pixel_std=tuple(std.tolist()),
         **ours,
     )
     metadata = {
         "made_by": f"timm {timm.__version__}",
         "architecture": architecture,
         "changes": json.dumps(arguments),
-        "mean": json.dumps(list(data["mean"])),
-        "std": json.dumps(list(data["std"])),
+        "mean": json.dumps(mean.tolist()),
+        "std": json.dumps(std.tolist()),
         "config": json.dumps(config.to_dict()),
     }
-    path = folder / f"{name}.safetensors"
-    save_file({key: value.contiguous() for key, value in tensors.items()}, path, metadata)
+    return write(tensors, folder / f"{name}.safetensors", metadata)
+
+
+def make_google(name: str, folder: Path) -> Path:
+    """Writes random weights in one of Google's layouts, and what timm's reader makes of them.
+
+    Args:
+        name: One of `GOOGLES`.
+        folder: Where to.
+    """
+    rng = np.random.default_rng(500 + list(GOOGLES).index(name))
+    weights = {
+        key: (0.1 * rng.normal(size=shape)).astype("float32") + (1 if key.endswith("/scale") else 0)
+        for key, shape in google_shapes(*GOOGLES[name]).items()
+    }
+    np.savez(folder / f"{name}.npz", **weights)
+    model = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, **SMALL).eval()
+    model.load_pretrained(str(folder / f"{name}.npz"))
+    pixels = random_pixels(rng, 64, 64)
+    outputs = outputs_of(model, ((pixels.float() / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
+    del outputs["features"]
+    metadata = {"reader": f"timm {timm.__version__}"}
+    return write({"pixels": pixels, **outputs}, folder / f"{name}.reference.safetensors", metadata)
+
+
+def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) -> dict[str, tuple[int, ...]]:
+    """Returns what a Vision Transformer of the size `SMALL` is made of, by Google's names.
+
+    Args:
+        second_norm: Name of the norm in front of the MLP.
+        attention: Name of the attention.
+        mlp: Name of the MLP.
+        positions: Name of the positions, with its folders.
+    """
+    dim, heads, inside = 48, 3, 192
+    block: dict[str, tuple[int, ...]] = {}
+    for norm in ("LayerNorm_0", second_norm):
+        block |= {f"{norm}/scale": (dim,), f"{norm}/bias": (dim,)}
+    for part in ("query", "key", "value"):
+        block |= {
+            f"{attention}/{part}/kernel": (dim, heads, dim // heads),
+            f"{attention}/{part}/bias": (heads, dim // heads),
+        }
+    block |= {f"{attention}/out/kernel": (heads, dim // heads, dim), f"{attention}/out/bias": (dim,)}
+    block |= {f"{mlp}/Dense_0/kernel": (dim, inside), f"{mlp}/Dense_0/bias": (inside,)}
+    block |= {f"{mlp}/Dense_1/kernel": (inside, dim), f"{mlp}/Dense_1/bias": (dim,)}
+    return {
+        "cls": (1, 1, dim),
+        "embedding/kernel": (16, 16, 3, dim),
+        "embedding/bias": (dim,),
+        "head/kernel": (dim, 7),
+        "head/bias": (7,),
+        "Transformer/encoder_norm/scale": (dim,),
+        "Transformer/encoder_norm/bias": (dim,),
+        positions: (1, 17, dim),
+        **{f"Transformer/encoderblock_{index}/{key}": shape for index in range(2) for key, shape in block.items()},
+    }
+
+
+def random_pixels(rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
+    """Returns two images of noise, `(2, height, width, 3)`, 0..255.
+
+    Args:
+        rng: Where the numbers come from.
+        height: Pixels.
+        width: Pixels.
+    """
+    return torch.from_numpy(rng.integers(0, 256, (2, height, width, 3)).astype("uint8"))
+
+
+def outputs_of(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns what a model gives: each block's output, `features` and `logits`.
+
+    Args:
+        model: One of timm's Vision Transformers.
+        images: Normalised, `(batch, channels, height, width)`.
+    """
+    outputs: dict[str, torch.Tensor] = {}
+    for index, block in enumerate(model.blocks):
+        block.register_forward_hook(
+            lambda _, __, output, index=index: outputs.update({f"block/{index:02d}": output.clone()})
+        )
+    with torch.no_grad():
+        features = model.forward_features(images)
+        return outputs | {"features": features, "logits": model.forward_head(features)}
+
+
+def write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> Path:
+    """Writes tensors as a safetensors file, and returns its path.
+
+    Args:
+        tensors: By name.
+        path: Where to.
+        metadata: What its header says besides.
+    """
+    save_file({key: value.clone().contiguous() for key, value in tensors.items()}, path, metadata)
     return path
 
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for case in sys.argv[2:] or CASES:
-        print(make(case, out))
+    for case in sys.argv[2:] or (*CASES, *GOOGLES):
+        print((make_google if case in GOOGLES else make)(case, out))

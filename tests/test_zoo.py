@@ -2,15 +2,25 @@ import json
 import shutil
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
+import oracle
 import pytest
+from contracts import JIT
 
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError, WeightMismatchError
+from vit_keras.errors import (
+    CorruptFileError,
+    InvalidArgumentError,
+    StorageError,
+    UnsafeFileError,
+    VitKerasError,
+    WeightMismatchError,
+)
 from vit_keras.model import config_of, vit
-from vit_keras.presets import load_preset
-from vit_keras.weights import write
+from vit_keras.presets import list_presets, load_preset
+from vit_keras.weights import load, write
 from vit_keras.zoo import from_preset, load_labels, save_preset
 
 SMALL = "vit_pico_patch4_32"
@@ -36,6 +46,18 @@ def test_a_name_gives_the_presets_model_without_a_head():
     assert config_of(model) == load_preset(SMALL).config
     assert model.name == SMALL
     assert model.output_shape == (None, 96)
+
+
+@pytest.mark.parametrize("name", [name for name in list_presets() if load_preset(name).params < 1e6])
+def test_a_small_preset_runs_forward_and_backward(name):
+    model = oracle.randomise(from_preset(name, num_classes=3))
+    images = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype("uint8")
+    before = arrays(model)
+    model.compile(keras.optimizers.SGD(1e-2), "mse", jit_compile=JIT)
+    model.train_on_batch(images, np.ones((2, 3), "float32"))
+    for path, array in arrays(model).items():
+        assert np.isfinite(array).all(), path
+        assert "/moving_" in path or not np.array_equal(array, before[path]), path
 
 
 def test_num_classes_puts_a_head_on():
@@ -81,6 +103,21 @@ def test_another_number_of_classes_renews_the_head_at_zero_and_keeps_the_rest(ti
     assert not loaded["head/bias"].any()
     for name in saved.keys() - {"head/kernel", "head/bias"}:
         np.testing.assert_array_equal(loaded[name], saved[name])
+
+
+def test_a17_a18_what_was_changed_to_make_weights_fit_is_logged(tiny_preset, caplog):
+    with caplog.at_level("INFO", logger="vit_keras"):
+        from_preset(tiny_preset, num_classes=5, image_size=32)
+    assert [message.split(": ", 1)[0] for message in caplog.messages] == [str(tiny_preset)] * 2
+    assert "positions resized from 2x2 to 4x4 patches" in caplog.text
+    assert "3 classes of 16 features, the model's 5 of 16: the model's own is kept" in caplog.text
+
+
+def test_a17_weights_of_another_number_of_classes_need_it_told(tiny_config, tiny_preset, tmp_path):
+    other = save_preset(vit(tiny_config, num_classes=5), tmp_path / "other")
+    with pytest.raises(WeightMismatchError, match=r"head/kernel is \(16, 3\)"):
+        from_preset(tiny_preset, weights=other)
+    assert from_preset(tiny_preset, weights=other, num_classes=2).output_shape == (None, 2)
 
 
 def test_fields_without_weights_may_change_on_a_saved_model(tiny_preset):
@@ -148,7 +185,7 @@ def test_published_weights_fit_another_image_size_patch_size_channels_and_depth(
 
 
 def test_what_differs_with_a_checkpoint_is_in_the_config(published, monkeypatch):
-    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: None)
+    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     model = from_preset("vit_base_patch16_224", weights="dino", num_layers=1)
     assert config_of(model).pixel_std == (0.229, 0.224, 0.225)
     assert config_of(model).position_resize == "bicubic_offset"
@@ -159,7 +196,7 @@ def test_weights_under_a_restricted_licence_ask_to_be_accepted(published, monkey
     with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_licence=True"):
         from_preset("vit_base_patch16_224", weights="mae", num_layers=1)
     assert not published
-    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: None)
+    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_licence=True)
     assert published
 
@@ -294,6 +331,22 @@ def test_a_config_that_is_not_json_is_corrupt(preset, content):
         from_preset(preset)
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ('{"format": 1, "format": 1}', "'format' stands twice"),
+        ('{"config": {"hidden_dim": 8, "hidden_dim": 9}}', "'hidden_dim' stands twice"),
+        ('{"format": NaN}', "NaN is no number"),
+        ('{"format": -Infinity}', "-Infinity is no number"),
+        ('{\n"format": 1,\n}', "line 3 column 1"),
+    ],
+)
+def test_a22_a_config_that_says_what_json_cannot_is_corrupt(preset, content, what):
+    (preset / "config.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=rf"config\.json: .*{what}"):
+        from_preset(preset)
+
+
 def test_a_config_in_another_encoding_is_corrupt(preset):
     (preset / "config.json").write_bytes('{"é": 1}'.encode("latin-1"))
     with pytest.raises(CorruptFileError, match=r"config\.json: not JSON"):
@@ -316,12 +369,21 @@ def test_a_config_with_an_unknown_field_names_it_and_the_file(preset):
 
 @pytest.mark.parametrize(
     "change",
-    [{"hidden_dim": 2**28}, {"hidden_dim": "16"}, {"num_layers": -1}, {"num_heads": 3}, {"class_name": "Lambda"}, {"remat": {}}],
+    [{"hidden_dim": 2**28}, {"hidden_dim": "16"}, {"num_layers": -1}, {"num_heads": 3}, {"remat": {}}],
 )  # fmt: skip
 def test_an_illegal_field_in_a_config_is_refused_before_anything_is_built(preset, change):
     config = json.loads((preset / "config.json").read_text())["config"]
     rewrite_config(preset, config={**config, **change})
     with pytest.raises(InvalidArgumentError, match=rf"config\.json: .*{next(iter(change))}"):
+        from_preset(preset)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("change", [{"class_name": "Lambda"}, {"module": "os"}, {"registered_name": "mine>Layer"}])
+def test_a24_a_config_that_names_code_is_refused(preset, change, inside):
+    config = json.loads((preset / "config.json").read_text())["config"]
+    rewrite_config(preset, **({"config": {**config, **change}} if inside else change))
+    with pytest.raises(UnsafeFileError, match=rf"config\.json: \['{next(iter(change))}'\] name code"):
         from_preset(preset)
 
 
@@ -347,6 +409,12 @@ def test_another_format_is_refused(preset, number):
     with pytest.raises(
         InvalidArgumentError, match=rf"config\.json has format {number!r}; this version .* reads format 1"
     ):
+        from_preset(preset)
+
+
+def test_a26_a_newer_format_says_which_version_reads_it(preset):
+    rewrite_config(preset, format=2, vit_keras="3.1.4")
+    with pytest.raises(InvalidArgumentError, match=r"It needs the version that wrote it: 3\.1\.4\."):
         from_preset(preset)
 
 
@@ -394,6 +462,19 @@ def test_a_flipped_byte_in_the_weights_is_corrupt(preset):
         from_preset(preset)
     rewrite_config(preset, sha256=None)
     assert from_preset(preset).output_shape == (None, 3)
+
+
+def test_a31_weights_that_change_while_they_are_read_are_corrupt(preset, monkeypatch):
+    def change_meanwhile(model, path, **keywords):
+        weights = path / "model.safetensors"
+        content = bytearray(weights.read_bytes())
+        content[-5] ^= 1
+        weights.write_bytes(content)
+        return load(model, path, **keywords)
+
+    monkeypatch.setattr("vit_keras.zoo.load", change_meanwhile)
+    with pytest.raises(CorruptFileError, match=r"model\.safetensors: has sha256"):
+        from_preset(preset)
 
 
 @pytest.mark.parametrize("value", [3, [], {"model.safetensors": 3}])

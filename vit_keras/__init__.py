@@ -10,8 +10,9 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from vit_keras.lazy import names_of
 from vit_keras.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -79,15 +80,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vit_keras' has no attribute {name!r}")
-    home = _HOMES[name]
-    if not home:
-        return import_module(f"vit_keras.{name}")
-    value = getattr(import_module(f"vit_keras.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.version import __version__
@@ -18,10 +20,13 @@ from vit_keras.weights import Surgery, load, write_tensors
 from vit_keras.weights.classes import num_classes_in
 from vit_keras.weights.download import fetch
 from vit_keras.weights.store import whole_directory, write_text
+from vit_keras.weights.strict_json import parse_json
 
 FORMAT = 1
 _CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
 _LARGEST_JSON = 2**20
+_CODE_NAMES = {"class_name", "module", "registered_name"}  # by which Keras' own files say what to run
+_log = logging.getLogger(__name__)
 
 
 def from_preset(
@@ -36,7 +41,7 @@ def from_preset(
     """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
 
     Weights fit another image size, patch size, number of channels or of classes, or fewer layers: positions and patches are
-    resized by the preset's rules, and the head is made new, at zero.
+    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras.zoo` says so, at the level INFO.
 
     Args:
         preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
@@ -59,12 +64,12 @@ def from_preset(
     """
     directory = _directory_of(preset)
     source = "auto"
-    checkpoint = None
+    checkpoint, expected = None, None
     if directory is not None:
-        config, saved_classes = _read_config(directory)
+        saved = _read_config(directory)
+        config, saved_classes = saved.config, saved.num_classes
         if weights is None:
-            _check_hash(directory)
-            weights = directory
+            weights, expected = directory, saved.sha256
     else:
         loaded = load_preset(str(preset))
         config, saved_classes = loaded.config, None
@@ -93,7 +98,10 @@ def from_preset(
         surgery = Surgery(
             head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
         )
-        load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
+        for note in load(model, weights, source=source, surgery=surgery, keep_on_failure=False).notes:
+            _log.info("%s: %s", weights, note)
+    if directory is not None and expected is not None:
+        _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
 
 
@@ -187,7 +195,7 @@ def load_labels(directory: str | Path) -> tuple[str, ...]:
     labels = _read_json(path)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CorruptFileError(f"{path}: expected a list of class names.")
-    _, classes = _read_config(Path(directory))
+    classes = _read_config(Path(directory)).num_classes
     if len(labels) != (classes or 0):
         raise CorruptFileError(f"{path}: {len(labels)} class names for a model of {classes or 0} classes.")
     return tuple(labels)
@@ -205,22 +213,37 @@ def _directory_of(preset: str | Path) -> Path | None:
     return None
 
 
-def _read_config(directory: Path) -> tuple[ViTConfig, int | None]:
+@dataclass(frozen=True)
+class _Saved:
+    config: ViTConfig
+    num_classes: int | None
+    sha256: str | None  # of the weights; directories that others made say none
+
+
+def _read_config(directory: Path) -> _Saved:
     path = directory / _CONFIG
     saved = _read_json(path)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is no config of a preset directory; expected format, num_classes and config."
         )
+    code = sorted(_CODE_NAMES & (saved.keys() | saved["config"].keys()))
+    if code:
+        raise UnsafeFileError(f"{path}: {code} name code to run, which no config of a preset directory does; none was.")
     if saved.get("format") != FORMAT:
         raise InvalidArgumentError(
-            f"{path} has format {saved.get('format')!r}; this version of vit_keras reads format {FORMAT}."
+            f"{path} has format {saved.get('format')!r}; this version of vit_keras reads format {FORMAT}. It needs the version that "
+            f"wrote it: {saved.get('vit_keras', 'unknown')!s:.20}."
         )
     classes = saved.get("num_classes")
     if classes is not None and (type(classes) is not int or classes < 1):
         raise InvalidArgumentError(f"{path}: num_classes is {classes!r}; expected a positive whole number, or null.")
+    hashes = saved.get("sha256")
+    expected = hashes.get(_WEIGHTS) if isinstance(hashes, dict) else None
+    if hashes is not None and not isinstance(expected, str):
+        raise CorruptFileError(f"{path}: sha256 is {hashes!r}; expected one of {_WEIGHTS}, or null.")
     try:
-        return ViTConfig.from_dict(saved["config"]), classes
+        return _Saved(ViTConfig.from_dict(saved["config"]), classes, expected)
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
 
@@ -230,15 +253,11 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_hash(directory: Path) -> None:
-    """Raises `CorruptFileError` where the weights are not those that the config was written with; old ones say nothing."""
-    hashes = _read_json(directory / _CONFIG).get("sha256")
+def _check_hash(directory: Path, expected: str) -> None:
+    """Raises `CorruptFileError` where the weights are not those that the config was written with."""
     path = directory / _WEIGHTS
-    if hashes is None or not path.is_file():
+    if not path.is_file():
         return
-    expected = hashes.get(_WEIGHTS) if isinstance(hashes, dict) else None
-    if not isinstance(expected, str):
-        raise CorruptFileError(f"{directory / _CONFIG}: sha256 is {hashes!r}; expected one of {_WEIGHTS}, or null.")
     try:
         actual = _sha256(path)
     except OSError as error:
@@ -260,11 +279,10 @@ def _read_json(path: Path) -> Any:
             f"{path}: {path.stat().st_size} bytes are too many for this file; the limit is {_LARGEST_JSON}."
         )
     try:
-        return json.loads(path.read_text("utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not JSON ({error}).") from error
+    return parse_json(content, path)
 
 
 def _card(name: str, config: ViTConfig, class_names: Sequence[str], notes: str) -> str:

@@ -1,9 +1,11 @@
+import json
 import math
 
 import numpy as np
 import pytest
 
 from vit_keras.data import Augmentation
+from vit_keras.data.augmentation import STRENGTHS, augmentation_of
 from vit_keras.errors import InvalidArgumentError
 
 EVERYTHING = Augmentation(
@@ -231,3 +233,81 @@ def test_every_wrong_number_is_refused_at_once():
 def test_what_is_no_number_from_0_up_is_refused(name, value):
     with pytest.raises(InvalidArgumentError, match=name):
         Augmentation(**{name: value})
+
+
+def test_images_that_are_only_mirrored_stay_whole_numbers_and_exact(rng):
+    images = rng.integers(0, 256, (300, 5, 7, 3)).astype("uint8")
+    result = applied(images, flip_rate=0.5)
+    assert result.dtype == np.uint8
+    mirrored = (result == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    np.testing.assert_array_equal(result, np.where(mirrored[:, None, None, None], images[:, :, ::-1], images))
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+def test_mirroring_beside_other_colours_is_exact_too(rng):
+    images = rng.integers(0, 256, (50, 5, 7, 3)).astype("uint8")
+    result = applied(images, flip_rate=1, invert_rate=1)
+    np.testing.assert_array_equal(result, 255 - images[:, :, ::-1].astype("float32"))
+
+
+def test_an_image_does_not_depend_on_its_neighbours(images):
+    others = 255 - images
+    others[[0, 7, 39]] = images[[0, 7, 39]]
+    alone, among_others = (applied(batch, seed=(3, 4), augmentation=EVERYTHING) for batch in (images, others))
+    np.testing.assert_array_equal(alone[[0, 7, 39]], among_others[[0, 7, 39]])
+
+
+@pytest.mark.parametrize("name", STRENGTHS)
+def test_every_strength_survives_json(name):
+    strength = augmentation_of(name)
+    assert Augmentation(**json.loads(json.dumps(strength.to_dict()))) == strength
+    assert hash(strength) == hash(augmentation_of(name))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "per_image", "mixes"),
+    [
+        ({}, False, False),
+        ({"flip_rate": 0.5, "rotation": 3}, False, False),
+        ({"crop_scale": (0.5, 1.0)}, True, False),
+        ({"policy": "rand-m9"}, True, False),
+        ({"mixup_alpha": 0.2}, False, True),
+        ({"cutmix_alpha": 1.0}, False, True),
+        ({"cutmix_alpha": 1.0, "mix_rate": 0.0}, False, False),
+    ],
+)
+def test_it_says_which_stages_it_has(numbers, per_image, mixes):
+    augmentation = Augmentation(**numbers)
+    assert (augmentation.per_image, augmentation.mixes) == (per_image, mixes)
+
+
+def test_a_strength_is_called_by_its_name():
+    assert augmentation_of(None) == augmentation_of("none") == Augmentation()
+    assert augmentation_of(EVERYTHING) is EVERYTHING
+
+
+@pytest.mark.parametrize("name", ["", "Strong", "storng", 3, ["strong"], {"flip_rate": 0.5}])
+def test_there_is_no_other_strength(name):
+    with pytest.raises(InvalidArgumentError, match="none, light, medium, strong, 3-augment"):
+        augmentation_of(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("crop_scale", value) for value in ((0.0, 1.0), (0.5, 0.2), (0.5, 1.5), (0.5,), 0.5, "ab", (0.1, math.nan))),
+        *(("crop_ratio", value) for value in ((0.0, 1.0), (2.0, 1.0), (1.0, math.inf), None, 1.0)),
+        *(("policy", value) for value in ("rand-m9-x3", "rnad", None, 3, ["invert"])),
+        *(("repeats", value) for value in (0, -1, 1.0, True, "2")),
+        *((name, value) for name in ("mix_rate", "switch_rate") for value in (-0.1, 1.1, None)),
+        *((name, value) for name in ("mixup_alpha", "cutmix_alpha") for value in (-0.1, math.nan, True)),
+    ],
+)
+def test_what_no_stage_can_use_is_refused_by_name(name, value):
+    with pytest.raises(InvalidArgumentError, match=name):
+        Augmentation(**{name: value})
+
+
+def test_stages_that_can_t_be_are_named_together():
+    with pytest.raises(InvalidArgumentError, match=r"mix_rate=2.*crop_scale=\(2, 1\).*repeats=0.*rand-m9-x3.*'x3'"):
+        Augmentation(crop_scale=(2, 1), policy="rand-m9-x3", mix_rate=2, repeats=0)

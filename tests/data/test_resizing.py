@@ -7,7 +7,7 @@ from photos import RULES, photos
 from PIL import Image
 
 from vit_keras.data.images import Picture
-from vit_keras.data.resizing import CROP_MODES, INTERPOLATIONS, Resizing, pixels
+from vit_keras.data.resizing import CROP_MODES, INTERPOLATIONS, Resizing, pixels, resizing_of
 from vit_keras.errors import InvalidArgumentError
 
 REFERENCES = Path(__file__).parent.parent / "golden" / "transforms.npz"
@@ -108,3 +108,16 @@ def test_one_channel_has_an_axis():
     Image.new("L", (9, 9), 7).save(file, "PNG")
     image = Picture(file.getvalue(), "grey").decode(channels=1)
     assert pixels(image).shape == (9, 9, 1)
+
+
+def test_a_checkpoint_has_its_own_rule():
+    rule = resizing_of("vit_base_patch16_clip_384", weights="openai_ft_in12k_in1k")
+    assert (rule.image_size, rule.crop, rule.crop_mode) == ((384, 384), 0.95, "squash")
+    assert resizing_of("vit_base_patch16_224") == Resizing(image_size=(224, 224))
+
+
+def test_a_tag_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(
+        InvalidArgumentError, match=r"'vit_tiny_patch16_224' has no weights 'nowhere': its tags are \['augreg"
+    ):
+        resizing_of("vit_tiny_patch16_224", weights="nowhere")

@@ -344,3 +344,63 @@ def test_a_folder_takes_one_or_three_channels(image_folder):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match="nowhere: there is no such folder"):
         load(tmp_path / "nowhere", image_size=16)
+
+
+def test_the_prefix_tfds_means_tensorflow_datasets_whatever_folders_there_are(
+    tfds_home, make_folder, tmp_path, monkeypatch
+):
+    make_folder({"cat": 3, "dog": 3}, tmp_path / "tiny_pictures")
+    monkeypatch.chdir(tmp_path)
+    assert load("tfds:tiny_pictures", image_size=12).class_names == ("a", "b")
+    assert load("tiny_pictures", image_size=12).class_names == ("cat", "dog")
+
+
+def test_a_builder_and_a_folder_it_prepared_are_read_without_a_network(tfds_home, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    expected = load("tfds:tiny_pictures", image_size=12).fingerprint
+
+    def no_network(*arguments, **keywords):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("tensorflow_datasets.core.download.DownloadManager.download", no_network)
+    builder = tfds.builder("tiny_pictures")
+    assert load(builder, image_size=12).fingerprint == expected
+    assert load(f"tfds:{builder.data_dir}", image_size=12).fingerprint == expected
+
+
+def test_a_data_set_prepared_as_array_record_is_read_from_the_disk(tfds_home):
+    import tensorflow_datasets as tfds
+
+    from vit_keras.data.tfds import Examples
+
+    builder = tfds.builder("tiny_pictures/other", file_format="array_record")
+    builder.download_and_prepare()
+    data = load(builder, image_size=12)
+    files = data.splits["test"].files
+    assert isinstance(files, Examples)
+    assert not isinstance(files.contents, list)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 18, "validation": 2, "test": 6}
+    images = data.splits["test"].prepared.images
+    assert (images[:, 0, 0, 0] % 2 == data.splits["test"].labels).all()
+
+
+def test_a_folder_builder_is_the_folder(make_folder, tmp_path):
+    import tensorflow_datasets as tfds
+
+    for name in ("train", "test"):
+        make_folder({"cat": 4, "dog": 4}, tmp_path / "root" / name)
+    (tmp_path / "root" / "train" / "cat" / "broken.png").write_bytes(b"broken")
+    data = load(tfds.ImageFolder(str(tmp_path / "root")), image_size=12)
+    assert data.class_names == ("cat", "dog")
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "validation": 2, "test": 8}
+    assert "broken.png" in " ".join(data.notes)
+
+
+def test_a_data_set_that_is_not_prepared_says_how_to_bring_it(tfds_home, monkeypatch):
+    def unreachable(*arguments, **keywords):
+        raise OSError("name resolution failed")
+
+    monkeypatch.setattr("tensorflow_datasets.core.DatasetBuilder.download_and_prepare", unreachable)
+    with pytest.raises(DataError, match=r"not prepared on this machine.*name resolution failed.*TFDS_DATA_DIR"):
+        load("tfds:tiny_pictures", image_size=12)

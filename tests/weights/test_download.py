@@ -24,6 +24,7 @@ from vit_keras.weights.download import fetch
 
 BODY = np.random.default_rng(0).bytes(600_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 LIMIT = 2**20
 VARIABLES = (
     "VIT_KERAS_OFFLINE",
@@ -466,6 +467,47 @@ def test_a_token_that_is_none_is_refused_without_showing_it(monkeypatch):
     assert "cret" not in str(caught.value)
 
 
+def record_of(path):
+    return json.loads(path.with_name(f"{path.name}.json").read_text())
+
+
+@pytest.mark.usefixtures("no_hub")
+@pytest.mark.parametrize("where", ["answer", "redirect"])
+@pytest.mark.parametrize(
+    ("said", "recorded"), [(COMMIT, COMMIT), (COMMIT[:-1], None), ("../" + COMMIT, None), ("main", None)]
+)
+def test_the_commit_that_a_branch_stands_for_is_recorded(site, monkeypatch, where, said, recorded):
+    monkeypatch.setenv("VIT_KERAS_MIRROR", f"https://huggingface.co={site.root}")
+    headers = {"X-Repo-Commit": said}
+    if where == "redirect":
+        site.put("/stored")
+        site.put("/o/n/resolve/main/x.npz", status=302, headers={**headers, "Location": "/stored"}, body=b"")
+    else:
+        site.put("/o/n/resolve/main/x.npz", headers=headers)
+    path = fetch("hf://o/n/x.npz", max_bytes=LIMIT)
+    assert (record_of(path)["commit"], record_of(path)["sha256"]) == (recorded, SHA256)
+    os.utime(path, (1, 1))
+    assert fetch("hf://o/n/x.npz", max_bytes=LIMIT, offline=True) == path
+    assert record_of(path)["commit"] == recorded
+    assert record_of(path)["mtime_ns"] == 10**9
+
+
+@pytest.mark.parametrize("count", [1, len(BODY)])
+def test_a_download_that_was_cut_keeps_its_commit(site, count):
+    url = site.put(headers={"X-Repo-Commit": COMMIT})
+    with pytest.raises(KeyboardInterrupt):
+        fetch(url, max_bytes=LIMIT, progress=interrupted_after(count))
+    site.put(headers={"X-Repo-Commit": "f" * 40})
+    assert record_of(fetch(url, max_bytes=LIMIT))["commit"] == COMMIT
+
+
+def test_a_download_that_is_begun_anew_takes_the_new_commit(site):
+    url = site.put(headers={"X-Repo-Commit": COMMIT})
+    leave_a_part(url)
+    site.put(headers={"X-Repo-Commit": "f" * 40}, etag='"two"')
+    assert record_of(fetch(url, max_bytes=LIMIT))["commit"] == "f" * 40
+
+
 @pytest.mark.usefixtures("no_hub")
 def test_a_mirror_never_sees_the_token(site, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -652,7 +694,8 @@ class Hub:
     """Stands in for huggingface_hub: one file, a cache, and what it was asked."""
 
     def __init__(self, folder):
-        self.file, self.size, self.asked, self.failure = folder / "hub" / "model.safetensors", len(BODY), [], None
+        self.file = folder / "hub" / "models--owner--name" / "snapshots" / COMMIT / "model.safetensors"
+        self.size, self.asked, self.failure = len(BODY), [], None
 
     def hf_hub_download(self, repository, file, **settings):
         self.asked.append((repository, file, settings))
@@ -660,7 +703,7 @@ class Hub:
             raise self.LocalEntryNotFoundError("not in the cache")
         if self.failure is not None:
             raise self.failure
-        self.file.parent.mkdir(exist_ok=True)
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_bytes(BODY)
         return str(self.file)
 
@@ -690,6 +733,15 @@ def test_hugging_face_goes_through_its_own_library_where_that_is_installed(hub):
     assert (repository, file, settings["revision"]) == ("owner/name", "sub/model.safetensors", "v1")
     assert "token" not in settings
     assert fetch("hf://owner/name@v1/sub/model.safetensors", max_bytes=LIMIT, offline=True) == path
+
+
+def test_a_branch_stays_at_the_commit_it_had_at_the_first_download(hub):
+    fetch("hf://owner/name/model.safetensors", max_bytes=LIMIT)
+    assert hub.asked[-1][2]["revision"] == "main"
+    assert json.loads(addresses.source_of("hf://owner/name/model.safetensors").record.read_text())["commit"] == COMMIT
+    for offline in (True, False):
+        fetch("hf://owner/name/model.safetensors", max_bytes=LIMIT, offline=offline)
+        assert hub.asked[-1][2] == {"revision": COMMIT, "local_files_only": True}
 
 
 def test_a_mirror_of_hugging_face_is_not_shown_the_token_by_its_library(hub, monkeypatch):

@@ -119,9 +119,10 @@ def test_a_folder_stands_for_the_model_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".joblib", ".PTH"])
-def test_a01_pickles_are_refused_by_their_names_with_the_way_out(tmp_path, suffix):
+@pytest.mark.parametrize("protocol", [0, 5])  # the first has no sign by which it could be known
+def test_a01_pickles_are_refused_by_their_names_with_the_way_out(tmp_path, suffix, protocol):
     path = tmp_path / f"model{suffix}"
-    path.write_bytes(pickle.dumps(Marker(tmp_path / "ran")))
+    path.write_bytes(pickle.dumps(Marker(tmp_path / "ran"), protocol=protocol))
     with pytest.raises(UnsafeFileError, match=r"safetensors\.torch\.save_file"):
         open_tensors(path)
     assert not (tmp_path / "ran").exists()
@@ -342,6 +343,16 @@ def test_a21_an_index_that_its_files_contradict_is_refused(tmp_path, weight_map)
         open_tensors(tmp_path)
 
 
+def test_a21_a_tensor_in_two_files_is_refused(tmp_path):
+    shard(
+        tmp_path,
+        {"m-1.safetensors": ["a", "b"], "m-2.safetensors": ["b", "c"]},
+        {"a": "m-1.safetensors", "b": "m-1.safetensors", "c": "m-2.safetensors"},
+    )
+    with pytest.raises(CorruptFileError, match=r"the first 'b', which should be in m-1\.safetensors"):
+        open_tensors(tmp_path)
+
+
 def test_a21_a_shard_that_is_not_there_is_named(tmp_path):
     shard(tmp_path, {}, {"a": "m-1.safetensors"})
     with pytest.raises(StorageError, match=r"m-1\.safetensors"):
@@ -358,17 +369,37 @@ def test_a21_an_index_that_is_none_is_refused(tmp_path, text):
         open_tensors(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.weights.h5", "x.hdf5"])
-def test_a27_hdf5_is_not_read(tmp_path, name):
-    (tmp_path / name).write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(UnsafeFileError, match="HDF5"):
+KERAS = {
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "a model of Keras": b"PK\3\4" + bytes(22) + struct.pack("<HH", 13, 0) + b"metadata.json" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.weights.h5", "x.hdf5", "X.H5"])
+@pytest.mark.parametrize("content", [*KERAS.values(), b""])
+def test_a27_a28_a29_files_of_keras_are_refused_by_their_names_with_the_risk_and_the_way_out(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        UnsafeFileError, match=r"can run code.*load it with Keras.*save_preset or vit_keras\.weights\.write"
+    ):
         open_tensors(tmp_path / name)
 
 
-def test_a27_renamed_hdf5_is_not_read_either(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(CorruptFileError, match="HDF5"):
-        open_tensors(tmp_path / "model.safetensors")
+@pytest.mark.parametrize("name", ["model.safetensors", "model.npz", "model"])
+@pytest.mark.parametrize("kind", KERAS)
+def test_a27_a28_a29_renamed_files_of_keras_are_refused_by_what_is_in_them(tmp_path, name, kind):
+    (tmp_path / name).write_bytes(KERAS[kind])
+    with pytest.raises(UnsafeFileError, match=f"this is {kind}.*can run code.*load it with Keras"):
+        open_tensors(tmp_path / name)
+
+
+def test_a29_a_model_that_keras_saved_is_known_by_what_is_in_it(tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "model.keras")
+    (tmp_path / "model.keras").rename(tmp_path / "model.npz")
+    with pytest.raises(UnsafeFileError, match="this is a model of Keras"):
+        open_tensors(tmp_path / "model.npz")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")

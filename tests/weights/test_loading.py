@@ -3,6 +3,9 @@
 Tests named `a..` are rows of the table of bad inputs that every reader of weights is held to.
 """
 
+import io
+import tracemalloc
+
 import keras
 import ml_dtypes
 import numpy as np
@@ -16,6 +19,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, VitKerasError, WeightMismatchError
 from vit_keras.model import vit
 from vit_keras.weights import load
+from vit_keras.weights.google import GOOGLE
 from vit_keras.weights.timm import TIMM
 from vit_keras.weights.writing import translate
 
@@ -82,6 +86,16 @@ def test_a15_a_number_that_float32_cannot_hold_is_not_finite_either(path, model)
         load(model, path)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a15_numbers_that_are_not_finite_are_taken_when_asked_for(path, keep):
+    weights = random_weights(SMALL)
+    weights["head/bias"][:2] = np.nan, np.inf
+    save_file(translate(weights, SMALL, TIMM), path)
+    model = vit(SMALL, num_classes=7)
+    load(model, path, allow_nonfinite=True, keep_on_failure=keep)
+    assert_same_bits(weights_of(model), weights)
+
+
 def test_a15_what_is_left_out_may_hold_anything(path):
     theirs = translate(random_weights(SMALL), SMALL, TIMM) | {"mask_token": np.full((1, 24), np.nan, "float32")}
     save_file(theirs, path)
@@ -138,18 +152,42 @@ def test_a_model_in_half_precision_is_filled(path):
     assert_same_bits(weights_of(model), weights)
 
 
-GOOD = save(translate(random_weights(SMALL), SMALL, TIMM))
-HEADER = 8 + int.from_bytes(GOOD[:8], "little")
+def npz(tensors) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **tensors)
+    return buffer.getvalue()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(place=st.one_of(st.integers(0, HEADER), st.integers(0, len(GOOD) - 1)), new=st.binary(min_size=1, max_size=4))
-def test_a_damaged_file_fills_the_model_or_changes_nothing(path, model, place, new):
-    path.write_bytes(GOOD[:place] + new + GOOD[place + len(new) :])
+GOOD = {
+    "x.safetensors": save(translate(random_weights(SMALL), SMALL, TIMM)),
+    "x.npz": npz(translate(random_weights(SMALL), SMALL, GOOGLE)),
+}
+BYTES = sum(array.nbytes for array in random_weights(SMALL).values())
+OVERHEAD = 2**20  # names, JSON and what Python keeps of them
+
+
+@pytest.mark.parametrize("name", GOOD)
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    place=st.one_of(st.floats(0, 1), st.floats(0, 0.1), st.floats(0.9, 1)),
+    new=st.binary(min_size=1, max_size=4),
+    torn=st.booleans(),
+)
+def test_a_damaged_file_fills_the_model_or_changes_nothing(tmp_path, model, name, place, new, torn):
+    good, path = GOOD[name], tmp_path / name
+    start = int(place * (len(good) - 1))
+    path.write_bytes(good[:start] + new + (b"" if torn else good[start + len(new) :]))
     before = weights_of(model)
+    tracemalloc.start()
     try:
         load(model, path)
     except VitKerasError:
         assert_same_bits(weights_of(model), before)
     else:
         assert all(np.isfinite(array).all() for array in weights_of(model).values())
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2 * BYTES + OVERHEAD

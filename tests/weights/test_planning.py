@@ -67,6 +67,13 @@ def test_a13_a14_a_dtype_that_is_no_plain_float_is_refused_by_name(path, dtype, 
     assert f"1 of a dtype that is not supported: ['norm.bias of {said}']" in refusal(path, SMALL)
 
 
+@pytest.mark.parametrize("dtype", ["U3", "complex64", "bool", "S8", "int32"])
+def test_a14_an_npz_of_no_plain_floats_is_refused_by_name(tmp_path, dtype):
+    theirs = translate(random_weights(SMALL), SMALL, GOOGLE) | {"head/bias": np.zeros(7, dtype)}
+    np.savez(tmp_path / "x.npz", **theirs)
+    assert "1 of a dtype that is not supported: ['head/bias of" in refusal(tmp_path / "x.npz", SMALL)
+
+
 def test_a14_whole_numbers_are_no_weights(path):
     put(path, norm__bias=np.ones(24, "int32"))
     assert "norm.bias of int32" in refusal(path, SMALL)

@@ -22,6 +22,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+data_app = typer.Typer(
+    name="data",
+    help="Look at a data set before training on it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data_app)
+
 # Typer carries a click of its own, and shows of its errors only the children.
 UsageError: Any = typer.BadParameter.__base__
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -161,6 +171,57 @@ def verify_command(
     if offline:
         os.environ["VIT_KERAS_OFFLINE"] = "1"
     checkpoints.verify(reference, preset=preset, accept_licence=accept_licence, as_json=as_json)
+
+
+@data_app.command("check")
+def data_check_command(
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A folder of class folders, or a CSV of paths and labels.")
+    ],
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page to look at, report.html; it must not exist.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse files left out, conflicting labels and leaks, however few.")
+    ] = False,
+    max_bad: Annotated[float, typer.Option(help="Largest fraction of the files that may be left out.")] = 0.01,
+    min_side: Annotated[int, typer.Option(help="Shortest side that is an image, px.")] = 8,
+    max_aspect: Annotated[float, typer.Option(help="Largest ratio of an image's sides.")] = 20.0,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.")] = False,
+    drop_empty_classes: Annotated[
+        bool, typer.Option("--drop-empty-classes", help="Leave out class folders without images.")
+    ] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Check every image: damage, duplicates, leaks between splits, labels that conflict, balance, sizes."""
+    from vit_keras.cli import data
+    from vit_keras.data.reading import Reading
+
+    reading = Reading(
+        max_bad=max_bad,
+        min_side=min_side,
+        max_aspect=max_aspect,
+        follow_links=follow_links,
+        drop_empty_classes=drop_empty_classes,
+    )
+    data.check(source, reading, report=report, strict=strict, as_json=as_json)
+
+
+@data_app.command("show")
+def data_show_command(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
+    augment: Annotated[str, typer.Option(help="none, light, medium, strong or 3-augment.")] = "medium",
+    image_size: Annotated[int, typer.Option(help="Height and width, px.")] = 224,
+    out: Annotated[Path, typer.Option(help="The picture to write; it must not exist.")] = Path("augmented.png"),
+    seed: Annotated[int, typer.Option(help="Decides which images, and everything drawn.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Draw training images beside what augmentation makes of them."""
+    load_runs(debug)
+    from vit_keras.cli import data
+
+    data.show(source, augment=augment, image_size=image_size, out_file=out, seed=seed)
 
 
 def load_runs(debug: bool) -> ModuleType:

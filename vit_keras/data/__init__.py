@@ -1,13 +1,15 @@
 """Images and labels, from wherever they are, checked, as fast batches."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vit_keras.lazy import names_of
 
 if TYPE_CHECKING:
     from vit_keras.data.augmentation import Augmentation as Augmentation
     from vit_keras.data.dataset import ImageData as ImageData
     from vit_keras.data.reading import Reading as Reading
     from vit_keras.data.resizing import Resizing as Resizing
+    from vit_keras.data.resizing import resizing_of as resizing_of
     from vit_keras.data.sources import load as load
     from vit_keras.data.splits import EncodedSplit as EncodedSplit
     from vit_keras.data.splits import Split as Split
@@ -20,18 +22,14 @@ _HOMES = {
     "Resizing": "resizing",
     "Split": "splits",
     "load": "sources",
+    "resizing_of": "resizing",
 }
 """Public names, and the module of this package that has each; loaded when first used, so that checking files needs no Keras."""
 
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vit_keras.data' has no attribute {name!r}")
-    value = getattr(import_module(f"vit_keras.data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -5,11 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.holding_out import parted
-from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.resizing import Resizing, image_of, pixels
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, LabelError
 
@@ -168,7 +167,7 @@ def _resized(array: np.ndarray, resizing: Resizing | None) -> np.ndarray:
         return array
     images = np.empty((len(array), *resizing.image_size, array.shape[-1]), "uint8")
     for index, image in enumerate(array):
-        images[index] = pixels(resizing.apply(Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)))
+        images[index] = pixels(resizing.apply(image_of(image)))
     return images
 
 

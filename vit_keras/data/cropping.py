@@ -38,7 +38,7 @@ def random_box(
             left = int(left_draw * (width - part_width + 1))
             top = int(top_draw * (height - part_height + 1))
             return left, top, left + part_width, top + part_height
-    part_width = min(width, round(height * ratio[1]))
-    part_height = min(height, round(width / ratio[0]))
+    part_width = min(width, max(1, round(height * ratio[1])))
+    part_height = min(height, max(1, round(width / ratio[0])))
     left, top = (width - part_width) // 2, (height - part_height) // 2
     return left, top, left + part_width, top + part_height

@@ -1,7 +1,6 @@
 """Reads a folder of class folders, or a table of files and labels."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.holding_out import parted
-from vit_keras.data.images import read_bytes
+from vit_keras.data.images import read_unchanged
 from vit_keras.data.inspection import Limits
 from vit_keras.data.listing import SPLITS, Listing, list_folder
 from vit_keras.data.manifest import Manifest
@@ -19,7 +18,6 @@ from vit_keras.data.resizing import Resizing
 from vit_keras.data.scan import scan
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.data.tables import list_table
-from vit_keras.errors import DataError
 
 Progress = Callable[[int, int], None]
 
@@ -134,6 +132,11 @@ class ManifestFiles:
         """Returns a file's path."""
         return str(self._path(index))
 
+    def on_disk(self, index: int) -> tuple[str, int, int]:
+        """Returns a file's path, bytes and time of change (ns) when it was checked."""
+        place, columns = self.places[index], self.manifest.columns
+        return str(self._path(index)), int(columns.sizes[place]), int(columns.mtimes[place])
+
     def read(self, index: int) -> bytes:
         """Returns a file's bytes.
 
@@ -141,15 +144,8 @@ class ManifestFiles:
             StorageError: It is gone.
             DataError: It changed since it was found good.
         """
-        path, place = self._path(index), self.places[index]
-        content = read_bytes(path)
-        status = os.stat(path)
-        if (status.st_size, status.st_mtime_ns) != (
-            self.manifest.columns.sizes[place],
-            self.manifest.columns.mtimes[place],
-        ):
-            raise DataError(f"{path}: changed since it was checked.")
-        return content
+        path, size, mtime_ns = self.on_disk(index)
+        return read_unchanged(Path(path), size, mtime_ns)
 
     def subset(self, indices: np.ndarray) -> "ManifestFiles":
         """Returns the files at these places, in this order."""

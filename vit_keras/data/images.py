@@ -20,6 +20,10 @@ LARGEST_PIXELS = 50_000_000
 """Pixels an image may have, read from its header before anything is decoded."""
 LARGEST_BYTES = 200 * 2**20
 
+# Pillow warns of sizes, which are errors here, and of metadata, which nobody asked for. Not silenced around each call: that is
+# not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 
 def read_image(path: Path, resizing: Resizing) -> np.ndarray:
     """Returns an image file as pixels: upright, on white, resized.
@@ -55,7 +59,7 @@ def read_bytes(path: Path) -> bytes:
             size = os.fstat(descriptor).st_size
             if size > LARGEST_BYTES:
                 raise DataError(f"{path}: {size / 2**20:.0f} MiB is over the limit of {LARGEST_BYTES // 2**20} MiB.")
-            return file.read(LARGEST_BYTES)
+            return file.read(size + 1)
     except FileNotFoundError as error:
         raise StorageError(f"{path}: there is no such file.") from error
     except PermissionError as error:
@@ -64,6 +68,25 @@ def read_bytes(path: Path) -> bytes:
         raise
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error
+
+
+def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
+    """Returns the bytes of a file that is what it was.
+
+    Args:
+        path: The file.
+        size: Its bytes when it was checked.
+        mtime_ns: When it had been changed last, nanoseconds.
+
+    Raises:
+        StorageError: It is gone.
+        DataError: It changed.
+    """
+    content = read_bytes(path)
+    status = os.stat(path)
+    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
+        raise DataError(f"{path}: changed since it was checked.")
+    return content
 
 
 class Picture:
@@ -124,23 +147,22 @@ class Picture:
             self._image.load()
             turn = _TURNS.get(self.orientation)
             upright = self._image if turn is None else self._image.transpose(turn)
-            return _on_white(upright).convert("L" if channels == 1 else "RGB")
+            image, mode = _on_white(upright), "L" if channels == 1 else "RGB"
+            return image if image.mode == mode else image.convert(mode)
 
 
 @contextmanager
 def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
-    """Turns what Pillow and its plugins raise into our errors; its warnings on size and metadata are our errors already."""
+    """Turns what Pillow and its plugins raise into our errors."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     except DataError:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
             f"{name}: not an image this reads ({_looks_like(content)}); expected one of {', '.join(FORMATS)}."
         ) from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"{name}: its header declares more pixels than the limit of {LARGEST_PIXELS / 1e6:.0f} million."
         ) from error

@@ -40,8 +40,8 @@ def inspect(path: Path, limits: Limits) -> dict[str, Any]:
     Returns:
         A row as JSON can hold it. Of a usable file: `size` (bytes), `mtime_ns`, `sha256`, `format`, `mode`, `width`, `height`
         (px, upright), `orientation` (Exif's), `phash` (perceptual hash, 16 hexadecimal digits), `brightness` and `contrast`
-        (mean and deviation of the luma, 0..255), `entropy` (bits), `notes`. Of another: `reason`, and `size` and `mtime_ns`
-        where they could be read.
+        (mean and deviation of the luma, 0..255), `shadow` and `highlight` (its 5th and 99th percentile), `entropy` (bits),
+        `notes`. Of another: `reason`, and `size` and `mtime_ns` where they could be read.
     """
     row: dict[str, Any] = {}
     try:
@@ -73,10 +73,10 @@ def _check(picture: Picture, limits: Limits) -> None:
 
 
 def _described(picture: Picture, image: Image.Image, path: Path) -> dict[str, Any]:
-    small = image.copy()
-    small.thumbnail((_SMALL, _SMALL), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    luma = small.convert("L")
+    image.thumbnail((_SMALL, _SMALL), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    luma = image.convert("L")
     statistics = ImageStat.Stat(luma)
+    shadow, highlight = np.percentile(np.asarray(luma), (5, 99))
     return {
         "format": picture.format,
         "mode": picture.mode,
@@ -86,7 +86,9 @@ def _described(picture: Picture, image: Image.Image, path: Path) -> dict[str, An
         "phash": str(imagehash.phash(luma)),
         "brightness": round(statistics.mean[0], 2),
         "contrast": round(statistics.stddev[0], 2),
-        "entropy": round(luma.entropy(), 3),
+        "shadow": round(float(shadow), 2),
+        "highlight": round(float(highlight), 2),
+        "entropy": round(abs(luma.entropy()), 3),
         "notes": _notes(picture, path),
     }
 

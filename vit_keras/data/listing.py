@@ -1,9 +1,10 @@
 """Lists the image files of a folder of class folders, from its structure alone: no file is opened."""
 
 import os
+import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +14,6 @@ from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, Sto
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 SPLITS = ("train", "validation", "test")
-_OTHER_SUFFIXES = (
-    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".exr",
-)  # fmt: skip
-_IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -26,6 +23,11 @@ SPLIT_NAMES = {
     "test": "test",
 }
 """What folders, and cells of a table, call the splits."""
+_OTHER_SUFFIXES = (
+    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".exr",
+)  # fmt: skip
+_IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_LINK, _NO_FILE = "a symbolic link, not followed", "neither a file nor a folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +41,9 @@ class Listing:
         labels: `(count,)`, int32, indices into the class names.
         splits: `(count,)`, int8, indices into `SPLITS`; -1 where the source has no splits.
         rejected: Image files that can't be used, each a path and a reason.
-        skipped: What was passed over for what it is, links and pipes, each a path and a reason.
+        skipped: What was passed over for what or where it is: links, pipes, images in no class folder; each a path and a reason.
         ignored: Counts of files that are no images, by kind.
+        outside: Links that were followed out of the folder.
     """
 
     root: Path
@@ -51,6 +54,7 @@ class Listing:
     rejected: tuple[tuple[str, str], ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()
 
 
 def list_folder(root: Path, *, follow_links: bool = False, drop_empty_classes: bool = False) -> Listing:
@@ -66,18 +70,18 @@ def list_folder(root: Path, *, follow_links: bool = False, drop_empty_classes: b
     Raises:
         EmptyDatasetError: There are no images.
         ClassLayoutError: The folders make no classes: fewer than two, names that collide, a split without its classes.
-        DataError: There is no such folder.
-        StorageError: It can't be read.
+        DataError: There is no such folder, or a class folder can't be read.
+        StorageError: The folder itself can't be read.
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder.")
     walk = _Walk(root, follow_links)
     try:
         sources = _split_folders(root, walk)
-        class_names = _class_names(sources, walk)
-        return _listed(root, sources, class_names, walk, drop_empty_classes=drop_empty_classes)
-    except PermissionError as error:
+    except OSError as error:
         raise StorageError(f"{root}: could not be read ({error}).") from error
+    class_names = _class_names(root, sources, walk)
+    return _listed(root, sources, class_names, walk, drop_empty_classes=drop_empty_classes)
 
 
 class _Walk:
@@ -87,85 +91,132 @@ class _Walk:
         self.root, self.follow_links = root, follow_links
         self.rejected: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
+        self.outside: list[str] = []
         self.ignored: Counter[str] = Counter()
-        self._seen: set[tuple[int, int]] = set()
+        self.loose = 0
+        self._seen = {_identity(root)}
 
-    def relative(self, entry: os.DirEntry[str]) -> str:
-        return Path(entry.path).relative_to(self.root).as_posix()
-
-    def entries(self, folder: Path | str) -> list[os.DirEntry[str]]:
-        """Returns what is in a folder, in order, without what is ignored."""
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-        kept = []
-        for entry in entries:
-            if entry.name in _IGNORED:
-                self.ignored[entry.name] += 1
-            elif entry.name.startswith("."):
-                self.ignored["hidden"] += 1
-            else:
-                kept.append(entry)
-        return kept
-
-    def is_folder(self, entry: os.DirEntry[str]) -> bool:
-        return entry.is_dir(follow_symlinks=self.follow_links)
+    def relative(self, path: Path | str) -> str:
+        return Path(path).relative_to(self.root).as_posix()
 
     def folders(self, folder: Path) -> list[Path]:
-        """Returns the folders in a folder; links are noted where they are not followed."""
+        """Returns the folders in a folder that is to hold nothing else."""
+        files, others = self._entries(folder)
+        for path in self._images_among(folder, files):
+            self.loose += 1
+            self.skipped.append((path, "in no class folder"))
         kept = []
-        for entry in self.entries(folder):
+        for entry in sorted(
+            others, key=lambda entry: (entry.is_symlink(), entry.name)
+        ):  # what is there beats links to it
             if entry.is_symlink() and not self.follow_links:
-                self.skipped.append((self.relative(entry), "a symbolic link, not followed"))
-            elif self.is_folder(entry):
+                self.skipped.append((self.relative(entry.path), _LINK))
+            elif not entry.is_dir():
+                self.skipped.append((self.relative(entry.path), _NO_FILE))
+            elif self._is_new(entry.path):
+                self._note_outside(entry.path)
                 kept.append(Path(entry.path))
         return kept
 
-    def images(self, folder: Path | str) -> Iterator[str]:
-        """Yields the relative paths of the image files in a folder and the folders inside it."""
-        for entry in self.entries(folder):
-            if entry.is_symlink() and not self.follow_links:
-                self.skipped.append((self.relative(entry), "a symbolic link, not followed"))
-            elif self.is_folder(entry):
-                if self._is_new(entry):
-                    try:
-                        yield from self.images(entry.path)
-                    except PermissionError:
-                        self.rejected.append((self.relative(entry), "permission denied"))
-            elif not entry.is_file(follow_symlinks=self.follow_links):
-                self.skipped.append((self.relative(entry), "neither a file nor a folder"))
-            else:
-                yield from self._image(entry)
+    def images(self, folder: str, links: list[str]) -> Iterator[str]:
+        """Yields the relative paths of the image files in a folder and the folders inside it, and notes the links in it."""
+        waiting = [folder]
+        while waiting:
+            here = waiting.pop()
+            try:
+                files, others = self._entries(here)
+            except OSError as error:
+                if here == folder:
+                    raise
+                self.rejected.append((self.relative(here), (error.strerror or str(error)).lower()))
+                continue
+            yield from self._images_among(here, files)
+            inner = []
+            for entry in others:
+                if entry.is_symlink():
+                    if self.follow_links:
+                        links.append(entry.path)
+                    else:
+                        self.skipped.append((self.relative(entry.path), _LINK))
+                elif not entry.is_dir(follow_symlinks=False):
+                    self.skipped.append((self.relative(entry.path), _NO_FILE))
+                elif self._is_new(entry.path):
+                    inner.append(entry.path)
+            waiting.extend(reversed(inner))
 
-    def _image(self, entry: os.DirEntry[str]) -> Iterator[str]:
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if suffix in _OTHER_SUFFIXES:
-            self.rejected.append(
-                (self.relative(entry), f"unsupported format: {suffix} is not read; convert it to PNG or JPEG")
-            )
-        elif suffix not in SUFFIXES:
-            self.ignored[suffix or "without ending"] += 1
-        elif _is_no_text(entry.name):
-            self.rejected.append((self.relative(entry), "its name is no text in this system's encoding; rename it"))
-        elif self._is_new(entry):
-            yield self.relative(entry)
+    def behind(self, link: str, links: list[str]) -> Iterator[str]:
+        """Yields the relative paths of the image files that a link leads to, and notes the links in there."""
+        try:
+            kind = os.stat(link).st_mode
+        except OSError:
+            self.skipped.append((self.relative(link), "a link that leads nowhere"))
+            return
+        self._note_outside(link)
+        if stat.S_ISREG(kind):
+            yield from self._images_among(os.path.dirname(link), [os.path.basename(link)])
+        elif not stat.S_ISDIR(kind):
+            self.skipped.append((self.relative(link), _NO_FILE))
+        elif self._is_new(link):
+            try:
+                yield from self.images(link, links)
+            except OSError as error:
+                self.rejected.append((self.relative(link), (error.strerror or str(error)).lower()))
 
-    def _is_new(self, entry: os.DirEntry[str]) -> bool:
-        """Whether it was not met before by another link; without links nothing can be met twice."""
+    def _entries(self, folder: Path | str) -> tuple[list[str], list[os.DirEntry[str]]]:
+        """Returns the names of the files in a folder, and what else is in it, in order, without what is ignored."""
+        files, others = [], []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in _IGNORED:
+                    self.ignored[entry.name] += 1
+                elif entry.name.startswith("."):
+                    self.ignored["hidden"] += 1
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(entry.name)
+                else:
+                    others.append(entry)
+        return sorted(files), sorted(others, key=lambda entry: entry.name)
+
+    def _images_among(self, folder: Path | str, names: Iterable[str]) -> Iterator[str]:
+        """Yields the relative paths of the images of those that names promise."""
+        place = self.relative(folder)
+        for name in names:
+            path = name if place == "." else f"{place}/{name}"
+            suffix = os.path.splitext(name)[1].lower()
+            if suffix in _OTHER_SUFFIXES:
+                self.rejected.append((path, f"unsupported format: {suffix} is not read; convert it to PNG or JPEG"))
+            elif suffix not in SUFFIXES:
+                self.ignored[suffix or "without ending"] += 1
+            elif _is_no_text(name):
+                self.rejected.append((path, "its name is no text in this system's encoding; rename it"))
+            elif self._is_new(os.path.join(folder, name)):
+                yield path
+
+    def _is_new(self, path: str) -> bool:
+        """Whether it was not met before by another way; without links there is one way alone."""
         if not self.follow_links:
             return True
-        status = entry.stat()
-        key = (status.st_dev, status.st_ino)
+        key = _identity(path)
         if key in self._seen:
-            self.skipped.append((self.relative(entry), "a link to what is listed already"))
+            self.skipped.append((self.relative(path), "a link to what is listed already"))
             return False
         self._seen.add(key)
         return True
 
+    def _note_outside(self, path: str) -> None:
+        if os.path.islink(path) and not Path(path).resolve().is_relative_to(self.root.resolve()):
+            self.outside.append(self.relative(path))
 
-def _split_folders(root: Path, walk: _Walk) -> dict[str, Path]:
-    """Returns the folder of each split, or the root as the training split where there are none."""
-    found: dict[str, Path] = {}
+
+def _identity(path: Path | str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _split_folders(root: Path, walk: _Walk) -> dict[str, list[Path]]:
+    """Returns the class folders of each split, or those of the root under "" where there are no splits."""
     folders = walk.folders(root)
+    found: dict[str, Path] = {}
     for folder in folders:
         split = SPLIT_NAMES.get(folder.name.lower())
         if split in found:
@@ -174,91 +225,131 @@ def _split_folders(root: Path, walk: _Walk) -> dict[str, Path]:
             )
         if split is not None:
             found[split] = folder
-    if "train" in found:
-        return found
+    # Beside other folders, one called "train" may as well be a class.
+    if "train" in found and (len(found) == len(folders) or _holds_folders(found["train"])):
+        walk.skipped += [
+            (walk.relative(folder), "a folder beside the splits") for folder in folders if folder not in found.values()
+        ]
+        return {split: walk.folders(found[split]) for split in SPLITS if split in found}
     if found and len(found) == len(folders):
         names = [folder.name for folder in found.values()]
         raise ClassLayoutError(
             f"{root}: {names} are there, but no train folder; expected {root.name}/train/CLASS/image.jpg."
         )
-    return {"": root}
+    return {"": folders}
 
 
-def _class_names(sources: dict[str, Path], walk: _Walk) -> tuple[str, ...]:
-    training = "train" if "train" in sources else ""
-    found = {
-        split: [_name(item) for item in _Walk(folder, walk.follow_links).folders(folder)]
-        for split, folder in sources.items()
-    }
-    names, root = found[training], sources[training]
-    if len({name.casefold() for name in names}) < len(names):
-        raise ClassLayoutError(
-            f"{root}: some class folders differ only in case or in the spelling of accents: {names}. Rename or join them."
-        )
+def _holds_folders(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.is_dir() for entry in entries)
+
+
+def _class_names(root: Path, sources: dict[str, list[Path]], walk: _Walk) -> tuple[str, ...]:
+    found = {split: [_name(folder) for folder in folders] for split, folders in sources.items()}
+    for split, names in found.items():
+        alike = Counter(name.strip().casefold() for name in names)
+        same = [name for name in names if alike[name.strip().casefold()] > 1]
+        if same:
+            raise ClassLayoutError(
+                f"{root / split}: some class folders differ only in case or in the spelling of accents: {same}. Rename or join them."
+            )
+    names = found["train" if "train" in found else ""]
     if len(names) < 2:
-        with os.scandir(root) as entries:
-            loose = sum(os.path.splitext(entry.name)[1].lower() in SUFFIXES for entry in entries)
-        kind = ClassLayoutError if names or loose else EmptyDatasetError
-        raise kind(
-            f"{root}: two class folders or more are needed, found {names} and {loose} images beside them. "
-            f"Expected {root.name}/CLASS/image.jpg, or {root.name}/train/CLASS/image.jpg:\n"
-            f"  {root.name}/\n    cat/\n      one.jpg\n      two.jpg\n    dog/\n      three.jpg"
-        )
+        raise (ClassLayoutError if names or walk.loose else EmptyDatasetError)(_too_few(root, names, sources, walk))
     for split, others in found.items():
         unknown = sorted(set(others) - set(names))
         if unknown:
-            raise ClassLayoutError(f"{sources[split]}: classes {unknown} are not among the training classes {names}.")
+            raise ClassLayoutError(
+                f"{root / split}: classes {unknown} are not among the training classes {sorted(names)}."
+            )
     return tuple(sorted(names))
 
 
+def _too_few(root: Path, names: list[str], sources: dict[str, list[Path]], walk: _Walk) -> str:
+    hint = ""
+    if "train" not in sources and len(names) == 1 and _holds_folders(sources[""][0]):
+        hint = f"\n{sources[''][0]} holds folders itself: is it that one?"
+    return (
+        f"{root}: two class folders or more are needed, found {names} and {walk.loose} images beside them. "
+        f"Expected {root.name}/CLASS/image.jpg, or {root.name}/train/CLASS/image.jpg:\n"
+        f"  {root.name}/\n    cat/\n      one.jpg\n      two.jpg\n    dog/\n      three.jpg\n"
+        f"Files ending in {', '.join(SUFFIXES)} are read.{hint}"
+    )
+
+
+class _Files:
+    """The files found so far, each with its kind: label and split."""
+
+    def __init__(self, walk: _Walk) -> None:
+        self.walk = walk
+        self.paths: list[str] = []
+        self.runs: list[tuple[int, int, int]] = []  # label, split, how many
+        self.met: Counter[tuple[int, int]] = Counter()  # files of a kind, usable or not
+        self._links: list[tuple[str, tuple[int, int]]] = []
+
+    def take(self, folder: Path, kind: tuple[int, int]) -> None:
+        """Adds the images of a class folder, but for those behind links."""
+        try:
+            self._add(self.walk.images, str(folder), kind)
+        except OSError as error:
+            raise DataError(f"{folder}: this class folder could not be read ({error.strerror or error}).") from error
+
+    def follow(self) -> None:
+        """Adds the images behind links, now that all others are known."""
+        for link, kind in self._links:  # grows while links lead to links
+            self._add(self.walk.behind, link, kind)
+
+    def _add(self, find: Callable[[str, list[str]], Iterator[str]], place: str, kind: tuple[int, int]) -> None:
+        before, refused, links = len(self.paths), len(self.walk.rejected), list[str]()
+        self.paths.extend(find(place, links))
+        self._links.extend((link, kind) for link in links)
+        self.runs.append((*kind, len(self.paths) - before))
+        self.met[kind] += len(self.paths) - before + len(self.walk.rejected) - refused
+
+
 def _listed(
-    root: Path, sources: dict[str, Path], class_names: tuple[str, ...], walk: _Walk, *, drop_empty_classes: bool
+    root: Path, sources: dict[str, list[Path]], class_names: tuple[str, ...], walk: _Walk, *, drop_empty_classes: bool
 ) -> Listing:
-    paths: list[str] = []
-    labels: list[int] = []
-    splits: list[int] = []
-    empty: dict[str, Path] = {}
-    for split, folder in sources.items():
-        for class_folder in walk.folders(folder) if split else _Walk(root, walk.follow_links).folders(folder):
-            name, before, refused = _name(class_folder), len(paths), len(walk.rejected)
-            paths.extend(walk.images(class_folder))
-            labels.extend([class_names.index(name)] * (len(paths) - before))
-            splits.extend([SPLITS.index(split) if split else -1] * (len(paths) - before))
-            if (
-                len(paths) == before
-                and len(walk.rejected) == refused
-                and not (drop_empty_classes and split in SPLITS[1:])
-            ):
-                empty[name] = class_folder
-    if not paths and not walk.rejected:
-        seen = ", ".join(f"{count} {kind}" for kind, count in walk.ignored.most_common()) or "nothing"
+    files = _Files(walk)
+    kinds = {
+        folder: (class_names.index(_name(folder)), SPLITS.index(split) if split else -1)
+        for split, folders in sources.items()
+        for folder in folders
+    }
+    for folder, kind in kinds.items():
+        files.take(folder, kind)
+    files.follow()
+    if not files.met.total():
+        seen = ", ".join(f"{count} {word}" for word, count in walk.ignored.most_common()) or "nothing"
         raise EmptyDatasetError(
             f"{root}: no image in any class folder; expected files ending in {', '.join(SUFFIXES)}, found {seen}."
         )
+    empty = [folder for folder, kind in kinds.items() if not files.met[kind]]
     if empty and not drop_empty_classes:
+        more = f" So are {[walk.relative(folder) for folder in empty[1:11]]}." if len(empty) > 1 else ""
         raise ClassLayoutError(
-            f"{next(iter(empty.values()))}: no image in this class folder; expected files ending in {', '.join(SUFFIXES)}. Remove the "
-            "folder, or drop empty classes."
+            f"{empty[0]}: no image in this class folder; expected files ending in {', '.join(SUFFIXES)}. Remove the folder, "
+            f"or drop empty classes.{more}"
         )
-    kept = [number for number, name in enumerate(class_names) if name not in empty]
+    dropped = {kinds[folder][0] for folder in empty if kinds[folder][1] <= 0}  # those without an image to train on
+    labels, splits, counts = np.asarray(files.runs, dtype="int32").T
+    for label in dropped & set(labels[counts > 0]):
+        raise ClassLayoutError(f"{root}: the class {class_names[label]!r} has images, but none to train on.")
+    kept = [label for label in range(len(class_names)) if label not in dropped]
     if len(kept) < 2:
         raise ClassLayoutError(
-            f"{root}: two classes with images are needed, found {[class_names[number] for number in kept]}."
+            f"{root}: two classes with images are needed, found {[class_names[label] for label in kept]}."
         )
-    renumbered = np.full(len(class_names), -1, dtype="int32")
-    renumbered[kept] = np.arange(len(kept))
-    chosen = renumbered[np.asarray(labels, dtype="int32")]
-    if (chosen < 0).any():
-        raise ClassLayoutError(f"{root}: {sorted(empty)} have images, but none to train on.")
     return Listing(
         root=root,
-        class_names=tuple(class_names[number] for number in kept),
-        paths=paths,
-        labels=chosen,
-        splits=np.asarray(splits, dtype="int8"),
+        class_names=tuple(class_names[label] for label in kept),
+        paths=files.paths,
+        labels=np.repeat(np.searchsorted(kept, labels), counts).astype("int32"),
+        splits=np.repeat(splits, counts).astype("int8"),
         rejected=tuple(walk.rejected),
         skipped=tuple(walk.skipped),
         ignored=dict(walk.ignored),
+        outside=tuple(walk.outside),
     )
 
 

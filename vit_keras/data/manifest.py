@@ -7,8 +7,9 @@ import itertools
 import json
 import os
 import sys
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data.inspection import bits_of
-from vit_keras.data.listing import SPLITS, Listing
+from vit_keras.data.listing import SPLIT_NAMES, SPLITS, Listing
+from vit_keras.data.names import shown
 from vit_keras.errors import QuarantineLimitError, StorageError
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
@@ -35,7 +37,9 @@ class Columns:
         self.widths, self.heights = np.zeros(count, "int32"), np.zeros(count, "int32")
         self.orientations = np.ones(count, "int8")
         self.sha256, self.phash = np.zeros((count, 32), "uint8"), np.zeros(count, "uint64")
-        self.brightness, self.contrast, self.entropy = (np.zeros(count, "float32") for _ in range(3))
+        self.brightness, self.contrast = np.zeros(count, "float32"), np.zeros(count, "float32")
+        self.shadow, self.highlight = np.zeros(count, "float32"), np.zeros(count, "float32")
+        self.entropy = np.zeros(count, "float32")
         self.formats, self.modes = [""] * count, [""] * count
         self.notes: dict[int, tuple[str, ...]] = {}
         self.reasons: dict[int, str] = {}
@@ -54,6 +58,7 @@ class Columns:
             self.sha256[index] = np.frombuffer(bytes.fromhex(row["sha256"]), "uint8")
             self.phash[index] = bits_of(row["phash"])
             self.brightness[index], self.contrast[index] = row["brightness"], row["contrast"]
+            self.shadow[index], self.highlight[index] = row["shadow"], row["highlight"]
             self.entropy[index] = row["entropy"]
             self.formats[index], self.modes[index] = sys.intern(row["format"]), sys.intern(row["mode"])
             if row["notes"]:
@@ -75,6 +80,8 @@ class Columns:
             "phash": f"{int(self.phash[index]):016x}",
             "brightness": round(float(self.brightness[index]), 2),
             "contrast": round(float(self.contrast[index]), 2),
+            "shadow": round(float(self.shadow[index]), 2),
+            "highlight": round(float(self.highlight[index]), 2),
             "entropy": round(float(self.entropy[index]), 3),
             "notes": list(self.notes.get(index, ())),
         }
@@ -150,19 +157,20 @@ class Manifest:
             on_bad: "error" refuses the first one.
         """
         bad, count = self.quarantined, len(self) + len(self.quarantined)
-        listed = "".join(f"\n  {self.root / item.path}: {item.reason}" for item in bad[:_SHOWN])
-        more = f"\nAll of them are in {self.folder / QUARANTINE}." if self.folder and len(bad) > _SHOWN else ""
+        more = f"\nAll of them are in {self.folder / QUARANTINE}." if self.folder else ""
         for split, names in self._lost().items():
+            reasons = _listed([item for item in bad if item.class_name in names and item.split == split], self.root)
             raise QuarantineLimitError(
-                f"{self.root / split}: no image of {names} can be read. The first reasons:{listed}{more}"
+                f"{self.root / split}: no image of {names} can be read. The first reasons:{reasons}{more}"
             )
         allowed = 0 if on_bad == "error" else max(1, max_bad * count)
         if len(bad) > allowed:
             share = "more than one in a hundred" if max_bad == 0.01 else f"more than {max_bad:.1%}"
             told = "and on_bad='error' allows none" if on_bad == "error" else share
+            way_out = "." if on_bad == "error" else f", or allow more with max_bad: they are {len(bad) / count:.2%}."
             raise QuarantineLimitError(
-                f"{self.root}: {len(bad)} of {count} files can't be read, {told}:{listed}{more}\n"
-                "Mend or remove them, or allow more with max_bad."
+                f"{self.root}: {len(bad)} of {count} files can't be read, {told}:{_listed(bad, self.root)}{more}\n"
+                f"Mend or remove them{way_out}"
             )
 
     def _lost(self) -> dict[str, list[str]]:
@@ -173,6 +181,10 @@ class Manifest:
             if not ((self.splits == number) & (self.labels == self.class_names.index(name))).any():
                 lost.setdefault(split, []).append(name)
         return lost
+
+
+def _listed(bad: Sequence[Quarantined], root: Path) -> str:
+    return "".join(f"\n  {shown(str(root / item.path))}: {item.reason}" for item in bad[:_SHOWN])
 
 
 def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
@@ -195,7 +207,7 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
         )
         for index in sorted(columns.reasons)
     ]
-    quarantined += [Quarantined(path, "", "", reason) for path, reason in listing.rejected]
+    quarantined += [Quarantined(path, *_place(path, listing), reason) for path, reason in listing.rejected]
     return Manifest(
         root=listing.root,
         class_names=listing.class_names,
@@ -208,6 +220,14 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
         ignored=listing.ignored,
         folder=folder,
     )
+
+
+def _place(path: str, listing: Listing) -> tuple[str, str]:
+    """Returns class and split of a file that the listing rejected, by the folders it lies in."""
+    parts = unicodedata.normalize("NFC", path).split("/")
+    split = SPLIT_NAMES.get(parts[0].lower(), "") if (listing.splits >= 0).any() else ""
+    name = parts[1] if split and len(parts) > 1 else parts[0]
+    return (name if name in listing.class_names else ""), split
 
 
 def _taken(columns: Columns, places: np.ndarray) -> Columns:
@@ -250,7 +270,7 @@ def write(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folde
         StorageError: They could not be written.
     """
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)  # names may hold line breaks
     writer.writerow(["path", "class", "split", "reason"])
     for item in manifest.quarantined:
         writer.writerow([_harmless(cell) for cell in (item.path, item.class_name, item.split, item.reason)])
@@ -279,4 +299,4 @@ def _replace(path: Path, rows: Iterator[str]) -> None:
 def _harmless(cell: str) -> str:
     """Returns a cell that no spreadsheet runs, and that is text whatever the file's name is made of."""
     text = cell.encode("utf-8", "backslashreplace").decode()
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

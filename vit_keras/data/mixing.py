@@ -48,11 +48,12 @@ def mix(
 
     def beta(number: int, alpha: float) -> "tf.Tensor":
         one, other = (tf.random.stateless_gamma((batch,), drawn(number + part), alpha) for part in (0, 1))
-        return tf.where(one + other > 0, one / (one + other), 0.5)  # both can fall below what a float holds
+        # Of a small alpha both can be as small as TensorFlow lets them; then the share is all or nothing.
+        return tf.where(one != other, one / (one + other), tf.round(uniform(number + 6)))
 
     cuts = uniform(0) < switch_rate if mixup_alpha and cutmix_alpha else tf.fill((batch,), bool(cutmix_alpha))
     share = tf.where(cuts, beta(2, cutmix_alpha or 1.0), beta(4, mixup_alpha or 1.0))
-    share = tf.where(uniform(1) < mix_rate, share, 1.0)
+    share = tf.where(uniform(1) < mix_rate, share, 1.0) if mixup_alpha or cutmix_alpha else tf.ones((batch,))
 
     # CutMix: a box with the partner's share of the area, its middle anywhere, cut off where the image ends.
     def inside(side: int, middle: "tf.Tensor") -> "tf.Tensor":

@@ -1,26 +1,24 @@
 """Batches as `tf.data`, made on the host: Pillow does images, TensorFlow does batches."""
 
-import math
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from vit_keras.data.augmentation import Augmentation
-from vit_keras.data.cropping import random_box
+from vit_keras.data.crew import crew
 from vit_keras.data.host import stay_on_host
-from vit_keras.data.images import Picture
 from vit_keras.data.mixing import mix
-from vit_keras.data.policies import policy_of
-from vit_keras.data.resizing import Resizing, pixels
 from vit_keras.data.splits import EncodedSplit, Split
+from vit_keras.data.training_image import Key, from_file, from_pixels
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
+_WORTH_PROCESSES = 256  # training images; fewer are read before the processes have started
 Reader = Callable[..., tuple["tf.Tensor", "tf.Tensor"]]
 """Takes numbers of images and perhaps a step; returns pixels and labels."""
 
@@ -115,86 +113,100 @@ def training(
         split = split.prepared  # the same pixels every time
     read = _training_reader(split, augmentation, order.seed) if augmentation.per_image else _reader(split)
 
-    def batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        indices = order.indices(step)
-        images, labels = read(indices, step)
-        seed = tf.stack([tf.constant(order.seed, tf.int64), step])
-        images = augmentation.apply(images, seed=seed)
-        if augmentation.mixes:
-            images, labels = mix(
-                images,
-                labels,
-                num_classes=num_classes,
-                seed=seed,
-                mixup_alpha=augmentation.mixup_alpha,
-                cutmix_alpha=augmentation.cutmix_alpha,
-                mix_rate=augmentation.mix_rate,
-                switch_rate=augmentation.switch_rate,
-            )
-        return images, labels
+    def made(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
+        return (step, *read(order.indices(step), step))
+
+    def augmented(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        return _as_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
 
     numbers = tf.data.Dataset.range(first_step, last_step)
-    return numbers.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    batches = numbers.map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def training_image(
-    split: Split | EncodedSplit, index: int, augmentation: Augmentation, *, key: tuple[int, int]
-) -> np.ndarray:
-    """Returns a training image cropped and changed as the augmentation's stages for single images say.
+def seen(
+    split: Split | EncodedSplit,
+    indices: list[int],
+    augmentation: Augmentation,
+    *,
+    num_classes: int,
+    seed: int,
+    step: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what a training step makes of these images, to look at.
+
+    Args:
+        split: The training images.
+        indices: Which of them.
+        augmentation: What is done to each.
+        num_classes: Width of the targets.
+        seed: Decides everything drawn, with the step.
+        step: Counted from the start of training.
+
+    Returns:
+        Images `(count, height, width, channels)`, pixels 0..255, and targets `(count, num_classes)`, fractions.
+    """
+    import tensorflow as tf
+
+    stay_on_host()
+    if augmentation.per_image:
+        keys = [(seed, step * len(indices) + place) for place in range(len(indices))]
+        images = [training_image(split, index, augmentation, key) for index, key in zip(indices, keys, strict=True)]
+    else:
+        images = [split.image(index) for index in indices]
+    labels = tf.constant(split.labels[indices].astype("int32"))
+    pixels, targets = _as_batch(
+        tf.constant(np.stack(images)),
+        labels,
+        augmentation,
+        num_classes=num_classes,
+        seed=seed,
+        step=tf.constant(step, tf.int64),
+    )
+    return pixels.numpy(), targets.numpy() if augmentation.mixes else np.eye(num_classes)[split.labels[indices]]
+
+
+def _as_batch(
+    images: "tf.Tensor",
+    labels: "tf.Tensor",
+    augmentation: Augmentation,
+    *,
+    num_classes: int,
+    seed: int,
+    step: "tf.Tensor",
+) -> tuple["tf.Tensor", "tf.Tensor"]:
+    """Returns images and labels after the stages of an augmentation that take a batch."""
+    import tensorflow as tf
+
+    seeds = tf.stack([tf.constant(seed, tf.int64), step])
+    on_batch = replace(augmentation, flip_rate=0.0) if augmentation.per_image else augmentation  # mirrored already
+    images = on_batch.apply(images, seed=seeds)
+    if not augmentation.mixes:
+        return images, labels
+    return mix(
+        images,
+        labels,
+        num_classes=num_classes,
+        seed=seeds,
+        mixup_alpha=augmentation.mixup_alpha,
+        cutmix_alpha=augmentation.cutmix_alpha,
+        mix_rate=augmentation.mix_rate,
+        switch_rate=augmentation.switch_rate,
+    )
+
+
+def training_image(split: Split | EncodedSplit, index: int, augmentation: Augmentation, key: Key) -> np.ndarray:
+    """Returns what training sees of an image before batches are made, `(height, width, channels)`, uint8.
 
     Args:
         split: The training images.
         index: Which of them.
         augmentation: What is done to it.
-        key: Two numbers that decide everything drawn.
-
-    Returns:
-        `(height, width, channels)`, uint8.
+        key: Decides what is drawn.
     """
-    policy = policy_of(augmentation.policy) if augmentation.policy else None
-
-    def box_in(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int] | None:
-        if augmentation.crop_scale is None:
-            return None
-        return random_box(size, rng, scale=augmentation.crop_scale, ratio=augmentation.crop_ratio)
-
-    def changed(image: Image.Image, rng: np.random.Generator) -> np.ndarray:
-        return pixels(image if policy is None else policy.apply(image, rng))
-
     if isinstance(split, Split):
-        rng, image = _generator(key), Image.fromarray(split.image(index).squeeze())
-        box = box_in(image.size, rng)
-        return changed(image if box is None else Resizing(image_size=image.size[::-1]).boxed(image, box), rng)
-    resizing = split.resizing
-
-    def decode(picture: Picture) -> np.ndarray:
-        rng = _generator(
-            key
-        )  # made anew for every try: a file that fails must draw nothing from the next one's numbers
-        box = box_in(picture.size, rng)
-        image = (
-            resizing.apply(picture.decode(channels=resizing.channels))
-            if box is None
-            else _cropped(picture, box, resizing)
-        )
-        return changed(image, rng)
-
-    return split.decoded(index, decode)
-
-
-def _generator(key: tuple[int, int]) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=np.asarray(key, dtype="uint64")))
-
-
-def _cropped(picture: Picture, box: tuple[int, int, int, int], resizing: Resizing) -> Image.Image:
-    """Decodes no larger than the crop needs, then cuts and resizes at once."""
-    width, height = picture.size
-    rows, columns = resizing.image_size
-    left, top, right, bottom = box
-    enough = math.ceil(width * columns / (right - left)), math.ceil(height * rows / (bottom - top))
-    image = picture.decode(channels=resizing.channels, at_least=enough)
-    scale_x, scale_y = image.size[0] / width, image.size[1] / height
-    return resizing.boxed(image, (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y))
+        return from_pixels(split.image(index), augmentation, key)
+    return split.decoded(index, lambda picture: from_file(picture, split.resizing, augmentation, key))
 
 
 def _reader(split: Split | EncodedSplit) -> Reader:
@@ -222,15 +234,15 @@ def _training_reader(split: Split | EncodedSplit, augmentation: Augmentation, se
     import tensorflow as tf
 
     labels = tf.constant(split.labels.astype("int32"))
+    crewed = split if isinstance(split, EncodedSplit) and _is_worth_processes(split) else None
 
     def together(indices: np.ndarray, step: np.ndarray) -> np.ndarray:
-        first = int(step) * len(indices)
-        return np.stack(
-            [
-                training_image(split, index, augmentation, key=(seed, first + place))
-                for place, index in enumerate(indices.tolist())
-            ]
-        )
+        first, numbers = int(step) * len(indices), indices.tolist()
+        keys = [(seed, first + place) for place in range(len(numbers))]
+        if crewed is not None:
+            return _by_crew(crewed, numbers, augmentation, keys)
+        pairs = zip(numbers, keys, strict=True)
+        return np.stack([training_image(split, number, augmentation, key) for number, key in pairs])
 
     def read(indices: "tf.Tensor", step: "tf.Tensor | None" = None) -> tuple["tf.Tensor", "tf.Tensor"]:
         pixels = tf.numpy_function(together, [indices, step], tf.uint8, stateful=False)
@@ -238,3 +250,20 @@ def _training_reader(split: Split | EncodedSplit, augmentation: Augmentation, se
         return pixels, tf.gather(labels, indices)
 
     return read
+
+
+def _is_worth_processes(split: EncodedSplit) -> bool:
+    return len(split) >= _WORTH_PROCESSES and split.files.on_disk(0) is not None
+
+
+def _by_crew(split: EncodedSplit, indices: list[int], augmentation: Augmentation, keys: list[Key]) -> np.ndarray:
+    """Has a batch made by a process; what it could not make is made here, where it is said and replaced."""
+    request = {
+        "resizing": json.dumps(split.resizing.to_dict()),
+        "augmentation": json.dumps(augmentation.to_dict()),
+        "files": [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)],
+    }
+    images, failed = crew().ask(request, (len(indices), *split.image_shape))
+    for place in map(int, failed):
+        images[place] = training_image(split, indices[place], augmentation, keys[place])
+    return images

@@ -9,6 +9,7 @@ from PIL import Image
 
 from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.presets import load_preset
 
 CROP_MODES = ("center", "squash", "border")
 INTERPOLATIONS = {
@@ -123,6 +124,38 @@ def _margin(resized: int, side: int) -> int:
 _BORDER: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
 
 
+def resizing_of(preset: str, *, weights: str | None = None) -> Resizing:
+    """Returns how the images of a preset's model are resized.
+
+    Args:
+        preset: A name of `list_presets()`.
+        weights: A tag of its checkpoints, whose size and evaluation rule it is then; None for the preset's size, uncut.
+
+    Raises:
+        InvalidArgumentError: There is no such preset or tag.
+
+    Example:
+        >>> resizing_of("vit_tiny_patch16_224", weights="augreg_in21k_ft_in1k")
+        Resizing(image_size=(224, 224), channels=3, crop=0.9, crop_mode='center', interpolation='bicubic')
+    """
+    found = load_preset(preset)
+    if weights is None:
+        return Resizing(image_size=found.config.image_size, channels=found.config.channels)
+    if weights not in found.weights:
+        raise InvalidArgumentError(
+            f"The preset {preset!r} has no weights {weights!r}: its tags are {sorted(found.weights)}."
+        )
+    checkpoint = found.weights[weights]
+    config = found.config.replace(**checkpoint.config)
+    return Resizing(
+        image_size=config.image_size,
+        channels=config.channels,
+        crop=checkpoint.crop,
+        crop_mode=checkpoint.crop_mode,
+        interpolation=checkpoint.interpolation,
+    )
+
+
 def pixels(image: Image.Image) -> np.ndarray:
     """Returns an image as `(height, width, channels)`, uint8.
 
@@ -131,3 +164,12 @@ def pixels(image: Image.Image) -> np.ndarray:
     """
     width, height = image.size
     return np.asarray(image, dtype="uint8").reshape(height, width, -1)
+
+
+def image_of(pixels: np.ndarray) -> Image.Image:
+    """Returns pixels as an image, in mode "RGB" or "L".
+
+    Args:
+        pixels: `(height, width, channels)`, uint8, 3 channels or 1.
+    """
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import vit_keras
 from vit_keras.data.inspection import Limits
 from vit_keras.data.listing import Listing
 from vit_keras.data.manifest import MANIFEST, Columns, Manifest, lines, manifest_of, write
+from vit_keras.data.processes import started
 from vit_keras.errors import StorageError
 from vit_keras.weights.addresses import cache_folder
 
@@ -28,7 +28,7 @@ _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start
 _TICK = 0.05  # seconds between looks at the clock
-_WORKER = (sys.executable, "-m", "vit_keras.data.worker")
+_WORKER = "vit_keras.data.worker"
 
 
 def scan(
@@ -109,32 +109,36 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _recall(folder: Path, header: dict[str, Any], listing: Listing, columns: Columns) -> None:
-    """Fills in what an earlier scan with the same limits found of files that did not change since.
-
-    A progress log of other limits is put aside, and so is a torn last line.
-    """
+    """Fills in what earlier scans with the same limits found of files that did not change since, and readies the log."""
     places = {path: index for index, path in enumerate(listing.paths)}
-    for name in (MANIFEST, _PROGRESS):
-        path = folder / name
-        if not path.is_file():
-            if name == _PROGRESS:
-                path.write_text(json.dumps(header) + "\n", "ascii")
-            continue
-        with path.open("rb") as file:
-            same = _parsed(file.readline()) == header
-            whole = file.tell()
-            for line in file if same else ():
-                row = _parsed(line)
-                if row is None or not line.endswith(b"\n"):
-                    break
-                whole += len(line)
-                index = places.get(row.pop("path", ""))
-                if index is not None and _is_unchanged(listing.root / listing.paths[index], row):
+    _read_rows(folder / MANIFEST, header, listing, columns, places)
+    log = folder / _PROGRESS
+    whole = _read_rows(log, header, listing, columns, places)
+    if whole:
+        os.truncate(log, whole)
+    else:
+        log.write_text(json.dumps(header) + "\n", "ascii")
+
+
+def _read_rows(path: Path, header: dict[str, Any], listing: Listing, columns: Columns, places: dict[str, int]) -> int:
+    """Returns the bytes of a file of rows up to where it is torn, or 0 where it is of other limits."""
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        first = file.readline()
+        if _parsed(first) != header or not first.endswith(b"\n"):
+            return 0
+        whole = len(first)
+        for line in file:
+            row = _parsed(line)
+            if row is None or not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # a row that somebody changed
+                index = places[row["path"]]
+                if _is_unchanged(listing.root / listing.paths[index], row):
                     columns.put(index, row)
-        if name == _PROGRESS and not same:
-            path.write_text(json.dumps(header) + "\n", "ascii")
-        elif name == _PROGRESS:
-            os.truncate(path, whole)
+    return whole
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -211,59 +215,53 @@ class _Worker:
 
     def __init__(self, limits: Limits, patience: float) -> None:
         self.limits, self.patience = limits, patience
-        self._since: float | None = None
-        self._overdue = self._ended = False
+        self._since: float | None = None  # when the file at hand was begun
+        self._overdue: float | None = None  # when a file was begun that took too long
+        self._ended = False
         self.process = self._started()
 
     def _started(self) -> "subprocess.Popen[str]":
-        package = str(Path(vit_keras.__file__).parent.parent)
-        path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH", "")) if part)
-        process = subprocess.Popen(
-            _WORKER,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            encoding="ascii",
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for the parent, which ends this one
-        )
-        _pipe(process.stdin).write(json.dumps(vars(self.limits)) + "\n")
-        _pipe(process.stdin).flush()
+        process = started(_WORKER, text=True)
+        with contextlib.suppress(OSError):
+            _pipe(process.stdin).write(json.dumps(vars(self.limits)) + "\n")
+            _pipe(process.stdin).flush()
         if _pipe(process.stdout).readline() != "ready\n":
             process.kill()
-            raise StorageError(
-                f"The process that looks at images could not be started: {' '.join(_WORKER)} ended at once."
-            )
+            with contextlib.suppress(OSError):
+                process.communicate()
+            raise StorageError(f"The process that looks at images could not be started: {_WORKER} ended at once.")
         return process
 
     def ask(self, path: Path) -> dict[str, Any]:
         """Returns the row of a file, or why the process did not live to tell."""
-        self._since = time.monotonic()
-        answer = ""
-        with contextlib.suppress(OSError):
-            _pipe(self.process.stdin).write(json.dumps(os.fspath(path)) + "\n")
-            _pipe(self.process.stdin).flush()
-            answer = _pipe(self.process.stdout).readline()
-        self._since = None
-        row = _parsed(answer.encode())
-        if row is not None:
-            return row
-        code = self.process.wait()
-        if self._ended:
-            return {}
-        overdue, self._overdue = self._overdue, False
-        self.close()
-        self.process = self._started()
-        if overdue:
-            return {"reason": f"took over {self.patience:g} s to read (I/O)"}
-        return {"reason": f"the decoder crashed on it ({f'signal {-code}' if code < 0 else f'exit {code}'})"}
+        while True:
+            begun = self._since = time.monotonic()
+            answer = ""
+            with contextlib.suppress(OSError):
+                _pipe(self.process.stdin).write(json.dumps(os.fspath(path)) + "\n")
+                _pipe(self.process.stdin).flush()
+                answer = _pipe(self.process.stdout).readline()
+            self._since = None
+            row = _parsed(answer.encode())
+            if row is not None:
+                return row
+            code = self.process.wait()
+            if self._ended:
+                return {}
+            self.close()
+            self.process = self._started()
+            late, self._overdue = self._overdue, None
+            if late == begun:
+                return {"reason": f"took over {self.patience:g} s to read (I/O)"}
+            if late is None:
+                return {"reason": f"the decoder crashed on it ({f'signal {-code}' if code < 0 else f'exit {code}'})"}
+            # The file before was done just when its time was up; this one is not to blame.
 
     def end_if_overdue(self) -> None:
         """Kills the process where a file takes too long."""
         since = self._since
         if since is not None and time.monotonic() - since > self.patience:
-            self._overdue = True
+            self._overdue = since
             self.process.kill()
 
     def end(self) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vit_keras.data.arrays import is_ours_to_read, read_arrays
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.folder import read_folder
 from vit_keras.data.holding_out import checked_rates, hold_out
 from vit_keras.data.reading import Reading
-from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.resizing import Resizing, image_of, pixels
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.data.tfds import builder_of, read_tfds
 from vit_keras.errors import DataError
@@ -218,7 +217,7 @@ def _brought_to(data: ImageData, resizing: Resizing) -> ImageData:
     def resized(split: Split | EncodedSplit) -> Split:
         images = np.empty((len(split), *wanted), "uint8")
         for index in range(len(split)):
-            image = Image.fromarray(split.image(index).squeeze()).convert(mode)
+            image = image_of(split.image(index)).convert(mode)
             images[index] = pixels(resizing.apply(image))
         return Split(images, split.labels)
 

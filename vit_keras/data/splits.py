@@ -92,6 +92,9 @@ class Encoded(Protocol):
     def read(self, index: int) -> bytes:
         """Returns a file's bytes, or raises a `VitKerasError`."""
 
+    def on_disk(self, index: int) -> tuple[str, int, int] | None:
+        """Returns a file's path, bytes and time of change (ns) when it was checked; None for what is no file of its own."""
+
     def subset(self, indices: np.ndarray) -> "Encoded":
         """Returns the files at these places, in this order."""
 

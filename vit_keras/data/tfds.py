@@ -141,6 +141,9 @@ class Examples:
             raise StorageError(f"{self.name(index)}: could not be read ({error}).") from error
         return example if isinstance(example, bytes) else bytes(example["image"])
 
+    def on_disk(self, index: int) -> None:
+        """Returns None: an example is no file of its own."""
+
     def subset(self, indices: np.ndarray) -> "Examples":
         """Returns the files at these places, in this order."""
         return Examples(self.contents, self.place, self.places[indices])

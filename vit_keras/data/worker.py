@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vit_keras.data.inspection import Limits, inspect
 
-_MEMORY = 2**30  # bytes beyond what the process has when it starts
+_MEMORY = 3 * 2**29  # bytes beyond what the process has when it starts; the largest image allowed takes them
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Weights in files: any library's checkpoint read where it fits, ours written back under its names, whole or not at all."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vit_keras.lazy import names_of
 
 if TYPE_CHECKING:
     from vit_keras.weights.loading import load as load
@@ -28,12 +29,7 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vit_keras.weights' has no attribute {name!r}")
-    value = getattr(import_module(f"vit_keras.weights.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

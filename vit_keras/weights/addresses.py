@@ -83,6 +83,11 @@ def source_of(url: str) -> Source:
     return Source(address, (repository, revision, path))
 
 
+def as_commit(said: object) -> str | None:
+    """Returns what is said where it is a whole commit, as Hugging Face names each version of a repository."""
+    return said if isinstance(said, str) and re.fullmatch("[0-9a-f]{40}", said) else None
+
+
 def may_be_read(address: str, *, plain: bool = True) -> bool:
     """Whether the address is https, or `plain` http to this very machine; without a user's name in it."""
     try:

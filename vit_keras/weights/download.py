@@ -1,7 +1,7 @@
 """Files from the network: by https into a cache, checked before they get their name, checked again when they are used.
 
-A file lies in `cache_folder()/<address>/<name>`. Beside it `<name>.json` records its sha256, from the first download on, and
-`<name>.part` is what came of a download that was cut, for the next call to go on from.
+A file lies in `cache_folder()/<address>/<name>`. Beside it `<name>.json` records its sha256, and of a file on Hugging Face the
+commit, from the first download on; `<name>.part` is what came of a download that was cut, for the next call to go on from.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError
-from vit_keras.weights.addresses import HUB, Source, mirrored, source_of
+from vit_keras.weights.addresses import HUB, Source, as_commit, mirrored, source_of
 from vit_keras.weights.transfer import Transfer, discard, refuse_answer, refuse_size
 
 if sys.platform != "win32":
@@ -48,7 +48,8 @@ def fetch(
 
     Args:
         url: `https://...`, or `hf://owner/repository[@revision]/path` for a file on Hugging Face, which goes through
-            huggingface_hub and its cache where that is installed. Plain http is for this machine's own servers alone.
+            huggingface_hub and its cache where that is installed; a branch stays at the commit it had at the first download.
+            Plain http is for this machine's own servers alone.
         max_bytes: More than this is refused.
         sha256: What the file must hash to, in hexadecimal. None records it at the first download.
         offline: Whether to look in the cache only; None as `VIT_KERAS_OFFLINE` says.
@@ -83,8 +84,8 @@ def fetch(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with _claimed_part(path, patience=timeout) as part:
                     if not path.is_file():  # another process may have been faster
-                        came = Transfer(source, sha256, max_bytes, timeout, progress).run(part)
-                        _write_record(source.record, path, came, source.shown)
+                        came, commit = Transfer(source, sha256, max_bytes, timeout, progress).run(part)
+                        _write_record(source, path, came, commit)
         _check_file(path, source, sha256=sha256, max_bytes=max_bytes, verify=verify)
     except VitKerasError:
         raise
@@ -114,6 +115,7 @@ def _from_hub(
     endpoint = mirrored(HUB)
     # A mirror is not Hugging Face: it never sees the token. Else address and token are as huggingface_hub is set.
     server: dict[str, Any] = {"endpoint": endpoint, "token": False} if endpoint != HUB else {}
+    revision = as_commit(_read_record(source.record).get("commit")) or revision
     try:
         with contextlib.suppress(LocalEntryNotFoundError):
             return Path(hf_hub_download(repository, file, revision=revision, local_files_only=True))
@@ -193,8 +195,10 @@ def _check_file(path: Path, source: Source, *, sha256: str | None, max_bytes: in
             f"from {source.shown} again."
         )
     if not unchanged or actual != recorded:
+        snapshot = re.search(r"/models--[^/]+/snapshots/([^/]+)/", path.as_posix())  # in huggingface_hub's cache
+        commit = as_commit(snapshot[1] if snapshot else record.get("commit"))
         with contextlib.suppress(OSError):  # a cache that others wrote and we only read serves as well
-            _write_record(source.record, path, actual, source.shown)
+            _write_record(source, path, actual, commit)
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
@@ -210,9 +214,11 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) and isinstance(record.get("sha256"), str) else {}
 
 
-def _write_record(record: Path, path: Path, sha256: str, shown: str) -> None:
+def _write_record(source: Source, path: Path, sha256: str, commit: str | None) -> None:
     size, mtime_ns = _stamp(path.stat())
-    text = json.dumps({"url": shown, "sha256": sha256, "size": size, "mtime_ns": mtime_ns}, indent=2) + "\n"
+    known = {"url": source.shown, "commit": commit, "sha256": sha256, "size": size, "mtime_ns": mtime_ns}
+    text = json.dumps(known, indent=2) + "\n"
+    record = source.record
     record.parent.mkdir(parents=True, exist_ok=True)
     unfinished = record.with_name(f"{record.name}.{os.getpid()}-{secrets.token_hex(4)}")
     unfinished.write_text(text, "utf-8")

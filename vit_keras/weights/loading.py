@@ -25,6 +25,7 @@ def load(
     source: str = "auto",
     surgery: Surgery | None = None,
     keep_on_failure: bool = True,
+    allow_nonfinite: bool = False,
 ) -> Plan:
     """Fills a model's weights from a checkpoint of timm, Hugging Face, Google, Meta or ours, and returns what was done.
 
@@ -35,6 +36,7 @@ def load(
         surgery: What may be changed to make it fit; by default what `Surgery()` says.
         keep_on_failure: Leaves the model as it was when the file turns out to be damaged, which needs as much memory as the
             weights once more. False fills it tensor by tensor, for a model that a failure ends anyway.
+        allow_nonfinite: Takes NaN and infinity as they are, to look at a model that training broke.
 
     Raises:
         StorageError: The file is not there or can't be read.
@@ -60,27 +62,29 @@ def load(
         steps = plan(shapes, config_of(model), file, source=source, surgery=surgery)
         _check_zeros(steps, file)
         if not keep_on_failure:
-            for name, array in _read(steps, file, variables):
+            for name, array in _read(steps, file, variables, allow_nonfinite):
                 variables[name].assign(array)
             return steps
-        for _ in _read(steps, file, variables):
+        for _ in _read(steps, file, variables, allow_nonfinite):
             pass  # each is looked at before the first is assigned; reading twice costs less than keeping all
-        _exchange(variables, _read(steps, file, variables))
+        _exchange(variables, _read(steps, file, variables, allow_nonfinite))
     return steps
 
 
-def _read(steps: Plan, file: TensorFile, variables: dict[str, Any]) -> Iterator[tuple[str, Array]]:
-    """Gives the weights one after the other, each once its numbers are known to be finite."""
+def _read(
+    steps: Plan, file: TensorFile, variables: dict[str, Any], allow_nonfinite: bool
+) -> Iterator[tuple[str, Array]]:
+    """Gives the weights one after the other, each once it is known to be what the model takes."""
     for step in steps.steps:
         for name, array in step.run([file.read(source) for source in step.sources]).items():
             shape = tuple(variables[name].shape)
             if array.shape != shape:
                 raise WeightMismatchError(f"{file.path}: {name} became {array.shape}, not {shape}.")
             fitting = _cast(array, variables[name].dtype)
-            if not is_finite(fitting):
+            if not (allow_nonfinite or is_finite(fitting)):
                 raise CorruptFileError(
                     f"{file.path}: {', '.join(step.sources)} holds {int(np.sum(~np.isfinite(fitting)))} numbers that are not "
-                    f"finite in {name}."
+                    f"finite in {name}; allow_nonfinite=True takes them as they are."
                 )
             yield name, fitting
 

@@ -4,6 +4,7 @@ import math
 import struct
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
 from vit_keras.weights.files import LARGEST_COUNT, TensorInfo, check_regular
 
 _LARGEST_NPY_HEADER = 10_000  # bytes; an array without fields needs a hundred
-_LARGEST_RATIO = 100  # declared bytes a byte of the file; weights hardly shrink, a bomb does a thousandfold
+_LARGEST_RATIO = 10  # declared bytes a byte of the file; weights hardly shrink, a bomb does a thousandfold
 SMALL = 16 * 2**20  # bytes that are never a bomb
 _DAMAGES = (
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error, OverflowError, KeyError, IndexError
@@ -121,7 +122,7 @@ def _check_members(members: list[zipfile.ZipInfo], path: Path, size: int) -> Non
         raise UnsafeFileError(f"{path}: {len(members)} arrays are too many; the limit is {LARGEST_COUNT}.")
     names = [member.filename for member in members]
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(names).most_common(1)[0]
         raise CorruptFileError(f"{path}: a duplicate member: {twice} stands twice.")
     for name in names:
         if not name.endswith(".npy") or name.startswith("/") or "\\" in name or {"..", ""} & set(name.split("/")):

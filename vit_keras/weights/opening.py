@@ -11,13 +11,17 @@ from vit_keras.weights.shards import ShardedFile
 _SAFETENSORS, _NPZ = ".safetensors", ".npz"
 _INDEX = ".safetensors.index.json"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
-_HDF5 = {".h5", ".hdf5", ".keras"}
+_KERAS = {".h5", ".hdf5", ".keras"}
 _CONVERT = (
     "A pickle can run code when it is read, so it is not. Where you trust it: load it with the library that wrote it, "
     "and write it again with safetensors.torch.save_file."
 )
+_LOAD = (
+    "Files of Keras and HDF5 can run code when they are read, in Lambda layers, or take in other files, by links, so they are "
+    "not. Where you trust it: load it with Keras, and write the model with vit_keras.save_preset or vit_keras.weights.write."
+)
+_UNSAFE = {"a pickle": _CONVERT, "an HDF5 file": _LOAD, "a model of Keras": _LOAD}
 _MAGICS = {
-    b"PK\x03\x04": "a zip file",
     b"PK\x05\x06": "an empty zip file",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
     b"\x93NUMPY": "a single NumPy array",
@@ -35,7 +39,7 @@ def open_tensors(path: str | Path) -> TensorFile:
 
     Raises:
         StorageError: It is not there or can't be read.
-        UnsafeFileError: It is a pickle or HDF5, or would fill the memory.
+        UnsafeFileError: It is a pickle, HDF5 or Keras' own, or would fill the memory.
         InvalidArgumentError: It is of another kind that is not read here, or no regular file.
         CorruptFileError: It is damaged, or not what its name says.
 
@@ -55,13 +59,11 @@ def open_tensors(path: str | Path) -> TensorFile:
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         raise UnsafeFileError(f"{path}: files ending in {suffix} are pickles. {_CONVERT}")
-    if suffix in _HDF5:
-        raise UnsafeFileError(
-            f"{path}: weights are not read from HDF5; load the model with Keras and save it with vit_keras.save_preset."
-        )
+    if suffix in _KERAS:
+        raise UnsafeFileError(f"{path}: weights are not read from {suffix}. {_LOAD}")
     kind = _kind_of(path)
-    if kind == "a pickle":
-        raise UnsafeFileError(f"{path}: this is a pickle. {_CONVERT}")
+    if kind in _UNSAFE:
+        raise UnsafeFileError(f"{path}: this is {kind}. {_UNSAFE[kind]}")
     if kind not in (_SAFETENSORS, _NPZ) and suffix in (_SAFETENSORS, _NPZ):
         raise CorruptFileError(
             f"{path}: its name ends in {suffix}, but it is {kind}. Get it once more from where it came from."
@@ -93,11 +95,9 @@ def _kind_of(path: Path) -> str:
         raise StorageError(f"{path}: could not be read ({error}).") from error
     if start[8:9] == b"{" and start[4:8] == bytes(4):  # before pickles: a header of 640 bytes starts like one
         return _SAFETENSORS
-    if start.startswith(b"PK\x03\x04") and not _is_torch(path):
-        return _NPZ
-    if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "a pickle"
     if start.startswith(b"PK\x03\x04"):
+        return _kind_of_zip(path)
+    if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a pickle"
     by_magic = next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), None)
     if by_magic is not None:
@@ -105,11 +105,13 @@ def _kind_of(path: Path) -> str:
     return path.suffix.lower() if path.suffix.lower() == _SAFETENSORS else "of no kind known here"
 
 
-def _is_torch(path: Path) -> bool:
-    """Whether a zip file is torch's, with a pickle inside; its list of members stands at its end, so its first name tells."""
+def _kind_of_zip(path: Path) -> str:
+    """Returns what a zip file is by its first member's name: its list of members stands at its end."""
     with path.open("rb") as file:
         file.seek(26)
         length = int.from_bytes(file.read(2), "little")
         file.seek(30)
         name = file.read(length)
-    return name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")) or name == b"data.pkl"
+    if name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")) or name == b"data.pkl":
+        return "a pickle"
+    return "a model of Keras" if name in (b"metadata.json", b"config.json") else _NPZ

@@ -1,6 +1,5 @@
 """One safetensors file: its header checked against its size, its tensors read from where they lie."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError, VitKerasError, WeightMismatchError
 from vit_keras.weights.files import LARGEST_COUNT, TensorInfo, check_regular
+from vit_keras.weights.strict_json import parse_json
 
 LARGEST_HEADER = 8 * 2**20
 """Bytes of JSON; 20,000 tensors need half of it."""
@@ -94,21 +94,6 @@ class SafetensorsFile:
         self.close()
 
 
-def unique_names(path: Path) -> Any:
-    """Returns a hook for `json.loads` that refuses a name that stands twice: it would hide one tensor behind another.
-
-    Args:
-        path: The file, for the message.
-    """
-
-    def only_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise CorruptFileError(f"{path}: a tensor name stands twice in its header.")
-        return dict(pairs)
-
-    return only_once
-
-
 def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]:
     """Returns where the numbers begin, and the header."""
     start = file.read(8)
@@ -118,10 +103,7 @@ def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]
             f"{path}: not a whole safetensors file, its header can't be {length} bytes of {size} "
             f"(the largest read here has {LARGEST_HEADER})."
         )
-    try:
-        header = json.loads(file.read(length), object_pairs_hook=unique_names(path))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not a safetensors file, its header is not JSON.") from error
+    header = parse_json(file.read(length), f"{path}, the header")
     if not isinstance(header, dict):
         raise CorruptFileError(f"{path}: not a safetensors file, its header is a JSON {type(header).__name__}.")
     header.pop("__metadata__", None)

@@ -1,6 +1,5 @@
 """One checkpoint in several safetensors files, as an index names them."""
 
-import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -10,7 +9,8 @@ import numpy.typing as npt
 
 from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
 from vit_keras.weights.files import TensorInfo, check_regular
-from vit_keras.weights.safetensors_file import LARGEST_HEADER, SafetensorsFile, unique_names
+from vit_keras.weights.safetensors_file import LARGEST_HEADER, SafetensorsFile
+from vit_keras.weights.strict_json import parse_json
 
 _LARGEST_SHARDS = 256
 
@@ -74,13 +74,10 @@ def _read_index(path: Path) -> dict[str, str]:
     if size > LARGEST_HEADER:
         raise CorruptFileError(f"{path}: {size} bytes are too many for an index; the limit is {LARGEST_HEADER}.")
     try:
-        index = json.loads(path.read_bytes(), object_pairs_hook=unique_names(path))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFileError(f"{path}: not JSON ({error}).") from error
+        content = path.read_bytes()
     except OSError as error:
-        if isinstance(error, CorruptFileError):
-            raise
         raise StorageError(f"{path}: could not be read ({error}).") from error
+    index = parse_json(content, path)
     shard_of = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shard_of, dict) or not shard_of:
         raise CorruptFileError(f'{path}: an index has a "weight_map" from tensor names to files; this has none.')

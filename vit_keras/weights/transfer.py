@@ -17,11 +17,12 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError
 from vit_keras.version import __version__
-from vit_keras.weights.addresses import HUB, Source, may_be_read, mirrored
+from vit_keras.weights.addresses import HUB, Source, as_commit, may_be_read, mirrored
 
 _CHUNK = 2**18  # bytes read at a time
 _SLOWEST = 1024  # bytes a second, over one timeout; what is slower hangs
 _BINARY = (".safetensors", ".npz")
+_COMMIT = "X-Repo-Commit"  # Hugging Face's header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +35,16 @@ class Transfer:
     timeout: float
     progress: Callable[[int, int | None], object] | None
 
-    def run(self, part: Path) -> str:
-        """Fetches the file under its name, going on from what the part has; returns its sha256."""
+    def run(self, part: Path) -> tuple[str, str | None]:
+        """Fetches the file under its name, going on from what the part has.
+
+        Returns:
+            Its sha256, and the commit that it is of where the server says one.
+        """
         done, notes = self._resumable(part)
         if not done or done != notes["total"]:
-            self._receive(part, done, notes)
-        return self._finish(part)
+            notes = self._receive(part, done, notes)
+        return self._finish(part), as_commit(notes.get("commit"))
 
     def _resumable(self, part: Path) -> tuple[int, dict[str, Any]]:
         """Returns how many bytes of the part can be gone on from, and what was noted when it was begun."""
@@ -62,11 +67,13 @@ class Transfer:
             return 0, {}
         return done, notes
 
-    def _receive(self, part: Path, done: int, notes: dict[str, Any]) -> None:
-        """Writes what the server sends to the part, behind what it has or anew."""
+    def _receive(self, part: Path, done: int, notes: dict[str, Any]) -> dict[str, Any]:
+        """Writes what the server sends to the part, behind what it has or anew; returns what was noted when it was begun."""
         with contextlib.closing(self._connect(done, notes)) as response:
             if response.status != 206:
-                done, notes = 0, {"total": response.length, "validator": _validator_of(response.headers)}
+                commit = as_commit(response.headers.get(_COMMIT))
+                validator = _validator_of(response.headers)
+                done, notes = 0, {"total": response.length, "validator": validator, "commit": commit}
             total = notes["total"]
             self._check_answer(response.headers, total)
             if not done:
@@ -74,6 +81,7 @@ class Transfer:
                 _notes_of(part).write_text(json.dumps(notes), "utf-8")
             with part.open("ab") as file:
                 self._copy(response, file, done, total)
+        return notes
 
     def _check_answer(self, headers: HTTPMessage, total: int | None) -> None:
         """Refuses what can't be the file, before a byte is written and with what came earlier left alone."""
@@ -160,8 +168,9 @@ class Transfer:
         address = mirrored(self.source.address)
         agent = {"User-Agent": f"vit_keras/{__version__}", "Accept-Encoding": "identity"}
         request = _authorised(Request(address, headers={**agent, **headers}))
+        redirects = _Redirects()
         try:
-            response: HTTPResponse = build_opener(_Redirects()).open(request, timeout=self.timeout)
+            response: HTTPResponse = build_opener(redirects).open(request, timeout=self.timeout)
         except HTTPError as error:
             error.close()
             if "Range" in headers and error.code in (412, 416):
@@ -171,6 +180,8 @@ class Transfer:
             raise
         except (OSError, HTTPException, UnicodeError) as error:  # the last of a host's name that can't be one
             self._refuse_connection(error.reason if isinstance(error, URLError) else error)
+        if redirects.commit is not None:
+            response.headers[_COMMIT] = redirects.commit  # which the server of the bytes does not know
         return response
 
     def _refuse_connection(self, reason: object, *, kept: int = 0) -> NoReturn:
@@ -194,6 +205,8 @@ class _Redirects(HTTPRedirectHandler):
     """Follows to https alone, and shows the token to nobody but Hugging Face."""
 
     max_redirections = 5
+    commit: str | None = None
+    """The one that an answer on the way named."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -203,6 +216,7 @@ class _Redirects(HTTPRedirectHandler):
             raise StorageError(
                 f"{req.full_url.partition('?')[0]}: redirects to {newurl.partition('?')[0]}, which is no https address; refused."
             )
+        self.commit = self.commit or as_commit(headers.get(_COMMIT))
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         return _authorised(request) if request is not None else None
 

@@ -1,0 +1,149 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_keras.data import Resizing, load, pipeline
+from vit_keras.data.augmentation import STRENGTHS
+from vit_keras.data.crew import Crew
+from vit_keras.data.images import Picture
+from vit_keras.data.reading import Reading
+from vit_keras.data.training_image import from_file
+
+RULE = Resizing(image_size=(16, 20))
+STRONG = STRENGTHS["strong"]
+
+
+@pytest.fixture
+def pair():
+    crew = Crew(2)
+    yield crew
+    crew.end()
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    names = ["plain.png", "été 猫.png", "new\nline.png"] + (["no text \udce9.png"] if sys.platform == "linux" else [])
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3)).astype("uint8")).save(tmp_path / name, "PNG")
+    return [tmp_path / name for name in names]
+
+
+def request(paths, first=0):
+    files = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns, 7, first + place) for place, path in enumerate(paths)
+    ]
+    return {"resizing": json.dumps(RULE.to_dict()), "augmentation": json.dumps(STRONG.to_dict()), "files": files}
+
+
+def expected(paths, first=0):
+    return np.stack(
+        [
+            from_file(Picture(path.read_bytes(), path), RULE, STRONG, (7, first + place))
+            for place, path in enumerate(paths)
+        ]
+    )
+
+
+def test_a_process_makes_the_images_that_this_one_would(pair, paths):
+    images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
+    assert failed == {}
+    np.testing.assert_array_equal(images, expected(paths))
+
+
+def test_what_cannot_be_made_is_told_by_place_and_the_rest_is_made(pair, paths):
+    asked = request(paths)
+    paths[1].unlink()
+    images, failed = pair.ask(asked, (len(paths), 16, 20, 3))
+    assert list(failed) == ["1"]
+    assert "there is no such file" in failed["1"]
+    assert (images[1] == 0).all()
+    np.testing.assert_array_equal(images[2], expected(paths[2:3], first=2)[0])
+
+
+def test_processes_that_were_killed_are_replaced(pair, paths):
+    for _ in range(2):
+        decoder = pair._idle.get()
+        os.kill(decoder._process.pid, signal.SIGKILL)
+        pair._idle.put(decoder)
+    for _ in range(3):
+        images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
+        assert failed == {}
+        np.testing.assert_array_equal(images, expected(paths))
+
+
+def test_where_the_processes_die_each_time_every_place_is_failed(pair, paths, monkeypatch):
+    def dies(self, asked, shape):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("vit_keras.data.crew.Decoder.ask", dies)
+    images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
+    assert set(failed) == set(map(str, range(len(paths))))
+    assert images.shape == (len(paths), 16, 20, 3)
+
+
+def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, monkeypatch):
+    root = make_folder({"cat": 40, "dog": 40})
+    batches = {}
+    for worth in (1, 10**9):
+        monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", worth)
+        data = load(root, image_size=RULE, batch_size=8, reading=Reading(cache="none"))
+        batches[worth] = [(x.numpy(), y.numpy()) for x, y in data.training_batches(epochs=2, augmentation="medium")]
+    assert len(batches[1]) == 16
+    for by_processes, by_threads in zip(*batches.values(), strict=True):
+        np.testing.assert_array_equal(by_processes[0], by_threads[0])
+        np.testing.assert_array_equal(by_processes[1], by_threads[1])
+
+
+def test_a_file_lost_to_the_processes_is_replaced_and_said(make_folder, monkeypatch):
+    monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", 1)
+    data = load(make_folder({"cat": 120, "dog": 120}), image_size=RULE, batch_size=8)
+    os.remove(data.splits["train"].files.name(5))
+    with pytest.warns(UserWarning, match="Another image of its class stands in for it"):
+        assert len(list(data.training_batches(epochs=1, augmentation="light"))) == data.steps_per_epoch
+
+
+@pytest.mark.slow
+def test_no_process_outlives_the_one_that_hired_it(make_folder):
+    root = make_folder({"cat": 150, "dog": 150})
+    program = textwrap.dedent(
+        """
+        import sys
+        import vit_keras as vk
+        from vit_keras.data.crew import crew
+        data = vk.data.load(sys.argv[1], image_size=16)
+        next(iter(data.training_batches(epochs=1, augmentation="light")))
+        decoders = [crew()._idle.get() for _ in range(crew().count)]
+        print(*(decoder._process.pid for decoder in decoders), flush=True)
+        if sys.argv[2] == "killed":
+            import os, signal
+            os.kill(os.getpid(), signal.SIGKILL)
+        for decoder in decoders:
+            crew()._idle.put(decoder)
+        """
+    )
+    for end in ("normal", "killed"):
+        answer = subprocess.run([sys.executable, "-c", program, root, end], capture_output=True, text=True, check=False)
+        for pid in map(int, answer.stdout.split()):
+            assert _has_ended(pid)
+        assert len(answer.stdout.split()) == (os.cpu_count() if os.cpu_count() < 16 else 16)
+
+
+def _has_ended(pid):
+    """Whether a process ends within seconds: it does when its stdin does."""
+    import time
+
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False

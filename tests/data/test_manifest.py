@@ -1,0 +1,206 @@
+import csv
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_keras.data.inspection import Limits, inspect
+from vit_keras.data.listing import Listing, list_folder
+from vit_keras.data.manifest import MANIFEST, QUARANTINE, Columns, Quarantined, lines, manifest_of, write
+from vit_keras.errors import QuarantineLimitError, StorageError
+
+HEADER = {"format": 1}
+
+
+def built(root, folder=None, **options):
+    """The manifest of a folder, made without another process."""
+    listing = list_folder(root, **options)
+    columns = Columns(len(listing.paths))
+    for index, path in enumerate(listing.paths):
+        columns.put(index, inspect(root / path, Limits()))
+    manifest = manifest_of(listing, columns, folder)
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        write(manifest, HEADER, lines(listing, columns), folder)
+    return manifest
+
+
+def spoil(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"broken")
+
+
+def rows_of(folder):
+    with (folder / QUARANTINE).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_usable_files_keep_their_order_labels_and_columns(make_folder):
+    root = make_folder({"cat": 4, "dog": 4})
+    spoil(root, "cat/01.png", "dog/00.png")
+    manifest = built(root)
+    assert manifest.paths == [f"cat/0{n}.png" for n in (0, 2, 3)] + [f"dog/0{n}.png" for n in (1, 2, 3)]
+    assert manifest.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert len(manifest) == len(manifest.columns.sha256) == len(manifest.columns.formats) == 6
+    for index, path in enumerate(manifest.paths):
+        assert manifest.columns.row(index) == inspect(root / path, Limits())
+    assert [item.path for item in manifest.quarantined] == ["cat/01.png", "dog/00.png"]
+    assert manifest.quarantined[1].class_name == "dog"
+
+
+def test_rejected_files_are_quarantined_in_their_class_and_split(make_folder, tmp_path):
+    root = make_folder({"train/a": 3, "train/b": 3, "test/a": 3})
+    for name in ("train/b/x.heic", "test/a/in/y.tiff"):
+        spoil(root, name)
+    assert [(item.path, item.class_name, item.split) for item in built(root).quarantined] == [
+        ("train/b/x.heic", "b", "train"),
+        ("test/a/in/y.tiff", "a", "test"),
+    ]
+
+
+def test_notes_are_counted(make_folder):
+    root = make_folder({"cat": 2, "dog": 2})
+    Image.new("RGBA", (9, 9)).save(root / "cat" / "a.png")
+    Image.new("CMYK", (9, 9)).save(root / "cat" / "b.jpg")
+    Image.new("RGBA", (9, 9)).save(root / "cat" / "c.jpg", "PNG")
+    spoil(root, "cat/01.png")
+    manifest = built(root)
+    assert manifest.notes == {
+        "transparent: on white": 2, "CMYK: brought to RGB": 1, "is PNG, whatever its name says": 1,
+    }  # fmt: skip
+    places = {manifest.paths[index]: notes for index, notes in manifest.columns.notes.items()}
+    assert set(places) == {"cat/a.png", "cat/b.jpg", "cat/c.jpg"}
+    assert len(places["cat/c.jpg"]) == 2
+
+
+def test_the_fingerprint_is_of_names_labels_and_contents(make_folder, tmp_path):
+    root = make_folder({"cat": 3, "dog": 3})
+    first = built(root).fingerprint
+    os.utime(root / "cat" / "00.png", ns=(1, 1))
+    spoil(root, "cat/broken.png")
+    assert built(root).fingerprint == first
+    seen = {first}
+    (root / "cat" / "00.png").rename(root / "cat" / "000.png")
+    seen.add(built(root).fingerprint)
+    (root / "cat" / "000.png").rename(root / "dog" / "000.png")
+    seen.add(built(root).fingerprint)
+    (root / "dog" / "000.png").write_bytes((root / "dog" / "01.png").read_bytes())
+    seen.add(built(root).fingerprint)
+    (root / "dog").rename(root / "wolf")
+    seen.add(built(root).fingerprint)
+    assert len(seen) == 5
+
+
+def test_the_written_manifest_has_a_line_a_file(make_folder, tmp_path):
+    root = make_folder({"train/a": 2, "train/b": 2, "val/a": 2})
+    spoil(root, "val/a/00.png")
+    built(root, tmp_path / "kept")
+    header, *rows = [json.loads(line) for line in (tmp_path / "kept" / MANIFEST).read_text("ascii").splitlines()]
+    assert header == HEADER
+    assert [(row["path"], row["class"], row["split"]) for row in rows] == [
+        ("train/a/00.png", "a", "train"), ("train/a/01.png", "a", "train"), ("train/b/00.png", "b", "train"),
+        ("train/b/01.png", "b", "train"), ("val/a/00.png", "a", "validation"), ("val/a/01.png", "a", "validation"),
+    ]  # fmt: skip
+    assert rows[0] | inspect(root / "train" / "a" / "00.png", Limits()) == rows[0]
+    assert "reason" in rows[4]
+    assert "sha256" not in rows[4]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_the_quarantine_list_is_run_by_a_spreadsheet(tmp_path, first):
+    bad = Quarantined(f'{first}HYPERLINK("x").png', f"{first}class", "", f"{first}reason")
+    listing = Listing(tmp_path, ("a", "b"), [], np.zeros(0, "int32"), np.zeros(0, "int8"))
+    manifest = manifest_of(listing, Columns(0), tmp_path)
+    write(type(manifest)(**{**vars(manifest), "quarantined": (bad,)}), HEADER, iter(()), tmp_path)
+    ((path, class_name, _, reason),) = [row.values() for row in rows_of(tmp_path)]
+    assert (path, class_name, reason) == (f"'{bad.path}", f"'{bad.class_name}", f"'{bad.reason}")
+
+
+@pytest.mark.parametrize("name", ["a,b.png", 'quo"te.png', "n\new.png", "<script>.png", "été 猫.png"])
+def test_any_name_comes_back_from_the_quarantine_list(make_folder, tmp_path, name):
+    root = make_folder({"cat": 2, "dog": 2})
+    spoil(root, f"cat/{name}")
+    built(root, tmp_path / "kept")
+    ((row),) = rows_of(tmp_path / "kept")
+    assert (row["path"], row["class"]) == (f"cat/{name}", "cat")
+    assert row["reason"].startswith("not an image")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are no text")
+def test_a_name_that_is_no_text_is_spelled_out_in_the_quarantine_list(make_folder, tmp_path):
+    root = make_folder({"cat": 2, "dog": 2})
+    spoil(root, f"cat/{os.fsdecode(bytes([0xE9]))}.png")
+    built(root, tmp_path / "kept")
+    assert rows_of(tmp_path / "kept")[0]["path"] == r"cat/\udce9.png"
+
+
+def test_a_disk_that_is_full_leaves_the_old_files(make_folder, tmp_path, monkeypatch):
+    root = make_folder({"cat": 2, "dog": 2})
+    built(root, tmp_path / "kept")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "kept").iterdir()}
+    (root / "cat" / "00.png").unlink()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match=r"kept: the manifest could not be written.*No space left"):
+        built(root, tmp_path / "kept")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kept").iterdir()} == before
+
+
+def test_one_bad_file_is_always_let_pass_and_one_in_a_hundred(make_folder):
+    root = make_folder({"cat": 3, "dog": 3})
+    spoil(root, "cat/x.png")
+    built(root).check_limit()
+    spoil(root, "cat/y.png")
+    with pytest.raises(QuarantineLimitError, match=r"2 of 8 files can't be read, more than one in a hundred"):
+        built(root).check_limit()
+
+
+def test_the_limit_names_ten_files_the_share_the_list_and_the_way_out(make_folder, tmp_path):
+    root = make_folder({"cat": 10, "dog": 10})
+    spoil(root, *(f"cat/broken_{index:02d}.png" for index in range(12)))
+    with pytest.raises(QuarantineLimitError) as caught:
+        built(root, tmp_path / "kept").check_limit(max_bad=0.3)
+    message = str(caught.value)
+    assert "12 of 32 files can't be read, more than 30.0%" in message
+    assert message.count("broken_") == 10
+    assert f"{root / 'cat' / 'broken_09.png'}: not an image" in message
+    assert str(tmp_path / "kept" / QUARANTINE) in message
+    assert "allow more with max_bad: they are 37.50%" in message
+    built(root).check_limit(max_bad=0.375)
+
+
+def test_error_refuses_the_first(make_folder):
+    root = make_folder({"cat": 100, "dog": 100})
+    built(root).check_limit(on_bad="error")
+    spoil(root, "cat/x.png")
+    with pytest.raises(QuarantineLimitError, match=r"(?s)1 of 201 files .*on_bad='error' allows none.*x\.png"):
+        built(root).check_limit(on_bad="error")
+
+
+@pytest.mark.parametrize("name", ["dog/x.png", "dog/x.heic"])
+def test_a_class_of_which_nothing_is_left_is_named_whatever_the_limit(make_folder, name):
+    root = make_folder({"cat": 3})
+    spoil(root, "cat/a.png", name)
+    with pytest.raises(QuarantineLimitError, match=r"no image of \['dog'\] can be read") as caught:
+        built(root).check_limit(max_bad=1.0)
+    assert name in str(caught.value)
+    assert "a.png" not in str(caught.value)
+
+
+def test_a_class_of_which_nothing_is_left_in_a_split_is_named(make_folder):
+    root = make_folder({"train/a": 3, "train/b": 3, "test/a": 3})
+    spoil(root, "test/b/x.png")
+    with pytest.raises(QuarantineLimitError, match=r"test: no image of \['b'\] can be read"):
+        built(root).check_limit(max_bad=1.0)
+
+
+def test_a_million_files_take_little():
+    columns = Columns(1_000_000)
+    assert sum(value.nbytes for value in vars(columns).values() if isinstance(value, np.ndarray)) < 100_000_000

@@ -1,0 +1,243 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vit_keras.data.operations import OPERATIONS, PLAIN_OPERATIONS, Operation
+from vit_keras.data.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
+from vit_keras.errors import InvalidArgumentError
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
+NAMES = ("rand-m9-mstd0.5-inc1", "rand-m15-n3-p1-mstd101-mmax20", "3-augment", "3-augment-j0", "equalize-p0.5")
+DOT = Image.new("RGB", (1, 1))
+
+
+@pytest.fixture(scope="module")
+def picture():
+    with np.load(GOLDEN / "operations.npz", allow_pickle=False) as arrays:
+        return Image.fromarray(arrays["rgb"])
+
+
+@pytest.fixture
+def applied(monkeypatch):
+    """Returns what RandAugment applies, as (set, number of the operation, magnitude), without doing it."""
+    calls = []
+
+    def recording(kind, number):
+        class Recording(Operation):
+            def apply(self, image, magnitude, rng):
+                calls.append((kind, number, magnitude))
+                return image
+
+        return Recording(None)
+
+    for kind, name in (("increasing", "_INCREASING"), ("plain", "_PLAIN")):
+        operations = tuple(recording(kind, number) for number in range(15))
+        monkeypatch.setattr(f"vit_keras.data.policies.{name}", operations)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("name", "policy"),
+    [
+        ("rand-m9-mstd0.5-inc1", RandAugment(magnitude=9, magnitude_std=0.5, increasing=True)),
+        ("rand", RandAugment(magnitude=10, magnitude_std=0, highest=10, num_operations=2, rate=0.5, increasing=False)),
+        ("rand-n3-inc0-p1-mmax15-m12", RandAugment(magnitude=12, highest=15, num_operations=3, rate=1)),
+        ("rand-m5-mstd100", RandAugment(magnitude=5, magnitude_std=100)),
+        ("rand-m5-mstd101", RandAugment(magnitude=5, magnitude_std=math.inf)),
+        ("3-augment", ThreeAugment(jitter=0.3)),
+        ("3-augment-j0.5", ThreeAugment(jitter=0.5)),
+        ("autocontrast-p0.5", SingleOperation(name="autocontrast", rate=0.5)),
+        ("solarize_add-m9-p.1", SingleOperation(name="solarize_add", magnitude=9, rate=0.1)),
+    ],
+)
+def test_a_name_says_what_is_done(name, policy):
+    assert policy_of(name) == policy
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", "rand-m9-mstd0.5-inc1"),
+        ("rnad-m9", "closest are rand"),
+        ("autocontrats", "closest are autocontrast"),
+        ("3augment", "closest are 3-augment"),
+        ("augmix-m3", "3-augment"),
+        ("random-m9", "no policy"),
+        ("rand-", "'' is none of m, n, p, mstd, mmax, inc"),
+        ("rand-m", "'m' is none of"),
+        ("rand-x3", "'x3' is none of"),
+        ("rand-m9-m9", "'m9' is none of .* each once"),
+        ("rand-m-9", "'m' is none of"),
+        ("rand-n2.5", "'n2.5' is none of"),
+        ("rand-inc", "'inc' is none of"),
+        ("rand-m1.2.3", "'m1.2.3' is none of"),
+        ("rand-m1_0", "'m1_0' is none of"),
+        ("rand-p1.5-n0", r"rate=1\.5.*from 0 to 1|num_operations=0.*rate=1\.5"),
+        ("rand-minf", "'minf' is none of"),
+        ("3-augment-m9", "'m9' is none of j"),
+        ("3-augment-j1.5", r"jitter=1\.5"),
+        ("invert-p2", r"rate=2\.0"),
+        ("invert-j2", "'j2' is none of m, p"),
+    ],
+)
+def test_a_name_that_says_nothing_is_refused_with_what_would(name, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        policy_of(name)
+
+
+@pytest.mark.parametrize("field", ["magnitude", "magnitude_std", "highest", "num_operations", "rate"])
+@pytest.mark.parametrize("value", [-1, math.nan, "1", None, True])
+def test_what_is_no_such_number_is_refused(field, value):
+    with pytest.raises(InvalidArgumentError, match=field):
+        RandAugment(**{field: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mode):
+    image, policy = picture.convert(mode), policy_of(name)
+    first, second = ([policy.apply(image, np.random.default_rng(seed)) for seed in range(40)] for _ in range(2))
+    assert {result.size for result in first} == {image.size}
+    assert {result.mode for result in first} == {mode}
+    assert [result.tobytes() for result in first] == [result.tobytes() for result in second]
+    assert len({result.tobytes() for result in first}) > 1
+
+
+def test_rand_augment_chooses_alike_and_applies_the_fraction(applied, rng):
+    policy = policy_of("rand-m9-mstd0.5-inc1")
+    per_image = []
+    for _ in range(6000):
+        before = len(applied)
+        policy.apply(DOT, rng)
+        per_image.append(len(applied) - before)
+    assert {kind for kind, _, _ in applied} == {"increasing"}
+    np.testing.assert_allclose(np.bincount(per_image) / 6000, [0.25, 0.5, 0.25], atol=0.03)
+    chosen = np.bincount([number for _, number, _ in applied], minlength=15) / len(applied)
+    np.testing.assert_allclose(chosen, 1 / 15, atol=0.016)  # five standard deviations
+
+
+def test_rand_augment_draws_the_second_change_regardless_of_the_first(applied, rng):
+    policy = policy_of("rand-p1")
+    for _ in range(9000):
+        policy.apply(DOT, rng)
+    assert {kind for kind, _, _ in applied} == {"plain"}
+    numbers = np.array([number for _, number, _ in applied]).reshape(-1, 2)
+    together = np.histogram2d(*numbers.T, bins=15, range=[[0, 15]] * 2)[0] / 9000
+    np.testing.assert_allclose(together, 1 / 225, atol=0.0036)  # five standard deviations; the same one twice too
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "deviation", "at_the_end"),
+    [
+        ("rand-p1-m5", 5, 0, 0),
+        ("rand-p1-m5-mstd1", 5, 1, 0),
+        ("rand-p1-m10-mstd1", 10 - 0.3989, 0.5838, 0.5),  # a normal distribution cut in the middle
+        ("rand-p1-m0-mstd1", 0.3989, 0.5838, 0),
+        ("rand-p1-m8-mstd1000", 4, 8 / 12**0.5, 0),
+        ("rand-p1-m14", 10, 0, 1),
+        ("rand-p1-m14-mmax20", 14, 0, 0),
+    ],
+)
+def test_the_strength_is_drawn_around_the_magnitude_and_cut(applied, rng, name, mean, deviation, at_the_end):
+    for _ in range(4000):
+        policy_of(name).apply(DOT, rng)
+    strengths = np.array([magnitude for _, _, magnitude in applied])
+    assert abs(strengths.mean() - mean) < 0.08
+    assert abs(strengths.std() - deviation) < 0.06
+    assert abs((strengths == 10).mean() - at_the_end) < 0.03
+    assert strengths.min() >= 0
+
+
+def test_inc1_is_the_increasing_set_and_inc0_the_plain_one(picture):
+    image = picture
+
+    def results(policy):
+        return {policy.apply(image, np.random.default_rng(seed)).tobytes() for seed in range(300)}
+
+    bright = OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
+    dark = PLAIN_OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
+    assert bright != dark
+    increasing, plain = (results(policy_of(f"rand-m3-n1-p1-inc{number}")) for number in (1, 0))
+    assert bright in increasing - plain
+    assert dark in plain - increasing
+
+
+class Script:
+    """Draws what a test says."""
+
+    def __init__(self, kind, order, uniforms):
+        self.kind, self.order, self.uniforms = kind, order, iter(uniforms)
+
+    def integers(self, low, high):
+        assert low <= self.kind < high
+        return self.kind
+
+    def permutation(self, count):
+        assert count == len(self.order)
+        return np.array(self.order)
+
+    def uniform(self, low, high):
+        value = next(self.uniforms)
+        assert low <= value <= high
+        return value
+
+
+@pytest.mark.parametrize(("kind", "name", "radius"), [(0, "grey", []), (1, "solarize", []), (2, "blur", [1.3])])
+def test_three_augment_gives_torchvision_s_bytes(picture, kind, name, radius):
+    with np.load(GOLDEN / "three_augment.npz", allow_pickle=False) as references:
+        reference = references[name]
+    script = Script(kind, [2, 0, 1], [*radius, 1.2, 0.8, 1.1])
+    np.testing.assert_array_equal(np.asarray(ThreeAugment().apply(picture, script)), reference)
+
+
+def test_three_augment_always_applies_one_of_three_alike(picture, rng):
+    policy = ThreeAugment(jitter=0)
+    grey, solarized = (policy.apply(picture, Script(kind, [], [])).tobytes() for kind in (0, 1))
+    results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
+    blurred = [result for result in results if result not in (grey, solarized)]
+    assert len(set(blurred)) > 50  # radii
+    for count in (results.count(grey), results.count(solarized), len(blurred)):
+        assert abs(count / 1500 - 1 / 3) < 0.06
+
+
+def test_three_augment_jitters_in_every_order_with_uniform_factors(rng):
+    class Recording(np.random.Generator):
+        orders, factors = [], []
+
+        def permutation(self, count):
+            self.orders.append(tuple(super().permutation(count).tolist()))
+            return np.array(self.orders[-1])
+
+        def uniform(self, low, high):
+            if low > 0.1:  # 0.1 is the least radius of the blur
+                self.factors.append(super().uniform(low, high))
+                return self.factors[-1]
+            return super().uniform(low, high)
+
+    recording = Recording(rng.bit_generator)
+    for _ in range(1200):
+        ThreeAugment(jitter=0.3).apply(DOT, recording)
+    counts = [Recording.orders.count(order) for order in set(Recording.orders)]
+    assert len(counts) == 6
+    assert min(counts) > 140  # two hundred are expected
+    factors = np.array(Recording.factors)
+    assert len(factors) == 3600
+    assert 0.7 <= factors.min() < 0.71
+    assert 1.29 < factors.max() <= 1.3
+    assert abs(factors.mean() - 1) < 0.015
+
+
+def test_a_single_change_is_applied_to_that_fraction(picture, rng):
+    policy = policy_of("equalize-p0.3")
+    results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
+    assert set(results) == {picture.tobytes(), OPERATIONS["equalize"].apply(picture, 5.0, rng).tobytes()}
+    assert abs(results.count(picture.tobytes()) / 1500 - 0.7) < 0.06
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_a_single_change_with_no_rate_is_always_applied(picture, name, rng):
+    results = {policy_of(name).apply(picture, rng).tobytes() for _ in range(50)}
+    assert picture.tobytes() not in results

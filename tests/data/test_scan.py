@@ -1,0 +1,360 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vit_keras.data import scan as scanning
+from vit_keras.data.inspection import Limits, inspect
+from vit_keras.data.listing import list_folder
+from vit_keras.data.manifest import MANIFEST, QUARANTINE
+from vit_keras.data.scan import manifest_folder, scan
+from vit_keras.errors import StorageError
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
+WORKER = """
+    import json, os, signal, sys, time
+    from pathlib import Path
+    from vit_keras.data.inspection import Limits, inspect
+
+    asked = Path(sys.argv[1])
+    limits = Limits(**json.loads(sys.stdin.readline()))
+    print("ready", flush=True)
+    for line in sys.stdin:
+        path = Path(json.loads(line))
+        with asked.open("a", errors="backslashreplace") as file:
+            file.write(f"{path.parent.name}/{path.name} {os.getpid()}\\n")
+        time.sleep(float(sys.argv[2]))
+        if "hang" in path.name:
+            time.sleep(60)
+        if "crash" in path.name:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        print(json.dumps(inspect(path, limits)), flush=True)
+"""
+"""A worker that notes what it is asked, takes its time, and ends as file names tell it to."""
+
+
+class Spy:
+    """A worker's command, and what was asked of those it started."""
+
+    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+        self.log = folder / "asked"
+        (folder / "worker.py").write_text(textwrap.dedent(WORKER))
+        self.command = [sys.executable, str(folder / "worker.py"), str(self.log), str(seconds)]
+
+    def started(self, module, *, text):
+        """Stands in for the function that starts a worker."""
+        return subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=text, start_new_session=True
+        )
+
+    def asked(self) -> list[str]:
+        return [line.split()[0] for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    def processes(self) -> set[int]:
+        return {int(line.split()[1]) for line in self.log.read_text().splitlines()}
+
+    def forget(self) -> None:
+        self.log.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def spy(tmp_path, monkeypatch):
+    made = Spy(tmp_path)
+    monkeypatch.setattr(scanning, "started", made.started)
+    return made
+
+
+@pytest.fixture
+def root(make_folder):
+    return make_folder({"cat": 20, "dog": 20})
+
+
+def broken(path, content=b"broken"):
+    path.write_bytes(content)
+    return path
+
+
+def reasons(manifest):
+    return {item.path: item.reason for item in manifest.quarantined}
+
+
+def read(folder):
+    return (folder / MANIFEST).read_bytes(), (folder / QUARANTINE).read_bytes()
+
+
+def snapshot(root):
+    return {path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None) for path in root.rglob("*")}
+
+
+def test_every_file_has_the_row_that_inspecting_it_gives(root, tmp_path):
+    broken(root / "cat" / "broken.png")
+    listing = list_folder(root)
+    manifest = scan(listing, folder=tmp_path / "kept")
+    assert manifest.paths == [path for path in listing.paths if path != "cat/broken.png"]
+    for index, path in enumerate(manifest.paths):
+        assert manifest.columns.row(index) == inspect(root / path, Limits())
+    assert list(reasons(manifest)) == ["cat/broken.png"]
+    assert reasons(manifest)["cat/broken.png"] == inspect(root / "cat" / "broken.png", Limits())["reason"]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_the_manifest_does_not_depend_on_the_number_of_processes(root, tmp_path, workers):
+    listing = list_folder(root)
+    scan(listing, folder=tmp_path / "kept", workers=workers)
+    scan(listing, folder=tmp_path / "other")
+    assert read(tmp_path / "kept") == read(tmp_path / "other")
+
+
+def test_limits_reach_the_processes(root, tmp_path):
+    manifest = scan(list_folder(root), folder=tmp_path / "kept", limits=Limits(min_side=2000))
+    assert len(manifest) == 0
+    assert len(manifest.quarantined) == 40
+    assert all("2000 px" in reason for reason in reasons(manifest).values())
+
+
+def test_progress_is_told_to_the_last_file(root, tmp_path):
+    told = []
+    scan(list_folder(root), folder=tmp_path / "kept", on_progress=lambda *counts: told.append(counts))
+    assert told == [(done, 40) for done in range(1, 41)]
+
+
+def test_nothing_where_the_images_are_is_changed(root, tmp_path):
+    broken(root / "cat" / "broken.png")
+    before = snapshot(root)
+    scan(list_folder(root))
+    assert snapshot(root) == before
+
+
+def test_the_manifest_is_kept_in_the_cache_by_the_folders_name(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIT_KERAS_CACHE", str(tmp_path / "cache"))
+    manifest = scan(list_folder(root))
+    assert manifest.folder == manifest_folder(root)
+    assert manifest.folder.parent == tmp_path / "cache" / "manifests"
+    assert manifest.folder.name.startswith("pictures-")
+    assert sorted(path.name for path in manifest.folder.iterdir()) == ["lock", MANIFEST, QUARANTINE]
+    assert manifest_folder(root.parent / "other" / "pictures") != manifest_folder(root)
+    assert manifest_folder(root / "cat" / "..") == manifest_folder(root)
+
+
+@posix
+def test_a_file_that_ends_the_process_is_left_out_and_the_others_go_on(root, tmp_path, spy):
+    for name in ("cat/crash.png", "dog/crash too.png"):
+        broken(root / name)
+    manifest = scan(list_folder(root), folder=tmp_path / "kept")
+    assert len(manifest) == 40
+    assert reasons(manifest) == dict.fromkeys(
+        ["cat/crash.png", "dog/crash too.png"], "the decoder crashed on it (signal 11)"
+    )
+
+
+@posix
+def test_a_file_that_takes_too_long_is_left_out_and_the_others_go_on(root, tmp_path, spy):
+    broken(root / "cat" / "hang.png")
+    manifest = scan(list_folder(root), folder=tmp_path / "kept", patience=0.5)
+    assert len(manifest) == 40
+    assert reasons(manifest) == {"cat/hang.png": "took over 0.5 s to read (I/O)"}
+
+
+def test_a_process_that_does_not_start_is_an_error(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(scanning, "_WORKER", "vit_keras.data.nothing")
+    with pytest.raises(StorageError, match="could not be started"):
+        scan(list_folder(root), folder=tmp_path / "kept")
+
+
+def test_files_that_did_not_change_are_not_read_again(root, tmp_path, spy):
+    broken(root / "cat" / "broken.png")
+    first = scan(list_folder(root), folder=tmp_path / "kept")
+    before = read(tmp_path / "kept")
+    assert len(spy.asked()) == 41
+    spy.forget()
+    again = scan(list_folder(root), folder=tmp_path / "kept")
+    assert spy.asked() == []
+    assert read(tmp_path / "kept") == before
+    assert (again.fingerprint, again.quarantined) == (first.fingerprint, first.quarantined)
+
+
+def test_files_that_changed_or_are_new_are_read_and_those_gone_forgotten(root, tmp_path, spy):
+    first = scan(list_folder(root), folder=tmp_path / "kept")
+    spy.forget()
+    (root / "cat" / "00.png").write_bytes((root / "cat" / "01.png").read_bytes())
+    (root / "cat" / "new.png").write_bytes((root / "cat" / "02.png").read_bytes())
+    (root / "dog" / "05.png").unlink()
+    os.utime(root / "dog" / "06.png", ns=(1, 1))
+    again = scan(list_folder(root), folder=tmp_path / "kept")
+    assert sorted(spy.asked()) == ["cat/00.png", "cat/new.png", "dog/06.png"]
+    assert again.paths == list_folder(root).paths
+    assert again.fingerprint != first.fingerprint
+
+
+def test_other_limits_read_all_again(root, tmp_path, spy):
+    scan(list_folder(root), folder=tmp_path / "kept")
+    spy.forget()
+    scan(list_folder(root), folder=tmp_path / "kept", limits=Limits(min_side=1))
+    assert len(spy.asked()) == 40
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[:-20],
+        lambda text: text.replace('"width": ', '"width": "', 1),
+        lambda text: text.replace('"sha256": "', '"sha256": "zz', 1),
+        lambda text: text.replace('"phash"', '"cash"', 1),
+        lambda text: text.replace('"path": "cat/00.png"', '"path": ["cat/00.png"]', 1),
+        lambda text: "null\n" + text,
+        lambda text: "",
+    ],
+    ids=["torn", "no json", "no hash", "a field lacks", "no path", "no header", "empty"],
+)
+def test_a_spoiled_manifest_is_made_anew(root, tmp_path, spoil):
+    scan(list_folder(root), folder=tmp_path / "kept")
+    before = read(tmp_path / "kept")
+    path = tmp_path / "kept" / MANIFEST
+    path.write_text(spoil(path.read_text()))
+    scan(list_folder(root), folder=tmp_path / "kept")
+    assert read(tmp_path / "kept") == before
+
+
+def script(root, folder, spy):
+    return textwrap.dedent(f"""
+        import subprocess
+        from pathlib import Path
+        from vit_keras.data import scan as scanning
+        from vit_keras.data.listing import list_folder
+        pipe = subprocess.PIPE
+        scanning.started = lambda module, *, text: subprocess.Popen(
+            {spy.command!r}, stdin=pipe, stdout=pipe, text=text, start_new_session=True
+        )
+        scanning.scan(list_folder(Path({str(root)!r})), folder=Path({str(folder)!r}), workers=2)
+    """)
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def is_alive(process):
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+
+
+@linux
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=["killed", "Ctrl-C", "ended"])
+def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tmp_path, monkeypatch, how):
+    broken(root / "cat" / "broken.png")
+    broken(root / "dog" / "half.png", (root / "dog" / "00.png").read_bytes()[:60])
+    spy, kept = Spy(tmp_path, seconds=0.05), tmp_path / "kept"
+    child = subprocess.Popen([sys.executable, "-c", script(root, kept, spy)], stderr=subprocess.PIPE)
+    log = kept / "progress.jsonl"
+    wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 10)
+    child.send_signal(how)
+    child.communicate()
+    wait_for(lambda: not any(map(is_alive, spy.processes())))
+    assert not (kept / MANIFEST).exists()
+    with log.open("ab") as file:
+        file.write(b'{"path": "cat/19.png", "size"')  # as a power cut leaves it
+    done = [json.loads(line)["path"] for line in log.read_text().splitlines()[1:-1]]
+    assert 10 <= len(done) < 42
+    spy.forget()
+    spy.command[-1] = "0"
+    monkeypatch.setattr(scanning, "started", spy.started)
+    told = []
+    scan(list_folder(root), folder=kept, on_progress=lambda *counts: told.append(counts))
+    assert sorted(spy.asked()) == sorted(set(list_folder(root).paths) - set(done))
+    assert told[0] == (len(done) + 1, 42)
+    assert not log.exists()
+    scan(list_folder(root), folder=tmp_path / "at once")
+    assert read(kept) == read(tmp_path / "at once")
+
+
+@posix
+def test_two_scans_at_once_share_the_work(root, tmp_path, monkeypatch):
+    spy = Spy(tmp_path, seconds=0.005)
+    monkeypatch.setattr(scanning, "started", spy.started)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(scan(list_folder(root), folder=tmp_path / "kept"))) for _ in "ab"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found[0].fingerprint == found[1].fingerprint
+    assert sorted(spy.asked()) == sorted(list_folder(root).paths)
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(root, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match=r"the manifest could not be written.*VIT_KERAS_CACHE"):
+        scan(list_folder(root), folder=tmp_path / "file" / "kept")
+
+
+def test_an_error_in_the_caller_ends_the_processes_and_keeps_what_was_found(root, tmp_path, spy):
+    def fail(done, total):
+        raise RuntimeError("the caller's own")
+
+    with pytest.raises(RuntimeError, match="the caller's own"):
+        scan(list_folder(root), folder=tmp_path / "kept", on_progress=fail)
+    if sys.platform == "linux":
+        wait_for(lambda: not any(map(is_alive, spy.processes())))
+    assert len((tmp_path / "kept" / "progress.jsonl").read_text().splitlines()) == 2
+
+
+def test_files_gone_or_changed_since_they_were_listed_have_a_reason(root, tmp_path):
+    listing = list_folder(root)
+    (root / "cat" / "03.png").unlink()
+    manifest = scan(listing, folder=tmp_path / "kept")
+    assert list(reasons(manifest)) == ["cat/03.png"]
+    assert "no such file" in reasons(manifest)["cat/03.png"].lower()
+
+
+@pytest.mark.parametrize("name", ["été 猫 😀.png", "n\new.png", "quo\"te'.png", "=cmd.png", "a,b\t.png"])
+def test_any_name_survives(root, tmp_path, name):
+    (root / "cat" / name).write_bytes((root / "cat" / "00.png").read_bytes())
+    for _ in range(2):
+        assert f"cat/{name}" in scan(list_folder(root), folder=tmp_path / "kept").paths
+
+
+@linux
+def test_a_folder_whose_name_is_no_text_survives(root, tmp_path, spy):
+    folder = root / "cat" / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "1.png").write_bytes((root / "cat" / "00.png").read_bytes())
+    first = scan(list_folder(root), folder=tmp_path / "kept")
+    assert len(first) == 41
+    spy.forget()
+    assert scan(list_folder(root), folder=tmp_path / "kept").fingerprint == first.fingerprint
+    assert spy.asked() == []
+
+
+def test_no_module_is_imported_from_where_the_user_stands(root, tmp_path, monkeypatch):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("PIL.py", "numpy.py", "json.py", "vit_keras.py"):
+        (trap / name).write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')")
+    monkeypatch.chdir(trap)
+    assert len(scan(list_folder(root), folder=tmp_path / "kept")) == 40
+    assert not (tmp_path / "sprung").exists()
+
+
+@linux
+def test_a_process_has_a_limit_on_its_memory():
+    code = "from vit_keras.data import worker; worker._limit_memory(); print(len(bytearray(2**30))); bytearray(2**31)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{2**30}\n"
+    assert done.stderr.rstrip().endswith("MemoryError")
