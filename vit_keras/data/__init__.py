@@ -6,6 +6,7 @@ from vit_keras.lazy import names_of
 
 if TYPE_CHECKING:
     from vit_keras.data.augmentation import Augmentation as Augmentation
+    from vit_keras.data.checkup import check as check
     from vit_keras.data.dataset import ImageData as ImageData
     from vit_keras.data.reading import Reading as Reading
     from vit_keras.data.resizing import Resizing as Resizing
@@ -21,6 +22,7 @@ _HOMES = {
     "Reading": "reading",
     "Resizing": "resizing",
     "Split": "splits",
+    "check": "checkup",
     "load": "sources",
     "resizing_of": "resizing",
 }

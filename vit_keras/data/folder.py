@@ -105,7 +105,8 @@ def data_of(
         )
         for split, chosen in places.items()
     }
-    notes = tuple(f"{manifest.root / Path(bad.path)}: {bad.reason}" for bad in manifest.quarantined)
+    left_out = [(bad.path, bad.reason) for bad in manifest.quarantined]
+    notes = tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped])
     return ImageData(name=name, class_names=manifest.class_names, splits=splits, seed=seed, notes=notes)
 
 

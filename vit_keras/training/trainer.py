@@ -24,6 +24,9 @@ from vit_keras.training.run_directory import RunDirectory, environment, next_run
 from vit_keras.zoo import from_preset, save_preset
 
 
+_NOTES_SHOWN = 10
+
+
 def default_preset(data: str) -> str:
     """Returns the preset that trains in minutes on two cores: at 32 px for the small sets, at 96 px for a user's own.
 
@@ -263,8 +266,10 @@ def _introduce(
         highlight=False,
     )
     console.print(f"run      {run.path}", highlight=False)
-    for note in data.notes:
+    for note in data.notes[:_NOTES_SHOWN]:
         console.print(f"left out {note}", highlight=False)
+    if len(data.notes) > _NOTES_SHOWN:
+        console.print(f"         and {len(data.notes) - _NOTES_SHOWN} more, in run.json", highlight=False)
 
 
 def _fit(
