@@ -41,7 +41,7 @@ def from_preset(
     """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
 
     Weights fit another image size, patch size, number of channels or of classes, or fewer layers: positions and patches are
-    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras.zoo` says so, at the level INFO.
+    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras.zoo` says so, as a warning.
 
     Args:
         preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
@@ -99,7 +99,7 @@ def from_preset(
             head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
         )
         for note in load(model, weights, source=source, surgery=surgery, keep_on_failure=False).notes:
-            _log.info("%s: %s", weights, note)
+            _log.warning("%s: %s", weights, note)
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model

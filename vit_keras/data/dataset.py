@@ -73,6 +73,11 @@ class ImageData:
         """Height, width (px) and channels."""
         return self.splits["train"].image_shape
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images of each split."""
+        return {name: len(split) for name, split in self.splits.items()}
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of every class name, label and pixel; of image files, of their bytes and how they are resized."""

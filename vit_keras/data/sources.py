@@ -62,7 +62,7 @@ def load(
 
     Example:
         >>> data = load("emoji", batch_size=32)
-        >>> {name: len(split) for name, split in data.splits.items()}
+        >>> data.sizes
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
     size = image_size.image_size if isinstance(image_size, Resizing) else _checked_size(image_size)

@@ -246,7 +246,7 @@ def _described(data: ImageData) -> dict[str, Any]:
     return {
         "name": data.name,
         "class_names": list(data.class_names),
-        "images": {name: len(split) for name, split in data.splits.items()},
+        "images": data.sizes,
         "fingerprint": data.fingerprint,
         "notes": list(data.notes),
     }
@@ -255,7 +255,7 @@ def _described(data: ImageData) -> dict[str, Any]:
 def _introduce(
     console: Console, run: RunDirectory, data: ImageData, preset: Preset, recipe: Recipe, policy: str
 ) -> None:
-    counts = ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+    counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
     console.print(f"data     {data.name}: {counts} images, {len(data.class_names)} classes", highlight=False)
     console.print(
         f"model    {preset.name}: {preset.params:,} parameters, {preset.config.num_macs / 1e6:,.0f} MMACs an image",
