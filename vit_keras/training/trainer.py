@@ -23,7 +23,6 @@ from vit_keras.training.recipes import RECIPES, Recipe
 from vit_keras.training.run_directory import RunDirectory, environment, next_run_directory
 from vit_keras.zoo import from_preset, save_preset
 
-
 _NOTES_SHOWN = 10
 
 
