@@ -147,3 +147,14 @@ def _has_ended(pid):
             return True
         time.sleep(0.05)
     return False
+
+
+def test_a_folder_named_from_here_is_read_from_anywhere(make_folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", 1)
+    root = make_folder({"cat": 20, "dog": 20})
+    monkeypatch.chdir(root.parent)
+    data = load(root.name, image_size=RULE, batch_size=8)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(list(data.training_batches(epochs=1, augmentation="light"))) == 4
+    assert data.splits["train"].replaced == {}

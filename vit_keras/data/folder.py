@@ -1,8 +1,9 @@
 """Reads a folder of class folders, or a table of files and labels."""
 
 import hashlib
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def data_of(
     Raises:
         DataError: A class has too few images.
     """
+    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # wherever the program goes from here
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)
