@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
-BACKEND_TESTS := tests/layers tests/test_model.py tests/test_parity.py tests/test_training.py tests/weights/test_loading.py \
+BACKEND_TESTS := tests/layers tests/test_model.py tests/test_parity.py tests/test_training.py tests/test_layer_decay.py tests/weights/test_loading.py \
 	tests/test_zoo.py::test_a_small_preset_runs_forward_and_backward
 
 .PHONY: demo test test-slow lint clean

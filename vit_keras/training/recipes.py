@@ -30,6 +30,7 @@ class Recipe:
         warmup_rate: Fraction of the steps in which it rises from zero; then it falls to zero along a cosine.
         weight_decay: Per step and unit of learning rate; biases, norms, scales, positions and tokens have none.
         beta_2: Decay of AdamW's second moment.
+        layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
         clip_norm: Largest norm of all gradients together; None for no limit.
         label_smoothing: Fraction of the target spread over all classes.
         augmentation: What is done to each training image.
@@ -49,6 +50,7 @@ class Recipe:
     warmup_rate: float = 0.1
     weight_decay: float = 0.05
     beta_2: float = 0.999
+    layer_decay: float = 1.0
     clip_norm: float | None = 1.0
     label_smoothing: float = 0.1
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -70,6 +72,8 @@ class Recipe:
             for name in ("learning_rate", "weight_decay")
             if not is_number(values[name]) or values[name] < 0
         ]
+        if not is_number(self.layer_decay) or not 0 < self.layer_decay <= 1:
+            wrong.append(f"layer_decay={self.layer_decay!r} is not a number above 0 and 1 at most")
         if self.optimizer not in ("adamw", "muon"):
             wrong.append(f'optimizer={self.optimizer!r} is neither "adamw" nor "muon"')
         if self.clip_norm is not None and (not is_number(self.clip_norm) or self.clip_norm <= 0):
@@ -103,7 +107,13 @@ class Recipe:
             self.learning_rate, steps=steps, warmup_steps=round(self.warmup_rate * steps)
         )
         kind = optimizers.AdamW if self.optimizer == "adamw" else optimizers.Muon
-        return kind(schedule, weight_decay=self.weight_decay, beta_2=self.beta_2, global_clipnorm=self.clip_norm)
+        return kind(
+            schedule,
+            weight_decay=self.weight_decay,
+            beta_2=self.beta_2,
+            layer_decay=self.layer_decay,
+            global_clipnorm=self.clip_norm,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
