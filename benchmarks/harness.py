@@ -51,7 +51,7 @@ def record(name: str, result: dict[str, Any]) -> None:
 
     written = {
         "benchmark": name,
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]),
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
         **result,
