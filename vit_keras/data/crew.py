@@ -17,7 +17,6 @@ from vit_keras.errors import StorageError
 
 _MOST = 16
 _PIPE = 2**20  # bytes that may wait in a pipe, where the system lets one choose
-_F_SETPIPE_SZ = 1031  # Linux's, which Python names from 3.10 on there alone
 
 
 class Decoder:
@@ -29,7 +28,7 @@ class Decoder:
             import fcntl
 
             with contextlib.suppress(OSError):
-                fcntl.fcntl(self._out, _F_SETPIPE_SZ, _PIPE)
+                fcntl.fcntl(self._out, fcntl.F_SETPIPE_SZ, _PIPE)
 
     @property
     def _out(self) -> IO[bytes]:

@@ -234,13 +234,13 @@ def _training_reader(split: Split | EncodedSplit, augmentation: Augmentation, se
     import tensorflow as tf
 
     labels = tf.constant(split.labels.astype("int32"))
-    crewed = split if isinstance(split, EncodedSplit) and _is_worth_processes(split) else None
+    by_crew = _by_crew(split, augmentation) if isinstance(split, EncodedSplit) and _is_worth_processes(split) else None
 
     def together(indices: np.ndarray, step: np.ndarray) -> np.ndarray:
         first, numbers = int(step) * len(indices), indices.tolist()
         keys = [(seed, first + place) for place in range(len(numbers))]
-        if crewed is not None:
-            return _by_crew(crewed, numbers, augmentation, keys)
+        if by_crew is not None:
+            return by_crew(numbers, keys)
         pairs = zip(numbers, keys, strict=True)
         return np.stack([training_image(split, number, augmentation, key) for number, key in pairs])
 
@@ -256,14 +256,15 @@ def _is_worth_processes(split: EncodedSplit) -> bool:
     return len(split) >= _WORTH_PROCESSES and split.files.on_disk(0) is not None
 
 
-def _by_crew(split: EncodedSplit, indices: list[int], augmentation: Augmentation, keys: list[Key]) -> np.ndarray:
-    """Has a batch made by a process; what it could not make is made here, where it is said and replaced."""
-    request = {
-        "resizing": json.dumps(split.resizing.to_dict()),
-        "augmentation": json.dumps(augmentation.to_dict()),
-        "files": [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)],
-    }
-    images, failed = crew().ask(request, (len(indices), *split.image_shape))
-    for place in map(int, failed):
-        images[place] = training_image(split, indices[place], augmentation, keys[place])
-    return images
+def _by_crew(split: EncodedSplit, augmentation: Augmentation) -> Callable[[list[int], list[Key]], np.ndarray]:
+    """Returns what has a batch made by a process; what that can't make is made here, where it is said and replaced."""
+    rules = {"resizing": json.dumps(split.resizing.to_dict()), "augmentation": json.dumps(augmentation.to_dict())}
+
+    def make(indices: list[int], keys: list[Key]) -> np.ndarray:
+        files = [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)]
+        images, failed = crew().ask({**rules, "files": files}, (len(indices), *split.image_shape))
+        for place in map(int, failed):
+            images[place] = training_image(split, indices[place], augmentation, keys[place])
+        return images
+
+    return make

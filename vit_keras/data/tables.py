@@ -6,12 +6,11 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vit_keras.data.listing import SPLITS, Listing
+from vit_keras.data.listing import SPLIT_NAMES, SPLITS, Listing
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError
 
 _PATHS = ("path", "file", "filename", "file_name", "image", "filepath")
 _LABELS = ("label", "class", "class_name", "target", "category")
-_SPLIT_NAMES = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2}
 _MOST_SHOWN = 10
 
 
@@ -41,7 +40,7 @@ def list_table(table: Path) -> Listing:
             continue
         paths.append(str(PurePosixPath(path)))
         names.append(unicodedata.normalize("NFC", label))
-        splits.append(_SPLIT_NAMES[split.lower()] if split else -1)
+        splits.append(SPLITS.index(SPLIT_NAMES[split.lower()]) if split else -1)
     if wrong:
         more = f"\n  and {len(wrong) - _MOST_SHOWN} more" if len(wrong) > _MOST_SHOWN else ""
         listed = "\n  ".join(wrong[:_MOST_SHOWN])
@@ -123,6 +122,6 @@ def _faults(root: Path, path: str, label: str, split: str) -> list[str]:
         reasons.append("the file is a link out of the table's folder")
     if not label:
         reasons.append("no label")
-    if split and split.lower() not in _SPLIT_NAMES:
+    if split and split.lower() not in SPLIT_NAMES:
         reasons.append(f"the split {split!r} is none of {', '.join(SPLITS)}")
     return reasons

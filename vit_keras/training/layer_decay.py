@@ -75,21 +75,14 @@ class LayerDecay(keras.optimizers.Optimizer):
         """Makes the optimizer's state, and refuses variables that are in no layer of ours."""
         variables = list(variables)
         if self.layer_decay < 1:
-            layer_scales([variable.path for variable in variables], self.layer_decay)
+            self._scales = layer_scales([variable.path for variable in variables], self.layer_decay)
         super().build(variables)
 
     def _by_scale(self, variables: Sequence[keras.Variable]) -> Iterator[tuple[float, list[int]]]:
         """Yields each factor with the places of the variables that have it."""
-        of_path = dict(
-            zip(
-                [variable.path for variable in self._trainable_variables],
-                layer_scales([variable.path for variable in self._trainable_variables], self.layer_decay),
-                strict=True,
-            )
-        )
         places: dict[float, list[int]] = {}
         for place, variable in enumerate(variables):
-            places.setdefault(of_path[variable.path], []).append(place)
+            places.setdefault(self._scales[self._get_variable_index(variable)], []).append(place)
         yield from places.items()
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
