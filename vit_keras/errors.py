@@ -72,3 +72,25 @@ class ResumeError(VitKerasError, RuntimeError):
     """A run that cannot go on where it stopped."""
 
     exit_code = 2
+
+
+class CheckpointCorruptError(ResumeError):
+    """A run whose checkpoints are all damaged."""
+
+    exit_code = 6
+
+
+class BusyError(VitKerasError, RuntimeError):
+    """A directory that another process is at work in."""
+
+    exit_code = 6
+
+
+class OutOfMemoryError(VitKerasError, MemoryError):
+    """A step for which there is no memory, however small its part of a batch."""
+
+    exit_code = 7
+
+
+class ProbeError(VitKerasError, RuntimeError):
+    """A trial step that failed for another reason than memory."""

@@ -1,0 +1,197 @@
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+import vit_keras
+from vit_keras.errors import BusyError, StorageError
+from vit_keras.training.run_lock import RunLock
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and links are of POSIX")
+CHILD = """
+import sys
+from pathlib import Path
+from vit_keras.errors import BusyError
+from vit_keras.training.run_lock import RunLock
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with RunLock(Path(sys.argv[1])):
+        print("works", flush=True)
+        sys.stdin.readline()
+except BusyError as error:
+    print(error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+def start(path: Path) -> "subprocess.Popen[str]":
+    """Starts a process that takes the lock at the first line it is told, and ends at the second."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(vit_keras.__file__).parents[1])},
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def tell(process: "subprocess.Popen[str]") -> None:
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def said(path: Path) -> dict[str, object]:
+    return json.loads((path / ".lock").read_text())
+
+
+def test_of_two_processes_exactly_one_works_and_the_other_says_who(tmp_path):
+    both = [start(tmp_path) for _ in range(2)]
+    for process in both:
+        tell(process)
+    answers = [process.stdout.readline() for process in both]
+    winner = answers.index("works\n")
+    owner = said(tmp_path)
+    assert owner["pid"] == both[winner].pid
+    with pytest.raises(BusyError, match=f"is in use by process {owner['pid']} on "), RunLock(tmp_path):
+        pass
+    loser = both[1 - winner]
+    loser.communicate()
+    assert loser.returncode == 6
+    assert str(tmp_path) in answers[1 - winner]
+    tell(both[winner])
+    both[winner].communicate()
+    assert both[winner].returncode == 0
+    with RunLock(tmp_path):
+        assert said(tmp_path)["pid"] == os.getpid()
+
+
+@posix
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    process = start(tmp_path)
+    tell(process)
+    assert process.stdout.readline() == "works\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert said(tmp_path)["pid"] == process.pid
+    with RunLock(tmp_path):
+        assert said(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_refusal_says_pid_host_since_when_and_what_to_do(tmp_path):
+    with RunLock(tmp_path):
+        with pytest.raises(BusyError) as caught, RunLock(tmp_path):
+            pass
+        owner = said(tmp_path)
+        expected = f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()} since {owner['since']}: wait until it"
+        assert str(caught.value).startswith(expected)
+        assert "choose another run directory" in str(caught.value)
+        assert abs((datetime.now().astimezone() - datetime.fromisoformat(owner["since"])).total_seconds()) < 60
+    assert (tmp_path / ".lock").read_bytes() == b""
+    assert os.listdir(tmp_path) == [".lock"]
+
+
+def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_the_lock(tmp_path):
+    stale = {"pid": os.getppid(), "host": socket.gethostname(), "since": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / ".lock").write_text(json.dumps(stale))
+    with RunLock(tmp_path):
+        assert said(tmp_path)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b"\xff", b"[1]", b'{"pid": 1}', b"x" * 10_000, b"[" * 4096])
+def test_a_torn_word_of_the_owner_is_no_obstacle_and_not_repeated(tmp_path, torn):
+    (tmp_path / ".lock").write_bytes(torn)
+    with RunLock(tmp_path):
+        (tmp_path / ".lock").write_bytes(torn)
+        with pytest.raises(BusyError, match="in use by another process, just now: wait"), RunLock(tmp_path):
+            pass
+    assert (tmp_path / ".lock").read_bytes() == b""
+
+
+def test_an_error_in_the_block_gives_the_lock_back(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunLock(tmp_path):
+        _ = 1 / 0
+    with RunLock(tmp_path):
+        pass
+
+
+@posix
+def test_a_child_that_has_the_file_does_not_keep_the_lock(tmp_path):
+    with RunLock(tmp_path) as lock:
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"],
+            stdin=subprocess.PIPE,
+            pass_fds=(lock._file,),  # as of a fork
+        )
+    with RunLock(tmp_path):
+        assert child.poll() is None
+    child.communicate(b"\n")
+
+
+@posix
+def test_a_file_system_without_locks_goes_by_what_the_file_says(tmp_path, monkeypatch):
+    import fcntl
+
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    here = socket.gethostname()
+    for pid, host, busy in (
+        (os.getppid(), here, True),
+        (1, f"not-{here}", True),
+        (dead.pid, here, False),
+        ("x", here, False),
+    ):
+        (tmp_path / ".lock").write_text(json.dumps({"pid": pid, "host": host, "since": "then"}))
+        if busy:
+            with (
+                pytest.raises(
+                    BusyError, match=f"process {pid} on {host} since then: .* if that process is gone, remove "
+                ),
+                RunLock(tmp_path),
+            ):
+                pass
+        else:
+            with RunLock(tmp_path):
+                assert said(tmp_path)["pid"] == os.getpid()
+
+
+def test_a_directory_that_is_missing_is_named(tmp_path):
+    with pytest.raises(StorageError, match="missing: the run can't be locked"), RunLock(tmp_path / "missing"):
+        pass
+    assert not (tmp_path / "missing").exists()
+
+
+@posix
+def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+    other = tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / ".lock").symlink_to(other)
+    with pytest.raises(StorageError, match="can't be locked"), RunLock(tmp_path):
+        pass
+    assert other.read_text() == "mine"
+
+
+@posix
+def test_a_disk_without_room_for_a_name_is_named_and_the_lock_is_free(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(StorageError, match="could not be written"), RunLock(tmp_path):
+            pass
+    with RunLock(tmp_path):
+        pass
