@@ -9,7 +9,11 @@ import numpy as np
 import oracle
 import pytest
 from contracts import JIT
+from huggingface_hub import ModelCard
+from PIL import Image
 
+from vit_keras.data.images import read_image
+from vit_keras.data.resizing import Resizing, resizing_of
 from vit_keras.errors import (
     CorruptFileError,
     InvalidArgumentError,
@@ -21,7 +25,7 @@ from vit_keras.errors import (
 from vit_keras.model import config_of, vit
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import load, write
-from vit_keras.zoo import from_preset, load_labels, save_preset
+from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
 
 SMALL = "vit_pico_patch4_32"
 
@@ -261,6 +265,88 @@ def test_the_model_card_says_what_the_model_is(tiny_config, tmp_path):
     ).read_text()
     assert "16x16 px" in card
     assert "Trained on cats." in card
+
+
+@pytest.mark.parametrize(("classes", "task"), [(2, "image-classification"), (None, "image-feature-extraction")])
+def test_the_model_card_begins_with_what_hugging_face_reads(tiny_config, tmp_path, classes, task):
+    data = ModelCard.load(save_preset(vit(tiny_config, num_classes=classes), tmp_path / "mine") / "README.md").data
+    assert (data.library_name, data.pipeline_tag, data.license) == ("vit_keras", task, "unknown")
+    assert {"keras", "vision-transformer", task} <= set(data.tags)
+    assert data.metrics == (["accuracy"] if classes else None)
+
+
+def test_names_in_the_model_card_are_text(tiny_config, tmp_path):
+    names = ["<b>bold</b>", "two\nlines", "---"]
+    path = save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine", class_names=names) / "README.md"
+    assert "3 classes: &lt;b&gt;bold&lt;/b&gt;, two\\\\nlines, ---" in path.read_text()
+    assert ModelCard.load(path).data.license == "unknown"
+
+
+def test_how_images_are_resized_comes_back(tiny_model, tmp_path):
+    rule = Resizing(image_size=(16, 16), crop=0.875, crop_mode="border", interpolation="bilinear")
+    path = save_preset(tiny_model, tmp_path / "mine", resizing=rule)
+    assert load_resizing(path) == load_resizing(str(path)) == rule
+    assert json.loads((path / "config.json").read_text())["resizing"] == rule.to_dict()
+
+
+def test_the_rule_of_published_weights_may_be_saved(published, tmp_path):
+    rule = resizing_of("test_vit", weights="r160_in1k")
+    path = save_preset(from_preset("test_vit", weights="r160_in1k"), tmp_path / "mine", resizing=rule)
+    assert load_resizing(path) == rule
+    assert rule.crop < 1
+
+
+def test_a_directory_that_says_nothing_of_resizing_is_the_models_size_uncut(preset):
+    assert "resizing" not in json.loads((preset / "config.json").read_text())
+    assert load_resizing(preset) == Resizing(image_size=(16, 16))
+    rewrite_config(preset, resizing=None)
+    assert load_resizing(preset) == Resizing(image_size=(16, 16))
+
+
+@pytest.mark.parametrize("rule", [Resizing(image_size=(16, 24)), Resizing(image_size=(16, 16), channels=1)])
+def test_a_rule_for_another_model_is_not_saved(tiny_model, tmp_path, rule):
+    with pytest.raises(InvalidArgumentError, match=r"the model takes \(16, 16, 3\)"):
+        save_preset(tiny_model, tmp_path / "mine", resizing=rule)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"colour": 1}, "'colour'"), ({"crop": "0.9"}, "crop="), ({"crop": True}, "crop="), ({"crop": 0.01}, "crop="),
+        ({"crop_mode": "middle"}, "crop_mode="), ({"crop_mode": ["center"]}, "expected words"), ({"interpolation": {}}, "expected words"),
+        ({"image_size": 16}, "a list for image_size"), ({"image_size": [16, "16"]}, "image_size="), ({"image_size": [16]}, "image_size="),
+        ({"image_size": [16, 24]}, "the model takes"), ({"channels": 1}, "the model takes"), ({"channels": 2.0}, "channels="),
+    ],
+)  # fmt: skip
+def test_a_rule_of_resizing_that_is_not_legal_is_refused_by_everything_that_reads_it(preset, change, what):
+    rewrite_config(preset, resizing={**Resizing(image_size=(16, 16)).to_dict(), **change})
+    for read in (load_resizing, from_preset):
+        with pytest.raises(InvalidArgumentError, match=rf"config\.json: .*{what}"):
+            read(preset)
+
+
+@pytest.mark.parametrize("value", [3, [], {}, "center", {"crop": 0.9}])
+def test_a_rule_of_resizing_that_is_none_is_refused(preset, value):
+    rewrite_config(preset, resizing=value)
+    with pytest.raises(InvalidArgumentError, match=r"config\.json: resizing is .*expected null, or exactly"):
+        load_resizing(preset)
+
+
+def test_predict_cuts_images_as_the_preset_says(run, tiny_model, tmp_path, rng):
+    Image.fromarray(rng.integers(0, 256, (48, 64, 3)).astype("uint8")).save(tmp_path / "x.png")
+    rule = Resizing(image_size=(16, 16), crop=0.5, interpolation="nearest")
+    said = {}
+    for name, saved in (("cut", rule), ("whole", None)):
+        path = save_preset(tiny_model, tmp_path / name, resizing=saved)
+        code, out, _ = run("predict", path, tmp_path / "x.png", "--json")
+        assert code == 0
+        said[name] = {best["name"]: best["probability"] for best in json.loads(out)[0]["classes"]}
+    logits = tiny_model.predict(read_image(tmp_path / "x.png", rule)[None], verbose=0)[0].astype("float64")
+    shares = np.exp(logits - logits.max())
+    expected = dict(zip("012", shares / shares.sum(), strict=True))
+    assert said["cut"] == pytest.approx(expected, rel=1e-5)
+    assert said["whole"] != pytest.approx(expected, rel=1e-2)
 
 
 def test_labels_come_back_in_any_script(tiny_config, tmp_path):

@@ -4,14 +4,16 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from vit_keras.card import card_of
 from vit_keras.config import ViTConfig
+from vit_keras.data.resizing import Resizing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
@@ -138,7 +140,12 @@ def _largest_download(config: ViTConfig, checkpoint: Checkpoint) -> int:
 
 
 def save_preset(
-    model: keras.Model, directory: str | Path, *, class_names: Sequence[str] | None = None, notes: str = ""
+    model: keras.Model,
+    directory: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    notes: str = "",
+    resizing: Resizing | None = None,
 ) -> Path:
     """Writes a model as a preset directory: `config.json`, `model.safetensors`, `labels.json`, `README.md`.
 
@@ -149,9 +156,11 @@ def save_preset(
         directory: Where to; it must not exist.
         class_names: What the head's outputs mean; by default their numbers.
         notes: Markdown for the model card.
+        resizing: What brings images to the model's size, such as `resizing_of` a preset's weights; None for the size, uncut.
 
     Raises:
-        InvalidArgumentError: The model is none of ours, or the class names are not as many as its classes.
+        InvalidArgumentError: The model is none of ours, the class names are not as many as its classes, or images are resized
+            to another size than the model's.
         StorageError: The directory exists or cannot be written.
 
     Example:
@@ -167,6 +176,8 @@ def save_preset(
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
+    if resizing is not None:
+        _check_fits(resizing, config)
     with whole_directory(target) as unfinished:
         write_tensors(
             {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
@@ -178,10 +189,52 @@ def save_preset(
             "sha256": {_WEIGHTS: _sha256(unfinished / _WEIGHTS)},
             "config": config.to_dict(),
         }
+        if resizing is not None:
+            written["resizing"] = resizing.to_dict()
         write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
         write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
-        write_text(unfinished / _CARD, _card(target.name, config, names, notes))
+        write_text(unfinished / _CARD, card_of(target.name, config, class_names=names, notes=notes))
     return target
+
+
+def write_card(directory: str | Path, *, notes: str) -> None:
+    """Writes the model card of a preset directory anew, with what came to be known after it was saved.
+
+    Args:
+        directory: What `save_preset` wrote.
+        notes: Markdown.
+
+    Raises:
+        StorageError: This is no preset directory, or it can't be written; the card that was there still is.
+        CorruptFileError: A file of it is damaged.
+    """
+    folder = Path(directory)
+    unfinished = folder / f".{_CARD}.unfinished"
+    text = card_of(folder.name, _read_config(folder).config, class_names=load_labels(folder), notes=notes)
+    try:
+        write_text(unfinished, text)
+        unfinished.replace(folder / _CARD)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise StorageError(f"{folder / _CARD}: could not be written ({error}).") from error
+
+
+def load_resizing(directory: str | Path) -> Resizing:
+    """Returns what brings images to the size of a preset directory's model; to its size and uncut, where it says nothing.
+
+    Args:
+        directory: What `save_preset` wrote.
+
+    Raises:
+        StorageError: The file is not there.
+        CorruptFileError: It is damaged.
+        InvalidArgumentError: A field is unknown, missing or not legal, or is not the model's.
+    """
+    folder = Path(directory)
+    saved = _read_config(folder)
+    if saved.resizing is not None:
+        return saved.resizing
+    return Resizing(image_size=saved.config.image_size, channels=saved.config.channels)
 
 
 def load_labels(directory: str | Path) -> tuple[str, ...]:
@@ -218,6 +271,7 @@ class _Saved:
     config: ViTConfig
     num_classes: int | None
     sha256: str | None  # of the weights; directories that others made say none
+    resizing: Resizing | None
 
 
 def _read_config(directory: Path) -> _Saved:
@@ -243,9 +297,36 @@ def _read_config(directory: Path) -> _Saved:
     if hashes is not None and not isinstance(expected, str):
         raise CorruptFileError(f"{path}: sha256 is {hashes!r}; expected one of {_WEIGHTS}, or null.")
     try:
-        return _Saved(ViTConfig.from_dict(saved["config"]), classes, expected)
+        config = ViTConfig.from_dict(saved["config"])
+        return _Saved(config, classes, expected, _resizing(saved.get("resizing"), config))
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
+
+
+def _resizing(values: Any, config: ViTConfig) -> Resizing | None:
+    """Returns the rule that `Resizing.to_dict` wrote; anything else is refused."""
+    if values is None:
+        return None
+    known = {field.name for field in fields(Resizing)}
+    if not isinstance(values, Mapping) or set(values) != known:
+        raise InvalidArgumentError(f"resizing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
+    words = [name for name in ("crop_mode", "interpolation") if not isinstance(values[name], str)]
+    if words or not isinstance(values["image_size"], list):
+        raise InvalidArgumentError(
+            f"resizing is {values!r:.200}; expected words for crop_mode and interpolation, a list for image_size."
+        )
+    rule = Resizing(**{**values, "image_size": tuple(values["image_size"])})
+    _check_fits(rule, config)
+    return rule
+
+
+def _check_fits(resizing: Resizing, config: ViTConfig) -> None:
+    """Raises `InvalidArgumentError` where images are not made for the model."""
+    made, taken = (*resizing.image_size, resizing.channels), (*config.image_size, config.channels)
+    if made != taken:
+        raise InvalidArgumentError(
+            f"The resizing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
+        )
 
 
 def _sha256(path: Path) -> str:
@@ -283,27 +364,3 @@ def _read_json(path: Path) -> Any:
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error
     return parse_json(content, path)
-
-
-def _card(name: str, config: ViTConfig, class_names: Sequence[str], notes: str) -> str:
-    height, width = config.image_size
-    classes = (
-        f"{len(class_names)} classes: {', '.join(class_names[:20])}{', ...' if len(class_names) > 20 else ''}"
-        if class_names
-        else "no head"
-    )
-    return f"""# {name}
-
-A Vision Transformer for Keras, written by vit_keras.
-
-- Images of {height}x{width} px with {config.channels} channels, pixels 0..255
-- {config.num_layers} blocks of width {config.hidden_dim} with {config.num_heads} heads: {config.num_params:,} parameters and
-  {config.num_macs / 1e6:,.1f} million multiplications with addition an image, head apart
-- {classes}
-
-```python
-import vit_keras as vk
-
-model = vk.from_preset("path/to/{name}")
-```
-{notes}"""

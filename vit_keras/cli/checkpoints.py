@@ -6,13 +6,14 @@ from pathlib import Path
 import keras
 
 from vit_keras.cli.output import out, print_json
+from vit_keras.data import Resizing, resizing_of
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.model import config_of, weight_shapes
 from vit_keras.parity import TOLERANCE, compare, read_reference
 from vit_keras.presets import load_preset
 from vit_keras.weights import load, open_tensors, plan, write, write_tensors
 from vit_keras.weights.classes import num_classes_in
-from vit_keras.zoo import from_preset, load_labels, save_preset
+from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 
@@ -44,7 +45,7 @@ def convert(
         return
     model, class_names = _read(checkpoint, preset=preset, source=source, accept_licence=accept_licence)
     if to == "preset":
-        save_preset(model, target, class_names=class_names)
+        save_preset(model, target, class_names=class_names, resizing=_resizing_of(checkpoint))
     elif to == "keras":
         _save_keras(model, target)
     else:
@@ -54,6 +55,14 @@ def convert(
         else:
             write(arrays, config_of(model), target, to=to, class_names=class_names)
     out.print(f"wrote {target}")
+
+
+def _resizing_of(checkpoint: str) -> Resizing | None:
+    """Returns the rule of resizing that comes with a preset; None for a checkpoint file, which says none."""
+    if Path(checkpoint).is_dir() and (Path(checkpoint) / "config.json").is_file():
+        return load_resizing(checkpoint)
+    name, _, tag = checkpoint.partition(":")
+    return resizing_of(name, weights=tag) if tag and not Path(checkpoint).exists() else None
 
 
 def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:

@@ -1,16 +1,11 @@
-"""Charts of a data set's images, as SVG that takes its colour from the page around it."""
+"""Charts of a data set's images."""
 
-import io
-
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
-_INK, _ACCENT = "#123456", "#4f7cff"  # the first stands for the page's own
+from vit_keras.drawing import ACCENT, INK, new_chart, svg
+
 _BARS = 24
 
 
@@ -23,13 +18,13 @@ def shorter_sides(widths: np.ndarray, heights: np.ndarray) -> str:
     """
     sides = np.minimum(widths, heights)
     edges = np.geomspace(*_range(sides), _BARS + 1)
-    figure, axes = _figure("images", "shorter side, px")
+    figure, axes = new_chart("images", "shorter side, px")
     counts, _ = np.histogram(sides, edges)
-    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=_ACCENT)
+    axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=ACCENT)
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.set(xscale="log", xlim=(edges[0], edges[-1]))
     _label_powers(axes.xaxis, edges[0], edges[-1])
-    return _svg(figure)
+    return svg(figure)
 
 
 def widths_and_heights(widths: np.ndarray, heights: np.ndarray) -> str:
@@ -42,15 +37,13 @@ def widths_and_heights(widths: np.ndarray, heights: np.ndarray) -> str:
     rounded = np.exp2(np.round(8 * np.log2(np.stack([widths, heights], axis=1))) / 8)
     points, counts = np.unique(rounded, axis=0, return_counts=True)
     low, high = _range(np.concatenate([widths, heights]))
-    figure, axes = _figure("height, px", "width, px")
-    axes.plot([low, high], [low, high], color=_INK, alpha=0.3, linewidth=0.8)
-    axes.scatter(
-        points[:, 0], points[:, 1], s=12 + 500 * counts / counts.sum(), color=_ACCENT, alpha=0.65, linewidths=0
-    )
+    figure, axes = new_chart("height, px", "width, px")
+    axes.plot([low, high], [low, high], color=INK, alpha=0.3, linewidth=0.8)
+    axes.scatter(points[:, 0], points[:, 1], s=12 + 500 * counts / counts.sum(), color=ACCENT, alpha=0.65, linewidths=0)
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     for axis in (axes.xaxis, axes.yaxis):
         _label_powers(axis, low, high)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _range(sides: np.ndarray) -> tuple[float, float]:
@@ -63,24 +56,3 @@ def _label_powers(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(FixedLocator(list(ticks)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-
-
-def _figure(ylabel: str, xlabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.2, 2.8), layout="constrained", facecolor="none")
-    axes = figure.subplots()
-    axes.set_facecolor("none")
-    axes.set_xlabel(xlabel, color=_INK)
-    axes.set_ylabel(ylabel, color=_INK)
-    axes.tick_params(colors=_INK)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_INK)
-    return figure, axes
-
-
-def _svg(figure: Figure) -> str:
-    file = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vit_keras"}):
-        FigureCanvasSVG(figure)
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg") :].replace(_INK, "currentColor")

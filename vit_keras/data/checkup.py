@@ -16,10 +16,10 @@ from vit_keras.data.folder import list_files
 from vit_keras.data.inspection import Limits
 from vit_keras.data.listing import Listing
 from vit_keras.data.manifest import MANIFEST, QUARANTINE, Manifest
-from vit_keras.data.names import shown
 from vit_keras.data.reading import Reading
 from vit_keras.data.scan import scan
 from vit_keras.errors import DataError, StorageError
+from vit_keras.names import shown
 
 LEVELS = ("error", "warning", "note")
 _EXAMPLES = 3

@@ -143,22 +143,43 @@ class ImageData:
         Raises:
             InvalidArgumentError: There is no such strength, or the images can't be augmented so.
         """
-        chosen = augmentation_of(augmentation)
-        if chosen.repeats > self.batch_size:
-            raise InvalidArgumentError(
-                f"{chosen.repeats} copies of an image don't fit into batches of {self.batch_size}."
-            )
-        split, steps = self.splits["train"], self.steps_per_epoch
-        order = pipeline.TrainingOrder(
-            count=len(split), batch_size=self.batch_size, steps_per_epoch=steps, seed=self.seed, repeats=chosen.repeats
-        )
+        chosen, steps = augmentation_of(augmentation), self.steps_per_epoch
         return pipeline.training(
-            split,
-            order,
+            self.splits["train"],
+            self._training_order(chosen),
             chosen,
             num_classes=len(self.class_names),
             first_step=first_epoch * steps + first_step,
             last_step=(first_epoch + epochs) * steps,
+        )
+
+    def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:
+        """Returns what a training step's images are called: their files, or their numbers among the training images.
+
+        Args:
+            step: Counted from 0 at the start of training.
+            augmentation: As `training_batches` got it.
+        """
+        import tensorflow as tf
+
+        split = self.splits["train"]
+        order = self._training_order(augmentation_of(augmentation))
+        indices = order.indices(tf.constant(step, tf.int64)).numpy().tolist()
+        if isinstance(split, EncodedSplit):
+            return [split.files.name(index) for index in indices]
+        return [f"training image {index}" for index in indices]
+
+    def _training_order(self, augmentation: Augmentation) -> pipeline.TrainingOrder:
+        if augmentation.repeats > self.batch_size:
+            raise InvalidArgumentError(
+                f"{augmentation.repeats} copies of an image don't fit into batches of {self.batch_size}."
+            )
+        return pipeline.TrainingOrder(
+            count=len(self.splits["train"]),
+            batch_size=self.batch_size,
+            steps_per_epoch=self.steps_per_epoch,
+            seed=self.seed,
+            repeats=augmentation.repeats,
         )
 
     def check_readable(self) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from vit_keras.data.listing import SPLITS, Listing
 from vit_keras.data.manifest import Manifest
-from vit_keras.data.names import shown
+from vit_keras.names import shown
 
 # CleanVision 0.3.7 calls an image dark whose 99th percentile of brightness is under 0.32, bright whose 5th is over 0.95, low in
 # information whose entropy is under 3 bits, odd in size what is further than three interquartile ranges from the quartiles of

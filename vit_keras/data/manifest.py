@@ -18,8 +18,8 @@ import numpy as np
 
 from vit_keras.data.inspection import bits_of
 from vit_keras.data.listing import SPLIT_NAMES, SPLITS, Listing
-from vit_keras.data.names import shown
 from vit_keras.errors import QuarantineLimitError, StorageError
+from vit_keras.names import shown
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
 _SHOWN = 10

@@ -1,4 +1,4 @@
-"""Small pictures of image files, as text that a page can hold."""
+"""Small pictures, as text that a page can hold."""
 
 import base64
 import io
@@ -13,8 +13,26 @@ _SIDE = 112  # px, twice what a telephone shows
 _QUALITY = 72
 
 
+def address_of(image: Image.Image, *, form: str = "jpeg") -> str:
+    """Returns a picture of 112 px at most as a `data:` address.
+
+    Args:
+        image: In mode "RGB" or "L"; of any size.
+        form: "jpeg", or "png" for pictures of few pixels, which are shown larger than they are.
+
+    Example:
+        >>> address_of(Image.new("RGB", (500, 300)))[:23]
+        'data:image/jpeg;base64,'
+    """
+    small = image.copy()
+    small.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    small.save(file, form, quality=_QUALITY, optimize=True)
+    return f"data:image/{form};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+
+
 class Thumbnails:
-    """Makes small pictures until they take too much room.
+    """Makes small pictures of image files until they take too much room.
 
     Args:
         root: The folder that paths are relative to.
@@ -37,9 +55,6 @@ class Thumbnails:
             image = Picture(read_bytes(self.root / path), path).decode(at_least=(_SIDE, _SIDE))
         except VitKerasError:  # gone or changed since it was checked
             return None
-        image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=_QUALITY, optimize=True)
-        text = f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
+        text = address_of(image)
         self.room -= len(text)
         return text

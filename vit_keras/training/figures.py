@@ -24,11 +24,12 @@ def learning_curves(metrics: Path, out: Path) -> None:
     """
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    epochs = [int(row["epoch"]) + 1 for row in rows]
+    epochs = [float(row["epoch"]) for row in rows]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for key, label in ((name, "training, augmented"), (f"val_{name}", "validation")):
-            axes.plot(epochs, [float(row[key]) for row in rows], marker=".", label=label)
+            if rows and key in rows[0]:
+                axes.plot(epochs, [float(row[key] or "nan") for row in rows], marker=".", label=label)
         axes.set(xlabel="epoch", ylabel=name)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -1,0 +1,42 @@
+"""Charts as SVG that takes its colour and its letters from the page around it."""
+
+import io
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+INK, ACCENT, SECOND = "#123456", "#4f7cff", "#e0803a"  # the first stands for the page's own
+
+
+def new_chart(ylabel: str, xlabel: str) -> tuple[Figure, Axes]:
+    """Returns an empty chart without a background.
+
+    Args:
+        ylabel: What goes up.
+        xlabel: What goes to the right.
+    """
+    figure = Figure(figsize=(4.2, 2.8), layout="constrained", facecolor="none")
+    axes = figure.subplots()
+    axes.set_facecolor("none")
+    axes.set_xlabel(xlabel, color=INK)
+    axes.set_ylabel(ylabel, color=INK)
+    axes.tick_params(colors=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(INK)
+    return figure, axes
+
+
+def svg(figure: Figure) -> str:
+    """Returns a chart as an element of a page.
+
+    Args:
+        figure: What `new_chart` returned, drawn into.
+    """
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vit_keras"}):
+        FigureCanvasSVG(figure)
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
