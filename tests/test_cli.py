@@ -13,6 +13,7 @@ from PIL import Image
 
 from vit_keras.cli import catalogue
 from vit_keras.presets import list_presets, preset_info
+from vit_keras.training.recipes import RECIPES
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu")
 COMMAND = [sys.executable, "-c", "from vit_keras.cli import main; main()"]
@@ -108,7 +109,46 @@ def test_an_unknown_preset_exits_2_and_proposes_the_closest(run):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["info", "vit_base_patch16_224"], ["--help"], ["train", "--help"]])
+# --- recipes
+
+
+def test_recipes_shows_every_recipe_and_what_to_expect(run):
+    code, out, err = run("recipes")
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()[1:] if not line.startswith(" ")] == list(RECIPES)
+    assert "98.59" in out
+
+
+def test_one_recipe_is_shown_with_every_number(run):
+    code, out, _ = run("recipes", "finetune")
+    rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
+    assert code == 0
+    assert (rows["recipe"], rows["optimizer"], rows["layer_decay"]) == ("finetune", "adamw", "0.75")
+    assert "flip_rate 0.5" in rows["augmentation"]
+    assert RECIPES["finetune"](epochs=1, steps_per_epoch=1).to_dict().keys() - rows.keys() == {
+        "name", "epochs", "steps_per_epoch",
+    }  # fmt: skip
+
+
+def test_recipes_in_json_are_their_fields(run):
+    code, out, _ = run("recipes", "deit3", "--json")
+    assert code == 0
+    length = {"epochs": 7, "steps_per_epoch": 9}
+    assert {**json.loads(out), **length} == RECIPES["deit3"](**length).to_dict()
+    code, out, _ = run("recipes", "--json")
+    assert [recipe["name"] for recipe in json.loads(out)] == list(RECIPES)
+
+
+def test_an_unknown_recipe_exits_2_and_proposes_the_closest(run):
+    code, out, err = run("recipes", "fine_tune")
+    assert (code, out) == (2, "")
+    assert "There is no recipe 'fine_tune'; the closest are ['finetune'" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["info", "vit_base_patch16_224"], ["recipes"], ["recipes", "deit"], ["--help"], ["train", "--help"]],
+)
 def test_what_needs_no_model_imports_no_keras(arguments):
     code = (
         "import sys\n"
@@ -133,7 +173,7 @@ def test_without_a_command_the_help_is_shown(run):
         assert command in out + err
 
 
-@pytest.mark.parametrize("command", ["list", "info", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["list", "info", "recipes", "train", "evaluate", "predict"])
 def test_every_command_has_help_and_json(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from vit_keras import training as training
     from vit_keras import weights as weights
     from vit_keras.config import ViTConfig as ViTConfig
+    from vit_keras.errors import BusyError as BusyError
+    from vit_keras.errors import CheckpointCorruptError as CheckpointCorruptError
     from vit_keras.errors import ClassLayoutError as ClassLayoutError
     from vit_keras.errors import CorruptFileError as CorruptFileError
     from vit_keras.errors import DataError as DataError
     from vit_keras.errors import EmptyDatasetError as EmptyDatasetError
     from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
     from vit_keras.errors import LabelError as LabelError
+    from vit_keras.errors import OutOfMemoryError as OutOfMemoryError
+    from vit_keras.errors import ProbeError as ProbeError
     from vit_keras.errors import QuarantineLimitError as QuarantineLimitError
     from vit_keras.errors import ResumeError as ResumeError
     from vit_keras.errors import StorageError as StorageError
@@ -40,18 +44,24 @@ if TYPE_CHECKING:
     from vit_keras.presets import load_preset as load_preset
     from vit_keras.presets import preset_info as preset_info
     from vit_keras.training import recipes as recipes
+    from vit_keras.training.finetuning import finetune as finetune
     from vit_keras.training.trainer import train as train
     from vit_keras.zoo import from_preset as from_preset
     from vit_keras.zoo import load_labels as load_labels
+    from vit_keras.zoo import load_resizing as load_resizing
     from vit_keras.zoo import save_preset as save_preset
 
 _HOMES = {
+    "BusyError": "errors",
+    "CheckpointCorruptError": "errors",
     "ClassLayoutError": "errors",
     "CorruptFileError": "errors",
     "DataError": "errors",
     "EmptyDatasetError": "errors",
     "InvalidArgumentError": "errors",
     "LabelError": "errors",
+    "OutOfMemoryError": "errors",
+    "ProbeError": "errors",
     "QuarantineLimitError": "errors",
     "ResumeError": "errors",
     "StorageError": "errors",
@@ -62,11 +72,13 @@ _HOMES = {
     "WeightMismatchError": "errors",
     "config_of": "model",
     "data": "",
+    "finetune": "training.finetuning",
     "from_preset": "zoo",
     "layers": "",
     "list_presets": "presets",
     "load_labels": "zoo",
     "load_preset": "presets",
+    "load_resizing": "zoo",
     "preset_info": "presets",
     "recipes": "training",
     "save_preset": "zoo",

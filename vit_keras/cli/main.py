@@ -38,6 +38,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 AcceptLicence = Annotated[bool, typer.Option("--accept-licence", help="Say yes to a licence that restricts use.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing: what is in the cache has to do.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --run-dir.")]
+ForceResume = Annotated[
+    bool, typer.Option("--force-resume", help="Go on under other versions, too; the last digits may differ.")
+]
 INTERRUPTED = 130
 
 
@@ -61,6 +65,16 @@ def info_command(
     catalogue.show_info(name, as_json=as_json)
 
 
+@app.command("recipes")
+def recipes_command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe's name; by default all.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the ways to train and to fine-tune, or show every number of one."""
+    catalogue.show_recipes(name, as_json=as_json)
+
+
 @app.command("train")
 def train_command(
     data: Annotated[
@@ -77,7 +91,8 @@ def train_command(
     run_dir: Annotated[
         Path | None, typer.Option(help="A folder that does not exist; by default the next in runs/.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --run-dir.")] = False,
+    resume: Resume = False,
+    force_resume: ForceResume = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -94,7 +109,67 @@ def train_command(
         "precision": precision,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    runs.train(given, run_dir=run_dir, resume=resume, as_json=as_json)
+    runs.train(given, run_dir=run_dir, resume=resume, force_resume=force_resume, as_json=as_json)
+
+
+@app.command("finetune")
+def finetune_command(
+    preset: Annotated[
+        str | None, typer.Argument(metavar="PRESET", help="A preset's name, or a preset directory.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A tag of the preset's checkpoints, or a checkpoint's path.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A recipe, as `vit-keras recipes` lists them; auto goes by the images a class.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most images of each split.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything random; by default 0.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto (the default), float32, mixed_bfloat16 or mixed_float16.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field of the recipe, such as learning_rate=3e-4."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="A folder that does not exist; by default the next in runs/.")
+    ] = None,
+    resume: Resume = False,
+    force_resume: ForceResume = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's logs, too.")] = False,
+    accept_licence: AcceptLicence = False,
+    offline: Offline = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Fine-tune a preset on your images; what is not said is chosen, and printed with its reason."""
+    runs = load_runs(debug)
+
+    if offline:
+        os.environ["VIT_KERAS_OFFLINE"] = "1"
+    options = {
+        "preset": preset,
+        "data": data,
+        "weights": weights,
+        "method": method,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "limit": limit,
+        "seed": seed,
+        "precision": precision,
+        "accept_licence": accept_licence or None,
+        "changes": output.fields_of(change) if change else None,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    runs.finetune(
+        given, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard, as_json=as_json
+    )
 
 
 @app.command("evaluate")

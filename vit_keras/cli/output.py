@@ -4,11 +4,13 @@ import json
 import os
 import sys
 import traceback as tracebacks
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+
+from vit_keras.errors import InvalidArgumentError
 
 
 class QuietlyClosed(Console):
@@ -76,3 +78,28 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def fields_of(words: Sequence[str]) -> dict[str, Any]:
+    """Returns what words such as "learning_rate=3e-4" say: values as JSON has them, or else as they stand.
+
+    Args:
+        words: What was typed.
+
+    Raises:
+        InvalidArgumentError: One has no "=".
+
+    Example:
+        >>> fields_of(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
+        {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    """
+    fields = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise InvalidArgumentError(f"--set {word}: expected FIELD=VALUE, such as learning_rate=3e-4.")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields

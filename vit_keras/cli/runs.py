@@ -1,7 +1,7 @@
-"""`vit-keras train`, `evaluate` and `predict`."""
+"""`vit-keras train`, `finetune`, `evaluate` and `predict`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ from rich.console import Console
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.images import read_image
-from vit_keras.data.resizing import Resizing
 from vit_keras.errors import InvalidArgumentError, VitKerasError
-from vit_keras.model import config_of, num_classes_of
+from vit_keras.model import num_classes_of
 from vit_keras.training.devices import devices
 from vit_keras.training.evaluation import probabilities
+from vit_keras.training.finetuning import FinetuningOptions, finetune_preset
+from vit_keras.training.repeating import evaluate_run
 from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.trainer import TrainingInterrupted, TrainingOptions, evaluate_run, recorded_options
+from vit_keras.training.session import TrainingInterrupted, TrainingResult, recorded_options
+from vit_keras.training.trainer import TrainingOptions
 from vit_keras.training.trainer import train as train_model
-from vit_keras.zoo import from_preset, load_labels
+from vit_keras.zoo import from_preset, load_labels, load_resizing
 
 _RESUMABLE = 75
 _SOME_FAILED = 3
@@ -34,35 +36,86 @@ def start_backend() -> None:
     keras.ops.zeros(())
 
 
-def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, as_json: bool) -> None:
-    """Trains, and prints the result beside the baseline and the next command.
+def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, force_resume: bool, as_json: bool) -> None:
+    """Trains from scratch, and prints the result beside the baseline and the next command.
 
     Args:
         options: Fields of `TrainingOptions`.
         run_dir: Where to.
         resume: Goes on with an interrupted run.
+        force_resume: Under other versions, too.
         as_json: One JSON object on stdout; progress stays on stderr.
     """
-    if resume and run_dir is not None:
-        options = {**asdict(recorded_options(RunDirectory(run_dir))), **options}
+
+    def start(console: Console) -> TrainingResult:
+        chosen = _with_recorded(options, TrainingOptions, run_dir, resume=resume)
+        return train_model(
+            TrainingOptions(**chosen), run_dir=run_dir, resume=resume, force_resume=force_resume, console=console
+        )
+
+    _carry_out("train", start, as_json=as_json)
+
+
+def finetune(
+    options: dict[str, Any], *, run_dir: Path | None, resume: bool, force_resume: bool, tensorboard: bool, as_json: bool
+) -> None:
+    """Fine-tunes a preset, and prints the result and the next command.
+
+    Args:
+        options: Fields of `FinetuningOptions`.
+        run_dir: Where to.
+        resume: Goes on with an interrupted run.
+        force_resume: Under other versions, too.
+        tensorboard: Writes TensorBoard's logs, too.
+        as_json: One JSON object on stdout; progress stays on stderr.
+    """
+
+    def start(console: Console) -> TrainingResult:
+        chosen = _with_recorded(options, FinetuningOptions, run_dir, resume=resume)
+        missing = [name.upper() for name in ("preset", "data") if name not in chosen]
+        if missing:
+            raise InvalidArgumentError(
+                f"{' and '.join(missing)} missing: vit-keras finetune PRESET DATA, or --resume --run-dir RUN."
+            )
+        return finetune_preset(
+            FinetuningOptions(**chosen),
+            run_dir=run_dir,
+            resume=resume,
+            force_resume=force_resume,
+            tensorboard=tensorboard,
+            console=console,
+        )
+
+    _carry_out("finetune", start, as_json=as_json)
+
+
+def _with_recorded(options: dict[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool) -> dict[str, Any]:
+    if not resume or run_dir is None:
+        return options
+    return {**asdict(recorded_options(RunDirectory(run_dir), kind)), **options}
+
+
+def _carry_out(command: str, start: Callable[[Console], TrainingResult], *, as_json: bool) -> None:
+    """Trains, says how to go on where that is interrupted, and prints what came of it."""
     console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False) if as_json else out
     try:
-        result = train_model(TrainingOptions(**options), run_dir=run_dir, resume=resume, console=console)
+        result = start(console)
     except TrainingInterrupted as interrupt:
         complain(
-            f"Interrupted; the epochs done are kept. Go on with: vit-keras train --resume --run-dir {interrupt.run_directory}"
+            f"Interrupted; everything done is kept. Go on with: vit-keras {command} --resume --run-dir {interrupt.run_directory}"
         )
         raise typer.Exit(_RESUMABLE) from None
     record, run = result.record, result.run_directory
     if as_json:
         print_json({"run": str(run), **record["results"], "seconds": record["seconds"]})
         return
-    accuracy, baseline = record["results"]["test_accuracy"], record["results"]["nearest_neighbour_accuracy"]
+    results, count = record["results"], len(result.evaluation.labels)
     out.print(
-        f"test accuracy      {accuracy:7.2%}   of {len(result.evaluation.labels):,} images ({record['seconds']['total']:.0f} s in all)"
+        f"test accuracy      {results['test_accuracy']:7.2%}   of {count:,} images ({record['seconds']['total']:.0f} s in all)"
     )
-    out.print(f"nearest neighbour  {baseline:7.2%}   the baseline, on 16x16 pixels")
-    out.print(f"look at            {run}/figures")
+    if "nearest_neighbour_accuracy" in results:
+        out.print(f"nearest neighbour  {results['nearest_neighbour_accuracy']:7.2%}   the baseline, on 16x16 pixels")
+    out.print(f"look at            {run}/report.html")
     out.print(f"next               vit-keras predict {run} YOUR_IMAGE.jpg")
 
 
@@ -96,8 +149,7 @@ def predict(directory: Path, images: Sequence[Path], *, as_json: bool) -> None:
     model, class_names = from_preset(preset), load_labels(preset)
     if num_classes_of(model) is None:
         raise InvalidArgumentError(f"{preset}: this model has no head, so it names no classes.")
-    config = config_of(model)
-    resizing = Resizing(image_size=config.image_size, channels=config.channels)
+    resizing = load_resizing(preset)
     rows: list[dict[str, Any]] = []
     for path in images:
         try:

@@ -1,45 +1,45 @@
-"""Keras' optimizers, with no decay on what must not shrink, also after a reload."""
+"""Keras' optimizers, with no decay on what must not shrink, also after a reload, and steps that are the optimizer's own."""
 
 from typing import Any
 
 import keras
 
+from vit_keras.layers.checks import Tensor
 from vit_keras.training.layer_decay import LayerDecay
+from vit_keras.training.schedules import warmup_cosine as warmup_cosine
 
 NO_DECAY = ("bias", "gamma", "beta", "class_token", "position_embedding", "probe")
 """Names of the variables without weight decay: biases, norms, scales, tokens and positions."""
 _PATTERNS = [rf"(^|/){name}(:\d+)?$" for name in NO_DECAY]  # TensorFlow's names are paths that end in :0
 
 
-def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Returns a learning rate that rises from zero for `warmup_steps`, then falls to zero along a cosine until `steps`.
+class _Ours(LayerDecay):
+    """What each has beyond Keras': layer-wise rates, `NO_DECAY`, and a schedule that counts optimizer steps.
 
-    Args:
-        learning_rate: The highest.
-        steps: Training steps in all.
-        warmup_steps: Steps it rises.
-
-    Example:
-        >>> float(warmup_cosine(1.0, steps=100, warmup_steps=10)(10))
-        1.0
+    Keras forgets a list of what has no decay when an optimizer is saved.
     """
-    if not warmup_steps:
-        return keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
-    return keras.optimizers.schedules.CosineDecay(
-        0.0, decay_steps=max(steps - warmup_steps, 1), warmup_target=learning_rate, warmup_steps=warmup_steps
-    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.exclude_from_weight_decay(var_names=_PATTERNS)
+
+    def _get_current_learning_rate(self) -> Tensor:
+        # Keras tells the schedule the batches seen, of which an optimizer that accumulates gradients takes several a step.
+        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return self._learning_rate(self.iterations)
+        return super()._get_current_learning_rate()
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class AdamW(LayerDecay, keras.optimizers.AdamW):
-    """AdamW that leaves `NO_DECAY` without decay; Keras forgets such a list when an optimizer is saved.
+class AdamW(_Ours, keras.optimizers.AdamW):
+    """AdamW that leaves `NO_DECAY` without decay.
 
     Paper: Loshchilov and Hutter 2019, arXiv 1711.05101.
 
     Args:
-        learning_rate: A number or a schedule.
+        learning_rate: A number or a schedule, which counts optimizer steps.
         layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
-        **kwargs: As for `keras.optimizers.AdamW`.
+        **kwargs: As for `LayerDecay` and `keras.optimizers.AdamW`.
 
     Example:
         >>> AdamW(1e-3, weight_decay=0.05).weight_decay
@@ -48,11 +48,10 @@ class AdamW(LayerDecay, keras.optimizers.AdamW):
 
     def __init__(self, learning_rate: Any = 1e-3, *, layer_decay: float = 1.0, **kwargs: Any) -> None:
         super().__init__(learning_rate, layer_decay=layer_decay, **kwargs)
-        self.exclude_from_weight_decay(var_names=_PATTERNS)
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Muon(LayerDecay, keras.optimizers.Muon):
+class Muon(_Ours, keras.optimizers.Muon):
     """Orthogonalised updates for the matrices inside the blocks, AdamW for all else; `NO_DECAY` has no decay.
 
     Paper: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with the learning rate scaled as in Liu et al.
@@ -60,11 +59,11 @@ class Muon(LayerDecay, keras.optimizers.Muon):
     Keras takes five.
 
     Args:
-        learning_rate: A number or a schedule.
+        learning_rate: A number or a schedule, which counts optimizer steps.
         weight_decay: Per step and unit of learning rate, for both kinds of update.
         beta_2: Decay of AdamW's second moment.
         layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
-        **kwargs: As for `keras.optimizers.Muon`.
+        **kwargs: As for `LayerDecay` and `keras.optimizers.Muon`.
 
     Example:
         >>> Muon(1e-3, weight_decay=0.05).adam_weight_decay
@@ -84,4 +83,65 @@ class Muon(LayerDecay, keras.optimizers.Muon):
     ) -> None:
         defaults = {"adam_weight_decay": weight_decay, "adam_beta_2": beta_2, "exclude_layers": ["head"], "ns_steps": 3}
         super().__init__(learning_rate, weight_decay=weight_decay, layer_decay=layer_decay, **{**defaults, **kwargs})
-        self.exclude_from_weight_decay(var_names=_PATTERNS)
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class Lion(_Ours, keras.optimizers.Lion):
+    """The sign of a momentum as the update, a third to a tenth of AdamW's rate; `NO_DECAY` has no decay.
+
+    Paper: Chen et al. 2023, arXiv 2302.06675.
+
+    Args:
+        learning_rate: A number or a schedule, which counts optimizer steps.
+        layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
+        **kwargs: As for `LayerDecay` and `keras.optimizers.Lion`.
+
+    Example:
+        >>> Lion(1e-4, weight_decay=0.5).beta_2
+        0.99
+    """
+
+    def __init__(self, learning_rate: Any = 1e-4, *, layer_decay: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, layer_decay=layer_decay, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class Lamb(_Ours, keras.optimizers.Lamb):
+    """Adam's update, as long as the weights it changes: for large batches; `NO_DECAY` has no decay.
+
+    Paper: You et al. 2020, arXiv 1904.00962. As in Keras, weight decay stands beside the update; the paper has it within, before
+    the update gets its length.
+
+    Args:
+        learning_rate: A number or a schedule, which counts optimizer steps.
+        layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
+        **kwargs: As for `LayerDecay` and `keras.optimizers.Lamb`.
+
+    Example:
+        >>> Lamb(3e-3, weight_decay=0.05).weight_decay
+        0.05
+    """
+
+    def __init__(self, learning_rate: Any = 1e-3, *, layer_decay: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, layer_decay=layer_decay, **kwargs)
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class SGD(_Ours, keras.optimizers.SGD):
+    """Gradient descent with momentum; `NO_DECAY` has no decay.
+
+    Args:
+        learning_rate: A number or a schedule, which counts optimizer steps.
+        momentum: Fraction of the last step that is taken again.
+        layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
+        **kwargs: As for `LayerDecay` and `keras.optimizers.SGD`.
+
+    Example:
+        >>> SGD(0.03).momentum
+        0.9
+    """
+
+    def __init__(
+        self, learning_rate: Any = 0.01, *, momentum: float = 0.9, layer_decay: float = 1.0, **kwargs: Any
+    ) -> None:
+        super().__init__(learning_rate, momentum=float(momentum), layer_decay=layer_decay, **kwargs)

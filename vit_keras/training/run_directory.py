@@ -12,7 +12,7 @@ from typing import Any
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.training.devices import devices
 
-STATUSES = ("running", "interrupted", "finished")
+STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
@@ -42,9 +42,19 @@ class RunDirectory:
         return self.path / "metrics.csv"
 
     @property
-    def checkpoint(self) -> Path:
-        """The state after the last whole epoch, there while a run is unfinished."""
-        return self.path / "checkpoint.safetensors"
+    def checkpoints(self) -> Path:
+        """The last states of training, there while a run is unfinished."""
+        return self.path / "checkpoints"
+
+    @property
+    def divergence(self) -> Path:
+        """Where and with which images the loss stopped being a number, if it did."""
+        return self.path / "divergence.json"
+
+    @property
+    def report(self) -> Path:
+        """A page of what came of the run."""
+        return self.path / "report.html"
 
     @property
     def figures(self) -> Path:
@@ -99,7 +109,7 @@ class RunDirectory:
             raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
         whole = isinstance(record, dict) and isinstance(record.get("options"), dict)
         if whole:
-            needed = {"precision", "config", "recipe", "data", "environment"}
+            needed = {"command", "precision", "config", "recipe", "data", "environment"}
             needed |= {"results"} if record.get("status") == "finished" else set()
             whole = record.get("status") in STATUSES and needed <= record.keys()
         if not whole:

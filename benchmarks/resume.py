@@ -1,0 +1,193 @@
+"""Kills a training run with SIGKILL at random moments, resumes it after each, and compares it with a run that nobody killed.
+
+    python benchmarks/resume.py [--kills 20] [--backend tensorflow|jax]
+
+Augmentation, MixUp, dropout, stochastic depth, accumulated gradients, averaged weights and early stopping are on, and a checkpoint is
+written after every step, so that kills fall into steps, into writing and between epochs. Both runs must agree to the bit: weights,
+optimizer, seeds, metrics, the states of the callbacks, and the history but for its seconds.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+EPOCHS, STEPS, BATCH = 6, 8, 32
+
+
+def child(folder: Path, *, resume: bool, pause: float) -> None:
+    """Trains in `folder` to the end, and leaves the model at its end in `final.npz`."""
+    import keras
+    from rich.console import Console
+
+    import vit_keras as vk
+    from vit_keras.training.fitting import Fitting
+    from vit_keras.training.recipes import finetune
+    from vit_keras.training.run_directory import RunDirectory
+    from vit_keras.training.state import arrays_of
+
+    class Pause(keras.callbacks.Callback):
+        """Gives kills time to fall between steps."""
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            time.sleep(pause)
+
+    data = vk.data.load("emoji", batch_size=BATCH, limit=STEPS * BATCH, seed=3)
+    keras.utils.set_random_seed(3)
+    config = vk.ViTConfig(
+        image_size=32,
+        patch_size=8,
+        hidden_dim=32,
+        num_layers=2,
+        num_heads=2,
+        mlp_dim=64,
+        dropout_rate=0.1,
+        attention_dropout_rate=0.1,
+        stochastic_depth_rate=0.1,
+    )
+    recipe = finetune(
+        epochs=EPOCHS,
+        steps_per_epoch=STEPS,
+        accumulation=2,
+        average_decay=0.9,
+        patience=4,
+        augmentation=vk.data.Augmentation(flip_rate=0.5, shift=0.1, rotation=10, mixup_alpha=0.2),
+    )
+    model = vk.vit(config, num_classes=len(data.class_names))
+    model.compile(**recipe.compile_arguments)
+    plateau = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)  # one of Keras' own
+    run = RunDirectory(folder / "run")
+    run.path.mkdir(exist_ok=True)
+    print("ready", flush=True)
+    fitting = Fitting(
+        model=model,
+        data=data,
+        recipe=recipe,
+        run=run,
+        console=Console(quiet=True),
+        callbacks=[plateau, Pause()],
+        checkpoint_seconds=0.0,
+    )
+    fitting.fit(resume=resume)
+    np.savez(folder / "final.npz", **arrays_of(model))
+
+
+def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subprocess.Popen[str]":
+    """Starts a child, and returns it once it begins to train."""
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        str(folder),
+        "--pause",
+        str(pause),
+        *(["--resume"] if resume else []),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    if process.stdout is None or process.stdout.readline().strip() != "ready":
+        raise RuntimeError(f"the child ended with {process.wait()} before it trained")
+    return process
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """Returns what is not the same to the bit in two finished runs: the last checkpoint and the model at the end."""
+    from vit_keras.training.checkpoints import CheckpointStore
+
+    found = []
+    with np.load(one / "final.npz") as ours, np.load(other / "final.npz") as theirs:
+        found += _different({name: ours[name] for name in ours}, {name: theirs[name] for name in theirs})
+    last = [CheckpointStore(folder / "run" / "checkpoints").newest() for folder in (one, other)]
+    if last[0] is None or last[1] is None:
+        return [*found, "a run without a checkpoint"]
+    found += _different(last[0].tensors, last[1].tensors)
+    states = [json.dumps(_without_seconds(each.state)) for each in last if each is not None]
+    return found + (["the states of the callbacks"] if states[0] != states[1] else [])
+
+
+def _different(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> list[str]:
+    names = sorted(ours.keys() | theirs.keys())
+    return [
+        name
+        for name in names
+        if name not in ours or name not in theirs or ours[name].tobytes() != theirs[name].tobytes()
+    ]
+
+
+def _without_seconds(value: Any) -> Any:
+    if isinstance(value, dict) and "items" in value:
+        return {"items": [[key, _without_seconds(item)] for key, item in value["items"] if key != "seconds"]}
+    if isinstance(value, dict):
+        return {key: _without_seconds(item) for key, item in value.items()}
+    return [_without_seconds(item) for item in value] if isinstance(value, list) else value
+
+
+def measure(kills: int, backend: str, *, seed: int = 0, pause: float = 0.05) -> dict[str, Any]:
+    """Runs once undisturbed and once killed `kills` times, and returns what differs."""
+    rng = np.random.default_rng(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, killed = Path(folder) / "whole", Path(folder) / "killed"
+        for each in (whole, killed):
+            each.mkdir()
+        process = start(whole, backend, resume=False, pause=pause)
+        began = time.monotonic()
+        if process.wait() != 0:
+            raise RuntimeError("the undisturbed run failed")
+        seconds = time.monotonic() - began
+        moments, resumed_from = [], []
+        done = 0
+        while done < kills:
+            process = start(killed, backend, resume=done > 0, pause=pause)
+            # A resumed run is shorter: aim at the whole of what is left of it by halves.
+            wait = float(rng.uniform(0.3, 1.0)) * seconds / (1 + 0.05 * done)
+            try:
+                process.wait(timeout=wait)
+                if process.returncode != 0:
+                    raise RuntimeError(f"a resumed run failed with {process.returncode}")
+                for path in sorted((killed / "run").rglob("*"), reverse=True):  # it got to its end: begin again
+                    path.unlink() if path.is_file() else path.rmdir()
+                (killed / "run").rmdir()
+                continue
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                done += 1
+            steps = sorted((killed / "run" / "checkpoints").glob("step-*"))
+            moments.append(round(wait, 2))
+            resumed_from.append(steps[-1].name if steps else "the start")
+        process = start(killed, backend, resume=True, pause=0.0)
+        if process.wait() != 0:
+            raise RuntimeError("the last resumed run failed")
+        return {
+            "backend": backend,
+            "kills": kills,
+            "seconds_of_the_whole_run": round(seconds, 1),
+            "killed_after_seconds": moments,
+            "newest_checkpoint_after_each": resumed_from,
+            "different": differences(whole, killed),
+        }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--backend", choices=["tensorflow", "jax"], action="append")
+    parser.add_argument("--child", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--pause", type=float, default=0.0)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, resume=arguments.resume, pause=arguments.pause)
+    else:
+        import harness
+
+        results = [measure(arguments.kills, backend) for backend in arguments.backend or ["tensorflow", "jax"]]
+        harness.record("resume", {"runs": results})
+        sys.exit(any(result["different"] for result in results))

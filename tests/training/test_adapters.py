@@ -1,0 +1,388 @@
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from contracts import JIT
+from safetensors.numpy import load_file, save_file
+
+from vit_keras import (
+    CorruptFileError,
+    InvalidArgumentError,
+    StorageError,
+    WeightMismatchError,
+    config_of,
+    from_preset,
+    save_preset,
+    vit,
+)
+from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, LowRank
+from vit_keras.training.adapters import adapters_of, add_adapters, load_adapters, merge_adapters, save_adapters
+from vit_keras.training.freezing import trainable_only, trainable_params
+from vit_keras.training.layer_decay import layer_scales
+from vit_keras.training.optimizers import AdamW
+
+OWN = [
+    *(
+        f"block_{block:02d}/{place}/adapter_{way}"
+        for block in range(2)
+        for place in ("attention/qkv", "attention/output", "mlp/expand", "mlp/contract")
+        for way in ("down", "up")
+    ),
+    "head/kernel",
+    "head/bias",
+]
+EAGERLY = keras.backend.backend() == "tensorflow"  # a few steps of a tiny model take less than making a graph of it
+OWN_OF_ONE = {path for path in OWN if not path.startswith("block_01/")}
+
+
+def filled(model, seed=1):
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape, scale=0.3).astype("float32"))
+    return model
+
+
+def values(model):
+    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
+
+
+def eager(model, images):
+    return np.array(keras.ops.convert_to_numpy(keras.ops.cast(model(images), "float32")))
+
+
+def compiled(model, *, run_eagerly=False, **arguments):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = AdamW(1e-2, weight_decay=0.1, **arguments)
+    model.compile(optimizer, loss, jit_compile=JIT, run_eagerly=run_eagerly)
+    return model
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return np.random.default_rng(3).integers(0, 256, (6, 16, 16, 3)).astype("uint8"), np.arange(6) % 3
+
+
+@pytest.fixture(scope="module")
+def base(tiny_config):
+    return filled(vit(tiny_config, num_classes=3))
+
+
+@pytest.fixture(scope="module")
+def started(base):
+    """The adapted model's numbers before training, and the model after."""
+    keras.utils.set_random_seed(0)
+    model = add_adapters(base, rank=2, alpha=6)
+    return values(model), model
+
+
+@pytest.fixture(scope="module")
+def trained(started, batch):
+    _, model = started
+    compiled(model, layer_decay=0.75).fit(*batch, epochs=3, verbose=0)
+    return model
+
+
+@pytest.fixture
+def file(trained, tmp_path):
+    return save_adapters(trained, tmp_path / "adapters.safetensors")
+
+
+def test_nothing_changes_before_a_step(base, batch):
+    adapted = add_adapters(base)
+    assert adapted is not base
+    np.testing.assert_array_equal(eager(adapted, batch[0]), eager(base, batch[0]))
+    for predict in (base.predict, adapted.predict):  # whose compilers may join other operations
+        np.testing.assert_allclose(predict(batch[0], verbose=0), eager(base, batch[0]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"parallel_block": True, "layer_scale": 0.1},
+        {"gated_mlp": True, "activation": "silu", "mlp_inner_norm": True},
+        {"qkv_bias": "none", "qk_norm": True},
+        {"pooling": "map", "class_token": False, "qkv_bias": "query_value"},
+        {"distillation_token": True},
+        {"remat": "block"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_every_kind_of_block_takes_them(tiny_config, batch, changes):
+    model = filled(vit(tiny_config.replace(**changes), num_classes=3))
+    adapted = add_adapters(model, rank=2)
+    np.testing.assert_array_equal(eager(adapted, batch[0]), eager(model, batch[0]))
+    assert config_of(adapted) == config_of(model)
+    filled(adapted, seed=2)
+    merged = merge_adapters(adapted)
+    assert [weight.path for weight in merged.weights] == [weight.path for weight in model.weights]
+    np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), rtol=1e-4, atol=1e-5)
+
+
+def test_adapters_train_under_recomputation(tiny_config, batch):
+    config = tiny_config.replace(num_layers=1)
+    recomputed, plain = (
+        add_adapters(filled(vit(config.replace(remat=remat), num_classes=3)), rank=2) for remat in ("block", "none")
+    )
+    for weight, other in zip(recomputed.weights, plain.weights, strict=True):
+        other.assign(keras.ops.convert_to_numpy(weight).copy())
+    losses = [
+        compiled(model, run_eagerly=EAGERLY).fit(*batch, epochs=3, verbose=0).history["loss"]
+        for model in (recomputed, plain)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    assert losses[0][-1] < losses[0][0]
+
+
+def test_it_computes_the_papers_equation(rng):
+    rows, kernel, bias = rng.normal(size=(5, 8)), rng.normal(size=(8, 12)), rng.normal(size=12)
+    down, up = rng.normal(size=(8, 3)), rng.normal(size=(3, 12))
+    layer = LowRank(keras.layers.Dense(12), rank=3, alpha=12)
+    layer.build((None, 8))
+    for weight, value in ((layer.layer.kernel, kernel), (layer.layer.bias, bias), (layer.adapter_down, down)):
+        weight.assign(value)
+    found = eager(layer, rows.astype("float32"))
+    np.testing.assert_allclose(found, rows @ kernel + bias, rtol=1e-4, atol=1e-5)  # up is zero
+    layer.adapter_up.assign(up)
+    found = eager(layer, rows.astype("float32"))
+    np.testing.assert_allclose(found, rows @ kernel + bias + 12 / 3 * rows @ down @ up, rtol=1e-4, atol=1e-4)
+    again = LowRank.from_config(json.loads(json.dumps(layer.get_config())))
+    assert (again.rank, again.alpha, again.layer.units) == (3, 12, 12)
+
+
+def test_matrices_start_as_in_the_papers_code():
+    keras.utils.set_random_seed(0)
+    layer = LowRank(keras.layers.Dense(4), rank=16, alpha=16)
+    layer.build((None, 400))
+    down = keras.ops.convert_to_numpy(layer.adapter_down)
+    assert 0.9 / math.sqrt(400) < np.abs(down).max() <= 1 / math.sqrt(400)
+    np.testing.assert_allclose(down.std(), 1 / math.sqrt(3 * 400), rtol=0.05)
+    assert not keras.ops.convert_to_numpy(layer.adapter_up).any()
+
+
+def test_only_adapters_and_head_train(started, trained, base):
+    before, _ = started
+    after = values(trained)
+    assert {path for path in before if not np.array_equal(before[path], after[path])} == set(OWN)
+    assert {weight.path for weight in trained.trainable_variables} == set(OWN)
+    assert trainable_params(trained) == 2 * 2 * ((16 + 48) + (16 + 16) + (16 + 32) + (32 + 16)) + 16 * 3 + 3
+    assert len(trained.optimizer.variables) == 2 + 2 * len(OWN)  # steps and rate; two moments a variable
+    kept = values(base)
+    assert {path for path in kept if not np.array_equal(kept[path], before[path])} == set()
+
+
+def test_adapters_learn(base, trained, batch):
+    def loss(model):
+        return float(keras.losses.SparseCategoricalCrossentropy(from_logits=True)(batch[1], eager(model, batch[0])))
+
+    assert loss(trained) < loss(base)
+
+
+def test_layer_decay_knows_their_layer(trained):
+    assert trained.optimizer.layer_decay == 0.75
+    scales = dict(zip(OWN, layer_scales(OWN, 0.75), strict=True))
+    assert {scale for path, scale in scales.items() if path.startswith("block_00/")} == {0.75**2}
+    assert {scale for path, scale in scales.items() if path.startswith("block_01/")} == {0.75}
+    assert {scale for path, scale in scales.items() if path.startswith("head/")} == {1}
+
+
+def test_targets_choose_the_projections(base):
+    adapted = add_adapters(base, rank=3, targets=["contract", "qkv"])
+    assert adapters_of(adapted) == {"rank": 3, "alpha": 3, "targets": ["contract", "qkv"]}
+    assert adapters_of(base) is None
+    chosen = {weight.path.split("/")[2] for weight in adapted.trainable_variables if "adapter" in weight.path}
+    assert chosen == {"contract", "qkv"}
+
+
+def test_merged_they_are_a_preset_like_any_other(trained, base, batch, tmp_path):
+    merged = merge_adapters(trained)
+    assert {type(layer) for layer in merged.layers if layer.name.startswith("block_")} == {type(base.layers[4])}
+    assert len(merged.trainable_variables) == len(base.trainable_variables)
+    assert config_of(merged) == config_of(base)
+    expected = eager(trained, batch[0])
+    assert not np.allclose(expected, eager(base, batch[0]), atol=1e-2)
+    np.testing.assert_allclose(eager(merged, batch[0]), expected, atol=1e-5)
+    loaded = from_preset(save_preset(merged, tmp_path / "merged"))
+    np.testing.assert_allclose(eager(loaded, batch[0]), expected, atol=1e-5)
+
+
+def test_a_file_brings_back_the_model(trained, base, batch, file):
+    loaded = load_adapters(base, file)
+    np.testing.assert_array_equal(eager(loaded, batch[0]), eager(trained, batch[0]))
+    assert adapters_of(loaded) == {"rank": 2, "alpha": 6, "targets": list(TARGETS)}
+    assert {weight.path for weight in loaded.trainable_variables} == set(OWN)
+    again = load_adapters(loaded, file)  # whose own adapters are left behind
+    np.testing.assert_array_equal(eager(again, batch[0]), eager(trained, batch[0]))
+
+
+def test_the_file_holds_adapters_and_head_alone(trained, file):
+    assert load_file(file).keys() == set(OWN)
+    assert save_adapters(trained, str(file)) == file  # replaces it
+    assert [item.name for item in file.parent.iterdir()] == [file.name]
+
+
+def test_weights_in_half_precision_take_them_too(base, tiny_config, file, batch):
+    keras.config.set_dtype_policy("bfloat16")
+    try:
+        half = vit(tiny_config, num_classes=3)
+        for weight, full in zip(half.weights, base.weights, strict=True):
+            weight.assign(keras.ops.cast(full, weight.dtype))
+        loaded = load_adapters(half, file)
+        assert {weight.dtype for weight in loaded.trainable_variables} == {"float32"}
+        assert {weight.dtype for weight in loaded.weights} == {"float32", "bfloat16"}
+        assert {weight.dtype for weight in merge_adapters(loaded).weights if "block" in weight.path} == {"bfloat16"}
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+NO_HALF = pytest.mark.xfail(JIT, reason="on a CPU, JAX compiles no float16 attention", raises=ValueError, strict=False)
+
+
+@pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=NO_HALF), "mixed_bfloat16"])
+def test_mixed_precision_trains_them(tiny_config, batch, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        adapted = add_adapters(filled(vit(tiny_config.replace(num_layers=1), num_classes=3)), rank=2)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert adapted.get_layer("block_00").attention.qkv.compute_dtype == policy.removeprefix("mixed_")
+    before = values(adapted)
+    history = compiled(adapted, run_eagerly=EAGERLY).fit(*batch, epochs=2, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    after = values(adapted)
+    assert {path for path in before if not np.array_equal(before[path], after[path])} == OWN_OF_ONE
+    assert {value.dtype for value in after.values()} == {np.dtype("float32")}
+    merged = merge_adapters(adapted)
+    assert merged.get_layer("block_00").mlp.expand.compute_dtype == policy.removeprefix("mixed_")
+    np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), atol=0.05)
+
+
+def test_a_keras_file_keeps_adapters_alive(trained, batch, tmp_path):
+    trained.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    np.testing.assert_array_equal(eager(loaded, batch[0]), eager(trained, batch[0]))
+    assert adapters_of(loaded) == adapters_of(trained)
+    trainable_only(loaded, "adapters")
+    assert {weight.path for weight in loaded.trainable_variables} == set(OWN)
+    assert all(keras.ops.convert_to_numpy(weight).any() for weight in loaded.trainable_variables)
+
+
+def test_other_models_take_no_such_file(tiny_config, base, file):
+    before = values(base)
+    other = vit(tiny_config.replace(image_size=24, pooling="mean"), num_classes=3)
+    with pytest.raises(
+        WeightMismatchError,
+        match=r"image_size is \[16, 16\] in the file and \[24, 24\] here; pooling is 'token' in the file",
+    ):
+        load_adapters(other, file)
+    with pytest.raises(WeightMismatchError, match="the weights beside them are others"):
+        load_adapters(filled(vit(tiny_config, num_classes=3), seed=7), file)
+    for classes, reason in ((None, "2 not in the model: .*head/bias"), (5, "2 of another shape: .*head/kernel")):
+        rest = vit(tiny_config, num_classes=classes)
+        for weight in rest.weights:
+            if not weight.path.startswith("head/"):
+                weight.assign(before[weight.path])
+        with pytest.raises(WeightMismatchError, match=reason):
+            load_adapters(rest, file)
+    regular = vit(tiny_config.replace(dropout_rate=0.1, stochastic_depth_rate=0.2), num_classes=3)
+    regular.set_weights(base.get_weights())
+    load_adapters(regular, file)  # what changes no weight's meaning may differ
+
+
+def rewrite(file, *, tensors=None, **changes):
+    from safetensors import safe_open
+
+    with safe_open(file, framework="numpy") as opened:
+        described = {**json.loads(opened.metadata()["vit_keras_adapters"]), **changes}
+    save_file({**load_file(file), **(tensors or {})}, file, {"vit_keras_adapters": json.dumps(described)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"format": 2}, WeightMismatchError, "format 2"),
+        ({"rank": 0}, CorruptFileError, "rank=0"),
+        ({"alpha": "much"}, CorruptFileError, "alpha='much'"),
+        ({"targets": ["head"]}, CorruptFileError, "head"),
+        ({"more": 1}, CorruptFileError, "expected exactly"),
+        ({"config": []}, CorruptFileError, "expected exactly"),
+        ({"rank": 3}, WeightMismatchError, "16 of another shape"),
+        ({"targets": ["qkv"]}, WeightMismatchError, "12 not in the model"),
+        ({"tensors": {"head/bias": np.full(3, np.nan, "float32")}}, CorruptFileError, "not finite"),
+        (
+            {"tensors": {"block_09/mlp/expand/adapter_up": np.zeros(1, "float32")}},
+            WeightMismatchError,
+            "1 not in the model",
+        ),
+    ],
+    ids=str,
+)
+def test_a_file_that_was_changed_is_refused(base, file, changes, error, message):
+    rewrite(file, **changes)
+    with pytest.raises(error, match=message):
+        load_adapters(base, file)
+
+
+def test_what_is_no_such_file_is_refused(base, tiny_preset, file, tmp_path):
+    with pytest.raises(StorageError):
+        load_adapters(base, tmp_path / "missing.safetensors")
+    with pytest.raises(WeightMismatchError, match="no file of adapters"):
+        load_adapters(base, tiny_preset / "model.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CorruptFileError):
+        load_adapters(base, file)
+
+
+def test_a_file_that_would_not_hold_all_is_not_written(base, tmp_path):
+    adapted = add_adapters(base)
+    adapted.get_layer("final_norm").trainable = True
+    with pytest.raises(InvalidArgumentError, match="final_norm/gamma"):
+        save_adapters(adapted, tmp_path / "adapters.safetensors")
+    with pytest.raises(StorageError):
+        save_adapters(add_adapters(base), tmp_path / "no" / "folder" / "adapters.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_adding_twice_and_merging_nothing_are_refused(base, trained, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="has adapters already"):
+        add_adapters(trained)
+    for change in (merge_adapters, lambda model: save_adapters(model, tmp_path / "adapters.safetensors")):
+        with pytest.raises(InvalidArgumentError, match="has no adapters"):
+            change(base)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"rank": 0},
+        {"rank": 2.0},
+        {"rank": True},
+        {"rank": 17},
+        {"alpha": 0},
+        {"alpha": float("nan")},
+        {"alpha": float("inf")},
+        {"alpha": "much"},
+        {"targets": []},
+        {"targets": "qkv"},
+        {"targets": ["head"]},
+        {"targets": ["qkv", "qkv"]},
+    ],
+    ids=str,
+)
+def test_arguments_out_of_range_are_refused(base, arguments):
+    with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
+        add_adapters(base, **arguments)
+
+
+def test_models_of_others_are_refused():
+    with pytest.raises(InvalidArgumentError, match="not made by"):
+        add_adapters(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+
+
+def test_the_adapted_model_stays_locked(trained):
+    block = trained.get_layer("block_01")
+    assert isinstance(block, AdaptedBlock)
+    for part in (block, block.attention, block.mlp):
+        with pytest.raises(ValueError, match="cannot add new elements"):
+            part.more = keras.layers.Dense(1)

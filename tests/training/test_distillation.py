@@ -1,0 +1,171 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.model import vit
+from vit_keras.training.distillation import Distillation, DistillationLoss
+
+JIT = "auto" if keras.backend.backend() == "jax" else False
+CLASSES = 3
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8"), rng.integers(0, CLASSES, 8)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    """A network of another kind on the same pixels."""
+    keras.utils.set_random_seed(1)
+    layers = [keras.layers.Rescaling(1 / 127.5, -1), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *layers], name="teacher")
+    kernel = np.random.default_rng(2).normal(size=(16 * 16 * 3, CLASSES), scale=0.1)
+    model.layers[-1].set_weights([kernel, np.zeros(CLASSES)])
+    return model
+
+
+@pytest.fixture
+def student(tiny_config):
+    def build(*, token, seed=4):
+        keras.utils.set_random_seed(seed)
+        model = vit(tiny_config.replace(num_layers=1, distillation_token=token), num_classes=CLASSES)
+        rng = np.random.default_rng(seed)
+        for weight in model.trainable_variables:
+            weight.assign(rng.normal(size=weight.shape, scale=0.3))
+        return model
+
+    return build
+
+
+def compiled(model):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.05), loss, metrics=["accuracy"], jit_compile=JIT)
+    return model
+
+
+def array(tensor):
+    return np.array(ops.convert_to_numpy(tensor), "float64")
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def crossentropy(logits, labels):
+    return -np.log(softmax(logits)[np.arange(len(labels)), labels])
+
+
+def paper(kind, of_labels, of_teacher, labels, said, *, alpha, temperature):
+    """Equations 2 and 3 of Touvron et al. 2021, on the logits of each of the student's heads."""
+    if kind == "hard":
+        distance = crossentropy(of_teacher, said.argmax(axis=-1))
+    else:
+        theirs, mine = softmax(said / temperature), softmax(of_teacher / temperature)
+        distance = temperature**2 * (theirs * np.log(theirs / mine)).sum(axis=-1)
+    return (1 - alpha) * crossentropy(of_labels, labels) + alpha * distance
+
+
+@pytest.mark.parametrize("token", [True, False])
+@pytest.mark.parametrize(("kind", "alpha", "temperature"), [("hard", 0.5, 3.0), ("soft", 0.1, 3.0), ("soft", 0.7, 1.5)])
+def test_the_loss_is_the_paper_s(student, teacher, data, token, kind, alpha, temperature):
+    images, labels = data
+    model = compiled(Distillation(student(token=token), teacher, kind=kind, alpha=alpha, temperature=temperature))
+    heads = ["head", "head_distillation"] if token else ["head", "head"]
+    outputs = [model.student.get_layer(name).output for name in heads]
+    of_labels, of_teacher = map(array, keras.Model(model.student.input, outputs)(images))
+    each = paper(kind, of_labels, of_teacher, labels, array(teacher(images)), alpha=alpha, temperature=temperature)
+    weights = np.linspace(0.5, 2, 8).astype("float32")
+    for sample_weight, expected in ((None, each.mean()), (weights, (weights * each).mean())):
+        loss = model.compute_loss(images, labels, model(images, training=True), sample_weight, True)
+        np.testing.assert_allclose(array(loss), expected, rtol=2e-5)
+    in_use = (of_labels + of_teacher) / 2
+    np.testing.assert_allclose(array(model(images)), in_use, atol=1e-5)
+    validated = model.compute_loss(images, labels, model(images, training=False), None, False)
+    np.testing.assert_allclose(array(validated), crossentropy(in_use, labels).mean(), rtol=2e-5)
+
+
+def test_fit_trains_the_student_alone_and_logits_computed_before_are_as_good(student, teacher, data):
+    images, labels = data
+    before = teacher.get_weights()
+    live = compiled(Distillation(student(token=True), teacher))
+    given = live.student
+    untrained = given.get_weights()
+    options = {"batch_size": 4, "epochs": 3, "shuffle": False, "verbose": 0}
+    history = live.fit(images, labels, validation_data=(images, labels), **options).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert {"accuracy", "val_accuracy", "val_loss"} <= history.keys()
+    assert live.student is given
+    assert live.count_params() == given.count_params() + teacher.count_params()
+    for now, then in zip(teacher.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert not any(map(np.array_equal, given.get_weights(), untrained))
+
+    said = ops.convert_to_numpy(teacher(images))
+    cached = compiled(Distillation(student(token=True)))
+    cached.fit(images, {"labels": labels, "teacher": said}, validation_data=(images, labels), **options)
+    for one, other in zip(cached.student.get_weights(), given.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_each_head_has_its_own_teacher(student, teacher, data):
+    images, labels = data
+    model = compiled(Distillation(student(token=True), teacher, alpha=1.0))
+    before = {name: model.student.get_layer(name).get_weights()[0] for name in ("head", "head_distillation")}
+    model.train_on_batch(images, labels)
+    changed = {
+        name: not np.array_equal(model.student.get_layer(name).get_weights()[0], weights)
+        for name, weights in before.items()
+    }
+    assert changed == {"head": False, "head_distillation": True}
+
+
+def test_it_survives_a_file(student, teacher, data, tmp_path):
+    images, labels = data
+    model = compiled(Distillation(student(token=True), teacher, kind="soft", alpha=0.3, temperature=2.0))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert (again.alpha, again.distillation_loss.kind, again.distillation_loss.temperature) == (0.3, "soft", 2.0)
+    assert len(again.trainable_variables) == len(model.student.trainable_variables)
+    outputs = [array(one.compute_loss(images, labels, one(images, training=True))) for one in (model, again)]
+    assert outputs[0] == outputs[1]
+    loss = DistillationLoss("soft", temperature=1.5)
+    again = keras.losses.deserialize(json.loads(json.dumps(keras.losses.serialize(loss))))
+    assert (again.kind, again.temperature) == ("soft", 1.5)
+
+
+def test_penalties_are_not_shared_out(teacher, data):
+    images, labels = data
+    kernel = keras.layers.Dense(CLASSES, kernel_regularizer=keras.regularizers.L2(0.1))
+    student = keras.Sequential(
+        [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), kernel]
+    )
+    penalty = 0.1 * np.sum(kernel.get_weights()[0].astype("float64") ** 2)
+    model = compiled(Distillation(student, teacher, alpha=0.5))
+    logits = array(student(images))
+    each = paper("hard", logits, logits, labels, array(teacher(images)), alpha=0.5, temperature=1)
+    loss = model.compute_loss(images, labels, model(images, training=True))
+    np.testing.assert_allclose(array(loss), each.mean() + penalty, rtol=2e-5)
+
+
+def test_what_does_not_go_together_is_refused(student, teacher, data, tiny_config):
+    images, labels = data
+    small = student(token=False)
+    with pytest.raises(InvalidArgumentError, match="one model"):
+        Distillation(small, small)
+    with pytest.raises(InvalidArgumentError, match=r"logits of \(None, 5\), and the student 'vit' \(None, 3\)"):
+        Distillation(small, vit(tiny_config, num_classes=5))
+    with pytest.raises(InvalidArgumentError, match=r"images of \(None, 24, 24, 3\)"):
+        Distillation(small, vit(tiny_config.replace(image_size=24), num_classes=CLASSES))
+    for arguments in ({"alpha": 1.5}, {"kind": "warm"}, {"temperature": 0}):
+        with pytest.raises(InvalidArgumentError):
+            Distillation(small, teacher, **arguments)
+    model = compiled(Distillation(small))
+    with pytest.raises(InvalidArgumentError, match="no teacher"):
+        model.compute_loss(images, labels, model(images, training=True))

@@ -1,0 +1,216 @@
+import json
+import os
+import shutil
+import signal
+from collections import namedtuple
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from vit_keras.data import Augmentation, ImageData, Split
+from vit_keras.errors import ResumeError, StorageError, TrainingDivergedError
+from vit_keras.model import vit
+from vit_keras.training.checkpointing import Stopped
+from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.fitting import Fitting
+from vit_keras.training.recipes import finetune
+from vit_keras.training.run_directory import RunDirectory
+from vit_keras.training.state import arrays_of, assign, variables_of
+
+EPOCHS, STEPS = 3, 4
+JIT = "auto" if keras.backend.backend() == "jax" else False
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng, splits = np.random.default_rng(0), {}
+    for name, count in (("train", 16 * STEPS), ("validation", 16), ("test", 16)):
+        labels = np.arange(count) % 2
+        pixels = rng.integers(0, 100, (count, 16, 16, 3)) + 150 * labels[:, None, None, None]
+        splits[name] = Split(pixels.astype("uint8"), labels)
+    return ImageData(name="brightness", class_names=("dark", "bright"), splits=splits, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def compiled(data, tiny_config):
+    """Returns a maker of compiled models with a recipe, at their start; one a recipe, since compiling takes longest."""
+    made = {}
+
+    def make(**changes):
+        key = json.dumps(changes)
+        if key not in made:
+            keras.utils.set_random_seed(0)
+            recipe = finetune(
+                epochs=EPOCHS,
+                steps_per_epoch=STEPS,
+                accumulation=2,
+                average_decay=0.9,
+                patience=3,
+                augmentation=Augmentation(flip_rate=0.5, shift=0.1, mixup_alpha=0.2),
+                **changes,
+            )
+            config = tiny_config.replace(num_layers=1, dropout_rate=0.2, stochastic_depth_rate=0.2)
+            model = vit(config, num_classes=2)
+            model.compile(**recipe.compile_arguments, jit_compile=JIT)
+            model.optimizer.build(model.trainable_variables)
+            model.evaluate(data.validation, verbose=0)
+            made[key] = model, recipe, arrays_of(model)
+        model, recipe, start = made[key]
+        assign(model, start, where="the start")
+        return model, recipe
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def fitting(data, compiled):
+    """Returns a maker of fittings with everything on that a resumed run must put back; `lost` is a model that knows nothing."""
+
+    def make(folder, *, lost=False, callbacks=(), **changes):
+        model, recipe = compiled(**changes)
+        if lost:
+            for variable in variables_of(model).values():
+                variable.assign(np.ones(variable.shape, "float32").astype(variable.dtype))
+        run = RunDirectory(folder)
+        run.path.mkdir(exist_ok=True)
+        plateau = keras.callbacks.EarlyStopping("val_loss", patience=9, restore_best_weights=True)
+        return Fitting(
+            model=model,
+            data=data,
+            recipe=recipe,
+            run=run,
+            console=Console(quiet=True),
+            callbacks=[plateau, *callbacks],
+            checkpoint_seconds=0.0,
+        )
+
+    return make
+
+
+class StopAt(keras.callbacks.Callback):
+    """Sends SIGTERM in the middle of a step."""
+
+    def __init__(self, *steps):
+        super().__init__()
+        self.steps, self.seen = steps, 0
+
+    def get_state(self):
+        return {"seen": self.seen}
+
+    def set_state(self, state):
+        self.seen = state["seen"]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen += 1
+        if self.seen in self.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def outcome(fitted, rows):
+    """Everything that must be the same: the model at the end, the last checkpoint, and the history but for its seconds."""
+    last = CheckpointStore(fitted.run.checkpoints).newest()
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return arrays_of(fitted.model), last.tensors, rows
+
+
+def assert_same(one, other):
+    for ours, theirs in zip(one[:2], other[:2], strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert one[2] == other[2]
+
+
+@pytest.fixture(scope="module")
+def whole(fitting, tmp_path_factory):
+    fitted = fitting(tmp_path_factory.mktemp("runs") / "whole", callbacks=[StopAt()])
+    return outcome(fitted, fitted.fit())
+
+
+@pytest.fixture(scope="module")
+def stopped(fitting, tmp_path_factory):
+    """A run stopped in the middle of its second epoch; a test that changes it copies it first."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    with pytest.raises(Stopped):
+        fitting(folder, callbacks=[StopAt(6)]).fit()
+    return folder
+
+
+def test_stopped_in_an_epoch_and_at_its_end_it_goes_on_to_the_same_result_to_the_bit(fitting, whole, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    store = CheckpointStore(folder / "checkpoints")
+    assert store.newest().step == 6
+    with pytest.raises(Stopped):
+        fitting(folder, lost=True, callbacks=[StopAt(8)]).fit(resume=True)
+    assert store.newest().step == 8
+    fitted = fitting(folder, lost=True, callbacks=[StopAt()])
+    rows = fitted.fit(resume=True)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert_same(outcome(fitted, rows), whole)
+
+
+def test_a_damaged_newest_checkpoint_is_left_for_the_one_before(fitting, whole, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    path = folder / "checkpoints" / "step-00000006" / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    fitted = fitting(folder, lost=True, callbacks=[StopAt()])
+    assert_same(outcome(fitted, fitted.fit(resume=True)), whole)
+
+
+def test_a_full_disk_ends_training_and_what_was_saved_goes_on(fitting, whole, tmp_path, monkeypatch):
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                usage = namedtuple("usage", "total used free")
+                monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
+
+    folder = tmp_path / "run"
+    with pytest.raises(StorageError, match="free"):
+        fitting(folder, callbacks=[StopAt(), Fill()]).fit()
+    monkeypatch.undo()
+    monkeypatch.setattr(Fill, "on_epoch_begin", keras.callbacks.Callback.on_epoch_begin)
+    fitted = fitting(folder, lost=True, callbacks=[StopAt(), Fill()])
+    assert_same(outcome(fitted, fitted.fit(resume=True)), whole)
+
+
+def test_a_finished_fit_resumed_only_ends_again(fitting, whole, tmp_path):
+    folder = tmp_path / "run"
+    fitting(folder, callbacks=[StopAt()]).fit()
+    fitted = fitting(folder, lost=True, callbacks=[StopAt()])
+    assert_same(outcome(fitted, fitted.fit(resume=True)), whole)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(fitting, stopped, tmp_path):
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ResumeError, match="of another model or recipe"):
+        fitting(folder, optimizer="sgd", callbacks=[StopAt()]).fit(resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_its_images_and_goes_back(fitting, data, tmp_path):
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if int(keras.ops.convert_to_numpy(self.model.optimizer._iterations)) == 5:
+                self.model.trainable_variables[0].assign(np.full(self.model.trainable_variables[0].shape, np.nan))
+
+    fitted = fitting(tmp_path / "run", callbacks=[Break()])
+    with pytest.raises(
+        TrainingDivergedError, match=r"In epoch 2, step 2 of .*run, the loss became nan; the model is back at step 5"
+    ):
+        fitted.fit()
+    note = json.loads((tmp_path / "run" / "divergence.json").read_text())
+    images = data.training_images(5, augmentation=fitted.recipe.augmentation)
+    assert (note["epoch"], note["step"], note["images"]) == (2, 2, images)
+    assert all(np.isfinite(array).all() for array in arrays_of(fitted.model).values())
+
+
+def test_the_metrics_file_has_a_row_an_epoch(stopped):
+    lines = (stopped / "metrics.csv").read_text().splitlines()
+    assert lines[0].split(",")[0] == "epoch"
+    assert {"loss", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(lines[0].split(","))
+    assert [line.split(",")[0] for line in lines[1:]] == ["1"]

@@ -1,0 +1,40 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from vit_keras.training.interruption import Aborted, Interruption
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_noted_and_the_second_ends_it(number):
+    said = []
+    with Interruption(on_first=lambda: said.append(True)) as interruption:
+        assert not interruption.asked
+        os.kill(os.getpid(), number)
+        assert interruption.asked
+        assert said == [True]
+        with pytest.raises(Aborted):
+            os.kill(os.getpid(), number)
+    assert said == [True]
+
+
+def test_signals_go_back_to_who_had_them():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(ZeroDivisionError), Interruption():
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_nothing_is_noted_and_nothing_breaks():
+    found = []
+
+    def work():
+        with Interruption() as interruption:
+            found.append(interruption.asked)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]

@@ -1,0 +1,228 @@
+import keras
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from vit_keras.errors import (
+    ClassLayoutError,
+    DataError,
+    EmptyDatasetError,
+    InvalidArgumentError,
+    LabelError,
+    WeightMismatchError,
+)
+from vit_keras.model import vit
+from vit_keras.training import softmax_regression
+from vit_keras.training.linear_probe import linear_probe
+from vit_keras.training.penalty_search import PENALTIES, held_out
+from vit_keras.training.softmax_regression import SoftmaxRegression, axes_of
+
+CLASSES, DIM = 4, 12
+
+
+def clouds(rng, per_class, *, apart=1.0):
+    """Four overlapping clouds, each feature with a mean and a scale of its own, one of them always the same."""
+    labels = np.repeat(np.arange(CLASSES), per_class)
+    centres = np.random.default_rng(7).normal(size=(CLASSES, DIM)) * apart
+    features = (centres[labels] + rng.normal(size=(len(labels), DIM))) * np.geomspace(0.01, 100, DIM) + 3
+    features[:, 5] = 2.0
+    return features.astype("float32"), labels
+
+
+def objective(probe, features, labels, penalty, class_weights=None):
+    """The value that is to be least, from the definition."""
+    logits = features.astype("float64") @ probe.kernel + probe.bias
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    standard = probe.kernel * axes_of(features).scale[:, None]
+    weights = np.ones(len(labels)) if class_weights is None else np.asarray(class_weights)[labels]
+    return (weights @ losses) / weights.sum() + penalty / 2 * (standard**2).sum()
+
+
+def scikit_learn(features, labels, penalty, class_weights=None):
+    """What scikit-learn finds for the same problem, as the least value and the logits."""
+    axes = axes_of(features)
+    weights = np.ones(len(labels)) if class_weights is None else np.asarray(class_weights)[labels]
+    found = LogisticRegression(C=1 / (penalty * weights.sum()), tol=1e-10, max_iter=20_000)
+    standard = (features - axes.mean) / axes.scale
+    found.fit(standard, labels, sample_weight=weights)
+    logits = standard @ found.coef_.T + found.intercept_
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    return (weights @ losses) / weights.sum() + penalty / 2 * (found.coef_**2).sum(), logits
+
+
+@pytest.mark.parametrize("small", [2**20, 0], ids=["float64", "float32"])
+@pytest.mark.parametrize("class_weights", [None, (1.0, 2.0, 0.5, 3.0)])
+@pytest.mark.parametrize("penalty", [1.0, 1e-2, 1e-4])
+def test_the_optimum_is_scikit_learns(rng, monkeypatch, penalty, class_weights, small):
+    monkeypatch.setattr(softmax_regression, "_SMALL", small)
+    features, labels = clouds(rng, 50)
+    probe = linear_probe(features, labels, num_classes=CLASSES, penalties=(penalty,), class_weights=class_weights)
+    expected, logits = scikit_learn(features, labels, penalty, class_weights)
+    assert objective(probe, features, labels, penalty, class_weights) == pytest.approx(expected, rel=1e-4)
+    ours = probe.logits(features)
+    np.testing.assert_allclose(
+        ours - ours.mean(axis=1, keepdims=True), logits - logits.mean(axis=1, keepdims=True), atol=0.02 * logits.std()
+    )
+
+
+@pytest.mark.parametrize("together", [2**20, 12])
+def test_the_gradient_is_that_of_finite_differences(rng, monkeypatch, together):
+    monkeypatch.setattr(softmax_regression, "_TOGETHER", together)  # 12: three images at once
+    features, labels = rng.normal(size=(20, 5)), np.arange(20) % CLASSES
+    weights = rng.uniform(0.5, 1.5, 20)
+    problem = SoftmaxRegression(features, labels, weights / weights.sum(), np.ones(5), CLASSES)
+    point, step = rng.normal(size=(6, CLASSES)), 1e-6
+    _, gradient = problem.value(point, 0.3)
+    for place in np.ndindex(point.shape):
+        nudge = np.zeros_like(point)
+        nudge[place] = step
+        slope = (problem.value(point + nudge, 0.3)[0] - problem.value(point - nudge, 0.3)[0]) / (2 * step)
+        assert gradient[place] == pytest.approx(slope, abs=1e-8)
+
+
+def test_the_penalty_is_the_best_on_the_validation_images(rng):
+    features, labels = clouds(rng, 10, apart=0.6)
+    seen, right = clouds(rng, 500, apart=0.6)
+    probe = linear_probe(features, labels, seen, right, num_classes=CLASSES)
+    assert probe.accuracy(seen, right) == pytest.approx(probe.validation_accuracies[probe.penalty], abs=0.01)
+    every = [
+        linear_probe(features, labels, num_classes=CLASSES, penalties=(penalty,)).accuracy(seen, right)
+        for penalty in PENALTIES
+    ]
+    assert probe.accuracy(seen, right) >= max(every) - 0.01
+    assert max(every) - min(every) > 0.02  # so that a wrong choice would have been seen
+    assert len(probe.validation_accuracies) < len(PENALTIES)  # the search ends where weaker ones only get worse
+
+
+@pytest.mark.parametrize("per_class", [2, 5, 20])
+def test_few_images_choose_a_penalty_about_as_good_as_the_best(per_class):
+    chosen, best = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        features, labels = clouds(rng, per_class, apart=0.8)
+        seen, right = clouds(rng, 500, apart=0.8)
+        chosen.append(linear_probe(features, labels, num_classes=CLASSES).accuracy(seen, right))
+        every = [
+            linear_probe(features, labels, num_classes=CLASSES, penalties=(penalty,))
+            for penalty in (3, 0.3, 0.03, 1e-5)
+        ]
+        best.append(max(probe.accuracy(seen, right) for probe in every))
+    assert np.mean(chosen) >= np.mean(best) - 0.02
+
+
+def test_one_image_a_class_is_enough(rng):
+    features, labels = clouds(rng, 1, apart=5.0)
+    seen, right = clouds(rng, 50, apart=5.0)
+    probe = linear_probe(features, labels, num_classes=CLASSES)
+    assert probe.validation_accuracies == {}
+    assert probe.penalty == 1.0
+    assert probe.accuracy(seen, right) > 0.9
+
+
+def test_a_class_with_one_image_beside_others_is_learned(rng):
+    features, labels = clouds(rng, 10, apart=5.0)
+    chosen = np.flatnonzero((labels > 0) | (np.arange(len(labels)) == 0))
+    probe = linear_probe(features[chosen], labels[chosen], num_classes=CLASSES)
+    seen, right = clouds(rng, 50, apart=5.0)
+    assert probe.accuracy(seen[right == 0], right[right == 0]) > 0.9
+
+
+def test_each_image_is_held_out_once_but_a_classs_last(rng):
+    labels = rng.permutation(np.repeat(np.arange(4), (1, 2, 7, 30)))
+    folds = held_out(labels)
+    together = np.concatenate(folds)
+    assert sorted(together) == np.flatnonzero(labels != 0).tolist()
+    for fold in folds:
+        assert set(np.delete(labels, fold)) == {0, 1, 2, 3}
+    assert len(held_out(np.arange(6000) % 2)) == 1
+    assert len(held_out(np.arange(6000) % 2)[0]) == 1200
+
+
+def test_a_class_without_images_is_never_predicted_and_said(rng):
+    features, labels = clouds(rng, 20)
+    known = labels != 2
+    seen, right = clouds(rng, 100)
+    with pytest.warns(UserWarning, match=r"1 of 4 classes have no training image and will never be predicted: 2\."):
+        probe = linear_probe(features[known], labels[known], seen, right, num_classes=CLASSES)
+    logits = probe.logits(seen)
+    assert np.isfinite(logits).all()
+    assert not (probe.predict(seen) == 2).any()
+    assert (logits[:, 2] < logits.max(axis=1) - 1).all()
+    assert probe.validation_accuracies[probe.penalty] == pytest.approx(probe.accuracy(seen, right), abs=0.01)
+
+
+def test_class_weights_favour_their_class(rng):
+    features, labels = clouds(rng, 50, apart=0.5)
+    plain, weighted = (
+        linear_probe(features, labels, num_classes=CLASSES, penalties=(0.01,), class_weights=weights).predict(features)
+        for weights in (None, (1, 10, 1, 1))
+    )
+    assert (weighted == 1).sum() > (plain == 1).sum()
+
+
+def test_the_model_gives_the_probes_logits(tiny_model, tiny_config, rng):
+    from vit_keras.data import Split
+    from vit_keras.training.features import features_of
+
+    model = vit(tiny_config, num_classes=3)
+    model.set_weights(tiny_model.get_weights())
+    split = Split(rng.integers(0, 256, (30, 16, 16, 3)).astype("uint8"), np.arange(30) % 3)
+    features = features_of(model, split)
+    probe = linear_probe(features, split.labels, num_classes=3)
+    probe.apply_to(model)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(split.images)), probe.logits(features), atol=1e-4)
+
+
+def test_a_second_head_changes_nothing(tiny_config, rng):
+    from vit_keras.data import Split
+    from vit_keras.training.features import features_of
+
+    model = vit(tiny_config.replace(num_layers=1, distillation_token=True), num_classes=3)
+    model.get_layer("head_distillation").kernel.assign(np.ones((16, 3), "float32"))
+    split = Split(rng.integers(0, 256, (12, 16, 16, 3)).astype("uint8"), np.arange(12) % 3)
+    features = features_of(model, split)
+    probe = linear_probe(features, split.labels, num_classes=3)
+    probe.apply_to(model)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(split.images)), probe.logits(features), atol=1e-4)
+
+
+def test_a_head_of_another_shape_is_refused_and_left(tiny_model, rng):
+    features, labels = clouds(rng, 5)
+    probe = linear_probe(features, labels, num_classes=CLASSES)
+    before = tiny_model.get_weights()
+    with pytest.raises(WeightMismatchError, match=r"12 features to 4 classes.*\(16, 3\).*num_classes=4"):
+        probe.apply_to(tiny_model)
+    for now, then in zip(tiny_model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_bad_input(rng):
+    features, labels = clouds(rng, 5)
+    count = len(labels)
+    for broken, error, match in [
+        ((features[:0], labels[:0]), EmptyDatasetError, "training features are empty"),
+        ((features[0], labels), DataError, r"shape \(count, dim\)"),
+        ((features, labels[1:]), LabelError, f"must be {count} whole numbers"),
+        ((features, labels.astype("float32")), LabelError, "float32"),
+        ((features, labels + 1), LabelError, r"4 classes \(0 to 3\) in 5 of 20 places: the first is 4 in place 15"),
+        ((features, labels - 1), LabelError, "the first is -1 in place 0"),
+        ((features, np.zeros(count, int)), ClassLayoutError, "All 20 training images are of class 0"),
+        ((features, labels, features), InvalidArgumentError, "come together"),
+        ((features, labels, features[:, :3], labels), DataError, "validation features are 3 wide where 12"),
+        ((features, labels, features, labels + 1), LabelError, "validation labels"),
+        ((features, labels, features[:0], labels[:0]), EmptyDatasetError, "validation features are empty"),
+    ]:
+        with pytest.raises(error, match=match):
+            linear_probe(*broken, num_classes=CLASSES)
+    for arguments, match in [
+        ({"penalties": ()}, "penalties"),
+        ({"penalties": (0.1, 0.0)}, "penalties"),
+        ({"penalties": (np.nan,)}, "penalties"),
+        ({"class_weights": (1, 2)}, "must be 4 positive numbers"),
+        ({"class_weights": (1, 2, 0, 1)}, "must be 4 positive numbers"),
+    ]:
+        with pytest.raises(InvalidArgumentError, match=match):
+            linear_probe(features, labels, num_classes=CLASSES, **arguments)
+    features[7, 2] = np.inf
+    with pytest.raises(DataError, match="1 of 20 rows, the first 7"):
+        linear_probe(features, labels, num_classes=CLASSES)

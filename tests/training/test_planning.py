@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.planning import FEW, balanced, plan_finetuning
+
+
+def plan(counts, **arguments):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return plan_finetuning(labels, **{"num_classes": len(counts), "steps_per_epoch": 10, **arguments})
+
+
+def chosen(found):
+    return {choice.what: choice.value for choice in found.choices}
+
+
+@pytest.mark.parametrize(("counts", "method"), [([FEW] * 3, "linear_probe"), ([FEW + 1] * 3, "head_first")])
+def test_the_method_goes_by_the_images_of_a_class(counts, method):
+    found = plan(counts)
+    assert found.recipe.name == chosen(found)["method"] == method
+    assert str(counts[0]) in found.choices[0].reason
+
+
+def test_everything_can_be_said_and_every_choice_is_there():
+    found = plan([50, 50], method="bias_only", epochs=7, changes={"learning_rate": 0.5})
+    assert (found.recipe.name, found.recipe.epochs, found.recipe.learning_rate) == ("bias_only", 7, 0.5)
+    assert chosen(found) == {"method": "bias_only", "epochs": 7, "learning_rate": 0.5}
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 60), (20, 20), (1000, 5)])
+def test_the_epochs_are_sized_to_the_steps(steps, epochs):
+    assert plan([50, 50], steps_per_epoch=steps).recipe.epochs == epochs
+
+
+def test_an_imbalance_is_said_and_balanced_only_where_that_is_asked():
+    found = plan([100, 20])
+    assert found.recipe.class_weights is None
+    assert (
+        "100 images of one class and 20 of another"
+        in next(c for c in found.choices if c.what == "class_weights").reason
+    )
+    weights = plan([100, 20], changes={"class_weights": "balanced"}).recipe.class_weights
+    assert weights == pytest.approx((0.6, 3.0))
+
+
+def test_balanced_classes_count_alike():
+    counts = np.array([10, 0, 30])
+    weights = balanced(counts)
+    assert weights[0] * 10 == pytest.approx(weights[2] * 30)
+    assert (np.array(weights) * counts).sum() == pytest.approx(counts.sum())
+
+
+def test_what_is_unknown_proposes_the_closest():
+    with pytest.raises(InvalidArgumentError, match=r"method='linear_prob' .*'linear_probe'"):
+        plan([5, 5], method="linear_prob")
+    with pytest.raises(InvalidArgumentError, match=r"no \['learn_rate'\]"):
+        plan([5, 5], changes={"learn_rate": 1.0})
+    with pytest.raises(InvalidArgumentError, match="class_weights='even' is neither \"balanced\""):
+        plan([5, 5], changes={"class_weights": "even"})

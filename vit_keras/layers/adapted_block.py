@@ -1,0 +1,156 @@
+"""A block whose projections stay as they are while thin matrices beside them learn."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive
+from vit_keras.layers.transformer_block import TransformerBlock
+
+_PLACES = {
+    "qkv": ("attention", "qkv"),
+    "output": ("attention", "output_projection"),
+    "expand": ("mlp", "expand"),
+    "contract": ("mlp", "contract"),
+}
+TARGETS = tuple(_PLACES)
+"""The projections of a block that can have an adapter."""
+
+ADAPTER_WEIGHTS = ("adapter_down", "adapter_up")
+"""Names of the two thin matrices."""
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class LowRank(keras.layers.Wrapper):
+    """What a projection gives, plus what a product of two thin matrices gives.
+
+    Paper: Hu et al. 2021, arXiv 2106.09685, section 4.1, equation 3. Our `adapter_down` is their A, drawn as in their code, and
+    `adapter_up` their B, zero at first, so that nothing changes before a step. Keras' `enable_lora` adds the product to the kernel
+    before it meets the tokens, whose gradient is as large as the kernel; here the tokens meet the thin matrices one by one.
+
+    Args:
+        layer: A `keras.layers.Dense` without activation.
+        rank: Width between the two matrices.
+        alpha: The product is scaled by `alpha / rank`.
+
+    Shapes:
+        rows: `(..., inputs)`.
+        returns: `(..., units)`, `units` being the projection's.
+
+    Raises:
+        InvalidArgumentError: `rank` or `alpha` is not positive.
+
+    Example:
+        >>> LowRank(keras.layers.Dense(12), rank=2, alpha=4)(keras.Input((8,))).shape
+        (None, 12)
+    """
+
+    def __init__(self, layer: keras.layers.Dense, *, rank: int, alpha: float, **kwargs: Any) -> None:
+        super().__init__(layer, **kwargs)
+        _check(type(self).__name__, rank=rank, alpha=alpha)
+        self.rank = rank
+        self.alpha = alpha
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the thin matrices, in float32 under every policy: steps on them are too small for half precision."""
+        super().build(input_shape)
+        inputs = input_shape[-1]
+        drawn = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+        self.adapter_down = self.add_weight(
+            shape=(inputs, self.rank), initializer=drawn, dtype="float32", name="adapter_down"
+        )
+        self.adapter_up = self.add_weight(
+            shape=(self.rank, self.layer.units), initializer="zeros", dtype="float32", name="adapter_up"
+        )
+        self.built = True
+
+    def call(self, rows: Tensor) -> Tensor:
+        """Computes the paper's equation 3."""
+        thin = ops.matmul(rows, self.adapter_down)  # (..., rank)
+        return self.layer(rows) + self.alpha / self.rank * ops.matmul(thin, self.adapter_up)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns the projection's."""
+        return (*input_shape[:-1], self.layer.units)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "rank": self.rank, "alpha": self.alpha}
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class AdaptedBlock(TransformerBlock):
+    """A `TransformerBlock` with a `LowRank` around some of its projections; its other weights keep their names.
+
+    Args:
+        num_heads: Attention heads; they divide the tokens' width.
+        mlp_dim: Width inside the MLP.
+        adapters: The adapters' `rank`, `alpha` and `targets`, the last out of `TARGETS`.
+        **kwargs: As for `TransformerBlock`.
+
+    Shapes:
+        tokens: `(batch, tokens, hidden_dim)`.
+        returns: The same.
+
+    Raises:
+        InvalidArgumentError: An argument is out of its range.
+
+    Example:
+        >>> block = AdaptedBlock(4, 256, adapters={"rank": 8, "alpha": 8, "targets": ["qkv"]}, name="block_00")
+        >>> block(keras.Input((197, 64))).shape, [w.path for w in block.weights][-2:]
+        ((None, 197, 64), ['block_00/attention/qkv/adapter_down', 'block_00/attention/qkv/adapter_up'])
+    """
+
+    def __init__(self, num_heads: int, mlp_dim: int, *, adapters: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(num_heads, mlp_dim, **kwargs)
+        check_adapters(**adapters)
+        self.adapters = {**adapters, "targets": list(adapters["targets"])}
+
+    def build(self, input_shape: Shape) -> None:
+        """Builds the block, then puts the adapters around its projections."""
+        super().build(input_shape)
+        rank, alpha = self.adapters["rank"], self.adapters["alpha"]
+        for target in self.adapters["targets"]:
+            part_name, attribute = _PLACES[target]
+            part = getattr(self, part_name)
+            projection = getattr(part, attribute)
+            adapted = LowRank(projection, rank=rank, alpha=alpha, dtype=self.dtype_policy, name=target)
+            with keras.name_scope(part_name):
+                adapted.build((None, projection.kernel.shape[0]))
+            part._tracker.unlock()  # Keras' own `enable_lora` opens a built layer so; there is no public way
+            setattr(part, attribute, adapted)
+            part._tracker.lock()
+
+    @property
+    def adapted(self) -> list[LowRank]:
+        """The adapted projections, once built."""
+        places = [_PLACES[target] for target in self.adapters["targets"]]
+        return [getattr(getattr(self, part), attribute) for part, attribute in places]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "adapters": dict(self.adapters)}
+
+
+def check_adapters(*, rank: int, alpha: float, targets: Sequence[str]) -> None:
+    """Raises `InvalidArgumentError` for what can't describe adapters.
+
+    Args:
+        rank: Width between the two matrices.
+        alpha: The product is scaled by `alpha / rank`.
+        targets: Which projections.
+    """
+    _check("An adapter", rank=rank, alpha=alpha)
+    if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or len(set(targets)) < len(targets):
+        raise InvalidArgumentError(f"targets={targets!r} is no list of one or more of {list(TARGETS)}, each once.")
+    for target in targets:
+        check_choice("An adapter", choices=TARGETS, targets=target)
+
+
+def _check(layer: str, *, rank: int, alpha: float) -> None:
+    check_positive(layer, rank=rank)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
+        raise InvalidArgumentError(f"{layer} needs a positive number, not alpha={alpha!r}.")

@@ -1,0 +1,350 @@
+"""Fine-tuning: a trained model, a data set, and no knob that must be turned."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+from rich.console import Console
+
+from vit_keras import data as data_sources
+from vit_keras.data import ImageData, Resizing, resizing_of
+from vit_keras.data.progress import file_progress
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.model import config_of
+from vit_keras.presets import list_presets, load_preset
+from vit_keras.rebuilding import rebuilt
+from vit_keras.training.adapters import add_adapters, merge_adapters
+from vit_keras.training.features import features_of
+from vit_keras.training.freezing import trainable_only
+from vit_keras.training.linear_probe import linear_probe
+from vit_keras.training.planning import FinetuningPlan, plan_finetuning
+from vit_keras.training.precision import dtype_policy, resolve
+from vit_keras.training.recipe import Recipe
+from vit_keras.training.run_directory import RunDirectory, next_run_directory
+from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.zoo import from_preset, load_resizing
+
+BATCH_SIZE = 64
+LAST_BLOCKS = 2
+"""Blocks that the method "last_blocks" trains."""
+_JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"
+_PROBED = ("linear_probe", "head_first")
+"""Methods that begin with a head fitted to features of the model as it is."""
+
+
+def finetune(
+    model: keras.Model,
+    train: Any,
+    validation: Any = None,
+    *,
+    method: str = "auto",
+    epochs: int | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    force_resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    console: Console | None = None,
+    **changes: Any,
+) -> TrainingResult:
+    """Fine-tunes a model on images, evaluates it, and leaves a run directory; what is not said is chosen, and printed with its reason.
+
+    The model that is passed stays as it is. Killed at any moment, the same call with `resume` goes on; on a CPU with TensorFlow or JAX
+    to the same result, bit for bit.
+
+    Args:
+        model: What `vit` or `from_preset` made, usually with weights; its head is made new where the classes are others.
+        train: An `ImageData` of `vk.data.load`, which has all splits; or arrays `(images, labels)`, a `tf.data.Dataset` or a
+            `keras.utils.PyDataset`.
+        validation: Likewise; also what the result is judged by. None where `train` has all splits, else a part of it is held out.
+        method: A recipe of `vk.recipes.FINETUNING`; "auto" goes by the images a class.
+        epochs: Passes over the training images; None to have it chosen.
+        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        resume: Goes on with the interrupted run in `run_dir`.
+        force_resume: Goes on under other versions, too; the result may then differ in the last digits.
+        callbacks: Keras callbacks beside the recipe's, such as `keras.callbacks.TensorBoard`.
+        console: Where choices and progress are shown; stdout by default.
+        **changes: Fields of the recipe in place of what would be chosen.
+
+    Raises:
+        VitKerasError: Something was refused, before anything was trained.
+        TrainingDivergedError: The loss is no number any more.
+        TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
+    """
+    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    if resume and run_dir is None:
+        raise InvalidArgumentError("To resume, say which run: give its run_dir.")
+    data = _data_of(model, train, validation)
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), data.name)
+    if not resume:
+        run.check_free()
+    plan = plan_of(data, method=method, epochs=epochs, changes=changes)
+    session = finetuning_session(model, data, plan, run=run, console=console, callbacks=callbacks)
+    return session.carry_out(resume=resume, force=force_resume)
+
+
+def plan_of(
+    data: ImageData, *, method: str = "auto", epochs: int | None = None, changes: Mapping[str, Any] | None = None
+) -> FinetuningPlan:
+    """Returns how to fine-tune on a data set, by `plan_finetuning`.
+
+    Args:
+        data: What to train on.
+        method: As for `finetune`.
+        epochs: As for `finetune`.
+        changes: As for `finetune`.
+    """
+    return plan_finetuning(
+        data.splits["train"].labels,
+        num_classes=len(data.class_names),
+        steps_per_epoch=data.steps_per_epoch,
+        method=method,
+        epochs=epochs,
+        changes=changes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningOptions:
+    """What to fine-tune, on what, and how, by names: what a command line says and `run.json` keeps.
+
+    Args:
+        preset: A name of `list_presets()`, or a preset directory.
+        data: What `vk.data.load` takes: a data set's name or a folder.
+        weights: A tag of the preset's checkpoints or a checkpoint's path; None for a directory's own.
+        method: A recipe of `FINETUNING`, or "auto".
+        epochs: Passes over the training images; None to have it chosen.
+        batch_size: Images a batch.
+        limit: Most images of each split; None for all.
+        seed: Decides the new head, the order, augmentation and what is held out.
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+        accept_licence: Says yes to a licence of the weights that restricts their use.
+        changes: Fields of the recipe in place of what would be chosen.
+    """
+
+    command: ClassVar[str] = "finetune"
+
+    preset: str
+    data: str
+    weights: str | None = None
+    method: str = "auto"
+    epochs: int | None = None
+    batch_size: int = BATCH_SIZE
+    limit: int | None = None
+    seed: int = 0
+    precision: str = "auto"
+    accept_licence: bool = False
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def finetune_preset(
+    options: FinetuningOptions,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    force_resume: bool = False,
+    tensorboard: bool = False,
+    console: Console | None = None,
+) -> TrainingResult:
+    """Fine-tunes a preset by name on data by name: `finetune` for a command line.
+
+    Args:
+        options: What to fine-tune.
+        run_dir: As for `finetune`.
+        resume: As for `finetune`.
+        force_resume: As for `finetune`.
+        tensorboard: Writes TensorBoard's logs into the run's `tensorboard/`.
+        console: Where progress is shown; nowhere by default.
+
+    Raises:
+        VitKerasError: Something was refused, before anything was trained, or the training diverged.
+        TrainingInterrupted: Ctrl-C or SIGTERM.
+    """
+    console = console or Console(quiet=True)
+    name = Path(options.data).resolve().name
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), name)
+    if resume:
+        check_options(run, asdict(options))
+    else:
+        run.check_free()
+    keras.utils.set_random_seed(options.seed)
+    with dtype_policy(resolve(options.precision)):
+        model = from_preset(options.preset, weights=options.weights, accept_licence=options.accept_licence)
+    resizing = _resizing_of(options)
+    with file_progress(console) as on_progress:
+        data = data_sources.load(
+            options.data,
+            image_size=resizing,
+            batch_size=options.batch_size,
+            limit=options.limit,
+            seed=options.seed,
+            on_progress=on_progress,
+        )
+    data = _in_batches(data)
+    plan = plan_of(data, method=options.method, epochs=options.epochs, changes=options.changes)
+    session = finetuning_session(
+        model,
+        data,
+        plan,
+        run=run,
+        console=console,
+        options=asdict(options),
+        resizing=resizing,
+        callbacks=[keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if tensorboard else [],
+    )
+    return session.carry_out(resume=resume, force=force_resume)
+
+
+def _resizing_of(options: FinetuningOptions) -> Resizing:
+    if options.preset in list_presets():
+        tag = options.weights if options.weights in load_preset(options.preset).weights else None
+        return resizing_of(options.preset, weights=tag)
+    return load_resizing(options.preset)
+
+
+def finetuning_session(
+    model: keras.Model,
+    data: ImageData,
+    plan: FinetuningPlan,
+    *,
+    run: RunDirectory,
+    console: Console,
+    options: Mapping[str, Any] | None = None,
+    resizing: Resizing | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Session:
+    """Returns a run that fine-tunes, introduced on the console.
+
+    Args:
+        model: The model to begin with.
+        data: What to train on.
+        plan: How.
+        run: Where everything is left.
+        console: Where choices and progress are shown.
+        options: What `run.json` says the run was told.
+        resizing: What brought the images to their size.
+        callbacks: Beside the recipe's.
+    """
+    recipe, config = plan.recipe, config_of(model)
+
+    def build(resuming: bool) -> keras.Model:
+        keras.utils.set_random_seed(data.seed)
+        return prepared(model, data, recipe, probe=not resuming)
+
+    session = Session(
+        run=run,
+        data=data,
+        recipe=recipe,
+        record={
+            "command": "finetune",
+            "options": dict(options or {}),
+            "precision": policy_of(model),
+            "config": config.to_dict(),
+            "base": digest_of(model),
+            "choices": [[choice.what, choice.value, choice.reason] for choice in plan.choices],
+        },
+        build=build,
+        fits=recipe.method != "linear_probe",
+        finish=merge_adapters if recipe.method == "adapters" else lambda trained: trained,
+        console=console,
+        resizing=resizing,
+        callbacks=tuple(callbacks),
+    )
+    session.introduce(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs an image")
+    for choice in plan.choices:
+        console.print(f"choice   {choice.what} {choice.value}: {choice.reason}", highlight=False)
+    return session
+
+
+def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool = True) -> keras.Model:
+    """Returns a compiled copy of a model that a recipe can train: the head for the classes, frozen what does not train.
+
+    Args:
+        model: The model to begin with.
+        data: What it is going to be trained on.
+        recipe: How.
+        probe: Fits the head to the features where the recipe begins so; False where a checkpoint fills it.
+    """
+    rate = recipe.stochastic_depth_rate
+    if rate is None:
+        rate = config_of(model).stochastic_depth_rate
+    student = rebuilt(model, num_classes=len(data.class_names), stochastic_depth_rate=rate)
+    if probe and recipe.method in _PROBED:
+        train, validation = data.splits["train"], data.splits["validation"]
+        found = linear_probe(
+            features_of(student, train),
+            train.labels,
+            features_of(student, validation),
+            validation.labels,
+            num_classes=len(data.class_names),
+            class_weights=recipe.class_weights,
+        )
+        found.apply_to(student)
+    if recipe.method == "adapters":
+        student = add_adapters(student)
+    else:
+        blocks = min(LAST_BLOCKS, config_of(student).num_layers)
+        trainable_only(student, _TRAINED[recipe.method], last_blocks=blocks)
+    student.compile(**recipe.compile_arguments)
+    return student
+
+
+_TRAINED = {
+    "full": "full",
+    "head_first": "full",
+    "linear_probe": "head",
+    "bias": "bias",
+    "last_blocks": "last_blocks",
+}
+"""What trains under each method, by the names of `trainable_only`."""
+
+
+def policy_of(model: keras.Model) -> str:
+    """Returns the dtype policy that a model's blocks compute in.
+
+    Args:
+        model: What `vit` made.
+    """
+    return str(next(layer for layer in model.layers if layer.name.startswith("block_")).dtype_policy.name)
+
+
+def digest_of(model: keras.Model) -> str:
+    """Returns the SHA-256 of a model's weights, names and numbers.
+
+    Args:
+        model: What `vit` made.
+    """
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(weight.path.encode())
+        digest.update(keras.ops.convert_to_numpy(weight).tobytes())
+    return digest.hexdigest()
+
+
+def _data_of(model: keras.Model, train: Any, validation: Any) -> ImageData:
+    """Returns the data at the model's size, in batches that are no larger than what there is."""
+    config = config_of(model)
+    if isinstance(train, ImageData):
+        if validation is not None:
+            raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
+        data = train
+    else:
+        source = train if validation is None else {"train": train, "validation": validation, "test": validation}
+        rule = Resizing(image_size=config.image_size, channels=config.channels)
+        data = data_sources.load(source, image_size=rule, batch_size=BATCH_SIZE)
+        if validation is not None:
+            data = replace(data, notes=(*data.notes, _JUDGED_BY_VALIDATION))
+    wanted = (*config.image_size, config.channels)
+    if data.image_shape != wanted:
+        raise InvalidArgumentError(
+            f"The images of {data.name} are {data.image_shape} and the model takes {wanted}: load them with "
+            f"image_size={config.image_size}, or make the model with image_size={data.image_shape[:2]}."
+        )
+    return _in_batches(data)
+
+
+def _in_batches(data: ImageData) -> ImageData:
+    """Returns the data in batches that are no larger than what there is to train on."""
+    return replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
