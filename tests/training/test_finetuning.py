@@ -8,9 +8,11 @@ from rich.console import Console
 
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
-from vit_keras.errors import InvalidArgumentError, ResumeError, StorageError
+from vit_keras.errors import InvalidArgumentError, OutOfMemoryError, ResumeError, StorageError
 from vit_keras.model import vit
+from vit_keras.rebuilding import rebuilt
 from vit_keras.training.finetuning import digest_of, finetune, plan_of, prepared
+from vit_keras.training.fitting import Fitting
 from vit_keras.training.freezing import trainable_params
 from vit_keras.zoo import load_labels
 
@@ -148,3 +150,39 @@ def test_a_run_goes_on_from_the_same_model_alone(model, tmp_path):
     with pytest.raises(ResumeError, match=r"base: .* then, .* now"):
         finetune(other, arrays(12), arrays(20), resume=True, **arguments)
     assert finetune(model, arrays(12), arrays(20), resume=True, **arguments).record["status"] == "finished"
+
+
+def test_without_memory_for_a_batch_it_goes_in_parts_to_the_same_effect(model, data, tmp_path, monkeypatch):
+    class ResourceExhaustedError(Exception):
+        """As TensorFlow's is called."""
+
+    fit = Fitting.fit
+
+    def of_little_memory(self, *, resume=False):
+        if self.data.batch_size // self.data.parts > 8:
+            raise ResourceExhaustedError("OOM when allocating tensor")
+        return fit(self, resume=resume)
+
+    def trained(folder):
+        plain = {"augmentation": "none", "clip_norm": None}  # crops are drawn image by image, flips batch by batch
+        run = finetune(model, data, method="finetune", epochs=1, run_dir=folder, console=QUIET, **plain)
+        return run, {weight.path: keras.ops.convert_to_numpy(weight) for weight in run.model.weights}
+
+    model = rebuilt(model, dropout_rate=0.0)
+    whole, expected = trained(tmp_path / "whole")
+    monkeypatch.setattr(Fitting, "fit", of_little_memory)
+    parted, weights = trained(tmp_path / "parted")
+    assert parted.record["parts"] == 2
+    assert parted.record["recipe"] == whole.record["recipe"]
+    for name, array in expected.items():
+        np.testing.assert_allclose(weights[name], array, atol=1e-4, err_msg=name)
+
+
+def test_without_memory_for_one_image_it_says_what_may_help(model, data, tmp_path, monkeypatch):
+    def out_of_memory(self, *, resume=False):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(Fitting, "fit", out_of_memory)
+    with pytest.raises(OutOfMemoryError, match=r"no memory for a step of 1 images .*adapters"):
+        finetune(model, data, method="finetune", epochs=1, run_dir=tmp_path / "run", console=QUIET)
+    assert read_record(tmp_path / "run")["parts"] == 16

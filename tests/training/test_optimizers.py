@@ -59,7 +59,20 @@ def gradients_like(arrays, seed):
 
 
 def apply(optimizer, gradients, variables):
-    optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in gradients], variables)
+    """Takes a step, compiled on JAX, which else compiles each step's branches anew."""
+    gradients = [keras.ops.convert_to_tensor(gradient) for gradient in gradients]
+    if keras.backend.backend() != "jax":
+        optimizer.apply(gradients, variables)
+        return
+    import jax
+
+    if not optimizer.built:
+        optimizer.build(variables)
+        optimizer.compiled_step = jax.jit(optimizer.stateless_apply)
+    own = [variable.value for variable in optimizer.variables]
+    found = optimizer.compiled_step(own, gradients, [variable.value for variable in variables])
+    for variable, value in zip([*variables, *optimizer.variables], [*found[0], *found[1]], strict=True):
+        variable.assign(value)
 
 
 # --- what has no decay
@@ -121,6 +134,7 @@ def test_muon_orthogonalises_the_matrices_of_the_blocks_and_leaves_the_rest_to_a
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_accumulated_batches_are_one_large_batch(variables, kind):
+    variables = [variable for variable in variables if not variable.path.startswith(("block_00", "block_01"))]
     start, options = numpy_of(variables), {"weight_decay": 0.3, "layer_decay": 0.5, "global_clipnorm": 1.0}
     rates = warmup_cosine(0.1, steps=4, warmup_steps=2)
     ends = []
@@ -151,6 +165,7 @@ def test_between_optimizer_steps_nothing_moves(variables):
 
 @pytest.mark.parametrize("shape", ["cosine", "linear", "constant"])
 def test_the_rate_of_an_optimizer_step_is_the_schedules(variables, shape):
+    variables = variables[:1]
     rates = schedule_of(shape, 0.5, steps=5, warmup_steps=2)
     optimizer = SGD(rates, momentum=0.0, gradient_accumulation_steps=2)
     ones = [np.ones(variable.shape, "float32") for variable in variables]

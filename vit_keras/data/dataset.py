@@ -29,6 +29,7 @@ class ImageData:
         splits: "train", "validation" and "test", each in memory or as files.
         batch_size: Images a batch.
         seed: Decides the order of the training images.
+        parts: Equal parts that `training_batches` gives a batch in, one after the other, where gradients are accumulated.
         notes: What a reader of the images' origin should know, such as files left out.
 
     Raises:
@@ -46,11 +47,14 @@ class ImageData:
     splits: dict[str, Split | EncodedSplit]
     batch_size: int = 64
     seed: int = 0
+    parts: int = 1
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.batch_size) is not int or self.batch_size < 1:
             raise DataError(f"batch_size={self.batch_size!r} is not a positive whole number.")
+        if type(self.parts) is not int or self.parts < 1 or self.batch_size % self.parts:
+            raise DataError(f"parts={self.parts!r} does not divide batches of {self.batch_size}.")
         if type(self.seed) is not int or self.seed < 0:
             raise DataError(f"seed={self.seed!r} is not a whole number from 0 up.")
         if set(self.splits) != {"train", "validation", "test"}:
@@ -89,7 +93,8 @@ class ImageData:
     @property
     def train(self) -> "tf.data.Dataset":
         """The training images in batches, in another order each time they are read; the incomplete last one is left out."""
-        return pipeline.shuffled(self.splits["train"], self.batch_size, seed=self.seed).take(self.steps_per_epoch)
+        batches = pipeline.shuffled(self.splits["train"], self.batch_size, seed=self.seed)
+        return batches.take(self.steps_per_epoch // self.parts)
 
     @property
     def validation(self) -> "tf.data.Dataset":
@@ -103,8 +108,8 @@ class ImageData:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches an epoch."""
-        steps = len(self.splits["train"]) // self.batch_size
+        """Training batches an epoch, or parts of them."""
+        steps = len(self.splits["train"]) // self.batch_size * self.parts
         if not steps:
             raise DataError(
                 f"{len(self.splits['train'])} training images of {self.name} make no batch of {self.batch_size}."
@@ -170,13 +175,14 @@ class ImageData:
         return [f"training image {index}" for index in indices]
 
     def _training_order(self, augmentation: Augmentation) -> pipeline.TrainingOrder:
-        if augmentation.repeats > self.batch_size:
+        together = self.batch_size // self.parts
+        if augmentation.repeats > together:
             raise InvalidArgumentError(
-                f"{augmentation.repeats} copies of an image don't fit into batches of {self.batch_size}."
+                f"{augmentation.repeats} copies of an image don't fit into batches of {together}."
             )
         return pipeline.TrainingOrder(
             count=len(self.splits["train"]),
-            batch_size=self.batch_size,
+            batch_size=together,
             steps_per_epoch=self.steps_per_epoch,
             seed=self.seed,
             repeats=augmentation.repeats,

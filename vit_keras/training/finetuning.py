@@ -229,7 +229,7 @@ def finetuning_session(
     """
     recipe, config = plan.recipe, config_of(model)
 
-    def build(resuming: bool) -> keras.Model:
+    def build(recipe: Recipe, resuming: bool) -> keras.Model:
         keras.utils.set_random_seed(data.seed)
         return prepared(model, data, recipe, probe=not resuming)
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -11,13 +11,14 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData, Resizing
-from vit_keras.errors import CorruptFileError, ResumeError, TrainingDivergedError
+from vit_keras.errors import CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
 from vit_keras.training import figures
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.evaluation import Evaluation, evaluate
 from vit_keras.training.fitting import CHECKPOINT_SECONDS, Fitting
 from vit_keras.training.history import read_history
 from vit_keras.training.interruption import Aborted
+from vit_keras.training.micro_batch import is_out_of_memory
 from vit_keras.training.model_card import model_card_notes
 from vit_keras.training.precision import dtype_policy
 from vit_keras.training.recipe import Recipe
@@ -82,7 +83,7 @@ class Session:
         data: What it is trained, validated and tested on.
         recipe: How it is trained.
         record: What `run.json` says beside what every run says: options, precision, config, base.
-        build: Makes the model that is trained, compiled; called with whether a checkpoint will fill it.
+        build: Makes the model that is trained, compiled by a recipe; called with that and whether a checkpoint will fill it.
         fits: False where making the model trains it, as a linear probe does.
         finish: Makes the model that is saved of the one that was trained.
         console: Where progress is shown.
@@ -96,7 +97,7 @@ class Session:
     data: ImageData
     recipe: Recipe
     record: dict[str, Any]
-    build: Callable[[bool], keras.Model]
+    build: Callable[[Recipe, bool], keras.Model]
     console: Console
     fits: bool = True
     finish: Callable[[keras.Model], keras.Model] = lambda model: model
@@ -133,6 +134,7 @@ class Session:
                 _check_same(self.run, previous, record, force=force)
                 if previous["status"] == "finished":
                     return self._finished(previous)
+                record["parts"] = previous.get("parts", 1)
             self.run.write(record)
             try:
                 return self._carried_out(record, resume=resume)
@@ -149,8 +151,7 @@ class Session:
     def _carried_out(self, record: dict[str, Any], *, resume: bool) -> TrainingResult:
         history: list[dict[str, float]] = []
         if not self.run.model.exists():
-            model = self.build(resume and not CheckpointStore(self.run.checkpoints).is_empty())
-            history = self._fitting(model).fit(resume=resume) if self.fits else []
+            model, history = self._trained(record, resume=resume)
             save_preset(self.finish(model), self.run.model, class_names=self.data.class_names, resizing=self.resizing)
         else:
             history = self._recorded_history()
@@ -165,11 +166,40 @@ class Session:
             run_directory=self.run.path, model=model, evaluation=evaluation, record=record, history=history
         )
 
-    def _fitting(self, model: keras.Model) -> Fitting:
+    def _trained(self, record: dict[str, Any], *, resume: bool) -> tuple[keras.Model, list[dict[str, float]]]:
+        """Trains with batches as they are; where there is no memory for that, with the same batches in two, four, ... parts."""
+        while True:
+            parts = record.get("parts", 1)
+            recipe = self.recipe.changed(
+                steps_per_epoch=self.recipe.steps_per_epoch * parts, accumulation=self.recipe.accumulation * parts
+            )
+            has_checkpoint = not CheckpointStore(self.run.checkpoints).is_empty()
+            model = self.build(recipe, resume and has_checkpoint)
+            if not self.fits:
+                return model, []
+            try:
+                return model, self._fitting(model, recipe, parts).fit(resume=resume)
+            except Exception as error:
+                if not is_out_of_memory(error) or has_checkpoint:
+                    raise
+                if self.data.batch_size % (2 * parts):
+                    raise OutOfMemoryError(
+                        f"There is no memory for a step of {self.data.batch_size // parts} images ({error}), and batches of "
+                        f'{self.data.batch_size} have no smaller part: take a smaller model or images, remat="block", bfloat16, or '
+                        "a method that trains fewer weights, such as adapters."
+                    ) from error
+            record["parts"] = 2 * parts
+            self.run.write(record)
+            self.console.print(
+                f"Not enough memory: batches of {self.data.batch_size} go in {record['parts']} parts now, to the same effect.",
+                highlight=False,
+            )
+
+    def _fitting(self, model: keras.Model, recipe: Recipe, parts: int) -> Fitting:
         return Fitting(
             model=model,
-            data=self.data,
-            recipe=self.recipe,
+            data=replace(self.data, parts=parts),
+            recipe=recipe,
             run=self.run,
             console=self.console,
             callbacks=self.callbacks,

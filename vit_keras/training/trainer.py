@@ -15,7 +15,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training.evaluation import nearest_neighbour_accuracy
 from vit_keras.training.precision import dtype_policy, resolve
-from vit_keras.training.recipes import RECIPES
+from vit_keras.training.recipes import RECIPES, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
 from vit_keras.training.session import Session, TrainingResult, check_options
 from vit_keras.zoo import from_preset
@@ -122,7 +122,7 @@ def train(
     recipe = RECIPES[preset.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
     policy = resolve(options.precision)
 
-    def build(resuming: bool) -> keras.Model:
+    def build(recipe: Recipe, resuming: bool) -> keras.Model:
         with dtype_policy(policy):
             model = from_preset(preset.name, num_classes=len(data.class_names))
         model.compile(**recipe.compile_arguments)
