@@ -72,7 +72,9 @@ def recipes_command(
     debug: Debug = False,
 ) -> None:
     """List the ways to train and to fine-tune, or show every number of one."""
-    catalogue.show_recipes(name, as_json=as_json)
+    from vit_keras.cli import recipes
+
+    recipes.show_recipes(name, as_json=as_json)
 
 
 @app.command("train")
