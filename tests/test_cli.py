@@ -169,11 +169,11 @@ def test_what_needs_no_model_imports_no_keras(arguments):
 
 def test_without_a_command_the_help_is_shown(run):
     _, out, err = run()
-    for command in ("list", "info", "train", "evaluate", "predict"):
+    for command in ("list", "info", "recipes", "train", "finetune", "evaluate", "predict"):
         assert command in out + err
 
 
-@pytest.mark.parametrize("command", ["list", "info", "recipes", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["list", "info", "recipes", "train", "finetune", "evaluate", "predict"])
 def test_every_command_has_help_and_json(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0
@@ -303,7 +303,7 @@ def interrupted(tmp_path):
         "precision": "float32",
     }  # fmt: skip
     parts = {key: {} for key in ("config", "recipe", "data", "environment", "seconds")}
-    record = {"status": "interrupted", "options": options, "precision": "float32", **parts}
+    record = {"status": "interrupted", "command": "train", "options": options, "precision": "float32", **parts}
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     return tmp_path / "run"
@@ -534,10 +534,10 @@ def test_ctrl_c_keeps_the_epochs_done_and_its_last_line_goes_on_to_the_end(run, 
     folder = tmp_path / "runs" / "emoji-1"
     assert [row.split(",")[0] for row in (folder / "metrics.csv").read_text().splitlines()] == [
         "epoch",
-        "0",
         "1",
         "2",
         "3",
+        "4",
     ]
 
     code, out, _ = run("evaluate", folder, "--json")
@@ -545,6 +545,66 @@ def test_ctrl_c_keeps_the_epochs_done_and_its_last_line_goes_on_to_the_end(run, 
     assert json.loads(out) == {"test_accuracy": result["test_accuracy"], "recorded": result["test_accuracy"]}
     assert "the same" in run("evaluate", folder)[1]
     assert len(rows_of(run("predict", folder, picture)[1])) == 5
-    again, _, err = run(*typed[:-1], folder)
-    assert again == 2
-    assert "already complete" in err
+    again, out, _ = run(*typed[:-1], folder)
+    assert again == 0
+    assert "already complete" in out
+
+
+FINETUNE = [
+    "finetune", "vit_pico_patch4_32", "emoji", "--limit", "128", "--method", "head_first", "--epochs", "4", "--batch-size", "32",
+    "--precision", "float32",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_sigterm_finishes_the_step_and_fine_tuning_goes_on_to_the_same_bits(run, tmp_path):
+    def started(folder, *arguments):
+        command = [*COMMAND, *FINETUNE, "--run-dir", str(folder), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    stopped = started(tmp_path / "stopped")
+    for line in stopped.stdout:
+        if line.startswith("epoch   2/4"):
+            stopped.send_signal(signal.SIGTERM)
+            break
+    _, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 75, err
+    assert f"vit-keras finetune --resume --run-dir {tmp_path / 'stopped'}" in err
+    code, _, err = run("finetune", "--resume", "--run-dir", tmp_path / "stopped", "--epochs", 5)
+    assert code == 2
+    assert "epochs: 4 then, 5 now" in err
+    resumed = [*COMMAND, "finetune", "--resume", "--run-dir", str(tmp_path / "stopped")]
+    assert subprocess.run(resumed, capture_output=True, check=False).returncode == 0
+    whole = started(tmp_path / "whole")
+    assert whole.wait(timeout=240) == 0
+    weights = [tmp_path / name / "model" / "model.safetensors" for name in ("stopped", "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_fine_tuning_needs_a_preset_and_data(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("finetune")
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "PRESET and DATA missing: vit-keras finetune PRESET DATA" in err
+    code, _, err = run("finetune", "vit_pico_patch4_32", "emoji", "--limit", 64, "--set", "learning_rate")
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "--set learning_rate: expected FIELD=VALUE" in err
+    code, _, err = run("finetune", "vit_pico_patch4_32", "emoji", "--limit", 64, "--set", "learn_rate=1")
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert "'learning_rate'" in err
+
+
+def test_fine_tuning_a_saved_preset_on_a_folder_prints_what_was_chosen_and_what_came_of_it(
+    run, tiny_preset, image_folder, tmp_path
+):
+    arguments = ("--method", "linear_probe", "--run-dir", tmp_path / "run", "--set", 'class_weights="balanced"')
+    code, out, err = run("finetune", tiny_preset, image_folder, *arguments)
+    assert code == 0, err
+    assert "choice   method linear_probe: as asked" in out
+    assert "choice   class_weights balanced: as asked" in out
+    assert f"look at            {tmp_path / 'run'}/report.html" in out
+    code, out, _ = run("evaluate", tmp_path / "run", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["test_accuracy"] == result["recorded"]
