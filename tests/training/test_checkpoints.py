@@ -199,7 +199,7 @@ def test_what_could_not_be_read_again_replaces_nothing(directory, bad, error):
 
 
 @posix
-@pytest.mark.parametrize("full", FILES)
+@pytest.mark.parametrize("full", sorted(FILES))
 def test_a_disk_that_is_full_in_the_middle_leaves_what_was_there(directory, full):
     import resource
 

@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
 
+from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.planning import FEW, balanced, plan_finetuning
 
 
-def plan(counts, **arguments):
+def plan(counts, hidden_dim=128, num_layers=4, **arguments):
     labels = np.repeat(np.arange(len(counts)), counts)
-    return plan_finetuning(labels, **{"num_classes": len(counts), "steps_per_epoch": 10, **arguments})
+    config = ViTConfig(
+        image_size=32, patch_size=8, hidden_dim=hidden_dim, num_layers=num_layers, num_heads=2, mlp_dim=256
+    )
+    return plan_finetuning(labels, config, **{"num_classes": len(counts), "steps_per_epoch": 10, **arguments})
 
 
 def chosen(found):
@@ -25,6 +29,7 @@ def test_everything_can_be_said_and_every_choice_is_there():
     found = plan([50, 50], method="bias_only", epochs=7, changes={"learning_rate": 0.5})
     assert (found.recipe.name, found.recipe.epochs, found.recipe.learning_rate) == ("bias_only", 7, 0.5)
     assert chosen(found) == {"method": "bias_only", "epochs": 7, "learning_rate": 0.5}
+    assert {choice.reason for choice in found.choices} == {"as asked"}
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(1, 60), (20, 20), (1000, 5)])
@@ -57,3 +62,18 @@ def test_what_is_unknown_proposes_the_closest():
         plan([5, 5], changes={"learn_rate": 1.0})
     with pytest.raises(InvalidArgumentError, match="class_weights='even' is neither \"balanced\""):
         plan([5, 5], changes={"class_weights": "even"})
+
+
+def test_rates_go_by_the_size_of_the_model_where_they_are_ours_and_stand_where_they_were_published():
+    rates = {
+        width: plan([50, 50], hidden_dim=width, num_layers=layers).recipe for width, layers in ((128, 4), (768, 12))
+    }
+    assert rates[128].learning_rate == pytest.approx(6 * rates[768].learning_rate)
+    assert (rates[128].layer_decay, rates[768].layer_decay) == (1.0, 0.75)
+    assert (
+        plan([50, 50], method="mae_finetune", hidden_dim=768, num_layers=12).recipe
+        == plan([50, 50], method="mae_finetune").recipe
+    )
+    asked = plan([50, 50], changes={"learning_rate": 0.5})
+    assert asked.recipe.learning_rate == 0.5
+    assert chosen(asked)["learning_rate"] == 0.5

@@ -80,17 +80,23 @@ def finetune(
     run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), data.name)
     if not resume:
         run.check_free()
-    plan = plan_of(data, method=method, epochs=epochs, changes=changes)
+    plan = plan_of(model, data, method=method, epochs=epochs, changes=changes)
     session = finetuning_session(model, data, plan, run=run, console=console, callbacks=callbacks)
     return session.carry_out(resume=resume, force=force_resume)
 
 
 def plan_of(
-    data: ImageData, *, method: str = "auto", epochs: int | None = None, changes: Mapping[str, Any] | None = None
+    model: keras.Model,
+    data: ImageData,
+    *,
+    method: str = "auto",
+    epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> FinetuningPlan:
-    """Returns how to fine-tune on a data set, by `plan_finetuning`.
+    """Returns how to fine-tune a model on a data set, by `plan_finetuning`.
 
     Args:
+        model: What is fine-tuned.
         data: What to train on.
         method: As for `finetune`.
         epochs: As for `finetune`.
@@ -98,6 +104,7 @@ def plan_of(
     """
     return plan_finetuning(
         data.splits["train"].labels,
+        config_of(model),
         num_classes=len(data.class_names),
         steps_per_epoch=data.steps_per_epoch,
         method=method,
@@ -183,7 +190,7 @@ def finetune_preset(
             on_progress=on_progress,
         )
     data = _in_batches(data)
-    plan = plan_of(data, method=options.method, epochs=options.epochs, changes=options.changes)
+    plan = plan_of(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
     session = finetuning_session(
         model,
         data,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.config import closest, is_number
+from vit_keras.config import ViTConfig, closest
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.recipes import FINETUNING, RECIPES
@@ -16,6 +16,10 @@ FEW = 10
 STEPS = 400
 """Batches that a run is sized to, between the fewest and the most epochs."""
 EPOCHS = (5, 60)
+OURS = ("finetune", "head_first", "last_blocks")
+"""Recipes whose rates go by the model's size: those of others stand as they were published."""
+_RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
+_SHALLOW, _DEEP_DECAY = 6, 0.75
 _IMBALANCED = 3  # most images of a class to fewest
 
 
@@ -49,6 +53,7 @@ class FinetuningPlan:
 
 def plan_finetuning(
     labels: np.ndarray,
+    config: ViTConfig,
     *,
     num_classes: int,
     steps_per_epoch: int,
@@ -56,10 +61,11 @@ def plan_finetuning(
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> FinetuningPlan:
-    """Returns how to fine-tune on training images with these labels, by how many there are of each class.
+    """Returns how to fine-tune a model on training images with these labels, by how many there are of each class.
 
     Args:
         labels: `(count,)`, of the training images.
+        config: The model's.
         num_classes: Classes of the head.
         steps_per_epoch: Training batches an epoch.
         method: A recipe of `FINETUNING`, or "auto" to have one chosen.
@@ -70,7 +76,8 @@ def plan_finetuning(
         InvalidArgumentError: There is no such method, or the recipe has no such field.
 
     Example:
-        >>> plan = plan_finetuning(np.repeat([0, 1], 50), num_classes=2, steps_per_epoch=2)
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+        >>> plan = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
         >>> plan.recipe.name, plan.recipe.epochs
         ('head_first', 60)
     """
@@ -111,12 +118,32 @@ def plan_finetuning(
                 f'{most} images of one class and {fewest} of another: class_weights="balanced" makes each class count alike',
             )
         )
-    recipe = RECIPES[method](epochs=epochs, steps_per_epoch=steps_per_epoch, **changes)
-    choices.append(Choice("epochs", recipe.epochs, reason if recipe.epochs == epochs else "the recipe's own"))
+    sized = _sized(method, config)
+    for name, (value, why) in sized.items():
+        if name not in changes:
+            choices.append(Choice(name, value, why))
+    numbers = {name: value for name, (value, _) in sized.items()} | changes
+    recipe = RECIPES[method](epochs=epochs, steps_per_epoch=steps_per_epoch, **numbers)
+    choices.insert(1, Choice("epochs", recipe.epochs, reason if recipe.epochs == epochs else "the recipe's own"))
     choices += [Choice(name, value, "as asked") for name, value in changes.items() if name != "class_weights"]
-    if not any(choice.what == "learning_rate" for choice in choices) and is_number(recipe.learning_rate):
-        choices.append(Choice("learning_rate", recipe.learning_rate, f"the recipe's: {recipe.source}"))
     return FinetuningPlan(recipe, tuple(choices))
+
+
+def _sized(method: str, config: ViTConfig) -> dict[str, tuple[float, str]]:
+    """Returns the fields of our own recipes that go by the model's size, each with the reason."""
+    if method not in OURS:
+        return {}
+    rate = float(f"{_RATE * _WIDTH / config.hidden_dim:.2g}")
+    why = "as measured" if config.hidden_dim == _WIDTH else f"{_RATE:g} was measured best at width {_WIDTH}"
+    sized = {"learning_rate": (rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)")}
+    if config.num_layers > _SHALLOW:
+        sized["layer_decay"] = (
+            _DEEP_DECAY,
+            f"{config.num_layers} blocks, of which the first know most (arXiv 2106.08254)",
+        )
+    else:
+        sized["layer_decay"] = (1.0, f"{config.num_layers} blocks are few: measured better without")
+    return sized
 
 
 def balanced(counts: np.ndarray) -> tuple[float, ...]:
