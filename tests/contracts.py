@@ -67,7 +67,8 @@ def _computes_in(policy, dtype, layer, inputs):
 
 def _gradient_reaches_every_weight(layer, inputs):
     # A projection in front has a gradient only if one goes through the layer: that holds layers without weights, too.
-    keras.utils.set_random_seed(0)  # stochastic depth leaves a branch out for all images of so small a batch once in a hundred
+    # Stochastic depth leaves a branch out for all images of so small a batch once in a hundred: this seed does not.
+    keras.utils.set_random_seed(0)
     images = keras.Input(inputs.shape[1:])
     outputs = copy_of(layer)(keras.layers.Dense(inputs.shape[-1], name="in_front")(images))
     model = keras.Model(images, outputs)

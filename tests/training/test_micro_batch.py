@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 
@@ -37,6 +38,19 @@ def limited(most, error):
             raise error
 
     return try_step, tried
+
+
+@pytest.fixture(autouse=True)
+def nothing_to_free(monkeypatch):
+    """In a process full of tests, collecting garbage takes seconds; one test counts that it is done."""
+    collected = []
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(True))
+    return collected
+
+
+def test_what_a_step_left_is_collected_before_the_next(nothing_to_free):
+    choose_micro_batch(limited(20, MemoryError())[0], 96)
+    assert len(nothing_to_free) == 4
 
 
 @pytest.mark.parametrize("error", THEIRS, ids=lambda error: type(error).__name__)

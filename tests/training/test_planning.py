@@ -18,7 +18,7 @@ def chosen(found):
     return {choice.what: choice.value for choice in found.choices}
 
 
-@pytest.mark.parametrize(("counts", "method"), [([FEW] * 3, "linear_probe"), ([FEW + 1] * 3, "head_first")])
+@pytest.mark.parametrize(("counts", "method"), [([FEW] * 3, "linear_probe"), ([FEW + 1] * 3, "finetune")])
 def test_the_method_goes_by_the_images_of_a_class(counts, method):
     found = plan(counts)
     assert found.recipe.name == chosen(found)["method"] == method

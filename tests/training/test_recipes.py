@@ -7,6 +7,7 @@ import pytest
 
 from vit_keras import presets
 from vit_keras.data import Augmentation, ImageData, Split
+from vit_keras.data.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import vit
 from vit_keras.training import Recipe, recipes
@@ -79,7 +80,7 @@ def test_fields_of_a_recipe_may_be_replaced():
 
 
 def test_an_augmentation_may_be_named():
-    assert mine(augmentation="light").augmentation == recipes.finetune(epochs=3, steps_per_epoch=7).augmentation
+    assert mine(augmentation="light").augmentation == STRENGTHS["light"]
 
 
 def test_an_unknown_field_of_a_recipe_proposes_the_closest():

@@ -59,7 +59,7 @@ def convert(
 
 def _resizing_of(checkpoint: str) -> Resizing | None:
     """Returns the rule of resizing that comes with a preset; None for a checkpoint file, which says none."""
-    if Path(checkpoint).is_dir() and (Path(checkpoint) / "config.json").is_file():
+    if _is_ours(checkpoint):
         return load_resizing(checkpoint)
     name, _, tag = checkpoint.partition(":")
     return resizing_of(name, weights=tag) if tag and not Path(checkpoint).exists() else None
@@ -85,7 +85,7 @@ def _read(
             model = from_preset(preset, num_classes=num_classes_in(checkpoint, source=source) or 0)
             load(model, checkpoint, source=source, keep_on_failure=False)
             return model, None
-        if (Path(checkpoint) / "labels.json").is_file():
+        if _is_ours(checkpoint):
             return from_preset(Path(checkpoint)), load_labels(checkpoint)
         raise InvalidArgumentError(
             f"{checkpoint} is a checkpoint without our config: say its architecture with --preset NAME."
@@ -94,6 +94,10 @@ def _read(
     if not colon:
         raise StorageError(f"{checkpoint}: there is no such file, and NAME:TAG would name a preset's weights.")
     return from_preset(name, weights=tag, accept_licence=accept_licence), None
+
+
+def _is_ours(checkpoint: str) -> bool:
+    return (Path(checkpoint) / "labels.json").is_file()
 
 
 def _save_keras(model: keras.Model, target: Path) -> None:

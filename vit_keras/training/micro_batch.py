@@ -55,8 +55,8 @@ def choose_micro_batch(try_step: Callable[[int], Any], batch_size: int) -> Micro
         >>> def try_step(size):
         ...     if size > 20:
         ...         raise MemoryError
-        >>> choose_micro_batch(try_step, 96)
-        MicroBatch(size=16, accumulation=6)
+        >>> choose_micro_batch(try_step, 40)
+        MicroBatch(size=20, accumulation=2)
     """
     check_positive("choose_micro_batch", batch_size=batch_size)
     said = ""

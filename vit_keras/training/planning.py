@@ -79,7 +79,7 @@ def plan_finetuning(
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> plan = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
         >>> plan.recipe.name, plan.recipe.epochs
-        ('head_first', 60)
+        ('finetune', 60)
     """
     if method != "auto" and method not in FINETUNING:
         raise InvalidArgumentError(
@@ -90,11 +90,11 @@ def plan_finetuning(
     changes, choices = dict(changes or {}), []
     if method == "auto":
         usual = int(np.median(counts))
-        method = "linear_probe" if usual <= FEW else "head_first"
+        method = "linear_probe" if usual <= FEW else "finetune"
         reason = (
             f"{usual} images a class are too few to change more than the head"
             if usual <= FEW
-            else f"{usual} images a class are enough to change all weights, from a head that fits already"
+            else f"{usual} images a class are enough to change all weights"
         )
         choices.append(Choice("method", method, reason))
     else:
