@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
-BACKEND_TESTS := tests/layers tests/test_model.py tests/test_parity.py tests/test_training.py tests/test_layer_decay.py tests/weights/test_loading.py \
-	tests/test_zoo.py::test_a_small_preset_runs_forward_and_backward
+# A file's tests share what takes long to make, so a file stays on one core.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+BACKEND_TESTS := tests/layers tests/test_model.py tests/test_parity.py tests/test_training.py tests/test_layer_decay.py tests/test_rebuilding.py \
+	tests/training tests/weights/test_loading.py tests/test_zoo.py::test_a_small_preset_runs_forward_and_backward
 
 .PHONY: demo test test-slow lint clean
 
@@ -14,12 +16,12 @@ demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
 
 test: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -q
-	KERAS_BACKEND=jax $(BIN)/pytest -q $(BACKEND_TESTS)
-	KERAS_BACKEND=torch $(BIN)/pytest -q $(BACKEND_TESTS)
+	KERAS_BACKEND=tensorflow $(PYTEST)
+	KERAS_BACKEND=jax $(PYTEST) $(BACKEND_TESTS)
+	KERAS_BACKEND=torch $(PYTEST) $(BACKEND_TESTS)
 
 test-slow: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -q -m slow
+	KERAS_BACKEND=tensorflow $(PYTEST) -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
