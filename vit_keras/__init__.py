@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from vit_keras.presets import list_presets as list_presets
     from vit_keras.presets import load_preset as load_preset
     from vit_keras.presets import preset_info as preset_info
+    from vit_keras.rebuilding import rebuilt as rebuilt
     from vit_keras.training import recipes as recipes
     from vit_keras.training.finetuning import finetune as finetune
     from vit_keras.training.trainer import train as train
@@ -80,6 +81,7 @@ _HOMES = {
     "load_preset": "presets",
     "load_resizing": "zoo",
     "preset_info": "presets",
+    "rebuilt": "rebuilding",
     "recipes": "training",
     "save_preset": "zoo",
     "train": "training",

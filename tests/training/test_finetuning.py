@@ -52,9 +52,10 @@ def test_a_model_is_fine_tuned_without_a_knob_and_stays_as_it_was(model, data, t
     record = read_record(tmp_path / "run")
     assert record == run.record
     assert (record["status"], record["command"], record["base"]) == ("finished", "finetune", before)
-    assert record["choices"][0] == ["method", "finetune", "32 images a class are enough to change all weights"]
+    reason = "32 images a class are enough to change all weights, from a head that fits already"
+    assert record["choices"][0] == ["method", "head_first", reason]
     said = capsys.readouterr().out
-    assert "choice   method finetune: 32 images a class are enough" in said
+    assert "choice   method head_first: 32 images a class are enough" in said
     assert "choice   epochs 2: as asked" in said
     assert load_labels(tmp_path / "run" / "model") == ("dark", "bright")
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

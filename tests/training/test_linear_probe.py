@@ -14,7 +14,7 @@ from vit_keras.errors import (
 from vit_keras.model import vit
 from vit_keras.training import softmax_regression
 from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.penalty_search import PENALTIES, held_out
+from vit_keras.training.penalty_search import PENALTIES, choose, held_out
 from vit_keras.training.softmax_regression import SoftmaxRegression, axes_of
 
 CLASSES, DIM = 4, 12
@@ -114,6 +114,35 @@ def test_two_images_keep_which_features_tell_them_apart(rng):
     seen = np.repeat(centre, 200, axis=0) + rng.normal(size=(400, DIM))
     probe = linear_probe(centre + rng.normal(size=(2, DIM)), np.array([0, 1]), num_classes=2)
     assert probe.accuracy(seen, np.repeat([0, 1], 200)) > 0.95
+
+
+def fixed(losses_and_rights):
+    """Folds of one problem whose fits are given, by penalty: what `choose` compares, and nothing else."""
+
+    class Given:
+        def start(self):
+            return None
+
+        def fit(self, penalty, start, *, tolerance):
+            return penalty
+
+    class Fold:
+        problem, weights = Given(), np.ones(len(next(iter(losses_and_rights.values()))[0]))
+
+        def judge(self, penalty):
+            losses, rights = losses_and_rights[penalty]
+            return np.asarray(rights, bool), np.asarray(losses, float)
+
+    return [Fold()]
+
+
+def test_the_loss_decides_unless_the_accuracy_is_clearly_better(rng):
+    noise, number = rng.normal(size=400) * 0.1, np.arange(400)
+    strong, worse, alike = (0.5 + noise, number < 200), 0.6 + noise * 2, 0.5 - noise
+    lucky = {1.0: strong, 0.1: (worse, number < 203)}
+    clear = {1.0: strong, 0.1: (worse, number < 240)}
+    near = {1.0: strong, 0.1: (alike, number < 203)}
+    assert [choose(fixed(case), (1.0, 0.1)).penalty for case in (lucky, clear, near)] == [1.0, 0.1, 0.1]
 
 
 def test_one_image_a_class_is_enough(rng):

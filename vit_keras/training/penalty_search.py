@@ -14,6 +14,7 @@ _WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image a cl
 _FOLDS = 5
 _MANY = 5000  # images of which one fold is enough to choose by
 _TOLERANCE = 1e-4  # of a step, while penalties are compared
+_CLEARLY = 2  # standard errors by which a strength must be more accurate for its loss not to matter
 _PATIENCE = 2  # weaker penalties in a row, worse in accuracy and loss, after which the search ends
 
 
@@ -81,7 +82,8 @@ def choose(folds: Sequence[HeldOut], penalties: Sequence[float]) -> Choice:
     """Returns the strength with the best accuracy among those whose loss is within one standard error of the least.
 
     With few images held out accuracy is a coarse measure, and its maximum a matter of chance; the loss alone leans to strong
-    penalties. Of equals in accuracy the one with the least loss is taken.
+    penalties. Only a strength that is more accurate by two standard errors is taken whatever its loss: with many classes accuracy
+    may go on rising where the loss no longer falls. Of equals in accuracy the one with the least loss is taken.
 
     Args:
         folds: Images held out, each with its problem; empty where none can be.
@@ -93,7 +95,7 @@ def choose(folds: Sequence[HeldOut], penalties: Sequence[float]) -> Choice:
     weights = np.concatenate([fold.weights for fold in folds])
     weights = weights / weights.sum()
     found = [fold.problem.start() for fold in folds]
-    firsts, accuracies, losses, each = [], [], [], []
+    firsts, accuracies, losses, rights, each = [], [], [], [], []
     for penalty in penalties:
         found = [
             fold.problem.fit(penalty, start, tolerance=_TOLERANCE) for fold, start in zip(folds, found, strict=True)
@@ -101,16 +103,25 @@ def choose(folds: Sequence[HeldOut], penalties: Sequence[float]) -> Choice:
         judged = [fold.judge(coefficients) for fold, coefficients in zip(folds, found, strict=True)]
         firsts.append(found[0])
         each.append(np.concatenate([loss for _, loss in judged]))
-        accuracies.append(float(weights @ np.concatenate([right for right, _ in judged])))
+        rights.append(np.concatenate([right for right, _ in judged]).astype("float64"))
+        accuracies.append(float(weights @ rights[-1]))
         losses.append(float(weights @ each[-1]))
         since = len(losses) - 1 - max(int(np.argmax(accuracies)), int(np.argmin(losses)))
         if since >= _PATIENCE:
             break
     least = int(np.argmin(losses))
-    errors = [
-        np.sqrt((weights**2) @ (loss - each[least] - (value - losses[least])) ** 2)
-        for loss, value in zip(each, losses, strict=True)
+    near = [
+        place
+        for place, value in enumerate(losses)
+        if value - losses[least] <= _standard_error(each[place] - each[least], weights)
     ]
-    near = [place for place, value in enumerate(losses) if value - losses[least] <= errors[place]]
     best = max(near, key=lambda place: (accuracies[place], -losses[place]))
+    top = max(range(len(losses)), key=lambda place: (accuracies[place], -losses[place]))
+    if accuracies[top] - accuracies[best] > _CLEARLY * _standard_error(rights[top] - rights[best], weights):
+        best = top
     return Choice(penalties[best], dict(zip(penalties, accuracies, strict=False)), firsts[best])
+
+
+def _standard_error(differences: np.ndarray, weights: np.ndarray) -> float:
+    """Returns that of the weighted mean of the differences, image by image, between two strengths; the weights sum to 1."""
+    return float(np.sqrt((weights**2) @ (differences - weights @ differences) ** 2))

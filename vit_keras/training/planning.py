@@ -19,7 +19,7 @@ EPOCHS = (5, 60)
 OURS = ("finetune", "head_first", "last_blocks")
 """Recipes whose rates go by the model's size: those of others stand as they were published."""
 _RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
-_SHALLOW, _DEEP_DECAY = 6, 0.75
+_SHALLOW, _SHALLOW_DECAY, _DEEP_DECAY = 6, 0.9, 0.75
 _IMBALANCED = 3  # most images of a class to fewest
 
 
@@ -79,7 +79,7 @@ def plan_finetuning(
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> plan = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
         >>> plan.recipe.name, plan.recipe.epochs
-        ('finetune', 60)
+        ('head_first', 60)
     """
     if method != "auto" and method not in FINETUNING:
         raise InvalidArgumentError(
@@ -90,11 +90,11 @@ def plan_finetuning(
     changes, choices = dict(changes or {}), []
     if method == "auto":
         usual = int(np.median(counts))
-        method = "linear_probe" if usual <= FEW else "finetune"
+        method = "linear_probe" if usual <= FEW else "head_first"
         reason = (
             f"{usual} images a class are too few to change more than the head"
             if usual <= FEW
-            else f"{usual} images a class are enough to change all weights"
+            else f"{usual} images a class are enough to change all weights, from a head that fits already"
         )
         choices.append(Choice("method", method, reason))
     else:
@@ -142,7 +142,7 @@ def _sized(method: str, config: ViTConfig) -> dict[str, tuple[float, str]]:
             f"{config.num_layers} blocks, of which the first know most (arXiv 2106.08254)",
         )
     else:
-        sized["layer_decay"] = (1.0, f"{config.num_layers} blocks are few: measured better without")
+        sized["layer_decay"] = (_SHALLOW_DECAY, f"measured best with few blocks; these are {config.num_layers}")
     return sized
 
 

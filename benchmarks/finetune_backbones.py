@@ -1,0 +1,72 @@
+"""Small Vision Transformers pre-trained on the classes that no cell has, once for a cache folder."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import finetune_cells as cells
+import keras
+import numpy as np
+
+import vit_keras as vk
+from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
+from vit_keras.training import recipes
+from vit_keras.training.evaluation import evaluate
+
+STEPS, BATCH_SIZE = 4000, 128
+AUGMENTATION = Augmentation(zoom=0.15, stretch=0.15, shift=0.08, rotation=8, contrast=0.2, brightness=0.1)
+
+
+def config_of_kind(kind: str) -> vk.ViTConfig:
+    """The demo's size, 16 tokens an image, with its convolutional stem ("conv") or cut by one matrix ("patch")."""
+    config = vk.load_preset("vit_nano_conv8_32").config
+    return config if kind == "conv" else config.replace(stem="patch")
+
+
+def pretrained(
+    kind: str, images: Callable[[], cells.Images], cache: Path, *, steps: int = STEPS
+) -> tuple[Path, dict[str, Any]]:
+    """Returns the preset directory of a backbone, and how it got its weights; trains it where the cache has none.
+
+    Args:
+        kind: "conv" or "patch".
+        images: Makes what it is trained on.
+        cache: Folder of the backbones.
+        steps: Training steps.
+    """
+    path, record = cache / f"{kind}_{steps}", cache / f"{kind}_{steps}.json"
+    if record.exists():
+        return path, json.loads(record.read_text())
+    data = _image_data(images())
+    keras.utils.set_random_seed(0)
+    started = time.perf_counter()
+    config = config_of_kind(kind)
+    model = vk.vit(config, num_classes=len(data.class_names), name="vit")
+    recipe = recipes.small_images(epochs=-(-steps // data.steps_per_epoch), steps_per_epoch=data.steps_per_epoch)
+    model.compile(**recipe.compile_arguments)
+    batches = data.training_batches(epochs=recipe.epochs, augmentation=AUGMENTATION)
+    model.fit(batches, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch, shuffle=False, verbose=0)
+    seconds = time.perf_counter() - started
+    vk.save_preset(model, path, class_names=data.class_names)
+    how = {
+        "params": model.count_params(),
+        "images": data.sizes["train"],
+        "classes": len(data.class_names),
+        "steps": recipe.epochs * recipe.steps_per_epoch,
+        "seconds": seconds,
+        "validation_accuracy": evaluate(model, data.splits["validation"]).accuracy,
+    }
+    record.write_text(json.dumps(how))
+    return path, how
+
+
+def _image_data(images: cells.Images) -> ImageData:
+    """A tenth is held out, to see that the pre-training worked."""
+    order = np.random.default_rng(0).permutation(len(images.labels))
+    parts = np.split(order, [len(order) // 10])
+    validation, train = (Split(images.images[part], images.labels[part].astype("int32")) for part in parts)
+    names = tuple(f"class {index}" for index in range(images.labels.max() + 1))
+    splits: dict[str, Split | EncodedSplit] = {"train": train, "validation": validation, "test": validation}
+    return ImageData(name="pre-training", class_names=names, splits=splits, batch_size=BATCH_SIZE)

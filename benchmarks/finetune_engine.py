@@ -1,0 +1,247 @@
+"""Fine-tunes a small Vision Transformer many times with one compiled step: what differs between runs is data of the step.
+
+Compiling takes as long as a run, so the rate, the weight decay, the layer decay, the clipping and the smoothing are variables
+or arguments here. `check` in `finetune.py` holds a run against `model.fit` with the package's own optimizer and loss.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import finetune_cells as cells
+import keras
+import numpy as np
+import tensorflow as tf
+
+import vit_keras as vk
+from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
+from vit_keras.data.augmentation import augmentation_of
+from vit_keras.model import config_of
+from vit_keras.training import optimizers
+from vit_keras.training.layer_decay import layer_scales
+from vit_keras.training.linear_probe import linear_probe
+from vit_keras.training.recipe import Recipe
+
+_MOVED: dict[str, Any] = {
+    "rotation": 5.0,
+    "zoom": 0.1,
+    "stretch": 0.05,
+    "shift": 0.05,
+    "contrast": 0.1,
+    "brightness": 0.05,
+}
+AUGMENTATIONS = {
+    **{name: augmentation_of(name) for name in ("none", "light", "medium")},
+    "moved": Augmentation(**_MOVED),
+    "moved twice": Augmentation(**{name: 2 * value for name, value in _MOVED.items()}),
+    "cropped": Augmentation(crop_scale=(0.35, 1.0)),
+    "cropped little": Augmentation(crop_scale=(0.6, 1.0)),
+}
+"""The package's strengths, and some without flips."""
+NO_LIMIT = 1e30  # a norm that no gradient has
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a run fine-tunes.
+
+    Args:
+        head: What the head starts from: "probe" (logistic regression on the pre-trained features), "zeros" or "glorot".
+        learning_rate: The highest.
+        schedule: "cosine" to zero after the warm-up, or "constant".
+        warmup_rate: Fraction of the steps in which the rate rises.
+        weight_decay: Per step and unit of learning rate; none on biases, norms and positions.
+        layer_decay: Factor of the rate a layer, from the head down.
+        clip_norm: Largest norm of the gradient, 0 for no limit.
+        label_smoothing: Fraction of the target spread over all classes.
+        augmentation: One of `AUGMENTATIONS`.
+        stochastic_depth: Rate at the last block.
+        average: Fraction of the steps that the averaged weights look back; 0 to judge the last weights.
+    """
+
+    head: str = "probe"
+    learning_rate: float = 3e-3
+    schedule: str = "cosine"
+    warmup_rate: float = 0.1
+    weight_decay: float = 0.05
+    layer_decay: float = 0.9
+    clip_norm: float = 1.0
+    label_smoothing: float = 0.1
+    augmentation: str = "moved twice"
+    stochastic_depth: float = 0.0
+    average: float = 0.0
+
+    def rates(self, steps: int) -> np.ndarray:
+        """The learning rate of each step."""
+        warmup = round(self.warmup_rate * steps)
+        if self.schedule == "constant":
+            rising = np.minimum(1.0, np.arange(steps) / warmup) if warmup else np.ones(steps)
+            return (self.learning_rate * rising).astype("float32")
+        schedule = optimizers.warmup_cosine(self.learning_rate, steps=steps, warmup_steps=warmup)
+        return np.array([float(schedule(step)) for step in range(steps)], "float32")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    def changed(self, **changes: Any) -> "Way":
+        """The same but for some fields."""
+        return replace(self, **changes)
+
+
+def way_of(recipe: Recipe) -> Way:
+    """What a recipe of the package says, as a way; its epochs and its average are the caller's."""
+    names = [name for name, augmentation in AUGMENTATIONS.items() if augmentation == recipe.augmentation]
+    return Way(
+        head="probe" if recipe.method == "head_first" else "zeros",
+        learning_rate=recipe.learning_rate,
+        schedule=recipe.schedule,
+        warmup_rate=recipe.warmup_rate,
+        weight_decay=recipe.weight_decay,
+        layer_decay=recipe.layer_decay,
+        clip_norm=recipe.clip_norm or 0.0,
+        label_smoothing=recipe.label_smoothing,
+        augmentation=names[0] if names else str(recipe.augmentation),
+        stochastic_depth=recipe.stochastic_depth_rate or 0.0,
+    )
+
+
+class VariableAdamW(optimizers.AdamW):
+    """AdamW whose weight decay and layer decay are variables, so that one compiled step serves all of them."""
+
+    def build(self, variables: Iterable[keras.Variable]) -> None:
+        """Makes a factor of the rate for each variable."""
+        variables = list(variables)
+        super().build(variables)
+        self.paths = [variable.path for variable in variables]
+        self.factors = keras.Variable(np.ones(len(self.paths)), dtype="float32", trainable=False, name="factors")
+        self.decay = keras.Variable(0.0, trainable=False, name="decay")
+
+    def choose(self, way: Way) -> None:
+        """Takes the layer decay and the weight decay of a run."""
+        self.factors.assign(np.array(layer_scales(self.paths, way.layer_decay), "float32"))
+        self.decay.assign(way.weight_decay)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable at its own rate."""
+        super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        for variable in variables:
+            if self._use_weight_decay(variable):
+                factor = self.factors[self._get_variable_index(variable)]
+                variable.assign(variable - variable * self.decay * self.learning_rate * factor)
+
+
+class Tuner:
+    """A pre-trained backbone with a new head, that can be trained again and again.
+
+    Args:
+        preset: The directory of the pre-trained model.
+        num_classes: Of the new head.
+        stochastic_depth: Rate at the last block.
+    """
+
+    def __init__(self, preset: Path, *, num_classes: int, stochastic_depth: float = 0.0) -> None:
+        self.model = vk.from_preset(preset, num_classes=num_classes, stochastic_depth_rate=stochastic_depth)
+        self.config = config_of(self.model)
+        variables = self.model.trainable_variables
+        self.optimizer = VariableAdamW(1.0, weight_decay=0.0)
+        self.optimizer.build(variables)
+        self.start = [weight.numpy() for weight in self.model.weights]
+        self.averages = [tf.Variable(variable.numpy()) for variable in variables]
+        self.clear = [weight for weight in self.optimizer.variables if weight is not self.optimizer.learning_rate]
+        # The head is the last layer: what it is given are the features.
+        self._features = keras.Model(self.model.input, self.model.get_layer("head").input)
+        self._step = tf.function(self._train, jit_compile=True, reduce_retracing=True)
+        self._forward = tf.function(lambda images: self.model(images, training=False), reduce_retracing=True)
+
+    def _train(self, images: Any, targets: Any, rate: Any, clip: Any, keep: Any) -> Any:
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, [variable.value for variable in variables]), clip)
+        self.optimizer.learning_rate.assign(rate)
+        self.optimizer.apply(gradients, variables)
+        for average, variable in zip(self.averages, variables, strict=True):
+            average.assign(keep * average + (1 - keep) * variable.value)
+        return loss
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """What the pre-trained backbone makes of images."""
+        self._restore()
+        found: np.ndarray = self._features.predict(images, batch_size=500, verbose=0)
+        return found
+
+    def _restore(self) -> None:
+        for weight, value in zip(self.model.weights, self.start, strict=True):
+            weight.assign(value)
+
+    def reset(self, way: Way, head: tuple[np.ndarray, np.ndarray]) -> None:
+        """Puts everything back to before the first step."""
+        self._restore()
+        layer = self.model.get_layer("head")
+        layer.kernel.assign(head[0])
+        layer.bias.assign(head[1])
+        for weight in self.clear:
+            weight.assign(np.zeros(weight.shape, weight.dtype))
+        self.optimizer.choose(way)
+        for average, variable in zip(self.averages, self.model.trainable_variables, strict=True):
+            average.assign(variable.value)
+
+    def run(self, way: Way, data: cells.Images, *, steps: int, seed: int, head: tuple[np.ndarray, np.ndarray]) -> float:
+        """Trains, and returns the last step's loss."""
+        self.reset(way, head)
+        clip, keep = tf.constant(way.clip_norm or NO_LIMIT), tf.constant(_keep(way, steps), tf.float32)
+        seen = batches(data, steps, augmentation=way.augmentation, smoothing=way.label_smoothing, seed=seed)
+        loss = tf.constant(0.0)
+        for (images, targets), rate in zip(seen, way.rates(steps), strict=True):
+            loss = self._step(images, targets, tf.constant(rate), clip, keep)
+        return float(loss)
+
+    def right(self, data: cells.Images, *, averaged: bool) -> np.ndarray:
+        """Which images are told right, by the last weights or their average."""
+        if averaged:
+            for average, variable in zip(self.averages, self.model.trainable_variables, strict=True):
+                variable.assign(average)
+        parts = [
+            self._forward(tf.cast(data.images[at : at + 500], tf.float32)) for at in range(0, len(data.labels), 500)
+        ]
+        right: np.ndarray = np.concatenate([part.numpy().argmax(-1) for part in parts]) == data.labels
+        return right
+
+
+def _keep(way: Way, steps: int) -> float:
+    return 1 - 1 / max(1.0, way.average * steps) if way.average else 0.0
+
+
+def batches(data: cells.Images, steps: int, *, augmentation: str, smoothing: float, seed: int) -> tf.data.Dataset:
+    """Returns the package's own training batches, with smoothed targets; the order is the same for every augmentation."""
+    split, classes = Split(data.images, data.labels.astype("int32")), int(data.labels.max()) + 1
+    names = tuple(f"class {index}" for index in range(classes))
+    splits: dict[str, Split | EncodedSplit] = {"train": split, "validation": split, "test": split}
+    whole = ImageData(name="cell", class_names=names, splits=splits, batch_size=cells.BATCH_SIZE, seed=seed)
+
+    def spread(images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mixed = targets if targets.shape.rank == 2 else tf.one_hot(targets, classes)
+        return tf.cast(images, tf.float32), mixed * (1 - smoothing) + smoothing / classes
+
+    epochs = -(-steps // whole.steps_per_epoch)
+    return whole.training_batches(epochs=epochs, augmentation=AUGMENTATIONS[augmentation]).take(steps).map(spread)
+
+
+def glorot(width: int, classes: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A head as Keras' `Dense` starts by default."""
+    kernel = keras.initializers.GlorotUniform(seed=seed)((width, classes))
+    return keras.ops.convert_to_numpy(kernel), np.zeros(classes, "float32")
+
+
+def probe(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A head from logistic regression on features; the training images alone choose its penalty."""
+    fitted = linear_probe(features, labels, num_classes=int(labels.max()) + 1)
+    return fitted.kernel, fitted.bias

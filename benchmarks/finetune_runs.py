@@ -1,0 +1,128 @@
+"""The runs of the fine-tuning benchmark, each done once: what is finished is in the cache folder and is not done again."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import finetune_backbones as backbones
+import finetune_cells as cells
+import finetune_engine as engine
+import numpy as np
+
+Result = dict[str, Any]
+PRETRAINED_ON = ("emoji", "fashion")
+
+
+class Runs:
+    """Makes and remembers runs.
+
+    Args:
+        cache: Folder of backbones and finished runs.
+        quick: Few steps, to see that all of it works; the figures mean nothing.
+    """
+
+    def __init__(self, cache: Path, *, quick: bool) -> None:
+        cache.mkdir(parents=True, exist_ok=True)
+        self.cache, self.quick = cache, quick
+        self.pretraining: dict[str, Any] = {}
+        self.seconds = 0.0
+        self.new = 0
+        self._sources: dict[str, cells.Source] = {}
+        self._tuners: dict[tuple[Any, ...], engine.Tuner] = {}
+        self._heads: dict[tuple[Any, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self._log = cache / "runs.jsonl"
+        self._done: dict[str, Result] = {}
+        if self._log.exists():
+            for line in self._log.read_text().splitlines():
+                if line.endswith("}"):  # a killed write is done again
+                    result = json.loads(line)
+                    self._done[result["key"]] = result
+
+    def source(self, data: str) -> cells.Source:
+        """The images of a data set."""
+        if data not in self._sources:
+            self._sources[data] = cells.SOURCES[data]()
+        return self._sources[data]
+
+    def absent(self, cell: cells.Cell) -> str | None:
+        """Why a cell can't be done here, or None."""
+        try:
+            for data in (*PRETRAINED_ON, cell.data):
+                self.source(data)
+        except (ImportError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    def steps(self, cell: cells.Cell) -> int:
+        """Training steps of a run of the cell."""
+        return 4 if self.quick else cell.steps
+
+    def backbone(self, name: str) -> Path:
+        """The preset directory of a pre-trained backbone."""
+        steps = 30 if self.quick else backbones.STEPS
+        path, record = backbones.pretrained(name, self._pretraining_images, self.cache, steps=steps)
+        self.pretraining[name] = record
+        return path
+
+    def _pretraining_images(self) -> cells.Images:
+        return cells.pretraining_images([self.source(data) for data in PRETRAINED_ON])
+
+    def tuner(self, cell: cells.Cell, stochastic_depth: float = 0.0) -> engine.Tuner:
+        """The compiled model of a cell, shared by the cells of as many classes."""
+        classes = int(self.source(cell.data).test.labels.max()) + 1
+        key = (cell.backbone, classes, stochastic_depth)
+        if key not in self._tuners:
+            path = self.backbone(cell.backbone)
+            self._tuners[key] = engine.Tuner(path, num_classes=classes, stochastic_depth=stochastic_depth)
+        return self._tuners[key]
+
+    def head(self, cell: cells.Cell, way: engine.Way, data: cells.Images, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the head of a run starts from."""
+        tuner = self.tuner(cell)
+        width, classes = tuner.model.get_layer("head").kernel.shape
+        if way.head == "zeros":
+            return np.zeros((width, classes), "float32"), np.zeros(classes, "float32")
+        if way.head == "glorot":
+            return engine.glorot(width, classes, seed=seed)
+        key = (cell.name, seed)
+        if key not in self._heads:
+            self._heads[key] = engine.probe(tuner.features(data.images), data.labels)
+        return self._heads[key]
+
+    def result(self, cell: cells.Cell, way: engine.Way, seed: int) -> Result:
+        """Test accuracy of a run, fraction: whole, on the even and on the odd images of the test."""
+        backbone = json.loads((self.backbone(cell.backbone) / "config.json").read_text())["sha256"]
+        spelled = json.dumps([cell.name, self.steps(cell), seed, way.to_dict(), backbone], sort_keys=True)
+        key = hashlib.sha256(spelled.encode()).hexdigest()[:16]
+        if key not in self._done:
+            self._done[key] = {
+                "key": key,
+                "cell": cell.name,
+                "seed": seed,
+                "way": way.to_dict(),
+                **self._run(cell, way, seed),
+            }
+            with self._log.open("a") as file:
+                file.write(json.dumps(self._done[key]) + "\n")
+            self.new += 1
+        self.seconds += self._done[key]["seconds"]
+        return self._done[key]
+
+    def _run(self, cell: cells.Cell, way: engine.Way, seed: int) -> Result:
+        source = self.source(cell.data)
+        data = cell.training_images(source, seed=seed)
+        tuner = self.tuner(cell, way.stochastic_depth)
+        started = time.perf_counter()
+        head = self.head(cell, way, data, seed)
+        loss = tuner.run(way, data, steps=self.steps(cell), seed=seed, head=head)
+        right = tuner.right(source.test, averaged=way.average > 0)
+        return {
+            "images": len(data.labels),
+            "steps": self.steps(cell),
+            "loss": loss,
+            "accuracy": float(right.mean()),
+            "halves": [float(right[::2].mean()), float(right[1::2].mean())],
+            "seconds": time.perf_counter() - started,
+        }
