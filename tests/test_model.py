@@ -103,8 +103,9 @@ def test_a_step_goes_down_the_gradient_of_the_oracle(name):
         weights = {path: value + distance * direction[path] for path, value in before.items()}
         return np.mean((oracle.vit(config, weights, pixels(config)) - targets) ** 2)
 
-    slope = sum(np.sum((before[path] - after[path]) * direction[path]) for path in before)
-    assert slope == pytest.approx((loss_at(1e-5) - loss_at(-1e-5)) / 2e-5, rel=1e-4)
+    parts = np.concatenate([((before[path] - after[path]) * direction[path]).ravel() for path in before])
+    # Parts of both signs nearly cancel in some directions: what float32 loses goes by the parts, not by their sum.
+    assert parts.sum() == pytest.approx((loss_at(1e-5) - loss_at(-1e-5)) / 2e-5, rel=0, abs=1e-6 * np.abs(parts).sum())
 
 
 @pytest.mark.parametrize("name", list_presets())
