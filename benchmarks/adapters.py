@@ -3,11 +3,11 @@
     KERAS_BACKEND=jax python benchmarks/adapters.py [--preset vit_small_patch16_224] [--batch 8] [--rounds 7]
 
 Memory is measured in a fresh process for each row. On JAX it is XLA's own account of the compiled step: `state`, the weights and what
-the optimizer keeps for them, and `temporary`, activations and gradients; `rss` is by how much the step raises the peak of the
-process, for a check. On torch `peak` is the weights plus by how much two steps raise the peak of the process over what it has with
-them built; `recomputed` the same with `remat="block"`, which on a CPU XLA undoes. TensorFlow keeps what it freed, so that nothing can
-be read off. Seconds are of steps that take turns in one process, on the backend of KERAS_BACKEND. The row of Keras' own `enable_lora` is of the same projections and rank.
-The weights are random. Linux alone.
+the optimizer keeps for them, and `temporary`, activations and gradients. On torch `peak` is the weights plus by how much two steps
+raise the peak of the process over what it has with them built; `recomputed` the same with `remat="block"`, which on a CPU lowers
+nothing in XLA's account. TensorFlow is left out: its steps raise the peak by less than their gradients, so it keeps what it freed.
+Seconds are of steps that take turns in one process, on the backend of KERAS_BACKEND. The row of Keras' own `enable_lora` is of the
+same projections and rank. The weights are random. Linux alone.
 """
 
 import argparse
@@ -80,11 +80,10 @@ def prepared(method: str, options: argparse.Namespace) -> tuple[keras.Model, Bat
 
 
 def jax_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
-    """Returns what XLA says a step needs, and what the process took for one."""
+    """Returns what XLA says a step needs."""
     import jax
 
     model.train_on_batch(*batch)
-    rss = peak_growth(lambda: model.train_on_batch(*batch))
     owners = (
         model.trainable_variables,
         model.non_trainable_variables,
@@ -97,7 +96,6 @@ def jax_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
     return {
         "state_mb": arguments / MEGABYTE,
         "temporary_mb": temporary / MEGABYTE,
-        "rss_mb": rss / MEGABYTE,
         "peak_mb": (arguments + temporary) / MEGABYTE,
     }
 

@@ -38,6 +38,13 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
 
         said = False
 
+        def get_state(self) -> dict[str, Any]:
+            """Nothing: a run that is resumed says it again."""
+            return {}
+
+        def set_state(self, state: dict[str, Any]) -> None:
+            """Nothing to put back."""
+
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if not self.said:
                 print("training", flush=True)
