@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vit_keras import data as data
     from vit_keras import layers as layers
     from vit_keras import training as training
+    from vit_keras import tuning as tuning
     from vit_keras import weights as weights
     from vit_keras.config import ViTConfig as ViTConfig
     from vit_keras.errors import BusyError as BusyError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vit_keras.errors import EmptyDatasetError as EmptyDatasetError
     from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
     from vit_keras.errors import LabelError as LabelError
+    from vit_keras.errors import NoCompletedTrialError as NoCompletedTrialError
     from vit_keras.errors import OutOfMemoryError as OutOfMemoryError
     from vit_keras.errors import ProbeError as ProbeError
     from vit_keras.errors import QuarantineLimitError as QuarantineLimitError
@@ -61,6 +63,7 @@ _HOMES = {
     "EmptyDatasetError": "errors",
     "InvalidArgumentError": "errors",
     "LabelError": "errors",
+    "NoCompletedTrialError": "errors",
     "OutOfMemoryError": "errors",
     "ProbeError": "errors",
     "QuarantineLimitError": "errors",
@@ -86,6 +89,7 @@ _HOMES = {
     "save_preset": "zoo",
     "train": "training",
     "training": "",
+    "tuning": "",
     "vit": "model",
     "weights": "",
 }

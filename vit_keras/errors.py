@@ -94,3 +94,9 @@ class OutOfMemoryError(VitKerasError, MemoryError):
 
 class ProbeError(VitKerasError, RuntimeError):
     """A trial step that failed for another reason than memory."""
+
+
+class NoCompletedTrialError(VitKerasError, RuntimeError):
+    """A search of which no trial got to its end."""
+
+    exit_code = 5

@@ -174,6 +174,60 @@ def finetune_command(
     )
 
 
+@app.command("tune")
+def tune_command(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="30min (the default), 2h, '40 trials' or '200 epochs' of all trials together.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="val_accuracy (the default) or val_loss; again for a Pareto front with params, macs."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs that the best trials are trained for; by default 9.")
+    ] = None,
+    max_params: Annotated[int | None, typer.Option(help="Most parameters of a model.")] = None,
+    max_macs: Annotated[int | None, typer.Option(help="Most MACs of an image.")] = None,
+    space: Annotated[
+        Path | None, typer.Option(help="What is tuned: a TOML or JSON file, laid over the default.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Height and width, px; image files need it.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Most images of each split.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything random; by default 0.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials trained side by side; by default 1.")] = None,
+    role: Annotated[str | None, typer.Option(help="chief or worker of a search on several machines.")] = None,
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the chief listens.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="A folder that does not exist; by default the next in runs/.")
+    ] = None,
+    resume: Resume = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search depth, heads and the rest for the best model within a budget."""
+    load_runs(debug)
+    from vit_keras.cli import tune
+
+    options = {
+        "data": data,
+        "budget": budget,
+        "objective": objective,
+        "epochs": epochs,
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "space": None if space is None else str(space),
+        "image_size": image_size,
+        "limit": limit,
+        "seed": seed,
+        "workers": workers,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    tune.tune(given, run_dir=run_dir, resume=resume, role=role, address=address, as_json=as_json)
+
+
 @app.command("evaluate")
 def evaluate_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],

@@ -83,8 +83,8 @@ def load(
         data = data.limited(limit)
     shape = data.image_shape
     if isinstance(image_size, Resizing):
-        return _brought_to(data, image_size)
-    return _brought_to(data, Resizing(image_size=size or shape[:2], channels=channels or shape[2]))
+        return brought_to(data, image_size)
+    return brought_to(data, Resizing(image_size=size or shape[:2], channels=channels or shape[2]))
 
 
 def _named(
@@ -203,8 +203,16 @@ def _split(images: Any, labels: Any) -> Split:
     return Split(images if images.ndim == 4 else images[..., None], np.asarray(labels).reshape(-1).astype("int32"))
 
 
-def _brought_to(data: ImageData, resizing: Resizing) -> ImageData:
-    """Returns the data at another size or number of channels."""
+def brought_to(data: ImageData, resizing: Resizing) -> ImageData:
+    """Returns the data at another size or number of channels.
+
+    Args:
+        data: What is resized, all of it now.
+        resizing: How.
+
+    Raises:
+        DataError: Its channels can't become those.
+    """
     wanted = (*resizing.image_size, resizing.channels)
     if data.image_shape == wanted:
         return data

@@ -1,7 +1,7 @@
 """When a run is saved, and how it goes on from there."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -29,6 +29,7 @@ class Checkpointing(keras.callbacks.Callback):
         steps_per_epoch: Training batches an epoch.
         interruption: Says when to stop.
         seconds: Between two checkpoints within an epoch.
+        pause: Told the epochs done, says whether training ends there for now.
         resumed: The checkpoint that training goes on from.
     """
 
@@ -42,6 +43,7 @@ class Checkpointing(keras.callbacks.Callback):
         steps_per_epoch: int,
         interruption: Interruption,
         seconds: float,
+        pause: Callable[[int], bool],
         resumed: Checkpoint | None = None,
     ) -> None:
         super().__init__()
@@ -52,6 +54,7 @@ class Checkpointing(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.interruption = interruption
         self.seconds = seconds
+        self.pause = pause
         self.resumed = resumed
         self._saved = time.monotonic()
 
@@ -77,7 +80,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves, and ends training where that was asked for."""
-        self.save(stop=self.interruption.asked)
+        self.save(stop=self.interruption.asked or self.pause(epoch + 1))
 
     def save(self, *, stop: bool = False) -> None:
         """Hands everything over to be written; a state that is not finite replaces none.

@@ -274,10 +274,7 @@ def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool
         recipe: How.
         probe: Fits the head to the features where the recipe begins so; False where a checkpoint fills it.
     """
-    rate = recipe.stochastic_depth_rate
-    if rate is None:
-        rate = config_of(model).stochastic_depth_rate
-    student = rebuilt(model, num_classes=len(data.class_names), stochastic_depth_rate=rate)
+    student = with_new_head(model, recipe, num_classes=len(data.class_names))
     if probe and recipe.method in _PROBED:
         train, validation = data.splits["train"], data.splits["validation"]
         found = linear_probe(
@@ -289,13 +286,36 @@ def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool
             class_weights=recipe.class_weights,
         )
         found.apply_to(student)
-    if recipe.method == "adapters":
-        student = add_adapters(student)
-    else:
-        blocks = min(LAST_BLOCKS, config_of(student).num_layers)
-        trainable_only(student, _TRAINED[recipe.method], last_blocks=blocks)
+    student = with_frozen(student, recipe)
     student.compile(**recipe.compile_arguments)
     return student
+
+
+def with_new_head(model: keras.Model, recipe: Recipe, *, num_classes: int) -> keras.Model:
+    """Returns a copy of a model with a head at zero, and the stochastic depth of a recipe.
+
+    Args:
+        model: The model to begin with.
+        recipe: How it is going to be trained.
+        num_classes: Classes of the head.
+    """
+    rate = recipe.stochastic_depth_rate
+    if rate is None:
+        rate = config_of(model).stochastic_depth_rate
+    return rebuilt(model, num_classes=num_classes, stochastic_depth_rate=rate)
+
+
+def with_frozen(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Returns a model of which a recipe's method trains what it is to train: itself, or a copy with adapters.
+
+    Args:
+        model: With its head.
+        recipe: How it is going to be trained.
+    """
+    if recipe.method == "adapters":
+        return add_adapters(model)
+    trainable_only(model, _TRAINED[recipe.method], last_blocks=min(LAST_BLOCKS, config_of(model).num_layers))
+    return model
 
 
 _TRAINED = {

@@ -1,7 +1,7 @@
 """`model.fit` that can be killed at any moment and go on as if nothing had happened."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class Fitting:
         console: Where progress is shown.
         callbacks: Beside the recipe's own.
         checkpoint_seconds: Between two checkpoints within an epoch.
+        pause: Told the epochs done, says whether training ends there for now, saved, to be gone on with later.
     """
 
     model: keras.Model
@@ -44,6 +45,7 @@ class Fitting:
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    pause: Callable[[int], bool] = lambda epochs: False
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Trains to the end, from the newest checkpoint where it resumes, and returns a row of metrics an epoch.
@@ -52,7 +54,7 @@ class Fitting:
             resume: Goes on from the run's newest checkpoint.
 
         Raises:
-            Stopped: Ctrl-C or SIGTERM; the step was finished and everything saved.
+            Stopped: Ctrl-C, SIGTERM, or a pause; the step was finished and everything saved.
             TrainingDivergedError: The loss or a weight is no number any more; the model is back at the last checkpoint.
             ResumeError: The checkpoint is of another model or recipe.
             CheckpointCorruptError: There are checkpoints, all of them damaged.
@@ -93,6 +95,7 @@ class Fitting:
             steps_per_epoch=steps,
             interruption=interruption,
             seconds=self.checkpoint_seconds,
+            pause=self.pause,
             resumed=checkpoint,
         )
         parts = _Parts([*others, progress, saving], model=self.model, epochs=epochs, steps=steps)
@@ -129,9 +132,12 @@ class Fitting:
         )
 
     def _put_back(self, checkpoint: Checkpoint) -> None:
-        """Brings a model that has not been trained to the state of a checkpoint."""
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.evaluate(self.data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
+        """Brings a model to the state of a checkpoint."""
+        if not self.model.optimizer.built:
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.evaluate(
+                self.data.validation.take(1), verbose=0
+            )  # metrics have no variables before the first batch
         restore(self.model, checkpoint)
 
     def _say_stopping(self) -> None:

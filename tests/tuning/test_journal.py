@@ -1,0 +1,60 @@
+import pytest
+
+from vit_keras.errors import CorruptFileError, ResumeError, StorageError
+from vit_keras.tuning.journal import Journal
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "journal.jsonl"
+
+
+def test_records_come_back_in_order_with_their_time(path):
+    journal = Journal(path)
+    journal.append("proposed", trial=0)
+    journal.append("started", trial=0)
+    again = Journal(path)
+    assert [record["what"] for record in again.records] == ["proposed", "started"]
+    assert again.seconds >= again.records[-1]["at"]  # an interruption is not counted
+
+
+def test_a_torn_last_line_is_cut_off_when_the_next_is_written(path):
+    Journal(path).append("proposed", trial=0)
+    with path.open("ab") as file:
+        file.write(b'{"what": "start')
+    journal = Journal(path)
+    assert [record["what"] for record in journal.records] == ["proposed"]
+    assert path.read_bytes().endswith(b'{"what": "start')  # looking changes nothing
+    journal.append("waiting", trial=0)
+    assert [record["what"] for record in Journal(path).records] == ["proposed", "waiting"]
+
+
+@pytest.mark.parametrize("line", [b"no JSON\n", b"[1, 2]\n", b'{"trial": 3}\n'])
+def test_a_damaged_line_is_named(path, line):
+    path.write_bytes(b'{"what": "proposed", "trial": 0}\n' + line)
+    with pytest.raises(CorruptFileError, match=r"journal\.jsonl, line 2"):
+        Journal(path)
+
+
+def test_another_search_is_refused_with_the_difference(path):
+    Journal(path).check_fingerprint({"space": "a", "data": "b"})
+    Journal(path).check_fingerprint({"space": "a", "data": "b"})
+    with pytest.raises(ResumeError, match='data: "b" then, "c" now'):
+        Journal(path).check_fingerprint({"space": "a", "data": "c"})
+
+
+def test_another_kind_of_journal_is_refused(path):
+    Journal(path).append("waiting", trial=0)
+    with pytest.raises(CorruptFileError, match="no journal of a search"):
+        Journal(path).check_fingerprint({})
+
+
+def test_a_journal_that_can_t_be_written_says_so(tmp_path):
+    with pytest.raises(StorageError, match="could not be written"):
+        Journal(tmp_path / "missing" / "journal.jsonl").append("waiting", trial=0)
+
+
+def test_numbers_that_are_none_are_never_written(path):
+    with pytest.raises(ValueError, match="JSON"):
+        Journal(path).append("epoch", metrics={"loss": float("nan")})
+    assert not path.exists()

@@ -1,0 +1,230 @@
+"""How values become a model and a way to train it: what our search and every tuner of keras-tuner ask a hypermodel."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from vit_keras import data as data_sources
+from vit_keras.config import ViTConfig
+from vit_keras.data import ImageData
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.facts import cost_of
+from vit_keras.training.recipes import Recipe
+from vit_keras.tuning.latency import latency_of
+from vit_keras.tuning.limits import Limits
+from vit_keras.tuning.space import Choice, IntRange, SearchSpace, Values
+
+
+class Searchable(keras_tuner.HyperModel):
+    """What our search and keras-tuner's tuners both can ask: how values become a model and a way to train it.
+
+    Args:
+        space: What is tuned.
+        num_classes: Classes of the head.
+        limits: The most a model may cost.
+    """
+
+    def __init__(self, space: SearchSpace, *, num_classes: int, limits: Limits) -> None:
+        super().__init__(name="vit", tunable=True)
+        if type(num_classes) is not int or num_classes < 1:
+            raise InvalidArgumentError(f"num_classes={num_classes!r} is not a positive whole number.")
+        self.space = space
+        self.num_classes = num_classes
+        self.limits = limits
+
+    def config_of(self, values: Mapping[str, Any]) -> ViTConfig:
+        """Returns the shape that values stand for; nothing is built."""
+        raise NotImplementedError
+
+    def recipe_of(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
+        """Returns the way to train that values stand for."""
+        raise NotImplementedError
+
+    def model_of(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
+        """Returns a new model."""
+        raise NotImplementedError
+
+    def finished(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
+        """Returns what is kept of a trained model."""
+        return model
+
+    def default_values(self) -> Values:
+        """Returns what is tried first."""
+        raise NotImplementedError
+
+    def fitted(self, values: Mapping[str, Any]) -> Values:
+        """Returns values that can be built: the same, or with what does not go together or is too large made smaller."""
+        return dict(values)
+
+    def data_of(self, train: Any, validation: Any = None) -> ImageData:
+        """Returns images at the size that is searched for."""
+        raise NotImplementedError
+
+    def data_for(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
+        """Returns the images as a trial takes them."""
+        return data
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns what makes this another search than others, as JSON holds it."""
+        return {
+            "kind": type(self).__name__,
+            "space": self.space.to_dict(),
+            "limits": asdict(self.limits),
+            "num_classes": self.num_classes,
+        }
+
+    def problems(self, values: Mapping[str, Any]) -> list[str]:
+        """Returns why values can't be tried; nothing where they can.
+
+        Args:
+            values: Of the space.
+        """
+        config = self.config_of(values)
+        batch_size = int(values.get("batch_size", 1))
+        found = list(self.limits.problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        if not found and self.limits.latency is not None:
+            latency = latency_of(config, num_classes=self.num_classes)
+            if latency > self.limits.latency:
+                found = [f"{1e3 * latency:.3g} ms an image are over the limit of {1e3 * self.limits.latency:.3g} ms"]
+        return found
+
+    def costs(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Returns what is known of values before they are trained: "params", "macs", and "latency" where that is limited.
+
+        Args:
+            values: Of the space.
+        """
+        config = self.config_of(values)
+        cost = cost_of(config, num_classes=self.num_classes)
+        found = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
+        if self.limits.latency is not None:
+            found["latency"] = latency_of(config, num_classes=self.num_classes)
+        return found
+
+    def key(self, values: Mapping[str, Any]) -> str:
+        """Returns the same word for values that train the same.
+
+        Args:
+            values: Of the space.
+        """
+        return json.dumps(dict(values), sort_keys=True)
+
+    def draw(self, rng: np.random.Generator) -> Values:
+        """Returns values drawn at random, fitted.
+
+        Args:
+            rng: Draws.
+        """
+        return self.fitted(self.space.sample(rng))
+
+    def sample(self, count: int, seed: int = 0) -> list[tuple[Values, ViTConfig]]:
+        """Returns different values with the shapes they stand for, all within the limits; nothing is built.
+
+        Args:
+            count: How many; fewer where the space has no more.
+            seed: Decides the draws.
+        """
+        rng, found = np.random.default_rng(seed), dict[str, Values]()
+        for _ in range(20 * count):
+            if len(found) == count:
+                break
+            values = self.draw(rng)
+            if not self.problems(values):
+                found.setdefault(self.key(values), values)
+        return [(values, self.config_of(values)) for values in found.values()]
+
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Tells keras-tuner the space; nothing is built.
+
+        Args:
+            hp: What it is told to.
+        """
+        for name, dimension in self.space.dimensions.items():
+            default = self.default_values()[name]
+            if isinstance(dimension, Choice):
+                hp.Choice(
+                    name, list(dimension.values), default=default, **({"ordered": True} if dimension.is_ordered else {})
+                )
+            elif isinstance(dimension, IntRange):
+                hp.Int(name, dimension.low, dimension.high, step=dimension.step, default=default)
+            else:
+                hp.Float(
+                    name, dimension.low, dimension.high, sampling="log" if dimension.log else "linear", default=default
+                )
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Returns a compiled model, as keras-tuner's own tuners ask for; what was too large is made to fit, and `hp` says so.
+
+        Args:
+            hp: Values.
+
+        Raises:
+            FailedTrialError: No size of it is within the limits; nothing was built.
+        """
+        self.declare_hyperparameters(hp)
+        values = self.fitted({name: hp.get(name) for name in self.space.dimensions})
+        found = self.problems(values)
+        if found:
+            raise keras_tuner.errors.FailedTrialError("; ".join(found))
+        hp.values.update(values)
+        recipe = self.recipe_of(values, epochs=1, steps_per_epoch=1).changed(schedule="constant", warmup_rate=0.0)
+        model = self.model_of(values, data=None, recipe=recipe)
+        model.compile(**recipe.compile_arguments)
+        return model
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        """Trains as `model.fit` is asked to, by the schedule of a run of that length, with augmented batches of `ImageData`.
+
+        Args:
+            hp: Values.
+            model: What `build` returned.
+            *args: For `model.fit`; `ImageData` brings its own validation images.
+            **kwargs: For `model.fit`.
+        """
+        values = {name: hp.get(name) for name in self.space.dimensions}
+        train = args[0] if args else kwargs.get("x")
+        epochs = int(kwargs.get("epochs", 1))
+        if isinstance(train, ImageData):
+            data = self.data_for(values, _in_batches(train, values))
+            recipe = self.recipe_of(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+            model.compile(**recipe.compile_arguments)
+            named = {name: value for name, value in kwargs.items() if name != "x"}
+            batches = data.training_batches(
+                epochs=epochs - int(kwargs.get("initial_epoch", 0)),
+                augmentation=recipe.augmentation,
+                first_epoch=int(kwargs.get("initial_epoch", 0)),
+            )
+            steps = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
+            return model.fit(batches, **{**steps, **named})
+        if isinstance(train, np.ndarray) and "batch_size" in values:
+            kwargs = {"batch_size": values["batch_size"], **kwargs}
+        return model.fit(*args, **kwargs)
+
+
+def _in_batches(data: ImageData, values: Mapping[str, Any]) -> ImageData:
+    size = min(int(values.get("batch_size", data.batch_size)), len(data.splits["train"]))
+    return replace(data, batch_size=size)
+
+
+def load(
+    train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
+) -> ImageData:
+    """Returns images to search with.
+
+    Args:
+        train: `ImageData`, or what `vk.data.load` takes.
+        validation: Likewise; None where `train` has all splits, else a part is held out.
+        image_size: Height and width they are brought to, px; None for as they are.
+        channels: Likewise.
+    """
+    if isinstance(train, ImageData):
+        if validation is not None:
+            raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
+        return train
+    source = train if validation is None else {"train": train, "validation": validation, "test": validation}
+    return data_sources.load(source, image_size=image_size, channels=channels)

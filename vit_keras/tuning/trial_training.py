@@ -1,0 +1,171 @@
+"""One trial after another in one process: each goes on where it stopped, and is compiled once a shape."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.console import Console
+
+from vit_keras.data import ImageData
+from vit_keras.training.checkpointing import Stopped
+from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.fitting import Fitting
+from vit_keras.training.recipes import Recipe
+from vit_keras.training.run_directory import RunDirectory
+from vit_keras.training.state import arrays_of, assign
+from vit_keras.tuning.searchable import Searchable
+from vit_keras.tuning.traced import TracedOptimizer, program_of
+from vit_keras.zoo import save_preset
+
+_KEPT = 8  # compiled programs; the one used longest ago goes
+
+
+@dataclass(kw_only=True, eq=False)
+class _Program:
+    """A compiled model, the state it was made in, and its optimizer's inputs."""
+
+    model: keras.Model
+    traced: TracedOptimizer
+    fresh: dict[str, np.ndarray]
+
+
+class TrialTrainer:
+    """Trains trials of a search.
+
+    A trial's weights begin as the seed and its shape say, and its images come in the order that the seed says, so that trials of one
+    shape differ in what is tuned alone. It is trained by a schedule made for the full horizon, whatever rung it is told to reach; what
+    it depends on is in its folder, so that it goes on in another process to the same bits.
+
+    Args:
+        hypermodel: Makes values into models.
+        data: What is trained on, and validated with.
+        epochs: The full horizon.
+        seed: Of weights and order.
+    """
+
+    def __init__(self, hypermodel: Searchable, data: ImageData, *, epochs: int, seed: int = 0) -> None:
+        self.hypermodel = hypermodel
+        self.data = data
+        self.epochs = epochs
+        self.seed = seed
+        self._programs: dict[str, _Program] = {}
+
+    def train(
+        self,
+        values: Mapping[str, Any],
+        *,
+        until: int,
+        folder: Path,
+        on_epoch: Callable[[int, dict[str, float], float], bool],
+        on_step: Callable[[], object] = lambda: None,
+    ) -> bool:
+        """Trains a trial from where it is to the end of an epoch, and returns whether it reached the full horizon.
+
+        Args:
+            values: Of the trial.
+            until: Epochs it is to have behind it.
+            folder: What is the trial's.
+            on_epoch: Told the epochs done, the metrics and the seconds of the last one; says whether to go on.
+            on_step: Called after each training step.
+
+        Raises:
+            TrainingDivergedError: The loss or a weight is no number any more.
+            VitKerasError: The values or the folder can't be used.
+        """
+        data = self._data(values)
+        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+        run = RunDirectory(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        resume = not CheckpointStore(run.checkpoints).is_empty()
+        program = self._program(values, data, recipe)
+        assign(program.model, program.fresh, where="The start of a trial")
+        program.traced.set(recipe)
+        program.model.stop_training = False
+        reports = _Reports(on_epoch, on_step)
+        fitting = Fitting(
+            model=program.model,
+            data=data,
+            recipe=recipe,
+            run=run,
+            console=Console(quiet=True),
+            callbacks=[reports],
+            pause=lambda epochs: epochs < self.epochs and (epochs >= until or reports.ended),
+        )
+        try:
+            fitting.fit(resume=resume)
+        except Stopped:
+            if reports.epochs < until and not reports.ended:
+                raise  # somebody asked the process to stop
+            return False
+        finished = self.hypermodel.finished(program.model, values)
+        save_preset(finished, run.model, class_names=data.class_names)
+        CheckpointStore(run.checkpoints).clear()
+        return True
+
+    def logged(self, values: Mapping[str, Any]) -> set[str]:
+        """Returns the names of the metrics that training logs, found on one batch.
+
+        Args:
+            values: Of any trial.
+        """
+        data = self._data(values)
+        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+        names = self._program(values, data, recipe).model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
+        return {*names, *(f"val_{name}" for name in names)}
+
+    def _data(self, values: Mapping[str, Any]) -> ImageData:
+        """Returns the images as a trial takes them, in batches of no more than there are."""
+        batch_size = min(int(values.get("batch_size", self.data.batch_size)), len(self.data.splits["train"]))
+        return replace(self.hypermodel.data_for(values, self.data), batch_size=batch_size, seed=self.seed)
+
+    def _program(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
+        """Returns a compiled model of the values' shape, made now or the last time that shape was asked for."""
+        shape = self.hypermodel.config_of(values).to_dict()
+        key = json.dumps([shape, data.batch_size, program_of(recipe)], sort_keys=True)
+        program = self._programs.pop(key, None) or self._compiled(values, data, recipe)
+        self._programs[key] = program
+        while len(self._programs) > _KEPT:
+            self._programs.pop(next(iter(self._programs)))
+        return program
+
+    def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
+        keras.utils.set_random_seed(self.seed)
+        model = self.hypermodel.model_of(values, data=data, recipe=recipe)
+        traced = TracedOptimizer(recipe)
+        model.compile(**{**recipe.compile_arguments, "optimizer": traced.optimizer})
+        model.optimizer.build(model.trainable_variables)
+        model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
+        return _Program(model=model, traced=traced, fresh=arrays_of(model))
+
+
+class _Reports(keras.callbacks.Callback):
+    """Says how a trial goes, and hears whether it is to go on."""
+
+    def __init__(self, on_epoch: Callable[[int, dict[str, float], float], bool], on_step: Callable[[], object]) -> None:
+        super().__init__()
+        self.on_epoch, self.on_step = on_epoch, on_step
+        self.epochs, self.ended = 0, False
+        self._began = time.monotonic()
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing that a run needs."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Nothing to put back."""
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Shows that the trial is alive."""
+        self.on_step()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Reports the epoch; the seconds are all since the last, validation and compilation with it."""
+        now = time.monotonic()
+        seconds, self._began, self.epochs = now - self._began, now, epoch + 1
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        self.ended = not self.on_epoch(self.epochs, metrics, seconds)
