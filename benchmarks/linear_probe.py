@@ -1,9 +1,9 @@
 """The linear probe beside scikit-learn's logistic regression at its best C: seconds, and accuracy on held-out images.
 
-    python benchmarks/linear_probe.py [--seeds 3]
+    python benchmarks/linear_probe.py [--seeds 2]
 
 Both fit the same 10,000 features of width 384, standardised for scikit-learn, choose by the same 5,000 validation images, and are
-tested on others. scikit-learn tries 13 values of C, 10^-4 to 10^2 in half powers of ten, and is also given the C that is best on the
+tested on others. scikit-learn tries 9 values of C, 10^-4 to 1 in half powers of ten (its best is 0.1 or less), and is also given the C that is best on the
 test images, which nobody could have chosen. Features:
 
 - fashion_mnist, 10 classes: of a two-block ViT of width 384 after 300 steps on 19,200 other images of the set;
@@ -40,7 +40,7 @@ from vit_keras.training.nearest_neighbours import NearestNeighbours
 TRAIN, VALIDATION, WIDTH, PRETRAINED_ON = 10_000, 5_000, 384, 19_200
 MOST_ITERATIONS = 2000  # of scikit-learn
 FIRST_SEED = 10  # lower ones drew the images by which the rule that chooses the penalty was found
-CS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 5))
+CS = tuple(10.0 ** (exponent / 2) for exponent in range(-8, 1))
 Features = tuple[np.ndarray, np.ndarray]
 
 
@@ -146,7 +146,7 @@ def runs(known: Features, test: Features, *, classes: int, seeds: int) -> Iterat
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     data = vk.data.load("fashion_mnist")
     sets = {

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from tuning import simulation
@@ -103,7 +105,7 @@ def test_several_objectives_are_searched_to_a_front():
     simulation.run(policy_of(table, "96 epochs"), study, table)
     front = study.front()
     assert front
-    for one, other in zip(front, front[1:], strict=False):
+    for one, other in pairwise(front):
         assert other.costs["params"] < one.costs["params"]
 
 

@@ -42,7 +42,7 @@ def set_role(role: str, address: str, *, worker: str = "") -> None:
     os.environ["KERASTUNER_TUNER_ID"] = CHIEF if role == CHIEF else name
 
 
-def serve(oracle: Any, *, lease: float = LEASE_SECONDS) -> None:
+def serve(oracle: Any, *, lease: float) -> None:
     """Answers workers until the search is over and none of them trains; what a lost worker trained is given to another.
 
     Args:

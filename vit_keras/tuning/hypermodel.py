@@ -141,7 +141,7 @@ class ViTHyperModel(Searchable):
         """Returns values that can be built and are within the limits of size, where there are any.
 
         A stem of convolutions needs patches that are powers of two; else it is the plain one. What is too large gets the most heads
-        that are within the limits, then the most blocks.
+        that are within the limits, then the most blocks, and where that is not enough narrower heads and MLPs.
 
         Args:
             values: Of the space.
@@ -154,7 +154,7 @@ class ViTHyperModel(Searchable):
             )
             if not halves and self.space.dimensions["stem"].has("patch"):
                 values["stem"] = "patch"
-        for name in ("num_heads", "num_layers"):
+        for name in ("num_heads", "num_layers", "head_dim", "mlp_ratio"):
             if self._is_within(values):
                 break
             values[name] = self._most(values, name)

@@ -105,4 +105,4 @@ class Policy:
         """Returns what epochs of a trial take of the budget."""
         if self.budget.epochs is not None:
             return epochs
-        return epochs * trial.seconds / max(trial.epochs, 1)
+        return epochs * trial.pace

@@ -175,6 +175,9 @@ class Searchable(keras_tuner.HyperModel):
         recipe = self.recipe_of(values, epochs=1, steps_per_epoch=1).changed(schedule="constant", warmup_rate=0.0)
         model = self.model_of(values, data=None, recipe=recipe)
         model.compile(**recipe.compile_arguments)
+        model.optimizer.build(
+            model.trainable_variables
+        )  # else loading a checkpoint of keras-tuner's warns of its state
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:

@@ -373,6 +373,8 @@ def values_of(dimension: Dimension) -> list[Any]:
 
 
 def _dimension_of(name: str, value: Any, where: str) -> Dimension:
+    if isinstance(value, Choice | IntRange | FloatRange):
+        return value
     try:
         if isinstance(value, Mapping):
             fields = dict(value)

@@ -28,6 +28,7 @@ class Trial:
         reason: Why it ended, where it did not complete.
         worker: Who trains it, while it runs.
         seconds: What training it took, validation with it.
+        pace: Seconds of its last epoch, which does not compile as the first does.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Trial:
     reason: str = ""
     worker: str = ""
     seconds: float = 0.0
+    pace: float = 0.0
 
     @property
     def epochs(self) -> int:
@@ -168,6 +170,7 @@ class Study:
             raise IndexError
         trial.curve.append(dict(record["metrics"]))
         trial.seconds += record["seconds"]
+        trial.pace = record["seconds"]
         trial.starts = 1
 
     def _waiting(self, record: Record) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from vit_keras.drawing import ACCENT, INK, SECOND, new_chart, svg
+from vit_keras.training.facts import spoken
 from vit_keras.tuning.study import Study, Trial
 
 _HIGHLIGHTED = 3
@@ -68,7 +69,9 @@ def pareto_front(study: Study, cost: str) -> str:
     name = study.objective.name
     figure, axes = new_chart(name.replace("_", " "), cost)
     places = [(trial.costs[cost], trial.curve[-1][name]) for trial in trials]
-    axes.scatter([place[0] for place in places], [place[1] for place in places], s=14, color=INK, alpha=0.4, linewidths=0)
+    axes.scatter(
+        [place[0] for place in places], [place[1] for place in places], s=14, color=INK, alpha=0.4, linewidths=0
+    )
     sign = 1.0 if study.objective.direction == "max" else -1.0
     front, best = [], -np.inf
     for place in sorted(places, key=lambda place: (place[0], -sign * place[1])):
@@ -76,6 +79,8 @@ def pareto_front(study: Study, cost: str) -> str:
             best = sign * place[1]
             front.append(place)
     axes.plot(*zip(*front, strict=True), color=SECOND, marker="o", markersize=4)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_formatter(lambda value, _: spoken(value) if value >= 1 else f"{value:.3g}")
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     return svg(figure)
 

@@ -145,7 +145,7 @@ class ViTTuner(keras_tuner.Tuner):
             with RunLock(self.run_dir):
                 self._begin(data)
                 with Interruption(on_first=self._close) as interruption:
-                    distribution.serve(self.engine)
+                    distribution.serve(self.engine, lease=distribution.LEASE_SECONDS)
                 self._end(interruption)
             return
         with ExitStack() as stack:

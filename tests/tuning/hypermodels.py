@@ -1,0 +1,70 @@
+"""A space of tiny models, and one whose trials go wrong, where the processes that train can import them."""
+
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+
+from vit_keras.data import ImageData, Split
+from vit_keras.tuning.hypermodel import ViTHyperModel
+from vit_keras.tuning.space import Choice, FloatRange
+
+IMAGE, CLASSES = 16, 3
+TINY: dict[str, Any] = {
+    "num_layers": Choice((1, 2)),
+    "num_heads": Choice((1, 2)),
+    "head_dim": Choice((8,)),
+    "mlp_ratio": Choice((2,)),
+    "patch_size": Choice((4,)),
+    "stem": Choice(("patch",)),
+    "pooling": Choice(("mean",)),
+    "num_registers": Choice((0,)),
+    "stochastic_depth_rate": Choice((0.1,)),
+    "learning_rate": FloatRange(1e-4, 1e-2, log=True),
+    "weight_decay": FloatRange(1e-3, 0.3, log=True),
+    "augmentation": Choice(("light",)),
+    "batch_size": Choice((16,)),
+}
+
+
+class Tiny(ViTHyperModel):
+    """Small enough for a test."""
+
+    def __init__(self, **space: Any) -> None:
+        super().__init__(IMAGE, CLASSES, space={**TINY, **space})
+
+
+class Nasty(Tiny):
+    """Trials that do what "fault" says; the default is none."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__()
+        self.space = self.space.added(fault=Choice(("none", *faults)))
+
+    def default_values(self) -> dict[str, Any]:
+        return {**super().default_values(), "fault": "none"}
+
+    def model_of(self, values: Any, **kwargs: Any) -> Any:
+        if values["fault"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if values["fault"] == "hang":
+            time.sleep(1000)
+        if values["fault"] == "memory":
+            raise MemoryError("Unable to allocate 5 TiB")
+        if values["fault"] == "bug":
+            raise RuntimeError("no luck")
+        return super().model_of(values, **kwargs)
+
+
+def split(count: int) -> Split:
+    labels = np.arange(count) % CLASSES
+    pixels = np.random.default_rng(count).integers(0, 80, (count, IMAGE, IMAGE, 3)) + 60 * labels[:, None, None, None]
+    return Split(pixels.astype("uint8"), labels.astype("int32"))
+
+
+def images() -> ImageData:
+    """Images that a tiny model learns in a few epochs."""
+    splits = {"train": split(96), "validation": split(48), "test": split(48)}
+    return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=16)

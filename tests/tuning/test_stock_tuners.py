@@ -1,0 +1,62 @@
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from tuning.hypermodels import Tiny, images, split
+
+from vit_keras.tuning import Choice, ViTHyperModel
+
+TUNERS = {
+    "random": (keras_tuner.RandomSearch, {"max_trials": 2}),
+    "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": 3, "num_initial_points": 2}),
+    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 2, "hyperband_iterations": 1}),
+    "grid": (keras_tuner.GridSearch, {"max_trials": 2}),
+}
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few points
+@pytest.mark.parametrize("name", TUNERS)
+def test_a_tuner_of_keras_tuner_s_own_searches_the_space(name, tmp_path, capsys):
+    kind, arguments = TUNERS[name]
+    hypermodel = Tiny(learning_rate=[1e-3, 3e-3], num_layers=[1])
+    tuner = kind(hypermodel, objective="val_accuracy", directory=tmp_path, project_name="search", seed=1, **arguments)
+    train, validation = split(48), split(24)
+    tuner.search(
+        train.images, train.labels, validation_data=(validation.images, validation.labels), epochs=1, verbose=0
+    )
+    trials = tuner.oracle.get_best_trials(10)
+    assert len(trials) >= 2
+    assert {trial.status for trial in trials} == {"COMPLETED"}
+    assert tuner.get_best_models(1)[0].output_shape == (None, 3)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
+def test_image_data_brings_its_validation_and_its_augmentation(tmp_path):
+    tuner = keras_tuner.RandomSearch(
+        Tiny(), objective="val_accuracy", directory=tmp_path, project_name="search", max_trials=1
+    )
+    tuner.search(images(), epochs=1, verbose=0)
+    assert 0 <= tuner.oracle.get_best_trials(1)[0].score <= 1
+
+
+def test_what_is_too_large_is_made_to_fit_and_the_values_say_so():
+    hypermodel = ViTHyperModel(16, 3, max_params=20_000, space={"num_heads": Choice((1, 2, 4, 8)), "head_dim": [16]})
+    values = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(values)
+    values.values["num_heads"], values.values["num_layers"] = 8, 12
+    model = hypermodel.build(values)
+    built = {name: values.get(name) for name in hypermodel.space.dimensions}
+    count = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert count == hypermodel.costs(built)["params"] <= 20_000
+    assert (built["num_heads"], built["num_layers"]) != (8, 12)
+
+
+def test_declaring_the_space_builds_nothing(monkeypatch):
+    def built(*arguments, **named):
+        raise AssertionError("a model was built")
+
+    monkeypatch.setattr("vit_keras.tuning.hypermodel.vit", built)
+    values = keras_tuner.HyperParameters()
+    ViTHyperModel(32, 10).declare_hyperparameters(values)
+    assert {"num_layers", "num_heads", "learning_rate"} <= values.values.keys()

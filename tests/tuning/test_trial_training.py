@@ -1,0 +1,112 @@
+import keras
+import numpy as np
+import pytest
+from tuning.hypermodels import Tiny, images
+
+from vit_keras import from_preset
+from vit_keras.training.recipes import Recipe
+from vit_keras.tuning.traced import TRACED, TracedOptimizer, program_of
+from vit_keras.tuning.trial_training import TrialTrainer
+
+EPOCHS = 3
+
+
+class Log:
+    """Notes the epochs that are reported, and says when to stop."""
+
+    def __init__(self, last=99):
+        self.epochs, self.metrics, self.last = [], [], last
+
+    def __call__(self, epochs, metrics, seconds):
+        self.epochs.append(epochs)
+        self.metrics.append(metrics)
+        return epochs < self.last
+
+
+@pytest.fixture(scope="module")
+def data():
+    return images()
+
+
+@pytest.fixture(scope="module")
+def trainer(data):
+    return TrialTrainer(Tiny(), data, epochs=EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def whole(trainer, tmp_path_factory):
+    folder, log = tmp_path_factory.mktemp("whole"), Log()
+    assert trainer.train(trainer.hypermodel.default_values(), until=EPOCHS, folder=folder, on_epoch=log)
+    return folder, log
+
+
+def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_bits(trainer, data, whole, tmp_path):
+    """Of the same shape and of another, with other rates; then as in a process that knows nothing of them."""
+    values, log = trainer.hypermodel.default_values(), Log()
+    assert not trainer.train(values, until=1, folder=tmp_path / "paused", on_epoch=log)
+    other = {**values, "learning_rate": 3e-3, "weight_decay": 0.2, "num_layers": 3 - values["num_layers"]}
+    trainer.train({**values, "learning_rate": 5e-3}, until=1, folder=tmp_path / "same", on_epoch=Log())
+    trainer.train(other, until=1, folder=tmp_path / "other", on_epoch=Log())
+    assert not trainer.train(values, until=2, folder=tmp_path / "paused", on_epoch=log)
+    fresh = TrialTrainer(Tiny(), data, epochs=EPOCHS)
+    assert fresh.train(values, until=EPOCHS, folder=tmp_path / "paused", on_epoch=log)
+    folder, expected = whole
+    assert (log.epochs, log.metrics) == (expected.epochs, expected.metrics)
+    ours, theirs = (each / "model" / "model.safetensors" for each in (tmp_path / "paused", folder))
+    if keras.backend.backend() != "torch":  # whose dropout draws from a generator of the process
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data):
+    model = from_preset(whole[0] / "model")
+    logits = model.predict_on_batch(data.splits["validation"].images)
+    accuracy = np.mean(logits.argmax(1) == data.splits["validation"].labels)
+    assert accuracy == pytest.approx(whole[1].metrics[-1]["val_accuracy"])
+    assert not (whole[0] / "checkpoints").exists()
+
+
+def test_a_trial_that_is_told_to_stop_keeps_what_it_has(trainer, tmp_path):
+    values, log = trainer.hypermodel.default_values(), Log(last=1)
+    assert not trainer.train(values, until=EPOCHS, folder=tmp_path, on_epoch=log)
+    assert log.epochs == [1]
+    assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_seen_shape_is_not_compiled_again(trainer, tmp_path):
+    values = trainer.hypermodel.default_values()
+    before = len(trainer._programs)
+    for number, rate in enumerate((1e-3, 2e-3, 4e-3)):
+        trainer.train({**values, "learning_rate": rate}, until=1, folder=tmp_path / str(number), on_epoch=Log())
+    assert len(trainer._programs) == before
+
+
+def test_the_names_of_what_is_logged_are_known_before(trainer):
+    assert {"val_accuracy", "val_loss"} <= trainer.logged(trainer.hypermodel.default_values())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "lion", "sgd"])
+def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
+    recipe = Recipe(
+        name="r", source="", epochs=2, steps_per_epoch=5, optimizer=optimizer, learning_rate=3e-3, weight_decay=0.2, layer_decay=0.9
+    )  # fmt: skip
+    traced = TracedOptimizer(recipe.changed(learning_rate=1e-4, weight_decay=0.01))
+    traced.set(recipe)
+    config = Tiny().config_of(Tiny().default_values())
+    models = []
+    for chosen in (recipe.compile_arguments["optimizer"], traced.optimizer):
+        keras.utils.set_random_seed(0)
+        model = Tiny().model_of(Tiny().default_values())
+        model.compile(chosen, recipe.compile_arguments["loss"])
+        for step in range(3):
+            model.train_on_batch(np.full((4, *config.image_size, 3), 40 * step, "uint8"), np.arange(4) % 3)
+        models.append(model)
+    for ours, theirs in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
+
+
+def test_only_what_is_traced_and_what_the_host_does_shares_a_program():
+    recipe = Recipe(name="r", source="", epochs=2, steps_per_epoch=5)
+    same = recipe.changed(learning_rate=0.5, weight_decay=0.5, augmentation="strong")
+    assert program_of(same) == program_of(recipe)
+    assert program_of(recipe.changed(label_smoothing=0.3)) != program_of(recipe)
+    assert set(TRACED) == {"learning_rate", "weight_decay"}

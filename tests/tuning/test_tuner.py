@@ -1,0 +1,172 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras_tuner
+import pytest
+from pages import Page, assert_needs_nothing_else
+from tuning.hypermodels import Nasty, Tiny, images
+
+from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, ResumeError, StorageError
+from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, search
+from vit_keras.tuning.journal import Journal
+from vit_keras.tuning.tuner import JOURNAL
+
+OPTIONS = TunerOptions(epochs=2, factor=2)
+# The script of a search that is killed; its hypermodel is in a module of the tests.
+SCRIPT = """
+import sys
+from pages import Page, assert_needs_nothing_else
+from tuning.hypermodels import Tiny, images
+from vit_keras.tuning import TunerOptions, ViTTuner
+tuner = ViTTuner(Tiny(), run_dir=sys.argv[1], budget="8 trials", options=TunerOptions(epochs=2, factor=2))
+tuner.search(images())
+"""
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return images()
+
+
+@pytest.fixture(scope="module")
+def searched(data, tmp_path_factory):
+    """A search of six trials, made once."""
+    run = tmp_path_factory.mktemp("search") / "run"
+    tuner = ViTTuner(Tiny(), run_dir=run, budget="6 trials", objective=["val_accuracy", "params"], options=OPTIONS)
+    tuner.search(data)
+    return tuner
+
+
+def test_a_search_ends_with_a_trained_model(searched):
+    assert isinstance(searched, keras_tuner.Tuner)
+    assert len(searched.study.trials) == 6
+    assert {trial.state for trial in searched.study.trials} == {"COMPLETED", "PRUNED"}
+    best = searched.best()
+    assert best.curve[-1]["val_accuracy"] > 0.5
+    assert searched.get_best_models(1)[0].output_shape == (None, 3)
+
+
+def test_keras_tuner_s_own_words_stay(searched, capsys):
+    values = searched.get_best_hyperparameters(1)[0]
+    assert searched.hypermodel.build(values).output_shape == (None, 3)
+    searched.results_summary(2)
+    searched.search_space_summary()
+    printed = capsys.readouterr().out
+    assert "Results summary" in printed
+    assert "learning_rate" in printed
+
+
+def test_a_finished_search_can_be_looked_at_and_given_more(searched, data):
+    again = ViTTuner(Tiny(), run_dir=searched.run_dir, objective=["val_accuracy", "params"], options=OPTIONS)
+    assert again.best().values == searched.best().values
+    more = ViTTuner(Tiny(), run_dir=searched.run_dir, budget="7 trials", objective=["val_accuracy", "params"], options=OPTIONS)  # fmt: skip
+    more.search(data)
+    assert len(more.study.trials) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"hypermodel": Tiny(num_layers=[1, 2, 3])}, "space"),
+        ({"objective": "val_loss"}, "objectives"),
+        ({"options": TunerOptions(epochs=3, factor=2)}, "epochs"),
+    ],
+)
+def test_another_space_or_objective_is_refused_with_the_difference(searched, data, change, named):
+    arguments = {"hypermodel": Tiny(), "objective": ["val_accuracy", "params"], "options": OPTIONS, **change}
+    tuner = ViTTuner(arguments.pop("hypermodel"), run_dir=searched.run_dir, **arguments)
+    with pytest.raises(ResumeError, match=named):
+        tuner.search(data)
+
+
+def test_a_folder_of_something_else_is_never_touched(tmp_path, data):
+    (tmp_path / "thesis.txt").write_text("two years of work")
+    with pytest.raises(StorageError, match="nothing is removed"):
+        ViTTuner(Tiny(), run_dir=tmp_path)
+    with pytest.raises(StorageError, match="nothing is removed"):
+        search(data, hypermodel=Tiny(), run_dir=tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "two years of work"
+
+
+def test_an_objective_that_is_not_logged_is_refused_before_the_first_trial(tmp_path, data):
+    tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", objective="val_auc", options=OPTIONS)
+    with pytest.raises(InvalidArgumentError, match=r"does not log val_auc; it logs .*val_accuracy"):
+        tuner.search(data)
+    assert not tuner.study.trials
+
+
+def test_an_objective_without_a_direction_is_refused(tmp_path):
+    with pytest.raises(InvalidArgumentError, match="better can't be known"):
+        ViTTuner(Tiny(), run_dir=tmp_path, objective="happiness")
+    with pytest.raises(InvalidArgumentError, match="first"):
+        ViTTuner(Tiny(), run_dir=tmp_path, objective="params")
+
+
+@pytest.mark.slow
+def test_trials_that_go_wrong_cost_themselves_alone(tmp_path, data):
+    limits = TrialLimits(silence=8.0)
+    options = TunerOptions(epochs=2, factor=2, trial_limits=limits, seed=2)
+    tuner = ViTTuner(Nasty("kill", "hang", "memory", "bug"), run_dir=tmp_path / "run", budget="12 trials", options=options)  # fmt: skip
+    tuner.search(data)
+    states = {trial.values["fault"]: trial.state for trial in tuner.study.trials}
+    expected = {"kill": "KILLED", "hang": "TIMEOUT", "memory": "OOM", "bug": "FAILED"}
+    met = states.keys() & expected.keys()
+    assert len(met) >= 3
+    assert {fault: states[fault] for fault in met} == {fault: expected[fault] for fault in met}
+    killed = [trial for trial in tuner.study.trials if trial.state == "KILLED"]
+    assert all("begun 3 times" in trial.reason and "SIGKILL" in trial.reason for trial in killed)
+    assert tuner.best().values["fault"] == "none"
+
+
+@pytest.mark.slow
+def test_where_every_trial_fails_the_first_reason_is_said(tmp_path, data):
+    nasty = Nasty("bug")
+    nasty.space = nasty.space.fixed(fault="bug")
+    tuner = ViTTuner(nasty, run_dir=tmp_path / "run", budget="3 trials", options=OPTIONS)
+    tuner._check_logged = lambda worker: None
+    with pytest.raises(NoCompletedTrialError, match="RuntimeError: no luck"):
+        tuner.search(data)
+
+
+@pytest.mark.slow
+def test_a_search_killed_again_and_again_ends_as_one_that_was_not(tmp_path, data):
+    whole = ViTTuner(Tiny(), run_dir=tmp_path / "whole", budget="8 trials", options=OPTIONS)
+    whole.search(data)
+    killed = tmp_path / "killed"
+    for seconds in (9.0, 10.0, 11.0, 12.0, 13.0):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(killed)])
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    killed.mkdir(exist_ok=True)
+    with (killed / JOURNAL).open("ab") as journal:
+        journal.write(b'{"what": "epo')
+    last = ViTTuner(Tiny(), run_dir=killed, budget="8 trials", options=OPTIONS)
+    last.search(data)
+    assert [trial.values for trial in last.study.trials] == [trial.values for trial in whole.study.trials]
+    assert [trial.curve for trial in last.study.trials] == [trial.curve for trial in whole.study.trials]
+    assert len(Journal(killed / JOURNAL).records) > len(whole.study.trials)
+
+
+def test_search_leaves_a_preset_a_page_and_a_table(tmp_path, data):
+    result = search(data, hypermodel=Tiny(), budget="3 trials", run_dir=tmp_path / "run", options=OPTIONS)
+    assert result.model.output_shape == (None, 3)
+    assert 0.3 < result.test_accuracy <= 1
+    record = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert record["best"]["trial"] == result.best.number
+    assert len((tmp_path / "run" / "study.csv").read_text().splitlines()) == 4
+    page = Page((tmp_path / "run" / "study.html").read_text())
+    assert "Leaderboard" in page.words
+    assert_needs_nothing_else(page)
+    with pytest.raises(StorageError, match="--resume"):
+        search(data, hypermodel=Tiny(), run_dir=tmp_path / "run", options=OPTIONS)
