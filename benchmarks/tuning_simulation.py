@@ -1,0 +1,240 @@
+"""Searches over a table of trained configurations (tuning_table.py): ours beside keras-tuner's, Optuna's and the simplest.
+
+    python benchmarks/tuning_simulation.py [--searches 200]
+
+Every search gets the same epochs in all: 10, 15, 25, 50 and 100 % of what training the whole grid takes (48 configurations x 8 epochs). A
+search sees the curves of one of the table's seeds; what it picks is judged by the mean of both at the end of training, and falls short of
+the best of the grid by so many points.
+
+- `ours`: what `vk.tuning.search` runs, proposals and promotions, with one worker.
+- `one_epoch`: trains all for an epoch, in an order drawn at random, then the best of them to the end, one after the other.
+- `hyperband`, `bayesian`, `random`: the oracles of keras-tuner 1.4, asked as its tuners ask them. Hyperband is given true continuation,
+  which it does not have.
+- `optuna`: TPE with the Hyperband pruner, by epoch; left out where Optuna is not installed.
+
+A configuration that is proposed again costs again, as it does in a real search; ours proposes none twice.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import harness
+import numpy as np
+import tuning_table as table
+
+from vit_keras.tuning.budget import Budget
+from vit_keras.tuning.halving import Halving, rungs
+from vit_keras.tuning.policy import Policy
+from vit_keras.tuning.sampling import Sampler
+from vit_keras.tuning.study import Objective, Study
+
+SHARES = (0.10, 0.15, 0.25, 0.50, 1.00)
+CONFIGURATIONS = table.configurations()
+GRID_EPOCHS = len(CONFIGURATIONS) * table.EPOCHS
+Search = Callable[[np.ndarray, int, int], int]
+
+
+class Rows:
+    """The rows of the table as what a search chooses from."""
+
+    def __init__(self) -> None:
+        self.space = table.hypermodel().space
+        fixed = {name: options[0] for name, options in table.FIXED.items()}
+        self.points = np.stack([self.space.encode({**fixed, **values}) for values in CONFIGURATIONS])
+
+    def first(self) -> list[tuple[str, dict[str, Any]]]:
+        """Nothing is known to be good."""
+        return []
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """Rows in an order drawn at random."""
+        return [{"row": int(row)} for row in rng.permutation(len(CONFIGURATIONS))[:count]]
+
+    def near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """Every row is drawn already."""
+        return []
+
+    def encode(self, values: dict[str, Any]) -> np.ndarray:
+        """A row's point."""
+        return self.points[values["row"]]
+
+    def key(self, values: dict[str, Any]) -> str:
+        """A row's name."""
+        return str(values["row"])
+
+
+ROWS = Rows()
+
+
+def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 3.0) -> int:
+    """The row that our search picks."""
+    study = Study([Objective("val_accuracy", "max")], epochs=table.EPOCHS)
+    chosen = rungs(table.EPOCHS, factor=factor)
+    policy = Policy(Halving(chosen, factor), Sampler(ROWS, seed=seed), Budget(epochs=epochs))
+    while (step := policy.next(study)).what != "stop":
+        number = len(study.trials) if step.trial is None else step.trial.number
+        if step.trial is None:
+            study.add({"what": "proposed", "trial": number, "values": step.values, "origin": step.origin, "costs": {}})
+        trial = study.trials[number]
+        study.add({"what": "started", "trial": number, "epochs": step.epochs, "worker": ""})
+        for epoch in range(trial.epochs + 1, step.epochs + 1):
+            metrics = {"val_accuracy": float(curves[trial.values["row"], epoch - 1])}
+            study.add({"what": "epoch", "trial": number, "epoch": epoch, "metrics": metrics, "seconds": 0.0})
+        done = step.epochs == table.EPOCHS
+        study.add(
+            {"what": "ended", "trial": number, "state": "COMPLETED"} if done else {"what": "waiting", "trial": number}
+        )
+    return int(study.ranked()[0].values["row"])
+
+
+def one_epoch(curves: np.ndarray, epochs: int, seed: int) -> int:
+    """The row picked by an epoch of each."""
+    order = np.random.default_rng(seed).permutation(len(curves))[: max(epochs - table.EPOCHS + 1, 1)]
+    left = epochs - len(order)
+    ranked = sorted(order, key=lambda row: -curves[row, 0])
+    finished = ranked[: max(left // (table.EPOCHS - 1), 1)]
+    return int(max(finished, key=lambda row: curves[row, -1]))
+
+
+def random(curves: np.ndarray, epochs: int, seed: int) -> int:
+    """The best of rows drawn at random and trained to the end."""
+    order = np.random.default_rng(seed).permutation(len(curves))[: max(epochs // table.EPOCHS, 1)]
+    return int(max(order, key=lambda row: curves[row, -1]))
+
+
+def of_keras_tuner(kind: str) -> Search:
+    """A search by one of keras-tuner's oracles."""
+    import keras_tuner
+
+    class InMemory:
+        """Writes nothing."""
+
+        def save(self, *arguments: Any) -> None: ...
+
+        def _save_trial(self, trial: Any) -> None: ...
+
+    classes = {
+        "hyperband": keras_tuner.oracles.HyperbandOracle,
+        "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
+    }
+    oracle_class = type(kind, (InMemory, classes[kind]), {})
+
+    def search(curves: np.ndarray, epochs: int, seed: int) -> int:
+        space = keras_tuner.HyperParameters()
+        for name, options in table.GRID.items():
+            space.Choice(name, options, ordered=True)
+        own = {"max_epochs": table.EPOCHS, "hyperband_iterations": 100} if kind == "hyperband" else {"max_trials": 1000}
+        oracle = oracle_class(
+            objective=keras_tuner.Objective("val_accuracy", "max"), hyperparameters=space, seed=seed + 1, **own
+        )
+        oracle.verbose = 0
+        best, score, spent = 0, -1.0, 0
+        while spent < epochs:
+            trial = oracle.create_trial("tuner0")
+            if trial.status != "RUNNING":
+                break
+            values = trial.hyperparameters.values
+            row = CONFIGURATIONS.index({name: values[name] for name in table.GRID})
+            until, begun = values.get("tuner/epochs", table.EPOCHS), values.get("tuner/initial_epoch", 0)
+            spent += until - begun
+            found = float(curves[row, until - 1])
+            oracle.update_trial(trial.trial_id, {"val_accuracy": found}, step=until)
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+            if spent <= epochs and (found > score):
+                best, score = row, found
+        return best
+
+    return search
+
+
+def optuna_search() -> Search:
+    """Optuna's TPE with its Hyperband pruner."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def search(curves: np.ndarray, epochs: int, seed: int) -> int:
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.EPOCHS, reduction_factor=3)
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)
+        spent, best, score = 0, 0, -1.0
+        while spent < epochs:
+            trial = study.ask()
+            chosen = {
+                "num_layers": trial.suggest_int("num_layers", 2, 6, step=2),
+                "num_heads": 2 ** trial.suggest_int("heads_power", 1, 2),
+                "mlp_ratio": 2 ** trial.suggest_int("mlp_power", 1, 2),
+                "learning_rate": table.GRID["learning_rate"][trial.suggest_int("rate_index", 0, 3)],
+            }
+            row, pruned = CONFIGURATIONS.index(chosen), False
+            for epoch in range(table.EPOCHS):
+                spent += 1
+                if spent > epochs:
+                    return best
+                trial.report(float(curves[row, epoch]), epoch + 1)
+                if epoch + 1 < table.EPOCHS and trial.should_prune():
+                    pruned = True
+                    break
+            found = float(curves[row, epoch])
+            study.tell(
+                trial, found, state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+            )
+            if not pruned and found > score:
+                best, score = row, found
+        return best
+
+    return search
+
+
+def searches() -> Iterator[tuple[str, Search]]:
+    """Each way to search that is installed."""
+    yield "ours", ours
+    yield "one_epoch", one_epoch
+    yield "random", random
+    yield "hyperband", of_keras_tuner("hyperband")
+    yield "bayesian", of_keras_tuner("bayesian")
+    try:
+        yield "optuna", optuna_search()
+    except ImportError:
+        print("optuna is not installed: left out")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--searches", type=int, default=200)
+    options = parser.parse_args()
+    stored = table.read()
+    curves = np.array(
+        [[stored[number, seed] for number in range(len(CONFIGURATIONS))] for seed in range(table.SEEDS)]
+    )  # (seeds, configurations, epochs)
+    final = 100 * curves[:, :, -1].mean(0)
+    results: dict[str, Any] = {}
+    for name, search in searches():
+        began = time.perf_counter()
+        results[name] = {}
+        for share in SHARES:
+            picked = [
+                search(curves[number % table.SEEDS], round(share * GRID_EPOCHS), number)
+                for number in range(options.searches)
+            ]
+            short = final.max() - final[picked]
+            results[name][f"{share:.0%}"] = {
+                "mean_points_short": float(short.mean()),
+                "within_half_a_point": float(np.mean(short <= 0.5)),
+            }
+        results[name]["seconds"] = time.perf_counter() - began
+        print(name, {share: {key: round(value, 3) for key, value in row.items()} for share, row in results[name].items() if share != "seconds"}, f"{results[name]['seconds']:.0f} s", flush=True)  # fmt: skip
+    ranked = np.sort(final)[::-1]
+    harness.record(
+        "tuning_simulation",
+        {
+            "searches": options.searches,
+            "grid_epochs": GRID_EPOCHS,
+            "best_of_the_grid": float(ranked[0]),
+            "within_half_a_point_of_it": int((ranked >= ranked[0] - 0.5).sum()),
+            "seeds_differ_by_points": float(np.abs(np.diff(100 * curves[:, :, -1], axis=0)).mean()),
+            "results": results,
+        },
+    )
