@@ -44,7 +44,8 @@ class Nasty(Tiny):
         self.space = self.space.added(fault=Choice(("none", *faults)))
 
     def default_values(self) -> dict[str, Any]:
-        return {**super().default_values(), "fault": "none"}
+        faults = self.space.dimensions["fault"].values
+        return {**super().default_values(), "fault": "none" if "none" in faults else faults[0]}
 
     def model_of(self, values: Any, **kwargs: Any) -> Any:
         if values["fault"] == "kill":

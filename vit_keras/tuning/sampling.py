@@ -10,7 +10,7 @@ from vit_keras.tuning.surrogate import Surrogate, scores_at_the_horizon, trained
 
 FIRST = 8  # trials before a model is asked
 _EXPLORED = 0.2  # fraction of later trials that are drawn without it, so that no part of the space is left out for ever
-_DRAWN, _NEAR, _PARENTS = 192, 24, 3
+_DRAWN, _NEAR, _PARENTS = 64, 12, 3
 _LEARNED_FROM = 200  # trials; the cost of a model grows with their cube
 Values = dict[str, Any]
 
