@@ -1,15 +1,19 @@
 """When a run is saved, and how it goes on from there."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from vit_keras.training.checkpoints import Checkpoint, CheckpointStore
 from vit_keras.training.divergence import FiniteLoss, StepCounter, check_weights
 from vit_keras.training.interruption import Interruption
-from vit_keras.training.state import arrays_of, assign, callbacks_state, set_callbacks_state
+from vit_keras.training.state import arrays_of, assign, callbacks_state, set_callbacks_state, variables_of
+
+_NUMPYS = ("float32", "float64", "int32", "int64", "uint32")
 
 
 class Stopped(KeyboardInterrupt):
@@ -57,9 +61,15 @@ class Checkpointing(keras.callbacks.Callback):
         self.pause = pause
         self.resumed = resumed
         self._saved = time.monotonic()
+        self._arrays: dict[str, np.ndarray] = {}  # what the last save copied into
+        self._gathered: dict[str, np.ndarray] = {}
+        self._allocation: threading.Thread | None = None
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Puts the callbacks back where they were: they have just been told that training begins."""
+        if self.model.optimizer.built:
+            self._allocation = threading.Thread(target=self._allocate, name="checkpoint memory")
+            self._allocation.start()
         if self.resumed is not None:
             where = str(self.resumed.path)
             set_callbacks_state(self.others, self.resumed.tensors, self.resumed.state["callbacks"], where=where)
@@ -89,15 +99,29 @@ class Checkpointing(keras.callbacks.Callback):
             stop: Waits until it is on disk, then raises `Stopped`.
         """
         self.loss.check()
-        arrays, step = arrays_of(self.model), self.counter.step
+        if self._allocation is not None:
+            self._allocation.join()
+            self._allocation = None
+        self.store.wait()  # until the last save's arrays are written
+        arrays, step = arrays_of(self.model, into=self._arrays), self.counter.step
+        self._arrays = arrays
         check_weights(arrays, step)
-        gathered, states = callbacks_state(self.others)
+        gathered, states = callbacks_state(self.others, into=self._gathered)
+        self._gathered = gathered
         state = {"callbacks": states, "stop_training": bool(self.model.stop_training)}
         self.store.save(step, {**arrays, **gathered}, state)
         self._saved = time.monotonic()
         if stop:
             self.store.wait()
             raise Stopped
+
+    def _allocate(self) -> None:
+        """Takes the memory of a save beside the first steps: the system is slow to give so much of it."""
+        self._arrays = {
+            name: np.full(item.shape, 0, keras.backend.standardize_dtype(item.dtype))
+            for name, item in variables_of(self.model).items()
+            if keras.backend.standardize_dtype(item.dtype) in _NUMPYS
+        }
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:

@@ -32,14 +32,25 @@ def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
     }
 
 
-def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+def arrays_of(model: keras.Model, into: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
     """Returns a copy of every variable; backends may share, or give away, the memory that they show.
 
     Args:
         model: As `variables_of` takes it.
+        into: Arrays to copy into where they fit: memory that is new costs ten times the copying.
     """
-    arrays = {name: np.array(keras.ops.convert_to_numpy(item)) for name, item in variables_of(model).items()}
+    kept = into or {}
+    arrays = {
+        name: _copied(keras.ops.convert_to_numpy(item), kept.get(name)) for name, item in variables_of(model).items()
+    }
     return arrays | {name: state.numpy().copy() for name, state in _torch_generators().items()}
+
+
+def _copied(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+    if into is None or into.shape != array.shape or into.dtype != array.dtype:
+        return np.array(array)
+    np.copyto(into, array)
+    return into
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
@@ -105,7 +116,9 @@ def _parted(
     return {name: array for name, array in arrays.items() if name not in states}, states
 
 
-def callbacks_state(callbacks: Sequence[keras.callbacks.Callback]) -> tuple[dict[str, np.ndarray], list[Any]]:
+def callbacks_state(
+    callbacks: Sequence[keras.callbacks.Callback], into: Mapping[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], list[Any]]:
     """Returns what callbacks have gathered so far: arrays by name, and a JSON value a callback.
 
     A callback with `get_state` and `set_state` speaks for itself; of others, such as Keras' own, every attribute is taken that
@@ -113,13 +126,15 @@ def callbacks_state(callbacks: Sequence[keras.callbacks.Callback]) -> tuple[dict
 
     Args:
         callbacks: In the order they are called.
+        into: Arrays to copy into where they fit, as of `arrays_of`.
     """
     arrays: dict[str, np.ndarray] = {}
+    kept = into or {}
     states = []
     for number, callback in enumerate(callbacks):
         state = callback.get_state() if hasattr(callback, "get_state") else _attributes(callback)
         name = type(callback).__name__
-        states.append([name, _packed(state, f"callback/{number:02d}/{name}", arrays)])
+        states.append([name, _packed(state, f"callback/{number:02d}/{name}", arrays, kept)])
     return arrays, states
 
 
@@ -164,17 +179,17 @@ def _is_data(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str | np.ndarray | np.generic)
 
 
-def _packed(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+def _packed(value: Any, name: str, arrays: dict[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> Any:
     """Returns a value as JSON holds it, with its arrays laid into `arrays`."""
     if isinstance(value, np.generic) and not isinstance(value, np.ndarray):
         value = value.item()
     if isinstance(value, np.ndarray):
-        arrays[name] = np.array(value)
+        arrays[name] = _copied(value, kept.get(name))
         return {_ARRAY: name}
     if isinstance(value, list | tuple):
-        return [_packed(item, f"{name}/{index:04d}", arrays) for index, item in enumerate(value)]
+        return [_packed(item, f"{name}/{index:04d}", arrays, kept) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {"items": [[key, _packed(item, f"{name}/{key}", arrays)] for key, item in value.items()]}
+        return {"items": [[key, _packed(item, f"{name}/{key}", arrays, kept)] for key, item in value.items()]}
     if isinstance(value, float) and not np.isfinite(value):
         return {"float": repr(value)}  # JSON has no infinity
     return value
