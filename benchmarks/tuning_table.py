@@ -34,6 +34,7 @@ GRID: dict[str, list[Any]] = {
 FIXED: dict[str, list[Any]] = {
     "head_dim": [16], "patch_size": [7], "stem": ["patch"], "pooling": ["mean"], "num_registers": [0],
     "stochastic_depth_rate": [0.0], "weight_decay": [0.05], "augmentation": ["none"], "batch_size": [64],
+    "optimizer": ["adamw"],
 }  # fmt: skip
 
 

@@ -31,7 +31,7 @@ class Journal:
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Journal(Path(folder) / "journal.jsonl").append("waiting", trial=3)
+        ...     record = Journal(Path(folder) / "journal.jsonl").append("waiting", trial=3)
         ...     [record["trial"] for record in Journal(Path(folder) / "journal.jsonl").records]
         [3]
     """

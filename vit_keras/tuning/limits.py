@@ -27,7 +27,7 @@ class Limits:
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
         >>> list(Limits(params=1_000_000).problems(config, num_classes=10, batch_size=64))
-        ['2.71 M parameters are over the limit of 1 M']
+        ['2.7 M parameters are over the limit of 1 M']
     """
 
     params: int | None = None

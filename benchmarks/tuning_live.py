@@ -1,0 +1,167 @@
+"""A real search by the clock beside Optuna's in the same space, and beside the demo's fixed preset: emoji at 32 px.
+
+    python benchmarks/tuning_live.py [--minutes 15] [--max-params 1000000] [--epochs 9] [--seed 0]
+
+Both searches choose depth, heads and the rest under the same limit of parameters, train each trial by the same recipe for at most
+`--epochs`, judge by the same validation images, and run at the same time, on a core each. Optuna: TPE with the Hyperband pruner, trials in
+its own process, compiled programs kept as ours are. The fixed preset, `vit_nano_conv8_32` with its own recipe, gets as many epochs as
+the last rung. Needs Optuna (else that row is left out) and Linux.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+
+IMAGE, DATA = 32, "emoji"
+
+
+def ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Our search, its best model judged by the test images."""
+    import vit_keras as vk
+
+    began = time.monotonic()
+    result = vk.tuning.search(
+        vk.data.load(DATA),
+        budget=f"{options.minutes * 60:g}s",
+        max_params=options.max_params,
+        run_dir=folder / "ours",
+        options=vk.tuning.TunerOptions(epochs=options.epochs, seed=options.seed),
+    )
+    return {
+        "seconds": time.monotonic() - began,
+        "val_accuracy": result.best.curve[-1]["val_accuracy"],
+        "test_accuracy": result.test_accuracy,
+        "params": result.best.costs["params"],
+        "trials": len(result.study.trials),
+        "epochs": result.study.epochs_trained,
+        "values": result.best.values,
+    }
+
+
+def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Optuna's search in the same space."""
+    import optuna
+
+    import vit_keras as vk
+    from vit_keras.training.evaluation import evaluate
+    from vit_keras.tuning.space import Choice, IntRange
+    from vit_keras.tuning.trial_training import TrialTrainer
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    data = vk.data.load(DATA)
+    hypermodel = vk.tuning.ViTHyperModel(IMAGE, len(data.class_names), max_params=options.max_params)
+    trainer = TrialTrainer(hypermodel, data, epochs=options.epochs, seed=options.seed)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=options.epochs, reduction_factor=3)
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=options.seed), pruner=pruner
+    )
+    began, best, epochs = time.monotonic(), (0.0, -1), 0
+    limit = options.minutes * 60
+    chosen: dict[int, dict[str, Any]] = {}
+    while time.monotonic() - began < limit:
+        trial = study.ask()
+        values: dict[str, Any] = {}
+        for name, dimension in hypermodel.space.dimensions.items():
+            if isinstance(dimension, Choice):
+                values[name] = trial.suggest_categorical(name, list(dimension.values))
+            elif isinstance(dimension, IntRange):
+                values[name] = trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
+            else:
+                values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+        fitted = chosen[trial.number] = hypermodel.fitted(values)
+        curve: list[float] = []
+
+        def on_epoch(
+            done: int, metrics: dict[str, float], seconds: float, trial: Any = trial, curve: list[float] = curve
+        ) -> bool:
+            curve.append(metrics["val_accuracy"])
+            trial.report(curve[-1], done)
+            return not trial.should_prune() and time.monotonic() - began < limit
+
+        whole = trainer.train(fitted, until=options.epochs, folder=folder / f"optuna-{trial.number}", on_epoch=on_epoch)
+        epochs += len(curve)
+        state = optuna.trial.TrialState.COMPLETE if whole else optuna.trial.TrialState.PRUNED
+        study.tell(trial, curve[-1], state=state)
+        if whole and curve[-1] > best[0]:
+            best = (curve[-1], trial.number)
+    seconds = time.monotonic() - began
+    if best[1] < 0:
+        return {
+            "seconds": seconds,
+            "trials": len(study.trials),
+            "epochs": epochs,
+            "val_accuracy": None,
+            "test_accuracy": None,
+        }
+    accuracy = evaluate(vk.from_preset(folder / f"optuna-{best[1]}" / "model"), data.splits["test"]).accuracy
+    return {
+        "seconds": seconds,
+        "val_accuracy": best[0],
+        "test_accuracy": accuracy,
+        "params": hypermodel.costs(chosen[best[1]])["params"],
+        "trials": len(study.trials),
+        "epochs": epochs,
+        "values": chosen[best[1]],
+    }
+
+
+def fixed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The demo's preset by its own recipe, for as many epochs as the last rung."""
+    import vit_keras as vk
+
+    began = time.monotonic()
+    run = vk.train(
+        vk.training.TrainingOptions(data=DATA, epochs=options.epochs, seed=options.seed), run_dir=folder / "fixed"
+    )
+    last = run.history[-1]
+    return {
+        "seconds": time.monotonic() - began,
+        "val_accuracy": last["val_accuracy"],
+        "test_accuracy": run.evaluation.accuracy,
+        "epochs": options.epochs,
+    }
+
+
+WAYS = {"ours": ours, "optuna": of_optuna, "fixed": fixed}
+
+
+def start(way: str, folder: Path, core: int) -> "subprocess.Popen[str]":
+    """Starts a way on a core of its own."""
+    command = [sys.executable, *sys.argv, "--way", way, "--folder", str(folder)]
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    return subprocess.Popen(["taskset", "-c", str(core), *command], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--max-params", type=int, default=1_000_000)
+    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps(WAYS[options.way](options, options.folder)))
+        raise SystemExit
+    with tempfile.TemporaryDirectory() as name:
+        found: dict[str, Any] = {}
+        for together in (("ours", "optuna"), ("fixed",)):
+            processes = {way: start(way, Path(name), core) for core, way in enumerate(together)}
+            for way, process in processes.items():
+                output, _ = process.communicate()
+                if process.returncode:
+                    print(f"{way}: exit code {process.returncode}, left out")
+                    continue
+                found[way] = json.loads(output.splitlines()[-1])
+                print(way, found[way], flush=True)
+    numbers = {key: getattr(options, key) for key in ("minutes", "max_params", "epochs", "seed")}
+    harness.record("tuning_live", {**numbers, "results": found, "cores_each": 1})
