@@ -1,6 +1,6 @@
 """A real search by the clock beside Optuna's in the same space, and beside the demo's fixed preset: emoji at 32 px.
 
-    python benchmarks/tuning_live.py [--minutes 15] [--max-params 1000000] [--epochs 9] [--seed 0]
+    python benchmarks/tuning_live.py [--minutes 15] [--max-params 1000000] [--epochs 8] [--seed 0]
 
 Both searches choose depth, heads and the rest under the same limit of parameters, train each trial by the same recipe for at most
 `--epochs`, judge by the same validation images, and run at the same time, on a core each. Optuna: TPE with the Hyperband pruner, trials in
@@ -59,7 +59,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     data = vk.data.load(DATA)
     hypermodel = vk.tuning.ViTHyperModel(IMAGE, len(data.class_names), max_params=options.max_params)
     trainer = TrialTrainer(hypermodel, data, epochs=options.epochs, seed=options.seed)
-    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=options.epochs, reduction_factor=3)
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=options.epochs, reduction_factor=2)
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=options.seed), pruner=pruner
     )
@@ -144,7 +144,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--max-params", type=int, default=1_000_000)
-    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)

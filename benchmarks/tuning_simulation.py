@@ -68,7 +68,7 @@ class Rows:
 ROWS = Rows()
 
 
-def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 3.0) -> int:
+def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 2.0) -> int:
     """The row that our search picks."""
     study = Study([Objective("val_accuracy", "max")], epochs=table.EPOCHS)
     chosen = rungs(table.EPOCHS, factor=factor)
@@ -125,7 +125,11 @@ def of_keras_tuner(kind: str) -> Search:
         space = keras_tuner.HyperParameters()
         for name, options in table.GRID.items():
             space.Choice(name, options, ordered=True)
-        own = {"max_epochs": table.EPOCHS, "hyperband_iterations": 100} if kind == "hyperband" else {"max_trials": 1000}
+        own = (
+            {"max_epochs": table.EPOCHS, "factor": 3, "hyperband_iterations": 100}
+            if kind == "hyperband"
+            else {"max_trials": 1000}
+        )
         oracle = oracle_class(
             objective=keras_tuner.Objective("val_accuracy", "max"), hyperparameters=space, seed=seed + 1, **own
         )
@@ -157,7 +161,7 @@ def optuna_search() -> Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
     def search(curves: np.ndarray, epochs: int, seed: int) -> int:
-        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.EPOCHS, reduction_factor=3)
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.EPOCHS, reduction_factor=2)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed), pruner=pruner)
         spent, best, score = 0, 0, -1.0
         while spent < epochs:

@@ -17,6 +17,7 @@ from vit_keras.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vit_keras import data as data
+    from vit_keras import explain as explain
     from vit_keras import layers as layers
     from vit_keras import training as training
     from vit_keras import tuning as tuning
@@ -76,6 +77,7 @@ _HOMES = {
     "WeightMismatchError": "errors",
     "config_of": "model",
     "data": "",
+    "explain": "",
     "finetune": "training.finetuning",
     "from_preset": "zoo",
     "layers": "",

@@ -187,7 +187,7 @@ def tune_command(
         typer.Option(help="val_accuracy (the default) or val_loss; again for a Pareto front with params, macs."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs that the best trials are trained for; by default 9.")
+        int | None, typer.Option(help="Epochs that the best trials are trained for; by default 8.")
     ] = None,
     max_params: Annotated[int | None, typer.Option(help="Most parameters of a model.")] = None,
     max_macs: Annotated[int | None, typer.Option(help="Most MACs of an image.")] = None,

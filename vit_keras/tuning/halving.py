@@ -8,7 +8,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.tuning.study import FAULTS, Study, Trial
 
 
-def rungs(epochs: int, *, first: int = 1, factor: float = 3.0) -> tuple[int, ...]:
+def rungs(epochs: int, *, first: int = 1, factor: float = 2.0) -> tuple[int, ...]:
     """Returns the epochs at which trials are compared, the full horizon the last.
 
     Args:
@@ -20,7 +20,7 @@ def rungs(epochs: int, *, first: int = 1, factor: float = 3.0) -> tuple[int, ...
         InvalidArgumentError: The first rung is beyond the horizon, or rungs would not rise.
 
     Example:
-        >>> rungs(8, factor=2), rungs(30)
+        >>> rungs(8), rungs(30, factor=3)
         ((1, 2, 4, 8), (1, 3, 10, 30))
     """
     if not 1 <= first <= epochs:
@@ -58,7 +58,7 @@ class Halving:
     """
 
     rungs: Sequence[int]
-    factor: float = 3.0
+    factor: float = 2.0
 
     def promotable(self, study: Study) -> Job | None:
         """Returns the job of promoting a trial, from the highest rung that has one to promote.

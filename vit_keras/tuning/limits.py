@@ -71,7 +71,7 @@ def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int) -> i
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> training_bytes(config, num_classes=10, batch_size=64) // 2**20
-        65
+        35
     """
     weights = cost_of(config, num_classes=num_classes)["parameters"]
     return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(_FLOAT)

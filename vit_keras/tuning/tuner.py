@@ -52,9 +52,9 @@ class TunerOptions:
         warm_start: Run directories of earlier searches whose best trials are tried first.
     """
 
-    epochs: int = 9
+    epochs: int = 8
     first_rung: int = 1
-    factor: float = 3.0
+    factor: float = 2.0
     workers: int = 1
     seed: int = 0
     trial_limits: TrialLimits = field(default_factory=TrialLimits)

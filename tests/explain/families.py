@@ -1,0 +1,38 @@
+"""A small model of every family of the zoo, with random weights."""
+
+import keras
+import oracle
+
+from vit_keras import vit
+from vit_keras.presets import list_presets, load_preset
+
+CLASSES = 5
+
+
+def _one_of_each():
+    """The first preset of each shape of model, whatever its size."""
+    chosen = {}
+    for name in list_presets():
+        small = small_config(load_preset(name).config)
+        chosen.setdefault(small, name)
+    return chosen
+
+
+def small_config(config):
+    """The same architecture on 3 x 4 patches of 4 px, two blocks, width 16."""
+    reference = (5, 7) if config.rotary_reference else None
+    return config.replace(
+        image_size=(12, 16), patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, channels=3,
+        pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4), rotary_reference=reference, stochastic_depth_rate=0.1,
+        pre_logits_dim=8 if config.pre_logits_dim else None, layer_scale=0.1 if config.layer_scale else None, norm_epsilon=1e-5,
+        position_resize="bicubic", patch_resize="bilinear",
+    )  # fmt: skip
+
+
+_ALL = {name: config for config, name in _one_of_each().items()}
+# Every shape on TensorFlow; elsewhere, where each operation of each shape is compiled alone, some.
+FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else dict(list(_ALL.items())[::8])
+
+
+def small_model(name, *, num_classes=CLASSES):
+    return oracle.randomise(vit(FAMILIES[name], num_classes=num_classes), seed=4)

@@ -1,0 +1,46 @@
+"""Looking inside: what a Vision Transformer does with an image, on any model that `vit` made, without changing it."""
+
+from typing import TYPE_CHECKING
+
+from vit_keras.lazy import names_of
+
+if TYPE_CHECKING:
+    from vit_keras.explain.attention import attention_maps as attention_maps
+    from vit_keras.explain.block_features import feature_extractor as feature_extractor
+    from vit_keras.explain.block_features import features as features
+    from vit_keras.explain.drawing import overlay as overlay
+    from vit_keras.explain.drawing import show as show
+    from vit_keras.explain.relevance import class_relevance as class_relevance
+    from vit_keras.explain.relevance import gradient_rollout as gradient_rollout
+    from vit_keras.explain.rollout import attention_rollout as attention_rollout
+    from vit_keras.explain.statistics import mean_attention_distance as mean_attention_distance
+    from vit_keras.explain.statistics import patch_filters as patch_filters
+    from vit_keras.explain.statistics import position_similarity as position_similarity
+    from vit_keras.explain.statistics import prefix_attention as prefix_attention
+    from vit_keras.explain.statistics import token_colours as token_colours
+
+_HOMES = {
+    "attention_maps": "attention",
+    "attention_rollout": "rollout",
+    "class_relevance": "relevance",
+    "feature_extractor": "block_features",
+    "features": "block_features",
+    "gradient_rollout": "relevance",
+    "mean_attention_distance": "statistics",
+    "overlay": "drawing",
+    "patch_filters": "statistics",
+    "position_similarity": "statistics",
+    "prefix_attention": "statistics",
+    "show": "drawing",
+    "token_colours": "statistics",
+}
+"""Public names, and the module of this package that has each."""
+
+__all__ = sorted(_HOMES)
+
+
+__getattr__ = names_of(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return [*__all__]

@@ -1,0 +1,79 @@
+"""What comes out of blocks, token by token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from vit_keras.explain.recording import blocks_of, checked_images, chosen_blocks, pieces
+from vit_keras.model import config_of
+
+
+def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None = None) -> keras.Model:
+    """Returns a model with the same layers and weights that gives what comes out of some blocks.
+
+    Args:
+        model: A model that `vit` or `from_preset` made.
+        blocks: Numbers of blocks, -1 for the last; None for all.
+
+    Returns:
+        A functional model: images in, `(batch, tokens, hidden_dim)` out, of several blocks a list of these.
+
+    Raises:
+        InvalidArgumentError: The model is none of ours, or there is no such block.
+
+    Example:
+        >>> from vit_keras import ViTConfig, vit
+        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+        >>> feature_extractor(vit(config), blocks=[0, -1]).output_shape
+        [(None, 5, 16), (None, 5, 16)]
+    """
+    found = blocks_of(model)
+    outputs = [found[number].output for number in chosen_blocks(model, blocks)]
+    return keras.Model(model.input, outputs, name=f"{model.name}_features")
+
+
+def features(
+    model: keras.Model,
+    images: Any,
+    *,
+    blocks: Sequence[int] | int | None = -1,
+    as_grid: bool = False,
+    batch_size: int = 8,
+) -> np.ndarray:
+    """Returns what comes out of some blocks.
+
+    Args:
+        model: A model that `vit` or `from_preset` made.
+        images: `(batch, height, width, channels)`, pixels 0..255, or one image.
+        blocks: Numbers of blocks, -1 for the last; None for all.
+        as_grid: Gives the patches alone, row by row as they lie in the image.
+        batch_size: Images at once.
+
+    Shapes:
+        returns: `(blocks, batch, tokens, hidden_dim)`, or `(blocks, batch, rows, columns, hidden_dim)`; float32.
+
+    Raises:
+        DataError: The images are none of the model's.
+        InvalidArgumentError: The model is none of ours, or there is no such block.
+
+    Example:
+        >>> from vit_keras import ViTConfig, vit
+        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+        >>> features(vit(config), np.zeros((1, 16, 16, 3)), as_grid=True).shape
+        (1, 1, 2, 2, 16)
+    """
+    extractor, config = feature_extractor(model, blocks=blocks), config_of(model)
+    images = checked_images(model, images)
+    parts = []
+    for piece in pieces(images, batch_size):
+        outputs = extractor(piece, training=False)
+        outputs = outputs if isinstance(outputs, list) else [outputs]  # Keras unwraps a list of one
+        parts.append(np.stack([ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs]))
+    tokens = np.concatenate(parts, axis=1)
+    if not as_grid:
+        return tokens
+    patches: np.ndarray = tokens[:, :, config.num_prefix_tokens :]
+    return patches.reshape(*patches.shape[:2], *config.grid_size, patches.shape[-1])

@@ -1,0 +1,89 @@
+"""Pictures of what the other modules return."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vit_keras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INCHES = 2.2  # a picture's side
+_STRENGTH = 0.65  # of the heat over the image, where it is greatest
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") -> np.ndarray:
+    """Returns an image with a map of its patches laid over it, the brighter the more.
+
+    Args:
+        image: `(height, width, channels)`, pixels 0..255.
+        heat: `(rows, columns)`; its greatest number is brightest.
+        colours: A colour map of matplotlib.
+
+    Shapes:
+        returns: `(height, width, 3)`, uint8.
+
+    Raises:
+        InvalidArgumentError: The map is none of an image.
+
+    Example:
+        >>> overlay(np.zeros((16, 16, 3)), np.eye(2)).shape
+        (16, 16, 3)
+    """
+    import matplotlib as mpl
+    from PIL import Image
+
+    image, heat = np.asarray(image), np.asarray(heat, "float64")
+    if image.ndim != 3 or heat.ndim != 2 or not np.isfinite(heat).all():
+        raise InvalidArgumentError(
+            f"Expected an image (height, width, channels) and a map (rows, columns), not {image.shape} and {heat.shape}."
+        )
+    pixels = np.broadcast_to(image.clip(0, 255).astype("uint8"), (*image.shape[:2], 3))
+    scaled = (heat - heat.min()) / max(float(np.ptp(heat)), 1e-12)
+    size = (image.shape[1], image.shape[0])
+    smooth = np.asarray(Image.fromarray(scaled.astype("float32")).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
+    tint = mpl.colormaps[colours](smooth)[..., :3] * 255
+    share = _STRENGTH * (0.25 + 0.75 * smooth[..., None])
+    mixed: np.ndarray = (pixels * (1 - share) + tint * share).round().astype("uint8")
+    return mixed
+
+
+def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 6) -> "Figure":
+    """Returns a sheet of pictures: images, overlays, or maps of one number a patch.
+
+    Args:
+        pictures: Each `(height, width, 3)`, uint8 or from 0 to 1, or `(rows, columns)`.
+        titles: What stands over each.
+        columns: Pictures in a row.
+
+    Raises:
+        InvalidArgumentError: There are none, or one is no picture.
+
+    Example:
+        >>> len(show([np.zeros((8, 8, 3)), np.eye(4)]).axes)
+        2
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    arrays = [np.asarray(picture) for picture in pictures]
+    if not arrays or columns < 1:
+        raise InvalidArgumentError(f"There is nothing to show: {len(arrays)} pictures in {columns} columns.")
+    for array in arrays:
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3)):
+            raise InvalidArgumentError(
+                f"An array of shape {array.shape} is no picture; expected (height, width, 3) or (rows, columns)."
+            )
+    columns = min(columns, len(arrays))
+    rows = -(-len(arrays) // columns)
+    figure = Figure(figsize=(columns * _INCHES, rows * (_INCHES + 0.25 * bool(titles))), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, array in enumerate(arrays, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(array.squeeze() if array.ndim == 3 and array.shape[-1] == 1 else array, cmap="inferno")
+        axes.set_axis_off()
+        if place <= len(titles):
+            axes.set_title(titles[place - 1], fontsize=9)
+    return figure
