@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _INCHES = 2.2  # a picture's side
-_STRENGTH = 0.65  # of the heat over the image, where it is greatest
+_STRENGTH = 0.7  # of the heat over the image, where it is greatest
+_BRIGHTEST = 99.0  # percentile of a map from which on it is brightest: a single patch may outshine all others
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") -> np.ndarray:
@@ -19,7 +20,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") ->
 
     Args:
         image: `(height, width, channels)`, pixels 0..255.
-        heat: `(rows, columns)`; its greatest number is brightest.
+        heat: `(rows, columns)`; its greatest hundredth is brightest.
         colours: A colour map of matplotlib.
 
     Shapes:
@@ -41,11 +42,12 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") ->
             f"Expected an image (height, width, channels) and a map (rows, columns), not {image.shape} and {heat.shape}."
         )
     pixels = np.broadcast_to(image.clip(0, 255).astype("uint8"), (*image.shape[:2], 3))
-    scaled = (heat - heat.min()) / max(float(np.ptp(heat)), 1e-12)
+    brightest = float(np.percentile(heat, _BRIGHTEST))
+    scaled = ((heat - heat.min()) / max(brightest - heat.min(), 1e-12)).clip(0, 1)
     size = (image.shape[1], image.shape[0])
     smooth = np.asarray(Image.fromarray(scaled.astype("float32")).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
     tint = mpl.colormaps[colours](smooth)[..., :3] * 255
-    share = _STRENGTH * (0.25 + 0.75 * smooth[..., None])
+    share = _STRENGTH * (0.6 + 0.4 * smooth[..., None])  # where nothing is, the image is darker
     mixed: np.ndarray = (pixels * (1 - share) + tint * share).round().astype("uint8")
     return mixed
 

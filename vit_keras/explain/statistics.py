@@ -61,7 +61,7 @@ def position_similarity(model: keras.Model) -> np.ndarray:
         raise InvalidArgumentError(
             f'The model {model.name!r} has position_embedding="{config.position_embedding}", so there are no learned positions to compare.'
         )
-    vectors = ops.convert_to_numpy(model.get_layer("patch_encoder").position_embedding)[0, -config.num_patches :]
+    vectors = ops.convert_to_numpy(model.get_layer("patch_encoder").positions)[0, -config.num_patches :]
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity: np.ndarray = (unit @ unit.T).reshape(*config.grid_size, *config.grid_size)
     return similarity
