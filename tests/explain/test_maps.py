@@ -22,7 +22,14 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 numbers = keras.ops.convert_to_numpy
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=str)
+def every_third_at_once(names):
+    """All of them in the slow suite, every third in the fast one."""
+    return [
+        pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [], id=name) for number, name in enumerate(names)
+    ]
+
+
+@pytest.fixture(scope="module", params=every_third_at_once(FAMILIES))
 def family(request):
     """A model, three images, and what plain numpy computes of them, block by block."""
     model = small_model(request.param)

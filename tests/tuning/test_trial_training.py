@@ -84,7 +84,9 @@ def test_the_names_of_what_is_logged_are_known_before(trainer):
     assert {"val_accuracy", "val_loss"} <= trainer.logged(trainer.hypermodel.default_values())
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "lion", "sgd"])
+@pytest.mark.parametrize(
+    "optimizer", ["adamw", "muon", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lion", "sgd"))]
+)
 def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
     recipe = Recipe(
         name="r", source="", epochs=2, steps_per_epoch=5, optimizer=optimizer, learning_rate=3e-3, weight_decay=0.2, layer_decay=0.9

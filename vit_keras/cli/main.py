@@ -255,6 +255,28 @@ def predict_command(
     runs.predict(run, images, as_json=as_json)
 
 
+@app.command("explain")
+def explain_command(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or preset directory, or a preset's name.")],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
+    weights: Annotated[
+        str | None, typer.Option(help="Of a preset's name: a tag of its checkpoints, or a checkpoint's path.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="rollout, attention (a block's class token), or relevance (of the likeliest class).")
+    ] = "rollout",
+    layer: Annotated[int, typer.Option(help="Which block's attention, from 0; -1 for the last.")] = -1,
+    out: Annotated[Path, typer.Option(help="The picture to write; it must not exist.")] = Path("explained.png"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw images beside what the model looks at in them."""
+    load_runs(debug)
+    from vit_keras.cli import explain
+
+    explain.draw(model, images, weights=weights, method=method, layer=layer, out_file=out, as_json=as_json)
+
+
 @app.command("convert")
 def convert_command(
     checkpoint: Annotated[

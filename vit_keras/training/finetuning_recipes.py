@@ -52,7 +52,8 @@ def head_first(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     return Recipe(
         name="head_first",
         source="https://arxiv.org/abs/2202.10054; numbers as for finetune",
-        expected="a point above fine-tuning at once on the same distribution, ten on shifted ones (arXiv 2202.10054)",
+        expected="a point above fine-tuning at once on the same distribution, ten on shifted ones (arXiv 2202.10054); here, of 15 sets of small images, "
+        "27 % fewer errors than KerasHub's default in the median, 1.4 points more at worst: benchmarks/results/finetune_kerashub.json",
         method="head_first",
         **_FINETUNING,
         epochs=epochs,
