@@ -89,7 +89,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         whole = trainer.train(fitted, until=options.epochs, folder=folder / f"optuna-{trial.number}", on_epoch=on_epoch)
         epochs += len(curve)
         state = optuna.trial.TrialState.COMPLETE if whole else optuna.trial.TrialState.PRUNED
-        study.tell(trial, curve[-1], state=state)
+        study.tell(trial, curve[-1] if whole else None, state=state)
         if whole and curve[-1] > best[0]:
             best = (curve[-1], trial.number)
     seconds = time.monotonic() - began

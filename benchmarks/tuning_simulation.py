@@ -183,7 +183,9 @@ def optuna_search() -> Search:
                     break
             found = float(curves[row, epoch])
             study.tell(
-                trial, found, state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE
+                trial,
+                None if pruned else found,
+                state=optuna.trial.TrialState.PRUNED if pruned else optuna.trial.TrialState.COMPLETE,
             )
             if not pruned and found > score:
                 best, score = row, found

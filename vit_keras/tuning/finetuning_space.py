@@ -22,7 +22,7 @@ from vit_keras.tuning.searchable import Searchable, load
 from vit_keras.tuning.space import Choice, FloatRange, SearchSpace, Values, values_of
 from vit_keras.zoo import from_preset
 
-_METHODS = ("head_first", "full", "last_blocks", "adapters", "bias")
+_METHODS = ("head_first", "finetune", "last_blocks", "adapters", "bias_only")
 _TUNED = {
     "learning_rate",
     "weight_decay",

@@ -381,7 +381,12 @@ def check_directory(path: Path) -> None:
     Args:
         path: A run directory, or what is going to be one.
     """
-    if path.is_dir() and any(path.iterdir()) and not (path / JOURNAL).is_file():
+    ours = (".lock", ".log")  # all there is of a search that was killed before its first record
+    if (
+        path.is_dir()
+        and not (path / JOURNAL).is_file()
+        and any(not each.name.endswith(ours) for each in path.iterdir())
+    ):
         raise StorageError(
             f"{path} has something in it that is no search, and nothing is removed or overwritten: choose another run directory."
         )

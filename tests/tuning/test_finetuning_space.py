@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from vit_keras import from_preset
+from vit_keras.data import ImageData, Split
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.explain.recording import blocks_of
+from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
+from vit_keras.tuning.latency import latency_of
+from vit_keras.tuning.trial_training import TrialTrainer
+
+
+@pytest.fixture
+def hypermodel(tiny_preset):
+    return FinetuningHyperModel(tiny_preset, 3, space={"batch_size": [8], "image_size": [16, 24]})
+
+
+@pytest.fixture
+def data(hypermodel):
+    def split(count):
+        labels = np.arange(count) % 3
+        pixels = np.random.default_rng(count).integers(0, 60, (count, 24, 24, 3)) + 80 * labels[:, None, None, None]
+        return Split(pixels.astype("uint8"), labels.astype("int32"))
+
+    splits = {"train": split(24), "validation": split(12), "test": split(12)}
+    return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=8)
+
+
+def test_what_finetune_would_do_is_tried_first(hypermodel):
+    values = hypermodel.default_values()
+    assert (values["method"], values["layer_decay"], values["image_size"]) == ("head_first", 0.9, 16)
+    assert not hypermodel.problems(values)
+    assert hypermodel.space.has(values)
+
+
+@pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("adapters", 16), ("bias_only", 24)])
+def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_path, method, side):
+    values = {**hypermodel.default_values(), "method": method, "image_size": side}
+    trainer = TrialTrainer(hypermodel, hypermodel.data_of(data), epochs=1)
+    rows = []
+    done = trainer.train(
+        values, until=1, folder=tmp_path, on_epoch=lambda epochs, metrics, seconds: rows.append(metrics) is None
+    )
+    assert done
+    assert 0 <= rows[0]["val_accuracy"] <= 1
+    kept = from_preset(tmp_path / "model")
+    assert kept.input_shape == (None, side, side, 3)
+    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # adapters were merged
+
+
+def test_samples_are_ways_to_fine_tune(hypermodel):
+    pairs = hypermodel.sample(40, seed=1)
+    assert {values["method"] for values, _ in pairs} > {"finetune", "adapters"}
+    assert {config.image_size for _, config in pairs} == {(16, 16), (24, 24)}
+    recipe = hypermodel.recipe_of(pairs[0][0], epochs=4, steps_per_epoch=3)
+    assert (recipe.epochs, recipe.learning_rate) == (4, pairs[0][0]["learning_rate"])
+
+
+def test_what_fine_tuning_does_not_know_is_refused(tiny_preset):
+    with pytest.raises(InvalidArgumentError, match="num_layers"):
+        FinetuningHyperModel(tiny_preset, 3, space={"num_layers": Choice((1, 2))})
+
+
+def test_a_limit_of_latency_is_measured_once_a_shape():
+    strict = ViTHyperModel(16, 3, max_latency=1e-9, space={"num_layers": [1], "num_heads": [1], "head_dim": [8], "stem": ["patch"]})  # fmt: skip
+    values = strict.default_values()
+    assert "ms an image are over the limit" in strict.problems(values)[0]
+    assert strict.costs(values)["latency"] > 1e-6
+    before = latency_of.cache_info().currsize
+    strict.problems({**values, "learning_rate": 1e-3})
+    assert latency_of.cache_info().currsize == before
