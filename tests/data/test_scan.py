@@ -258,7 +258,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tmp_path, monkeypatch, how):
     broken(root / "cat" / "broken.png")
     broken(root / "dog" / "half.png", (root / "dog" / "00.png").read_bytes()[:60])
-    spy, kept = Spy(tmp_path, seconds=0.05), tmp_path / "kept"
+    spy, kept = Spy(tmp_path, seconds=0.25), tmp_path / "kept"  # slow enough to be met in the middle on a busy machine
     child = subprocess.Popen([sys.executable, "-c", script(root, kept, spy)], stderr=subprocess.PIPE)
     log = kept / "progress.jsonl"
     wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 10)

@@ -56,6 +56,21 @@ def test_a_search_ends_with_a_trained_model(searched):
     assert searched.get_best_models(1)[0].output_shape == (None, 3)
 
 
+def test_a_latency_that_is_looked_for_is_measured_though_it_is_not_limited(tmp_path):
+    tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", objective=["val_accuracy", "latency"], options=OPTIONS)
+    assert 0 < tuner.engine.costs(Tiny().default_values())["latency"] < 10
+
+
+def test_what_another_search_found_is_tried_after_the_default(searched, tmp_path):
+    options = TunerOptions(epochs=2, factor=2, warm_start=[searched.run_dir])
+    tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", options=options)
+    proposed = dict(tuner.engine.policy.sampler.candidates.first())
+    assert proposed["default"] == Tiny().default_values()
+    assert proposed["warm"] in [trial.values for trial in searched.study.trials]
+    with pytest.raises(StorageError, match="no search to start from"):
+        ViTTuner(Tiny(), run_dir=tmp_path / "new", options=TunerOptions(warm_start=[tmp_path]))
+
+
 def test_keras_tuner_s_own_words_stay(searched, capsys):
     values = searched.get_best_hyperparameters(1)[0]
     assert searched.hypermodel.build(values).output_shape == (None, 3)

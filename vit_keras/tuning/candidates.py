@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_keras.tuning.latency import latency_of
 from vit_keras.tuning.sampling import Values
 from vit_keras.tuning.searchable import Searchable
 
@@ -19,10 +20,12 @@ class HypermodelCandidates:
     Args:
         hypermodel: `ViTHyperModel` or `FinetuningHyperModel`.
         warm: What is tried before anything else, such as the best of an earlier search; what the space does not have is left out.
+        latency: Whether it is measured for every shape, where it is looked for and not only limited.
     """
 
-    def __init__(self, hypermodel: Searchable, *, warm: Sequence[Values] = ()) -> None:
+    def __init__(self, hypermodel: Searchable, *, warm: Sequence[Values] = (), latency: bool = False) -> None:
         self.hypermodel = hypermodel
+        self.latency = latency
         self.space = hypermodel.space
         self._warm = [values for values in warm if self.space.has(values) and self._is_legal(values)]
 
@@ -73,7 +76,10 @@ class HypermodelCandidates:
         Args:
             values: One.
         """
-        return dict(self.hypermodel.costs(values))
+        found = dict(self.hypermodel.costs(values))
+        if self.latency:
+            found["latency"] = latency_of(self.hypermodel.config_of(values), num_classes=self.hypermodel.num_classes)
+        return found
 
     def _nudged(self, values: Values, rng: np.random.Generator) -> Values:
         dimensions = self.space.dimensions

@@ -110,7 +110,11 @@ class ViTTuner(keras_tuner.Tuner):
         self.journal = Journal(self.run_dir / JOURNAL)
         self.study = Study(self.objectives, epochs=self.options.epochs, records=self.journal.records)
         chosen = rungs(self.options.epochs, first=self.options.first_rung, factor=self.options.factor)
-        candidates = HypermodelCandidates(hypermodel, warm=warm_values(self.options.warm_start, self.objectives))
+        candidates = HypermodelCandidates(
+            hypermodel,
+            warm=warm_values(self.options.warm_start, self.objectives),
+            latency=any(each.name == "latency" for each in self.objectives),
+        )
         policy = Policy(
             Halving(chosen, self.options.factor), Sampler(candidates, seed=self.options.seed), Budget.of(budget)
         )
