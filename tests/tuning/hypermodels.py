@@ -47,7 +47,7 @@ class Nasty(Tiny):
         faults = self.space.dimensions["fault"].values
         return {**super().default_values(), "fault": "none" if "none" in faults else faults[0]}
 
-    def model_of(self, values: Any, **kwargs: Any) -> Any:
+    def recipe_of(self, values: Any, **kwargs: Any) -> Any:  # asked for in every trial, of a shape that was seen, too
         if values["fault"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if values["fault"] == "hang":
@@ -56,7 +56,7 @@ class Nasty(Tiny):
             raise MemoryError("Unable to allocate 5 TiB")
         if values["fault"] == "bug":
             raise RuntimeError("no luck")
-        return super().model_of(values, **kwargs)
+        return super().recipe_of(values, **kwargs)
 
 
 def split(count: int) -> Split:
