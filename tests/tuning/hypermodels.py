@@ -42,10 +42,17 @@ class Nasty(Tiny):
     def __init__(self, *faults: str) -> None:
         super().__init__()
         self.space = self.space.added(fault=Choice(("none", *faults)))
+        self._drawn = 0
 
     def default_values(self) -> dict[str, Any]:
         faults = self.space.dimensions["fault"].values
         return {**super().default_values(), "fault": "none" if "none" in faults else faults[0]}
+
+    def draw(self, rng: np.random.Generator) -> dict[str, Any]:
+        """One fault after the other, so that a few trials meet all of them."""
+        faults = self.space.dimensions["fault"].values
+        self._drawn += 1
+        return {**super().draw(rng), "fault": faults[self._drawn % len(faults)]}
 
     def recipe_of(self, values: Any, **kwargs: Any) -> Any:  # asked for in every trial, of a shape that was seen, too
         if values["fault"] == "kill":

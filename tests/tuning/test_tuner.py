@@ -131,13 +131,11 @@ def test_an_objective_without_a_direction_is_refused(tmp_path):
 def test_trials_that_go_wrong_cost_themselves_alone(tmp_path, data):
     limits = TrialLimits(silence=8.0)
     options = TunerOptions(epochs=2, factor=2, trial_limits=limits, seed=2)
-    tuner = ViTTuner(Nasty("kill", "hang", "memory", "bug"), run_dir=tmp_path / "run", budget="12 trials", options=options)  # fmt: skip
+    tuner = ViTTuner(Nasty("kill", "hang", "memory", "bug"), run_dir=tmp_path / "run", budget="7 trials", options=options)  # fmt: skip
     tuner.search(data)
     states = {trial.values["fault"]: trial.state for trial in tuner.study.trials}
     expected = {"kill": "KILLED", "hang": "TIMEOUT", "memory": "OOM", "bug": "FAILED"}
-    met = states.keys() & expected.keys()
-    assert len(met) >= 3
-    assert {fault: states[fault] for fault in met} == {fault: expected[fault] for fault in met}
+    assert {fault: states.get(fault) for fault in expected} == expected
     killed = [trial for trial in tuner.study.trials if trial.state == "KILLED"]
     assert all("begun 3 times" in trial.reason and "SIGKILL" in trial.reason for trial in killed)
     assert tuner.best().values["fault"] == "none"
