@@ -224,8 +224,9 @@ def test_a_spoiled_manifest_is_made_anew(root, tmp_path, spoil):
 
 def script(root, folder, spy):
     return textwrap.dedent(f"""
-        import subprocess
+        import signal, subprocess
         from pathlib import Path
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell turns off for what it starts in the background
         from vit_keras.data import scan as scanning
         from vit_keras.data.listing import list_folder
         pipe = subprocess.PIPE
@@ -258,7 +259,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tmp_path, monkeypatch, how):
     broken(root / "cat" / "broken.png")
     broken(root / "dog" / "half.png", (root / "dog" / "00.png").read_bytes()[:60])
-    spy, kept = Spy(tmp_path, seconds=0.25), tmp_path / "kept"  # slow enough to be met in the middle on a busy machine
+    spy, kept = Spy(tmp_path, seconds=0.1), tmp_path / "kept"
     child = subprocess.Popen([sys.executable, "-c", script(root, kept, spy)], stderr=subprocess.PIPE)
     log = kept / "progress.jsonl"
     wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 10)
