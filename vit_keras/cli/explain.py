@@ -1,6 +1,7 @@
 """`vit-keras explain`."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,64 @@ _MOST = 60  # images of a sheet
 _SOME_FAILED = 3
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """What a model saw of images: itself, the images it was given, maps, and a title for each.
+
+    Args:
+        pixels: `(count, height, width, channels)`.
+        heats: `(count, rows, columns)`.
+        said: Of each image the likeliest class and its probability; empty where the model has no names for classes.
+    """
+
+    name: str
+    pixels: np.ndarray
+    heats: np.ndarray
+    said: list[dict[str, Any]]
+
+    def caption(self, place: int) -> str:
+        """What stands over a map: the class where there is one, or the model's name."""
+        if not self.said:
+            return printable(self.name)
+        return printable(f"{self.said[place]['class']} {self.said[place]['probability']:.0%}")
+
+
+def report(model: str, images: Sequence[Path], *, weights: str | None, page: Path) -> None:
+    """Writes a page that takes one image's forward pass apart.
+
+    Args:
+        model: A run directory, a preset directory, or a preset's name.
+        images: One image file.
+        weights: Of a preset's name: a tag of its checkpoints, or a checkpoint's path.
+        page: The page to write.
+    """
+    if len(images) != 1 or images[0].is_dir():
+        raise InvalidArgumentError("A report takes one image apart: give one image file.")
+    _refuse_existing(page, "--report")
+    net, resizing, names = _opened(model, weights)
+    image = read_image(images[0], resizing)
+    explain.anatomy_report(net, image, page, class_names=names, title=Path(model).name)
+    out.print(f"open it in a browser  {page}")
+
+
 def draw(
-    model: str, images: Sequence[Path], *, weights: str | None, method: str, layer: int, out_file: Path, as_json: bool
+    model: str,
+    images: Sequence[Path],
+    *,
+    weights: str | None,
+    against: str | None,
+    method: str,
+    layer: int,
+    out_file: Path,
+    as_json: bool,
 ) -> None:
-    """Draws images beside what a model looks at in them.
+    """Draws images beside what a model looks at in them, or what two do.
 
     Args:
         model: A run directory, a preset directory, or a preset's name.
         images: Image files, or folders of them.
         weights: Of a preset's name: a tag of its checkpoints, or a checkpoint's path.
+        against: A second model, a directory or a name; None for none.
         method: One of `METHODS`.
         layer: Which block's attention; -1 for the last.
         out_file: The picture to write.
@@ -41,48 +91,69 @@ def draw(
     """
     if method not in METHODS:
         raise InvalidArgumentError(f"--method {method!r} is none of {', '.join(METHODS)}.")
-    if out_file.exists():
-        raise StorageError(f"{out_file} exists, and nothing is overwritten: choose another --out.")
-    net, resizing, names = _opened(model, weights)
+    _refuse_existing(out_file, "--out")
+    nets = [_opened(model, weights), *([_opened(against, None)] if against else [])]
     paths = _listed(images)
-    read, rows = [], list[dict[str, Any]]()
-    for path in paths[:_MOST]:
-        try:
-            read.append(read_image(path, resizing))
-            rows.append({"file": str(path)})
-        except VitKerasError as error:
-            err.print(printable(f"skipped {error}"))
-    if not read:
-        raise InvalidArgumentError("None of the images could be read, so there is nothing to look at.")
-    pixels = np.stack(read)
-    heats = _looked(net, pixels, method, layer)
-    titles = [Path(row["file"]).name for row in rows]
-    if num_classes_of(net) is not None and names:
-        for row, found in zip(rows, probabilities(net, pixels), strict=True):
-            best = int(found.argmax())
-            row |= {"class": names[best], "probability": float(found[best])}
-        titles = [f"{row['class']} {row['probability']:.0%}" for row in rows]
+    kept, read = _read(paths[:_MOST], [resizing for _, resizing, _ in nets])
+    seen = [
+        _seen(name, net, names, pixels, method, layer)
+        for name, (net, _, names), pixels in zip((model, against or ""), nets, read, strict=False)
+    ]
     pictures, captions = [], list[str]()
-    for image, heat, title in zip(pixels, heats, titles, strict=True):
-        pictures += [image, explain.overlay(image, heat)]
-        captions += [printable(title), method]
+    for place, path in enumerate(kept):
+        pictures.append(seen[0].pixels[place])
+        captions.append(printable(path.name))
+        pictures += [explain.overlay(each.pixels[place], each.heats[place]) for each in seen]
+        captions += [each.caption(place) for each in seen]
     figure = explain.show(pictures, titles=captions, columns=6)
     try:
         figure.savefig(out_file, dpi=110)
     except (OSError, ValueError) as error:
         raise StorageError(f"{out_file}: could not be written ({error}).") from error
+    rows = [{"file": str(path)} | (seen[0].said[place] if seen[0].said else {}) for place, path in enumerate(kept)]
+    if against:
+        for place, row in enumerate(rows):
+            row["against"] = seen[1].said[place] if seen[1].said else {}
     if as_json:
         print_json({"picture": str(out_file), "images": rows})
     else:
         for row in rows:
+            found = [each for each in (row, row.get("against", {})) if "class" in each]
             out.print(
-                printable(f"{row['file']}  {row['class']} {row['probability']:.1%}" if "class" in row else row["file"])
+                printable("  ".join([row["file"], *(f"{each['class']} {each['probability']:.1%}" for each in found)]))
             )
         out.print(f"look at  {out_file}")
         if len(paths) > _MOST:
             out.print(f"and {len(paths) - _MOST} images more, which were not drawn")
-    if len(rows) < min(len(paths), _MOST):
+    if len(kept) < min(len(paths), _MOST):
         raise typer.Exit(_SOME_FAILED)
+
+
+def _refuse_existing(path: Path, option: str) -> None:
+    if path.exists():
+        raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}.")
+
+
+def _read(paths: Sequence[Path], resizings: Sequence[Resizing]) -> tuple[list[Path], list[np.ndarray]]:
+    """Returns the files that could be read, and their pixels as each model takes them."""
+    kept, read = [], list[list[np.ndarray]]()
+    for path in paths:
+        try:
+            read.append([read_image(path, resizing) for resizing in resizings])
+            kept.append(path)
+        except VitKerasError as error:
+            err.print(printable(f"skipped {error}"))
+    if not read:
+        raise InvalidArgumentError("None of the images could be read, so there is nothing to look at.")
+    return kept, [np.stack(pixels) for pixels in zip(*read, strict=True)]
+
+
+def _seen(name: str, net: keras.Model, names: tuple[str, ...], pixels: np.ndarray, method: str, layer: int) -> _Seen:
+    said = []
+    if num_classes_of(net) is not None and names:
+        shares = probabilities(net, pixels)
+        said = [{"class": names[int(each.argmax())], "probability": float(each.max())} for each in shares]
+    return _Seen(name=Path(name).name, pixels=pixels, heats=_looked(net, pixels, method, layer), said=said)
 
 
 def _opened(model: str, weights: str | None) -> tuple[keras.Model, Resizing, tuple[str, ...]]:

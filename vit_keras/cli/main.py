@@ -266,15 +266,29 @@ def explain_command(
         str, typer.Option(help="rollout, attention (a block's class token), or relevance (of the likeliest class).")
     ] = "rollout",
     layer: Annotated[int, typer.Option(help="Which block's attention, from 0; -1 for the last.")] = -1,
+    against: Annotated[
+        str | None, typer.Option(help="A second model to draw beside the first: a directory, or a preset's name.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The picture to write; it must not exist.")] = Path("explained.png"),
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of a picture: a page to write that takes one image's forward pass apart, step by step."
+        ),
+    ] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw images beside what the model looks at in them."""
+    """Draw images beside what the model looks at in them, or take one image's forward pass apart (--report)."""
     load_runs(debug)
     from vit_keras.cli import explain
 
-    explain.draw(model, images, weights=weights, method=method, layer=layer, out_file=out, as_json=as_json)
+    if report is not None:
+        explain.report(model, images, weights=weights, page=report)
+    else:
+        explain.draw(
+            model, images, weights=weights, against=against, method=method, layer=layer, out_file=out, as_json=as_json
+        )
 
 
 @app.command("convert")

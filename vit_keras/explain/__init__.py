@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from vit_keras.lazy import names_of
 
 if TYPE_CHECKING:
+    from vit_keras.explain.anatomy_report import anatomy_report as anatomy_report
+    from vit_keras.explain.anatomy_steps import anatomy as anatomy
     from vit_keras.explain.attention import attention_maps as attention_maps
     from vit_keras.explain.block_features import feature_extractor as feature_extractor
     from vit_keras.explain.block_features import features as features
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from vit_keras.explain.statistics import token_colours as token_colours
 
 _HOMES = {
+    "anatomy": "anatomy_steps",
+    "anatomy_report": "anatomy_report",
     "attention_maps": "attention",
     "attention_rollout": "rollout",
     "class_relevance": "relevance",

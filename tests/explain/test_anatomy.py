@@ -1,0 +1,207 @@
+import json
+
+import numpy as np
+import oracle
+import pytest
+from explain.families import CLASSES, FAMILIES, small_model
+from explain.pages import read_page
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import DataError, InvalidArgumentError, StorageError
+from vit_keras.explain import anatomy, anatomy_report, attention_maps, features
+from vit_keras.explain.anatomy_numbers import CORNER, HEAD_CORNER, STRONGEST
+from vit_keras.explain.anatomy_report import page_of
+from vit_keras.explain.anatomy_sources import sources_of
+from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
+from vit_keras.model import config_of, vit
+from vit_keras.presets import list_presets, load_preset
+
+PRINTED = {"rtol": 1.6e-5, "atol": 1e-6}  # three bytes of a float32
+PASSED = {"rtol": 1e-4, "atol": 1e-5}
+NAMES = ("cat", "dog", "owl", "<b>fox</b>", "elk")
+SIDE_BY_SIDE = {
+    name: pytest.param(name, marks=[pytest.mark.slow] if at % 3 else []) for at, name in enumerate(FAMILIES)
+}
+
+
+@pytest.fixture(scope="module", params=SIDE_BY_SIDE.values())
+def passed(request):
+    model = small_model(request.param)
+    image = np.random.default_rng(0).integers(0, 256, (*config_of(model).image_size, 3)).astype("uint8")
+    return anatomy(model, image, class_names=NAMES)
+
+
+def test_the_steps_are_the_model_s_own_forward_pass(passed):
+    model, config, images = passed.model, passed.config, passed.image[None]
+    if config.stem == "patch":
+        flat = oracle.patches(
+            oracle.pixel_normalization(images, config.pixel_mean, config.pixel_std), config.patch_size
+        )
+        np.testing.assert_allclose(passed.patches, flat[0], **PASSED)
+    before = np.concatenate([passed.prefix, passed.projected])
+    np.testing.assert_allclose(
+        passed.embedded, before if passed.positions is None else before + passed.positions, **PASSED
+    )
+    np.testing.assert_allclose(passed.tokens[1:], features(model, images, blocks=None)[:, 0], **PASSED)
+    predicted = model.predict(images, verbose=0)[0]
+    np.testing.assert_allclose(passed.output, predicted, **PASSED)
+    np.testing.assert_allclose(passed.logits, predicted, **PASSED)  # these models end in logits
+    np.testing.assert_allclose(passed.head_logits.mean(0), predicted, **PASSED)
+    np.testing.assert_allclose(passed.depth_logits[-1], predicted, **PASSED)
+    head = model.get_layer("head")
+    said = passed.features @ np.asarray(head.kernel) + np.asarray(head.bias)
+    np.testing.assert_allclose(passed.head_logits[0], said, **PASSED)
+    for number in range(config.num_layers):
+        np.testing.assert_allclose(passed.block(number).output, passed.tokens[number + 1], **PASSED)
+
+
+def test_every_number_of_a_page_is_one_of_the_forward_pass(passed):
+    facts, arrays = read_page(page_of(passed, title="tiny"))
+    config = passed.config
+    np.testing.assert_array_equal(arrays["pixels"], passed.image)
+    for name in (
+        "patches",
+        "projected",
+        "prefix",
+        "positions",
+        "embedded",
+        "tokens",
+        "normalised",
+        "pooled",
+        "features",
+    ):
+        if getattr(passed, name) is None:
+            assert name == "positions"
+            assert name not in arrays
+        else:
+            np.testing.assert_allclose(arrays[name], getattr(passed, name)[..., :CORNER], **PRINTED)
+    maps = attention_maps(passed.model, passed.image)[:, 0]  # (layers, heads, tokens, tokens)
+    prefix = config.num_prefix_tokens
+    for number in range(config.num_layers):
+        record = passed.block(number)
+        for name in ("normed", "attended", "after_attention", "mlp_normed", "expanded", "contracted"):
+            np.testing.assert_allclose(arrays[name][number], getattr(record, name)[:, :CORNER], **PRINTED)
+        for name in ("queries", "keys", "values", "heads"):
+            np.testing.assert_allclose(arrays[name][number], getattr(record, name)[..., :HEAD_CORNER], **PRINTED)
+        strongest = prefix + arrays["strongest"][number].astype(int)
+        assert strongest.shape[-1] == STRONGEST
+        for name, whole in {"weights": maps[number], "scores": record.scores}.items():
+            seen = arrays[f"seen_{name}"][number]
+            np.testing.assert_allclose(seen[..., :prefix], whole[..., :prefix], **PASSED)
+            np.testing.assert_allclose(seen[..., prefix:], np.take_along_axis(whole, strongest, -1), **PASSED)
+        least = np.take_along_axis(maps[number], strongest, -1).min(-1, keepdims=True)
+        assert ((maps[number][..., prefix:] > least).sum(-1) < STRONGEST).all()
+        # What the page colours: attention from queries and keys in 8 bits.
+        queries, keys = (
+            arrays[f"{name}_colours"][number] * arrays[f"{name}_scales"][number][..., None] for name in ("query", "key")
+        )
+        coloured = oracle.softmax(queries @ keys.swapaxes(-1, -2) / np.sqrt(queries.shape[-1]))
+        assert np.abs(coloured - maps[number]).max() < 0.02
+    np.testing.assert_allclose(arrays["logits"], passed.model.predict(passed.image[None], verbose=0)[0], **PASSED)
+    best = np.argsort(-passed.logits)
+    assert [each["name"] for each in facts["classes"]] == [NAMES[number] for number in best]
+    shares = oracle.softmax(passed.logits)[best]
+    np.testing.assert_allclose([each["probability"] for each in facts["classes"]], shares, **PASSED)
+    np.testing.assert_allclose([each["logit"] for each in facts["classes"]], passed.logits[best], **PASSED)
+    np.testing.assert_allclose(arrays["depth_probabilities"][-1], shares, **PASSED)
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = ViTConfig(image_size=(16, 24), patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+    return oracle.randomise(vit(config, num_classes=CLASSES), seed=2)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).integers(0, 256, (16, 24, 3))
+
+
+def test_markup_in_names_stays_text(small, image):
+    page = page_of(
+        anatomy(small, image, class_names=["</script><script>alert(1)</script>", *NAMES[1:]]), title="<i>x</i>"
+    )
+    assert page.count("<script") == 3
+    assert "<i>x</i>" not in page
+    facts, _ = read_page(page)
+    assert "</script><script>alert(1)</script>" in [each["name"] for each in facts["classes"]]
+    assert facts["model"] == "<i>x</i>"
+
+
+def test_a_model_without_a_head_ends_in_its_features(image):
+    config = ViTConfig(image_size=(16, 24), patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+    model = oracle.randomise(vit(config), seed=2)
+    facts, arrays = read_page(page_of(anatomy(model, image), title="tiny"))
+    assert facts["classes"] == []
+    assert "logits" not in arrays
+    np.testing.assert_allclose(arrays["output"], model.predict(image[None], verbose=0)[0], **PASSED)
+
+
+def test_a_head_of_probabilities_still_shows_its_logits(image):
+    config = ViTConfig(image_size=(16, 24), patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+    model = oracle.randomise(vit(config, num_classes=3, classifier_activation="softmax"), seed=2)
+    _, arrays = read_page(page_of(anatomy(model, image), title="tiny"))
+    np.testing.assert_allclose(oracle.softmax(arrays["logits"]), model.predict(image[None], verbose=0)[0], **PASSED)
+
+
+def test_pixels_that_are_no_whole_numbers_are_kept(small, image):
+    _, arrays = read_page(page_of(anatomy(small, image + 0.25), title="tiny"))
+    np.testing.assert_allclose(arrays["pixels"], image + 0.25, **PRINTED)
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_each_preset_has_words_for_each_step(name):
+    config = load_preset(name).config
+    told = {language: steps_of(config, num_classes=7, language=language) for language in LANGUAGES}
+    assert [step["name"] for step in told["en"]] == list(sources_of(config))
+    for steps in told.values():
+        for step in steps:
+            assert step["title"]
+            assert not {"{", "}"} & set(step["text"])
+    assert [step["shape"] for step in told["en"]] == [step["shape"] for step in told["ru"]]
+
+
+def test_both_languages_say_the_same_things():
+    english, russian = (labels_of(language) for language in LANGUAGES)
+    assert english.keys() == russian.keys()
+    for name, words in english.items():
+        left_open = {word for word in words.split("[") if "]" in word}
+        assert {each.split("]")[0] for each in left_open} == {
+            each.split("]")[0] for each in russian[name].split("[") if "]" in each
+        }, name
+
+
+def test_sources_are_where_they_say():
+    config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+    import vit_keras
+
+    root = vit_keras.__path__[0].removesuffix("vit_keras")
+    for step in sources_of(config).values():
+        for source in step:
+            with open(root + source["file"], encoding="utf-8") as file:
+                line = file.readlines()[source["line"] - 1]
+            assert line.strip() == source["text"].splitlines()[0].strip()
+            assert source["name"].split(".")[-1] in source["text"]
+
+
+def test_what_can_t_be_taken_apart_is_said(small, image, tmp_path):
+    with pytest.raises(DataError, match="One image is taken apart at a time, not 2"):
+        anatomy(small, np.stack([image, image]))
+    with pytest.raises(DataError, match="resize them"):
+        anatomy(small, np.zeros((8, 8, 3)))
+    with pytest.raises(InvalidArgumentError, match="2 class names for 5 classes"):
+        anatomy(small, image, class_names=["cat", "dog"])
+    with pytest.raises(StorageError, match="could not be written"):
+        anatomy_report(small, image, tmp_path / "nowhere" / "page.html")
+
+
+def test_a_page_of_s16_is_small(tmp_path):
+    from vit_keras import from_preset
+
+    model = oracle.randomise(from_preset("vit_small_patch16_224", num_classes=10))
+    noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3))  # nothing compresses worse
+    path = tmp_path / "page.html"
+    anatomy_report(model, noise, path)
+    assert path.stat().st_size < 5_000_000
+    facts = json.dumps(read_page(path.read_text("utf-8"))[0])
+    assert len(facts) < 200_000

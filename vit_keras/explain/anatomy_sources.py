@@ -1,0 +1,68 @@
+"""Where in this package each step of a forward pass is computed."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import vit_keras
+from vit_keras import layers, model
+from vit_keras.config import ViTConfig
+
+_PACKAGE = Path(vit_keras.__file__).parent
+
+
+def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
+    """Returns, for each step of a page, the functions that do it: their name, file, line and text.
+
+    Args:
+        config: The model's; some steps are done by other layers in other models.
+
+    Example:
+        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+        >>> sources_of(config)["patches"][0]["name"]
+        'Patches.call'
+    """
+    stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
+    pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
+    by_products = layers.SelfAttention._attend_by_products
+    block = layers.TransformerBlock
+    steps: dict[str, list[Callable[..., Any]]] = {
+        "image": [layers.PixelNormalization.call],
+        "patches": [stem],
+        "vectors": [stem],
+        "projection": [layers.PatchEncoder.call],
+        "prefix": [layers.PatchEncoder.call],
+        "positions": [layers.PatchEncoder.call],
+        "queries": [layers.SelfAttention.call],
+        "scores": [by_products],
+        "softmax": [by_products],
+        "heads": [by_products],
+        "joined": [layers.SelfAttention.call],
+        "residual": [block._both if config.parallel_block else block._attend, block.call],
+        "mlp": [layers.MLP.call, block._both if config.parallel_block else block._think],
+        "depth": [model.vit],
+        "pooling": [pooling, model._features],
+        "classifier": [model._head],
+    }
+    if config.position_embedding == "sincos2d":
+        from vit_keras.layers.patch_encoder import sincos2d
+
+        steps["positions"].append(sincos2d)
+    if config.rotary_embedding != "none":
+        steps["queries"].append(layers.RotaryEmbedding.call)
+    if config.layer_scale is not None:
+        steps["residual"].append(layers.LayerScale.call)
+    return {step: [_source(function) for function in functions] for step, functions in steps.items()}
+
+
+def _source(function: Callable[..., Any]) -> dict[str, Any]:
+    lines, first = inspect.getsourcelines(function)
+    file = Path(inspect.getfile(function)).relative_to(_PACKAGE.parent).as_posix()
+    return {
+        "name": function.__qualname__,
+        "file": file,
+        "line": first,
+        "text": textwrap.dedent("".join(lines)).rstrip(),
+    }
