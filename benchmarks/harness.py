@@ -45,8 +45,13 @@ def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
     return 2 * size**3 / float(np.median(seconds["matmul"])) / 1e9
 
 
-def record(name: str, result: dict[str, Any]) -> None:
-    """Prints a result, and writes it with the machine it is from to `results/NAME.json`."""
+def load() -> float:
+    """Returns how many other programs wait for each core, over the last minute."""
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
+    """Prints a result, and writes it with the machine it is from to `results/NAME.json`; a quick one, whose figures mean nothing, is only printed."""
     from vit_keras.training.run_directory import environment
 
     written = {
@@ -57,6 +62,7 @@ def record(name: str, result: dict[str, Any]) -> None:
         **result,
     }
     text = json.dumps(written, indent=2)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(text + "\n")
+    if not quick:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(text + "\n")
     print(text)

@@ -1,95 +1,177 @@
-"""Images a second of a ViT beside KerasHub's of the same shape, in turns.
+"""Images a second of ViT S/16 and B/16 beside timm, transformers, KerasHub and vit-keras, in turns, and the share of the roofline.
 
-    pip install keras-hub
-    python benchmarks/speed.py [--rounds 8] [--batch-size 16] [--num-layers 12]
+    python benchmarks/speed.py [--peers PYTHON ...] [--presets ...] [--kinds training inference] [--dtypes float32 bfloat16]
+                               [--batch-size 16] [--num-layers 12] [--rounds 5] [--quick]
 
-Inference and training step, float32 and mixed_bfloat16, each model with XLA on and off; the ratio is between their better
-settings. Whole steps of `train_on_batch` and `predict_on_batch` with AdamW, on pixels in memory. Without KerasHub ours are
-timed alone.
+Each library is a process of its own (`speed_side.py`), run by the first of this Python and `--peers` that has it; what none has is left
+out, and said. First each of a library's settings (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest
+is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike.
+
+`share_of_matmul_rate`: multiplications and additions of the model (training: three times a forward pass) against the rate of a
+2,048 x 2,048 matrix product of the same dtype, measured in this run before and after: what 1.0 would be no library can pass.
 """
 
 import argparse
-from collections.abc import Callable
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import harness
-import keras
 import numpy as np
+import speed_side
 
-import vit_keras as vk
+from vit_keras.presets import load_preset
 
-CLASSES = 1000
-
-
-def ours(num_layers: int) -> keras.Model:
-    return vk.from_preset("vit_small_patch16_224", num_classes=CLASSES, num_layers=num_layers)
+SIDE = Path(__file__).with_name("speed_side.py")
+ROOT = SIDE.parents[1]
 
 
-def kerashub(num_layers: int) -> keras.Model:
-    from keras_hub.models import ViTBackbone, ViTImageClassifier
+class Side:
+    """A library in a process of its own.
 
-    backbone = ViTBackbone(
-        image_shape=(224, 224, 3), patch_size=16, num_layers=num_layers, num_heads=6, hidden_dim=384, mlp_dim=1536
+    Args:
+        python: What runs it.
+        arguments: Those of `speed_side.py`.
+    """
+
+    def __init__(self, python: str, arguments: Sequence[object]) -> None:
+        paths = [str(ROOT)] if arguments[0] == "vit_keras_zoo" else []  # the peer vit-keras has the same name to import
+        self.process = subprocess.Popen(
+            [python, str(SIDE), *map(str, arguments)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/",
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "tensorflow"},
+        )  # fmt: skip
+        self.facts = self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"failed": "it died; is memory short?"}
+        return answer
+
+    def step(self) -> float:
+        """Seconds of a step."""
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self._answer()["seconds"])
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self.process.stdin.close()
+        self.process.wait(60)
+
+    def __enter__(self) -> "Side":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def python_with(library: str, pythons: Sequence[str]) -> str | None:
+    """The first Python that has a library."""
+    module = "vit_keras.vit" if library == "vit-keras" else library.replace("vit_keras_zoo", "vit_keras.zoo")
+    for python in pythons:
+        found = subprocess.run(
+            [python, "-c", f"import importlib.util as u; raise SystemExit(u.find_spec({module!r}) is None)"],
+            stderr=subprocess.DEVNULL, cwd="/", env=os.environ | {"PYTHONPATH": str(ROOT) if "zoo" in library else ""},
+        )  # fmt: skip
+        if not found.returncode:
+            return python
+    return None
+
+
+def best_settings(
+    pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int]
+) -> dict[str, dict[str, Any]]:
+    """Each library's fastest setting, of three steps."""
+    best = {}
+    for library, python in pythons.items():
+        tried = {}
+        for setting in speed_side.SETTINGS[library]:
+            with Side(python, (library, setting, preset, kind, dtype, *size)) as side:
+                failed = side.facts.get("failed")
+                tried[setting] = failed or float(np.median([side.step() for _ in range(3)]))
+        seconds = {setting: value for setting, value in tried.items() if not isinstance(value, str)}
+        best[library] = {"tried": tried, "setting": min(seconds, key=seconds.__getitem__) if seconds else None}
+        print(preset, kind, dtype, library, best[library], flush=True)
+    return best
+
+
+def in_turns(
+    pythons: dict[str, str], best: dict[str, dict[str, Any]], preset: str, kind: str, dtype: str, size: tuple[int, int], rounds: int
+) -> dict[str, Any]:  # fmt: skip
+    """Images a second of every library, a step each in turn."""
+    before = harness.matmul_rate(dtype)
+    sides = {
+        library: Side(pythons[library], (library, found["setting"], preset, kind, dtype, *size))
+        for library, found in best.items()
+        if found["setting"]
+    }
+    failed = {library: side.facts["failed"] for library, side in sides.items() if "failed" in side.facts}
+    running = {library: side for library, side in sides.items() if library not in failed}
+    seconds: dict[str, list[float]] = {library: [] for library in running}
+    for turn in range(rounds + 1):
+        for library, side in running.items():
+            taken = side.step()
+            if turn:
+                seconds[library].append(taken)
+    for side in sides.values():
+        side.stop()
+    peak = max(before, harness.matmul_rate(dtype))
+    macs = load_preset(preset).config.replace(num_layers=size[1]).num_macs
+    work = 2 * macs * (3 if kind == "training" else 1)
+    rows = {}
+    for library, times in seconds.items():
+        rates = [size[0] / value for value in times]
+        rows[library] = {
+            "setting": best[library]["setting"],
+            "version": running[library].facts["version"],
+            "images_per_second": harness.spread(rates),
+            "share_of_matmul_rate": float(np.median(rates)) * work / 1e9 / peak,
+        }
+        if library != "vit_keras_zoo":
+            ratio = harness.spread([theirs / our for theirs, our in zip(times, seconds["vit_keras_zoo"], strict=True)])
+            rows[library]["ours_is_faster"] = ratio
+    return {"matmul_gflops": peak, "failed": failed, "libraries": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", nargs="*", default=[], help="Pythons that have the peers")
+    parser.add_argument("--presets", nargs="*", default=list(speed_side.SHAPES), choices=speed_side.SHAPES)
+    parser.add_argument("--kinds", nargs="*", default=["inference", "training"], choices=["inference", "training"])
+    parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--num-layers", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one layer, batches of 2, one round: shows that it runs")
+    options = parser.parse_args()
+    size = (2, 1) if options.quick else (options.batch_size, options.num_layers)
+    found = {library: python_with(library, [sys.executable, *options.peers]) for library in speed_side.LIBRARIES}
+    pythons = {library: python for library, python in found.items() if python}
+    results: dict[str, Any] = {}
+    for dtype in options.dtypes:
+        for kind in options.kinds:
+            best = best_settings(pythons, options.presets[0], kind, dtype, size)
+            for preset in options.presets:
+                cell = in_turns(pythons, best, preset, kind, dtype, size, 1 if options.quick else options.rounds)
+                cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
+                results[f"{preset}, {kind}, {dtype}"] = cell
+                print(json.dumps({f"{preset}, {kind}, {dtype}": cell["libraries"]}), flush=True)
+    harness.record(
+        "speed",
+        {
+            "batch_size": size[0],
+            "num_layers": size[1],
+            "not_installed": [library for library, python in found.items() if not python],
+            "results": results,
+        },
+        quick=options.quick,
     )
-    return ViTImageClassifier(backbone, num_classes=CLASSES, preprocessor=None)
-
-
-def peers() -> dict[str, Callable[[int], keras.Model]]:
-    try:
-        import keras_hub  # noqa: F401
-    except ImportError:
-        print("KerasHub is not installed: ours are timed alone.")
-        return {"vit_keras": ours}
-    return {"vit_keras": ours, "keras_hub": kerashub}
-
-
-def steps(policy: str, kind: str, batch_size: int, num_layers: int) -> dict[str, Callable[[], object]]:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, 224, 224, 3)).astype("float32")
-    labels = rng.integers(0, CLASSES, batch_size)
-    made: dict[str, Callable[[], object]] = {}
-    keras.config.set_dtype_policy(policy)
-    for name, build in peers().items():
-        for xla in (False, True):
-            model = build(num_layers)
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-            model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=loss, jit_compile=xla)
-            key = f"{name}, XLA {'on' if xla else 'off'}"
-            if kind == "training":
-                made[key] = lambda model=model: model.train_on_batch(images, labels)
-            else:
-                made[key] = lambda model=model: model.predict_on_batch(images)
-    keras.config.set_dtype_policy("float32")
-    return made
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--num-layers", type=int, default=12, help="fewer for a quick look")
-    options = parser.parse_args()
-    result = {}
-    for policy in ("float32", "mixed_bfloat16"):
-        for kind in ("inference", "training"):
-            seconds = harness.interleaved(
-                steps(policy, kind, options.batch_size, options.num_layers), rounds=options.rounds
-            )
-            rates = {
-                name: harness.spread([options.batch_size / value for value in times]) for name, times in seconds.items()
-            }
-            best = {
-                peer: max((name for name in rates if name.startswith(peer)), key=lambda name: rates[name]["median"])
-                for peer in {name.split(",")[0] for name in rates}
-            }
-            row: dict[str, object] = {"images_per_second": rates, "best": best}
-            if "keras_hub" in best:
-                pairs = zip(seconds[best["keras_hub"]], seconds[best["vit_keras"]], strict=True)
-                row["ratio_to_keras_hub"] = harness.spread([theirs / our for theirs, our in pairs])
-            result[f"{kind}, {policy}"] = row
-            keras.utils.clear_session()
-            print(kind, policy, row, flush=True)
-    result["matmul_gflops"] = {dtype: harness.matmul_rate(dtype) for dtype in ("float32", "bfloat16")}
-    harness.record(
-        "speed_small_patch16_224",
-        {"batch_size": options.batch_size, "num_layers": options.num_layers, "results": result},
-    )
+    main()

@@ -121,13 +121,18 @@ class _RegisterWithKeras(MetaPathFinder):
 
         def load_and_register(module: ModuleType) -> None:
             load(module)
-            import_module("vit_keras.layers")
+            _register()
 
         spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
         return spec
 
 
-if "keras" in sys.modules:
+def _register() -> None:
     import_module("vit_keras.layers")
+    import_module("vit_keras.vision_transformer")
+
+
+if "keras" in sys.modules:
+    _register()
 else:
     sys.meta_path.insert(0, _RegisterWithKeras())

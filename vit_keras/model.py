@@ -17,6 +17,7 @@ from vit_keras.layers import (
     TokenPooling,
     TransformerBlock,
 )
+from vit_keras.vision_transformer import VisionTransformer
 
 
 def vit(
@@ -98,7 +99,7 @@ def vit(
         outputs = keras.layers.Average(name="average")(list(features.values()))
         if classifier_activation is not None:
             outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(outputs)
-    return keras.Model(images, outputs, name=name)
+    return VisionTransformer(images, outputs, name=name)
 
 
 def _stem(config: ViTConfig) -> keras.layers.Layer:

@@ -1,6 +1,8 @@
 """The commands, and how each of them ends."""
 
+import hashlib
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -255,6 +257,31 @@ def predict_command(
     runs.predict(run, images, as_json=as_json)
 
 
+@app.command("bench")
+def bench_command(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset's name.")],
+    image_size: Annotated[int | None, typer.Option(help="Another side of the images, px.")] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Images at once; may be given several times. By default 1, 16 and 64.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, mixed_bfloat16 or mixed_float16; auto is the fastest here.")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu:0, gpu:0 and so on; by default the backend's first.")] = None,
+    seconds: Annotated[float, typer.Option(help="Of each measurement, about; compiling comes on top.")] = 5.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast a preset predicts and trains on this machine, and which batch fits."""
+    load_runs(debug)
+    from vit_keras.cli import bench
+
+    bench.bench(
+        preset, image_size=image_size, batch_sizes=batch_size or [], precision=precision, device=device, seconds=seconds,
+        as_json=as_json,
+    )  # fmt: skip
+
+
 @app.command("explain")
 def explain_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or preset directory, or a preset's name.")],
@@ -397,11 +424,27 @@ def load_runs(debug: bool) -> ModuleType:
     Args:
         debug: Lets the backend speak.
     """
+    keep_compiled()
     with nullcontext() if debug else output.quiet_stderr():
         from vit_keras.cli import runs
 
         runs.start_backend()
     return runs
+
+
+def keep_compiled() -> None:
+    """Lets JAX, in this process and those it starts, keep compiled programs where downloads are kept: the next start of the same is faster.
+
+    Programs for a CPU are for its very instructions, so each kind of processor has a folder of its own. JAX's own variables win.
+    """
+    from vit_keras.weights.addresses import cache_folder
+
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
+    kind = next((line for line in lines if line.startswith("flags")), lines[0] if lines else "")
+    folder = cache_folder() / "compiled" / hashlib.sha256(kind.encode()).hexdigest()[:12]
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

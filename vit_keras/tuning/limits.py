@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from vit_keras.config import ViTConfig, is_number
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.facts import cost_of, spoken
-
-_STATE = 4  # numbers a weight in training: itself, its gradient, and two of the optimizer
-_FLOAT = 4  # bytes
+from vit_keras.training.memory import training_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +56,3 @@ class Limits:
             needed = training_bytes(config, num_classes=num_classes, batch_size=batch_size)
             if needed > self.memory:
                 yield f"{needed / 2**20:,.0f} MiB of a training step are over the limit of {self.memory / 2**20:,.0f} MiB"
-
-
-def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int) -> int:
-    """Returns about what a training step in float32 takes: weights, gradients, optimizer, activations.
-
-    Args:
-        config: The shape.
-        num_classes: Classes of the head.
-        batch_size: Images a step.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> training_bytes(config, num_classes=10, batch_size=64) // 2**20
-        35
-    """
-    weights = cost_of(config, num_classes=num_classes)["parameters"]
-    return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(_FLOAT)

@@ -1,0 +1,165 @@
+"""One side of `speed.py`: a model of one library, which does a step whenever a line comes in and answers how long it took.
+
+    PYTHON speed_side.py LIBRARY SETTING PRESET KIND DTYPE BATCH_SIZE NUM_LAYERS
+
+It runs in any Python that has the library, with or without this package. Pixels are in memory, as each library takes them; a training
+step is AdamW on the cross-entropy of 1,000 classes. The first line printed says what it is, or why it can't be.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits must not spin while another has its turn
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+SHAPES = {
+    "vit_small_patch16_224": {"hidden_dim": 384, "num_heads": 6, "mlp_dim": 1536},
+    "vit_base_patch16_224": {"hidden_dim": 768, "num_heads": 12, "mlp_dim": 3072},
+}
+SETTINGS = {
+    "vit_keras_zoo": ("XLA on", "XLA off"),
+    "keras_hub": ("XLA on", "XLA off"),
+    "timm": ("eager", "compiled"),
+    "transformers": ("eager", "compiled"),
+    "vit-keras": ("XLA on", "XLA off"),
+}
+"""Of each library what may be faster here; the better one is its side."""
+CLASSES, SIDE = 1000, 224
+Step = Callable[[], object]
+
+
+def keras_step(model: Any, kind: str, batch_size: int, setting: str) -> Step:
+    """Returns a whole step of a Keras model."""
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch_size, SIDE, SIDE, 3)).astype("float32")
+    labels = rng.integers(0, CLASSES, batch_size)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=loss, jit_compile=setting == "XLA on")
+    if kind == "training":
+        return lambda: model.train_on_batch(images, labels)
+    return lambda: model.predict_on_batch(images)
+
+
+def vit_keras_zoo(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+    """This package."""
+    import keras
+
+    import vit_keras as vk
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
+    model = vk.from_preset(preset, num_classes=CLASSES, num_layers=num_layers)
+    return keras_step(model, kind, batch_size, setting)
+
+
+def keras_hub(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+    """KerasHub's ViT."""
+    import keras
+    from keras_hub.models import ViTBackbone, ViTImageClassifier
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
+    backbone = ViTBackbone(image_shape=(SIDE, SIDE, 3), patch_size=16, num_layers=num_layers, **SHAPES[preset])
+    return keras_step(ViTImageClassifier(backbone, num_classes=CLASSES, preprocessor=None), kind, batch_size, setting)
+
+
+def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+    """The package vit-keras on PyPI."""
+    from vit_keras import vit
+
+    model = vit.vit_b16(image_size=SIDE, pretrained=False, classes=CLASSES)
+    return keras_step(model, kind, batch_size, setting)
+
+
+def torch_step(model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any]) -> Step:
+    """Returns a whole step of a torch model."""
+    import contextlib
+
+    import torch
+
+    torch.manual_seed(0)
+    images = torch.rand(batch_size, 3, SIDE, SIDE)
+    labels = torch.randint(0, CLASSES, (batch_size,))
+    model = model.train(kind == "training")
+    forward = torch.compile(model) if setting == "compiled" else model
+    half = torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+
+    def train() -> float:
+        with half:
+            loss = torch.nn.functional.cross_entropy(logits(forward(images)).float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return float(loss)
+
+    def infer() -> object:
+        with torch.inference_mode(), half:
+            return logits(forward(images)).float().numpy()
+
+    return train if kind == "training" else infer
+
+
+def timm(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+    """timm's VisionTransformer."""
+    import timm as library
+
+    model = library.create_model(preset, num_classes=CLASSES, depth=num_layers)
+    return torch_step(model, kind, dtype, batch_size, setting, lambda output: output)
+
+
+def transformers(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+    """transformers' ViTForImageClassification, scaled dot product attention."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    shape = SHAPES[preset]
+    config = ViTConfig(
+        hidden_size=shape["hidden_dim"], num_attention_heads=shape["num_heads"], intermediate_size=shape["mlp_dim"],
+        num_hidden_layers=num_layers, num_labels=CLASSES, attn_implementation="sdpa",
+    )  # fmt: skip
+    model = ViTForImageClassification(config)
+    return torch_step(model, kind, dtype, batch_size, setting, lambda output: output.logits)
+
+
+LIBRARIES: dict[str, Callable[..., Step]] = {
+    "vit_keras_zoo": vit_keras_zoo,
+    "keras_hub": keras_hub,
+    "timm": timm,
+    "transformers": transformers,
+    "vit-keras": vit_keras_peer,
+}
+_DISTRIBUTIONS = {"vit_keras_zoo": "vit-keras-zoo", "keras_hub": "keras-hub"}
+
+
+def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
+    """Answers lines until there are no more."""
+    from importlib.metadata import version
+
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print; only answers may go out
+
+    def answer(**said: Any) -> None:
+        print(json.dumps(said), file=answers, flush=True)
+
+    started = time.perf_counter()
+    try:
+        step = LIBRARIES[library](preset, kind, dtype, batch_size, num_layers, setting)
+        step()
+        found = {"version": version(_DISTRIBUTIONS.get(library, library)), "first_step": time.perf_counter() - started}
+    except Exception as error:
+        answer(failed=f"{type(error).__name__}: {error}"[:300])
+        return
+    answer(**found)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        step()
+        answer(seconds=time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:6], *map(int, sys.argv[6:8]))

@@ -1,0 +1,84 @@
+import keras
+import numpy as np
+import pytest
+
+from vit_keras import ViTConfig, config_of, vit
+from vit_keras.vision_transformer import VisionTransformer
+
+CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32, dropout_rate=0.1, stochastic_depth_rate=0.1)  # fmt: skip
+ON_JAX = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="only Keras' loop on JAX calls the device once a step"
+)
+
+
+def trained(*, steps_per_execution, images=72, batch_size=8, epochs=1):
+    """A model after some epochs, and what they said."""
+    keras.utils.set_random_seed(3)
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (images, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, images)
+    model = vit(CONFIG, num_classes=3)
+    model.compile(
+        keras.optimizers.AdamW(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
+        steps_per_execution=steps_per_execution,
+    )  # fmt: skip
+    return model, model.fit(pixels, labels, batch_size=batch_size, epochs=epochs, verbose=0, shuffle=False)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras takes one step at a time on torch")
+def test_several_steps_at_once_are_those_steps():
+    # 15 batches of 8 and one of 6: three calls of 4, and four steps left of which the last is smaller
+    one, alone = trained(steps_per_execution=1, images=126)
+    several, together = trained(steps_per_execution=4, images=126)
+    for ours, theirs in zip(several.weights, one.weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=ours.path)
+    for ours, theirs in zip(several.optimizer.variables, one.optimizer.variables, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5, err_msg=ours.path)
+    for name, values in alone.history.items():
+        np.testing.assert_allclose(together.history[name], values, rtol=1e-4, err_msg=name)
+
+
+@ON_JAX
+def test_the_device_is_called_once_for_several_steps(monkeypatch):
+    import jax
+
+    calls = []
+    jit = jax.jit
+
+    def counting(function, **arguments):
+        compiled = jit(function, **arguments)
+
+        def call(*operands):
+            calls.append(function.__name__)
+            return compiled(*operands)
+
+        return call
+
+    monkeypatch.setattr(jax, "jit", counting)
+    trained(steps_per_execution=4)  # 9 batches
+    assert [name for name in calls if name in ("scanned", "train_step")] == ["scanned", "scanned", "train_step"]
+
+
+@ON_JAX
+def test_it_is_compiled_once(monkeypatch):
+    traced = []
+    step = VisionTransformer.train_step
+
+    def noting(self, state, data):
+        traced.append(len(data))
+        return step(self, state, data)
+
+    monkeypatch.setattr(VisionTransformer, "train_step", noting)
+    trained(steps_per_execution=3, epochs=4)  # 9 batches: nothing is left over
+    assert len(traced) == 1
+
+
+def test_it_is_saved_and_loaded_as_what_it_is(tmp_path):
+    model = vit(CONFIG, num_classes=3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is type(model) is VisionTransformer
+    assert config_of(loaded) == CONFIG
+    images = np.zeros((2, 16, 16, 3))
+    np.testing.assert_allclose(
+        loaded.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-5, atol=1e-6
+    )

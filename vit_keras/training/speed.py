@@ -1,0 +1,185 @@
+"""How fast a model is on this machine, beside what its processor can do at most."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.model import config_of, num_classes_of, vit
+from vit_keras.training.devices import devices
+from vit_keras.training.memory import free_bytes, largest_batch
+from vit_keras.training.precision import dtype_policy, resolve
+
+BATCH_SIZES = (1, 16, 64)
+_CLASSES = 1000  # of the head, where none are asked for
+_MATRIX = {"cpu": 2048, "gpu": 8192}  # side
+_UNSTEADY = 0.2  # of the median between the quarters of the rounds: figures to repeat on a quieter machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """How fast one thing was.
+
+    Args:
+        batch_size: Images at once.
+        images_per_second: Median of the rounds.
+        low: A quarter of the rounds was slower.
+        high: A quarter was faster.
+        share_of_matmul_rate: Multiplications and additions of the model, training counted as three forward passes, against those of
+            a large matrix product of the same dtype measured beside it.
+    """
+
+    batch_size: int
+    images_per_second: float
+    low: float
+    high: float
+    share_of_matmul_rate: float
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the rounds were alike enough to be believed."""
+        return self.high - self.low <= _UNSTEADY * self.images_per_second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """What `measure_speed` found.
+
+    Args:
+        device: What was computed on.
+        precision: The dtype policy.
+        matmul_flops: Multiplications and additions a second of a large matrix product.
+        free: Bytes of memory before the model was made.
+        largest_batch: Images of a training step that should fit, by the memory model.
+        load: Programs that waited for each core, besides this one, over the minute before.
+        inference: By batch size.
+        training: By batch size; a size that should not fit is left out.
+    """
+
+    device: str
+    precision: str
+    matmul_flops: float
+    free: int
+    largest_batch: int
+    load: float
+    inference: tuple[Rate, ...]
+    training: tuple[Rate, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def measure_speed(
+    config: ViTConfig,
+    *,
+    num_classes: int = _CLASSES,
+    batch_sizes: Sequence[int] | None = None,
+    precision: str = "auto",
+    seconds: float = 5.0,
+) -> Speed:
+    """Returns how many images a second a shape predicts and trains here, through Keras' own compiled steps, on pixels in memory.
+
+    Args:
+        config: The shape; its weights are random, which takes as long.
+        num_classes: Classes of the head.
+        batch_sizes: Images at once; by default 1, 16 and 64, those that should not fit left out of training.
+        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+        seconds: How long each measurement takes, about, the compilation not counted.
+
+    Raises:
+        InvalidArgumentError: An argument is not legal, or a batch that was asked for should not fit into memory; the message says
+            which would.
+
+    Example:
+        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+        >>> speed = measure_speed(config, batch_sizes=[4], precision="float32", seconds=0.01)
+        >>> [rate.batch_size for rate in speed.training], speed.inference[0].images_per_second > 0
+        ([4], True)
+    """
+    policy = resolve(precision)
+    sizes = BATCH_SIZES if batch_sizes is None else tuple(batch_sizes)
+    for size in sizes:
+        if type(size) is not int or size < 1:
+            raise InvalidArgumentError(f"batch size {size!r} is not a positive whole number.")
+    if not seconds > 0:
+        raise InvalidArgumentError(f"seconds={seconds!r} is not positive.")
+    free, load = free_bytes(), os.getloadavg()[0] / (os.cpu_count() or 1)
+    number = 4 if policy == "float32" else 2
+    most = largest_batch(config, num_classes=num_classes, free=free, bytes_per_number=number)
+    if batch_sizes is not None and max(sizes) > most:
+        raise InvalidArgumentError(
+            f"A training step with {max(sizes)} images of this shape should not fit into the {free / 2**30:.1f} GiB that are free: about "
+            f'{most} would. Take fewer, remat="block", which recomputes what it does not keep, or '
+            "gradient_accumulation_steps for the same batch in parts."
+        )
+    with dtype_policy(policy):
+        model = vit(config, num_classes=num_classes)
+    device = "gpu" if any("cpu" not in name for name in devices()) else "cpu"
+    peak = _matmul_flops("float32" if policy == "float32" else policy.removeprefix("mixed_"), _MATRIX[device])
+    rates: dict[str, list[Rate]] = {"inference": [], "training": []}
+    for kind, found in rates.items():
+        for size in sizes:
+            if kind == "inference" or size <= most:
+                found.append(_rate(_step(model, kind, size), kind, config, size, seconds=seconds, peak=peak))
+    return Speed(
+        device=devices()[0],
+        precision=policy,
+        matmul_flops=peak,
+        free=free,
+        largest_batch=most,
+        load=load,
+        inference=tuple(rates["inference"]),
+        training=tuple(rates["training"]),
+    )
+
+
+def _step(model: keras.Model, kind: str, batch_size: int) -> Callable[[], object]:
+    config, rng = config_of(model), np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch_size, *config.image_size, config.channels)).astype("uint8")
+    if kind == "inference":
+        return lambda: model.predict_on_batch(images)
+    labels = rng.integers(0, num_classes_of(model) or 1, batch_size)
+    model.compile(keras.optimizers.AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return lambda: model.train_on_batch(images, labels)
+
+
+def _rate(
+    step: Callable[[], object], kind: str, config: ViTConfig, batch_size: int, *, seconds: float, peak: float
+) -> Rate:
+    times = _timed(step, seconds=seconds)
+    slow, median, fast = (batch_size / value for value in np.quantile(times, [0.75, 0.5, 0.25]))
+    flops = 2 * config.num_macs * (3 if kind == "training" else 1)
+    return Rate(
+        batch_size=batch_size,
+        images_per_second=float(median),
+        low=float(slow),
+        high=float(fast),
+        share_of_matmul_rate=float(median * flops / peak),
+    )
+
+
+def _timed(step: Callable[[], object], *, seconds: float) -> list[float]:
+    """Returns the seconds of every round, the first two not counted, which compile and warm up; five at least."""
+    for _ in range(2):
+        step()
+    times, started = list[float](), time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - started < seconds:
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def _matmul_flops(dtype: str, side: int) -> float:
+    """Returns the fastest of some rounds of a square matrix product, whose result is waited for."""
+    matrix = keras.ops.cast(keras.random.normal((side, side)), dtype)
+    product = keras.ops.matmul
+    times = _timed(lambda: keras.ops.convert_to_numpy(product(matrix, matrix)[:1, :1]), seconds=0.5)
+    return 2 * side**3 / min(times)
