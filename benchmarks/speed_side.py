@@ -107,7 +107,7 @@ def torch_step(model: Any, kind: str, dtype: str, batch_size: int, setting: str,
 
 
 def timm(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
-    """timm's VisionTransformer."""
+    """Timm's VisionTransformer."""
     import timm as library
 
     model = library.create_model(preset, num_classes=CLASSES, depth=num_layers)
@@ -115,7 +115,7 @@ def timm(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, s
 
 
 def transformers(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
-    """transformers' ViTForImageClassification, scaled dot product attention."""
+    """Transformers' ViTForImageClassification, scaled dot product attention."""
     from transformers import ViTConfig, ViTForImageClassification
 
     shape = SHAPES[preset]

@@ -1,0 +1,81 @@
+"""Seconds from an empty process to the first trained batch: imports, model, compilation, step; with and without kept programs.
+
+    python benchmarks/cold_start.py [--preset vit_nano_conv8_32] [--batch-size 64] [--rounds 3] [--quick]
+
+TensorFlow with XLA on and off, torch, and JAX without a cache, with an empty one, and with the one that the run before left, which is what a
+second `vit-keras` command finds. All take turns, each in a process of its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import harness
+
+WAYS = ("tensorflow", "tensorflow, XLA off", "torch", "jax", "jax, empty cache", "jax, kept programs")
+
+
+def first_batch(preset: str, batch_size: int, xla: bool) -> dict[str, float]:
+    """Seconds of each part, in this process."""
+    began = time.perf_counter()
+    import keras
+    import numpy as np
+
+    import vit_keras as vk
+
+    imported = time.perf_counter()
+    model = vk.from_preset(preset, num_classes=10)
+    model.compile(
+        keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile="auto" if xla else False,
+    )  # fmt: skip
+    images, labels = np.zeros((batch_size, *model.input_shape[1:]), "uint8"), np.zeros(batch_size)
+    built = time.perf_counter()
+    model.train_on_batch(images, labels)
+    done = time.perf_counter()
+    return {"import": imported - began, "build": built - imported, "first_batch": done - built, "all": done - began}
+
+
+def apart(way: str, options: argparse.Namespace, folder: str) -> dict[str, float]:
+    """The same in a process of its own."""
+    backend = way.partition(",")[0]
+    given = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    given.pop("JAX_COMPILATION_CACHE_DIR", None)
+    if way.startswith("jax,"):
+        given |= {"JAX_COMPILATION_CACHE_DIR": folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    command = [sys.executable, __file__, "--preset", options.preset, "--batch-size", str(options.batch_size), "--here"]
+    done = subprocess.run([*command, str(int("off" not in way))], env=given, check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", default="vit_nano_conv8_32")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one round on TensorFlow alone")
+    parser.add_argument("--here", type=int, help="in this process, XLA on (1) or off (0)")
+    options = parser.parse_args()
+    if options.here is not None:
+        print(json.dumps(first_batch(options.preset, options.batch_size, bool(options.here))))
+        raise SystemExit
+    rounds: dict[str, list[dict[str, float]]] = {way: [] for way in (WAYS[:1] if options.quick else WAYS)}
+    for _ in range(1 if options.quick else options.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for way, found in rounds.items():
+                found.append(apart(way, options, folder))
+                print(way, found[-1], flush=True)
+    take: Callable[[str, str], Any] = lambda way, part: harness.spread([found[part] for found in rounds[way]])  # noqa: E731
+    result = {way: {part: take(way, part) for part in found[0]} for way, found in rounds.items()}
+    harness.record(
+        "cold_start",
+        {"preset": options.preset, "batch_size": options.batch_size, "seconds": result},
+        quick=options.quick,
+    )
