@@ -34,6 +34,11 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
 
 
+def is_unsteady(found: dict[str, float]) -> bool:
+    """Returns whether lowest and highest lie further apart than a quarter of the median: the machine did other things, too."""
+    return found["high"] - found["low"] > found["median"] / 4
+
+
 def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
     """Returns the matrix product rate of this machine now, 10^9 multiplications and additions a second."""
     import keras

@@ -5,13 +5,15 @@
 
 Each library is a process of its own (`speed_side.py`), run by the first of this Python and `--peers` that has it; what none has is left
 out, and said. First each of a library's settings (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest
-is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike.
+is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike. On the
+presets behind the first only the fastest `--sides` do, for memory. Cells of an earlier run stay in the result until they are measured again.
 
 `share_of_matmul_rate`: multiplications and additions of the model (training: three times a forward pass) against the rate of a
 2,048 x 2,048 matrix product of the same dtype, measured in this run before and after: what 1.0 would be no library can pass.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -49,18 +51,22 @@ class Side:
 
     def _answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"failed": "it died; is memory short?"}
+        answer: dict[str, Any] = json.loads(line) if line else {"failed": "it died: was memory short?"}
         return answer
 
-    def step(self) -> float:
-        """Seconds of a step."""
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return float(self._answer()["seconds"])
+    def step(self) -> float | None:
+        """Seconds of a step; None where the process died, which `facts` then say."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("step\n")
+            self.process.stdin.flush()
+        answer = self._answer()
+        self.facts |= answer
+        return answer.get("seconds")
 
     def stop(self) -> None:
         """Ends the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(60)
 
     def __enter__(self) -> "Side":
@@ -93,7 +99,8 @@ def best_settings(
         for setting in speed_side.SETTINGS[library]:
             with Side(python, (library, setting, preset, kind, dtype, *size)) as side:
                 failed = side.facts.get("failed")
-                tried[setting] = failed or float(np.median([side.step() for _ in range(3)]))
+                steps = [] if failed else [side.step() for _ in range(3)]
+                tried[setting] = side.facts["failed"] if failed or None in steps else float(np.median(steps))
         seconds = {setting: value for setting, value in tried.items() if not isinstance(value, str)}
         best[library] = {"tried": tried, "setting": min(seconds, key=seconds.__getitem__) if seconds else None}
         print(preset, kind, dtype, library, best[library], flush=True)
@@ -104,22 +111,24 @@ def in_turns(
     pythons: dict[str, str], best: dict[str, dict[str, Any]], preset: str, kind: str, dtype: str, size: tuple[int, int], rounds: int
 ) -> dict[str, Any]:  # fmt: skip
     """Images a second of every library, a step each in turn."""
-    before = harness.matmul_rate(dtype)
+    before, load = harness.matmul_rate(dtype), harness.load()
     sides = {
         library: Side(pythons[library], (library, found["setting"], preset, kind, dtype, *size))
         for library, found in best.items()
         if found["setting"]
     }
-    failed = {library: side.facts["failed"] for library, side in sides.items() if "failed" in side.facts}
-    running = {library: side for library, side in sides.items() if library not in failed}
+    running = {library: side for library, side in sides.items() if "failed" not in side.facts}
     seconds: dict[str, list[float]] = {library: [] for library in running}
     for turn in range(rounds + 1):
-        for library, side in running.items():
+        for library, side in list(running.items()):
             taken = side.step()
-            if turn:
+            if taken is None:
+                del running[library], seconds[library]
+            elif turn:
                 seconds[library].append(taken)
     for side in sides.values():
         side.stop()
+    failed = {library: side.facts["failed"] for library, side in sides.items() if "failed" in side.facts}
     peak = max(before, harness.matmul_rate(dtype))
     macs = load_preset(preset).config.replace(num_layers=size[1]).num_macs
     work = 2 * macs * (3 if kind == "training" else 1)
@@ -135,7 +144,25 @@ def in_turns(
         if library != "vit_keras_zoo":
             ratio = harness.spread([theirs / our for theirs, our in zip(times, seconds["vit_keras_zoo"], strict=True)])
             rows[library]["ours_is_faster"] = ratio
-    return {"matmul_gflops": peak, "failed": failed, "libraries": rows}
+    unsteady = [library for library, row in rows.items() if harness.is_unsteady(row["images_per_second"])]
+    return {"matmul_gflops": peak, "failed": failed, "load_before": load, "unreliable": unsteady, "libraries": rows}
+
+
+def fastest(best: dict[str, dict[str, Any]], count: int) -> dict[str, dict[str, Any]]:
+    """Ours and the peers that were fastest: all at once might not fit into memory."""
+    running = [library for library, row in best.items() if row["setting"]]
+    ranked = sorted(running, key=lambda library: best[library]["tried"][best[library]["setting"]])
+    ranked.sort(key=lambda library: library != "vit_keras_zoo")  # ours first, the rest as they were
+    return {library: best[library] for library in ranked[:count]}
+
+
+def measured_before(size: tuple[int, int]) -> dict[str, Any]:
+    """Cells of earlier runs at the same batch and depth, which stay where they are not measured again."""
+    path = harness.RESULTS / "speed.json"
+    found = json.loads(path.read_text()) if path.is_file() else {}
+    same = (found.get("batch_size"), found.get("num_layers")) == size
+    cells: dict[str, Any] = found["results"] if same else {}
+    return cells
 
 
 def main() -> None:
@@ -147,30 +174,26 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--num-layers", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--sides", type=int, default=3, help="libraries at once on all presets but the first")
     parser.add_argument("--quick", action="store_true", help="one layer, batches of 2, one round: shows that it runs")
     options = parser.parse_args()
     size = (2, 1) if options.quick else (options.batch_size, options.num_layers)
     found = {library: python_with(library, [sys.executable, *options.peers]) for library in speed_side.LIBRARIES}
     pythons = {library: python for library, python in found.items() if python}
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {} if options.quick else measured_before(size)
+    missing = [library for library, python in found.items() if not python]
     for dtype in options.dtypes:
         for kind in options.kinds:
             best = best_settings(pythons, options.presets[0], kind, dtype, size)
-            for preset in options.presets:
-                cell = in_turns(pythons, best, preset, kind, dtype, size, 1 if options.quick else options.rounds)
+            for place, preset in enumerate(options.presets):
+                chosen = best if place == 0 else fastest(best, options.sides)
+                cell = in_turns(pythons, chosen, preset, kind, dtype, size, 1 if options.quick else options.rounds)
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell
-                print(json.dumps({f"{preset}, {kind}, {dtype}": cell["libraries"]}), flush=True)
-    harness.record(
-        "speed",
-        {
-            "batch_size": size[0],
-            "num_layers": size[1],
-            "not_installed": [library for library, python in found.items() if not python],
-            "results": results,
-        },
-        quick=options.quick,
-    )
+                shape = {"batch_size": size[0], "num_layers": size[1], "not_installed": missing}
+                harness.record(
+                    "speed", shape | {"results": results}, quick=options.quick
+                )  # a cell that is done is kept
 
 
 if __name__ == "__main__":

@@ -71,9 +71,16 @@ def keras_hub(preset: str, kind: str, dtype: str, batch_size: int, num_layers: i
 
 def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
     """The package vit-keras on PyPI."""
+    import keras
+
     from vit_keras import vit
 
-    model = vit.vit_b16(image_size=SIDE, pretrained=False, classes=CLASSES)
+    shape = SHAPES[preset]
+    keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
+    model = vit.build_model(
+        image_size=SIDE, patch_size=16, num_layers=num_layers, hidden_size=shape["hidden_dim"], num_heads=shape["num_heads"],
+        mlp_dim=shape["mlp_dim"], name="vit", classes=CLASSES, activation="linear", include_top=True, representation_size=None,
+    )  # fmt: skip
     return keras_step(model, kind, batch_size, setting)
 
 
@@ -135,12 +142,25 @@ LIBRARIES: dict[str, Callable[..., Step]] = {
     "vit-keras": vit_keras_peer,
 }
 _DISTRIBUTIONS = {"vit_keras_zoo": "vit-keras-zoo", "keras_hub": "keras-hub"}
+_OLDEST = {"keras_hub": (0, 20), "timm": (1, 0), "transformers": (4, 50)}
+"""What the comparison was written for; older ones lack what makes them fast."""
+
+
+def version_of(library: str) -> str:
+    """The installed version; RuntimeError where it is too old to be compared with."""
+    from importlib.metadata import version
+
+    found, name = version(_DISTRIBUTIONS.get(library, library)), _DISTRIBUTIONS.get(library, library)
+    oldest = _OLDEST.get(library, (0, 0))
+    if tuple(int(part) for part in found.split(".")[:2]) < oldest:
+        raise RuntimeError(
+            f"{name} {found} is too old to be compared with: pip install '{name}>={oldest[0]}.{oldest[1]}'"
+        )
+    return found
 
 
 def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
     """Answers lines until there are no more."""
-    from importlib.metadata import version
-
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print; only answers may go out
 
     def answer(**said: Any) -> None:
@@ -148,9 +168,10 @@ def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_s
 
     started = time.perf_counter()
     try:
+        version = version_of(library)
         step = LIBRARIES[library](preset, kind, dtype, batch_size, num_layers, setting)
         step()
-        found = {"version": version(_DISTRIBUTIONS.get(library, library)), "first_step": time.perf_counter() - started}
+        found = {"version": version, "first_step": time.perf_counter() - started}
     except Exception as error:
         answer(failed=f"{type(error).__name__}: {error}"[:300])
         return

@@ -60,7 +60,8 @@ def beside_peers(result: dict[str, Any]) -> str:
         cells = [f"{'S/16' if 'small' in preset else 'B/16'} {kind}, {dtype}"]
         for name in ("vit_keras_zoo", "keras_hub", "timm", "transformers"):
             row = libraries.get(name)
-            cells.append(f"{row['images_per_second']['median']:.1f} ({row['setting']})" if row else "")
+            mark = "*" if row and name in found.get("unreliable", _unsteady(libraries)) else ""
+            cells.append(f"{row['images_per_second']['median']:.1f}{mark} ({row['setting']})" if row else "")
         if best:
             ratio = libraries[best]["ours_is_faster"]
             cells.append(f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})")
@@ -84,6 +85,11 @@ def beside_peers(result: dict[str, Any]) -> str:
     }
     left_out = "".join(f"\n{name} does not run here: {why}.\n" for name, why in failed.items())
     return f"{machine(result)} Batch {result['batch_size']}, {result['num_layers']} layers.\n\n{table(heads, rows)}{left_out}"
+
+
+def _unsteady(libraries: dict[str, Any]) -> list[str]:
+    spreads = {name: row["images_per_second"] for name, row in libraries.items()}
+    return [name for name, found in spreads.items() if found["high"] - found["low"] > found["median"] / 4]
 
 
 def cold(result: dict[str, Any]) -> str:
@@ -146,7 +152,8 @@ def page() -> str:
         parts.append(f"## Beside other libraries, on a CPU\n\n{beside_peers(found)}")
         parts.append(
             "Each library at the better of its settings, in a process of its own, taking turns. The last column is the model's multiplications "
-            "and additions a second beside those of a 2,048 x 2,048 matrix product in the same run: nobody can pass 100 %.\n"
+            "and additions a second beside those of a 2,048 x 2,048 matrix product in the same run: nobody can pass 100 %. "
+            "A star: the rounds differed by more than a quarter, so the machine did other things, too.\n"
         )
     if found := read("cold_start"):
         parts.append(f"## From an empty process to the first trained batch\n\n{cold(found)}")

@@ -12,6 +12,7 @@ from vit_keras.explain import (
     feature_extractor,
     features,
     gradient_rollout,
+    relevance,
 )
 from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, record_block
 from vit_keras.explain.relevance import attention_gradients
@@ -212,6 +213,22 @@ def test_one_image_is_a_batch_of_one(model, images):
     np.testing.assert_allclose(attention_rollout(model, images[0])[0], attention_rollout(model, images)[0], **TOLERANCE)
 
 
+def test_relevance_holds_the_maps_of_a_few_images_at_a_time(model, monkeypatch):
+    held = []
+
+    def noting(model, images, classes):
+        held.append(len(images))
+        return kept(model, images, classes)
+
+    kept = relevance._attention_times_gradient
+    monkeypatch.setattr(relevance, "_attention_times_gradient", noting)
+    many = np.zeros((5, 12, 16, 3))
+    running = relevance._weighted(model, many, None, 2)
+    next(running)
+    assert held == [2]  # the next are computed when these have been used
+    assert gradient_rollout(model, many, batch_size=2).shape[0] == 5
+
+
 def test_half_precision_gives_maps_in_float32():
     with_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -230,6 +247,8 @@ def test_half_precision_gives_maps_in_float32():
         ({"layers": 2}, "no block 2: the model has 2, 0 to 1"),
         ({"heads": [0, -3]}, "no head -3"),
         ({"layers": True}, "no block True"),
+        ({"layers": []}, "No block is asked for"),
+        ({"heads": []}, "No head is asked for"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )

@@ -13,6 +13,7 @@ from vit_keras.explain import (
     position_similarity,
     prefix_attention,
     show,
+    statistics,
     token_colours,
 )
 from vit_keras.model import config_of
@@ -44,6 +45,16 @@ def test_distance_is_that_of_the_middles_of_patches(model, images):
                 found.append(weights @ away)
         expected[layer, head] = np.mean(found)
     np.testing.assert_allclose(mean_attention_distance(model, images), expected, rtol=1e-5)
+
+
+def test_a_head_that_looks_at_no_patch_is_at_no_distance(model, images, monkeypatch):
+    def nothing(model, images, **arguments):
+        maps = np.zeros((1, 2, 2, 15, 15))
+        maps[..., 0] = 1.0
+        return maps
+
+    monkeypatch.setattr(statistics, "attention_maps", nothing)
+    np.testing.assert_array_equal(mean_attention_distance(model, images), 0)
 
 
 def test_positions_are_compared_by_their_cosine(model):
@@ -115,3 +126,5 @@ def test_pictures_are_drawn(images, tmp_path):
         show([np.zeros((2, 2, 2, 2))])
     with pytest.raises(InvalidArgumentError, match="a map"):
         overlay(images[0], np.zeros(3))
+    with pytest.raises(InvalidArgumentError, match="1 or 3 channels"):
+        overlay(np.zeros((8, 8, 4)), np.zeros((2, 2)))

@@ -1,12 +1,14 @@
+import pickle
+
 import numpy as np
 import pytest
 
-from vit_keras import from_preset
+from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
-from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
-from vit_keras.tuning.latency import latency_of
+from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel, latency
+from vit_keras.tuning.journal import Journal
 from vit_keras.tuning.trial_training import TrialTrainer
 
 
@@ -61,11 +63,25 @@ def test_what_fine_tuning_does_not_know_is_refused(tiny_preset):
         FinetuningHyperModel(tiny_preset, 3, space={"num_layers": Choice((1, 2))})
 
 
-def test_a_limit_of_latency_is_measured_once_a_shape():
+def test_a_limit_of_latency_is_measured_once_a_shape(monkeypatch):
     strict = ViTHyperModel(16, 3, max_latency=1e-9, space={"num_layers": [1], "num_heads": [1], "head_dim": [8], "stem": ["patch"]})  # fmt: skip
     values = strict.default_values()
     assert "ms an image are over the limit" in strict.problems(values)[0]
     assert strict.costs(values)["latency"] > 1e-6
-    before = latency_of.cache_info().currsize
-    strict.problems({**values, "learning_rate": 1e-3})
-    assert latency_of.cache_info().currsize == before
+    monkeypatch.setattr(latency, "_measured", lambda config, num_classes: pytest.fail("measured again"))
+    for changed in ({"learning_rate": 1e-3}, {"stochastic_depth_rate": 0.3}):
+        assert strict.problems({**values, **changed})
+
+
+def test_a_search_that_goes_on_finds_the_latencies_it_measured(tmp_path, monkeypatch):
+    path = tmp_path / "run" / "latencies.jsonl"
+    config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+    first = latency.Latencies()
+    first.keep_in(Journal(path))
+    seconds = first.of(config, num_classes=3)
+    monkeypatch.setattr(latency, "_measured", lambda config, num_classes: pytest.fail("measured again"))
+    again = latency.Latencies()
+    again.keep_in(Journal(path))
+    assert again.of(config, num_classes=3) == seconds
+    shipped = pickle.loads(pickle.dumps(again))
+    assert shipped.of(config, num_classes=3) == seconds

@@ -37,9 +37,9 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") ->
     from PIL import Image
 
     image, heat = np.asarray(image), np.asarray(heat, "float64")
-    if image.ndim != 3 or heat.ndim != 2 or not np.isfinite(heat).all():
+    if image.ndim != 3 or image.shape[2] not in (1, 3) or heat.ndim != 2 or not np.isfinite(heat).all():
         raise InvalidArgumentError(
-            f"Expected an image (height, width, channels) and a map (rows, columns), not {image.shape} and {heat.shape}."
+            f"Expected an image (height, width, 1 or 3 channels) and a map (rows, columns), not {image.shape} and {heat.shape}."
         )
     pixels = np.broadcast_to(image.clip(0, 255).astype("uint8"), (*image.shape[:2], 3))
     brightest = float(np.percentile(heat, _BRIGHTEST))

@@ -93,13 +93,15 @@ def chosen(wanted: Sequence[int] | int | None, count: int, *, what: str) -> list
         what: What a message calls one.
 
     Raises:
-        InvalidArgumentError: There is no such number.
+        InvalidArgumentError: There is no such number, or none is asked for.
 
     Example:
         >>> chosen([0, -1], 12, what="block")
         [0, 11]
     """
     numbers = range(count) if wanted is None else [wanted] if isinstance(wanted, int | np.integer) else list(wanted)
+    if not len(numbers):
+        raise InvalidArgumentError(f"No {what} is asked for; give numbers from 0 to {count - 1}, or None for all.")
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or not -count <= number < count:
             raise InvalidArgumentError(

@@ -1,6 +1,6 @@
 """What of the image speaks for a class: attention weighted by its gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -72,22 +72,21 @@ def gradient_rollout(
         DataError: The images are none of the model's.
         InvalidArgumentError: The model is none of ours or has no head, or there is no such class.
     """
-    weighted = list(_weighted(model, images, classes, batch_size))
+    weighted = _weighted(model, images, classes, batch_size)
     return np.concatenate([seen_patches(model, piece, multiplied(layers)) for piece, layers in weighted])
 
 
 def _weighted(
     model: keras.Model, images: Any, classes: Sequence[int] | int | None, batch_size: int
-) -> "list[tuple[np.ndarray, np.ndarray]]":
-    """Returns a few images at a time with the heads' mean of relu(gradient x attention), `(layers, batch, tokens, tokens)`."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields a few images at a time with the heads' mean of relu(gradient x attention), `(layers, batch, tokens, tokens)`."""
     images = checked_images(model, images)
     wanted = _checked_classes(model, classes, len(images))
-    found, done = [], 0
+    done = 0
     for piece in pieces(images, batch_size):
         chosen = None if wanted is None else wanted[done : done + len(piece)]
-        found.append((piece, _attention_times_gradient(model, piece, chosen)))
+        yield piece, _attention_times_gradient(model, piece, chosen)
         done += len(piece)
-    return found
 
 
 def _attention_times_gradient(model: keras.Model, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:

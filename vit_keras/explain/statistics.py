@@ -37,7 +37,7 @@ def mean_attention_distance(model: keras.Model, images: Any, *, batch_size: int 
     sums = []
     for number in range(config.num_layers):  # a block's maps at a time
         maps = attention_maps(model, images, layers=number, batch_size=batch_size)[0][..., prefix:, prefix:]
-        among = maps / maps.sum(-1, keepdims=True)
+        among = maps / np.maximum(maps.sum(-1, keepdims=True), 1e-12)  # a patch may look at registers alone
         sums.append((among * distances).sum(-1).mean(axis=(0, 2)))
     return np.stack(sums)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.tuning.latency import latency_of
 from vit_keras.tuning.sampling import Values
 from vit_keras.tuning.searchable import Searchable
 
@@ -78,7 +77,8 @@ class HypermodelCandidates:
         """
         found = dict(self.hypermodel.costs(values))
         if self.latency:
-            found["latency"] = latency_of(self.hypermodel.config_of(values), num_classes=self.hypermodel.num_classes)
+            config = self.hypermodel.config_of(values)
+            found["latency"] = self.hypermodel.latencies.of(config, num_classes=self.hypermodel.num_classes)
         return found
 
     def _nudged(self, values: Values, rng: np.random.Generator) -> Values:

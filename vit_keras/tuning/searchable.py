@@ -1,5 +1,6 @@
 """How values become a model and a way to train it: what our search and every tuner of keras-tuner ask a hypermodel."""
 
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -15,7 +16,7 @@ from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.facts import cost_of
 from vit_keras.training.recipes import Recipe
-from vit_keras.tuning.latency import latency_of
+from vit_keras.tuning.latency import Latencies
 from vit_keras.tuning.limits import Limits
 from vit_keras.tuning.space import Choice, IntRange, SearchSpace, Values
 
@@ -78,6 +79,11 @@ class Searchable(keras_tuner.HyperModel):
             "num_classes": self.num_classes,
         }
 
+    @functools.cached_property
+    def latencies(self) -> Latencies:
+        """What was measured of shapes."""
+        return Latencies()
+
     def problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns why values can't be tried; nothing where they can.
 
@@ -88,7 +94,7 @@ class Searchable(keras_tuner.HyperModel):
         batch_size = int(values.get("batch_size", 1))
         found = list(self.limits.problems(config, num_classes=self.num_classes, batch_size=batch_size))
         if not found and self.limits.latency is not None:
-            latency = latency_of(config, num_classes=self.num_classes)
+            latency = self.latencies.of(config, num_classes=self.num_classes)
             if latency > self.limits.latency:
                 found = [f"{1e3 * latency:.3g} ms an image are over the limit of {1e3 * self.limits.latency:.3g} ms"]
         return found
@@ -103,7 +109,7 @@ class Searchable(keras_tuner.HyperModel):
         cost = cost_of(config, num_classes=self.num_classes)
         found = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
         if self.limits.latency is not None:
-            found["latency"] = latency_of(config, num_classes=self.num_classes)
+            found["latency"] = self.latencies.of(config, num_classes=self.num_classes)
         return found
 
     def key(self, values: Mapping[str, Any]) -> str:

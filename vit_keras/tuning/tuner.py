@@ -31,7 +31,7 @@ from vit_keras.tuning.study import Objective, Study, Trial
 from vit_keras.tuning.worker import TrialLimits, Worker
 from vit_keras.zoo import from_preset
 
-JOURNAL = "journal.jsonl"
+JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
 COSTS = ("params", "macs", "latency")
 """Objectives that are known before training, less is better."""
 _IDLE_SECONDS = 0.1
@@ -104,11 +104,14 @@ class ViTTuner(keras_tuner.Tuner):
         self.told = told
         self.options = options or TunerOptions()
         self.run_dir = Path(run_dir)
-        if not dist_utils.has_chief_oracle() or dist_utils.is_chief_oracle():
+        decides = not dist_utils.has_chief_oracle() or dist_utils.is_chief_oracle()
+        if decides:
             check_directory(self.run_dir)
         self.objectives = objectives_of(objective)
         self.journal = Journal(self.run_dir / JOURNAL)
         self.study = Study(self.objectives, epochs=self.options.epochs, records=self.journal.records)
+        if decides:
+            hypermodel.latencies.keep_in(Journal(self.run_dir / LATENCIES))
         chosen = rungs(self.options.epochs, first=self.options.first_rung, factor=self.options.factor)
         candidates = HypermodelCandidates(
             hypermodel,
@@ -385,7 +388,7 @@ def check_directory(path: Path) -> None:
     Args:
         path: A run directory, or what is going to be one.
     """
-    ours = (".lock", ".log")  # all there is of a search that was killed before its first record
+    ours = (".lock", ".log", LATENCIES)  # all there is of a search that was killed before its first record
     if (
         path.is_dir()
         and not (path / JOURNAL).is_file()

@@ -1,0 +1,39 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*command, **given):
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False, **given)
+
+
+def test_each_benchmark_is_named_and_says_what_it_measures():
+    listed = run("-m", "benchmarks", "--list").stdout.splitlines()
+    named = {line.split()[0] for line in listed}
+    helpers = {"__main__", "data_check", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_runs", "gpu_parts", "harness", "photos", "speed_side"}  # fmt: skip
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - (helpers - {"data_check"}) == named
+    readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    assert [name for name in named if f"{name}.py" not in readme] == []
+    wrong = run("-m", "benchmarks", "nothing")
+    assert wrong.returncode == 2
+    assert "there is no benchmark nothing" in wrong.stderr
+
+
+def test_the_speed_page_says_what_was_measured():
+    assert run("scripts/write_speed_page.py", "--check").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain")])
+def test_benchmarks_run_small(names):
+    before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
+    done = run("-m", "benchmarks", *names, "--quick", "--json", timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    assert {name: row["code"] for name, row in said.items()} == dict.fromkeys(names, 0)
+    assert {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()} == before
