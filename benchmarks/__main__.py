@@ -24,6 +24,7 @@ QUICK: dict[str, list[str] | None] = {
     "cold_start": ["--quick"],
     "fit_overhead": [*SMALL, "--steps", "4"],
     "attention_forms": None,
+    "xla": ["--quick"],
     "data_loading": None,
     "data_check": ["--count", "300"],
     "loading": SMALL,

@@ -91,7 +91,9 @@ def test_maps_are_those_of_plain_numpy_and_rows_sum_to_one(family):
 @pytest.mark.parametrize(("fusion", "rate"), [("mean", 0.0), ("max", 0.0), ("min", 0.3)])
 def test_rollout_is_that_of_plain_numpy(family, fusion, rate):
     model, images, plain = family
-    fused = {"mean": np.mean, "max": np.max, "min": np.min}[fusion](plain["maps"], axis=2)
+    # What is left out hangs on the last bits of the smallest weights: those of the maps that were compared above.
+    maps = attention_maps(model, images, batch_size=2) if rate else plain["maps"]
+    fused = {"mean": np.mean, "max": np.max, "min": np.min}[fusion](maps, axis=2)
     count = int(rate * fused.shape[-1])
     kept = fused * (fused > np.sort(fused, axis=-1)[..., count - 1 : count]) if count else fused
     expected = expected_rollout(config_of(model), kept, plain["pooled"])
