@@ -22,6 +22,7 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow
+	KERAS_BACKEND=jax $(PYTEST) -m slow tests/tuning/test_stock_tuners.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

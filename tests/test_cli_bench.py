@@ -25,6 +25,7 @@ def test_a_preset_is_measured(run):
     assert found["largest_batch"] > 1000
 
 
+@pytest.mark.slow
 def test_what_is_not_to_be_relied_on_is_marked(run, monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (64.0, 0.0, 0.0))
     code, out, _ = run("bench", "vit_nano_conv8_32", "--batch-size", 2, "--seconds", 0.01)
@@ -57,6 +58,7 @@ def test_a_batch_that_should_not_fit_is_refused_with_one_that_should(monkeypatch
     assert found.largest_batch == most
 
 
+@pytest.mark.slow
 def test_sizes_that_do_not_fit_are_left_out_of_training_by_default(monkeypatch):
     most = 20
     free = int((memory.training_bytes(CONFIG, num_classes=1000, batch_size=most) + 1000) / 0.9)

@@ -36,6 +36,7 @@ def arguments(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_path):
     code, out, _ = run(*arguments, "--budget", "3 trials")
     assert code == 0

@@ -16,7 +16,7 @@ TUNERS = {
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few points
-@pytest.mark.parametrize("name", TUNERS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "random")) for name in TUNERS])
 def test_a_tuner_of_keras_tuner_s_own_searches_the_space(name, tmp_path, capsys):
     kind, arguments = TUNERS[name]
     hypermodel = Tiny(learning_rate=[1e-3, 3e-3], num_layers=[1])
