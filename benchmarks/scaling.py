@@ -69,9 +69,9 @@ def apart(*arguments: object) -> dict[str, float]:
 
 
 def growth(points: dict[int, dict[str, float]], what: str) -> float | None:
-    """The exponent between the two largest points."""
+    """The exponent between the two largest points; None where the larger took no more, as memory that is used again."""
     low, high = list(points)[-2:]
-    if min(points[low][what], points[high][what]) <= 0:
+    if not 0 < points[low][what] < points[high][what]:
         return None
     return math.log(points[high][what] / points[low][what]) / math.log(high / low)
 

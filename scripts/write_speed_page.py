@@ -120,7 +120,7 @@ def scaling(result: dict[str, Any], backend: str) -> str:
 
 
 def _exponent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return f"{value:.2f}" if value and value > 0 else ""
 
 
 def gpu(result: dict[str, Any]) -> str:
