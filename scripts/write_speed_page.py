@@ -60,7 +60,7 @@ def beside_peers(result: dict[str, Any]) -> str:
         cells = [f"{'S/16' if 'small' in preset else 'B/16'} {kind}, {dtype}"]
         for name in LIBRARIES:
             row = libraries.get(name)
-            mark = "*" if row and name in found.get("unreliable", _unsteady(libraries)) else ""
+            mark = "*" if row and name in found["unreliable"] else ""
             cells.append(f"{row['images_per_second']['median']:.1f}{mark} ({row['setting']})" if row else "")
         if best:
             ratio = libraries[best]["ours_is_faster"]
@@ -70,11 +70,6 @@ def beside_peers(result: dict[str, Any]) -> str:
         rows.append([*cells, f"{ours['share_of_matmul_rate']:.0%}"])
     heads = ["images a second", *LIBRARIES.values(), "ours beside the fastest of them", "of a matrix product's rate"]
     return f"{machine(result)} Batch {result['batch_size']}, {result['num_layers']} layers.\n\n{table(heads, rows)}"
-
-
-def _unsteady(libraries: dict[str, Any]) -> list[str]:
-    spreads = {name: row["images_per_second"] for name, row in libraries.items()}
-    return [name for name, found in spreads.items() if found["high"] - found["low"] > found["median"] / 4]
 
 
 def cold(result: dict[str, Any]) -> str:

@@ -94,6 +94,9 @@ def test_programs_compiled_by_jax_are_kept(tmp_path):
         "0.01",
     ]
     given = os.environ | {"KERAS_BACKEND": "jax", "VIT_KERAS_CACHE": str(tmp_path)}
+    given["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = (
+        "0"  # all of them: which take a tenth of a second hangs on the machine
+    )
     given.pop("JAX_COMPILATION_CACHE_DIR", None)
 
     def kept():

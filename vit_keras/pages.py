@@ -126,11 +126,24 @@ def page(title: str, *, heading: str, below: str, body: str) -> str:
         body: The rest, HTML already.
     """
     style = files("vit_keras").joinpath("pages.css").read_text("utf-8")
+    header = f'<header><h1>{text(heading)}</h1><p class="soft">{text(below)}</p></header>\n'
+    return document(title, policy=_POLICY, style=style, body=header + body)
+
+
+def document(title: str, *, policy: str, style: str, body: str) -> str:
+    """Returns a whole page with a style of its own.
+
+    Args:
+        title: What a browser's tab says.
+        policy: What the page may load and run.
+        style: CSS.
+        body: HTML already.
+    """
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n<style>\n{style}</style>\n</head>\n<body>\n'
-        f'<header><h1>{text(heading)}</h1><p class="soft">{text(below)}</p></header>\n{body}</body>\n</html>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>\n{style}</style>\n</head>\n<body>\n'
+        f"{body}</body>\n</html>\n"
     )
 
 

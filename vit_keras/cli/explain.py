@@ -28,9 +28,10 @@ _SOME_FAILED = 3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Seen:
-    """What a model saw of images: itself, the images it was given, maps, and a title for each.
+    """What a model saw of images.
 
     Args:
+        name: The model's.
         pixels: `(count, height, width, channels)`.
         heats: `(count, rows, columns)`.
         said: Of each image the likeliest class and its probability; empty where the model has no names for classes.
@@ -92,12 +93,13 @@ def draw(
     if method not in METHODS:
         raise InvalidArgumentError(f"--method {method!r} is none of {', '.join(METHODS)}.")
     _refuse_existing(out_file, "--out")
-    nets = [_opened(model, weights), *([_opened(against, None)] if against else [])]
+    models = [(model, weights), *([(against, None)] if against else [])]
+    nets = [_opened(name, tag) for name, tag in models]
     paths = _listed(images)
     kept, read = _read(paths[:_MOST], [resizing for _, resizing, _ in nets])
     seen = [
         _seen(name, net, names, pixels, method, layer)
-        for name, (net, _, names), pixels in zip((model, against or ""), nets, read, strict=False)
+        for (name, _), (net, _, names), pixels in zip(models, nets, read, strict=True)
     ]
     pictures, captions = [], list[str]()
     for place, path in enumerate(kept):

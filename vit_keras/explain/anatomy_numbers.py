@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.anatomy_steps import Anatomy
@@ -62,31 +63,30 @@ def numbers_of(passed: Anatomy) -> Numbers:
     """
     numbers, image = Numbers(), passed.image
     numbers.add("pixels", image, "uint8" if np.array_equal(image, image.astype("uint8")) else "float24")
-    corners = {
-        "patches": passed.patches,
-        "projected": passed.projected,
-        "prefix": passed.prefix,
-        "positions": passed.positions,
-        "embedded": passed.embedded,
-        "tokens": passed.tokens,
-        "normalised": passed.normalised,
-        "pooled": passed.pooled,
-        "features": passed.features,
+    shown = {
+        name: array[..., :CORNER]
+        for name in (
+            "patches",
+            "projected",
+            "prefix",
+            "positions",
+            "embedded",
+            "tokens",
+            "normalised",
+            "pooled",
+            "features",
+        )
+        if (array := getattr(passed, name)) is not None
     }
-    for name, array in corners.items():
-        if array is not None:
-            numbers.add(name, array[..., :CORNER], "float24")
-    whole = {
-        "pooling_weights": passed.pooling_weights,
-        "head_logits": passed.head_logits,
-        "logits": passed.logits,
-        "output": passed.output,
+    shown |= {
+        name: array
+        for name in ("pooling_weights", "head_logits", "logits", "output")
+        if (array := getattr(passed, name)) is not None
     }
-    for name, array in whole.items():
-        if array is not None:
-            numbers.add(name, array, "float24")
+    for name, array in shown.items():
+        numbers.add(name, array, "float24")
     if passed.depth_logits is not None:
-        numbers.add("depth_probabilities", _softmax(passed.depth_logits)[:, likeliest(passed)], "float24")
+        numbers.add("depth_probabilities", softmax(passed.depth_logits, axis=-1)[:, likeliest(passed)], "float24")
     _add_colours(numbers, passed)
     _add_blocks(numbers, passed)
     return numbers
@@ -113,16 +113,16 @@ def probabilities_of(passed: Anatomy) -> np.ndarray:
     """
     if passed.logits is None:
         raise InvalidArgumentError(f"The model {passed.model.name!r} has no head, so it says nothing of classes.")
-    return _softmax(passed.logits)
+    shares: np.ndarray = softmax(passed.logits)
+    return shares
 
 
 def _add_colours(numbers: Numbers, passed: Anatomy) -> None:
     before = np.concatenate([passed.prefix, passed.projected])
     for name, array in {"before_positions": before, "position_colours": passed.positions}.items():
         if array is not None:
-            quantised, scales = _in_8_bits(array.reshape(1, -1))
+            quantised, _ = _in_8_bits(array.reshape(1, -1))
             numbers.add(name, quantised.reshape(array.shape), "int8")
-            numbers.add(f"{name}_scale", scales, "float24")
 
 
 def _add_blocks(numbers: Numbers, passed: Anatomy) -> None:
@@ -171,9 +171,3 @@ def _float24(array: np.ndarray) -> np.ndarray:
     bits = np.ascontiguousarray(array, "<f4").reshape(-1).view("<u4")
     rounded = (bits.astype("uint64") + 0x80) >> 8
     return np.stack([rounded >> 16, rounded >> 8 & 0xFF, rounded & 0xFF]).astype("uint8")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
-    return shares

@@ -13,10 +13,10 @@ import keras
 from vit_keras.explain.anatomy_numbers import likeliest, numbers_of, probabilities_of
 from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_steps import Anatomy, anatomy
-from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of, words_of
+from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
 from vit_keras.model import num_classes_of
 from vit_keras.names import shown
-from vit_keras.pages import text, write_page
+from vit_keras.pages import document, text, write_page
 
 
 def anatomy_report(
@@ -57,15 +57,13 @@ def page_of(passed: Anatomy, *, title: str) -> str:
     # The only script that a browser may run here is the one whose digest the policy names.
     digest = base64.b64encode(hashlib.sha256(parts["js"].encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>\n{parts["css"]}</style>\n</head>\n'
-        "<body>\n<noscript>This page draws itself with JavaScript, which is switched off.</noscript>\n"
+    body = (
+        "<noscript>This page draws itself with JavaScript, which is switched off.</noscript>\n"
         f'<script type="application/json" id="facts">{facts.replace("<", chr(92) + "u003c")}</script>\n'
         f'<script type="text/plain" id="numbers">{base64.b64encode(numbers.compressed()).decode()}</script>\n'
-        f"<script>{parts['js']}</script>\n</body>\n</html>\n"
+        f"<script>{parts['js']}</script>\n"
     )
+    return document(title, policy=policy, style=parts["css"], body=body)
 
 
 def _facts(passed: Anatomy, title: str) -> dict[str, Any]:
@@ -91,10 +89,7 @@ def _facts(passed: Anatomy, title: str) -> dict[str, Any]:
         "sources": sources_of(config),
         "languages": {
             language: {
-                "labels": {
-                    name: words.format(model=text(title), **words_of(config, num_classes, language))
-                    for name, words in labels_of(language).items()
-                },
+                "labels": labels_of(config, num_classes=num_classes, language=language, model=text(title)),
                 "steps": steps_of(config, num_classes=num_classes, language=language),
             }
             for language in LANGUAGES

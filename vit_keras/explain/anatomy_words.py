@@ -1,5 +1,6 @@
 """What the anatomy page says of each step, in each of its languages."""
 
+import functools
 import tomllib
 from importlib.resources import files
 from typing import Any
@@ -9,14 +10,17 @@ from vit_keras.config import ViTConfig
 LANGUAGES = ("en", "ru")
 
 
-def labels_of(language: str) -> dict[str, str]:
+def labels_of(config: ViTConfig, *, num_classes: int | None, language: str, model: str) -> dict[str, str]:
     """Returns the words of a page that belong to no step.
 
     Args:
+        config: The model's.
+        num_classes: Classes of its head; None for none.
         language: One of `LANGUAGES`.
+        model: What the page calls the model, HTML already.
     """
-    labels: dict[str, str] = _texts(language)["labels"]
-    return labels
+    words = words_of(config, num_classes, language) | {"model": model}
+    return {name: label.format(**words) for name, label in _texts(language)["labels"].items()}
 
 
 def steps_of(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
@@ -80,6 +84,7 @@ def words_of(config: ViTConfig, num_classes: int | None, language: str) -> dict[
     }
 
 
+@functools.cache
 def _texts(name: str) -> dict[str, Any]:
     return tomllib.loads(files("vit_keras.explain").joinpath("anatomy_page", f"{name}.toml").read_text("utf-8"))
 

@@ -14,3 +14,13 @@ def devices() -> list[str]:
         place = keras.ops.convert_to_tensor(0).device
         return [f"{'cpu' if place.type == 'cpu' else 'gpu'}:{place.index or 0}"]
     return [str(device) for device in keras.distribution.list_devices()]
+
+
+def has_accelerator() -> bool:
+    """Returns whether the backend sees something else than a CPU.
+
+    Example:
+        >>> has_accelerator() == any("cpu" not in device for device in devices())
+        True
+    """
+    return any("cpu" not in device for device in devices())

@@ -6,7 +6,7 @@ import keras
 import psutil
 
 from vit_keras.config import ViTConfig
-from vit_keras.training.devices import devices
+from vit_keras.training.devices import has_accelerator
 from vit_keras.training.facts import cost_of
 
 _FLOAT = 4  # bytes
@@ -52,7 +52,7 @@ def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_n
 
 def free_bytes() -> int:
     """Returns the bytes that the device computed on, or this process' container, has free."""
-    if any("cpu" not in device for device in devices()):
+    if has_accelerator():
         found = _free_on_gpu()
         if found is not None:
             return found

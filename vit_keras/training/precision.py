@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.devices import devices
+from vit_keras.training.devices import has_accelerator
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -30,7 +30,7 @@ def resolve(precision: str) -> str:
 
 def _multiplies_bfloat16() -> bool:
     """True on a GPU or TPU, and for a CPU on TensorFlow whose flags say so; elsewhere CPUs emulate it slowly."""
-    if any("cpu" not in device for device in devices()):
+    if has_accelerator():
         return True
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.is_file() else ""

@@ -12,7 +12,7 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import config_of, num_classes_of, vit
-from vit_keras.training.devices import devices
+from vit_keras.training.devices import devices, has_accelerator
 from vit_keras.training.memory import free_bytes, largest_batch
 from vit_keras.training.precision import dtype_policy, resolve
 
@@ -121,7 +121,7 @@ def measure_speed(
         )
     with dtype_policy(policy):
         model = vit(config, num_classes=num_classes)
-    device = "gpu" if any("cpu" not in name for name in devices()) else "cpu"
+    device = "gpu" if has_accelerator() else "cpu"
     peak = _matmul_flops("float32" if policy == "float32" else policy.removeprefix("mixed_"), _MATRIX[device])
     rates: dict[str, list[Rate]] = {"inference": [], "training": []}
     for kind, found in rates.items():

@@ -76,14 +76,6 @@ function seenTokens(block, head, token) {
   return [...front, ...Array.from(at("strongest", block, head, token), (patch) => PREFIX + patch)];
 }
 
-function meanAttention(block, token) {
-  const mean = new Float32Array(TOKENS);
-  for (let head = 0; head < config.num_heads; head++) {
-    attention(block, head, token).forEach((share, other) => (mean[other] += share / config.num_heads));
-  }
-  return mean;
-}
-
 // Words
 
 const words = () => facts.languages[state.language].labels;
@@ -244,6 +236,22 @@ function attentionPicture(row_of, side = 288) {
   drawn.push(() => drawAttention(target, row_of(), state.token));
   picks(target);
   return target;
+}
+
+/** Attention once for each block or head; a click chooses one. */
+function smallPictures(what, count, row_of) {
+  const grid = element("div", { class: "small" });
+  const scale = scaleFor(96);
+  for (let place = 0; place < count; place++) {
+    const target = canvas(WIDTH * scale, HEIGHT * scale);
+    const button = element("button", { onclick: () => change({ [what]: place }) }, target, String(place + 1));
+    drawn.push(() => {
+      drawAttention(target, row_of(place), state.token);
+      button.setAttribute("aria-pressed", place === state[what]);
+    });
+    grid.append(button);
+  }
+  return grid;
 }
 
 function picks(target) {
@@ -442,17 +450,7 @@ const shows = {
   },
 
   joined() {
-    const grid = element("div", { class: "small" });
-    const scale = Math.max(1, Math.round(96 / Math.max(WIDTH, HEIGHT)));
-    for (let head = 0; head < config.num_heads; head++) {
-      const target = canvas(WIDTH * scale, HEIGHT * scale);
-      const button = element("button", { onclick: () => change({ head }) }, target, String(head + 1));
-      drawn.push(() => {
-        drawAttention(target, attention(state.block, head, state.token), state.token);
-        button.setAttribute("aria-pressed", head === state.head);
-      });
-      grid.append(button);
-    }
+    const grid = smallPictures("head", config.num_heads, (head) => attention(state.block, head, state.token));
     return [
       captioned(() => filled(words().looks), grid),
       numberTable(() => [
@@ -492,17 +490,7 @@ const shows = {
   },
 
   depth() {
-    const grid = element("div", { class: "small" });
-    const scale = Math.max(1, Math.round(96 / Math.max(WIDTH, HEIGHT)));
-    for (let block = 0; block < config.num_layers; block++) {
-      const target = canvas(WIDTH * scale, HEIGHT * scale);
-      const button = element("button", { onclick: () => change({ block }) }, target, String(block + 1));
-      drawn.push(() => {
-        drawAttention(target, attention(block, state.head, state.token), state.token);
-        button.setAttribute("aria-pressed", block === state.block);
-      });
-      grid.append(button);
-    }
+    const grid = smallPictures("block", config.num_layers, (block) => attention(block, state.head, state.token));
     const parts = [
       captioned(() => filled(words().in_blocks), grid),
       numberTable(() => [
