@@ -8,6 +8,7 @@ Forward pass and gradient of the attention between the projections, and of the a
 of 16 and of the demo's model with a batch of 64, in turns. `SelfAttention` uses the fastest of each backend.
 """
 
+import argparse
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,9 @@ def forward_and_gradient(function: Callable[[Any], Any], inputs: Any) -> Callabl
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    rounds = parser.parse_args().rounds
     result: dict[str, Any] = {}
     for size, (batch, tokens, heads, head_dim, mlp_dim) in SHAPES.items():
         for dtype in ("float32", "bfloat16"):
@@ -88,7 +92,7 @@ if __name__ == "__main__":
             for part, forms in FORMS.items():
                 given = ops.cast(ops.convert_to_tensor(inputs[part].astype("float32")), dtype)
                 steps = {name: forward_and_gradient(form, given) for name, form in forms.items()}
-                seconds = harness.interleaved(steps, rounds=20)
+                seconds = harness.interleaved(steps, rounds=rounds)
                 milliseconds = {
                     name: harness.spread([1e3 * value for value in times]) for name, times in seconds.items()
                 }

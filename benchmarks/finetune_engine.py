@@ -71,7 +71,7 @@ class Way:
     layer_decay: float = 0.9
     clip_norm: float = 1.0
     label_smoothing: float = 0.1
-    augmentation: str = "moved twice"
+    augmentation: str = "moved"
     stochastic_depth: float = 0.0
     average: float = 0.0
 

@@ -11,6 +11,8 @@ import finetune_cells as cells
 import finetune_engine as engine
 import numpy as np
 
+from vit_keras.training.planning import plan_finetuning
+
 Result = dict[str, Any]
 PRETRAINED_ON = ("emoji", "fashion")
 
@@ -77,6 +79,19 @@ class Runs:
             path = self.backbone(cell.backbone)
             self._tuners[key] = engine.Tuner(path, num_classes=classes, stochastic_depth=stochastic_depth)
         return self._tuners[key]
+
+    def default(self, cell: cells.Cell) -> engine.Way:
+        """What the package plans for as many images and steps of a cell."""
+        labels = cell.training_images(self.source(cell.data), seed=0).labels
+        steps_per_epoch = len(labels) // cells.BATCH_SIZE
+        plan = plan_finetuning(
+            labels,
+            self.tuner(cell).config,
+            num_classes=int(labels.max()) + 1,
+            steps_per_epoch=steps_per_epoch,
+            epochs=-(-cell.steps // steps_per_epoch),
+        )
+        return engine.way_of(plan.recipe)
 
     def head(self, cell: cells.Cell, way: engine.Way, data: cells.Images, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """What the head of a run starts from."""

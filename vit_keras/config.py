@@ -362,7 +362,7 @@ class ViTConfig:
 
 def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
     """Raises `InvalidArgumentError` for names that are no fields of `ViTConfig`, and for missing ones unless `partial`."""
-    known = {field.name: field.default is MISSING for field in fields(ViTConfig)}
+    known = _fields()
     problems = []
     for name in values:
         if name not in known:
@@ -373,6 +373,12 @@ def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
         problems.append(f"{missing} must be given")
     if problems:
         raise InvalidArgumentError(f"This ViT can't be built: {'; '.join(problems)}. A ViTConfig has {sorted(known)}.")
+
+
+@functools.cache
+def _fields() -> dict[str, bool]:
+    """Every field, and whether it must be given."""
+    return {field.name: field.default is MISSING for field in fields(ViTConfig)}
 
 
 def is_number(value: object) -> TypeGuard[float]:

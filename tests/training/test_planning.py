@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.planning import FEW, balanced, plan_finetuning
+from vit_keras.training.planning import FEW, SELDOM, balanced, plan_finetuning
 
 
 def plan(counts, hidden_dim=128, num_layers=4, **arguments):
@@ -77,3 +78,13 @@ def test_rates_go_by_the_size_of_the_model_where_they_are_ours_and_stand_where_t
     asked = plan([50, 50], changes={"learning_rate": 0.5})
     assert asked.recipe.learning_rate == 0.5
     assert chosen(asked)["learning_rate"] == 0.5
+
+
+def test_images_that_are_seen_seldom_are_not_changed():
+    often, seldom = plan([50, 50], epochs=SELDOM), plan([50, 50], epochs=SELDOM - 1)
+    assert often.recipe.augmentation.shift > 0
+    assert seldom.recipe.augmentation == STRENGTHS["none"]
+    assert f"more than {SELDOM - 1} times" in next(c for c in seldom.choices if c.what == "augmentation").reason
+    asked = plan([50, 50], epochs=1, changes={"augmentation": "light"})
+    assert asked.recipe.augmentation == STRENGTHS["light"]
+    assert chosen(asked)["augmentation"] == "light"

@@ -6,9 +6,7 @@ import keras
 from rich.table import Table
 
 from vit_keras.cli.output import at_least, out, print_json
-from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import load_preset
-from vit_keras.training.devices import devices
 from vit_keras.training.speed import Rate, measure_speed
 
 _BUSY = 0.5  # programs a core, from which on figures are not to be believed
@@ -41,12 +39,9 @@ def bench(
     config = load_preset(preset).config
     if image_size is not None:
         config = config.replace(image_size=(image_size, image_size))
-    if device is not None and device not in devices():
-        raise InvalidArgumentError(
-            f"--device {device!r} is none that {keras.backend.backend()} sees: {', '.join(devices())}."
-        )
-    with keras.device(device or devices()[0]):
-        speed = measure_speed(config, batch_sizes=list(batch_sizes) or None, precision=precision, seconds=seconds)
+    speed = measure_speed(
+        config, batch_sizes=list(batch_sizes) or None, precision=precision, device=device, seconds=seconds
+    )
     if as_json:
         print_json({"preset": preset, "backend": keras.backend.backend(), **speed.to_dict()})
         return
@@ -54,7 +49,7 @@ def bench(
         f"{preset}: {config.num_params:,} parameters, {config.num_macs / 1e9:.2f} GMACs, {config.num_tokens} tokens"
     )
     out.print(
-        f"{keras.backend.backend()} on {device or speed.device}, {speed.precision}; a large matrix product: "
+        f"{keras.backend.backend()} on {speed.device}, {speed.precision}; a large matrix product: "
         f"{speed.matmul_flops / 1e12:.2f} TFLOP/s"
     )
     table = Table(box=None, pad_edge=False)

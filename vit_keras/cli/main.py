@@ -1,8 +1,6 @@
 """The commands, and how each of them ends."""
 
-import hashlib
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vit_keras.cli import catalogue, output
+from vit_keras.cli import catalogue, compiling, output
 from vit_keras.errors import VitKerasError
 
 app = typer.Typer(
@@ -424,27 +422,12 @@ def load_runs(debug: bool) -> ModuleType:
     Args:
         debug: Lets the backend speak.
     """
-    keep_compiled()
+    compiling.keep_compiled()
     with nullcontext() if debug else output.quiet_stderr():
         from vit_keras.cli import runs
 
         runs.start_backend()
     return runs
-
-
-def keep_compiled() -> None:
-    """Lets JAX, in this process and those it starts, keep compiled programs where downloads are kept: the next start of the same is faster.
-
-    Programs for a CPU are for its very instructions, so each kind of processor has a folder of its own. JAX's own variables win.
-    """
-    from vit_keras.weights.addresses import cache_folder
-
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else [platform.processor()]
-    kind = next((line for line in lines if line.startswith("flags")), lines[0] if lines else "")
-    folder = cache_folder() / "compiled" / hashlib.sha256(kind.encode()).hexdigest()[:12]
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,7 +6,7 @@ import keras
 import psutil
 
 from vit_keras.config import ViTConfig
-from vit_keras.training.devices import has_accelerator
+from vit_keras.training.devices import devices
 from vit_keras.training.facts import cost_of
 
 _FLOAT = 4  # bytes
@@ -50,10 +50,15 @@ def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_n
     return max(0, int((_SPARED * free - fixed) // config.activation_bytes(bytes_per_number)))
 
 
-def free_bytes() -> int:
-    """Returns the bytes that the device computed on, or this process' container, has free."""
-    if has_accelerator():
-        found = _free_on_gpu()
+def free_bytes(device: str | None = None) -> int:
+    """Returns the bytes that a device has free, or this process' container.
+
+    Args:
+        device: One of `devices()`; by default the first.
+    """
+    name = device or devices()[0]
+    if not name.startswith("cpu"):
+        found = _free_on_gpu(int(name.rpartition(":")[2]))
         if found is not None:
             return found
     free = int(psutil.virtual_memory().available)
@@ -63,15 +68,15 @@ def free_bytes() -> int:
     return free
 
 
-def _free_on_gpu() -> int | None:
-    """Returns what the backend says; None where it says nothing."""
+def _free_on_gpu(number: int) -> int | None:
+    """Returns what the backend says of a device; None where it says nothing."""
     if keras.backend.backend() == "jax":
         import jax
 
-        stats = jax.local_devices()[0].memory_stats() or {}
+        stats = jax.local_devices()[number].memory_stats() or {}
         return stats["bytes_limit"] - stats["bytes_in_use"] if "bytes_limit" in stats else None
     if keras.backend.backend() == "torch":
         import torch
 
-        return int(torch.cuda.mem_get_info()[0])
+        return int(torch.cuda.mem_get_info(number)[0])
     return None

@@ -16,6 +16,8 @@ FEW = 10
 STEPS = 400
 """Batches that a run is sized to, between the fewest and the most epochs."""
 EPOCHS = (5, 60)
+SELDOM = 8
+"""Passes below which training images are left as they are: augmentation has too little time to pay."""
 OURS = ("finetune", "head_first", "last_blocks")
 """Recipes whose rates go by the model's size: those of others stand as they were published."""
 _RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
@@ -118,7 +120,7 @@ def plan_finetuning(
                 f'{most} images of one class and {fewest} of another: class_weights="balanced" makes each class count alike',
             )
         )
-    sized = _sized(method, config)
+    sized = _sized(method, config, epochs=epochs)
     for name, (value, why) in sized.items():
         if name not in changes:
             choices.append(Choice(name, value, why))
@@ -129,13 +131,17 @@ def plan_finetuning(
     return FinetuningPlan(recipe, tuple(choices))
 
 
-def _sized(method: str, config: ViTConfig) -> dict[str, tuple[float, str]]:
-    """Returns the fields of our own recipes that go by the model's size, each with the reason."""
+def _sized(method: str, config: ViTConfig, *, epochs: int) -> dict[str, tuple[Any, str]]:
+    """Returns the fields of our own recipes that go by the model's size and the number of passes, each with the reason."""
     if method not in OURS:
         return {}
     rate = float(f"{_RATE * _WIDTH / config.hidden_dim:.2g}")
     why = "as measured" if config.hidden_dim == _WIDTH else f"{_RATE:g} was measured best at width {_WIDTH}"
-    sized = {"learning_rate": (rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)")}
+    sized: dict[str, tuple[Any, str]] = {}
+    sized["learning_rate"] = (
+        rate,
+        f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)",
+    )
     if config.num_layers > _SHALLOW:
         sized["layer_decay"] = (
             _DEEP_DECAY,
@@ -143,6 +149,8 @@ def _sized(method: str, config: ViTConfig) -> dict[str, tuple[float, str]]:
         )
     else:
         sized["layer_decay"] = (_SHALLOW_DECAY, f"measured best with few blocks; these are {config.num_layers}")
+    if epochs < SELDOM:
+        sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")
     return sized
 
 

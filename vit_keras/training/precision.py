@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import keras
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.processor import instruction_sets
 from vit_keras.training.devices import has_accelerator
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -32,9 +32,7 @@ def _multiplies_bfloat16() -> bool:
     """True on a GPU or TPU, and for a CPU on TensorFlow whose flags say so; elsewhere CPUs emulate it slowly."""
     if has_accelerator():
         return True
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if cpuinfo.is_file() else ""
-    return keras.backend.backend() == "tensorflow" and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    return keras.backend.backend() == "tensorflow" and not instruction_sets().isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 @contextmanager

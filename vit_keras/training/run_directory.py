@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.processor import processor_name
 from vit_keras.training.devices import devices
 
 STATUSES = ("running", "interrupted", "diverged", "finished")
@@ -145,14 +146,6 @@ def environment() -> dict[str, Any]:
         "versions": versions,
         "backend": keras.backend.backend(),
         "devices": devices(),
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
     }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )

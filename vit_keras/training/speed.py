@@ -12,7 +12,7 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import config_of, num_classes_of, vit
-from vit_keras.training.devices import devices, has_accelerator
+from vit_keras.training.devices import devices
 from vit_keras.training.memory import free_bytes, largest_batch
 from vit_keras.training.precision import dtype_policy, resolve
 
@@ -82,6 +82,7 @@ def measure_speed(
     num_classes: int = _CLASSES,
     batch_sizes: Sequence[int] | None = None,
     precision: str = "auto",
+    device: str | None = None,
     seconds: float = 5.0,
 ) -> Speed:
     """Returns how many images a second a shape predicts and trains here, through Keras' own compiled steps, on pixels in memory.
@@ -91,6 +92,7 @@ def measure_speed(
         num_classes: Classes of the head.
         batch_sizes: Images at once; by default 1, 16 and 64, those that should not fit left out of training.
         precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
+        device: Which of the backend's, "gpu:1" say; by default its first.
         seconds: How long each measurement takes, about, the compilation not counted.
 
     Raises:
@@ -110,7 +112,13 @@ def measure_speed(
             raise InvalidArgumentError(f"batch size {size!r} is not a positive whole number.")
     if not seconds > 0:
         raise InvalidArgumentError(f"seconds={seconds!r} is not positive.")
-    free, load = free_bytes(), os.getloadavg()[0] / (os.cpu_count() or 1)
+    found = devices()
+    if device is not None and device not in found:
+        raise InvalidArgumentError(
+            f"device={device!r} is none that {keras.backend.backend()} sees: {', '.join(found)}."
+        )
+    device = device or found[0]
+    free, load = free_bytes(device), os.getloadavg()[0] / (os.cpu_count() or 1)
     number = 4 if policy == "float32" else 2
     most = largest_batch(config, num_classes=num_classes, free=free, bytes_per_number=number)
     if batch_sizes is not None and max(sizes) > most:
@@ -119,17 +127,17 @@ def measure_speed(
             f'{most} would. Take fewer, remat="block", which recomputes what it does not keep, or '
             "gradient_accumulation_steps for the same batch in parts."
         )
-    with dtype_policy(policy):
-        model = vit(config, num_classes=num_classes)
-    device = "gpu" if has_accelerator() else "cpu"
-    peak = _matmul_flops("float32" if policy == "float32" else policy.removeprefix("mixed_"), _MATRIX[device])
     rates: dict[str, list[Rate]] = {"inference": [], "training": []}
-    for kind, found in rates.items():
-        for size in sizes:
-            if kind == "inference" or size <= most:
-                found.append(_rate(_step(model, kind, size), kind, config, size, seconds=seconds, peak=peak))
+    with keras.device(device):
+        with dtype_policy(policy):
+            model = vit(config, num_classes=num_classes)
+        peak = _matmul_flops(policy.removeprefix("mixed_"), _MATRIX["cpu" if device.startswith("cpu") else "gpu"])
+        for kind, measured in rates.items():
+            for size in sizes:
+                if kind == "inference" or size <= most:
+                    measured.append(_rate(_step(model, kind, size), kind, config, size, seconds=seconds, peak=peak))
     return Speed(
-        device=devices()[0],
+        device=device,
         precision=policy,
         matmul_flops=peak,
         free=free,

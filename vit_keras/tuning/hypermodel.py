@@ -1,5 +1,6 @@
 """The space of Vision Transformers trained from random weights, for our search and for every tuner of keras-tuner."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -17,6 +18,7 @@ from vit_keras.tuning.searchable import Searchable, load
 from vit_keras.tuning.space import Choice, FloatRange, IntRange, SearchSpace, Values, values_of
 
 _FEWEST, _MOST = 16, 196  # patches an image
+_REMEMBERED = 4096  # shapes
 _SHAPE = ("head_dim", "mlp_ratio")  # what becomes other fields of a config
 _FROM_SCRATCH = "small_images"
 _PATIENT = {"epochs", "steps_per_epoch", "name", "source", "expected"}  # of a recipe, decided elsewhere
@@ -92,13 +94,8 @@ class ViTHyperModel(Searchable):
         named = {name: value for name, value in values.items() if name in _CONFIG_FIELDS}
         if values.get("pooling") in ("mean", "map"):
             named.setdefault("class_token", False)
-        return ViTConfig(
-            image_size=self.image_size,
-            channels=self.channels,
-            hidden_dim=width,
-            mlp_dim=round(values["mlp_ratio"] * width),
-            **named,
-        )
+        named |= {"hidden_dim": width, "mlp_dim": round(values["mlp_ratio"] * width)}
+        return _config(image_size=self.image_size, channels=self.channels, **named)
 
     def recipe_of(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
         """Returns the way to train that values stand for.
@@ -210,6 +207,12 @@ class ViTHyperModel(Searchable):
                 f"{(*self.image_size, self.channels)} and {self.num_classes}."
             )
         return data
+
+
+@functools.lru_cache(_REMEMBERED)
+def _config(**values: Any) -> ViTConfig:
+    """Returns a shape, checked once: a proposal looks at hundreds, and at most of them several times."""
+    return ViTConfig(**values)
 
 
 def default_space(image_size: tuple[int, int]) -> SearchSpace:
