@@ -50,7 +50,7 @@ def bench(
     )
     out.print(
         f"{keras.backend.backend()} on {speed.device}, {speed.precision}; a large matrix product: "
-        f"{speed.matmul_flops / 1e12:.2f} TFLOP/s"
+        f"{speed.matmul_flops / 1e12:.2f} TFLOP/s; attention: {speed.attention}"
     )
     table = Table(box=None, pad_edge=False)
     for heading in ("batch", "inference, images/s", "of the product", "training, images/s", "of the product"):

@@ -9,6 +9,7 @@ from typing import Any
 import vit_keras
 from vit_keras import layers, model
 from vit_keras.config import ViTConfig
+from vit_keras.layers.attention_kernel import attend_by_products
 
 _PACKAGE = Path(vit_keras.__file__).parent
 
@@ -26,7 +27,6 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
     """
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
     pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
-    by_products = layers.SelfAttention._attend_by_products
     block = layers.TransformerBlock
     steps: dict[str, list[Callable[..., Any]]] = {
         "image": [layers.PixelNormalization.call],
@@ -36,9 +36,9 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "prefix": [layers.PatchEncoder.call],
         "positions": [layers.PatchEncoder.call],
         "queries": [layers.SelfAttention.call],
-        "scores": [by_products],
-        "softmax": [by_products],
-        "heads": [by_products],
+        "scores": [attend_by_products],
+        "softmax": [attend_by_products],
+        "heads": [attend_by_products],
         "joined": [layers.SelfAttention.call],
         "residual": [block._both if config.parallel_block else block._attend, block.call],
         "mlp": [layers.MLP.call, block._both if config.parallel_block else block._think],

@@ -1,10 +1,12 @@
 """Every token looks at every other."""
 
+import functools
 from typing import Any
 
 import keras
 from keras import ops
 
+from vit_keras.layers.attention_kernel import attend_by_products, attention_kernel
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
 
@@ -14,8 +16,8 @@ class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention with one projection for queries, keys and values.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, appendix A, equations 5 to 8. Our `qkv` is their U_qkv, `output`
-    their U_msa. The scores and the weighted sum run in the fastest form the backend has: cuDNN flash attention on JAX,
-    `scaled_dot_product_attention` on torch, two batched matrix products on TensorFlow. Dropping attention weights needs
+    their U_msa. The scores and the weighted sum run in the fastest form the backend has (`attention_kernel`): cuDNN flash attention
+    on JAX with a GPU, `scaled_dot_product_attention` on torch, two batched matrix products on TensorFlow. Dropping attention weights needs
     the weights themselves, so training with `dropout_rate` takes the products everywhere; inference never does.
 
     Args:
@@ -106,22 +108,15 @@ class SelfAttention(keras.layers.Layer):
             queries, keys, values = ops.unstack(qkv, 3, axis=2)
             queries, keys = self.rotate(self.query_norm(queries)), self.rotate(self.key_norm(keys))
             qkv = ops.stack([queries, keys, values], axis=2)
-        drops = bool(training) and self.dropout_rate > 0
-        if keras.backend.backend() == "tensorflow" or drops:
-            values = self._attend_by_products(qkv, training)
+        if training and self.dropout_rate > 0:
+            values = attend_by_products(qkv, functools.partial(self.dropout, training=True))
         else:
-            queries, keys, values = (qkv[:, :, index] for index in range(3))  # (batch, tokens, heads, head_dim)
-            values = ops.dot_product_attention(queries, keys, values)
+            kernel = attention_kernel(
+                tokens=count, num_heads=self.num_heads, head_dim=head_dim, dtype=self.compute_dtype
+            )
+            values = kernel.attend(qkv)  # (batch, tokens, heads, head_dim)
         joined = self.output_projection(ops.reshape(values, (-1, hidden_dim)))
         return ops.reshape(joined, (-1, count, hidden_dim))
-
-    def _attend_by_products(self, qkv: Tensor, training: bool | None) -> Tensor:
-        queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
-        queries = queries * qkv.shape[-1] ** -0.5
-        scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-        weights = ops.softmax(ops.cast(scores, "float32"))  # never in half precision
-        weights = self.dropout(ops.cast(weights, scores.dtype), training=training)
-        return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the input's shape."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.attention_kernel import attention_kernel
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.training.devices import devices
 from vit_keras.training.memory import free_bytes, largest_batch
@@ -54,6 +55,7 @@ class Speed:
     Args:
         device: What was computed on.
         precision: The dtype policy.
+        attention: The kernel that attention runs in, and why where a GPU would have a faster one.
         matmul_flops: Multiplications and additions a second of a large matrix product.
         free: Bytes of memory before the model was made.
         largest_batch: Images of a training step that should fit, by the memory model.
@@ -64,6 +66,7 @@ class Speed:
 
     device: str
     precision: str
+    attention: str
     matmul_flops: float
     free: int
     largest_batch: int
@@ -131,6 +134,12 @@ def measure_speed(
     with keras.device(device):
         with dtype_policy(policy):
             model = vit(config, num_classes=num_classes)
+        kernel = attention_kernel(
+            tokens=config.num_tokens,
+            num_heads=config.num_heads,
+            head_dim=config.hidden_dim // config.num_heads,
+            dtype=policy.removeprefix("mixed_"),
+        )
         peak = _matmul_flops(policy.removeprefix("mixed_"), _MATRIX["cpu" if device.startswith("cpu") else "gpu"])
         for kind, measured in rates.items():
             for size in sizes:
@@ -139,6 +148,7 @@ def measure_speed(
     return Speed(
         device=device,
         precision=policy,
+        attention=f"{kernel.name} ({kernel.reason})" if kernel.reason else kernel.name,
         matmul_flops=peak,
         free=free,
         largest_batch=most,

@@ -1,0 +1,121 @@
+"""What can be known of the kernel on a GPU without one: the training step that JAX lowers for CUDA, and that padding changes nothing."""
+
+import re
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+
+import vit_keras as vk
+from vit_keras.layers import attention_kernel as kernels
+from vit_keras.training.precision import dtype_policy
+
+on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="what JAX does")
+SHAPE = {"tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Lets JAX and this package believe that there is a GPU with cuDNN; nothing can be computed on it."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(kernels, "_platform", lambda: "gpu")
+    kernels._on_a_gpu_with_jax.cache_clear()
+    yield
+    kernels._on_a_gpu_with_jax.cache_clear()
+
+
+def calls_of_a_training_step(tokens_on_the_side, policy, **changes):
+    """Returns how often the step that JAX would compile for a GPU calls each foreign kernel."""
+    import jax
+
+    with dtype_policy(policy):
+        model = vk.from_preset(
+            "vit_base_patch16_224", num_layers=2, num_classes=3, image_size=16 * tokens_on_the_side, **changes
+        )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def step(trainable, others, images, labels):
+        def loss_of(trainable):
+            return loss(labels, model.stateless_call(trainable, others, images, training=True)[0])
+
+        return jax.value_and_grad(loss_of)(trainable)
+
+    weights = (
+        [variable.value for variable in each] for each in (model.trainable_variables, model.non_trainable_variables)
+    )
+    given = (*weights, np.zeros((2, *model.input_shape[1:]), "uint8"), np.zeros(2, "int32"))
+    text = jax.jit(step).trace(*given).lower(lowering_platforms=("cuda",)).as_text()
+    return Counter(re.findall(r"custom_call @([\w$]+)", text))
+
+
+@on_jax
+@pytest.mark.parametrize("side", [2, 3], ids=["an odd number of tokens", "an even number"])
+@pytest.mark.parametrize("remat", ["none", "block"])
+def test_flash_attention_is_in_the_training_step_for_a_gpu(gpu, side, remat):
+    calls = calls_of_a_training_step(side, "mixed_bfloat16", remat=remat)
+    forwards = 2 if remat == "none" else 4  # remat attends again in the backward pass
+    assert calls == {"__cudnn$fmhaSoftmax": forwards, "__cudnn$fmhaSoftmaxBackward": 2}
+
+
+@on_jax
+def test_a_slower_kernel_on_a_gpu_is_said_once_and_why(gpu, caplog):
+    assert calls_of_a_training_step(2, "float32") == {}
+    assert [record.message for record in caplog.records if "runs in XLA's products" in record.message] == [
+        "attention of 5 tokens in heads of 64 runs in XLA's products: float32 has no flash attention: take mixed_bfloat16"
+    ]
+    caplog.clear()
+    odd = kernels.attention_kernel(**SHAPE | {"head_dim": 12})
+    assert (odd.name, "multiple of 8" in odd.reason) == (kernels.FUSED, True)
+    assert odd.reason in caplog.text
+
+
+@on_jax
+def test_tokens_are_padded_only_where_jax_wants_that(gpu):
+    padding = {
+        tokens: kernels.attention_kernel(**SHAPE | {"tokens": tokens}).padding for tokens in (196, 197, 256, 257)
+    }
+    assert padding == {196: 0, 197: 1, 256: 0, 257: 1}
+
+
+@on_jax
+def test_padding_changes_neither_values_nor_gradients():
+    import jax
+
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(3, 2, 5, 2, 8)).astype("float32")  # of queries, keys and values
+
+    def attend(padding):
+        def total(*parts):
+            attended = kernels._padded_attention(*parts, padding, implementation="xla")
+            return (attended**2).sum(), attended
+
+        return jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(*parts)
+
+    (_, plain), plain_gradients = attend(0)
+    (_, padded), padded_gradients = attend(1)
+    np.testing.assert_allclose(padded, plain, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(padded_gradients, plain_gradients, rtol=1e-5, atol=1e-5)
+    expected = kernels.attend_by_products(np.stack(parts, axis=2))
+    np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_gpu_each_backend_has_its_own(caplog):
+    expected = kernels.PRODUCTS if keras.backend.backend() == "tensorflow" else kernels.FUSED
+    kernel = kernels.attention_kernel(**SHAPE)
+    assert (kernel.name, kernel.padding, kernel.reason) == (expected, 0, "")
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("name", [kernels.FUSED, kernels.PRODUCTS])
+def test_kernels_compute_the_same(name):
+    qkv = np.random.default_rng(0).normal(size=(2, 5, 3, 2, 8)).astype("float32")
+    found = kernels.AttentionKernel(name=name).attend(keras.ops.convert_to_tensor(qkv))
+    queries, keys, values = np.moveaxis(qkv, 2, 0).transpose(0, 1, 3, 2, 4)
+    scores = queries @ keys.transpose(0, 1, 3, 2) / np.sqrt(8)
+    weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    expected = (weights @ values).transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4, atol=1e-5)
