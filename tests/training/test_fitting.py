@@ -3,6 +3,7 @@ import os
 import shutil
 import signal
 from collections import namedtuple
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -220,3 +221,40 @@ def test_the_metrics_file_has_a_row_an_epoch(stopped):
     assert lines[0].split(",")[0] == "epoch"
     assert {"loss", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(lines[0].split(","))
     assert [line.split(",")[0] for line in lines[1:]] == ["1"]
+
+
+class Watched:
+    """A number of a step, as it comes from the device, that notes during which step it is asked for."""
+
+    def __init__(self, value, step, calls, asked):
+        self.value, self.step, self.calls, self.asked = value, step, calls, asked
+
+    def __float__(self):
+        self.asked.append((self.step, self.calls[0]))
+        return float(self.value)
+
+    def __array__(self, *arguments, **named):
+        self.asked.append((self.step, self.calls[0]))
+        return np.asarray(self.value)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch computes each step before it returns, on a CPU")
+def test_no_step_waits_for_its_own_numbers(fitting, tmp_path, monkeypatch):
+    made = replace(fitting(tmp_path / "run"), checkpoint_seconds=1e9)  # a checkpoint waits for all
+    made.model.make_train_function()
+    compiled, calls, asked = made.model.train_function, [0], []
+
+    def watched(*arguments):
+        found = compiled(*arguments)
+        logs, *state = found if isinstance(found, tuple) else (found,)
+        calls[0] += 1
+        logs = {name: Watched(value, calls[0], calls, asked) for name, value in logs.items()}
+        return (logs, *state) if state else logs
+
+    monkeypatch.setattr(made.model, "train_function", watched)
+    made.fit(resume=False)
+    assert calls == [EPOCHS * STEPS]
+    during = [(step, now) for step, now in asked if now % STEPS]  # an epoch's end waits for its numbers
+    assert during  # the loss is looked at
+    assert all(step < now for step, now in during)  # when the next step is already on its way
+    assert len(during) <= EPOCHS * STEPS  # one number a step
