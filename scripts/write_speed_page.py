@@ -72,6 +72,30 @@ def beside_peers(result: dict[str, Any]) -> str:
     return f"{machine(result)} Batch {result['batch_size']}, {result['num_layers']} layers.\n\n{table(heads, rows)}"
 
 
+def small(result: dict[str, Any]) -> str:
+    """Small models beside plain Keras ones."""
+    rows = []
+    for cell in result["cells"]:
+        ratio, rates = cell["ours_is_faster"], cell["images_per_second"]
+        marks = {name: "*" if name in cell["unreliable"] else "" for name in rates}
+        rows.append(
+            [
+                f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
+                *(f"{found['median']:,.0f}{marks[name]}" for name, found in rates.items()),
+                f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+                f"{cell['share_of_matmul_rate']:.0%}",
+            ]
+        )
+    heads = [
+        "training, images a second",
+        "vit_keras",
+        "plain Keras layers",
+        "ours beside those",
+        "of a matrix product's rate",
+    ]
+    return f"{machine(result)} Batch {result['cells'][0]['batch_size']}, float32.\n\n{table(heads, rows)}"
+
+
 def cold(result: dict[str, Any]) -> str:
     """Seconds to the first trained batch."""
     rows = [
@@ -146,6 +170,8 @@ def page() -> str:
             "and additions a second beside those of a 2,048 x 2,048 matrix product in the same run: nobody can pass 100 %. "
             "A star: the rounds differed by more than a quarter, so the machine did other things, too.\n"
         )
+    if found := read("small_models"):
+        parts.append(f"## Small models on a CPU\n\n{small(found)}")
     if found := read("xla"):
         parts.append(f"## XLA on a CPU\n\n{xla(found)}")
     if found := read("cold_start"):
@@ -163,7 +189,9 @@ def page() -> str:
         "## What makes it fast\n\n"
         "- One projection for queries, keys and values, and one matrix product for all images of a batch, forward and back.\n"
         "- The attention that each backend does best: two batched products on TensorFlow, `scaled_dot_product_attention` on torch, cuDNN's flash "
-        "attention on JAX with a GPU, which `benchmarks/gpu.py` looks for in the compiled program.\n"
+        "attention on JAX with a GPU, in training with the odd number of tokens that a class token makes, too, which JAX by itself refuses; which kernel runs "
+        "is said by `vit-keras bench`, and a slower one on a GPU in the log.\n"
+        "- On TensorFlow a training step is traced once, where Keras traces it twice, the optimizer's variables being made in between.\n"
         "- Static shapes, one compilation a shape; augmentation in the pipeline, never in the model.\n"
         "- On JAX `compile(steps_per_execution=32)` runs 32 steps in one call of the device, where Keras' own loop calls it 32 times.\n"
         "- The command line keeps what JAX compiled, beside downloads, a folder for each kind of processor (`JAX_COMPILATION_CACHE_DIR` chooses "

@@ -103,10 +103,11 @@ def test_padding_changes_neither_values_nor_gradients():
     np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_gpu_each_backend_has_its_own(caplog):
-    expected = kernels.PRODUCTS if keras.backend.backend() == "tensorflow" else kernels.FUSED
-    kernel = kernels.attention_kernel(**SHAPE)
-    assert (kernel.name, kernel.padding, kernel.reason) == (expected, 0, "")
+def test_without_a_gpu_weights_are_held_in_memory_where_there_are_few(caplog):
+    for tokens in (197, 4097):
+        kernel = kernels.attention_kernel(**SHAPE | {"tokens": tokens})
+        fused = keras.backend.backend() == "torch" and tokens == 4097
+        assert (kernel.name, kernel.padding, kernel.reason) == (kernels.FUSED if fused else kernels.PRODUCTS, 0, "")
     assert caplog.text == ""
 
 

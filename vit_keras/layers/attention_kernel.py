@@ -12,6 +12,7 @@ from keras import ops
 from vit_keras.layers.checks import Tensor
 
 FLASH, FUSED, PRODUCTS = "cuDNN flash attention", "Keras' dot_product_attention", "matrix products"
+_SHORT = 512  # tokens, up to which weights are held in memory on torch, whose own kernel on a CPU never holds all
 _HALF = ("bfloat16", "float16")
 _log = logging.getLogger(__name__)
 
@@ -73,22 +74,25 @@ def attention_kernel(*, tokens: int, num_heads: int, head_dim: int, dtype: str) 
         >>> attention_kernel(tokens=197, num_heads=12, head_dim=64, dtype="float32").name == FLASH
         False
     """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        return AttentionKernel(
-            name=PRODUCTS
-        )  # it has no other; measured the fastest form: benchmarks/attention_forms.py
-    if backend != "jax" or _platform() != "gpu":
-        return AttentionKernel(name=FUSED)
-    return _on_a_gpu_with_jax(tokens, num_heads, head_dim, dtype)
+    backend, platform = keras.backend.backend(), _platform()
+    if backend == "jax" and platform == "gpu":
+        return _on_a_gpu_with_jax(tokens, num_heads, head_dim, dtype)
+    # TensorFlow has no other, and on a CPU products are the fastest form: benchmarks/attention_forms.py.
+    if backend == "tensorflow" or (platform == "cpu" and (backend == "jax" or tokens <= _SHORT)):
+        return AttentionKernel(name=PRODUCTS)
+    return AttentionKernel(name=FUSED)
 
 
 def _platform() -> str:
-    """Returns where JAX computes now: `keras.device` can say another than its first device."""
-    import jax
+    """Returns where the backend computes now: `keras.device` can say another than its first device."""
+    if keras.backend.backend() == "jax":
+        import jax
 
-    device = jax.config.jax_default_device  # type: ignore[attr-defined]
-    return str(getattr(device, "platform", device) or jax.devices()[0].platform)
+        device = jax.config.jax_default_device  # type: ignore[attr-defined]
+        return str(getattr(device, "platform", device) or jax.devices()[0].platform)
+    if keras.backend.backend() == "torch":
+        return str(ops.convert_to_tensor(0).device.type)
+    return ""  # which nothing hangs on
 
 
 @functools.lru_cache(256)

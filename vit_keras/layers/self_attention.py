@@ -16,8 +16,8 @@ class SelfAttention(keras.layers.Layer):
     """Multi-head self-attention with one projection for queries, keys and values.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, appendix A, equations 5 to 8. Our `qkv` is their U_qkv, `output`
-    their U_msa. The scores and the weighted sum run in the fastest form the backend has (`attention_kernel`): cuDNN flash attention
-    on JAX with a GPU, `scaled_dot_product_attention` on torch, two batched matrix products on TensorFlow. Dropping attention weights needs
+    their U_msa. The scores and the weighted sum run in the fastest form the backend has (`attention_kernel`): on a GPU
+    cuDNN flash attention on JAX and `scaled_dot_product_attention` on torch; on a CPU, and on TensorFlow, two batched matrix products. Dropping attention weights needs
     the weights themselves, so training with `dropout_rate` takes the products everywhere; inference never does.
 
     Args:

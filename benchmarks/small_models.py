@@ -1,0 +1,94 @@
+"""Training steps of small models on a CPU: what share of a large matrix product's rate they reach, and a plain Keras model of the same shape beside them.
+
+    python benchmarks/small_models.py [--batch-size 128] [--rounds 15] [--quick]
+
+Models of 0.3 to 1 million parameters on 16 to 64 tokens, float32, as `compile` leaves them, AdamW, `train_on_batch` on pixels in memory, in
+turns. The plain model is made of Keras' own layers as its guides make a Vision Transformer: `Conv2D` patches, `MultiHeadAttention`, `Dense`.
+The share counts the model's multiplications and additions three times (forward, and twice back) against a 2,048 x 2,048 matrix product.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import harness
+import keras
+import numpy as np
+
+import vit_keras as vk
+from vit_keras import ViTConfig
+
+PRESETS = ("vit_pico_patch4_28", "vit_pico_patch4_32", "vit_nano_patch4_32", "vit_nano_conv8_32", "vit_nano_conv4_32")
+CLASSES = 10
+
+
+def plain(config: ViTConfig) -> keras.Model:
+    """The same shape in Keras' own layers, whose patches are one convolution."""
+    layers = keras.layers
+    rows, columns = (side // config.patch_size for side in config.image_size)
+    image = keras.Input((*config.image_size, config.channels))
+    patches = layers.Conv2D(config.hidden_dim, config.patch_size, strides=config.patch_size)(
+        layers.Rescaling(1 / 255)(image)
+    )
+    tokens = layers.Reshape((rows * columns, config.hidden_dim))(patches)
+    tokens = tokens + layers.Embedding(rows * columns, config.hidden_dim)(keras.ops.arange(rows * columns))
+    for _ in range(config.num_layers):
+        normed = layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
+        attention = layers.MultiHeadAttention(config.num_heads, config.hidden_dim // config.num_heads)
+        tokens = tokens + attention(normed, normed)
+        hidden = layers.Dense(config.mlp_dim, activation="gelu")(
+            layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
+        )
+        tokens = tokens + layers.Dense(config.hidden_dim)(hidden)
+    tokens = layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
+    return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(tokens)))
+
+
+def step_of(model: keras.Model, batch_size: int) -> Callable[[], object]:
+    """A whole training step."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
+    labels = rng.integers(0, CLASSES, batch_size)
+    model.compile(keras.optimizers.AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return lambda: model.train_on_batch(images, labels)
+
+
+def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
+    """Both models' rates, and ours beside the matrix product."""
+    config = vk.load_preset(preset).config
+    steps = {
+        "vit_keras": step_of(vk.from_preset(preset, num_classes=CLASSES), batch_size),
+        "plain_keras": step_of(plain(config), batch_size),
+    }
+    before = harness.matmul_rate()
+    seconds = harness.interleaved(steps, rounds=rounds)
+    peak = max(before, harness.matmul_rate())
+    work = 3 * 2 * config.num_macs * batch_size
+    ratio = [theirs / our for theirs, our in zip(seconds["plain_keras"], seconds["vit_keras"], strict=True)]
+    rates = {name: harness.spread([batch_size / value for value in values]) for name, values in seconds.items()}
+    return {
+        "preset": preset,
+        "params": config.num_params,
+        "tokens": config.num_tokens,
+        "batch_size": batch_size,
+        "matmul_gflops": peak,
+        "share_of_matmul_rate": work / float(np.median(seconds["vit_keras"])) / 1e9 / peak,
+        "images_per_second": rates,
+        "ours_is_faster": harness.spread(ratio),
+        "unreliable": [name for name, found in rates.items() if harness.is_unsteady(found)],
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="one round of the smallest")
+    options = parser.parse_args()
+    presets, rounds = (PRESETS[:1], 1) if options.quick else (PRESETS, options.rounds)
+    load, cells = harness.load(), list[dict[str, Any]]()
+    for preset in presets:
+        cells.append(measured(preset, options.batch_size, rounds))
+        print(cells[-1], flush=True)
+        keras.utils.clear_session()
+    harness.record("small_models", {"load_before": load, "cells": cells}, quick=options.quick)
