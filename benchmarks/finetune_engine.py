@@ -68,7 +68,7 @@ class Way:
     schedule: str = "cosine"
     warmup_rate: float = 0.1
     weight_decay: float = 0.05
-    layer_decay: float = 0.9
+    layer_decay: float = 1.0
     clip_norm: float = 1.0
     label_smoothing: float = 0.1
     augmentation: str = "moved"

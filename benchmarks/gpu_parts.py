@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,22 @@ def device() -> dict[str, Any]:
 
 
 def kernel(preset: str) -> dict[str, Any]:
-    """Whether cuDNN's flash attention is in the compiled training step."""
+    """Which attention was chosen, and whether cuDNN's flash attention is in the compiled training step."""
+    import vit_keras as vk
+    from vit_keras.layers.attention_kernel import attention_kernel
+
     model = made(preset)
     images, labels = batch_of(model, 8)
     text = bare_step(model).lower(state_of(model), images, labels).compile().as_text()
-    return {"flash_attention_calls": text.count(FLASH), "donated": "input_output_alias" in text.partition("\n")[0]}
+    config = vk.config_of(model)
+    chosen = attention_kernel(
+        tokens=config.num_tokens, num_heads=config.num_heads, head_dim=config.hidden_dim // config.num_heads, dtype="bfloat16"
+    )  # fmt: skip
+    return {
+        "attention": asdict(chosen),
+        "flash_attention_calls": text.count(FLASH),
+        "donated": "input_output_alias" in text.partition("\n")[0],
+    }
 
 
 def rates(preset: str, batch_size: str, remat: str = "none") -> dict[str, Any]:

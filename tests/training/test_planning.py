@@ -70,7 +70,7 @@ def test_rates_go_by_the_size_of_the_model_where_they_are_ours_and_stand_where_t
         width: plan([50, 50], hidden_dim=width, num_layers=layers).recipe for width, layers in ((128, 4), (768, 12))
     }
     assert rates[128].learning_rate == pytest.approx(6 * rates[768].learning_rate)
-    assert (rates[128].layer_decay, rates[768].layer_decay) == (0.9, 0.75)
+    assert (rates[128].layer_decay, rates[768].layer_decay) == (1.0, 0.75)
     assert (
         plan([50, 50], method="mae_finetune", hidden_dim=768, num_layers=12).recipe
         == plan([50, 50], method="mae_finetune").recipe

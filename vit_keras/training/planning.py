@@ -21,7 +21,7 @@ SELDOM = 8
 OURS = ("finetune", "head_first", "last_blocks")
 """Recipes whose rates go by the model's size: those of others stand as they were published."""
 _RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
-_SHALLOW, _SHALLOW_DECAY, _DEEP_DECAY = 6, 0.9, 0.75
+_SHALLOW, _DEEP_DECAY = 6, 0.75
 _IMBALANCED = 3  # most images of a class to fewest
 
 
@@ -148,7 +148,10 @@ def _sized(method: str, config: ViTConfig, *, epochs: int) -> dict[str, tuple[An
             f"{config.num_layers} blocks, of which the first know most (arXiv 2106.08254)",
         )
     else:
-        sized["layer_decay"] = (_SHALLOW_DECAY, f"measured best with few blocks; these are {config.num_layers}")
+        sized["layer_decay"] = (
+            1.0,
+            f"the same rate everywhere, measured best with few blocks; these are {config.num_layers}",
+        )
     if epochs < SELDOM:
         sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")
     return sized
