@@ -8,7 +8,6 @@ The share counts the model's multiplications and additions three times (forward,
 """
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 import harness
@@ -44,21 +43,12 @@ def plain(config: ViTConfig) -> keras.Model:
     return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(tokens)))
 
 
-def step_of(model: keras.Model, batch_size: int) -> Callable[[], object]:
-    """A whole training step."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
-    labels = rng.integers(0, CLASSES, batch_size)
-    model.compile(keras.optimizers.AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return lambda: model.train_on_batch(images, labels)
-
-
 def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
     """Both models' rates, and ours beside the matrix product."""
     config = vk.load_preset(preset).config
     steps = {
-        "vit_keras": step_of(vk.from_preset(preset, num_classes=CLASSES), batch_size),
-        "plain_keras": step_of(plain(config), batch_size),
+        "vit_keras": harness.keras_steps(vk.from_preset(preset, num_classes=CLASSES), batch_size)["training"],
+        "plain_keras": harness.keras_steps(plain(config), batch_size)["training"],
     }
     before = harness.matmul_rate()
     seconds = harness.interleaved(steps, rounds=rounds)

@@ -12,7 +12,6 @@ from typing import Any
 
 import harness
 import keras
-import numpy as np
 
 import vit_keras as vk
 
@@ -29,18 +28,9 @@ def steps_of(preset: str, batch_size: int, policy: str) -> dict[str, Callable[[]
     """Both kinds of step, on and off."""
     keras.config.set_dtype_policy(policy)
     steps: dict[str, Callable[[], object]] = {}
-    rng = np.random.default_rng(0)
     for xla in (True, False):
-        model = vk.from_preset(preset, num_classes=10)
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.AdamW(1e-4), loss, jit_compile=xla)
-        images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
-        labels = rng.integers(0, 10, batch_size)
-        name = "on" if xla else "off"
-        steps[f"training {name}"] = lambda model=model, images=images, labels=labels: model.train_on_batch(
-            images, labels
-        )
-        steps[f"inference {name}"] = lambda model=model, images=images: model.predict_on_batch(images)
+        both = harness.keras_steps(vk.from_preset(preset, num_classes=10), batch_size, jit_compile=xla)
+        steps |= {f"{kind} {'on' if xla else 'off'}": step for kind, step in both.items()}
     keras.config.set_dtype_policy("float32")
     return steps
 

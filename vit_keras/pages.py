@@ -136,9 +136,10 @@ def document(title: str, *, policy: str, style: str, body: str) -> str:
     Args:
         title: What a browser's tab says.
         policy: What the page may load and run.
-        style: CSS.
+        style: CSS, behind the colours that all pages have.
         body: HTML already.
     """
+    style = files("vit_keras").joinpath("palette.css").read_text("utf-8") + style
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
