@@ -124,7 +124,7 @@ def test_one_recipe_is_shown_with_every_number(run):
     rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     assert code == 0
     assert (rows["recipe"], rows["optimizer"], rows["layer_decay"]) == ("finetune", "adamw", "0.75")
-    assert "rotation 10" in rows["augmentation"]
+    assert "rotation 5" in rows["augmentation"]
     assert RECIPES["finetune"](epochs=1, steps_per_epoch=1).to_dict().keys() - rows.keys() == {
         "name", "epochs", "steps_per_epoch",
     }  # fmt: skip
