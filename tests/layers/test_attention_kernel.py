@@ -17,12 +17,13 @@ SHAPE = {"tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Lets JAX and this package believe that there is a GPU with cuDNN; nothing can be computed on it."""
+    """Lets JAX and this package believe that there is a GPU with cuDNN; what is for it is lowered, and not compiled."""
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
     monkeypatch.setattr(kernels, "_platform", lambda: "gpu")
+    monkeypatch.setattr(kernels, "_compile", lambda traced: traced.lower(lowering_platforms=("cuda",)))
     kernels._on_a_gpu_with_jax.cache_clear()
     yield
     kernels._on_a_gpu_with_jax.cache_clear()
@@ -79,6 +80,18 @@ def test_tokens_are_padded_only_where_jax_wants_that(gpu):
         tokens: kernels.attention_kernel(**SHAPE | {"tokens": tokens}).padding for tokens in (196, 197, 256, 257)
     }
     assert padding == {196: 0, 197: 1, 256: 0, 257: 1}
+
+
+@on_jax
+def test_what_fails_only_when_it_is_compiled_falls_back_too(gpu, monkeypatch, caplog):
+    def fails(traced):
+        raise RuntimeError("no engine for this graph\nand much more")
+
+    monkeypatch.setattr(kernels, "_compile", fails)
+    kernel = kernels.attention_kernel(**SHAPE)
+    assert (kernel.name, kernel.reason) == (kernels.FUSED, "RuntimeError: no engine for this graph")
+    assert "no engine for this graph" in caplog.text
+    assert calls_of_a_training_step(2, "mixed_bfloat16") == {}
 
 
 @on_jax

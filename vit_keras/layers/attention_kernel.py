@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -109,7 +109,7 @@ def _on_a_gpu_with_jax(tokens: int, num_heads: int, head_dim: int, dtype: str) -
 
 
 def _refusal(shape: tuple[int, ...], dtype: str, padding: int) -> str:
-    """Returns why JAX does not differentiate cuDNN's attention of a shape, found without computing anything; else an empty word."""
+    """Returns why cuDNN's attention of a shape and its gradient can't be compiled here, found by trying; else an empty word."""
     import jax
     import jax.numpy as jnp
 
@@ -118,10 +118,14 @@ def _refusal(shape: tuple[int, ...], dtype: str, padding: int) -> str:
 
     given = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
     try:
-        jax.eval_shape(jax.grad(total, argnums=(0, 1, 2)), given, given, given)
-    except Exception as error:  # JAX raises half a dozen kinds for what it does not take
+        _compile(jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(given, given, given))
+    except Exception as error:  # JAX, XLA and cuDNN raise half a dozen kinds for what they do not take
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
+
+
+def _compile(traced: Any) -> None:
+    traced.lower().compile()
 
 
 def _padded_attention(
