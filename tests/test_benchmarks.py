@@ -29,7 +29,7 @@ def test_the_speed_page_says_what_was_measured():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain")])
+@pytest.mark.parametrize("names", [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain", "small_models")])
 def test_benchmarks_run_small(names):
     before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
     done = run("-m", "benchmarks", *names, "--quick", "--json", timeout=600)
