@@ -27,6 +27,7 @@ command that was killed goes on.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import tempfile
@@ -141,10 +142,13 @@ def sweep(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str
     }
 
 
-def ablation(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+def ablation(
+    made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int, changes: Sequence[str] = tuple(ABLATION)
+) -> dict[str, Any]:
     """What each default gains, points: the default less the same with one thing changed, seed by seed."""
     rows, defaults = [], {cell: made.default(cell) for cell in chosen}
-    for name, change in ABLATION.items():
+    for name in changes:
+        change = ABLATION[name]
         gains = {
             cell.name: accuracies(made, cell, way, seeds) - accuracies(made, cell, way.changed(**change), seeds)
             for cell, way in defaults.items()
@@ -180,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, nargs="*", default=list(PARTS))
     parser.add_argument("--cells", nargs="*", choices=[cell.name for cell in cells.CELLS], metavar="CELL")
+    parser.add_argument("--changes", nargs="*", default=list(ABLATION), choices=ABLATION, help="rows of the ablation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vit_keras_finetune")
     parser.add_argument("--quick", action="store_true", help="four steps a run: shows that it runs, and nothing else")
@@ -188,9 +193,10 @@ def main() -> None:
     wanted = [cell for cell in cells.CELLS if not options.cells or cell.name in options.cells]
     absent = {cell.name: reason for cell in wanted if (reason := made.absent(cell))}
     chosen = [cell for cell in wanted if cell.name not in absent]
+    parts = PARTS | {"ablation": functools.partial(ablation, changes=options.changes)}
     for name in options.part:
         made.seconds, made.new = 0.0, 0
-        result = PARTS[name](made, chosen, options.seeds)
+        result = parts[name](made, chosen, options.seeds)
         result = {
             "seeds": options.seeds,
             "seconds_of_runs": made.seconds,
