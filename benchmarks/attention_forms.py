@@ -17,18 +17,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.layers.attention_kernel import FUSED, AttentionKernel, attend_by_products
+
 SHAPES = {"S/16": (16, 197, 6, 64, 1536), "demo": (64, 16, 4, 32, 256)}  # batch, tokens, heads, head_dim, mlp_dim
-
-
-def fused(qkv: Any) -> Any:
-    return ops.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-
-
-def products(qkv: Any) -> Any:
-    queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)
-    scores = ops.matmul(queries * qkv.shape[-1] ** -0.5, ops.transpose(keys, (0, 1, 3, 2)))
-    weights = ops.cast(ops.softmax(ops.cast(scores, "float32")), scores.dtype)
-    return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
 def einsums(qkv: Any) -> Any:
@@ -39,7 +30,11 @@ def einsums(qkv: Any) -> Any:
 
 
 FORMS = {
-    "attention": {"ops.dot_product_attention": fused, "batched products": products, "einsums": einsums},
+    "attention": {
+        "ops.dot_product_attention": AttentionKernel(name=FUSED).attend,
+        "batched products": attend_by_products,
+        "einsums": einsums,
+    },
     "gelu": {
         "exact": lambda rows: keras.activations.gelu(rows, approximate=False),
         "tanh": lambda rows: keras.activations.gelu(rows, approximate=True),

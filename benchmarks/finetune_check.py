@@ -9,14 +9,14 @@ import keras
 import numpy as np
 
 import vit_keras as vk
-from vit_keras.training import optimizers, recipes
+from vit_keras.training import optimizers
 from vit_keras.training.losses import SmoothedCrossentropy
 
 STEPS = 40
 
 
 def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default: engine.Way) -> dict[str, Any]:
-    """How far apart weights are after 40 steps, beside how far training moved them; and what the package's recipe has otherwise.
+    """How far apart weights are after 40 steps, beside how far training moved them.
 
     Args:
         made: Where backbones and tuners are from.
@@ -27,15 +27,9 @@ def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default
     return {
         "cell": cell.name,
         "steps": STEPS,
-        "recipe_has_otherwise": _other_fields(default, engine.way_of(recipes.head_first(epochs=1, steps_per_epoch=1))),
         "default_beside_fit": _beside(made, cell, default, fit_ours),
         "kerashub_beside_its_own_class": _beside(made, cell, kerashub, fit_kerashub),
     }
-
-
-def _other_fields(default: engine.Way, recipe: engine.Way) -> dict[str, Any]:
-    mine = default.to_dict()
-    return {name: value for name, value in recipe.to_dict().items() if value != mine[name]}
 
 
 def fit_ours(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:

@@ -39,7 +39,6 @@ AUGMENTATIONS = {
     "moved": Augmentation(**_MOVED),
     "moved twice": Augmentation(**{name: 2 * value for name, value in _MOVED.items()}),
     "cropped": Augmentation(crop_scale=(0.35, 1.0)),
-    "cropped little": Augmentation(crop_scale=(0.6, 1.0)),
 }
 """The package's strengths, and some without flips."""
 NO_LIMIT = 1e30  # a norm that no gradient has

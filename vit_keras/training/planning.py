@@ -137,11 +137,9 @@ def _sized(method: str, config: ViTConfig, *, epochs: int) -> dict[str, tuple[An
         return {}
     rate = float(f"{_RATE * _WIDTH / config.hidden_dim:.2g}")
     why = "as measured" if config.hidden_dim == _WIDTH else f"{_RATE:g} was measured best at width {_WIDTH}"
-    sized: dict[str, tuple[Any, str]] = {}
-    sized["learning_rate"] = (
-        rate,
-        f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)",
-    )
+    sized: dict[str, tuple[Any, str]] = {
+        "learning_rate": (rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)")
+    }
     if config.num_layers > _SHALLOW:
         sized["layer_decay"] = (
             _DEEP_DECAY,
