@@ -11,6 +11,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import (
     AttentionPooling,
     ConvStem,
+    LayerNorm,
     PatchEncoder,
     Patches,
     PixelNormalization,
@@ -71,7 +72,7 @@ def vit(
     )(patches)
     if config.stem_norm:
         tokens = _norm(config, "stem_norm")(tokens)
-    for index, depth in enumerate(np.linspace(1, 0, config.num_layers)[::-1]):  # the last block is at depth 1
+    for index, skipped in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
         tokens = TransformerBlock(
             config.num_heads,
             config.mlp_dim,
@@ -86,7 +87,7 @@ def vit(
             layer_scale=config.layer_scale,
             dropout_rate=config.dropout_rate,
             attention_dropout_rate=config.attention_dropout_rate,
-            stochastic_depth_rate=config.stochastic_depth_rate * float(depth),
+            stochastic_depth_rate=skipped,
             remat=config.remat,
             name=f"block_{index:02d}",
         )(tokens)
@@ -100,6 +101,20 @@ def vit(
         if classifier_activation is not None:
             outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(outputs)
     return VisionTransformer(images, outputs, name=name)
+
+
+def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
+    """Returns the rate of each block, rising evenly from none at the first to all of it at the last; a single block is the last.
+
+    Args:
+        rate: Of the last block.
+        num_layers: Blocks.
+
+    Example:
+        >>> stochastic_depth_rates(0.2, 3)
+        [0.0, 0.1, 0.2]
+    """
+    return [rate * float(depth) for depth in np.linspace(1, 0, num_layers)[::-1]]
 
 
 def _stem(config: ViTConfig) -> keras.layers.Layer:
@@ -138,7 +153,7 @@ def _features(config: ViTConfig, tokens: keras.KerasTensor) -> dict[str, keras.K
 
 
 def _norm(config: ViTConfig, name: str) -> keras.layers.Layer:
-    return keras.layers.LayerNormalization(epsilon=config.norm_epsilon, name=name)
+    return LayerNorm(epsilon=config.norm_epsilon, name=name)
 
 
 def _pooling(config: ViTConfig) -> keras.layers.Layer:

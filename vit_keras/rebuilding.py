@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.layers.stochastic_depth import TRACED_RATE
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.weights.files import TensorInfo
 from vit_keras.weights.planning import plan
@@ -73,7 +74,8 @@ class _Memory:
     """A model's weights, as the readers of files see a file."""
 
     def __init__(self, model: keras.Model) -> None:
-        self._weights = {weight.path: weight for weight in model.weights}
+        # A traced rate is a field of the config, which tells it.
+        self._weights = {weight.path: weight for weight in model.weights if weight.name != TRACED_RATE}
         self.path = Path(model.name)
         self.tensors: Mapping[str, TensorInfo] = {
             name: TensorInfo(tuple(weight.shape), keras.backend.standardize_dtype(weight.dtype))

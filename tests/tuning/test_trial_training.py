@@ -4,8 +4,9 @@ import pytest
 from tuning.hypermodels import Tiny, images
 
 from vit_keras import from_preset
+from vit_keras.model import config_of
 from vit_keras.training.recipes import Recipe
-from vit_keras.tuning.traced import TRACED, TracedOptimizer, program_of
+from vit_keras.tuning.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_of
 from vit_keras.tuning.trial_training import TrialTrainer
 
 EPOCHS = 3
@@ -59,6 +60,7 @@ def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_b
 
 def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data):
     model = from_preset(whole[0] / "model")
+    assert config_of(model).stochastic_depth_rate == Tiny().default_values()["stochastic_depth_rate"]
     logits = model.predict_on_batch(data.splits["validation"].images)
     accuracy = np.mean(logits.argmax(1) == data.splits["validation"].labels)
     assert accuracy == pytest.approx(whole[1].metrics[-1]["val_accuracy"])
@@ -74,10 +76,12 @@ def test_a_trial_that_is_told_to_stop_keeps_what_it_has(trainer, tmp_path):
 
 def test_a_seen_shape_is_not_compiled_again(trainer, tmp_path):
     values = trainer.hypermodel.default_values()
-    before = len(trainer._programs)
-    for number, rate in enumerate((1e-3, 2e-3, 4e-3)):
-        trainer.train({**values, "learning_rate": rate}, until=1, folder=tmp_path / str(number), on_epoch=Log())
-    assert len(trainer._programs) == before
+    before, steps = set(trainer._programs), [program.model.train_function for program in trainer._programs.values()]
+    for number, (rate, skipped) in enumerate(((1e-3, 0.0), (2e-3, 0.1), (4e-3, 0.2))):
+        changed = {**values, "learning_rate": rate, "stochastic_depth_rate": skipped}
+        trainer.train(changed, until=1, folder=tmp_path / str(number), on_epoch=Log())
+    assert set(trainer._programs) == before
+    assert all(program.model.train_function in steps for program in trainer._programs.values())
 
 
 def test_the_names_of_what_is_logged_are_known_before(trainer):
@@ -106,9 +110,32 @@ def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
         np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_a_traced_stochastic_depth_does_what_a_model_made_with_that_rate_does(rate):
+    values = {**Tiny().default_values(), "num_layers": 2}
+    made, traced = (Tiny().model_of({**values, "stochastic_depth_rate": each}) for each in (rate, 0.1))
+    TracedStochasticDepth(traced).set(rate)
+    assert config_of(traced) == config_of(made)
+    images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), "uint8")
+    weights = {weight.path: weight for weight in traced.weights}
+    made.get_layer("head").kernel.assign(np.random.default_rng(0).normal(size=made.get_layer("head").kernel.shape))
+    for weight in made.weights:
+        weights[weight.path].assign(weight)
+    for model in (made, traced):
+        for depth in (depth for layer in model.layers if hasattr(layer, "depths") for depth in layer.depths):
+            if depth.seed_generator is not None:
+                depth.seed_generator.state.assign([1, 2])
+    ours, theirs = (keras.ops.convert_to_numpy(model(images, training=True)) for model in (traced, made))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    if rate:
+        assert np.abs(ours - keras.ops.convert_to_numpy(traced(images, training=False))).max() > 1e-3
+
+
 def test_only_what_is_traced_and_what_the_host_does_shares_a_program():
-    recipe = Recipe(name="r", source="", epochs=2, steps_per_epoch=5)
-    same = recipe.changed(learning_rate=0.5, weight_decay=0.5, augmentation="strong")
-    assert program_of(same) == program_of(recipe)
-    assert program_of(recipe.changed(label_smoothing=0.3)) != program_of(recipe)
-    assert set(TRACED) == {"learning_rate", "weight_decay"}
+    recipe, config = Recipe(name="r", source="", epochs=2, steps_per_epoch=5), Tiny().config_of(Tiny().default_values())
+    program = program_of(config.to_dict(), recipe)
+    same = recipe.changed(learning_rate=0.5, weight_decay=0.5, stochastic_depth_rate=0.3, augmentation="strong")
+    assert program_of(config.replace(stochastic_depth_rate=0.3).to_dict(), same) == program
+    assert program_of(config.to_dict(), recipe.changed(label_smoothing=0.3)) != program
+    assert program_of(config.replace(num_registers=1).to_dict(), recipe) != program
+    assert set(TRACED) == {"learning_rate", "weight_decay", "stochastic_depth_rate"}

@@ -12,20 +12,32 @@ from pages import Page, assert_needs_nothing_else
 from tuning.hypermodels import Nasty, Tiny, images
 
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, ResumeError, StorageError
-from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, search
+from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, latency, search
 from vit_keras.tuning.journal import Journal
-from vit_keras.tuning.tuner import JOURNAL
+from vit_keras.tuning.tuner import JOURNAL, LATENCIES
 
 OPTIONS = TunerOptions(epochs=2, factor=2)
 # The script of a search that is killed; its hypermodel is in a module of the tests.
 SCRIPT = """
-import sys
-from pages import Page, assert_needs_nothing_else
+import json, sys
 from tuning.hypermodels import Tiny, images
 from vit_keras.tuning import TunerOptions, ViTTuner
-tuner = ViTTuner(Tiny(), run_dir=sys.argv[1], budget="8 trials", options=TunerOptions(epochs=2, factor=2))
+options = TunerOptions(epochs=2, factor=2)
+tuner = ViTTuner(Tiny(), run_dir=sys.argv[1], budget="8 trials", objective=json.loads(sys.argv[2]), options=options)
 tuner.search(images())
 """
+
+
+def kill_again_and_again(run, seconds, *, objective="val_accuracy"):
+    """Leaves a search that was killed after so many seconds, each time gone on with, and the last record of each journal torn."""
+    for alive in seconds:
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(run), json.dumps(objective)])
+        time.sleep(alive)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for path in run.glob("*.jsonl"):
+        with path.open("ab") as journal:
+            journal.write(b'{"what": "epo')
 
 
 @pytest.fixture(autouse=True)
@@ -156,19 +168,29 @@ def test_a_search_killed_again_and_again_ends_as_one_that_was_not(tmp_path, data
     whole = ViTTuner(Tiny(), run_dir=tmp_path / "whole", budget="8 trials", options=OPTIONS)
     whole.search(data)
     killed = tmp_path / "killed"
-    for seconds in (9.0, 10.0, 11.0, 12.0, 13.0):
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(killed)])
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    killed.mkdir(exist_ok=True)
-    with (killed / JOURNAL).open("ab") as journal:
-        journal.write(b'{"what": "epo')
+    kill_again_and_again(killed, (9.0, 10.0, 11.0, 12.0, 13.0))
     last = ViTTuner(Tiny(), run_dir=killed, budget="8 trials", options=OPTIONS)
     last.search(data)
     assert [trial.values for trial in last.study.trials] == [trial.values for trial in whole.study.trials]
     assert [trial.curve for trial in last.study.trials] == [trial.curve for trial in whole.study.trials]
     assert len(Journal(killed / JOURNAL).records) > len(whole.study.trials)
+
+
+@pytest.mark.slow
+def test_a_killed_search_measures_no_shape_twice(tmp_path, data, monkeypatch):
+    run, objective = tmp_path / "run", ["val_accuracy", "latency"]
+    kill_again_and_again(run, (12.0, 14.0), objective=objective)
+    measured = {record["shape"]: record["seconds"] for record in Journal(run / LATENCIES).records}
+    assert measured
+    own = latency._measured
+    monkeypatch.setattr(latency, "_measured", lambda *shape: again.append(shape) or own(*shape))
+    again: list[object] = []
+    last = ViTTuner(Tiny(), run_dir=run, budget="8 trials", objective=objective, options=OPTIONS)
+    last.search(data)
+    shapes = [record["shape"] for record in Journal(run / LATENCIES).records]
+    assert len(set(shapes)) == len(shapes) == len(measured) + len(again)
+    everywhere = {record["seconds"] for record in Journal(run / LATENCIES).records}
+    assert {trial.costs["latency"] for trial in last.study.trials} <= everywhere
 
 
 def test_search_leaves_a_preset_a_page_and_a_table(tmp_path, data):

@@ -3,12 +3,16 @@
 from typing import Any
 
 import keras
+from keras import ops
 
-from vit_keras.layers.checks import check_fractions
+from vit_keras.layers.checks import Shape, Tensor, check_fractions
+
+TRACED_RATE = "rate"
+"""Name of the variable that `trace_rate` makes; no weight has it."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class StochasticDepth(keras.layers.Dropout):
+class StochasticDepth(keras.layers.Layer):
     """In training, zero for a fraction of the images and the input scaled up for the others; else the input.
 
     Paper: Huang et al. 2016, arXiv 1603.09382, with the kept branches scaled by `1 / (1 - rate)` so that the mean stays.
@@ -30,11 +34,33 @@ class StochasticDepth(keras.layers.Dropout):
     """
 
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         check_fractions(type(self).__name__, rate=rate)
-        super().__init__(rate, noise_shape=(None, 1, 1), seed=seed, **kwargs)
+        self.rate: Any = rate  # a number, or a variable where it is traced
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
+        self.supports_masking = True
+        self.built = True
+
+    def trace_rate(self) -> None:
+        """Makes the rate a variable, so that one compiled step serves every rate."""
+        self._tracker.unlock()
+        self.rate = keras.Variable(self.rate, dtype="float32", trainable=False, autocast=False, name=TRACED_RATE)
+        self.seed_generator = self.seed_generator or keras.random.SeedGenerator(self.seed)
+        self._tracker.lock()
+
+    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
+        """Draws once an image."""
+        if not training or self.seed_generator is None:
+            return tokens
+        drawn = keras.random.uniform((ops.shape(tokens)[0], 1, 1), dtype="float32", seed=self.seed_generator)
+        rate = ops.convert_to_tensor(self.rate, "float32")
+        return tokens * ops.cast(ops.where(drawn >= rate, 1 / (1 - rate), 0.0), tokens.dtype)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns the input's shape."""
+        return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        config: dict[str, Any] = super().get_config()
-        del config["noise_shape"]
-        return config
+        return {**super().get_config(), "rate": float(self.rate), "seed": self.seed}

@@ -198,13 +198,18 @@ class Study:
         ]
 
     def ordered(self, trials: Iterable[Trial], epochs: int | None = None) -> list[Trial]:
-        """Returns trials in the order of what they are worth, the best first.
+        """Returns trials in the order of what they are worth, the best first; of equals, the one that was worth more an epoch before.
 
         Args:
             trials: With at least that many epochs.
             epochs: Trained for how long; None for as long as each was.
         """
-        left = sorted(trials, key=lambda trial: (-self.objective.value(trial, epochs), trial.number))
+
+        def rank(trial: Trial) -> tuple[list[float], int]:
+            last = epochs or trial.epochs
+            return [-self.objective.value(trial, epoch) for epoch in range(last, 0, -1)], trial.number
+
+        left = sorted(trials, key=rank)
         if len(self.objectives) == 1:
             return left
         values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in left}

@@ -1,14 +1,18 @@
-"""Optimizers whose learning rate and weight decay are inputs of the compiled step, so that one program trains many trials."""
+"""Learning rate, weight decay and stochastic depth as inputs of the compiled step, so that one program trains many trials."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from vit_keras.layers import TransformerBlock
 from vit_keras.layers.checks import Tensor
+from vit_keras.model import stochastic_depth_rates
 from vit_keras.training.recipes import Recipe
 
-TRACED = ("learning_rate", "weight_decay")
-"""Fields of a recipe that are inputs; a change of any other makes another program."""
+TRACED = ("learning_rate", "weight_decay", "stochastic_depth_rate")
+"""Fields of a recipe, and of a config, that are inputs; a change of any other makes another program."""
+_BEFORE_THE_STEP = ("name", "source", "expected", "augmentation")
 
 
 class TracedSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -61,15 +65,40 @@ class TracedOptimizer:
         self._decay.assign(recipe.weight_decay)
 
 
-def program_of(recipe: Recipe) -> dict[str, Any]:
-    """Returns what of a recipe decides the compiled step: all but what is traced, and what is done before it.
+class TracedStochasticDepth:
+    """The stochastic depth of a model, for every rate.
 
     Args:
+        model: A model that `vit` or `from_preset` made, whose blocks' rates become variables.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+        for block in self._blocks:
+            for depth in block.depths:
+                depth.trace_rate()
+
+    def set(self, rate: float) -> None:
+        """Skips so many images' branches from now on; the model's config says so, too.
+
+        Args:
+            rate: Of the last block.
+        """
+        for block, skipped in zip(self._blocks, stochastic_depth_rates(rate, len(self._blocks)), strict=True):
+            block.stochastic_depth_rate = skipped
+            for depth in block.depths:
+                depth.rate.assign(skipped)
+
+
+def program_of(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Returns what of a shape and a recipe decides the compiled step: all but what is traced, and what is done before it.
+
+    Args:
+        config: The shape, as JSON holds it.
         recipe: Any.
     """
-    fields = recipe.to_dict()
+    free = (*TRACED, *_BEFORE_THE_STEP)
     return {
-        name: value
-        for name, value in fields.items()
-        if name not in (*TRACED, "name", "source", "expected", "augmentation")
+        part: {name: value for name, value in fields.items() if name not in free}
+        for part, fields in (("config", config), ("recipe", recipe.to_dict()))
     }

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.rebuilding import rebuilt
 from vit_keras.training.checkpointing import Stopped
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.fitting import Fitting
@@ -19,7 +20,7 @@ from vit_keras.training.recipes import Recipe
 from vit_keras.training.run_directory import RunDirectory
 from vit_keras.training.state import arrays_of, assign
 from vit_keras.tuning.searchable import Searchable
-from vit_keras.tuning.traced import TracedOptimizer, program_of
+from vit_keras.tuning.traced import TracedOptimizer, TracedStochasticDepth, program_of
 from vit_keras.zoo import save_preset
 
 _KEPT = 8  # compiled programs; the one used longest ago goes
@@ -27,10 +28,11 @@ _KEPT = 8  # compiled programs; the one used longest ago goes
 
 @dataclass(kw_only=True, eq=False)
 class _Program:
-    """A compiled model, the state it was made in, and its optimizer's inputs."""
+    """A compiled model, the state it was made in, and what its step takes as inputs."""
 
     model: keras.Model
-    traced: TracedOptimizer
+    optimizer: TracedOptimizer
+    depth: TracedStochasticDepth
     fresh: dict[str, np.ndarray]
 
 
@@ -84,7 +86,8 @@ class TrialTrainer:
         resume = not CheckpointStore(run.checkpoints).is_empty()
         program = self._program(values, data, recipe)
         assign(program.model, program.fresh, where="The start of a trial")
-        program.traced.set(recipe)
+        program.optimizer.set(recipe)
+        program.depth.set(self._stochastic_depth_rate(values, recipe))
         program.model.stop_training = False
         reports = _Reports(on_epoch, on_step)
         fitting = Fitting(
@@ -102,7 +105,7 @@ class TrialTrainer:
             if reports.epochs < until and not reports.ended:
                 raise  # somebody asked the process to stop
             return False
-        finished = self.hypermodel.finished(program.model, values)
+        finished = rebuilt(self.hypermodel.finished(program.model, values))  # whose rates are numbers
         save_preset(finished, run.model, class_names=data.class_names)
         CheckpointStore(run.checkpoints).clear()
         return True
@@ -126,21 +129,26 @@ class TrialTrainer:
     def _program(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         """Returns a compiled model of the values' shape, made now or the last time that shape was asked for."""
         shape = self.hypermodel.config_of(values).to_dict()
-        key = json.dumps([shape, data.batch_size, program_of(recipe)], sort_keys=True)
+        key = json.dumps([data.batch_size, program_of(shape, recipe)], sort_keys=True)
         program = self._programs.pop(key, None) or self._compiled(values, data, recipe)
         self._programs[key] = program
         while len(self._programs) > _KEPT:
             self._programs.pop(next(iter(self._programs)))
         return program
 
+    def _stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
+        """Returns the recipe's, and the shape's where that says nothing."""
+        rate = recipe.stochastic_depth_rate
+        return self.hypermodel.config_of(values).stochastic_depth_rate if rate is None else rate
+
     def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         keras.utils.set_random_seed(self.seed)
         model = self.hypermodel.model_of(values, data=data, recipe=recipe)
-        traced = TracedOptimizer(recipe)
-        model.compile(**{**recipe.compile_arguments, "optimizer": traced.optimizer})
+        optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
+        model.compile(**{**recipe.compile_arguments, "optimizer": optimizer.optimizer})
         model.optimizer.build(model.trainable_variables)
         model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
-        return _Program(model=model, traced=traced, fresh=arrays_of(model))
+        return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
 
 
 class _Reports(keras.callbacks.Callback):
