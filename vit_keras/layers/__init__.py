@@ -7,6 +7,7 @@ Images are channels last.
 
 from vit_keras.layers.attention_pooling import AttentionPooling
 from vit_keras.layers.conv_stem import ConvStem
+from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.patch_encoder import PatchEncoder
@@ -22,6 +23,7 @@ __all__ = [
     "MLP",
     "AttentionPooling",
     "ConvStem",
+    "LayerNorm",
     "LayerScale",
     "PatchEncoder",
     "Patches",

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from vit_keras.layers.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.mlp import MLP
 
 
@@ -43,7 +44,7 @@ class AttentionPooling(keras.layers.Layer):
         self.mlp_dim = mlp_dim
         self.activation = activation
         self.norm_epsilon = norm_epsilon
-        self.mlp_norm = keras.layers.LayerNormalization(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
+        self.mlp_norm = LayerNorm(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
         self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
 
     def build(self, input_shape: Shape) -> None:

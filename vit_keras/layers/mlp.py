@@ -1,5 +1,6 @@
 """The two-layer perceptron of a block."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,8 @@ import keras
 from keras import ops
 
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.fused import fused
+from vit_keras.layers.layer_norm import LayerNorm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": lambda inside: keras.activations.gelu(inside, approximate=False),
@@ -68,7 +71,7 @@ class MLP(keras.layers.Layer):
         dtype = self.dtype_policy
         self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), dtype=dtype, name="expand")
         self.normalise = (
-            keras.layers.LayerNormalization(epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
+            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
             if inner_norm
             else keras.layers.Identity(dtype=dtype)
         )
@@ -89,11 +92,13 @@ class MLP(keras.layers.Layer):
         rows = ops.reshape(tokens, (-1, hidden_dim))  # one matrix product, forward and back, not one an image
         inside = self.expand(rows)
         if self.gated:
-            gates, values = ops.split(inside, 2, axis=-1)
-            inside = ACTIVATIONS[self.activation](gates) * values
+            parts: list[Tensor] = ops.split(inside, 2, axis=-1)
+            bend: Callable[..., Tensor] = _gated(self.activation)
         else:
-            inside = ACTIVATIONS[self.activation](inside)
-        inside = self.dropout(self.normalise(inside), training=training)
+            parts, bend = [inside], ACTIVATIONS[self.activation]
+        # In inference TensorFlow has a kernel of its own for the product and what bends it.
+        inside = fused(bend)(*parts) if training else bend(*parts)
+        inside = self.dropout(self.normalise(inside, training=training), training=training)
         return ops.reshape(self.contract(inside), (-1, count, hidden_dim))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -111,3 +116,11 @@ class MLP(keras.layers.Layer):
             "norm_epsilon": self.norm_epsilon,
             "dropout_rate": self.dropout_rate,
         }
+
+
+@functools.cache
+def _gated(activation: str) -> Callable[[Tensor, Tensor], Tensor]:
+    def gated(gates: Tensor, values: Tensor) -> Tensor:
+        return ACTIVATIONS[activation](gates) * values
+
+    return gated

@@ -8,6 +8,7 @@ from keras import ops
 
 from vit_keras.layers.attention_kernel import attend_by_products, attention_kernel
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
 
 
@@ -63,9 +64,7 @@ class SelfAttention(keras.layers.Layer):
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
         self.query_norm, self.key_norm = (
-            keras.layers.LayerNormalization(epsilon=norm_epsilon, dtype=dtype, name=name)
-            if qk_norm
-            else keras.layers.Identity(dtype=dtype)
+            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else keras.layers.Identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
         )
         self.rotate = (
@@ -106,7 +105,8 @@ class SelfAttention(keras.layers.Layer):
         qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, head_dim))
         if self.qk_norm or self.rotary is not None:
             queries, keys, values = ops.unstack(qkv, 3, axis=2)
-            queries, keys = self.rotate(self.query_norm(queries)), self.rotate(self.key_norm(keys))
+            queries = self.rotate(self.query_norm(queries, training=training))
+            keys = self.rotate(self.key_norm(keys, training=training))
             qkv = ops.stack([queries, keys, values], axis=2)
         if training and self.dropout_rate > 0:
             values = attend_by_products(qkv, functools.partial(self.dropout, training=True))

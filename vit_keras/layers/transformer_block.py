@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive, check_tokens
+from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.self_attention import SelfAttention
@@ -109,7 +110,7 @@ class TransformerBlock(keras.layers.Layer):
         ]
 
     def _norm(self, name: str) -> keras.layers.Layer:
-        return keras.layers.LayerNormalization(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
+        return LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
 
     def _scale(self, name: str) -> keras.layers.Layer:
         if self.layer_scale is None:
@@ -134,13 +135,15 @@ class TransformerBlock(keras.layers.Layer):
         return tokens
 
     def _attend(self, tokens: Tensor, training: bool | None) -> Tensor:
-        return self.scales[0](self.attention(self.attention_norm(tokens), training=training))
+        normalised = self.attention_norm(tokens, training=training)
+        return self.scales[0](self.attention(normalised, training=training))
 
     def _think(self, tokens: Tensor, training: bool | None) -> Tensor:
-        return self.scales[1](self.mlp(self.mlp_norm(tokens), training=training))
+        normalised = self.mlp_norm(tokens, training=training)
+        return self.scales[1](self.mlp(normalised, training=training))
 
     def _both(self, tokens: Tensor, training: bool | None) -> Tensor:
-        normalised = self.attention_norm(tokens)
+        normalised = self.attention_norm(tokens, training=training)
         return self.scales[0](self.attention(normalised, training=training) + self.mlp(normalised, training=training))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

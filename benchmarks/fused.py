@@ -1,0 +1,73 @@
+"""Training steps with chains of small operations fused, as the layers do it on TensorFlow, and with TensorFlow's own operations, in turns.
+
+    python benchmarks/fused.py [--rounds 10] [--quick]
+
+What is fused are the activation in the MLP and the norms (`vit_keras/layers/fused.py`); all other operations are the same on both sides.
+`fused_is_faster` is the time without over the time with it, round by round; `first` are the seconds of the first step, with all that it compiles.
+"""
+
+import argparse
+import functools
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+import harness
+import keras
+
+import vit_keras as vk
+
+CELLS = (
+    ("vit_nano_conv8_32", 128),
+    ("vit_pico_patch4_28", 128),
+    ("vit_small_patch16_224", 16),
+)
+FUSES = ("vit_keras.layers.fused.fuses", "vit_keras.layers.layer_norm.fuses")
+
+
+def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[Callable[[], object], float]:
+    """A training step, and the seconds of the first."""
+    from vit_keras.layers.fused import fused
+
+    keras.config.set_dtype_policy(policy)
+    step = harness.keras_steps(vk.from_preset(preset, num_classes=10), batch_size)["training"]
+    keras.config.set_dtype_policy("float32")
+    fused.cache_clear()
+    with mock.patch(FUSES[0], return_value=fuses), mock.patch(FUSES[1], return_value=fuses):
+        began = time.perf_counter()
+        step()  # which is when it is traced
+        return step, time.perf_counter() - began
+
+
+def cell(preset: str, batch_size: int, policy: str, rounds: int) -> dict[str, Any]:
+    """Both sides in turns."""
+    make = functools.partial(step_of, preset, batch_size, policy)
+    (plain, plain_first), (ours, ours_first) = make(fuses=False), make(fuses=True)
+    seconds = harness.interleaved({"plain": plain, "fused": ours}, rounds=rounds)
+    ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["fused"], strict=True)]
+    return {
+        "preset": preset,
+        "batch_size": batch_size,
+        "policy": policy,
+        **{name: harness.spread(values) for name, values in seconds.items()},
+        "first": {"plain": plain_first, "fused": ours_first},
+        "fused_is_faster": harness.spread(ratios),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--quick", action="store_true", help="one round of the smallest")
+    options = parser.parse_args()
+    cells = []
+    for policy in ("float32", "mixed_bfloat16"):
+        for preset, batch_size in CELLS[:1] if options.quick else CELLS:
+            cells.append(cell(preset, batch_size, policy, 1 if options.quick else options.rounds))
+            print(cells[-1], flush=True)
+            keras.utils.clear_session()
+    harness.record("fused", {"load_before": harness.load(), "cells": cells}, quick=options.quick)
