@@ -1,6 +1,6 @@
 """Test accuracy of the demo on the unseen drawing style, mean of several seeds.
 
-    python benchmarks/emoji.py [--seeds 3] [--limit 128] [--epochs 1]
+    python benchmarks/emoji.py [--seeds 3] [--recipe from_scratch] [--limit 128] [--epochs 1]
 
 Each seed is one `vit-keras train`, in a process of its own, timed whole.
 """
@@ -18,17 +18,20 @@ import harness
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--recipe", help="by default the preset's, small_images")
     parser.add_argument("--limit", type=int, help="images of each split; by default all")
     parser.add_argument("--epochs", type=int, help="by default the recipe's")
     options = parser.parse_args()
-    fewer = [f"--{name}={value}" for name in ("limit", "epochs") if (value := getattr(options, name)) is not None]
+    other = [
+        f"--{name}={value}" for name in ("recipe", "limit", "epochs") if (value := getattr(options, name)) is not None
+    ]
     runs = []
     for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
             command = [str(Path(sys.executable).parent / "vit-keras"), "train", "--json", "--seed", str(seed)]
             printed = subprocess.run(
-                [*command, *fewer, "--run-dir", f"{folder}/run"], check=True, stdout=subprocess.PIPE
+                [*command, *other, "--run-dir", f"{folder}/run"], check=True, stdout=subprocess.PIPE
             ).stdout
             whole = time.perf_counter() - started
             runs.append({"seed": seed, "process_seconds": whole, **json.loads(printed)})
@@ -37,7 +40,7 @@ if __name__ == "__main__":
     accuracy = sum(run["test_accuracy"] for run in runs) / len(runs)
     baseline = runs[0]["nearest_neighbour_accuracy"]
     harness.record(
-        "emoji_demo",
+        "emoji_demo" if options.recipe is None else f"emoji_{options.recipe}",
         {
             "mean_test_accuracy": accuracy,
             "nearest_neighbour_accuracy": baseline,

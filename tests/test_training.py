@@ -194,6 +194,16 @@ def test_what_is_no_whole_number_of_epochs_is_refused(value):
         TrainingOptions(epochs=value)
 
 
+def test_the_recipe_is_the_preset_s_or_the_one_that_is_asked_for(options, tmp_path):
+    assert options.recipe == presets.load_preset(TINY).recipe
+    result = train(replace(options, recipe="deit", epochs=1), run_dir=tmp_path / "run")
+    assert json.loads((result.run_directory / "run.json").read_text())["recipe"]["name"] == "deit"
+    with pytest.raises(
+        InvalidArgumentError, match="recipe='finetune' does not begin with random weights; one of from_scratch"
+    ):
+        TrainingOptions(recipe="finetune")
+
+
 def test_nothing_is_made_where_the_data_is_refused(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match="no such folder"):

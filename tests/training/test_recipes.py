@@ -50,7 +50,7 @@ def test_every_recipe_that_a_preset_names_is_there(name):
 
 
 def test_the_ways_to_fine_tune_are_recipes():
-    assert set(recipes.FINETUNING) < recipes.RECIPES.keys()
+    assert {*recipes.FINETUNING, *recipes.SCRATCH, "nearest_neighbours"} == recipes.RECIPES.keys()
     assert all(getattr(recipes, name) is recipe for name, recipe in recipes.RECIPES.items())
 
 

@@ -83,6 +83,9 @@ def train_command(
         str | None, typer.Option(help="emoji (the default), a data set's name, or a folder of class folders.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="A preset's name; by default one that fits the data.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe that begins with random weights; by default the preset's.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     limit: Annotated[int | None, typer.Option(help="Most images of each split.")] = None,
@@ -104,6 +107,7 @@ def train_command(
     options = {
         "data": data,
         "preset": preset,
+        "recipe": recipe,
         "epochs": epochs,
         "batch_size": batch_size,
         "limit": limit,
@@ -403,7 +407,7 @@ def data_check_command(
 @data_app.command("show")
 def data_show_command(
     source: Annotated[str, typer.Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
-    augment: Annotated[str, typer.Option(help="none, light, medium, strong or 3-augment.")] = "medium",
+    augment: Annotated[str, typer.Option(help="none, moved, light, medium, strong or 3-augment.")] = "medium",
     image_size: Annotated[int, typer.Option(help="Height and width, px.")] = 224,
     out: Annotated[Path, typer.Option(help="The picture to write; it must not exist.")] = Path("augmented.png"),
     seed: Annotated[int, typer.Option(help="Decides which images, and everything drawn.")] = 0,

@@ -30,6 +30,7 @@ from vit_keras.training.scratch_recipes import (
 __all__ = [
     "FINETUNING",
     "RECIPES",
+    "SCRATCH",
     "Recipe",
     "adapters",
     "augreg",
@@ -61,6 +62,9 @@ FINETUNING = (
     "mae_finetune",
 )
 """Recipes that begin with a trained model and change it."""
+
+SCRATCH = ("from_scratch", "small_images", "augreg", "deit", "deit3", "simple_vit")
+"""Recipes that begin with random weights."""
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     "from_scratch": from_scratch,

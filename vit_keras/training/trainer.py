@@ -15,7 +15,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training.evaluation import nearest_neighbour_accuracy
 from vit_keras.training.precision import dtype_policy, resolve
-from vit_keras.training.recipes import RECIPES, Recipe
+from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
 from vit_keras.training.session import Session, TrainingResult, check_options
 from vit_keras.zoo import from_preset
@@ -37,6 +37,7 @@ class TrainingOptions:
     Args:
         data: What `vk.data.load` takes: "emoji", a data set's name, or a folder.
         preset: A name of `list_presets()`; by default `default_preset(data)`.
+        recipe: One of `SCRATCH`; by default the preset's.
         epochs: Passes over the training images.
         batch_size: Images a step.
         limit: Most images of each split; None for all.
@@ -48,6 +49,7 @@ class TrainingOptions:
 
     data: str = "emoji"
     preset: str = ""
+    recipe: str = ""
     epochs: int = 50
     batch_size: int = 128
     limit: int | None = None
@@ -67,9 +69,13 @@ class TrainingOptions:
         if type(self.seed) is not int or not 0 <= self.seed < 2**31:
             wrong.append(f"seed={self.seed!r} is not a whole number from 0 to {2**31 - 1}")
         try:
-            load_preset(self.preset)
+            preset = load_preset(self.preset)
         except InvalidArgumentError as error:
             wrong.append(str(error).rstrip("."))
+        else:
+            object.__setattr__(self, "recipe", self.recipe or preset.recipe)
+        if self.recipe and self.recipe not in SCRATCH:
+            wrong.append(f"recipe={self.recipe!r} does not begin with random weights; one of {', '.join(SCRATCH)} does")
         try:
             resolve(self.precision)
         except InvalidArgumentError as error:
@@ -119,7 +125,7 @@ def train(
     keras.utils.set_random_seed(options.seed)
     preset = load_preset(options.preset)
     data = _load(options, preset, console)
-    recipe = RECIPES[preset.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
+    recipe = RECIPES[options.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
     policy = resolve(options.precision)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
