@@ -14,7 +14,7 @@ backbone and holds it against our run of the same, and our run of the default ag
 `sweep`: 24 ways of learning rate, weight decay and layer decay; what the default loses against the best of them on the test
 images (which flatters the best: it is chosen on what it is judged by) and, chosen on one half of them, on the other half.
 
-`ablation`: one default changed at a time, and what it would cost.
+`ablation`: one default changed at a time, and what it would cost. `methods`: training fewer weights, through `model.fit`.
 
 The default's numbers were themselves chosen on test images: those of seed 0 of emoji-20, fashion-20, fashion-100, mnist-20 and
 digits-20 with the "conv" backbone; how strong the augmentation is, and that there is none in fewer than 8 passes, on seed 0 of
@@ -58,6 +58,8 @@ ABLATION: dict[str, dict[str, Any]] = {
     "constant rate": {"schedule": "constant"},
     "no clipping": {"clip_norm": 0.0},
     "no weight decay": {"weight_decay": 0.0},
+    "weight decay 0.05": {"weight_decay": 0.05},
+    "weight decay 1.0": {"weight_decay": 1.0},
     "no augmentation": {"augmentation": "none"},
     "shifts and rotations": {"augmentation": "moved"},
     "augmentation twice as strong": {"augmentation": "moved twice"},
@@ -178,7 +180,20 @@ def check(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str
     return finetune_check.differences(made, chosen[0], KERASHUB, made.default(chosen[0]))
 
 
-PARTS: dict[str, Part] = {"check": check, "kerashub": kerashub, "sweep": sweep, "ablation": ablation}
+def methods(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
+    """What training fewer weights reaches."""
+    import finetune_methods
+
+    return finetune_methods.table(made, list(chosen), seeds)
+
+
+PARTS: dict[str, Part] = {
+    "check": check,
+    "kerashub": kerashub,
+    "sweep": sweep,
+    "ablation": ablation,
+    "methods": methods,
+}
 
 
 def main() -> None:

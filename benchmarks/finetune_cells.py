@@ -87,6 +87,13 @@ class Cell:
         """Those that a seed trains on."""
         return source.train.some(MOST_A_CLASS if self.shots == "all" else int(self.shots), seed=seed).at_side(self.side)
 
+    def held_out_images(self, source: Source, *, seed: int) -> Images:
+        """Up to ten more of each class; of a cell of 20 or 100 images a class."""
+        shots = int(self.shots)
+        more = source.train.some(shots + 10, seed=seed)
+        places = [np.flatnonzero(more.labels == label)[shots:] for label in np.unique(more.labels)]
+        return more.at(np.concatenate(places)).at_side(self.side)
+
 
 def side_of(backbone: str) -> int:
     """Height and width of a backbone's images, px."""

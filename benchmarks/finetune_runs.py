@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,17 +111,24 @@ class Runs:
 
     def result(self, cell: cells.Cell, way: engine.Way, seed: int) -> Result:
         """Test accuracy of a run, fraction: whole, on the even and on the odd images of the test."""
+        return self.once(cell, seed, way.to_dict(), lambda runs, cell, seed, _: runs._run(cell, way, seed))
+
+    def once(
+        self, cell: cells.Cell, seed: int, way: Result, run: Callable[["Runs", cells.Cell, int, Result], Result]
+    ) -> Result:
+        """What a run gives, with its accuracy and its seconds; from the cache where it is known.
+
+        Args:
+            cell: What is trained on.
+            seed: Of the images, their order and whatever is drawn.
+            way: How, as JSON holds it.
+            run: Called where it is not known.
+        """
         backbone = json.loads((self.backbone(cell.backbone) / "config.json").read_text())["sha256"]
-        spelled = json.dumps([cell.name, self.steps(cell), seed, way.to_dict(), backbone], sort_keys=True)
+        spelled = json.dumps([cell.name, self.steps(cell), seed, way, backbone], sort_keys=True)
         key = hashlib.sha256(spelled.encode()).hexdigest()[:16]
         if key not in self._done:
-            self._done[key] = {
-                "key": key,
-                "cell": cell.name,
-                "seed": seed,
-                "way": way.to_dict(),
-                **self._run(cell, way, seed),
-            }
+            self._done[key] = {"key": key, "cell": cell.name, "seed": seed, "way": way, **run(self, cell, seed, way)}
             with self._log.open("a") as file:
                 file.write(json.dumps(self._done[key]) + "\n")
             self.new += 1

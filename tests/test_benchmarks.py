@@ -15,7 +15,7 @@ def run(*command, **given):
 def test_each_benchmark_is_named_and_says_what_it_measures():
     listed = run("-m", "benchmarks", "--list").stdout.splitlines()
     named = {line.split()[0] for line in listed}
-    helpers = {"__main__", "data_check", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_runs", "gpu_parts", "harness", "img_focus", "photos", "speed_side"}  # fmt: skip
+    helpers = {"__main__", "data_check", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_methods", "finetune_runs", "gpu_parts", "harness", "img_focus", "photos", "speed_side"}  # fmt: skip
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - (helpers - {"data_check"}) == named
     readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
     assert [name for name in named if f"{name}.py" not in readme] == []
@@ -29,7 +29,10 @@ def test_the_speed_page_says_what_was_measured():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain", "small_models")])
+@pytest.mark.parametrize(
+    "names",
+    [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain", "small_models"), ("fused", "scan", "padding")],
+)
 def test_benchmarks_run_small(names):
     before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
     done = run("-m", "benchmarks", *names, "--quick", "--json", timeout=600)

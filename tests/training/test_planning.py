@@ -88,3 +88,9 @@ def test_images_that_are_seen_seldom_are_not_changed():
     asked = plan([50, 50], epochs=1, changes={"augmentation": "light"})
     assert asked.recipe.augmentation == STRENGTHS["light"]
     assert chosen(asked)["augmentation"] == "light"
+
+
+@pytest.mark.parametrize(("epochs", "weight_decay"), [(10, 0.3), (400, 0.3), (800, 0.15), (100_000, 0.05)])
+def test_longer_runs_decay_less_a_step_down_to_the_usual(epochs, weight_decay):
+    planned = plan([50, 50], steps_per_epoch=1, epochs=epochs)
+    assert planned.recipe.weight_decay == chosen(planned)["weight_decay"] == weight_decay

@@ -5,8 +5,10 @@ import pytest
 
 from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
+from vit_keras.data.augmentation import augmentation_of
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
+from vit_keras.training.planning import plan_finetuning
 from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel, latency
 from vit_keras.tuning.journal import Journal
 from vit_keras.tuning.trial_training import TrialTrainer
@@ -30,7 +32,12 @@ def data(hypermodel):
 
 def test_what_finetune_would_do_is_tried_first(hypermodel):
     values = hypermodel.default_values()
-    assert (values["method"], values["layer_decay"], values["image_size"]) == ("head_first", 0.9, 16)
+    planned = plan_finetuning(
+        np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first"
+    ).recipe
+    named = {name: getattr(planned, name) for name in ("method", "learning_rate", "layer_decay", "weight_decay")}
+    assert values == {**named, "batch_size": 8, "augmentation": "moved", "image_size": 16}
+    assert augmentation_of("moved") == planned.augmentation
     assert not hypermodel.problems(values)
     assert hypermodel.space.has(values)
 

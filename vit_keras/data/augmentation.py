@@ -226,6 +226,8 @@ def _is_range(value: object, name: str) -> bool:
 
 STRENGTHS: Mapping[str, Augmentation] = {
     "none": Augmentation(),
+    # Measured: benchmarks/finetune.py. Nothing is mirrored: that changes what digits, words and signs are.
+    "moved": Augmentation(rotation=5, zoom=0.1, stretch=0.05, shift=0.05, contrast=0.1, brightness=0.05),
     # fast.ai's training script for Imagenette: https://github.com/fastai/fastai, nbs/examples/train_imagenette.py.
     "light": Augmentation(crop_scale=(0.35, 1.0), flip_rate=0.5),
     # After the medium of Steiner et al. 2021, arXiv 2106.10270: two changes of RandAugment, MixUp 0.2.

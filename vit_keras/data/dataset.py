@@ -141,7 +141,7 @@ class ImageData:
 
         Args:
             epochs: Passes over the training images.
-            augmentation: What is done to each image, or the name of a strength: "none", "light", "medium", "strong", "3-augment".
+            augmentation: What is done to each image, or the name of a strength: "none", "moved", "light", "medium", "strong", "3-augment".
             first_epoch: Epoch to start with, 0 the first.
             first_step: Step of that epoch to start with.
 

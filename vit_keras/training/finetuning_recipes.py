@@ -10,12 +10,10 @@ from vit_keras.training.recipe import NOT_MEASURED, Recipe
 
 _PAPER_STEPS = 500
 _PAPER_CROP = (384 / 448) ** 2  # 384 px of 448
-_MOVED = Augmentation(rotation=5, zoom=0.1, stretch=0.05, shift=0.05, contrast=0.1, brightness=0.05)
-"""Nothing is mirrored: that changes what digits, words and signs are."""
 _FINETUNING: dict[str, Any] = {
     "learning_rate": 1e-3,
     "layer_decay": 0.75,
-    "augmentation": _MOVED,
+    "augmentation": STRENGTHS["moved"],
 }
 
 

@@ -22,6 +22,7 @@ OURS = ("finetune", "head_first", "last_blocks")
 """Recipes whose rates go by the model's size: those of others stand as they were published."""
 _RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
 _SHALLOW, _DEEP_DECAY = 6, 0.75
+_WEIGHT_DECAY, _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 0.3, 400, 0.05
 _IMBALANCED = 3  # most images of a class to fewest
 
 
@@ -120,7 +121,7 @@ def plan_finetuning(
                 f'{most} images of one class and {fewest} of another: class_weights="balanced" makes each class count alike',
             )
         )
-    sized = _sized(method, config, epochs=epochs)
+    sized = _sized(method, config, epochs=epochs, steps=epochs * steps_per_epoch)
     for name, (value, why) in sized.items():
         if name not in changes:
             choices.append(Choice(name, value, why))
@@ -131,8 +132,8 @@ def plan_finetuning(
     return FinetuningPlan(recipe, tuple(choices))
 
 
-def _sized(method: str, config: ViTConfig, *, epochs: int) -> dict[str, tuple[Any, str]]:
-    """Returns the fields of our own recipes that go by the model's size and the number of passes, each with the reason."""
+def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
+    """Returns the fields of our own recipes that go by the model's size and the run's length, each with the reason."""
     if method not in OURS:
         return {}
     rate = float(f"{_RATE * _WIDTH / config.hidden_dim:.2g}")
@@ -149,6 +150,15 @@ def _sized(method: str, config: ViTConfig, *, epochs: int) -> dict[str, tuple[An
         sized["layer_decay"] = (
             1.0,
             f"the same rate everywhere, measured best with few blocks; these are {config.num_layers}",
+        )
+    if steps <= _MEASURED_STEPS:
+        sized["weight_decay"] = (_WEIGHT_DECAY, f"measured best in runs of up to {_MEASURED_STEPS} steps")
+    else:
+        decay = max(_WEIGHT_DECAY * _MEASURED_STEPS / steps, _USUAL_WEIGHT_DECAY)
+        sized["weight_decay"] = (
+            float(f"{decay:.2g}"),
+            f"{_WEIGHT_DECAY} was measured best in {_MEASURED_STEPS} steps; more steps want less (Wang et al. 2024, arXiv "
+            f"2405.13698), down to the usual {_USUAL_WEIGHT_DECAY}",
         )
     if epochs < SELDOM:
         sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")

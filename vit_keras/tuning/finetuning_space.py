@@ -60,14 +60,14 @@ class FinetuningHyperModel(Searchable):
         self._model: keras.Model | None = None
         config = config_of(self.model)
         self.config = config
-        planned = self._planned_rate(config, num_classes)
+        planned = self._planned(config, num_classes).learning_rate
         default = SearchSpace(
             {
                 "method": Choice(_METHODS),
                 "learning_rate": FloatRange(planned / _AROUND, planned * _AROUND, log=True),
                 "layer_decay": Choice((0.65, 0.75, 0.85, 0.9, 1.0)),
-                "weight_decay": FloatRange(1e-3, 0.3, log=True),
-                "augmentation": Choice(("none", "light", "medium")),
+                "weight_decay": FloatRange(1e-3, 1.0, log=True),
+                "augmentation": Choice(("none", "moved", "light", "medium")),
                 "image_size": Choice((config.image_size[0],)),
             }
         )
@@ -149,10 +149,10 @@ class FinetuningHyperModel(Searchable):
 
     def default_values(self) -> Values:
         """Returns what `vk.finetune` would do."""
-        planned = self._planned_rate(self.config, self.num_classes)
+        planned = self._planned(self.config, self.num_classes)
         wanted = {
-            "method": "head_first", "learning_rate": planned, "layer_decay": 0.9 if self.config.num_layers <= 6 else 0.75,
-            "weight_decay": 0.05, "augmentation": "light", "image_size": self.config.image_size[0],
+            "method": planned.method, "learning_rate": planned.learning_rate, "layer_decay": planned.layer_decay,
+            "weight_decay": planned.weight_decay, "augmentation": "moved", "image_size": self.config.image_size[0],
         }  # fmt: skip
         return {
             name: wanted[name] if name in wanted and dimension.has(wanted[name]) else dimension.from_unit(0.5)
@@ -191,8 +191,9 @@ class FinetuningHyperModel(Searchable):
             return data
         return brought_to(data, Resizing(image_size=size, channels=self.config.channels))
 
-    def _planned_rate(self, config: ViTConfig, num_classes: int) -> float:
+    def _planned(self, config: ViTConfig, num_classes: int) -> Recipe:
+        """Returns what is planned for images of which nothing is known yet."""
         plan = plan_finetuning(
             np.arange(num_classes), config, num_classes=num_classes, steps_per_epoch=1, method="head_first"
         )
-        return plan.recipe.learning_rate
+        return plan.recipe

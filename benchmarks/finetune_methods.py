@@ -1,0 +1,75 @@
+"""What each method of fine-tuning reaches: test accuracy beside all weights, from the same trained weights, on the same images, for as many steps."""
+
+import time
+from typing import Any
+
+import finetune_cells as cells
+import finetune_engine as engine
+import finetune_runs as runs
+import keras
+import numpy as np
+
+import vit_keras as vk
+from vit_keras.training.finetuning import prepared
+from vit_keras.training.freezing import trainable_params
+from vit_keras.training.planning import plan_finetuning
+
+METHODS = ("head_first", "finetune", "last_blocks", "bias_only", "adapters", "linear_probe")
+"""The default first."""
+
+
+def table(made: runs.Runs, chosen: list[cells.Cell], seeds: int) -> dict[str, Any]:
+    """Mean test accuracy of each method on each cell, points, and what it gains over the default, seed by seed."""
+    found = {
+        method: np.array([[made.once(cell, seed, {"method": method}, run) for seed in range(seeds)] for cell in chosen])
+        for method in METHODS
+    }
+    rows = []
+    for method, results in found.items():
+        accuracy = 100 * np.vectorize(lambda result: result["accuracy"])(results)
+        gain = accuracy - 100 * np.vectorize(lambda result: result["accuracy"])(found[METHODS[0]])
+        rows.append(
+            {
+                "method": method,
+                "trained": results[0, 0]["trained"],
+                "of": results[0, 0]["of"],
+                "mean_accuracy": float(accuracy.mean()),
+                "mean_gain": float(gain.mean()),
+                "standard_error": float(gain.std(ddof=1) / np.sqrt(gain.size)) if gain.size > 1 else None,
+                "cells": {cell.name: float(row.mean()) for cell, row in zip(chosen, accuracy, strict=True)},
+            }
+        )
+        print(rows[-1], flush=True)
+    return {"rows": rows}
+
+
+def run(made: runs.Runs, cell: cells.Cell, seed: int, way: dict[str, Any]) -> runs.Result:
+    """Fine-tunes through `model.fit` as the package plans it for the method."""
+    source = made.source(cell.data)
+    data = cell.training_images(source, seed=seed)
+    whole = engine.image_data(data, seed=seed, held_out=cell.held_out_images(source, seed=seed))
+    steps = made.steps(cell)
+    keras.utils.set_random_seed(seed)
+    base = vk.from_preset(made.backbone(cell.backbone))
+    plan = plan_finetuning(
+        data.labels,
+        vk.config_of(base),
+        num_classes=len(whole.class_names),
+        steps_per_epoch=whole.steps_per_epoch,
+        method=way["method"],
+        epochs=-(-steps // whole.steps_per_epoch),
+    )
+    started = time.perf_counter()
+    model = prepared(base, whole, plan.recipe)
+    if plan.recipe.method != "linear_probe":
+        batches = whole.training_batches(epochs=plan.recipe.epochs, augmentation=plan.recipe.augmentation).take(steps)
+        model.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
+    test = source.test.at_side(cell.side)
+    right = model.predict(test.images, batch_size=500, verbose=0).argmax(-1) == test.labels
+    return {
+        "trained": trainable_params(model),
+        "of": model.count_params(),
+        "steps": steps,
+        "accuracy": float(right.mean()),
+        "seconds": time.perf_counter() - started,
+    }
