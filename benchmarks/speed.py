@@ -1,12 +1,13 @@
 """Images a second of ViT S/16 and B/16 beside timm, transformers, KerasHub and vit-keras, in turns, and the share of the roofline.
 
     python benchmarks/speed.py [--peers PYTHON ...] [--presets ...] [--kinds training inference] [--dtypes float32 bfloat16]
-                               [--batch-size 16] [--num-layers 12] [--rounds 5] [--quick]
+                               [--batch-size 16] [--num-layers 12] [--rounds 5] [--keep-settings] [--quick]
 
 Each library is a process of its own (`speed_side.py`), run by the first of this Python and `--peers` that has it; what none has is left
 out, and said. First each of a library's settings (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest
 is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike. On the
-presets behind the first only the fastest `--sides` do, for memory. Cells of an earlier run stay in the result until they are measured again.
+presets behind the first only the fastest `--sides` do, for memory. Cells of an earlier run stay in the result until they are measured again;
+with `--keep-settings` the settings that were tried for them are not tried again.
 
 `share_of_matmul_rate`: multiplications and additions of the model (training: three times a forward pass) against the rate of a
 2,048 x 2,048 matrix product of the same dtype, measured in this run before and after: what 1.0 would be no library can pass.
@@ -101,10 +102,15 @@ def best_settings(
                 failed = side.facts.get("failed")
                 steps = [] if failed else [side.step() for _ in range(3)]
                 tried[setting] = side.facts["failed"] if failed or None in steps else float(np.median(steps))
-        seconds = {setting: value for setting, value in tried.items() if not isinstance(value, str)}
-        best[library] = {"tried": tried, "setting": min(seconds, key=seconds.__getitem__) if seconds else None}
+        best[library] = chosen(tried)
         print(preset, kind, dtype, library, best[library], flush=True)
     return best
+
+
+def chosen(tried: dict[str, float | str]) -> dict[str, Any]:
+    """The fastest of the settings that ran."""
+    seconds = {setting: value for setting, value in tried.items() if not isinstance(value, str)}
+    return {"tried": tried, "setting": min(seconds, key=seconds.__getitem__) if seconds else None}
 
 
 def in_turns(
@@ -175,6 +181,7 @@ def main() -> None:
     parser.add_argument("--num-layers", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sides", type=int, default=3, help="libraries at once on all presets but the first")
+    parser.add_argument("--keep-settings", action="store_true")
     parser.add_argument("--quick", action="store_true", help="one layer, batches of 2, one round: shows that it runs")
     options = parser.parse_args()
     size = (2, 1) if options.quick else (options.batch_size, options.num_layers)
@@ -184,10 +191,14 @@ def main() -> None:
     missing = [library for library, python in found.items() if not python]
     for dtype in options.dtypes:
         for kind in options.kinds:
-            best = best_settings(pythons, options.presets[0], kind, dtype, size)
+            before = results.get(f"{options.presets[0]}, {kind}, {dtype}", {}) if options.keep_settings else {}
+            tried = {name: row for name, row in before.get("settings_tried", {}).items() if name in pythons}
+            best = {name: chosen(row) for name, row in tried.items()} or best_settings(
+                pythons, options.presets[0], kind, dtype, size
+            )
             for place, preset in enumerate(options.presets):
-                chosen = best if place == 0 else fastest(best, options.sides)
-                cell = in_turns(pythons, chosen, preset, kind, dtype, size, 1 if options.quick else options.rounds)
+                sides = best if place == 0 else fastest(best, options.sides)
+                cell = in_turns(pythons, sides, preset, kind, dtype, size, 1 if options.quick else options.rounds)
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell
                 shape = {"batch_size": size[0], "num_layers": size[1], "not_installed": missing}

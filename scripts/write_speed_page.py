@@ -45,6 +45,11 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def ratio(found: dict[str, float]) -> str:
+    """A median with its range."""
+    return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
+
+
 def beside_peers(result: dict[str, Any]) -> str:
     """Images a second, ratios, shares of the roofline."""
     rows = []
@@ -63,8 +68,7 @@ def beside_peers(result: dict[str, Any]) -> str:
             mark = "*" if row and name in found["unreliable"] else ""
             cells.append(f"{row['images_per_second']['median']:.1f}{mark} ({row['setting']})" if row else "")
         if best:
-            ratio = libraries[best]["ours_is_faster"]
-            cells.append(f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})")
+            cells.append(ratio(libraries[best]["ours_is_faster"]))
         else:
             cells.append("")
         rows.append([*cells, f"{ours['share_of_matmul_rate']:.0%}"])
@@ -76,13 +80,13 @@ def small(result: dict[str, Any]) -> str:
     """Small models beside plain Keras ones."""
     rows = []
     for cell in result["cells"]:
-        ratio, rates = cell["ours_is_faster"], cell["images_per_second"]
+        rates = cell["images_per_second"]
         marks = {name: "*" if name in cell["unreliable"] else "" for name in rates}
         rows.append(
             [
                 f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
                 *(f"{found['median']:,.0f}{marks[name]}" for name, found in rates.items()),
-                f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})",
+                ratio(cell["ours_is_faster"]),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )
@@ -110,11 +114,58 @@ def xla(result: dict[str, Any]) -> str:
     """What XLA gains and loses."""
     rows = []
     for cell in result["cells"]:
-        ratios = [cell[kind]["on_is_faster"] for kind in ("training", "inference")]
-        said = [f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})" for found in ratios]
+        said = [ratio(cell[kind]["on_is_faster"]) for kind in ("training", "inference")]
         rows.append([f"`{cell['preset']}`, batch {cell['batch_size']}, {cell['policy'].removeprefix('mixed_')}", *said])
     words = "Keras leaves XLA off where TensorFlow sees a CPU alone; `compile(jit_compile=True)` asks for it. How much faster it then is:"
     return f"{machine(result)} {words}\n\n{table(['', 'training', 'inference'], rows)}"
+
+
+def fused(result: dict[str, Any]) -> str:
+    """What one pass over memory gains."""
+    rows = [
+        [
+            f"`{cell['preset']}`, batch {cell['batch_size']}, {cell['policy'].removeprefix('mixed_')}",
+            ratio(cell["fused_is_faster"]),
+        ]
+        for cell in result["cells"]
+    ]
+    words = "The activation in the MLP and the norms as one loop each, forward and back, beside TensorFlow's own operations:"
+    return f"{machine(result)} {words}\n\n{table(['training', 'fused is faster'], rows)}"
+
+
+def scan(result: dict[str, Any]) -> str:
+    """Why the blocks are not scanned."""
+    rows = [
+        [
+            f"`{cell['preset']}`, {cell['num_layers']} blocks",
+            f"{cell['seconds_to_compile']['compiled']:.1f} s",
+            f"{cell['seconds_to_compile']['scanned']:.1f} s",
+            ratio(cell["steps_faster"]["scanned"]),
+            ratio(cell["steps_faster"]["stacking_left_out"]),
+        ]
+        for cell in result["cells"]
+    ]
+    heads = ["JAX", "compiling all blocks", "compiling a scan", "the scan's step is faster", "the same, stacked before"]
+    return f"{machine(result)} Batch {result['cells'][0]['batch_size']}, float32.\n\n{table(heads, rows)}"
+
+
+def padding(results: dict[str, dict[str, Any]]) -> str:
+    """Why tokens are not padded."""
+    rows = [
+        [
+            f"{backend}, {kind}",
+            *(
+                ratio(found["padded_is_faster"])
+                for count, found in result[kind].items()
+                if count != str(result["tokens"])
+            ),
+        ]
+        for backend, result in results.items()
+        for kind in ("training", "inference")
+    ]
+    first = next(iter(results.values()))
+    heads = [f"{first['tokens']} tokens made", *(count for count in first["training"] if count != str(first["tokens"]))]
+    return f"{machine(first)} `{first['preset']}`, batch {first['batch_size']}; how much faster the padded step is:\n\n{table(heads, rows)}"
 
 
 def scaling(result: dict[str, Any], backend: str) -> str:
@@ -174,6 +225,13 @@ def page() -> str:
         parts.append(f"## Small models on a CPU\n\n{small(found)}")
     if found := read("xla"):
         parts.append(f"## XLA on a CPU\n\n{xla(found)}")
+    if found := read("fused"):
+        parts.append(f"## Fused chains in training, TensorFlow\n\n{fused(found)}")
+    if found := read("scan"):
+        parts.append(f"## A scan over the blocks, which is not used\n\n{scan(found)}")
+    padded = {name: found for name in ("tensorflow", "jax", "torch") if (found := read(f"padding_{name}"))}
+    if padded:
+        parts.append(f"## Padded tokens, which are not used\n\n{padding(padded)}")
     if found := read("cold_start"):
         parts.append(f"## From an empty process to the first trained batch\n\n{cold(found)}")
     measured = [(backend, read(f"scaling_{backend}")) for backend in ("torch", "tensorflow", "jax")]
@@ -188,9 +246,10 @@ def page() -> str:
     parts.append(
         "## What makes it fast\n\n"
         "- One projection for queries, keys and values, and one matrix product for all images of a batch, forward and back.\n"
-        "- The attention that each backend does best: two batched products on TensorFlow, `scaled_dot_product_attention` on torch, cuDNN's flash "
-        "attention on JAX with a GPU, in training with the odd number of tokens that a class token makes, too, which JAX by itself refuses; which kernel runs "
+        "- The attention that each backend does best: two batched products on TensorFlow and on every CPU, `scaled_dot_product_attention` on torch "
+        "with a GPU or with many tokens, cuDNN's flash attention on JAX with a GPU, in training with the odd number of tokens that a class token makes, too, which JAX by itself refuses; which kernel runs "
         "is said by `vit-keras bench`, and a slower one on a GPU in the log.\n"
+        "- On TensorFlow, in training, activations and norms are one loop of XLA each, in a step that otherwise runs TensorFlow's faster products.\n"
         "- On TensorFlow a training step is traced once, where Keras traces it twice, the optimizer's variables being made in between.\n"
         "- Static shapes, one compilation a shape; augmentation in the pipeline, never in the model.\n"
         "- On JAX `compile(steps_per_execution=32)` runs 32 steps in one call of the device, where Keras' own loop calls it 32 times.\n"

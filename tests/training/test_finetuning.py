@@ -11,7 +11,7 @@ from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError, OutOfMemoryError, ResumeError, StorageError
 from vit_keras.model import vit
 from vit_keras.rebuilding import rebuilt
-from vit_keras.training.finetuning import digest_of, finetune, plan_of, prepared
+from vit_keras.training.finetuning import digest_of, finetune, is_untrained, plan_of, prepared
 from vit_keras.training.fitting import Fitting
 from vit_keras.training.freezing import trainable_params
 from vit_keras.zoo import load_labels
@@ -76,6 +76,17 @@ def test_the_head_alone_is_fitted_in_no_step_and_judged_by_the_validation_images
     for weight in model.weights:
         if not weight.path.startswith("head/"):
             np.testing.assert_array_equal(trained[weight.path], weight)
+
+
+def test_a_model_that_was_never_trained_is_said(model, data):
+    said = [choice for choice in plan_of(model, data).choices if choice.what == "weights"]
+    assert "never trained" in said[0].reason
+    trained = rebuilt(model)
+    trained.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for _ in range(2):  # the first step is the head's, which is zero
+        trained.train_on_batch(*arrays(16))
+    assert not is_untrained(trained)
+    assert all(choice.what != "weights" for choice in plan_of(trained, data).choices)
 
 
 def test_adapters_end_in_a_plain_model(model, data, tmp_path):

@@ -13,6 +13,7 @@ from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Resizing, resizing_of
 from vit_keras.data.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers import TransformerBlock
 from vit_keras.model import config_of
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.rebuilding import rebuilt
@@ -20,7 +21,7 @@ from vit_keras.training.adapters import add_adapters, merge_adapters
 from vit_keras.training.features import features_of
 from vit_keras.training.freezing import trainable_only
 from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.planning import FinetuningPlan, plan_finetuning
+from vit_keras.training.planning import Choice, FinetuningPlan, plan_finetuning
 from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
@@ -102,7 +103,7 @@ def plan_of(
         epochs: As for `finetune`.
         changes: As for `finetune`.
     """
-    return plan_finetuning(
+    plan = plan_finetuning(
         data.splits["train"].labels,
         config_of(model),
         num_classes=len(data.class_names),
@@ -111,6 +112,31 @@ def plan_of(
         epochs=epochs,
         changes=changes,
     )
+    return replace(plan, choices=(*plan.choices, _UNTRAINED)) if is_untrained(model) else plan
+
+
+_UNTRAINED = Choice(
+    "weights",
+    "random",
+    "this model was never trained, and fine-tuning is for models that were: give it weights, or begin with "
+    "`vit-keras train`, whose recipes are for random ones",
+)
+
+
+def is_untrained(model: keras.Model) -> bool:
+    """Returns whether a model's weights are as they were drawn: every norm of its blocks is still the identity.
+
+    Args:
+        model: What `vit` made.
+    """
+    norms = [
+        keras.ops.convert_to_numpy(weight)
+        for layer in model.layers
+        if isinstance(layer, TransformerBlock)
+        for weight in layer.weights
+        if weight.name in ("gamma", "beta") and "norm" in weight.path
+    ]
+    return all((norm == norm.flat[0]).all() and norm.flat[0] in (0, 1) for norm in norms)
 
 
 @dataclass(frozen=True, kw_only=True)
