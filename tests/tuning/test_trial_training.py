@@ -54,8 +54,7 @@ def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_b
     folder, expected = whole
     assert (log.epochs, log.metrics) == (expected.epochs, expected.metrics)
     ours, theirs = (each / "model" / "model.safetensors" for each in (tmp_path / "paused", folder))
-    if keras.backend.backend() != "torch":  # whose dropout draws from a generator of the process
-        assert ours.read_bytes() == theirs.read_bytes()
+    assert ours.read_bytes() == theirs.read_bytes()
 
 
 def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data):
