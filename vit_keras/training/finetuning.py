@@ -32,7 +32,7 @@ BATCH_SIZE = 64
 LAST_BLOCKS = 2
 """Blocks that the method "last_blocks" trains."""
 _JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"
-_PROBED = ("linear_probe", "head_first")
+_PROBED = ("linear_probe", "head_first", "bias", "adapters")
 """Methods that begin with a head fitted to features of the model as it is."""
 
 

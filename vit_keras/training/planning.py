@@ -18,9 +18,10 @@ STEPS = 400
 EPOCHS = (5, 60)
 SELDOM = 8
 """Passes below which training images are left as they are: augmentation has too little time to pay."""
-OURS = ("finetune", "head_first", "last_blocks")
-"""Recipes whose rates go by the model's size: those of others stand as they were published."""
-_RATE, _WIDTH = 3e-3, 128  # benchmarks/finetune.py
+RATES = {"finetune": 3e-3, "head_first": 3e-3, "last_blocks": 3e-3, "bias_only": 1e-2, "adapters": 1e-2}
+"""Our own recipes, with the learning rate that was measured best at width 128; those of others stand as they were published."""
+_WIDTH = 128  # benchmarks/finetune.py
+_WHOLE_MATRICES = ("finetune", "head_first", "last_blocks")
 _SHALLOW, _DEEP_DECAY = 6, 0.75
 _WEIGHT_DECAY, _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 0.3, 400, 0.05
 _IMBALANCED = 3  # most images of a class to fewest
@@ -134,13 +135,18 @@ def plan_finetuning(
 
 def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
     """Returns the fields of our own recipes that go by the model's size and the run's length, each with the reason."""
-    if method not in OURS:
+    if method not in RATES:
         return {}
-    rate = float(f"{_RATE * _WIDTH / config.hidden_dim:.2g}")
-    why = "as measured" if config.hidden_dim == _WIDTH else f"{_RATE:g} was measured best at width {_WIDTH}"
+    measured = RATES[method]
+    rate = float(f"{measured * _WIDTH / config.hidden_dim:.2g}")
+    why = "as measured" if config.hidden_dim == _WIDTH else f"{measured:g} was measured best at width {_WIDTH}"
     sized: dict[str, tuple[Any, str]] = {
         "learning_rate": (rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)")
     }
+    if epochs < SELDOM:
+        sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")
+    if method not in _WHOLE_MATRICES:
+        return sized
     if config.num_layers > _SHALLOW:
         sized["layer_decay"] = (
             _DEEP_DECAY,
@@ -160,8 +166,6 @@ def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[s
             f"{_WEIGHT_DECAY} was measured best in {_MEASURED_STEPS} steps; more steps want less (Wang et al. 2024, arXiv "
             f"2405.13698), down to the usual {_USUAL_WEIGHT_DECAY}",
         )
-    if epochs < SELDOM:
-        sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")
     return sized
 
 
