@@ -6,7 +6,7 @@ What a published recipe does that ours can't say is in its description; batches 
 from typing import Any
 
 from vit_keras.data.augmentation import STRENGTHS, Augmentation
-from vit_keras.training.recipe import NOT_MEASURED, Recipe
+from vit_keras.training.recipe import Recipe
 
 _PAPER_STEPS = 500
 _PAPER_CROP = (384 / 448) ** 2  # 384 px of 448
@@ -15,6 +15,13 @@ _FINETUNING: dict[str, Any] = {
     "layer_decay": 0.75,
     "augmentation": STRENGTHS["moved"],
 }
+
+
+def _beside_all_weights(accuracy: str) -> str:
+    return (
+        f"here, with 20 images a class of three sets of small images, {accuracy} where all weights reach 80.1 and the head alone 64.6: "
+        "benchmarks/results/finetune_methods.json"
+    )
 
 
 def finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
@@ -30,8 +37,8 @@ def finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     return Recipe(
         name="finetune",
         source="measured: benchmarks/finetune.py; layer-wise decay: Bao et al. 2022, arXiv 2106.08254",
-        expected="here, with 20 images a class of three sets of small images, 1.1 % of the test images fewer right than from a head that was fitted "
-        "first, with a standard error of 0.4: benchmarks/results/finetune_ablation.json",
+        expected="here, with 20 images a class of four sets of small images, 0.8 % of the test images fewer right than from a head that was fitted "
+        "first, with a standard error of 0.2: benchmarks/results/finetune_ablation.json",
         **_FINETUNING,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
@@ -73,7 +80,7 @@ def last_blocks(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     return Recipe(
         name="last_blocks",
         source="https://arxiv.org/abs/2111.06377; numbers as for finetune",
-        expected=NOT_MEASURED,
+        expected=_beside_all_weights("73.7 %"),
         method="last_blocks",
         **_FINETUNING,
         epochs=epochs,
@@ -94,7 +101,7 @@ def bias_only(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     return Recipe(
         name="bias_only",
         source="https://arxiv.org/abs/2106.10199; numbers measured: benchmarks/finetune.py",
-        expected="as good as other ways of training few weights, each well tuned (arXiv 2409.16434)",
+        expected=_beside_all_weights("69.9 %"),
         method="bias",
         learning_rate=3e-3,
         weight_decay=0.0,
@@ -117,7 +124,7 @@ def adapters(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     return Recipe(
         name="adapters",
         source="https://arxiv.org/abs/2106.09685; numbers measured: benchmarks/finetune.py",
-        expected="as good as other ways of training few weights, each well tuned (arXiv 2409.16434)",
+        expected=_beside_all_weights("76.0 %"),
         method="adapters",
         learning_rate=3e-3,
         augmentation=STRENGTHS["moved"],
