@@ -288,7 +288,7 @@ def test_a_strength_is_called_by_its_name():
 
 @pytest.mark.parametrize("name", ["", "Strong", "storng", 3, ["strong"], {"flip_rate": 0.5}])
 def test_there_is_no_other_strength(name):
-    with pytest.raises(InvalidArgumentError, match="none, light, medium, strong, 3-augment"):
+    with pytest.raises(InvalidArgumentError, match="none, moved, light, medium, strong, 3-augment"):
         augmentation_of(name)
 
 
