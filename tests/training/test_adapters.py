@@ -236,10 +236,7 @@ def test_weights_in_half_precision_take_them_too(base, tiny_config, file, batch)
         keras.config.set_dtype_policy("float32")
 
 
-NO_HALF = pytest.mark.xfail(JIT, reason="on a CPU, JAX compiles no float16 attention", raises=ValueError, strict=False)
-
-
-@pytest.mark.parametrize("policy", [pytest.param("mixed_float16", marks=NO_HALF), "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_them(tiny_config, batch, policy):
     keras.config.set_dtype_policy(policy)
     try:
