@@ -15,8 +15,6 @@ from vit_keras.errors import InvalidArgumentError
 if TYPE_CHECKING:
     import keras
 
-NOT_MEASURED = "not measured yet"
-"""What is expected of a recipe whose numbers nobody has measured."""
 OPTIMIZERS = ("adamw", "muon", "lion", "lamb", "sgd")
 METHODS = ("full", "head_first", "last_blocks", "bias", "adapters", "linear_probe", "nearest_neighbours")
 _CHOICES = {

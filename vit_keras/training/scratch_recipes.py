@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from vit_keras.data.augmentation import STRENGTHS, Augmentation
-from vit_keras.training.recipe import NOT_MEASURED, Recipe
+from vit_keras.training.recipe import Recipe
 
 
 def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
@@ -27,7 +27,7 @@ def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
     return Recipe(
         name="from_scratch",
         source="https://arxiv.org/abs/2205.01580",
-        expected=NOT_MEASURED,
+        expected="emoji of an unseen drawing style 68.0 %, one seed, 50 epochs of the demo's preset: benchmarks/results/emoji_from_scratch.json",
         learning_rate=1e-3,
         weight_decay=0.1,
         augmentation=augmentation,
