@@ -19,7 +19,7 @@ EPOCHS = (5, 60)
 SELDOM = 8
 """Passes below which training images are left as they are: augmentation has too little time to pay."""
 RATES = {"finetune": 3e-3, "head_first": 3e-3, "last_blocks": 3e-3, "bias_only": 1e-2, "adapters": 1e-2}
-"""Our own recipes, with the learning rate that was measured best at width 128; those of others stand as they were published."""
+"""Our own recipes, with the learning rate that was measured at width 128; those of others stand as they were published."""
 _WIDTH = 128  # benchmarks/finetune.py
 _WHOLE_MATRICES = ("finetune", "head_first", "last_blocks")
 _SHALLOW, _DEEP_DECAY = 6, 0.75
@@ -139,7 +139,7 @@ def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[s
         return {}
     measured = RATES[method]
     rate = float(f"{measured * _WIDTH / config.hidden_dim:.2g}")
-    why = "as measured" if config.hidden_dim == _WIDTH else f"{measured:g} was measured best at width {_WIDTH}"
+    why = "as measured" if config.hidden_dim == _WIDTH else f"{measured:g} was measured at width {_WIDTH}"
     sized: dict[str, tuple[Any, str]] = {
         "learning_rate": (rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)")
     }
