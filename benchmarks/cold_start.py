@@ -32,7 +32,7 @@ def first_batch(preset: str, batch_size: int, xla: bool) -> dict[str, float]:
     imported = time.perf_counter()
     model = vk.from_preset(preset, num_classes=10)
     model.compile(
-        keras.optimizers.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        vk.training.AdamW(1e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         jit_compile=True if xla else "auto",
     )  # fmt: skip
     images, labels = np.zeros((batch_size, *model.input_shape[1:]), "uint8"), np.zeros(batch_size)

@@ -16,9 +16,10 @@ from typing import Any
 
 import harness
 import numpy as np
+import speed_side
 
 FLASH = "__cudnn$fmha"
-SIDE, CLASSES = 224, 1000
+CLASSES = speed_side.CLASSES
 SHOWN_PEAK = {"NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
 """Dense bfloat16 FLOP/s on the makers' data sheets, without sparsity."""
 
@@ -42,7 +43,7 @@ def made(preset: str, **changes: Any) -> Any:
         changes = {"num_layers": 1} | small | changes
     model = vk.from_preset(preset, num_classes=CLASSES, **changes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(1e-4), loss, **compiled)
+    model.compile(vk.training.AdamW(1e-4), loss, **compiled)
     return model
 
 
@@ -234,35 +235,16 @@ def timm(preset: str, batch_size: str) -> dict[str, Any]:
     import torch
 
     place = "cuda" if torch.cuda.is_available() else "cpu"
-    count = int(batch_size) if place == "cuda" else 2
+    count, setting = (int(batch_size), "compiled") if place == "cuda" else (2, "eager")
     torch.set_float32_matmul_precision("high")
-    model = library.create_model(preset, num_classes=CLASSES, **({} if place == "cuda" else {"depth": 1})).to(place)
-    forward = torch.compile(model) if place == "cuda" else model
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=place == "cuda")
-    images = torch.rand(count, 3, SIDE, SIDE, device=place)
-    labels = torch.randint(0, CLASSES, (count,), device=place)
-
-    def train() -> None:
-        model.train()
-        with torch.autocast(place, torch.bfloat16):
-            loss = torch.nn.functional.cross_entropy(forward(images).float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    def infer() -> None:
-        model.eval()
-        with torch.inference_mode(), torch.autocast(place, torch.bfloat16):
-            forward(images)
-
     found: dict[str, Any] = {"batch_size": count, "version": library.__version__}
-    for kind, step in {"training": train, "inference": infer}.items():
+    for kind in ("training", "inference"):
+        model = library.create_model(preset, num_classes=CLASSES, **({} if place == "cuda" else {"depth": 1}))
+        step = speed_side.torch_step(model, kind, "bfloat16", count, setting, lambda output: output, place)
         seconds = []
         for turn in range(18 if place == "cuda" else 4):
             began = time.perf_counter()
-            step()
-            if place == "cuda":
-                torch.cuda.synchronize()
+            step()  # gives a number, so that the device is waited for
             if turn >= 3:
                 seconds.append(time.perf_counter() - began)
         spread = harness.spread(seconds)

@@ -51,21 +51,27 @@ def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
     return 2 * size**3 / float(np.median(seconds["matmul"])) / 1e9
 
 
-def keras_steps(model: Any, batch_size: int, **compiled: Any) -> dict[str, Callable[[], object]]:
+def keras_steps(
+    model: Any, batch_size: int, *, optimizer: str = "vit_keras", **compiled: Any
+) -> dict[str, Callable[[], object]]:
     """Returns a whole step of training and of inference of a model, which is compiled for it, on pixels in memory.
 
     Args:
         model: Its head gives a logit a class.
         batch_size: Images a step.
+        optimizer: Whose AdamW, of "vit_keras" and "keras".
         **compiled: More for `compile`.
     """
     import keras
+
+    import vit_keras as vk
 
     rng, classes = np.random.default_rng(0), model.output_shape[-1]
     images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
     labels = rng.integers(0, classes, batch_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.AdamW(1e-4), loss, **compiled)
+    adamw = vk.training.AdamW if optimizer == "vit_keras" else keras.optimizers.AdamW
+    model.compile(adamw(1e-4), loss, **compiled)
     return {
         "training": lambda: model.train_on_batch(images, labels),
         "inference": lambda: model.predict_on_batch(images),

@@ -48,7 +48,7 @@ def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
     config = vk.load_preset(preset).config
     steps = {
         "vit_keras": harness.keras_steps(vk.from_preset(preset, num_classes=CLASSES), batch_size)["training"],
-        "plain_keras": harness.keras_steps(plain(config), batch_size)["training"],
+        "plain_keras": harness.keras_steps(plain(config), batch_size, optimizer="keras")["training"],
     }
     before = harness.matmul_rate()
     seconds = harness.interleaved(steps, rounds=rounds)

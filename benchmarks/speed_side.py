@@ -33,8 +33,8 @@ CLASSES, SIDE = 1000, 224
 Step = Callable[[], object]
 
 
-def keras_step(model: Any, kind: str, batch_size: int, setting: str) -> Step:
-    """Returns a whole step of a Keras model."""
+def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: str) -> Step:
+    """Returns a whole step of a Keras model, with the AdamW its users have at hand."""
     import keras
     import numpy as np
 
@@ -42,7 +42,7 @@ def keras_step(model: Any, kind: str, batch_size: int, setting: str) -> Step:
     images = rng.integers(0, 256, (batch_size, SIDE, SIDE, 3)).astype("float32")
     labels = rng.integers(0, CLASSES, batch_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer=keras.optimizers.AdamW(1e-4), loss=loss, jit_compile=setting == "XLA on")
+    model.compile(optimizer=optimizer, loss=loss, jit_compile=setting == "XLA on")
     if kind == "training":
         return lambda: model.train_on_batch(images, labels)
     return lambda: model.predict_on_batch(images)
@@ -56,7 +56,7 @@ def vit_keras_zoo(preset: str, kind: str, dtype: str, batch_size: int, num_layer
 
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
     model = vk.from_preset(preset, num_classes=CLASSES, num_layers=num_layers)
-    return keras_step(model, kind, batch_size, setting)
+    return keras_step(model, vk.training.AdamW(1e-4), kind, batch_size, setting)
 
 
 def keras_hub(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
@@ -66,7 +66,8 @@ def keras_hub(preset: str, kind: str, dtype: str, batch_size: int, num_layers: i
 
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
     backbone = ViTBackbone(image_shape=(SIDE, SIDE, 3), patch_size=16, num_layers=num_layers, **SHAPES[preset])
-    return keras_step(ViTImageClassifier(backbone, num_classes=CLASSES, preprocessor=None), kind, batch_size, setting)
+    model = ViTImageClassifier(backbone, num_classes=CLASSES, preprocessor=None)
+    return keras_step(model, keras.optimizers.AdamW(1e-4), kind, batch_size, setting)
 
 
 def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
@@ -81,22 +82,24 @@ def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_laye
         image_size=SIDE, patch_size=16, num_layers=num_layers, hidden_size=shape["hidden_dim"], num_heads=shape["num_heads"],
         mlp_dim=shape["mlp_dim"], name="vit", classes=CLASSES, activation="linear", include_top=True, representation_size=None,
     )  # fmt: skip
-    return keras_step(model, kind, batch_size, setting)
+    return keras_step(model, keras.optimizers.AdamW(1e-4), kind, batch_size, setting)
 
 
-def torch_step(model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any]) -> Step:
-    """Returns a whole step of a torch model."""
+def torch_step(
+    model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu"
+) -> Step:
+    """Returns a whole step of a torch model, with the fastest AdamW that torch has."""
     import contextlib
 
     import torch
 
     torch.manual_seed(0)
-    images = torch.rand(batch_size, 3, SIDE, SIDE)
-    labels = torch.randint(0, CLASSES, (batch_size,))
-    model = model.train(kind == "training")
+    images = torch.rand(batch_size, 3, SIDE, SIDE, device=place)
+    labels = torch.randint(0, CLASSES, (batch_size,), device=place)
+    model = model.to(place).train(kind == "training")
     forward = torch.compile(model) if setting == "compiled" else model
-    half = torch.autocast("cpu", torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    half = torch.autocast(place, torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
 
     def train() -> float:
         with half:
@@ -108,7 +111,7 @@ def torch_step(model: Any, kind: str, dtype: str, batch_size: int, setting: str,
 
     def infer() -> object:
         with torch.inference_mode(), half:
-            return logits(forward(images)).float().numpy()
+            return logits(forward(images)).float().cpu().numpy()
 
     return train if kind == "training" else infer
 

@@ -129,6 +129,110 @@ def test_muon_orthogonalises_the_matrices_of_the_blocks_and_leaves_the_rest_to_a
             np.testing.assert_allclose(np.abs(update), 1, rtol=1e-3, err_msg=variable.path)  # Adam's first step
 
 
+# --- the form that is fast on this backend
+
+
+def ends_of(optimizer, variables, start, *, steps=4):
+    """Returns the variables after some steps from `start`."""
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    for step in range(steps):
+        apply(optimizer, gradients_like(start, step), variables)
+    return numpy_of(variables)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (AdamW, {}),
+        (AdamW, {"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}),
+        (AdamW, {"amsgrad": True}),
+        (Lion, {}),
+        (Lamb, {}),
+        (SGD, {"nesterov": True}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(value) or "plain",
+)
+def test_an_optimizer_has_keras_numbers(variables, kind, options):
+    start, rates = numpy_of(variables), warmup_cosine(0.1, steps=4, warmup_steps=2)
+    ours = kind(rates, weight_decay=0.3, **options)
+    options = options if kind is not SGD else options | {"momentum": 0.9}
+    theirs = getattr(keras.optimizers, kind.__name__)(rates, weight_decay=0.3, **options)
+    theirs.exclude_from_weight_decay([variable for variable in variables if variable.name != "kernel"])
+    found, expected = (ends_of(optimizer, variables, start) for optimizer in (ours, theirs))
+    assert max(np.abs(new - old).max() for new, old in zip(expected, start, strict=True)) > 0.05
+    for variable, mine, other in zip(variables, found, expected, strict=True):  # 1 - 0.999 in float32 is off by 1e-5
+        np.testing.assert_allclose(mine, other, rtol=1e-5, atol=5e-6, err_msg=variable.path)
+
+
+def test_weights_in_half_precision_move_as_with_keras_optimizer():
+    start = [np.full((4, 4), 2.0, "float32")]
+    ends = []
+    for optimizer in (
+        AdamW(0.1, beta_2=0.9, weight_decay=0.0),
+        keras.optimizers.AdamW(0.1, beta_2=0.9, weight_decay=0.0),
+    ):
+        variables = [keras.Variable(start[0], dtype="bfloat16", name="kernel")]
+        for step in range(3):
+            gradient = keras.ops.cast(gradients_like(start, step)[0], "bfloat16")
+            optimizer.apply([gradient], variables)
+        ends.append(keras.ops.convert_to_numpy(variables[0]).astype("float32"))
+    assert np.abs(ends[1] - 2).max() > 0.1
+    np.testing.assert_array_equal(ends[0], ends[1])
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="Keras has other classes on torch alone")
+@pytest.mark.parametrize("kind", [AdamW, Lion, SGD])
+def test_on_torch_all_variables_are_updated_in_one_call(kind):
+    assert type(getattr(keras.optimizers, kind.__name__)()) in kind.__mro__
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the kernel is TensorFlow's")
+class TestTheKernel:
+    def operations(self, optimizer, variables):
+        """Returns the types of the operations of a step."""
+        import tensorflow as tf
+
+        optimizer.build(variables)
+        gradients = [tf.ones(variable.shape) for variable in variables]
+        step = tf.function(lambda: optimizer.apply(gradients, variables))
+        return [operation.type for operation in step.get_concrete_function().graph.get_operations()]
+
+    def test_a_step_is_one_operation_a_variable_and_computes_the_schedule_once_for_decay_and_once_for_updates(
+        self, variables
+    ):
+        rates = warmup_cosine(0.1, steps=4, warmup_steps=2)
+        found = self.operations(AdamW(rates, weight_decay=0.3), variables)
+        assert found.count("ResourceApplyAdam") == len(variables)
+        assert found.count("StatelessIf") + found.count("If") == 2
+        theirs = self.operations(keras.optimizers.AdamW(rates, weight_decay=0.3), variables)
+        assert len(found) < 0.5 * len(theirs)
+
+    def test_the_gradient_of_an_embedding_is_taken(self):
+        import tensorflow as tf
+
+        table = keras.Variable(np.ones((3, 2)), dtype="float32", name="table")
+        optimizer = AdamW(0.5, weight_decay=0.0)
+        optimizer.apply([tf.IndexedSlices(tf.ones((1, 2)), tf.constant([1]), tf.constant([3, 2]))], [table])
+        np.testing.assert_allclose(table.numpy(), [[1, 1], [0.5, 0.5], [1, 1]], rtol=1e-5)
+
+    def test_a_step_compiles_with_xla(self, variables):
+        import tensorflow as tf
+
+        start = numpy_of(variables)
+        gradients = [tf.constant(array) for array in gradients_like(start, 0)]
+        ends = []
+        for xla in (True, False):
+            for variable, value in zip(variables, start, strict=True):
+                variable.assign(value)
+            optimizer = AdamW(0.1, weight_decay=0.3, layer_decay=0.7)
+            optimizer.build(variables)
+            tf.function(lambda optimizer=optimizer: optimizer.apply(gradients, variables), jit_compile=xla)()
+            ends.append(numpy_of(variables))
+        for variable, compiled, plain in zip(variables, *ends, strict=True):
+            np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6, err_msg=variable.path)
+
+
 # --- batches an optimizer step
 
 

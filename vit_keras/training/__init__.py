@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from vit_keras.training.freezing import trainable_only as trainable_only
     from vit_keras.training.micro_batch import choose_micro_batch as choose_micro_batch
     from vit_keras.training.nearest_neighbours import NearestNeighbours as NearestNeighbours
+    from vit_keras.training.optimizers import SGD as SGD
+    from vit_keras.training.optimizers import AdamW as AdamW
+    from vit_keras.training.optimizers import Lamb as Lamb
+    from vit_keras.training.optimizers import Lion as Lion
+    from vit_keras.training.optimizers import Muon as Muon
     from vit_keras.training.recipes import Recipe as Recipe
     from vit_keras.training.repeating import evaluate_run as evaluate_run
     from vit_keras.training.session import TrainingInterrupted as TrainingInterrupted
@@ -28,11 +33,16 @@ if TYPE_CHECKING:
     from vit_keras.training.trainer import train as train
 
 _HOMES = {
+    "AdamW": "optimizers",
     "BestCheckpoints": "soup",
     "BestWeights": "best_weights",
     "Distillation": "distillation",
+    "Lamb": "optimizers",
+    "Lion": "optimizers",
+    "Muon": "optimizers",
     "NearestNeighbours": "nearest_neighbours",
     "Recipe": "recipes",
+    "SGD": "optimizers",
     "TrainingInterrupted": "session",
     "TrainingOptions": "trainer",
     "TrainingResult": "session",

@@ -8,6 +8,7 @@ import keras
 
 from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.checks import Tensor
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
 _STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/")
@@ -83,7 +84,7 @@ class LayerDecay(keras.optimizers.Optimizer):
         InvalidArgumentError: `layer_decay` is not above 0 and 1 at most, or `num_layers` no positive whole number.
     """
 
-    _decays: tuple[str, ...] = ("weight_decay",)
+    _rate: Tensor | None = None
 
     def __init__(self, *args: Any, layer_decay: float = 1.0, num_layers: int | None = None, **kwargs: Any) -> None:
         if not is_number(layer_decay) or not 0 < layer_decay <= 1:
@@ -104,34 +105,35 @@ class LayerDecay(keras.optimizers.Optimizer):
 
     def _by_scale(self, variables: Sequence[keras.Variable]) -> Iterator[tuple[float, list[int]]]:
         """Yields each factor with the places of the variables that have it."""
+        if self.layer_decay == 1:
+            yield 1.0, list(range(len(variables)))
+            return
         places: dict[float, list[int]] = {}
         for place, variable in enumerate(variables):
             places.setdefault(self._scales[self._get_variable_index(variable)], []).append(place)
         yield from places.items()
 
+    def _get_current_learning_rate(self) -> Tensor:
+        return super()._get_current_learning_rate() if self._rate is None else self._rate
+
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         variables = [variable for variable in variables if self._use_weight_decay(variable)]
         if not variables:  # torch multiplies no empty list
             return
-        if self.layer_decay == 1:
-            super()._apply_weight_decay(variables)
-            return
-        own = {name: getattr(self, name) for name in self._decays}
+        # Keras asks for the rate at each variable and would compute a schedule as often. With several devices on TensorFlow this
+        # runs once for each, all in step, so that what is set here is set to the same by all.
+        self._rate = None
+        rate = self._get_current_learning_rate()
         try:
             for scale, places in self._by_scale(variables):
-                for name, value in own.items():
-                    setattr(self, name, None if value is None else value * scale)
+                self._rate = rate * scale
                 super()._apply_weight_decay([variables[place] for place in places])
         finally:
-            for name, value in own.items():
-                setattr(self, name, value)
+            self._rate = None
 
     def _backend_update_step(
         self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
     ) -> None:
-        if self.layer_decay == 1:
-            super()._backend_update_step(grads, trainable_variables, learning_rate)
-            return
         for scale, places in self._by_scale(trainable_variables):
             chosen = [trainable_variables[place] for place in places]
             super()._backend_update_step([grads[place] for place in places], chosen, learning_rate * scale)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from vit_keras.layers.checks import Tensor
+from vit_keras.training.kernels import fastest
 from vit_keras.training.layer_decay import LayerDecay
 from vit_keras.training.schedules import warmup_cosine as warmup_cosine
 
@@ -19,19 +20,21 @@ class _Ours(LayerDecay):
     Keras forgets a list of what has no decay when an optimizer is saved.
     """
 
+    _decays: tuple[str, ...] = ("weight_decay",)  # what a recipe's weight decay sets
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.exclude_from_weight_decay(var_names=_PATTERNS)
 
     def _get_current_learning_rate(self) -> Tensor:
         # Keras tells the schedule the batches seen, of which an optimizer that accumulates gradients takes several a step.
-        if isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        if self._rate is None and isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
             return self._learning_rate(self.iterations)
         return super()._get_current_learning_rate()
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class AdamW(_Ours, keras.optimizers.AdamW):
+class AdamW(_Ours, fastest(keras.optimizers.AdamW)):  # type: ignore[misc]
     """AdamW that leaves `NO_DECAY` without decay.
 
     Paper: Loshchilov and Hutter 2019, arXiv 1711.05101.
@@ -51,7 +54,7 @@ class AdamW(_Ours, keras.optimizers.AdamW):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Muon(_Ours, keras.optimizers.Muon):
+class Muon(_Ours, fastest(keras.optimizers.Muon)):  # type: ignore[misc]
     """Orthogonalised updates for the matrices inside the blocks, AdamW for all else; `NO_DECAY` has no decay.
 
     Paper: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon, with the learning rate scaled as in Liu et al.
@@ -86,7 +89,7 @@ class Muon(_Ours, keras.optimizers.Muon):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Lion(_Ours, keras.optimizers.Lion):
+class Lion(_Ours, fastest(keras.optimizers.Lion)):  # type: ignore[misc]
     """The sign of a momentum as the update, a third to a tenth of AdamW's rate; `NO_DECAY` has no decay.
 
     Paper: Chen et al. 2023, arXiv 2302.06675.
@@ -106,7 +109,7 @@ class Lion(_Ours, keras.optimizers.Lion):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Lamb(_Ours, keras.optimizers.Lamb):
+class Lamb(_Ours, fastest(keras.optimizers.Lamb)):  # type: ignore[misc]
     """Adam's update, as long as the weights it changes: for large batches; `NO_DECAY` has no decay.
 
     Paper: You et al. 2020, arXiv 1904.00962. As in Keras, weight decay stands beside the update; the paper has it within, before
@@ -127,7 +130,7 @@ class Lamb(_Ours, keras.optimizers.Lamb):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class SGD(_Ours, keras.optimizers.SGD):
+class SGD(_Ours, fastest(keras.optimizers.SGD)):  # type: ignore[misc]
     """Gradient descent with momentum; `NO_DECAY` has no decay.
 
     Args:

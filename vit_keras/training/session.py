@@ -68,10 +68,10 @@ class TrainingResult:
     """
 
     run_directory: Path
-    model: keras.Model
+    model: keras.Model = field(repr=False)
     evaluation: Evaluation
-    record: dict[str, Any]
-    history: list[dict[str, float]]
+    record: dict[str, Any] = field(repr=False)
+    history: list[dict[str, float]] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

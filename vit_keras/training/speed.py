@@ -15,6 +15,7 @@ from vit_keras.layers.attention_kernel import attention_kernel
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.training.devices import devices
 from vit_keras.training.memory import free_bytes, largest_batch
+from vit_keras.training.optimizers import AdamW
 from vit_keras.training.precision import dtype_policy, resolve
 
 BATCH_SIZES = (1, 16, 64)
@@ -164,7 +165,7 @@ def _step(model: keras.Model, kind: str, batch_size: int) -> Callable[[], object
     if kind == "inference":
         return lambda: model.predict_on_batch(images)
     labels = rng.integers(0, num_classes_of(model) or 1, batch_size)
-    model.compile(keras.optimizers.AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return lambda: model.train_on_batch(images, labels)
 
 

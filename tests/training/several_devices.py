@@ -1,0 +1,79 @@
+"""Trains the same model on one device and on two, and prints by how much they differ in the end; run by `test_several_devices.py`.
+
+    KERAS_BACKEND=jax python tests/training/several_devices.py
+
+The processor stands for both devices. On TensorFlow they are `tf.distribute.MirroredStrategy`'s, on JAX `keras.distribution.DataParallel`'s.
+"""
+
+import json
+import os
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+
+import keras
+import numpy as np
+
+import vit_keras as vk
+from vit_keras.training.optimizers import SGD, AdamW
+from vit_keras.training.schedules import warmup_cosine
+
+CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
+
+
+def one_device() -> AbstractContextManager[Any]:
+    """Returns what to build and compile a model in, to train on one."""
+    if keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(None)
+    return nullcontext()
+
+
+def two_devices() -> AbstractContextManager[Any]:
+    """Returns the same for two."""
+    if keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return nullcontext()
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    scope: AbstractContextManager[Any] = strategy.scope()
+    return scope
+
+
+def trained(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarray]:
+    """Returns the weights after 12 steps."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (32, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, 32)
+    with scope:
+        keras.utils.set_random_seed(0)
+        model = vk.vit(CONFIG, num_classes=3)
+        # Of a head of zeros no gradient comes at first, and Adam makes large steps of what rounding leaves of it.
+        model.get_layer("head").kernel.assign(rng.normal(size=(32, 3)))
+        model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.fit(images, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    return [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
+
+
+def main() -> None:
+    """Writes the differences as JSON."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        parts = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    rates = warmup_cosine(1e-2, steps=12, warmup_steps=2)
+    found = {}
+    for name, optimizer in {
+        "sgd": lambda: SGD(rates, weight_decay=0.3, layer_decay=0.7),
+        "adamw": lambda: AdamW(rates, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3),
+    }.items():
+        one, two = trained(one_device(), optimizer), trained(two_devices(), optimizer)
+        found[name] = max(float(np.abs(first - second).max()) for first, second in zip(one, two, strict=True))
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main()
