@@ -6,7 +6,7 @@
 Each library is a process of its own (`speed_side.py`), run by the first of this Python and `--peers` that has it; what none has is left
 out, and said. First each of a library's settings (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest
 is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike. On the
-presets behind the first only the fastest `--sides` do, for memory. Cells of an earlier run stay in the result until they are measured again;
+presets behind the first only those that were the fastest on it do, `--sides` in all, for memory. Cells of an earlier run stay in the result until they are measured again;
 with `--keep-settings` the settings that were tried for them are not tried again.
 
 `share_of_matmul_rate`: multiplications and additions of the model (training: three times a forward pass) against the rate of a
@@ -29,6 +29,7 @@ import speed_side
 
 from vit_keras.presets import load_preset
 
+FIRST = next(iter(speed_side.SHAPES))
 SIDE = Path(__file__).with_name("speed_side.py")
 ROOT = SIDE.parents[1]
 
@@ -154,11 +155,11 @@ def in_turns(
     return {"matmul_gflops": peak, "failed": failed, "load_before": load, "unreliable": unsteady, "libraries": rows}
 
 
-def fastest(best: dict[str, dict[str, Any]], count: int) -> dict[str, dict[str, Any]]:
-    """Ours and the peers that were fastest: all at once might not fit into memory."""
-    running = [library for library, row in best.items() if row["setting"]]
-    ranked = sorted(running, key=lambda library: best[library]["tried"][best[library]["setting"]])
-    ranked.sort(key=lambda library: library != "vit_keras_zoo")  # ours first, the rest as they were
+def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) -> dict[str, dict[str, Any]]:
+    """Ours and the peers that were fastest in turns on the first preset: all at once might not fit into memory."""
+    rows = {library: row for library, row in first["libraries"].items() if library in best}
+    rates = {library: row["images_per_second"]["median"] for library, row in rows.items()}
+    ranked = sorted(rates, key=lambda library: (library == "vit_keras_zoo", rates[library]), reverse=True)
     return {library: best[library] for library in ranked[:count]}
 
 
@@ -191,13 +192,14 @@ def main() -> None:
     missing = [library for library, python in found.items() if not python]
     for dtype in options.dtypes:
         for kind in options.kinds:
-            before = results.get(f"{options.presets[0]}, {kind}, {dtype}", {}) if options.keep_settings else {}
+            first = f"{FIRST}, {kind}, {dtype}"
+            before = results.get(first, {}) if options.keep_settings else {}
             tried = {name: row for name, row in before.get("settings_tried", {}).items() if name in pythons}
             best = {name: chosen(row) for name, row in tried.items()} or best_settings(
                 pythons, options.presets[0], kind, dtype, size
             )
-            for place, preset in enumerate(options.presets):
-                sides = best if place == 0 else fastest(best, options.sides)
+            for preset in options.presets:
+                sides = fastest(best, results[first], options.sides) if preset != FIRST and first in results else best
                 cell = in_turns(pythons, sides, preset, kind, dtype, size, 1 if options.quick else options.rounds)
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell

@@ -19,6 +19,8 @@ def test_two_devices_train_as_one(backend):
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     assert done.returncode == 0, done.stderr
-    differences = json.loads(done.stdout.splitlines()[-1])
-    assert set(differences) == {"sgd", "adamw"}
-    assert max(differences.values()) < 1e-5
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found.pop("sgd") < 1e-5, found.pop("adamw") < 1e-5) == (True, True)
+    if backend == "tensorflow":  # where Keras ends in an error about merging calls
+        assert "gradient_accumulation_steps=2 on 2 devices" in found.pop("refused")
+    assert not found

@@ -1,12 +1,15 @@
 """Keras' optimizers, with no decay on what must not shrink, also after a reload, and steps that are the optimizer's own."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
 
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Tensor
 from vit_keras.training.kernels import fastest
 from vit_keras.training.layer_decay import LayerDecay
+from vit_keras.training.replicas import replica_count, summed
 from vit_keras.training.schedules import warmup_cosine as warmup_cosine
 
 NO_DECAY = ("bias", "gamma", "beta", "class_token", "position_embedding", "probe")
@@ -15,7 +18,7 @@ _PATTERNS = [rf"(^|/){name}(:\d+)?$" for name in NO_DECAY]  # TensorFlow's names
 
 
 class _Ours(LayerDecay):
-    """What each has beyond Keras': layer-wise rates, `NO_DECAY`, and a schedule that counts optimizer steps.
+    """What each has beyond Keras': layer-wise rates, `NO_DECAY`, a schedule that counts optimizer steps, and the whole batch's norm.
 
     Keras forgets a list of what has no decay when an optimizer is saved.
     """
@@ -25,6 +28,22 @@ class _Ours(LayerDecay):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.exclude_from_weight_decay(var_names=_PATTERNS)
+
+    def build(self, variables: Iterable[keras.Variable]) -> None:
+        """Makes the optimizer's state, and refuses what Keras can't do on several devices."""
+        if self.gradient_accumulation_steps and (devices := replica_count()) > 1:
+            raise InvalidArgumentError(
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps} on {devices} devices: on TensorFlow Keras adds up "
+                "gradients on one device alone. Leave it out, each device has its part of a batch, or use JAX."
+            )
+        super().build(variables)
+
+    def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
+        devices = replica_count()
+        if devices == 1 or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+            return super()._clip_gradients(grads)
+        # Keras would clip each device's part and then add the parts, as it does here with equal ones.
+        return [gradient / devices for gradient in super()._clip_gradients(summed(grads))]
 
     def _get_current_learning_rate(self) -> Tensor:
         # Keras tells the schedule the batches seen, of which an optimizer that accumulates gradients takes several a step.
