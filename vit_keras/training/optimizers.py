@@ -39,11 +39,10 @@ class _Ours(LayerDecay):
         super().build(variables)
 
     def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
-        devices = replica_count()
-        if devices == 1 or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
-            return super()._clip_gradients(grads)
         # Keras would clip each device's part and then add the parts, as it does here with equal ones.
-        return [gradient / devices for gradient in super()._clip_gradients(summed(grads))]
+        shared = replica_count() > 1 and (self.clipnorm or self.global_clipnorm or self.clipvalue)
+        clipped: Sequence[Tensor] = super()._clip_gradients(summed(grads) if shared else grads)
+        return [gradient / replica_count() for gradient in clipped] if shared else clipped
 
     def _get_current_learning_rate(self) -> Tensor:
         # Keras tells the schedule the batches seen, of which an optimizer that accumulates gradients takes several a step.
