@@ -15,9 +15,10 @@ BACKEND_TESTS := tests/layers tests/test_model.py tests/test_vision_transformer.
 demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
 
+# On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower.
 test: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST)
-	KERAS_BACKEND=jax $(PYTEST) $(BACKEND_TESTS)
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(BACKEND_TESTS)
 	KERAS_BACKEND=torch $(PYTEST) $(BACKEND_TESTS)
 
 test-slow: $(VENV)/.dev
