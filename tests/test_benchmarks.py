@@ -31,7 +31,13 @@ def test_the_speed_page_says_what_was_measured():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "names",
-    [("speed",), ("gpu",), ("cold_start", "checkpoint", "explain", "small_models"), ("fused", "scan", "padding")],
+    [
+        ("speed",),
+        ("gpu",),
+        ("cold_start", "checkpoint", "explain", "small_models"),
+        ("fused", "scan", "padding"),
+        ("scaling", "xla", "attention_forms", "fit_overhead"),
+    ],
 )
 def test_benchmarks_run_small(names):
     before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
