@@ -220,6 +220,10 @@ def test_too_few_images_for_a_batch_are_refused_before_anything_is_made(options,
 # --- runs
 
 
+def test_a_result_is_printed_as_where_it_is(finished):
+    assert repr(finished) == f"TrainingResult(run_directory={finished.run_directory!r})"
+
+
 def test_a_run_leaves_model_record_metrics_report_and_figures(finished, options):
     run = finished.run_directory
     left = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}

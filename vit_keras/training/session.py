@@ -69,7 +69,7 @@ class TrainingResult:
 
     run_directory: Path
     model: keras.Model = field(repr=False)
-    evaluation: Evaluation
+    evaluation: Evaluation = field(repr=False)
     record: dict[str, Any] = field(repr=False)
     history: list[dict[str, float]] = field(repr=False)
 
