@@ -1,4 +1,6 @@
+import importlib.metadata
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +24,15 @@ def test_each_benchmark_is_named_and_says_what_it_measures():
     wrong = run("-m", "benchmarks", "nothing")
     assert wrong.returncode == 2
     assert "there is no benchmark nothing" in wrong.stderr
+
+
+def test_a_peer_that_is_too_old_is_refused_with_the_version_to_install(monkeypatch):
+    version_of = runpy.run_path(str(ROOT / "benchmarks" / "speed_side.py"))["version_of"]
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.9.16")
+    with pytest.raises(RuntimeError, match=r"timm 0\.9\.16 is too old to be compared with: pip install 'timm>=1\.0'"):
+        version_of("timm")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0.31")
+    assert version_of("timm") == "1.0.31"
 
 
 def test_the_speed_page_says_what_was_measured():
