@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
@@ -51,7 +52,7 @@ _LARGEST_SIDE = 8192  # px
 _LARGEST_REGISTERS = 256
 _FLAGS = (
     "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
-    "gated_mlp", "mlp_inner_norm",
+    "gated_mlp", "mlp_inner_norm", "distillation_head",
 )  # fmt: skip
 
 
@@ -98,8 +99,9 @@ class ViTConfig:
             (Xiao et al. 2021, arXiv 2106.14881).
         patch_bias: Adds a bias in the patches' projection.
         class_token: Puts a learned token in front of the patches.
-        distillation_token: Puts a second one behind it, with a head of its own; the model's output is the mean of both
-            (Touvron et al. 2021, arXiv 2012.12877).
+        distillation_token: Puts a second one behind it (Touvron et al. 2021, arXiv 2012.12877).
+        distillation_head: Gives the distillation token a head of its own; the model's output is the mean of both heads. False
+            leaves one head, on the class token.
         num_registers: Learned tokens behind those, which no head sees (Darcet et al. 2024, arXiv 2309.16588).
         position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
         position_on_prefix: Whether the tokens in front of the patches have learned positions too.
@@ -155,6 +157,7 @@ class ViTConfig:
     patch_bias: bool = True
     class_token: bool = True
     distillation_token: bool = False
+    distillation_head: bool = True
     num_registers: int = 0
     position_embedding: PositionEmbedding = "learned"
     position_on_prefix: bool = True
@@ -209,7 +212,8 @@ class ViTConfig:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                hint = closest(str(value), choices, count=1)
+                known = VALUE_SYNONYMS.get(name, {}).get(str(value))
+                hint = [known] if known else closest(str(value), choices, count=1)
                 yield f"{name}={value!r} is none of {list(choices)}" + (f" (did you mean {hint[0]!r}?)" if hint else "")
         for name in _FLAGS:
             if type(getattr(self, name)) is not bool:
@@ -265,6 +269,8 @@ class ViTConfig:
         usual = self.class_token and self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
         if self.distillation_token and not usual:
             yield 'distillation_token=True needs class_token=True, pooling="token", final_norm="before" and no pre_logits_dim'
+        if not self.distillation_head and not self.distillation_token:
+            yield "distillation_head=False needs distillation_token=True"
         if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
             yield 'parallel_block=True knows no gated_mlp, no mlp_inner_norm and no qkv_bias="query_value"'
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
@@ -306,6 +312,11 @@ class ViTConfig:
     def num_prefix_tokens(self) -> int:
         """Tokens in front of the patches: class token, distillation token, registers."""
         return self.class_token + self.distillation_token + self.num_registers
+
+    @property
+    def has_two_heads(self) -> bool:
+        """Whether the output is the mean of two heads, on the class token and on the distillation token."""
+        return self.distillation_token and self.distillation_head
 
     @property
     def num_tokens(self) -> int:
@@ -365,7 +376,9 @@ def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
     known = _fields()
     problems = []
     for name in values:
-        if name not in known:
+        if name in FIELD_SYNONYMS:
+            problems.append(f"there is no field {name!r}: use {FIELD_SYNONYMS[name]}")
+        elif name not in known:
             hint = closest(name, list(known), count=1)
             problems.append(f"there is no field {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""))
     missing = [name for name, required in known.items() if required and name not in values]

@@ -145,7 +145,7 @@ def _features(config: ViTConfig, tokens: keras.KerasTensor) -> dict[str, keras.K
     if config.pre_logits_dim is not None:
         seen = keras.layers.Dense(config.pre_logits_dim, activation="tanh", name="pre_logits")(seen)
     features = {"head": seen}
-    if config.distillation_token:
+    if config.has_two_heads:
         features["head_distillation"] = TokenPooling(
             "distillation", num_prefix_tokens=config.num_prefix_tokens, name="distillation_pooling"
         )(tokens)
@@ -209,6 +209,7 @@ def config_of(model: keras.Model) -> ViTConfig:
             "patch_bias": encoder.use_bias,
             "class_token": encoder.class_token,
             "distillation_token": encoder.distillation_token,
+            "distillation_head": not encoder.distillation_token or "distillation_pooling" in layers,
             "num_registers": encoder.num_registers,
             "position_embedding": encoder.position_embedding,
             "position_on_prefix": encoder.position_on_prefix,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.stochastic_depth import TRACED_RATE
 from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.weights.files import TensorInfo
+from vit_keras.weights.head_features import head_change
 from vit_keras.weights.planning import plan
 from vit_keras.weights.surgery import Surgery
 
@@ -54,12 +56,10 @@ def rebuilt(
     variables = {weight.path: weight for weight in new.weights}
     memory = _Memory(model)
     surgery = Surgery(
-        head="fit" if num_classes is not None else "load",
-        fewer_layers=config.num_layers < before.num_layers,
-        grid_size=before.grid_size,
+        head=head_change(num_classes, asdict(before), config), fewer_layers=config.num_layers < before.num_layers
     )
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
-    for step in plan(shapes, config, memory, source="vit_keras", surgery=surgery).steps:
+    for step in plan(shapes, config, memory, source="vit_keras", surgery=surgery, stated=asdict(before)).steps:
         for name, array in step.run([memory.read(source) for source in step.sources]).items():
             if array.shape != shapes[name]:
                 raise WeightMismatchError(f"{memory.path}: {name} became {array.shape}, not {shapes[name]}.")

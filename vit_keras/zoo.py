@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from vit_keras.model import config_of, num_classes_of, vit
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
-from vit_keras.weights.classes import num_classes_in
 from vit_keras.weights.download import fetch
+from vit_keras.weights.head_features import head_change
+from vit_keras.weights.settings import apply_settings, library_of, read_settings, say_assumed
 from vit_keras.weights.store import whole_directory, write_text
 from vit_keras.weights.strict_json import parse_json
 
@@ -38,20 +39,28 @@ def from_preset(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     accept_licence: bool = False,
+    source: str = "auto",
     **changes: Any,
 ) -> keras.Model:
-    """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
+    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
 
     Weights fit another image size, patch size, number of channels or of classes, or fewer layers: positions and patches are
-    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras.zoo` says so, as a warning.
+    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras` says so, as a warning.
+
+    A checkpoint given by its path also says what its shapes do not tell: a config.json beside it, else its names, count before the
+    preset for image size, heads, activation, epsilon, pixel statistics, pooling and final norm. What differs is logged, and so is what
+    nothing says and is taken from the preset. An argument given here counts before both.
 
     Args:
-        preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
+        preset: A name of `list_presets()`, or a directory, whose weights and head come with it: a preset directory, or one that
+            transformers' `save_pretrained` or timm's `save_for_hf` wrote.
         weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
-            checkpoint: a preset directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
+            checkpoint: a directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
         num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
         accept_licence: Says yes to the licence of weights that restricts their use.
+        source: Whose names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to go by
+            them.
         **changes: Fields of `ViTConfig` in place of the preset's.
 
     Raises:
@@ -64,28 +73,31 @@ def from_preset(
         >>> from_preset("vit_tiny_patch16_224", num_classes=10).output_shape
         (None, 10)
     """
-    directory = _directory_of(preset)
-    source = "auto"
-    checkpoint, expected = None, None
-    if directory is not None:
-        saved = _read_config(directory)
-        config, saved_classes = saved.config, saved.num_classes
-        if weights is None:
-            weights, expected = directory, saved.sha256
-    else:
-        loaded = load_preset(str(preset))
-        config, saved_classes = loaded.config, None
-        if isinstance(weights, str) and not Path(weights).exists():
-            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
-            config, saved_classes, source = (
-                config.replace(**checkpoint.config),
-                checkpoint.num_classes,
-                checkpoint.source,
-            )
-        elif weights is not None and num_classes is None:
-            saved_classes = num_classes_in(weights)
     if image_size is not None:
         changes["image_size"] = image_size
+    directory = _directory_of(preset)
+    checkpoint, expected, saved_classes = None, None, None
+    if directory is None:
+        loaded = load_preset(str(preset))
+        config = loaded.config
+        if isinstance(weights, str) and not Path(weights).exists():
+            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
+            config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
+            source = checkpoint.source
+    elif _is_foreign(directory):
+        settings = read_settings(directory)
+        config, saved_classes = settings.config(), settings.num_classes
+        if weights is None:
+            say_assumed(settings, config.replace(**changes))
+    else:
+        saved = _read_config(directory)
+        config, saved_classes, expected = saved.config, saved.num_classes, saved.sha256
+    trained = asdict(config)  # what the weights' model is like
+    if weights is not None and checkpoint is None:
+        settings = read_settings(weights, source=source)
+        config = apply_settings(config, settings, asked=changes)
+        saved_classes = settings.num_classes if directory is None else saved_classes
+        trained, expected = settings.fields, None
     config = config.replace(**changes)
     classes = saved_classes if num_classes is None else num_classes
     model = vit(config, num_classes=classes or None, name=str(preset) if directory is None else "vit")
@@ -96,15 +108,22 @@ def from_preset(
             max_bytes=_largest_download(config, checkpoint),
             progress=_ProgressBar(),
         )
+    elif weights is None:
+        weights = directory
     if weights is not None:
         surgery = Surgery(
-            head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
+            head=head_change(num_classes, trained, config) if classes else "fit", fewer_layers="num_layers" in changes
         )
-        for note in load(model, weights, source=source, surgery=surgery, keep_on_failure=False).notes:
-            _log.warning("%s: %s", weights, note)
+        load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
+
+
+def _is_foreign(directory: Path) -> bool:
+    """Whether a directory is of transformers or timm."""
+    said = _read_json(directory / _CONFIG)
+    return isinstance(said, dict) and library_of(said) in ("huggingface", "timm")
 
 
 class _ProgressBar:
@@ -220,10 +239,10 @@ def write_card(directory: str | Path, *, notes: str) -> None:
 
 
 def load_resizing(directory: str | Path) -> Resizing:
-    """Returns what brings images to the size of a preset directory's model; to its size and uncut, where it says nothing.
+    """Returns what brings images to the size of a directory's model; to its size and uncut, where it says nothing.
 
     Args:
-        directory: What `save_preset` wrote.
+        directory: What `save_preset` wrote, or a directory of transformers or timm.
 
     Raises:
         StorageError: The file is not there.
@@ -231,6 +250,13 @@ def load_resizing(directory: str | Path) -> Resizing:
         InvalidArgumentError: A field is unknown, missing or not legal, or is not the model's.
     """
     folder = Path(directory)
+    if _is_foreign(folder):
+        settings = read_settings(folder)
+        config = settings.config()
+        try:
+            return Resizing(channels=config.channels, **(settings.preprocessing or {"image_size": config.image_size}))
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{settings.origin}: {error}") from error
     saved = _read_config(folder)
     if saved.resizing is not None:
         return saved.resizing
@@ -238,17 +264,24 @@ def load_resizing(directory: str | Path) -> Resizing:
 
 
 def load_labels(directory: str | Path) -> tuple[str, ...]:
-    """Returns what the outputs of a preset directory's model mean.
+    """Returns what the outputs of a directory's model mean.
+
+    Args:
+        directory: What `save_preset` wrote, or a directory of transformers or timm.
 
     Raises:
         StorageError: The file is not there.
         CorruptFileError: It is not a list of words.
     """
-    path = Path(directory) / _LABELS
+    folder = Path(directory)
+    if _is_foreign(folder):
+        settings = read_settings(folder)
+        return settings.class_names or tuple(str(index) for index in range(settings.num_classes or 0))
+    path = folder / _LABELS
     labels = _read_json(path)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CorruptFileError(f"{path}: expected a list of class names.")
-    classes = _read_config(Path(directory)).num_classes
+    classes = _read_config(folder).num_classes
     if len(labels) != (classes or 0):
         raise CorruptFileError(f"{path}: {len(labels)} class names for a model of {classes or 0} classes.")
     return tuple(labels)

@@ -11,8 +11,8 @@ from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchE
 from vit_keras.model import config_of, weight_shapes
 from vit_keras.parity import TOLERANCE, compare, read_reference
 from vit_keras.presets import load_preset
-from vit_keras.weights import load, open_tensors, plan, write, write_tensors
-from vit_keras.weights.classes import num_classes_in
+from vit_keras.weights import open_tensors, plan, write, write_tensors
+from vit_keras.weights.settings import apply_settings, read_settings
 from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
@@ -59,7 +59,7 @@ def convert(
 
 def _resizing_of(checkpoint: str) -> Resizing | None:
     """Returns the rule of resizing that comes with a preset; None for a checkpoint file, which says none."""
-    if _is_ours(checkpoint):
+    if _has_config(checkpoint):
         return load_resizing(checkpoint)
     name, _, tag = checkpoint.partition(":")
     return resizing_of(name, weights=tag) if tag and not Path(checkpoint).exists() else None
@@ -69,12 +69,13 @@ def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
     path = Path(checkpoint)
     if not path.exists():
         raise InvalidArgumentError(f"--dry-run reads a file or a folder, and {checkpoint} is none.")
-    if preset is None:
+    if preset is None and not _has_config(checkpoint):
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
-    config = load_preset(preset).config
-    shapes = weight_shapes(config, num_classes=num_classes_in(path, source=source))
+    settings = read_settings(path, source=source)
+    config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
+    shapes = weight_shapes(config, num_classes=settings.num_classes)
     with open_tensors(path) as file:
-        return plan(shapes, config, file, source=source).describe(each=True)
+        return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
 
 
 def _read(
@@ -82,13 +83,12 @@ def _read(
 ) -> tuple[keras.Model, tuple[str, ...] | None]:
     if Path(checkpoint).exists():
         if preset is not None:
-            model = from_preset(preset, num_classes=num_classes_in(checkpoint, source=source) or 0)
-            load(model, checkpoint, source=source, keep_on_failure=False)
-            return model, None
-        if _is_ours(checkpoint):
+            model = from_preset(preset, weights=checkpoint, source=source)
+            return model, load_labels(checkpoint) if _has_config(checkpoint) else None
+        if _has_config(checkpoint):
             return from_preset(Path(checkpoint)), load_labels(checkpoint)
         raise InvalidArgumentError(
-            f"{checkpoint} is a checkpoint without our config: say its architecture with --preset NAME."
+            f"{checkpoint} has no config.json beside its weights: say its architecture with --preset NAME."
         )
     name, colon, tag = checkpoint.partition(":")
     if not colon:
@@ -96,8 +96,8 @@ def _read(
     return from_preset(name, weights=tag, accept_licence=accept_licence), None
 
 
-def _is_ours(checkpoint: str) -> bool:
-    return (Path(checkpoint) / "labels.json").is_file()
+def _has_config(checkpoint: str) -> bool:
+    return (Path(checkpoint) / "config.json").is_file()
 
 
 def _save_keras(model: keras.Model, target: Path) -> None:

@@ -283,7 +283,7 @@ def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:
     if config.pre_logits_dim is not None:
         seen = layers["pre_logits"](seen)
     outputs = [_linear(layers.get("head"), seen)]
-    if config.distillation_token:
+    if config.has_two_heads:
         second = layers["distillation_pooling"](tokens)
         outputs.append(_linear(layers.get("head_distillation"), second))
     return sum(outputs[1:], outputs[0]) / len(outputs)

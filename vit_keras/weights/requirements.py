@@ -11,6 +11,7 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "patch_bias": (True,),
     "class_token": (True,),
     "distillation_token": (False,),
+    "distillation_head": (True,),
     "num_registers": (0,),
     "position_embedding": ("learned",),
     "rotary_embedding": ("none",),
