@@ -63,13 +63,13 @@ def plan(
         >>> from vit_keras.weights.opening import open_tensors
         >>> from vit_keras.weights.store import write_tensors
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> shapes = {"block_00/attention/qkv/kernel": (32, 96)}
+        >>> shapes = {"patch_encoder/class_token": (1, 1, 32), "block_00/attention/qkv/kernel": (32, 96)}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_tensors({name: np.zeros(shape) for name, shape in shapes.items()}, Path(folder) / "model.safetensors")
         ...     with open_tensors(folder) as file:
         ...         print(plan(shapes, config, file).describe().split(": ")[1])
         vit_keras (a preset directory of vit_keras)
-        1 tensors become 1 weights
+        2 tensors become 2 weights
         tensors of float64 are narrowed
     """
     table = find_table(file.tensors, source, path=file.path)
@@ -371,11 +371,13 @@ class _Planner:
             for found, what in (
                 (missing, "missing"),
                 (self.extra, "not in the model"),
-                (self.other, "of another shape or layout"),
                 (self.dtypes, "of a dtype that is not supported"),
             )
             if found
         ]
+        reasons += self.other[:_SHOWN]
+        if len(self.other) > _SHOWN:
+            reasons.append(f"and {len(self.other) - _SHOWN} more of another shape or layout")
         if not reasons:
             return
         like = likeness(self.table, self._tensors(), self.config)
