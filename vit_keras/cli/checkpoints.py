@@ -9,7 +9,8 @@ from vit_keras.cli.output import out, print_json
 from vit_keras.data import Resizing, resizing_of
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.model import config_of, weight_shapes
-from vit_keras.parity import TOLERANCE, compare, read_reference
+from vit_keras.parity import TOLERANCE, Reference, compare, read_reference
+from vit_keras.peers import reference_of_directory
 from vit_keras.presets import load_preset
 from vit_keras.weights import open_tensors, plan, write, write_tensors
 from vit_keras.weights.settings import apply_settings, read_settings
@@ -117,7 +118,7 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
     """Prints how far our model is from another library's, block by block.
 
     Args:
-        reference: A reference file.
+        reference: A reference file, or a directory of transformers or timm, whose own model is asked then.
         preset: `NAME:TAG`, or a preset directory, where the reference holds no weights of its own.
         accept_licence: Says yes to a licence that restricts use.
         as_json: One JSON object instead of lines.
@@ -126,13 +127,7 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
         InvalidArgumentError: The reference holds no weights and no preset was given.
         WeightMismatchError: A block is further away than it may be; the first is named.
     """
-    expected = read_reference(reference)
-    if preset is not None:
-        model, _ = _read(preset, preset=None, source="auto", accept_licence=accept_licence)
-    elif expected.weights:
-        model = expected.build()
-    else:
-        raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")
+    model, expected = _compared(reference, preset=preset, accept_licence=accept_licence)
     differences = list(compare(model, expected))
     if as_json:
         print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
@@ -145,3 +140,16 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
             f"{failing.output} is the first that differs from {expected.made_by}, by {failing.largest:.2e}; up to {TOLERANCE} "
             "and as much again relative to it is rounding."
         )
+
+
+def _compared(reference: Path, *, preset: str | None, accept_licence: bool) -> tuple[keras.Model, Reference]:
+    """Returns our model and what another library's computed."""
+    if reference.is_dir():
+        model = from_preset(reference)
+        return model, reference_of_directory(reference, config_of(model))
+    expected = read_reference(reference)
+    if preset is not None:
+        return _read(preset, preset=None, source="auto", accept_licence=accept_licence)[0], expected
+    if expected.weights:
+        return expected.build(), expected
+    raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")

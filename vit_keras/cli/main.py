@@ -350,7 +350,10 @@ def convert_command(
 @app.command("verify")
 def verify_command(
     reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="What another library computed, a .safetensors file.")
+        Path,
+        typer.Argument(
+            metavar="REFERENCE", help="A directory of transformers or timm, or a file of what a library computed."
+        ),
     ],
     preset: Annotated[
         str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own.")

@@ -1,7 +1,7 @@
 """What a checkpoint says of its model: by the config.json beside it, and by the names in it."""
 
 import logging
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,23 @@ from vit_keras.weights.timm_settings import timm_settings
 _log = logging.getLogger(__name__)
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_NOTHING: Mapping[str, Any] = {}
 _LARGEST_JSON = 2**22  # bytes; names of 21,841 classes are one
 
+ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference")
 FORWARD_FIELDS = (
     "num_heads",
     "activation",
     "norm_epsilon",
     "pixel_mean",
     "pixel_std",
-    "rotary_temperature",
-    "rotary_order",
-    "rotary_reference",
+    *ROTARY_FIELDS,
     *HEAD_FIELDS,
 )
 """Fields of `ViTConfig` that change what the same weights compute, and that no shape of a tensor tells."""
 
 _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
-_ATTENTION_FIELDS = ("num_heads", "rotary_temperature", "rotary_order", "rotary_reference")
+_ATTENTION_FIELDS = ("num_heads", *ROTARY_FIELDS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +164,8 @@ def _same(stated: Any, mine: Any) -> bool:
     return bool(stated == mine)
 
 
-def apply_settings(config: ViTConfig, settings: Settings, *, asked: Container[str] = ()) -> ViTConfig:
-    """Returns a preset's config as a checkpoint's own settings have it, in what its shapes do not tell; and says what they are.
+def apply_settings(config: ViTConfig, settings: Settings, *, asked: Mapping[str, Any] = _NOTHING) -> ViTConfig:
+    """Returns a preset's config as a checkpoint's own settings have it, in what its shapes do not tell; and logs what they are.
 
     Args:
         config: The preset's.
@@ -192,7 +192,7 @@ def apply_settings(config: ViTConfig, settings: Settings, *, asked: Container[st
         names.discard("distillation_head")
     taken = {name: value for name, value in settings.fields.items() if name in names}
     try:
-        changed = config.replace(**taken)
+        changed = config.replace(**{**taken, **asked})
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{settings.origin}: {error}") from error
     differing = {name: getattr(changed, name) for name in taken if getattr(config, name) != getattr(changed, name)}
