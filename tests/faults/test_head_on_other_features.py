@@ -96,6 +96,7 @@ CLASSIFIERS = {
     "dinov2": (
         "Dinov2ForImageClassification", "Dinov2Config", {"mlp_ratio": 2, "without": ("intermediate_size",)}, "logits", IMAGENET,
     ),
+    "dinov3 without registers": ("DINOv3ViTModel", "DINOv3ViTConfig", {}, "pooler_output", IMAGENET),
     "siglip": ("SiglipForImageClassification", "SiglipConfig", {"vision": True}, "logits", ()),
     "siglip without head": ("SiglipVisionModel", "SiglipVisionConfig", {}, "pooler_output", ()),
 }  # fmt: skip

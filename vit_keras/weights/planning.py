@@ -324,6 +324,8 @@ class _Planner:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
         elif blocks and min(blocks) >= self.config.num_layers:
             pass  # said by _check_depth
+        elif 0 in self._info(name).shape:
+            pass  # such as no registers
         elif self.table.may_be_zero(name):
             self.zeros.append(self.names[name])
             self.notes.append("left out: biases that are all zero")
