@@ -33,7 +33,14 @@ WRITTEN = (
 )  # fmt: skip
 """Fields that are written with any value, but where a kind of model limits them."""
 
-NOT_WRITTEN = ("position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat")
+NOT_WRITTEN = (
+    "position_resize",
+    "patch_resize",
+    "dropout_rate",
+    "attention_dropout_rate",
+    "stochastic_depth_rate",
+    "remat",
+)
 """Fields without a part in the outputs of a trained model at its own size."""
 
 

@@ -7,6 +7,9 @@ from typing import Protocol
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 
+GREY = 128
+"""What `Resizing` puts where crop_mode="border" finds an image too short, of 0..255."""
+
 
 class ResizingRule(Protocol):
     """What `vit_keras.data.Resizing` has, which stands above this package."""
@@ -14,6 +17,10 @@ class ResizingRule(Protocol):
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width, px."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image."""
 
     @property
     def crop(self) -> float:
@@ -31,6 +38,7 @@ class ResizingRule(Protocol):
 @dataclass(frozen=True)
 class _Default:
     image_size: tuple[int, int]
+    channels: int
     crop: float = 1.0
     crop_mode: str = "center"
     interpolation: str = "bicubic"
@@ -44,14 +52,14 @@ def rule_for(config: ViTConfig, resizing: ResizingRule | None) -> ResizingRule:
         resizing: The rule, or None.
 
     Raises:
-        InvalidArgumentError: It makes images of another size than the model's.
+        InvalidArgumentError: It makes images of another size or other channels than the model's.
     """
     if resizing is None:
-        return _Default(config.image_size)
-    if tuple(resizing.image_size) != config.image_size:
+        return _Default(config.image_size, config.channels)
+    made, taken = (*resizing.image_size, resizing.channels), (*config.image_size, config.channels)
+    if made != taken:
         raise InvalidArgumentError(
-            f"The resizing makes images of {tuple(resizing.image_size)} (height, width), and the model takes "
-            f"{config.image_size}; they must be the same."
+            f"The resizing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
         )
     return resizing
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.requirements import PLAIN, misfits, refuse
-from vit_keras.weights.resizing_rule import ResizingRule, each_channel, rule_for
+from vit_keras.weights.resizing_rule import GREY, ResizingRule, each_channel, rule_for
 from vit_keras.weights.timm import is_split
 
 POOLS = {"token": "token", "mean": "avg", "map": "map"}
@@ -103,7 +104,7 @@ def timm_config(
         resizing: What brings images to the model's size; None for the size, uncut.
 
     Raises:
-        InvalidArgumentError: timm has no such model; with what keeps it from the nearest.
+        InvalidArgumentError: timm has no such model, with what keeps it from the nearest; or no such way to resize.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
@@ -125,6 +126,12 @@ def timm_config(
     }
     height, width = config.image_size
     rule = rule_for(config, resizing)
+    mean = each_channel(config.pixel_mean, config.channels)
+    if rule.crop_mode == "border" and any(round(255 * value) != GREY for value in mean):
+        raise InvalidArgumentError(
+            f"timm frames images by crop_mode='border' in the color of pixel_mean={config.pixel_mean}, and the model's preprocessing "
+            "in grey: choose crop_mode='center' or 'squash'."
+        )
     written: dict[str, Any] = {
         "architecture": architecture,
         "num_classes": num_classes or 0,
@@ -135,7 +142,7 @@ def timm_config(
             "num_classes": num_classes or 0,
             "input_size": [config.channels, height, width],
             "fixed_input_size": True,
-            "mean": each_channel(config.pixel_mean, config.channels),
+            "mean": mean,
             "std": each_channel(config.pixel_std, config.channels),
             "interpolation": rule.interpolation,
             "crop_pct": rule.crop,
