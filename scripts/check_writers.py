@@ -220,7 +220,9 @@ def _outcome(model: keras.Model, run: Any, run_image: Any, resizing: Resizing | 
 
 
 def _difference(theirs: np.ndarray, ours: np.ndarray) -> float:
-    return float(np.abs(theirs - ours).max() / np.abs(ours).max()) if theirs.shape == ours.shape else np.inf
+    if theirs.shape != ours.shape or not np.isfinite(theirs).all():
+        return np.inf
+    return float(np.abs(theirs - ours).max() / np.abs(ours).max())
 
 
 def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
@@ -284,7 +286,7 @@ def main() -> bool:
             found[outcome.kind].append(outcome)
             if outcome.resized is not None:
                 resized[str(rule)].append(outcome.resized)
-            if not outcome.difference <= TOLERANCE:
+            if outcome.difference > TOLERANCE:
                 sys.stdout.write(f"DIFFERS {library} {outcome}: {_unusual(config)} classes={classes} {rule}\n")
             worst = max(worst, outcome.difference)
         for kind, outcomes in sorted(found.items()):
