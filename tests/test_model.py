@@ -26,6 +26,7 @@ CONFIGS = {
     "token_and_mean": TINY.replace(pooling="token_and_mean"),
     "map": TINY.replace(pooling="map", class_token=False),
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
+    "map_of_patches": TINY.replace(pooling="map", num_registers=1, map_includes_prefix=False),
     "conv_map": MAP,
     "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32)),
     "no_positions": TINY.replace(position_embedding="none", num_layers=1),

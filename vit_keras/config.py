@@ -52,7 +52,7 @@ _LARGEST_SIDE = 8192  # px
 _LARGEST_REGISTERS = 256
 _FLAGS = (
     "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
-    "gated_mlp", "mlp_inner_norm", "distillation_head",
+    "gated_mlp", "mlp_inner_norm", "distillation_head", "map_includes_prefix",
 )  # fmt: skip
 
 
@@ -125,6 +125,7 @@ class ViTConfig:
         pre_logits_dim: Width of a tanh layer between pooling and head, or None.
         pooling: What the head sees: the class "token", the "mean" of the patch tokens, "token_and_mean" side by side, or
             "map", attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
+        map_includes_prefix: Whether attention pooling looks at the tokens in front of the patches too; "mean" never does.
         final_norm: Normalises "before" pooling, as the paper, or "after".
         norm_epsilon: Added to the variance in every LayerNorm.
         activation: "gelu", exact, "gelu_tanh", its tanh approximation, "quick_gelu", its sigmoid approximation, or "silu".
@@ -175,6 +176,7 @@ class ViTConfig:
     mlp_inner_norm: bool = False
     pre_logits_dim: int | None = None
     pooling: Pooling = "token"
+    map_includes_prefix: bool = True
     final_norm: FinalNorm = "before"
     norm_epsilon: float = 1e-6
     activation: Activation = "gelu"
@@ -275,6 +277,8 @@ class ViTConfig:
             yield 'parallel_block=True knows no gated_mlp, no mlp_inner_norm and no qkv_bias="query_value"'
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without one choose pooling="mean" or "map"'
+        if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
+            yield 'map_includes_prefix=False needs pooling="map" and tokens in front of the patches: class_token=True or num_registers'
         if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
             nearest_dim = _nearest_multiple(self.hidden_dim, 4)
             yield f'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'

@@ -163,6 +163,7 @@ def _pooling(config: ViTConfig) -> keras.layers.Layer:
             config.mlp_dim,
             activation=config.activation,
             norm_epsilon=config.norm_epsilon,
+            num_skipped_tokens=0 if config.map_includes_prefix else config.num_prefix_tokens,
             name="pooling",
         )
     return TokenPooling(config.pooling, num_prefix_tokens=config.num_prefix_tokens, name="pooling")
@@ -224,6 +225,7 @@ def config_of(model: keras.Model) -> ViTConfig:
             "mlp_inner_norm": block.mlp_inner_norm,
             "pre_logits_dim": layers["pre_logits"].units if "pre_logits" in layers else None,
             "pooling": "map" if isinstance(pooling, AttentionPooling) else pooling.pooling,
+            "map_includes_prefix": not (isinstance(pooling, AttentionPooling) and pooling.num_skipped_tokens),
             "final_norm": "before" if names.index("final_norm") < names.index("pooling") else "after",
             "norm_epsilon": block.norm_epsilon,
             "activation": block.activation,

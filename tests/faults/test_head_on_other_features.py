@@ -11,7 +11,7 @@ import vit_keras as vk
 from vit_keras.errors import WeightMismatchError
 from vit_keras.model import weight_shapes
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.weights import Surgery, load
+from vit_keras.weights import Surgery, load, write
 from vit_keras.weights.files import TensorInfo
 from vit_keras.weights.google import GOOGLE
 from vit_keras.weights.head_features import differing_features, head_features
@@ -182,3 +182,18 @@ def test_no_published_preset_is_taken_for_other_features_than_its_own(config):
         for spelled in spelling.names
     }
     assert not differing_features(head_features(table, names), config)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_distilled_model_with_one_head_is_written_as_transformers_has_it(tmp_path):
+    import transformers
+
+    config = SMALL.replace(distillation_token=True, distillation_head=False)
+    weights = random_weights(config, 5)
+    write(weights, config, tmp_path / "theirs", to="huggingface")
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "theirs").eval()
+    assert type(theirs).__name__ == "DeiTForImageClassification"
+    model = vk.from_preset(tmp_path / "theirs")
+    assert vk.config_of(model).has_two_heads is False
+    expected = outputs_of(theirs, images())["logits"].numpy()
+    np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)

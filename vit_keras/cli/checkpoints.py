@@ -54,7 +54,8 @@ def convert(
         if to == "safetensors":
             write_tensors(arrays, target)
         else:
-            write(arrays, config_of(model), target, to=to, class_names=class_names)
+            rule = _resizing_of(checkpoint)
+            write(arrays, config_of(model), target, to=to, class_names=class_names, resizing=rule)
     out.print(f"wrote {target}")
 
 

@@ -253,19 +253,21 @@ def attention_scores(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
-    """Returns what attention pooling looks at, `(batch, heads, tokens)`; rows sum to 1.
+    """Returns what attention pooling looks at, `(batch, heads, tokens)`; rows sum to 1, and are 0 for tokens it skips.
 
     Args:
         model: With `pooling="map"`.
         tokens: `(batch, tokens, hidden_dim)`, as they go into the pooling.
     """
     pooling = model.get_layer("pooling")
+    skipped = pooling.num_skipped_tokens
+    tokens = tokens[:, skipped:]
     heads, (_, count, hidden_dim) = pooling.num_heads, tokens.shape
     head_dim = hidden_dim // heads
     queries = ops.reshape(pooling.query(ops.cast(pooling.probe, tokens.dtype)), (1, heads, 1, head_dim))
     keys = ops.reshape(pooling.key_value(tokens), (-1, count, 2, heads, head_dim))[:, :, 0]
     scores = attention_scores(queries, ops.transpose(keys, (0, 2, 1, 3)))
-    return ops.softmax(scores)[:, :, 0]
+    return ops.pad(ops.softmax(scores)[:, :, 0], ((0, 0), (0, 0), (skipped, 0)))
 
 
 def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from vit_keras.weights.files import TensorInfo
 from vit_keras.weights.surgery import HeadChange
 from vit_keras.weights.tables import Table
 
-HEAD_FIELDS = ("pooling", "final_norm", "pre_logits_dim", "distillation_head")
+HEAD_FIELDS = ("pooling", "map_includes_prefix", "final_norm", "pre_logits_dim", "distillation_head")
 """Fields of `ViTConfig` that decide what a head sees."""
 
 

@@ -11,15 +11,17 @@ from typing import Any
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.weights.files import TensorInfo
+from vit_keras.weights.huggingface_config import ACTIVATIONS, OWN_FIELDS, SHARED_FIELDS
+from vit_keras.weights.huggingface_preprocessor import RESAMPLES
 from vit_keras.weights.pixel_statistics import CLIP, HALF, IMAGENET
 
-ACTIVATIONS = {
-    "gelu": "gelu", "gelu_python": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh",
-    "quick_gelu": "quick_gelu", "silu": "silu", "swish": "silu",
+_ACTIVATIONS = {
+    **{theirs: ours for ours, theirs in ACTIVATIONS.items()},
+    "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu",
 }  # fmt: skip
 """transformers' names of activations, and ours."""
 
-_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers
+_INTERPOLATIONS = {number: name for name, number in RESAMPLES.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,8 @@ class HuggingFaceSettings:
 @dataclass(frozen=True)
 class _Kind:
     defaults: Mapping[str, Any]  # of transformers' config, for what a file leaves out
-    fields: Callable[[Mapping[str, Any]], dict[str, Any]]
+    fields: Callable[[Mapping[str, Any]], dict[str, Any]]  # what is no mere other name
+    own_fields: Mapping[str, str]
     pixels: Mapping[str, Any] = field(default_factory=dict)  # of all published models of the kind
     position_resize: str = "bicubic"
 
@@ -63,23 +66,14 @@ _TOWER = {**_SIZES, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 
 
 def _plain(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"mlp_dim": said["intermediate_size"], "qkv_bias": "all" if said["qkv_bias"] else "none"}
+    return {"qkv_bias": "all" if said["qkv_bias"] else "none"}
 
 
 def _dinov2(said: Mapping[str, Any]) -> dict[str, Any]:
     inside = int(said["hidden_size"] * said["mlp_ratio"])
-    fields = {
-        "mlp_dim": inside,
-        "qkv_bias": "all" if said["qkv_bias"] else "none",
-        "layer_scale": said["layerscale_value"],
-    }
     if said["use_swiglu_ffn"]:
-        fields |= {"gated_mlp": True, "activation": "silu", "mlp_dim": (int(inside * 2 / 3) + 7) // 8 * 8}
-    return fields
-
-
-def _dinov2_with_registers(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {**_dinov2(said), "num_registers": said["num_register_tokens"], "position_on_prefix": False}
+        return {**_plain(said), "activation": "silu", "mlp_dim": (int(inside * 2 / 3) + 7) // 8 * 8}
+    return {**_plain(said), "mlp_dim": inside}
 
 
 def _dinov3(said: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,24 +81,7 @@ def _dinov3(said: Mapping[str, Any]) -> dict[str, Any]:
     qkv_bias = {(True, True, True): "all", (True, False, True): "query_value", (False, False, False): "none"}
     if biases not in qkv_bias:
         raise InvalidArgumentError(f"query_bias, key_bias and value_bias are {biases}, which no model here has")
-    return {
-        "mlp_dim": said["intermediate_size"],
-        "qkv_bias": qkv_bias[biases],
-        "num_registers": said["num_register_tokens"],
-        "layer_scale": said["layerscale_value"],
-        "gated_mlp": said["use_gated_mlp"],
-        "position_embedding": "none",
-        "rotary_embedding": "centered",
-        "rotary_temperature": said["rope_theta"],
-    }
-
-
-def _siglip(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"mlp_dim": said["intermediate_size"], "class_token": False}
-
-
-def _clip(said: Mapping[str, Any]) -> dict[str, Any]:
-    return {"mlp_dim": said["intermediate_size"], "stem_norm": True, "patch_bias": False}
+    return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
 _DINOV3 = {
@@ -114,20 +91,24 @@ _DINOV3 = {
 }  # fmt: skip
 _CLIP = {**_SIZES, "layer_norm_eps": 1e-5, "patch_size": 32, "hidden_act": "quick_gelu"}
 
+_VIT_FIELDS = OWN_FIELDS["vit"]
 _KINDS = {
-    "vit": _Kind(_SIZES, _plain),
-    "deit": _Kind(_SIZES, lambda said: {**_plain(said), "distillation_token": True}, IMAGENET),
-    "vit_mae": _Kind(_SIZES, _plain, IMAGENET),
-    "vit_msn": _Kind({**_SIZES, "layer_norm_eps": 1e-6}, _plain, IMAGENET),
-    "ijepa": _Kind(_SIZES, lambda said: {**_plain(said), "class_token": False}, IMAGENET),
-    "dinov2": _Kind(_DINOV2, _dinov2, IMAGENET),
+    "vit": _Kind(_SIZES, _plain, _VIT_FIELDS),
+    "deit": _Kind(_SIZES, lambda said: {**_plain(said), "distillation_token": True}, OWN_FIELDS["deit"], IMAGENET),
+    "vit_mae": _Kind(_SIZES, _plain, _VIT_FIELDS, IMAGENET),
+    "vit_msn": _Kind({**_SIZES, "layer_norm_eps": 1e-6}, _plain, _VIT_FIELDS, IMAGENET),
+    "ijepa": _Kind(_SIZES, lambda said: {**_plain(said), "class_token": False}, _VIT_FIELDS, IMAGENET),
+    "dinov2": _Kind(_DINOV2, _dinov2, OWN_FIELDS["dinov2"], IMAGENET),
     "dinov2_with_registers": _Kind(
-        {**_DINOV2, "patch_size": 16, "num_register_tokens": 4}, _dinov2_with_registers, IMAGENET, "bicubic_antialias"
+        {**_DINOV2, "patch_size": 16, "num_register_tokens": 4}, lambda said: {**_dinov2(said), "position_on_prefix": False},
+        OWN_FIELDS["dinov2_with_registers"], IMAGENET, "bicubic_antialias",
     ),
-    "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
-    "siglip_vision_model": _Kind(_TOWER, _siglip, HALF),
-    "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
-}
+    "dinov3_vit": _Kind(_DINOV3, _dinov3, OWN_FIELDS["dinov3_vit"], IMAGENET),
+    "siglip_vision_model": _Kind(_TOWER, lambda _: {"class_token": False}, OWN_FIELDS["siglip_vision_model"], HALF),
+    "clip_vision_model": _Kind(
+        _CLIP, lambda _: {"stem_norm": True, "patch_bias": False}, OWN_FIELDS["clip_vision_model"], CLIP
+    ),
+}  # fmt: skip
 _TOWERS = {
     "siglip": "siglip_vision_model",
     "clip": "clip_vision_model",
@@ -173,12 +154,9 @@ def huggingface_settings(
         stated = {
             "image_size": (height, width),
             "patch_size": _sides(said["patch_size"], where)[0],
-            "hidden_dim": said["hidden_size"],
-            "num_layers": said["num_hidden_layers"],
-            "num_heads": said["num_attention_heads"],
-            "channels": said["num_channels"],
-            "norm_epsilon": said["layer_norm_eps"],
-            "activation": ACTIVATIONS.get(activation, activation),
+            **{ours: said[theirs] for theirs, ours in SHARED_FIELDS.items() if theirs != "patch_size"},
+            **{ours: said[theirs] for theirs, ours in kind.own_fields.items()},
+            "activation": _ACTIVATIONS.get(activation, activation),
             "position_resize": kind.position_resize,
             **kind.fields(said),
         }
@@ -237,7 +215,7 @@ def _pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
 
 def _preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int], where: Path) -> dict[str, Any]:
     """Returns the arguments of `Resizing` that do what transformers' image processor does, at the model's size."""
-    interpolation = _RESAMPLING.get(processor.get("resample", 2), "bilinear")
+    interpolation = _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")
     rule = {"image_size": image_size, "interpolation": interpolation}
     size, crop_size = processor.get("size"), processor.get("crop_size")
     short = size.get("shortest_edge") if isinstance(size, Mapping) else size if "crop_size" in processor else None

@@ -216,11 +216,10 @@ def say_assumed(settings: Settings, config: ViTConfig) -> None:
         config: The model's.
     """
     told = settings.stated.keys() | settings.inferred.keys()
-    names = [
-        name
-        for name in ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling")
-        if name not in told
-    ]
+    names = ["num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling"]
+    if config.pooling == "map" and config.num_prefix_tokens:
+        names.append("map_includes_prefix")
+    names = [name for name in names if name not in told]
     if names:
         _log.warning(
             "%s: assumed, because nothing beside the weights says it: %s",

@@ -13,25 +13,12 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights.pixel_statistics import IMAGENET
 from vit_keras.weights.timm import has_split_gate, is_eva
+from vit_keras.weights.timm_config import EVA_FIELDS, POOLS, SHARED_FIELDS, VIT_FIELDS
 
-_FIELDS = {
-    "patch_size": "patch_size",
-    "in_chans": "channels",
-    "embed_dim": "hidden_dim",
-    "depth": "num_layers",
-    "num_heads": "num_heads",
-    "class_token": "class_token",
-    "reg_tokens": "num_registers",
-    "num_reg_tokens": "num_registers",
-    "init_values": "layer_scale",
-    "qk_norm": "qk_norm",
-    "swiglu_mlp": "gated_mlp",
-    "scale_mlp": "mlp_inner_norm",
-    "rope_temperature": "rotary_temperature",
-}
+_FIELDS = {**SHARED_FIELDS, **{name: ours for name, ours in VIT_FIELDS.items() if name != "pre_norm"}, **EVA_FIELDS}
 """timm's arguments that are fields of ours under another name."""
 
-_POOLING = {"token": "token", "avg": "mean", "map": "map"}
+_POOLING = {theirs: ours for ours, theirs in POOLS.items()}
 _ROTARY = {"cat": "axial", "mixed": "mixed", "dinov3": "centered"}
 _ACTIVATIONS = {
     "gelu": "gelu", "gelu_tanh": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu", "quickgelu": "quick_gelu",
@@ -45,7 +32,7 @@ _NO_EFFECT = {
 """Arguments that change no output of a trained model, or that the names of the tensors tell."""
 
 _CONVERTED = {
-    "img_size", "global_pool", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type", "mlp_ratio", "qkv_bias", "pre_norm",
+    "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type", "mlp_ratio", "qkv_bias", "pre_norm",
     "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer", "rope_grid_indexing", "ref_feat_shape",
 }  # fmt: skip
 
@@ -88,20 +75,19 @@ def timm_settings(
             f"{where}: model_args has {unknown}, which no model here knows; what they change would be lost."
         )
     arguments = {**_defaults(said, cfg, where), **arguments}
-    try:
-        config = base.replace(**_fields(arguments, base, where))
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{where}: {error}") from error
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
+    fields = _fields(arguments, base, where)
     try:
-        config = config.replace(**pixels)
+        config = base.replace(**fields, **pixels, map_includes_prefix=True)
+        if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
+            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", False)))
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{where}: {error}") from error
     names = said.get("label_names", cfg.get("label_names"))
-    fields = asdict(config)
-    del fields["final_norm"]
+    stated = asdict(config)
+    del stated["final_norm"]
     return (
-        fields,
+        stated,
         tuple(map(str, names)) if isinstance(names, list) else None,
         _preprocessing(cfg, config),
     )
