@@ -23,6 +23,8 @@ from vit_keras.training.freezing import trainable_only
 from vit_keras.training.linear_probe import linear_probe
 from vit_keras.training.planning import Choice, FinetuningPlan, plan_finetuning
 from vit_keras.training.precision import dtype_policy, resolve
+from vit_keras.training.progress_bar import standard_console
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
 from vit_keras.training.session import Session, TrainingResult, check_options
@@ -62,7 +64,8 @@ def finetune(
         validation: Likewise; also what the result is judged by. None where `train` has all splits, else a part of it is held out.
         method: A recipe of `vk.recipes.FINETUNING`; "auto" goes by the images a class.
         epochs: Passes over the training images; None to have it chosen.
-        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ... in the current directory,
+            with the name of the data.
         resume: Goes on with the interrupted run in `run_dir`.
         force_resume: Goes on under other versions, too; the result may then differ in the last digits.
         callbacks: Keras callbacks beside the recipe's, such as `keras.callbacks.TensorBoard`.
@@ -74,11 +77,11 @@ def finetune(
         TrainingDivergedError: The loss is no number any more.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    console = console or standard_console()
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume, say which run: give its run_dir.")
     data = _data_of(model, train, validation)
-    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), data.name)
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(data.name)
     if not resume:
         run.check_free()
     plan = plan_of(model, data, method=method, epochs=epochs, changes=changes)
@@ -189,21 +192,19 @@ def finetune_preset(
         resume: As for `finetune`.
         force_resume: As for `finetune`.
         tensorboard: Writes TensorBoard's logs into the run's `tensorboard/`.
-        console: Where progress is shown; nowhere by default.
+        console: Where progress is shown; stdout by default.
 
     Raises:
         VitKerasError: Something was refused, before anything was trained, or the training diverged.
         TrainingInterrupted: Ctrl-C or SIGTERM.
     """
-    console = console or Console(quiet=True)
-    name = Path(options.data).resolve().name
-    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), name)
+    console = console or standard_console()
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(options.data)
     if resume:
         check_options(run, asdict(options))
     else:
         run.check_free()
-    keras.utils.set_random_seed(options.seed)
-    with dtype_policy(resolve(options.precision)):
+    with random_state(options.seed), dtype_policy(resolve(options.precision)):
         model = from_preset(options.preset, weights=options.weights, accept_licence=options.accept_licence)
     resizing = _resizing_of(options)
     with file_progress(console) as on_progress:
@@ -263,8 +264,8 @@ def finetuning_session(
     recipe, config = plan.recipe, config_of(model)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
-        keras.utils.set_random_seed(data.seed)
-        return prepared(model, data, recipe, probe=not resuming)
+        with random_state(data.seed):
+            return prepared(model, data, recipe, probe=not resuming)
 
     session = Session(
         run=run,

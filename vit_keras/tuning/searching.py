@@ -14,6 +14,7 @@ from rich.console import Console
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.training.evaluation import evaluate
+from vit_keras.training.progress_bar import standard_console
 from vit_keras.training.run_directory import environment, next_run_directory
 from vit_keras.training.session import TrainingInterrupted
 from vit_keras.tuning.budget import Budget
@@ -75,7 +76,8 @@ def search(
         objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
         max_params: Most parameters of a model, the head among them; nothing larger is built.
         hypermodel: The space; by default `ViTHyperModel` for the images' size and classes, under `max_params`.
-        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        run_dir: A folder that does not exist; by default the first free `runs/search-NAME-1`, `runs/search-NAME-2`, ... in the current
+            directory, with the name of the data.
         resume: Goes on with the search in `run_dir`; a larger budget continues a finished one.
         options: Horizon, rungs, workers, seed, limits.
         console: Where progress is shown; stdout by default.
@@ -86,7 +88,7 @@ def search(
         NoCompletedTrialError: Every trial failed.
         TrainingInterrupted: Ctrl-C or SIGTERM; the steps were finished and saved.
     """
-    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    console = console or standard_console()
     options = options or TunerOptions()
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume, say which search: give its run_dir.")
@@ -99,7 +101,7 @@ def search(
         )
     else:
         data = hypermodel.data_of(train, validation)
-    run = Path(run_dir) if run_dir is not None else next_run_directory(Path("runs"), f"search-{data.name}").path
+    run = Path(run_dir) if run_dir is not None else next_run_directory(data.name, prefix="search-").path
     if not resume and (run / JOURNAL).is_file():
         raise StorageError(
             f"{run} has a search in it already: choose another run directory, or go on with it (resume=True, --resume)."

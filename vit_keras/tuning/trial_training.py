@@ -16,6 +16,7 @@ from vit_keras.rebuilding import rebuilt
 from vit_keras.training.checkpointing import Stopped
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.fitting import Fitting
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.run_directory import RunDirectory
 from vit_keras.training.state import arrays_of, assign
@@ -142,13 +143,13 @@ class TrialTrainer:
         return self.hypermodel.config_of(values).stochastic_depth_rate if rate is None else rate
 
     def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
-        keras.utils.set_random_seed(self.seed)
-        model = self.hypermodel.model_of(values, data=data, recipe=recipe)
-        optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
-        model.compile(**{**recipe.compile_arguments, "optimizer": optimizer.optimizer})
-        model.optimizer.build(model.trainable_variables)
-        model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
-        return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
+        with random_state(self.seed):
+            model = self.hypermodel.model_of(values, data=data, recipe=recipe)
+            optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
+            model.compile(**{**recipe.compile_arguments, "optimizer": optimizer.optimizer})
+            model.optimizer.build(model.trainable_variables)
+            model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
+            return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
 
 
 class _Reports(keras.callbacks.Callback):
