@@ -30,7 +30,8 @@ class ViTHyperModel(Searchable):
     """Depth, heads, width, patches and the way to train of Vision Transformers, legal by construction.
 
     What is sampled is heads and the width of each, so that heads always divide the width; patches divide the image. What is over a
-    limit is made to fit by fewer heads, then fewer blocks, before anything is built, and its values say what was built.
+    limit is made to fit by fewer heads, then fewer blocks, before anything is built. Our own search asks for what fits from the start; what
+    a tuner of keras-tuner asks for stays as asked, and `built_values` says what was built of it.
 
     Args:
         image_size: Height and width, px.
