@@ -14,6 +14,8 @@ from vit_keras.data.sources import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training.evaluation import nearest_neighbour_accuracy
+from vit_keras.training.finetuning import prepared
+from vit_keras.training.planning import SCRATCH_EPOCHS
 from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.progress_bar import standard_console
 from vit_keras.training.random_state import random_state
@@ -52,7 +54,7 @@ class TrainingOptions:
     data: str = "emoji"
     preset: str = ""
     recipe: str = ""
-    epochs: int = 50
+    epochs: int = SCRATCH_EPOCHS
     batch_size: int = 128
     limit: int | None = None
     seed: int = 0
@@ -123,14 +125,15 @@ def train(
         run.check_free()
     preset = load_preset(options.preset)
     data = _load(options, preset, console)
-    recipe = RECIPES[options.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
+    recipe = RECIPES[options.recipe].unsized(
+        epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
+    )
     policy = resolve(options.precision)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
         with random_state(options.seed), dtype_policy(policy):
             model = from_preset(preset.name, num_classes=len(data.class_names))
-        model.compile(**recipe.compile_arguments)
-        return model
+        return prepared(model, data, recipe)
 
     session = Session(
         run=run,

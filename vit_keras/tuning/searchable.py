@@ -203,7 +203,7 @@ class Searchable(keras_tuner.HyperModel):
         values = self.built_values(hp)
         recipe = self._unscheduled(values)
         model = self.model_of(values, data=None, recipe=recipe)
-        model.compile(**recipe.compile_arguments)
+        model.compile(**recipe.compile_kwargs())
         model.optimizer.build(
             model.trainable_variables
         )  # else loading a checkpoint of keras-tuner's warns of its state
@@ -246,9 +246,9 @@ class Searchable(keras_tuner.HyperModel):
         epochs, first = int(given.get("epochs", 1)), int(given.get("initial_epoch", 0))
         data = self.data_for(values, _in_batches(data, values))
         recipe = self.recipe_of(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
-        as_built = self._unscheduled(values).compile_arguments
+        as_built = self._unscheduled(values).compile_kwargs()
         if _compiled_as(optimizer=model.optimizer, loss=model.loss) == _compiled_as(**as_built):
-            model.compile(**recipe.compile_arguments)
+            model.compile(**recipe.compile_kwargs())
         batches = data.training_batches(epochs=epochs - first, augmentation=recipe.augmentation, first_epoch=first)
         own = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
         return model.fit(batches, **{**own, **given})

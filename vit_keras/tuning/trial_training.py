@@ -190,7 +190,7 @@ class TrialTrainer:
         with random_state(self.seed):
             model = self.hypermodel.model_of(values, data=data, recipe=recipe)
             optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
-            model.compile(**{**recipe.compile_arguments, "optimizer": optimizer.optimizer})
+            model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer.optimizer})
             model.optimizer.build(model.trainable_variables)
             model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
             return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
