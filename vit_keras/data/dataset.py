@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -148,14 +149,44 @@ class ImageData:
         Raises:
             InvalidArgumentError: There is no such strength, or the images can't be augmented so.
         """
-        chosen, steps = augmentation_of(augmentation), self.steps_per_epoch
+        import tensorflow as tf
+
+        steps = self.steps_per_epoch
+        numbers = tf.data.Dataset.range(first_epoch * steps + first_step, (first_epoch + epochs) * steps)
+        return self._training_batches(numbers, augmentation_of(augmentation))
+
+    def epoch_batches(
+        self, next_epoch: Callable[[], int], *, augmentation: Augmentation | str | None = None
+    ) -> "tf.data.Dataset":
+        """Returns the batches of an epoch, of another each time they are read: what `training_batches` gives of that epoch.
+
+        Args:
+            next_epoch: Called each time they are read, returns which epoch, 0 the first.
+            augmentation: As for `training_batches`.
+
+        Raises:
+            InvalidArgumentError: There is no such strength, or the images can't be augmented so.
+        """
+        import tensorflow as tf
+
+        steps = self.steps_per_epoch
+
+        def steps_of_epoch(_: "tf.Tensor") -> "tf.data.Dataset":
+            epoch = tf.numpy_function(lambda: np.int64(next_epoch()), [], tf.int64)
+            epoch.set_shape(())
+            return tf.data.Dataset.range(epoch * steps, (epoch + 1) * steps)
+
+        numbers = tf.data.Dataset.range(1).flat_map(steps_of_epoch)
+        counted = numbers.apply(tf.data.experimental.assert_cardinality(steps))
+        return self._training_batches(counted, augmentation_of(augmentation))
+
+    def _training_batches(self, steps: "tf.data.Dataset", augmentation: Augmentation) -> "tf.data.Dataset":
         return pipeline.training(
             self.splits["train"],
-            self._training_order(chosen),
-            chosen,
+            self._training_order(augmentation),
+            augmentation,
             num_classes=len(self.class_names),
-            first_step=first_epoch * steps + first_step,
-            last_step=(first_epoch + epochs) * steps,
+            steps=steps,
         )
 
     def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:

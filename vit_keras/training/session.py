@@ -21,6 +21,7 @@ from vit_keras.training.interruption import Aborted
 from vit_keras.training.micro_batch import is_out_of_memory
 from vit_keras.training.model_card import model_card_notes
 from vit_keras.training.precision import dtype_policy
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.report import write_report
 from vit_keras.training.run_directory import RunDirectory, environment
@@ -128,7 +129,7 @@ class Session:
         }
         if not resume:
             self.run.create()
-        with RunLock(self.run.path):
+        with RunLock(self.run.path), random_state(self.data.seed):
             if resume:
                 previous = self.run.read()
                 _check_same(self.run, previous, record, force=force)
