@@ -42,8 +42,7 @@ def backbone_frozen(config):
     return keras.Model(images, keras.layers.Dense(3)(backbone(images)))
 
 
-@pytest.mark.parametrize("build", [head_only, backbone_frozen])
-@pytest.mark.parametrize("config", [TOKEN, MAP], ids=["token", "conv_map"])
+@pytest.mark.parametrize(("build", "config"), [(head_only, TOKEN), (backbone_frozen, MAP)], ids=["layers", "backbone"])
 def test_only_the_head_trains_on_after_a_file(build, config, tmp_path):
     model = trained(build(config), epochs=3)
     restored = loaded(model, tmp_path)
