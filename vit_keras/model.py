@@ -97,7 +97,8 @@ def vit(
         features = {head: _head(head, num_classes, activation)(vector) for head, vector in features.items()}
     outputs = next(iter(features.values()))
     if len(features) > 1:
-        outputs = keras.layers.Average(name="average")(list(features.values()))
+        dtype = "float32" if num_classes is not None else None  # logits are, as each head gives them
+        outputs = keras.layers.Average(dtype=dtype, name="average")(list(features.values()))
         if classifier_activation is not None:
             outputs = keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities")(outputs)
     return VisionTransformer(images, outputs, name=name)
@@ -279,3 +280,18 @@ def num_classes_of(model: keras.Model) -> int | None:
     """Returns how many classes the model's head tells apart, or None where it has no head."""
     head = {layer.name: layer for layer in model.layers}.get("head")
     return head.units if head is not None else None
+
+
+def check_not_quantized(model: keras.Model, action: str) -> None:
+    """Raises `InvalidArgumentError` for a model with quantized weights.
+
+    Args:
+        model: Any model.
+        action: What can't be done with it.
+    """
+    modes = sorted({layer.quantization_mode for layer in model._flatten_layers()} - {None})
+    if modes:
+        raise InvalidArgumentError(
+            f"{action} needs weights in floating point, and the model {model.name!r} is quantized ({', '.join(modes)}). Use the model "
+            "as it was before quantize(); model.save(PATH.keras) keeps a quantized one."
+        )

@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.stochastic_depth import TRACED_RATE
-from vit_keras.model import config_of, num_classes_of, vit
+from vit_keras.model import check_not_quantized, config_of, num_classes_of, vit
 from vit_keras.weights.files import TensorInfo
 from vit_keras.weights.head_features import head_change
 from vit_keras.weights.planning import plan
@@ -33,7 +33,7 @@ def rebuilt(
         **changes: Fields of `ViTConfig`.
 
     Raises:
-        InvalidArgumentError: The model is none of ours, or a change is not legal.
+        InvalidArgumentError: The model is none of ours or is quantized, or a change is not legal.
         WeightMismatchError: The weights don't fit what was changed.
 
     Example:
@@ -43,6 +43,7 @@ def rebuilt(
         >>> model.input_shape, model.output_shape
         ((None, 64, 64, 3), (None, 10))
     """
+    check_not_quantized(model, "rebuilt")
     before = config_of(model)
     config = before.replace(**changes)
     classes = num_classes_of(model) if num_classes is None else num_classes or None

@@ -15,7 +15,7 @@ from vit_keras.card import card_of
 from vit_keras.config import ViTConfig
 from vit_keras.data.resizing import Resizing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
-from vit_keras.model import config_of, num_classes_of, vit
+from vit_keras.model import check_not_quantized, config_of, num_classes_of, vit
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
@@ -178,8 +178,8 @@ def save_preset(
         resizing: What brings images to the model's size, such as `resizing_of` a preset's weights; None for the size, uncut.
 
     Raises:
-        InvalidArgumentError: The model is none of ours, the class names are not as many as its classes, or images are resized
-            to another size than the model's.
+        InvalidArgumentError: The model is none of ours or is quantized, the class names are not as many as its classes, or images
+            are resized to another size than the model's.
         StorageError: The directory exists or cannot be written.
 
     Example:
@@ -191,6 +191,7 @@ def save_preset(
         (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
     """
     target = Path(directory)
+    check_not_quantized(model, "save_preset")
     config, classes = config_of(model), num_classes_of(model)
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if len(names) != (classes or 0):

@@ -7,12 +7,13 @@ from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.mlp import MLP
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(CompositeLayer):
     """What one learned query finds in the tokens, then an MLP added to it.
 
     Paper: Zhai et al. 2022, arXiv 2106.04560, section 3.2 (multihead attention pooling, "MAP"). Queries come from the
@@ -61,7 +62,7 @@ class AttentionPooling(keras.layers.Layer):
         self.mlp_norm = LayerNorm(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
         self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes the probe and the projections."""
         _, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         self.probe = self.add_weight(shape=(1, 1, hidden_dim), initializer="glorot_uniform", name="probe")
@@ -76,7 +77,6 @@ class AttentionPooling(keras.layers.Layer):
         self.output_projection.build((None, 1, hidden_dim))
         self.mlp_norm.build((None, 1, hidden_dim))
         self.mlp.build((None, 1, hidden_dim))
-        self.built = True
 
     def call(self, tokens: Tensor) -> Tensor:
         """Attends once, adds the MLP."""
