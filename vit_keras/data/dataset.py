@@ -31,6 +31,7 @@ class ImageData:
         seed: Decides the order of the training images.
         parts: Equal parts that `training_batches` gives a batch in, one after the other, where gradients are accumulated.
         notes: What a reader of the images' origin should know, such as files left out.
+        decisions: How the source was read where that is not plain: the range of its pixels, the names of its splits.
 
     Raises:
         DataError: A split is missing or empty, sizes differ, or a label is out of range.
@@ -49,6 +50,7 @@ class ImageData:
     seed: int = 0
     parts: int = 1
     notes: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.batch_size) is not int or self.batch_size < 1:

@@ -12,11 +12,12 @@ from vit_keras.data.arrays import is_ours_to_read, read_arrays
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.folder import read_folder
 from vit_keras.data.holding_out import checked_rates, hold_out
+from vit_keras.data.pixel_range import BYTES, checked_range
 from vit_keras.data.reading import Reading
 from vit_keras.data.resizing import Resizing, image_of, pixels
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.data.tfds import builder_of, read_tfds
-from vit_keras.errors import DataError
+from vit_keras.errors import DataError, InvalidArgumentError
 
 UNSEEN_STYLE = "twemoji"
 """The drawing style that is the emoji set's test split and no part of its training."""
@@ -36,6 +37,7 @@ def load(
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
     reading: Reading | None = None,
+    pixel_range: str | tuple[float, float] = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns training, validation and test images with their class names.
@@ -55,6 +57,8 @@ def load(
         seed: Decides what is held out for validation, the limit, and the order of the training images.
         split: Fractions of each class held out for validation and for the test, where the source does not have these splits.
         reading: What becomes of files that can't be used, and where decoded images are kept.
+        pixel_range: The values that stand for black and for white in arrays and data sets, such as (0, 1) or (-1, 1); "auto"
+            recognizes 0..255 and 0..1, decides once for all splits, and refuses what is not clear. uint8 is 0..255.
         on_progress: Called with the files checked and all there are, the first time a folder is read.
 
     Raises:
@@ -75,7 +79,13 @@ def load(
         return None if size is None else Resizing(image_size=size, channels=channels or own_channels)
 
     if is_ours_to_read(source):
-        data = read_arrays(source, resizing=rule(3), class_names=class_names, rates=rates, seed=seed, limit=limit)
+        data = read_arrays(
+            source, resizing=rule(3), class_names=class_names, rates=rates, seed=seed, limit=limit, pixel_range=pixel_range,
+        )  # fmt: skip
+    elif checked_range(pixel_range) not in (None, BYTES):
+        raise InvalidArgumentError(
+            f"pixel_range={pixel_range!r} is of arrays and data sets in memory; image files are read as 0..255 by their own depth."
+        )
     else:
         data = _named(source, rule, rates=rates, seed=seed, limit=limit, reading=reading, on_progress=on_progress)
     data = replace(data, batch_size=batch_size, seed=seed)
