@@ -102,7 +102,7 @@ def test_a_class_too_small_to_hold_out_is_named():
         load((arrays(10)[0], np.array([0] * 9 + [1])))
 
 
-@pytest.mark.parametrize("given", [{"training": arrays()}, {"test": arrays()}, {}])
+@pytest.mark.parametrize("given", [{"pictures": arrays()}, {"test": arrays()}, {}])
 def test_splits_have_names_of_their_own(given):
     with pytest.raises(DataError, match="train, validation and test, and train must be there"):
         load(given)

@@ -11,13 +11,13 @@ from vit_keras.data.dataset import ImageData
 from vit_keras.data.holding_out import parted
 from vit_keras.data.pixel_range import PixelScale
 from vit_keras.data.resizing import Resizing, image_of, pixels
+from vit_keras.data.split_names import decided, named_splits
 from vit_keras.data.splits import EncodedSplit, Split
-from vit_keras.errors import DataError, LabelError
+from vit_keras.errors import ClassLayoutError, DataError, LabelError
 
 _LARGEST_BYTES = 8 * 2**30
 _UNDECIDED_BYTES = 2**28  # of a data set's pixels as they come, looked at before their range is decided
 _log = logging.getLogger(__name__)
-_SPLITS = ("train", "validation", "test")
 
 
 def is_ours_to_read(source: object) -> bool:
@@ -53,11 +53,7 @@ def read_arrays(
         DataError: They are no images, their range is not clear, or they would take more than 8 GiB.
         LabelError: The labels are no whole numbers from 0 up.
     """
-    given = dict(source) if isinstance(source, Mapping) else {"train": source}
-    if "train" not in given or not set(given) <= set(_SPLITS):
-        raise DataError(
-            f"Splits are called train, validation and test, and train must be there; these are {list(given)}."
-        )
+    given, decisions = _splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
     scale = PixelScale(pixel_range)
     pixels = {name: _Pixels(name, scale, resizing, bounded=_is_dataset(part)) for name, part in given.items()}
     labels_of = {name: _read(part, pixels[name], limit) for name, part in given.items()}
@@ -67,6 +63,8 @@ def read_arrays(
         _log.warning("%s", *scale.decisions)
     highest = max(int(labels.max(initial=0)) for _, labels in pairs.values())
     names = class_names if class_names is not None else tuple(str(label) for label in range(highest + 1))
+    if class_names is not None and highest < len(names):
+        _check_named(class_names, labels_of.values())
     splits: dict[str, Split | EncodedSplit] = {name: Split(images, labels) for name, (images, labels) in pairs.items()}
     missing = tuple(name for name in ("test", "validation") if name not in splits)
     train = splits["train"]
@@ -75,7 +73,29 @@ def read_arrays(
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}
     else:
         splits |= dict.fromkeys(missing, train)
-    return ImageData(name="arrays", class_names=names, splits=splits, decisions=scale.decisions)
+    return ImageData(name="arrays", class_names=names, splits=splits, decisions=(*decisions, *scale.decisions))
+
+
+def _check_named(class_names: tuple[str, ...], labels: Iterable[np.ndarray]) -> None:
+    """Raises `ClassLayoutError` where a name has no images; labels beyond the names are `ImageData`'s to refuse."""
+    met = np.unique(np.concatenate(list(labels)))
+    without = [name for number, name in enumerate(class_names) if number not in met]
+    if without:
+        raise ClassLayoutError(
+            f"class_names: no image has the label of {without}; the labels that occur are {met.tolist()}."
+        )
+
+
+def _splits(source: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the parts of a source by split, and how their names were understood where that is not plain."""
+    found = named_splits([name for name in source if isinstance(name, str)], "These splits")
+    if "train" not in found or len(found) < len(source):
+        raise DataError(
+            f"Splits are called train, validation and test, and train must be there; these are {list(source)}."
+        )
+    return {split: source[name] for split, name in found.items()}, decided(
+        {name: split for split, name in found.items()}, "keys"
+    )
 
 
 def _is_dataset(source: object) -> bool:

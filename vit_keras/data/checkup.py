@@ -173,6 +173,7 @@ def examine(
         *rules.balance(manifest),
         *rules.looks(manifest),
         *rules.notes(manifest),
+        *rules.decisions(listing),
         *rules.passed_over(listing),
         *(rules.nesting(listing) if source.is_dir() else ()),
     ]

@@ -9,6 +9,7 @@ import numpy as np
 
 from vit_keras.data import pipeline
 from vit_keras.data.augmentation import Augmentation, augmentation_of
+from vit_keras.data.class_names import ordered
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 
@@ -195,6 +196,20 @@ class ImageData:
         for split in self.splits.values():
             if isinstance(split, EncodedSplit):
                 split.check_readable()
+
+    def in_class_order(self, class_names: tuple[str, ...]) -> "ImageData":
+        """Returns the same images with their classes, and so a model's logits, in another order.
+
+        Args:
+            class_names: The same names.
+
+        Raises:
+            ClassLayoutError: They are other names.
+        """
+        order = ordered(self.class_names, class_names, self.name)
+        labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
+        splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
+        return replace(self, class_names=order, splits=splits)
 
     def limited(self, count: int) -> "ImageData":
         """Returns the first `count` images of a seeded shuffle of each split; a smaller split stays whole.

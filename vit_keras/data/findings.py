@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vit_keras.data.listing import SPLITS, Listing
+from vit_keras.data.listing import Listing
 from vit_keras.data.manifest import Manifest
+from vit_keras.data.split_names import SPLITS
 from vit_keras.names import shown
 
 # CleanVision 0.3.7 calls an image dark whose 99th percentile of brightness is under 0.32, bright whose 5th is over 0.95, low in
@@ -208,10 +209,15 @@ def passed_over(listing: Listing) -> Iterator[Finding]:
         yield Finding("ignored", "note", f"ignored: {seen}.")
 
 
+def decisions(listing: Listing) -> Iterator[Finding]:
+    """Yields how folders or columns were understood."""
+    for decision in listing.decisions:
+        yield Finding("read", "note", f"{shown(decision)}.")
+
+
 def nesting(listing: Listing) -> Iterator[Finding]:
     """Yields what is to be known of folders inside class folders."""
-    depth = 2 if (listing.splits >= 0).any() else 1
-    nested = tuple((path,) for path in listing.paths if path.count("/") > depth)
+    nested = tuple((path,) for path in listing.paths if path.rpartition("/")[0] not in listing.folders)
     if nested:
         text = f"images in folders inside a class folder, which count for that class: {len(nested):,}."
         yield Finding("nested", "note", text, nested)

@@ -7,17 +7,17 @@ import itertools
 import json
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from vit_keras.data.inspection import bits_of
-from vit_keras.data.listing import SPLIT_NAMES, SPLITS, Listing
+from vit_keras.data.listing import Listing
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import QuarantineLimitError, StorageError
 from vit_keras.names import shown
 
@@ -119,6 +119,7 @@ class Manifest:
         skipped: Links and pipes passed over, each a path and a reason.
         ignored: Counts of files that are no images, by kind.
         folder: Where the manifest lies, if it was written.
+        decisions: How folders or columns were understood where that is not plain, in words.
     """
 
     root: Path
@@ -131,6 +132,7 @@ class Manifest:
     skipped: tuple[tuple[str, str], ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     folder: Path | None = None
+    decisions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Returns how many files are usable."""
@@ -219,15 +221,17 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
         skipped=listing.skipped,
         ignored=listing.ignored,
         folder=folder,
+        decisions=listing.decisions,
     )
 
 
 def _place(path: str, listing: Listing) -> tuple[str, str]:
-    """Returns class and split of a file that the listing rejected, by the folders it lies in."""
-    parts = unicodedata.normalize("NFC", path).split("/")
-    split = SPLIT_NAMES.get(parts[0].lower(), "") if (listing.splits >= 0).any() else ""
-    name = parts[1] if split and len(parts) > 1 else parts[0]
-    return (name if name in listing.class_names else ""), split
+    """Returns class and split of a file that the listing rejected, by the class folder it lies in."""
+    for parent in PurePosixPath(path).parents:
+        if str(parent) in listing.folders:
+            label, split = listing.folders[str(parent)]
+            return listing.class_names[label], SPLITS[split] if split >= 0 else ""
+    return "", ""
 
 
 def _taken(columns: Columns, places: np.ndarray) -> Columns:

@@ -16,6 +16,7 @@ from vit_keras.data.host import stay_on_host
 from vit_keras.data.images import Picture
 from vit_keras.data.reading import Reading
 from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.split_names import SPLITS, decided, named_splits
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, StorageError
 
@@ -89,14 +90,19 @@ def read_tfds(
             f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it where there is a network, "
             "and set TFDS_DATA_DIR to that folder."
         ) from error
-    if "train" not in builder.info.splits:
+    called = named_splits(builder.info.splits, f"The data set {name!r}", reading.splits)
+    if reading.splits is not None and not called:  # no splits: all there is is parted anew
+        called = {"train": "all"}
+    if "train" not in called:
         raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
     resizing = rule(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
-        split: _split(builder, split, resizing, limit, reading)
-        for split in ("train", "validation", "test")
-        if split in builder.info.splits
+        split: _split(builder, called[split], resizing, limit, reading) for split in SPLITS if split in called
     }
+    unused = sorted(set(builder.info.splits) - set(called.values())) if called != {"train": "all"} else []
+    decisions = decided({name: split for split, name in called.items()}, "splits") + (
+        (f"splits not used: {', '.join(unused)}",) if unused else ()
+    )
     train, names = splits["train"], tuple(features["label"].names)
     missing = tuple(split for split in ("test", "validation") if split not in splits)
     places = parted(train.labels, names, missing, rates=rates, seed=seed)
@@ -104,6 +110,7 @@ def read_tfds(
         name=name,
         class_names=names,
         splits=splits | {split: train.subset(chosen) for split, chosen in places.items()},
+        decisions=decisions,
     )
 
 
