@@ -102,9 +102,18 @@ def from_preset(
         )
         for note in load(model, weights, source=source, surgery=surgery, keep_on_failure=False).notes:
             _log.warning("%s: %s", weights, note)
+        model.class_names = _names_beside(Path(weights), num_classes_of(model))
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
+
+
+def _names_beside(weights: Path, num_classes: int | None) -> tuple[str, ...] | None:
+    """Returns what the outputs of a preset directory's weights mean; None where that is not known, or they are numbers alone."""
+    if not (weights / _LABELS).is_file():
+        return None
+    names = load_labels(weights)
+    return names if len(names) == num_classes and names != tuple(map(str, range(len(names)))) else None
 
 
 class _ProgressBar:

@@ -1,6 +1,7 @@
 """Splits of other names than train, validation and test: known, or asked for; never images to train on and never classes."""
 
 import csv
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -183,3 +184,55 @@ def test_a_name_that_means_no_split_means_none(name):
 def test_a_name_of_two_splits_is_none_of_them():
     assert affixed_split_of("train_test") is None
     assert affixed_split_of("seg_pred") is None
+
+
+@pytest.fixture(scope="module")
+def builder(tmp_path_factory):
+    """Returns a maker of builders of TensorFlow Datasets, prepared in a folder, that tell splits by shade."""
+    import tensorflow_datasets as tfds
+
+    class ShadesOfSplits(tfds.core.GeneratorBasedBuilder):
+        """Pictures of one shade."""
+
+        VERSION = tfds.core.Version("1.0.0")
+        COUNTS: ClassVar = {}
+        DTYPE = np.uint8
+
+        def _info(self):
+            shape = (8, 8, 1 if self.DTYPE is np.float32 else 3)
+            image = tfds.features.Image(shape=shape, dtype=self.DTYPE)
+            label = tfds.features.ClassLabel(names=["b", "a"])
+            features = tfds.features.FeaturesDict({"image": image, "label": label})
+            return tfds.core.DatasetInfo(builder=self, features=features)
+
+        def _split_generators(self, dl_manager):
+            return {name: self._generate_examples(shade) for name, shade in self.COUNTS.items()}
+
+        def _generate_examples(self, shade):
+            for index in range(8):
+                yield (
+                    index,
+                    {"image": np.full(self.info.features["image"].shape, shade, self.DTYPE), "label": index % 2},
+                )
+
+    def made(splits, dtype=np.uint8):
+        tfds.disable_progress_bar()
+        ShadesOfSplits.COUNTS, ShadesOfSplits.DTYPE = splits, dtype
+        return ShadesOfSplits(data_dir=str(tmp_path_factory.mktemp("tfds")))
+
+    return made
+
+
+def test_splits_of_tensorflow_datasets_have_the_same_names(builder):
+    data = load(builder({"train": 50, "val": 120, "testing": 200, "unlabelled": 1}))
+    assert shades(data) == {"train": {50}, "validation": {120}, "test": {200}}
+    assert data.decisions == (
+        "names read as splits: train as train, val as validation, testing as test",
+        "splits not used: unlabelled",
+    )
+    assert load(builder({"train": 50}), class_names=["a", "b"]).class_names == ("a", "b")
+
+
+def test_images_of_tensorflow_datasets_that_are_no_bytes_are_refused(builder):
+    with pytest.raises(DataError, match="are float32, and only uint8 is read as it is stored"):
+        load(builder({"train": 0.5}, dtype=np.float32))

@@ -83,6 +83,12 @@ def read_tfds(
     features, name = builder.info.features, builder.name
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise DataError(f"The data set {name!r} has {sorted(features)}; an image and a label with names are needed.")
+    dtype = np.dtype(features["image"].np_dtype).name
+    if dtype != "uint8":
+        raise DataError(
+            f"The images of {name!r} are {dtype}, and only uint8 is read as it is stored: give load the "
+            "`builder.as_dataset(split=..., as_supervised=True)` of each split in a mapping, with pixel_range=."
+        )
     try:
         builder.download_and_prepare()
     except Exception as error:  # every source's downloads fail in their own way
@@ -100,7 +106,7 @@ def read_tfds(
         split: _split(builder, called[split], resizing, limit, reading) for split in SPLITS if split in called
     }
     unused = sorted(set(builder.info.splits) - set(called.values())) if called != {"train": "all"} else []
-    decisions = decided({name: split for split, name in called.items()}, "splits") + (
+    decisions = decided({name: split for split, name in called.items()}, "names") + (
         (f"splits not used: {', '.join(unused)}",) if unused else ()
     )
     train, names = splits["train"], tuple(features["label"].names)

@@ -18,6 +18,7 @@ from vit_keras.model import config_of
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.adapters import add_adapters, merge_adapters
+from vit_keras.training.class_order import head_choices, match_head
 from vit_keras.training.features import features_of
 from vit_keras.training.freezing import trainable_only
 from vit_keras.training.linear_probe import linear_probe
@@ -25,7 +26,7 @@ from vit_keras.training.planning import Choice, FinetuningPlan, plan_finetuning
 from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.zoo import from_preset, load_resizing
 
 BATCH_SIZE = 64
@@ -112,6 +113,7 @@ def plan_of(
         epochs=epochs,
         changes=changes,
     )
+    plan = replace(plan, choices=(*plan.choices, *head_choices(model, data.class_names)))
     return replace(plan, choices=(*plan.choices, _UNTRAINED)) if is_untrained(model) else plan
 
 
@@ -213,6 +215,7 @@ def finetune_preset(
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=recorded_class_names(run) if resume else None,
             on_progress=on_progress,
         )
     data = _in_batches(data)
@@ -301,6 +304,7 @@ def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool
         probe: Fits the head to the features where the recipe begins so; False where a checkpoint fills it.
     """
     student = with_new_head(model, recipe, num_classes=len(data.class_names))
+    match_head(student, data.class_names)
     if probe and recipe.method in _PROBED:
         train, validation = data.splits["train"], data.splits["validation"]
         found = linear_probe(

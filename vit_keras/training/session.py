@@ -286,6 +286,15 @@ def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
     return kind(**record["options"])
 
 
+def recorded_class_names(run: RunDirectory) -> tuple[str, ...]:
+    """Returns the classes of a run's data in the order they have in its model, whatever order the data would have by now.
+
+    Args:
+        run: A run directory.
+    """
+    return tuple(run.read()["data"]["class_names"])
+
+
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
     """Raises `ResumeError` where a run was told something else when it was started.
 

@@ -17,7 +17,7 @@ from vit_keras.training.evaluation import nearest_neighbour_accuracy
 from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.zoo import from_preset
 
 
@@ -124,7 +124,7 @@ def train(
         run.check_free()
     keras.utils.set_random_seed(options.seed)
     preset = load_preset(options.preset)
-    data = _load(options, preset, console)
+    data = _load(options, preset, console, recorded_class_names(run) if resume else None)
     recipe = RECIPES[options.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
     policy = resolve(options.precision)
 
@@ -150,7 +150,7 @@ def train(
     return session.carry_out(resume=resume, force=force_resume)
 
 
-def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageData:
+def _load(options: TrainingOptions, preset: Preset, console: Console, class_names: tuple[str, ...] | None) -> ImageData:
     """Loads the data, with a bar over files that are checked for the first time."""
     with file_progress(console) as on_progress:
         return data_sources.load(
@@ -159,5 +159,6 @@ def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageDa
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=class_names,
             on_progress=on_progress,
         )
