@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.data.dataset import ImageData
+from vit_keras.data.findings import nearly_black
 from vit_keras.data.holding_out import parted
 from vit_keras.data.images import read_unchanged
 from vit_keras.data.inspection import Limits
@@ -125,8 +126,14 @@ def data_of(
         splits=splits,
         seed=seed,
         notes=notes,
-        decisions=manifest.decisions,
+        decisions=(*manifest.decisions, *_left_out(manifest), *(finding.text for finding in nearly_black(manifest))),
     )
+
+
+def _left_out(manifest: Manifest) -> tuple[str, ...]:
+    """Returns what was left out by reason and count, in words."""
+    counts = manifest.left_out.most_common()
+    return (f"left out: {'; '.join(f'{count:,} {reason}' for reason, count in counts)}",) if counts else ()
 
 
 @dataclass(frozen=True, eq=False)

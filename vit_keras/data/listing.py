@@ -1,4 +1,4 @@
-"""Lists the image files of a folder of class folders, from its structure alone: no file is opened."""
+"""Lists the image files of a folder of class folders: no file is opened whose name says that it is an image."""
 
 import os
 import stat
@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.data.class_names import check_complete, ordered
+from vit_keras.data.signatures import FORMATS, USUAL_SUFFIXES, judged
 from vit_keras.data.split_names import SPLITS, affixed_split_of, decided, named_splits, split_of
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _OTHER_SUFFIXES = (
-    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".exr",
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng", ".exr",
 )  # fmt: skip
+"""Of images that are not read; what is none of these and no usual name is known by its first bytes."""
+IMAGE_FILES = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]} files"
 _IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+NO_ENDING = "without ending"
 _LINK, _NO_FILE = "a symbolic link, not followed", "neither a file nor a folder"
 
 
@@ -188,15 +191,18 @@ class _Walk:
         return sorted(files), sorted(others, key=lambda entry: entry.name)
 
     def _images_among(self, folder: Path | str, names: Iterable[str]) -> Iterator[str]:
-        """Yields the relative paths of the images of those that names promise."""
+        """Yields the relative paths of the images among files, which are those that their names promise or their first bytes are."""
         place = self.relative(folder)
         for name in names:
             path = name if place == "." else f"{place}/{name}"
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in _OTHER_SUFFIXES:
-                self.rejected.append((path, f"unsupported format: {suffix} is not read; convert it to PNG or JPEG"))
-            elif suffix not in SUFFIXES:
-                self.ignored[suffix or "without ending"] += 1
+            reason = "" if suffix in USUAL_SUFFIXES else judged(os.path.join(folder, name))
+            if reason is None and suffix in _OTHER_SUFFIXES:
+                reason = f"unsupported format: {suffix} is not read; convert it to PNG or JPEG"
+            if reason is None:
+                self.ignored[suffix or NO_ENDING] += 1
+            elif reason:
+                self.rejected.append((path, reason))
             elif _is_no_text(name):
                 self.rejected.append((path, "its name is no text in this system's encoding; rename it"))
             elif self._is_new(os.path.join(folder, name)):
@@ -356,7 +362,7 @@ def _too_few(root: Path, names: list[str], sources: dict[str, list[Path]], walk:
         f"{root}: two class folders or more are needed, found {names} and {walk.loose} images beside them. "
         f"Expected {root.name}/CLASS/image.jpg, or {root.name}/train/CLASS/image.jpg:\n"
         f"  {root.name}/\n    cat/\n      one.jpg\n      two.jpg\n    dog/\n      three.jpg\n"
-        f"Files ending in {', '.join(SUFFIXES)} are read.{hint}"
+        f"{IMAGE_FILES} are read, whatever they are called.{hint}"
     )
 
 
@@ -404,14 +410,12 @@ def _listed(
     files.follow()
     if not files.met.total():
         seen = ", ".join(f"{count} {word}" for word, count in walk.ignored.most_common()) or "nothing"
-        raise EmptyDatasetError(
-            f"{root}: no image in any class folder; expected files ending in {', '.join(SUFFIXES)}, found {seen}."
-        )
+        raise EmptyDatasetError(f"{root}: no image in any class folder; expected {IMAGE_FILES}, found {seen}.")
     empty = [folder for folder, kind in kinds.items() if not files.met[kind]]
     if empty and not drop_empty_classes:
         more = f" So are {[walk.relative(folder) for folder in empty[1:11]]}." if len(empty) > 1 else ""
         raise ClassLayoutError(
-            f"{empty[0]}: no image in this class folder; expected files ending in {', '.join(SUFFIXES)}. Remove the folder, "
+            f"{empty[0]}: no image in this class folder; expected {IMAGE_FILES}. Remove the folder, "
             f"or drop empty classes.{more}"
         )
     dropped = {kinds[folder][0] for folder in empty if kinds[folder][1] <= 0}  # those without an image to train on

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data.inspection import bits_of
-from vit_keras.data.listing import Listing
+from vit_keras.data.listing import NO_ENDING, Listing
 from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import QuarantineLimitError, StorageError
 from vit_keras.names import shown
@@ -151,6 +152,18 @@ class Manifest:
             digest.update(f"\n{path}\t{label}\t{split}\t".encode(errors="surrogateescape") + content.tobytes())
         return digest.hexdigest()
 
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many files can't be used for each reason, without what is said of each file."""
+        return Counter(_kind(item.reason) for item in self.quarantined)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How many files were left out for each reason, no images among them; what systems leave behind is not counted."""
+        reasons = self.reasons + Counter(_kind(reason) for _, reason in self.skipped)
+        others = {kind: count for kind, count in self.ignored.items() if kind.startswith(".") or kind == NO_ENDING}
+        return reasons + Counter({f"no image ({kind})": count for kind, count in others.items()})
+
     def check_limit(self, *, max_bad: float = 0.01, on_bad: str = "quarantine") -> None:
         """Raises `QuarantineLimitError` where too much was left out to go on without a word.
 
@@ -183,6 +196,17 @@ class Manifest:
             if not ((self.splits == number) & (self.labels == self.class_names.index(name))).any():
                 lost.setdefault(split, []).append(name)
         return lost
+
+
+def _kind(reason: str) -> str:
+    """Returns a reason without its figures, so that equal ones can be counted.
+
+    Example:
+        >>> _kind("truncated or damaged (broken data stream)."), _kind("4x4 px; the shorter side must have 8 px or more.")
+        ('truncated or damaged', 'the shorter side must have 8 px or more')
+    """
+    parts = [part.strip(" .)") for part in re.split(r"[:;(]", reason)]
+    return next((part for part in parts if not part[:1].isdigit()), reason)
 
 
 def _listed(bad: Sequence[Quarantined], root: Path) -> str:
