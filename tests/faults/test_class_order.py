@@ -41,6 +41,7 @@ NUMBERS = ("0", "1", "2", "10", "11", "100")
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
     data = load(folder(tmp_path / "root", NUMBERS), image_size=16)
     assert data.class_names == NUMBERS
+    assert data.decisions == ("classes in the order of their numbers",)
     check_labels(data, NUMBERS)
     mixed = load(folder(tmp_path / "mixed", ("10", "2", "cat")), image_size=16)
     assert mixed.class_names == ("10", "2", "cat")
@@ -62,6 +63,7 @@ def test_the_order_that_is_given_is_the_order_of_the_labels(tmp_path):
     root = folder(tmp_path / "root", names)
     data = load(root, image_size=16, class_names=["owl", "cat", "dog"])
     assert data.class_names == ("owl", "cat", "dog")
+    assert data.decisions == ("classes in the order of class_names",)
     check_labels(data, names)
 
 

@@ -61,6 +61,18 @@ def ordered(found: Iterable[str], given: tuple[str, ...] | None, place: object) 
     return given
 
 
+def decided_order(names: tuple[str, ...], given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Returns the order of classes in words where it is not that of text.
+
+    Args:
+        names: The classes in order.
+        given: As they were given, if they were.
+    """
+    if names == tuple(sorted(names)):
+        return ()
+    return ("classes in the order of class_names" if given is not None else "classes in the order of their numbers",)
+
+
 def check_complete(found: Iterable[str], given: Iterable[str], place: object) -> None:
     """Raises `ClassLayoutError` where names and classes are not the same.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_keras.data.class_names import check_complete, ordered
+from vit_keras.data.class_names import check_complete, decided_order, ordered
 from vit_keras.data.signatures import FORMATS, USUAL_SUFFIXES, judged
 from vit_keras.data.split_names import SPLITS, affixed_split_of, decided, named_splits, split_of
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
@@ -90,6 +90,7 @@ def list_folder(
     except OSError as error:
         raise StorageError(f"{root}: could not be read ({error}).") from error
     names = _class_names(root, sources, walk, class_names)
+    walk.decisions += decided_order(names, class_names)
     listing = _listed(root, sources, names, walk, drop_empty_classes=drop_empty_classes)
     if class_names is not None:
         check_complete(listing.class_names, class_names, root)  # some may have been dropped

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from vit_keras.data.class_names import ordered
+from vit_keras.data.class_names import decided_order, ordered
 from vit_keras.data.listing import Listing
 from vit_keras.data.split_names import SPLITS, decided, split_of
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError
@@ -80,7 +80,7 @@ def list_table(
         paths=paths,
         labels=labels,
         splits=np.asarray(numbers, dtype="int8"),
-        decisions=found.decisions,
+        decisions=(*found.decisions, *decided_order(order, class_names)),
     )
 
 
