@@ -68,6 +68,8 @@ def rebuilt(
     for weight in model.weights:
         if weight.path in variables:
             variables[weight.path].trainable = weight.trainable
+    if classes == num_classes_of(model):
+        new.class_names = getattr(model, "class_names", None)
     return new
 
 

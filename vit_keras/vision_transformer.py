@@ -22,9 +22,13 @@ class VisionTransformer(keras.Model):
     as words have theirs already.
 
     Nothing else differs from `keras.Model`; for models spread over devices all of Keras' own ways are kept.
+
+    Attributes:
+        class_names: What the outputs mean, in their order, where the weights came with names; None where that is not known.
     """
 
     train_function: Any
+    class_names: tuple[str, ...] | None = None
 
     def make_train_function(self, force: bool = False) -> None:
         """Makes what `fit` calls for each `steps_per_execution` steps; Keras calls it."""

@@ -115,6 +115,8 @@ def from_preset(
             head=head_change(num_classes, trained, config) if classes else "fit", fewer_layers="num_layers" in changes
         )
         load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
+        if surgery.head != "new":
+            model.class_names = _names_beside(Path(weights), num_classes_of(model))
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
@@ -124,6 +126,14 @@ def _is_foreign(directory: Path) -> bool:
     """Whether a directory is of transformers or timm."""
     said = _read_json(directory / _CONFIG)
     return isinstance(said, dict) and library_of(said) in ("huggingface", "timm")
+
+
+def _names_beside(weights: Path, num_classes: int | None) -> tuple[str, ...] | None:
+    """Returns what the outputs of a directory's model mean; None where that is not known, or they are numbers alone."""
+    if not (weights / _CONFIG).is_file() or not ((weights / _LABELS).is_file() or _is_foreign(weights)):
+        return None
+    names = load_labels(weights)
+    return names if len(names) == num_classes and names != tuple(map(str, range(len(names)))) else None
 
 
 class _ProgressBar:

@@ -248,7 +248,7 @@ def evaluate_command(
 def predict_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a preset directory.")],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES", help="JPEG, PNG, WebP, GIF or BMP files of any size.")
+        list[Path], typer.Argument(metavar="IMAGES", help="JPEG, PNG, WebP, GIF, BMP, PPM or TIFF files of any size.")
     ],
     as_json: Json = False,
     debug: Debug = False,

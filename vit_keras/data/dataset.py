@@ -10,6 +10,7 @@ import numpy as np
 
 from vit_keras.data import pipeline
 from vit_keras.data.augmentation import Augmentation, augmentation_of
+from vit_keras.data.class_names import ordered
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 
@@ -32,6 +33,7 @@ class ImageData:
         seed: Decides the order of the training images.
         parts: Equal parts that `training_batches` gives a batch in, one after the other, where gradients are accumulated.
         notes: What a reader of the images' origin should know, such as files left out.
+        decisions: How the source was read where that is not plain: the range of its pixels, the names of its splits.
 
     Raises:
         DataError: A split is missing or empty, sizes differ, or a label is out of range.
@@ -50,6 +52,7 @@ class ImageData:
     seed: int = 0
     parts: int = 1
     notes: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.batch_size) is not int or self.batch_size < 1:
@@ -224,6 +227,20 @@ class ImageData:
         for split in self.splits.values():
             if isinstance(split, EncodedSplit):
                 split.check_readable()
+
+    def in_class_order(self, class_names: tuple[str, ...]) -> "ImageData":
+        """Returns the same images with their classes, and so a model's logits, in another order.
+
+        Args:
+            class_names: The same names.
+
+        Raises:
+            ClassLayoutError: They are other names.
+        """
+        order = ordered(self.class_names, class_names, self.name)
+        labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
+        splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
+        return replace(self, class_names=order, splits=splits)
 
     def limited(self, count: int) -> "ImageData":
         """Returns the first `count` images of a seeded shuffle of each split; a smaller split stays whole.

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.pixel_range import doubtful_range
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.layers import SelfAttention, TransformerBlock
 from vit_keras.layers.checks import Tensor
@@ -118,7 +119,7 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         images: `(batch, height, width, channels)` or `(height, width, channels)`, pixels 0..255.
 
     Raises:
-        DataError: They are no images, of another size than the model's, or hold no numbers.
+        DataError: They are no images, of another size than the model's, scaled to 0..1 or normalized, or hold no numbers.
     """
     config = config_of(model)
     wanted = (*config.image_size, config.channels)
@@ -136,6 +137,9 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
+    doubt = doubtful_range(pixels)
+    if doubt:
+        raise DataError(f"The images' {doubt}")
     return pixels
 
 

@@ -17,6 +17,7 @@ from vit_keras.layers import TransformerBlock
 from vit_keras.model import config_of
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.training.adapters import merge_adapters
+from vit_keras.training.class_order import head_choices
 from vit_keras.training.planning import plan_finetuning
 from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.preparing import prepare
@@ -25,7 +26,7 @@ from vit_keras.training.random_state import random_state
 from vit_keras.training.recipe import Choice, Recipe
 from vit_keras.training.recipes import FINETUNING
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.zoo import from_preset, load_resizing
 
 BATCH_SIZE = 64
@@ -118,8 +119,10 @@ def plan_of(
         epochs=epochs,
         changes={"seed": data.seed, **(changes or {})},
     )
-    untrained = (_UNTRAINED,) if recipe.name in FINETUNING and is_untrained(model) else ()
-    return replace(recipe, choices=(*recipe.choices, *untrained), data=data)
+    choices = [*recipe.choices, *head_choices(model, data.class_names)]
+    if recipe.name in FINETUNING and is_untrained(model):
+        choices.append(_UNTRAINED)
+    return replace(recipe, choices=tuple(choices), data=data)
 
 
 _UNTRAINED = Choice(
@@ -218,6 +221,7 @@ def finetune_preset(
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=recorded_class_names(run) if resume else None,
             on_progress=on_progress,
         )
     data = _in_batches(data)

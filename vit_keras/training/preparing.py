@@ -7,6 +7,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import config_of
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.adapters import add_adapters
+from vit_keras.training.class_order import match_head
 from vit_keras.training.features import features_of
 from vit_keras.training.freezing import trainable_only
 from vit_keras.training.linear_probe import linear_probe
@@ -43,6 +44,8 @@ def prepare(model: keras.Model, recipe: Recipe, data: ImageData | None, *, probe
         )
     with random_state(recipe.seed):
         student = with_new_head(model, recipe, num_classes=None if data is None else len(data.class_names))
+        if data is not None:
+            match_head(student, data.class_names)
         if probed and data is not None:
             train, validation = data.splits["train"], data.splits["validation"]
             found = linear_probe(

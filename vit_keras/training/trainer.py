@@ -21,7 +21,7 @@ from vit_keras.training.progress_bar import standard_console
 from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.zoo import from_preset
 
 
@@ -124,7 +124,7 @@ def train(
     else:
         run.check_free()
     preset = load_preset(options.preset)
-    data = _load(options, preset, console)
+    data = _load(options, preset, console, recorded_class_names(run) if resume else None)
     recipe = RECIPES[options.recipe].unsized(
         epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
     )
@@ -151,7 +151,7 @@ def train(
     return session.carry_out(resume=resume, force=force_resume)
 
 
-def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageData:
+def _load(options: TrainingOptions, preset: Preset, console: Console, class_names: tuple[str, ...] | None) -> ImageData:
     """Loads the data, with a bar over files that are checked for the first time."""
     with file_progress(console) as on_progress:
         return data_sources.load(
@@ -160,5 +160,6 @@ def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageDa
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=class_names,
             on_progress=on_progress,
         )

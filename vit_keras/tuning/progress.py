@@ -43,6 +43,7 @@ class SearchProgress:
             f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
             f"search   {self.budget}, a trial at most {study.epochs} epochs, by {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
+            *(f"read     {decision}" for decision in data.decisions),
             *([f"note     {resolution}"] if (resolution := resolution_of(study, data)) else []),
             *([f"so far   {len(study.trials)} trials, {study.epochs_trained} epochs"] if study.trials else []),
         ]
