@@ -11,7 +11,7 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData, Resizing
-from vit_keras.errors import CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
+from vit_keras.errors import ClassLayoutError, CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
 from vit_keras.training import figures
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.evaluation import Evaluation, evaluate
@@ -286,13 +286,21 @@ def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
     return kind(**record["options"])
 
 
-def recorded_class_names(run: RunDirectory) -> tuple[str, ...]:
-    """Returns the classes of a run's data in the order they have in its model, whatever order the data would have by now.
+def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:
+    """Returns a run's data with the classes in the order they have in its model, whatever order they would have by now.
 
     Args:
-        run: A run directory.
+        load: Loads the data with classes in an order, None for the order they have by now.
+        run: The run directory.
     """
-    return tuple(run.read()["data"]["class_names"])
+    data = run.read().get("data")
+    names = data.get("class_names") if isinstance(data, dict) else None
+    if not names:
+        return load(None)
+    try:
+        return load(tuple(names))
+    except ClassLayoutError:  # other classes by now, which is said where the data are compared
+        return load(None)
 
 
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
