@@ -11,7 +11,7 @@ from rich.console import Console
 import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset import ImageData
-from vit_keras.errors import ClassLayoutError, InvalidArgumentError
+from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
 from vit_keras.training.class_order import head_choices
 from vit_keras.training.distillation import Distillation
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
@@ -122,7 +122,7 @@ def data_of(images, names):
 
 
 def student_of(model, data):
-    recipe = RECIPES["finetune"](epochs=1, steps_per_epoch=data.steps_per_epoch)
+    recipe = RECIPES["finetune"].unsized(epochs=1, steps_per_epoch=data.steps_per_epoch)
     return prepared(model, data, recipe, probe=False)
 
 
@@ -196,3 +196,14 @@ def test_a_teacher_of_classes_in_another_order_is_refused(tiny_preset, images):
         InvalidArgumentError, match=r"\('cat', 'dog', 'owl'\) apart in this order.*\('owl', 'cat', 'dog'\)"
     ):
         Distillation(student, model)
+
+
+def test_a_run_whose_classes_are_others_by_now_does_not_go_on(tiny_preset, tmp_path):
+    root, console = folder(tmp_path / "root", ("0", "1", "2")), Console(file=io.StringIO())
+    options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
+    finetune_preset(options, run_dir=tmp_path / "run", console=console)
+    (root / "2").rename(root / "7")
+    with pytest.raises(ResumeError, match=r"data.class_names: \['0', '1', '2'\] then, \['0', '1', '7'\] now"):
+        finetune_preset(options, run_dir=tmp_path / "run", resume=True, console=console)
+    with pytest.raises(ResumeError, match="are not those the run was trained on"):
+        evaluate_run(tmp_path / "run")
