@@ -139,6 +139,14 @@ def test_a_head_of_other_classes_is_new(tiny_preset, images):
     assert not student.predict(images, verbose=0).any()
 
 
+def test_a_head_with_names_is_kept_for_classes_that_are_numbers(tiny_preset, images):
+    model, data = vk.from_preset(tiny_preset), data_of(images, ("0", "1", "2"))
+    (choice,) = head_choices(model, data.class_names)
+    assert (choice.value, choice.reason.split(":")[1]) == ("by number", " 0 is taken for 'cat', and so on")
+    logits = model.predict(images, verbose=0)
+    np.testing.assert_allclose(student_of(model, data).predict(images, verbose=0), logits, atol=1e-6)
+
+
 def test_names_are_kept_where_a_model_is_rebuilt(tiny_preset):
     model = vk.from_preset(tiny_preset)
     assert vk.rebuilt(model, image_size=32).class_names == ("cat", "dog", "owl")
