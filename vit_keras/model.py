@@ -1,5 +1,6 @@
 """A `ViTConfig` becomes a `keras.Model`, and back."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import keras
@@ -21,7 +22,7 @@ def vit(
     Args:
         config: What to build.
         num_classes: Classes of the head, which starts at zero; None leaves the pooled features.
-        classifier_activation: What the head ends in, "softmax" for probabilities; None for logits.
+        classifier_activation: What the head ends in, "softmax" for probabilities; None or "linear" for logits.
         name: The model's name.
 
     Returns:
@@ -44,12 +45,34 @@ def vit(
     if classifier_activation is not None and num_classes is None:
         raise InvalidArgumentError(f"classifier_activation={classifier_activation!r} needs num_classes.")
 
+    if classifier_activation == "linear":
+        classifier_activation = None
     tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         inputs = [tensors[name] for name in spec.inputs]
         tensors[spec.name] = spec.build()(inputs if len(inputs) > 1 else inputs[0])
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
+
+
+def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+    """Returns a model that goes on with more layers, its own layers being those of the first; without any, the model itself.
+
+    Args:
+        model: A model that `vit` made.
+        layers: New ones, first to last.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> append_layers(vit(config), [keras.layers.Dropout(0.1), keras.layers.Dense(5)]).output_shape
+        (None, 5)
+    """
+    if not layers:
+        return model
+    output = model.output
+    for layer in layers:
+        output = layer(output)
+    return VisionTransformer(model.input, output, name=model.name)
 
 
 def config_of(model: keras.Model) -> ViTConfig:

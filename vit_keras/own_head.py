@@ -148,6 +148,15 @@ def ends_in_probabilities(layer: keras.layers.Layer) -> bool:
     return activation_of(layer) in _PROBABILITIES
 
 
+def is_probabilities(layer: keras.layers.Layer) -> bool:
+    """Whether a layer is nothing but a softmax or a sigmoid.
+
+    Args:
+        layer: Any.
+    """
+    return isinstance(layer, keras.layers.Softmax | keras.layers.Activation) and ends_in_probabilities(layer)
+
+
 def check_activation(name: Any, *, what: str) -> None:
     """Raises `InvalidArgumentError` for what is no name of one of Keras' own activations.
 

@@ -81,8 +81,11 @@ class ModelParts:
 
     def weights(self) -> dict[str, keras.Variable]:
         """Returns the weights by the names they have in a model of these parts alone."""
-        own = {f"{layer.name}/{weight.name}": weight for layer in self.own_head for weight in layer.weights}
-        return {weight.path: weight for layer in self.layers.values() for weight in layer.weights} | own
+        return {weight.path: weight for layer in self.layers.values() for weight in layer.weights} | self.own_weights()
+
+    def own_weights(self) -> dict[str, keras.Variable]:
+        """Returns the weights of the user's own layers, by name."""
+        return {f"{layer.name}/{weight.name}": weight for layer in self.own_head for weight in layer.weights}
 
 
 def read_model(model: keras.Model) -> ModelParts:

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, WeightMismatchError
-from vit_keras.model import config_of
 from vit_keras.weights.files import TensorFile
 from vit_keras.weights.layouts import Array
 from vit_keras.weights.opening import open_tensors
@@ -16,6 +15,7 @@ from vit_keras.weights.planning import plan
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
 from vit_keras.weights.surgery import Surgery
+from vit_keras.wiring import read_model
 
 
 def load(
@@ -56,10 +56,11 @@ def load(
         ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
         'head'
     """
-    variables = {weight.path: weight for weight in model.weights}
+    parts = read_model(model)
+    variables = parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
-        steps = plan(shapes, config_of(model), file, source=source, surgery=surgery)
+        steps = plan(shapes, parts.config, file, source=source, surgery=surgery, own_head=parts.own_weights().keys())
         _check_zeros(steps, file)
         if not keep_on_failure:
             for name, array in _read(steps, file, variables, allow_nonfinite):
