@@ -41,20 +41,25 @@ _LONGEST = 32  # layers
 _LARGEST_UNITS = 131_072
 
 
-def is_supported(layer: keras.layers.Layer) -> bool:
-    """Whether a layer behind a model's own can be kept: one of Keras' simple ones, whose arguments are plain data.
+def problem_of(layer: Any) -> str | None:
+    """Returns why a layer can't stand behind a model as part of it; None for one of Keras' simple ones.
 
     Args:
-        layer: Any.
+        layer: Any operation.
     """
-    return _problem(layer) is None
+    kind = type(layer).__name__
+    if kind not in _FIELDS or type(layer) is not getattr(keras.layers, kind):
+        return f"it is none of {sorted(_FIELDS)}"
+    if "activation" in _FIELDS[kind] and activation_of(layer) not in _ACTIVATIONS:
+        return "its activation is none of Keras' own"
+    return None
 
 
 def describe(layers: Sequence[keras.layers.Layer]) -> list[dict[str, Any]]:
     """Returns layers as plain data, for a preset directory.
 
     Args:
-        layers: Such that `is_supported`.
+        layers: First to last.
 
     Raises:
         InvalidArgumentError: A layer has arguments that are no plain data.
@@ -65,7 +70,7 @@ def describe(layers: Sequence[keras.layers.Layer]) -> list[dict[str, Any]]:
     """
     described = []
     for layer in layers:
-        problem = _problem(layer)
+        problem = problem_of(layer) or _not_kept(layer)
         if problem is not None:
             raise InvalidArgumentError(
                 f"The layer {layer.name!r} can't be kept in a preset directory: {problem}. model.save('model.keras') keeps it."
@@ -168,23 +173,16 @@ def check_activation(name: Any, *, what: str) -> None:
         raise InvalidArgumentError(f"{what} is {name!r:.100}; expected one of {list(_ACTIVATIONS)}.")
 
 
-def _problem(layer: keras.layers.Layer) -> str | None:
-    kind = type(layer).__name__
-    if kind not in _FIELDS or type(layer) is not getattr(keras.layers, kind):
-        return f"it is a {kind}, and known are {sorted(_FIELDS)}"
+def _not_kept(layer: keras.layers.Layer) -> str | None:
+    """Returns what of a layer a preset directory would not keep, though it matters; None where there is nothing."""
+    names = _FIELDS[type(layer).__name__]
     config = layer.get_config()
-    defaults = type(layer)(**{field: config[field] for field in _FIELDS[kind]}).get_config()
+    defaults = type(layer)(**{name: config[name] for name in names}).get_config()
     for name, value in config.items():
-        if name in _FIELDS[kind]:
-            if name == "activation" and value not in _ACTIVATIONS:
-                return f"its activation {value!r:.100} is none of Keras' own"
+        if name in names:
             if not _is_plain(value):
                 return f"its {name} is no plain number"
-        elif (
-            name not in _NOT_OF_THE_FUNCTION
-            and not name.endswith("_initializer")
-            and value != defaults.get(name, value)
-        ):
+        elif name not in _NOT_OF_THE_FUNCTION and not name.endswith("_initializer") and value != defaults.get(name):
             return f"its {name} is not kept"
     return None
 

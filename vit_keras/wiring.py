@@ -11,7 +11,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import AttentionPooling, ConvStem, TransformerBlock
 from vit_keras.layers.adapted_block import AdaptedBlock
-from vit_keras.own_head import activation_of, find_classifier, is_supported
+from vit_keras.own_head import activation_of, find_classifier, problem_of
 
 _REMEDY = (
     "Save the whole model by model.save('model.keras'), or take the part that vit_keras.vit built: the model that you began with, or "
@@ -34,6 +34,7 @@ class ModelParts:
         classifier_activation: What the head that `vit` made ends in; None for logits, or where there is no such head.
         layers: The layers that `vit` made, by name, in the order of the forward pass.
         tensors: Their outputs in the model's graph; `IMAGES` is the input.
+        pooled: Name of the layer whose output the head that `vit` makes sees, or would see.
         own_head: The user's layers behind them, first to last.
         is_nested: Whether the layers that `vit` made are in a model inside of this one.
     """
@@ -43,6 +44,7 @@ class ModelParts:
     classifier_activation: str | None
     layers: Mapping[str, keras.layers.Layer]
     tensors: Mapping[str, keras.KerasTensor]
+    pooled: str
     own_head: tuple[keras.layers.Layer, ...]
     is_nested: bool
 
@@ -70,14 +72,16 @@ class ModelParts:
 
     @property
     def features(self) -> keras.KerasTensor:
-        """What the first classifier sees; without one, what the model's own layers give."""
+        """What the first classifier sees; without one, what the model gives."""
+        classifier = find_classifier(self.own_head)
+        if classifier is None and HEADS[0] in self.layers:
+            return self.tensors[self.pooled]
         output = self.tensors[list(self.layers)[-1]]
-        last = find_classifier(self.own_head)
-        if last is not None:
-            for layer in self.own_head[: self.own_head.index(last)]:
-                output = layer(output)
-            return output
-        return self.layers[HEADS[0]].input if HEADS[0] in self.layers else output
+        for layer in self.own_head:
+            if layer is classifier:
+                break
+            output = layer(output)
+        return output
 
     def weights(self) -> dict[str, keras.Variable]:
         """Returns the weights by the names they have in a model of these parts alone."""
@@ -122,6 +126,7 @@ def read_model(model: keras.Model) -> ModelParts:
         classifier_activation=None if activation == "linear" else activation,
         layers=layers,
         tensors={IMAGES: body.inputs[0]} | {name: nodes[name].output for name in layers},
+        pooled=next((spec.inputs[0] for spec in specs if spec.name == HEADS[0]), specs[-1].name),
         own_head=own_head,
         is_nested=body is not model,
     )
@@ -157,8 +162,8 @@ def _unwrap(model: keras.Model) -> tuple[keras.Model, list[keras.layers.Layer]]:
             names = [layer.name for layer in inner]
             raise _refuse(
                 model,
-                f"it has the {_plural(len(names), 'model')} {names} inside, which must be one that sees the images",
-                f"Take the inner model: model.get_layer({names[0]!r}). model.save('model.keras') keeps the whole.",
+                f"it has {names} inside, and there may be one model inside that reads the images as they are",
+                f"Take the inner model: model.get_layer({names[0]!r}). {_PIXELS}model.save('model.keras') keeps the whole.",
             )
         extra = [name for name in nodes if name != inner[0].name]
         behind = [*_chain(body, nodes, inner[0].name, extra), *behind]
@@ -207,12 +212,12 @@ def _graph(model: keras.Model) -> dict[str, _Call]:
         operation = history.operation
         node = operation._inbound_nodes[history.node_index]
         known = found.get(operation.name)
-        if known is not None and known.output is not tensor:
-            raise _refuse(model, f"the layer {operation.name!r} is used more than once")
         if known is None:
             inputs = tuple(name_of(each) for each in node.arguments.keras_tensors)
             keywords = {name: value for name, value in node.arguments.kwargs.items() if value is not None}
-            found[operation.name] = _Call(operation, inputs, tensor, keywords)
+            known = found.setdefault(operation.name, _Call(operation, inputs, tensor, keywords))
+        if known.output is not tensor:
+            raise _refuse(model, f"the layer {operation.name!r} is used more than once")
         return str(operation.name)
 
     name_of(model.outputs[0])
@@ -391,8 +396,9 @@ def _chain(model: keras.Model, nodes: Mapping[str, _Call], start: str, extra: li
                 model,
                 f"{_described(nodes, (name,))} reads {reads}; behind {last!r} there may be a chain of layers at most",
             )
-        if not isinstance(call.operation, keras.layers.Layer) or not is_supported(call.operation):
-            raise _refuse(model, f"{what}, which is none of the simple layers that can be kept with all they do")
+        problem = problem_of(call.operation)
+        if problem is not None:
+            raise _refuse(model, f"{what}, and {problem}")
         if call.keywords.get("training"):
             raise _refuse(model, f"{what}, called with training=True, as in training always")
         chain.append(call.operation)
