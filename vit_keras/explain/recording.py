@@ -1,5 +1,6 @@
 """What happens inside of a block, step by step, computed on the side: the model's own fused path stays as it is."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,10 @@ from vit_keras.layers.checks import Tensor
 from vit_keras.layers.mlp import ACTIVATIONS
 from vit_keras.model import config_of
 from vit_keras.own_head import ends_in_probabilities, is_probabilities
+from vit_keras.pixel_range import advice, pixel_problem
 from vit_keras.wiring import read_model
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +142,9 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
+    problem = pixel_problem(pixels, pixel_std=config.pixel_std)
+    if problem is not None:
+        _log.warning("the images: %s", advice(problem))
     return pixels
 
 
