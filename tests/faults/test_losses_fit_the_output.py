@@ -108,6 +108,7 @@ def test_features_without_a_head_are_left_alone(caplog):
 
 def test_the_loss_is_right_after_a_file_too(tmp_path, caplog):
     model = compiled(caplog, "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     caplog.clear()
     loaded = keras.saving.load_model(tmp_path / "model.keras")
