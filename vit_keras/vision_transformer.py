@@ -130,6 +130,8 @@ class VisionTransformer(keras.Model):
 
     def _may_tell(self, batch: Any) -> bool:
         """Whether there is anything to see in a batch of such shapes and dtypes that was not said yet."""
+        if keras.distribution.distribution() is not None:  # a process has a part of the batch alone
+            return False
         images, targets, _ = keras.utils.unpack_x_y_sample_weight(batch)
         return ("pixels" not in self._said and _is_float(images)) or (
             "targets" not in self._said and _is_of_classes(targets) and bool(self._one_class_metrics)

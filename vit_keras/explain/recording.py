@@ -143,8 +143,9 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
     problem = pixel_problem(pixels, pixel_std=config.pixel_std)
-    if problem is not None:
-        _log.warning("the images: %s", advice(problem))
+    if problem is not None and not getattr(model, "_warned_of_pixels", False):
+        object.__setattr__(model, "_warned_of_pixels", True)  # once a model; Keras tracks nothing of it
+        _log.warning("%s: %s", model.name, advice(problem))
     return pixels
 
 

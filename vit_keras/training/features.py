@@ -75,7 +75,7 @@ def features_of(
             f"The images are {split.image_shape} (height, width, channels) where the model takes {wanted}. Load them with "
             "image_size and channels of the model, or resizing_of its preset."
         )
-    extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
+    extractor = _without_head(model)
     if cache is None:
         return _computed(extractor, split, batch_size, on_progress)
     try:
@@ -93,6 +93,12 @@ def features_of(
     if not (isinstance(split, EncodedSplit) and split.replaced):  # the key speaks of all files, not of stand-ins
         _write(path, key, features)
     return features
+
+
+def _without_head(model: keras.Model) -> keras.Model:
+    """Returns a model with the same layers that ends where the last classifier begins."""
+    parts = read_model(model)
+    return keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
 
 
 def _computed(
