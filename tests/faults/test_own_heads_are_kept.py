@@ -242,3 +242,12 @@ def test_a_directory_s_own_head_that_is_not_plain_data_is_refused(own_head, erro
     path.write_text(json.dumps({**saved, "own_head": own_head}))
     with pytest.raises(error, match=message):
         vk.from_preset(directory)
+
+
+@pytest.mark.parametrize("to", ["timm", "huggingface"])
+def test_other_libraries_get_no_model_without_its_own_head(to, tmp_path, run):
+    directory = vk.save_preset(behind_the_features(), tmp_path / "mine", class_names=list("abcde"))
+    code, _, said = run("convert", directory, tmp_path / "theirs", "--to", to)
+    assert code == 2
+    assert "layers of your own, ['my_dropout', 'my_hidden', 'my_norm', 'my_head']" in " ".join(said.split())
+    assert not (tmp_path / "theirs").exists()
