@@ -54,11 +54,11 @@ def train(data: vk.data.ImageData, *, budget: float, seed: int, preset: str, epo
     keras.utils.set_random_seed(seed)
     with dtype_policy(resolve("auto")):
         model = vk.from_preset(preset, num_classes=len(data.class_names), channels=1)
-    recipe = recipes.small_images(epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+    recipe = recipes.small_images.unsized(epochs=epochs, steps_per_epoch=data.steps_per_epoch)
     optimizer = optimizers.Muon(
         recipe.learning_rate, weight_decay=recipe.weight_decay, beta_2=recipe.beta_2, global_clipnorm=recipe.clip_norm
     )
-    model.compile(**{**recipe.compile_arguments, "optimizer": optimizer})
+    model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer})
     clock = Budget(budget, started, recipe)
     model.fit(
         data.training_batches(epochs=epochs, augmentation=AUGMENTATION),

@@ -52,8 +52,10 @@ def pretrained(
     started = time.perf_counter()
     config = config_of_kind(kind)
     model = vk.vit(config, num_classes=len(data.class_names), name="vit")
-    recipe = recipes.small_images(epochs=-(-steps // data.steps_per_epoch), steps_per_epoch=data.steps_per_epoch)
-    model.compile(**recipe.compile_arguments)
+    recipe = recipes.small_images.unsized(
+        epochs=-(-steps // data.steps_per_epoch), steps_per_epoch=data.steps_per_epoch
+    )
+    model.compile(**recipe.compile_kwargs())
     batches = data.training_batches(epochs=recipe.epochs, augmentation=AUGMENTATION)
     model.fit(batches, epochs=recipe.epochs, steps_per_epoch=recipe.steps_per_epoch, shuffle=False, verbose=0)
     seconds = time.perf_counter() - started

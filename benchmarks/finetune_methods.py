@@ -55,7 +55,7 @@ def run(made: runs.Runs, cell: cells.Cell, seed: int, way: dict[str, Any]) -> ru
     steps = made.steps(cell)
     keras.utils.set_random_seed(seed)
     base = vk.from_preset(made.backbone(cell.backbone))
-    plan = plan_finetuning(
+    recipe = plan_finetuning(
         data.labels,
         vk.config_of(base),
         num_classes=len(whole.class_names),
@@ -64,9 +64,9 @@ def run(made: runs.Runs, cell: cells.Cell, seed: int, way: dict[str, Any]) -> ru
         epochs=-(-steps // whole.steps_per_epoch),
     )
     started = time.perf_counter()
-    model = prepared(base, whole, plan.recipe)
-    if plan.recipe.method != "linear_probe":
-        batches = whole.training_batches(epochs=plan.recipe.epochs, augmentation=plan.recipe.augmentation).take(steps)
+    model = prepared(base, whole, recipe)
+    if recipe.method != "linear_probe":
+        batches = whole.training_batches(epochs=recipe.epochs, augmentation=recipe.augmentation).take(steps)
         model.fit(batches, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0)
     test = source.test.at_side(cell.side)
     right = model.predict(test.images, batch_size=500, verbose=0).argmax(-1) == test.labels

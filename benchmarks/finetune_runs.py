@@ -87,14 +87,14 @@ class Runs:
         """What the package plans for as many images and steps of a cell."""
         labels = cell.training_images(self.source(cell.data), seed=0).labels
         steps_per_epoch = len(labels) // cells.BATCH_SIZE
-        plan = plan_finetuning(
+        recipe = plan_finetuning(
             labels,
             self.tuner(cell).config,
             num_classes=int(labels.max()) + 1,
             steps_per_epoch=steps_per_epoch,
             epochs=-(-cell.steps // steps_per_epoch),
         )
-        return engine.way_of(plan.recipe)
+        return engine.way_of(recipe)
 
     def head(self, cell: cells.Cell, way: engine.Way, data: cells.Images, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """What the head of a run starts from."""

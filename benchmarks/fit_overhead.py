@@ -61,8 +61,8 @@ def measure(preset: str, batch_size: int, steps: int, rounds: int) -> dict[str, 
     """Returns the seconds of a step, bare and in a run, and of a checkpoint."""
     model = vk.from_preset(preset, num_classes=CLASSES)
     data = data_of(vk.config_of(model).image_size, batch_size, steps)
-    recipe = finetune(epochs=1, steps_per_epoch=steps, average_decay=0.999)
-    model.compile(**recipe.compile_arguments)
+    recipe = finetune.unsized(epochs=1, steps_per_epoch=steps, average_decay=0.999)
+    model.compile(**recipe.compile_kwargs())
     pixels, labels = next(iter(data.training_batches(epochs=1)))
     seconds: dict[str, list[float]] = {"bare": [], "fit": []}
     saving: list[float] = []

@@ -264,11 +264,11 @@ def fashion_mnist(folder: str) -> dict[str, Any]:
         part: read(f"{part}-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28, 1)[:most] for part in ("train", "t10k")
     }
     labels = {part: read(f"{part}-labels-idx1-ubyte.gz", 8).astype("int32")[:most] for part in images}
-    recipe = vk.recipes.small_images(epochs=epochs, steps_per_epoch=most // 256)
+    recipe = vk.recipes.small_images.unsized(epochs=epochs, steps_per_epoch=most // 256)
     model = vk.from_preset("vit_micro_conv4_28", num_classes=10)
-    model.compile(**recipe.compile_arguments)
+    model.compile(**recipe.compile_kwargs())
     began = time.perf_counter()
-    model.fit(images["train"], labels["train"], batch_size=256, epochs=epochs, callbacks=recipe.callbacks, verbose=0)
+    model.fit(images["train"], labels["train"], batch_size=256, epochs=epochs, callbacks=recipe.callbacks(), verbose=0)
     seconds = time.perf_counter() - began
     _, accuracy = model.evaluate(images["t10k"], labels["t10k"], batch_size=500, verbose=0)
     return {"epochs": epochs, "seconds": seconds, "test_accuracy": float(accuracy)}

@@ -64,7 +64,7 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
         attention_dropout_rate=0.1,
         stochastic_depth_rate=0.1,
     )
-    recipe = finetune(
+    recipe = finetune.unsized(
         epochs=EPOCHS,
         steps_per_epoch=STEPS,
         accumulation=2,
@@ -73,7 +73,7 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
         augmentation=vk.data.Augmentation(flip_rate=0.5, shift=0.1, rotation=10, mixup_alpha=0.2),
     )
     model = vk.vit(config, num_classes=len(data.class_names))
-    model.compile(**recipe.compile_arguments)
+    model.compile(**recipe.compile_kwargs())
     plateau = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)  # one of Keras' own
     run = RunDirectory(folder / "run")
     run.path.mkdir(exist_ok=True)

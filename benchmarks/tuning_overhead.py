@@ -41,7 +41,7 @@ def bare_seconds(hypermodel: ViTHyperModel, data: ImageData, rounds: int = 20) -
     values = hypermodel.default_values()
     recipe = hypermodel.recipe_of(values, epochs=1, steps_per_epoch=data.steps_per_epoch)
     model = hypermodel.model_of(values)
-    model.compile(**recipe.compile_arguments)
+    model.compile(**recipe.compile_kwargs())
     train, validation = data.splits["train"], data.splits["validation"]
     seconds = []
     for _ in range(rounds):

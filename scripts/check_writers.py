@@ -1,54 +1,308 @@
-"""Checks what we write for timm: its own model takes it whole and gives our logits.
+"""Checks what we write for timm and transformers: each opens the directory by its own front door and gives our logits.
 
-    pip install timm torch torchvision keras && pip install --no-deps --editable .
-    KERAS_BACKEND=torch python scripts/check_writers.py [REFERENCE...]
+    pip install timm torch torchvision transformers keras && pip install --no-deps --editable .
+    KERAS_BACKEND=torch python scripts/check_writers.py [REFERENCE...] [--random COUNT] [--seed SEED]
 
-Of every reference in `tests/golden/timm` our model is built, written with its `config.json`, and loaded by timm from there, every
-tensor once and none left. Prints the largest difference of the logits, and ends with 1 where one is above `TOLERANCE`.
+Of every reference in `tests/golden/timm`, and of COUNT random configs that each library has, our model is built with random weights,
+written, and opened from the directory; images go through the other library's own preprocessing, as the directory says it. Prints
+the largest difference of the outputs relative to the largest output, how many configs were refused, and ends with 1 where one is above
+`TOLERANCE`.
 """
 
+import argparse
+import collections
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import keras
-import numpy as np
 import timm
-import torch
-from safetensors.torch import load_file
+import torch  # before Keras, which would load another libstdc++
+import transformers
 
-from vit_keras import config_of, weights
+import keras  # isort: skip
+import numpy as np
+from PIL import Image
+
+from vit_keras import ViTConfig, config_of, vit, weights
+from vit_keras.data import Resizing
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.parity import read_reference
+from vit_keras.weights.huggingface_config import huggingface_model
+from vit_keras.weights.timm_config import timm_config
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "timm"
 TOLERANCE = 1e-5
+_SIZES = {"image_size": 32, "patch_size": 8, "hidden_dim": 24, "num_layers": 2, "num_heads": 2, "mlp_dim": 48}
+_MAP = {"pooling": "map"}
+_ROTARY = {"rotary_embedding": "axial", "rotary_temperature": 1e4, "qkv_bias": "query_value"}
+_SCALED = {"layer_scale": 0.1}
+# Something near every kind of model that the libraries have; random changes lead to the others, and out of what they have.
+_NEAR: list[dict[str, Any]] = [
+    {},
+    {"pooling": "mean", "final_norm": "after"},
+    {**_MAP, "class_token": False},
+    {**_MAP, "num_registers": 2, "map_includes_prefix": False},
+    {"distillation_token": True},
+    {"stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "activation": "quick_gelu"},
+    {"parallel_block": True},
+    {**_SCALED, "gated_mlp": True, "activation": "silu"},
+    {**_SCALED, "pooling": "token_and_mean"},
+    {**_SCALED, "pooling": "token_and_mean", "num_registers": 3, "position_on_prefix": False},
+    {**_ROTARY},
+    {**_ROTARY, "gated_mlp": True, "activation": "silu", "mlp_inner_norm": True, "pooling": "mean"},
+    {**_ROTARY, **_MAP},
+    {"rotary_embedding": "mixed", "rotary_temperature": 10.0},
+    {**_SCALED, "rotary_embedding": "centered", "position_embedding": "none", "norm_epsilon": 1e-5, "num_registers": 4},
+    {"pre_logits_dim": 12},
+]
+_CHANGES: dict[str, list[Any]] = {
+    "image_size": [(32, 32), (16, 64), (24, 40)],
+    "mlp_dim": [48, 72, 96, 50, 64],
+    "channels": [1, 3, 4],
+    "pixel_mean": [(0.5,), (0.2,), (0.485,)],
+    "pixel_std": [(0.5,), (0.3,)],
+    "stem": ["patch", "conv"],
+    "patch_bias": [True, False],
+    "class_token": [True, False],
+    "distillation_token": [True, False],
+    "num_registers": [0, 1, 3],
+    "position_embedding": ["learned", "none", "sincos2d"],
+    "position_on_prefix": [True, False],
+    "rotary_embedding": ["none", "axial", "mixed", "centered"],
+    "rotary_temperature": [100.0, 50.0, 1e4],
+    "rotary_order": ["yx", "xy"],
+    "rotary_reference": [None, (3, 5), (4, 4)],
+    "stem_norm": [True, False],
+    "qkv_bias": ["all", "query_value", "none"],
+    "qk_norm": [True, False],
+    "parallel_block": [True, False],
+    "gated_mlp": [True, False],
+    "mlp_inner_norm": [True, False],
+    "pre_logits_dim": [None, 12, 24],
+    "pooling": ["token", "mean", "token_and_mean", "map"],
+    "map_includes_prefix": [True, False],
+    "final_norm": ["before", "after"],
+    "norm_epsilon": [1e-6, 1e-5, 1e-12, 0.05],
+    "activation": ["gelu", "gelu_tanh", "quick_gelu", "silu"],
+    "layer_scale": [None, 0.1],
+}
+_RULES = [
+    {},
+    {"crop": 0.9},
+    {"crop": 0.875, "interpolation": "bilinear"},
+    {"crop_mode": "squash"},
+    {"crop_mode": "squash", "crop": 0.95},
+    {"interpolation": "nearest"},
+    {"crop_mode": "border"},
+]
 
 
-def difference(reference: Path) -> float:
-    """Returns the largest difference between our logits and those of timm's model with the weights that we wrote.
+@dataclass(frozen=True)
+class Outcome:
+    """How far a written model is from ours.
 
     Args:
-        reference: A file that `make_references.py` wrote.
+        difference: Largest of the outputs, relative to the largest output.
+        resized: The same for an image that has to be resized; None where the directory does not say how.
+        kind: What the other library took it for.
     """
-    expected = read_reference(reference)
-    model = expected.build()
-    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+    difference: float
+    resized: float | None
+    kind: str
+
+
+def random_configs(seed: int) -> Iterator[tuple[ViTConfig, int | None, dict[str, Any]]]:
+    """Yields legal configs without end, each with a number of classes, or None, and fields of a `Resizing`.
+
+    Args:
+        seed: For the same ones again.
+    """
+    random = np.random.default_rng(seed)
+    while True:
+        fields = {**_SIZES, **_NEAR[random.integers(len(_NEAR))]}
+        for name in random.choice(list(_CHANGES), size=random.integers(4), replace=False):
+            fields[name] = _CHANGES[name][random.integers(len(_CHANGES[name]))]
+        try:
+            config = ViTConfig(**fields)
+        except InvalidArgumentError:
+            continue
+        yield config, [None, 1, 5][random.integers(3)], _RULES[random.integers(len(_RULES))]
+
+
+def compare_with_timm(model: keras.Model, *, resizing: Resizing | None) -> Outcome:
+    """Returns how far timm's model of what we write is from ours.
+
+    Args:
+        model: Ours.
+        resizing: What brings an image to its size.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        written = weights.write(arrays, config_of(model), Path(folder) / "written", to="timm")
-        theirs = timm.create_model(f"local-dir:{written}").eval()
-        theirs.load_state_dict(load_file(written / "model.safetensors"), strict=True)
+        written = weights.write(
+            arrays_of(model), config_of(model), Path(folder) / "written", to="timm", resizing=resizing
+        )
+        theirs = timm.create_model(f"local-dir:{written}", pretrained=True).eval()
     data = timm.data.resolve_model_data_config(theirs)
-    images = (torch.tensor(expected.pixels) / 255 - torch.tensor(data["mean"])) / torch.tensor(data["std"])
+    transform = timm.data.create_transform(**data, is_training=False)
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        mean, std = (torch.tensor(data[name]) for name in ("mean", "std"))
+        return theirs(((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2)).numpy()
+
+    def run_image(image: Image.Image) -> np.ndarray:
+        return theirs(transform(image)[None]).numpy()
+
+    return _outcome(model, run, run_image, resizing, type(theirs).__name__)
+
+
+def compare_with_transformers(model: keras.Model, *, resizing: Resizing | None) -> Outcome:
+    """Returns how far transformers' model of what we write is from ours.
+
+    Args:
+        model: Ours.
+        resizing: What brings an image to its size.
+    """
+    config = config_of(model)
+    with tempfile.TemporaryDirectory() as folder:
+        written = weights.write(arrays_of(model), config, Path(folder) / "written", to="huggingface", resizing=resizing)
+        kind = transformers.AutoConfig.from_pretrained(written).architectures[0]
+        is_classifier = "ForImageClassification" in kind
+        opened: Any = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
+        if kind.endswith("WithProjection"):  # no front door but its own
+            opened = getattr(transformers, kind)
+        theirs = opened.from_pretrained(written).eval()
+        assert type(theirs).__name__ == kind, f"{type(theirs).__name__} is not the {kind} that was written"  # noqa: S101
+        has_processor = (written / "preprocessor_config.json").is_file()
+        processor = transformers.AutoImageProcessor.from_pretrained(written) if has_processor else None
+
+    def run(pixels: np.ndarray) -> np.ndarray:
+        if processor is not None:
+            mean, std = (torch.tensor(values) for values in (processor.image_mean, processor.image_std))
+        else:
+            mean, std = (torch.tensor(values) for values in (config.pixel_mean, config.pixel_std))
+        return feature(theirs(((torch.from_numpy(pixels).float() / 255 - mean) / std).permute(0, 3, 1, 2)))
+
+    def run_image(image: Image.Image) -> np.ndarray:
+        return feature(theirs(**processor(images=image, return_tensors="pt")))
+
+    def feature(output: Any) -> np.ndarray:
+        if "logits" in output:
+            return output.logits.numpy()
+        if "image_embeds" in output:
+            return output.image_embeds.numpy()
+        if config.pooling == "token_and_mean":
+            tokens = output.last_hidden_state.numpy()
+            return np.concatenate([tokens[:, 0], tokens[:, config.num_prefix_tokens :].mean(1)], axis=-1)
+        if kind in ("ViTModel", "DeiTModel") and config.pre_logits_dim is None:
+            found = output.last_hidden_state.numpy()
+            return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
+        return output.pooler_output.numpy()
+
+    return _outcome(model, run, run_image if processor is not None else None, resizing, kind)
+
+
+def _outcome(model: keras.Model, run: Any, run_image: Any, resizing: Resizing | None, kind: str) -> Outcome:
+    config, random = config_of(model), np.random.default_rng(0)
+    pixels = random.integers(0, 256, (3, *config.image_size, config.channels)).astype("uint8")
     with torch.no_grad():
-        logits = theirs(images.permute(0, 3, 1, 2)).numpy()
-        ours = keras.ops.convert_to_numpy(model(expected.pixels))
-    return float(np.abs(logits - ours).max())
+        ours, theirs = keras.ops.convert_to_numpy(model(pixels.astype("float32"))), run(pixels)
+        resized = None
+        if config.channels == 3 and run_image is not None:
+            rule = resizing or Resizing(image_size=config.image_size)
+            waves = np.sin(np.linspace(0, 9, 57))[:, None, None] * np.cos(np.linspace(0, 7, 83))[None, :, None]
+            image = Image.fromarray((127 + 120 * waves * np.array([1, -0.5, 0.3])).astype("uint8"))
+            taken = keras.ops.convert_to_numpy(model(np.asarray(rule.apply(image), "float32")[None]))
+            resized = _difference(run_image(image), taken)
+    return Outcome(_difference(theirs, ours), resized, kind)
+
+
+def _difference(theirs: np.ndarray, ours: np.ndarray) -> float:
+    if theirs.shape != ours.shape or not np.isfinite(theirs).all():
+        return np.inf
+    return float(np.abs(theirs - ours).max() / np.abs(ours).max())
+
+
+def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Returns a model's weights by name."""
+    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+
+
+def random_model(config: ViTConfig, num_classes: int | None) -> keras.Model:
+    """Returns a model in which every weight counts."""
+    model, random = vit(config, num_classes=num_classes), np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.normal(0, 0.3, weight.shape).astype("float32"))
+    if config.stem_norm and num_classes is not None and not config.patch_bias:
+        model.get_layer("head").bias.assign(np.zeros(num_classes, "float32"))  # CLIP's projection has none
+    return model
+
+
+def main() -> bool:
+    """Prints every difference; returns whether one is too large."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("references", nargs="*", type=Path)
+    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    worst = 0.0
+    shipped = sorted(path for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
+    for path in options.references or shipped:
+        outcome = compare_with_timm(read_reference(path).build(), resizing=None)
+        worst = max(worst, outcome.difference)
+        sys.stdout.write(f"{path.stem:20} {outcome.difference:.1e}\n")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    for library, compare in (("timm", compare_with_timm), ("transformers", compare_with_transformers)):
+        found: dict[str, list[Outcome]] = collections.defaultdict(list)
+        resized: dict[str, list[float]] = collections.defaultdict(list)
+        tried = refused = 0
+        for config, classes, rule in random_configs(options.seed):
+            if tried == options.random:
+                break
+            try:
+                if library == "timm":
+                    timm_config(config, classes)
+                else:
+                    huggingface_model(config, [str(index) for index in range(classes or 0)])
+            except InvalidArgumentError:
+                refused += 1
+                continue
+            tried += 1
+            resizing = Resizing(image_size=config.image_size, **rule) if config.channels == 3 else None
+            try:
+                outcome = compare(random_model(config, classes), resizing=resizing)
+            except InvalidArgumentError:  # timm fills a border with another color
+                refused += 1
+                continue
+            except Exception as error:  # what the other library can't open is a fault of the writer
+                sys.stdout.write(
+                    f"FAILS   {library} {type(error).__name__} {str(error)[:300]}: {_unusual(config)} classes={classes} {rule}\n"
+                )
+                worst = np.inf
+                continue
+            found[outcome.kind].append(outcome)
+            if outcome.resized is not None:
+                resized[str(rule)].append(outcome.resized)
+            if outcome.difference > TOLERANCE:
+                sys.stdout.write(f"DIFFERS {library} {outcome}: {_unusual(config)} classes={classes} {rule}\n")
+            worst = max(worst, outcome.difference)
+        for kind, outcomes in sorted(found.items()):
+            largest = max(outcome.difference for outcome in outcomes)
+            sys.stdout.write(f"{library:13} {kind:42} {len(outcomes):4} models, {largest:.1e}\n")
+        for rule_name, differences in resized.items():
+            line = f"{len(differences):4} images, {max(differences):.1e}, median {np.median(differences):.1e}"
+            sys.stdout.write(f"{library:13} resized by {rule_name:50} {line}\n")
+        sys.stdout.write(f"{library:13} {refused} other configs are refused\n")
+    return worst > TOLERANCE
+
+
+def _unusual(config: ViTConfig) -> dict[str, Any]:
+    plain = ViTConfig(**_SIZES).to_dict()
+    return {name: value for name, value in config.to_dict().items() if value != plain[name]}
 
 
 if __name__ == "__main__":
-    shipped = sorted(path for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
-    found = {}
-    for path in [Path(name) for name in sys.argv[1:]] or shipped:
-        found[path.stem] = difference(path)
-        print(f"{path.stem:20} {found[path.stem]:.1e}")
-    sys.exit(max(found.values()) > TOLERANCE)
+    sys.exit(main())

@@ -1,12 +1,23 @@
 """What every layer promises, whatever it computes."""
 
+import contextlib
+import gc
 import inspect
 import json
+import warnings
 
 import keras
 import numpy as np
 
-POLICIES = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16", "bfloat16": "bfloat16"}
+from vit_keras.layers.composite_layer import CompositeLayer
+
+POLICIES = {
+    "float32": "float32",
+    "mixed_float16": "float16",
+    "mixed_bfloat16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "float16": "float16",
+}
 # JAX compiles every operation of a tiny layer by itself unless it may compile them together; the others need not compile.
 JIT = keras.backend.backend() == "jax"
 
@@ -21,6 +32,10 @@ def check_layer(layer, input_shape, tmp_path):
         _computes_in(policy, dtype, layer, inputs)
     _gradient_reaches_every_weight(layer, inputs)
     _survives_a_file(layer, inputs, tmp_path)
+    check_stays_frozen(layer, inputs)
+    if isinstance(layer, CompositeLayer):
+        _keeps_what_is_frozen_inside(layer, inputs)
+        _survives_a_file_quantized(layer, inputs, tmp_path)
 
 
 def copy_of(layer, **changes):
@@ -58,7 +73,7 @@ def _computes_in(policy, dtype, layer, inputs):
     parts = list(copy._flatten_layers())
     assert {part.dtype_policy.name for part in parts} == {policy}
     assert not any(isinstance(part, keras.layers.Lambda) for part in parts)
-    assert {weight.dtype for weight in copy.weights} <= {"bfloat16" if policy == "bfloat16" else "float32"}
+    assert {weight.dtype for weight in copy.weights} <= {"float32" if policy.startswith("mixed") else dtype}
     if not JIT:
         outputs = copy(inputs)
         assert keras.backend.standardize_dtype(outputs.dtype) == dtype
@@ -89,3 +104,57 @@ def _survives_a_file(layer, inputs, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "layer.keras")
     assert loaded.layers[-1].get_config() == model.layers[-1].get_config()
     np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(each(inputs)) for each in (loaded, model)))
+
+
+def _built(layer, inputs):
+    layer(keras.Input(inputs.shape[1:]))
+    return layer
+
+
+def check_stays_frozen(layer, inputs):
+    """Holds a layer and what its config makes to `trainable = False`, said before or after it is built."""
+    frozen_before, frozen_after = copy_of(layer), _built(copy_of(layer), inputs)
+    frozen_before.trainable = frozen_after.trainable = False
+    _built(frozen_before, inputs)
+    restored = [_built(copy_of(frozen), inputs) for frozen in (frozen_before, frozen_after)]
+    for frozen in (frozen_before, frozen_after, *restored):
+        assert not any(weight.trainable for weight in frozen.weights)  # a model asks its weights, not its layers
+        frozen.trainable = True
+        assert _trainable(frozen) == _trainable(_built(copy_of(layer), inputs))
+
+
+def _trainable(layer):
+    return [weight.path.removeprefix(layer.path) for weight in layer.trainable_weights]
+
+
+def _keeps_what_is_frozen_inside(layer, inputs):
+    changed = _built(copy_of(layer), inputs)
+    frozen = changed.trainable_weights[-1]
+    frozen.trainable = False
+    next(part for part in changed._flatten_layers(include_self=False) if part.weights).trainable = False
+    restored = _built(copy_of(changed), inputs)
+    assert _trainable(restored) == _trainable(changed) != _trainable(_built(copy_of(layer), inputs))
+    assert _as_json(copy_of(changed).get_config()) == _as_json(restored.get_config()) == _as_json(changed.get_config())
+
+
+def _survives_a_file_quantized(layer, inputs, tmp_path):
+    images = keras.Input(inputs.shape[1:])
+    model = keras.Model(images, copy_of(layer)(images))
+    with quantizing():
+        model.quantize("int8")
+        model.save(tmp_path / "quantized.keras")
+        loaded = keras.saving.load_model(tmp_path / "quantized.keras")
+    for restored, weight in zip(loaded.weights, model.weights, strict=True):
+        assert (restored.path, restored.dtype) == (weight.path, weight.dtype)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(restored), keras.ops.convert_to_numpy(weight))
+    if not JIT:
+        np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(each(inputs)) for each in (loaded, model)))
+
+
+@contextlib.contextmanager
+def quantizing():
+    """Silences Keras, which warns of each layer that it can't quantize, and hurries it, which collects garbage after each other one."""
+    gc.freeze()
+    with warnings.catch_warnings(action="ignore"):
+        yield
+    gc.unfreeze()

@@ -249,7 +249,8 @@ def vit(config, weights, images):
         x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
     tokens = x
     if config.pooling == "map":
-        x = attention_pooling(x, part(weights, "pooling"), **shared)
+        seen = x if config.map_includes_prefix else x[:, config.num_prefix_tokens :]
+        x = attention_pooling(seen, part(weights, "pooling"), **shared)
     else:
         x = token_pooling(x, config.pooling, num_prefix_tokens=config.num_prefix_tokens)
     if config.final_norm == "after":

@@ -123,18 +123,20 @@ def test_one_recipe_is_shown_with_every_number(run):
     code, out, _ = run("recipes", "finetune")
     rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     assert code == 0
-    assert (rows["recipe"], rows["optimizer"], rows["layer_decay"]) == ("finetune", "adamw", "0.75")
+    assert (rows["recipe"], rows["optimizer"]) == ("finetune", "adamw")
+    assert rows["layer_decay"] == "1, up to 6 blocks; 0.75 for more"
+    assert rows["learning_rate"].startswith("0.003, at width 128")
     assert "rotation 5" in rows["augmentation"]
-    assert RECIPES["finetune"](epochs=1, steps_per_epoch=1).to_dict().keys() - rows.keys() == {
-        "name", "epochs", "steps_per_epoch",
+    assert RECIPES["finetune"].unsized(epochs=1, steps_per_epoch=1).to_dict().keys() - rows.keys() == {
+        "name", "epochs", "steps_per_epoch", "seed",
     }  # fmt: skip
 
 
 def test_recipes_in_json_are_their_fields(run):
     code, out, _ = run("recipes", "deit3", "--json")
     assert code == 0
-    length = {"epochs": 7, "steps_per_epoch": 9}
-    assert {**json.loads(out), **length} == RECIPES["deit3"](**length).to_dict()
+    run_s = {"epochs": 7, "steps_per_epoch": 9, "seed": 0}
+    assert {**json.loads(out), **run_s} == {**RECIPES["deit3"].unsized(**run_s).to_dict(), "sized": {}}
     code, out, _ = run("recipes", "--json")
     assert [recipe["name"] for recipe in json.loads(out)] == list(RECIPES)
 

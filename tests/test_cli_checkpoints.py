@@ -43,19 +43,21 @@ def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):
     ("arguments", "code", "message"),
     [
         (("IN", "OUT", "--to", "onnx", "--preset", "test_vit"), 2, "--to onnx is none of"),
-        (("IN", "OUT"), 2, "say its architecture with --preset NAME"),
-        (("IN", "OUT", "--dry-run"), 2, "give --preset NAME"),
+        (("BARE", "OUT"), 2, "say its architecture with --preset NAME"),
+        (("BARE", "OUT", "--dry-run"), 2, "give --preset NAME"),
         (("IN", "IN", "--preset", "test_vit"), 6, "nothing is overwritten"),
         (("nowhere", "OUT"), 6, "nowhere: there is no such file"),
         (("test_vit:nope", "OUT"), 2, "its tags are ['r160_in1k']"),
         (("vit_base_patch16_224:mae", "OUT"), 2, "CC-BY-NC-4.0"),
-        (("IN", "OUT", "--preset", "vit_pico_patch4_32"), 4, "does not fit the model"),
+        (("IN", "OUT", "--preset", "vit_pico_patch4_32"), 4, "do not fit the model"),
         (("IN", "OUT", "--preset", "test_vit", "--source", "google"), 4, 'looks like one of "timm"'),
         (("IN", "OUT", "--preset", "test_vit", "--to", "keras"), 2, "Keras wants the ending .keras"),
     ],
 )
 def test_convert_refuses(run, foreign, tmp_path, arguments, code, message):
-    places = {"IN": foreign, "OUT": tmp_path / "out"}
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes((foreign / "model.safetensors").read_bytes())
+    places = {"IN": foreign, "BARE": bare, "OUT": tmp_path / "out"}
     ended, _, err = run("convert", *(places.get(argument, argument) for argument in arguments))
     assert ended == code
     assert message in err

@@ -56,6 +56,7 @@ def tiny_configs(draw):
     pooling, final_norm = pick(*["token", "token_and_mean"] * class_token, "mean", "map"), pick("before", "after")
     pre_logits_dim = pick(None, 12)
     usual = pooling == "token" and final_norm == "before" and pre_logits_dim is None
+    num_registers = pick(0, 3)
     return ViTConfig(
         image_size=(patch_size * pick(1, 2), patch_size * pick(1, 2)),
         patch_size=patch_size,
@@ -69,7 +70,7 @@ def tiny_configs(draw):
         patch_bias=pick(True, False),
         class_token=class_token,
         distillation_token=usual and pick(True, False),
-        num_registers=pick(0, 3),
+        num_registers=num_registers,
         position_embedding=pick("learned", "sincos2d", "none"),
         position_on_prefix=pick(True, False),
         rotary_embedding=rotary,
@@ -82,6 +83,7 @@ def tiny_configs(draw):
         mlp_inner_norm=not parallel and pick(True, False),
         pre_logits_dim=pre_logits_dim,
         pooling=pooling,
+        map_includes_prefix=not (pooling == "map" and class_token + num_registers) or pick(True, False),
         final_norm=final_norm,
         activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"),
         layer_scale=pick(None, 1e-4),
@@ -173,6 +175,7 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"image_size": (224, 230)}, "patch_size=16 does not divide image_size=(224, 230): the nearest image_size is (224, 224), the nearest patch_size 2"),
         ({"patch_size": 15}, "patch_size=15 does not divide image_size=(224, 224): the nearest image_size is (225, 225), the nearest patch_size 14"),
         ({"num_heads": 7}, "num_heads=7 does not divide hidden_dim=768: the nearest num_heads is 6, the nearest hidden_dim 770"),
+        ({"map_includes_prefix": False}, 'map_includes_prefix=False needs pooling="map" and tokens in front'),
         ({"class_token": False}, 'pooling="token" needs class_token=True; without one choose pooling="mean" or "map"'),
         ({"class_token": False, "pooling": "token_and_mean"}, 'pooling="token_and_mean" needs class_token=True'),
         ({"position_embedding": "sincos2d", "hidden_dim": 774, "num_heads": 3}, 'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to 774 is 776'),

@@ -119,7 +119,7 @@ def test_a_fit_with_it_runs_compiled(model):
 
 def test_a_recipe_hands_it_on():
     recipe = Recipe(name="mine", source="", epochs=1, steps_per_epoch=1, layer_decay=0.7)
-    assert recipe.compile_arguments["optimizer"].layer_decay == 0.7
+    assert recipe.compile_kwargs()["optimizer"].layer_decay == 0.7
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "a", None, float("nan")])

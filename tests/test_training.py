@@ -480,10 +480,12 @@ def test_data_may_be_a_path(options, folder):
 
 
 def test_a_run_that_diverges_says_so_and_keeps_no_state_that_is_no_number(options, tmp_path, monkeypatch):
-    def wild(**sizes):
-        return recipes.small_images(**sizes, learning_rate=1e30, warmup_rate=0.0, clip_norm=None)
+    small_images = recipes.small_images.unsized
 
-    monkeypatch.setitem(recipes.RECIPES, "small_images", wild)
+    def wild(**sizes):
+        return small_images(**sizes, learning_rate=1e30, warmup_rate=0.0, clip_norm=None)
+
+    monkeypatch.setattr(recipes.small_images, "unsized", wild)
     with pytest.raises(
         TrainingDivergedError, match=r"In epoch 1, step 2 of .*run, the loss became nan; nothing had been saved yet"
     ):

@@ -1,14 +1,13 @@
 """Vision Transformers for Keras 3: layers that read like the paper, presets as data, and the work around them.
 
 Names are loaded when they are first used, so that `preset_info` needs no Keras and nothing needs a second backend. As soon as
-Keras is there the layers register with it, and `keras.saving.load_model` finds them.
+Keras is there the layers, optimizers, losses, metrics and schedules register with it, and `keras.saving.load_model` finds them.
 """
 
 import sys
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -107,20 +106,39 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+_REGISTERED = (
+    "layers",
+    "layers.adapted_block",
+    "vision_transformer",
+    "training.averaging",
+    "training.distillation",
+    "training.losses",
+    "training.metrics",
+    "training.optimizers",
+    "training.schedules",
+)
+"""Modules whose classes a `.keras` file can name: layers and models, and what they are compiled with."""
+
+
 class _RegisterWithKeras(MetaPathFinder):
-    """Waits for `import keras`, then registers the layers: a `.keras` file loads whichever of the two is imported first."""
+    """Waits for `import keras`, then registers the classes: a `.keras` file loads whichever of the two is imported first.
+
+    A mere probe for Keras, as TensorFlow makes one, finds a spec that nobody executes; the wait ends when one was.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)  # type: ignore[arg-type]
         if spec is None or spec.loader is None:
             return None
         load = spec.loader.exec_module
 
         def load_and_register(module: ModuleType) -> None:
             load(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             _register()
 
         spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
@@ -128,8 +146,8 @@ class _RegisterWithKeras(MetaPathFinder):
 
 
 def _register() -> None:
-    import_module("vit_keras.layers")
-    import_module("vit_keras.vision_transformer")
+    for module in _REGISTERED:
+        import_module(f"vit_keras.{module}")
 
 
 if "keras" in sys.modules:

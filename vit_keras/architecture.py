@@ -165,6 +165,7 @@ def _add_features(order: _Order, config: ViTConfig) -> list[str]:
             mlp_dim=config.mlp_dim,
             activation=config.activation,
             norm_epsilon=config.norm_epsilon,
+            num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )
     else:
         order.add("pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
@@ -173,7 +174,7 @@ def _add_features(order: _Order, config: ViTConfig) -> list[str]:
     if config.pre_logits_dim is not None:
         order.add("pre_logits", keras.layers.Dense, units=config.pre_logits_dim, activation="tanh")
     features = [order.last]
-    if config.distillation_token:
+    if config.has_two_heads:
         order.add("distillation_pooling", TokenPooling, tokens, pooling="distillation", num_prefix_tokens=prefix)
         features.append(order.last)
     return features

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeGuard, get_args
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
@@ -51,7 +52,7 @@ _LARGEST_SIDE = 8192  # px
 _LARGEST_REGISTERS = 256
 _FLAGS = (
     "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
-    "gated_mlp", "mlp_inner_norm",
+    "gated_mlp", "mlp_inner_norm", "distillation_head", "map_includes_prefix",
 )  # fmt: skip
 
 
@@ -98,8 +99,9 @@ class ViTConfig:
             (Xiao et al. 2021, arXiv 2106.14881).
         patch_bias: Adds a bias in the patches' projection.
         class_token: Puts a learned token in front of the patches.
-        distillation_token: Puts a second one behind it, with a head of its own; the model's output is the mean of both
-            (Touvron et al. 2021, arXiv 2012.12877).
+        distillation_token: Puts a second one behind it (Touvron et al. 2021, arXiv 2012.12877).
+        distillation_head: Gives the distillation token a head of its own; the model's output is the mean of both heads. False
+            leaves one head, on the class token.
         num_registers: Learned tokens behind those, which no head sees (Darcet et al. 2024, arXiv 2309.16588).
         position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
         position_on_prefix: Whether the tokens in front of the patches have learned positions too.
@@ -123,6 +125,7 @@ class ViTConfig:
         pre_logits_dim: Width of a tanh layer between pooling and head, or None.
         pooling: What the head sees: the class "token", the "mean" of the patch tokens, "token_and_mean" side by side, or
             "map", attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
+        map_includes_prefix: Whether attention pooling looks at the tokens in front of the patches too; "mean" never does.
         final_norm: Normalises "before" pooling, as the paper, or "after".
         norm_epsilon: Added to the variance in every LayerNorm.
         activation: "gelu", exact, "gelu_tanh", its tanh approximation, "quick_gelu", its sigmoid approximation, or "silu".
@@ -155,6 +158,7 @@ class ViTConfig:
     patch_bias: bool = True
     class_token: bool = True
     distillation_token: bool = False
+    distillation_head: bool = True
     num_registers: int = 0
     position_embedding: PositionEmbedding = "learned"
     position_on_prefix: bool = True
@@ -172,6 +176,7 @@ class ViTConfig:
     mlp_inner_norm: bool = False
     pre_logits_dim: int | None = None
     pooling: Pooling = "token"
+    map_includes_prefix: bool = True
     final_norm: FinalNorm = "before"
     norm_epsilon: float = 1e-6
     activation: Activation = "gelu"
@@ -209,7 +214,8 @@ class ViTConfig:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                hint = closest(str(value), choices, count=1)
+                known = VALUE_SYNONYMS.get(name, {}).get(str(value))
+                hint = [known] if known else closest(str(value), choices, count=1)
                 yield f"{name}={value!r} is none of {list(choices)}" + (f" (did you mean {hint[0]!r}?)" if hint else "")
         for name in _FLAGS:
             if type(getattr(self, name)) is not bool:
@@ -265,10 +271,14 @@ class ViTConfig:
         usual = self.class_token and self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
         if self.distillation_token and not usual:
             yield 'distillation_token=True needs class_token=True, pooling="token", final_norm="before" and no pre_logits_dim'
+        if not self.distillation_head and not self.distillation_token:
+            yield "distillation_head=False needs distillation_token=True"
         if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
             yield 'parallel_block=True knows no gated_mlp, no mlp_inner_norm and no qkv_bias="query_value"'
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without one choose pooling="mean" or "map"'
+        if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
+            yield 'map_includes_prefix=False needs pooling="map" and tokens in front of the patches: class_token=True or num_registers'
         if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
             nearest_dim = _nearest_multiple(self.hidden_dim, 4)
             yield f'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'
@@ -306,6 +316,11 @@ class ViTConfig:
     def num_prefix_tokens(self) -> int:
         """Tokens in front of the patches: class token, distillation token, registers."""
         return self.class_token + self.distillation_token + self.num_registers
+
+    @property
+    def has_two_heads(self) -> bool:
+        """Whether the output is the mean of two heads, on the class token and on the distillation token."""
+        return self.distillation_token and self.distillation_head
 
     @property
     def num_tokens(self) -> int:
@@ -365,7 +380,9 @@ def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
     known = _fields()
     problems = []
     for name in values:
-        if name not in known:
+        if name in FIELD_SYNONYMS:
+            problems.append(f"there is no field {name!r}: use {FIELD_SYNONYMS[name]}")
+        elif name not in known:
             hint = closest(name, list(known), count=1)
             problems.append(f"there is no field {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""))
     missing = [name for name, required in known.items() if required and name not in values]

@@ -58,7 +58,8 @@ def num_macs(config: "ViTConfig") -> int:
     )
     embed = config.num_patches * config.patch_dim * dim
     block = tokens * (4 * dim * dim + (3 if config.gated_mlp else 2) * dim * mlp) + 2 * tokens * tokens * dim
-    pool = 2 * tokens * dim * dim + 2 * dim * dim + 2 * tokens * dim + 2 * dim * mlp if config.pooling == "map" else 0
+    seen = tokens if config.map_includes_prefix else config.num_patches
+    pool = 2 * seen * dim * dim + 2 * dim * dim + 2 * seen * dim + 2 * dim * mlp if config.pooling == "map" else 0
     return stem + embed + config.num_layers * block + pool + config.pooled_dim * (config.pre_logits_dim or 0)
 
 

@@ -120,3 +120,18 @@ def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[
 def num_classes_of(model: keras.Model) -> int | None:
     """Returns how many classes the model tells apart, at the end of the user's own head too, or None where it has no head."""
     return read_model(model).num_classes
+
+
+def check_not_quantized(model: keras.Model, action: str) -> None:
+    """Raises `InvalidArgumentError` for a model with quantized weights.
+
+    Args:
+        model: Any model.
+        action: What can't be done with it.
+    """
+    modes = sorted({layer.quantization_mode for layer in model._flatten_layers()} - {None})
+    if modes:
+        raise InvalidArgumentError(
+            f"{action} needs weights in floating point, and the model {model.name!r} is quantized ({', '.join(modes)}). Use the model "
+            "as it was before quantize(); model.save(PATH.keras) keeps a quantized one."
+        )

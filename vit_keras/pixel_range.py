@@ -25,7 +25,7 @@ def pixel_problem(pixels: Any, *, pixel_std: Sequence[float]) -> str | None:
         True
     """
     pixels = np.asarray(pixels)
-    if pixels.dtype.kind in "uib" or min(pixel_std) < _SMALL_STD:
+    if pixels.dtype.kind in "uib" or takes_small_pixels(pixel_std):
         return None
     pixels = pixels.astype("float32")
     present = np.abs(pixels[pixels != 0])
@@ -36,6 +36,15 @@ def pixel_problem(pixels: Any, *, pixel_std: Sequence[float]) -> str | None:
     if np.quantile(present, _NEARLY_ALL) <= 1 + _OVERSHOOT:
         return "nearly all pixels are from 0 to 1"
     return None
+
+
+def takes_small_pixels(pixel_std: Sequence[float]) -> bool:
+    """Whether a model is built for pixels of a small range, such as 0..1.
+
+    Args:
+        pixel_std: What it divides pixels / 255 by.
+    """
+    return min(pixel_std) < _SMALL_STD
 
 
 def advice(problem: str) -> str:

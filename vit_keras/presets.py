@@ -168,7 +168,7 @@ def checkpoint_bytes(config: ViTConfig, checkpoint: Checkpoint) -> int:
         config: The model's.
         checkpoint: Its weights.
     """
-    heads = 2 if config.distillation_token else 1
+    heads = 2 if config.has_two_heads else 1
     return 4 * (config.num_params + heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0))
 
 

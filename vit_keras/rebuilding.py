@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from vit_keras.architecture import HEADS
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.stochastic_depth import TRACED_RATE
-from vit_keras.model import append_layers, vit
+from vit_keras.model import append_layers, check_not_quantized, vit
 from vit_keras.own_head import copy, find_classifier, is_probabilities
 from vit_keras.weights.files import TensorInfo
+from vit_keras.weights.head_features import differing_features, head_change
 from vit_keras.weights.planning import plan
-from vit_keras.weights.surgery import HeadChange, Surgery
+from vit_keras.weights.surgery import Surgery
 from vit_keras.wiring import ModelParts, read_model
 
 
@@ -45,7 +46,7 @@ def rebuilt(
         **changes: Fields of `ViTConfig`.
 
     Raises:
-        InvalidArgumentError: The model is none of ours, or a change is not legal.
+        InvalidArgumentError: The model is none of ours or is quantized, or a change is not legal.
         WeightMismatchError: The weights don't fit what was changed.
 
     Example:
@@ -55,6 +56,7 @@ def rebuilt(
         >>> model.input_shape, model.output_shape
         ((None, 64, 64, 3), (None, 10))
     """
+    check_not_quantized(model, "rebuilt")
     parts = read_model(model)
     config = parts.config.replace(**changes)
     policy = parts.layers["patch_encoder"].dtype_policy.name
@@ -66,12 +68,16 @@ def rebuilt(
         new = append_layers(body, end.own_head)
     renewed = num_classes is not None and num_classes != parts.num_classes
     memory = _Memory(parts, model.name)
-    _fill(body, memory, config, parts.config, head="fit" if num_classes is not None else "load")
+    if end.own_head:
+        _check_features(parts.config, config)
+    _fill(body, memory, config, parts.config, num_classes)
     _fill_own(end.own_head, parts.own_weights(), renewed=find_classifier(end.own_head) if renewed else None)
     variables = read_model(new).weights()
     for name, weight in parts.weights().items():
         if name in variables:
             variables[name].trainable = weight.trainable
+    if not renewed:
+        new.class_names = getattr(model, "class_names", None)
     return new
 
 
@@ -119,16 +125,23 @@ def _end(
     return _End(head_classes, activation if head_classes else None, tuple(new_layers))
 
 
-def _fill(body: keras.Model, memory: "_Memory", config: ViTConfig, before: ViTConfig, *, head: HeadChange) -> None:
+def _check_features(before: ViTConfig, config: ViTConfig) -> None:
+    """Raises `WeightMismatchError` where own layers would see other features than they were trained on."""
+    differing = differing_features(asdict(before), config)
+    if differing:
+        raise WeightMismatchError(
+            f"Your own head was trained on features of {differing}, which are changed; num_classes=0 leaves it out."
+        )
+
+
+def _fill(body: keras.Model, memory: "_Memory", config: ViTConfig, before: ViTConfig, num_classes: int | None) -> None:
     """Assigns the weights of the layers that `vit` made."""
     variables = {weight.path: weight for weight in body.weights}
     surgery = Surgery(
-        head=head,
-        fewer_layers=config.num_layers < before.num_layers,
-        grid_size=before.grid_size,
+        head=head_change(num_classes, asdict(before), config), fewer_layers=config.num_layers < before.num_layers
     )
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
-    for step in plan(shapes, config, memory, source="vit_keras", surgery=surgery).steps:
+    for step in plan(shapes, config, memory, source="vit_keras", surgery=surgery, stated=asdict(before)).steps:
         for name, array in step.run([memory.read(source) for source in step.sources]).items():
             if array.shape != shapes[name]:
                 raise WeightMismatchError(f"{memory.path}: {name} became {array.shape}, not {shapes[name]}.")

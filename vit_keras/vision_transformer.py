@@ -47,11 +47,15 @@ class VisionTransformer(keras.Model):
     that are not 0..255, and an accuracy that several classes an image make meaningless, are warned of once. Later batches cost nothing.
 
     Nothing else differs from `keras.Model`; for models spread over devices all of Keras' own ways are kept.
+
+    Attributes:
+        class_names: What the outputs mean, in their order, where the weights came with names; None where that is not known.
     """
 
     train_function: Any
     test_function: Any
     predict_function: Any
+    class_names: tuple[str, ...] | None = None
     _said: frozenset[str] = frozenset()  # what was warned of already
     _one_class_metrics: tuple[str, ...] = ()
 

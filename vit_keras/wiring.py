@@ -257,6 +257,7 @@ def _config(model: keras.Model, nodes: Mapping[str, _Call]) -> ViTConfig:
                 "patch_bias": encoder.use_bias,
                 "class_token": encoder.class_token,
                 "distillation_token": encoder.distillation_token,
+                "distillation_head": not encoder.distillation_token or "distillation_pooling" in layers,
                 "num_registers": encoder.num_registers,
                 "position_embedding": encoder.position_embedding,
                 "position_on_prefix": encoder.position_on_prefix,
@@ -271,6 +272,7 @@ def _config(model: keras.Model, nodes: Mapping[str, _Call]) -> ViTConfig:
                 "mlp_inner_norm": block.mlp_inner_norm,
                 "pre_logits_dim": _pre_logits_dim(layers.get("pre_logits")),
                 "pooling": "map" if isinstance(pooling, AttentionPooling) else pooling.pooling,
+                "map_includes_prefix": not (isinstance(pooling, AttentionPooling) and pooling.num_skipped_tokens),
                 "final_norm": "after" if nodes["final_norm"].inputs == ("pooling",) else "before",
                 "norm_epsilon": block.norm_epsilon,
                 "activation": block.activation,
@@ -317,7 +319,7 @@ def _with_head(nodes: Mapping[str, _Call], config: ViTConfig) -> list[LayerSpec]
     head, end = nodes.get(HEADS[0]), nodes.get("probabilities")
     if head is None or type(head.operation) is not keras.layers.Dense:
         return None
-    ends_in = activation_of(end.operation if end is not None and config.distillation_token else head.operation)
+    ends_in = activation_of(end.operation if end is not None and config.has_two_heads else head.operation)
     activation = None if ends_in == "linear" else ends_in
     specs = layer_specs(config, num_classes=head.operation.units, classifier_activation=activation)
     own = next(_differences(nodes, [spec for spec in specs if spec.name == HEADS[0]]), None)

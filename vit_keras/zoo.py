@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from vit_keras.card import card_of
 from vit_keras.config import ViTConfig
 from vit_keras.data.resizing import Resizing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
-from vit_keras.model import append_layers, num_classes_of, vit
+from vit_keras.model import append_layers, check_not_quantized, num_classes_of, vit
 from vit_keras.own_head import build, check_activation, describe, find_classifier
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.rebuilding import rebuilt
 from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
-from vit_keras.weights.classes import num_classes_in
 from vit_keras.weights.download import fetch
+from vit_keras.weights.head_features import head_change
+from vit_keras.weights.settings import apply_settings, library_of, read_settings, say_assumed
 from vit_keras.weights.store import whole_directory, write_text
 from vit_keras.weights.strict_json import parse_json
 from vit_keras.wiring import ModelParts, read_model
@@ -42,23 +43,31 @@ def from_preset(
     image_size: int | tuple[int, int] | None = None,
     classifier_activation: str | None = None,
     accept_licence: bool = False,
+    source: str = "auto",
     name: str | None = None,
     **changes: Any,
 ) -> keras.Model:
-    """Returns the model of a preset's name, or of a directory that `save_preset` wrote.
+    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
 
     Weights fit another image size, patch size, number of channels or of classes, or fewer layers: positions and patches are
-    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras.zoo` says so, as a warning.
+    resized by the preset's rules, and the head is made new, at zero. The logger `vit_keras` says so, as a warning.
+
+    A checkpoint given by its path also says what its shapes do not tell: a config.json beside it, else its names, count before the
+    preset for image size, heads, activation, epsilon, pixel statistics, pooling and final norm. What differs is logged, and so is what
+    nothing says and is taken from the preset. An argument given here counts before both.
 
     Args:
-        preset: A name of `list_presets()`, or a preset directory, whose weights and head come with it.
+        preset: A name of `list_presets()`, or a directory, whose weights and head come with it: a preset directory, or one that
+            transformers' `save_pretrained` or timm's `save_for_hf` wrote.
         weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
-            checkpoint: a preset directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
+            checkpoint: a directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
         num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
         classifier_activation: What the head ends in: "softmax" for probabilities, "linear" for logits; None for what a directory
             was saved with, and for logits otherwise.
         accept_licence: Says yes to the licence of weights that restricts their use.
+        source: Whose names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to go by
+            them.
         name: The model's name, by which two of one preset can stand in one model; None for the preset's.
         **changes: Fields of `ViTConfig` in place of the preset's.
 
@@ -72,29 +81,31 @@ def from_preset(
         >>> from_preset("vit_tiny_patch16_224", num_classes=10).output_shape
         (None, 10)
     """
-    directory = _directory_of(preset)
-    source = "auto"
-    checkpoint, expected, end = None, None, _End()
-    if directory is not None:
-        saved = _read_config(directory)
-        end = saved.end
-        config, saved_classes = saved.config, saved.num_classes
-        if weights is None:
-            weights, expected = directory, saved.sha256
-    else:
-        loaded = load_preset(str(preset))
-        config, saved_classes = loaded.config, None
-        if isinstance(weights, str) and not Path(weights).exists():
-            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
-            config, saved_classes, source = (
-                config.replace(**checkpoint.config),
-                checkpoint.num_classes,
-                checkpoint.source,
-            )
-        elif weights is not None and num_classes is None:
-            saved_classes = num_classes_in(weights)
     if image_size is not None:
         changes["image_size"] = image_size
+    directory = _directory_of(preset)
+    checkpoint, expected, saved_classes, end = None, None, None, _End()
+    if directory is None:
+        loaded = load_preset(str(preset))
+        config = loaded.config
+        if isinstance(weights, str) and not Path(weights).exists():
+            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
+            config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
+            source = checkpoint.source
+    elif _is_foreign(directory):
+        settings = read_settings(directory)
+        config, saved_classes = settings.config(), settings.num_classes
+        if weights is None:
+            say_assumed(settings, config.replace(**changes))
+    else:
+        saved = _read_config(directory)
+        config, saved_classes, expected, end = saved.config, saved.num_classes, saved.sha256, saved.end
+    trained = asdict(config)  # what the weights' model is like
+    if weights is not None and checkpoint is None:
+        settings = read_settings(weights, source=source)
+        config = apply_settings(config, settings, asked=changes)
+        saved_classes = settings.num_classes if directory is None else saved_classes
+        trained, expected = settings.fields, None
     config = config.replace(**changes)
     classes = saved_classes if num_classes is None else num_classes
     name = name or (str(preset) if directory is None else "vit")
@@ -106,17 +117,35 @@ def from_preset(
             max_bytes=_largest_download(config, checkpoint),
             progress=_ProgressBar(),
         )
+    elif weights is None:
+        weights = directory
     if weights is not None:
         surgery = Surgery(
-            head="load" if classes and num_classes is None else "fit", fewer_layers="num_layers" in changes
+            head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
+            fewer_layers="num_layers" in changes,
         )
-        for note in load(model, weights, source=source, surgery=surgery, keep_on_failure=False).notes:
-            _log.warning("%s: %s", weights, note)
+        load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
+        if surgery.head != "new":
+            model.class_names = _names_beside(Path(weights), num_classes_of(model))
     if end.own_head:
         model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
+
+
+def _is_foreign(directory: Path) -> bool:
+    """Whether a directory is of transformers or timm."""
+    said = _read_json(directory / _CONFIG)
+    return isinstance(said, dict) and library_of(said) in ("huggingface", "timm")
+
+
+def _names_beside(weights: Path, num_classes: int | None) -> tuple[str, ...] | None:
+    """Returns what the outputs of a directory's model mean; None where that is not known, or they are numbers alone."""
+    if not (weights / _CONFIG).is_file() or not ((weights / _LABELS).is_file() or _is_foreign(weights)):
+        return None
+    names = load_labels(weights)
+    return names if len(names) == num_classes and names != tuple(map(str, range(len(names)))) else None
 
 
 class _ProgressBar:
@@ -172,8 +201,8 @@ def save_preset(
         resizing: What brings images to the model's size, such as `resizing_of` a preset's weights; None for the size, uncut.
 
     Raises:
-        InvalidArgumentError: The model is none of ours or does more than is saved, the class names are not as many as its classes, or images are resized
-            to another size than the model's.
+        InvalidArgumentError: The model is none of ours, is quantized or does more than is saved, the class names are not as many as
+            its classes, or images are resized to another size than the model's.
         StorageError: The directory exists or cannot be written.
 
     Example:
@@ -185,6 +214,7 @@ def save_preset(
         (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
     """
     target = Path(directory)
+    check_not_quantized(model, "save_preset")
     parts = read_model(model)
     config, classes = parts.config, parts.num_classes
     end = _End.of(parts)
@@ -237,10 +267,10 @@ def write_card(directory: str | Path, *, notes: str) -> None:
 
 
 def load_resizing(directory: str | Path) -> Resizing:
-    """Returns what brings images to the size of a preset directory's model; to its size and uncut, where it says nothing.
+    """Returns what brings images to the size of a directory's model; to its size and uncut, where it says nothing.
 
     Args:
-        directory: What `save_preset` wrote.
+        directory: What `save_preset` wrote, or a directory of transformers or timm.
 
     Raises:
         StorageError: The file is not there.
@@ -248,6 +278,13 @@ def load_resizing(directory: str | Path) -> Resizing:
         InvalidArgumentError: A field is unknown, missing or not legal, or is not the model's.
     """
     folder = Path(directory)
+    if _is_foreign(folder):
+        settings = read_settings(folder)
+        config = settings.config()
+        try:
+            return Resizing(channels=config.channels, **(settings.preprocessing or {"image_size": config.image_size}))
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{settings.origin}: {error}") from error
     saved = _read_config(folder)
     if saved.resizing is not None:
         return saved.resizing
@@ -255,17 +292,24 @@ def load_resizing(directory: str | Path) -> Resizing:
 
 
 def load_labels(directory: str | Path) -> tuple[str, ...]:
-    """Returns what the outputs of a preset directory's model mean.
+    """Returns what the outputs of a directory's model mean.
+
+    Args:
+        directory: What `save_preset` wrote, or a directory of transformers or timm.
 
     Raises:
         StorageError: The file is not there.
         CorruptFileError: It is not a list of words.
     """
-    path = Path(directory) / _LABELS
+    folder = Path(directory)
+    if _is_foreign(folder):
+        settings = read_settings(folder)
+        return settings.class_names or tuple(str(index) for index in range(settings.num_classes or 0))
+    path = folder / _LABELS
     labels = _read_json(path)
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise CorruptFileError(f"{path}: expected a list of class names.")
-    classes = _read_config(Path(directory)).num_classes
+    classes = _read_config(folder).num_classes
     if len(labels) != (classes or 0):
         raise CorruptFileError(f"{path}: {len(labels)} class names for a model of {classes or 0} classes.")
     return tuple(labels)

@@ -64,7 +64,7 @@ def test_images_are_brought_to_the_size_and_channels_asked_for():
 @pytest.mark.parametrize(
     ("images", "told"),
     [
-        (np.full((40, 8, 8, 3), 0.5), r"from 0\.5 to 0\.5.*undo the scaling"),
+        (np.full((40, 8, 8, 3), 2.5), r"from 2\.5 to 2\.5.*pixel_range="),
         (np.full((40, 8, 8, 3), -1.0), "from -1 to -1.*expected from 0 to 255"),
         (np.full((40, 8, 8, 3), 300), "from 300 to 300"),
         (np.full((40, 8, 8, 3), np.nan), "7680 pixels are NaN or infinite, the first in image 0"),
@@ -102,7 +102,7 @@ def test_a_class_too_small_to_hold_out_is_named():
         load((arrays(10)[0], np.array([0] * 9 + [1])))
 
 
-@pytest.mark.parametrize("given", [{"training": arrays()}, {"test": arrays()}, {}])
+@pytest.mark.parametrize("given", [{"pictures": arrays()}, {"test": arrays()}, {}])
 def test_splits_have_names_of_their_own(given):
     with pytest.raises(DataError, match="train, validation and test, and train must be there"):
         load(given)

@@ -54,11 +54,11 @@ def test_usable_files_keep_their_order_labels_and_columns(make_folder):
 
 def test_rejected_files_are_quarantined_in_their_class_and_split(make_folder, tmp_path):
     root = make_folder({"train/a": 3, "train/b": 3, "test/a": 3})
-    for name in ("train/b/x.heic", "test/a/in/y.tiff"):
+    for name in ("train/b/x.heic", "test/a/in/y.avif"):
         spoil(root, name)
     assert [(item.path, item.class_name, item.split) for item in built(root).quarantined] == [
         ("train/b/x.heic", "b", "train"),
-        ("test/a/in/y.tiff", "a", "test"),
+        ("test/a/in/y.avif", "a", "test"),
     ]
 
 

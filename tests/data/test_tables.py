@@ -98,8 +98,8 @@ def test_every_bad_row_is_counted_and_the_first_ten_are_named(table):
 
 
 def test_a_split_of_another_name_is_named(table):
-    with pytest.raises(DataError, match=r"row 2.*the split 'dev' is none of train, validation, test"):
-        list_table(table([(*row, "dev") for row in rows()], ("path", "label", "split")))
+    with pytest.raises(DataError, match=r"row 2.*the split 'later' is none of train, validation, test"):
+        list_table(table([(*row, "later") for row in rows()], ("path", "label", "split")))
 
 
 def test_a_split_in_some_rows_alone_is_refused(table):

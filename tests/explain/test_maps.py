@@ -4,6 +4,7 @@ import oracle
 import pytest
 from explain.families import CLASSES, FAMILIES, small_model
 
+from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.explain import (
     attention_maps,
@@ -14,7 +15,7 @@ from vit_keras.explain import (
     gradient_rollout,
     relevance,
 )
-from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, record_block
+from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, pooling_attention, record_block
 from vit_keras.explain.relevance import attention_gradients
 from vit_keras.model import config_of, vit
 from vit_keras.training.adapters import add_adapters
@@ -292,3 +293,18 @@ def test_relevance_needs_a_class(model, images):
         attention_rollout(model, images, fusion="median")
     with pytest.raises(InvalidArgumentError, match="discard_rate"):
         attention_rollout(model, images, discard_rate=1.0)
+
+
+def test_rollout_gives_no_share_to_tokens_that_attention_pooling_skips():
+    config = ViTConfig(
+        image_size=16, patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, num_registers=1,
+        pooling="map", map_includes_prefix=False,
+    )  # fmt: skip
+    model = oracle.randomise(vit(config), seed=4)
+    tokens = np.random.default_rng(0).normal(size=(2, 18, 16)).astype("float32")
+    shares = keras.ops.convert_to_numpy(pooling_attention(model, keras.ops.convert_to_tensor(tokens)))
+    assert shares.shape == (2, 2, 18)
+    assert not shares[..., :2].any()
+    np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)
+    images = np.random.default_rng(1).uniform(0, 255, size=(2, 16, 16, 3)).astype("float32")
+    assert attention_rollout(model, images).shape == (2, 4, 4)

@@ -8,10 +8,12 @@ import pytest
 import tensorflow as tf
 
 import vit_keras as vk
+from vit_keras.errors import DataError
 from vit_keras.pixel_range import pixel_problem
 from vit_keras.vision_transformer import VisionTransformer
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+SMALL = CONFIG.replace(pixel_mean=(0.5 / 255,), pixel_std=(0.5 / 255,))  # takes pixels 0..1
 WRONG = "pixels 0..255"
 
 
@@ -77,9 +79,14 @@ def test_wherever_they_are_seen_first(use, pixels, caplog):
     assert [WRONG in message for message in said(caplog)] == [True]
 
 
-def test_explaining_warns_too(pixels, caplog):
-    vk.explain.mean_attention_distance(vk.vit(CONFIG.replace(num_layers=2)), pixels / 255)
-    assert [WRONG in message for message in said(caplog)] == [True]
+def test_explaining_refuses_them_but_for_a_model_that_is_built_for_them(pixels):
+    with pytest.raises(DataError, match="multiply by 255"):
+        vk.explain.features(vk.vit(CONFIG), pixels / 255)
+    small, usual = (vk.vit(config) for config in (SMALL, CONFIG))
+    small.set_weights(usual.get_weights())
+    np.testing.assert_allclose(
+        vk.explain.features(small, pixels / 255), vk.explain.features(usual, pixels), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_nothing_is_trained_on_otherwise_for_the_look(pixels):
@@ -127,8 +134,7 @@ def test_which_pixels_are_no_pixels(change, problem, pixels):
 
 
 def test_a_model_for_other_pixels_takes_them_without_a_word(pixels, caplog):
-    small = CONFIG.replace(pixel_mean=(0.5 / 255,), pixel_std=(0.5 / 255,))
-    model_of(small).predict(pixels / 255, verbose=0)
+    model_of(SMALL).predict(pixels / 255, verbose=0)
     model_of().predict(pixels, verbose=0)
     assert not said(caplog)
 

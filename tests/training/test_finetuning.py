@@ -111,7 +111,7 @@ def test_adapters_end_in_a_plain_model(model, data, tmp_path):
     ],
 )
 def test_what_trains_is_what_the_method_says(model, data, method, trains):
-    student = prepared(model, data, plan_of(model, data, method=method).recipe)
+    student = prepared(model, data, plan_of(model, data, method=method))
     assert {weight.path for weight in student.trainable_weights} == {
         weight.path for weight in student.weights if trains(weight.path)
     }
@@ -119,7 +119,7 @@ def test_what_trains_is_what_the_method_says(model, data, method, trains):
 
 
 def test_the_head_comes_from_a_probe_only_where_no_checkpoint_fills_it(model, data):
-    recipe = plan_of(model, data, method="head_first").recipe
+    recipe = plan_of(model, data, method="head_first")
     heads = [prepared(model, data, recipe, probe=probe).get_layer("head") for probe in (True, False)]
     assert [bool(keras.ops.any(head.kernel != 0)) for head in heads] == [True, False]
 

@@ -46,7 +46,7 @@ def compiled(data, tiny_config):
         key = json.dumps(changes)
         if key not in made:
             keras.utils.set_random_seed(0)
-            recipe = finetune(
+            recipe = finetune.unsized(
                 epochs=EPOCHS,
                 steps_per_epoch=STEPS,
                 accumulation=2,
@@ -57,7 +57,7 @@ def compiled(data, tiny_config):
             )
             config = tiny_config.replace(num_layers=1, dropout_rate=0.2, stochastic_depth_rate=0.2)
             model = vit(config, num_classes=2)
-            model.compile(**recipe.compile_arguments, jit_compile=JIT)
+            model.compile(**recipe.compile_kwargs(), jit_compile=JIT)
             model.optimizer.build(model.trainable_variables)
             model.evaluate(data.validation, verbose=0)
             made[key] = model, recipe, arrays_of(model)

@@ -13,6 +13,7 @@ from vit_keras.model import vit
 from vit_keras.training import Recipe, recipes
 from vit_keras.training.averaging import WeightAverage
 from vit_keras.training.best_weights import BestWeights
+from vit_keras.training.epoch_clock import TellEpoch
 
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it
 
@@ -30,7 +31,7 @@ def numpy_of(variables):
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_a_recipe_is_data_that_json_holds(name):
-    recipe = recipes.RECIPES[name](epochs=3, steps_per_epoch=7, class_weights=(1.0, 2.5))
+    recipe = recipes.RECIPES[name].unsized(epochs=3, steps_per_epoch=7, class_weights=(1.0, 2.5))
     values = json.loads(json.dumps(recipe.to_dict(), allow_nan=False))
     assert values["name"] == name
     assert Recipe.from_dict(values) == recipe
@@ -38,10 +39,10 @@ def test_a_recipe_is_data_that_json_holds(name):
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_a_recipe_says_where_it_is_from_and_what_to_expect(name):
-    recipe = recipes.RECIPES[name](epochs=3, steps_per_epoch=7)
+    recipe = recipes.RECIPES[name].unsized(epochs=3, steps_per_epoch=7)
     assert any(word in recipe.source for word in ("https://", "arXiv", "benchmarks/"))
     assert any(word in recipe.expected for word in ("%", "arXiv"))
-    assert sorted(recipe.compile_arguments) == ["loss", "metrics", "optimizer"]
+    assert sorted(recipe.compile_kwargs()) == ["loss", "metrics", "optimizer"]
 
 
 @pytest.mark.parametrize("name", sorted({preset.recipe for preset in map(presets.load_preset, presets.list_presets())}))
@@ -56,7 +57,7 @@ def test_the_ways_to_fine_tune_are_recipes():
 
 @pytest.mark.parametrize(("steps_per_epoch", "epochs"), [(1, 500), (100, 5), (99, 6), (500, 1), (7000, 1)])
 def test_the_papers_fine_tuning_takes_as_many_epochs_as_500_steps(steps_per_epoch, epochs):
-    recipe = recipes.vit_paper_finetune(epochs=77, steps_per_epoch=steps_per_epoch)
+    recipe = recipes.vit_paper_finetune.unsized(epochs=77, steps_per_epoch=steps_per_epoch)
     assert recipe.epochs == epochs
 
 
@@ -65,7 +66,7 @@ def test_the_papers_fine_tuning_takes_as_many_epochs_as_500_steps(steps_per_epoc
     [(12, (2e-3, 0.05, 0.65, 0.1)), (24, (4e-3, 0.1, 0.75, 0.2)), (32, (4e-3, 0.1, 0.75, 0.3))],
 )
 def test_maes_fine_tuning_goes_by_depth(num_layers, expected):
-    recipe = recipes.mae_finetune(epochs=50, steps_per_epoch=7, num_layers=num_layers)
+    recipe = recipes.mae_finetune.unsized(epochs=50, steps_per_epoch=7, num_layers=num_layers)
     found = recipe.learning_rate, recipe.warmup_rate, recipe.layer_decay, recipe.stochastic_depth_rate
     assert found == expected
 
@@ -74,7 +75,7 @@ def test_maes_fine_tuning_goes_by_depth(num_layers, expected):
 
 
 def test_fields_of_a_recipe_may_be_replaced():
-    recipe = recipes.small_images(epochs=3, steps_per_epoch=7, learning_rate=1e-4, augmentation=Augmentation())
+    recipe = recipes.small_images.unsized(epochs=3, steps_per_epoch=7, learning_rate=1e-4, augmentation=Augmentation())
     assert recipe.learning_rate == 1e-4
     assert recipe.augmentation == Augmentation()
 
@@ -85,7 +86,7 @@ def test_an_augmentation_may_be_named():
 
 def test_an_unknown_field_of_a_recipe_proposes_the_closest():
     with pytest.raises(InvalidArgumentError, match=r"no \['learn_rate'\].*'learning_rate'"):
-        recipes.small_images(epochs=3, steps_per_epoch=7, learn_rate=1e-4)
+        recipes.small_images.unsized(epochs=3, steps_per_epoch=7, learn_rate=1e-4)
 
 
 def test_every_wrong_field_of_a_recipe_is_refused_at_once():
@@ -94,6 +95,7 @@ def test_every_wrong_field_of_a_recipe_is_refused_at_once():
         "label_smoothing": -0.1, "beta_2": 2, "momentum": -1, "learning_rate": -1, "weight_decay": math.nan,
         "optimizer": "adam", "schedule": "step", "loss": "mse", "method": "half", "layer_decay": 0, "clip_norm": 0,
         "class_weights": (1.0, 0.0), "augmentation": "mild", "stochastic_depth_rate": 1, "average_decay": 1.5, "patience": 0,
+        "seed": -1,
     }  # fmt: skip
     with pytest.raises(InvalidArgumentError) as caught:
         Recipe(**{"name": "mine", **wrong})
@@ -104,7 +106,7 @@ def test_every_wrong_field_of_a_recipe_is_refused_at_once():
 @pytest.mark.parametrize("value", ["0.1", ["0.1"]])
 def test_what_is_no_number_is_refused_by_field(field, value):
     with pytest.raises(InvalidArgumentError, match=field):
-        recipes.small_images(epochs=3, steps_per_epoch=7, **{field: value})
+        recipes.small_images.unsized(epochs=3, steps_per_epoch=7, **{field: value})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_the_learning_rate_rises_from_zero_then_goes_on_by_its_schedule(schedule
         warmup_rate=0.2,
         schedule=schedule,
     )
-    optimizer = recipe.compile_arguments["optimizer"]
+    optimizer = recipe.compile_kwargs()["optimizer"]
     for step in (0, 5, 10, 19, 20, 40, 60, 80, 99, 100):
         expected = 0.5 * (step / 20 if step < 20 else share_of(schedule, step))
         optimizer._iterations.assign(step * accumulation)
@@ -160,7 +162,7 @@ def test_the_steps_are_the_optimizers(epochs, accumulation, steps):
 
 
 def test_a_rate_that_never_changes_can_be_set():
-    optimizer = mine(schedule="constant", warmup_rate=0.0, learning_rate=1).compile_arguments["optimizer"]
+    optimizer = mine(schedule="constant", warmup_rate=0.0, learning_rate=1).compile_kwargs()["optimizer"]
     optimizer.learning_rate = 0.25
     assert float(optimizer.learning_rate) == 0.25
 
@@ -176,7 +178,7 @@ def test_a_recipes_optimizer_has_the_recipes_numbers(name):
         layer_decay=0.6,
         accumulation=4,
     )
-    optimizer = recipe.compile_arguments["optimizer"]
+    optimizer = recipe.compile_kwargs()["optimizer"]
     values = optimizer.get_config()
     assert type(optimizer).__name__.lower() == name
     assert (values["weight_decay"], values["global_clipnorm"], values["layer_decay"]) == (0.3, 0.7, 0.6)
@@ -193,21 +195,21 @@ def test_a_recipes_optimizer_has_the_recipes_numbers(name):
 
 def test_a_recipes_loss_has_the_recipes_numbers():
     for name in ("crossentropy", "binary_crossentropy"):
-        loss = mine(loss=name, label_smoothing=0.2, class_weights=(1.0, 3.0)).compile_arguments["loss"]
+        loss = mine(loss=name, label_smoothing=0.2, class_weights=(1.0, 3.0)).compile_kwargs()["loss"]
         assert (loss.name, loss.label_smoothing, loss.class_weights) == (name, 0.2, [1.0, 3.0])
 
 
 def test_the_callbacks_are_those_that_the_recipe_asks_for():
-    assert [type(callback) for callback in mine().callbacks] == [keras.callbacks.TerminateOnNaN]
-    _, average, best = mine(average_decay=0.9, patience=3).callbacks
+    assert [type(callback) for callback in mine().callbacks()] == [TellEpoch, keras.callbacks.TerminateOnNaN]
+    _, _, average, best = mine(average_decay=0.9, patience=3).callbacks()
     assert (type(average), average.decay, type(best), best.patience) == (WeightAverage, 0.9, BestWeights, 3)
     assert best.average is average
 
 
 def test_each_look_at_a_recipe_gives_a_new_optimizer_and_new_callbacks():
-    recipe = recipes.from_scratch(epochs=1, steps_per_epoch=1)
-    assert recipe.compile_arguments["optimizer"] is not recipe.compile_arguments["optimizer"]
-    assert recipe.callbacks[0] is not recipe.callbacks[0]
+    recipe = recipes.from_scratch.unsized(epochs=1, steps_per_epoch=1)
+    assert recipe.compile_kwargs()["optimizer"] is not recipe.compile_kwargs()["optimizer"]
+    assert recipe.callbacks()[0] is not recipe.callbacks()[0]
 
 
 # --- the user's own fit
@@ -240,15 +242,15 @@ OWN = {
 @pytest.mark.parametrize("name", OWN)
 def test_a_recipe_trains_in_the_users_own_fit_and_the_compiled_model_survives_a_file(data, tiny_config, tmp_path, name):
     keras.utils.set_random_seed(0)
-    recipe = recipes.RECIPES[name](epochs=8, steps_per_epoch=data.steps_per_epoch, **OWN[name])
+    recipe = recipes.RECIPES[name].unsized(epochs=8, steps_per_epoch=data.steps_per_epoch, **OWN[name])
     model = vit(tiny_config.replace(num_layers=1), num_classes=2)
-    model.compile(**recipe.compile_arguments, jit_compile=JIT)
+    model.compile(**recipe.compile_kwargs(), jit_compile=JIT)
     history = model.fit(
         data.training_batches(epochs=recipe.epochs, augmentation=recipe.augmentation),
         steps_per_epoch=recipe.steps_per_epoch,
         epochs=recipe.epochs,
         validation_data=data.validation,
-        callbacks=recipe.callbacks,
+        callbacks=recipe.callbacks(),
         shuffle=False,
         verbose=0,
     ).history

@@ -5,6 +5,7 @@ import signal
 import time
 from typing import Any
 
+import keras
 import numpy as np
 
 from vit_keras.data import ImageData, Split
@@ -76,3 +77,27 @@ def images() -> ImageData:
     """Images that a tiny model learns in a few epochs."""
     splits = {"train": split(96), "validation": split(48), "test": split(48)}
     return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=16)
+
+
+class OwnBuild(Tiny):
+    """A hypermodel that compiles with an optimizer of its own."""
+
+    def build(self, hp: Any) -> Any:
+        model = super().build(hp)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+
+class AsksForMore(Tiny):
+    """A hypermodel whose `build` has a hyperparameter that its space has not."""
+
+    def build(self, hp: Any) -> Any:
+        hp.Float("dropout", 0.0, 0.5)
+        return super().build(hp)
+
+
+class OwnFit(Tiny):
+    """A hypermodel that says what it was asked for instead of training."""
+
+    def fit(self, hp: Any, model: Any, data: Any, **kwargs: Any) -> Any:
+        return {"val_accuracy": 0.5 + hp.get("num_heads") / 10, "epochs": kwargs["epochs"]}

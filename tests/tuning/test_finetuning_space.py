@@ -32,9 +32,7 @@ def data(hypermodel):
 
 def test_what_finetune_would_do_is_tried_first(hypermodel):
     values = hypermodel.default_values()
-    planned = plan_finetuning(
-        np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first"
-    ).recipe
+    planned = plan_finetuning(np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first")
     named = {name: getattr(planned, name) for name in ("method", "learning_rate", "layer_decay", "weight_decay")}
     assert values == {**named, "batch_size": 8, "augmentation": "moved", "image_size": 16}
     assert augmentation_of("moved") == planned.augmentation

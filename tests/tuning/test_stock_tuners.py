@@ -40,16 +40,17 @@ def test_image_data_brings_its_validation_and_its_augmentation(tmp_path):
     assert 0 <= tuner.oracle.get_best_trials(1)[0].score <= 1
 
 
-def test_what_is_too_large_is_made_to_fit_and_the_values_say_so():
+def test_what_is_too_large_is_made_to_fit_and_the_values_stay_as_asked():
     hypermodel = ViTHyperModel(16, 3, max_params=20_000, space={"num_heads": Choice((1, 2, 4, 8)), "head_dim": [16]})
     values = keras_tuner.HyperParameters()
     hypermodel.declare_hyperparameters(values)
     values.values["num_heads"], values.values["num_layers"] = 8, 12
     model = hypermodel.build(values)
-    built = {name: values.get(name) for name in hypermodel.space.dimensions}
+    built = hypermodel.built_values(values)
     count = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     assert count == hypermodel.costs(built)["params"] <= 20_000
     assert (built["num_heads"], built["num_layers"]) != (8, 12)
+    assert (values.get("num_heads"), values.get("num_layers")) == (8, 12)
 
 
 def test_declaring_the_space_builds_nothing(monkeypatch):

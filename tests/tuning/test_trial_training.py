@@ -98,10 +98,10 @@ def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
     traced.set(recipe)
     config = Tiny().config_of(Tiny().default_values())
     models = []
-    for chosen in (recipe.compile_arguments["optimizer"], traced.optimizer):
+    for chosen in (recipe.compile_kwargs()["optimizer"], traced.optimizer):
         keras.utils.set_random_seed(0)
         model = Tiny().model_of(Tiny().default_values())
-        model.compile(chosen, recipe.compile_arguments["loss"])
+        model.compile(chosen, recipe.compile_kwargs()["loss"])
         for step in range(3):
             model.train_on_batch(np.full((4, *config.image_size, 3), 40 * step, "uint8"), np.arange(4) % 3)
         models.append(model)

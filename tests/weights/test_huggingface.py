@@ -139,7 +139,7 @@ def test_pretrained_towers_are_read_without_what_trained_them(tmp_path, model_cl
     config_class = "ViTMAEConfig" if "MAE" in model_class else "ViTMSNConfig"
     decoder = {"decoder_hidden_size": 8, "decoder_num_attention_heads": 2, "decoder_num_hidden_layers": 1}
     make(model_class, config_class, decoder if "MAE" in model_class else {}).save_pretrained(tmp_path)
-    model = vit(ViTConfig(**OURS, pooling="mean", final_norm="after"), num_classes=5)
+    model = vit(ViTConfig(**OURS, pooling="mean", final_norm="after"), num_classes=3)
     notes = load(model, tmp_path).notes
     assert any("decodes masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
 
@@ -176,9 +176,14 @@ def test_dinov3_without_biases_is_read_where_they_are_zero(tmp_path):
     assert "left out: biases that are all zero" in load(vit(config), tmp_path / "without").notes
 
 
-def test_a_head_on_other_features_is_kept_as_the_model_has_it(tmp_path):
+def test_a_head_on_other_features_is_refused_or_new(tmp_path):
     make("Dinov2ForImageClassification", "Dinov2Config", {"mlp_ratio": 2}).save_pretrained(tmp_path)
-    model = vit(ViTConfig(**OURS, **SCALED), num_classes=5)
-    assert "5 classes of 48 features, the model's 5 of 24" in " ".join(load(model, tmp_path).notes)
-    with pytest.raises(ValueError, match="classifier"):
-        load(model, tmp_path, surgery=Surgery(head="load"))
+    for head in ("fit", "load"):
+        with pytest.raises(ValueError, match="build the model with pooling='token_and_mean'"):
+            load(vit(ViTConfig(**OURS, **SCALED), num_classes=5), tmp_path, surgery=Surgery(head=head))
+    for model, surgery in (
+        (vit(ViTConfig(**OURS, **SCALED), num_classes=3), Surgery()),
+        (vit(ViTConfig(**OURS, **SCALED), num_classes=5), Surgery(head="new")),
+    ):
+        assert "the file's model has pooling='token_and_mean'" in " ".join(load(model, tmp_path, surgery=surgery).notes)
+        assert not weights_of(model)["head/kernel"].any()

@@ -168,7 +168,7 @@ def test_a18_positions_of_two_tokens_are_folded_into_both(path):
 
 
 def test_a18_registers_that_have_no_positions_in_the_file_get_none(path):
-    registers = SMALL.replace(num_registers=4, layer_scale=1.0)
+    registers = SMALL.replace(num_registers=4, layer_scale=1.0, pooling="token_and_mean")
     weights = random_weights(registers.replace(position_on_prefix=False))
     theirs = translate(weights, registers, HF_DINOV2)
     table = theirs["embeddings.position_embeddings"]
@@ -268,7 +268,9 @@ def test_patches_and_channels_change_together_in_our_own_files_too(tmp_path):
 def test_a_head_behind_a_layer_that_the_model_lacks_is_refused(tmp_path):
     config = SMALL.replace(pre_logits_dim=24)
     np.savez(tmp_path / "x.npz", **translate(random_weights(config), config, GOOGLE))
-    assert "set pre_logits_dim" in refusal(tmp_path / "x.npz", SMALL)
+    assert "trained on features of pre_logits_dim=24, and the model has pre_logits_dim=None" in refusal(
+        tmp_path / "x.npz", SMALL
+    )
     assert "left out: the file's pre_logits" in made(tmp_path / "x.npz", SMALL, classes=3)[1]
     assert "left out: the file's pre_logits" in made(tmp_path / "x.npz", SMALL, head="new")[1]
 
@@ -276,7 +278,13 @@ def test_a_head_behind_a_layer_that_the_model_lacks_is_refused(tmp_path):
 def test_attention_pooling_is_left_out_of_a_model_that_takes_the_mean(path):
     config = SMALL.replace(class_token=False, pooling="map")
     put(path, config)
-    assert "left out: the file's pooling" in made(path, config.replace(pooling="mean"))[1]
+    mean = config.replace(pooling="mean")
+    assert "trained on features of pooling='map', and the model has pooling='mean'" in refusal(path, mean)
+    notes = made(path, mean, head="new")[1]
+    assert "left out: the file's pooling" in notes
+    assert (
+        "the file's model has pooling='map', this one pooling='mean': its features are others than the file's" in notes
+    )
 
 
 def test_two_names_of_one_tensor_are_refused(path):

@@ -11,10 +11,11 @@ from vit_keras.data import Resizing, resizing_of
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.model import weight_shapes
 from vit_keras.own_head import is_probabilities
-from vit_keras.parity import TOLERANCE, compare, read_reference
+from vit_keras.parity import TOLERANCE, Reference, compare, read_reference
+from vit_keras.peers import reference_of_directory
 from vit_keras.presets import load_preset
-from vit_keras.weights import load, open_tensors, plan, write, write_tensors
-from vit_keras.weights.classes import num_classes_in
+from vit_keras.weights import open_tensors, plan, write, write_tensors
+from vit_keras.weights.settings import apply_settings, read_settings
 from vit_keras.wiring import read_model
 from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
 
@@ -56,7 +57,8 @@ def convert(
         if to == "safetensors":
             write_tensors(arrays, target)
         else:
-            write(arrays, _config_for_others(model), target, to=to, class_names=class_names)
+            rule = _resizing_of(checkpoint)
+            write(arrays, _config_for_others(model), target, to=to, class_names=class_names, resizing=rule)
     out.print(f"wrote {target}")
 
 
@@ -74,7 +76,7 @@ def _config_for_others(model: keras.Model) -> ViTConfig:
 
 def _resizing_of(checkpoint: str) -> Resizing | None:
     """Returns the rule of resizing that comes with a preset; None for a checkpoint file, which says none."""
-    if _is_ours(checkpoint):
+    if _has_config(checkpoint):
         return load_resizing(checkpoint)
     name, _, tag = checkpoint.partition(":")
     return resizing_of(name, weights=tag) if tag and not Path(checkpoint).exists() else None
@@ -84,12 +86,13 @@ def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
     path = Path(checkpoint)
     if not path.exists():
         raise InvalidArgumentError(f"--dry-run reads a file or a folder, and {checkpoint} is none.")
-    if preset is None:
+    if preset is None and not _has_config(checkpoint):
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
-    config = load_preset(preset).config
-    shapes = weight_shapes(config, num_classes=num_classes_in(path, source=source))
+    settings = read_settings(path, source=source)
+    config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
+    shapes = weight_shapes(config, num_classes=settings.num_classes)
     with open_tensors(path) as file:
-        return plan(shapes, config, file, source=source).describe(each=True)
+        return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
 
 
 def _read(
@@ -97,13 +100,12 @@ def _read(
 ) -> tuple[keras.Model, tuple[str, ...] | None]:
     if Path(checkpoint).exists():
         if preset is not None:
-            model = from_preset(preset, num_classes=num_classes_in(checkpoint, source=source) or 0)
-            load(model, checkpoint, source=source, keep_on_failure=False)
-            return model, None
-        if _is_ours(checkpoint):
+            model = from_preset(preset, weights=checkpoint, source=source)
+            return model, load_labels(checkpoint) if _has_config(checkpoint) else None
+        if _has_config(checkpoint):
             return from_preset(Path(checkpoint)), load_labels(checkpoint)
         raise InvalidArgumentError(
-            f"{checkpoint} is a checkpoint without our config: say its architecture with --preset NAME."
+            f"{checkpoint} has no config.json beside its weights: say its architecture with --preset NAME."
         )
     name, colon, tag = checkpoint.partition(":")
     if not colon:
@@ -111,8 +113,8 @@ def _read(
     return from_preset(name, weights=tag, accept_licence=accept_licence), None
 
 
-def _is_ours(checkpoint: str) -> bool:
-    return (Path(checkpoint) / "labels.json").is_file()
+def _has_config(checkpoint: str) -> bool:
+    return (Path(checkpoint) / "config.json").is_file()
 
 
 def _save_keras(model: keras.Model, target: Path) -> None:
@@ -132,7 +134,7 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
     """Prints how far our model is from another library's, block by block.
 
     Args:
-        reference: A reference file.
+        reference: A reference file, or a directory of transformers or timm, whose own model is asked then.
         preset: `NAME:TAG`, or a preset directory, where the reference holds no weights of its own.
         accept_licence: Says yes to a licence that restricts use.
         as_json: One JSON object instead of lines.
@@ -141,13 +143,7 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
         InvalidArgumentError: The reference holds no weights and no preset was given.
         WeightMismatchError: A block is further away than it may be; the first is named.
     """
-    expected = read_reference(reference)
-    if preset is not None:
-        model, _ = _read(preset, preset=None, source="auto", accept_licence=accept_licence)
-    elif expected.weights:
-        model = expected.build()
-    else:
-        raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")
+    model, expected = _compared(reference, preset=preset, accept_licence=accept_licence)
     differences = list(compare(model, expected))
     if as_json:
         print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
@@ -160,3 +156,16 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
             f"{failing.output} is the first that differs from {expected.made_by}, by {failing.largest:.2e}; up to {TOLERANCE} "
             "and as much again relative to it is rounding."
         )
+
+
+def _compared(reference: Path, *, preset: str | None, accept_licence: bool) -> tuple[keras.Model, Reference]:
+    """Returns our model and what another library's computed."""
+    if reference.is_dir():
+        model = from_preset(reference)
+        return model, reference_of_directory(reference, read_model(model).config)
+    expected = read_reference(reference)
+    if preset is not None:
+        return _read(preset, preset=None, source="auto", accept_licence=accept_licence)[0], expected
+    if expected.weights:
+        return expected.build(), expected
+    raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")

@@ -68,6 +68,8 @@ def show(source: str, *, augment: str, image_size: int, out_file: Path, seed: in
         raise StorageError(f"{out_file} exists, and nothing is overwritten: choose another name with --out.")
     with file_progress(err) as on_progress:
         data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
+    for decision in data.decisions:
+        out.print(printable(f"read     {decision}"))
     split, names = data.splits["train"], data.class_names
     indices = np.random.default_rng(seed).permutation(len(split))[:_ROWS].tolist()
     drawn = [

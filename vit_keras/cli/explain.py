@@ -13,6 +13,7 @@ from vit_keras import explain
 from vit_keras.cli.output import err, out, print_json, printable
 from vit_keras.data import Resizing, resizing_of
 from vit_keras.data.images import read_image
+from vit_keras.data.signatures import is_image
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
 from vit_keras.model import num_classes_of
 from vit_keras.presets import list_presets, load_preset
@@ -21,7 +22,6 @@ from vit_keras.training.run_directory import RunDirectory
 from vit_keras.zoo import from_preset, load_labels, load_resizing
 
 METHODS = ("attention", "rollout", "relevance")
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _MOST = 60  # images of a sheet
 _SOME_FAILED = 3
 
@@ -172,7 +172,9 @@ def _listed(images: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in images:
         inside = (
-            sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES) if path.is_dir() else [path]
+            sorted(each for each in path.rglob("*") if each.is_file() and is_image(str(each)))
+            if path.is_dir()
+            else [path]
         )
         if not inside:
             raise InvalidArgumentError(f"{path} is a folder without images.")

@@ -248,7 +248,7 @@ def evaluate_command(
 def predict_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or a preset directory.")],
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES", help="JPEG, PNG, WebP, GIF or BMP files of any size.")
+        list[Path], typer.Argument(metavar="IMAGES", help="JPEG, PNG, WebP, GIF, BMP, PPM or TIFF files of any size.")
     ],
     as_json: Json = False,
     debug: Debug = False,
@@ -350,7 +350,10 @@ def convert_command(
 @app.command("verify")
 def verify_command(
     reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="What another library computed, a .safetensors file.")
+        Path,
+        typer.Argument(
+            metavar="REFERENCE", help="A directory of transformers or timm, or a file of what a library computed."
+        ),
     ],
     preset: Annotated[
         str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own.")

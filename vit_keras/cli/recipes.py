@@ -9,6 +9,7 @@ from vit_keras.cli.output import at_least, print_json
 from vit_keras.config import closest
 from vit_keras.data.augmentation import Augmentation
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.planning import sizing_of
 from vit_keras.training.recipes import RECIPES
 
 
@@ -34,8 +35,10 @@ def show_recipes(name: str | None, *, as_json: bool) -> None:
     if name is not None:
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")  # an address that is cut short can't be followed
+        sizing = recipes[0].pop("sized")
         for key, value in recipes[0].items():
-            table.add_row("recipe" if key == "name" else key, _in_words(value))
+            rule = f", {sizing[key]}" if key in sizing else ""
+            table.add_row("recipe" if key == "name" else key, _in_words(value) + rule)
         at_least(WHOLE).print(table)
         return
     for heading in ("recipe", "trains", "optimizer"):
@@ -47,9 +50,10 @@ def show_recipes(name: str | None, *, as_json: bool) -> None:
 
 
 def _recipe_fields(name: str) -> dict[str, Any]:
-    """Returns what does not depend on how long a run is."""
-    fields = RECIPES[name](epochs=1, steps_per_epoch=1).to_dict()
-    return {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch")}
+    """Returns what does not depend on how long a run is, and how the rest goes by that and by the model."""
+    fields = RECIPES[name].unsized(epochs=1, steps_per_epoch=1).to_dict()
+    own = {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch", "seed")}
+    return {**own, "sized": sizing_of(name)}
 
 
 def _in_words(value: Any) -> str:

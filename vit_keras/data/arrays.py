@@ -1,6 +1,7 @@
 """Arrays and data sets of the user's own, brought into memory."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -8,12 +9,15 @@ import numpy as np
 
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.holding_out import parted
+from vit_keras.data.pixel_range import PixelScale
 from vit_keras.data.resizing import Resizing, image_of, pixels
+from vit_keras.data.split_names import decided, named_splits
 from vit_keras.data.splits import EncodedSplit, Split
-from vit_keras.errors import DataError, LabelError
+from vit_keras.errors import ClassLayoutError, DataError, LabelError
 
 _LARGEST_BYTES = 8 * 2**30
-_SPLITS = ("train", "validation", "test")
+_UNDECIDED_BYTES = 2**28  # of a data set's pixels as they come, looked at before their range is decided
+_log = logging.getLogger(__name__)
 
 
 def is_ours_to_read(source: object) -> bool:
@@ -29,8 +33,11 @@ def read_arrays(
     rates: tuple[float, float],
     seed: int,
     limit: int | None,
+    pixel_range: Any = "auto",
 ) -> ImageData:
     """Returns images and labels that a program already has.
+
+    Their pixels are brought to 0..255 by one rule for all splits; the logger `vit_keras.data.arrays` says so where that changes them.
 
     Args:
         source: `(images, labels)` as arrays, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs in batches or one by
@@ -40,19 +47,24 @@ def read_arrays(
         rates: Fractions of each class held out where a split is missing.
         seed: Decides what is held out.
         limit: Most images read of a data set without end; None for all.
+        pixel_range: The values of black and of white; "auto" recognizes 0..255 and 0..1.
 
     Raises:
-        DataError: They are no images, or would take more than 8 GiB.
+        DataError: They are no images, their range is not clear, or they would take more than 8 GiB.
         LabelError: The labels are no whole numbers from 0 up.
     """
-    given = dict(source) if isinstance(source, Mapping) else {"train": source}
-    if "train" not in given or not set(given) <= set(_SPLITS):
-        raise DataError(
-            f"Splits are called train, validation and test, and train must be there; these are {list(given)}."
-        )
-    pairs = {name: _pair(name, part, resizing, limit) for name, part in given.items()}
+    given, decisions = _splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
+    scale = PixelScale(pixel_range)
+    pixels = {name: _Pixels(name, scale, resizing, bounded=_is_dataset(part)) for name, part in given.items()}
+    labels_of = {name: _read(part, pixels[name], limit) for name, part in given.items()}
+    scale.decide()  # now that all of it was looked at
+    pairs = {name: (pixels[name].images()[: len(labels)], labels) for name, labels in labels_of.items()}
+    if not scale.is_plain:
+        _log.warning("%s", *scale.decisions)
     highest = max(int(labels.max(initial=0)) for _, labels in pairs.values())
     names = class_names if class_names is not None else tuple(str(label) for label in range(highest + 1))
+    if class_names is not None and highest < len(names):
+        _check_named(class_names, labels_of.values())
     splits: dict[str, Split | EncodedSplit] = {name: Split(images, labels) for name, (images, labels) in pairs.items()}
     missing = tuple(name for name in ("test", "validation") if name not in splits)
     train = splits["train"]
@@ -61,7 +73,29 @@ def read_arrays(
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}
     else:
         splits |= dict.fromkeys(missing, train)
-    return ImageData(name="arrays", class_names=names, splits=splits)
+    return ImageData(name="arrays", class_names=names, splits=splits, decisions=(*decisions, *scale.decisions))
+
+
+def _check_named(class_names: tuple[str, ...], labels: Iterable[np.ndarray]) -> None:
+    """Raises `ClassLayoutError` where a name has no images; labels beyond the names are `ImageData`'s to refuse."""
+    met = np.unique(np.concatenate(list(labels)))
+    without = [name for number, name in enumerate(class_names) if number not in met]
+    if without:
+        raise ClassLayoutError(
+            f"class_names: no image has the label of {without}; the labels that occur are {met.tolist()}."
+        )
+
+
+def _splits(source: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns the parts of a source by split, and how their names were understood where that is not plain."""
+    found = named_splits([name for name in source if isinstance(name, str)], "These splits")
+    if "train" not in found or len(found) < len(source):
+        raise DataError(
+            f"Splits are called train, validation and test, and train must be there; these are {list(source)}."
+        )
+    return {split: source[name] for split, name in found.items()}, decided(
+        {name: split for split, name in found.items()}, "keys"
+    )
 
 
 def _is_dataset(source: object) -> bool:
@@ -69,43 +103,79 @@ def _is_dataset(source: object) -> bool:
     return bool(kinds & {("tensorflow", "DatasetV2"), ("keras", "PyDataset")})
 
 
-def _pair(name: str, part: Any, resizing: Resizing | None, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
+class _Pixels:
+    """The images of one split on their way to uint8: as they came, until the range of their pixels is decided.
+
+    Args:
+        name: The split.
+        scale: Decides the range, for all splits.
+        resizing: How images of other sizes are brought to one; None where all have one.
+        bounded: Whether they may take 8 GiB at most.
+    """
+
+    def __init__(self, name: str, scale: PixelScale, resizing: Resizing | None, *, bounded: bool) -> None:
+        self.name, self.scale, self.resizing, self.bounded = name, scale, resizing, bounded
+        self._waiting: list[np.ndarray] = []
+        self._scaled: list[np.ndarray] = []
+
+    def add(self, images: Any, name: str) -> int:
+        """Takes images, and returns how many they are."""
+        array = _checked(name, images)
+        self.scale.look(self.name, array, name)
+        self._waiting.append(array)
+        if self.bounded and sum(each.nbytes for each in self._waiting) > _UNDECIDED_BYTES:
+            self.scale.decide()
+            self._settle()
+        return len(array)
+
+    def images(self) -> np.ndarray:
+        """Returns all of them, `(count, height, width, channels)`, uint8."""
+        self._settle()
+        if len({part.shape[1:] for part in self._scaled}) > 1:
+            raise DataError(f"{self.name}: the images have different sizes; give image_size.")
+        return self._scaled[0] if len(self._scaled) == 1 else np.concatenate(self._scaled)
+
+    def _settle(self) -> None:
+        self._scaled += [_resized(self.scale.apply(each), self.resizing) for each in self._waiting]
+        self._waiting.clear()
+        if self.bounded and sum(each.nbytes for each in self._scaled) > _LARGEST_BYTES:
+            raise DataError(
+                f"{self.name} is over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: give a smaller image_size or a limit, or pass the "
+                "data set to `model.fit` itself."
+            )
+
+
+def _read(part: Any, pixels: _Pixels, limit: int | None) -> np.ndarray:
+    """Reads one split's images into `pixels`, and returns its labels."""
     if _is_dataset(part):
-        return _collected(name, part, resizing, limit)
+        return _collected(part, pixels, limit)
+    name = pixels.name
     if not isinstance(part, tuple | list) or len(part) != 2:
         raise DataError(f"{name}: expected a pair of images and labels, not {type(part).__name__}.")
-    images, labels = _images(name, part[0], resizing), _labels(name, part[1])
-    if len(images) != len(labels):
-        raise DataError(f"{name}: {len(images)} images and {len(labels)} labels; each image needs one.")
-    return images, labels
+    count, labels = pixels.add(part[0], name), _labels(name, part[1])
+    if count != len(labels):
+        raise DataError(f"{name}: {count} images and {len(labels)} labels; each image needs one.")
+    return labels
 
 
-def _collected(name: str, dataset: Any, resizing: Resizing | None, limit: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a data set once, batch by batch, into memory."""
-    images, labels, taken = [], [], 0
+def _collected(dataset: Any, pixels: _Pixels, limit: int | None) -> np.ndarray:
+    """Reads a data set once, batch by batch, and returns its labels."""
+    name, labels = pixels.name, list[np.ndarray]()
     for number, element in enumerate(_elements(name, dataset, limit)):
         if not isinstance(element, tuple | list) or len(element) != 2:
             raise DataError(f"{name}: element {number} is no pair of images and labels but {type(element).__name__}.")
         batch, targets = np.asarray(element[0]), np.asarray(element[1])
         if batch.ndim == 3:
             batch, targets = batch[None], targets[None]
-        images.append(_images(f"{name}, element {number}", batch, resizing))
+        count = pixels.add(batch, f"{name}, element {number}")
         labels.append(_labels(f"{name}, element {number}", targets))
-        if len(images[-1]) != len(labels[-1]):
-            raise DataError(f"{name}, element {number}: {len(images[-1])} images and {len(labels[-1])} labels.")
-        taken += images[-1].nbytes
-        if taken > _LARGEST_BYTES:
-            raise DataError(
-                f"{name} is over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: give a smaller image_size or a limit, or pass the data set "
-                "to `model.fit` itself."
-            )
+        if count != len(labels[-1]):
+            raise DataError(f"{name}, element {number}: {count} images and {len(labels[-1])} labels.")
         if limit is not None and sum(map(len, labels)) >= limit:
             break
-    if not images:
+    if not labels:
         raise DataError(f"{name}: the data set is empty.")
-    if len({part.shape[1:] for part in images}) > 1:
-        raise DataError(f"{name}: the images have different sizes; give image_size.")
-    return np.concatenate(images)[:limit], np.concatenate(labels)[:limit]
+    return np.concatenate(labels)[:limit]
 
 
 def _elements(name: str, dataset: Any, limit: int | None) -> Iterator[Any]:
@@ -122,7 +192,8 @@ def _elements(name: str, dataset: Any, limit: int | None) -> Iterator[Any]:
     return (dataset[number] for number in numbers)
 
 
-def _images(name: str, images: Any, resizing: Resizing | None) -> np.ndarray:
+def _checked(name: str, images: Any) -> np.ndarray:
+    """Returns images as one array `(count, height, width, channels)` of numbers, whatever their range."""
     try:
         array = np.asarray(images)
     except ValueError:  # numpy's, of lists of arrays with different shapes
@@ -143,22 +214,7 @@ def _images(name: str, images: Any, resizing: Resizing | None) -> np.ndarray:
         raise DataError(
             f"{name}: images must have the shape (count, height, width, channels) with 1 or 3 channels, not {array.shape}.{hint}"
         )
-    return _resized(_as_bytes(name, array), resizing)
-
-
-def _as_bytes(name: str, array: np.ndarray) -> np.ndarray:
-    """Returns pixels 0..255 as uint8; what was scaled or is no number is refused."""
-    if array.dtype == np.uint8 or not array.size:
-        return array.astype("uint8")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        places = np.argwhere(~np.isfinite(array))
-        raise DataError(f"{name}: {len(places)} pixels are NaN or infinite, the first in image {places[0][0]}.")
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 255 or (array.dtype.kind == "f" and high <= 1 and high > 0):
-        raise DataError(
-            f"{name}: pixels run from {low:g} to {high:g}, but are expected from 0 to 255; undo the scaling, which the model does itself."
-        )
-    return np.round(array).astype("uint8")
+    return array
 
 
 def _resized(array: np.ndarray, resizing: Resizing | None) -> np.ndarray:

@@ -172,7 +172,9 @@ def examine(
         *rules.look_alikes(manifest, look_alikes),
         *rules.balance(manifest),
         *rules.looks(manifest),
+        *rules.nearly_black(manifest),
         *rules.notes(manifest),
+        *rules.decisions(listing),
         *rules.passed_over(listing),
         *(rules.nesting(listing) if source.is_dir() else ()),
     ]

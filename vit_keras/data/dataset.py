@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from vit_keras.data import pipeline
 from vit_keras.data.augmentation import Augmentation, augmentation_of
+from vit_keras.data.class_names import ordered
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 
@@ -31,6 +33,7 @@ class ImageData:
         seed: Decides the order of the training images.
         parts: Equal parts that `training_batches` gives a batch in, one after the other, where gradients are accumulated.
         notes: What a reader of the images' origin should know, such as files left out.
+        decisions: How the source was read where that is not plain: the range of its pixels, the names of its splits.
 
     Raises:
         DataError: A split is missing or empty, sizes differ, or a label is out of range.
@@ -49,6 +52,7 @@ class ImageData:
     seed: int = 0
     parts: int = 1
     notes: tuple[str, ...] = ()
+    decisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if type(self.batch_size) is not int or self.batch_size < 1:
@@ -148,14 +152,44 @@ class ImageData:
         Raises:
             InvalidArgumentError: There is no such strength, or the images can't be augmented so.
         """
-        chosen, steps = augmentation_of(augmentation), self.steps_per_epoch
+        import tensorflow as tf
+
+        steps = self.steps_per_epoch
+        numbers = tf.data.Dataset.range(first_epoch * steps + first_step, (first_epoch + epochs) * steps)
+        return self._training_batches(numbers, augmentation_of(augmentation))
+
+    def epoch_batches(
+        self, next_epoch: Callable[[], int], *, augmentation: Augmentation | str | None = None
+    ) -> "tf.data.Dataset":
+        """Returns the batches of an epoch, of another each time they are read: what `training_batches` gives of that epoch.
+
+        Args:
+            next_epoch: Called each time they are read, returns which epoch, 0 the first.
+            augmentation: As for `training_batches`.
+
+        Raises:
+            InvalidArgumentError: There is no such strength, or the images can't be augmented so.
+        """
+        import tensorflow as tf
+
+        steps = self.steps_per_epoch
+
+        def steps_of_epoch(_: "tf.Tensor") -> "tf.data.Dataset":
+            epoch = tf.numpy_function(lambda: np.int64(next_epoch()), [], tf.int64)
+            epoch.set_shape(())
+            return tf.data.Dataset.range(epoch * steps, (epoch + 1) * steps)
+
+        numbers = tf.data.Dataset.range(1).flat_map(steps_of_epoch)
+        counted = numbers.apply(tf.data.experimental.assert_cardinality(steps))
+        return self._training_batches(counted, augmentation_of(augmentation))
+
+    def _training_batches(self, steps: "tf.data.Dataset", augmentation: Augmentation) -> "tf.data.Dataset":
         return pipeline.training(
             self.splits["train"],
-            self._training_order(chosen),
-            chosen,
+            self._training_order(augmentation),
+            augmentation,
             num_classes=len(self.class_names),
-            first_step=first_epoch * steps + first_step,
-            last_step=(first_epoch + epochs) * steps,
+            steps=steps,
         )
 
     def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:
@@ -193,6 +227,20 @@ class ImageData:
         for split in self.splits.values():
             if isinstance(split, EncodedSplit):
                 split.check_readable()
+
+    def in_class_order(self, class_names: tuple[str, ...]) -> "ImageData":
+        """Returns the same images with their classes, and so a model's logits, in another order.
+
+        Args:
+            class_names: The same names.
+
+        Raises:
+            ClassLayoutError: They are other names.
+        """
+        order = ordered(self.class_names, class_names, self.name)
+        labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
+        splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
+        return replace(self, class_names=order, splits=splits)
 
     def limited(self, count: int) -> "ImageData":
         """Returns the first `count` images of a seeded shuffle of each split; a smaller split stays whole.

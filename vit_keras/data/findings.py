@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vit_keras.data.listing import SPLITS, Listing
+from vit_keras.data.inspection import SIXTEEN_BITS
+from vit_keras.data.listing import Listing
 from vit_keras.data.manifest import Manifest
+from vit_keras.data.split_names import SPLITS
 from vit_keras.names import shown
 
 # CleanVision 0.3.7 calls an image dark whose 99th percentile of brightness is under 0.32, bright whose 5th is over 0.95, low in
@@ -18,6 +20,8 @@ BLANK = 5.0
 """Deviation of the luma, 0..255, under which an image is as good as one colour, and its perceptual hash a matter of chance."""
 TINY = 32  # px of the shorter side
 HUGE = 12_000_000  # pixels, a telephone's photo
+NEARLY_BLACK = 16
+"""Brightness, 0..255, that 12 bits in a 16-bit file can reach."""
 FEW = 10  # images a class
 IMBALANCED = 100  # times
 _NAMED = 10  # classes
@@ -83,7 +87,8 @@ def left_out(manifest: Manifest) -> Iterator[Finding]:
     bad = manifest.quarantined
     if bad:
         total = len(bad) + len(manifest)
-        text = f"files that can't be used, left out: {len(bad):,} of {total:,} ({len(bad) / total:.2%})."
+        counts = "; ".join(f"{count:,} {reason}" for reason, count in manifest.reasons.most_common())
+        text = f"files that can't be used, left out: {len(bad):,} of {total:,} ({len(bad) / total:.2%}): {counts}."
         files, reasons = tuple((item.path,) for item in bad), tuple(item.reason for item in bad)
         yield Finding("quarantined", "error", text, files, reasons)
 
@@ -195,6 +200,18 @@ def notes(manifest: Manifest) -> Iterator[Finding]:
         yield Finding("note", "note", f"{note} ({count:,}).", files)
 
 
+def nearly_black(manifest: Manifest) -> Iterator[Finding]:
+    """Yields what is to be known of 16-bit images that use a small part of the range, as those of 12-bit sensors do."""
+    places = [place for place, noted in manifest.columns.notes.items() if SIXTEEN_BITS in noted]
+    if places and manifest.columns.highlight[places].max() <= NEARLY_BLACK:
+        files = tuple((manifest.paths[place],) for place in places)
+        text = (
+            f"images of 16 bits a channel that are nearly black: all {len(files):,}. 0..65535 is brought to 0..255, and they seem to use "
+            "fewer bits; convert them to 8 bits."
+        )
+        yield Finding("nearly black", "warning", text, files)
+
+
 def passed_over(listing: Listing) -> Iterator[Finding]:
     """Yields what is to be known of what else is there."""
     if listing.skipped:
@@ -208,10 +225,15 @@ def passed_over(listing: Listing) -> Iterator[Finding]:
         yield Finding("ignored", "note", f"ignored: {seen}.")
 
 
+def decisions(listing: Listing) -> Iterator[Finding]:
+    """Yields how folders or columns were understood."""
+    for decision in listing.decisions:
+        yield Finding("read", "note", f"{shown(decision)}.")
+
+
 def nesting(listing: Listing) -> Iterator[Finding]:
     """Yields what is to be known of folders inside class folders."""
-    depth = 2 if (listing.splits >= 0).any() else 1
-    nested = tuple((path,) for path in listing.paths if path.count("/") > depth)
+    nested = tuple((path,) for path in listing.paths if path.rpartition("/")[0] not in listing.folders)
     if nested:
         text = f"images in folders inside a class folder, which count for that class: {len(nested):,}."
         yield Finding("nested", "note", text, nested)

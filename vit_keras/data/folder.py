@@ -9,33 +9,42 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.data.dataset import ImageData
+from vit_keras.data.findings import nearly_black
 from vit_keras.data.holding_out import parted
 from vit_keras.data.images import read_unchanged
 from vit_keras.data.inspection import Limits
-from vit_keras.data.listing import SPLITS, Listing, list_folder
+from vit_keras.data.listing import Listing, list_folder
 from vit_keras.data.manifest import Manifest
 from vit_keras.data.reading import Reading
 from vit_keras.data.resizing import Resizing
 from vit_keras.data.scan import scan
+from vit_keras.data.split_names import SPLITS
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.data.tables import list_table
 
 Progress = Callable[[int, int], None]
 
 
-def list_files(source: Path, reading: Reading) -> Listing:
+def list_files(source: Path, reading: Reading, class_names: tuple[str, ...] | None = None) -> Listing:
     """Returns the image files of a folder of class folders, or of a table of files and labels.
 
     Args:
         source: A folder, or a CSV file.
-        reading: Whether links are followed and empty classes dropped.
+        reading: Whether links are followed and empty classes dropped, and which name is which split.
+        class_names: The classes in the order of the labels; None for natural order.
 
     Raises:
         DataError: It makes no data set.
     """
     if source.is_file() and source.suffix.lower() in (".csv", ".tsv"):
-        return list_table(source)
-    return list_folder(source, follow_links=reading.follow_links, drop_empty_classes=reading.drop_empty_classes)
+        return list_table(source, class_names=class_names, splits=reading.splits)
+    return list_folder(
+        source,
+        follow_links=reading.follow_links,
+        drop_empty_classes=reading.drop_empty_classes,
+        class_names=class_names,
+        splits=reading.splits,
+    )
 
 
 def read_folder(
@@ -45,6 +54,7 @@ def read_folder(
     rates: tuple[float, float] = (0.1, 0.1),
     seed: int = 0,
     reading: Reading | None = None,
+    class_names: tuple[str, ...] | None = None,
     on_progress: Progress | None = None,
 ) -> ImageData:
     """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of a table.
@@ -58,6 +68,7 @@ def read_folder(
         rates: Fractions of each class held out for validation and test.
         seed: Decides what is held out.
         reading: What becomes of files that can't be used.
+        class_names: The classes in the order of the labels; None for natural order.
         on_progress: Called with the files checked and all there are.
 
     Raises:
@@ -65,7 +76,7 @@ def read_folder(
         StorageError: The folder can't be read.
     """
     reading = reading or Reading()
-    listing = list_files(source, reading)
+    listing = list_files(source, reading, class_names)
     limits = Limits(min_side=reading.min_side, max_aspect=reading.max_aspect)
     manifest = scan(listing, limits=limits, on_progress=on_progress)
     manifest.check_limit(max_bad=reading.max_bad, on_bad=reading.on_bad)
@@ -109,7 +120,20 @@ def data_of(
     }
     left_out = [(bad.path, bad.reason) for bad in manifest.quarantined]
     notes = tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped])
-    return ImageData(name=name, class_names=manifest.class_names, splits=splits, seed=seed, notes=notes)
+    return ImageData(
+        name=name,
+        class_names=manifest.class_names,
+        splits=splits,
+        seed=seed,
+        notes=notes,
+        decisions=(*manifest.decisions, *_left_out(manifest), *(finding.text for finding in nearly_black(manifest))),
+    )
+
+
+def _left_out(manifest: Manifest) -> tuple[str, ...]:
+    """Returns what was left out by reason and count, in words."""
+    counts = manifest.left_out.most_common()
+    return (f"left out: {'; '.join(f'{count:,} {reason}' for reason, count in counts)}",) if counts else ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,9 @@
 import io
 import os
 import stat
+import struct
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,10 +13,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.signatures import FORMATS, START, described
 from vit_keras.errors import CorruptFileError, DataError, StorageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""Read whatever the file is called; of an animation the first frame."""
 LARGEST_PIXELS = 50_000_000
 """Pixels an image may have, read from its header before anything is decoded."""
 LARGEST_BYTES = 200 * 2**20
@@ -29,7 +29,7 @@ def read_image(path: Path, resizing: Resizing) -> np.ndarray:
     """Returns an image file as pixels: upright, on white, resized.
 
     Args:
-        path: A JPEG, PNG, WebP, GIF or BMP file of any size and mode.
+        path: A JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file of any size and mode, whatever it is called.
         resizing: To what size, and by which rule.
 
     Returns:
@@ -118,13 +118,14 @@ class Picture:
                 raise DataError(
                     f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
                 )
-            self.format: str = self._image.format or ""
+            self.format: str = _SAME_AS.get(self._image.format or "", self._image.format or "")
             self.mode = self._image.mode
             self.animated = bool(getattr(self._image, "is_animated", False))
             # A PNG may carry its Exif data behind its pixels, where only decoding finds it.
             if self.format == "PNG":
                 self._image.load()
-            orientation = self._image.getexif().get(_ORIENTATION, 1)
+            # Pillow turns a TIFF upright itself, in its size at once and in its pixels when they are decoded.
+            orientation = 1 if self.format == "TIFF" else self._image.getexif().get(_ORIENTATION, 1)
             self.transparent = "transparency" in self._image.info
         self.orientation = orientation if orientation in _TURNS else 1
         self.size = (height, width) if self.orientation >= _FIRST_ON_ITS_SIDE else (width, height)
@@ -147,7 +148,7 @@ class Picture:
             self._image.load()
             turn = _TURNS.get(self.orientation)
             upright = self._image if turn is None else self._image.transpose(turn)
-            image, mode = _on_white(upright), "L" if channels == 1 else "RGB"
+            image, mode = _on_white(upright, self.name), "L" if channels == 1 else "RGB"
             return image if image.mode == mode else image.convert(mode)
 
 
@@ -160,7 +161,7 @@ def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: not an image this reads ({_looks_like(content)}); expected one of {', '.join(FORMATS)}."
+            f"{name}: not an image this reads ({described(content[:START])}); expected one of {', '.join(FORMATS)}."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
@@ -169,6 +170,10 @@ def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
     except (
         OSError,
         ValueError,
+        TypeError,
+        KeyError,
+        ZeroDivisionError,
+        struct.error,
         SyntaxError,
         EOFError,
         IndexError,
@@ -179,6 +184,8 @@ def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
         raise CorruptFileError(f"{name}: truncated or damaged ({reason}).") from error
 
 
+_SAME_AS = {"MPO": "JPEG"}
+"""Pillow's word for a JPEG with more images behind the first, as telephones write it."""
 _ORIENTATION = 0x0112  # Exif's tag
 _FIRST_ON_ITS_SIDE = 5
 _TURNS = {
@@ -193,30 +200,19 @@ _TURNS = {
 """What makes an image upright. Pillow's own helper writes the tags anew, and fails on those of the wrong kind."""
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image, name: object) -> Image.Image:
+    if image.mode == "F":
+        raise DataError(
+            f"{name}: its pixels are floating-point numbers, whose range it does not say; convert it to 8 bits."
+        )
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255
-        return Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype("uint8"))
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise DataError(
+                f"{name}: its pixels run from {values.min()} to {values.max()}, which is more than 16 bits; convert it to 8 bits."
+            )
+        return Image.fromarray((values / 257).round().astype("uint8"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
     return image
-
-
-def _looks_like(content: bytes) -> str:
-    start = content[:64]
-    signs: Iterable[tuple[bytes, str]] = (
-        *((b"\x80" + bytes([protocol]), "a pickle") for protocol in range(2, 6)),
-        (b"PK", "a zip archive"),
-        (b"%PDF", "a PDF"),
-        (b"II*\0", "a TIFF"),
-        (b"MM\0*", "a TIFF"),
-        (b"\0\0\0", "an ISO media file such as HEIC, AVIF or MP4"),
-    )
-    if not start:
-        return "the file is empty"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return "it looks like HTML"
-    return next(
-        (f"it looks like {name}" for sign, name in signs if start.startswith(sign)),
-        "its first bytes are of no image format",
-    )

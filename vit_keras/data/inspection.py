@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from vit_keras.data.images import Picture, read_bytes
+from vit_keras.data.signatures import SUFFIXES
 from vit_keras.errors import DataError, VitKerasError
 
-_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",), "BMP": (".bmp",)}
+SIXTEEN_BITS = "16 bits a channel: brought to 8"
 _SMALL = 128  # px, enough to judge light and detail
 
 
@@ -96,14 +97,14 @@ def _described(picture: Picture, image: Image.Image, path: Path) -> dict[str, An
 def _notes(picture: Picture, path: Path) -> list[str]:
     """Returns what a person may want to know of a file that is used all the same."""
     notes = []
-    if path.suffix.lower() not in _SUFFIXES[picture.format]:
+    if path.suffix.lower() not in ("", *SUFFIXES[picture.format]):
         notes.append(f"is {picture.format}, whatever its name says")
     if picture.animated:
         notes.append("animation: the first frame")
     if picture.orientation != 1:
         notes.append("turned upright")
     if picture.mode.startswith("I"):
-        notes.append("16 bits a channel: brought to 8")
+        notes.append(SIXTEEN_BITS)
     if picture.mode == "CMYK":
         notes.append("CMYK: brought to RGB")
     if picture.mode in ("RGBA", "LA", "PA") or picture.transparent:

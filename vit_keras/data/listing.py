@@ -1,32 +1,27 @@
-"""Lists the image files of a folder of class folders, from its structure alone: no file is opened."""
+"""Lists the image files of a folder of class folders: no file is opened whose name says that it is an image."""
 
 import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vit_keras.data.class_names import check_complete, decided_order, ordered
+from vit_keras.data.signatures import FORMATS, USUAL_SUFFIXES, judged
+from vit_keras.data.split_names import SPLITS, affixed_split_of, decided, named_splits, split_of
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
-SPLITS = ("train", "validation", "test")
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-"""What folders, and cells of a table, call the splits."""
 _OTHER_SUFFIXES = (
-    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".dng", ".exr",
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng", ".exr",
 )  # fmt: skip
+"""Of images that are not read; what is none of these and no usual name is known by its first bytes."""
+IMAGE_FILES = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]} files"
 _IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+NO_ENDING = "without ending"
 _LINK, _NO_FILE = "a symbolic link, not followed", "neither a file nor a folder"
 
 
@@ -36,7 +31,7 @@ class Listing:
 
     Args:
         root: The folder that paths are relative to.
-        class_names: Sorted.
+        class_names: In the order of the labels.
         paths: Relative to `root`, with `/` between.
         labels: `(count,)`, int32, indices into the class names.
         splits: `(count,)`, int8, indices into `SPLITS`; -1 where the source has no splits.
@@ -44,6 +39,8 @@ class Listing:
         skipped: What was passed over for what or where it is: links, pipes, images in no class folder; each a path and a reason.
         ignored: Counts of files that are no images, by kind.
         outside: Links that were followed out of the folder.
+        folders: Label and split (-1 for none) of each class folder, by its path relative to `root`.
+        decisions: How folders or columns were understood where that is not plain, in words.
     """
 
     root: Path
@@ -55,9 +52,18 @@ class Listing:
     skipped: tuple[tuple[str, str], ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     outside: tuple[str, ...] = ()
+    folders: dict[str, tuple[int, int]] = field(default_factory=dict)
+    decisions: tuple[str, ...] = ()
 
 
-def list_folder(root: Path, *, follow_links: bool = False, drop_empty_classes: bool = False) -> Listing:
+def list_folder(
+    root: Path,
+    *,
+    follow_links: bool = False,
+    drop_empty_classes: bool = False,
+    class_names: tuple[str, ...] | None = None,
+    splits: Mapping[str, str] | None = None,
+) -> Listing:
     """Returns the files of `root/CLASS/*.jpg`, or of `root/train/CLASS/*.jpg` and its siblings `validation` and `test`.
 
     Folders inside a class folder belong to the class. What starts with a dot, and what systems leave behind, is ignored.
@@ -66,10 +72,13 @@ def list_folder(root: Path, *, follow_links: bool = False, drop_empty_classes: b
         root: The folder.
         follow_links: Whether symbolic links are followed; each file is listed once whatever links to it.
         drop_empty_classes: Whether a class folder without images is left out; else it is refused.
+        class_names: The classes in the order of the labels; None for natural order.
+        splits: Which folder is which split; empty for none, None to go by the names.
 
     Raises:
         EmptyDatasetError: There are no images.
-        ClassLayoutError: The folders make no classes: fewer than two, names that collide, a split without its classes.
+        ClassLayoutError: The folders make no classes: fewer than two, names that collide, a split without its classes, or folders
+            that look like splits and are not known as such.
         DataError: There is no such folder, or a class folder can't be read.
         StorageError: The folder itself can't be read.
     """
@@ -77,11 +86,15 @@ def list_folder(root: Path, *, follow_links: bool = False, drop_empty_classes: b
         raise DataError(f"{root}: there is no such folder.")
     walk = _Walk(root, follow_links)
     try:
-        sources = _split_folders(root, walk)
+        sources = _split_folders(root, walk, splits)
     except OSError as error:
         raise StorageError(f"{root}: could not be read ({error}).") from error
-    class_names = _class_names(root, sources, walk)
-    return _listed(root, sources, class_names, walk, drop_empty_classes=drop_empty_classes)
+    names = _class_names(root, sources, walk, class_names)
+    walk.decisions += decided_order(names, class_names)
+    listing = _listed(root, sources, names, walk, drop_empty_classes=drop_empty_classes)
+    if class_names is not None:
+        check_complete(listing.class_names, class_names, root)  # some may have been dropped
+    return listing
 
 
 class _Walk:
@@ -92,6 +105,7 @@ class _Walk:
         self.rejected: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
         self.outside: list[str] = []
+        self.decisions: list[str] = []
         self.ignored: Counter[str] = Counter()
         self.loose = 0
         self._seen = {_identity(root)}
@@ -178,15 +192,18 @@ class _Walk:
         return sorted(files), sorted(others, key=lambda entry: entry.name)
 
     def _images_among(self, folder: Path | str, names: Iterable[str]) -> Iterator[str]:
-        """Yields the relative paths of the images of those that names promise."""
+        """Yields the relative paths of the images among files, which are those that their names promise or their first bytes are."""
         place = self.relative(folder)
         for name in names:
             path = name if place == "." else f"{place}/{name}"
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in _OTHER_SUFFIXES:
-                self.rejected.append((path, f"unsupported format: {suffix} is not read; convert it to PNG or JPEG"))
-            elif suffix not in SUFFIXES:
-                self.ignored[suffix or "without ending"] += 1
+            reason = "" if suffix in USUAL_SUFFIXES else judged(os.path.join(folder, name))
+            if reason is None and suffix in _OTHER_SUFFIXES:
+                reason = f"unsupported format: {suffix} is not read; convert it to PNG or JPEG"
+            if reason is None:
+                self.ignored[suffix or NO_ENDING] += 1
+            elif reason:
+                self.rejected.append((path, reason))
             elif _is_no_text(name):
                 self.rejected.append((path, "its name is no text in this system's encoding; rename it"))
             elif self._is_new(os.path.join(folder, name)):
@@ -213,30 +230,101 @@ def _identity(path: Path | str) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _split_folders(root: Path, walk: _Walk) -> dict[str, list[Path]]:
+def _split_folders(root: Path, walk: _Walk, splits: Mapping[str, str] | None) -> dict[str, list[Path]]:
     """Returns the class folders of each split, or those of the root under "" where there are no splits."""
-    folders = walk.folders(root)
-    found: dict[str, Path] = {}
-    for folder in folders:
-        split = SPLIT_NAMES.get(folder.name.lower())
-        if split in found:
-            raise ClassLayoutError(
-                f"{root}: {found[split].name} and {folder.name} are both the {split} split; keep one."
-            )
-        if split is not None:
-            found[split] = folder
+    folders = {folder.name: folder for folder in walk.folders(root)}
+    found = _found_splits(root, folders, splits)
+    if not found:
+        return {"": list(folders.values())}
+    walk.skipped += [
+        (walk.relative(folder), "a folder beside the splits")
+        for name, folder in folders.items()
+        if name not in found.values()
+    ]
+    found = {split: found[split] for split in SPLITS if split in found}
+    walk.decisions += decided({name: split for split, name in found.items()}, "folders")
+    return {split: _class_folders(folders[name], walk) for split, name in found.items()}
+
+
+def _found_splits(root: Path, folders: Mapping[str, Path], splits: Mapping[str, str] | None) -> dict[str, str]:
+    """Returns the folder of each split; none where the folders are classes."""
+    if splits is not None:
+        found = named_splits(folders, root, splits)
+        if found and "train" not in found:
+            raise ClassLayoutError(f"{root}: splits={dict(splits)} names no training images.")
+        return found
+    known = [name for name in folders if split_of(name)]
+    training = [name for name in known if split_of(name) == "train"]
     # Beside other folders, one called "train" may as well be a class.
-    if "train" in found and (len(found) == len(folders) or _holds_folders(found["train"])):
-        walk.skipped += [
-            (walk.relative(folder), "a folder beside the splits") for folder in folders if folder not in found.values()
-        ]
-        return {split: walk.folders(found[split]) for split in SPLITS if split in found}
-    if found and len(found) == len(folders):
-        names = [folder.name for folder in found.values()]
+    if training and (len(known) == len(folders) or any(_holds_folders(folders[name]) for name in training)):
+        return named_splits(known, root)
+    if known and len(known) == len(folders):
         raise ClassLayoutError(
-            f"{root}: {names} are there, but no train folder; expected {root.name}/train/CLASS/image.jpg."
+            f"{root}: {known} are there, but no train folder; expected {root.name}/train/CLASS/image.jpg."
         )
-    return {"": folders}
+    return _affixed_splits(folders) or _no_splits(root, folders)
+
+
+def _affixed_splits(folders: Mapping[str, Path]) -> dict[str, str]:
+    """Returns the folders of splits called as seg_train and seg_test are; none where there are no such."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name in folders:
+        affixed = affixed_split_of(name)
+        if affixed is not None:
+            groups.setdefault(affixed[1], []).append((affixed[0], name))
+    chosen = [
+        group
+        for group in groups.values()
+        if len(group) > 1
+        and len(dict(group)) == len(group)
+        and "train" in dict(group)
+        and all(_inner_names(folders[name]) for _, name in group)
+    ]
+    return dict(chosen[0]) if len(chosen) == 1 else {}
+
+
+def _no_splits(root: Path, folders: Mapping[str, Path]) -> dict[str, str]:
+    """Returns no splits; raises `ClassLayoutError` where folders look like splits all the same."""
+    inner: list[set[str]] = []
+    for folder in folders.values():
+        names = _inner_names(folder)
+        if not names:  # a class folder, as most are: the others need not be looked at
+            return {}
+        inner.append(names)
+    shared = set.intersection(*inner) if len(inner) > 1 else set()
+    speaking = [name for name in folders if affixed_split_of(name)]
+    if len(inner) > 1 and (len(shared) > 1 or speaking):
+        reason = f"each holds folders called {sorted(shared)[:5]}" if len(shared) > 1 else f"so {speaking} are called"
+        raise ClassLayoutError(
+            f"{root}: the folders {sorted(folders)[:10]} look like splits ({reason}), but which is which is not known. Rename them to "
+            "train, validation and test, or say it: Reading(splits={'NAME': 'train', ...}), or Reading(splits={}) if they are classes; "
+            "a CSV file with the columns path, label and split does, too."
+        )
+    return {}
+
+
+def _inner_names(folder: Path) -> set[str]:
+    """Returns the names of the folders in a folder that holds folders and no files; none where it holds files."""
+    names = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name in _IGNORED or entry.name.startswith("."):
+                    continue
+                if not entry.is_dir():
+                    return set()
+                names.add(entry.name)
+    except OSError:  # said when its images are listed
+        return set()
+    return names
+
+
+def _class_folders(folder: Path, walk: _Walk) -> list[Path]:
+    """Returns the class folders of a split, also where they are one folder deeper, as in seg_train/seg_train/CLASS."""
+    folders = walk.folders(folder)
+    if len(folders) == 1 and folders[0].name.casefold() == folder.name.casefold() and _inner_names(folders[0]):
+        return walk.folders(folders[0])
+    return folders
 
 
 def _holds_folders(folder: Path) -> bool:
@@ -244,7 +332,9 @@ def _holds_folders(folder: Path) -> bool:
         return any(entry.is_dir() for entry in entries)
 
 
-def _class_names(root: Path, sources: dict[str, list[Path]], walk: _Walk) -> tuple[str, ...]:
+def _class_names(
+    root: Path, sources: dict[str, list[Path]], walk: _Walk, given: tuple[str, ...] | None
+) -> tuple[str, ...]:
     found = {split: [_name(folder) for folder in folders] for split, folders in sources.items()}
     for split, names in found.items():
         alike = Counter(name.strip().casefold() for name in names)
@@ -262,7 +352,7 @@ def _class_names(root: Path, sources: dict[str, list[Path]], walk: _Walk) -> tup
             raise ClassLayoutError(
                 f"{root / split}: classes {unknown} are not among the training classes {sorted(names)}."
             )
-    return tuple(sorted(names))
+    return ordered(names, given, root)
 
 
 def _too_few(root: Path, names: list[str], sources: dict[str, list[Path]], walk: _Walk) -> str:
@@ -273,7 +363,7 @@ def _too_few(root: Path, names: list[str], sources: dict[str, list[Path]], walk:
         f"{root}: two class folders or more are needed, found {names} and {walk.loose} images beside them. "
         f"Expected {root.name}/CLASS/image.jpg, or {root.name}/train/CLASS/image.jpg:\n"
         f"  {root.name}/\n    cat/\n      one.jpg\n      two.jpg\n    dog/\n      three.jpg\n"
-        f"Files ending in {', '.join(SUFFIXES)} are read.{hint}"
+        f"{IMAGE_FILES} are read, whatever they are called.{hint}"
     )
 
 
@@ -321,14 +411,12 @@ def _listed(
     files.follow()
     if not files.met.total():
         seen = ", ".join(f"{count} {word}" for word, count in walk.ignored.most_common()) or "nothing"
-        raise EmptyDatasetError(
-            f"{root}: no image in any class folder; expected files ending in {', '.join(SUFFIXES)}, found {seen}."
-        )
+        raise EmptyDatasetError(f"{root}: no image in any class folder; expected {IMAGE_FILES}, found {seen}.")
     empty = [folder for folder, kind in kinds.items() if not files.met[kind]]
     if empty and not drop_empty_classes:
         more = f" So are {[walk.relative(folder) for folder in empty[1:11]]}." if len(empty) > 1 else ""
         raise ClassLayoutError(
-            f"{empty[0]}: no image in this class folder; expected files ending in {', '.join(SUFFIXES)}. Remove the folder, "
+            f"{empty[0]}: no image in this class folder; expected {IMAGE_FILES}. Remove the folder, "
             f"or drop empty classes.{more}"
         )
     dropped = {kinds[folder][0] for folder in empty if kinds[folder][1] <= 0}  # those without an image to train on
@@ -350,6 +438,12 @@ def _listed(
         skipped=tuple(walk.skipped),
         ignored=dict(walk.ignored),
         outside=tuple(walk.outside),
+        folders={
+            walk.relative(folder): (kept.index(label), split)
+            for folder, (label, split) in kinds.items()
+            if label in kept
+        },
+        decisions=tuple(walk.decisions),
     )
 
 

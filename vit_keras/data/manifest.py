@@ -6,18 +6,19 @@ import io
 import itertools
 import json
 import os
+import re
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from vit_keras.data.inspection import bits_of
-from vit_keras.data.listing import SPLIT_NAMES, SPLITS, Listing
+from vit_keras.data.listing import NO_ENDING, Listing
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import QuarantineLimitError, StorageError
 from vit_keras.names import shown
 
@@ -119,6 +120,7 @@ class Manifest:
         skipped: Links and pipes passed over, each a path and a reason.
         ignored: Counts of files that are no images, by kind.
         folder: Where the manifest lies, if it was written.
+        decisions: How folders or columns were understood where that is not plain, in words.
     """
 
     root: Path
@@ -131,6 +133,7 @@ class Manifest:
     skipped: tuple[tuple[str, str], ...] = ()
     ignored: dict[str, int] = field(default_factory=dict)
     folder: Path | None = None
+    decisions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Returns how many files are usable."""
@@ -148,6 +151,18 @@ class Manifest:
         for path, label, split, content in zip(self.paths, self.labels, self.splits, self.columns.sha256, strict=True):
             digest.update(f"\n{path}\t{label}\t{split}\t".encode(errors="surrogateescape") + content.tobytes())
         return digest.hexdigest()
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many files can't be used for each reason, without what is said of each file."""
+        return Counter(_kind(item.reason) for item in self.quarantined)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """How many files were left out for each reason, no images among them; what systems leave behind is not counted."""
+        reasons = self.reasons + Counter(_kind(reason) for _, reason in self.skipped)
+        others = {kind: count for kind, count in self.ignored.items() if kind.startswith(".") or kind == NO_ENDING}
+        return reasons + Counter({f"no image ({kind})": count for kind, count in others.items()})
 
     def check_limit(self, *, max_bad: float = 0.01, on_bad: str = "quarantine") -> None:
         """Raises `QuarantineLimitError` where too much was left out to go on without a word.
@@ -181,6 +196,17 @@ class Manifest:
             if not ((self.splits == number) & (self.labels == self.class_names.index(name))).any():
                 lost.setdefault(split, []).append(name)
         return lost
+
+
+def _kind(reason: str) -> str:
+    """Returns a reason without its figures, so that equal ones can be counted.
+
+    Example:
+        >>> _kind("truncated or damaged (broken data stream)."), _kind("4x4 px; the shorter side must have 8 px or more.")
+        ('truncated or damaged', 'the shorter side must have 8 px or more')
+    """
+    parts = [part.strip(" .)") for part in re.split(r"[:;(]", reason)]
+    return next((part for part in parts if not part[:1].isdigit()), reason)
 
 
 def _listed(bad: Sequence[Quarantined], root: Path) -> str:
@@ -219,15 +245,17 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
         skipped=listing.skipped,
         ignored=listing.ignored,
         folder=folder,
+        decisions=listing.decisions,
     )
 
 
 def _place(path: str, listing: Listing) -> tuple[str, str]:
-    """Returns class and split of a file that the listing rejected, by the folders it lies in."""
-    parts = unicodedata.normalize("NFC", path).split("/")
-    split = SPLIT_NAMES.get(parts[0].lower(), "") if (listing.splits >= 0).any() else ""
-    name = parts[1] if split and len(parts) > 1 else parts[0]
-    return (name if name in listing.class_names else ""), split
+    """Returns class and split of a file that the listing rejected, by the class folder it lies in."""
+    for parent in PurePosixPath(path).parents:
+        if str(parent) in listing.folders:
+            label, split = listing.folders[str(parent)]
+            return listing.class_names[label], SPLITS[split] if split >= 0 else ""
+    return "", ""
 
 
 def _taken(columns: Columns, places: np.ndarray) -> Columns:

@@ -93,8 +93,7 @@ def training(
     augmentation: Augmentation,
     *,
     num_classes: int,
-    first_step: int,
-    last_step: int,
+    steps: "tf.data.Dataset",
 ) -> "tf.data.Dataset":
     """Returns training batches; their bytes are a function of seed and step, whoever computes them and from where on.
 
@@ -103,8 +102,7 @@ def training(
         order: Which of them a step sees.
         augmentation: What is done to each.
         num_classes: Width of mixed targets.
-        first_step: Step to start with, counted from the start of training.
-        last_step: Step to end before.
+        steps: Steps, counted from the start of training, int64.
     """
     import tensorflow as tf
 
@@ -119,8 +117,7 @@ def training(
     def augmented(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         return _as_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
 
-    numbers = tf.data.Dataset.range(first_step, last_step)
-    batches = numbers.map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = steps.map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 

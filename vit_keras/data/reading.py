@@ -1,9 +1,11 @@
 """How image files are read: one set of options for every source that has files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vit_keras.config import is_number
 from vit_keras.data.keeping import CACHES
+from vit_keras.data.split_names import checked_splits
 from vit_keras.errors import InvalidArgumentError
 
 
@@ -19,6 +21,8 @@ class Reading:
         follow_links: Whether symbolic links inside the folder are followed.
         drop_empty_classes: Whether a class folder without images is left out; else it is refused.
         cache: Where decoded images are kept: "memory", "disk", "none", or "auto" for the first of them that has room.
+        splits: Which folder, which cell of a table's split column or which split of TensorFlow Datasets is which split, as
+            {"part_a": "train", "part_b": "test"}; {} for none, so that images are held out. None goes by the names.
 
     Raises:
         InvalidArgumentError: One of them is not legal.
@@ -31,8 +35,10 @@ class Reading:
     follow_links: bool = False
     drop_empty_classes: bool = False
     cache: str = "auto"
+    splits: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        checked_splits(self.splits)
         wrong = []
         if self.on_bad not in ("quarantine", "error"):
             wrong.append(f'on_bad={self.on_bad!r} is neither "quarantine" nor "error"')

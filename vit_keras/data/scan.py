@@ -23,7 +23,7 @@ from vit_keras.weights.addresses import cache_folder
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 1
+FORMAT = 2  # of the rows; with 1, TIFF and PPM were not read
 _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start

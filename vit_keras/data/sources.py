@@ -1,6 +1,6 @@
 """Finds a data set by its name, folder or object."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data.arrays import is_ours_to_read, read_arrays
+from vit_keras.data.class_names import checked_names
 from vit_keras.data.dataset import ImageData
 from vit_keras.data.folder import read_folder
 from vit_keras.data.holding_out import checked_rates, hold_out
+from vit_keras.data.pixel_range import BYTES, checked_range
 from vit_keras.data.reading import Reading
 from vit_keras.data.resizing import Resizing, image_of, pixels
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.data.tfds import builder_of, read_tfds
-from vit_keras.errors import DataError
+from vit_keras.errors import DataError, InvalidArgumentError
 
 UNSEEN_STYLE = "twemoji"
 """The drawing style that is the emoji set's test split and no part of its training."""
@@ -30,12 +32,13 @@ def load(
     *,
     image_size: int | tuple[int, int] | Resizing | None = None,
     channels: int | None = None,
-    class_names: tuple[str, ...] | None = None,
+    class_names: Sequence[str] | None = None,
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
     reading: Reading | None = None,
+    pixel_range: str | tuple[float, float] = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns training, validation and test images with their class names.
@@ -49,12 +52,16 @@ def load(
         image_size: Height and width all images are brought to, px, or the whole rule (`resizing_of` a preset); by default as
             they are. Image files need it.
         channels: 1 or 3; by default as they are, and 3 for image files.
-        class_names: What the labels of arrays mean; files have names of their own.
+        class_names: The classes in the order of the labels, which is the order of a model's logits: what the labels of arrays
+            mean, or the names that other sources have, in another order. By default numbers are sorted as numbers and other
+            names as text.
         batch_size: Images a batch.
         limit: Most images of each split, drawn by seed; None for all.
         seed: Decides what is held out for validation, the limit, and the order of the training images.
         split: Fractions of each class held out for validation and for the test, where the source does not have these splits.
         reading: What becomes of files that can't be used, and where decoded images are kept.
+        pixel_range: The values that stand for black and for white in arrays and data sets, such as (0, 1) or (-1, 1); "auto"
+            recognizes 0..255 and 0..1, decides once for all splits, and refuses what is not clear. uint8 is 0..255.
         on_progress: Called with the files checked and all there are, the first time a folder is read.
 
     Raises:
@@ -67,7 +74,7 @@ def load(
     """
     size = image_size.image_size if isinstance(image_size, Resizing) else _checked_size(image_size)
     _check_arguments(channels=channels, batch_size=batch_size, limit=limit, seed=seed)
-    rates, reading = checked_rates(split), reading or Reading()
+    rates, reading, names = checked_rates(split), reading or Reading(), checked_names(class_names)
 
     def rule(own_channels: int) -> Resizing | None:
         if isinstance(image_size, Resizing):
@@ -75,9 +82,24 @@ def load(
         return None if size is None else Resizing(image_size=size, channels=channels or own_channels)
 
     if is_ours_to_read(source):
-        data = read_arrays(source, resizing=rule(3), class_names=class_names, rates=rates, seed=seed, limit=limit)
+        data = read_arrays(
+            source, resizing=rule(3), class_names=names, rates=rates, seed=seed, limit=limit, pixel_range=pixel_range,
+        )  # fmt: skip
+    elif checked_range(pixel_range) not in (None, BYTES):
+        raise InvalidArgumentError(
+            f"pixel_range={pixel_range!r} is of arrays and data sets in memory; image files are read as 0..255 by their own depth."
+        )
     else:
-        data = _named(source, rule, rates=rates, seed=seed, limit=limit, reading=reading, on_progress=on_progress)
+        data = _named(
+            source,
+            rule,
+            class_names=names,
+            rates=rates,
+            seed=seed,
+            limit=limit,
+            reading=reading,
+            on_progress=on_progress,
+        )
     data = replace(data, batch_size=batch_size, seed=seed)
     if limit is not None:
         data = data.limited(limit)
@@ -91,6 +113,7 @@ def _named(
     source: Any,
     rule: Callable[[int], Resizing | None],
     *,
+    class_names: tuple[str, ...] | None,
     rates: tuple[float, float],
     seed: int,
     limit: int | None,
@@ -100,22 +123,35 @@ def _named(
     """Returns what a name, a path or a builder of TensorFlow Datasets stands for."""
     word = source if isinstance(source, str) else ""
     if word == "emoji":
-        return _emoji(seed)
+        return _in_order(_emoji(seed), class_names)
     if word in KERAS_NAMES:
-        return _from_keras(word, seed)
+        return _in_order(_from_keras(word, seed), class_names)
     if word.startswith(TFDS) or not (isinstance(source, Path) or _means_path(word)):
         builder = (
             source if hasattr(source, "as_dataset") else builder_of(word.removeprefix(TFDS), ["emoji", *KERAS_NAMES])
         )
         folder = getattr(builder, "data_dir", None) if type(builder).__name__ == "ImageFolder" else None
         if folder is None:
-            return read_tfds(builder, rule=rule, rates=rates, seed=seed, limit=limit, reading=reading)
+            data = read_tfds(builder, rule=rule, rates=rates, seed=seed, limit=limit, reading=reading)
+            return _in_order(data, class_names)
         source = folder
     resizing = rule(3)
     if resizing is None:
         raise DataError(f"{source}: give image_size, to which the images are brought.")
     path = Path(source).expanduser()
-    return read_folder(path, resizing=resizing, rates=rates, seed=seed, reading=reading, on_progress=on_progress)
+    return read_folder(
+        path,
+        resizing=resizing,
+        rates=rates,
+        seed=seed,
+        reading=reading,
+        class_names=class_names,
+        on_progress=on_progress,
+    )
+
+
+def _in_order(data: ImageData, class_names: tuple[str, ...] | None) -> ImageData:
+    return data if class_names is None else data.in_class_order(class_names)
 
 
 def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from vit_keras.data.host import stay_on_host
 from vit_keras.data.images import Picture
 from vit_keras.data.reading import Reading
 from vit_keras.data.resizing import Resizing, pixels
+from vit_keras.data.split_names import SPLITS, decided, named_splits
 from vit_keras.data.splits import EncodedSplit, Split
 from vit_keras.errors import DataError, StorageError
 
@@ -82,6 +83,12 @@ def read_tfds(
     features, name = builder.info.features, builder.name
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise DataError(f"The data set {name!r} has {sorted(features)}; an image and a label with names are needed.")
+    dtype = np.dtype(features["image"].np_dtype).name
+    if dtype != "uint8":
+        raise DataError(
+            f"The images of {name!r} are {dtype}, and only uint8 is read as it is stored: give load the "
+            "`builder.as_dataset(split=..., as_supervised=True)` of each split in a mapping, with pixel_range=."
+        )
     try:
         builder.download_and_prepare()
     except Exception as error:  # every source's downloads fail in their own way
@@ -89,14 +96,19 @@ def read_tfds(
             f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it where there is a network, "
             "and set TFDS_DATA_DIR to that folder."
         ) from error
-    if "train" not in builder.info.splits:
+    called = named_splits(builder.info.splits, f"The data set {name!r}", reading.splits)
+    if reading.splits is not None and not called:  # no splits: all there is is parted anew
+        called = {"train": "all"}
+    if "train" not in called:
         raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
     resizing = rule(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
-        split: _split(builder, split, resizing, limit, reading)
-        for split in ("train", "validation", "test")
-        if split in builder.info.splits
+        split: _split(builder, called[split], resizing, limit, reading) for split in SPLITS if split in called
     }
+    unused = sorted(set(builder.info.splits) - set(called.values())) if called != {"train": "all"} else []
+    decisions = decided({name: split for split, name in called.items()}, "names") + (
+        (f"splits not used: {', '.join(unused)}",) if unused else ()
+    )
     train, names = splits["train"], tuple(features["label"].names)
     missing = tuple(split for split in ("test", "validation") if split not in splits)
     places = parted(train.labels, names, missing, rates=rates, seed=seed)
@@ -104,6 +116,7 @@ def read_tfds(
         name=name,
         class_names=names,
         splits=splits | {split: train.subset(chosen) for split, chosen in places.items()},
+        decisions=decisions,
     )
 
 

@@ -1,6 +1,5 @@
 """What happens inside of a block, step by step, computed on the side: the model's own fused path stays as it is."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,15 @@ from keras import ops
 
 from vit_keras.architecture import IMAGES
 from vit_keras.config import ViTConfig
+from vit_keras.data.pixel_range import doubtful_range
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.layers import SelfAttention, TransformerBlock
 from vit_keras.layers.checks import Tensor
 from vit_keras.layers.mlp import ACTIVATIONS
 from vit_keras.model import config_of
 from vit_keras.own_head import ends_in_probabilities, is_probabilities
-from vit_keras.pixel_range import advice, pixel_problem
+from vit_keras.pixel_range import takes_small_pixels
 from vit_keras.wiring import read_model
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,7 +122,7 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         images: `(batch, height, width, channels)` or `(height, width, channels)`, pixels 0..255.
 
     Raises:
-        DataError: They are no images, of another size than the model's, or hold no numbers.
+        DataError: They are no images, of another size than the model's, scaled to 0..1 or normalized, or hold no numbers.
     """
     config = config_of(model)
     wanted = (*config.image_size, config.channels)
@@ -142,10 +140,9 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
-    problem = pixel_problem(pixels, pixel_std=config.pixel_std)
-    if problem is not None and not getattr(model, "_warned_of_pixels", False):
-        object.__setattr__(model, "_warned_of_pixels", True)  # once a model; Keras tracks nothing of it
-        _log.warning("%s: %s", model.name, advice(problem))
+    doubt = "" if takes_small_pixels(config.pixel_std) else doubtful_range(pixels)
+    if doubt:
+        raise DataError(f"The images' {doubt}")
     return pixels
 
 
@@ -265,19 +262,21 @@ def attention_scores(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
-    """Returns what attention pooling looks at, `(batch, heads, tokens)`; rows sum to 1.
+    """Returns what attention pooling looks at, `(batch, heads, tokens)`; rows sum to 1, and are 0 for tokens it skips.
 
     Args:
         model: With `pooling="map"`.
         tokens: `(batch, tokens, hidden_dim)`, as they go into the pooling.
     """
     pooling = read_model(model).layers["pooling"]
+    skipped = pooling.num_skipped_tokens
+    tokens = tokens[:, skipped:]
     heads, (_, count, hidden_dim) = pooling.num_heads, tokens.shape
     head_dim = hidden_dim // heads
     queries = ops.reshape(pooling.query(ops.cast(pooling.probe, tokens.dtype)), (1, heads, 1, head_dim))
     keys = ops.reshape(pooling.key_value(tokens), (-1, count, 2, heads, head_dim))[:, :, 0]
     scores = attention_scores(queries, ops.transpose(keys, (0, 2, 1, 3)))
-    return ops.softmax(scores)[:, :, 0]
+    return ops.pad(ops.softmax(scores)[:, :, 0], ((0, 0), (0, 0), (skipped, 0)))
 
 
 def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:
@@ -296,7 +295,7 @@ def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:
     if config.pre_logits_dim is not None:
         seen = layers["pre_logits"](seen)
     outputs = [_linear(layers.get("head"), seen)]
-    if config.distillation_token:
+    if config.has_two_heads:
         second = layers["distillation_pooling"](tokens)
         outputs.append(_linear(layers.get("head_distillation"), second))
     output = sum(outputs[1:], outputs[0]) / len(outputs)

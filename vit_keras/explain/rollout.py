@@ -115,7 +115,7 @@ def _pooled(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.nda
     token, mean = np.zeros(tokens), np.zeros(tokens)
     token[0] = 1.0
     mean[prefix:] = 1 / config.num_patches
-    if config.distillation_token:
+    if config.has_two_heads:
         token[:2] = 0.5
     share = {"token": token, "mean": mean, "token_and_mean": (token + mean) / 2}[config.pooling]
     shares: np.ndarray = np.repeat(share[None], len(images), axis=0)

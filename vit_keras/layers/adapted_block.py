@@ -8,6 +8,7 @@ from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.transformer_block import TransformerBlock
 
 _PLACES = {
@@ -24,7 +25,7 @@ ADAPTER_WEIGHTS = ("adapter_down", "adapter_up")
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class LowRank(keras.layers.Wrapper):
+class LowRank(CompositeLayer, keras.layers.Wrapper):
     """What a projection gives, plus what a product of two thin matrices gives.
 
     Paper: Hu et al. 2021, arXiv 2106.09685, section 4.1, equation 3. Our `adapter_down` is their A, drawn as in their code, and
@@ -54,9 +55,10 @@ class LowRank(keras.layers.Wrapper):
         self.rank = rank
         self.alpha = alpha
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes the thin matrices, in float32 under every policy: steps on them are too small for half precision."""
-        super().build(input_shape)
+        if not self.layer.built:
+            self.layer.build(input_shape)
         inputs = input_shape[-1]
         drawn = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
         self.adapter_down = self.add_weight(
@@ -65,12 +67,12 @@ class LowRank(keras.layers.Wrapper):
         self.adapter_up = self.add_weight(
             shape=(self.rank, self.layer.units), initializer="zeros", dtype="float32", name="adapter_up"
         )
-        self.built = True
 
     def call(self, rows: Tensor) -> Tensor:
         """Computes the paper's equation 3."""
-        thin = ops.matmul(rows, self.adapter_down)  # (..., rank)
-        return self.layer(rows) + self.alpha / self.rank * ops.matmul(thin, self.adapter_up)
+        down, up = (ops.cast(weight, rows.dtype) for weight in (self.adapter_down, self.adapter_up))
+        thin = ops.matmul(rows, down)  # (..., rank)
+        return self.layer(rows) + self.alpha / self.rank * ops.matmul(thin, up)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the projection's."""
@@ -109,9 +111,9 @@ class AdaptedBlock(TransformerBlock):
         check_adapters(**adapters)
         self.adapters = {**adapters, "targets": list(adapters["targets"])}
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Builds the block, then puts the adapters around its projections."""
-        super().build(input_shape)
+        super().build_parts(input_shape)
         rank, alpha = self.adapters["rank"], self.adapters["alpha"]
         for target in self.adapters["targets"]:
             part_name, attribute = _PLACES[target]

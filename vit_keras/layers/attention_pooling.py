@@ -5,13 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.mlp import MLP
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class AttentionPooling(keras.layers.Layer):
+class AttentionPooling(CompositeLayer):
     """What one learned query finds in the tokens, then an MLP added to it.
 
     Paper: Zhai et al. 2022, arXiv 2106.04560, section 3.2 (multihead attention pooling, "MAP"). Queries come from the
@@ -22,6 +24,7 @@ class AttentionPooling(keras.layers.Layer):
         mlp_dim: Width inside the MLP.
         activation: "gelu" or "gelu_tanh".
         norm_epsilon: Added to the variance in the norm.
+        num_skipped_tokens: Tokens at the front that the query does not look at.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
@@ -36,18 +39,30 @@ class AttentionPooling(keras.layers.Layer):
     """
 
     def __init__(
-        self, num_heads: int, mlp_dim: int, *, activation: str = "gelu", norm_epsilon: float = 1e-6, **kwargs: Any
+        self,
+        num_heads: int,
+        mlp_dim: int,
+        *,
+        activation: str = "gelu",
+        norm_epsilon: float = 1e-6,
+        num_skipped_tokens: int = 0,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads)
+        if type(num_skipped_tokens) is not int or num_skipped_tokens < 0:
+            raise InvalidArgumentError(
+                f"{type(self).__name__} needs num_skipped_tokens as a whole number from 0, not {num_skipped_tokens!r}."
+            )
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.activation = activation
         self.norm_epsilon = norm_epsilon
+        self.num_skipped_tokens = num_skipped_tokens
         self.mlp_norm = LayerNorm(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
         self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes the probe and the projections."""
         _, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         self.probe = self.add_weight(shape=(1, 1, hidden_dim), initializer="glorot_uniform", name="probe")
@@ -62,10 +77,10 @@ class AttentionPooling(keras.layers.Layer):
         self.output_projection.build((None, 1, hidden_dim))
         self.mlp_norm.build((None, 1, hidden_dim))
         self.mlp.build((None, 1, hidden_dim))
-        self.built = True
 
     def call(self, tokens: Tensor) -> Tensor:
         """Attends once, adds the MLP."""
+        tokens = tokens[:, self.num_skipped_tokens :]
         _, count, hidden_dim = tokens.shape
         heads, head_dim = self.num_heads, hidden_dim // self.num_heads
         queries = ops.reshape(self.query(ops.cast(self.probe, tokens.dtype)), (1, 1, heads, head_dim))
@@ -87,4 +102,5 @@ class AttentionPooling(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "activation": self.activation,
             "norm_epsilon": self.norm_epsilon,
+            "num_skipped_tokens": self.num_skipped_tokens,
         }

@@ -7,10 +7,11 @@ from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Shape, Tensor, check_images, check_positive
+from vit_keras.layers.composite_layer import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class ConvStem(keras.layers.Layer):
+class ConvStem(CompositeLayer):
     """The image as a row of learned patches: convolutions halve it until one cell is left of every patch.
 
     Paper: Xiao et al. 2021, arXiv 2106.14881, section 4: 3x3 convolutions of stride 2, each with batch normalisation and a
@@ -48,8 +49,8 @@ class ConvStem(keras.layers.Layer):
         widths = [hidden_dim >> (halvings - 1 - index) for index in range(halvings)]
         self.convolutions = [
             keras.layers.Conv2D(
-                width, 3, strides=2, padding="same", use_bias=False, kernel_initializer="he_normal",
-                dtype=self.dtype_policy, name=f"convolution_{index}",
+                width, 3, strides=2, padding="same", data_format="channels_last", use_bias=False,
+                kernel_initializer="he_normal", dtype=self.dtype_policy, name=f"convolution_{index}",
             )
             for index, width in enumerate(widths)
         ]  # fmt: skip
@@ -58,7 +59,7 @@ class ConvStem(keras.layers.Layer):
             for index in range(halvings)
         ]
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Checks that whole cells fill the image, and builds the convolutions."""
         height, width, _ = check_images(type(self).__name__, input_shape)
         if height % self.patch_size or width % self.patch_size:
@@ -71,7 +72,6 @@ class ConvStem(keras.layers.Layer):
             convolution.build(shape)
             shape = convolution.compute_output_shape(shape)
             norm.build(shape)
-        self.built = True
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Halves the image again and again, then reads its cells row by row."""

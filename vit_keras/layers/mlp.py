@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.fused import fused
 from vit_keras.layers.layer_norm import LayerNorm
 
@@ -21,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class MLP(keras.layers.Layer):
+class MLP(CompositeLayer):
     """Each token by itself: made wider, bent, made as wide as it was.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1; Vaswani et al. 2017, arXiv 1706.03762, equation 2. Gated:
@@ -77,14 +78,13 @@ class MLP(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes both projections."""
         _, hidden_dim = check_tokens(type(self).__name__, input_shape)
         self.expand.build(input_shape)
         self.normalise.build((None, self.mlp_dim))
         self.contract = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.mlp_dim))
-        self.built = True
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Expands, bends and contracts."""

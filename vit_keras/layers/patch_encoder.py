@@ -9,10 +9,11 @@ from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class PatchEncoder(keras.layers.Layer):
+class PatchEncoder(CompositeLayer):
     """Projects patches to tokens, puts the class token in front, adds positions.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equation 1. Our `projection` is their E,
@@ -88,7 +89,7 @@ class PatchEncoder(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes the projection, the class token and the positions."""
         patches, _ = check_tokens(type(self).__name__, input_shape)
         self.projection.build(input_shape)
@@ -110,7 +111,6 @@ class PatchEncoder(keras.layers.Layer):
             )
         elif self.position_embedding == "sincos2d":
             self.positions = self._fixed_positions(patches)
-        self.built = True
 
     @property
     def num_prefix_tokens(self) -> int:

@@ -8,12 +8,13 @@ from keras import ops
 
 from vit_keras.layers.attention_kernel import attend_by_products, attention_kernel
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class SelfAttention(keras.layers.Layer):
+class SelfAttention(CompositeLayer):
     """Multi-head self-attention with one projection for queries, keys and values.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, appendix A, equations 5 to 8. Our `qkv` is their U_qkv, `output`
@@ -74,7 +75,7 @@ class SelfAttention(keras.layers.Layer):
         )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Makes both projections."""
         count, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         # LeCun's limit for (d, 3d) is Glorot's for each of the three (d, d) inside it.
@@ -91,7 +92,6 @@ class SelfAttention(keras.layers.Layer):
             part.build(heads)
         self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build(input_shape)
-        self.built = True
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Projects, attends head by head, joins the heads and projects."""

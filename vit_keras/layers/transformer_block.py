@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive, check_tokens
+from vit_keras.layers.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
@@ -14,7 +15,7 @@ from vit_keras.layers.stochastic_depth import StochasticDepth
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class TransformerBlock(keras.layers.Layer):
+class TransformerBlock(CompositeLayer):
     """Attention across the tokens, then an MLP in each, both normalised first and added to what came in.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equations 2 and 3. Our `attention` is their MSA. Parallel:
@@ -117,12 +118,11 @@ class TransformerBlock(keras.layers.Layer):
             return keras.layers.Identity(dtype=self.dtype_policy)
         return LayerScale(self.layer_scale, dtype=self.dtype_policy, name=name)
 
-    def build(self, input_shape: Shape) -> None:
+    def build_parts(self, input_shape: Shape) -> None:
         """Builds every part for tokens of this shape."""
         check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         for part in (self.attention_norm, self.attention, self.mlp_norm, self.mlp, *self.scales):
             part.build(input_shape)
-        self.built = True
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Computes the paper's equations 2 and 3."""

@@ -14,6 +14,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
 from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
+from vit_keras.model import check_not_quantized
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.freezing import trainable_only
 from vit_keras.weights import write_tensors
@@ -38,7 +39,7 @@ def add_adapters(
     Until it is trained the copy gives what the model gives: bit for bit, but where a compiler joins other operations than before
     and rounds the last digit otherwise, as TensorFlow does in `predict`. It has weights of its own and has to be compiled; the
     model stays as it is. Queries, keys and values are one projection and share one product. In a `.keras` file the adapters stay
-    adapters; what trains is then to be said again, by `trainable_only(model, "adapters")`.
+    adapters, and what trains stays what trains.
 
     Paper: Hu et al. 2021, arXiv 2106.09685.
 
@@ -86,7 +87,7 @@ def merge_adapters(model: keras.Model) -> keras.Model:
         model: A model of `add_adapters` or `load_adapters`.
 
     Raises:
-        InvalidArgumentError: The model has no adapters.
+        InvalidArgumentError: The model has no adapters, or is quantized.
 
     Example:
         >>> from vit_keras import vit
@@ -97,6 +98,7 @@ def merge_adapters(model: keras.Model) -> keras.Model:
         True
     """
     _check_adapted(model)
+    check_not_quantized(model, "merge_adapters")
     merged = _with_blocks(model, None)
     kernels = read_model(merged).weights()
     for adapter in _adapters(model):

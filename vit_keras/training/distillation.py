@@ -206,6 +206,13 @@ def _check_pair(student: keras.Model, teacher: keras.Model | None) -> None:
                 f"The teacher {teacher.name!r} {what} {theirs}, and the student {student.name!r} {mine}: they need the same pixels and "
                 "classes. Build one of them for the other's, or train on logits computed before."
             )
+    names = [getattr(model, "class_names", None) for model in (student, teacher)]
+    if None not in names and names[0] != names[1]:
+        raise InvalidArgumentError(
+            f"The teacher {teacher.name!r} tells {names[1]!r:.200} apart in this order, and the student {student.name!r} "
+            f"{names[0]!r:.200}: they need the same classes in the same order. Train the teacher on data loaded with class_names="
+            "the student's."
+        )
 
 
 def _fit(mine: tuple[int | None, ...], theirs: tuple[int | None, ...]) -> bool:

@@ -68,7 +68,7 @@ def cost_of(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
         >>> cost_of(load_preset("vit_base_patch16_224").config, num_classes=1000)["parameters"]
         86567656
     """
-    heads = 2 if config.distillation_token else 1
+    heads = 2 if config.has_two_heads else 1
     return {
         "parameters": config.num_params + heads * (config.feature_dim + 1) * num_classes,
         "macs": config.num_macs + heads * config.feature_dim * num_classes,

@@ -16,25 +16,22 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import config_of
 from vit_keras.own_head import ends_in_probabilities, find_classifier
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.rebuilding import rebuilt
-from vit_keras.training.adapters import add_adapters, merge_adapters
-from vit_keras.training.features import features_of
-from vit_keras.training.freezing import trainable_only
-from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.planning import Choice, FinetuningPlan, plan_finetuning
+from vit_keras.training.adapters import merge_adapters
+from vit_keras.training.class_order import head_choices
+from vit_keras.training.planning import plan_finetuning
 from vit_keras.training.precision import dtype_policy, resolve
-from vit_keras.training.recipe import Recipe
+from vit_keras.training.preparing import prepare
+from vit_keras.training.progress_bar import standard_console
+from vit_keras.training.random_state import random_state
+from vit_keras.training.recipe import Choice, Recipe
+from vit_keras.training.recipes import FINETUNING
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.wiring import ModelParts, read_model
 from vit_keras.zoo import from_preset, load_resizing
 
 BATCH_SIZE = 64
-LAST_BLOCKS = 2
-"""Blocks that the method "last_blocks" trains."""
 _JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"
-_PROBED = ("linear_probe", "head_first", "bias", "adapters")
-"""Methods that begin with a head fitted to features of the model as it is."""
 
 
 def finetune(
@@ -42,6 +39,7 @@ def finetune(
     train: Any,
     validation: Any = None,
     *,
+    recipe: Recipe | None = None,
     method: str = "auto",
     epochs: int | None = None,
     run_dir: str | Path | None = None,
@@ -62,9 +60,11 @@ def finetune(
         train: An `ImageData` of `vk.data.load`, which has all splits; or arrays `(images, labels)`, a `tf.data.Dataset` or a
             `keras.utils.PyDataset`.
         validation: Likewise; also what the result is judged by. None where `train` has all splits, else a part of it is held out.
+        recipe: How, all of it, such as `vk.recipes.finetune(model, data)`; None to have it made by what follows.
         method: A recipe of `vk.recipes.FINETUNING`; "auto" goes by the images a class.
         epochs: Passes over the training images; None to have it chosen.
-        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ... in the current directory,
+            with the name of the data.
         resume: Goes on with the interrupted run in `run_dir`.
         force_resume: Goes on under other versions, too; the result may then differ in the last digits.
         callbacks: Keras callbacks beside the recipe's, such as `keras.callbacks.TensorBoard`.
@@ -76,15 +76,21 @@ def finetune(
         TrainingDivergedError: The loss is no number any more.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    console = console or standard_console()
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume, say which run: give its run_dir.")
     data = _data_of(model, train, validation)
-    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), data.name)
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(data.name)
     if not resume:
         run.check_free()
-    plan = plan_of(model, data, method=method, epochs=epochs, changes=changes)
-    session = finetuning_session(model, data, plan, run=run, console=console, callbacks=callbacks)
+    if recipe is None:
+        recipe = plan_of(model, data, method=method, epochs=epochs, changes=changes)
+    elif changes or method != "auto" or epochs is not None:
+        named = ", ".join(
+            [*changes, *(["method"] if method != "auto" else []), *(["epochs"] if epochs is not None else [])]
+        )
+        raise InvalidArgumentError(f"The recipe says {named} already: recipe.changed(...) makes another of it.")
+    session = finetuning_session(model, data, recipe, run=run, console=console, callbacks=callbacks)
     return session.carry_out(resume=resume, force=force_resume)
 
 
@@ -95,7 +101,7 @@ def plan_of(
     method: str = "auto",
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> FinetuningPlan:
+) -> Recipe:
     """Returns how to fine-tune a model on a data set, by `plan_finetuning`.
 
     Args:
@@ -105,17 +111,24 @@ def plan_of(
         epochs: As for `finetune`.
         changes: As for `finetune`.
     """
-    plan = plan_finetuning(
+    data = _in_batches(data)
+    recipe = plan_finetuning(
         data.splits["train"].labels,
         config_of(model),
         num_classes=len(data.class_names),
         steps_per_epoch=data.steps_per_epoch,
         method=method,
         epochs=epochs,
-        changes=changes,
+        changes={"seed": data.seed, **(changes or {})},
     )
-    choices = [*plan.choices, *_choices_of_head(read_model(model), len(data.class_names))]
-    return replace(plan, choices=(*choices, _UNTRAINED) if is_untrained(model) else tuple(choices))
+    choices = [
+        *recipe.choices,
+        *_choices_of_head(read_model(model), len(data.class_names)),
+        *head_choices(model, data.class_names),
+    ]
+    if recipe.name in FINETUNING and is_untrained(model):
+        choices.append(_UNTRAINED)
+    return replace(recipe, choices=tuple(choices), data=data)
 
 
 def _choices_of_head(parts: ModelParts, num_classes: int) -> Iterator[Choice]:
@@ -213,21 +226,19 @@ def finetune_preset(
         resume: As for `finetune`.
         force_resume: As for `finetune`.
         tensorboard: Writes TensorBoard's logs into the run's `tensorboard/`.
-        console: Where progress is shown; nowhere by default.
+        console: Where progress is shown; stdout by default.
 
     Raises:
         VitKerasError: Something was refused, before anything was trained, or the training diverged.
         TrainingInterrupted: Ctrl-C or SIGTERM.
     """
-    console = console or Console(quiet=True)
-    name = Path(options.data).resolve().name
-    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(Path("runs"), name)
+    console = console or standard_console()
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(options.data)
     if resume:
         check_options(run, asdict(options))
     else:
         run.check_free()
-    keras.utils.set_random_seed(options.seed)
-    with dtype_policy(resolve(options.precision)):
+    with random_state(options.seed), dtype_policy(resolve(options.precision)):
         model = from_preset(options.preset, weights=options.weights, accept_licence=options.accept_licence)
     resizing = _resizing_of(options)
     with file_progress(console) as on_progress:
@@ -237,14 +248,15 @@ def finetune_preset(
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=recorded_class_names(run) if resume else None,
             on_progress=on_progress,
         )
     data = _in_batches(data)
-    plan = plan_of(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
+    recipe = plan_of(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
     session = finetuning_session(
         model,
         data,
-        plan,
+        recipe,
         run=run,
         console=console,
         options=asdict(options),
@@ -264,7 +276,7 @@ def _resizing_of(options: FinetuningOptions) -> Resizing:
 def finetuning_session(
     model: keras.Model,
     data: ImageData,
-    plan: FinetuningPlan,
+    recipe: Recipe,
     *,
     run: RunDirectory,
     console: Console,
@@ -277,17 +289,16 @@ def finetuning_session(
     Args:
         model: The model to begin with.
         data: What to train on.
-        plan: How.
+        recipe: How.
         run: Where everything is left.
         console: Where choices and progress are shown.
         options: What `run.json` says the run was told.
         resizing: What brought the images to their size.
         callbacks: Beside the recipe's.
     """
-    recipe, config = plan.recipe, config_of(model)
+    data, config = recipe.seeded(data), config_of(model)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
-        keras.utils.set_random_seed(data.seed)
         return prepared(model, data, recipe, probe=not resuming)
 
     session = Session(
@@ -300,7 +311,7 @@ def finetuning_session(
             "precision": policy_of(model),
             "config": config.to_dict(),
             "base": digest_of(model),
-            "choices": [[choice.what, choice.value, choice.reason] for choice in plan.choices],
+            "choices": [[choice.what, choice.value, choice.reason] for choice in recipe.choices],
         },
         build=build,
         fits=recipe.method != "linear_probe",
@@ -310,13 +321,13 @@ def finetuning_session(
         callbacks=tuple(callbacks),
     )
     session.introduce(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs an image")
-    for choice in plan.choices:
+    for choice in recipe.choices:
         console.print(f"choice   {choice.what} {choice.value}: {choice.reason}", highlight=False)
     return session
 
 
 def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool = True) -> keras.Model:
-    """Returns a compiled copy of a model that a recipe can train: the head for the classes, frozen what does not train.
+    """Returns a model as `prepare` does, compiled.
 
     Args:
         model: The model to begin with.
@@ -324,58 +335,9 @@ def prepared(model: keras.Model, data: ImageData, recipe: Recipe, *, probe: bool
         recipe: How.
         probe: Fits the head to the features where the recipe begins so; False where a checkpoint fills it.
     """
-    student = with_new_head(model, recipe, num_classes=len(data.class_names))
-    if probe and recipe.method in _PROBED:
-        train, validation = data.splits["train"], data.splits["validation"]
-        found = linear_probe(
-            features_of(student, train),
-            train.labels,
-            features_of(student, validation),
-            validation.labels,
-            num_classes=len(data.class_names),
-            class_weights=recipe.class_weights,
-        )
-        found.apply_to(student)
-    student = with_frozen(student, recipe)
-    student.compile(**recipe.compile_arguments)
+    student = prepare(model, recipe, data, probe=probe)
+    student.compile(**recipe.compile_kwargs())
     return student
-
-
-def with_new_head(model: keras.Model, recipe: Recipe, *, num_classes: int) -> keras.Model:
-    """Returns a copy of a model that ends in logits, with a head at zero if classes are others, and a recipe's stochastic depth.
-
-    Args:
-        model: The model to begin with.
-        recipe: How it is going to be trained.
-        num_classes: Classes of the head.
-    """
-    rate = recipe.stochastic_depth_rate
-    if rate is None:
-        rate = config_of(model).stochastic_depth_rate
-    return rebuilt(model, num_classes=num_classes, classifier_activation="linear", stochastic_depth_rate=rate)
-
-
-def with_frozen(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """Returns a model of which a recipe's method trains what it is to train: itself, or a copy with adapters.
-
-    Args:
-        model: With its head.
-        recipe: How it is going to be trained.
-    """
-    if recipe.method == "adapters":
-        return add_adapters(model)
-    trainable_only(model, _TRAINED[recipe.method], last_blocks=min(LAST_BLOCKS, config_of(model).num_layers))
-    return model
-
-
-_TRAINED = {
-    "full": "full",
-    "head_first": "full",
-    "linear_probe": "head",
-    "bias": "bias",
-    "last_blocks": "last_blocks",
-}
-"""What trains under each method, by the names of `trainable_only`."""
 
 
 def policy_of(model: keras.Model) -> str:

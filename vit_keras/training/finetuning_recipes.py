@@ -6,13 +6,14 @@ What a published recipe does that ours can't say is in its description; batches 
 from typing import Any
 
 from vit_keras.data.augmentation import STRENGTHS, Augmentation
+from vit_keras.training.named_recipe import NamedRecipe
 from vit_keras.training.recipe import Recipe
 
 _PAPER_STEPS = 500
 _PAPER_CROP = (384 / 448) ** 2  # 384 px of 448
 _FINETUNING: dict[str, Any] = {
-    "learning_rate": 1e-3,
-    "layer_decay": 0.75,
+    "learning_rate": 3e-3,
+    "weight_decay": 0.3,
     "augmentation": STRENGTHS["moved"],
 }
 
@@ -24,15 +25,11 @@ def _beside_all_weights(accuracy: str) -> str:
     )
 
 
+@NamedRecipe
 def finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for fine-tuning all weights of a trained model, the later layers faster than the earlier.
 
     The head starts at zero, as `from_preset(..., num_classes=...)` makes it.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="finetune",
@@ -45,15 +42,11 @@ def finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def head_first(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for fitting the head to a trained model's features, then fine-tuning all weights.
 
     Paper: Kumar et al. 2022, arXiv 2202.10054.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="head_first",
@@ -67,15 +60,11 @@ def head_first(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def last_blocks(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for fine-tuning the last blocks and all after them; the others stay as they are.
 
     Paper: He et al. 2022, MAE, arXiv 2111.06377, partial fine-tuning.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="last_blocks",
@@ -88,22 +77,18 @@ def last_blocks(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def bias_only(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for training the biases, the shifts of the norms, and the head, which is fitted first.
 
     Paper: Ben Zaken et al. 2022, BitFit, arXiv 2106.10199.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="bias_only",
         source="https://arxiv.org/abs/2106.10199; numbers measured: benchmarks/finetune.py",
         expected=_beside_all_weights("69.9 %"),
         method="bias",
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         weight_decay=0.0,
         augmentation=STRENGTHS["moved"],
         epochs=epochs,
@@ -111,36 +96,27 @@ def bias_only(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def adapters(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for training low-rank adapters and the head, which is fitted first; all other weights stay as they are.
 
     Paper: Hu et al. 2022, LoRA, arXiv 2106.09685.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="adapters",
         source="https://arxiv.org/abs/2106.09685; numbers measured: benchmarks/finetune.py",
         expected=_beside_all_weights("76.0 %"),
         method="adapters",
-        learning_rate=3e-3,
+        learning_rate=1e-2,
         augmentation=STRENGTHS["moved"],
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
     ).changed(**changes)
 
 
+@NamedRecipe
 def linear_probe(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
-    """Returns the recipe for logistic regression on a trained model's features, which becomes its head.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
-    """
+    """Returns the recipe for logistic regression on a trained model's features, which becomes its head."""
     return Recipe(
         name="linear_probe",
         source="Oquab et al. 2023, DINOv2, https://arxiv.org/abs/2304.07193",
@@ -153,15 +129,11 @@ def linear_probe(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
     ).changed(**changes)
 
 
+@NamedRecipe
 def nearest_neighbours(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for naming an image after the training images whose features are nearest; nothing is trained.
 
     Paper: Caron et al. 2021, DINO, arXiv 2104.14294.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="nearest_neighbours",
@@ -175,16 +147,12 @@ def nearest_neighbours(*, epochs: int, steps_per_epoch: int, **changes: Any) -> 
     ).changed(**changes)
 
 
+@NamedRecipe
 def vit_paper_finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of Dosovitskiy et al. 2021, arXiv 2010.11929: 500 steps of plain gradient descent with momentum.
 
     For batches of 512 at 384 px. The epochs asked for don't count: it takes as many whole ones as hold 500 steps. Keras' momentum
     remembers steps and theirs gradients, which differ while the rate changes.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     recipe = Recipe(
         name="vit_paper_finetune",
@@ -201,16 +169,12 @@ def vit_paper_finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> 
     return recipe.changed(epochs=-(-_PAPER_STEPS // steps_per_epoch))
 
 
+@NamedRecipe
 def big_vision_transfer(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of `big_vision` for models of Steiner et al. 2021, arXiv 2106.10270, on other images.
 
     For batches of 512 at 384 px, 10,000 of them; of small sets 500, with a `warmup_rate` of 0.2. The best learning rate was 0.003 for
     CIFAR-10, Pets and Flowers, 0.01 for CIFAR-100.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="big_vision_transfer",
@@ -227,16 +191,11 @@ def big_vision_transfer(*, epochs: int, steps_per_epoch: int, **changes: Any) ->
     ).changed(**changes)
 
 
+@NamedRecipe
 def mae_finetune(*, epochs: int, steps_per_epoch: int, num_layers: int = 12, **changes: Any) -> Recipe:
     """Returns the recipe of He et al. 2022, MAE, arXiv 2111.06377, for fine-tuning its models on ImageNet-1k.
 
     For batches of 1,024, 100 epochs of B and 50 of L and H, and a model that pools by the mean. MAE's rate ends at 1e-6, ours at zero.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        num_layers: Blocks of the model: 12 of B, 24 of L, 32 of H.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     base = num_layers <= 12
     return Recipe(

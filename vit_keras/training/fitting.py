@@ -83,10 +83,7 @@ class Fitting:
         steps, epochs = self.recipe.steps_per_epoch, self.recipe.epochs
         counter, history = StepCounter(), EpochHistory(self.run.metrics)
         loss, progress = FiniteLoss(counter), ProgressBar(self.console, counter)
-        own = [
-            each for each in self.recipe.callbacks if not isinstance(each, keras.callbacks.TerminateOnNaN)
-        ]  # `loss` does it
-        others = [counter, loss, *own, *self.callbacks, history]
+        others = [counter, loss, *self.recipe.weight_callbacks(), *self.callbacks, history]
         saving = Checkpointing(
             store,
             others,

@@ -19,8 +19,9 @@ _BIASES = ("bias", "beta", "query_bias", "value_bias")
 def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
     """Sets which weights of a model train; all others keep every bit, and the optimizer keeps nothing for them.
 
-    A model that was compiled has to be compiled again, and says so in `fit`: Keras would go on with the old choice. Keras keeps
-    no such choice in a `.keras` file, where frozen layers with layers inside come back trainable: call this again after a load.
+    A model that was compiled has to be compiled again, and says so in `fit`: Keras would go on with the old choice. A
+    `.keras` file keeps the choice, but for "bias": Keras says of a norm outside the blocks only whether it trains as a whole, so call
+    this again after a load.
 
     Args:
         model: A model that `vit` or `from_preset` made.

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from vit_keras.config import is_number
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError, TrainingDivergedError
 from vit_keras.layers.checks import check_positive
+from vit_keras.training.random_state import torch_generators_restored
 
 _BROKEN = 4.0  # times the lowest loss: what is above will not come back
 _STAYS = 0.9  # of the running mean that is compared with
@@ -155,7 +156,7 @@ def _everything_put_back(model: keras.Model) -> Iterator[keras.optimizers.Optimi
     before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     model.optimizer, model.train_function = _fresh(optimizer), None
     try:
-        with _torch_generators_kept():
+        with torch_generators_restored():
             yield model.optimizer
     finally:
         model.optimizer, model.train_function = optimizer, function
@@ -165,15 +166,6 @@ def _everything_put_back(model: keras.Model) -> Iterator[keras.optimizers.Optimi
         for variable in model.metrics_variables:  # made at the first batch
             if id(variable) not in known:
                 variable.assign(np.zeros(variable.shape))
-
-
-def _torch_generators_kept() -> AbstractContextManager[Any]:
-    """Keras' dropout draws from torch's own generators there, which are no variables of the model."""
-    if keras.backend.backend() != "torch":
-        return nullcontext()
-    import torch
-
-    return torch.random.fork_rng(range(torch.cuda.device_count()))
 
 
 def _fresh(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:

@@ -102,6 +102,7 @@ def _data(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
         f"- {in_markdown(str(data['name']))}: {counts} images of {len(class_names):,} classes",
         f"- Fingerprint: `{data['fingerprint']}`",
     ]
+    lines += [f"- {in_markdown(decision)}" for decision in data.get("decisions", ())]
     if data.get("notes"):
         lines.append(
             f"- {len(data['notes']):,} remarks on files, such as some that were left out, are in the run's `run.json`"

@@ -1,15 +1,15 @@
 """What fine-tuning does when it is told nothing: each choice with its reason, as data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from vit_keras.config import ViTConfig, closest
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.recipe import Recipe
-from vit_keras.training.recipes import FINETUNING, RECIPES
+from vit_keras.training.recipe import Choice, Recipe
+from vit_keras.training.recipes import FINETUNING, RECIPES, SCRATCH
 
 FEW = 10
 """Images a class up to which only the head is trained."""
@@ -18,41 +18,15 @@ STEPS = 400
 EPOCHS = (5, 60)
 SELDOM = 8
 """Passes below which training images are left as they are: augmentation has too little time to pay."""
-RATES = {"finetune": 3e-3, "head_first": 3e-3, "last_blocks": 3e-3, "bias_only": 1e-2, "adapters": 1e-2}
-"""Our own recipes, with the learning rate that was measured at width 128; those of others stand as they were published."""
+OURS = ("finetune", "head_first", "last_blocks", "bias_only", "adapters")
+"""Our own recipes, whose numbers were measured at width 128 and are sized; those of others stand as they were published."""
+SCRATCH_EPOCHS = 50
+"""Passes over the training images where a recipe begins with random weights and nothing is said."""
 _WIDTH = 128  # benchmarks/finetune.py
 _WHOLE_MATRICES = ("finetune", "head_first", "last_blocks")
 _SHALLOW, _DEEP_DECAY = 6, 0.75
-_WEIGHT_DECAY, _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 0.3, 400, 0.05
+_MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05
 _IMBALANCED = 3  # most images of a class to fewest
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One thing that was decided.
-
-    Args:
-        what: Its name.
-        value: What it is.
-        reason: Why.
-    """
-
-    what: str
-    value: Any
-    reason: str
-
-
-@dataclass(frozen=True)
-class FinetuningPlan:
-    """How a model is going to be fine-tuned.
-
-    Args:
-        recipe: All numbers.
-        choices: What was decided, and why.
-    """
-
-    recipe: Recipe
-    choices: tuple[Choice, ...]
 
 
 def plan_finetuning(
@@ -64,7 +38,7 @@ def plan_finetuning(
     method: str = "auto",
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> FinetuningPlan:
+) -> Recipe:
     """Returns how to fine-tune a model on training images with these labels, by how many there are of each class.
 
     Args:
@@ -72,7 +46,7 @@ def plan_finetuning(
         config: The model's.
         num_classes: Classes of the head.
         steps_per_epoch: Training batches an epoch.
-        method: A recipe of `FINETUNING`, or "auto" to have one chosen.
+        method: A recipe of `RECIPES`, or "auto" to have one of `FINETUNING` chosen.
         epochs: Passes over the training images; None to have it chosen.
         changes: Fields of the recipe that are decided already; `class_weights` may be "balanced".
 
@@ -81,11 +55,11 @@ def plan_finetuning(
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> plan = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
-        >>> plan.recipe.name, plan.recipe.epochs
+        >>> recipe = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
+        >>> recipe.name, recipe.epochs
         ('head_first', 60)
     """
-    if method != "auto" and method not in FINETUNING:
+    if method != "auto" and method not in RECIPES:
         raise InvalidArgumentError(
             f"method={method!r} is no way of fine-tuning; the closest are {closest(method, ['auto', *FINETUNING])} of "
             f"{['auto', *FINETUNING]}."
@@ -104,7 +78,9 @@ def plan_finetuning(
     else:
         choices.append(Choice("method", method, "as asked"))
     reason = "as asked"
-    if epochs is None:
+    if epochs is None and method in SCRATCH:
+        epochs, reason = SCRATCH_EPOCHS, "what was measured best for the demo from random weights"
+    elif epochs is None:
         epochs = int(np.clip(-(-STEPS // steps_per_epoch), *EPOCHS))
         reason = f"{epochs * steps_per_epoch} steps of {steps_per_epoch} an epoch"
     weights = changes.get("class_weights")
@@ -122,22 +98,43 @@ def plan_finetuning(
                 f'{most} images of one class and {fewest} of another: class_weights="balanced" makes each class count alike',
             )
         )
-    sized = _sized(method, config, epochs=epochs, steps=epochs * steps_per_epoch)
+    base = RECIPES[method].unsized
+    published = base(epochs=epochs, steps_per_epoch=steps_per_epoch, num_layers=config.num_layers)
+    sized = _sized(published, config)
     for name, (value, why) in sized.items():
         if name not in changes:
             choices.append(Choice(name, value, why))
     numbers = {name: value for name, (value, _) in sized.items()} | changes
-    recipe = RECIPES[method](epochs=epochs, steps_per_epoch=steps_per_epoch, **numbers)
+    recipe = published.changed(**numbers)
     choices.insert(1, Choice("epochs", recipe.epochs, reason if recipe.epochs == epochs else "the recipe's own"))
-    choices += [Choice(name, value, "as asked") for name, value in changes.items() if name != "class_weights"]
-    return FinetuningPlan(recipe, tuple(choices))
+    unsaid = ("class_weights", "seed")
+    choices += [Choice(name, value, "as asked") for name, value in changes.items() if name not in unsaid]
+    return replace(recipe, choices=tuple(choices))
 
 
-def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[str, tuple[Any, str]]:
-    """Returns the fields of our own recipes that go by the model's size and the run's length, each with the reason."""
-    if method not in RATES:
+def sizing_of(name: str) -> dict[str, str]:
+    """Returns which fields of a recipe go by the model and the run, each with how; nothing for those that were published.
+
+    Args:
+        name: Of a recipe.
+    """
+    if name not in OURS:
         return {}
-    measured = RATES[method]
+    rules = {
+        "learning_rate": f"at width {_WIDTH}; the wider, the lower in proportion",
+        "augmentation": f"none in runs of fewer than {SELDOM} epochs",
+    }
+    if name in _WHOLE_MATRICES:
+        rules["layer_decay"] = f"up to {_SHALLOW} blocks; {_DEEP_DECAY} for more"
+        rules["weight_decay"] = f"in up to {_MEASURED_STEPS} steps; more steps want less, down to {_USUAL_WEIGHT_DECAY}"
+    return rules
+
+
+def _sized(recipe: Recipe, config: ViTConfig) -> dict[str, tuple[Any, str]]:
+    """Returns the fields of our own recipes that go by the model's size and the run's length, each with the reason."""
+    if recipe.name not in OURS:
+        return {}
+    measured, epochs, steps = recipe.learning_rate, recipe.epochs, recipe.epochs * recipe.steps_per_epoch
     rate = float(f"{measured * _WIDTH / config.hidden_dim:.2g}")
     why = "as measured" if config.hidden_dim == _WIDTH else f"{measured:g} was measured at width {_WIDTH}"
     sized: dict[str, tuple[Any, str]] = {
@@ -145,7 +142,7 @@ def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[s
     }
     if epochs < SELDOM:
         sized["augmentation"] = ("none", f"no image is seen more than {epochs} times, measured best unchanged")
-    if method not in _WHOLE_MATRICES:
+    if recipe.name not in _WHOLE_MATRICES:
         return sized
     if config.num_layers > _SHALLOW:
         sized["layer_decay"] = (
@@ -154,16 +151,16 @@ def _sized(method: str, config: ViTConfig, *, epochs: int, steps: int) -> dict[s
         )
     else:
         sized["layer_decay"] = (
-            1.0,
+            recipe.layer_decay,
             f"the same rate everywhere, measured best with few blocks; these are {config.num_layers}",
         )
     if steps <= _MEASURED_STEPS:
-        sized["weight_decay"] = (_WEIGHT_DECAY, f"measured best in runs of up to {_MEASURED_STEPS} steps")
+        sized["weight_decay"] = (recipe.weight_decay, f"measured best in runs of up to {_MEASURED_STEPS} steps")
     else:
-        decay = max(_WEIGHT_DECAY * _MEASURED_STEPS / steps, _USUAL_WEIGHT_DECAY)
+        decay = max(recipe.weight_decay * _MEASURED_STEPS / steps, _USUAL_WEIGHT_DECAY)
         sized["weight_decay"] = (
             float(f"{decay:.2g}"),
-            f"{_WEIGHT_DECAY} was measured best in {_MEASURED_STEPS} steps; more steps want less (Wang et al. 2024, arXiv "
+            f"{recipe.weight_decay} was measured best in {_MEASURED_STEPS} steps; more steps want less (Wang et al. 2024, arXiv "
             f"2405.13698), down to the usual {_USUAL_WEIGHT_DECAY}",
         )
     return sized

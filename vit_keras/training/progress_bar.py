@@ -10,6 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from vit_keras.training.divergence import StepCounter
 
 
+def standard_console() -> Console:
+    """Returns the console on stdout, where a run is shown that was given none."""
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
 class ProgressBar(keras.callbacks.Callback):
     """Shows a bar of the steps while training, and one line an epoch that stays.
 

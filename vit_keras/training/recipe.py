@@ -1,19 +1,23 @@
 """How a model is trained, as data.
 
-A recipe is plain numbers, printable and written into `run.json`; `compile_arguments` and `callbacks` spell it in Keras for
-those who call `model.fit` themselves.
+A recipe is plain numbers, printable and written into `run.json`. `prepare`, `compile_kwargs`, `batches` and `callbacks` are what a run
+does with them, for those who call `model.fit` themselves.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from vit_keras.config import closest, is_number
 from vit_keras.data.augmentation import Augmentation, augmentation_of
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.clock import EpochClock
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
+
+    from vit_keras.data import ImageData
 
 OPTIMIZERS = ("adamw", "muon", "lion", "lamb", "sgd")
 METHODS = ("full", "head_first", "last_blocks", "bias", "adapters", "linear_probe", "nearest_neighbours")
@@ -26,6 +30,24 @@ _CHOICES = {
 _FRACTIONS = ("warmup_rate", "label_smoothing", "beta_2", "momentum", "stochastic_depth_rate", "average_decay")
 _COUNTS = ("epochs", "steps_per_epoch", "accumulation", "patience")
 _OPTIONAL = ("stochastic_depth_rate", "average_decay", "patience")
+
+
+_NOT_NUMBERS = ("choices", "data", "clock")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing that was decided.
+
+    Args:
+        what: Its name.
+        value: What it is.
+        reason: Why.
+    """
+
+    what: str
+    value: Any
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +81,16 @@ class Recipe:
             no average.
         patience: Epochs without a better validation loss after which training ends; the best epoch's weights are then put back, as
             they are after the last epoch. None trains to the end and keeps what is there.
+        seed: Decides a new head, stochastic depth, dropout, the order of the images and their augmentation.
+        choices: What was decided for the model and data that the recipe is sized to, and why.
+        data: Those data, for `prepare` and `batches`; no part of what is compared, printed or written.
 
     Raises:
         InvalidArgumentError: A field is not legal; every such field is named.
 
     Example:
         >>> recipe = Recipe(name="mine", source="", epochs=10, steps_per_epoch=100)
-        >>> sorted(recipe.compile_arguments)
+        >>> sorted(recipe.compile_kwargs())
         ['loss', 'metrics', 'optimizer']
     """
 
@@ -92,10 +117,16 @@ class Recipe:
     stochastic_depth_rate: float | None = None
     average_decay: float | None = None
     patience: int | None = None
+    seed: int = 0
+    choices: tuple[Choice, ...] = field(default=(), compare=False, repr=False)
+    data: "ImageData | None" = field(default=None, compare=False, repr=False)
+    clock: EpochClock = field(init=False, compare=False, repr=False)
+    """The epoch that the next batches are of, which `callbacks` tells `batches`."""
 
     def __post_init__(self) -> None:
         if isinstance(self.class_weights, list):  # as JSON has it
             object.__setattr__(self, "class_weights", tuple(self.class_weights))
+        object.__setattr__(self, "clock", EpochClock())
         wrong = _problems(self.__dict__)
         try:
             object.__setattr__(self, "augmentation", augmentation_of(self.augmentation))
@@ -109,9 +140,60 @@ class Recipe:
         """Steps that the optimizer takes in all, one for each `accumulation` batches."""
         return max(self.epochs * self.steps_per_epoch // self.accumulation, 1)
 
-    @property
-    def compile_arguments(self) -> dict[str, Any]:
-        """A new optimizer, the loss and the accuracy, for `model.compile(**...)`; labels may be whole numbers or mixed targets."""
+    def prepare(self, model: "keras.Model", data: "ImageData | None" = None) -> "keras.Model":
+        """Returns a copy of a model that this recipe can train, as a run has it; it is not compiled.
+
+        It has a head for the data's classes, fitted to the features where the method begins so, the recipe's stochastic depth, frozen
+        what does not train, and adapters. What is drawn comes of the recipe's seed; the caller's random state stays as it is.
+
+        Args:
+            model: What `vit` or `from_preset` made.
+            data: What it is going to be trained on; by default the data that the recipe was made for.
+
+        Raises:
+            InvalidArgumentError: The model is none of ours, or the method needs data, or nothing of the kind.
+        """
+        from vit_keras.training.preparing import prepare
+
+        return prepare(model, self, data or self.data)
+
+    def batches(self, data: "ImageData | None" = None) -> "tf.data.Dataset":
+        """Returns the training batches of an epoch for `model.fit`, ordered and augmented as a run has them.
+
+        Each time they are read they are of the epoch that the first of `callbacks()` tells, else of the next one.
+
+        Args:
+            data: By default the data that the recipe was made for.
+
+        Raises:
+            InvalidArgumentError: The recipe is for epochs of another length, or it has no batches.
+        """
+        data = data or self.data
+        if data is None:
+            raise InvalidArgumentError(f"The recipe {self.name!r} was not made for data: recipe.batches(data).")
+        if self.method in ("linear_probe", "nearest_neighbours"):
+            raise InvalidArgumentError(f"{self.name!r} trains on no batches: the model that `prepare` returns is done.")
+        return self.seeded(data).epoch_batches(self.clock.next_epoch, augmentation=self.augmentation)
+
+    def seeded(self, data: "ImageData") -> "ImageData":
+        """Returns data in the order of the recipe's seed, in batches that are no larger than what there is to train on.
+
+        Args:
+            data: What is trained on.
+
+        Raises:
+            InvalidArgumentError: The recipe is for epochs of another length.
+        """
+        data = replace(data, seed=self.seed, batch_size=min(data.batch_size, len(data.splits["train"])))
+        if data.steps_per_epoch != self.steps_per_epoch:
+            raise InvalidArgumentError(
+                f"The recipe {self.name!r} is for epochs of {self.steps_per_epoch} steps, and {data.name} has {data.steps_per_epoch} of "
+                f"{data.batch_size} images: make the recipe of these data, vk.recipes.{self.name}(model, data)."
+            )
+        return data
+
+    def compile_kwargs(self) -> dict[str, Any]:
+        """Returns a new optimizer, the loss and the accuracy, for `model.compile(**...)`; labels may be whole numbers or mixed targets."""
         from vit_keras.training.losses import BinaryCrossentropy, SmoothedCrossentropy
         from vit_keras.training.metrics import Accuracy
 
@@ -122,17 +204,25 @@ class Recipe:
             "metrics": [Accuracy()],
         }
 
-    @property
     def callbacks(self) -> "list[keras.callbacks.Callback]":
-        """New callbacks for `model.fit(callbacks=...)`: an end at the first loss that is no number, the average, the best epoch."""
+        """Returns new callbacks for `model.fit(callbacks=...)`, after which the model has the weights that a run would keep.
+
+        They tell `batches` the epoch, end at the first loss that is no number, and keep the average and the best epoch's weights.
+        """
         import keras
 
+        from vit_keras.training.epoch_clock import TellEpoch
+
+        return [TellEpoch(self.clock), keras.callbacks.TerminateOnNaN(), *self.weight_callbacks()]
+
+    def weight_callbacks(self) -> "list[keras.callbacks.Callback]":
+        """Returns those of the callbacks that decide which weights are kept: the average's and the best epoch's."""
         from vit_keras.training.averaging import WeightAverage
         from vit_keras.training.best_weights import BestWeights
 
         average = None if self.average_decay is None else WeightAverage(self.average_decay)
         best = None if self.patience is None else BestWeights(patience=self.patience, average=average)
-        return [keras.callbacks.TerminateOnNaN(), *(callback for callback in (average, best) if callback is not None)]
+        return [callback for callback in (average, best) if callback is not None]
 
     def _optimizer(self) -> "keras.optimizers.Optimizer":
         from vit_keras.training import optimizers
@@ -175,12 +265,13 @@ class Recipe:
             3
         """
         _check_fields(changes)
-        return replace(self, **changes)
+        return replace(self, **changes, choices=tuple(each for each in self.choices if each.what not in changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
         weights = None if self.class_weights is None else list(self.class_weights)
-        return {**asdict(self), "class_weights": weights, "augmentation": self.augmentation.to_dict()}
+        numbers = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_NUMBERS}
+        return {**numbers, "class_weights": weights, "augmentation": self.augmentation.to_dict()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -198,7 +289,11 @@ class Recipe:
             True
         """
         _check_fields(values)
-        needed = [item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING]
+        needed = [
+            item.name
+            for item in fields(cls)
+            if item.init and item.default is MISSING and item.default_factory is MISSING
+        ]
         missing = [name for name in needed if name not in values]
         if missing:
             raise InvalidArgumentError(f"A recipe needs {missing} too; a recipe's own to_dict gives every field.")
@@ -212,7 +307,7 @@ class Recipe:
 
 
 def _check_fields(values: Mapping[str, Any]) -> None:
-    known = sorted(item.name for item in fields(Recipe))
+    known = sorted(item.name for item in fields(Recipe) if item.name not in _NOT_NUMBERS)
     unknown = sorted(values.keys() - set(known))
     if unknown:
         raise InvalidArgumentError(f"A recipe has no {unknown}; the closest fields are {closest(unknown[0], known)}.")
@@ -245,6 +340,8 @@ def _problems(values: Mapping[str, Any]) -> list[str]:
         for name, choices in _CHOICES.items()
         if values[name] not in choices
     ]
+    if type(values["seed"]) is not int or not 0 <= values["seed"] < 2**31:
+        wrong.append(f"seed={values['seed']!r} is not a whole number from 0 to {2**31 - 1}")
     if not is_number(values["layer_decay"]) or not 0 < values["layer_decay"] <= 1:
         wrong.append(f"layer_decay={values['layer_decay']!r} is not a number above 0 and 1 at most")
     if values["clip_norm"] is not None and (not is_number(values["clip_norm"]) or values["clip_norm"] <= 0):

@@ -1,9 +1,8 @@
 """Recipes by name, each with its source and the result to expect; `vit-keras recipes` prints them.
 
-All take the run's length, and fields of `Recipe` in place of their own.
+Each is called with a model and the data to train it on, `vk.recipes.NAME(model, data, epochs=..., **fields)`, and returns the `Recipe`
+that a run would train by.
 """
-
-from collections.abc import Callable
 
 from vit_keras.training.finetuning_recipes import (
     adapters,
@@ -17,6 +16,7 @@ from vit_keras.training.finetuning_recipes import (
     nearest_neighbours,
     vit_paper_finetune,
 )
+from vit_keras.training.named_recipe import NamedRecipe
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.scratch_recipes import (
     augreg,
@@ -66,7 +66,7 @@ FINETUNING = (
 SCRATCH = ("from_scratch", "small_images", "augreg", "deit", "deit3", "simple_vit")
 """Recipes that begin with random weights."""
 
-RECIPES: dict[str, Callable[..., Recipe]] = {
+RECIPES: dict[str, NamedRecipe] = {
     "from_scratch": from_scratch,
     "small_images": small_images,
     "augreg": augreg,

@@ -38,6 +38,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],
+        class_names=tuple(record["data"]["class_names"]),
     )
     if data.fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,6 +14,8 @@ from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.processor import processor_name
 from vit_keras.training.devices import devices
 
+RUNS = Path("runs")
+"""Where runs are kept that are not told where: in the current directory."""
 STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
@@ -118,17 +121,23 @@ class RunDirectory:
         return dict(record)
 
 
-def next_run_directory(parent: Path, name: str) -> RunDirectory:
-    """Returns the first of `name-1`, `name-2`, ... that does not exist yet.
+def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
+    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist yet.
 
     Args:
-        parent: Where runs are kept.
-        name: What the run is called.
+        data: What is trained on: a data set's name, or the path of a folder or file, whose last part is the name.
+        prefix: Of the name.
+
+    Example:
+        >>> next_run_directory("no/such data").path.as_posix()
+        'runs/no-such-data-1'
     """
+    name = Path(data).resolve().name if Path(data).exists() else data
+    name = prefix + (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
     number = 1
-    while (parent / f"{name}-{number}").exists():
+    while (RUNS / f"{name}-{number}").exists():
         number += 1
-    return RunDirectory(parent / f"{name}-{number}")
+    return RunDirectory(RUNS / f"{name}-{number}")
 
 
 def environment() -> dict[str, Any]:

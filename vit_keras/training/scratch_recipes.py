@@ -7,19 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from vit_keras.data.augmentation import STRENGTHS, Augmentation
+from vit_keras.training.named_recipe import NamedRecipe
 from vit_keras.training.recipe import Recipe
 
 
+@NamedRecipe
 def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe for training the sizes of the paper from random weights, without the paper's data.
 
     AdamW, cosine, smoothing and clipping as in Beyer et al. 2022, arXiv 2205.01580, with flips, crops and colour in place
     of its RandAugment and MixUp.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     augmentation = Augmentation(
         flip_rate=0.5, zoom=0.3, stretch=0.2, shift=0.1, saturation=0.3, contrast=0.3, brightness=0.1
@@ -36,14 +33,9 @@ def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
     ).changed(**changes)
 
 
+@NamedRecipe
 def small_images(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
-    """Returns the recipe for training small Vision Transformers from random weights on images of 28 to 96 px.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
-    """
+    """Returns the recipe for training small Vision Transformers from random weights on images of 28 to 96 px."""
     augmentation = Augmentation(
         flip_rate=0.5, rotation=10, zoom=0.25, stretch=0.25, shift=0.12, hue=54, saturation=0.42, contrast=0.24,
         brightness=0.12, grayscale_rate=0.1, erase_rate=0.1,
@@ -60,15 +52,11 @@ def small_images(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
     ).changed(**changes)
 
 
+@NamedRecipe
 def augreg(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of Steiner et al. 2021, arXiv 2106.10270, for ImageNet-1k from random weights: augmentation as regulariser.
 
     For batches of 4,096. `big_vision` starts the head's biases at -6.9 and sums its loss over the classes, where ours is their mean.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="augreg",
@@ -85,15 +73,11 @@ def augreg(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def deit(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of Touvron et al. 2021, DeiT, arXiv 2012.12877, for ImageNet-1k from random weights, without a teacher.
 
     For batches of 1,024. DeiT's rate ends at 1e-5, ours at zero.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="deit",
@@ -109,17 +93,13 @@ def deit(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def deit3(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of Touvron et al. 2022, DeiT III, arXiv 2204.07118, for S/16 on ImageNet-1k from random weights.
 
     For batches of 2,048 and a model with layer scale. Larger ones want a learning rate of 3e-3 and a `stochastic_depth_rate` of 0.2 (B)
     or 0.45 (L), at 192 px, then 20 epochs at 224. DeiT III has the same rate in every block, where ours rises to it, and counts both
     classes of a mixed image as whole: for that compile with `BinaryCrossentropy(threshold=0.0)`.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="deit3",
@@ -137,15 +117,11 @@ def deit3(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     ).changed(**changes)
 
 
+@NamedRecipe
 def simple_vit(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
     """Returns the recipe of Beyer et al. 2022, arXiv 2205.01580, for S/16 on ImageNet-1k from random weights.
 
     For batches of 1,024 and a model that pools by the mean, with fixed sine positions.
-
-    Args:
-        epochs: Passes over the training images.
-        steps_per_epoch: Training batches an epoch.
-        **changes: Fields of `Recipe` in place of the recipe's.
     """
     return Recipe(
         name="simple_vit",

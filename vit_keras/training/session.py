@@ -21,6 +21,7 @@ from vit_keras.training.interruption import Aborted
 from vit_keras.training.micro_batch import is_out_of_memory
 from vit_keras.training.model_card import model_card_notes
 from vit_keras.training.precision import dtype_policy
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipe import Recipe
 from vit_keras.training.report import write_report
 from vit_keras.training.run_directory import RunDirectory, environment
@@ -31,6 +32,7 @@ _NOTES_SHOWN = 10
 _SHOWN = 5  # differences in an error
 _SAME = ("data", "precision", "recipe", "config", "base")
 """What a run that goes on must have in common with what was started, by its name in `run.json`."""
+_IN_WORDS = ("decisions", "notes")
 
 
 class RunOptions(Protocol):
@@ -128,7 +130,7 @@ class Session:
         }
         if not resume:
             self.run.create()
-        with RunLock(self.run.path):
+        with RunLock(self.run.path), random_state(self.data.seed):
             if resume:
                 previous = self.run.read()
                 _check_same(self.run, previous, record, force=force)
@@ -251,6 +253,7 @@ class Session:
             f"training {recipe.name}: {recipe.epochs} epochs of {recipe.steps_per_epoch} steps, {self.record['precision']}, "
             f"{keras.backend.backend()}",
             f"run      {self.run.path}",
+            *(f"read     {decision}" for decision in data.decisions),
             *(f"note     {note}" for note in data.notes[:_NOTES_SHOWN]),
         ]
         if len(data.notes) > _NOTES_SHOWN:
@@ -284,6 +287,15 @@ def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
     return kind(**record["options"])
 
 
+def recorded_class_names(run: RunDirectory) -> tuple[str, ...]:
+    """Returns the classes of a run's data in the order they have in its model, whatever order the data would have by now.
+
+    Args:
+        run: A run directory.
+    """
+    return tuple(run.read()["data"]["class_names"])
+
+
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
     """Raises `ResumeError` where a run was told something else when it was started.
 
@@ -304,6 +316,7 @@ def _described(data: ImageData) -> dict[str, Any]:
         "class_names": list(data.class_names),
         "images": data.sizes,
         "fingerprint": data.fingerprint,
+        "decisions": list(data.decisions),
         "notes": list(data.notes),
     }
 
@@ -311,21 +324,38 @@ def _described(data: ImageData) -> dict[str, Any]:
 def _check_same(run: RunDirectory, previous: Mapping[str, Any], record: Mapping[str, Any], *, force: bool) -> None:
     """Raises `ResumeError`, naming each field, where a run would not go on as it began."""
     record = json.loads(json.dumps(record))  # as it will be read the next time
-    changed = _differences({key: previous.get(key) for key in _SAME}, {key: record.get(key) for key in _SAME})
+    begun, now = ({key: _compared(each.get(key)) for key in _SAME} for each in (previous, record))
+    changed = _differences(begun, now)
     if changed:
         raise ResumeError(
             f"{run.path} can't go on: what it was started with changed. {'; '.join(changed[:_SHOWN])}"
             f"{f'; and {len(changed) - _SHOWN} more' if len(changed) > _SHOWN else ''}. Go on with what it was started with, or start a new run."
         )
-    then, now = (
+    then, current = (
         {**each["environment"]["versions"], "backend": each["environment"]["backend"]} for each in (previous, record)
     )
-    changed = _differences(then, now)
+    changed = _differences(then, current)
     if changed and not force:
         raise ResumeError(
             f"{run.path} would not go on to the same result, to the bit: {'; '.join(changed)}. Go on with what it was started with "
             "(the backend is KERAS_BACKEND), or accept another result in the last digits with --force-resume."
         )
+
+
+def _compared(value: Any) -> Any:
+    """Returns a value of a record without what is said in words: the fingerprint tells whether the images are the same."""
+    return {key: each for key, each in value.items() if key not in _IN_WORDS} if isinstance(value, dict) else value
+
+
+_NEW_FIELDS = {"seed", "notes", "distillation_head", "map_includes_prefix"}
+"""Fields that runs of before had no word for, and that are what they were without it."""
+
+
+def _with_new_fields(then: Any, now: Any) -> Any:
+    """Returns what an earlier version wrote, with the fields it had no word for as they are now."""
+    if not isinstance(then, dict) or not isinstance(now, dict):
+        return then
+    return {**{key: now[key] for key in _NEW_FIELDS & now.keys()}, **then}
 
 
 def _differences(then: Any, now: Any, name: str = "") -> list[str]:

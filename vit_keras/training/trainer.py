@@ -14,10 +14,14 @@ from vit_keras.data.sources import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import Preset, load_preset
 from vit_keras.training.evaluation import nearest_neighbour_accuracy
+from vit_keras.training.finetuning import prepared
+from vit_keras.training.planning import SCRATCH_EPOCHS
 from vit_keras.training.precision import dtype_policy, resolve
+from vit_keras.training.progress_bar import standard_console
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options
+from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
 from vit_keras.zoo import from_preset
 
 
@@ -50,7 +54,7 @@ class TrainingOptions:
     data: str = "emoji"
     preset: str = ""
     recipe: str = ""
-    epochs: int = 50
+    epochs: int = SCRATCH_EPOCHS
     batch_size: int = 128
     limit: int | None = None
     seed: int = 0
@@ -100,39 +104,36 @@ def train(
 
     Args:
         options: What to train.
-        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ... in the current directory,
+            with the name of the data.
         resume: Goes on with the interrupted run in `run_dir`.
         force_resume: Goes on under other versions, too; the result may then differ in the last digits.
-        console: Where progress is shown; nowhere by default.
+        console: Where progress is shown; stdout by default.
 
     Raises:
         VitKerasError: Something was refused, before anything was trained.
         TrainingDivergedError: The loss is no number any more.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or Console(quiet=True)
+    console = console or standard_console()
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume, say which run: give its run_dir.")
-    run = (
-        RunDirectory(Path(run_dir))
-        if run_dir is not None
-        else next_run_directory(Path("runs"), Path(options.data).resolve().name)
-    )
+    run = RunDirectory(Path(run_dir)) if run_dir is not None else next_run_directory(options.data)
     if resume:
         check_options(run, asdict(options))
     else:
         run.check_free()
-    keras.utils.set_random_seed(options.seed)
     preset = load_preset(options.preset)
-    data = _load(options, preset, console)
-    recipe = RECIPES[options.recipe](epochs=options.epochs, steps_per_epoch=data.steps_per_epoch)
+    data = _load(options, preset, console, recorded_class_names(run) if resume else None)
+    recipe = RECIPES[options.recipe].unsized(
+        epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
+    )
     policy = resolve(options.precision)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
-        with dtype_policy(policy):
+        with random_state(options.seed), dtype_policy(policy):
             model = from_preset(preset.name, num_classes=len(data.class_names))
-        model.compile(**recipe.compile_arguments)
-        return model
+        return prepared(model, data, recipe)
 
     session = Session(
         run=run,
@@ -150,7 +151,7 @@ def train(
     return session.carry_out(resume=resume, force=force_resume)
 
 
-def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageData:
+def _load(options: TrainingOptions, preset: Preset, console: Console, class_names: tuple[str, ...] | None) -> ImageData:
     """Loads the data, with a bar over files that are checked for the first time."""
     with file_progress(console) as on_progress:
         return data_sources.load(
@@ -159,5 +160,6 @@ def _load(options: TrainingOptions, preset: Preset, console: Console) -> ImageDa
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
+            class_names=class_names,
             on_progress=on_progress,
         )

@@ -14,8 +14,8 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.model import config_of
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.adapters import merge_adapters
-from vit_keras.training.finetuning import prepared, with_frozen, with_new_head
 from vit_keras.training.planning import plan_finetuning
+from vit_keras.training.preparing import prepare, with_frozen, with_new_head
 from vit_keras.training.recipes import Recipe
 from vit_keras.tuning.limits import Limits
 from vit_keras.tuning.searchable import Searchable, load
@@ -121,7 +121,7 @@ class FinetuningHyperModel(Searchable):
             method=values["method"],
             epochs=epochs,
             changes=changes,
-        ).recipe
+        )
         return recipe.changed(epochs=epochs, patience=None, average_decay=None)
 
     def model_of(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
@@ -135,7 +135,7 @@ class FinetuningHyperModel(Searchable):
         size = (values["image_size"],) * 2
         base = self.model if size == self.config.image_size else rebuilt(self.model, image_size=size)
         if data is not None:
-            return prepared(base, data, recipe)
+            return prepare(base, recipe, data)
         return with_frozen(with_new_head(base, recipe, num_classes=self.num_classes), recipe)
 
     def finished(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
@@ -193,7 +193,6 @@ class FinetuningHyperModel(Searchable):
 
     def _planned(self, config: ViTConfig, num_classes: int) -> Recipe:
         """Returns what is planned for images of which nothing is known yet."""
-        plan = plan_finetuning(
+        return plan_finetuning(
             np.arange(num_classes), config, num_classes=num_classes, steps_per_epoch=1, method="head_first"
         )
-        return plan.recipe

@@ -21,7 +21,17 @@ _FEWEST, _MOST = 16, 196  # patches an image
 _REMEMBERED = 4096  # shapes
 _SHAPE = ("head_dim", "mlp_ratio")  # what becomes other fields of a config
 _FROM_SCRATCH = "small_images"
-_PATIENT = {"epochs", "steps_per_epoch", "name", "source", "expected"}  # of a recipe, decided elsewhere
+_PATIENT = {
+    "epochs",
+    "steps_per_epoch",
+    "name",
+    "source",
+    "expected",
+    "seed",
+    "choices",
+    "data",
+    "clock",
+}  # of a recipe, decided elsewhere
 _CONFIG_FIELDS = {item.name for item in fields(ViTConfig)} - {"image_size", "channels", "hidden_dim", "mlp_dim"}
 _RECIPE_FIELDS = {item.name for item in fields(Recipe)} - _PATIENT
 
@@ -30,7 +40,8 @@ class ViTHyperModel(Searchable):
     """Depth, heads, width, patches and the way to train of Vision Transformers, legal by construction.
 
     What is sampled is heads and the width of each, so that heads always divide the width; patches divide the image. What is over a
-    limit is made to fit by fewer heads, then fewer blocks, before anything is built, and its values say what was built.
+    limit is made to fit by fewer heads, then fewer blocks, before anything is built. Our own search asks for what fits from the start; what
+    a tuner of keras-tuner asks for stays as asked, and `built_values` says what was built of it.
 
     Args:
         image_size: Height and width, px.
@@ -107,7 +118,7 @@ class ViTHyperModel(Searchable):
         """
         named = {name: value for name, value in values.items() if name in _RECIPE_FIELDS}
         named.pop("stochastic_depth_rate", None)  # the config has it
-        return RECIPES[_FROM_SCRATCH](epochs=epochs, steps_per_epoch=steps_per_epoch, **named)
+        return RECIPES[_FROM_SCRATCH].unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, **named)
 
     def model_of(
         self, values: Mapping[str, Any], *, data: ImageData | None = None, recipe: Recipe | None = None

@@ -43,6 +43,8 @@ class SearchProgress:
             f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
             f"search   {self.budget}, a trial at most {study.epochs} epochs, by {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
+            *(f"read     {decision}" for decision in data.decisions),
+            *([f"note     {resolution}"] if (resolution := resolution_of(study, data)) else []),
             *([f"so far   {len(study.trials)} trials, {study.epochs_trained} epochs"] if study.trials else []),
         ]
         for line in lines:
@@ -112,6 +114,19 @@ def _now(study: Study) -> str:
     return f"{study.epochs_trained} epochs, {', '.join(running)}"
 
 
+def resolution_of(study: Study, data: ImageData) -> str:
+    """Returns the smallest difference that the validation images can show, in words; nothing where the objective is no accuracy.
+
+    Args:
+        study: Has the objective.
+        data: Has the validation images.
+    """
+    count, name = data.sizes["validation"], study.objective.name
+    if not name.endswith("accuracy"):
+        return ""
+    return f"{name} is measured on {count:,} images: one image is {1 / count:.2g}, and trials that differ by less are equal"
+
+
 def line_of(study: Study, trial: Trial) -> str:
     """Returns what a trial came to, in a line.
 
@@ -122,13 +137,9 @@ def line_of(study: Study, trial: Trial) -> str:
     if not trial.epochs:
         return f"trial {trial.number:4d}  {trial.state}: {trial.reason}"
     name = study.objective.name
-    best = study.ranked()
+    best = study.best
     score = f"epoch {trial.epochs:3d}/{study.epochs}  {name} {trial.curve[-1][name]:.4f}"
-    leads = (
-        f"  best so far: trial {best[0].number}, {best[0].curve[-1][name]:.4f} at epoch {best[0].epochs}"
-        if best
-        else ""
-    )
+    leads = f"  best so far: trial {best.number}, {best.curve[-1][name]:.4f}" if best else ""
     ended = (
         f"  {trial.state}" + (f": {trial.reason}" if trial.reason else "")
         if trial.state not in ("QUEUED", "COMPLETED")

@@ -87,7 +87,8 @@ def main() -> None:
 
 def _carried_out(task: dict[str, Any], trainer: Any, line: _Line) -> Any:
     if task["do"] == "logged":
-        return sorted(trainer.logged(task["values"]))
+        names = trainer.logged(task["values"])
+        return None if names is None else sorted(names)
 
     def on_epoch(epochs: int, metrics: dict[str, float], seconds: float) -> bool:
         line.say(epoch=epochs, metrics=metrics, seconds=seconds)

@@ -20,6 +20,8 @@ from vit_keras.tuning.latency import Latencies
 from vit_keras.tuning.limits import Limits
 from vit_keras.tuning.space import Choice, IntRange, SearchSpace, Values
 
+_ONE_STEP = 0.9  # of one step, rounded
+
 
 class Searchable(keras_tuner.HyperModel):
     """What our search and keras-tuner's tuners both can ask: how values become a model and a way to train it.
@@ -78,6 +80,14 @@ class Searchable(keras_tuner.HyperModel):
             "limits": asdict(self.limits),
             "num_classes": self.num_classes,
         }
+
+    def overrides(self, name: str) -> bool:
+        """Returns whether this is a subclass that builds or fits in its own way.
+
+        Args:
+            name: "build" or "fit".
+        """
+        return getattr(type(self), name) is not getattr(Searchable, name)
 
     @functools.cached_property
     def latencies(self) -> Latencies:
@@ -163,8 +173,26 @@ class Searchable(keras_tuner.HyperModel):
                     name, dimension.low, dimension.high, sampling="log" if dimension.log else "linear", default=default
                 )
 
+    def built_values(self, hp: keras_tuner.HyperParameters) -> Values:
+        """Returns what `build` makes of hyperparameters: the same values, or where they are over a limit those that fit.
+
+        `hp` itself stays as asked, since a tuner tells by it what it tried.
+
+        Args:
+            hp: Values.
+
+        Raises:
+            FailedTrialError: No size of it is within the limits.
+        """
+        self.declare_hyperparameters(hp)
+        values = self.fitted({name: hp.get(name) for name in self.space.dimensions})
+        found = self.problems(values)
+        if found:
+            raise keras_tuner.errors.FailedTrialError("; ".join(found))
+        return values
+
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Returns a compiled model, as keras-tuner's own tuners ask for; what was too large is made to fit, and `hp` says so.
+        """Returns a compiled model of `built_values(hp)`, as keras-tuner's own tuners ask for.
 
         Args:
             hp: Values.
@@ -172,47 +200,90 @@ class Searchable(keras_tuner.HyperModel):
         Raises:
             FailedTrialError: No size of it is within the limits; nothing was built.
         """
-        self.declare_hyperparameters(hp)
-        values = self.fitted({name: hp.get(name) for name in self.space.dimensions})
-        found = self.problems(values)
-        if found:
-            raise keras_tuner.errors.FailedTrialError("; ".join(found))
-        hp.values.update(values)
-        recipe = self.recipe_of(values, epochs=1, steps_per_epoch=1).changed(schedule="constant", warmup_rate=0.0)
+        values = self.built_values(hp)
+        recipe = self._unscheduled(values)
         model = self.model_of(values, data=None, recipe=recipe)
-        model.compile(**recipe.compile_arguments)
+        model.compile(**recipe.compile_kwargs())
         model.optimizer.build(
             model.trainable_variables
         )  # else loading a checkpoint of keras-tuner's warns of its state
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        """Trains as `model.fit` is asked to, by the schedule of a run of that length, with augmented batches of `ImageData`.
+        """Trains as `model.fit` is asked to, with the batch size and the augmentation of the values.
+
+        A model that is compiled as `build` compiles it gets the schedule of a run of that length; one that a tuner or an own `build`
+        compiled otherwise stays so. Batches that were made elsewhere, such as a `tf.data.Dataset`, are taken as they are.
 
         Args:
             hp: Values.
             model: What `build` returned.
-            *args: For `model.fit`; `ImageData` brings its own validation images.
+            *args: For `model.fit`: `ImageData`, which brings its own validation images, arrays of images and labels, or batches.
             **kwargs: For `model.fit`.
+
+        Raises:
+            NoEffectError: The space tunes what these images leave no room for.
         """
-        values = {name: hp.get(name) for name in self.space.dimensions}
-        train = args[0] if args else kwargs.get("x")
-        epochs = int(kwargs.get("epochs", 1))
+        values = self.built_values(hp)
+        given = dict(zip(("x", "y"), args, strict=False)) | kwargs
+        train, labels = given.pop("x", None), given.pop("y", None)
         if isinstance(train, ImageData):
-            data = self.data_for(values, _in_batches(train, values))
-            recipe = self.recipe_of(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
-            model.compile(**recipe.compile_arguments)
-            named = {name: value for name, value in kwargs.items() if name != "x"}
-            batches = data.training_batches(
-                epochs=epochs - int(kwargs.get("initial_epoch", 0)),
-                augmentation=recipe.augmentation,
-                first_epoch=int(kwargs.get("initial_epoch", 0)),
+            data = train
+        elif isinstance(train, np.ndarray) and isinstance(labels, np.ndarray):
+            ignored = sorted(given.keys() & {"batch_size", "validation_split"})
+            if ignored:
+                raise NoEffectError(
+                    f"{' and '.join(ignored)} can have no effect: the batch size is a hyperparameter, fixed by space={{'batch_size': 32}}, "
+                    "and validation images are those of validation_data, or held out without it."
+                )
+            data = self.data_of((train, labels), given.pop("validation_data", None))
+        else:
+            self._check_nothing_tuned_of_batches()
+            return model.fit(*args, **kwargs)
+        return self._fit_images(values, model, data, given)
+
+    def _fit_images(self, values: Values, model: keras.Model, data: ImageData, given: dict[str, Any]) -> Any:
+        epochs, first = int(given.get("epochs", 1)), int(given.get("initial_epoch", 0))
+        data = self.data_for(values, _in_batches(data, values))
+        recipe = self.recipe_of(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+        as_built = self._unscheduled(values).compile_kwargs()
+        if _compiled_as(optimizer=model.optimizer, loss=model.loss) == _compiled_as(**as_built):
+            model.compile(**recipe.compile_kwargs())
+        batches = data.training_batches(epochs=epochs - first, augmentation=recipe.augmentation, first_epoch=first)
+        own = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
+        return model.fit(batches, **{**own, **given})
+
+    def _unscheduled(self, values: Values) -> Recipe:
+        """Returns the way to train values before the length of the run is known: at one rate, after a step of warm-up.
+
+        A rate that is a schedule is no variable of the optimizer, so that `load_weights` takes what `fit` trained by another schedule.
+        """
+        return self.recipe_of(values, epochs=1, steps_per_epoch=1).changed(schedule="constant", warmup_rate=_ONE_STEP)
+
+    def _check_nothing_tuned_of_batches(self) -> None:
+        """Refuses hyperparameters that batches made elsewhere would ignore."""
+        ends = {name: {each.from_unit(0.0), each.from_unit(1.0)} for name, each in self.space.dimensions.items()}
+        vain = [name for name in ("batch_size", "augmentation") if len(ends.get(name, ())) > 1]
+        if vain:
+            raise NoEffectError(
+                f"{' and '.join(vain)} can have no effect on batches that are made already: pass ImageData or arrays of images and labels, "
+                "or fix them in the space, as in space={'batch_size': 32, 'augmentation': 'none'}."
             )
-            steps = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
-            return model.fit(batches, **{**steps, **named})
-        if isinstance(train, np.ndarray) and "batch_size" in values:
-            kwargs = {"batch_size": values["batch_size"], **kwargs}
-        return model.fit(*args, **kwargs)
+        if not ends.get("augmentation", {"none"}) <= {"none"}:
+            raise NoEffectError(
+                f"The augmentation {self.space.dimensions['augmentation'].from_unit(0.0)!r} can have no effect on batches that are made "
+                "already: pass ImageData or arrays of images and labels, or fix it as space={'augmentation': 'none'}."
+            )
+
+
+class NoEffectError(InvalidArgumentError, keras_tuner.errors.FatalError):
+    """Something was asked for that a search would ignore; keras-tuner's tuners end at it, too."""
+
+
+def _compiled_as(*, optimizer: Any, loss: Any, **other: Any) -> Any:
+    """Returns what a model is compiled with so that it can be compared; names of optimizers count themselves."""
+    serialized = keras.optimizers.serialize(optimizer)
+    return {**serialized["config"], "name": serialized["class_name"]}, keras.losses.serialize(loss)
 
 
 def _in_batches(data: ImageData, values: Mapping[str, Any]) -> ImageData:

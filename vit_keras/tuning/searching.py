@@ -14,7 +14,8 @@ from rich.console import Console
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.training.evaluation import evaluate
-from vit_keras.training.run_directory import environment, next_run_directory
+from vit_keras.training.progress_bar import standard_console
+from vit_keras.training.run_directory import RunDirectory, environment, next_run_directory
 from vit_keras.training.session import TrainingInterrupted
 from vit_keras.tuning.budget import Budget
 from vit_keras.tuning.hypermodel import ViTHyperModel
@@ -22,6 +23,7 @@ from vit_keras.tuning.progress import SearchProgress
 from vit_keras.tuning.searchable import Searchable, load
 from vit_keras.tuning.study import Study, Trial
 from vit_keras.tuning.study_report import write_study_report
+from vit_keras.tuning.trial_training import own_model_file
 from vit_keras.tuning.tuner import JOURNAL, TunerOptions, ViTTuner
 from vit_keras.zoo import from_preset
 
@@ -32,7 +34,8 @@ class SearchResult:
 
     Args:
         run_directory: Where everything is; `study.html` is the page to look at.
-        model_directory: The best trial's model, a preset directory.
+        model_directory: The best trial's model, a preset directory; a `.keras` file where a hypermodel's own `build` made more than a
+            preset can hold.
         best: The best trial.
         study: All trials.
         test_accuracy: Of the best model, on images that the search never saw.
@@ -49,7 +52,7 @@ class SearchResult:
     @property
     def model(self) -> keras.Model:
         """The best trial's model, loaded anew."""
-        return from_preset(self.model_directory)
+        return _loaded(self.model_directory)
 
 
 def search(
@@ -75,7 +78,8 @@ def search(
         objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
         max_params: Most parameters of a model, the head among them; nothing larger is built.
         hypermodel: The space; by default `ViTHyperModel` for the images' size and classes, under `max_params`.
-        run_dir: A folder that does not exist; by default the next free one in `runs/`.
+        run_dir: A folder that does not exist; by default the first free `runs/search-NAME-1`, `runs/search-NAME-2`, ... in the current
+            directory, with the name of the data.
         resume: Goes on with the search in `run_dir`; a larger budget continues a finished one.
         options: Horizon, rungs, workers, seed, limits.
         console: Where progress is shown; stdout by default.
@@ -86,7 +90,7 @@ def search(
         NoCompletedTrialError: Every trial failed.
         TrainingInterrupted: Ctrl-C or SIGTERM; the steps were finished and saved.
     """
-    console = console or Console(highlight=False, soft_wrap=True, markup=False)
+    console = console or standard_console()
     options = options or TunerOptions()
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume, say which search: give its run_dir.")
@@ -99,7 +103,7 @@ def search(
         )
     else:
         data = hypermodel.data_of(train, validation)
-    run = Path(run_dir) if run_dir is not None else next_run_directory(Path("runs"), f"search-{data.name}").path
+    run = Path(run_dir) if run_dir is not None else next_run_directory(data.name, prefix="search-").path
     if not resume and (run / JOURNAL).is_file():
         raise StorageError(
             f"{run} has a search in it already: choose another run directory, or go on with it (resume=True, --resume)."
@@ -129,13 +133,8 @@ def search(
 def _concluded(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Leaves the best trial's model, and says how good it is on images that the search never saw."""
     best, run = tuner.best(), tuner.run_dir
-    target = run / "model"
-    unfinished = run / f".model.{os.getpid()}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(tuner.folder(best.number) / "model", unfinished)
-    shutil.rmtree(target, ignore_errors=True)  # an earlier best's copy, which its trial still has
-    unfinished.rename(target)
-    accuracy = evaluate(from_preset(target), data.splits["test"]).accuracy
+    target = _copied(RunDirectory(tuner.folder(best.number)), run)
+    accuracy = evaluate(_loaded(target), data.splits["test"]).accuracy
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},
         "front": [trial.number for trial in tuner.study.front()],
@@ -155,6 +154,23 @@ def _concluded(tuner: ViTTuner, data: ImageData) -> SearchResult:
         test_accuracy=accuracy,
         record=record,
     )
+
+
+def _copied(trial: RunDirectory, run: Path) -> Path:
+    """Puts a copy of a trial's model in place of an earlier best's, which its trial still has, and returns where it is."""
+    own = own_model_file(trial)
+    if own.is_file():
+        return Path(shutil.copy(own, run / own.name))
+    target, unfinished = run / trial.model.name, run / f".model.{os.getpid()}"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(trial.model, unfinished)
+    shutil.rmtree(target, ignore_errors=True)
+    unfinished.rename(target)
+    return target
+
+
+def _loaded(path: Path) -> keras.Model:
+    return from_preset(path) if path.is_dir() else keras.saving.load_model(path)
 
 
 def join(data: ImageData, hypermodel: Searchable, *, run_dir: str | Path, options: TunerOptions) -> None:

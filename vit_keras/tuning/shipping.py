@@ -49,7 +49,8 @@ def pack(parcel: Parcel, folder: Path) -> None:
             del splits[name]
         else:
             splits[name] = prepared
-    fields = {item: getattr(parcel.data, item) for item in ("name", "class_names", "batch_size", "seed", "notes")}
+    names = ("name", "class_names", "batch_size", "seed", "notes", "decisions")
+    fields = {item: getattr(parcel.data, item) for item in names}
     content = {
         "hypermodel": parcel.hypermodel,
         "epochs": parcel.epochs,

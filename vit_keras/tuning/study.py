@@ -115,6 +115,14 @@ class Study:
         return self.objectives[0]
 
     @property
+    def best(self) -> Trial | None:
+        """The best trial so far: of those that completed, so that all were trained alike, the best at the horizon; None before one did.
+
+        It never gets worse. Of several objectives the first decides.
+        """
+        return next(iter(self.front()), None)
+
+    @property
     def epochs_trained(self) -> int:
         """Epochs of all trials together."""
         return sum(trial.epochs for trial in self.trials)

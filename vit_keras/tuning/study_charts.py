@@ -40,19 +40,20 @@ def learning_curves(study: Study) -> str:
 
 
 def best_by_cost(study: Study) -> str:
-    """Returns a chart of the best score found by the epochs trained so far.
+    """Returns a chart of the best completed trial's score by the epochs trained so far, trial after trial.
 
     Args:
-        study: With an epoch or more.
+        study: With a completed trial or more.
     """
-    name, sign = study.objective.name, 1.0 if study.objective.direction == "max" else -1.0
+    name = study.objective.name
     figure, axes = new_chart(f"best {name.replace('_', ' ')}", "epochs of all trials")
-    epochs, found, best = 0, [], -np.inf
+    epochs, found, best = 0, [], None
     for trial in study.trials:
-        for row in trial.curve:
-            epochs += 1
-            best = max(best, sign * row[name])
-            found.append((epochs, sign * best))
+        epochs += trial.epochs
+        if trial.state == "COMPLETED" and (best is None or study.objective.value(trial) > study.objective.value(best)):
+            best = trial
+        if best is not None:
+            found.append((epochs, best.curve[-1][name]))
     axes.plot(*zip(*found, strict=True), color=ACCENT, drawstyle="steps-post")
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     return svg(figure)

@@ -12,6 +12,7 @@ from vit_keras.data import ImageData
 from vit_keras.pages import cards, folded, page, section, table, tag, text, write_page
 from vit_keras.training.facts import spoken
 from vit_keras.tuning import study_charts
+from vit_keras.tuning.progress import resolution_of
 from vit_keras.tuning.study import FAULTS, Study, Trial
 from vit_keras.tuning.surrogate import scores_at_the_horizon, trained
 from vit_keras.version import __version__
@@ -37,6 +38,9 @@ def write_study_report(run: Path, study: Study, *, data: ImageData, test_accurac
     """
     ranked = study.ranked()
     body = _headline(study, test_accuracy)
+    resolution = resolution_of(study, data)
+    if resolution:
+        body += tag("p", text(resolution[0].upper() + resolution[1:]) + ".", "soft lead") + "\n"
     if ranked:
         body += _leaders(study, ranked) + _charts(study, ranked)
     body += _refused(study)
@@ -109,8 +113,7 @@ def _values_of(trials: Sequence[Trial]) -> dict[str, list[Any]]:
 
 
 def _headline(study: Study, test_accuracy: float | None) -> str:
-    ranked = study.ranked()
-    best = ranked[0] if ranked else None
+    best = study.best
     counts = {state: sum(trial.state == state for trial in study.trials) for state in ("COMPLETED", "PRUNED", *FAULTS)}
     faults = sum(counts[state] for state in FAULTS)
     items = [
@@ -164,8 +167,9 @@ def _leaders(study: Study, ranked: Sequence[Trial]) -> str:
 
 
 def _charts(study: Study, ranked: Sequence[Trial]) -> str:
-    panels = [study_charts.learning_curves(study), study_charts.best_by_cost(study)]
-    if any(trial.epochs == study.epochs for trial in ranked):
+    panels = [study_charts.learning_curves(study)]
+    if study.best is not None:
+        panels.append(study_charts.best_by_cost(study))
         panels += [study_charts.pareto_front(study, cost) for cost in ("params", "latency") if cost in ranked[0].costs]
     shares = importance(study)
     if shares:

@@ -2,20 +2,24 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import keras
+import keras_tuner
 import numpy as np
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.checkpointing import Stopped
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.fitting import Fitting
+from vit_keras.training.interruption import Interruption
+from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.run_directory import RunDirectory
 from vit_keras.training.state import arrays_of, assign
@@ -80,9 +84,11 @@ class TrialTrainer:
             VitKerasError: The values or the folder can't be used.
         """
         data = self._data(values)
-        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
         run = RunDirectory(folder)
         folder.mkdir(parents=True, exist_ok=True)
+        if self._is_own:
+            return self._train_own(values, data, until=until, run=run, reports=_Reports(on_epoch, on_step))
+        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
         resume = not CheckpointStore(run.checkpoints).is_empty()
         program = self._program(values, data, recipe)
         assign(program.model, program.fresh, where="The start of a trial")
@@ -105,18 +111,57 @@ class TrialTrainer:
             if reports.epochs < until and not reports.ended:
                 raise  # somebody asked the process to stop
             return False
-        finished = rebuilt(self.hypermodel.finished(program.model, values))  # whose rates are numbers
-        save_preset(finished, run.model, class_names=data.class_names)
+        save_trained(self.hypermodel.finished(program.model, values), run, class_names=data.class_names)
         CheckpointStore(run.checkpoints).clear()
         return True
 
-    def logged(self, values: Mapping[str, Any]) -> set[str]:
-        """Returns the names of the metrics that training logs, found on one batch.
+    @property
+    def _is_own(self) -> bool:
+        """Whether the hypermodel builds or fits in its own way, of which nothing is known."""
+        return self.hypermodel.overrides("build") or self.hypermodel.overrides("fit")
+
+    def _train_own(
+        self, values: Mapping[str, Any], data: ImageData, *, until: int, run: RunDirectory, reports: "_Reports"
+    ) -> bool:
+        """Trains by the hypermodel's own `build` and `fit`, from the start: what they keep between two rungs is not known."""
+        with random_state(self.seed), Interruption() as reports.interruption:
+            model, hp = self._built(values)
+            results = self.hypermodel.fit(hp, model, data, epochs=until, callbacks=[reports], verbose=0)
+        if not reports.epochs:
+            metrics = _metrics_of(results, f"{type(self.hypermodel).__name__}.fit")
+            for epoch in range(1, until + 1):
+                reports.report(epoch, metrics)
+        if reports.epochs < self.epochs:
+            return False
+        save_trained(self.hypermodel.finished(model, values), run, class_names=data.class_names)
+        return True
+
+    def _built(self, values: Mapping[str, Any]) -> tuple[keras.Model, keras_tuner.HyperParameters]:
+        hp = keras_tuner.HyperParameters()
+        self.hypermodel.declare_hyperparameters(hp)
+        hp.values |= values
+        model = self.hypermodel.build(hp)
+        unknown = sorted(hp.values.keys() - values.keys())
+        if unknown:
+            raise InvalidArgumentError(
+                f"{type(self.hypermodel).__name__}.build asks for {', '.join(unknown)}, which the search does not tune: add such "
+                "dimensions to the hypermodel's space."
+            )
+        return model, hp
+
+    def logged(self, values: Mapping[str, Any]) -> set[str] | None:
+        """Returns the names of the metrics that training logs, found on one batch; None where a hypermodel's own `fit` decides.
 
         Args:
             values: Of any trial.
         """
         data = self._data(values)
+        if self._is_own:
+            model, _ = self._built(values)
+            if self.hypermodel.overrides("fit"):
+                return None
+            names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
+            return {*names, *(f"val_{name}" for name in names)}
         recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
         names = self._program(values, data, recipe).model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
         return {*names, *(f"val_{name}" for name in names)}
@@ -142,13 +187,49 @@ class TrialTrainer:
         return self.hypermodel.config_of(values).stochastic_depth_rate if rate is None else rate
 
     def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
-        keras.utils.set_random_seed(self.seed)
-        model = self.hypermodel.model_of(values, data=data, recipe=recipe)
-        optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
-        model.compile(**{**recipe.compile_arguments, "optimizer": optimizer.optimizer})
-        model.optimizer.build(model.trainable_variables)
-        model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
-        return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
+        with random_state(self.seed):
+            model = self.hypermodel.model_of(values, data=data, recipe=recipe)
+            optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
+            model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer.optimizer})
+            model.optimizer.build(model.trainable_variables)
+            model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
+            return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
+
+
+def save_trained(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:
+    """Saves a trial's model as a preset directory, and one that is more than `vit` builds as a `.keras` file.
+
+    Args:
+        model: Trained.
+        run: What is the trial's.
+        class_names: What its classes mean.
+    """
+    try:
+        plain = rebuilt(model)  # whose rates are numbers
+    except VitKerasError:
+        model.save(own_model_file(run))
+    else:
+        save_preset(plain, run.model, class_names=class_names)
+
+
+def own_model_file(run: RunDirectory) -> Path:
+    """Returns where a trial's model is that a hypermodel built in its own way.
+
+    Args:
+        run: What is the trial's.
+    """
+    return run.path / "model.keras"
+
+
+def _metrics_of(results: Any, where: str) -> dict[str, float]:
+    """Returns what a `fit` returned as metrics of its last epoch."""
+    if isinstance(results, keras.callbacks.History):
+        results = {name: values[-1] for name, values in results.history.items()}
+    if not isinstance(results, Mapping):
+        raise InvalidArgumentError(
+            f"{where} returned {results!r:.100}: expected the History of `model.fit`, or metrics by name, the objective among them."
+        )
+    return {name: float(value) for name, value in results.items()}
 
 
 class _Reports(keras.callbacks.Callback):
@@ -158,6 +239,7 @@ class _Reports(keras.callbacks.Callback):
         super().__init__()
         self.on_epoch, self.on_step = on_epoch, on_step
         self.epochs, self.ended = 0, False
+        self.interruption: Interruption | None = None
         self._began = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
@@ -168,12 +250,24 @@ class _Reports(keras.callbacks.Callback):
         """Nothing to put back."""
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Shows that the trial is alive."""
+        """Shows that the trial is alive; where nothing else stops it, ends it when that is asked for."""
         self.on_step()
+        if self.interruption is not None and self.interruption.asked:
+            raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Reports the epoch; the seconds are all since the last, validation and compilation with it."""
+        self.report(epoch + 1, {name: float(value) for name, value in (logs or {}).items()})
+        if self.ended and self.interruption is not None:
+            self.model.stop_training = True
+
+    def report(self, epochs: int, metrics: dict[str, float]) -> None:
+        """Reports an epoch.
+
+        Args:
+            epochs: Done.
+            metrics: Of the last.
+        """
         now = time.monotonic()
-        seconds, self._began, self.epochs = now - self._began, now, epoch + 1
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
-        self.ended = not self.on_epoch(self.epochs, metrics, seconds)
+        seconds, self._began, self.epochs = now - self._began, now, epochs
+        self.ended = not self.on_epoch(epochs, metrics, seconds)

@@ -1,6 +1,7 @@
 """`tuner.search(...)`, as keras-tuner's users know it, with trials in processes of their own."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,22 +13,25 @@ import keras
 import keras_tuner
 from keras_tuner.engine import trial as trial_module
 from keras_tuner.src.distribute import utils as dist_utils
+from keras_tuner.src.engine import tuner_utils
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, StorageError
 from vit_keras.training.interruption import Interruption
+from vit_keras.training.run_directory import RunDirectory
 from vit_keras.training.run_lock import RunLock
 from vit_keras.tuning import distribution
 from vit_keras.tuning.budget import Budget
 from vit_keras.tuning.candidates import HypermodelCandidates
 from vit_keras.tuning.halving import Halving, rungs
 from vit_keras.tuning.journal import Journal
-from vit_keras.tuning.oracle import EPOCHS, REASON, ViTOracle
+from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, REASON, ViTOracle
 from vit_keras.tuning.policy import Policy
 from vit_keras.tuning.sampling import Sampler
 from vit_keras.tuning.searchable import Searchable
 from vit_keras.tuning.shipping import Parcel, pack
 from vit_keras.tuning.study import Objective, Study, Trial
+from vit_keras.tuning.trial_training import own_model_file
 from vit_keras.tuning.worker import TrialLimits, Worker
 from vit_keras.zoo import from_preset
 
@@ -69,11 +73,18 @@ class TunerOptions:
         rungs(self.epochs, first=self.first_rung, factor=self.factor)
 
 
+_NEVER_CALLED = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "save_model")
+"""Methods of keras-tuner's tuners that a trial in another process can't call."""
+
+
 class ViTTuner(keras_tuner.Tuner):
     """Searches the space of a hypermodel within a budget; killed at any moment, it goes on where it was.
 
     Everything is in its run directory: `journal.jsonl`, the truth, and a folder a trial. An existing search there is gone on with,
     or looked at: `get_best_models` and `results_summary` work without `search`.
+
+    A subclass may have its own `run_trial`, and a hypermodel its own `build` and `fit`, as for keras-tuner's own tuners. Where a
+    hypermodel has one, each rung of a trial is trained from its start.
 
     Args:
         hypermodel: `ViTHyperModel` or `FinetuningHyperModel`, or a subclass that is defined in a module.
@@ -85,7 +96,7 @@ class ViTTuner(keras_tuner.Tuner):
         told: What a command line was told, kept in the journal.
 
     Raises:
-        InvalidArgumentError: The budget or the objective is none.
+        InvalidArgumentError: The budget or the objective is none, or a subclass has a method that would never be called.
         StorageError: There is something else in the run directory.
         CorruptFileError: The journal that is there is damaged.
     """
@@ -101,6 +112,7 @@ class ViTTuner(keras_tuner.Tuner):
         on_event: Callable[[Mapping[str, Any]], object] = lambda record: None,
         told: Mapping[str, Any] | None = None,
     ) -> None:
+        _check_called(type(self), hypermodel)
         self.told = told
         self.options = options or TunerOptions()
         self.run_dir = Path(run_dir)
@@ -125,6 +137,8 @@ class ViTTuner(keras_tuner.Tuner):
         super().__init__(oracle, hypermodel, directory=str(self.run_dir.parent), project_name=self.run_dir.name)
         self.engine = oracle
         self._trouble: list[BaseException] = []
+        self._own = threading.local()
+        """The worker of a thread, and how many epochs of its trial it reported."""
 
     def _populate_initial_space(self) -> None:
         """Declares the space; nothing is built for that."""
@@ -164,8 +178,10 @@ class ViTTuner(keras_tuner.Tuner):
             else:
                 self._begin(data, workers[0])
             interruption = stack.enter_context(Interruption(on_first=lambda: self._stop(workers)))
-            self._work_together(workers)
+            self.on_search_begin()
+            self._work_together(workers, data)
             self._end(interruption)
+            self.on_search_end()
 
     @contextmanager
     def _workers(self, data: ImageData) -> Iterator[list[Worker]]:
@@ -194,7 +210,8 @@ class ViTTuner(keras_tuner.Tuner):
             raise KeyboardInterrupt
         if not self._is_worker():
             self.engine.finish()
-            self._check_any_completed()
+            if self.study.best is None:
+                raise self._none_completed()
 
     def _close(self) -> None:
         self.engine.closing = True
@@ -206,10 +223,14 @@ class ViTTuner(keras_tuner.Tuner):
             worker.interrupt()
 
     def _check_logged(self, worker: Worker) -> None:
-        """Refuses an objective that no epoch would bring, before anything is trained."""
+        """Refuses an objective that no epoch would bring, before anything is trained; what own code logs shows when it does."""
+        if type(self).run_trial is not ViTTuner.run_trial:
+            return
         outcome = worker.logged(self.hypermodel.default_values())
         if outcome.state != "DONE":
             raise InvalidArgumentError(f"The space's default configuration can't be trained: {outcome.reason}")
+        if outcome.value is None:
+            return
         absent = [each.name for each in self.objectives if each.name not in (*outcome.value, *COSTS)]
         if absent:
             raise InvalidArgumentError(
@@ -230,10 +251,10 @@ class ViTTuner(keras_tuner.Tuner):
             "backend": keras.backend.backend(),
         }
 
-    def _work_together(self, workers: Sequence[Worker]) -> None:
+    def _work_together(self, workers: Sequence[Worker], data: ImageData) -> None:
         """Has every worker train until nothing is left to do; an error of one ends all."""
         threads = [
-            threading.Thread(target=self._work, args=(f"{self.tuner_id}-{number}", worker), daemon=True)
+            threading.Thread(target=self._work, args=(f"{self.tuner_id}-{number}", worker, data), daemon=True)
             for number, worker in enumerate(workers)
         ]
         for thread in threads:
@@ -244,7 +265,8 @@ class ViTTuner(keras_tuner.Tuner):
         if self._trouble:
             raise self._trouble[0]
 
-    def _work(self, tuner_id: str, worker: Worker) -> None:
+    def _work(self, tuner_id: str, worker: Worker, data: ImageData) -> None:
+        self._own.worker = worker
         try:
             while True:
                 trial = self.oracle.create_trial(tuner_id)
@@ -253,38 +275,96 @@ class ViTTuner(keras_tuner.Tuner):
                 if trial.status == _Status.IDLE:
                     threading.Event().wait(_IDLE_SECONDS)
                     continue
-                self._train(trial, worker)
+                self.on_trial_begin(trial)
+                self._train(trial, data)
+                self.on_trial_end(trial)
         except BaseException as error:
             self._trouble.append(error)
             self._close()
 
-    def _train(self, trial: Any, worker: Worker) -> None:
-        """Has a worker train a trial to where it is told, and hands on what it says."""
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Trains a trial in the thread's worker process to the epoch its values say, and returns the last epoch's metrics.
+
+        A subclass may do something else: train by itself to `trial.hyperparameters.values["tuner/epochs"]` and return what keras-tuner's
+        own `run_trial` may return, or change values and call this.
+
+        Args:
+            trial: A trial of keras-tuner.
+            *args: The data, as `search` got them.
+            **kwargs: None: whatever is said of `fit` would have no effect.
+
+        Raises:
+            InvalidArgumentError: There are arguments that would have no effect.
+            FailedTrialError: The trial failed; its message begins with the state.
+        """
+        if kwargs or len(args) > 1:
+            raise InvalidArgumentError(
+                f"run_trial of {type(self).__name__} got {', '.join(kwargs) or 'more than the data'}, which can have no effect: the hypermodel's "
+                "`fit` decides how a trial is trained, its space with which batch size, and TunerOptions for how many epochs."
+            )
+        found: dict[str, float] = {}
 
         def on_epoch(epochs: int, metrics: dict[str, float], seconds: float) -> bool:
+            found.update(metrics)
+            self._own.reported = epochs
             seen = self.oracle.update_trial(trial.trial_id, {**metrics, "seconds": seconds}, step=epochs)
             return bool(seen.status == _Status.RUNNING)
 
         values = {name: value for name, value in trial.hyperparameters.values.items() if not name.startswith("tuner/")}
+        outcome = self._own.worker.train(
+            values,
+            epochs=trial.hyperparameters.values[EPOCHS],
+            folder=self.folder(int(trial.trial_id)),
+            on_epoch=on_epoch,
+        )
+        self._own.reported = max(self._own.reported, 1)
+        if outcome.state not in ("DONE", "STOPPED"):
+            raise keras_tuner.errors.FailedTrialError(f"{outcome.state}: {outcome.reason}")
+        return found
+
+    def _train(self, trial: Any, data: ImageData) -> None:
+        """Has a trial trained to where it is told, and notes whether it was."""
         alive = distribution.heartbeat(self.oracle, trial.trial_id) if self._is_worker() else nullcontext()
-        with alive:
-            outcome = worker.train(
-                values,
-                epochs=trial.hyperparameters.values[EPOCHS],
-                folder=self.folder(int(trial.trial_id)),
-                on_epoch=on_epoch,
-            )
-        trial.status = _Status.COMPLETED if outcome.state in ("DONE", "STOPPED") else _Status.FAILED
-        if trial.status == _Status.FAILED:
-            trial.hyperparameters.values[REASON] = f"{outcome.state}: {outcome.reason}"
+        self._own.reported, began = 0, time.monotonic()
+        values = dict(trial.hyperparameters.values)
+        try:
+            with alive:
+                results = self.run_trial(trial, data)
+            if not self._own.reported:
+                self._report(trial, results, seconds=time.monotonic() - began)
+            trial.status = _Status.COMPLETED
+        except (keras_tuner.errors.FatalError, InvalidArgumentError):
+            raise
+        except Exception as error:
+            trial.status = _Status.FAILED
+            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
+            trial.hyperparameters.values = {
+                **values,
+                REASON: str(error) if failed else f"FAILED: {type(error).__name__}: {error}",
+            }
+
+    def on_trial_end(self, trial: Any) -> None:
+        """Hands on how a trial was left; a subclass calls this, too.
+
+        Args:
+            trial: A trial of keras-tuner.
+        """
         self.oracle.end_trial(trial)
 
-    def _check_any_completed(self) -> None:
-        if any(trial.state == "COMPLETED" for trial in self.study.trials):
-            return
+    def _report(self, trial: Any, results: Any, *, seconds: float) -> None:
+        """Reports what an own `run_trial` returned, as keras-tuner understands it, for every epoch it was told to train."""
+        objective = self.oracle.objective
+        tuner_utils.validate_trial_results(results, objective, f"{type(self).__name__}.run_trial")
+        metrics = tuner_utils.convert_to_metrics_dict(results, objective)
+        first, last = (trial.hyperparameters.values[name] for name in (INITIAL_EPOCH, EPOCHS))
+        for epoch in range(first + 1, last + 1):
+            share = {"seconds": seconds / (last - first)}
+            self.oracle.update_trial(trial.trial_id, {**metrics, **share}, step=epoch)
+
+    def _none_completed(self) -> NoCompletedTrialError:
         failed = [trial for trial in self.study.trials if trial.reason]
         reason = f"trial {failed[0].number} was {failed[0].state}: {failed[0].reason}" if failed else "none was begun"
-        raise NoCompletedTrialError(
+        return NoCompletedTrialError(
             f"{self.run_dir}: none of {len(self.study.trials)} trials completed; {reason}. Its folder and the workers' logs say more."
         )
 
@@ -302,8 +382,10 @@ class ViTTuner(keras_tuner.Tuner):
         Raises:
             NoCompletedTrialError: None did.
         """
-        self._check_any_completed()
-        return self.study.front()[0]
+        best = self.study.best
+        if best is None:
+            raise self._none_completed()
+        return best
 
     def load_model(self, trial: Any) -> keras.Model:
         """Returns a trial's model as it was at the full horizon.
@@ -315,7 +397,14 @@ class ViTTuner(keras_tuner.Tuner):
             NoCompletedTrialError: It was stopped before.
         """
         folder = self.folder(int(trial.trial_id)) / "model"
+        own = own_model_file(RunDirectory(folder.parent))
+        if own.is_file():
+            return keras.saving.load_model(own)
         if not folder.is_dir():
+            if self.study.trials[int(trial.trial_id)].state == "COMPLETED":
+                raise NoCompletedTrialError(
+                    f"{folder.parent}: {type(self).__name__}.run_trial left no model; `save_preset(model, tuner.folder(number) / 'model')` does."
+                )
             raise NoCompletedTrialError(
                 f"Trial {trial.trial_id} was stopped at epoch {self.study.trials[int(trial.trial_id)].epochs} and left no model; "
                 f"{sum(each.state == 'COMPLETED' for each in self.study.trials)} trials completed."
@@ -327,6 +416,20 @@ class ViTTuner(keras_tuner.Tuner):
 
     def reload(self) -> None:
         """Nothing: the journal was read."""
+
+
+def _check_called(tuner: type[ViTTuner], hypermodel: Any) -> None:
+    """Refuses what a search would never call."""
+    never = [name for name in _NEVER_CALLED if getattr(tuner, name) is not getattr(ViTTuner, name)]
+    if never:
+        raise InvalidArgumentError(
+            f"{tuner.__name__}.{', '.join(never)} would never be called: trials are trained in processes of their own. Give `on_event=` for "
+            "what happens, or do it in `run_trial` or the hypermodel's `fit`."
+        )
+    if not isinstance(hypermodel, Searchable):
+        raise InvalidArgumentError(
+            f"{hypermodel!r:.100} is no ViTHyperModel or FinetuningHyperModel; keras-tuner's own tuners take any hypermodel."
+        )
 
 
 def objectives_of(names: str | Sequence[str]) -> list[Objective]:

@@ -5,6 +5,7 @@ big_vision's `models/vit.py`, whose `fix_old_checkpoints` lists the older layout
 """
 
 from vit_keras.weights.layouts import FLAX_CONV, HEADS_BIAS, HEADS_IN, HEADS_OUT, SAME, Layout
+from vit_keras.weights.pixel_statistics import HALF
 from vit_keras.weights.tables import Row, Table, row, way
 
 _B = "block_{i}"
@@ -92,4 +93,9 @@ GOOGLE = Table(
         (r"txt/.*|t|b|temperature|bias_init", "of the text tower"),
         (r"opt/.*|step|extra/.*", "the optimizer's"),
     ),
+    head_features=(
+        (r"cls", {"pooling": "token"}),
+        (r"Transformer/encoder_norm/scale", {"final_norm": "before"}),
+    ),
+    convention={**HALF, "norm_epsilon": 1e-6},
 )  # fmt: skip

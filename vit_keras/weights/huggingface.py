@@ -6,13 +6,13 @@ files. What was compared: transformers 5.23, `conversion_mapping.py` and the `mo
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.layouts import CONV, LINEAR, SAME, TABLE, VECTOR, Layout
+from vit_keras.weights.pixel_statistics import CLIP, HALF, IMAGENET
 from vit_keras.weights.tables import Row, Table, affine, dense, row, way
 
 _B = "block_{i}"
 _TEXT = (
     (r"text_model\..*|text_projection\.weight|logit_scale|logit_bias", "of the text tower"),
     (r"embeddings\.position_ids", "numbers the positions"),
-    (r"classifier\..*", "a head on other features than any model here has"),
 )
 _MASK = ((r"embeddings\.mask_token", "for training with masks"),)
 
@@ -62,10 +62,10 @@ _ATTENTION: tuple[Row, ...] = (
 
 HF_VIT = Table(
     source="huggingface",
-    title="transformers' ViT, DeiT, ViTMAE or ViTMSN",
+    title="transformers' ViT, DeiT, ViTMAE, ViTMSN or IJepa",
     signs=(r"encoder\.layer\.\d+\.layernorm_before\.weight",),
     renames=(
-        (r"^(?:vit|deit)\.", ""),
+        (r"^(?:vit|deit|ijepa)\.", ""),
         (r"^layers\.", "encoder.layer."),
         *_v5_attention(r"encoder\.layer\.\d+"),
         (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
@@ -82,17 +82,23 @@ HF_VIT = Table(
         *dense("pre_logits", "pooler.dense", layout=LINEAR),
         row(
             "head/kernel",
-            way("classifier.weight", layout=LINEAR, when=lambda config: not config.distillation_token),
-            way("cls_classifier.weight", layout=LINEAR, when=lambda config: config.distillation_token),
+            way("classifier.weight", layout=LINEAR, when=lambda config: not config.has_two_heads),
+            way("cls_classifier.weight", layout=LINEAR, when=lambda config: config.has_two_heads),
         ),
         row(
             "head/bias",
-            way("classifier.bias", when=lambda config: not config.distillation_token),
-            way("cls_classifier.bias", when=lambda config: config.distillation_token),
+            way("classifier.bias", when=lambda config: not config.has_two_heads),
+            way("cls_classifier.bias", when=lambda config: config.has_two_heads),
         ),
         *dense("head_distillation", "distillation_classifier", layout=LINEAR),
     ),
     ignored=(*_MASK, (r"decoder\..*", "decodes masked patches")),
+    head_features=(
+        (r"embeddings\.cls_token", {"pooling": "token"}),
+        (r"layernorm\.weight", {"final_norm": "before"}),
+        # A classifier sees the class token; the pooler is beside it, not between.
+        (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
+    ),
 )
 
 HF_DINOV2 = Table(
@@ -137,6 +143,11 @@ HF_DINOV2 = Table(
         *dense("head", "classifier", layout=LINEAR),
     ),
     ignored=_MASK,
+    head_features=(
+        (r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        (r"classifier\.weight", {"pooling": "token_and_mean"}),
+    ),
+    convention=IMAGENET,
 )
 
 _V3 = "layer.{i}"
@@ -169,6 +180,8 @@ HF_DINOV3 = Table(
     ),
     ignored=(*_MASK, (r"rope_embeddings\..*", "fixed")),
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
+    head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
+    convention={**IMAGENET, "norm_epsilon": 1e-5},
 )
 
 _TOWER = "encoder.layers.{i}"
@@ -198,7 +211,9 @@ HF_CLIP = Table(
         row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
         row("head/bias", way()),
     ),
-    ignored=_TEXT,
+    ignored=(*_TEXT, (r"classifier\..*", "a head on the mean of tokens without a final norm, which no model here has")),
+    head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5},
 )
 
 HF_SIGLIP = Table(
@@ -215,6 +230,13 @@ HF_SIGLIP = Table(
         *affine("pooling/mlp_norm", "head.layernorm"),
         *dense("pooling/mlp/expand", "head.mlp.fc1", layout=LINEAR),
         *dense("pooling/mlp/contract", "head.mlp.fc2", layout=LINEAR),
+        *dense("head", "classifier", layout=LINEAR),
     ),
     ignored=_TEXT,
+    # SiglipForImageClassification's head sees the mean of the tokens, though the file may hold the attention pooling, too.
+    head_features=(
+        (r"post_layernorm\.weight", {"final_norm": "before"}),
+        (r"classifier\.weight", {"pooling": "mean"}),
+    ),
+    convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
 )

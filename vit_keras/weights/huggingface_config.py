@@ -9,7 +9,29 @@ from vit_keras.weights.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGL
 from vit_keras.weights.requirements import PLAIN, misfits, refuse
 from vit_keras.weights.tables import Table
 
-_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
+"""Our `activation`, and transformers' `hidden_act`."""
+
+SHARED_FIELDS = {
+    "hidden_size": "hidden_dim", "num_hidden_layers": "num_layers", "num_attention_heads": "num_heads",
+    "num_channels": "channels", "patch_size": "patch_size", "layer_norm_eps": "norm_epsilon",
+}  # fmt: skip
+"""Fields of every model's `config.json`, and our fields with the same values."""
+
+_DINOV2_FIELDS = {"use_swiglu_ffn": "gated_mlp", "layerscale_value": "layer_scale"}
+OWN_FIELDS = {
+    "vit": {"intermediate_size": "mlp_dim"},
+    "deit": {"intermediate_size": "mlp_dim"},
+    "dinov2": _DINOV2_FIELDS,
+    "dinov2_with_registers": {**_DINOV2_FIELDS, "num_register_tokens": "num_registers"},
+    "dinov3_vit": {
+        "intermediate_size": "mlp_dim", "num_register_tokens": "num_registers", "rope_theta": "rotary_temperature",
+        "use_gated_mlp": "gated_mlp", "layerscale_value": "layer_scale",
+    },
+    "siglip_vision_model": {"intermediate_size": "mlp_dim"},
+    "clip_vision_model": {"intermediate_size": "mlp_dim"},
+}  # fmt: skip
+"""Further fields by `model_type`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +60,7 @@ class _Kind:
     allowed: Mapping[str, Collection[Any]]
     headless: str  # its class without a head
     headed: str | None = None  # and with one
+    with_one_head: str | None = None  # with one, where `headed` has two
     scaled: bool = False  # has layer scale
     square: bool = False  # takes square images only
 
@@ -46,13 +69,14 @@ _MANY = range(1, 257)
 _KINDS = (
     _Kind("vit", HF_VIT, {**PLAIN, "qkv_bias": ("all", "none")}, "ViTModel", "ViTForImageClassification"),
     _Kind(
-        "deit", HF_VIT, {**PLAIN, "distillation_token": (True,), "qkv_bias": ("all", "none")},
-        "DeiTModel", "DeiTForImageClassificationWithTeacher",
+        "deit", HF_VIT,
+        {**PLAIN, "distillation_token": (True,), "distillation_head": (True, False), "qkv_bias": ("all", "none")},
+        "DeiTModel", "DeiTForImageClassificationWithTeacher", with_one_head="DeiTForImageClassification",
     ),
     _Kind(
         "dinov2", HF_DINOV2,
         {**PLAIN, "gated_mlp": (True, False), "pooling": ("token_and_mean", "token"), "qkv_bias": ("all", "none")},
-        "Dinov2Model", "Dinov2ForImageClassification", scaled=True,
+        "Dinov2Model", "Dinov2ForImageClassification", scaled=True, square=True,
     ),
     _Kind(
         "dinov2_with_registers", HF_DINOV2,
@@ -60,7 +84,7 @@ _KINDS = (
             **PLAIN, "gated_mlp": (True, False), "pooling": ("token_and_mean", "token"), "qkv_bias": ("all", "none"),
             "num_registers": _MANY, "position_on_prefix": (False,),
         },
-        "Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification", scaled=True,
+        "Dinov2WithRegistersModel", "Dinov2WithRegistersForImageClassification", scaled=True, square=True,
     ),
     _Kind(
         "dinov3_vit", HF_DINOV3,
@@ -103,19 +127,15 @@ def huggingface_model(config: ViTConfig, class_names: Sequence[str]) -> HuggingF
     if kind is None:
         raise refuse("transformers", reasons)
     has_head = bool(class_names)
-    architecture = kind.headed if has_head and kind.headed is not None else kind.headless
+    headed = kind.headed if config.has_two_heads else kind.with_one_head or kind.headed
+    architecture = headed if has_head and headed is not None else kind.headless
     written = {
         "architectures": [architecture],
         "model_type": kind.model_type,
-        "hidden_size": config.hidden_dim,
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_channels": config.channels,
+        **{theirs: getattr(config, ours) for theirs, ours in (SHARED_FIELDS | OWN_FIELDS[kind.model_type]).items()},
         "image_size": config.image_size[0] if len(set(config.image_size)) == 1 else list(config.image_size),
-        "patch_size": config.patch_size,
-        "hidden_act": _ACTIVATIONS[config.activation],
-        "layer_norm_eps": config.norm_epsilon,
-        **_own_fields(kind, config),
+        "hidden_act": ACTIVATIONS[config.activation],
+        **_computed_fields(kind, config),
     }
     if kind.model_type == "clip_vision_model":
         written["projection_dim"] = len(class_names) or config.hidden_dim
@@ -155,31 +175,19 @@ def _reasons(kind: _Kind, config: ViTConfig, has_head: bool) -> list[str]:
     return reasons
 
 
-def _own_fields(kind: _Kind, config: ViTConfig) -> dict[str, Any]:
+def _computed_fields(kind: _Kind, config: ViTConfig) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if kind.model_type.startswith("dinov2"):
-        fields |= {
-            "mlp_ratio": _mlp_ratio(config),
-            "use_swiglu_ffn": config.gated_mlp,
-            "layerscale_value": config.layer_scale,
-        }
-    else:
-        fields["intermediate_size"] = config.mlp_dim
+        fields["mlp_ratio"] = _mlp_ratio(config)
     if kind.model_type in ("vit", "deit", "dinov2", "dinov2_with_registers"):
         fields["qkv_bias"] = config.qkv_bias == "all"
-    if config.num_registers:
-        fields["num_register_tokens"] = config.num_registers
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
     if kind.model_type == "dinov3_vit":
         fields |= {
-            "num_register_tokens": config.num_registers,
-            "rope_theta": config.rotary_temperature,
             "query_bias": config.qkv_bias != "none",
             "key_bias": config.qkv_bias == "all",
             "value_bias": config.qkv_bias != "none",
-            "use_gated_mlp": config.gated_mlp,
-            "layerscale_value": config.layer_scale,
         }
     return fields
 

@@ -1,6 +1,8 @@
 """A checkpoint of any library into a model: planned first, then every number looked at, then all of it or nothing."""
 
+import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ from vit_keras.weights.files import TensorFile
 from vit_keras.weights.layouts import Array
 from vit_keras.weights.opening import open_tensors
 from vit_keras.weights.planning import plan
+from vit_keras.weights.settings import contradictions, read_settings
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
 from vit_keras.weights.surgery import Surgery
 from vit_keras.wiring import read_model
+
+_log = logging.getLogger(__name__)
 
 
 def load(
@@ -28,6 +33,9 @@ def load(
     allow_nonfinite: bool = False,
 ) -> Plan:
     """Fills a model's weights from a checkpoint of timm, Hugging Face, Google, Meta or ours, and returns what was done.
+
+    What is changed, kept or left out to make it fit, and what a config.json beside the file says otherwise than the model's config,
+    is in the plan's notes and logged as warnings.
 
     Args:
         model: A model that `vit` or `from_preset` made.
@@ -42,7 +50,8 @@ def load(
         StorageError: The file is not there or can't be read.
         InvalidArgumentError: An argument is not legal, the model is none of ours, or the file of a kind that is not read.
         CorruptFileError: The file is damaged, or holds a number that is not finite.
-        WeightMismatchError: It does not fit the model; every reason in one report.
+        WeightMismatchError: It does not fit the model, or a config.json beside it says that the same weights compute something else;
+            every reason in one report.
 
     Example:
         >>> import tempfile
@@ -56,12 +65,16 @@ def load(
         ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
         'head'
     """
-    parts = read_model(model)
-    variables = parts.weights()
+    parts, settings = read_model(model), read_settings(path, source=source)
+    config, variables = parts.config, parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
-        steps = plan(shapes, parts.config, file, source=source, surgery=surgery, own_head=parts.own_weights().keys())
+        own_head = parts.own_weights().keys()
+        steps = plan(shapes, config, file, source=source, surgery=surgery, stated=settings.stated, own_head=own_head)
+        steps = replace(steps, notes=(*contradictions(settings, config), *steps.notes))
         _check_zeros(steps, file)
+        for note in steps.notes:
+            _log.warning("%s: %s", path, note)
         if not keep_on_failure:
             for name, array in _read(steps, file, variables, allow_nonfinite):
                 variables[name].assign(array)

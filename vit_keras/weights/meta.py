@@ -7,8 +7,9 @@ repositories' `vision_transformer.py`, `models_mae.py`, `models_v2.py` and `clip
 from dataclasses import replace
 
 from vit_keras.weights.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
+from vit_keras.weights.pixel_statistics import CLIP, IMAGENET
 from vit_keras.weights.tables import GAP, Table, affine, dense, row, way
-from vit_keras.weights.timm import ROWS, TIMM
+from vit_keras.weights.timm import HEAD_FEATURES, ROWS, TIMM
 
 META = Table(
     source="meta",
@@ -42,6 +43,8 @@ META = Table(
         (r"(?:dino_head|ibot_head|projectors|student)\..*", "for training"),
     ),
     zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
+    head_features=HEAD_FEATURES,
+    convention=IMAGENET,
 )
 
 META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=TIMM.signs)
@@ -73,4 +76,6 @@ OPENAI_CLIP = Table(
         (r"(?!visual\.).*", "of the text tower"),
         (r"visual\.(?:input_resolution|context_length|vocab_size)", "a setting"),
     ),
+    head_features=((r"visual\.proj", {"pooling": "token"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "quick_gelu"},
 )

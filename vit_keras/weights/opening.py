@@ -75,6 +75,15 @@ def open_tensors(path: str | Path) -> TensorFile:
     return SafetensorsFile(path) if kind == _SAFETENSORS else NpzFile(path)
 
 
+def is_standard_name(path: Path) -> bool:
+    """Whether a file is called as libraries call it in a directory with its config.json.
+
+    Args:
+        path: The file.
+    """
+    return path.name in (f"model{_SAFETENSORS}", f"model{_INDEX}")
+
+
 def _file_of(path: Path) -> Path:
     if path.is_dir():
         candidates = [path / f"model{_SAFETENSORS}", path / f"model{_INDEX}"]

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights.files import TensorFile, TensorInfo
+from vit_keras.weights.head_features import differing_features, head_features
 from vit_keras.weights.layouts import Shape
 from vit_keras.weights.likeness import count_blocks, likeness
 from vit_keras.weights.sources import find_table
@@ -38,6 +40,7 @@ def plan(
     *,
     source: str = "auto",
     surgery: Surgery | None = None,
+    stated: Mapping[str, Any] | None = None,
     own_head: Collection[str] = (),
 ) -> Plan:
     """Returns how a file becomes a model's weights; no number is read.
@@ -48,6 +51,7 @@ def plan(
         file: The open file.
         source: The library whose names it has, or "auto" to go by them.
         surgery: What may be changed to make it fit; by default what `Surgery()` says.
+        stated: Fields of `ViTConfig` that are known of the file's model, such as from a config.json beside it.
         own_head: Names of weights in layers of the user's own, which only our own files have.
 
     Raises:
@@ -61,13 +65,13 @@ def plan(
         >>> from vit_keras.weights.opening import open_tensors
         >>> from vit_keras.weights.store import write_tensors
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> shapes = {"block_00/attention/qkv/kernel": (32, 96)}
+        >>> shapes = {"patch_encoder/class_token": (1, 1, 32), "block_00/attention/qkv/kernel": (32, 96)}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_tensors({name: np.zeros(shape) for name, shape in shapes.items()}, Path(folder) / "model.safetensors")
         ...     with open_tensors(folder) as file:
         ...         print(plan(shapes, config, file).describe().split(": ")[1])
         vit_keras (a preset directory of vit_keras)
-        1 tensors become 1 weights
+        2 tensors become 2 weights
         tensors of float64 are narrowed
     """
     table = find_table(file.tensors, source, path=file.path)
@@ -76,7 +80,9 @@ def plan(
         known = {target for line in table.rows for target in line.targets}
         rows = (row(name, way(name)) for name in own_head if name not in known)
         table, absent = replace(table, rows=(*table.rows, *rows)), frozenset()
-    return _Planner(weights, config, file, table, surgery or Surgery(), frozenset(own_head), absent).plan()
+    return _Planner(
+        weights, config, file, table, surgery or Surgery(), stated or {}, frozenset(own_head), absent
+    ).plan()
 
 
 @dataclass
@@ -86,8 +92,10 @@ class _Planner:
     file: TensorFile
     table: Table
     surgery: Surgery
+    stated: Mapping[str, Any]
     own_head: frozenset[str] = frozenset()
     never_in_file: frozenset[str] = frozenset()
+    loads_head: bool = False
     names: dict[str, str] = field(default_factory=dict)  # the table's spelling -> the file's
     steps: dict[str, Step] = field(default_factory=dict)  # by the first weight
     covered: set[str] = field(default_factory=set)  # weights that are made, or stay as they are
@@ -118,7 +126,7 @@ class _Planner:
         for name in self.names:
             if name not in self.used:
                 self._leave_out(name)
-        self._check_pre_logits()
+        self._check_head()
         self._check_dtypes()
         self._raise(missing)
         notes = tuple(dict.fromkeys(self.notes))
@@ -172,20 +180,19 @@ class _Planner:
         self.used.update(sources)
         joined = self._joined(spelling, sources, len(blocks))
         wanted = (*shapes[0][:-1], sum(shape[-1] for shape in shapes)) if len(shapes) > 1 else shapes[0]
-        if _is_head(ours[0]) and self.surgery.head == "fit" and self._renews_head(ours[0], joined):
-            return
+        if _is_head(ours[0]):
+            if self.surgery.head == "fit" and self._renews_head(ours[0], joined):
+                return
+            self.loads_head = True
+            if self._differing():
+                return  # _check_head refuses it
         if ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]:
             self._fit_positions(step, joined)
-        elif (
-            ours[0] == _KERNEL
-            and joined is not None
-            and len(joined) == 2
-            and joined[1] == wanted[1]
-            and joined != wanted
-        ):
-            self._fit_patches(step, joined)
+        elif ours[0] == _KERNEL and joined is not None and len(joined) == 2 and joined[1] == wanted[1]:
+            self._fit_patches(step)
         elif joined == wanted or not sources:
             self.steps[ours[0]] = step
+            self.loads_head = self.loads_head or ours[0] in self.own_head
         else:
             theirs = ", ".join(self.names[name] for name in sources)
             shape = [self._info(name).shape for name in sources]
@@ -215,7 +222,8 @@ class _Planner:
 
     def _fit_positions(self, step: Conversion, joined: Shape) -> None:
         config = self.config
-        found = find_positions(joined[1], config, self.surgery.grid_size)
+        grid_size = self.surgery.grid_size or self._stated_grid()
+        found = find_positions(joined[1], config, grid_size)
         if found is None or found.prefix > config.num_prefix_tokens:
             self.other.append(
                 f"{step.sources[0]} has {joined[1]} positions, and the model {config.num_patches} patches behind "
@@ -228,7 +236,7 @@ class _Planner:
             self.notes.append(
                 f'positions resized from {" to ".join(grids)} patches by the rule "{config.position_resize}"'
             )
-        elif found.grid[0] != found.grid[1] and self.surgery.grid_size is None and self.table.source != "vit_keras":
+        elif found.grid[0] != found.grid[1] and grid_size is None:
             self.notes.append(
                 f"positions taken as {grids[0]} patches, as the model has; give grid_size if they are not"
             )
@@ -251,15 +259,28 @@ class _Planner:
         self.steps[_POSITIONS] = Folding(tuple(tokens), step, found.prefix, fit)
         self.notes.append(f"positions of {found.prefix} in front of the patches folded into those tokens")
 
-    def _fit_patches(self, step: Conversion, joined: Shape) -> None:
+    def _fit_patches(self, step: Conversion) -> None:
+        if self.config.stem == "conv":
+            self.steps[_KERNEL] = step
+            return
         source = step.sources[0]
         shape = self.file.tensors[source].shape
-        found = find_patches(shape, step.layout, self.config) if self.config.stem == "patch" else None
+        stated = self.surgery.patch_size or self.stated.get("patch_size")
+        found = find_patches(shape, step.layout, self.config, stated)
         wanted = PatchKernel(self.config.patch_size, self.config.channels)
         if found is None:
+            open_question = stated is None and len(shape) == 2
             self.other.append(
-                f"{_KERNEL} is {self.weights[_KERNEL]}, and {source} of {shape} is not for square patches"
+                f"{_KERNEL} is {self.weights[_KERNEL]}, and {source} of {shape} is "
+                + (
+                    "for other channels, another patch size, or both: give the file's patch_size, in Surgery"
+                    if open_question
+                    else "not for square patches"
+                )
             )
+            return
+        if found == wanted:
+            self.steps[_KERNEL] = step
             return
         rule = self.surgery.channels if self.surgery.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
         if found.channels != wanted.channels:
@@ -276,7 +297,7 @@ class _Planner:
         kernel = self.weights[f"{layer}/kernel"]
         if f"{layer}/kernel" != name:
             return f"{layer}/kernel" not in self.steps
-        if joined == kernel or joined is None or len(joined) != 2:
+        if joined is None or len(joined) != 2 or joined[1] == kernel[1]:
             return False
         self.notes.append(
             f"{layer}: the file's makes {joined[1]} classes of {joined[0]} features, the model's {kernel[1]} of {kernel[0]}: the "
@@ -321,20 +342,40 @@ class _Planner:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
         elif blocks and min(blocks) >= self.config.num_layers:
             pass  # said by _check_depth
+        elif 0 in self._info(name).shape:
+            pass  # such as no registers
         elif self.table.may_be_zero(name):
             self.zeros.append(self.names[name])
             self.notes.append("left out: biases that are all zero")
         else:
             self.extra.append(self.names[name])
 
-    def _check_pre_logits(self) -> None:
-        """Refuses a head without the layer that its features come from."""
-        rows = (line for name in self.names for line, _ in self.table.find_rows(name))
-        has = any(line.targets[0].startswith("pre_logits/") for line in rows)
-        if has and "head/kernel" in self.steps and self.config.pre_logits_dim is None:
+    def _stated_grid(self) -> tuple[int, int] | None:
+        """Returns rows and columns of the file's patches, where they are known."""
+        if not {"image_size", "patch_size"} <= self.stated.keys():
+            return None
+        height, width = self.stated["image_size"]
+        return height // self.stated["patch_size"], width // self.stated["patch_size"]
+
+    def _differing(self) -> dict[str, Any]:
+        """Returns the features that the file's head was trained on and the model does not have."""
+        return differing_features({**head_features(self.table, self._tensors()), **self.stated}, self.config)
+
+    def _check_head(self) -> None:
+        """Refuses a head on features that it was not trained on; a new head may have any, and that is said."""
+        differing = self._differing()
+        if not differing:
+            return
+        theirs = ", ".join(f"{name}={value!r}" for name, value in differing.items())
+        mine = ", ".join(f"{name}={getattr(self.config, name)!r}" for name in differing)
+        if self.loads_head:
             self.other.append(
-                "the file's head sees the features of its pre_logits layer, which the model lacks; set pre_logits_dim, or "
-                'head="new"'
+                f"the file's head was trained on features of {theirs}, and the model has {mine}: build the model with {theirs}, or "
+                'give it a new head, with Surgery(head="new") or another num_classes'
+            )
+        elif {"pooling", "final_norm"} & differing.keys():
+            self.notes.append(
+                f"the file's model has {theirs}, this one {mine}: its features are others than the file's"
             )
 
     def _check_dtypes(self) -> None:
@@ -350,11 +391,13 @@ class _Planner:
             for found, what in (
                 (missing, "missing"),
                 (self.extra, "not in the model"),
-                (self.other, "of another shape or layout"),
                 (self.dtypes, "of a dtype that is not supported"),
             )
             if found
         ]
+        reasons += self.other[:_SHOWN]
+        if len(self.other) > _SHOWN:
+            reasons.append(f"and {len(self.other) - _SHOWN} more of another shape or layout")
         if not reasons:
             return
         like = likeness(self.table, self._tensors(), self.config)

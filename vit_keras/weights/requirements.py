@@ -11,6 +11,7 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "patch_bias": (True,),
     "class_token": (True,),
     "distillation_token": (False,),
+    "distillation_head": (True,),
     "num_registers": (0,),
     "position_embedding": ("learned",),
     "rotary_embedding": ("none",),
@@ -22,9 +23,26 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "mlp_inner_norm": (False,),
     "pre_logits_dim": (None,),
     "pooling": ("token",),
+    "map_includes_prefix": (True,),
     "final_norm": ("before",),
 }
 """Fields of the original Vision Transformer, and the values they may have."""
+
+WRITTEN = (
+    "image_size", "patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "channels", "pixel_mean", "pixel_std",
+    "position_on_prefix", "rotary_temperature", "rotary_order", "rotary_reference", "norm_epsilon", "activation", "layer_scale",
+)  # fmt: skip
+"""Fields that are written with any value, but where a kind of model limits them."""
+
+NOT_WRITTEN = (
+    "position_resize",
+    "patch_resize",
+    "dropout_rate",
+    "attention_dropout_rate",
+    "stochastic_depth_rate",
+    "remat",
+)
+"""Fields without a part in the outputs of a trained model at its own size."""
 
 
 def misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:

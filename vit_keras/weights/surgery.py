@@ -27,7 +27,10 @@ class Surgery:
         head: "fit" takes the file's head where its classes are as many and else keeps the model's own, "load" insists on the
             file's, "new" keeps the model's.
         fewer_layers: Lets a model have fewer blocks than the file, the first ones.
-        grid_size: Rows and columns of the file's positions; None for the model's own where their number fits, else a square.
+        grid_size: Rows and columns of the file's positions; None for what a config.json beside the file says, else for the
+            model's own where their number fits, else for a square.
+        patch_size: Side of the file's patches, px; None for what a config.json beside the file says, else for what the kernel's
+            shape tells.
         channels: How the patches' kernel is made to fit another number of channels; "auto" as timm: "sum" to one, "repeat"
             to others.
 
@@ -42,6 +45,7 @@ class Surgery:
     head: HeadChange = "fit"
     fewer_layers: bool = False
     grid_size: tuple[int, int] | None = None
+    patch_size: int | None = None
     channels: ChannelResize | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
@@ -51,6 +55,9 @@ class Surgery:
         grid = self.grid_size
         if grid is not None and (len(grid) != 2 or not all(type(side) is int and side > 0 for side in grid)):
             raise InvalidArgumentError(f"grid_size={grid!r} is not (rows, columns).")
+        side = self.patch_size
+        if side is not None and (type(side) is not int or side < 1):
+            raise InvalidArgumentError(f"patch_size={side!r} is not a positive number of px.")
 
 
 @dataclass(frozen=True)
@@ -139,25 +146,29 @@ class PatchKernel:
     channels: int
 
 
-def find_patches(shape: Shape, layout: Layout, config: ViTConfig) -> PatchKernel | None:
-    """Returns the patches that a kernel is for, or None where they are not square or too large.
+def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: int | None = None) -> PatchKernel | None:
+    """Returns the patches that a kernel is for, or None where they are not square, too large or not known.
+
+    A kernel of two axes tells channels and patch size only as a product: 12 channels of 16 px are as many numbers as 3 of 32 px.
+    It is taken to have the model's channels or its patch size where only one of the two can be.
 
     Args:
         shape: The file's.
-        layout: How the file lays it out; a kernel of two axes is taken to have the model's channels, or else its patch size.
+        layout: How the file lays it out.
         config: The model's.
+        patch_size: Side of the file's patches, px, where it is known.
     """
     if len(shape) == 4:
         rows, columns, channels, _ = shape if layout.order is None else (shape[axis] for axis in layout.order)
         found = PatchKernel(rows, channels) if rows == columns and min(rows, channels) > 0 else None
     else:
-        cells, rest = divmod(shape[0], config.channels)
-        side = math.isqrt(cells)
-        if not rest and side and side * side == cells:
-            found = PatchKernel(side, config.channels)
-        else:
-            channels, rest = divmod(shape[0], config.patch_size**2)
-            found = PatchKernel(config.patch_size, channels) if channels and not rest else None
+        sides = {patch_size} if patch_size is not None else {config.patch_size, math.isqrt(shape[0] // config.channels)}
+        fitting = [PatchKernel(side, shape[0] // side**2) for side in sides if side and shape[0] % side**2 == 0]
+        if patch_size is None:
+            fitting = [
+                kernel for kernel in fitting if kernel.side == config.patch_size or kernel.channels == config.channels
+            ]
+        found = fitting[0] if len(fitting) == 1 and fitting[0].channels else None
     return found if found is not None and found.side**2 * found.channels <= _LARGEST_PATCH else None
 
 

@@ -1,10 +1,10 @@
 """What a mapping table is: rows that say which of our weights are which of another library's, to be read either way."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.layouts import SAME, Layout
@@ -77,6 +77,9 @@ class Table:
         ignored: Names that no model of ours has a weight for, with why.
         zeros: Names that may be left out where all their numbers are zero.
         digits: Digits of a block's number, with zeros in front.
+        head_features: Patterns of names, and the fields of `ViTConfig` that such a tensor gives away of the features that the
+            file's head sees; the last that fits wins.
+        convention: Fields of `ViTConfig` that all published models of this layout share and no tensor tells.
     """
 
     source: str
@@ -87,6 +90,8 @@ class Table:
     ignored: tuple[tuple[str, str], ...] = ()
     zeros: tuple[str, ...] = ()
     digits: int = 1
+    head_features: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    convention: Mapping[str, Any] = field(default_factory=dict)
 
     def canonical(self, name: str) -> str:
         """Returns a file's name as the rows spell it."""

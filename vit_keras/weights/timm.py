@@ -136,6 +136,13 @@ _PARALLEL: tuple[Row, ...] = (
     *dense(f"{_B}/mlp/contract", "blocks.{i}.mlp_out_proj", layout=LINEAR),
     row(f"{_B}/scale/gamma", way("blocks.{i}.ls.gamma")),
 )
+HEAD_FEATURES = (
+    (r"norm\.weight", {"final_norm": "before"}),
+    (r"fc_norm\.weight", {"pooling": "mean", "final_norm": "after"}),
+    (r"attn_pool\.latent", {"pooling": "map"}),
+)
+"""timm moves the final norm behind the pooling, and calls it `fc_norm`, where it pools the mean."""
+
 _BLOCK_OF_BOTH = ("query_norm", "key_norm", "rotary")
 
 TIMM = Table(
@@ -144,6 +151,7 @@ TIMM = Table(
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
     ignored=((r"rope\.(?!freqs$).*", "fixed"),),
+    head_features=HEAD_FEATURES,
 )
 TIMM_PARALLEL = Table(
     source="timm",
@@ -153,4 +161,5 @@ TIMM_PARALLEL = Table(
         *(line for line in ROWS if not line.a_block or any(part in line.targets[0] for part in _BLOCK_OF_BOTH)),
         *_PARALLEL,
     ),
+    head_features=HEAD_FEATURES,
 )

@@ -1,6 +1,7 @@
 """Our weights under another library's names, with the config it needs to build the model: its folder, whole or not at all."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.huggingface_config import huggingface_model
+from vit_keras.weights.huggingface_preprocessor import huggingface_preprocessor
 from vit_keras.weights.layouts import Array
+from vit_keras.weights.resizing_rule import ResizingRule, rule_for
 from vit_keras.weights.store import whole_directory, write_tensors, write_text
 from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
@@ -20,6 +23,7 @@ from vit_keras.weights.timm_config import timm_config
 TARGETS = ("timm", "huggingface")
 _SHOWN = 10
 _POSITIONS = "patch_encoder/position_embedding"
+_log = logging.getLogger(__name__)
 
 
 def write(
@@ -29,10 +33,16 @@ def write(
     *,
     to: str,
     class_names: Sequence[str] | None = None,
+    classifier_activation: str | None = None,
+    resizing: ResizingRule | None = None,
 ) -> Path:
-    """Writes a model for another library: `model.safetensors` under its names, and its `config.json`.
+    """Writes a model for another library: `model.safetensors` under its names, its `config.json`, and how it prepares images.
 
-    The directory appears whole or not at all. What the library has no model for is refused by name.
+    The library's own front door opens the directory, and computes the model's logits: `timm.create_model` with
+    `"local-dir:PATH"`, transformers' `AutoModel`, `AutoImageProcessor` and `pipeline`. The directory appears whole or not at all.
+    What the library has no model for is refused by name. Where transformers has no such way to resize images,
+    `preprocessor_config.json` is left out and the logger `vit_keras.weights.writing` says so, as a warning. Not written is what
+    has no part in the outputs: rates of dropping, `remat`, and how positions and patches are made to fit other sizes.
 
     Args:
         weights: The model's weights by name.
@@ -40,6 +50,8 @@ def write(
         directory: Where to; it must not exist.
         to: "timm" or "huggingface".
         class_names: What the head's outputs mean; by default their numbers.
+        classifier_activation: What the model's head ends in, as `vit` takes it: the other libraries' models end in logits.
+        resizing: What brings images to the model's size, a `vit_keras.data.Resizing`; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: The library cannot express the model, or an argument is not legal.
@@ -57,37 +69,64 @@ def write(
         ['config.json', 'model.safetensors']
     """
     target = Path(directory)
+    if classifier_activation not in (None, "linear"):
+        raise InvalidArgumentError(
+            f"The model ends in classifier_activation={classifier_activation!r}, and {to}'s models end in logits: write the same "
+            "model without it, and let that library compute probabilities."
+        )
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
-    tensors, written = foreign(weights, config, to=to, class_names=class_names)
+    files = foreign(weights, config, to=to, class_names=class_names, resizing=resizing)
     with whole_directory(target) as unfinished:
-        write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
-        write_text(unfinished / "config.json", json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+        write_tensors(files.tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
+        for name, content in files.texts.items():
+            write_text(unfinished / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return target
 
 
+@dataclass(frozen=True)
+class Foreign:
+    """A model as another library has it.
+
+    Args:
+        tensors: By that library's names.
+        texts: What its JSON files hold, by their names.
+    """
+
+    tensors: dict[str, Array]
+    texts: dict[str, dict[str, Any]]
+
+
 def foreign(
-    weights: Mapping[str, Array], config: ViTConfig, *, to: str, class_names: Sequence[str] | None = None
-) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Returns a model as another library has it: its tensors by its names, and its `config.json`.
+    weights: Mapping[str, Array],
+    config: ViTConfig,
+    *,
+    to: str,
+    class_names: Sequence[str] | None = None,
+    resizing: ResizingRule | None = None,
+) -> Foreign:
+    """Returns a model as another library has it.
 
     Args:
         weights: The model's weights by name.
         config: The model's.
         to: "timm" or "huggingface".
         class_names: What the head's outputs mean; by default their numbers.
+        resizing: What brings images to the model's size; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: The library cannot express the model, or there is no such library.
     """
     if to not in TARGETS:
         raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
+    rule = rule_for(config, resizing)
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if to == "timm":
-        written = timm_config(config, classes, names if class_names is not None else None)
-        return translate(weights, config, TIMM_PARALLEL if config.parallel_block else TIMM), written
+        written = timm_config(config, classes, names if class_names is not None else None, rule)
+        tensors = translate(weights, config, TIMM_PARALLEL if config.parallel_block else TIMM)
+        return Foreign(tensors, {"config.json": written})
     model = huggingface_model(config, names)
     on_prefix = config.class_token + config.distillation_token
     if _POSITIONS in weights and not config.position_on_prefix and on_prefix:
@@ -101,7 +140,18 @@ def foreign(
     }
     for name, shape in model.unused.items():
         tensors[model.prefix + name] = np.zeros(shape, "float32")
-    return tensors, model.config
+    texts = {"config.json": model.config}
+    preprocessor = huggingface_preprocessor(config, rule)
+    if preprocessor is not None:
+        texts["preprocessor_config.json"] = preprocessor
+    else:
+        _log.warning(
+            "preprocessor_config.json is left out: transformers can't bring images to %s px by crop_mode=%r, so resize them as "
+            "the model's own preprocessing does. It can by crop_mode='squash', and to a square by 'center'.",
+            config.image_size,
+            rule.crop_mode,
+        )
+    return Foreign(tensors, texts)
 
 
 def translate(weights: Mapping[str, Array], config: ViTConfig, table: Table) -> dict[str, Array]:

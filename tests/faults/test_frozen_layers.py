@@ -1,0 +1,121 @@
+"""What was frozen stays frozen in a `.keras` file, a clone and a config, and the optimizer goes on where it was."""
+
+import keras
+import numpy as np
+import pytest
+from contracts import JIT, check_stays_frozen
+
+import vit_keras as vk
+from vit_keras.layers import TransformerBlock
+from vit_keras.layers.adapted_block import AdaptedBlock, LowRank
+
+TOKEN = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=8, num_layers=2, num_heads=2, mlp_dim=16)
+MAP = TOKEN.replace(stem="conv", pooling="map", class_token=False, layer_scale=0.1)
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype("float32")
+LABELS = np.arange(8) % 3
+ADAPTERS = {"rank": 2, "alpha": 2, "targets": ["qkv", "output", "expand", "contract"]}
+
+
+def trained(model, epochs=1):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-2), loss, run_eagerly=not JIT, jit_compile=JIT)
+    model.fit(IMAGES, LABELS, epochs=epochs, verbose=0)
+    return model
+
+
+def loaded(model, folder):
+    model.save(folder / "model.keras")
+    return keras.saving.load_model(folder / "model.keras")
+
+
+def head_only(config):
+    model = vk.vit(config, num_classes=3)
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    return model
+
+
+def backbone_frozen(config):
+    backbone = vk.vit(config)
+    backbone.trainable = False
+    images = keras.Input((16, 16, 3))
+    return keras.Model(images, keras.layers.Dense(3)(backbone(images)))
+
+
+@pytest.mark.parametrize(("build", "config"), [(head_only, TOKEN), (backbone_frozen, MAP)], ids=["layers", "backbone"])
+def test_only_the_head_trains_on_after_a_file(build, config, tmp_path):
+    model = trained(build(config), epochs=3)
+    restored = loaded(model, tmp_path)
+    assert len(model.trainable_weights) == len(restored.trainable_weights) == 2  # the head's kernel and bias
+    assert int(restored.optimizer.iterations) == 3
+    before = [np.array(weight) for weight in restored.get_weights()]
+    restored.fit(IMAGES, LABELS, verbose=0)
+    changed = [not np.array_equal(old, new) for old, new in zip(before, restored.get_weights(), strict=True)]
+    assert sum(changed) == 2
+    assert int(restored.optimizer.iterations) == 4
+
+
+@pytest.mark.parametrize("config", [TOKEN, MAP], ids=["token", "conv_map"])
+def test_only_the_head_trains_in_a_clone_and_in_what_a_config_makes(config):
+    model = head_only(config)
+    for copy in (keras.models.clone_model(model), type(model).from_config(model.get_config())):
+        assert [weight.path for weight in copy.trainable_weights] == ["head/kernel", "head/bias"]
+
+
+def test_single_layers_of_a_model_stay_frozen(tmp_path):
+    model = vk.vit(MAP, num_classes=3)
+    for name in ("conv_stem", "block_00", "pooling"):
+        model.get_layer(name).trainable = False
+    model.get_layer("block_01").attention.trainable = False
+    restored = loaded(trained(model), tmp_path)
+    paths = [weight.path for weight in restored.trainable_weights]
+    assert paths == [weight.path for weight in model.trainable_weights]
+    assert {path.split("/")[0] for path in paths} == {"patch_encoder", "block_01", "final_norm", "head"}
+    assert not any(path.startswith("block_01/attention/") for path in paths)
+    assert int(restored.optimizer.iterations) == 1
+
+
+def test_a_frozen_stem_leaves_its_averages_alone_after_a_file(tmp_path):
+    model = vk.vit(MAP, num_classes=3)
+    model.get_layer("conv_stem").trainable = False
+    restored = loaded(trained(model), tmp_path)
+    before = [np.array(weight) for weight in restored.get_layer("conv_stem").get_weights()]
+    restored.fit(IMAGES, LABELS, verbose=0)
+    for old, new in zip(before, restored.get_layer("conv_stem").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_adapters_alone_train_on_after_a_file(tmp_path):
+    model = trained(vk.training.add_adapters(vk.vit(MAP, num_classes=3), rank=2))
+    restored = loaded(model, tmp_path)
+    paths = [weight.path for weight in restored.trainable_weights]
+    assert paths == [weight.path for weight in model.trainable_weights]
+    assert {path.rsplit("/", 1)[1] for path in paths} == {"adapter_down", "adapter_up", "kernel", "bias"}
+    assert [path for path in paths if "adapter" not in path] == ["head/kernel", "head/bias"]
+    assert int(restored.optimizer.iterations) == 1
+
+
+@pytest.mark.parametrize("choice", ["head", "last_blocks", "full"])
+def test_what_was_chosen_to_train_stays_chosen(choice, tmp_path):
+    model = vk.vit(MAP, num_classes=3)
+    vk.training.trainable_only(model, choice, last_blocks=1)
+    restored = loaded(model, tmp_path)
+    assert [w.path for w in restored.trainable_weights] == [w.path for w in model.trainable_weights]
+
+
+def test_layers_with_adapters_stay_frozen():
+    check_stays_frozen(AdaptedBlock(2, 16, adapters=ADAPTERS), np.zeros((2, 5, 8), "float32"))
+    projection = LowRank(keras.layers.Dense(4), rank=2, alpha=2, trainable=False)
+    restored = LowRank.from_config(projection.get_config())
+    for layer in (projection, restored):
+        layer.build((None, 8))
+        assert [weight.trainable for weight in layer.weights] == [False] * 4
+
+
+def test_a_block_in_a_plain_model_stays_frozen(tmp_path):
+    tokens = keras.Input((5, 8))
+    frozen = TransformerBlock(2, 16, trainable=False, name="frozen")
+    model = keras.Model(tokens, TransformerBlock(2, 16, name="trained")(frozen(tokens)))
+    restored = loaded(model, tmp_path)
+    assert {weight.path.split("/")[0] for weight in restored.trainable_weights} == {"trained"}
+    assert len(restored.trainable_weights) == 12  # two norms of two, four projections of two

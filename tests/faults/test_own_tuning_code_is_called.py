@@ -1,0 +1,203 @@
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from tuning.hypermodels import AsksForMore, OwnBuild, OwnFit, Tiny, images, split
+
+from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError
+from vit_keras.tuning import TunerOptions, ViTTuner
+from vit_keras.tuning.searchable import NoEffectError
+from vit_keras.tuning.trial_training import TrialTrainer
+
+OPTIONS = TunerOptions(epochs=2, factor=2)
+own_loop = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend"
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return images()
+
+
+class Arithmetic(ViTTuner):
+    """Looks for many heads, and trains nothing."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        if trial.hyperparameters.get("num_heads") == 1:
+            raise ArithmeticError("one head is too few")
+        return {"val_accuracy": 0.1 + trial.hyperparameters.get("num_layers") / 10}
+
+
+class Passing(ViTTuner):
+    """Asks its base class for what it can't do."""
+
+    def run_trial(self, trial, *args, **kwargs):
+        return super().run_trial(trial, *args, batch_size=8)
+
+
+class Watching(ViTTuner):
+    def on_epoch_end(self, trial, model, epoch, logs=None):
+        raise AssertionError("this is never called")
+
+
+def test_a_tuners_own_run_trial_is_called_and_its_results_decide(data, tmp_path):
+    hypermodel = Tiny(num_heads=[1, 2], learning_rate=[1e-3], weight_decay=[0.1])
+    tuner = Arithmetic(hypermodel, run_dir=tmp_path / "run", budget="4 trials", options=OPTIONS)
+    tuner.search(data)
+    scores = {
+        (trial.values["num_layers"], trial.values["num_heads"]): (trial.state, trial.curve)
+        for trial in tuner.study.trials
+    }
+    assert scores[2, 2] == ("COMPLETED", [{"val_accuracy": 0.1 + 2 / 10}] * 2)
+    assert {state for (_, heads), (state, _) in scores.items() if heads == 1} == {"FAILED"}
+    assert {trial.reason for trial in tuner.study.trials if trial.state == "FAILED"} == {
+        "ArithmeticError: one head is too few"
+    }
+    assert tuner.best().values["num_layers"] == 2
+    with pytest.raises(NoCompletedTrialError, match=r"Arithmetic\.run_trial left no model"):
+        tuner.get_best_models(1)
+
+
+def test_what_a_run_trial_asks_of_its_base_in_vain_ends_the_search(data, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="batch_size, which can have no effect"):
+        Passing(Tiny(), run_dir=tmp_path / "run", budget="2 trials", options=OPTIONS).search(data)
+
+
+def test_what_would_never_be_called_is_refused_when_made(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"Watching\.on_epoch_end would never be called"):
+        Watching(Tiny(), run_dir=tmp_path / "run")
+    with pytest.raises(InvalidArgumentError, match="is no ViTHyperModel"):
+        ViTTuner(keras_tuner.HyperModel(), run_dir=tmp_path / "run")
+
+
+def test_a_hypermodels_own_build_is_trained(data, tmp_path):
+    trainer, rows = TrialTrainer(OwnBuild(), data, epochs=2), []
+    values = trainer.hypermodel.default_values()
+    assert trainer.logged(values) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    told = lambda epochs, metrics, seconds: rows.append((epochs, metrics)) or True  # noqa: E731
+    assert not trainer.train(values, until=1, folder=tmp_path, on_epoch=told)
+    assert trainer.train(values, until=2, folder=tmp_path, on_epoch=told)
+    assert [epochs for epochs, _ in rows] == [1, 1, 2]
+    assert rows[0] == rows[1]  # a rung is trained from the start, by the same seed
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_a_hypermodels_own_fit_is_called(data, tmp_path):
+    trainer, rows = TrialTrainer(OwnFit(), data, epochs=2), []
+    values = trainer.hypermodel.default_values()
+    assert trainer.logged(values) is None
+    trainer.train(values, until=2, folder=tmp_path, on_epoch=lambda *told: rows.append(told[:2]) or True)
+    metrics = {"val_accuracy": 0.5 + values["num_heads"] / 10, "epochs": 2.0}
+    assert rows == [(1, metrics), (2, metrics)]
+
+
+def test_a_build_that_asks_for_what_is_not_tuned_is_refused(data, tmp_path):
+    trainer = TrialTrainer(AsksForMore(), data, epochs=2)
+    with pytest.raises(InvalidArgumentError, match=r"AsksForMore\.build asks for dropout"):
+        trainer.logged(trainer.hypermodel.default_values())
+
+
+# --- keras-tuner's own tuners
+
+
+class Model:
+    """Notes what `fit` is called with."""
+
+    def __init__(self, compiled):
+        self.optimizer, self.loss = compiled.optimizer, compiled.loss
+        self.compile = lambda **arguments: vars(self).update(recompiled=arguments)
+
+    def fit(self, batches, **given):
+        self.images, self.labels = next(iter(batches.as_numpy_iterator()))
+        self.given = given
+
+
+def fitted(hypermodel, *args, **kwargs):
+    hp = keras_tuner.HyperParameters()
+    model = Model(hypermodel.build(hp))
+    hypermodel.fit(hp, model, *args, **kwargs)
+    return model
+
+
+@own_loop
+def test_batch_size_and_augmentation_have_their_effect_on_arrays_too():
+    train, validation = split(48), split(24)
+    given = {"validation_data": (validation.images, validation.labels), "epochs": 2}
+    plain = fitted(Tiny(batch_size=[8], augmentation=["none"]), train.images, train.labels, **given)
+    moved = fitted(Tiny(batch_size=[12], augmentation=["medium"]), x=train.images, y=train.labels, **given)
+    assert (plain.images.shape[0], plain.given["steps_per_epoch"]) == (8, 6)
+    assert (moved.images.shape[0], moved.given["steps_per_epoch"]) == (12, 4)
+    known = {image.tobytes() for image in train.images.astype(plain.images.dtype)}
+    assert all(image.tobytes() in known for image in plain.images)
+    assert not any(image.tobytes() in known for image in moved.images)
+    assert callable(plain.recompiled["optimizer"]._learning_rate)  # a schedule of that length
+
+
+@own_loop
+def test_an_own_compile_stays():
+    train = split(48)
+    model = fitted(OwnBuild(), images(), epochs=1)
+    assert not hasattr(model, "recompiled")
+    assert hasattr(fitted(Tiny(), train.images, train.labels), "recompiled")
+
+
+@own_loop
+@pytest.mark.parametrize(
+    ("space", "named"),
+    [
+        ({"batch_size": [8, 16], "augmentation": ["none"]}, "batch_size can have no effect on batches"),
+        ({"augmentation": ["none", "light"]}, "augmentation can have no effect on batches"),
+        ({"augmentation": ["light"]}, "'light' can have no effect on batches"),
+    ],
+)
+def test_what_can_have_no_effect_on_batches_ends_the_search(space, named, tmp_path):
+    tuner = keras_tuner.RandomSearch(
+        Tiny(**space), objective="val_accuracy", directory=tmp_path, project_name="search", max_trials=1
+    )
+    batches = images().train
+    with pytest.raises(NoEffectError, match=named):
+        tuner.search(batches, validation_data=batches, epochs=1, verbose=0)
+
+
+@own_loop
+def test_a_batch_size_beside_the_tuned_one_ends_the_search():
+    train = split(48)
+    with pytest.raises(NoEffectError, match="batch_size can have no effect"):
+        fitted(Tiny(), train.images, train.labels, batch_size=4)
+
+
+# --- values over a limit
+
+
+@own_loop
+def test_values_stay_as_asked_so_a_grid_ends_and_no_values_are_tried_twice(tmp_path, monkeypatch):
+    """Of 1, 2, 4 and 8 heads the limit allows 2; what is built does not come back as what was asked."""
+    hypermodel = Tiny(num_heads=[1, 2, 4, 8], num_layers=[1], learning_rate=[1e-3], weight_decay=[0.1])
+    hypermodel.limits = type(hypermodel.limits)(
+        params=hypermodel.costs({**hypermodel.default_values(), "num_heads": 2})["params"]
+    )
+    history = {"val_accuracy": 0.5}
+    monkeypatch.setattr(Tiny, "fit", lambda self, hp, model, *args, **kwargs: model.count_params() and history)
+    for name, tuner in {
+        "grid": keras_tuner.GridSearch(hypermodel, objective="val_accuracy", directory=tmp_path, project_name="grid"),
+        "random": keras_tuner.RandomSearch(
+            hypermodel, objective="val_accuracy", directory=tmp_path, project_name="random", max_trials=9
+        ),
+    }.items():
+        tuner.search(images(), verbose=0)
+        asked = [trial.hyperparameters.get("num_heads") for trial in tuner.oracle.trials.values()]
+        assert sorted(asked) == [1, 2, 4, 8], name
+        built = [hypermodel.built_values(trial.hyperparameters)["num_heads"] for trial in tuner.oracle.trials.values()]
+        assert sorted(built) == [1, 2, 2, 2], name
+
+
+def test_what_is_built_is_within_the_limit():
+    hypermodel = Tiny(num_heads=[1, 2, 4, 8])
+    hypermodel.limits = type(hypermodel.limits)(params=2_000)
+    hp = keras_tuner.HyperParameters()
+    hypermodel.declare_hyperparameters(hp)
+    hp.values["num_heads"] = 8
+    model, built = hypermodel.build(hp), hypermodel.built_values(hp)
+    assert hp.get("num_heads") == 8
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == hypermodel.costs(built)["params"]

@@ -1,0 +1,104 @@
+"""A quantized model comes back from its `.keras` file as it was; what can't hold one says so before it writes."""
+
+import keras
+import numpy as np
+import oracle
+import pytest
+from contracts import quantizing
+
+import vit_keras as vk
+
+CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=32)
+MAP = CONFIG.replace(pooling="map", class_token=False)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype("float32")
+CONFIGS = {
+    "int8": "int8",
+    "int4": "int4",
+    "float8": "float8",
+    "int8_weights_alone": keras.quantizers.Int8QuantizationConfig(activation_quantizer=None),
+    "int4_in_groups": keras.quantizers.Int4QuantizationConfig(block_size=16),
+    "int4_per_channel": keras.quantizers.Int4QuantizationConfig(block_size=None),
+}
+
+
+@pytest.fixture(autouse=True)
+def quietly():
+    with quantizing():
+        yield
+
+
+def quantized(how="int8", config=CONFIG):
+    model = oracle.randomise(vk.vit(config, num_classes=3))
+    model.quantize(**({"mode": how} if isinstance(how, str) else {"config": how}))
+    return model
+
+
+def outputs(model):
+    return keras.ops.convert_to_numpy(model(IMAGES))
+
+
+def dtypes(model):
+    return {weight.path: weight.dtype for weight in model.weights}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_quantized_model_computes_the_same_after_a_file(name, tmp_path):
+    model = quantized(CONFIGS[name])
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(outputs(restored), outputs(model))
+    assert dtypes(restored) == dtypes(model)
+    assert vk.config_of(restored) == CONFIG
+
+
+def test_a_quantized_model_survives_a_second_file_a_clone_and_a_config(tmp_path):
+    model = quantized(config=MAP)
+    for name in ("once", "twice"):
+        model.save(tmp_path / f"{name}.keras")
+        model = keras.saving.load_model(tmp_path / f"{name}.keras")
+    for copy in (keras.models.clone_model(model), type(model).from_config(model.get_config())):
+        assert dtypes(copy) == dtypes(model)
+        copy.set_weights(model.get_weights())
+        np.testing.assert_array_equal(outputs(copy), outputs(model))
+
+
+def test_a_quantized_model_in_mixed_precision_survives_a_file(tmp_path):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = quantized()
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(outputs(restored), outputs(model))
+    expand = restored.get_layer("block_00").mlp.expand
+    assert (expand.dtype_policy.name, expand.compute_dtype) == ("int8_from_mixed_bfloat16", "bfloat16")
+
+
+def test_some_of_the_layers_can_be_quantized(tmp_path):
+    model = vk.vit(CONFIG, num_classes=3)
+    model.quantize("int8", filters="^(qkv|expand)$")
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+    in_eight_bits = [weight.path for weight in restored.weights if weight.dtype == "int8"]
+    assert in_eight_bits == ["block_00/attention/qkv/kernel", "block_00/mlp/expand/kernel"]
+
+
+def test_a_preset_directory_of_a_quantized_model_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(vk.InvalidArgumentError, match=r"save_preset needs weights in floating point.*int8.*\.keras"):
+        vk.save_preset(quantized(), tmp_path / "mine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_rebuilding_and_merging_quantized_weights_is_refused():
+    model = quantized()
+    with pytest.raises(vk.InvalidArgumentError, match="rebuilt needs weights in floating point"):
+        vk.rebuilt(model, stochastic_depth_rate=0.1)
+    with pytest.raises(vk.InvalidArgumentError, match="merge_adapters needs weights in floating point"):
+        vk.training.merge_adapters(vk.training.add_adapters(model, rank=2))
+
+
+def test_adapters_beside_quantized_weights_change_nothing_until_trained():
+    model = quantized()
+    np.testing.assert_array_equal(outputs(vk.training.add_adapters(model, rank=2)), outputs(model))

@@ -1,0 +1,236 @@
+"""What stands beside the weights is read: the right values are transformers' own logits and what its files say."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from faults.directories import IMAGENET, OURS, images, outputs_of, write_processor, write_transformers
+from safetensors.numpy import save_file
+from weights.checkpoints import random_weights
+
+import vit_keras as vk
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.weights import load
+from vit_keras.weights.meta import META
+from vit_keras.weights.settings import read_settings
+from vit_keras.weights.timm import TIMM
+from vit_keras.weights.writing import translate
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*torchvision.*")
+
+NAMES = {0: "tabby", 1: "beagle", 2: "wren"}
+PRESET = {**{name: value for name, value in OURS.items() if name not in ("image_size", "num_heads")}}
+"""What makes a preset as large as the small directories: not what a config.json says beyond that."""
+
+
+def predict(model, pixels):
+    return keras.ops.convert_to_numpy(model(pixels.astype("float32")))
+
+
+@pytest.fixture
+def fine_tuned(tmp_path):
+    """A fine-tuned directory whose every setting is another than the preset's."""
+    theirs = write_transformers(
+        tmp_path / "pets", "ViTForImageClassification", "ViTConfig",
+        num_attention_heads=6, hidden_act="quick_gelu", layer_norm_eps=1e-3, id2label=NAMES,
+        label2id={name: index for index, name in NAMES.items()},
+    )  # fmt: skip
+    write_processor(tmp_path / "pets")
+    return tmp_path / "pets", outputs_of(theirs, images(), *IMAGENET)["logits"].numpy()
+
+
+def test_a_directory_of_transformers_builds_the_model_that_it_describes(fine_tuned):
+    directory, expected = fine_tuned
+    model = vk.from_preset(directory)
+    np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)
+    assert vk.load_labels(directory) == tuple(NAMES.values())
+    resizing = vk.load_resizing(directory)
+    assert (resizing.image_size, resizing.crop_mode, resizing.interpolation) == ((32, 32), "squash", "bilinear")
+
+
+def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(fine_tuned, caplog):
+    directory, expected = fine_tuned
+    for weights in (directory, directory / "model.safetensors"):
+        model = vk.from_preset("vit_tiny_patch16_224", weights=weights, **PRESET)
+        assert model.input_shape == (None, 32, 32, 3)
+        np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)
+    assert "num_heads=6, activation='quick_gelu'" in caplog.text.replace("norm_epsilon=0.001, ", "").replace(
+        "image_size=(32, 32), ", ""
+    )
+
+
+def test_an_argument_counts_before_the_file_and_the_contradiction_is_logged(fine_tuned, caplog):
+    directory, _ = fine_tuned
+    model = vk.from_preset("vit_tiny_patch16_224", weights=directory, norm_epsilon=1e-6, **PRESET)
+    assert vk.config_of(model).norm_epsilon == 1e-6
+    assert "the model has norm_epsilon=1e-06, and" in caplog.text
+    assert "config.json says 0.001" in caplog.text
+
+
+def test_heads_that_are_not_the_files_are_refused(fine_tuned):
+    directory, _ = fine_tuned
+    with pytest.raises(WeightMismatchError, match="says num_heads=6, and the model has num_heads=2"):
+        load(vk.vit(vk.ViTConfig(**OURS), num_classes=3), directory)
+
+
+def test_a_file_of_another_size_than_the_preset_names_the_sizes(fine_tuned):
+    directory, _ = fine_tuned
+    with pytest.raises(
+        WeightMismatchError, match="says hidden_dim=24, num_layers=2, mlp_dim=48, and the preset has 192"
+    ):
+        vk.from_preset("vit_tiny_patch16_224", weights=directory)
+
+
+def test_what_nothing_says_is_logged_as_assumed(tmp_path, caplog):
+    config = vk.ViTConfig(**OURS)
+    save_file(translate(random_weights(config, 5), config, TIMM), tmp_path / "bare.safetensors")
+    vk.from_preset("vit_tiny_patch16_224", weights=tmp_path / "bare.safetensors", image_size=32, num_heads=2, **PRESET)
+    assert "assumed, because nothing beside the weights says it: num_heads=2, activation='gelu'" in caplog.text
+    assert "pixel_mean=(0.5,), pixel_std=(0.5,), pooling='token'" in caplog.text
+
+
+def test_metas_files_have_metas_pixel_statistics(tmp_path):
+    config = vk.ViTConfig(**OURS)
+    tensors = translate(random_weights(config, None), config, META)
+    save_file({**tensors, "mask_token": np.zeros((1, 1, 24), "float32")}, tmp_path / "mae.safetensors")
+    model = vk.from_preset(
+        "vit_tiny_patch16_224", weights=tmp_path / "mae.safetensors", image_size=32, num_heads=2, **PRESET
+    )
+    assert (vk.config_of(model).pixel_mean, vk.config_of(model).pixel_std) == IMAGENET
+
+
+@pytest.mark.parametrize(
+    ("processor", "mean", "std"),
+    [
+        ({"do_normalize": False}, 0.0, 1.0),
+        ({"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [51.0] * 3}, 0.5, 0.2),
+        ({"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3}, 0.5, 0.5),
+    ],
+)
+def test_pixels_are_scaled_as_the_processor_scales_them(fine_tuned, processor, mean, std):
+    directory, _ = fine_tuned
+    write_processor(directory, **processor)
+    config = vk.config_of(vk.from_preset(directory))
+    np.testing.assert_allclose([np.mean(config.pixel_mean), np.mean(config.pixel_std)], [mean, std], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("processor", "crop_mode", "resized"),
+    [
+        ({"size": {"shortest_edge": 37}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}, "center", (49, 37)),
+        ({"size": 37, "crop_size": 32}, "center", (49, 37)),
+        ({"size": {"height": 37, "width": 37}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}, "squash", (37, 37)),
+        ({"size": {"height": 32, "width": 32}}, "squash", (32, 32)),
+    ],
+)  # fmt: skip
+def test_images_are_resized_as_the_processor_resizes_them(fine_tuned, processor, crop_mode, resized):
+    directory, _ = fine_tuned
+    write_processor(directory, **processor)
+    resizing = vk.load_resizing(directory)
+    assert (resizing.crop_mode, resizing.resized((400, 300))) == (crop_mode, resized)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "swin"}, 'model_type="swin" is none of'),
+        ({"hidden_act": "relu"}, "activation='relu' is none of"),
+    ],
+)
+def test_a_directory_of_a_model_that_is_not_built_here_says_what_it_is(fine_tuned, change, said):
+    directory, _ = fine_tuned
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InvalidArgumentError, match=said):
+        vk.from_preset(directory)
+
+
+def test_a_config_beside_the_tensors_of_another_library_is_refused(fine_tuned):
+    directory, _ = fine_tuned
+    config = vk.ViTConfig(**OURS)
+    save_file(translate(random_weights(config, 3), config, TIMM), directory / "model.safetensors")
+    with pytest.raises(WeightMismatchError, match="one of the two is of another model"):
+        read_settings(directory)
+
+
+TIMM_CONFIG = {
+    "architecture": "vit_tiny_patch16_224", "num_classes": 5, "global_pool": "avg", "label_names": ["a", "b", "c", "d", "e"],
+    "model_args": {
+        "img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "mlp_ratio": 2.0, "global_pool": "avg",
+    },
+    "pretrained_cfg": {
+        "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 32, 32], "crop_pct": 0.9, "crop_mode": "center",
+        "interpolation": "bilinear",
+    },
+}  # fmt: skip
+
+
+def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
+    config = vk.ViTConfig(
+        **OURS, pooling="mean", final_norm="after", pixel_mean=(0.1, 0.2, 0.3), pixel_std=(0.4, 0.5, 0.6)
+    )
+    weights = random_weights(config, 5)
+    save_file(translate(weights, config, TIMM), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(TIMM_CONFIG))
+    model = vk.from_preset(tmp_path)
+    assert vk.config_of(model).replace(position_resize=config.position_resize) == config
+    assert vk.load_labels(tmp_path) == ("a", "b", "c", "d", "e")
+    resizing = vk.load_resizing(tmp_path)
+    assert (resizing.crop, resizing.crop_mode, resizing.interpolation) == (0.9, "center", "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"architecture": "swin_tiny_patch4_window7_224"}, "is no preset here"),
+        ({"model_args": {"norm_layer": "rmsnorm"}}, r"model_args has \['norm_layer'\]"),
+        ({"model_args": {"global_pool": "avgmax"}}, "global_pool='avgmax' is none of"),
+    ],
+)
+def test_what_a_timm_directory_says_and_no_model_here_has_is_refused(tmp_path, change, said):
+    config = vk.ViTConfig(**OURS)
+    save_file(translate(random_weights(config, 5), config, TIMM), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({**TIMM_CONFIG, **change}))
+    with pytest.raises(InvalidArgumentError, match=said):
+        vk.from_preset(tmp_path)
+
+
+def test_our_own_directory_as_weights_of_a_name_gives_its_own_outputs(tmp_path):
+    config = vk.ViTConfig(
+        **{**OURS, "num_heads": 6}, activation="quick_gelu", norm_epsilon=1e-3, pixel_mean=(0.2,), rotary_embedding="axial",
+        rotary_temperature=50.0, rotary_order="xy",
+    )  # fmt: skip
+    model = vk.vit(config, num_classes=5)
+    for name, array in random_weights(config, 5).items():
+        next(weight for weight in model.weights if weight.path == name).assign(array)
+    vk.save_preset(model, tmp_path / "own")
+    loaded = vk.from_preset("vit_tiny_patch16_224", weights=tmp_path / "own", **PRESET)
+    np.testing.assert_array_equal(predict(loaded, images()), predict(model, images()))
+    with pytest.raises(WeightMismatchError, match=r"says rotary_temperature=50\.0, rotary_order='xy'"):
+        load(vk.vit(config.replace(rotary_temperature=100.0, rotary_order="yx"), num_classes=5), tmp_path / "own")
+
+
+def test_verify_compares_a_directory_with_transformers_itself(fine_tuned, run):
+    directory, _ = fine_tuned
+    code, out, _ = run("verify", str(directory))
+    assert code == 0
+    assert [line.split()[:2] for line in out.splitlines()] == [
+        ["block", "0"],
+        ["block", "1"],
+        ["logits", out.splitlines()[-1].split()[1]],
+    ]
+    assert "DIFFERS" not in out
+    path = directory / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "architectures": ["ViTModel"]}))
+    assert run("verify", str(directory))[0] != 0
+
+
+def test_convert_keeps_what_a_directory_of_transformers_says(fine_tuned, run, tmp_path):
+    directory, expected = fine_tuned
+    assert run("convert", str(directory), str(tmp_path / "mine"))[0] == 0
+    assert vk.load_labels(tmp_path / "mine") == tuple(NAMES.values())
+    assert vk.load_resizing(tmp_path / "mine") == vk.load_resizing(directory)
+    np.testing.assert_allclose(predict(vk.from_preset(tmp_path / "mine"), images()), expected, rtol=1e-4, atol=2e-5)

@@ -1,0 +1,65 @@
+"""What other libraries call the fields of `ViTConfig` and their values, so that an error can name ours."""
+
+_HEAD = "num_classes, an argument of vit and from_preset; 0 builds the model without a head"
+_POLICY = "keras.config.set_dtype_policy, before the model is built"
+
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "num_layers": (
+        "depth", "depths", "layers", "n_layers", "n_layer", "num_hidden_layers", "num_blocks", "blocks", "transformer_layers",
+    ),
+    "hidden_dim": ("embed_dim", "embedding_dim", "hidden_size", "dim", "width", "d_model", "projection_dim", "n_embd"),
+    "num_heads": ("heads", "n_heads", "n_head", "num_attention_heads", "attention_heads"),
+    "mlp_dim": ("intermediate_size", "mlp_hidden_dim", "hidden_features", "ffn_dim", "dim_feedforward"),
+    "mlp_dim, which is mlp_ratio * hidden_dim": ("mlp_ratio",),
+    "image_size": ("img_size", "input_size", "img_dim", "resolution"),
+    "image_size=(height, width) and channels": ("input_shape", "image_shape"),
+    "channels": ("in_chans", "in_channels", "num_channels", "input_channels"),
+    "patch_size": ("patches", "patch_dim"),
+    "pixel_mean": ("mean", "image_mean"),
+    "pixel_std": ("std", "image_std"),
+    "stochastic_depth_rate": ("drop_path_rate", "drop_path", "droppath", "survival_probability", "stochastic_depth"),
+    "dropout_rate": ("drop_rate", "dropout", "hidden_dropout_prob", "proj_drop_rate", "emb_dropout"),
+    "attention_dropout_rate": ("attn_drop_rate", "attn_drop", "attention_dropout", "attention_probs_dropout_prob"),
+    "layer_scale": ("init_values", "layerscale_value", "layer_scale_init_value", "init_value"),
+    "num_registers": ("reg_tokens", "num_register_tokens", "num_reg_tokens", "registers", "register_tokens"),
+    "pooling": ("global_pool", "pool", "classifier", "pool_type", "pooling_type"),
+    "activation": ("act_layer", "hidden_act", "act", "hidden_activation", "mlp_activation"),
+    "norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_eps", "epsilon", "eps"),
+    "stem_norm": ("pre_norm",),
+    "final_norm": ("fc_norm", "use_fc_norm"),
+    "qkv_bias": ("use_mha_bias", "attention_bias"),
+    "qk_norm": ("use_qk_norm",),
+    "gated_mlp": ("use_swiglu_ffn", "swiglu_mlp", "use_gated_mlp", "swiglu"),
+    "pre_logits_dim": ("representation_size", "pooler_output_size"),
+    "rotary_temperature": ("rope_theta", "rope_temperature"),
+    "rotary_embedding": ("use_rope", "rope", "use_rot_pos_emb"),
+    'position_embedding="none"': ("use_abs_pos_emb", "pos_embed"),
+    "position_on_prefix": ("no_embed_class",),
+    'remat="block"': ("gradient_checkpointing", "grad_checkpointing", "set_grad_checkpointing"),
+    _HEAD: ("num_labels", "classes", "n_classes", "nb_classes", "include_top", "include_rescaling"),
+    "weights, an argument of from_preset: a tag of the preset or a path": (
+        "pretrained", "checkpoint_path", "pretrained_weights", "load_weights",
+    ),
+    _POLICY: ("dtype", "dtype_policy", "torch_dtype", "precision"),
+    "classifier_activation, an argument of vit and from_preset": ("classifier_activation", "classifier_act", "head_activation"),
+    "name, an argument of vit": ("name", "model_name"),
+}  # fmt: skip
+
+FIELD_SYNONYMS = {synonym: field for field, synonyms in _FIELDS.items() for synonym in synonyms}
+"""Another library's name for a field, and what to use here."""
+
+VALUE_SYNONYMS = {
+    "pooling": {
+        "cls": "token", "class_token": "token", "first": "token", "avg": "mean", "gap": "mean", "average": "mean",
+        "attention": "map", "attn": "map",
+    },
+    "activation": {
+        "gelu_pytorch_tanh": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "gelu_python": "gelu",
+        "swish": "silu", "swiglu": "silu",
+    },
+    "position_embedding": {"learn": "learned", "absolute": "learned", "sincos": "sincos2d", "sin-cos": "sincos2d"},
+    "qkv_bias": {"True": "all", "False": "none"},
+    "final_norm": {"True": "before", "False": "after"},
+    "rotary_embedding": {"True": "axial", "rope": "axial"},
+}  # fmt: skip
+"""Another library's value of a field, by field, and ours."""
