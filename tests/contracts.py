@@ -144,6 +144,8 @@ def _survives_a_file_quantized(layer, inputs, tmp_path):
         model.quantize("int8")
         model.save(tmp_path / "quantized.keras")
         loaded = keras.saving.load_model(tmp_path / "quantized.keras")
+    config = _as_json(model.layers[-1].get_config())
+    assert _as_json(type(layer).from_config(config).get_config()) == config == _as_json(loaded.layers[-1].get_config())
     for restored, weight in zip(loaded.weights, model.weights, strict=True):
         assert (restored.path, restored.dtype) == (weight.path, weight.dtype)
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(restored), keras.ops.convert_to_numpy(weight))

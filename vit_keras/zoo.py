@@ -13,6 +13,7 @@ import keras
 
 from vit_keras.card import card_of
 from vit_keras.config import ViTConfig
+from vit_keras.data.class_names import are_numbers
 from vit_keras.data.resizing import Resizing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.model import append_layers, check_not_quantized, num_classes_of, vit
@@ -145,7 +146,7 @@ def _names_beside(weights: Path, num_classes: int | None) -> tuple[str, ...] | N
     if not (weights / _CONFIG).is_file() or not ((weights / _LABELS).is_file() or _is_foreign(weights)):
         return None
     names = load_labels(weights)
-    return names if len(names) == num_classes and names != tuple(map(str, range(len(names)))) else None
+    return names if len(names) == num_classes and not are_numbers(names) else None
 
 
 class _ProgressBar:

@@ -11,7 +11,7 @@ from rich.console import Console
 import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset import ImageData
-from vit_keras.errors import ClassLayoutError, InvalidArgumentError
+from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
 from vit_keras.training.class_order import head_choices
 from vit_keras.training.distillation import Distillation
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
@@ -122,7 +122,7 @@ def data_of(images, names):
 
 
 def student_of(model, data):
-    recipe = RECIPES["finetune"](epochs=1, steps_per_epoch=data.steps_per_epoch)
+    recipe = RECIPES["finetune"].unsized(epochs=1, steps_per_epoch=data.steps_per_epoch)
     return prepared(model, data, recipe, probe=False)
 
 
@@ -137,6 +137,14 @@ def test_a_head_of_the_same_classes_in_another_order_is_permuted(tiny_preset, im
 def test_a_head_of_other_classes_is_new(tiny_preset, images):
     student = student_of(vk.from_preset(tiny_preset), data_of(images, ("cat", "dog", "yak")))
     assert not student.predict(images, verbose=0).any()
+
+
+def test_a_head_with_names_is_kept_for_classes_that_are_numbers(tiny_preset, images):
+    model, data = vk.from_preset(tiny_preset), data_of(images, ("0", "1", "2"))
+    (choice,) = head_choices(model, data.class_names)
+    assert (choice.value, choice.reason.split(":")[1]) == ("by number", " 0 is taken for 'cat', and so on")
+    logits = model.predict(images, verbose=0)
+    np.testing.assert_allclose(student_of(model, data).predict(images, verbose=0), logits, atol=1e-6)
 
 
 def test_names_are_kept_where_a_model_is_rebuilt(tiny_preset):
@@ -196,3 +204,14 @@ def test_a_teacher_of_classes_in_another_order_is_refused(tiny_preset, images):
         InvalidArgumentError, match=r"\('cat', 'dog', 'owl'\) apart in this order.*\('owl', 'cat', 'dog'\)"
     ):
         Distillation(student, model)
+
+
+def test_a_run_whose_classes_are_others_by_now_does_not_go_on(tiny_preset, tmp_path):
+    root, console = folder(tmp_path / "root", ("0", "1", "2")), Console(file=io.StringIO())
+    options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
+    finetune_preset(options, run_dir=tmp_path / "run", console=console)
+    (root / "2").rename(root / "7")
+    with pytest.raises(ResumeError, match=r"data.class_names: \['0', '1', '2'\] then, \['0', '1', '7'\] now"):
+        finetune_preset(options, run_dir=tmp_path / "run", resume=True, console=console)
+    with pytest.raises(ResumeError, match="are not those the run was trained on"):
+        evaluate_run(tmp_path / "run")

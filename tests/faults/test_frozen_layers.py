@@ -112,6 +112,18 @@ def test_layers_with_adapters_stay_frozen():
         assert [weight.trainable for weight in layer.weights] == [False] * 4
 
 
+def test_what_is_frozen_in_a_block_before_it_is_built_stays_frozen():
+    block = TransformerBlock(2, 16, name="block")
+    block.attention.trainable = False
+    block.build((None, 5, 8))
+    again = TransformerBlock.from_config(block.get_config())
+    again.build((None, 5, 8))
+    for each in (block, again):
+        paths = [weight.path for weight in each.trainable_weights]
+        assert len(paths) == 8  # of two norms and the two projections of the MLP
+        assert not any(path.startswith("block/attention/") for path in paths)
+
+
 def test_a_block_in_a_plain_model_stays_frozen(tmp_path):
     tokens = keras.Input((5, 8))
     frozen = TransformerBlock(2, 16, trainable=False, name="frozen")

@@ -18,11 +18,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype("float
 LABELS = np.arange(8) % 3
 PACKAGE = Path(vk.__file__).parent
 RECIPES = {
-    "adamw": vk.recipes.finetune(epochs=2, steps_per_epoch=4, layer_decay=0.75),
-    "muon": vk.recipes.small_images(epochs=2, steps_per_epoch=4),
-    "lion": vk.recipes.small_images(epochs=2, steps_per_epoch=4, optimizer="lion", schedule="linear"),
-    "lamb": vk.recipes.deit3(epochs=2, steps_per_epoch=4),
-    "sgd": vk.recipes.vit_paper_finetune(epochs=2, steps_per_epoch=4, warmup_rate=0.5, schedule="constant"),
+    "adamw": vk.recipes.finetune.unsized(epochs=2, steps_per_epoch=4, layer_decay=0.75),
+    "muon": vk.recipes.small_images.unsized(epochs=2, steps_per_epoch=4),
+    "lion": vk.recipes.small_images.unsized(epochs=2, steps_per_epoch=4, optimizer="lion", schedule="linear"),
+    "lamb": vk.recipes.deit3.unsized(epochs=2, steps_per_epoch=4),
+    "sgd": vk.recipes.vit_paper_finetune.unsized(epochs=2, steps_per_epoch=4, warmup_rate=0.5, schedule="constant"),
 }
 if JIT:  # JAX compiles four steps for each; which classes register hangs on no backend
     RECIPES = {name: RECIPES[name] for name in ("muon", "lamb")}
@@ -60,7 +60,7 @@ def expected(tmp_path_factory):
     np.save(folder / "labels.npy", LABELS)
     models = {name: vk.vit(CONFIG, num_classes=3) for name in RECIPES}
     for name, recipe in RECIPES.items():
-        models[name].compile(**recipe.compile_arguments, run_eagerly=not JIT, jit_compile=JIT)
+        models[name].compile(**recipe.compile_kwargs(), run_eagerly=not JIT, jit_compile=JIT)
         models[name].fit(IMAGES, LABELS, batch_size=4, verbose=0)
     models["adapted"] = vk.training.add_adapters(vk.vit(CONFIG, num_classes=3), rank=2)
     distilled = vk.vit(CONFIG.replace(distillation_token=True), num_classes=3)

@@ -91,3 +91,16 @@ def check_complete(found: Iterable[str], given: Iterable[str], place: object) ->
         raise ClassLayoutError(
             f"{place}: class_names has to name each class of the images and no other. {'; '.join(wrong)}."
         )
+
+
+def are_numbers(class_names: Sequence[str]) -> bool:
+    """Whether classes are named by their numbers alone, as those of arrays are.
+
+    Args:
+        class_names: In the order of the labels.
+
+    Example:
+        >>> are_numbers(["0", "1"]), are_numbers(["1", "0"])
+        (True, False)
+    """
+    return tuple(class_names) == tuple(map(str, range(len(class_names))))

@@ -34,7 +34,8 @@ class CompositeLayer(keras.layers.Layer):
             if path in self._quantized:
                 layer.quantize(config=keras.saving.deserialize_keras_object(self._quantized[path]))
         for path, weight in self._potentially_trainable(self):
-            weight.trainable = self.trainable and path not in self._frozen
+            if not self.trainable or path in self._frozen:
+                weight.trainable = False
         for layer in self._flatten_layers(include_self=False):
             weights = [weight for _, weight in self._potentially_trainable(layer)]
             if weights and not any(weight.trainable for weight in weights):

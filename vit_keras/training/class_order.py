@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from vit_keras.data.class_names import are_numbers
 from vit_keras.model import num_classes_of
 from vit_keras.training.recipe import Choice
 from vit_keras.wiring import read_model
@@ -20,9 +21,12 @@ def head_choices(model: keras.Model, class_names: Sequence[str]) -> tuple[Choice
     names, known = tuple(class_names), getattr(model, "class_names", None)
     if num_classes_of(model) != len(names) or known == names or not _is_trained(model):
         return ()
-    if known is None:
-        if names == tuple(map(str, range(len(names)))):
+    if are_numbers(names):
+        if known is None:
             return ()
+        reason = f"the data name their classes by numbers alone: 0 is taken for {known[0]!r}, and so on"
+        return (Choice("head", "by number", reason),)
+    if known is None:
         reason = (
             f"it has {len(names)} outputs, and its names are not known: the first is taken for {names[0]!r}, and so on"
         )
@@ -42,6 +46,8 @@ def match_head(student: keras.Model, class_names: Sequence[str]) -> None:
         class_names: The classes of the data, in the order of the labels.
     """
     names, known = tuple(class_names), getattr(student, "class_names", None)
+    if are_numbers(names) and known is not None:
+        return
     if known is not None and known != names:
         for layer in _heads(student):
             for weight in layer.weights:

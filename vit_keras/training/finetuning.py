@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,7 +27,7 @@ from vit_keras.training.random_state import random_state
 from vit_keras.training.recipe import Choice, Recipe
 from vit_keras.training.recipes import FINETUNING
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
+from vit_keras.training.session import Session, TrainingResult, check_options, load_as_recorded
 from vit_keras.wiring import ModelParts, read_model
 from vit_keras.zoo import from_preset, load_resizing
 
@@ -241,16 +242,8 @@ def finetune_preset(
     with random_state(options.seed), dtype_policy(resolve(options.precision)):
         model = from_preset(options.preset, weights=options.weights, accept_licence=options.accept_licence)
     resizing = _resizing_of(options)
-    with file_progress(console) as on_progress:
-        data = data_sources.load(
-            options.data,
-            image_size=resizing,
-            batch_size=options.batch_size,
-            limit=options.limit,
-            seed=options.seed,
-            class_names=recorded_class_names(run) if resume else None,
-            on_progress=on_progress,
-        )
+    load = partial(_load, options, resizing, console)
+    data = load_as_recorded(load, run) if resume else load()
     data = _in_batches(data)
     recipe = plan_of(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
     session = finetuning_session(
@@ -264,6 +257,22 @@ def finetune_preset(
         callbacks=[keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if tensorboard else [],
     )
     return session.carry_out(resume=resume, force=force_resume)
+
+
+def _load(
+    options: FinetuningOptions, resizing: Resizing, console: Console, class_names: tuple[str, ...] | None = None
+) -> ImageData:
+    """Loads the data, with a bar over files that are checked for the first time."""
+    with file_progress(console) as on_progress:
+        return data_sources.load(
+            options.data,
+            image_size=resizing,
+            batch_size=options.batch_size,
+            limit=options.limit,
+            seed=options.seed,
+            class_names=class_names,
+            on_progress=on_progress,
+        )
 
 
 def _resizing_of(options: FinetuningOptions) -> Resizing:

@@ -1,5 +1,6 @@
 """What a run directory was told, and its result computed again."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from vit_keras.errors import ResumeError
 from vit_keras.training.evaluation import evaluate
 from vit_keras.training.precision import dtype_policy
 from vit_keras.training.run_directory import RunDirectory
+from vit_keras.training.session import load_as_recorded
 from vit_keras.zoo import from_preset, load_resizing
 
 
@@ -32,14 +34,15 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
     options = record["options"]
     if "data" not in options:
         raise ResumeError(f"{run.path} was trained on arrays of a program, which alone can repeat it.")
-    data = data_sources.load(
+    load = partial(
+        data_sources.load,
         options["data"],
         image_size=load_resizing(run.model),
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],
-        class_names=tuple(record["data"]["class_names"]),
     )
+    data = load_as_recorded(lambda names: load(class_names=names), run)
     if data.fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
             f"The images of {data.name} are not those the run was trained on; the figure can't be repeated."

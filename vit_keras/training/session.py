@@ -11,7 +11,7 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData, Resizing
-from vit_keras.errors import CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
+from vit_keras.errors import ClassLayoutError, CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
 from vit_keras.training import figures
 from vit_keras.training.checkpoints import CheckpointStore
 from vit_keras.training.evaluation import Evaluation, evaluate
@@ -287,13 +287,21 @@ def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
     return kind(**record["options"])
 
 
-def recorded_class_names(run: RunDirectory) -> tuple[str, ...]:
-    """Returns the classes of a run's data in the order they have in its model, whatever order the data would have by now.
+def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:
+    """Returns a run's data with the classes in the order they have in its model, whatever order they would have by now.
 
     Args:
-        run: A run directory.
+        load: Loads the data with classes in an order, None for the order they have by now.
+        run: The run directory.
     """
-    return tuple(run.read()["data"]["class_names"])
+    data = run.read().get("data")
+    names = data.get("class_names") if isinstance(data, dict) else None
+    if not names:
+        return load(None)
+    try:
+        return load(tuple(names))
+    except ClassLayoutError:  # other classes by now, which is said where the data are compared
+        return load(None)
 
 
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
@@ -325,7 +333,7 @@ def _check_same(run: RunDirectory, previous: Mapping[str, Any], record: Mapping[
     """Raises `ResumeError`, naming each field, where a run would not go on as it began."""
     record = json.loads(json.dumps(record))  # as it will be read the next time
     begun, now = ({key: _compared(each.get(key)) for key in _SAME} for each in (previous, record))
-    changed = _differences(begun, now)
+    changed = _differences({key: _with_new_fields(value, now[key]) for key, value in begun.items()}, now)
     if changed:
         raise ResumeError(
             f"{run.path} can't go on: what it was started with changed. {'; '.join(changed[:_SHOWN])}"
@@ -347,12 +355,12 @@ def _compared(value: Any) -> Any:
     return {key: each for key, each in value.items() if key not in _IN_WORDS} if isinstance(value, dict) else value
 
 
-_NEW_FIELDS = {"seed", "notes", "distillation_head", "map_includes_prefix"}
-"""Fields that runs of before had no word for, and that are what they were without it."""
+_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
+"""Fields of recipe and config that earlier versions did not write, when they had one value."""
 
 
 def _with_new_fields(then: Any, now: Any) -> Any:
-    """Returns what an earlier version wrote, with the fields it had no word for as they are now."""
+    """Returns what an earlier version wrote, with the fields that it did not know as they are now."""
     if not isinstance(then, dict) or not isinstance(now, dict):
         return then
     return {**{key: now[key] for key in _NEW_FIELDS & now.keys()}, **then}

@@ -1,6 +1,7 @@
 """A data set, a preset and a recipe become a trained model and everything one wants to know of it."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ from vit_keras.training.progress_bar import standard_console
 from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options, recorded_class_names
+from vit_keras.training.session import Session, TrainingResult, check_options, load_as_recorded
 from vit_keras.zoo import from_preset
 
 
@@ -124,7 +125,8 @@ def train(
     else:
         run.check_free()
     preset = load_preset(options.preset)
-    data = _load(options, preset, console, recorded_class_names(run) if resume else None)
+    load = partial(_load, options, preset, console)
+    data = load_as_recorded(load, run) if resume else load()
     recipe = RECIPES[options.recipe].unsized(
         epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
     )
@@ -151,7 +153,9 @@ def train(
     return session.carry_out(resume=resume, force=force_resume)
 
 
-def _load(options: TrainingOptions, preset: Preset, console: Console, class_names: tuple[str, ...] | None) -> ImageData:
+def _load(
+    options: TrainingOptions, preset: Preset, console: Console, class_names: tuple[str, ...] | None = None
+) -> ImageData:
     """Loads the data, with a bar over files that are checked for the first time."""
     with file_progress(console) as on_progress:
         return data_sources.load(
