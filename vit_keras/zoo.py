@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from vit_keras.config import ViTConfig
 from vit_keras.data.class_names import are_numbers
 from vit_keras.data.resizing import Resizing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
-from vit_keras.model import check_not_quantized, config_of, num_classes_of, vit
+from vit_keras.model import append_layers, check_not_quantized, num_classes_of, vit
+from vit_keras.own_head import build, check_activation, describe, find_classifier
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
+from vit_keras.rebuilding import rebuilt
 from vit_keras.version import __version__
 from vit_keras.weights import Surgery, load, write_tensors
 from vit_keras.weights.download import fetch
@@ -25,6 +27,7 @@ from vit_keras.weights.head_features import head_change
 from vit_keras.weights.settings import apply_settings, library_of, read_settings, say_assumed
 from vit_keras.weights.store import whole_directory, write_text
 from vit_keras.weights.strict_json import parse_json
+from vit_keras.wiring import ModelParts, read_model
 
 FORMAT = 1
 _CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
@@ -39,8 +42,10 @@ def from_preset(
     weights: str | Path | None = None,
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
+    classifier_activation: str | None = None,
     accept_licence: bool = False,
     source: str = "auto",
+    name: str | None = None,
     **changes: Any,
 ) -> keras.Model:
     """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
@@ -59,9 +64,12 @@ def from_preset(
             checkpoint: a directory, safetensors with timm's, Hugging Face's, Meta's or our names, or Google's npz.
         num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
+        classifier_activation: What the head ends in: "softmax" for probabilities, "linear" for logits; None for what a directory
+            was saved with, and for logits otherwise.
         accept_licence: Says yes to the licence of weights that restricts their use.
         source: Whose names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to go by
             them.
+        name: The model's name, by which two of one preset can stand in one model; None for the preset's.
         **changes: Fields of `ViTConfig` in place of the preset's.
 
     Raises:
@@ -77,7 +85,7 @@ def from_preset(
     if image_size is not None:
         changes["image_size"] = image_size
     directory = _directory_of(preset)
-    checkpoint, expected, saved_classes = None, None, None
+    checkpoint, expected, saved_classes, end = None, None, None, _End()
     if directory is None:
         loaded = load_preset(str(preset))
         config = loaded.config
@@ -92,7 +100,7 @@ def from_preset(
             say_assumed(settings, config.replace(**changes))
     else:
         saved = _read_config(directory)
-        config, saved_classes, expected = saved.config, saved.num_classes, saved.sha256
+        config, saved_classes, expected, end = saved.config, saved.num_classes, saved.sha256, saved.end
     trained = asdict(config)  # what the weights' model is like
     if weights is not None and checkpoint is None:
         settings = read_settings(weights, source=source)
@@ -101,7 +109,8 @@ def from_preset(
         trained, expected = settings.fields, None
     config = config.replace(**changes)
     classes = saved_classes if num_classes is None else num_classes
-    model = vit(config, num_classes=classes or None, name=str(preset) if directory is None else "vit")
+    name = name or (str(preset) if directory is None else "vit")
+    model = end.build(config, num_classes=classes or None, classifier_activation=classifier_activation, name=name)
     if checkpoint is not None:
         weights = fetch(
             checkpoint.url,
@@ -113,11 +122,14 @@ def from_preset(
         weights = directory
     if weights is not None:
         surgery = Surgery(
-            head=head_change(num_classes, trained, config) if classes else "fit", fewer_layers="num_layers" in changes
+            head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
+            fewer_layers="num_layers" in changes,
         )
         load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
         if surgery.head != "new":
             model.class_names = _names_beside(Path(weights), num_classes_of(model))
+    if end.own_head:
+        model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
     if directory is not None and expected is not None:
         _check_hash(directory, expected)  # after the load: what changed while it was read is seen too
     return model
@@ -182,15 +194,16 @@ def save_preset(
     The directory appears whole or not at all.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
+        model: A model that `vit` or `from_preset` made. Simple layers of Keras behind it, such as a head of your own, are saved
+            with it; a model with more than that is refused, and `model.save` saves it.
         directory: Where to; it must not exist.
         class_names: What the head's outputs mean; by default their numbers.
         notes: Markdown for the model card.
         resizing: What brings images to the model's size, such as `resizing_of` a preset's weights; None for the size, uncut.
 
     Raises:
-        InvalidArgumentError: The model is none of ours or is quantized, the class names are not as many as its classes, or images
-            are resized to another size than the model's.
+        InvalidArgumentError: The model is none of ours, is quantized or does more than is saved, the class names are not as many as
+            its classes, or images are resized to another size than the model's.
         StorageError: The directory exists or cannot be written.
 
     Example:
@@ -203,7 +216,9 @@ def save_preset(
     """
     target = Path(directory)
     check_not_quantized(model, "save_preset")
-    config, classes = config_of(model), num_classes_of(model)
+    parts = read_model(model)
+    config, classes = parts.config, parts.num_classes
+    end = _End.of(parts)
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
@@ -211,7 +226,8 @@ def save_preset(
         _check_fits(resizing, config)
     with whole_directory(target) as unfinished:
         write_tensors(
-            {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}, unfinished / _WEIGHTS
+            {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()},
+            unfinished / _WEIGHTS,
         )
         written = {
             "format": FORMAT,
@@ -219,6 +235,7 @@ def save_preset(
             "num_classes": classes,
             "sha256": {_WEIGHTS: _sha256(unfinished / _WEIGHTS)},
             "config": config.to_dict(),
+            **end.to_dict(),
         }
         if resizing is not None:
             written["resizing"] = resizing.to_dict()
@@ -312,9 +329,78 @@ def _directory_of(preset: str | Path) -> Path | None:
 
 
 @dataclass(frozen=True)
+class _End:
+    """What a model ends in, behind its features.
+
+    Args:
+        classifier_activation: What the head that `vit` makes ends in; None for logits.
+        own_head: The user's own layers behind it, as `describe` describes them.
+        head_classes: Classes of the head that `vit` makes in front of own layers; None for none.
+    """
+
+    classifier_activation: str | None = None
+    own_head: list[dict[str, Any]] = field(default_factory=list)
+    head_classes: int | None = None
+
+    @classmethod
+    def of(cls, parts: ModelParts) -> "_End":
+        """Returns a model's end."""
+        own_head = describe(parts.own_head)
+        return cls(parts.classifier_activation, own_head, parts.head_classes if own_head else None)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any], num_classes: int | None) -> "_End":
+        """Returns what `to_dict` wrote, checked; a directory without an own head or an activation has none."""
+        activation, own_head = saved.get("classifier_activation"), saved.get("own_head", [])
+        head_classes = saved.get("head_classes")
+        if activation is not None:
+            check_activation(activation, what="classifier_activation")
+        if head_classes is not None and (type(head_classes) is not int or head_classes < 1):
+            raise InvalidArgumentError(f"head_classes is {head_classes!r}; expected a positive whole number, or null.")
+        classifier = find_classifier(build(own_head))
+        says = classifier.units if classifier is not None else head_classes if own_head else num_classes
+        if says != num_classes:
+            raise InvalidArgumentError(f"num_classes is {num_classes!r}, and own_head gives {says!r}.")
+        if activation is not None and (head_classes if own_head else num_classes) is None:
+            raise InvalidArgumentError(f"classifier_activation is {activation!r}, and there is no head.")
+        return cls(activation, own_head, head_classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `config.json` says of it; nothing of a model that ends in logits or features."""
+        own = {"own_head": self.own_head, "head_classes": self.head_classes} if self.own_head else {}
+        activation = self.classifier_activation
+        return {**({} if activation is None else {"classifier_activation": activation}), **own}
+
+    def build(
+        self, config: ViTConfig, *, num_classes: int | None, classifier_activation: str | None, name: str
+    ) -> keras.Model:
+        """Returns a new model with this end; own layers are as they were saved, whatever else is asked for."""
+        if self.own_head:
+            body = vit(
+                config, num_classes=self.head_classes, classifier_activation=self.classifier_activation, name=name
+            )
+            return append_layers(body, build(self.own_head))
+        activation = classifier_activation or (self.classifier_activation if num_classes else None)
+        return vit(config, num_classes=num_classes, classifier_activation=activation, name=name)
+
+    def adapt(self, model: keras.Model, *, num_classes: int | None, classifier_activation: str | None) -> keras.Model:
+        """Returns a filled model of `build`, with another number of classes or another activation where that is asked for."""
+        if num_classes in (None, num_classes_of(model)) and classifier_activation is None:
+            return model
+        if num_classes is not None and num_classes != num_classes_of(model):
+            _log.warning(
+                "the own head's last dense layer is new, for %s classes in place of %s",
+                num_classes,
+                num_classes_of(model),
+            )
+        return rebuilt(model, num_classes=num_classes, classifier_activation=classifier_activation)
+
+
+@dataclass(frozen=True)
 class _Saved:
     config: ViTConfig
     num_classes: int | None
+    end: _End
     sha256: str | None  # of the weights; directories that others made say none
     resizing: Resizing | None
 
@@ -326,7 +412,9 @@ def _read_config(directory: Path) -> _Saved:
         raise CorruptFileError(
             f"{path}: this is no config of a preset directory; expected format, num_classes and config."
         )
-    code = sorted(_CODE_NAMES & (saved.keys() | saved["config"].keys()))
+    own_head = saved.get("own_head")
+    layers = [layer for layer in own_head if isinstance(layer, dict)] if isinstance(own_head, list) else []
+    code = sorted(_CODE_NAMES & {*saved, *saved["config"], *(key for layer in layers for key in layer)})
     if code:
         raise UnsafeFileError(f"{path}: {code} name code to run, which no config of a preset directory does; none was.")
     if saved.get("format") != FORMAT:
@@ -343,7 +431,8 @@ def _read_config(directory: Path) -> _Saved:
         raise CorruptFileError(f"{path}: sha256 is {hashes!r}; expected one of {_WEIGHTS}, or null.")
     try:
         config = ViTConfig.from_dict(saved["config"])
-        return _Saved(config, classes, expected, _resizing(saved.get("resizing"), config))
+        end = _End.from_dict(saved, classes)
+        return _Saved(config, classes, end, expected, _resizing(saved.get("resizing"), config))
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
 

@@ -6,14 +6,17 @@ from pathlib import Path
 import keras
 
 from vit_keras.cli.output import out, print_json
+from vit_keras.config import ViTConfig
 from vit_keras.data import Resizing, resizing_of
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
-from vit_keras.model import config_of, weight_shapes
+from vit_keras.model import weight_shapes
+from vit_keras.own_head import is_probabilities
 from vit_keras.parity import TOLERANCE, Reference, compare, read_reference
 from vit_keras.peers import reference_of_directory
 from vit_keras.presets import load_preset
 from vit_keras.weights import open_tensors, plan, write, write_tensors
 from vit_keras.weights.settings import apply_settings, read_settings
+from vit_keras.wiring import read_model
 from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
@@ -55,8 +58,20 @@ def convert(
             write_tensors(arrays, target)
         else:
             rule = _resizing_of(checkpoint)
-            write(arrays, config_of(model), target, to=to, class_names=class_names, resizing=rule)
+            write(arrays, _config_for_others(model), target, to=to, class_names=class_names, resizing=rule)
     out.print(f"wrote {target}")
+
+
+def _config_for_others(model: keras.Model) -> ViTConfig:
+    """Returns a model's config; other libraries' models end in logits, and have no place for layers of the user's own."""
+    parts = read_model(model)
+    more = [layer.name for layer in parts.own_head if not is_probabilities(layer)]
+    if more:
+        raise InvalidArgumentError(
+            f"The model has layers of your own, {more}, which other libraries' models have no place for: write a preset or a .keras file, or "
+            "the model without them, as rebuilt(model, num_classes=0) makes it."
+        )
+    return parts.config
 
 
 def _resizing_of(checkpoint: str) -> Resizing | None:
@@ -147,7 +162,7 @@ def _compared(reference: Path, *, preset: str | None, accept_licence: bool) -> t
     """Returns our model and what another library's computed."""
     if reference.is_dir():
         model = from_preset(reference)
-        return model, reference_of_directory(reference, config_of(model))
+        return model, reference_of_directory(reference, read_model(model).config)
     expected = read_reference(reference)
     if preset is not None:
         return _read(preset, preset=None, source="auto", accept_licence=accept_licence)[0], expected

@@ -22,6 +22,7 @@ from scipy.special import softmax
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.anatomy_steps import Anatomy
+from vit_keras.explain.recording import blocks_of
 
 CORNER = 6
 HEAD_CORNER = 4
@@ -154,8 +155,8 @@ def _add_blocks(numbers: Numbers, passed: Anatomy) -> None:
             note(f"{name}_colours", quantised, "int8")
             note(f"{name}_scales", scales)
         if config.layer_scale is not None:
-            scales = passed.model.get_layer(f"block_{number:02d}").scales
-            note("layer_scales", np.stack([ops.convert_to_numpy(scale.gamma)[:CORNER] for scale in scales]))
+            of_block = blocks_of(passed.model)[number].scales
+            note("layer_scales", np.stack([ops.convert_to_numpy(scale.gamma)[:CORNER] for scale in of_block]))
     for name, (kind, arrays) in found.items():
         numbers.add(name, np.stack(arrays), kind)
 

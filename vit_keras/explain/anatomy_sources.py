@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import vit_keras
-from vit_keras import layers, model
+from vit_keras import architecture, layers, model
 from vit_keras.config import ViTConfig
 from vit_keras.layers.attention_kernel import attend_by_products
 
@@ -43,8 +43,8 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "residual": [block._both if config.parallel_block else block._attend, block.call],
         "mlp": [layers.MLP.call, block._both if config.parallel_block else block._think],
         "depth": [model.vit],
-        "pooling": [pooling, model._features],
-        "classifier": [model._head],
+        "pooling": [pooling, architecture._add_features],
+        "classifier": [architecture._add_heads],
     }
     if config.position_embedding == "sincos2d":
         from vit_keras.layers.patch_encoder import sincos2d

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.architecture import HEADS, IMAGES
 from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.explain.recording import (
@@ -19,7 +20,7 @@ from vit_keras.explain.recording import (
     record_block,
 )
 from vit_keras.layers.checks import Tensor
-from vit_keras.model import config_of, num_classes_of
+from vit_keras.wiring import read_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,23 +99,24 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         >>> passed.patches.shape, passed.embedded.shape, passed.block(0).weights.shape, passed.logits.shape
         ((4, 192), (5, 16), (2, 5, 5), (3,))
     """
-    config, num_classes, images = config_of(model), num_classes_of(model), checked_images(model, image)
+    parts, images = read_model(model), checked_images(model, image)
+    config, num_classes = parts.config, parts.num_classes
     if len(images) != 1:
         raise DataError(f"One image is taken apart at a time, not {len(images)}.")
     if class_names and len(class_names) != num_classes:
         raise InvalidArgumentError(
             f"There are {len(class_names)} class names for {num_classes or 'no'} classes of the model {model.name!r}."
         )
-    layers = {layer.name: layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)}
-    inside = keras.Model(model.input, {name: layer.output for name, layer in layers.items()} | {"": model.output})
-    found = inside(images.astype("float32"), training=False)
+    layers, pixels = parts.layers, images.astype("float32")
+    inside = keras.Model(parts.tensors[IMAGES], {name: parts.tensors[name] for name in layers})
+    found = inside(pixels, training=False)
     encoder, blocks = layers["patch_encoder"], blocks_of(model)
     patches = found["patches" if config.stem == "patch" else "conv_stem"]
     entered = found["stem_norm" if config.stem_norm else "patch_encoder"]
     outputs = [found[block.name] for block in blocks]
     normalised = found["final_norm"] if config.final_norm == "before" else outputs[-1]
-    heads = [name for name in ("head", "head_distillation") if name in layers]
-    logits = pooled_logits(model, outputs[-1]) if heads else None
+    heads = [name for name in HEADS if name in layers and not parts.own_head]
+    logits = pooled_logits(model, outputs[-1]) if num_classes is not None else None
     return Anatomy(
         model=model,
         config=config,
@@ -133,13 +135,15 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         pooling_weights=_array(pooling_attention(model, normalised))[0] if config.pooling == "map" else None,
         # A lone head may end in a softmax, and then gives no logits itself.
         head_logits=None
-        if not heads
+        if logits is None
         else np.concatenate([_array(found[name]) for name in heads])
         if len(heads) > 1
         else _array(logits),
-        logits=_array(logits)[0] if heads else None,
-        depth_logits=np.concatenate([_array(pooled_logits(model, tokens)) for tokens in outputs]) if heads else None,
-        output=_array(found[""])[0],
+        logits=None if logits is None else _array(logits)[0],
+        depth_logits=np.concatenate([_array(pooled_logits(model, tokens)) for tokens in outputs])
+        if logits is not None
+        else None,
+        output=_array(model(pixels, training=False))[0],
         class_names=tuple(class_names),
     )
 

@@ -7,8 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.recording import blocks_of, checked_images, chosen_blocks, pieces
+from vit_keras.architecture import IMAGES
+from vit_keras.explain.recording import checked_images, chosen_blocks, pieces
 from vit_keras.model import config_of
+from vit_keras.wiring import read_model
 
 
 def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None = None) -> keras.Model:
@@ -30,9 +32,9 @@ def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None 
         >>> feature_extractor(vit(config), blocks=[0, -1]).output_shape
         [(None, 5, 16), (None, 5, 16)]
     """
-    found = blocks_of(model)
-    outputs = [found[number].output for number in chosen_blocks(model, blocks)]
-    return keras.Model(model.input, outputs, name=f"{model.name}_features")
+    parts = read_model(model)
+    outputs = [parts.tensors[parts.blocks[number].name] for number in chosen_blocks(model, blocks)]
+    return keras.Model(parts.tensors[IMAGES], outputs, name=f"{model.name}_features")
 
 
 def features(

@@ -1,6 +1,6 @@
 """What happens inside of a block, step by step, computed on the side: the model's own fused path stays as it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.architecture import IMAGES
 from vit_keras.config import ViTConfig
 from vit_keras.data.pixel_range import doubtful_range
 from vit_keras.errors import DataError, InvalidArgumentError
@@ -15,6 +16,9 @@ from vit_keras.layers import SelfAttention, TransformerBlock
 from vit_keras.layers.checks import Tensor
 from vit_keras.layers.mlp import ACTIVATIONS
 from vit_keras.model import config_of
+from vit_keras.own_head import ends_in_probabilities, is_probabilities
+from vit_keras.pixel_range import takes_small_pixels
+from vit_keras.wiring import read_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,8 +72,7 @@ def blocks_of(model: keras.Model) -> list[TransformerBlock]:
     Raises:
         InvalidArgumentError: It is none.
     """
-    config_of(model)  # refuses what is none of ours
-    return [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
+    return read_model(model).blocks
 
 
 def chosen_blocks(model: keras.Model, wanted: Sequence[int] | int | None) -> list[int]:
@@ -137,7 +140,7 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
-    doubt = doubtful_range(pixels)
+    doubt = "" if takes_small_pixels(config.pixel_std) else doubtful_range(pixels)
     if doubt:
         raise DataError(f"The images' {doubt}")
     return pixels
@@ -167,8 +170,10 @@ def block_inputs(model: keras.Model, images: np.ndarray, numbers: Sequence[int])
         images: `(batch, height, width, channels)`.
         numbers: Of the blocks.
     """
-    blocks, last = blocks_of(model), max(numbers)
-    tokens = keras.Model(model.input, blocks[0].input)(images, training=False)
+    parts = read_model(model)
+    blocks, last = parts.blocks, max(numbers)
+    entered = parts.tensors["stem_norm" if parts.config.stem_norm else "patch_encoder"]
+    tokens = keras.Model(parts.tensors[IMAGES], entered)(images, training=False)
     found = {}
     for number, block in enumerate(blocks[: last + 1]):
         if number in numbers:
@@ -263,7 +268,7 @@ def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
         model: With `pooling="map"`.
         tokens: `(batch, tokens, hidden_dim)`, as they go into the pooling.
     """
-    pooling = model.get_layer("pooling")
+    pooling = read_model(model).layers["pooling"]
     skipped = pooling.num_skipped_tokens
     tokens = tokens[:, skipped:]
     heads, (_, count, hidden_dim) = pooling.num_heads, tokens.shape
@@ -281,7 +286,8 @@ def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:
         model: A model that `vit` or `from_preset` made.
         tokens: `(batch, tokens, hidden_dim)`.
     """
-    config, layers = config_of(model), {layer.name: layer for layer in model.layers}
+    parts = read_model(model)
+    config, layers = parts.config, parts.layers
     tokens = normalised_tokens(config, layers, tokens)
     seen = layers["pooling"](tokens)
     if config.final_norm == "after":
@@ -292,10 +298,11 @@ def pooled_logits(model: keras.Model, tokens: Tensor) -> Tensor:
     if config.has_two_heads:
         second = layers["distillation_pooling"](tokens)
         outputs.append(_linear(layers.get("head_distillation"), second))
-    return sum(outputs[1:], outputs[0]) / len(outputs)
+    output = sum(outputs[1:], outputs[0]) / len(outputs)
+    return _through(parts.own_head, output)
 
 
-def normalised_tokens(config: ViTConfig, layers: dict[str, keras.layers.Layer], tokens: Tensor) -> Tensor:
+def normalised_tokens(config: ViTConfig, layers: Mapping[str, keras.layers.Layer], tokens: Tensor) -> Tensor:
     """Returns the tokens as they go into the pooling.
 
     Args:
@@ -306,10 +313,22 @@ def normalised_tokens(config: ViTConfig, layers: dict[str, keras.layers.Layer], 
     return layers["final_norm"](tokens) if config.final_norm == "before" else tokens
 
 
+def _through(own_head: Sequence[keras.layers.Layer], output: Tensor) -> Tensor:
+    """Returns what the user's own layers make of an output, a softmax or sigmoid at the end left out."""
+    layers = list(own_head)
+    while layers and is_probabilities(layers[-1]):
+        layers.pop()
+    for layer in layers:
+        at_end = layer is layers[-1] and isinstance(layer, keras.layers.Dense) and ends_in_probabilities(layer)
+        output = _linear(layer, output) if at_end else layer(output)
+    return output
+
+
 def _linear(head: keras.layers.Dense | None, seen: Tensor) -> Tensor:
     if head is None:
         return seen
-    return ops.matmul(ops.cast(seen, "float32"), head.kernel) + head.bias
+    logits = ops.matmul(ops.cast(seen, "float32"), head.kernel)
+    return logits + head.bias if head.use_bias else logits
 
 
 def _joined(heads: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from vit_keras.explain.recording import (
     pooling_attention,
 )
 from vit_keras.model import config_of
+from vit_keras.wiring import read_model
 
 Fusion = Literal["mean", "max", "min"]
 _FUSED: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}
@@ -106,7 +107,7 @@ def _pooled(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.nda
     if config.pooling == "map":
         last = blocks_of(model)[-1]
         found = last(block_inputs(model, images, [config.num_layers - 1])[config.num_layers - 1], training=False)
-        layers = {layer.name: layer for layer in model.layers}
+        layers = read_model(model).layers
         seen: np.ndarray = ops.convert_to_numpy(
             pooling_attention(model, normalised_tokens(config, layers, found))
         ).mean(1)

@@ -10,6 +10,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
 from vit_keras.explain.recording import blocks_of, checked_images
 from vit_keras.model import config_of
+from vit_keras.wiring import read_model
 
 
 def mean_attention_distance(model: keras.Model, images: Any, *, batch_size: int = 8) -> np.ndarray:
@@ -61,7 +62,7 @@ def position_similarity(model: keras.Model) -> np.ndarray:
         raise InvalidArgumentError(
             f'The model {model.name!r} has position_embedding="{config.position_embedding}", so there are no learned positions to compare.'
         )
-    vectors = ops.convert_to_numpy(model.get_layer("patch_encoder").positions)[0, -config.num_patches :]
+    vectors = ops.convert_to_numpy(read_model(model).layers["patch_encoder"].positions)[0, -config.num_patches :]
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity: np.ndarray = (unit @ unit.T).reshape(*config.grid_size, *config.grid_size)
     return similarity
@@ -87,7 +88,9 @@ def patch_filters(model: keras.Model, *, count: int = 28) -> np.ndarray:
         raise InvalidArgumentError(
             f'The model {model.name!r} has stem="{config.stem}": no one matrix projects its patches.'
         )
-    kernel = ops.convert_to_numpy(model.get_layer("patch_encoder").projection.kernel)  # (patch_dim, hidden_dim)
+    kernel = ops.convert_to_numpy(
+        read_model(model).layers["patch_encoder"].projection.kernel
+    )  # (patch_dim, hidden_dim)
     components = np.linalg.svd(kernel - kernel.mean(1, keepdims=True), full_matrices=False)[0].T[:count]
     size = config.patch_size
     filters: np.ndarray = components.reshape(-1, size, size, config.channels)

@@ -14,12 +14,14 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
 from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
-from vit_keras.model import check_not_quantized, config_of
-from vit_keras.training.freezing import HEADS, trainable_only
+from vit_keras.model import check_not_quantized
+from vit_keras.rebuilding import rebuilt
+from vit_keras.training.freezing import trainable_only
 from vit_keras.weights import write_tensors
 from vit_keras.weights.safetensors_file import SafetensorsFile
 from vit_keras.weights.store import read_tensors
 from vit_keras.weights.strict_json import parse_json
+from vit_keras.wiring import read_model
 
 FORMAT = 1
 _KEY = "vit_keras_adapters"  # in the header of the file
@@ -61,7 +63,7 @@ def add_adapters(
         raise InvalidArgumentError("The model has adapters already: merge_adapters makes them part of its weights.")
     alpha = rank if alpha is None else alpha
     check_adapters(rank=rank, alpha=alpha, targets=targets)
-    hidden_dim = config_of(model).hidden_dim
+    hidden_dim = read_model(model).config.hidden_dim
     if rank > hidden_dim:
         raise InvalidArgumentError(f"rank={rank} is not thinner than the model's tokens, which are {hidden_dim} wide.")
     return _adapted(model, {"rank": rank, "alpha": alpha, "targets": list(targets)})
@@ -73,7 +75,7 @@ def adapters_of(model: keras.Model) -> dict[str, Any] | None:
     Args:
         model: Any model.
     """
-    return next((dict(layer.adapters) for layer in model.layers if isinstance(layer, AdaptedBlock)), None)
+    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
 
 
 def merge_adapters(model: keras.Model) -> keras.Model:
@@ -98,7 +100,7 @@ def merge_adapters(model: keras.Model) -> keras.Model:
     _check_adapted(model)
     check_not_quantized(model, "merge_adapters")
     merged = _with_blocks(model, None)
-    kernels = {weight.path: weight for weight in merged.weights}
+    kernels = read_model(merged).weights()
     for adapter in _adapters(model):
         down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
         kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
@@ -121,7 +123,7 @@ def save_adapters(model: keras.Model, path: str | Path) -> Path:
     path = Path(path)
     _check_adapted(model)
     own = _own_weights(model)
-    more = [weight.path for weight in model.trainable_weights if weight.path not in own]
+    more = [name for name, weight in read_model(model).weights().items() if weight.trainable and name not in own]
     if more:
         raise InvalidArgumentError(
             f"{len(more)} weights train that are neither an adapter's nor the head's, the first {more[:3]}, and a file of adapters "
@@ -131,7 +133,7 @@ def save_adapters(model: keras.Model, path: str | Path) -> Path:
         "format": FORMAT,
         **(adapters_of(model) or {}),
         "base": _digest(model),
-        "config": _meaning(config_of(model)),
+        "config": _meaning(read_model(model).config),
     }
     tensors = {name: _array(weight) for name, weight in own.items()}
     write_tensors(tensors, path, metadata={_KEY: json.dumps(described)})
@@ -153,7 +155,7 @@ def load_adapters(model: keras.Model, path: str | Path) -> keras.Model:
     """
     path = Path(path)
     described = _described(path)
-    here, there = _meaning(config_of(model)), described["config"]
+    here, there = _meaning(read_model(model).config), described["config"]
     reasons = [
         f"{name} is {there.get(name, 'unknown')!r} in the file and {here.get(name, 'unknown')!r} here"
         for name in sorted({*here, *there})
@@ -187,13 +189,15 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
         config.pop("adapters", None)
         return TransformerBlock(**config) if adapters is None else AdaptedBlock(**config, adapters=adapters)
 
+    if read_model(model).is_nested:
+        model = rebuilt(model)  # one graph, whose layers can be exchanged
     # Keras compiles the clone of a compiled model, which would make an optimizer for all of its weights.
     not_compiled = keras.Model(model.input, model.output, name=model.name)
     clone = keras.models.clone_model(not_compiled, clone_function=copied)
-    theirs = {weight.path: weight for weight in model.weights}
-    for weight in clone.weights:
+    theirs = read_model(model).weights()
+    for name, weight in read_model(clone).weights().items():
         if weight.name not in ADAPTER_WEIGHTS:
-            weight.assign(np.array(keras.ops.convert_to_numpy(theirs[weight.path])))
+            weight.assign(np.array(keras.ops.convert_to_numpy(theirs[name])))
     return clone
 
 
@@ -208,11 +212,12 @@ def _check_adapted(model: keras.Model) -> None:
 
 def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns by name what a file of adapters holds."""
+    parts = read_model(model)
+    heads = {layer.name for layer in parts.heads}
     return {
-        weight.path: weight
-        for layer in model.layers
-        for weight in layer.weights
-        if layer.name in HEADS or weight.name in ADAPTER_WEIGHTS
+        name: weight
+        for name, weight in parts.weights().items()
+        if name.split("/")[0] in heads or weight.name in ADAPTER_WEIGHTS
     }
 
 
@@ -229,9 +234,9 @@ def _meaning(config: ViTConfig) -> dict[str, Any]:
 def _digest(model: keras.Model) -> str:
     """Returns a SHA-256 of all weights that neither adapters nor heads are, in bfloat16: float32, and half of it, give the same."""
     own, digest = _own_weights(model), hashlib.sha256()
-    for weight in sorted(model.weights, key=lambda weight: str(weight.path)):
-        if weight.path not in own:
-            digest.update(f"{weight.path} {tuple(weight.shape)}".encode())
+    for name, weight in sorted(read_model(model).weights().items()):
+        if name not in own:
+            digest.update(f"{name} {tuple(weight.shape)}".encode())
             rounded = keras.ops.cast(keras.ops.cast(weight, "bfloat16"), "float32")
             digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(rounded)).tobytes())
     return digest.hexdigest()

@@ -8,8 +8,7 @@ import numpy as np
 from vit_keras.data.class_names import are_numbers
 from vit_keras.model import num_classes_of
 from vit_keras.training.recipe import Choice
-
-_HEADS = ("head", "head_distillation")
+from vit_keras.wiring import read_model
 
 
 def head_choices(model: keras.Model, class_names: Sequence[str]) -> tuple[Choice, ...]:
@@ -62,8 +61,7 @@ def match_head(student: keras.Model, class_names: Sequence[str]) -> None:
 
 def _heads(model: keras.Model) -> list[keras.layers.Layer]:
     """Returns the layers that make the logits."""
-    heads = [layer for layer in model.layers if layer.name in _HEADS]
-    return heads or [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1:]
+    return list(read_model(model).classifiers)
 
 
 def _is_trained(model: keras.Model) -> bool:

@@ -112,6 +112,11 @@ class Distillation(keras.Model):
         self.distillation_loss = DistillationLoss(kind, temperature=temperature)
         layers = {layer.name: layer for layer in student.layers}
         if _TOKEN_HEAD in layers:
+            if student.layers[-1].name not in ("average", "probabilities"):
+                raise InvalidArgumentError(
+                    f"Distillation: behind the two heads of {student.name!r} stands {student.layers[-1].name!r}, and each head is to give "
+                    "logits of its own; distill the model in front of it."
+                )
             heads = {"labels": layers["head"].output, "teacher": layers[_TOKEN_HEAD].output}
             self._heads = keras.Model(student.input, {**heads, "logits": student.output}, name="heads")
         else:

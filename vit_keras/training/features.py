@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from vit_keras.architecture import IMAGES
 from vit_keras.data import EncodedSplit, Split
 from vit_keras.data.pipeline import in_order
 from vit_keras.errors import (
@@ -19,8 +20,8 @@ from vit_keras.errors import (
     StorageError,
     WeightMismatchError,
 )
-from vit_keras.model import config_of
 from vit_keras.weights.store import read_tensors, write_tensors
+from vit_keras.wiring import read_model
 
 _FORMAT = 1  # of the files
 
@@ -35,7 +36,7 @@ def features_of(
 ) -> np.ndarray:
     """Returns what the head sees of each image of a split, in order, in float32.
 
-    These are the pooled features in front of `head`: of a model with two heads, those of the class token's. Nothing is drawn:
+    These are the features in front of the last dense layer: of a model with two heads, those of the class token's. Nothing is drawn:
     dropout and stochastic depth are off.
 
     Args:
@@ -65,12 +66,13 @@ def features_of(
     """
     if type(batch_size) is not int or batch_size < 1:
         raise InvalidArgumentError(f"batch_size={batch_size!r} is not a positive whole number.")
-    config_of(model)  # refuses what is none of ours
+    parts = read_model(model)
     if not len(split):
         raise EmptyDatasetError("The split has no images, so there are no features to compute.")
-    if split.image_shape != model.input_shape[1:]:
+    wanted = (*parts.config.image_size, parts.config.channels)
+    if split.image_shape != wanted:
         raise DataError(
-            f"The images are {split.image_shape} (height, width, channels) where the model takes {model.input_shape[1:]}. Load them with "
+            f"The images are {split.image_shape} (height, width, channels) where the model takes {wanted}. Load them with "
             "image_size and channels of the model, or resizing_of its preset."
         )
     extractor = _without_head(model)
@@ -94,9 +96,9 @@ def features_of(
 
 
 def _without_head(model: keras.Model) -> keras.Model:
-    """Returns a model with the same layers that ends where the head begins."""
-    head = {layer.name: layer for layer in model.layers}.get("head")
-    return model if head is None else keras.Model(model.input, head.input, name=f"{model.name}_features")
+    """Returns a model with the same layers that ends where the last classifier begins."""
+    parts = read_model(model)
+    return keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
 
 
 def _computed(
@@ -129,7 +131,7 @@ def _key(model: keras.Model, extractor: keras.Model, split: Split | EncodedSplit
     """Returns a hash of everything that the features depend on; the head is no part of it."""
     says = {
         "format": _FORMAT,
-        "config": config_of(model).to_dict(),
+        "config": read_model(model).config.to_dict(),
         "precision": [layer.compute_dtype for layer in extractor.layers],
         "backend": keras.backend.backend(),
         "images": split.digest.hex(),

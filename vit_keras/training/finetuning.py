@@ -1,7 +1,7 @@
 """Fine-tuning: a trained model, a data set, and no knob that must be turned."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,8 @@ from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Resizing, resizing_of
 from vit_keras.data.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers import TransformerBlock
 from vit_keras.model import config_of
+from vit_keras.own_head import ends_in_probabilities, find_classifier
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.training.adapters import merge_adapters
 from vit_keras.training.class_order import head_choices
@@ -28,6 +28,7 @@ from vit_keras.training.recipe import Choice, Recipe
 from vit_keras.training.recipes import FINETUNING
 from vit_keras.training.run_directory import RunDirectory, next_run_directory
 from vit_keras.training.session import Session, TrainingResult, check_options, load_as_recorded
+from vit_keras.wiring import ModelParts, read_model
 from vit_keras.zoo import from_preset, load_resizing
 
 BATCH_SIZE = 64
@@ -55,7 +56,8 @@ def finetune(
     to the same result, bit for bit.
 
     Args:
-        model: What `vit` or `from_preset` made, usually with weights; its head is made new where the classes are others.
+        model: What `vit` or `from_preset` made, usually with weights; its head is made new where the classes are others. A head of
+            your own behind it is kept, and its last dense layer is made new where the classes are others.
         train: An `ImageData` of `vk.data.load`, which has all splits; or arrays `(images, labels)`, a `tf.data.Dataset` or a
             `keras.utils.PyDataset`.
         validation: Likewise; also what the result is judged by. None where `train` has all splits, else a part of it is held out.
@@ -120,10 +122,36 @@ def plan_of(
         epochs=epochs,
         changes={"seed": data.seed, **(changes or {})},
     )
-    choices = [*recipe.choices, *head_choices(model, data.class_names)]
+    choices = [
+        *recipe.choices,
+        *_choices_of_head(read_model(model), len(data.class_names)),
+        *head_choices(model, data.class_names),
+    ]
     if recipe.name in FINETUNING and is_untrained(model):
         choices.append(_UNTRAINED)
     return replace(recipe, choices=tuple(choices), data=data)
+
+
+def _choices_of_head(parts: ModelParts, num_classes: int) -> Iterator[Choice]:
+    """Yields what happens to the user's own layers, and to a softmax at the end."""
+    if parts.own_head:
+        names = ", ".join(layer.name for layer in parts.own_head)
+        classifier = find_classifier(parts.own_head)
+        if parts.num_classes == num_classes:
+            yield Choice(
+                "own head", "kept", f"{names}, with weights, since the model tells {num_classes} classes apart already"
+            )
+        elif classifier is not None:
+            yield Choice("own head", "kept", f"{names}, but {classifier.name} is new, for {num_classes} classes")
+        else:
+            yield Choice("own head", "kept", f"{names}, with a new dense layer for {num_classes} classes")
+    if parts.classifier_activation is not None or any(map(ends_in_probabilities, parts.own_head[-1:])):
+        yield Choice(
+            "output",
+            "logits",
+            "recipes train on logits: the softmax at the end is left out; rebuilt(..., classifier_activation="
+            '"softmax") puts it back',
+        )
 
 
 _UNTRAINED = Choice(
@@ -142,9 +170,8 @@ def is_untrained(model: keras.Model) -> bool:
     """
     norms = [
         keras.ops.convert_to_numpy(weight)
-        for layer in model.layers
-        if isinstance(layer, TransformerBlock)
-        for weight in layer.weights
+        for block in read_model(model).blocks
+        for weight in block.weights
         if weight.name in ("gamma", "beta") and "norm" in weight.path
     ]
     return all((norm == norm.flat[0]).all() and norm.flat[0] in (0, 1) for norm in norms)
@@ -328,7 +355,7 @@ def policy_of(model: keras.Model) -> str:
     Args:
         model: What `vit` made.
     """
-    return str(next(layer for layer in model.layers if layer.name.startswith("block_")).dtype_policy.name)
+    return str(read_model(model).blocks[0].dtype_policy.name)
 
 
 def digest_of(model: keras.Model) -> str:

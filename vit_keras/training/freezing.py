@@ -7,13 +7,10 @@ import keras
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS
 from vit_keras.layers.checks import check_choice
-from vit_keras.model import config_of
+from vit_keras.wiring import read_model
 
 CHOICES = ("full", "head", "bias", "last_blocks", "adapters")
 """What `trainable_only` can leave trainable."""
-
-HEADS = ("head", "head_distillation")
-"""Names of the layers that classify."""
 
 _BEFORE_BLOCKS = ("normalization", "patches", "conv_stem", "patch_encoder", "stem_norm")
 _BIASES = ("bias", "beta", "query_bias", "value_bias")
@@ -28,7 +25,7 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
 
     Args:
         model: A model that `vit` or `from_preset` made.
-        what: "full", everything; "head", the head alone, or both heads of a distilled model; "bias", the head with all biases
+        what: "full", everything; "head", the head alone, both heads of a distilled model, or the layers of your own; "bias", the head with all biases
             and shifts of norms (Ben Zaken et al. 2022, arXiv 2106.10199); "last_blocks", the last blocks with all after them;
             "adapters", the head with what `add_adapters` added. A convolutional stem trains only under "full": its batch norms
             would gather averages otherwise.
@@ -46,15 +43,19 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
         650
     """
     check_choice("trainable_only", choices=CHOICES, what=what)
-    num_layers = config_of(model).num_layers
+    parts = read_model(model)
+    num_layers = parts.config.num_layers
     if what == "last_blocks" and (type(last_blocks) is not int or not 1 <= last_blocks <= num_layers):
         raise InvalidArgumentError(
             f"last_blocks={last_blocks!r} is not a whole number from 1 to the model's {num_layers}."
         )
     frozen = {*_BEFORE_BLOCKS, *(f"block_{index:02d}" for index in range(num_layers - last_blocks))}
+    heads, layers = {layer.name for layer in parts.heads}, [*parts.layers.values(), *parts.own_head]
     chosen = {
-        layer.name: [weight for weight in layer.weights if _trains(layer.name, weight.name, what, frozen)]
-        for layer in model.layers
+        layer.name: [
+            weight for weight in layer.weights if layer.name in heads or _trains(layer.name, weight.name, what, frozen)
+        ]
+        for layer in layers
     }
     if not any(chosen.values()):
         raise InvalidArgumentError(
@@ -64,7 +65,7 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
         raise InvalidArgumentError('trainable_only(model, "adapters"): the model has none; add_adapters adds them.')
     model.trainable = False  # on TensorFlow Keras skips what is set already: to and fro reaches all
     model.trainable = True
-    for layer in model.layers:
+    for layer in layers:
         if layer.weights and not chosen[layer.name]:
             layer.trainable = False  # batch norms then leave their averages alone
         for weight in layer.trainable_weights:
@@ -73,8 +74,8 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
 
 
 def _trains(layer: str, weight: str, what: str, frozen: set[str]) -> bool:
-    """Whether a weight trains, by its name and that of the model's layer it is in."""
-    if what == "full" or layer in HEADS:
+    """Whether a weight trains that is in no head, by its name and that of the model's layer it is in."""
+    if what == "full":
         return True
     if what == "last_blocks":
         return layer not in frozen

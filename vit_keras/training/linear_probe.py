@@ -12,6 +12,7 @@ from vit_keras.errors import ClassLayoutError, InvalidArgumentError, WeightMisma
 from vit_keras.training.feature_checks import checked_features, checked_labels
 from vit_keras.training.penalty_search import PENALTIES, HeldOut, choose, held_out
 from vit_keras.training.softmax_regression import SoftmaxRegression, axes_of
+from vit_keras.wiring import read_model
 
 _SHOWN = 10  # classes in a warning
 
@@ -67,7 +68,7 @@ class LinearProbe:
     def apply_to(self, model: keras.Model) -> None:
         """Writes the classifier into a model's head, so that the model's logits are this classifier's.
 
-        A model with a second head, which averages the two, gets twice the classifier in the first and zeros in the second.
+        In a head of your own that is the last dense layer. A model with a second head, which averages the two, gets twice the classifier in the first and zeros in the second.
 
         Args:
             model: A model of as many classes that `vit` or `from_preset` made.
@@ -75,8 +76,8 @@ class LinearProbe:
         Raises:
             WeightMismatchError: Its head is of another shape, or it has none; nothing is changed.
         """
-        heads = [layer for layer in model.layers if layer.name in ("head", "head_distillation")]
-        shapes = [(tuple(head.kernel.shape), tuple(head.bias.shape)) for head in heads]
+        heads = read_model(model).classifiers
+        shapes = [tuple(tuple(weight.shape) for weight in head.weights) for head in heads]
         if not heads or any(shape != (self.kernel.shape, self.bias.shape) for shape in shapes):
             raise WeightMismatchError(
                 f"The classifier maps {self.kernel.shape[0]} features to {self.kernel.shape[1]} classes; the heads of {model.name!r} have "

@@ -41,6 +41,8 @@ class _ClassLoss(keras.losses.Loss):
         **kwargs: As for `keras.losses.Loss`.
     """
 
+    from_logits = True  # as Keras' losses say it
+
     def __init__(
         self,
         label_smoothing: float = 0.0,

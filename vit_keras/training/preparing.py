@@ -4,7 +4,7 @@ import keras
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import config_of
+from vit_keras.model import config_of, num_classes_of
 from vit_keras.rebuilding import rebuilt
 from vit_keras.training.adapters import add_adapters
 from vit_keras.training.class_order import match_head
@@ -61,7 +61,7 @@ def prepare(model: keras.Model, recipe: Recipe, data: ImageData | None, *, probe
 
 
 def with_new_head(model: keras.Model, recipe: Recipe, *, num_classes: int | None) -> keras.Model:
-    """Returns a copy of a model with the stochastic depth of a recipe, and a head at zero where the classes are others.
+    """Returns a copy of a model with the stochastic depth of a recipe, and a head at zero where the classes are others; it ends in logits.
 
     Args:
         model: The model to begin with.
@@ -71,7 +71,10 @@ def with_new_head(model: keras.Model, recipe: Recipe, *, num_classes: int | None
     rate = recipe.stochastic_depth_rate
     if rate is None:
         rate = config_of(model).stochastic_depth_rate
-    return rebuilt(model, num_classes=num_classes, stochastic_depth_rate=rate)
+    has_head = num_classes is not None or num_classes_of(model) is not None
+    return rebuilt(
+        model, num_classes=num_classes, classifier_activation="linear" if has_head else None, stochastic_depth_rate=rate
+    )
 
 
 def with_frozen(model: keras.Model, recipe: Recipe) -> keras.Model:

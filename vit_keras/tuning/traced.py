@@ -5,9 +5,9 @@ from typing import Any
 
 import keras
 
+from vit_keras.architecture import stochastic_depth_rates
 from vit_keras.layers import TransformerBlock
 from vit_keras.layers.checks import Tensor
-from vit_keras.model import stochastic_depth_rates
 from vit_keras.training.recipes import Recipe
 
 TRACED = ("learning_rate", "weight_decay", "stochastic_depth_rate")

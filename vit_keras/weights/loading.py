@@ -10,7 +10,6 @@ import keras
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, WeightMismatchError
-from vit_keras.model import config_of
 from vit_keras.weights.files import TensorFile
 from vit_keras.weights.layouts import Array
 from vit_keras.weights.opening import open_tensors
@@ -19,6 +18,7 @@ from vit_keras.weights.settings import contradictions, read_settings
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
 from vit_keras.weights.surgery import Surgery
+from vit_keras.wiring import read_model
 
 _log = logging.getLogger(__name__)
 
@@ -65,11 +65,12 @@ def load(
         ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
         'head'
     """
-    config, settings = config_of(model), read_settings(path, source=source)
-    variables = {weight.path: weight for weight in model.weights}
+    parts, settings = read_model(model), read_settings(path, source=source)
+    config, variables = parts.config, parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
-        steps = plan(shapes, config, file, source=source, surgery=surgery, stated=settings.stated)
+        own_head = parts.own_weights().keys()
+        steps = plan(shapes, config, file, source=source, surgery=surgery, stated=settings.stated, own_head=own_head)
         steps = replace(steps, notes=(*contradictions(settings, config), *steps.notes))
         _check_zeros(steps, file)
         for note in steps.notes:

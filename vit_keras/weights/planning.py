@@ -1,7 +1,7 @@
 """The plan of a load, made of names, shapes and number formats alone: every weight once, every tensor used or left out."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from vit_keras.weights.surgery import (
     fit_patches,
     fit_positions,
 )
-from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
+from vit_keras.weights.tables import GAP, Row, Table, Way, numbered, row, way
 
 _SHOWN = 10  # tensors of each kind in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
@@ -41,6 +41,7 @@ def plan(
     source: str = "auto",
     surgery: Surgery | None = None,
     stated: Mapping[str, Any] | None = None,
+    own_head: Collection[str] = (),
 ) -> Plan:
     """Returns how a file becomes a model's weights; no number is read.
 
@@ -51,6 +52,7 @@ def plan(
         source: The library whose names it has, or "auto" to go by them.
         surgery: What may be changed to make it fit; by default what `Surgery()` says.
         stated: Fields of `ViTConfig` that are known of the file's model, such as from a config.json beside it.
+        own_head: Names of weights in layers of the user's own, which only our own files have.
 
     Raises:
         InvalidArgumentError: There is no such source.
@@ -73,7 +75,14 @@ def plan(
         tensors of float64 are narrowed
     """
     table = find_table(file.tensors, source, path=file.path)
-    return _Planner(weights, config, file, table, surgery or Surgery(), stated or {}).plan()
+    absent = frozenset(own_head)
+    if table.source == "vit_keras":
+        known = {target for line in table.rows for target in line.targets}
+        rows = (row(name, way(name)) for name in own_head if name not in known)
+        table, absent = replace(table, rows=(*table.rows, *rows)), frozenset()
+    return _Planner(
+        weights, config, file, table, surgery or Surgery(), stated or {}, frozenset(own_head), absent
+    ).plan()
 
 
 @dataclass
@@ -84,6 +93,8 @@ class _Planner:
     table: Table
     surgery: Surgery
     stated: Mapping[str, Any]
+    own_head: frozenset[str] = frozenset()
+    never_in_file: frozenset[str] = frozenset()
     loads_head: bool = False
     names: dict[str, str] = field(default_factory=dict)  # the table's spelling -> the file's
     steps: dict[str, Step] = field(default_factory=dict)  # by the first weight
@@ -127,6 +138,8 @@ class _Planner:
         targets = tuple(numbered(target, block) for target in line.targets)
         ours = [target for target in targets if target != GAP]
         if not all(name in self.weights for name in ours) or any(name in self.covered for name in ours):
+            return
+        if not self.never_in_file.isdisjoint(ours):
             return
         if self.surgery.head == "new" and _is_head(ours[0]):
             return
@@ -179,6 +192,7 @@ class _Planner:
             self._fit_patches(step)
         elif joined == wanted or not sources:
             self.steps[ours[0]] = step
+            self.loads_head = self.loads_head or ours[0] in self.own_head
         else:
             theirs = ", ".join(self.names[name] for name in sources)
             shape = [self._info(name).shape for name in sources]
@@ -300,6 +314,10 @@ class _Planner:
                 why = "as was asked" if self.surgery.head == "new" else "the file has none"
                 self.notes.append(f"{layer}: the model's own is kept, {why}")
                 self.covered.update(mine)
+        own = [name for name in self.weights if name in self.own_head and name not in self.covered]
+        if own and not any(name in self.covered for name in self.own_head):
+            self.notes.append(f"the own head's {', '.join(own)} stay the model's, the file has none")
+            self.covered.update(own)
 
     # What is left
 

@@ -1,0 +1,144 @@
+"""A loss of probabilities on logits, and the other way round: made right at compile, and said."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+
+import vit_keras as vk
+from vit_keras.training.losses import SmoothedCrossentropy
+
+CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+LOSSES = keras.losses
+
+
+def compiled(caplog, loss, *, activation=None, num_classes=3, distillation_token=False, metrics=None):
+    model = vk.vit(
+        CONFIG.replace(distillation_token=distillation_token), num_classes=num_classes, classifier_activation=activation
+    )
+    with caplog.at_level(logging.WARNING):
+        model.compile("adam", loss, metrics=metrics)
+    return model
+
+
+def loss_of(model, targets, outputs):
+    return float(
+        model.compute_loss(y=keras.ops.convert_to_tensor(targets), y_pred=keras.ops.convert_to_tensor(outputs))
+    )
+
+
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]], "float32")
+SOFTMAX = np.exp(LOGITS) / np.exp(LOGITS).sum(-1, keepdims=True)
+SIGMOID = 1 / (1 + np.exp(-LOGITS))
+LABELS, ONE_HOT = np.array([2, 0]), np.eye(3, dtype="float32")[[2, 0]]
+CATEGORICAL = -np.log(SOFTMAX[[0, 1], LABELS]).mean()
+BINARY = -(ONE_HOT * np.log(SIGMOID) + (1 - ONE_HOT) * np.log(1 - SIGMOID)).mean()
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "expected"),
+    [
+        ("sparse_categorical_crossentropy", LABELS, CATEGORICAL),
+        ("SparseCategoricalCrossentropy", LABELS, CATEGORICAL),
+        (LOSSES.sparse_categorical_crossentropy, LABELS, CATEGORICAL),
+        (LOSSES.SparseCategoricalCrossentropy(), LABELS, CATEGORICAL),
+        ("categorical_crossentropy", ONE_HOT, CATEGORICAL),
+        (LOSSES.CategoricalCrossentropy(label_smoothing=0.0), ONE_HOT, CATEGORICAL),
+        ("binary_crossentropy", ONE_HOT, BINARY),
+        (["binary_crossentropy"], ONE_HOT, BINARY),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("distillation_token", [False, True])
+def test_a_crossentropy_on_logits_takes_logits(loss, targets, expected, distillation_token, caplog):
+    model = compiled(caplog, loss, distillation_token=distillation_token)
+    assert loss_of(model, targets, LOGITS) == pytest.approx(expected, rel=1e-5)
+    (message,) = caplog.messages
+    assert "ends in logits" in message
+    assert "from_logits=True" in message
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation", "targets", "outputs", "expected"),
+    [
+        (LOSSES.SparseCategoricalCrossentropy(from_logits=True), "softmax", LABELS, SOFTMAX, CATEGORICAL),
+        (LOSSES.BinaryCrossentropy(from_logits=True), "sigmoid", ONE_HOT, SIGMOID, BINARY),
+    ],
+)
+def test_a_crossentropy_of_logits_on_probabilities_takes_probabilities(
+    loss, activation, targets, outputs, expected, caplog
+):
+    model = compiled(caplog, loss, activation=activation)
+    assert loss_of(model, targets, outputs) == pytest.approx(expected, rel=1e-5)
+    (message,) = caplog.messages
+    assert "ends in probabilities" in message
+    assert "from_logits=False" in message
+
+
+@pytest.mark.parametrize(
+    ("loss", "activation"),
+    [
+        (LOSSES.SparseCategoricalCrossentropy(from_logits=True), None),
+        ("sparse_categorical_crossentropy", "softmax"),
+        ("binary_crossentropy", "sigmoid"),
+        ("mse", None),
+        (None, None),
+        (lambda y_true, y_pred: keras.ops.mean(y_pred), None),
+    ],
+    ids=str,
+)
+def test_what_fits_stays_as_it_is_without_a_word(loss, activation, caplog):
+    model = compiled(caplog, loss, activation=activation)
+    assert model.loss is loss
+    assert not caplog.messages
+
+
+def test_a_recipe_s_loss_on_probabilities_is_warned_of(caplog):
+    compiled(caplog, SmoothedCrossentropy(), activation="softmax")
+    assert "classifier_activation=None" in caplog.text
+
+
+def test_features_without_a_head_are_left_alone(caplog):
+    model = vk.vit(CONFIG)
+    with caplog.at_level(logging.WARNING):
+        model.compile("adam", "sparse_categorical_crossentropy")
+    assert not caplog.messages
+
+
+def test_the_loss_is_right_after_a_file_too(tmp_path, caplog):
+    model = compiled(caplog, "sparse_categorical_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    model.save(tmp_path / "model.keras")
+    caplog.clear()
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loss_of(loaded, LABELS, LOGITS) == pytest.approx(CATEGORICAL, rel=1e-5)
+    assert not caplog.messages
+
+
+def test_as_in_every_tutorial_it_learns(caplog):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 48)
+    images = rng.integers(0, 60, (48, 16, 16, 3)) + 90 * labels[:, None, None, None]
+    keras.utils.set_random_seed(0)
+    model = compiled(caplog, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.optimizer.learning_rate = 1e-2
+    history = model.fit(images.astype("uint8"), labels, epochs=8, batch_size=16, verbose=0).history
+    assert history["loss"][-1] < 0.3
+    assert history["accuracy"][-1] > 0.9
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "binary_accuracy", keras.metrics.BinaryAccuracy(threshold=0.0)], ids=str
+)
+def test_the_accuracy_of_one_logit_is_cut_at_zero(metric, caplog):
+    model = compiled(caplog, "binary_crossentropy", num_classes=1, metrics=[metric])
+    logits, targets = np.array([[0.2], [0.4], [-0.1]], "float32"), np.array([[1.0], [1.0], [1.0]], "float32")
+    found = model.compute_metrics(None, keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(logits))
+    assert float(next(value for name, value in found.items() if "accuracy" in name)) == pytest.approx(2 / 3)
+
+
+def test_a_metric_of_probabilities_is_warned_of(caplog):
+    compiled(caplog, LOSSES.BinaryCrossentropy(from_logits=True), metrics=[keras.metrics.AUC(), keras.metrics.Recall()])
+    assert "AUC takes probabilities as it is: give it from_logits=True" in caplog.text
+    assert "Recall takes probabilities as it is: give it thresholds=0.0" in caplog.text

@@ -1,0 +1,255 @@
+"""Layers of the user's own behind a model: saved, loaded, rebuilt, explained and fine-tuned with it."""
+
+import json
+
+import keras
+import numpy as np
+import oracle
+import pytest
+
+import vit_keras as vk
+from vit_keras.errors import InvalidArgumentError, UnsafeFileError, WeightMismatchError
+from vit_keras.model import num_classes_of
+from vit_keras.training.adapters import add_adapters, merge_adapters
+from vit_keras.training.features import features_of
+from vit_keras.training.freezing import trainable_only
+from vit_keras.training.linear_probe import LinearProbe
+from vit_keras.weights import load
+from vit_keras.wiring import read_model
+
+CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (3, 16, 16, 3)).astype("uint8")
+
+
+def dense_head(vectors, name="my_head", units=5):
+    vectors = keras.layers.Dropout(0.1, name="my_dropout")(vectors)
+    vectors = keras.layers.Dense(8, activation="relu", name="my_hidden")(vectors)
+    vectors = keras.layers.BatchNormalization(name="my_norm")(vectors)
+    return keras.layers.Dense(units, name=name)(vectors)
+
+
+def behind_the_features():
+    base = vk.vit(CONFIG)
+    return keras.Model(base.input, dense_head(base.output))
+
+
+def called_head():
+    base = vk.vit(CONFIG)
+    return keras.Model(base.input, dense_head(base.output, name="head"))
+
+
+def cut_before_the_head():
+    base = vk.vit(CONFIG, num_classes=7)
+    return keras.Model(base.input, dense_head(base.layers[-2].output))
+
+
+def softmax_behind_the_logits():
+    base = vk.vit(CONFIG, num_classes=5)
+    return keras.Model(base.input, keras.layers.Softmax()(base.output))
+
+
+def model_inside():
+    base, pixels = vk.vit(CONFIG), keras.Input((16, 16, 3))
+    return keras.Model(pixels, dense_head(base(pixels, training=False)))
+
+
+def sequential():
+    return keras.Sequential([keras.Input((16, 16, 3)), vk.vit(CONFIG), keras.layers.Dense(5, activation="softmax")])
+
+
+def two_heads():
+    base = vk.vit(CONFIG.replace(distillation_token=True), num_classes=7)
+    return keras.Model(base.input, keras.layers.Dense(5, name="my_head")(base.output))
+
+
+MAKERS = (
+    behind_the_features,
+    called_head,
+    cut_before_the_head,
+    softmax_behind_the_logits,
+    model_inside,
+    sequential,
+    two_heads,
+)
+
+
+def outputs(model, images):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_a_model_with_an_own_head_is_read_saved_loaded_and_rebuilt(make, images, tmp_path):
+    model = oracle.randomise(make())
+    expected = outputs(model, images)
+    assert vk.config_of(model).replace(distillation_token=False) == CONFIG
+    assert num_classes_of(model) == 5
+
+    directory = vk.save_preset(model, tmp_path / "mine", class_names=list("abcde"))
+    for again in (vk.from_preset(directory), vk.rebuilt(model), vk.rebuilt(model, stochastic_depth_rate=0.1)):
+        np.testing.assert_allclose(outputs(again, images), expected, rtol=1e-5, atol=1e-6)
+        assert num_classes_of(again) == 5
+
+
+@pytest.mark.parametrize("make", [behind_the_features, softmax_behind_the_logits, model_inside, sequential, two_heads], ids=lambda make: make.__name__)  # fmt: skip
+def test_what_explains_a_model_explains_the_own_head_too(make, images):
+    model = oracle.randomise(make())
+    relevance = vk.explain.class_relevance(model, images, classes=4)
+    assert relevance.shape == (3, 2, 2)
+    assert relevance.any()
+    assert vk.explain.features(model, images).shape[-1] == 16
+    assert vk.explain.attention_rollout(model, images).shape == (3, 2, 2)
+    passed = vk.explain.anatomy(model, images[0])
+    np.testing.assert_allclose(passed.output, outputs(model, images)[0], rtol=1e-4, atol=1e-5)
+    logits = passed.logits
+    if make in (softmax_behind_the_logits, sequential):
+        logits = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(logits, passed.output, rtol=1e-4, atol=1e-5)
+
+
+def test_other_classes_renew_the_last_dense_layer_alone(images, tmp_path):
+    model = oracle.randomise(behind_the_features())
+    directory = vk.save_preset(model, tmp_path / "mine")
+    for other in (vk.rebuilt(model, num_classes=3), vk.from_preset(directory, num_classes=3)):
+        assert num_classes_of(other) == 3
+        assert not np.any(other.get_layer("my_head").kernel)
+        for name in ("my_hidden", "my_norm", "block_01"):
+            mine, theirs = model.get_layer(name).get_weights(), other.get_layer(name).get_weights()
+            for ours, old in zip(theirs, mine, strict=True):
+                np.testing.assert_array_equal(ours, old)
+    assert vk.rebuilt(model, num_classes=0).output_shape == (None, 16)
+    with pytest.raises(WeightMismatchError, match=r"own head was trained on features of {'pooling': 'token'}"):
+        vk.rebuilt(model, pooling="mean")
+    with pytest.raises(WeightMismatchError, match=r"trained on features of pooling='token'.*pooling='mean'"):
+        vk.from_preset(directory, pooling="mean")
+
+
+def test_a_chain_without_a_dense_layer_gets_one_behind_it(images):
+    base = oracle.randomise(vk.vit(CONFIG))
+    model = keras.Model(base.input, keras.layers.UnitNormalization(name="unit")(base.output))
+    assert num_classes_of(model) is None
+    other = vk.rebuilt(model, num_classes=4)
+    assert [layer.name for layer in other.layers][-2:] == ["unit", "head"]
+    features = outputs(model, images)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(outputs(keras.Model(other.input, other.layers[-2].output), images), features)
+
+
+def test_a_regularizer_stays_when_rebuilt_and_is_refused_where_it_would_be_lost(tmp_path):
+    base = vk.vit(CONFIG)
+    head = keras.layers.Dense(5, kernel_regularizer=keras.regularizers.L2(0.1), name="head")
+    model = keras.Model(base.input, head(base.output))
+    assert vk.rebuilt(model).get_layer("head").kernel_regularizer.l2 == pytest.approx(0.1)
+    with pytest.raises(
+        InvalidArgumentError, match=r"'head' can't be kept in a preset directory: its kernel_regularizer"
+    ):
+        vk.save_preset(model, tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_what_trains_is_chosen_with_the_own_head(images):
+    for make in (behind_the_features, model_inside):
+        model = make()
+        trainable_only(model, "head")
+        names = {weight.path for weight in model.trainable_weights}
+        assert names == {f"{layer}/{weight}" for layer, weights in {"my_hidden": ("kernel", "bias"), "my_norm": ("gamma", "beta"), "my_head": ("kernel", "bias")}.items() for weight in weights}  # fmt: skip
+        adapted = add_adapters(oracle.randomise(model))
+        np.testing.assert_allclose(outputs(adapted, images), outputs(model, images), rtol=1e-5, atol=1e-6)
+        assert any("adapter_down" in weight.path for weight in adapted.trainable_weights)
+        np.testing.assert_allclose(outputs(merge_adapters(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)  # fmt: skip
+
+
+def test_a_linear_probe_of_an_own_head_sees_and_fills_its_last_dense_layer(images, rng):
+    model = oracle.randomise(behind_the_features())
+    split = vk.data.Split(images, np.zeros(3, "int32"))
+    features = features_of(model, split)
+    inside = outputs(keras.Model(model.input, model.get_layer("my_norm").output), images)
+    np.testing.assert_allclose(features, inside, rtol=1e-5, atol=1e-6)
+    probe = LinearProbe(rng.normal(size=(8, 5)).astype("float32"), rng.normal(size=5).astype("float32"), 1.0, {})
+    probe.apply_to(model)
+    np.testing.assert_allclose(outputs(model, images), probe.logits(features), rtol=1e-4, atol=1e-5)
+
+
+def test_finetuning_keeps_own_layers_trains_on_logits_and_says_both(images, tmp_path, capsys):
+    model = oracle.randomise(sequential())
+    labels = np.arange(24) % 3
+    result = vk.finetune(
+        model, (np.repeat(images, 8, 0), labels), validation=(images, labels[:3]), epochs=1, method="linear_probe", run_dir=tmp_path / "run",
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "but dense" in said
+    assert "is new, for 3 classes" in said
+    assert "the softmax at the end is left out" in said
+    end = result.model.layers[-1]
+    assert (end.units, end.activation) == (3, keras.activations.linear)
+
+
+def test_a_checkpoint_without_the_own_head_leaves_it_and_says_so(tmp_path, rng):
+    base, model = oracle.randomise(vk.vit(CONFIG)), oracle.randomise(behind_the_features(), seed=5)
+    vk.save_preset(base, tmp_path / "base")
+    before = model.get_layer("my_hidden").get_weights()[0]
+    notes = load(model, tmp_path / "base").notes
+    assert any("my_hidden/kernel" in note for note in notes)
+    np.testing.assert_array_equal(model.get_layer("my_hidden").get_weights()[0], before)
+    np.testing.assert_array_equal(
+        model.get_layer("block_00").get_weights()[0], base.get_layer("block_00").get_weights()[0]
+    )
+
+
+def test_what_a_model_ends_in_is_saved_and_may_be_asked_for(images, tmp_path):
+    model = oracle.randomise(vk.vit(CONFIG, num_classes=4, classifier_activation="softmax"))
+    directory = vk.save_preset(model, tmp_path / "mine")
+    np.testing.assert_array_equal(outputs(vk.from_preset(directory), images), outputs(model, images))
+    logits = outputs(vk.from_preset(directory, classifier_activation="linear"), images)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), outputs(model, images), rtol=1e-5)  # fmt: skip
+    made = vk.from_preset("vit_pico_patch4_32", num_classes=3, classifier_activation="softmax")
+    assert read_model(made).classifier_activation == "softmax"
+
+    own = vk.save_preset(oracle.randomise(sequential()), tmp_path / "own")
+    logits = outputs(vk.from_preset(own, classifier_activation="linear"), images)
+    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), outputs(vk.from_preset(own), images), rtol=1e-5)  # fmt: skip
+
+
+def test_two_models_of_one_preset_stand_in_one_model_by_their_names():
+    towers = [vk.from_preset("vit_pico_patch4_32", name=name) for name in ("rgb", "infrared")]
+    inputs = [keras.Input((32, 32, 3)) for _ in towers]
+    joined = keras.layers.Concatenate()([tower(pixels) for tower, pixels in zip(towers, inputs, strict=True)])
+    assert [layer.name for layer in keras.Model(inputs, joined).layers if isinstance(layer, keras.Model)] == ["rgb", "infrared"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("own_head", "error", "message"),
+    [
+        ([{"class_name": "Lambda", "config": {}}], UnsafeFileError, "name code"),
+        ([{"layer": "Lambda", "name": "x"}], InvalidArgumentError, "no layer it may have"),
+        ([{"layer": "TorchModuleWrapper", "name": "x"}], InvalidArgumentError, "no layer it may have"),
+        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "mine>evil", "use_bias": True}], InvalidArgumentError, "activation="),
+        ([{"layer": "Dense", "name": "x", "units": 2**30, "activation": "relu", "use_bias": True}], InvalidArgumentError, "units="),
+        ([{"layer": "Dense", "name": "../x", "units": 5, "activation": "relu", "use_bias": True}], InvalidArgumentError, "name="),
+        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "relu"}], InvalidArgumentError, "expected exactly"),
+        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "relu", "use_bias": True, "kernel_initializer": "mine"}], InvalidArgumentError, "expected exactly"),
+        ([{"layer": "Dropout", "name": "x", "rate": 7.0}], InvalidArgumentError, "rate"),
+        ([{"layer": "Dense", "name": "x", "units": 6, "activation": "relu", "use_bias": True}], InvalidArgumentError, "num_classes is 5, and own_head gives 6"),
+        ("Dense", InvalidArgumentError, "expected a list"),
+    ],
+)  # fmt: skip
+def test_a_directory_s_own_head_that_is_not_plain_data_is_refused(own_head, error, message, tmp_path):
+    directory = vk.save_preset(behind_the_features(), tmp_path / "mine")
+    path = directory / "config.json"
+    saved = json.loads(path.read_text())
+    assert [layer["layer"] for layer in saved["own_head"]] == ["Dropout", "Dense", "BatchNormalization", "Dense"]
+    path.write_text(json.dumps({**saved, "own_head": own_head}))
+    with pytest.raises(error, match=message):
+        vk.from_preset(directory)
+
+
+@pytest.mark.parametrize("to", ["timm", "huggingface"])
+def test_other_libraries_get_no_model_without_its_own_head(to, tmp_path, run):
+    directory = vk.save_preset(behind_the_features(), tmp_path / "mine", class_names=list("abcde"))
+    code, _, said = run("convert", directory, tmp_path / "theirs", "--to", to)
+    assert code == 2
+    assert "layers of your own, ['my_dropout', 'my_hidden', 'my_norm', 'my_head']" in " ".join(said.split())
+    assert not (tmp_path / "theirs").exists()

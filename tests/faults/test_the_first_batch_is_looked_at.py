@@ -1,0 +1,163 @@
+"""Pixels that are not 0..255, and an accuracy without meaning: warned of once, from the first batch."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import vit_keras as vk
+from vit_keras.errors import DataError
+from vit_keras.pixel_range import pixel_problem
+from vit_keras.vision_transformer import VisionTransformer
+
+CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+SMALL = CONFIG.replace(pixel_mean=(0.5 / 255,), pixel_std=(0.5 / 255,))  # takes pixels 0..1
+WRONG = "pixels 0..255"
+
+
+@pytest.fixture(autouse=True)
+def _messages(caplog):
+    caplog.set_level(logging.WARNING)
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(0, 256, (12, 16, 16, 3)).astype("float32")
+
+
+def model_of(config=CONFIG, *, num_classes=3, metrics=None, loss=None):
+    model = vk.vit(config, num_classes=num_classes)
+    model.compile("sgd", loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
+    return model
+
+
+def said(caplog):
+    """What was warned of, TensorFlow's own words on tracing apart."""
+    return [record.getMessage() for record in caplog.records if record.name.startswith("vit_keras")]
+
+
+def as_arrays(images, labels):
+    return {"x": images, "y": labels, "batch_size": 4}
+
+
+def as_dataset(images, labels):
+    return {"x": tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)}
+
+
+def as_sequence(images, labels):
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            place = slice(4 * index, 4 * index + 4)
+            return images[place], labels[place]
+
+    return {"x": Batches()}
+
+
+@pytest.mark.parametrize("give", [as_arrays, as_dataset, as_sequence], ids=lambda give: give.__name__)
+def test_pixels_from_0_to_1_are_warned_of_once(give, pixels, caplog):
+    model, labels = model_of(), np.arange(12) % 3
+    model.fit(**give(pixels / 255, labels), epochs=2, verbose=0)
+    model.evaluate(**give(pixels / 255, labels), verbose=0)
+    assert [WRONG in message for message in said(caplog)] == [True]
+    assert "nearly all pixels are from 0 to 1" in caplog.text
+
+
+@pytest.mark.parametrize("use", ["evaluate", "predict", "train_on_batch"])
+def test_wherever_they_are_seen_first(use, pixels, caplog):
+    model = model_of()
+    if use == "evaluate":
+        model.evaluate(pixels / 255, np.arange(12) % 3, batch_size=4, verbose=0)
+    elif use == "predict":
+        model.predict(pixels / 255, batch_size=4, verbose=0)
+    else:
+        model.train_on_batch(pixels / 255, np.arange(12) % 3)
+    assert [WRONG in message for message in said(caplog)] == [True]
+
+
+def test_explaining_refuses_them_but_for_a_model_that_is_built_for_them(pixels):
+    with pytest.raises(DataError, match="multiply by 255"):
+        vk.explain.features(vk.vit(CONFIG), pixels / 255)
+    small, usual = (vk.vit(config) for config in (SMALL, CONFIG))
+    small.set_weights(usual.get_weights())
+    np.testing.assert_allclose(
+        vk.explain.features(small, pixels / 255), vk.explain.features(usual, pixels), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_nothing_is_trained_on_otherwise_for_the_look(pixels):
+    labels, runs = np.arange(12) % 3, []
+    for images in (pixels.astype("uint8"), pixels):  # no look is needed at integers
+        keras.utils.set_random_seed(1)
+        model = model_of()
+        history = model.fit(as_dataset(images, labels)["x"], epochs=2, verbose=0).history["loss"]
+        runs.append((history, [keras.ops.convert_to_numpy(weight) for weight in model.weights]))
+    np.testing.assert_allclose(runs[0][0], runs[1][0], rtol=1e-6)
+    for one, other in zip(runs[0][1], runs[1][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch traces nothing")
+def test_a_later_batch_costs_nothing(pixels, monkeypatch):
+    traced, step = [], VisionTransformer.train_step
+    monkeypatch.setattr(
+        VisionTransformer, "train_step", lambda self, *given: traced.append("train_step") or step(self, *given)
+    )
+    model = model_of()
+    model.fit(pixels / 255, np.arange(12) % 3, batch_size=4, epochs=2, verbose=0)
+    assert traced == ["train_step"]
+    assert "look_first" not in model.train_function.__qualname__
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda pixels: pixels / 255, "from 0 to 1"),
+        (lambda pixels: np.where(pixels == pixels.max(), 260, pixels) / 255, "from 0 to 1"),  # overshoot of a resize
+        (lambda pixels: (pixels > 128).astype("float32"), "from 0 to 1"),
+        (lambda pixels: pixels / 127.5 - 1, "negative"),
+        (lambda pixels: (pixels / 255 - 0.45) / 0.23, "negative"),
+        (lambda pixels: pixels, None),
+        (lambda pixels: pixels * 0, None),
+        (lambda pixels: np.where(pixels > 254, pixels, 0), None),  # few strokes on black
+        (lambda pixels: pixels - 1, None),  # undershoot
+        (lambda pixels: (pixels > 128).astype("uint8"), None),
+    ],
+)
+def test_which_pixels_are_no_pixels(change, problem, pixels):
+    found = pixel_problem(change(pixels), pixel_std=[0.5])
+    assert found is None if problem is None else problem in found
+
+
+def test_a_model_for_other_pixels_takes_them_without_a_word(pixels, caplog):
+    model_of(SMALL).predict(pixels / 255, verbose=0)
+    model_of().predict(pixels, verbose=0)
+    assert not said(caplog)
+
+
+SEVERAL = np.tile(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], "float32"), (4, 1))
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "categorical_accuracy", keras.metrics.CategoricalAccuracy("mine"), keras.metrics.TopKCategoricalAccuracy(2)], ids=str)  # fmt: skip
+def test_an_accuracy_of_several_classes_an_image_is_warned_of_once(metric, pixels, caplog):
+    model = model_of(loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=[metric])
+    model.fit(pixels, SEVERAL, batch_size=4, epochs=2, verbose=0)
+    assert ["BinaryAccuracy(threshold=0.0)" in message for message in said(caplog)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("targets", "metric"),
+    [
+        (np.eye(3, dtype="float32")[np.arange(12) % 3], "accuracy"),
+        (np.full((12, 3), 1 / 3, "float32"), "accuracy"),  # mixed
+        (SEVERAL, keras.metrics.BinaryAccuracy(threshold=0.0)),
+    ],
+)
+def test_one_class_an_image_and_a_right_metric_are_not(targets, metric, pixels, caplog):
+    model = model_of(loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=[metric])
+    model.fit(pixels, targets, batch_size=12, verbose=0)
+    assert not said(caplog)
