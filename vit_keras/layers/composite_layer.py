@@ -69,7 +69,8 @@ class CompositeLayer(keras.layers.Layer):
     def _leaves(self) -> list[tuple[str, keras.layers.Layer]]:
         """Returns the layers inside that have weights and no layers, which alone can be quantized, with their paths below this one."""
         layers = self._flatten_layers(include_self=False)
-        return [(self._below(layer.path), layer) for layer in layers if layer.weights and not layer._layers]
+        leaves = [layer for layer in layers if layer.weights and not layer._layers]
+        return [(self._below(layer.path), layer) for layer in leaves if layer.path is not None]
 
     def _potentially_trainable(self, layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
         """Returns a layer's weights that train where it does, which moving averages never do, with their paths below this layer."""
