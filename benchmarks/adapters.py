@@ -24,10 +24,10 @@ import numpy as np
 from loading import peak_growth
 
 import vit_keras as vk
-from vit_keras.training.adapters import add_adapters
-from vit_keras.training.freezing import trainable_only, trainable_params
-from vit_keras.training.losses import SmoothedCrossentropy
-from vit_keras.training.optimizers import AdamW
+from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
+from vit_keras.training.optim.optimizers import AdamW
+from vit_keras.training.transfer.freezing import trainable_only, trainable_params
+from vit_keras.training.transfer.lora import add_adapters
 
 NUM_CLASSES = 10
 MEGABYTE = 1e6

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.layers.attention_kernel import FUSED, AttentionKernel, attend_by_products
+from vit_keras.layers.kernels.attention_kernel import FUSED, AttentionKernel, attend_by_products
 
 SHAPES = {"S/16": (16, 197, 6, 64, 1536), "demo": (64, 16, 4, 32, 256)}  # batch, tokens, heads, head_dim, mlp_dim
 

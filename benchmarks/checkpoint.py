@@ -17,7 +17,7 @@ from pathlib import Path
 import harness
 import numpy as np
 
-from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.checkpoints.store import CheckpointStore
 
 SIDE = (416, 1024)
 TARGET = 0.5  # seconds of the training thread

@@ -15,9 +15,10 @@ import keras
 
 import vit_keras as vk
 from vit_keras.data import Augmentation
-from vit_keras.training import optimizers, recipes
-from vit_keras.training.evaluation import evaluate
-from vit_keras.training.precision import dtype_policy, resolve
+from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.runtime.precision import dtype_policy, resolve
+from vit_keras.training import recipes
+from vit_keras.training.optim import optimizers
 
 PRESET, BATCH_SIZE = "vit_nano_conv8_32", 128
 # In so few epochs anything but flips costs: on the validation images after 1,500 steps flips alone gave 91.2 %, with shifts of

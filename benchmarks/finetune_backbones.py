@@ -13,8 +13,8 @@ import numpy as np
 
 import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
+from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.training import recipes
-from vit_keras.training.evaluation import evaluate
 
 STEPS, BATCH_SIZE = 4000, 128
 AUGMENTATION = Augmentation(zoom=0.15, stretch=0.15, shift=0.08, rotation=8, contrast=0.2, brightness=0.1)

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 import vit_keras as vk
-from vit_keras.training import optimizers
-from vit_keras.training.losses import SmoothedCrossentropy
+from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
+from vit_keras.training.optim import optimizers
 
 STEPS = 40
 

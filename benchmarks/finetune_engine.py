@@ -19,12 +19,12 @@ import tensorflow as tf
 
 import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
-from vit_keras.data.augmentation import augmentation_of
-from vit_keras.model import config_of
-from vit_keras.training import optimizers
-from vit_keras.training.layer_decay import layer_scales
-from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.recipe import Recipe
+from vit_keras.data.augment.augmentation import augmentation_of
+from vit_keras.models.vit import config_of
+from vit_keras.training.optim import optimizers
+from vit_keras.training.optim.layer_decay import layer_scales
+from vit_keras.training.recipes.recipe import Recipe
+from vit_keras.training.transfer.linear_probe import linear_probe
 
 AUGMENTATIONS = {
     **{name: augmentation_of(name) for name in ("none", "moved", "light", "medium")},

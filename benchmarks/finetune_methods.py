@@ -15,8 +15,8 @@ import numpy as np
 
 import vit_keras as vk
 from vit_keras.training.finetuning import prepared
-from vit_keras.training.freezing import trainable_params
 from vit_keras.training.planning import plan_finetuning
+from vit_keras.training.transfer.freezing import trainable_params
 
 METHODS = ("head_first", "finetune", "last_blocks", "bias_only", "adapters", "linear_probe")
 """The default first."""

@@ -21,10 +21,10 @@ from rich.console import Console
 
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
-from vit_keras.training.checkpointing import Checkpointing
-from vit_keras.training.fitting import Fitting
+from vit_keras.training.checkpoints.callback import Checkpointing
 from vit_keras.training.recipes import finetune
-from vit_keras.training.run_directory import RunDirectory
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.fitting import Fitting
 
 CLASSES = 10
 

@@ -2,7 +2,7 @@
 
     python benchmarks/fused.py [--rounds 10] [--quick]
 
-What is fused are the activation in the MLP and the norms (`vit_keras/layers/fused.py`); all other operations are the same on both sides.
+What is fused are the activation in the MLP and the norms (`vit_keras/layers/kernels/fused.py`); all other operations are the same on both sides.
 `fused_is_faster` is the time without over the time with it, round by round; `first` are the seconds of the first step, with all that it compiles.
 """
 
@@ -26,12 +26,12 @@ CELLS = (
     ("vit_pico_patch4_28", 128),
     ("vit_small_patch16_224", 16),
 )
-FUSES = ("vit_keras.layers.fused.fuses", "vit_keras.layers.layer_norm.fuses")
+FUSES = ("vit_keras.layers.kernels.fused.fuses", "vit_keras.layers.layer_norm.fuses")
 
 
 def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[Callable[[], object], float]:
     """A training step, and the seconds of the first."""
-    from vit_keras.layers.fused import fused
+    from vit_keras.layers.kernels.fused import fused
 
     keras.config.set_dtype_policy(policy)
     step = harness.keras_steps(vk.from_preset(preset, num_classes=10), batch_size)["training"]

@@ -115,7 +115,7 @@ def device() -> dict[str, Any]:
 def kernel(preset: str) -> dict[str, Any]:
     """Which attention was chosen, and whether cuDNN's flash attention is in the compiled training step."""
     import vit_keras as vk
-    from vit_keras.layers.attention_kernel import attention_kernel
+    from vit_keras.layers.kernels.attention_kernel import attention_kernel
 
     model = made(preset)
     images, labels = batch_of(model, 8)

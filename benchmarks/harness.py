@@ -85,7 +85,7 @@ def load() -> float:
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     """Prints a result, and writes it with the machine it is from to `results/NAME.json`; a quick one, whose figures mean nothing, is only printed."""
-    from vit_keras.training.run_directory import environment
+    from vit_keras.training.runs.directory import environment
 
     written = {
         "benchmark": name,

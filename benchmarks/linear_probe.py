@@ -33,9 +33,9 @@ from threadpoolctl import threadpool_info
 import vit_keras as vk
 from vit_keras.config import ViTConfig
 from vit_keras.data import Split
-from vit_keras.training.features import features_of
-from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.nearest_neighbours import NearestNeighbours
+from vit_keras.training.transfer.features import features_of
+from vit_keras.training.transfer.linear_probe import linear_probe
+from vit_keras.training.transfer.nearest_neighbors import NearestNeighbours
 
 TRAIN, VALIDATION, WIDTH, PRETRAINED_ON = 10_000, 5_000, 384, 19_200
 MOST_ITERATIONS = 2000  # of scikit-learn

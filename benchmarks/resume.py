@@ -28,10 +28,10 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
     from rich.console import Console
 
     import vit_keras as vk
-    from vit_keras.training.fitting import Fitting
+    from vit_keras.training.checkpoints.state import arrays_of
     from vit_keras.training.recipes import finetune
-    from vit_keras.training.run_directory import RunDirectory
-    from vit_keras.training.state import arrays_of
+    from vit_keras.training.runs.directory import RunDirectory
+    from vit_keras.training.runs.fitting import Fitting
 
     class Pause(keras.callbacks.Callback):
         """Says when the first step is done, and gives kills time to fall between steps."""
@@ -114,7 +114,7 @@ def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subproc
 
 def differences(one: Path, other: Path) -> list[str]:
     """Returns what is not the same to the bit in two finished runs: the last checkpoint and the model at the end."""
-    from vit_keras.training.checkpoints import CheckpointStore
+    from vit_keras.training.checkpoints.store import CheckpointStore
 
     found = []
     with np.load(one / "final.npz") as ours, np.load(other / "final.npz") as theirs:

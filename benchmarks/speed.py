@@ -80,7 +80,11 @@ class Side:
 
 def python_with(library: str, pythons: Sequence[str]) -> str | None:
     """The first Python that has a library."""
-    module = "vit_keras.vit" if library == "vit-keras" else library.replace("vit_keras_zoo", "vit_keras.zoo")
+    module = (
+        "vit_keras.vit"
+        if library == "vit-keras"
+        else library.replace("vit_keras_zoo", "vit_keras.zoo.preset_directory")
+    )
     for python in pythons:
         found = subprocess.run(
             [python, "-c", f"import importlib.util as u; raise SystemExit(u.find_spec({module!r}) is None)"],

@@ -51,9 +51,9 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import optuna
 
     import vit_keras as vk
-    from vit_keras.training.evaluation import evaluate
-    from vit_keras.tuning.space import Choice, IntRange
-    from vit_keras.tuning.trial_training import TrialTrainer
+    from vit_keras.evaluation.evaluate import evaluate
+    from vit_keras.tuning.space.search_space import Choice, IntRange
+    from vit_keras.tuning.workers.trial_training import TrialTrainer
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     data = vk.data.load(DATA)

@@ -26,11 +26,11 @@ import harness
 import numpy as np
 import tuning_table as table
 
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.halving import Halving, rungs
-from vit_keras.tuning.policy import Policy
-from vit_keras.tuning.sampling import Sampler
-from vit_keras.tuning.study import Objective, Study
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.strategy.halving import Halving, rungs
+from vit_keras.tuning.strategy.policy import Policy
+from vit_keras.tuning.strategy.sampling import Sampler
+from vit_keras.tuning.study.study import Objective, Study
 
 SHARES = (0.10, 0.15, 0.25, 0.50, 1.00)
 CONFIGURATIONS = table.configurations()

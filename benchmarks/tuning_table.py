@@ -21,7 +21,7 @@ import numpy as np
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
 from vit_keras.tuning import ViTHyperModel
-from vit_keras.tuning.trial_training import TrialTrainer
+from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 TABLE = Path(__file__).parent / "results" / "tuning_table.csv"
 EPOCHS, SEEDS, TRAIN, VALIDATION = 8, 2, 4_000, 2_000

@@ -29,9 +29,9 @@ from PIL import Image
 from vit_keras import ViTConfig, config_of, vit, weights
 from vit_keras.data import Resizing
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.parity import read_reference
-from vit_keras.weights.huggingface_config import huggingface_model
-from vit_keras.weights.timm_config import timm_config
+from vit_keras.weights.verify import read_reference
+from vit_keras.weights.writers.huggingface_config import huggingface_model
+from vit_keras.weights.writers.timm_config import timm_config
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "timm"
 TOLERANCE = 1e-5

@@ -14,11 +14,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from vit_keras.data import Split
-from vit_keras.data.augmentation import STRENGTHS
-from vit_keras.data.mixing import mix
-from vit_keras.data.operations import OPERATIONS, PLAIN_OPERATIONS
-from vit_keras.data.pipeline import training_image
-from vit_keras.data.sheets import augmented_sheet
+from vit_keras.data.augment.augmentation import STRENGTHS
+from vit_keras.data.augment.mixing import mix
+from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
+from vit_keras.data.augment.sheets import augmented_sheet
+from vit_keras.data.dataset.pipeline import training_image
 
 NAMES = ("temple", "flower")
 VARIANTS, SHOWN = 12, 5

@@ -34,7 +34,7 @@ def tiny_config() -> ViTConfig:
 @pytest.fixture(scope="session")
 def tiny_model(tiny_config):
     """A model of three classes in which every weight is random, as after training."""
-    from vit_keras.model import vit
+    from vit_keras.models.vit import vit
 
     model, rng = vit(tiny_config, num_classes=len(CLASS_NAMES)), np.random.default_rng(1)
     for weight in model.weights:
@@ -45,7 +45,7 @@ def tiny_model(tiny_config):
 @pytest.fixture(scope="session")
 def tiny_preset(tiny_model, tmp_path_factory) -> Path:
     """`tiny_model` as a preset directory; a test that changes it copies it first."""
-    from vit_keras.zoo import save_preset
+    from vit_keras.zoo.preset_directory import save_preset
 
     return save_preset(tiny_model, tmp_path_factory.mktemp("presets") / "tiny", class_names=CLASS_NAMES)
 

@@ -9,7 +9,7 @@ import warnings
 import keras
 import numpy as np
 
-from vit_keras.layers.composite_layer import CompositeLayer
+from vit_keras.layers.base.composite_layer import CompositeLayer
 
 POLICIES = {
     "float32": "float32",

@@ -12,7 +12,7 @@ import pytest
 from contracts import JIT
 
 from vit_keras import ViTConfig, config_of, list_presets, load_preset, vit
-from vit_keras.model import weight_shapes
+from vit_keras.models.vit import weight_shapes
 
 GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
 # As wide as the tokens of the layers' tests, and every grid of four patches: JAX compiles few shapes.

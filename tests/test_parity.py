@@ -10,8 +10,8 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from vit_keras import CorruptFileError, StorageError, WeightMismatchError, load_preset, vit
-from vit_keras.parity import compare, read_reference
 from vit_keras.weights import load
+from vit_keras.weights.verify import compare, read_reference
 
 GOLDEN = Path(__file__).parent / "golden" / "timm"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)

@@ -6,7 +6,7 @@ import pytest
 
 from vit_keras import InvalidArgumentError, list_presets, load_preset, preset_info
 from vit_keras.presets import Checkpoint, read_family
-from vit_keras.weights.sources import SOURCES
+from vit_keras.weights.mappings.sources import SOURCES
 
 FAMILY = """
 [family]

@@ -4,9 +4,9 @@ import pytest
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.model import config_of, vit
-from vit_keras.rebuilding import rebuilt
-from vit_keras.weights.resize import resize_positions
+from vit_keras.models.vit import config_of, vit
+from vit_keras.weights.adapt.resize import resize_positions
+from vit_keras.zoo.rebuild import rebuilt
 
 POSITIONS = "patch_encoder/position_embedding"
 

@@ -25,15 +25,15 @@ from vit_keras.errors import (
     StorageError,
     TrainingDivergedError,
 )
+from vit_keras.evaluation.evaluate import evaluate, nearest_neighbour_accuracy, probabilities
+from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training import TrainingOptions, evaluate_run, recipes, train
-from vit_keras.training.evaluation import evaluate, nearest_neighbour_accuracy, probabilities
-from vit_keras.training.history import read_history
-from vit_keras.training.precision import dtype_policy, resolve
-from vit_keras.training.progress_bar import ProgressBar
-from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.run_lock import RunLock
-from vit_keras.training.session import TrainingInterrupted, recorded_options
-from vit_keras.zoo import from_preset, load_labels
+from vit_keras.training.callbacks.history import read_history
+from vit_keras.training.callbacks.progress_bar import ProgressBar
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.lock import RunLock
+from vit_keras.training.runs.session import TrainingInterrupted, recorded_options
+from vit_keras.zoo.preset_directory import from_preset, load_labels
 
 EPOCHS = 3
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it
@@ -319,7 +319,7 @@ def test_an_interrupted_run_goes_on_to_the_same_result_as_an_uninterrupted_one(
         if when == "in a step":
             patch.setattr(ProgressBar, "on_train_batch_end", press_control_c)
         else:
-            patch.setattr("vit_keras.training.session.evaluate", interrupt)
+            patch.setattr("vit_keras.training.runs.session.evaluate", interrupt)
         with pytest.raises(TrainingInterrupted) as caught:
             train(options, run_dir=run)
     assert caught.value.run_directory == run
@@ -457,7 +457,7 @@ def test_runs_without_a_name_are_numbered(options, tmp_path, monkeypatch):
     def made(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vit_keras.training.session.Session._fitting", made)
+    monkeypatch.setattr("vit_keras.training.runs.session.Session._fitting", made)
     with pytest.raises(KeyboardInterrupt):
         train(options)
     assert (tmp_path / "runs" / "pets-2" / "run.json").is_file()
@@ -469,7 +469,7 @@ def test_a_run_of_the_folder_one_stands_in_has_a_name(options, folder, monkeypat
     def made(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vit_keras.training.session.Session._fitting", made)
+    monkeypatch.setattr("vit_keras.training.runs.session.Session._fitting", made)
     with pytest.raises(KeyboardInterrupt):
         train(replace(options, data="."))
     assert [path.name for path in (tmp_path / "birds" / "runs").iterdir()] == ["birds-1"]

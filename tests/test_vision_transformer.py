@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from vit_keras import ViTConfig, config_of, vit
-from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.models.keras_model import VisionTransformer
 
 CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32, dropout_rate=0.1, stochastic_depth_rate=0.1)  # fmt: skip
 STEPS = 3 if keras.backend.backend() == "jax" else 1  # Keras traces as many as it does in one call on TensorFlow

@@ -12,8 +12,8 @@ from contracts import JIT
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from vit_keras.data.images import read_image
-from vit_keras.data.resizing import Resizing, resizing_of
+from vit_keras.data.images.decode import read_image
+from vit_keras.data.images.preprocess import Resizing, resizing_of
 from vit_keras.errors import (
     CorruptFileError,
     InvalidArgumentError,
@@ -22,10 +22,10 @@ from vit_keras.errors import (
     VitKerasError,
     WeightMismatchError,
 )
-from vit_keras.model import config_of, vit
+from vit_keras.models.vit import config_of, vit
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import load, write
-from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
+from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing, save_preset
 
 SMALL = "vit_pico_patch4_32"
 
@@ -160,7 +160,7 @@ def published(monkeypatch, tmp_path):
         asked.append({"url": url, "sha256": sha256, "max_bytes": max_bytes})
         return folder / "model.safetensors"
 
-    monkeypatch.setattr("vit_keras.zoo.fetch", fetch)
+    monkeypatch.setattr("vit_keras.zoo.preset_directory.fetch", fetch)
     return asked
 
 
@@ -190,7 +190,7 @@ def test_published_weights_fit_another_image_size_patch_size_channels_and_depth(
 
 
 def test_what_differs_with_a_checkpoint_is_in_the_config(published, monkeypatch):
-    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
+    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     model = from_preset("vit_base_patch16_224", weights="dino", num_layers=1)
     assert config_of(model).pixel_std == (0.229, 0.224, 0.225)
     assert config_of(model).position_resize == "bicubic_offset"
@@ -201,7 +201,7 @@ def test_weights_under_a_restricted_licence_ask_to_be_accepted(published, monkey
     with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_licence=True"):
         from_preset("vit_base_patch16_224", weights="mae", num_layers=1)
     assert not published
-    monkeypatch.setattr("vit_keras.zoo.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
+    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_licence=True)
     assert published
 
@@ -405,7 +405,7 @@ def test_an_interruption_while_saving_leaves_nothing(tiny_model, tmp_path, monke
     def interrupted(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vit_keras.zoo.write_tensors", interrupted)
+    monkeypatch.setattr("vit_keras.zoo.preset_directory.write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_preset(tiny_model, tmp_path / "mine")
     assert not list(tmp_path.iterdir())
@@ -559,7 +559,7 @@ def test_a31_weights_that_change_while_they_are_read_are_corrupt(preset, monkeyp
         weights.write_bytes(content)
         return load(model, path, **keywords)
 
-    monkeypatch.setattr("vit_keras.zoo.load", change_meanwhile)
+    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", change_meanwhile)
     with pytest.raises(CorruptFileError, match=r"model\.safetensors: has sha256"):
         from_preset(preset)
 
@@ -603,6 +603,6 @@ def test_saving_works_where_the_package_is_not_installed(tiny_model, tmp_path, m
 
 
 def test_a_header_is_checked_on_the_way(preset, monkeypatch):
-    monkeypatch.setattr("vit_keras.weights.safetensors_file.LARGEST_HEADER", 16)
+    monkeypatch.setattr("vit_keras.weights.formats.safetensors.LARGEST_HEADER", 16)
     with pytest.raises(CorruptFileError, match="header"):
         from_preset(preset)

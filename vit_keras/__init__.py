@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from vit_keras.lazy import names_of
+from vit_keras.runtime.lazy import names_of
 from vit_keras.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
     from vit_keras.errors import UnsafeFileError as UnsafeFileError
     from vit_keras.errors import VitKerasError as VitKerasError
     from vit_keras.errors import WeightMismatchError as WeightMismatchError
-    from vit_keras.model import config_of as config_of
-    from vit_keras.model import vit as vit
+    from vit_keras.models.vit import config_of as config_of
+    from vit_keras.models.vit import vit as vit
     from vit_keras.presets import list_presets as list_presets
     from vit_keras.presets import load_preset as load_preset
     from vit_keras.presets import preset_info as preset_info
-    from vit_keras.rebuilding import rebuilt as rebuilt
     from vit_keras.training import recipes as recipes
     from vit_keras.training.finetuning import finetune as finetune
     from vit_keras.training.trainer import train as train
-    from vit_keras.zoo import from_preset as from_preset
-    from vit_keras.zoo import load_labels as load_labels
-    from vit_keras.zoo import load_resizing as load_resizing
-    from vit_keras.zoo import save_preset as save_preset
+    from vit_keras.zoo.preset_directory import from_preset as from_preset
+    from vit_keras.zoo.preset_directory import load_labels as load_labels
+    from vit_keras.zoo.preset_directory import load_resizing as load_resizing
+    from vit_keras.zoo.preset_directory import save_preset as save_preset
+    from vit_keras.zoo.rebuild import rebuilt as rebuilt
 
 _HOMES = {
     "BusyError": "errors",
@@ -74,24 +74,24 @@ _HOMES = {
     "ViTConfig": "config",
     "VitKerasError": "errors",
     "WeightMismatchError": "errors",
-    "config_of": "model",
+    "config_of": "models.vit",
     "data": "",
     "explain": "",
     "finetune": "training.finetuning",
-    "from_preset": "zoo",
+    "from_preset": "zoo.preset_directory",
     "layers": "",
     "list_presets": "presets",
-    "load_labels": "zoo",
+    "load_labels": "zoo.preset_directory",
     "load_preset": "presets",
-    "load_resizing": "zoo",
+    "load_resizing": "zoo.preset_directory",
     "preset_info": "presets",
-    "rebuilt": "rebuilding",
+    "rebuilt": "zoo.rebuild",
     "recipes": "training",
-    "save_preset": "zoo",
+    "save_preset": "zoo.preset_directory",
     "train": "training",
     "training": "",
     "tuning": "",
-    "vit": "model",
+    "vit": "models.vit",
     "weights": "",
 }
 """Public names, and the module of this package that has each."""
@@ -109,13 +109,13 @@ def __dir__() -> list[str]:
 _REGISTERED = (
     "layers",
     "layers.adapted_block",
-    "vision_transformer",
-    "training.averaging",
-    "training.distillation",
-    "training.losses",
-    "training.metrics",
-    "training.optimizers",
-    "training.schedules",
+    "models.keras_model",
+    "training.callbacks.averaging",
+    "training.losses.distillation",
+    "training.losses.crossentropy",
+    "training.losses.metrics",
+    "training.optim.optimizers",
+    "training.optim.schedules",
 )
 """Modules whose classes a `.keras` file can name: layers and models, and what they are compiled with."""
 

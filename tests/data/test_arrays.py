@@ -170,7 +170,7 @@ def test_a_data_set_of_images_alone_is_refused():
 def test_a_data_set_too_large_for_memory_is_refused(monkeypatch):
     import tensorflow as tf
 
-    monkeypatch.setattr("vit_keras.data.arrays._LARGEST_BYTES", 1000)
+    monkeypatch.setattr("vit_keras.data.sources.arrays._LARGEST_BYTES", 1000)
     with pytest.raises(DataError, match="GiB in memory: give a smaller image_size or a limit"):
         load(tf.data.Dataset.from_tensor_slices(arrays()))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vit_keras.data import Augmentation
-from vit_keras.data.augmentation import STRENGTHS, augmentation_of
+from vit_keras.data.augment.augmentation import STRENGTHS, augmentation_of
 from vit_keras.errors import InvalidArgumentError
 
 EVERYTHING = Augmentation(

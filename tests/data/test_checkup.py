@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from vit_keras.data.checkup import check, examine
-from vit_keras.data.reading import Reading
+from vit_keras.data.doctor.checkup import check, examine
+from vit_keras.data.images.read_options import Reading
 from vit_keras.errors import DataError, QuarantineLimitError, StorageError
 
 LENIENT = Reading(max_bad=1.0)
@@ -275,7 +275,7 @@ def test_a_report_is_written_before_anything_is_refused(root, tmp_path):
 
 def test_a_report_that_exists_is_refused_before_anything_is_read(root, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("mine")
-    monkeypatch.setattr("vit_keras.data.checkup.scan", lambda *_, **__: pytest.fail("scanned"))
+    monkeypatch.setattr("vit_keras.data.doctor.checkup.scan", lambda *_, **__: pytest.fail("scanned"))
     with pytest.raises(StorageError, match=r"report\.html exists"):
         check(root, report=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "mine"
@@ -294,7 +294,7 @@ def test_a_data_set_of_which_nothing_is_left_is_told_not_crashed_on(tmp_path):
 
 def test_checking_needs_neither_keras_nor_tensorflow(root):
     code = (
-        "import sys; from vit_keras.data.checkup import check; "
+        "import sys; from vit_keras.data.doctor.checkup import check; "
         f"check({str(root)!r}); print(sorted({{'keras', 'tensorflow', 'matplotlib'}} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

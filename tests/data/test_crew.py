@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data import Resizing, load, pipeline
-from vit_keras.data.augmentation import STRENGTHS
-from vit_keras.data.crew import Crew
-from vit_keras.data.images import Picture
-from vit_keras.data.reading import Reading
-from vit_keras.data.training_image import from_file
+from vit_keras.data import Resizing, load
+from vit_keras.data.augment.augmentation import STRENGTHS
+from vit_keras.data.augment.training_image import from_file
+from vit_keras.data.dataset import pipeline
+from vit_keras.data.dataset.pool import Crew
+from vit_keras.data.images.decode import Picture
+from vit_keras.data.images.read_options import Reading
 
 RULE = Resizing(image_size=(16, 20))
 STRONG = STRENGTHS["strong"]
@@ -83,7 +84,7 @@ def test_where_the_processes_die_each_time_every_place_is_failed(pair, paths, mo
     def dies(self, asked, shape):
         raise BrokenPipeError
 
-    monkeypatch.setattr("vit_keras.data.crew.Decoder.ask", dies)
+    monkeypatch.setattr("vit_keras.data.dataset.pool.Decoder.ask", dies)
     images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
     assert set(failed) == set(map(str, range(len(paths))))
     assert images.shape == (len(paths), 16, 20, 3)
@@ -117,7 +118,7 @@ def test_no_process_outlives_the_one_that_hired_it(make_folder):
         """
         import sys
         import vit_keras as vk
-        from vit_keras.data.crew import crew
+        from vit_keras.data.dataset.pool import crew
         data = vk.data.load(sys.argv[1], image_size=16)
         next(iter(data.training_batches(epochs=1, augmentation="light")))
         decoders = [crew()._idle.get() for _ in range(crew().count)]

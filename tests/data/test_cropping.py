@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vit_keras.data.cropping import random_box
-from vit_keras.data.resizing import Resizing
+from vit_keras.data.images.cropping import random_box
+from vit_keras.data.images.preprocess import Resizing
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
 USUAL = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}

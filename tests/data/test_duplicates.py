@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_keras.data.duplicates import NEAR, same_content, same_to_the_eye
+from vit_keras.data.doctor.duplicates import NEAR, same_content, same_to_the_eye
 
 
 def contents(*words):

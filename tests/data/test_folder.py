@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from vit_keras.data import Resizing
-from vit_keras.data.folder import read_folder
-from vit_keras.data.holding_out import hold_out, parted
+from vit_keras.data.dataset.holdout import hold_out, parted
+from vit_keras.data.sources.folder import read_folder
 from vit_keras.errors import DataError
 
 SIZE = (8, 8)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data import images
-from vit_keras.data.images import read_image
-from vit_keras.data.resizing import Resizing
+from vit_keras.data.images import decode as images
+from vit_keras.data.images.decode import read_image
+from vit_keras.data.images.preprocess import Resizing
 from vit_keras.errors import CorruptFileError, DataError, StorageError, VitKerasError
 
 LOSSLESS = ("PNG", "WEBP", "GIF", "BMP")

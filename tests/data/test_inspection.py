@@ -15,7 +15,7 @@ from hypothesis import strategies
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from vit_keras.data.inspection import Limits, bits_of, inspect
+from vit_keras.data.scan.inspection import Limits, bits_of, inspect
 
 KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 
@@ -295,6 +295,6 @@ def test_a_damaged_file_gives_a_row_or_a_reason_and_nothing_else(tmp_path, conte
 
 
 def test_looking_at_images_needs_neither_keras_nor_tensorflow():
-    code = "import sys, vit_keras.data.worker; print(sorted({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, vit_keras.data.scan.worker; print(sorted({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,9 +5,9 @@ import unicodedata
 import numpy as np
 import pytest
 
-from vit_keras.data.listing import list_folder
-from vit_keras.data.signatures import USUAL_SUFFIXES
-from vit_keras.data.split_names import SPLITS
+from vit_keras.data.images.signatures import USUAL_SUFFIXES
+from vit_keras.data.scan.listing import list_folder
+from vit_keras.data.sources.split_names import SPLITS
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are of POSIX")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.inspection import Limits, inspect
-from vit_keras.data.listing import Listing, list_folder
-from vit_keras.data.manifest import MANIFEST, QUARANTINE, Columns, Quarantined, lines, manifest_of, write
+from vit_keras.data.scan.inspection import Limits, inspect
+from vit_keras.data.scan.listing import Listing, list_folder
+from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Columns, Quarantined, lines, manifest_of, write
 from vit_keras.errors import QuarantineLimitError, StorageError
 
 HEADER = {"format": 1}

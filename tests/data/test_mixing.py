@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_keras.data.mixing import mix
+from vit_keras.data.augment.mixing import mix
 
 DEIT = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "mix_rate": 1.0, "switch_rate": 0.5}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 0.0, "mix_rate": 1.0, "switch_rate": 0.5}

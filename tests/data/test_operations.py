@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.operations import OPERATIONS, PLAIN_OPERATIONS
+from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
 SETS = {"increasing": OPERATIONS, "plain": PLAIN_OPERATIONS}

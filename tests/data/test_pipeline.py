@@ -12,12 +12,12 @@ from PIL import Image
 
 import vit_keras as vk
 from vit_keras.data import Augmentation, ImageData, Resizing, Split
-from vit_keras.data.augmentation import STRENGTHS
-from vit_keras.data.folder import read_folder
-from vit_keras.data.host import stay_on_host
-from vit_keras.data.pipeline import TrainingOrder, seen, training_image
-from vit_keras.data.reading import Reading
+from vit_keras.data.augment.augmentation import STRENGTHS
+from vit_keras.data.dataset.pipeline import TrainingOrder, seen, training_image
+from vit_keras.data.images.read_options import Reading
+from vit_keras.data.sources.folder import read_folder
 from vit_keras.errors import InvalidArgumentError, QuarantineLimitError, StorageError
+from vit_keras.runtime.tensorflow_host import stay_on_host
 
 RULE = Resizing(image_size=(24, 32))
 STRONG = STRENGTHS["strong"]
@@ -183,7 +183,7 @@ def test_evaluation_is_the_same_wherever_images_are_kept(photo_folder, cache):
 def test_what_is_kept_on_disk_is_found_again_and_mapped(photo_folder, monkeypatch):
     reading = Reading(cache="disk")
     first = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
-    monkeypatch.setattr("vit_keras.data.splits.EncodedSplit.image", None)  # nothing is decoded again
+    monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", None)  # nothing is decoded again
     again = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
     assert isinstance(again.images, np.memmap)
     np.testing.assert_array_equal(first.images, again.images)
@@ -206,17 +206,17 @@ def test_nothing_half_written_is_left_in_the_cache(photo_folder, monkeypatch, tm
         raise KeyboardInterrupt
 
     data = vk.data.load(photo_folder, image_size=RULE, reading=Reading(cache="disk"))
-    monkeypatch.setattr("vit_keras.data.splits.EncodedSplit.image", interrupted)
+    monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         data.splits["test"].prepared  # noqa: B018
     assert list((tmp_path / "images").iterdir()) == []
 
 
 def test_auto_keeps_on_disk_what_memory_has_no_room_for_and_nothing_where_neither_has(photo_folder, monkeypatch):
-    monkeypatch.setattr("vit_keras.data.keeping._SHARE_OF_MEMORY", 0)
+    monkeypatch.setattr("vit_keras.data.images.cache._SHARE_OF_MEMORY", 0)
     split = vk.data.load(photo_folder, image_size=RULE, seed=11).splits["test"]
     assert isinstance(split.prepared.images, np.memmap)
-    monkeypatch.setattr("vit_keras.data.keeping._SHARE_OF_DISK", 0)
+    monkeypatch.setattr("vit_keras.data.images.cache._SHARE_OF_DISK", 0)
     split = vk.data.load(photo_folder, image_size=RULE, seed=12).splits["test"]
     assert split.prepared is split
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.operations import OPERATIONS, PLAIN_OPERATIONS, Operation
-from vit_keras.data.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
+from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS, Operation
+from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
 from vit_keras.errors import InvalidArgumentError
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
@@ -35,7 +35,7 @@ def applied(monkeypatch):
 
     for kind, name in (("increasing", "_INCREASING"), ("plain", "_PLAIN")):
         operations = tuple(recording(kind, number) for number in range(15))
-        monkeypatch.setattr(f"vit_keras.data.policies.{name}", operations)
+        monkeypatch.setattr(f"vit_keras.data.augment.policies.{name}", operations)
     return calls
 
 

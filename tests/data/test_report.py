@@ -10,10 +10,10 @@ import pytest
 from pages import Page, assert_needs_nothing_else
 from PIL import Image
 
-from vit_keras.data import report as reporting
-from vit_keras.data.checkup import examine
-from vit_keras.data.reading import Reading
-from vit_keras.data.report import write_report
+from vit_keras.data.doctor import report as reporting
+from vit_keras.data.doctor.checkup import examine
+from vit_keras.data.doctor.report import write_report
+from vit_keras.data.images.read_options import Reading
 from vit_keras.errors import StorageError
 
 LENIENT = Reading(max_bad=1.0)

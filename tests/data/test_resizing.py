@@ -6,8 +6,8 @@ import pytest
 from photos import RULES, photos
 from PIL import Image
 
-from vit_keras.data.images import Picture
-from vit_keras.data.resizing import CROP_MODES, INTERPOLATIONS, Resizing, pixels, resizing_of
+from vit_keras.data.images.decode import Picture
+from vit_keras.data.images.preprocess import CROP_MODES, INTERPOLATIONS, Resizing, pixels, resizing_of
 from vit_keras.errors import InvalidArgumentError
 
 REFERENCES = Path(__file__).parent.parent / "golden" / "transforms.npz"

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from vit_keras.data import scan as scanning
-from vit_keras.data.inspection import Limits, inspect
-from vit_keras.data.listing import list_folder
-from vit_keras.data.manifest import MANIFEST, QUARANTINE
-from vit_keras.data.scan import manifest_folder, scan
+from vit_keras.data.scan import scan as scanning
+from vit_keras.data.scan.inspection import Limits, inspect
+from vit_keras.data.scan.listing import list_folder
+from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE
+from vit_keras.data.scan.scan import manifest_folder, scan
 from vit_keras.errors import StorageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 WORKER = """
     import json, os, signal, sys, time
     from pathlib import Path
-    from vit_keras.data.inspection import Limits, inspect
+    from vit_keras.data.scan.inspection import Limits, inspect
 
     asked = Path(sys.argv[1])
     limits = Limits(**json.loads(sys.stdin.readline()))
@@ -227,8 +227,8 @@ def script(root, folder, spy):
         import signal, subprocess
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell turns off for what it starts in the background
-        from vit_keras.data import scan as scanning
-        from vit_keras.data.listing import list_folder
+        from vit_keras.data.scan import scan as scanning
+        from vit_keras.data.scan.listing import list_folder
         pipe = subprocess.PIPE
         scanning.started = lambda module, *, text: subprocess.Popen(
             {spy.command!r}, stdin=pipe, stdout=pipe, text=text, start_new_session=True
@@ -355,7 +355,7 @@ def test_no_module_is_imported_from_where_the_user_stands(root, tmp_path, monkey
 
 @linux
 def test_a_process_has_a_limit_on_its_memory():
-    code = "from vit_keras.data import worker; worker._limit_memory(); print(len(bytearray(2**30))); bytearray(2**31)"
+    code = "from vit_keras.data.scan import worker; worker._limit_memory(); print(len(bytearray(2**30))); bytearray(2**31)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == f"{2**30}\n"
     assert done.stderr.rstrip().endswith("MemoryError")

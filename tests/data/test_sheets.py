@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.sheets import augmented_sheet
+from vit_keras.data.augment.sheets import augmented_sheet
 from vit_keras.errors import InvalidArgumentError
 
 

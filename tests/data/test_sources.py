@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vit_keras.data import load
-from vit_keras.data.sources import UNSEEN_STYLE
+from vit_keras.data.loading import UNSEEN_STYLE
 from vit_keras.errors import DataError, VitKerasError
 
 EMOJI_FILE = Path(str(files("vit_keras"))) / "data" / "emoji.npz"
@@ -261,13 +261,13 @@ def test_images_of_several_sizes_need_an_image_size(tfds_home):
 
 
 def test_a_data_set_too_large_for_memory_is_refused(tfds_home, monkeypatch):
-    monkeypatch.setattr("vit_keras.data.tfds._LARGEST_BYTES", 800)
+    monkeypatch.setattr("vit_keras.data.sources.tfds._LARGEST_BYTES", 800)
     with pytest.raises(DataError, match="in memory: give a limit"):
         load("tiny_pictures", image_size=12)
 
 
 def test_a_limit_is_a_way_out_of_a_data_set_too_large_for_memory(tfds_home, monkeypatch):
-    monkeypatch.setattr("vit_keras.data.tfds._LARGEST_BYTES", 800)
+    monkeypatch.setattr("vit_keras.data.sources.tfds._LARGEST_BYTES", 800)
     assert len(load("tiny_pictures", image_size=12, limit=4).splits["train"]) == 4
 
 
@@ -372,7 +372,7 @@ def test_a_builder_and_a_folder_it_prepared_are_read_without_a_network(tfds_home
 def test_a_data_set_prepared_as_array_record_is_read_from_the_disk(tfds_home):
     import tensorflow_datasets as tfds
 
-    from vit_keras.data.tfds import Examples
+    from vit_keras.data.sources.tfds import Examples
 
     builder = tfds.builder("tiny_pictures/other", file_format="array_record")
     builder.download_and_prepare()

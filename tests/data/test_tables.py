@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.data import load
-from vit_keras.data.tables import list_table
+from vit_keras.data.sources.table import list_table
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError
 
 

@@ -13,7 +13,7 @@ from vit_keras.explain.anatomy_numbers import CORNER, HEAD_CORNER, STRONGEST
 from vit_keras.explain.anatomy_report import page_of
 from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
-from vit_keras.model import config_of, vit
+from vit_keras.models.vit import config_of, vit
 from vit_keras.presets import list_presets, load_preset
 
 PRINTED = {"rtol": 1.6e-5, "atol": 1e-6}  # three bytes of a float32

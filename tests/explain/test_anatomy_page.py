@@ -7,7 +7,7 @@ from explain.pages import CHROMIUM, DRIVER, browser, requests, resize
 
 from vit_keras.config import ViTConfig
 from vit_keras.explain import anatomy_report, attention_maps
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 
 pytestmark = [
     pytest.mark.slow,

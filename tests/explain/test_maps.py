@@ -17,8 +17,8 @@ from vit_keras.explain import (
 )
 from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, pooling_attention, record_block
 from vit_keras.explain.relevance import attention_gradients
-from vit_keras.model import config_of, vit
-from vit_keras.training.adapters import add_adapters
+from vit_keras.models.vit import config_of, vit
+from vit_keras.training.transfer.lora import add_adapters
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 numbers = keras.ops.convert_to_numpy

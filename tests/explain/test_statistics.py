@@ -16,7 +16,7 @@ from vit_keras.explain import (
     statistics,
     token_colours,
 )
-from vit_keras.model import config_of
+from vit_keras.models.vit import config_of
 
 CONFIG = ViTConfig(
     image_size=(12, 16), patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, num_registers=2

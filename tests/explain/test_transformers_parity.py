@@ -6,7 +6,7 @@ from weights.test_huggingface import CASES, OURS, make
 
 from vit_keras.config import ViTConfig
 from vit_keras.explain import attention_maps
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 from vit_keras.weights import load
 
 torch = pytest.importorskip("torch")

@@ -8,10 +8,10 @@ from rich.console import Console
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import config_of, vit
+from vit_keras.models.vit import config_of, vit
 from vit_keras.training import Recipe, finetune, merge_adapters, recipes
-from vit_keras.training.freezing import trainable_params
 from vit_keras.training.planning import sizing_of
+from vit_keras.training.transfer.freezing import trainable_params
 
 to_the_bit = pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch promises no bits")
 

@@ -5,11 +5,11 @@ import pytest
 from rich.console import Console
 from tuning.hypermodels import images
 
-from vit_keras.tuning import study_charts
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.progress import SearchProgress, line_of
-from vit_keras.tuning.study import Objective, Study
-from vit_keras.tuning.study_report import write_study_report
+from vit_keras.tuning.report import charts as study_charts
+from vit_keras.tuning.report.page import write_study_report
+from vit_keras.tuning.report.progress import SearchProgress, line_of
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.study.study import Objective, Study
 
 RUNGS = [  # trial, epochs it is told to reach, its accuracy at each of them
     (0, 1, [0.30]),

@@ -9,7 +9,7 @@ from weights.checkpoints import random_weights
 import vit_keras as vk
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights import Surgery, load
-from vit_keras.weights.resize import resize_positions
+from vit_keras.weights.adapt.resize import resize_positions
 
 KERNEL, POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 TINY = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}

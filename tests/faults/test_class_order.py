@@ -10,13 +10,13 @@ from rich.console import Console
 
 import vit_keras as vk
 from vit_keras.data import Split, load
-from vit_keras.data.dataset import ImageData
+from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
 from vit_keras.training.class_order import head_choices
-from vit_keras.training.distillation import Distillation
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
+from vit_keras.training.losses.distillation import Distillation
 from vit_keras.training.recipes import RECIPES
-from vit_keras.training.repeating import evaluate_run
+from vit_keras.training.runs.repeating import evaluate_run
 
 
 def folder(root, names, count=6):
@@ -186,7 +186,7 @@ def test_a_run_whose_classes_were_sorted_as_text_goes_on_and_is_evaluated_in_its
     root, console = folder(tmp_path / "root", ("0", "1", "2", "10")), Console(file=io.StringIO())
     options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
     with monkeypatch.context() as patch:  # as it was sorted before
-        patch.setattr("vit_keras.data.class_names.in_natural_order", lambda names: tuple(sorted(names)))
+        patch.setattr("vit_keras.data.sources.class_names.in_natural_order", lambda names: tuple(sorted(names)))
         finetune_preset(options, run_dir=tmp_path / "run", console=console)
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())

@@ -9,13 +9,13 @@ from weights.checkpoints import random_weights
 
 import vit_keras as vk
 from vit_keras.errors import WeightMismatchError
-from vit_keras.model import weight_shapes
+from vit_keras.models.vit import weight_shapes
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import Surgery, load, write
-from vit_keras.weights.files import TensorInfo
-from vit_keras.weights.google import GOOGLE
+from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.head_features import differing_features, head_features
-from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.writing import translate
 
 pytest.importorskip("torch")

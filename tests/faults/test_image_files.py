@@ -9,9 +9,9 @@ from PIL import Image
 
 from vit_keras.cli.explain import _listed
 from vit_keras.data import Reading, check, load
-from vit_keras.data.images import Picture
-from vit_keras.data.listing import list_folder
-from vit_keras.data.signatures import image_format
+from vit_keras.data.images.decode import Picture
+from vit_keras.data.images.signatures import image_format
+from vit_keras.data.scan.listing import list_folder
 from vit_keras.errors import DataError, VitKerasError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype("uint8")

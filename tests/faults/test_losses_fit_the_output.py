@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vit_keras as vk
-from vit_keras.training.losses import SmoothedCrossentropy
+from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
 LOSSES = keras.losses

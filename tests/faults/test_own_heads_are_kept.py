@@ -9,13 +9,13 @@ import pytest
 
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError, UnsafeFileError, WeightMismatchError
-from vit_keras.model import num_classes_of
-from vit_keras.training.adapters import add_adapters, merge_adapters
-from vit_keras.training.features import features_of
-from vit_keras.training.freezing import trainable_only
-from vit_keras.training.linear_probe import LinearProbe
+from vit_keras.models.vit import num_classes_of
+from vit_keras.models.wiring import read_model
+from vit_keras.training.transfer.features import features_of
+from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.linear_probe import LinearProbe
+from vit_keras.training.transfer.lora import add_adapters, merge_adapters
 from vit_keras.weights import load
-from vit_keras.wiring import read_model
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
 

@@ -6,8 +6,8 @@ from tuning.hypermodels import AsksForMore, OwnBuild, OwnFit, Tiny, images, spli
 
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError
 from vit_keras.tuning import TunerOptions, ViTTuner
-from vit_keras.tuning.searchable import NoEffectError
-from vit_keras.tuning.trial_training import TrialTrainer
+from vit_keras.tuning.space.searchable import NoEffectError
+from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 OPTIONS = TunerOptions(epochs=2, factor=2)
 own_loop = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import pytest
 
 import vit_keras as vk
 from vit_keras.data import Resizing, load
-from vit_keras.data.pixel_range import PixelScale
+from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import DataError, InvalidArgumentError
 
 LABELS = np.arange(40) % 2
@@ -148,7 +148,7 @@ def test_a_tf_data_set_is_read_by_the_same_rule_however_it_is_batched():
 def test_a_large_data_set_whose_later_images_have_another_scale_is_refused(monkeypatch):
     import keras
 
-    monkeypatch.setattr("vit_keras.data.arrays._UNDECIDED_BYTES", 1000)
+    monkeypatch.setattr("vit_keras.data.sources.arrays._UNDECIDED_BYTES", 1000)
 
     class Batches(keras.utils.PyDataset):
         def __init__(self, last):

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 from vit_keras.training import finetune
-from vit_keras.training.run_directory import next_run_directory
+from vit_keras.training.runs.directory import next_run_directory
 
 
 @pytest.fixture

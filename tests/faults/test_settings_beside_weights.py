@@ -12,9 +12,9 @@ from weights.checkpoints import random_weights
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import load
-from vit_keras.weights.meta import META
-from vit_keras.weights.settings import read_settings
-from vit_keras.weights.timm import TIMM
+from vit_keras.weights.mappings.meta import META
+from vit_keras.weights.mappings.timm import TIMM
+from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.writing import translate
 
 pytest.importorskip("torch")

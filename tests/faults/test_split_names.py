@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.data import Reading, check, load
-from vit_keras.data.split_names import affixed_split_of, split_of
+from vit_keras.data.sources.split_names import affixed_split_of, split_of
 from vit_keras.errors import ClassLayoutError, DataError, InvalidArgumentError
 
 SHADES = {"train": 50, "validation": 120, "test": 200}

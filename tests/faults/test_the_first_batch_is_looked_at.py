@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import vit_keras as vk
 from vit_keras.errors import DataError
-from vit_keras.pixel_range import pixel_problem
-from vit_keras.vision_transformer import VisionTransformer
+from vit_keras.models.keras_model import VisionTransformer
+from vit_keras.models.pixel_range import pixel_problem
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
 SMALL = CONFIG.replace(pixel_mean=(0.5 / 255,), pixel_std=(0.5 / 255,))  # takes pixels 0..1

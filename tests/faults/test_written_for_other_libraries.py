@@ -16,10 +16,11 @@ from vit_keras.cli.checkpoints import convert
 from vit_keras.config import ViTConfig
 from vit_keras.data import Resizing
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import vit
-from vit_keras.weights import requirements, write
-from vit_keras.weights.huggingface_config import huggingface_model
-from vit_keras.weights.timm_config import timm_config
+from vit_keras.models.vit import vit
+from vit_keras.weights import write
+from vit_keras.weights.writers import requirements
+from vit_keras.weights.writers.huggingface_config import huggingface_model
+from vit_keras.weights.writers.timm_config import timm_config
 
 PLAIN = ViTConfig(
     image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import vit_keras as vk
-from vit_keras.layers import attention_kernel as kernels
-from vit_keras.training.precision import dtype_policy
+from vit_keras.layers.kernels import attention_kernel as kernels
+from vit_keras.runtime.precision import dtype_policy
 
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="what JAX does")
 SHAPE = {"tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}

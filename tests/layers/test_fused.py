@@ -6,7 +6,7 @@ from keras import ops
 
 from vit_keras import ViTConfig, vit
 from vit_keras.layers import LayerNorm
-from vit_keras.layers.fused import fused, fuses
+from vit_keras.layers.kernels.fused import fused, fuses
 from vit_keras.layers.mlp import ACTIVATIONS
 
 TENSORFLOW = keras.backend.backend() == "tensorflow"
@@ -60,7 +60,7 @@ def test_elsewhere_than_on_tensorflow_and_where_there_is_no_xla_the_function_sta
         return values * 2
 
     assert fuses() == TENSORFLOW
-    monkeypatch.setattr("vit_keras.layers.fused.fuses", lambda: False)
+    monkeypatch.setattr("vit_keras.layers.kernels.fused.fuses", lambda: False)
     assert fused(double) is double
 
 

@@ -21,8 +21,8 @@ from unittest import mock
 import numpy as np
 from safetensors.numpy import save
 
-from vit_keras.training.checkpoint_folder import MANIFEST, STATE, TENSORS
-from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.checkpoints.folder import MANIFEST, STATE, TENSORS
+from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.weights import store as weights_store
 
 OPERATIONS = ("mkdir", "fsync", "replace", "rename", "unlink", "rmdir")

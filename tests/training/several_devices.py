@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 import vit_keras as vk
-from vit_keras.training.optimizers import SGD, AdamW
-from vit_keras.training.schedules import warmup_cosine
+from vit_keras.training.optim.optimizers import SGD, AdamW
+from vit_keras.training.optim.schedules import warmup_cosine
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
 

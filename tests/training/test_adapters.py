@@ -18,10 +18,10 @@ from vit_keras import (
     vit,
 )
 from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, LowRank
-from vit_keras.training.adapters import adapters_of, add_adapters, load_adapters, merge_adapters, save_adapters
-from vit_keras.training.freezing import trainable_only, trainable_params
-from vit_keras.training.layer_decay import layer_scales
-from vit_keras.training.optimizers import AdamW
+from vit_keras.training.optim.layer_decay import layer_scales
+from vit_keras.training.optim.optimizers import AdamW
+from vit_keras.training.transfer.freezing import trainable_only, trainable_params
+from vit_keras.training.transfer.lora import adapters_of, add_adapters, load_adapters, merge_adapters, save_adapters
 
 OWN = [
     *(

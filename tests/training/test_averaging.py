@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError, ResumeError
-from vit_keras.training.averaging import WeightAverage
-from vit_keras.training.state import arrays_of, assign, callbacks_state, set_callbacks_state
+from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.checkpoints.state import arrays_of, assign, callbacks_state, set_callbacks_state
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 STEPS = 4

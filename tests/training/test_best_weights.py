@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.averaging import WeightAverage
-from vit_keras.training.best_weights import BestWeights
-from vit_keras.training.state import callbacks_state, set_callbacks_state
+from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.best_weights import BestWeights
+from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from training import faults
 from training.faults import Disk, assert_newest, contents, fill, names, rebuild, state, tensors
 
 from vit_keras.errors import CheckpointCorruptError, CorruptFileError, ResumeError
-from vit_keras.training import checkpoints
-from vit_keras.training.checkpoint_folder import FILES, MANIFEST, STATE, TENSORS, read_folder, sealed
-from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.checkpoints import store as checkpoints
+from vit_keras.training.checkpoints.folder import FILES, MANIFEST, STATE, TENSORS, read_folder, sealed
+from vit_keras.training.checkpoints.store import CheckpointStore
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, signals and limits are of POSIX")
 

@@ -13,9 +13,9 @@ import pytest
 from training.faults import assert_newest, contents, fill, names, state, tensors
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
-from vit_keras.training import checkpoints
-from vit_keras.training.checkpoint_folder import FILES, MANIFEST, STATE, TENSORS, read_folder
-from vit_keras.training.checkpoints import CheckpointStore
+from vit_keras.training.checkpoints import store as checkpoints
+from vit_keras.training.checkpoints.folder import FILES, MANIFEST, STATE, TENSORS, read_folder
+from vit_keras.training.checkpoints.store import CheckpointStore
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="fork, limits and users are of POSIX")
 

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import vit
-from vit_keras.training.distillation import Distillation, DistillationLoss
+from vit_keras.models.vit import vit
+from vit_keras.training.losses.distillation import Distillation, DistillationLoss
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 CLASSES = 3

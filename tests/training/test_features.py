@@ -4,9 +4,9 @@ import pytest
 
 from vit_keras.data import Split
 from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError, StorageError
-from vit_keras.model import vit
-from vit_keras.training import features as features_module
-from vit_keras.training.features import features_of
+from vit_keras.models.vit import vit
+from vit_keras.training.transfer import features as features_module
+from vit_keras.training.transfer.features import features_of
 
 COUNT = 10
 

@@ -9,12 +9,12 @@ from rich.console import Console
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError, OutOfMemoryError, ResumeError, StorageError
-from vit_keras.model import vit
-from vit_keras.rebuilding import rebuilt
+from vit_keras.models.vit import vit
 from vit_keras.training.finetuning import digest_of, finetune, is_untrained, plan_of, prepared
-from vit_keras.training.fitting import Fitting
-from vit_keras.training.freezing import trainable_params
-from vit_keras.zoo import load_labels
+from vit_keras.training.runs.fitting import Fitting
+from vit_keras.training.transfer.freezing import trainable_params
+from vit_keras.zoo.preset_directory import load_labels
+from vit_keras.zoo.rebuild import rebuilt
 
 QUIET = Console(quiet=True)
 

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from vit_keras.data import Augmentation, ImageData, Split
 from vit_keras.errors import ResumeError, StorageError, TrainingDivergedError
-from vit_keras.model import vit
-from vit_keras.training.checkpointing import Stopped
-from vit_keras.training.checkpoints import CheckpointStore
-from vit_keras.training.fitting import Fitting
+from vit_keras.models.vit import vit
+from vit_keras.training.checkpoints.callback import Stopped
+from vit_keras.training.checkpoints.state import arrays_of, assign, variables_of
+from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import finetune
-from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.state import arrays_of, assign, variables_of
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.fitting import Fitting
 
 EPOCHS, STEPS = 3, 4
 to_the_bit = pytest.mark.xfail(

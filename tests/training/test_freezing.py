@@ -4,9 +4,9 @@ import pytest
 from contracts import JIT
 
 from vit_keras import InvalidArgumentError, save_preset, vit
-from vit_keras.training.adapters import add_adapters
-from vit_keras.training.freezing import CHOICES, trainable_only, trainable_params
-from vit_keras.training.optimizers import AdamW
+from vit_keras.training.optim.optimizers import AdamW
+from vit_keras.training.transfer.freezing import CHOICES, trainable_only, trainable_params
+from vit_keras.training.transfer.lora import add_adapters
 
 # By hand, of hidden_dim 16, mlp_dim 32, two blocks, patches of 8x8x3 and three classes.
 HEAD = 16 * 3 + 3

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from vit_keras.training.interruption import Aborted, Interruption
+from vit_keras.runtime.signals import Aborted, Interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError, TrainingDivergedError
+from vit_keras.training.checkpoints.state import arrays_of
 from vit_keras.training.learning_rate_range import LearningRateRange, learning_rate_range
-from vit_keras.training.optimizers import AdamW, warmup_cosine
-from vit_keras.training.state import arrays_of
+from vit_keras.training.optim.optimizers import AdamW, warmup_cosine
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 

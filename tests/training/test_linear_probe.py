@@ -11,11 +11,11 @@ from vit_keras.errors import (
     LabelError,
     WeightMismatchError,
 )
-from vit_keras.model import vit
-from vit_keras.training import softmax_regression
-from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.penalty_search import PENALTIES, choose, held_out
-from vit_keras.training.softmax_regression import SoftmaxRegression, axes_of
+from vit_keras.models.vit import vit
+from vit_keras.training.transfer import softmax_regression
+from vit_keras.training.transfer.linear_probe import linear_probe
+from vit_keras.training.transfer.penalty_search import PENALTIES, choose, held_out
+from vit_keras.training.transfer.softmax_regression import SoftmaxRegression, axes_of
 
 CLASSES, DIM = 4, 12
 
@@ -197,7 +197,7 @@ def test_class_weights_favour_their_class(rng):
 
 def test_the_model_gives_the_probes_logits(tiny_model, tiny_config, rng):
     from vit_keras.data import Split
-    from vit_keras.training.features import features_of
+    from vit_keras.training.transfer.features import features_of
 
     model = vit(tiny_config, num_classes=3)
     model.set_weights(tiny_model.get_weights())
@@ -210,7 +210,7 @@ def test_the_model_gives_the_probes_logits(tiny_model, tiny_config, rng):
 
 def test_a_second_head_changes_nothing(tiny_config, rng):
     from vit_keras.data import Split
-    from vit_keras.training.features import features_of
+    from vit_keras.training.transfer.features import features_of
 
     model = vit(tiny_config.replace(num_layers=1, distillation_token=True), num_classes=3)
     model.get_layer("head_distillation").kernel.assign(np.ones((16, 3), "float32"))

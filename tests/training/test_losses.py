@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.losses import BinaryCrossentropy, SmoothedCrossentropy
-from vit_keras.training.metrics import Accuracy
+from vit_keras.training.losses.crossentropy import BinaryCrossentropy, SmoothedCrossentropy
+from vit_keras.training.losses.metrics import Accuracy
 
 LOSSES = [SmoothedCrossentropy, BinaryCrossentropy]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError, LabelError
-from vit_keras.training import nearest_neighbours
-from vit_keras.training.nearest_neighbours import NearestNeighbours
+from vit_keras.training.transfer import nearest_neighbors as nearest_neighbours
+from vit_keras.training.transfer.nearest_neighbors import NearestNeighbours
 
 
 def oracle(bank, labels, queries, *, num_classes, k, temperature):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import vit
-from vit_keras.training.freezing import trainable_only
-from vit_keras.training.layer_decay import layer_scales
-from vit_keras.training.losses import SmoothedCrossentropy
-from vit_keras.training.optimizers import SGD, AdamW, Lamb, Lion, Muon
-from vit_keras.training.precision import dtype_policy
-from vit_keras.training.schedules import WarmupLinear, schedule_of, warmup_cosine
+from vit_keras.models.vit import vit
+from vit_keras.runtime.precision import dtype_policy
+from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
+from vit_keras.training.optim.layer_decay import layer_scales
+from vit_keras.training.optim.optimizers import SGD, AdamW, Lamb, Lion, Muon
+from vit_keras.training.optim.schedules import WarmupLinear, schedule_of, warmup_cosine
+from vit_keras.training.transfer.freezing import trainable_only
 
 KINDS = [AdamW, Muon, Lion, Lamb, SGD]
 JIT = "auto" if keras.backend.backend() == "jax" else False

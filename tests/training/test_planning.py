@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.augmentation import STRENGTHS
+from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.planning import FEW, SELDOM, balanced, plan_finetuning
 

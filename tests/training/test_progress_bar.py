@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from vit_keras.training.divergence import StepCounter
-from vit_keras.training.progress_bar import ProgressBar
+from vit_keras.training.callbacks.divergence import StepCounter
+from vit_keras.training.callbacks.progress_bar import ProgressBar
 
 
 def test_the_progress_bar_leaves_one_line_an_epoch():

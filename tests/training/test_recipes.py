@@ -7,13 +7,13 @@ import pytest
 
 from vit_keras import presets
 from vit_keras.data import Augmentation, ImageData, Split
-from vit_keras.data.augmentation import STRENGTHS
+from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 from vit_keras.training import Recipe, recipes
-from vit_keras.training.averaging import WeightAverage
-from vit_keras.training.best_weights import BestWeights
-from vit_keras.training.epoch_clock import TellEpoch
+from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.best_weights import BestWeights
+from vit_keras.training.callbacks.epoch_clock import TellEpoch
 
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it
 

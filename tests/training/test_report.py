@@ -13,11 +13,11 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.training import figures
-from vit_keras.training import report as reporting
-from vit_keras.training.evaluation import Evaluation
-from vit_keras.training.facts import images_a_second
-from vit_keras.training.report import write_report
+from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.training.runs import figures
+from vit_keras.training.runs import report as reporting
+from vit_keras.training.runs.facts import images_a_second
+from vit_keras.training.runs.report import write_report
 
 HISTORY = [
     {"epoch": 1.0, "loss": 1.0, "accuracy": 0.5, "val_loss": 0.9, "val_accuracy": 0.6, "learning_rate": 0.1, "seconds": 2.0},

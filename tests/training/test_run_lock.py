@@ -12,14 +12,14 @@ import pytest
 
 import vit_keras
 from vit_keras.errors import BusyError, StorageError
-from vit_keras.training.run_lock import RunLock
+from vit_keras.training.runs.lock import RunLock
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and links are of POSIX")
 CHILD = """
 import sys
 from pathlib import Path
 from vit_keras.errors import BusyError
-from vit_keras.training.run_lock import RunLock
+from vit_keras.training.runs.lock import RunLock
 print("ready", flush=True)
 sys.stdin.readline()
 try:

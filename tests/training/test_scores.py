@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from vit_keras.training.evaluation import Evaluation
-from vit_keras.training.scores import (
+from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.scores import (
     calibration_bins,
     class_scores,
     confident_mistakes,

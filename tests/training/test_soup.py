@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.training.averaging import WeightAverage
-from vit_keras.training.snapshots import put_back, snapshot
-from vit_keras.training.soup import BestCheckpoints, greedy_soup
-from vit_keras.training.state import callbacks_state, set_callbacks_state
+from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.snapshots import put_back, snapshot
+from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
+from vit_keras.training.transfer.soup import BestCheckpoints, greedy_soup
 
 
 def weights(*numbers):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import ResumeError
-from vit_keras.model import vit
-from vit_keras.training.state import arrays_of, assign, callbacks_state, set_callbacks_state
+from vit_keras.models.vit import vit
+from vit_keras.training.checkpoints.state import arrays_of, assign, callbacks_state, set_callbacks_state
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 

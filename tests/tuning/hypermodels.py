@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from vit_keras.data import ImageData, Split
-from vit_keras.tuning.hypermodel import ViTHyperModel
-from vit_keras.tuning.space import Choice, FloatRange
+from vit_keras.tuning.space.hypermodel import ViTHyperModel
+from vit_keras.tuning.space.search_space import Choice, FloatRange
 
 IMAGE, CLASSES = 16, 3
 TINY: dict[str, Any] = {

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.halving import Halving, rungs
-from vit_keras.tuning.policy import Policy, Step
-from vit_keras.tuning.sampling import Sampler
-from vit_keras.tuning.study import Objective, Study
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.strategy.halving import Halving, rungs
+from vit_keras.tuning.strategy.policy import Policy, Step
+from vit_keras.tuning.strategy.sampling import Sampler
+from vit_keras.tuning.study.study import Objective, Study
 
 EPOCHS = 8
 

@@ -10,16 +10,17 @@ import pytest
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.tuning import TunerOptions
-from vit_keras.tuning.distribution import set_role
-from vit_keras.tuning.journal import Journal
-from vit_keras.tuning.study import Objective, Study
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.study import Objective, Study
 from vit_keras.tuning.tuner import JOURNAL
+from vit_keras.tuning.workers.distribution import set_role
 
 # Chief and workers as processes, with short leases so that a lost worker is noticed within a test.
 SCRIPT = """
 import sys
 from tuning.hypermodels import Tiny, images
-from vit_keras.tuning import TunerOptions, ViTTuner, distribution
+from vit_keras.tuning import TunerOptions, ViTTuner
+from vit_keras.tuning.workers import distribution
 role, address, run, budget = sys.argv[1:]
 distribution.LEASE_SECONDS, distribution._HEARTBEAT_SECONDS, distribution._WAIT_SECONDS = 5.0, 1.0, 20.0
 distribution.set_role(role, address)

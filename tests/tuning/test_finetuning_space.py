@@ -5,13 +5,14 @@ import pytest
 
 from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
-from vit_keras.data.augmentation import augmentation_of
+from vit_keras.data.augment.augmentation import augmentation_of
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
 from vit_keras.training.planning import plan_finetuning
-from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel, latency
-from vit_keras.tuning.journal import Journal
-from vit_keras.tuning.trial_training import TrialTrainer
+from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
+from vit_keras.tuning.space import latency
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 
 @pytest.fixture

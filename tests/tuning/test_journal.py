@@ -1,7 +1,7 @@
 import pytest
 
 from vit_keras.errors import CorruptFileError, ResumeError, StorageError
-from vit_keras.tuning.journal import Journal
+from vit_keras.tuning.study.journal import Journal
 
 
 @pytest.fixture

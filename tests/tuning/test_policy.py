@@ -6,10 +6,10 @@ from tuning import simulation
 from tuning.simulation import EPOCHS, Table, begin, new_study, policy_of, train
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.halving import rungs
-from vit_keras.tuning.stopping import hopeless
-from vit_keras.tuning.study import Study
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.strategy.halving import rungs
+from vit_keras.tuning.strategy.stopping import hopeless
+from vit_keras.tuning.study.study import Study
 
 
 @pytest.mark.parametrize("budget", ["40 epochs", "96 epochs", "60s", "20 trials"])

@@ -57,7 +57,7 @@ def test_declaring_the_space_builds_nothing(monkeypatch):
     def built(*arguments, **named):
         raise AssertionError("a model was built")
 
-    monkeypatch.setattr("vit_keras.tuning.hypermodel.vit", built)
+    monkeypatch.setattr("vit_keras.tuning.space.hypermodel.vit", built)
     values = keras_tuner.HyperParameters()
     ViTHyperModel(32, 10).declare_hyperparameters(values)
     assert {"num_layers", "num_heads", "learning_rate"} <= values.values.keys()

@@ -3,8 +3,8 @@ from tuning import simulation
 from tuning.simulation import Table, begin, new_study, policy_of, train
 
 from vit_keras.errors import CorruptFileError
-from vit_keras.tuning.policy import Step
-from vit_keras.tuning.study import Objective, Study
+from vit_keras.tuning.strategy.policy import Step
+from vit_keras.tuning.study.study import Objective, Study
 
 
 def study_with(*curves, costs=None):

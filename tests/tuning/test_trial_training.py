@@ -4,10 +4,10 @@ import pytest
 from tuning.hypermodels import Tiny, images
 
 from vit_keras import from_preset
-from vit_keras.model import config_of
+from vit_keras.models.vit import config_of
 from vit_keras.training.recipes import Recipe
-from vit_keras.tuning.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_of
-from vit_keras.tuning.trial_training import TrialTrainer
+from vit_keras.tuning.workers.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_of
+from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 EPOCHS = 3
 

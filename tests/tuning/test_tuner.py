@@ -12,8 +12,9 @@ from pages import Page, assert_needs_nothing_else
 from tuning.hypermodels import Nasty, Tiny, images
 
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, ResumeError, StorageError
-from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, latency, search
-from vit_keras.tuning.journal import Journal
+from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, search
+from vit_keras.tuning.space import latency
+from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.tuner import JOURNAL, LATENCIES
 
 OPTIONS = TunerOptions(epochs=2, factor=2)

@@ -63,7 +63,7 @@ CONFIGS = {
 @cache
 def shapes_of(config: ViTConfig, num_classes: int | None = 7) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each weight of a config's model."""
-    from vit_keras.model import vit
+    from vit_keras.models.vit import vit
 
     return {weight.path: tuple(weight.shape) for weight in vit(config, num_classes=num_classes).weights}
 

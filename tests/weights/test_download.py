@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
-from vit_keras.weights import addresses, download, transfer
-from vit_keras.weights.addresses import cache_folder
-from vit_keras.weights.download import fetch
+from vit_keras.weights.download import fetch as download
+from vit_keras.weights.download import transfer
+from vit_keras.weights.download import urls as addresses
+from vit_keras.weights.download.fetch import fetch
+from vit_keras.weights.download.urls import cache_folder
 
 BODY = np.random.default_rng(0).bytes(600_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -270,7 +272,7 @@ def test_damaged_notes_of_a_part_begin_it_anew(site, cache, notes):
 
 def test_a_killed_process_leaves_a_part_to_go_on_from_and_no_lock(site, cache):
     url = site.put(pause=0.05, piece=20_000)
-    code = f"from vit_keras.weights.download import fetch; fetch({url!r}, max_bytes={LIMIT})"
+    code = f"from vit_keras.weights.download.fetch import fetch; fetch({url!r}, max_bytes={LIMIT})"
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not any(path.stat().st_size for path in cache.rglob("*.part")):

@@ -28,7 +28,8 @@ from vit_keras.errors import (
     VitKerasError,
     WeightMismatchError,
 )
-from vit_keras.weights import npz_file, open_tensors
+from vit_keras.weights import open_tensors
+from vit_keras.weights.formats import npz as npz_file
 
 DTYPES = ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "uint8", "bool"]
 ENTRY = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}

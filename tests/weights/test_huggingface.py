@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 from weights.checkpoints import assert_same_bits
 
 from vit_keras.config import ViTConfig
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 from vit_keras.weights import Surgery, load, write
 
 torch = pytest.importorskip("torch")

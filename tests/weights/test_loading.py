@@ -17,10 +17,10 @@ from weights.checkpoints import assert_same_bits, random_weights
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, VitKerasError, WeightMismatchError
-from vit_keras.model import vit
+from vit_keras.models.vit import vit
 from vit_keras.weights import load
-from vit_keras.weights.google import GOOGLE
-from vit_keras.weights.timm import TIMM
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.writing import translate
 
 SMALL = ViTConfig(image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48)

@@ -9,11 +9,11 @@ from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_wei
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights import open_tensors, plan, write_tensors
-from vit_keras.weights.google import GOOGLE
-from vit_keras.weights.meta import OPENAI_CLIP
-from vit_keras.weights.sources import SOURCES, TABLES, find_table
-from vit_keras.weights.tables import GAP
-from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.meta import OPENAI_CLIP
+from vit_keras.weights.mappings.sources import SOURCES, TABLES, find_table
+from vit_keras.weights.mappings.tables import GAP
+from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.writing import translate
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "timm"

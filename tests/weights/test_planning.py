@@ -11,10 +11,10 @@ from weights.checkpoints import assert_same_bits, converted, random_weights, saf
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import Surgery, open_tensors, plan
-from vit_keras.weights.google import GOOGLE
-from vit_keras.weights.huggingface import HF_DINOV2
-from vit_keras.weights.resize import resize_patches, resize_positions
-from vit_keras.weights.timm import TIMM
+from vit_keras.weights.adapt.resize import resize_patches, resize_positions
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.huggingface import HF_DINOV2
+from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.writing import translate
 
 SMALL = ViTConfig(image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48)

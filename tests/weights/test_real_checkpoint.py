@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from vit_keras import from_preset
-from vit_keras.weights.resize import resize_positions
+from vit_keras.weights.adapt.resize import resize_positions
 
 FEATURES = "/backbone/layernorm/Add_1_output_0"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vit_keras.config import PatchResize, PositionResize
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.weights.resize import resize_channels, resize_matrix, resize_patches, resize_positions
+from vit_keras.weights.adapt.resize import resize_channels, resize_matrix, resize_patches, resize_positions
 
 POSITION_RULES = get_args(PositionResize)
 GRIDS = [((14, 14), (24, 24)), ((14, 14), (7, 7)), ((16, 16), (37, 37)), ((37, 37), (16, 16)), ((14, 14), (14, 20)),

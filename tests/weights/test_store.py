@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import save, save_file
 
 from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
-from vit_keras.weights import read_tensors, safetensors_file, write_tensors
+from vit_keras.weights import read_tensors, write_tensors
+from vit_keras.weights.formats import safetensors as safetensors_file
 
 SHAPES = {"block/kernel": (3, 4), "block/bias": (4,), "head/kernel": (4, 2)}
 

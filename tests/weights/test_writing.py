@@ -9,8 +9,8 @@ from weights.checkpoints import CONFIGS, fingerprint, random_weights
 
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.weights import write
-from vit_keras.weights.huggingface_config import huggingface_model
-from vit_keras.weights.timm_config import timm_config
+from vit_keras.weights.writers.huggingface_config import huggingface_model
+from vit_keras.weights.writers.timm_config import timm_config
 
 SMALL = CONFIGS["vit_patch8"]
 NAMES = [f"class {index}" for index in range(7)]

@@ -28,7 +28,7 @@ def bench(
         preset: Its name.
         image_size: Another than its own, px.
         batch_sizes: Images at once; none for the default ones.
-        precision: A word of `vit_keras.training.precision`.
+        precision: A word of `vit_keras.runtime.precision`.
         device: Which of the backend's; None for its first.
         seconds: Of each measurement.
         as_json: One JSON object instead of lines.

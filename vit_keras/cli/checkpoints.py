@@ -9,15 +9,15 @@ from vit_keras.cli.output import out, print_json
 from vit_keras.config import ViTConfig
 from vit_keras.data import Resizing, resizing_of
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
-from vit_keras.model import weight_shapes
-from vit_keras.own_head import is_probabilities
-from vit_keras.parity import TOLERANCE, Reference, compare, read_reference
-from vit_keras.peers import reference_of_directory
+from vit_keras.models.own_head import is_probabilities
+from vit_keras.models.vit import weight_shapes
+from vit_keras.models.wiring import read_model
 from vit_keras.presets import load_preset
 from vit_keras.weights import open_tensors, plan, write, write_tensors
-from vit_keras.weights.settings import apply_settings, read_settings
-from vit_keras.wiring import read_model
-from vit_keras.zoo import from_preset, load_labels, load_resizing, save_preset
+from vit_keras.weights.peers import reference_of_directory
+from vit_keras.weights.settings.read import apply_settings, read_settings
+from vit_keras.weights.verify import TOLERANCE, Reference, compare, read_reference
+from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing, save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
-from vit_keras.data.checkup import examine
-from vit_keras.data.progress import file_progress
-from vit_keras.data.reading import Reading
+from vit_keras.data.doctor.checkup import examine
+from vit_keras.data.images.read_options import Reading
+from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import StorageError
 
 _ROWS, _VARIANTS = 6, 6
@@ -58,10 +58,10 @@ def show(source: str, *, augment: str, image_size: int, out_file: Path, seed: in
         InvalidArgumentError: There is no such strength.
         StorageError: The picture exists, or can't be written.
     """
-    from vit_keras.data.augmentation import augmentation_of
-    from vit_keras.data.pipeline import seen
-    from vit_keras.data.sheets import augmented_sheet
-    from vit_keras.data.sources import load
+    from vit_keras.data.augment.augmentation import augmentation_of
+    from vit_keras.data.augment.sheets import augmented_sheet
+    from vit_keras.data.dataset.pipeline import seen
+    from vit_keras.data.loading import load
 
     augmentation = augmentation_of(augment)
     if out_file.exists():

@@ -12,14 +12,14 @@ import typer
 from vit_keras import explain
 from vit_keras.cli.output import err, out, print_json, printable
 from vit_keras.data import Resizing, resizing_of
-from vit_keras.data.images import read_image
-from vit_keras.data.signatures import is_image
+from vit_keras.data.images.decode import read_image
+from vit_keras.data.images.signatures import is_image
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
-from vit_keras.model import num_classes_of
+from vit_keras.evaluation.evaluate import probabilities
+from vit_keras.models.vit import num_classes_of
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.training.evaluation import probabilities
-from vit_keras.training.run_directory import RunDirectory
-from vit_keras.zoo import from_preset, load_labels, load_resizing
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing
 
 METHODS = ("attention", "rollout", "relevance")
 _MOST = 60  # images of a sheet

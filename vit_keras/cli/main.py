@@ -395,7 +395,7 @@ def data_check_command(
 ) -> None:
     """Check every image: damage, duplicates, leaks between splits, labels that conflict, balance, sizes."""
     from vit_keras.cli import data
-    from vit_keras.data.reading import Reading
+    from vit_keras.data.images.read_options import Reading
 
     reading = Reading(
         max_bad=max_bad,

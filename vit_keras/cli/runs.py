@@ -12,18 +12,18 @@ import typer
 from rich.console import Console
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
-from vit_keras.data.images import read_image
+from vit_keras.data.images.decode import read_image
 from vit_keras.errors import InvalidArgumentError, VitKerasError
-from vit_keras.model import num_classes_of
-from vit_keras.training.devices import devices
-from vit_keras.training.evaluation import probabilities
+from vit_keras.evaluation.evaluate import probabilities
+from vit_keras.models.vit import num_classes_of
+from vit_keras.runtime.devices import devices
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset
-from vit_keras.training.repeating import evaluate_run
-from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.session import TrainingInterrupted, TrainingResult, recorded_options
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.repeating import evaluate_run
+from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult, recorded_options
 from vit_keras.training.trainer import TrainingOptions
 from vit_keras.training.trainer import train as train_model
-from vit_keras.zoo import from_preset, load_labels, load_resizing
+from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing
 
 _RESUMABLE = 75
 _SOME_FAILED = 3

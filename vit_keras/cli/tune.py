@@ -8,14 +8,14 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.cli.output import complain, out, print_json
-from vit_keras.data.progress import file_progress
+from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.session import TrainingInterrupted
-from vit_keras.tuning.distribution import CHIEF, set_role
-from vit_keras.tuning.hypermodel import ViTHyperModel
-from vit_keras.tuning.journal import Journal
+from vit_keras.training.runs.session import TrainingInterrupted
 from vit_keras.tuning.searching import SearchResult, join, search
+from vit_keras.tuning.space.hypermodel import ViTHyperModel
+from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.tuner import JOURNAL, TunerOptions
+from vit_keras.tuning.workers.distribution import CHIEF, set_role
 
 _RESUMABLE = 75
 

@@ -2,29 +2,29 @@
 
 from typing import TYPE_CHECKING
 
-from vit_keras.lazy import names_of
+from vit_keras.runtime.lazy import names_of
 
 if TYPE_CHECKING:
-    from vit_keras.data.augmentation import Augmentation as Augmentation
-    from vit_keras.data.checkup import check as check
-    from vit_keras.data.dataset import ImageData as ImageData
-    from vit_keras.data.reading import Reading as Reading
-    from vit_keras.data.resizing import Resizing as Resizing
-    from vit_keras.data.resizing import resizing_of as resizing_of
-    from vit_keras.data.sources import load as load
-    from vit_keras.data.splits import EncodedSplit as EncodedSplit
-    from vit_keras.data.splits import Split as Split
+    from vit_keras.data.augment.augmentation import Augmentation as Augmentation
+    from vit_keras.data.dataset.image_data import ImageData as ImageData
+    from vit_keras.data.dataset.splits import EncodedSplit as EncodedSplit
+    from vit_keras.data.dataset.splits import Split as Split
+    from vit_keras.data.doctor.checkup import check as check
+    from vit_keras.data.images.preprocess import Resizing as Resizing
+    from vit_keras.data.images.preprocess import resizing_of as resizing_of
+    from vit_keras.data.images.read_options import Reading as Reading
+    from vit_keras.data.loading import load as load
 
 _HOMES = {
-    "Augmentation": "augmentation",
-    "EncodedSplit": "splits",
-    "ImageData": "dataset",
-    "Reading": "reading",
-    "Resizing": "resizing",
-    "Split": "splits",
-    "check": "checkup",
-    "load": "sources",
-    "resizing_of": "resizing",
+    "Augmentation": "data.augment.augmentation",
+    "EncodedSplit": "data.dataset.splits",
+    "ImageData": "data.dataset.image_data",
+    "Reading": "data.images.read_options",
+    "Resizing": "data.images.preprocess",
+    "Split": "data.dataset.splits",
+    "check": "data.doctor.checkup",
+    "load": "data.loading",
+    "resizing_of": "data.images.preprocess",
 }
 """Public names, and the module of this package that has each; loaded when first used, so that checking files needs no Keras."""
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from vit_keras.lazy import names_of
+from vit_keras.runtime.lazy import names_of
 
 if TYPE_CHECKING:
     from vit_keras.explain.anatomy_report import anatomy_report as anatomy_report
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from vit_keras.explain.statistics import token_colours as token_colours
 
 _HOMES = {
-    "anatomy": "anatomy_steps",
-    "anatomy_report": "anatomy_report",
-    "attention_maps": "attention",
-    "attention_rollout": "rollout",
-    "class_relevance": "relevance",
-    "feature_extractor": "block_features",
-    "features": "block_features",
-    "gradient_rollout": "relevance",
-    "mean_attention_distance": "statistics",
-    "overlay": "drawing",
-    "patch_filters": "statistics",
-    "position_similarity": "statistics",
-    "prefix_attention": "statistics",
-    "show": "drawing",
-    "token_colours": "statistics",
+    "anatomy": "explain.anatomy_steps",
+    "anatomy_report": "explain.anatomy_report",
+    "attention_maps": "explain.attention",
+    "attention_rollout": "explain.rollout",
+    "class_relevance": "explain.relevance",
+    "feature_extractor": "explain.block_features",
+    "features": "explain.block_features",
+    "gradient_rollout": "explain.relevance",
+    "mean_attention_distance": "explain.statistics",
+    "overlay": "explain.drawing",
+    "patch_filters": "explain.statistics",
+    "position_similarity": "explain.statistics",
+    "prefix_attention": "explain.statistics",
+    "show": "explain.drawing",
+    "token_colours": "explain.statistics",
 }
 """Public names, and the module of this package that has each."""
 

@@ -14,9 +14,9 @@ from vit_keras.explain.anatomy_numbers import likeliest, numbers_of, probabiliti
 from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_steps import Anatomy, anatomy
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
-from vit_keras.model import num_classes_of
-from vit_keras.names import shown
-from vit_keras.pages import document, text, write_page
+from vit_keras.models.vit import num_classes_of
+from vit_keras.reporting.pages import document, text, write_page
+from vit_keras.reporting.text import shown
 
 
 def anatomy_report(

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import vit_keras
-from vit_keras import architecture, layers, model
+from vit_keras import layers
 from vit_keras.config import ViTConfig
-from vit_keras.layers.attention_kernel import attend_by_products
+from vit_keras.layers.kernels.attention_kernel import attend_by_products
+from vit_keras.models import architecture
+from vit_keras.models import vit as model
 
 _PACKAGE = Path(vit_keras.__file__).parent
 

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.architecture import HEADS, IMAGES
 from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.explain.recording import (
@@ -19,8 +18,9 @@ from vit_keras.explain.recording import (
     pooling_attention,
     record_block,
 )
-from vit_keras.layers.checks import Tensor
-from vit_keras.wiring import read_model
+from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.architecture import HEADS, IMAGES
+from vit_keras.models.wiring import read_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

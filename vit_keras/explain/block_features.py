@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.architecture import IMAGES
 from vit_keras.explain.recording import checked_images, chosen_blocks, pieces
-from vit_keras.model import config_of
-from vit_keras.wiring import read_model
+from vit_keras.models.architecture import IMAGES
+from vit_keras.models.vit import config_of
+from vit_keras.models.wiring import read_model
 
 
 def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None = None) -> keras.Model:

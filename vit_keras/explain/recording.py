@@ -8,17 +8,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.architecture import IMAGES
 from vit_keras.config import ViTConfig
-from vit_keras.data.pixel_range import doubtful_range
+from vit_keras.data.sources.pixel_range import doubtful_range
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.layers import SelfAttention, TransformerBlock
-from vit_keras.layers.checks import Tensor
+from vit_keras.layers.base.checks import Tensor
 from vit_keras.layers.mlp import ACTIVATIONS
-from vit_keras.model import config_of
-from vit_keras.own_head import ends_in_probabilities, is_probabilities
-from vit_keras.pixel_range import takes_small_pixels
-from vit_keras.wiring import read_model
+from vit_keras.models.architecture import IMAGES
+from vit_keras.models.own_head import ends_in_probabilities, is_probabilities
+from vit_keras.models.pixel_range import takes_small_pixels
+from vit_keras.models.vit import config_of
+from vit_keras.models.wiring import read_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

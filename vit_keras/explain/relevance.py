@@ -11,8 +11,8 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.gradients import gradients
 from vit_keras.explain.recording import block_inputs, blocks_of, checked_images, pieces, pooled_logits, record_block
 from vit_keras.explain.rollout import multiplied, seen_patches
-from vit_keras.layers.checks import Tensor
-from vit_keras.model import config_of, num_classes_of
+from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.vit import config_of, num_classes_of
 
 
 def class_relevance(

@@ -17,8 +17,8 @@ from vit_keras.explain.recording import (
     pieces,
     pooling_attention,
 )
-from vit_keras.model import config_of
-from vit_keras.wiring import read_model
+from vit_keras.models.vit import config_of
+from vit_keras.models.wiring import read_model
 
 Fusion = Literal["mean", "max", "min"]
 _FUSED: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}

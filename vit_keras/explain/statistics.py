@@ -9,8 +9,8 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
 from vit_keras.explain.recording import blocks_of, checked_images
-from vit_keras.model import config_of
-from vit_keras.wiring import read_model
+from vit_keras.models.vit import config_of
+from vit_keras.models.wiring import read_model
 
 
 def mean_attention_distance(model: keras.Model, images: Any, *, batch_size: int = 8) -> np.ndarray:

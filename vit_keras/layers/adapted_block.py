@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive
-from vit_keras.layers.composite_layer import CompositeLayer
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive
+from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.transformer_block import TransformerBlock
 
 _PLACES = {

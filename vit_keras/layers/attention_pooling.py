@@ -6,8 +6,8 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.checks import Shape, Tensor, check_positive, check_tokens
-from vit_keras.layers.composite_layer import CompositeLayer
+from vit_keras.layers.base.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.mlp import MLP
 

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.checks import Tensor
-from vit_keras.layers.fused import fused, fuses
+from vit_keras.layers.base.checks import Tensor
+from vit_keras.layers.kernels.fused import fused, fuses
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

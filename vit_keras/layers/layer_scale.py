@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.checks import Shape, Tensor
+from vit_keras.layers.base.checks import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
-from vit_keras.layers.composite_layer import CompositeLayer
-from vit_keras.layers.fused import fused
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.kernels.fused import fused
 from vit_keras.layers.layer_norm import LayerNorm
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.checks import Shape, Tensor, check_images, check_positive
+from vit_keras.layers.base.checks import Shape, Tensor, check_images, check_positive
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

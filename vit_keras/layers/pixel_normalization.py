@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.checks import Shape, Tensor
+from vit_keras.layers.base.checks import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

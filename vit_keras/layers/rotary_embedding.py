@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.checks import Shape, Tensor, check_choice, check_heads
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_heads
 
 _KINDS = ("axial", "mixed", "centered")
 

@@ -6,9 +6,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.attention_kernel import attend_by_products, attention_kernel
-from vit_keras.layers.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
-from vit_keras.layers.composite_layer import CompositeLayer
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.kernels.attention_kernel import attend_by_products, attention_kernel
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
 

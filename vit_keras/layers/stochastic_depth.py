@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from vit_keras.layers.checks import Shape, Tensor, check_fractions
+from vit_keras.layers.base.checks import Shape, Tensor, check_fractions
 
 TRACED_RATE = "rate"
 """Name of the variable that `trace_rate` makes; no weight has it."""

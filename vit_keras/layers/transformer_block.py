@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from vit_keras.layers.checks import Shape, Tensor, check_choice, check_positive, check_tokens
-from vit_keras.layers.composite_layer import CompositeLayer
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive, check_tokens
+from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP

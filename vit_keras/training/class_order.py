@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from vit_keras.data.class_names import are_numbers
-from vit_keras.model import num_classes_of
-from vit_keras.training.recipe import Choice
-from vit_keras.wiring import read_model
+from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.models.vit import num_classes_of
+from vit_keras.models.wiring import read_model
+from vit_keras.training.recipes.recipe import Choice
 
 
 def head_choices(model: keras.Model, class_names: Sequence[str]) -> tuple[Choice, ...]:

@@ -12,24 +12,24 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Resizing, resizing_of
-from vit_keras.data.progress import file_progress
+from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import config_of
-from vit_keras.own_head import ends_in_probabilities, find_classifier
+from vit_keras.models.own_head import ends_in_probabilities, find_classifier
+from vit_keras.models.vit import config_of
+from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.training.adapters import merge_adapters
+from vit_keras.runtime.precision import dtype_policy, resolve
+from vit_keras.training.callbacks.progress_bar import standard_console
 from vit_keras.training.class_order import head_choices
 from vit_keras.training.planning import plan_finetuning
-from vit_keras.training.precision import dtype_policy, resolve
 from vit_keras.training.preparing import prepare
-from vit_keras.training.progress_bar import standard_console
-from vit_keras.training.random_state import random_state
-from vit_keras.training.recipe import Choice, Recipe
 from vit_keras.training.recipes import FINETUNING
-from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options, load_as_recorded
-from vit_keras.wiring import ModelParts, read_model
-from vit_keras.zoo import from_preset, load_resizing
+from vit_keras.training.recipes.recipe import Choice, Recipe
+from vit_keras.training.runs.directory import RunDirectory, next_run_directory
+from vit_keras.training.runs.random_state import random_state
+from vit_keras.training.runs.session import Session, TrainingResult, check_options, load_as_recorded
+from vit_keras.training.transfer.lora import merge_adapters
+from vit_keras.zoo.preset_directory import from_preset, load_resizing
 
 BATCH_SIZE = 64
 _JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"

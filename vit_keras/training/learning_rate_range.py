@@ -12,8 +12,8 @@ import numpy as np
 
 from vit_keras.config import is_number
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError, TrainingDivergedError
-from vit_keras.layers.checks import check_positive
-from vit_keras.training.random_state import torch_generators_restored
+from vit_keras.layers.base.checks import check_positive
+from vit_keras.training.runs.random_state import torch_generators_restored
 
 _BROKEN = 4.0  # times the lowest loss: what is above will not come back
 _STAYS = 0.9  # of the running mean that is compared with

@@ -6,8 +6,8 @@ import keras
 import psutil
 
 from vit_keras.config import ViTConfig
-from vit_keras.training.devices import devices
-from vit_keras.training.facts import cost_of
+from vit_keras.runtime.devices import devices
+from vit_keras.training.runs.facts import cost_of
 
 _FLOAT = 4  # bytes
 _STATE = 4  # numbers a weight: itself, its gradient, and the two moments of AdamW

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from vit_keras.errors import InvalidArgumentError, OutOfMemoryError, ProbeError
-from vit_keras.layers.checks import check_positive
+from vit_keras.layers.base.checks import check_positive
 
 _KINDS = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
 _WORDS = (

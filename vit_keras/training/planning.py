@@ -8,8 +8,8 @@ import numpy as np
 
 from vit_keras.config import ViTConfig, closest
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.recipe import Choice, Recipe
 from vit_keras.training.recipes import FINETUNING, RECIPES, SCRATCH
+from vit_keras.training.recipes.recipe import Choice, Recipe
 
 FEW = 10
 """Images a class up to which only the head is trained."""

@@ -4,15 +4,15 @@ import keras
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.model import config_of, num_classes_of
-from vit_keras.rebuilding import rebuilt
-from vit_keras.training.adapters import add_adapters
+from vit_keras.models.vit import config_of, num_classes_of
 from vit_keras.training.class_order import match_head
-from vit_keras.training.features import features_of
-from vit_keras.training.freezing import trainable_only
-from vit_keras.training.linear_probe import linear_probe
-from vit_keras.training.random_state import random_state
-from vit_keras.training.recipe import Recipe
+from vit_keras.training.recipes.recipe import Recipe
+from vit_keras.training.runs.random_state import random_state
+from vit_keras.training.transfer.features import features_of
+from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.linear_probe import linear_probe
+from vit_keras.training.transfer.lora import add_adapters
+from vit_keras.zoo.rebuild import rebuilt
 
 LAST_BLOCKS = 2
 """Blocks that the method "last_blocks" trains."""

@@ -11,12 +11,12 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.attention_kernel import attention_kernel
-from vit_keras.model import config_of, num_classes_of, vit
-from vit_keras.training.devices import devices
+from vit_keras.layers.kernels.attention_kernel import attention_kernel
+from vit_keras.models.vit import config_of, num_classes_of, vit
+from vit_keras.runtime.devices import devices
+from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training.memory import free_bytes, largest_batch
-from vit_keras.training.optimizers import AdamW
-from vit_keras.training.precision import dtype_policy, resolve
+from vit_keras.training.optim.optimizers import AdamW
 
 BATCH_SIZES = (1, 16, 64)
 _CLASSES = 1000  # of the head, where none are asked for

@@ -10,20 +10,20 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Resizing, resizing_of
-from vit_keras.data.progress import file_progress
-from vit_keras.data.sources import KERAS_NAMES
+from vit_keras.data.loading import KERAS_NAMES
+from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.evaluation.evaluate import nearest_neighbour_accuracy
 from vit_keras.presets import Preset, load_preset
-from vit_keras.training.evaluation import nearest_neighbour_accuracy
+from vit_keras.runtime.precision import dtype_policy, resolve
+from vit_keras.training.callbacks.progress_bar import standard_console
 from vit_keras.training.finetuning import prepared
 from vit_keras.training.planning import SCRATCH_EPOCHS
-from vit_keras.training.precision import dtype_policy, resolve
-from vit_keras.training.progress_bar import standard_console
-from vit_keras.training.random_state import random_state
 from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
-from vit_keras.training.run_directory import RunDirectory, next_run_directory
-from vit_keras.training.session import Session, TrainingResult, check_options, load_as_recorded
-from vit_keras.zoo import from_preset
+from vit_keras.training.runs.directory import RunDirectory, next_run_directory
+from vit_keras.training.runs.random_state import random_state
+from vit_keras.training.runs.session import Session, TrainingResult, check_options, load_as_recorded
+from vit_keras.zoo.preset_directory import from_preset
 
 
 def default_preset(data: str) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine import trial as trial_module
 
-from vit_keras.tuning.journal import Journal
-from vit_keras.tuning.policy import Policy
-from vit_keras.tuning.stopping import hopeless
-from vit_keras.tuning.study import FAULTS, Objective, Study, Trial
+from vit_keras.tuning.strategy.policy import Policy
+from vit_keras.tuning.strategy.stopping import hopeless
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.study import FAULTS, Objective, Study, Trial
 
 MOST_STARTS = 3  # of a trial whose process ends before an epoch is done
 EPOCHS, INITIAL_EPOCH, REASON = "tuner/epochs", "tuner/initial_epoch", "tuner/reason"

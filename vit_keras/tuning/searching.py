@@ -13,19 +13,19 @@ from rich.console import Console
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, StorageError
-from vit_keras.training.evaluation import evaluate
-from vit_keras.training.progress_bar import standard_console
-from vit_keras.training.run_directory import RunDirectory, environment, next_run_directory
-from vit_keras.training.session import TrainingInterrupted
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.hypermodel import ViTHyperModel
-from vit_keras.tuning.progress import SearchProgress
-from vit_keras.tuning.searchable import Searchable, load
-from vit_keras.tuning.study import Study, Trial
-from vit_keras.tuning.study_report import write_study_report
-from vit_keras.tuning.trial_training import own_model_file
+from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.training.callbacks.progress_bar import standard_console
+from vit_keras.training.runs.directory import RunDirectory, environment, next_run_directory
+from vit_keras.training.runs.session import TrainingInterrupted
+from vit_keras.tuning.report.page import write_study_report
+from vit_keras.tuning.report.progress import SearchProgress
+from vit_keras.tuning.space.hypermodel import ViTHyperModel
+from vit_keras.tuning.space.searchable import Searchable, load
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.study.study import Study, Trial
 from vit_keras.tuning.tuner import JOURNAL, TunerOptions, ViTTuner
-from vit_keras.zoo import from_preset
+from vit_keras.tuning.workers.trial_training import own_model_file
+from vit_keras.zoo.preset_directory import from_preset
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

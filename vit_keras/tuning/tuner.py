@@ -17,23 +17,23 @@ from keras_tuner.src.engine import tuner_utils
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, StorageError
-from vit_keras.training.interruption import Interruption
-from vit_keras.training.run_directory import RunDirectory
-from vit_keras.training.run_lock import RunLock
-from vit_keras.tuning import distribution
-from vit_keras.tuning.budget import Budget
-from vit_keras.tuning.candidates import HypermodelCandidates
-from vit_keras.tuning.halving import Halving, rungs
-from vit_keras.tuning.journal import Journal
+from vit_keras.runtime.signals import Interruption
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.lock import RunLock
 from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, REASON, ViTOracle
-from vit_keras.tuning.policy import Policy
-from vit_keras.tuning.sampling import Sampler
-from vit_keras.tuning.searchable import Searchable
-from vit_keras.tuning.shipping import Parcel, pack
-from vit_keras.tuning.study import Objective, Study, Trial
-from vit_keras.tuning.trial_training import own_model_file
-from vit_keras.tuning.worker import TrialLimits, Worker
-from vit_keras.zoo import from_preset
+from vit_keras.tuning.space.candidates import HypermodelCandidates
+from vit_keras.tuning.space.searchable import Searchable
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.strategy.halving import Halving, rungs
+from vit_keras.tuning.strategy.policy import Policy
+from vit_keras.tuning.strategy.sampling import Sampler
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.study import Objective, Study, Trial
+from vit_keras.tuning.workers import distribution
+from vit_keras.tuning.workers.shipping import Parcel, pack
+from vit_keras.tuning.workers.trial_training import own_model_file
+from vit_keras.tuning.workers.worker import TrialLimits, Worker
+from vit_keras.zoo.preset_directory import from_preset
 
 JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
 COSTS = ("params", "macs", "latency")

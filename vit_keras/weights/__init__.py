@@ -2,27 +2,27 @@
 
 from typing import TYPE_CHECKING
 
-from vit_keras.lazy import names_of
+from vit_keras.runtime.lazy import names_of
 
 if TYPE_CHECKING:
+    from vit_keras.weights.adapt.surgery import Surgery as Surgery
+    from vit_keras.weights.formats.opening import open_tensors as open_tensors
     from vit_keras.weights.loading import load as load
-    from vit_keras.weights.opening import open_tensors as open_tensors
     from vit_keras.weights.planning import plan as plan
     from vit_keras.weights.steps import Plan as Plan
     from vit_keras.weights.store import read_tensors as read_tensors
     from vit_keras.weights.store import write_tensors as write_tensors
-    from vit_keras.weights.surgery import Surgery as Surgery
     from vit_keras.weights.writing import write as write
 
 _HOMES = {
-    "Plan": "steps",
-    "Surgery": "surgery",
-    "load": "loading",
-    "open_tensors": "opening",
-    "plan": "planning",
-    "read_tensors": "store",
-    "write": "writing",
-    "write_tensors": "store",
+    "Plan": "weights.steps",
+    "Surgery": "weights.adapt.surgery",
+    "load": "weights.loading",
+    "open_tensors": "weights.formats.opening",
+    "plan": "weights.planning",
+    "read_tensors": "weights.store",
+    "write": "weights.writing",
+    "write_tensors": "weights.store",
 }
 """Public names, and the module of this package that has each; loaded when first used, because `load` needs Keras."""
 

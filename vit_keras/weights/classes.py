@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vit_keras.weights.opening import open_tensors
-from vit_keras.weights.sources import find_table
+from vit_keras.weights.formats.opening import open_tensors
+from vit_keras.weights.mappings.sources import find_table
 
 
 def num_classes_in(path: str | Path, *, source: str = "auto") -> int | None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.files import TensorInfo
-from vit_keras.weights.surgery import HeadChange
-from vit_keras.weights.tables import Table
+from vit_keras.weights.adapt.surgery import HeadChange
+from vit_keras.weights.formats.tensor_file import TensorInfo
+from vit_keras.weights.mappings.tables import Table
 
 HEAD_FIELDS = ("pooling", "map_includes_prefix", "final_norm", "pre_logits_dim", "distillation_head")
 """Fields of `ViTConfig` that decide what a head sees."""
@@ -21,7 +21,7 @@ def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
         tensors: Its tensors, by the table's names.
 
     Example:
-        >>> from vit_keras.weights.timm import TIMM
+        >>> from vit_keras.weights.mappings.timm import TIMM
         >>> head_features(TIMM, {"cls_token": TensorInfo((1, 1, 8), "float32"), "fc_norm.weight": TensorInfo((8,), "float32")})
         {'pooling': 'mean', 'final_norm': 'after'}
     """

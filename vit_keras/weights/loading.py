@@ -10,15 +10,15 @@ import keras
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, WeightMismatchError
-from vit_keras.weights.files import TensorFile
-from vit_keras.weights.layouts import Array
-from vit_keras.weights.opening import open_tensors
+from vit_keras.models.wiring import read_model
+from vit_keras.weights.adapt.surgery import Surgery
+from vit_keras.weights.formats.opening import open_tensors
+from vit_keras.weights.formats.tensor_file import TensorFile
+from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.planning import plan
-from vit_keras.weights.settings import contradictions, read_settings
+from vit_keras.weights.settings.read import contradictions, read_settings
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
-from vit_keras.weights.surgery import Surgery
-from vit_keras.wiring import read_model
 
 _log = logging.getLogger(__name__)
 

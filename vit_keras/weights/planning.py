@@ -7,13 +7,8 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
-from vit_keras.weights.files import TensorFile, TensorInfo
-from vit_keras.weights.head_features import differing_features, head_features
-from vit_keras.weights.layouts import Shape
-from vit_keras.weights.likeness import count_blocks, likeness
-from vit_keras.weights.sources import find_table
-from vit_keras.weights.steps import Conversion, Folding, Plan, Step
-from vit_keras.weights.surgery import (
+from vit_keras.weights.adapt.inferred_sizes import count_blocks, likeness
+from vit_keras.weights.adapt.surgery import (
     PatchKernel,
     Positions,
     Surgery,
@@ -22,7 +17,12 @@ from vit_keras.weights.surgery import (
     fit_patches,
     fit_positions,
 )
-from vit_keras.weights.tables import GAP, Row, Table, Way, numbered, row, way
+from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
+from vit_keras.weights.head_features import differing_features, head_features
+from vit_keras.weights.mappings.layouts import Shape
+from vit_keras.weights.mappings.sources import find_table
+from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered, row, way
+from vit_keras.weights.steps import Conversion, Folding, Plan, Step
 
 _SHOWN = 10  # tensors of each kind in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
@@ -62,7 +62,7 @@ def plan(
         >>> import tempfile
         >>> from pathlib import Path
         >>> import numpy as np
-        >>> from vit_keras.weights.opening import open_tensors
+        >>> from vit_keras.weights.formats.opening import open_tensors
         >>> from vit_keras.weights.store import write_tensors
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
         >>> shapes = {"patch_encoder/class_token": (1, 1, 32), "block_00/attention/qkv/kernel": (32, 96)}

@@ -7,8 +7,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from vit_keras.weights.layouts import Array, Layout, Shape
-from vit_keras.weights.tables import GAP, Table
+from vit_keras.weights.mappings.layouts import Array, Layout, Shape
+from vit_keras.weights.mappings.tables import GAP, Table
 
 Surgeon: TypeAlias = Callable[[Array], Array]
 

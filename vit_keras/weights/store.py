@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
-from vit_keras.weights.safetensors_file import SafetensorsFile
+from vit_keras.weights.formats.safetensors import SafetensorsFile
 
 _DTYPES = {
     "float64", "float32", "float16", "bfloat16",

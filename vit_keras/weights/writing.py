@@ -11,14 +11,14 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.weights.huggingface_config import huggingface_model
-from vit_keras.weights.huggingface_preprocessor import huggingface_preprocessor
-from vit_keras.weights.layouts import Array
-from vit_keras.weights.resizing_rule import ResizingRule, rule_for
+from vit_keras.weights.mappings.layouts import Array
+from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
+from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.store import whole_directory, write_tensors, write_text
-from vit_keras.weights.tables import GAP, Row, Table, Way, numbered
-from vit_keras.weights.timm import TIMM, TIMM_PARALLEL
-from vit_keras.weights.timm_config import timm_config
+from vit_keras.weights.writers.huggingface_config import huggingface_model
+from vit_keras.weights.writers.huggingface_preprocessor import huggingface_preprocessor
+from vit_keras.weights.writers.resizing_rule import ResizingRule, rule_for
+from vit_keras.weights.writers.timm_config import timm_config
 
 TARGETS = ("timm", "huggingface")
 _SHOWN = 10

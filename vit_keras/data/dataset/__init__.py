@@ -1,0 +1,1 @@
+"""Splits, order and batches."""

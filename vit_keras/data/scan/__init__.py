@@ -1,0 +1,1 @@
+"""Looks at every file of a source once."""

@@ -1,0 +1,1 @@
+"""Folders, tables, arrays and TensorFlow Datasets."""

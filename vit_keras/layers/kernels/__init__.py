@@ -1,0 +1,1 @@
+"""Which program computes a layer's operations."""

@@ -1,0 +1,137 @@
+"""A `ViTConfig` becomes a `keras.Model`, and back."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import keras
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.models.architecture import IMAGES, layer_specs
+from vit_keras.models.keras_model import VisionTransformer
+from vit_keras.models.wiring import read_model
+
+
+def vit(
+    config: ViTConfig, *, num_classes: int | None = None, classifier_activation: str | None = None, name: str = "vit"
+) -> keras.Model:
+    """Returns a Vision Transformer that takes pixels 0..255.
+
+    Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, figure 1.
+
+    Args:
+        config: What to build.
+        num_classes: Classes of the head, which starts at zero; None leaves the pooled features.
+        classifier_activation: What the head ends in, "softmax" for probabilities; None or "linear" for logits.
+        name: The model's name.
+
+    Returns:
+        A functional model: images `(batch, height, width, channels)` in; logits `(batch, num_classes)` in float32, or
+        features `(batch, config.feature_dim)`, out.
+
+    Raises:
+        InvalidArgumentError: `num_classes` is not positive, or an activation is given without classes.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
+        >>> model = vit(config, num_classes=10)
+        >>> model.output_shape, model.count_params() == config.num_params + 1930
+        ((None, 10), True)
+    """
+    if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
+        raise InvalidArgumentError(
+            f"num_classes={num_classes!r} is not a positive whole number; None leaves the head out."
+        )
+    if classifier_activation is not None and num_classes is None:
+        raise InvalidArgumentError(f"classifier_activation={classifier_activation!r} needs num_classes.")
+
+    if classifier_activation == "linear":
+        classifier_activation = None
+    tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
+    specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
+    for spec in specs:
+        inputs = [tensors[name] for name in spec.inputs]
+        tensors[spec.name] = spec.build()(inputs if len(inputs) > 1 else inputs[0])
+    return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
+
+
+def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+    """Returns a model that goes on with more layers, its own layers being those of the first; without any, the model itself.
+
+    Args:
+        model: A model that `vit` made.
+        layers: New ones, first to last.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> append_layers(vit(config), [keras.layers.Dropout(0.1), keras.layers.Dense(5)]).output_shape
+        (None, 5)
+    """
+    if not layers:
+        return model
+    output = model.output
+    for layer in layers:
+        output = layer(output)
+    return VisionTransformer(model.input, output, name=model.name)
+
+
+def config_of(model: keras.Model) -> ViTConfig:
+    """Returns the config that `vit` built this model from, also after `.keras` saved and loaded it.
+
+    Simple layers of Keras may stand behind it, such as a head of your own.
+
+    Raises:
+        InvalidArgumentError: The model was not made by `vit`, or its layers or connections were changed.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+        >>> config_of(vit(config)) == config
+        True
+    """
+    return read_model(model).config
+
+
+def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of each weight that `vit` would make, by name; no weight is allocated, so any size takes no memory.
+
+    Args:
+        config: What to build.
+        num_classes: Classes of the head; None for none.
+
+    Raises:
+        InvalidArgumentError: `num_classes` is not a positive number.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+        >>> weight_shapes(config)["block_01/attention/qkv/kernel"]
+        (64, 192)
+    """
+
+    def build() -> dict[str, tuple[int, ...]]:
+        with keras.StatelessScope(initialize_variables=False):
+            model = vit(config, num_classes=num_classes)
+        return {weight.path: tuple(weight.shape) for weight in model.weights}
+
+    # Keras keeps a list, one a thread, of variables it has yet to fill: a thread of their own lets these be forgotten.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(build).result()
+
+
+def num_classes_of(model: keras.Model) -> int | None:
+    """Returns how many classes the model tells apart, at the end of the user's own head too, or None where it has no head."""
+    return read_model(model).num_classes
+
+
+def check_not_quantized(model: keras.Model, action: str) -> None:
+    """Raises `InvalidArgumentError` for a model with quantized weights.
+
+    Args:
+        model: Any model.
+        action: What can't be done with it.
+    """
+    modes = sorted({layer.quantization_mode for layer in model._flatten_layers()} - {None})
+    if modes:
+        raise InvalidArgumentError(
+            f"{action} needs weights in floating point, and the model {model.name!r} is quantized ({', '.join(modes)}). Use the model "
+            "as it was before quantize(); model.save(PATH.keras) keeps a quantized one."
+        )

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages, SVG charts and text. Knows nothing of a Vision Transformer."""

@@ -1,0 +1,64 @@
+"""How far training is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from vit_keras.training.callbacks.divergence import StepCounter
+
+
+def standard_console() -> Console:
+    """Returns the console on stdout, where a run is shown that was given none."""
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """Shows a bar of the steps while training, and one line an epoch that stays.
+
+    Args:
+        console: Where to; a console that is no terminal gets the lines alone.
+        counter: Says how many steps are done; called before it.
+    """
+
+    def __init__(self, console: Console, counter: StepCounter) -> None:
+        super().__init__()
+        self.console = console
+        self.counter = counter
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Starts the bar."""
+        steps, epochs = self.params["steps"], self.params["epochs"]
+        self.progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps,"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.progress.add_task("training", total=steps * epochs, completed=self.counter.step)
+        self.progress.start()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Moves the bar; the metrics are left alone, so that nothing waits for them."""
+        self.progress.update(self.task, completed=self.counter.step)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Prints the epoch's line."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self.console.print(
+            f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  accuracy {values['accuracy']:.3f}  "
+            f"validation {values['val_accuracy']:.3f}",
+            highlight=False,
+        )
+
+    def stop(self) -> None:
+        """Takes the bar off the screen, however training ended."""
+        if hasattr(self, "progress"):
+            self.progress.stop()

@@ -1,0 +1,1 @@
+"""Optimizers, schedules and layer-wise learning rates."""

@@ -1,0 +1,160 @@
+"""What a run leaves on disk, and where."""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.runtime.cpu import processor_name
+from vit_keras.runtime.devices import devices
+
+RUNS = Path("runs")
+"""Where runs are kept that are not told where: in the current directory."""
+STATUSES = ("running", "interrupted", "diverged", "finished")
+_PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A folder for one training run.
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The trained model, a preset directory."""
+        return self.path / "model"
+
+    @property
+    def record_file(self) -> Path:
+        """Everything needed to know what was run, and what came of it."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch."""
+        return self.path / "metrics.csv"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The last states of training, there while a run is unfinished."""
+        return self.path / "checkpoints"
+
+    @property
+    def divergence(self) -> Path:
+        """Where and with which images the loss stopped being a number, if it did."""
+        return self.path / "divergence.json"
+
+    @property
+    def report(self) -> Path:
+        """A page of what came of the run."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of the result."""
+        return self.path / "figures"
+
+    def check_free(self) -> None:
+        """Raises `StorageError` where there is something already."""
+        if self.path.exists() or self.path.is_symlink():
+            raise StorageError(
+                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to go on with a run "
+                "that was interrupted there."
+            )
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            StorageError: It exists, or cannot be made.
+        """
+        self.check_free()
+        try:
+            self.path.mkdir(parents=True)
+        except OSError as error:
+            raise StorageError(f"{self.path}: the run directory can't be made ({error}).") from error
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replaces `run.json` in one step.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        unfinished = self.path / ".run.json.unfinished"
+        try:
+            unfinished.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
+            os.replace(unfinished, self.record_file)
+        except OSError as error:
+            raise StorageError(f"{self.record_file}: could not be written ({error}).") from error
+
+    def read(self) -> dict[str, Any]:
+        """Returns what `run.json` says.
+
+        Raises:
+            StorageError: This is no run directory.
+            CorruptFileError: The file is damaged.
+        """
+        if not self.record_file.is_file():
+            raise StorageError(f"{self.path} is no run directory: it has no {self.record_file.name}.")
+        try:
+            record = json.loads(self.record_file.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
+        whole = isinstance(record, dict) and isinstance(record.get("options"), dict)
+        if whole:
+            needed = {"command", "precision", "config", "recipe", "data", "environment"}
+            needed |= {"results"} if record.get("status") == "finished" else set()
+            whole = record.get("status") in STATUSES and needed <= record.keys()
+        if not whole:
+            raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
+        return dict(record)
+
+
+def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
+    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist yet.
+
+    Args:
+        data: What is trained on: a data set's name, or the path of a folder or file, whose last part is the name.
+        prefix: Of the name.
+
+    Example:
+        >>> next_run_directory("no/such data").path.as_posix()
+        'runs/no-such-data-1'
+    """
+    name = Path(data).resolve().name if Path(data).exists() else data
+    name = prefix + (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
+    number = 1
+    while (RUNS / f"{name}-{number}").exists():
+        number += 1
+    return RunDirectory(RUNS / f"{name}-{number}")
+
+
+def environment() -> dict[str, Any]:
+    """Returns what a result depends on beside the options: versions, backend, device."""
+    import keras
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "backend": keras.backend.backend(),
+        "devices": devices(),
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,111 @@
+"""Pictures of a run that a person looks at."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vit_keras.data import EncodedSplit, Split
+from vit_keras.evaluation.evaluate import Evaluation
+
+_RIGHT, _WRONG = "#1a7f37", "#c62828"
+_MOST_CELLS = 30  # classes up to which a confusion matrix is written out
+
+
+def learning_curves(metrics: Path, out: Path) -> None:
+    """Draws loss and accuracy by epoch, training beside validation.
+
+    Args:
+        metrics: The run's `metrics.csv`.
+        out: The picture, PNG.
+    """
+    with metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    epochs = [float(row["epoch"]) for row in rows]
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for key, label in ((name, "training, augmented"), (f"val_{name}", "validation")):
+            if rows and key in rows[0]:
+                axes.plot(epochs, [float(row[key] or "nan") for row in rows], marker=".", label=label)
+        axes.set(xlabel="epoch", ylabel=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    _save(figure, out)
+
+
+def confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: Path) -> None:
+    """Draws how often each class is taken for each other.
+
+    Args:
+        evaluation: What the model says of the test images.
+        class_names: What the labels mean.
+        out: The picture, PNG.
+    """
+    from sklearn.metrics import confusion_matrix as count
+
+    counts = count(evaluation.labels, evaluation.predictions, labels=range(len(class_names)))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(3 + 0.6 * len(class_names), 6, 24))
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(class_names))
+    axes.set_xticks(ticks, class_names, rotation=45, ha="right")
+    axes.set_yticks(ticks, class_names)
+    axes.set(
+        xlabel="predicted",
+        ylabel="true",
+        title=f"Test accuracy {evaluation.accuracy:.1%} of {len(evaluation.labels)} images",
+    )
+    if len(class_names) <= _MOST_CELLS:
+        for row, column in np.ndindex(*counts.shape):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
+    _save(figure, out)
+
+
+def predictions_sheet(
+    split: Split | EncodedSplit,
+    evaluation: Evaluation,
+    class_names: tuple[str, ...],
+    out: Path,
+    *,
+    seed: int = 0,
+) -> None:
+    """Draws test images with what the model says: four rows it has right, four it has wrong.
+
+    Args:
+        split: The test images.
+        evaluation: What the model says of them.
+        class_names: What the labels mean.
+        out: The picture, PNG.
+        seed: Decides which images.
+    """
+    rng = np.random.default_rng(seed)
+    right = evaluation.predictions == evaluation.labels
+    columns, rows = 8, 4
+    chosen = [rng.permutation(np.flatnonzero(kind))[: columns * rows] for kind in (right, ~right)]
+    figure = Figure(figsize=(columns * 1.55, rows * 2 * 1.75), layout="constrained")
+    halves: Any = figure.subfigures(2, 1)
+    for half, indices, title, colour in zip(halves, chosen, ("right", "wrong"), (_RIGHT, _WRONG), strict=True):
+        half.suptitle(
+            f"{title}: {len(np.flatnonzero(right if title == 'right' else ~right))} of {len(right)}", color=colour
+        )
+        for place, axes in enumerate(half.subplots(rows, columns).flat):
+            axes.axis("off")
+            if place >= len(indices):
+                continue
+            index = indices[place]
+            axes.imshow(split.image(index).squeeze(), cmap="gray", vmin=0, vmax=255)
+            predicted, true = evaluation.predictions[index], evaluation.labels[index]
+            words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
+            axes.set_title(words if title == "right" else f"{words}\nis {class_names[true]}", fontsize=7, color=colour)
+    _save(figure, out)
+
+
+def _save(figure: Figure, out: Path) -> None:
+    FigureCanvasAgg(figure)
+    figure.savefig(out)

@@ -1,0 +1,1 @@
+"""Adapting a trained model: LoRA, freezing, probes, model soups."""

@@ -1,0 +1,174 @@
+"""What a model's head sees of every image: computed once, and kept."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from vit_keras.data import EncodedSplit, Split
+from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.errors import (
+    CorruptFileError,
+    DataError,
+    EmptyDatasetError,
+    InvalidArgumentError,
+    StorageError,
+    WeightMismatchError,
+)
+from vit_keras.models.architecture import IMAGES
+from vit_keras.models.wiring import read_model
+from vit_keras.weights.store import read_tensors, write_tensors
+
+_FORMAT = 1  # of the files
+
+
+def features_of(
+    model: keras.Model,
+    split: Split | EncodedSplit,
+    *,
+    batch_size: int = 256,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Returns what the head sees of each image of a split, in order, in float32.
+
+    These are the features in front of the last dense layer: of a model with two heads, those of the class token's. Nothing is drawn:
+    dropout and stochastic depth are off.
+
+    Args:
+        model: A model that `vit` or `from_preset` made, with a head or without; its weights are shared, not copied.
+        split: The images.
+        batch_size: Images at once.
+        cache: A folder to keep the features in, and to find them in when model and images are the same; None for no file. A file
+            that is damaged, or that can't be written, is said in a warning.
+        on_progress: Called with the images done and all there are.
+
+    Shapes:
+        returns: `(count, feature_dim)`.
+
+    Raises:
+        EmptyDatasetError: The split has no image.
+        DataError: The images are of another size than the model's, or a feature is not finite.
+        InvalidArgumentError: The model was not made by `vit`, or the batch size is not positive.
+        StorageError: The folder can't be made.
+
+    Example:
+        >>> from vit_keras.config import ViTConfig
+        >>> from vit_keras.models.vit import vit
+        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
+        >>> images = Split(np.zeros((3, 16, 16, 3), "uint8"), np.zeros(3, "int32"))
+        >>> features_of(vit(config, num_classes=2), images).shape
+        (3, 16)
+    """
+    if type(batch_size) is not int or batch_size < 1:
+        raise InvalidArgumentError(f"batch_size={batch_size!r} is not a positive whole number.")
+    parts = read_model(model)
+    if not len(split):
+        raise EmptyDatasetError("The split has no images, so there are no features to compute.")
+    wanted = (*parts.config.image_size, parts.config.channels)
+    if split.image_shape != wanted:
+        raise DataError(
+            f"The images are {split.image_shape} (height, width, channels) where the model takes {wanted}. Load them with "
+            "image_size and channels of the model, or resizing_of its preset."
+        )
+    extractor = _without_head(model)
+    if cache is None:
+        return _computed(extractor, split, batch_size, on_progress)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{cache}: the folder for features can't be made ({error}). Choose another one.") from error
+    key = _key(model, extractor, split)
+    path = cache / f"features-{key}.safetensors"
+    found = _read(path, key, (len(split), extractor.output_shape[-1]))
+    if found is not None:
+        if on_progress is not None:
+            on_progress(len(split), len(split))
+        return found
+    features = _computed(extractor, split, batch_size, on_progress)
+    if not (isinstance(split, EncodedSplit) and split.replaced):  # the key speaks of all files, not of stand-ins
+        _write(path, key, features)
+    return features
+
+
+def _without_head(model: keras.Model) -> keras.Model:
+    """Returns a model with the same layers that ends where the last classifier begins."""
+    parts = read_model(model)
+    return keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
+
+
+def _computed(
+    extractor: keras.Model,
+    split: Split | EncodedSplit,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    batch_size, done = min(batch_size, len(split)), 0
+    features = np.empty((len(split), extractor.output_shape[-1]), "float32")
+    for images, _ in in_order(split, batch_size):
+        pixels = images.numpy()
+        count = len(pixels)
+        if count < batch_size:  # filled up, so that one shape is all that is compiled
+            pixels = np.concatenate([pixels, np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)])
+        features[done : done + count] = extractor.predict_on_batch(pixels)[:count]
+        bad = np.flatnonzero(~np.isfinite(features[done : done + count]).all(axis=1))
+        if bad.size:
+            raise DataError(
+                f"The features of image {done + bad[0]} are not finite (NaN or infinity): the model's weights are broken, or too "
+                "large for its precision; try it in float32."
+            )
+        done += count
+        if on_progress is not None:
+            on_progress(done, len(split))
+    return features
+
+
+def _key(model: keras.Model, extractor: keras.Model, split: Split | EncodedSplit) -> str:
+    """Returns a hash of everything that the features depend on; the head is no part of it."""
+    says = {
+        "format": _FORMAT,
+        "config": read_model(model).config.to_dict(),
+        "precision": [layer.compute_dtype for layer in extractor.layers],
+        "backend": keras.backend.backend(),
+        "images": split.digest.hex(),
+    }
+    digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())
+    for weight in extractor.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{weight.path} {array.dtype} {array.shape}".encode())
+        digest.update(array.view("uint8").data)
+    return digest.hexdigest()
+
+
+def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
+    """Returns the features of a file; None, with a warning where there is one, if they can't be used."""
+    if not path.exists():
+        return None
+    try:
+        tensors = read_tensors(path, {"features": shape, "key": (32,), "sha256": (32,)})
+        features: np.ndarray = tensors["features"]
+        if features.dtype != np.float32:
+            raise CorruptFileError(f"{path}: the features are {features.dtype}, not float32.")
+        if tensors["key"].tobytes().hex() != key:
+            raise CorruptFileError(f"{path}: these are the features of another model or other images.")
+        if tensors["sha256"].tobytes() != hashlib.sha256(features.data).digest():
+            raise CorruptFileError(f"{path}: the features are not those that were written.")
+    except (CorruptFileError, WeightMismatchError, StorageError) as error:
+        warnings.warn(f"{error} The features are computed anew.", stacklevel=3)
+        return None
+    return features
+
+
+def _write(path: Path, key: str, features: np.ndarray) -> None:
+    """Keeps features; a full disk costs the file, not the features."""
+    checks = {"key": bytes.fromhex(key), "sha256": hashlib.sha256(features.data).digest()}
+    try:
+        write_tensors(
+            {"features": features, **{name: np.frombuffer(value, "uint8") for name, value in checks.items()}}, path
+        )
+    except StorageError as error:
+        warnings.warn(f"{error} The features were computed, but not kept.", stacklevel=3)

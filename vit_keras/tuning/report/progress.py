@@ -1,0 +1,148 @@
+"""How a search goes, in a terminal."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from vit_keras.data import ImageData
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.study import Study, Trial
+
+_SECONDS = 0.5
+
+
+class SearchProgress:
+    """A bar of the budget while a search goes on, and a line that stays each time a trial comes to a rung or an end.
+
+    Args:
+        console: Where to; a console that is no terminal gets the lines alone.
+        budget: What may be spent.
+    """
+
+    def __init__(self, console: Console, budget: Budget) -> None:
+        self.console = console
+        self.budget = budget
+        self._study: Study | None = None
+
+    def introduce(self, data: ImageData, run: Path, study: Study) -> None:
+        """Prints what is about to happen.
+
+        Args:
+            data: What is trained on.
+            run: Where everything is left.
+            study: What is known already.
+        """
+        counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
+        lines = [
+            f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
+            f"search   {self.budget}, a trial at most {study.epochs} epochs, by {', '.join(each.name for each in study.objectives)}",
+            f"run      {run}",
+            *(f"read     {decision}" for decision in data.decisions),
+            *([f"note     {resolution}"] if (resolution := resolution_of(study, data)) else []),
+            *([f"so far   {len(study.trials)} trials, {study.epochs_trained} epochs"] if study.trials else []),
+        ]
+        for line in lines:
+            self.console.print(line, highlight=False)
+
+    @contextmanager
+    def showing(self, study: Study, journal: Journal) -> Iterator[None]:
+        """Shows the bar inside its block.
+
+        Args:
+            study: What is known.
+            journal: Knows the time.
+        """
+        self._study = study
+        progress = Progress(
+            TextColumn("searching"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        task, ended = progress.add_task("", total=1.0), threading.Event()
+
+        def refresh() -> None:
+            while not ended.wait(_SECONDS):
+                progress.update(task, completed=self._share(study, journal), description=_now(study))
+
+        thread = threading.Thread(target=refresh, daemon=True)
+        with progress:
+            thread.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+
+    def on_event(self, record: Mapping[str, Any]) -> None:
+        """Prints a line where a trial came to a rung or an end.
+
+        Args:
+            record: Of the journal.
+        """
+        if self._study is None or record["what"] not in ("waiting", "ended"):
+            return
+        trial = self._study.trials[record["trial"]]
+        if record["what"] == "waiting" and not (trial.epochs and trial.is_waiting):
+            return
+        if record.get("reason", "").startswith("not promoted"):
+            return
+        self.console.print(line_of(self._study, trial), highlight=False)
+
+    def _share(self, study: Study, journal: Journal) -> float:
+        if self.budget.seconds is not None:
+            return min(journal.seconds / self.budget.seconds, 1.0)
+        if self.budget.epochs is not None:
+            return min(study.epochs_trained / self.budget.epochs, 1.0)
+        return min(len(study.trials) / (self.budget.trials or 1), 1.0)
+
+
+def _now(study: Study) -> str:
+    running = [
+        f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}"
+        for trial in study.trials
+        if trial.state == "RUNNING"
+    ]
+    return f"{study.epochs_trained} epochs, {', '.join(running)}"
+
+
+def resolution_of(study: Study, data: ImageData) -> str:
+    """Returns the smallest difference that the validation images can show, in words; nothing where the objective is no accuracy.
+
+    Args:
+        study: Has the objective.
+        data: Has the validation images.
+    """
+    count, name = data.sizes["validation"], study.objective.name
+    if not name.endswith("accuracy"):
+        return ""
+    return f"{name} is measured on {count:,} images: one image is {1 / count:.2g}, and trials that differ by less are equal"
+
+
+def line_of(study: Study, trial: Trial) -> str:
+    """Returns what a trial came to, in a line.
+
+    Args:
+        study: What it is compared with.
+        trial: One that was trained, or failed.
+    """
+    if not trial.epochs:
+        return f"trial {trial.number:4d}  {trial.state}: {trial.reason}"
+    name = study.objective.name
+    best = study.best
+    score = f"epoch {trial.epochs:3d}/{study.epochs}  {name} {trial.curve[-1][name]:.4f}"
+    leads = f"  best so far: trial {best.number}, {best.curve[-1][name]:.4f}" if best else ""
+    ended = (
+        f"  {trial.state}" + (f": {trial.reason}" if trial.reason else "")
+        if trial.state not in ("QUEUED", "COMPLETED")
+        else ""
+    )
+    return f"trial {trial.number:4d}  {score}{ended}{leads}"

@@ -1,0 +1,1 @@
+"""Which trial is trained next, and how far."""

@@ -1,0 +1,1 @@
+"""Fits tensors to other sizes."""

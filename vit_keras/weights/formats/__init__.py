@@ -1,0 +1,1 @@
+"""Checkpoint files as named tensors."""

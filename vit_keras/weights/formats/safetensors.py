@@ -1,0 +1,148 @@
+"""One safetensors file: its header checked against its size, its tensors read from where they lie."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
+import numpy as np
+import numpy.typing as npt
+
+from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError, VitKerasError, WeightMismatchError
+from vit_keras.runtime.strict_json import parse_json
+from vit_keras.weights.formats.tensor_file import LARGEST_COUNT, TensorInfo, check_regular
+
+LARGEST_HEADER = 8 * 2**20
+"""Bytes of JSON; 20,000 tensors need half of it."""
+
+_LARGEST_RANK = 32  # sides that every NumPy can hold
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+    "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+class SafetensorsFile:
+    """An open safetensors file.
+
+    Nothing is mapped into memory: `read` returns an array of its own, and pages of the file never count as the process's.
+
+    Args:
+        path: The file.
+
+    Raises:
+        StorageError: It can't be read.
+        CorruptFileError: Its header does not describe its bytes exactly.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        size = check_regular(path)
+        try:
+            self._file = path.open("rb")
+        except OSError as error:
+            raise StorageError(f"{path}: could not be read ({error}).") from error
+        try:
+            self._start, header = _read_header(self._file, path, size)
+            self._places = dict(_places(header, path, size - self._start))
+        except VitKerasError:
+            self._file.close()
+            raise
+        except OSError as error:
+            self._file.close()
+            raise StorageError(f"{path}: could not be read ({error}).") from error
+        self.tensors: Mapping[str, TensorInfo] = {name: info for name, (info, _, _) in self._places.items()}
+
+    def read(self, name: str) -> npt.NDArray[np.generic]:
+        """Returns one tensor's numbers, of their own format."""
+        info, start, end = self._places[name]
+        if info.dtype not in _DTYPES.values():
+            raise WeightMismatchError(f"{self.path}: {name} is of dtype {info.dtype}, which is not read here.")
+        raw = np.empty(end - start, "uint8")
+        try:
+            self._file.seek(self._start + start)
+            count = self._file.readinto(raw.data)
+        except OSError as error:
+            raise StorageError(f"{self.path}: could not be read ({error}).") from error
+        if count != end - start:
+            raise CorruptFileError(f"{self.path}: the file grew shorter while it was read, at {name}.")
+        return raw.view(info.dtype).reshape(info.shape)
+
+    def close(self) -> None:
+        """Closes it."""
+        self._file.close()
+
+    def __enter__(self) -> "SafetensorsFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]:
+    """Returns where the numbers begin, and the header."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
+        raise CorruptFileError(
+            f"{path}: not a whole safetensors file, its header can't be {length} bytes of {size} "
+            f"(the largest read here has {LARGEST_HEADER})."
+        )
+    header = parse_json(file.read(length), f"{path}, the header")
+    if not isinstance(header, dict):
+        raise CorruptFileError(f"{path}: not a safetensors file, its header is a JSON {type(header).__name__}.")
+    header.pop("__metadata__", None)
+    if len(header) > LARGEST_COUNT:
+        raise UnsafeFileError(f"{path}: {len(header)} tensors are too many; the limit is {LARGEST_COUNT}.")
+    return 8 + length, header
+
+
+def _places(header: dict[str, Any], path: Path, size: int) -> list[tuple[str, tuple[TensorInfo, int, int]]]:
+    """Returns each tensor's place, once they are known to fill the file without a hole or an overlap."""
+    found = []
+    for name, entry in header.items():
+        if not _is_entry(entry):
+            raise CorruptFileError(f"{path}: the header says of {name!r} what no safetensors header says.")
+        info = TensorInfo(tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]))
+        start, end = entry["data_offsets"]
+        count = math.prod(info.shape)
+        if info.dtype in _DTYPES.values() and end - start != count * np.dtype(info.dtype).itemsize:
+            raise CorruptFileError(f"{path}: {name} of shape {info.shape} can't have {end - start} bytes.")
+        found.append((name, (info, start, end)))
+    end_before = 0
+    for name, (_, start, end) in sorted(found, key=lambda place: place[1][1:]):
+        if start != end_before:
+            raise CorruptFileError(
+                f"{path}: {name} begins at byte {start} where {end_before} was expected: a hole or an overlap."
+            )
+        end_before = end
+    if end_before != size:
+        raise CorruptFileError(
+            f"{path}: its header describes {end_before} bytes of numbers, and it has {size}: cut off, or something was added."
+        )
+    return found
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        return False
+    shape, offsets = entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or not isinstance(offsets, list) or not isinstance(entry["dtype"], str):
+        return False
+    legal = all(type(number) is int and 0 <= number < 2**63 for number in shape + offsets)
+    return legal and len(shape) <= _LARGEST_RANK and len(offsets) == 2 and offsets[0] <= offsets[1]

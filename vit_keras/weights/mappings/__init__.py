@@ -1,0 +1,1 @@
+"""One table a library: its names and ours."""

@@ -1,0 +1,242 @@
+"""Hugging Face's names, as transformers writes them to files: version 4's, which version 5 keeps there.
+
+In memory version 5 spells many otherwise; each table's renames bring those, and the models' prefixes, to the spelling in
+files. What was compared: transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
+"""
+
+from vit_keras.config import ViTConfig
+from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR, Layout
+from vit_keras.weights.mappings.pixel_statistics import CLIP, HALF, IMAGENET
+from vit_keras.weights.mappings.tables import Row, Table, affine, dense, row, way
+
+_B = "block_{i}"
+_TEXT = (
+    (r"text_model\..*|text_projection\.weight|logit_scale|logit_bias", "of the text tower"),
+    (r"embeddings\.position_ids", "numbers the positions"),
+)
+_MASK = ((r"embeddings\.mask_token", "for training with masks"),)
+
+
+_BOTH: tuple[tuple[str, str, Layout], ...] = (("kernel", "weight", LINEAR), ("bias", "bias", SAME))
+
+
+def _gated(config: ViTConfig) -> bool:
+    return config.gated_mlp
+
+
+def _plain(config: ViTConfig) -> bool:
+    return not config.gated_mlp
+
+
+def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
+    """Returns the rows of queries, keys and values that are apart, whichever have biases."""
+    return (
+        row(f"{_B}/attention/qkv/kernel", way(f"{query}.weight", f"{key}.weight", f"{value}.weight", layout=LINEAR)),
+        row(f"{_B}/attention/qkv/bias", way(f"{query}.bias", f"{key}.bias", f"{value}.bias")),
+        row(f"{_B}/attention/query_bias", way(f"{query}.bias")),
+        row(f"{_B}/attention/value_bias", way(f"{value}.bias")),
+    )
+
+
+def _v5_attention(layer: str) -> tuple[tuple[str, str], ...]:
+    """Returns the renames of version 5's attention, `layer` being the pattern of a block's name."""
+    words = (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"))
+    return tuple(
+        (rf"^({layer}\.attention)\.{new}\.", rf"\1.{old}.") for new, old in (*words, ("o_proj", "output.dense"))
+    )
+
+
+_LAYER = "encoder.layer.{i}"
+_EMBEDDINGS: tuple[Row, ...] = (
+    row("patch_encoder/projection/kernel", way("embeddings.patch_embeddings.projection.weight", layout=CONV)),
+    row("patch_encoder/projection/bias", way("embeddings.patch_embeddings.projection.bias")),
+    row("patch_encoder/class_token", way("embeddings.cls_token")),
+    row("patch_encoder/distillation_token", way("embeddings.distillation_token")),
+    row("patch_encoder/registers", way("embeddings.register_tokens")),
+    row("patch_encoder/position_embedding", way("embeddings.position_embeddings")),
+)
+_ATTENTION: tuple[Row, ...] = (
+    *_qkv(*(f"{_LAYER}.attention.attention.{name}" for name in ("query", "key", "value"))),
+    *dense(f"{_B}/attention/output", f"{_LAYER}.attention.output.dense", layout=LINEAR),
+)
+
+HF_VIT = Table(
+    source="huggingface",
+    title="transformers' ViT, DeiT, ViTMAE, ViTMSN or IJepa",
+    signs=(r"encoder\.layer\.\d+\.layernorm_before\.weight",),
+    renames=(
+        (r"^(?:vit|deit|ijepa)\.", ""),
+        (r"^layers\.", "encoder.layer."),
+        *_v5_attention(r"encoder\.layer\.\d+"),
+        (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+        (r"^(encoder\.layer\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+    ),
+    rows=(
+        *_EMBEDDINGS,
+        *_ATTENTION,
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.intermediate.dense", layout=LINEAR),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense", layout=LINEAR),
+        *affine("final_norm", "layernorm"),
+        *dense("pre_logits", "pooler.dense", layout=LINEAR),
+        row(
+            "head/kernel",
+            way("classifier.weight", layout=LINEAR, when=lambda config: not config.has_two_heads),
+            way("cls_classifier.weight", layout=LINEAR, when=lambda config: config.has_two_heads),
+        ),
+        row(
+            "head/bias",
+            way("classifier.bias", when=lambda config: not config.has_two_heads),
+            way("cls_classifier.bias", when=lambda config: config.has_two_heads),
+        ),
+        *dense("head_distillation", "distillation_classifier", layout=LINEAR),
+    ),
+    ignored=(*_MASK, (r"decoder\..*", "decodes masked patches")),
+    head_features=(
+        (r"embeddings\.cls_token", {"pooling": "token"}),
+        (r"layernorm\.weight", {"final_norm": "before"}),
+        # A classifier sees the class token; the pooler is beside it, not between.
+        (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
+    ),
+)
+
+HF_DINOV2 = Table(
+    source="huggingface",
+    title="transformers' Dinov2, with or without registers",
+    signs=(r"encoder\.layer\.\d+\.layer_scale1\.lambda1",),
+    renames=(
+        (r"^dinov2(?:_with_registers)?\.", ""),
+        *_v5_attention(r"encoder\.layer\.\d+"),
+        (r"^(encoder\.layer\.\d+\.mlp)\.down_proj\.", r"\1.weights_out."),
+    ),
+    rows=(
+        *_EMBEDDINGS,
+        *_ATTENTION,
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.norm1"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.norm2"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.layer_scale1.lambda1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.layer_scale2.lambda1")),
+        *(
+            row(
+                f"{_B}/mlp/expand/{own}",
+                way(f"{_LAYER}.mlp.fc1.{word}", layout=layout, when=_plain),
+                way(f"{_LAYER}.mlp.weights_in.{word}", layout=layout, when=_gated),
+                way(
+                    f"{_LAYER}.mlp.gate_proj.{word}",
+                    f"{_LAYER}.mlp.up_proj.{word}",
+                    layout=layout,
+                    when=lambda _: False,
+                ),
+            )
+            for own, word, layout in _BOTH
+        ),
+        *(
+            row(
+                f"{_B}/mlp/contract/{own}",
+                way(f"{_LAYER}.mlp.fc2.{word}", layout=layout, when=_plain),
+                way(f"{_LAYER}.mlp.weights_out.{word}", layout=layout, when=_gated),
+            )
+            for own, word, layout in _BOTH
+        ),
+        *affine("final_norm", "layernorm"),
+        *dense("head", "classifier", layout=LINEAR),
+    ),
+    ignored=_MASK,
+    head_features=(
+        (r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        (r"classifier\.weight", {"pooling": "token_and_mean"}),
+    ),
+    convention=IMAGENET,
+)
+
+_V3 = "layer.{i}"
+HF_DINOV3 = Table(
+    source="huggingface",
+    title="transformers' DINOv3ViT",
+    signs=(r"layer\.\d+\.attention\.q_proj\.weight", r"embeddings\.patch_embeddings\.weight"),
+    renames=((r"^(?:dinov3_vit\.)?(?:model\.)?", ""),),
+    rows=(
+        row("patch_encoder/projection/kernel", way("embeddings.patch_embeddings.weight", layout=CONV)),
+        row("patch_encoder/projection/bias", way("embeddings.patch_embeddings.bias")),
+        row("patch_encoder/class_token", way("embeddings.cls_token")),
+        row("patch_encoder/registers", way("embeddings.register_tokens")),
+        *affine(f"{_B}/attention_norm", f"{_V3}.norm1"),
+        *affine(f"{_B}/mlp_norm", f"{_V3}.norm2"),
+        *_qkv(*(f"{_V3}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+        *dense(f"{_B}/attention/output", f"{_V3}.attention.o_proj", layout=LINEAR),
+        row(f"{_B}/attention_scale/gamma", way(f"{_V3}.layer_scale1.lambda1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_V3}.layer_scale2.lambda1")),
+        *(
+            row(
+                f"{_B}/mlp/expand/{own}",
+                way(f"{_V3}.mlp.gate_proj.{word}", f"{_V3}.mlp.up_proj.{word}", layout=layout, when=_gated),
+                way(f"{_V3}.mlp.up_proj.{word}", layout=layout, when=_plain),
+            )
+            for own, word, layout in _BOTH
+        ),
+        *dense(f"{_B}/mlp/contract", f"{_V3}.mlp.down_proj", layout=LINEAR),
+        *affine("final_norm", "norm"),
+    ),
+    ignored=(*_MASK, (r"rope_embeddings\..*", "fixed")),
+    zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
+    head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
+    convention={**IMAGENET, "norm_epsilon": 1e-5},
+)
+
+_TOWER = "encoder.layers.{i}"
+_TOWER_ROWS: tuple[Row, ...] = (
+    row("patch_encoder/projection/kernel", way("embeddings.patch_embedding.weight", layout=CONV)),
+    row("patch_encoder/projection/bias", way("embeddings.patch_embedding.bias")),
+    row("patch_encoder/position_embedding", way("embeddings.position_embedding.weight", layout=TABLE)),
+    *_qkv(*(f"{_TOWER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+    *dense(f"{_B}/attention/output", f"{_TOWER}.self_attn.out_proj", layout=LINEAR),
+    *affine(f"{_B}/attention_norm", f"{_TOWER}.layer_norm1"),
+    *affine(f"{_B}/mlp_norm", f"{_TOWER}.layer_norm2"),
+    *dense(f"{_B}/mlp/expand", f"{_TOWER}.mlp.fc1", layout=LINEAR),
+    *dense(f"{_B}/mlp/contract", f"{_TOWER}.mlp.fc2", layout=LINEAR),
+    *affine("final_norm", "post_layernorm"),
+)
+_TOWER_RENAMES = ((r"^vision_model\.", ""),)
+
+HF_CLIP = Table(
+    source="huggingface",
+    title="transformers' CLIP vision tower",
+    signs=(r"embeddings\.class_embedding", r"encoder\.layers\.\d+\.self_attn\.q_proj\.weight"),
+    renames=_TOWER_RENAMES,
+    rows=(
+        row("patch_encoder/class_token", way("embeddings.class_embedding", layout=VECTOR)),
+        *_TOWER_ROWS,
+        *affine("stem_norm", "pre_layrnorm"),
+        row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
+        row("head/bias", way()),
+    ),
+    ignored=(*_TEXT, (r"classifier\..*", "a head on the mean of tokens without a final norm, which no model here has")),
+    head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5},
+)
+
+HF_SIGLIP = Table(
+    source="huggingface",
+    title="transformers' SigLIP vision tower",
+    signs=(r"embeddings\.patch_embedding\.bias", r"encoder\.layers\.\d+\.self_attn\.q_proj\.weight"),
+    renames=_TOWER_RENAMES,
+    rows=(
+        *_TOWER_ROWS,
+        row("pooling/probe", way("head.probe")),
+        row(("pooling/query/kernel", "pooling/key_value/kernel"), way("head.attention.in_proj_weight", layout=LINEAR)),
+        row(("pooling/query/bias", "pooling/key_value/bias"), way("head.attention.in_proj_bias")),
+        *dense("pooling/output", "head.attention.out_proj", layout=LINEAR),
+        *affine("pooling/mlp_norm", "head.layernorm"),
+        *dense("pooling/mlp/expand", "head.mlp.fc1", layout=LINEAR),
+        *dense("pooling/mlp/contract", "head.mlp.fc2", layout=LINEAR),
+        *dense("head", "classifier", layout=LINEAR),
+    ),
+    ignored=_TEXT,
+    # SiglipForImageClassification's head sees the mean of the tokens, though the file may hold the attention pooling, too.
+    head_features=(
+        (r"post_layernorm\.weight", {"final_norm": "before"}),
+        (r"classifier\.weight", {"pooling": "mean"}),
+    ),
+    convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+)

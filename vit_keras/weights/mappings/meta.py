@@ -1,0 +1,81 @@
+"""Meta's and OpenAI's own names, once their pickles are written as safetensors: DINO, DeiT, MAE, DINOv2, DINOv3, CLIP.
+
+All but CLIP share timm's names, which grew from DeiT's; what they call otherwise is renamed. What was compared: the
+repositories' `vision_transformer.py`, `models_mae.py`, `models_v2.py` and `clip/model.py`, and what timm makes of their files.
+"""
+
+from dataclasses import replace
+
+from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
+from vit_keras.weights.mappings.pixel_statistics import CLIP, IMAGENET
+from vit_keras.weights.mappings.tables import GAP, Table, affine, dense, row, way
+from vit_keras.weights.mappings.timm import HEAD_FEATURES, ROWS, TIMM
+
+META = Table(
+    source="meta",
+    title="Meta's DINOv2, DINOv3 or MAE",
+    signs=(
+        *TIMM.signs,
+        r"mask_token|register_tokens|storage_tokens|decoder_embed\.weight|blocks\.\d+\.mlp\.w\d+\.weight",
+    ),
+    renames=(
+        (r"^(?:module\.)?(?:backbone\.|teacher\.backbone\.)?", ""),
+        (r"^(?:register_tokens|storage_tokens)$", "reg_token"),
+        (r"^(blocks\.\d+\.mlp)\.w12\.", r"\1.fc1."),
+        (r"^(blocks\.\d+\.mlp)\.w1\.", r"\1.fc1_g."),
+        (r"^(blocks\.\d+\.mlp)\.w2\.", r"\1.fc1_x."),
+        (r"^(blocks\.\d+\.mlp)\.w3\.", r"\1.fc2."),
+    ),
+    rows=(
+        *ROWS,
+        # DINOv3 has a bias of keys that a mask holds at zero.
+        row(
+            ("block_{i}/attention/query_bias", GAP, "block_{i}/attention/value_bias"),
+            way("blocks.{i}.attn.qkv.bias"),
+        ),
+    ),
+    ignored=(
+        (r"mask_token", "for training with masks"),
+        (r"decoder_.*", "decodes masked patches"),
+        (r"rope_embed\.periods", "fixed"),
+        (r"blocks\.\d+\.attn\.qkv\.bias_mask", "holds the keys' biases at zero"),
+        (r"local_cls_norm\..*", "for training with crops"),
+        (r"(?:dino_head|ibot_head|projectors|student)\..*", "for training"),
+    ),
+    zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
+    head_features=HEAD_FEATURES,
+    convention=IMAGENET,
+)
+
+META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=TIMM.signs)
+
+_BLOCK = "visual.transformer.resblocks.{i}"
+_B = "block_{i}"
+
+OPENAI_CLIP = Table(
+    source="meta",
+    title="OpenAI's CLIP",
+    signs=(r"visual\.conv1\.weight", r"visual\.transformer\.resblocks\.\d+\.ln_1\.weight"),
+    rows=(
+        row("patch_encoder/projection/kernel", way("visual.conv1.weight", layout=CONV)),
+        row("patch_encoder/class_token", way("visual.class_embedding", layout=VECTOR)),
+        row("patch_encoder/position_embedding", way("visual.positional_embedding", layout=TABLE)),
+        *affine("stem_norm", "visual.ln_pre"),
+        *affine(f"{_B}/attention_norm", f"{_BLOCK}.ln_1"),
+        row(f"{_B}/attention/qkv/kernel", way(f"{_BLOCK}.attn.in_proj_weight", layout=LINEAR)),
+        row(f"{_B}/attention/qkv/bias", way(f"{_BLOCK}.attn.in_proj_bias")),
+        *dense(f"{_B}/attention/output", f"{_BLOCK}.attn.out_proj", layout=LINEAR),
+        *affine(f"{_B}/mlp_norm", f"{_BLOCK}.ln_2"),
+        *dense(f"{_B}/mlp/expand", f"{_BLOCK}.mlp.c_fc", layout=LINEAR),
+        *dense(f"{_B}/mlp/contract", f"{_BLOCK}.mlp.c_proj", layout=LINEAR),
+        *affine("final_norm", "visual.ln_post"),
+        row("head/kernel", way("visual.proj", layout=SAME)),
+        row("head/bias", way()),
+    ),
+    ignored=(
+        (r"(?!visual\.).*", "of the text tower"),
+        (r"visual\.(?:input_resolution|context_length|vocab_size)", "a setting"),
+    ),
+    head_features=((r"visual\.proj", {"pooling": "token"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "quick_gelu"},
+)

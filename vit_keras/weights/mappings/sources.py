@@ -1,0 +1,67 @@
+"""Every mapping table, and which one a file is of."""
+
+from collections.abc import Iterable
+
+from vit_keras.config import closest
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
+from vit_keras.weights.mappings.meta import META, META_PLAIN, OPENAI_CLIP
+from vit_keras.weights.mappings.native import NATIVE
+from vit_keras.weights.mappings.tables import Table
+from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
+
+TABLES = (
+    NATIVE,
+    GOOGLE,
+    HF_VIT,
+    HF_DINOV2,
+    HF_DINOV3,
+    HF_CLIP,
+    HF_SIGLIP,
+    OPENAI_CLIP,
+    META,
+    TIMM,
+    TIMM_PARALLEL,
+    META_PLAIN,
+)
+"""In the order in which a file is compared with them: what says more of a file comes first."""
+
+SOURCES = tuple(dict.fromkeys(table.source for table in TABLES))
+"""What users call the libraries."""
+
+
+def find_table(names: Iterable[str], source: str = "auto", *, path: object = "the file") -> Table:
+    """Returns the table of a file with these tensors.
+
+    Args:
+        names: Its tensors' names.
+        source: One of `SOURCES`, or "auto" to go by the names.
+        path: The file, for the message.
+
+    Raises:
+        InvalidArgumentError: There is no such source.
+        WeightMismatchError: No table's signs are all among the names.
+
+    Example:
+        >>> find_table(["patch_embed.proj.weight", "blocks.0.norm1.weight"]).source
+        'timm'
+    """
+    if source != "auto" and source not in SOURCES:
+        hint = closest(source, SOURCES, count=1)
+        raise InvalidArgumentError(
+            f"source={source!r} is none of {['auto', *SOURCES]}" + (f" (did you mean {hint[0]!r}?)." if hint else ".")
+        )
+    names = list(names)
+    fitting = [table for table in TABLES if table.fits(names)]
+    for table in fitting:
+        if source in ("auto", table.source):
+            return table
+    examples = f"It has {len(names)} tensors, among them {sorted(names)[:5]}."
+    if fitting:
+        raise WeightMismatchError(
+            f'{path}: this is no file of source="{source}" but looks like one of "{fitting[0].source}": {fitting[0].title}. {examples}'
+        )
+    raise WeightMismatchError(
+        f"{path}: these are the names of no Vision Transformer that is read here ({', '.join(SOURCES)}). {examples}"
+    )

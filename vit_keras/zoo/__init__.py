@@ -1,0 +1,1 @@
+"""Presets, weights and models joined: loading, saving and rebuilding."""
