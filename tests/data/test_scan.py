@@ -355,7 +355,9 @@ def test_no_module_is_imported_from_where_the_user_stands(root, tmp_path, monkey
 
 @linux
 def test_a_process_has_a_limit_on_its_memory():
-    code = "from vit_keras.data.scan import worker; worker._limit_memory(); print(len(bytearray(2**30))); bytearray(2**31)"
+    code = (
+        "from vit_keras.data.scan import worker; worker._limit_memory(); print(len(bytearray(2**30))); bytearray(2**31)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == f"{2**30}\n"
     assert done.stderr.rstrip().endswith("MemoryError")

@@ -48,7 +48,6 @@ BINARY = -(ONE_HOT * np.log(SIGMOID) + (1 - ONE_HOT) * np.log(1 - SIGMOID)).mean
         ("binary_crossentropy", ONE_HOT, BINARY),
         (["binary_crossentropy"], ONE_HOT, BINARY),
     ],
-    ids=str,
 )
 @pytest.mark.parametrize("distillation_token", [False, True])
 def test_a_crossentropy_on_logits_takes_logits(loss, targets, expected, distillation_token, caplog):
@@ -86,7 +85,6 @@ def test_a_crossentropy_of_logits_on_probabilities_takes_probabilities(
         (None, None),
         (lambda y_true, y_pred: keras.ops.mean(y_pred), None),
     ],
-    ids=str,
 )
 def test_what_fits_stays_as_it_is_without_a_word(loss, activation, caplog):
     model = compiled(caplog, loss, activation=activation)
@@ -128,9 +126,7 @@ def test_as_in_every_tutorial_it_learns(caplog):
     assert history["accuracy"][-1] > 0.9
 
 
-@pytest.mark.parametrize(
-    "metric", ["accuracy", "binary_accuracy", keras.metrics.BinaryAccuracy(threshold=0.0)], ids=str
-)
+@pytest.mark.parametrize("metric", ["accuracy", "binary_accuracy", keras.metrics.BinaryAccuracy(threshold=0.0)])
 def test_the_accuracy_of_one_logit_is_cut_at_zero(metric, caplog):
     model = compiled(caplog, "binary_crossentropy", num_classes=1, metrics=[metric])
     logits, targets = np.array([[0.2], [0.4], [-0.1]], "float32"), np.array([[1.0], [1.0], [1.0]], "float32")

@@ -142,7 +142,7 @@ def test_a_model_for_other_pixels_takes_them_without_a_word(pixels, caplog):
 SEVERAL = np.tile(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], "float32"), (4, 1))
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "categorical_accuracy", keras.metrics.CategoricalAccuracy("mine"), keras.metrics.TopKCategoricalAccuracy(2)], ids=str)  # fmt: skip
+@pytest.mark.parametrize("metric", ["accuracy", "categorical_accuracy", keras.metrics.CategoricalAccuracy("mine"), keras.metrics.TopKCategoricalAccuracy(2)])  # fmt: skip
 def test_an_accuracy_of_several_classes_an_image_is_warned_of_once(metric, pixels, caplog):
     model = model_of(loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=[metric])
     model.fit(pixels, SEVERAL, batch_size=4, epochs=2, verbose=0)

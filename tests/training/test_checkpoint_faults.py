@@ -10,8 +10,8 @@ import pytest
 from training import faults
 from training.faults import Disk, assert_newest, contents, fill, names, rebuild, state, tensors
 
+import vit_keras
 from vit_keras.errors import CheckpointCorruptError, CorruptFileError, ResumeError
-from vit_keras.training.checkpoints import store as checkpoints
 from vit_keras.training.checkpoints.folder import FILES, MANIFEST, STATE, TENSORS, read_folder, sealed
 from vit_keras.training.checkpoints.store import CheckpointStore
 
@@ -137,7 +137,7 @@ def test_one_under_another_name_is_not_taken_for_that_step(directory, caplog):
 def test_a_process_killed_at_any_moment_leaves_the_newest_that_was_whole(tmp_path):
     lines = subprocess.run(
         [sys.executable, faults.__file__, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(Path(checkpoints.__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(vit_keras.__file__).parents[1])},
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,48 @@
+"""Files that an earlier version wrote, before the package was laid out in rooms: they load, predict and resume."""
+
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import vit_keras as vk
+
+FILES = Path(__file__).parents[1] / "golden" / "earlier_files"
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (24, 16, 16, 3)).astype("uint8")
+LABELS = (np.arange(24) % 3).astype("int32")
+
+
+class Stop(keras.callbacks.Callback):
+    """Has the name of the callback that interrupted the run, which a resumed run must have, too."""
+
+
+@pytest.mark.parametrize("name", ["model.keras", "adapters.keras", "preset"])
+def test_an_earlier_model_gives_the_outputs_it_gave(name):
+    model = vk.from_preset(FILES / name) if name == "preset" else keras.saving.load_model(FILES / name)
+    with np.load(FILES / "outputs.npz") as outputs:
+        np.testing.assert_allclose(model.predict(IMAGES, verbose=0), outputs[name], rtol=1e-4, atol=1e-5)
+
+
+def test_an_earlier_compiled_model_trains_on_from_its_optimizers_state():
+    model = keras.saving.load_model(FILES / "model.keras")
+    assert int(model.optimizer.iterations) == 3
+    model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
+    assert int(model.optimizer.iterations) == 6
+    assert vk.config_of(model).has_two_heads
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the run was of TensorFlow")
+def test_an_earlier_run_is_resumed(tmp_path):
+    shutil.copytree(FILES / "run", tmp_path / "run")
+    data = vk.data.load(
+        {"train": (IMAGES, LABELS), "validation": (IMAGES, LABELS), "test": (IMAGES, LABELS)}, batch_size=8
+    )
+    result = vk.finetune(
+        vk.from_preset(FILES / "preset"), data, epochs=3, method="finetune", run_dir=tmp_path / "run", resume=True,
+        force_resume=True, callbacks=[Stop()],
+    )  # fmt: skip
+    assert result.record["status"] == "finished"
+    assert [row["epoch"] for row in result.history] == [1, 2, 3]
