@@ -26,8 +26,8 @@ from loading import peak_growth
 import vit_keras as vk
 from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
 from vit_keras.training.optim.optimizers import AdamW
-from vit_keras.training.transfer.freezing import trainable_only, trainable_params
-from vit_keras.training.transfer.lora import add_adapters
+from vit_keras.training.transfer.freezing import set_trainable, trainable_params
+from vit_keras.training.transfer.lora import add_lora
 
 NUM_CLASSES = 10
 MEGABYTE = 1e6
@@ -38,7 +38,7 @@ def only(what: str) -> Callable[[keras.Model], keras.Model]:
     """Returns a change of a model that leaves this trainable."""
 
     def change(model: keras.Model) -> keras.Model:
-        trainable_only(model, what)
+        set_trainable(model, what)
         return model
 
     return change
@@ -46,7 +46,7 @@ def only(what: str) -> Callable[[keras.Model], keras.Model]:
 
 def keras_lora(model: keras.Model) -> keras.Model:
     """Puts Keras' adapters on the same projections, and leaves them and the head trainable."""
-    trainable_only(model, "head")
+    set_trainable(model, "head")
     for layer in model.layers:
         if layer.name.startswith("block_"):
             attention, mlp = layer.attention, layer.mlp
@@ -60,7 +60,7 @@ METHODS: dict[str, Callable[[keras.Model], keras.Model]] = {
     "full": only("full"),
     "last_blocks": only("last_blocks"),
     "bias": only("bias"),
-    "adapters": add_adapters,
+    "adapters": add_lora,
     "head": only("head"),
     "keras enable_lora": keras_lora,
 }

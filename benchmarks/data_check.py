@@ -142,7 +142,7 @@ def check(root: Path, cache: Path, *, until: Callable[[], bool] = lambda: False)
     output = cache.with_suffix(".json")
     with output.open("w") as file:
         process = subprocess.Popen(
-            [*COMMAND, str(root), "--json", "--max-bad", "1"],
+            [*COMMAND, str(root), "--json", "--max-error-rate", "1"],
             stdout=file,
             env={**os.environ, "VIT_KERAS_CACHE": str(cache)},
         )

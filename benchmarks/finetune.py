@@ -118,7 +118,7 @@ def sweep(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str
     for cell in chosen:
         default = made.default(cell)
         own = halves(made, cell, default, seeds)
-        ways = [default.changed(**dict(zip(SWEPT, values, strict=True))) for values in SWEEP]
+        ways = [default.replace(**dict(zip(SWEPT, values, strict=True))) for values in SWEEP]
         swept = np.array([halves(made, cell, way, seeds) for way in ways])
         best = int(swept.mean(1).argmax())
         crossed = np.mean([swept[swept[:, 1].argmax(), 0] - own[0], swept[swept[:, 0].argmax(), 1] - own[1]])
@@ -154,9 +154,9 @@ def ablation(
     for name in changes:
         change = ABLATION[name]
         gains = {
-            cell.name: accuracies(made, cell, way, seeds) - accuracies(made, cell, way.changed(**change), seeds)
+            cell.name: accuracies(made, cell, way, seeds) - accuracies(made, cell, way.replace(**change), seeds)
             for cell, way in defaults.items()
-            if way.changed(**change) != way
+            if way.replace(**change) != way
         }
         if not gains:
             continue

@@ -20,7 +20,7 @@ import tensorflow as tf
 import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
 from vit_keras.data.augment.augmentation import augmentation_of
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.training.optim import optimizers
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.recipes.recipe import Recipe
@@ -78,7 +78,7 @@ class Way:
         """As JSON holds it."""
         return asdict(self)
 
-    def changed(self, **changes: Any) -> "Way":
+    def replace(self, **changes: Any) -> "Way":
         """The same but for some fields."""
         return replace(self, **changes)
 
@@ -138,7 +138,7 @@ class Tuner:
 
     def __init__(self, preset: Path, *, num_classes: int, stochastic_depth: float = 0.0) -> None:
         self.model = vk.from_preset(preset, num_classes=num_classes, stochastic_depth_rate=stochastic_depth)
-        self.config = config_of(self.model)
+        self.config = model_config(self.model)
         variables = self.model.trainable_variables
         self.optimizer = VariableAdamW(1.0, weight_decay=0.0)
         self.optimizer.build(variables)

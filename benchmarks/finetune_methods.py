@@ -57,7 +57,7 @@ def run(made: runs.Runs, cell: cells.Cell, seed: int, way: dict[str, Any]) -> ru
     base = vk.from_preset(made.backbone(cell.backbone))
     recipe = plan_finetuning(
         data.labels,
-        vk.config_of(base),
+        vk.model_config(base),
         num_classes=len(whole.class_names),
         steps_per_epoch=whole.steps_per_epoch,
         method=way["method"],

@@ -60,7 +60,7 @@ def data_of(image_size: tuple[int, int], batch_size: int, steps: int) -> ImageDa
 def measure(preset: str, batch_size: int, steps: int, rounds: int) -> dict[str, Any]:
     """Returns the seconds of a step, bare and in a run, and of a checkpoint."""
     model = vk.from_preset(preset, num_classes=CLASSES)
-    data = data_of(vk.config_of(model).image_size, batch_size, steps)
+    data = data_of(vk.model_config(model).image_size, batch_size, steps)
     recipe = finetune.unsized(epochs=1, steps_per_epoch=steps, average_decay=0.999)
     model.compile(**recipe.compile_kwargs())
     pixels, labels = next(iter(data.training_batches(epochs=1)))

@@ -120,7 +120,7 @@ def kernel(preset: str) -> dict[str, Any]:
     model = made(preset)
     images, labels = batch_of(model, 8)
     text = bare_step(model).lower(state_of(model), images, labels).compile().as_text()
-    config = vk.config_of(model)
+    config = vk.model_config(model)
     chosen = attention_kernel(
         tokens=config.num_tokens, num_heads=config.num_heads, head_dim=config.hidden_dim // config.num_heads, dtype="bfloat16"
     )  # fmt: skip
@@ -154,7 +154,7 @@ def rates(preset: str, batch_size: str, remat: str = "none") -> dict[str, Any]:
     forward = jax.jit(lambda weights, images: model.stateless_call(*weights, images, training=False)[0])
     inference = timed(lambda: forward(weights, images), rounds)
     training = timed(train, rounds)
-    flops = 2 * vk.config_of(model).num_macs * count
+    flops = 2 * vk.model_config(model).num_macs * count
     return {
         "batch_size": count,
         "remat": remat,

@@ -33,9 +33,9 @@ from threadpoolctl import threadpool_info
 import vit_keras as vk
 from vit_keras.config import ViTConfig
 from vit_keras.data import Split
-from vit_keras.training.transfer.features import features_of
+from vit_keras.training.transfer.features import extract_features
 from vit_keras.training.transfer.linear_probe import linear_probe
-from vit_keras.training.transfer.nearest_neighbors import NearestNeighbours
+from vit_keras.training.transfer.nearest_neighbors import KNNClassifier
 
 TRAIN, VALIDATION, WIDTH, PRETRAINED_ON = 10_000, 5_000, 384, 19_200
 MOST_ITERATIONS = 2000  # of scikit-learn
@@ -59,7 +59,7 @@ def fashion_mnist(data: vk.data.ImageData, *, trained: bool) -> tuple[Features, 
         )
         model.fit(known.images[:PRETRAINED_ON], known.labels[:PRETRAINED_ON], batch_size=64, epochs=1, verbose=0)
     fresh = Split(known.images[PRETRAINED_ON:45_000], known.labels[PRETRAINED_ON:45_000])
-    return (features_of(model, fresh), fresh.labels), (features_of(model, test), test.labels)
+    return (extract_features(model, fresh), fresh.labels), (extract_features(model, test), test.labels)
 
 
 def synthetic(classes: int = 100, count: int = 35_000) -> tuple[Features, Features]:
@@ -134,7 +134,7 @@ def runs(known: Features, test: Features, *, classes: int, seeds: int) -> Iterat
             (known[0][chosen], known[1][chosen]) for chosen in (order[:TRAIN], order[TRAIN : TRAIN + VALIDATION])
         )
         row: dict[str, Any] = {"seed": seed, "ours": ours(train, validation, test, classes=classes)}
-        neighbours, spent = timed(lambda train=train: NearestNeighbours(*train, num_classes=classes).accuracy(*test))
+        neighbours, spent = timed(lambda train=train: KNNClassifier(*train, num_classes=classes).accuracy(*test))
         row["nearest_neighbours"] = {**spent, "test_accuracy": neighbours}
         row["scikit_learn"] = scikit_learn(train, validation, test)
         row["points_below_best_C"] = 100 * (

@@ -19,4 +19,4 @@ with tempfile.TemporaryDirectory() as folder:
     model.save(f"{folder}/vit.keras")
     loaded = keras.saving.load_model(f"{folder}/vit.keras", safe_mode=True)
 same = np.array_equal(model.predict(images, verbose=0), loaded.predict(images, verbose=0))
-print(f"loaded: the same to the bit: {same}, the same config: {vk.config_of(loaded) == config}")
+print(f"loaded: the same to the bit: {same}, the same config: {vk.model_config(loaded) == config}")

@@ -26,8 +26,8 @@ import keras  # isort: skip
 import numpy as np
 from PIL import Image
 
-from vit_keras import ViTConfig, config_of, vit, weights
-from vit_keras.data import Resizing
+from vit_keras import ViTConfig, model_config, vit, weights
+from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.verify import read_reference
 from vit_keras.weights.writers.huggingface_config import huggingface_model
@@ -116,7 +116,7 @@ class Outcome:
 
 
 def random_configs(seed: int) -> Iterator[tuple[ViTConfig, int | None, dict[str, Any]]]:
-    """Yields legal configs without end, each with a number of classes, or None, and fields of a `Resizing`.
+    """Yields legal configs without end, each with a number of classes, or None, and fields of a `Preprocessing`.
 
     Args:
         seed: For the same ones again.
@@ -133,16 +133,16 @@ def random_configs(seed: int) -> Iterator[tuple[ViTConfig, int | None, dict[str,
         yield config, [None, 1, 5][random.integers(3)], _RULES[random.integers(len(_RULES))]
 
 
-def compare_with_timm(model: keras.Model, *, resizing: Resizing | None) -> Outcome:
+def compare_with_timm(model: keras.Model, *, preprocessing: Preprocessing | None) -> Outcome:
     """Returns how far timm's model of what we write is from ours.
 
     Args:
         model: Ours.
-        resizing: What brings an image to its size.
+        preprocessing: What brings an image to its size.
     """
     with tempfile.TemporaryDirectory() as folder:
         written = weights.write(
-            arrays_of(model), config_of(model), Path(folder) / "written", to="timm", resizing=resizing
+            arrays_of(model), model_config(model), Path(folder) / "written", to="timm", preprocessing=preprocessing
         )
         theirs = timm.create_model(f"local-dir:{written}", pretrained=True).eval()
     data = timm.data.resolve_model_data_config(theirs)
@@ -155,19 +155,21 @@ def compare_with_timm(model: keras.Model, *, resizing: Resizing | None) -> Outco
     def run_image(image: Image.Image) -> np.ndarray:
         return theirs(transform(image)[None]).numpy()
 
-    return _outcome(model, run, run_image, resizing, type(theirs).__name__)
+    return _outcome(model, run, run_image, preprocessing, type(theirs).__name__)
 
 
-def compare_with_transformers(model: keras.Model, *, resizing: Resizing | None) -> Outcome:
+def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessing | None) -> Outcome:
     """Returns how far transformers' model of what we write is from ours.
 
     Args:
         model: Ours.
-        resizing: What brings an image to its size.
+        preprocessing: What brings an image to its size.
     """
-    config = config_of(model)
+    config = model_config(model)
     with tempfile.TemporaryDirectory() as folder:
-        written = weights.write(arrays_of(model), config, Path(folder) / "written", to="huggingface", resizing=resizing)
+        written = weights.write(
+            arrays_of(model), config, Path(folder) / "written", to="huggingface", preprocessing=preprocessing
+        )
         kind = transformers.AutoConfig.from_pretrained(written).architectures[0]
         is_classifier = "ForImageClassification" in kind
         opened: Any = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
@@ -201,17 +203,17 @@ def compare_with_transformers(model: keras.Model, *, resizing: Resizing | None) 
             return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
         return output.pooler_output.numpy()
 
-    return _outcome(model, run, run_image if processor is not None else None, resizing, kind)
+    return _outcome(model, run, run_image if processor is not None else None, preprocessing, kind)
 
 
-def _outcome(model: keras.Model, run: Any, run_image: Any, resizing: Resizing | None, kind: str) -> Outcome:
-    config, random = config_of(model), np.random.default_rng(0)
+def _outcome(model: keras.Model, run: Any, run_image: Any, preprocessing: Preprocessing | None, kind: str) -> Outcome:
+    config, random = model_config(model), np.random.default_rng(0)
     pixels = random.integers(0, 256, (3, *config.image_size, config.channels)).astype("uint8")
     with torch.no_grad():
         ours, theirs = keras.ops.convert_to_numpy(model(pixels.astype("float32"))), run(pixels)
         resized = None
         if config.channels == 3 and run_image is not None:
-            rule = resizing or Resizing(image_size=config.image_size)
+            rule = preprocessing or Preprocessing(image_size=config.image_size)
             waves = np.sin(np.linspace(0, 9, 57))[:, None, None] * np.cos(np.linspace(0, 7, 83))[None, :, None]
             image = Image.fromarray((127 + 120 * waves * np.array([1, -0.5, 0.3])).astype("uint8"))
             taken = keras.ops.convert_to_numpy(model(np.asarray(rule.apply(image), "float32")[None]))
@@ -250,7 +252,7 @@ def main() -> bool:
     worst = 0.0
     shipped = sorted(path for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
     for path in options.references or shipped:
-        outcome = compare_with_timm(read_reference(path).build(), resizing=None)
+        outcome = compare_with_timm(read_reference(path).build(), preprocessing=None)
         worst = max(worst, outcome.difference)
         sys.stdout.write(f"{path.stem:20} {outcome.difference:.1e}\n")
     transformers.utils.logging.set_verbosity_error()
@@ -271,9 +273,9 @@ def main() -> bool:
                 refused += 1
                 continue
             tried += 1
-            resizing = Resizing(image_size=config.image_size, **rule) if config.channels == 3 else None
+            preprocessing = Preprocessing(image_size=config.image_size, **rule) if config.channels == 3 else None
             try:
-                outcome = compare(random_model(config, classes), resizing=resizing)
+                outcome = compare(random_model(config, classes), preprocessing=preprocessing)
             except InvalidArgumentError:  # timm fills a border with another color
                 refused += 1
                 continue

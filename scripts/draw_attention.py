@@ -52,7 +52,7 @@ if __name__ == "__main__":
     looked = vk.explain.prefix_attention(model, np.stack(images), layer=-1)["class_token"].mean(1)
     tokens = vk.explain.features(model, np.stack(images), as_grid=True)[0]
     pictures = []
-    for image, heat, colours in zip(images, looked, vk.explain.token_colours(tokens), strict=True):
+    for image, heat, colours in zip(images, looked, vk.explain.token_colors(tokens), strict=True):
         large = Image.fromarray((255 * colours).astype("uint8")).resize(SIZE[::-1], Image.Resampling.NEAREST)
         pictures += [image, vk.explain.overlay(image, heat), np.asarray(large)]
     titles = ["photograph", "what the class token looks at", "patches by their features"]

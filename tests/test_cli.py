@@ -89,7 +89,7 @@ def test_info_shows_numbers_source_and_every_field(run):
     rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     assert rows["parameters"] == "85,798,656"
     assert rows["tokens"] == "197"
-    assert rows["licence"] == "Apache-2.0"
+    assert rows["license"] == "Apache-2.0"
     assert rows["hidden_dim"] == "768"
     assert preset_info("vit_base_patch16_224")["config"].keys() <= rows.keys()
 
@@ -368,11 +368,11 @@ def test_predict_names_the_five_likeliest_classes(run, zoo_of_seven, picture):
 
 
 def test_predict_says_what_the_model_says(run, zoo_of_seven, picture):
-    from vit_keras.data import Resizing
+    from vit_keras.data import Preprocessing
     from vit_keras.data.images.decode import read_image
     from vit_keras.zoo.preset_directory import from_preset
 
-    pixels = read_image(picture, Resizing(image_size=(16, 16)))
+    pixels = read_image(picture, Preprocessing(image_size=(16, 16)))
     (logits,) = from_preset(zoo_of_seven).predict(pixels[None], verbose=0).astype("float64")
     expected = np.exp(logits) / np.exp(logits).sum()
     code, out, _ = run("predict", zoo_of_seven, picture, "--json")

@@ -57,7 +57,7 @@ def test_too_many_bad_files_end_with_3_after_all_is_told(run, root, options):
     assert "3 of 27" in err
     assert "Traceback" not in err
     assert out.count("broken_0.png")
-    assert run("data", "check", root, "--max-bad", "0.2")[0] == 0
+    assert run("data", "check", root, "--max-error-rate", "0.2")[0] == 0
 
 
 def test_strict_ends_with_3_for_a_conflict(run, root):
@@ -85,7 +85,7 @@ def test_limits_are_taken(run, root):
     assert run("data", "check", root, "--min-side", "1000")[0] == 3
 
 
-@pytest.mark.parametrize("options", [("--max-bad", "2"), ("--min-side", "0"), ("--max-aspect", "0.5")])
+@pytest.mark.parametrize("options", [("--max-error-rate", "2"), ("--min-side", "0"), ("--max-aspect", "0.5")])
 def test_limits_that_are_none_end_with_2(run, root, options):
     assert run("data", "check", root, *options)[0] == 2
 

@@ -11,7 +11,7 @@ import oracle
 import pytest
 from contracts import JIT
 
-from vit_keras import ViTConfig, config_of, list_presets, load_preset, vit
+from vit_keras import ViTConfig, list_presets, load_preset, model_config, vit
 from vit_keras.models.vit import weight_shapes
 
 GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
@@ -276,13 +276,13 @@ DROPPING = TINY.replace(dropout_rate=0.1, attention_dropout_rate=0.2, stochastic
 
 @pytest.mark.parametrize("config", [*CONFIGS.values(), DROPPING, MAP.replace(remat="block")])
 def test_config_of_a_model_is_the_config_it_was_built_from(config):
-    assert config_of(vit(config)) == config
+    assert model_config(vit(config)) == config
 
 
 @pytest.mark.parametrize("num_layers", [1, 3, 4, 7])
 def test_config_of_a_model_keeps_the_stochastic_depth_exactly(num_layers):
     config = TINY.replace(num_layers=num_layers, stochastic_depth_rate=0.1)
-    assert config_of(vit(config)).stochastic_depth_rate == 0.1
+    assert model_config(vit(config)).stochastic_depth_rate == 0.1
 
 
 def test_stochastic_depth_rises_from_zero_to_its_rate():
@@ -294,7 +294,7 @@ def test_stochastic_depth_rises_from_zero_to_its_rate():
 def test_refuses_the_config_of_a_foreign_model():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="mine")
     with pytest.raises(ValueError, match=r"The model 'mine' was not made by vit_keras\.vit, so it has no ViTConfig\."):
-        config_of(model)
+        model_config(model)
 
 
 LOADER = """
@@ -305,7 +305,7 @@ for name in sys.argv[1:]:
     model = keras.saving.load_model(f"{name}.keras")
     np.save(f"{name}.outputs.npy", keras.ops.convert_to_numpy(model(np.load(f"{name}.npy"))))
     with open(f"{name}.json", "w") as file:
-        json.dump(vit_keras.config_of(model).to_dict(), file)
+        json.dump(vit_keras.model_config(model).to_dict(), file)
 """
 
 

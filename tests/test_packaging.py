@@ -19,7 +19,7 @@ NEW_FAMILY = """
 [family]
 description = "New"
 paper = ""
-licence = "Apache-2.0"
+license = "Apache-2.0"
 recipe = "from_scratch"
 
 [vit_brand_new]

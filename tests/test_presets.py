@@ -12,7 +12,7 @@ FAMILY = """
 [family]
 description = "Mine"
 paper = "https://example.org"
-licence = "Apache-2.0"
+license = "Apache-2.0"
 recipe = "from_scratch"
 [family.config]
 image_size = 32
@@ -44,7 +44,7 @@ def test_a_preset_says_where_it_is_from_and_how_it_is_trained(name):
     preset = load_preset(name)
     assert preset.recipe in RECIPES
     assert preset.paper.startswith("https://")
-    assert all((preset.description, preset.source, preset.licence, preset.family))
+    assert all((preset.description, preset.source, preset.license, preset.family))
 
 
 def test_parameters_are_those_that_timm_counts():
@@ -65,12 +65,12 @@ def test_parameters_are_those_that_timm_counts():
 
 
 @pytest.mark.parametrize(("name", "tag"), CHECKPOINTS)
-def test_a_checkpoint_says_where_it_is_and_under_which_licence(name, tag):
+def test_a_checkpoint_says_where_it_is_and_under_which_license(name, tag):
     checkpoint = load_preset(name).weights[tag]
     assert checkpoint.source in SOURCES
     assert checkpoint.url.startswith(("hf://", "https://"))
     assert checkpoint.url.endswith((".safetensors", ".npz"))
-    assert checkpoint.needs_acceptance == (checkpoint.licence not in ("Apache-2.0", "MIT"))
+    assert checkpoint.needs_acceptance == (checkpoint.license not in ("Apache-2.0", "MIT"))
     assert checkpoint.crop_mode in ("center", "squash")
     assert checkpoint.interpolation in ("bicubic", "bilinear")
     assert 0.8 < checkpoint.crop <= 1
@@ -107,7 +107,7 @@ def test_a_family_shares_its_config_and_a_preset_overrides_it():
     assert (preset.name, preset.family, preset.description, preset.source) == ("vit_mine", "mine", "Mine", "ours")
     assert (preset.config.image_size, preset.config.patch_size) == ((32, 32), 16)
     assert preset.weights == {
-        "first": Checkpoint(tag="first", source="timm", url="x", licence="Apache-2.0", config={"activation": "silu"})
+        "first": Checkpoint(tag="first", source="timm", url="x", license="Apache-2.0", config={"activation": "silu"})
     }
 
 
@@ -115,7 +115,7 @@ def test_a_family_shares_its_config_and_a_preset_overrides_it():
     ("text", "where", "what"),
     [
         ("[family", "presets/mine.toml", r"is not TOML: Expected '\]' at the end of a table declaration"),
-        ("", "presets/mine.toml [family]", r"missing \['description', 'licence', 'paper', 'recipe'\]; the known keys are \['config'"),
+        ("", "presets/mine.toml [family]", r"missing \['description', 'license', 'paper', 'recipe'\]; the known keys are \['config'"),
         ("[family]\npapers = ''", "presets/mine.toml [family]", r"unknown \['papers'\], missing \['description', "),
         (FAMILY + "patchsize = 3", "presets/mine.toml [family.config]", r"unknown \['patchsize'\]; the known keys are \["),
         (FAMILY + PRESET + "top1 = 3", "presets/mine.toml [vit_mine]", r"unknown \['top1'\]; the known keys are \["),

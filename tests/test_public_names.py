@@ -46,8 +46,9 @@ def test_public_names_are_sorted_and_all_there():
     assert set(vk.__all__) <= set(dir(vk))
 
 
-def test_every_error_is_public():
-    assert {error.__name__ for error in ERRORS} <= set(vk.__all__)
+def test_errors_are_public_in_a_module_of_their_own_and_their_base_at_the_top():
+    assert {error.__name__ for error in ERRORS} & set(vk.__all__) == {"VitKerasError"}
+    assert vk.errors is errors
 
 
 @pytest.mark.parametrize("name", vk.__all__)

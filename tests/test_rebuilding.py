@@ -4,9 +4,9 @@ import pytest
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.models.vit import config_of, vit
+from vit_keras.models.vit import model_config, vit
 from vit_keras.weights.adapt.resize import resize_positions
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.rebuild import rebuild
 
 POSITIONS = "patch_encoder/position_embedding"
 
@@ -39,9 +39,9 @@ def outputs(model, images):
 )
 def test_what_does_not_change_the_function_changes_no_output(tiny_model, images, changes):
     before = arrays(tiny_model)
-    model = rebuilt(tiny_model, **changes)
+    model = rebuild(tiny_model, **changes)
     np.testing.assert_array_equal(outputs(model, images), outputs(tiny_model, images))
-    assert config_of(model) == config_of(tiny_model).replace(**changes)
+    assert model_config(model) == model_config(tiny_model).replace(**changes)
     assert (model.name, model.output_shape) == (tiny_model.name, (None, 3))
     for weight in model.weights:
         weight.assign(np.zeros(weight.shape))  # its own, not the other's
@@ -61,7 +61,7 @@ def test_what_does_not_change_the_function_changes_no_output(tiny_model, images,
 )
 def test_every_kind_of_model_comes_back(tiny_config, images, fields):
     model = filled(tiny_config.replace(num_layers=1, **fields), num_classes=3, classifier_activation="softmax")
-    again = rebuilt(model)
+    again = rebuild(model)
     np.testing.assert_array_equal(outputs(again, images), outputs(model, images))
     assert arrays(again).keys() == arrays(model).keys()
 
@@ -77,7 +77,7 @@ def test_positions_are_resized_by_the_config_s_rule_also_from_a_grid_that_is_no_
         position_resize="bilinear",
     )
     model = filled(config, num_classes=3)
-    larger = rebuilt(model, image_size=(32, 96))
+    larger = rebuild(model, image_size=(32, 96))
     mine, theirs = arrays(model), arrays(larger)
     assert theirs.pop(POSITIONS).shape == (1, 1 + 4 * 12, 16)
     before = mine.pop(POSITIONS)
@@ -87,19 +87,19 @@ def test_positions_are_resized_by_the_config_s_rule_also_from_a_grid_that_is_no_
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
-    back = rebuilt(model, image_size=(32, 32))  # as many patches, elsewhere
+    back = rebuild(model, image_size=(32, 32))  # as many patches, elsewhere
     assert not np.array_equal(arrays(back)[POSITIONS], before)
 
 
 @pytest.mark.parametrize(("num_classes", "shape"), [(2, (None, 2)), (0, (None, 16)), (3, (None, 3))])
 def test_a_head_for_other_classes_is_new_and_zero(tiny_model, images, num_classes, shape):
-    model = rebuilt(tiny_model, num_classes=num_classes)
+    model = rebuild(tiny_model, num_classes=num_classes)
     assert model.output_shape == shape
     if num_classes == 2:
         assert not outputs(model, images).any()
     if num_classes == 0:
-        assert rebuilt(model).output_shape == shape
-        assert rebuilt(model, num_classes=4).output_shape == (None, 4)
+        assert rebuild(model).output_shape == shape
+        assert rebuild(model, num_classes=4).output_shape == (None, 4)
     mine, theirs = arrays(model), arrays(tiny_model)
     kept = {name for name in mine if not name.startswith("head/")} | (set(mine) if num_classes == 3 else set())
     for name in kept:
@@ -107,27 +107,27 @@ def test_a_head_for_other_classes_is_new_and_zero(tiny_model, images, num_classe
 
 
 def test_fewer_layers_are_the_first_ones_and_more_are_refused(tiny_model):
-    model = rebuilt(tiny_model, num_layers=1)
+    model = rebuild(tiny_model, num_layers=1)
     np.testing.assert_array_equal(
         arrays(model)["block_00/mlp/expand/kernel"], arrays(tiny_model)["block_00/mlp/expand/kernel"]
     )
     with pytest.raises(WeightMismatchError, match="block_02"):
-        rebuilt(tiny_model, num_layers=3)
+        rebuild(tiny_model, num_layers=3)
     with pytest.raises(WeightMismatchError, match="expand"):
-        rebuilt(tiny_model, mlp_dim=48)
+        rebuild(tiny_model, mlp_dim=48)
 
 
 def test_the_number_format_is_the_model_s_or_the_one_asked_for(tiny_model):
     policy = keras.config.dtype_policy().name
-    mixed = rebuilt(tiny_model, dtype_policy="mixed_bfloat16")
-    again = rebuilt(mixed)
+    mixed = rebuild(tiny_model, dtype_policy="mixed_bfloat16")
+    again = rebuild(mixed)
     for model in (mixed, again):
         assert model.get_layer("block_00").compute_dtype == "bfloat16"
         for name, array in arrays(model).items():
             np.testing.assert_array_equal(array, arrays(tiny_model)[name])
     assert keras.config.dtype_policy().name == policy
     with pytest.raises(InvalidArgumentError, match="dtype_policy='mixed_float9'"):
-        rebuilt(tiny_model, dtype_policy="mixed_float9")
+        rebuild(tiny_model, dtype_policy="mixed_float9")
     assert keras.config.dtype_policy().name == policy
 
 
@@ -135,7 +135,7 @@ def test_what_was_frozen_stays_so(tiny_config):
     model = filled(tiny_config, num_classes=3)
     model.get_layer("block_00").trainable = False
     model.get_layer("patch_encoder").trainable = False
-    again = rebuilt(model, image_size=32)
+    again = rebuild(model, image_size=32)
     names = {variable.path for variable in model.trainable_variables}
     assert {variable.path for variable in again.trainable_variables} == names
     assert not any(name.startswith("block_00") for name in names)
@@ -143,8 +143,8 @@ def test_what_was_frozen_stays_so(tiny_config):
 
 def test_what_is_not_legal_is_refused(tiny_model):
     with pytest.raises(InvalidArgumentError, match="not made by"):
-        rebuilt(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
+        rebuild(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
     with pytest.raises(InvalidArgumentError, match="no field 'image_sise'"):
-        rebuilt(tiny_model, image_sise=32)
+        rebuild(tiny_model, image_sise=32)
     with pytest.raises(InvalidArgumentError, match="does not divide"):
-        rebuilt(tiny_model, image_size=20)
+        rebuild(tiny_model, image_size=20)

@@ -16,12 +16,12 @@ from rich.console import Console
 from vit_keras import presets
 from vit_keras.data import ImageData, Split
 from vit_keras.errors import (
-    BusyError,
     CheckpointCorruptError,
     CorruptFileError,
     DataError,
     InvalidArgumentError,
     ResumeError,
+    RunLockedError,
     StorageError,
     TrainingDivergedError,
 )
@@ -33,7 +33,7 @@ from vit_keras.training.callbacks.progress_bar import ProgressBar
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.session import TrainingInterrupted, recorded_options
-from vit_keras.zoo.preset_directory import from_preset, load_labels
+from vit_keras.zoo.preset_directory import from_preset, load_class_names
 
 EPOCHS = 3
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it
@@ -263,7 +263,7 @@ def test_the_metrics_have_a_row_an_epoch(finished):
 
 
 def test_the_model_of_a_run_is_a_preset_with_its_class_names(finished, config):
-    assert load_labels(finished.run_directory / "model") == ("cat", "dog")
+    assert load_class_names(finished.run_directory / "model") == ("cat", "dog")
     loaded = from_preset(finished.run_directory / "model")
     for old, new in zip(numpy_of(finished.model.weights), numpy_of(loaded.weights), strict=True):
         np.testing.assert_array_equal(new, old)
@@ -381,7 +381,7 @@ def test_a_run_is_resumed_under_other_versions_only_where_that_is_asked(copied, 
 
 def test_a_second_process_is_refused_while_one_is_at_work(copied, options):
     rewrite_record(copied, status="interrupted")
-    with RunLock(copied), pytest.raises(BusyError, match=f"{os.getpid()}"):
+    with RunLock(copied), pytest.raises(RunLockedError, match=f"{os.getpid()}"):
         train(options, run_dir=copied, resume=True)
 
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from vit_keras import ViTConfig, config_of, vit
+from vit_keras import ViTConfig, model_config, vit
 from vit_keras.models.keras_model import VisionTransformer
 
 CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32, dropout_rate=0.1, stochastic_depth_rate=0.1)  # fmt: skip
@@ -80,7 +80,7 @@ def test_it_is_saved_and_loaded_as_what_it_is(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is type(model) is VisionTransformer
-    assert config_of(loaded) == CONFIG
+    assert model_config(loaded) == CONFIG
     images = np.zeros((2, 16, 16, 3))
     np.testing.assert_allclose(
         loaded.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-5, atol=1e-6

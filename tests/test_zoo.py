@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from vit_keras.data.images.decode import read_image
-from vit_keras.data.images.preprocess import Resizing, resizing_of
+from vit_keras.data.images.preprocess import Preprocessing, preset_preprocessing
 from vit_keras.errors import (
     CorruptFileError,
     InvalidArgumentError,
@@ -22,10 +22,10 @@ from vit_keras.errors import (
     VitKerasError,
     WeightMismatchError,
 )
-from vit_keras.models.vit import config_of, vit
+from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import load, write
-from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing, save_preset
+from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing, save_preset
 
 SMALL = "vit_pico_patch4_32"
 
@@ -47,7 +47,7 @@ def rewrite_config(preset, **changes):
 
 def test_a_name_gives_the_presets_model_without_a_head():
     model = from_preset(SMALL)
-    assert config_of(model) == load_preset(SMALL).config
+    assert model_config(model) == load_preset(SMALL).config
     assert model.name == SMALL
     assert model.output_shape == (None, 96)
 
@@ -70,13 +70,13 @@ def test_num_classes_puts_a_head_on():
 
 def test_image_size_and_fields_replace_the_presets():
     model = from_preset(SMALL, image_size=24, num_layers=1, pooling="map")
-    assert config_of(model) == load_preset(SMALL).config.replace(image_size=24, num_layers=1, pooling="map")
+    assert model_config(model) == load_preset(SMALL).config.replace(image_size=24, num_layers=1, pooling="map")
     assert from_preset(SMALL, image_size=(16, 48), num_layers=1).input_shape == (None, 16, 48, 3)
 
 
 def test_what_was_saved_comes_back_to_the_bit(tiny_model, tiny_preset, rng):
     loaded = from_preset(tiny_preset)
-    assert config_of(loaded) == config_of(tiny_model)
+    assert model_config(loaded) == model_config(tiny_model)
     before, after = arrays(tiny_model), arrays(loaded)
     assert after.keys() == before.keys()
     for name in before:
@@ -92,7 +92,7 @@ def test_a_directory_may_be_given_as_text(tiny_preset):
 def test_a_model_without_a_head_comes_back_without_one(tiny_config, tmp_path):
     loaded = from_preset(save_preset(vit(tiny_config), tmp_path / "headless"))
     assert loaded.output_shape == (None, 16)
-    assert load_labels(tmp_path / "headless") == ()
+    assert load_class_names(tmp_path / "headless") == ()
 
 
 def test_the_same_number_of_classes_keeps_the_head(tiny_model, tiny_preset):
@@ -124,7 +124,7 @@ def test_a17_weights_of_another_number_of_classes_need_it_told(tiny_config, tiny
 
 
 def test_fields_without_weights_may_change_on_a_saved_model(tiny_preset):
-    assert config_of(from_preset(tiny_preset, stochastic_depth_rate=0.2)).stochastic_depth_rate == 0.2
+    assert model_config(from_preset(tiny_preset, stochastic_depth_rate=0.2)).stochastic_depth_rate == 0.2
 
 
 def test_fields_that_change_the_weights_do_not_fit_the_saved_ones(tiny_preset):
@@ -186,23 +186,23 @@ def test_published_weights_fit_another_image_size_patch_size_channels_and_depth(
         "test_vit", weights="r160_in1k", num_classes=3, image_size=(64, 96), patch_size=8, channels=4, num_layers=2
     )
     assert model.input_shape == (None, 64, 96, 4)
-    assert config_of(model).num_layers == 2
+    assert model_config(model).num_layers == 2
 
 
 def test_what_differs_with_a_checkpoint_is_in_the_config(published, monkeypatch):
     monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     model = from_preset("vit_base_patch16_224", weights="dino", num_layers=1)
-    assert config_of(model).pixel_std == (0.229, 0.224, 0.225)
-    assert config_of(model).position_resize == "bicubic_offset"
+    assert model_config(model).pixel_std == (0.229, 0.224, 0.225)
+    assert model_config(model).position_resize == "bicubic_offset"
     assert model.output_shape == (None, 768)
 
 
-def test_weights_under_a_restricted_licence_ask_to_be_accepted(published, monkeypatch):
-    with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_licence=True"):
+def test_weights_under_a_restricted_license_ask_to_be_accepted(published, monkeypatch):
+    with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_license=True"):
         from_preset("vit_base_patch16_224", weights="mae", num_layers=1)
     assert not published
     monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
-    assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_licence=True)
+    assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_license=True)
     assert published
 
 
@@ -285,30 +285,30 @@ def test_names_in_the_model_card_are_text(tiny_config, tmp_path):
 
 
 def test_how_images_are_resized_comes_back(tiny_model, tmp_path):
-    rule = Resizing(image_size=(16, 16), crop=0.875, crop_mode="border", interpolation="bilinear")
-    path = save_preset(tiny_model, tmp_path / "mine", resizing=rule)
-    assert load_resizing(path) == load_resizing(str(path)) == rule
-    assert json.loads((path / "config.json").read_text())["resizing"] == rule.to_dict()
+    rule = Preprocessing(image_size=(16, 16), crop=0.875, crop_mode="border", interpolation="bilinear")
+    path = save_preset(tiny_model, tmp_path / "mine", preprocessing=rule)
+    assert load_preprocessing(path) == load_preprocessing(str(path)) == rule
+    assert json.loads((path / "config.json").read_text())["preprocessing"] == rule.to_dict()
 
 
 def test_the_rule_of_published_weights_may_be_saved(published, tmp_path):
-    rule = resizing_of("test_vit", weights="r160_in1k")
-    path = save_preset(from_preset("test_vit", weights="r160_in1k"), tmp_path / "mine", resizing=rule)
-    assert load_resizing(path) == rule
+    rule = preset_preprocessing("test_vit", weights="r160_in1k")
+    path = save_preset(from_preset("test_vit", weights="r160_in1k"), tmp_path / "mine", preprocessing=rule)
+    assert load_preprocessing(path) == rule
     assert rule.crop < 1
 
 
 def test_a_directory_that_says_nothing_of_resizing_is_the_models_size_uncut(preset):
-    assert "resizing" not in json.loads((preset / "config.json").read_text())
-    assert load_resizing(preset) == Resizing(image_size=(16, 16))
-    rewrite_config(preset, resizing=None)
-    assert load_resizing(preset) == Resizing(image_size=(16, 16))
+    assert "preprocessing" not in json.loads((preset / "config.json").read_text())
+    assert load_preprocessing(preset) == Preprocessing(image_size=(16, 16))
+    rewrite_config(preset, preprocessing=None)
+    assert load_preprocessing(preset) == Preprocessing(image_size=(16, 16))
 
 
-@pytest.mark.parametrize("rule", [Resizing(image_size=(16, 24)), Resizing(image_size=(16, 16), channels=1)])
+@pytest.mark.parametrize("rule", [Preprocessing(image_size=(16, 24)), Preprocessing(image_size=(16, 16), channels=1)])
 def test_a_rule_for_another_model_is_not_saved(tiny_model, tmp_path, rule):
     with pytest.raises(InvalidArgumentError, match=r"the model takes \(16, 16, 3\)"):
-        save_preset(tiny_model, tmp_path / "mine", resizing=rule)
+        save_preset(tiny_model, tmp_path / "mine", preprocessing=rule)
     assert not list(tmp_path.iterdir())
 
 
@@ -322,25 +322,25 @@ def test_a_rule_for_another_model_is_not_saved(tiny_model, tmp_path, rule):
     ],
 )  # fmt: skip
 def test_a_rule_of_resizing_that_is_not_legal_is_refused_by_everything_that_reads_it(preset, change, what):
-    rewrite_config(preset, resizing={**Resizing(image_size=(16, 16)).to_dict(), **change})
-    for read in (load_resizing, from_preset):
+    rewrite_config(preset, preprocessing={**Preprocessing(image_size=(16, 16)).to_dict(), **change})
+    for read in (load_preprocessing, from_preset):
         with pytest.raises(InvalidArgumentError, match=rf"config\.json: .*{what}"):
             read(preset)
 
 
 @pytest.mark.parametrize("value", [3, [], {}, "center", {"crop": 0.9}])
 def test_a_rule_of_resizing_that_is_none_is_refused(preset, value):
-    rewrite_config(preset, resizing=value)
-    with pytest.raises(InvalidArgumentError, match=r"config\.json: resizing is .*expected null, or exactly"):
-        load_resizing(preset)
+    rewrite_config(preset, preprocessing=value)
+    with pytest.raises(InvalidArgumentError, match=r"config\.json: preprocessing is .*expected null, or exactly"):
+        load_preprocessing(preset)
 
 
 def test_predict_cuts_images_as_the_preset_says(run, tiny_model, tmp_path, rng):
     Image.fromarray(rng.integers(0, 256, (48, 64, 3)).astype("uint8")).save(tmp_path / "x.png")
-    rule = Resizing(image_size=(16, 16), crop=0.5, interpolation="nearest")
+    rule = Preprocessing(image_size=(16, 16), crop=0.5, interpolation="nearest")
     said = {}
     for name, saved in (("cut", rule), ("whole", None)):
-        path = save_preset(tiny_model, tmp_path / name, resizing=saved)
+        path = save_preset(tiny_model, tmp_path / name, preprocessing=saved)
         code, out, _ = run("predict", path, tmp_path / "x.png", "--json")
         assert code == 0
         said[name] = {best["name"]: best["probability"] for best in json.loads(out)[0]["classes"]}
@@ -353,11 +353,11 @@ def test_predict_cuts_images_as_the_preset_says(run, tiny_model, tmp_path, rng):
 
 def test_labels_come_back_in_any_script(tiny_config, tmp_path):
     names = ("été", "猫", "😀 & <b>")
-    assert load_labels(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine", class_names=names)) == names
+    assert load_class_names(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine", class_names=names)) == names
 
 
 def test_labels_are_numbers_by_default(tiny_config, tmp_path):
-    assert load_labels(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine")) == ("0", "1", "2")
+    assert load_class_names(save_preset(vit(tiny_config, num_classes=3), tmp_path / "mine")) == ("0", "1", "2")
 
 
 def test_class_names_must_be_as_many_as_the_classes(tiny_model, tmp_path):
@@ -512,7 +512,11 @@ def test_a_config_over_the_limit_is_not_read(preset):
 
 
 def test_a_file_that_is_missing_is_named(preset):
-    for name, read in (("config.json", from_preset), ("model.safetensors", from_preset), ("labels.json", load_labels)):
+    for name, read in (
+        ("config.json", from_preset),
+        ("model.safetensors", from_preset),
+        ("labels.json", load_class_names),
+    ):
         content = (preset / name).read_bytes()
         (preset / name).unlink()
         with pytest.raises(StorageError, match=name):
@@ -524,13 +528,13 @@ def test_a_file_that_is_missing_is_named(preset):
 def test_labels_that_are_no_words_are_corrupt(preset, content):
     (preset / "labels.json").write_text(content)
     with pytest.raises(CorruptFileError, match=r"labels\.json: expected a list of class names"):
-        load_labels(preset)
+        load_class_names(preset)
 
 
 def test_labels_that_are_not_json_are_corrupt(preset):
     (preset / "labels.json").write_text("cat, dog")
     with pytest.raises(CorruptFileError, match=r"labels\.json: not JSON"):
-        load_labels(preset)
+        load_class_names(preset)
 
 
 def test_a_truncated_weights_file_is_corrupt(preset):
@@ -574,7 +578,7 @@ def test_a_hash_that_is_none_is_refused(preset, value):
 def test_loading_leaves_the_directory_as_it_was(preset):
     before = {item: item.read_bytes() for item in preset.iterdir()}
     from_preset(preset, num_classes=4)
-    load_labels(preset)
+    load_class_names(preset)
     assert {item: item.read_bytes() for item in preset.iterdir()} == before
 
 
@@ -589,7 +593,7 @@ def test_a_file_without_permission_is_a_storage_error(preset, monkeypatch, name)
 
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(StorageError, match=name):
-        (load_labels if name == "labels.json" else from_preset)(preset)
+        (load_class_names if name == "labels.json" else from_preset)(preset)
 
 
 def test_saving_works_where_the_package_is_not_installed(tiny_model, tmp_path, monkeypatch):

@@ -16,31 +16,15 @@ from vit_keras.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vit_keras import data as data
+    from vit_keras import errors as errors
     from vit_keras import explain as explain
     from vit_keras import layers as layers
     from vit_keras import training as training
     from vit_keras import tuning as tuning
     from vit_keras import weights as weights
     from vit_keras.config import ViTConfig as ViTConfig
-    from vit_keras.errors import BusyError as BusyError
-    from vit_keras.errors import CheckpointCorruptError as CheckpointCorruptError
-    from vit_keras.errors import ClassLayoutError as ClassLayoutError
-    from vit_keras.errors import CorruptFileError as CorruptFileError
-    from vit_keras.errors import DataError as DataError
-    from vit_keras.errors import EmptyDatasetError as EmptyDatasetError
-    from vit_keras.errors import InvalidArgumentError as InvalidArgumentError
-    from vit_keras.errors import LabelError as LabelError
-    from vit_keras.errors import NoCompletedTrialError as NoCompletedTrialError
-    from vit_keras.errors import OutOfMemoryError as OutOfMemoryError
-    from vit_keras.errors import ProbeError as ProbeError
-    from vit_keras.errors import QuarantineLimitError as QuarantineLimitError
-    from vit_keras.errors import ResumeError as ResumeError
-    from vit_keras.errors import StorageError as StorageError
-    from vit_keras.errors import TrainingDivergedError as TrainingDivergedError
-    from vit_keras.errors import UnsafeFileError as UnsafeFileError
     from vit_keras.errors import VitKerasError as VitKerasError
-    from vit_keras.errors import WeightMismatchError as WeightMismatchError
-    from vit_keras.models.vit import config_of as config_of
+    from vit_keras.models.vit import model_config as model_config
     from vit_keras.models.vit import vit as vit
     from vit_keras.presets import list_presets as list_presets
     from vit_keras.presets import load_preset as load_preset
@@ -49,43 +33,27 @@ if TYPE_CHECKING:
     from vit_keras.training.finetuning import finetune as finetune
     from vit_keras.training.trainer import train as train
     from vit_keras.zoo.preset_directory import from_preset as from_preset
-    from vit_keras.zoo.preset_directory import load_labels as load_labels
-    from vit_keras.zoo.preset_directory import load_resizing as load_resizing
+    from vit_keras.zoo.preset_directory import load_class_names as load_class_names
+    from vit_keras.zoo.preset_directory import load_preprocessing as load_preprocessing
     from vit_keras.zoo.preset_directory import save_preset as save_preset
-    from vit_keras.zoo.rebuild import rebuilt as rebuilt
+    from vit_keras.zoo.rebuild import rebuild as rebuild
 
 _HOMES = {
-    "BusyError": "errors",
-    "CheckpointCorruptError": "errors",
-    "ClassLayoutError": "errors",
-    "CorruptFileError": "errors",
-    "DataError": "errors",
-    "EmptyDatasetError": "errors",
-    "InvalidArgumentError": "errors",
-    "LabelError": "errors",
-    "NoCompletedTrialError": "errors",
-    "OutOfMemoryError": "errors",
-    "ProbeError": "errors",
-    "QuarantineLimitError": "errors",
-    "ResumeError": "errors",
-    "StorageError": "errors",
-    "TrainingDivergedError": "errors",
-    "UnsafeFileError": "errors",
     "ViTConfig": "config",
     "VitKerasError": "errors",
-    "WeightMismatchError": "errors",
-    "config_of": "models.vit",
+    "model_config": "models.vit",
     "data": "",
+    "errors": "",
     "explain": "",
     "finetune": "training.finetuning",
     "from_preset": "zoo.preset_directory",
     "layers": "",
     "list_presets": "presets",
-    "load_labels": "zoo.preset_directory",
+    "load_class_names": "zoo.preset_directory",
     "load_preset": "presets",
-    "load_resizing": "zoo.preset_directory",
+    "load_preprocessing": "zoo.preset_directory",
     "preset_info": "presets",
-    "rebuilt": "zoo.rebuild",
+    "rebuild": "zoo.rebuild",
     "recipes": "training",
     "save_preset": "zoo.preset_directory",
     "train": "training",
@@ -108,7 +76,7 @@ def __dir__() -> list[str]:
 
 _REGISTERED = (
     "layers",
-    "layers.adapted_block",
+    "layers.lora_block",
     "models.keras_model",
     "training.callbacks.averaging",
     "training.losses.distillation",

@@ -34,7 +34,7 @@ class LabelError(DataError):
     """Labels that are no index into the class names."""
 
 
-class QuarantineLimitError(DataError):
+class TooManyBadFilesError(DataError):
     """Too many images that cannot be used to go on without a word."""
 
 
@@ -80,7 +80,7 @@ class CheckpointCorruptError(ResumeError):
     exit_code = 6
 
 
-class BusyError(VitKerasError, RuntimeError):
+class RunLockedError(VitKerasError, RuntimeError):
     """A directory that another process is at work in."""
 
     exit_code = 6

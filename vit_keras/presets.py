@@ -1,6 +1,6 @@
 """Reads `presets/`: which Vision Transformers there are, and what each is. No Keras.
 
-A family file holds `[family]` (description, paper, licence, recipe, `config` shared by its presets), then one table a
+A family file holds `[family]` (description, paper, license, recipe, `config` shared by its presets), then one table a
 preset with what differs, then one line a checkpoint in `[NAME.weights]`.
 """
 
@@ -17,10 +17,10 @@ from typing import Any
 from vit_keras.config import ViTConfig, closest
 from vit_keras.errors import InvalidArgumentError
 
-_FAMILY_KEYS = {"description", "paper", "licence", "recipe", "config"}
+_FAMILY_KEYS = {"description", "paper", "license", "recipe", "config"}
 _CONFIG_KEYS = {item.name for item in fields(ViTConfig)}
 _PRESET_KEYS = {"source", "params", "weights"} | _CONFIG_KEYS
-_FREE_LICENCES = ("Apache-2.0", "MIT")
+_FREE_LICENSES = ("Apache-2.0", "MIT")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Checkpoint:
         tag: What the weights are called; names what they were trained on.
         source: Whose names the file uses: "timm", "huggingface", "google", "meta" or "vit_keras".
         url: Where the file is; `hf://OWNER/REPOSITORY/FILE` is one on the Hugging Face hub.
-        licence: Licence of the weights.
+        license: License of the weights.
         sha256: Hash of the file, where it is known.
         num_classes: Classes of the head; None where there is none.
         top1: ImageNet-1k accuracy, percent, as timm measured it at this preset's size.
@@ -44,7 +44,7 @@ class Checkpoint:
     tag: str
     source: str
     url: str
-    licence: str
+    license: str
     sha256: str | None = None
     num_classes: int | None = None
     top1: float | None = None
@@ -55,8 +55,8 @@ class Checkpoint:
 
     @property
     def needs_acceptance(self) -> bool:
-        """Whether the licence restricts use, so that a user has to accept it."""
-        return self.licence not in _FREE_LICENCES
+        """Whether the license restricts use, so that a user has to accept it."""
+        return self.license not in _FREE_LICENSES
 
 
 _CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
@@ -72,7 +72,7 @@ class Preset:
         description: What the family is.
         paper: Address of the family's paper.
         source: Where this preset's numbers are from.
-        licence: Licence of the family.
+        license: License of the family.
         recipe: Name of the recipe to train it with.
         params: Weights without a head, as stated; a test recomputes them.
         config: What to build.
@@ -84,7 +84,7 @@ class Preset:
     description: str
     paper: str
     source: str
-    licence: str
+    license: str
     recipe: str
     params: int
     config: ViTConfig
@@ -127,7 +127,7 @@ def preset_info(name: str) -> dict[str, Any]:
     """Returns what a preset is and costs, computed from its numbers: nothing is built.
 
     Returns:
-        The preset's `name`, `family`, `description`, `paper`, `source`, `licence`, `recipe` and `weights` (by tag); `params`
+        The preset's `name`, `family`, `description`, `paper`, `source`, `license`, `recipe` and `weights` (by tag); `params`
         and `gmacs` (10^9 multiplications with addition, one image, forward) without a head; `activation_mib` (MiB one image
         keeps for the backward pass, float32); `tokens` (an image); `config` (every field).
 
@@ -147,7 +147,7 @@ def preset_info(name: str) -> dict[str, Any]:
         "description": preset.description,
         "paper": preset.paper,
         "source": preset.source,
-        "licence": preset.licence,
+        "license": preset.license,
         "recipe": preset.recipe,
         "weights": {
             tag: {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
@@ -201,7 +201,7 @@ def read_family(family: str, text: str) -> list[Preset]:
         InvalidArgumentError: The text is not TOML, a key is unknown or missing, or a preset is no legal ViT.
 
     Example:
-        >>> read_family("empty", "[family]\ndescription = ''\npaper = ''\nlicence = ''\nrecipe = ''")
+        >>> read_family("empty", "[family]\ndescription = ''\npaper = ''\nlicense = ''\nrecipe = ''")
         []
     """
     where = f"presets/{family}.toml"
@@ -226,7 +226,7 @@ def read_family(family: str, text: str) -> list[Preset]:
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{where} [{name}]: {error}") from error
         weights = {
-            tag: _checkpoint(f"{where} [{name}.weights] {tag}", tag, {"licence": shared["licence"], **entry}, config)
+            tag: _checkpoint(f"{where} [{name}.weights] {tag}", tag, {"license": shared["license"], **entry}, config)
             for tag, entry in table.get("weights", {}).items()
         }
         presets.append(
@@ -236,7 +236,7 @@ def read_family(family: str, text: str) -> list[Preset]:
                 description=shared["description"],
                 paper=shared["paper"],
                 source=table["source"],
-                licence=shared["licence"],
+                license=shared["license"],
                 recipe=shared["recipe"],
                 params=table["params"],
                 config=config,

@@ -10,10 +10,10 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from vit_keras.data.doctor.checkup import check, examine
-from vit_keras.data.images.read_options import Reading
-from vit_keras.errors import DataError, QuarantineLimitError, StorageError
+from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.errors import DataError, StorageError, TooManyBadFilesError
 
-LENIENT = Reading(max_bad=1.0)
+LENIENT = ReadOptions(max_error_rate=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +247,7 @@ def test_a_table_is_checked_too(root, tmp_path):
 def test_too_many_files_left_out_are_refused(root):
     for index in range(2):
         (root / "cat" / f"x{index}.png").write_bytes(b"broken")
-    with pytest.raises(QuarantineLimitError, match="2 of 26 files"):
+    with pytest.raises(TooManyBadFilesError, match="2 of 26 files"):
         check(root)
     assert len(check(root, reading=LENIENT).manifest) == 24
 
@@ -268,7 +268,7 @@ def test_strict_refuses_every_error(parted, what):
 def test_a_report_is_written_before_anything_is_refused(root, tmp_path):
     for index in range(2):
         (root / "cat" / f"x{index}.png").write_bytes(b"broken")
-    with pytest.raises(QuarantineLimitError):
+    with pytest.raises(TooManyBadFilesError):
         check(root, report=tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 1000
 
@@ -288,7 +288,7 @@ def test_a_data_set_of_which_nothing_is_left_is_told_not_crashed_on(tmp_path):
     checkup = examine(tmp_path, LENIENT)
     assert "0 usable images" in next(checkup.lines())
     assert json.dumps(checkup.to_dict())
-    with pytest.raises(QuarantineLimitError, match=r"no image of \['cat', 'dog'\]"):
+    with pytest.raises(TooManyBadFilesError, match=r"no image of \['cat', 'dog'\]"):
         checkup.enforce(LENIENT)
 
 

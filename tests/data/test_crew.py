@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data import Resizing, load
+from vit_keras.data import Preprocessing, load
 from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.data.augment.training_image import from_file
 from vit_keras.data.dataset import pipeline
 from vit_keras.data.dataset.pool import Crew
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.read_options import ReadOptions
 
-RULE = Resizing(image_size=(16, 20))
+RULE = Preprocessing(image_size=(16, 20))
 STRONG = STRENGTHS["strong"]
 
 
@@ -41,7 +41,7 @@ def request(paths, first=0):
     files = [
         (str(path), path.stat().st_size, path.stat().st_mtime_ns, 7, first + place) for place, path in enumerate(paths)
     ]
-    return {"resizing": json.dumps(RULE.to_dict()), "augmentation": json.dumps(STRONG.to_dict()), "files": files}
+    return {"preprocessing": json.dumps(RULE.to_dict()), "augmentation": json.dumps(STRONG.to_dict()), "files": files}
 
 
 def expected(paths, first=0):
@@ -95,7 +95,7 @@ def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, 
     batches = {}
     for worth in (1, 10**9):
         monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", worth)
-        data = load(root, image_size=RULE, batch_size=8, reading=Reading(cache="none"))
+        data = load(root, image_size=RULE, batch_size=8, reading=ReadOptions(cache="none"))
         batches[worth] = [(x.numpy(), y.numpy()) for x, y in data.training_batches(epochs=2, augmentation="medium")]
     assert len(batches[1]) == 16
     for by_processes, by_threads in zip(*batches.values(), strict=True):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vit_keras.data.images import decode as images
 from vit_keras.data.images.decode import read_image
-from vit_keras.data.images.preprocess import Resizing
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import CorruptFileError, DataError, StorageError, VitKerasError
 
 LOSSLESS = ("PNG", "WEBP", "GIF", "BMP")
@@ -51,11 +51,11 @@ def png(width, height, *, bits=8, colour=2, body=b""):
 def test_every_format_is_read_by_its_content_whatever_it_is_called(tmp_path, rng, kind, suffix):
     pixels = rng.integers(0, 2, (8, 8, 3)).astype("uint8") * 255
     path = saved(tmp_path / f"picture{suffix}", Image.fromarray(pixels), kind)
-    np.testing.assert_array_equal(read_image(path, Resizing(image_size=(8, 8))), pixels)
+    np.testing.assert_array_equal(read_image(path, Preprocessing(image_size=(8, 8))), pixels)
 
 
 def test_a_jpeg_is_read(tmp_path):
-    pixels = read_image(saved(tmp_path / "a.jpg", halves(), "JPEG", quality=95), Resizing(image_size=(40, 40)))
+    pixels = read_image(saved(tmp_path / "a.jpg", halves(), "JPEG", quality=95), Preprocessing(image_size=(40, 40)))
     np.testing.assert_allclose(pixels[20, 5], (255, 0, 0), atol=4)
     np.testing.assert_allclose(pixels[20, 35], (0, 0, 255), atol=4)
 
@@ -63,7 +63,7 @@ def test_a_jpeg_is_read(tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (3, 2), (33, 32), (640, 480)])
 def test_any_size_comes_out_at_the_size_asked_for(tmp_path, size):
     path = saved(tmp_path / "a.png", Image.new("RGB", size, (10, 20, 30)))
-    pixels = read_image(path, Resizing(image_size=(16, 24)))
+    pixels = read_image(path, Preprocessing(image_size=(16, 24)))
     assert pixels.shape == (16, 24, 3)
     assert pixels.dtype == np.uint8
     assert (pixels == (10, 20, 30)).all()
@@ -72,26 +72,26 @@ def test_any_size_comes_out_at_the_size_asked_for(tmp_path, size):
 def test_a_wide_picture_is_cut_to_its_middle_and_not_squeezed(tmp_path):
     picture = Image.new("RGB", (90, 30), "red")
     picture.paste(Image.new("RGB", (30, 30), "lime"), (30, 0))
-    pixels = read_image(saved(tmp_path / "a.png", picture), Resizing(image_size=(30, 30)))
+    pixels = read_image(saved(tmp_path / "a.png", picture), Preprocessing(image_size=(30, 30)))
     assert (pixels == (0, 255, 0)).all()
 
 
 def test_a_picture_at_the_size_asked_for_is_left_as_it_is(tmp_path, rng):
     pixels = rng.integers(0, 256, (9, 14, 3)).astype("uint8")
     np.testing.assert_array_equal(
-        read_image(saved(tmp_path / "a.png", Image.fromarray(pixels)), Resizing(image_size=(9, 14))), pixels
+        read_image(saved(tmp_path / "a.png", Image.fromarray(pixels)), Preprocessing(image_size=(9, 14))), pixels
     )
 
 
 def test_one_channel_is_the_luma(tmp_path, rng):
     pixels = rng.integers(0, 256, (8, 8, 3)).astype("uint8")
-    grey = read_image(saved(tmp_path / "a.png", Image.fromarray(pixels)), Resizing(image_size=(8, 8), channels=1))
+    grey = read_image(saved(tmp_path / "a.png", Image.fromarray(pixels)), Preprocessing(image_size=(8, 8), channels=1))
     assert grey.shape == (8, 8, 1)
     np.testing.assert_allclose(grey[..., 0], pixels @ np.array([0.299, 0.587, 0.114]), atol=1)
 
 
 def test_a_grey_picture_fills_three_channels(tmp_path):
-    pixels = read_image(saved(tmp_path / "a.png", Image.new("L", (8, 8), 77)), Resizing(image_size=(8, 8)))
+    pixels = read_image(saved(tmp_path / "a.png", Image.new("L", (8, 8), 77)), Preprocessing(image_size=(8, 8)))
     assert (pixels == 77).all()
 
 
@@ -99,13 +99,13 @@ def test_a_grey_picture_fills_three_channels(tmp_path):
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_transparency_is_white_and_half_of_it_half_white(tmp_path, kind, channels):
     picture = halves("RGBA", (0, 0, 0, 0), (0, 0, 0, 128))
-    pixels = read_image(saved(tmp_path / "a", picture, kind), Resizing(image_size=(40, 40), channels=channels))
+    pixels = read_image(saved(tmp_path / "a", picture, kind), Preprocessing(image_size=(40, 40), channels=channels))
     assert (pixels[:, :20] == 255).all()
     np.testing.assert_allclose(pixels[:, 20:], 127, atol=1)
 
 
 def test_grey_with_transparency_is_on_white(tmp_path):
-    pixels = read_image(saved(tmp_path / "a.png", halves("LA", (50, 0), (50, 255))), Resizing(image_size=(40, 40)))
+    pixels = read_image(saved(tmp_path / "a.png", halves("LA", (50, 0), (50, 255))), Preprocessing(image_size=(40, 40)))
     assert (pixels[:, :20] == 255).all()
     assert (pixels[:, 20:] == 50).all()
 
@@ -115,7 +115,7 @@ def test_a_palette_with_a_transparent_colour_is_on_white(tmp_path, kind):
     picture = Image.new("P", (8, 8), 1)
     picture.putpalette([0, 0, 0, 200, 100, 50])
     picture.paste(0, (0, 0, 4, 8))
-    pixels = read_image(saved(tmp_path / "a", picture, kind, transparency=0), Resizing(image_size=(8, 8)))
+    pixels = read_image(saved(tmp_path / "a", picture, kind, transparency=0), Preprocessing(image_size=(8, 8)))
     assert (pixels[:, :4] == 255).all()
     assert (pixels[:, 4:] == (200, 100, 50)).all()
 
@@ -123,7 +123,7 @@ def test_a_palette_with_a_transparent_colour_is_on_white(tmp_path, kind):
 def test_a_palette_with_half_transparent_colours_is_on_white(tmp_path):
     picture = Image.new("P", (8, 8), 0)
     picture.putpalette([0, 0, 0])
-    pixels = read_image(saved(tmp_path / "a.png", picture, transparency=bytes([128])), Resizing(image_size=(8, 8)))
+    pixels = read_image(saved(tmp_path / "a.png", picture, transparency=bytes([128])), Preprocessing(image_size=(8, 8)))
     np.testing.assert_allclose(pixels, 127, atol=1)
 
 
@@ -133,7 +133,7 @@ def test_a_palette_with_half_transparent_colours_is_on_white(tmp_path):
 def test_a_png_with_one_transparent_colour_is_on_white(tmp_path, mode, transparent, seen):
     picture = Image.new(mode, (8, 8), seen)
     picture.paste(transparent, (0, 0, 4, 8))
-    pixels = read_image(saved(tmp_path / "a.png", picture, transparency=transparent), Resizing(image_size=(8, 8)))
+    pixels = read_image(saved(tmp_path / "a.png", picture, transparency=transparent), Preprocessing(image_size=(8, 8)))
     assert (pixels[:, :4] == 255).all()
     assert (pixels[:, 4:] == seen).all()
 
@@ -142,7 +142,7 @@ def test_a_png_with_one_transparent_colour_is_on_white(tmp_path, mode, transpare
 def test_a_16_bit_png_keeps_its_mean(tmp_path, channels):
     ramp = np.linspace(0, 65535, 64 * 64).astype("uint16").reshape(64, 64)
     pixels = read_image(
-        saved(tmp_path / "a.png", Image.fromarray(ramp)), Resizing(image_size=(64, 64), channels=channels)
+        saved(tmp_path / "a.png", Image.fromarray(ramp)), Preprocessing(image_size=(64, 64), channels=channels)
     )
     assert abs(pixels.mean() - 127.5) < 1
     assert (pixels.min(), pixels.max()) == (0, 255)
@@ -152,19 +152,19 @@ def test_a_16_bit_colour_png_keeps_its_colours(tmp_path):
     row = b"\0" + struct.pack(">3H", 65535, 32896, 0) * 8
     (tmp_path / "a.png").write_bytes(png(8, 8, bits=16, body=row * 8))
     np.testing.assert_allclose(
-        read_image(tmp_path / "a.png", Resizing(image_size=(8, 8))), np.full((8, 8, 3), (255, 128, 0)), atol=1
+        read_image(tmp_path / "a.png", Preprocessing(image_size=(8, 8))), np.full((8, 8, 3), (255, 128, 0)), atol=1
     )
 
 
 def test_one_bit_is_black_and_white(tmp_path):
-    pixels = read_image(saved(tmp_path / "a.png", halves("1", 0, 1)), Resizing(image_size=(40, 40)))
+    pixels = read_image(saved(tmp_path / "a.png", halves("1", 0, 1)), Preprocessing(image_size=(40, 40)))
     assert (pixels[:, :20] == 0).all()
     assert (pixels[:, 20:] == 255).all()
 
 
 def test_cmyk_becomes_the_colours_it_prints(tmp_path):
     picture = halves("CMYK", (0, 255, 255, 0), (255, 255, 0, 0))
-    pixels = read_image(saved(tmp_path / "a.jpg", picture, "JPEG", quality=95), Resizing(image_size=(40, 40)))
+    pixels = read_image(saved(tmp_path / "a.jpg", picture, "JPEG", quality=95), Preprocessing(image_size=(40, 40)))
     np.testing.assert_allclose(pixels[20, 5], (255, 0, 0), atol=5)
     np.testing.assert_allclose(pixels[20, 35], (0, 0, 255), atol=5)
 
@@ -194,7 +194,7 @@ def test_a_picture_with_an_orientation_is_read_upright(tmp_path, orientation, ki
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved(tmp_path / "a", stored, kind, exif=exif.tobytes())
-    assert corner(read_image(path, Resizing(image_size=(20, 20)))) == "top left"
+    assert corner(read_image(path, Preprocessing(image_size=(20, 20)))) == "top left"
 
 
 def test_an_orientation_beside_a_tag_of_the_wrong_kind_is_read_upright(tmp_path):
@@ -203,7 +203,7 @@ def test_an_orientation_beside_a_tag_of_the_wrong_kind_is_read_upright(tmp_path)
     upright = Image.new("RGB", (20, 20), "blue")
     upright.paste("red", (0, 0, 8, 8))
     path = saved(tmp_path / "a.jpg", upright.transpose(Image.Transpose.ROTATE_180), "JPEG", exif=exif)
-    assert corner(read_image(path, Resizing(image_size=(20, 20)))) == "top left"
+    assert corner(read_image(path, Preprocessing(image_size=(20, 20)))) == "top left"
 
 
 def test_an_orientation_swaps_the_sides_before_the_middle_is_cut_out(tmp_path):
@@ -211,7 +211,7 @@ def test_an_orientation_swaps_the_sides_before_the_middle_is_cut_out(tmp_path):
     exif[0x0112] = 6
     picture = Image.new("RGB", (90, 30), "red")
     picture.paste(Image.new("RGB", (30, 30), "lime"), (30, 0))
-    pixels = read_image(saved(tmp_path / "a.png", picture, exif=exif.tobytes()), Resizing(image_size=(90, 30)))
+    pixels = read_image(saved(tmp_path / "a.png", picture, exif=exif.tobytes()), Preprocessing(image_size=(90, 30)))
     assert (pixels[35:55] == (0, 255, 0)).all()
     assert (pixels[:25] == (255, 0, 0)).all()
 
@@ -220,23 +220,23 @@ def test_an_orientation_swaps_the_sides_before_the_middle_is_cut_out(tmp_path):
 def test_of_an_animation_the_first_frame_is_read(tmp_path, kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     path = saved(tmp_path / "a", frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
-    assert (read_image(path, Resizing(image_size=(8, 8))) == (255, 0, 0)).all()
+    assert (read_image(path, Preprocessing(image_size=(8, 8))) == (255, 0, 0)).all()
 
 
 @pytest.mark.parametrize("name", ["été 猫 😀.png", "a b%20{c}.png", "quo\"te'.png", "new\nline.png", "-.png"])
 def test_any_name_will_do(tmp_path, name):
-    assert read_image(saved(tmp_path / name, halves()), Resizing(image_size=(8, 8))).shape == (8, 8, 3)
+    assert read_image(saved(tmp_path / name, halves()), Preprocessing(image_size=(8, 8))).shape == (8, 8, 3)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(StorageError, match=r"nowhere\.png: there is no such file"):
-        read_image(tmp_path / "nowhere.png", Resizing(image_size=(8, 8)))
+        read_image(tmp_path / "nowhere.png", Preprocessing(image_size=(8, 8)))
 
 
 def test_a_folder_is_no_image(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(StorageError, match=r"folder\.jpg"):
-        read_image(tmp_path / "folder.jpg", Resizing(image_size=(8, 8)))
+        read_image(tmp_path / "folder.jpg", Preprocessing(image_size=(8, 8)))
 
 
 def zipped():
@@ -269,13 +269,13 @@ def test_what_is_no_image_is_told_by_its_content(tmp_path, content, told):
     with pytest.raises(
         DataError, match=rf"picture\.jpg: not an image.*{told}.*expected one of JPEG, PNG, WEBP, GIF, BMP"
     ):
-        read_image(path, Resizing(image_size=(8, 8)))
+        read_image(path, Preprocessing(image_size=(8, 8)))
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "ICO", "JPEG2000", "TGA"])
 def test_other_formats_are_refused(tmp_path, kind):
     with pytest.raises(VitKerasError, match=r"picture\.png"):
-        read_image(saved(tmp_path / "picture.png", halves(), kind), Resizing(image_size=(8, 8)))
+        read_image(saved(tmp_path / "picture.png", halves(), kind), Preprocessing(image_size=(8, 8)))
 
 
 @pytest.mark.parametrize("rest", [0.5, 0.9, -2])
@@ -285,10 +285,10 @@ def test_a_truncated_file_is_corrupt(tmp_path, rng, kind, rest):
     path = tmp_path / "picture"
     path.write_bytes(content[: int(len(content) * rest) if rest > 0 else rest])
     if kind == "PNG" and rest == -2:
-        read_image(path, Resizing(image_size=(8, 8)))  # all its pixels are there; only the last check sum is cut
+        read_image(path, Preprocessing(image_size=(8, 8)))  # all its pixels are there; only the last check sum is cut
         return
     with pytest.raises(CorruptFileError, match="picture: truncated or damaged"):
-        read_image(path, Resizing(image_size=(8, 8)))
+        read_image(path, Preprocessing(image_size=(8, 8)))
 
 
 def test_a_png_with_a_wrong_check_sum_is_corrupt(tmp_path, rng):
@@ -296,7 +296,7 @@ def test_a_png_with_a_wrong_check_sum_is_corrupt(tmp_path, rng):
     content[len(content) // 2] ^= 0xFF
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"a\.png: truncated or damaged"):
-        read_image(tmp_path / "a.png", Resizing(image_size=(8, 8)))
+        read_image(tmp_path / "a.png", Preprocessing(image_size=(8, 8)))
 
 
 @pytest.mark.parametrize("size", [(7072, 7072), (13450, 13450), (30000, 30000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
@@ -306,29 +306,29 @@ def test_too_many_pixels_are_refused_from_the_header_alone(tmp_path, monkeypatch
     decoded = []
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: decoded.append(image))
     with pytest.raises(DataError, match=r"bomb\.png: .*limit.* 50 million"):
-        read_image(path, Resizing(image_size=(8, 8)))
+        read_image(path, Preprocessing(image_size=(8, 8)))
     assert not decoded
 
 
 def test_just_below_the_limit_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "LARGEST_PIXELS", 40 * 40)
-    assert read_image(saved(tmp_path / "a.png", halves()), Resizing(image_size=(8, 8))).shape == (8, 8, 3)
+    assert read_image(saved(tmp_path / "a.png", halves()), Preprocessing(image_size=(8, 8))).shape == (8, 8, 3)
     monkeypatch.setattr(images, "LARGEST_PIXELS", 40 * 40 - 1)
     with pytest.raises(DataError, match="40x40"):
-        read_image(tmp_path / "a.png", Resizing(image_size=(8, 8)))
+        read_image(tmp_path / "a.png", Preprocessing(image_size=(8, 8)))
 
 
 @pytest.mark.parametrize("size", [(0, 0), (0, 5)])
 def test_a_header_without_pixels_is_refused(tmp_path, size):
     (tmp_path / "a.png").write_bytes(png(*size))
     with pytest.raises(VitKerasError, match=r"a\.png"):
-        read_image(tmp_path / "a.png", Resizing(image_size=(8, 8)))
+        read_image(tmp_path / "a.png", Preprocessing(image_size=(8, 8)))
 
 
 def test_too_many_bytes_are_refused_before_they_are_read(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "LARGEST_BYTES", 50)
     with pytest.raises(DataError, match=r"a\.png: .*over the limit"):
-        read_image(saved(tmp_path / "a.png", halves()), Resizing(image_size=(8, 8)))
+        read_image(saved(tmp_path / "a.png", halves()), Preprocessing(image_size=(8, 8)))
 
 
 def test_a_file_without_permission_is_a_storage_error(tmp_path, monkeypatch):
@@ -340,7 +340,7 @@ def test_a_file_without_permission_is_a_storage_error(tmp_path, monkeypatch):
     monkeypatch.setattr("builtins.open", refused)
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(StorageError, match=r"a\.png: permission denied"):
-        read_image(path, Resizing(image_size=(8, 8)))
+        read_image(path, Preprocessing(image_size=(8, 8)))
 
 
 def test_an_error_of_the_disk_is_one_of_our_errors(tmp_path, monkeypatch):
@@ -351,7 +351,7 @@ def test_an_error_of_the_disk_is_one_of_our_errors(tmp_path, monkeypatch):
 
     monkeypatch.setattr("builtins.open", broken)
     with pytest.raises(VitKerasError, match=r"a\.png.*Input/output error"):
-        read_image(path, Resizing(image_size=(8, 8)))
+        read_image(path, Preprocessing(image_size=(8, 8)))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", *LOSSLESS])
@@ -368,7 +368,7 @@ def test_a_damaged_file_is_read_or_refused_by_our_errors_alone(tmp_path, kind):
             del content[rng.randrange(len(content)) :]
         path.write_bytes(content)
         try:
-            assert read_image(path, Resizing(image_size=(8, 8))).shape == (8, 8, 3)
+            assert read_image(path, Preprocessing(image_size=(8, 8))).shape == (8, 8, 3)
             read += 1
         except VitKerasError as error:
             refusals.append(str(error))

@@ -10,7 +10,7 @@ from PIL import Image
 from vit_keras.data.scan.inspection import Limits, inspect
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Columns, Quarantined, lines, manifest_of, write
-from vit_keras.errors import QuarantineLimitError, StorageError
+from vit_keras.errors import StorageError, TooManyBadFilesError
 
 HEADER = {"format": 1}
 
@@ -158,38 +158,38 @@ def test_one_bad_file_is_always_let_pass_and_one_in_a_hundred(make_folder):
     spoil(root, "cat/x.png")
     built(root).check_limit()
     spoil(root, "cat/y.png")
-    with pytest.raises(QuarantineLimitError, match=r"2 of 8 files can't be read, more than one in a hundred"):
+    with pytest.raises(TooManyBadFilesError, match=r"2 of 8 files can't be read, more than one in a hundred"):
         built(root).check_limit()
 
 
 def test_the_limit_names_ten_files_the_share_the_list_and_the_way_out(make_folder, tmp_path):
     root = make_folder({"cat": 10, "dog": 10})
     spoil(root, *(f"cat/broken_{index:02d}.png" for index in range(12)))
-    with pytest.raises(QuarantineLimitError) as caught:
-        built(root, tmp_path / "kept").check_limit(max_bad=0.3)
+    with pytest.raises(TooManyBadFilesError) as caught:
+        built(root, tmp_path / "kept").check_limit(max_error_rate=0.3)
     message = str(caught.value)
     assert "12 of 32 files can't be read, more than 30.0%" in message
     assert message.count("broken_") == 10
     assert f"{root / 'cat' / 'broken_09.png'}: not an image" in message
     assert str(tmp_path / "kept" / QUARANTINE) in message
-    assert "allow more with max_bad: they are 37.50%" in message
-    built(root).check_limit(max_bad=0.375)
+    assert "allow more with max_error_rate: they are 37.50%" in message
+    built(root).check_limit(max_error_rate=0.375)
 
 
 def test_error_refuses_the_first(make_folder):
     root = make_folder({"cat": 100, "dog": 100})
-    built(root).check_limit(on_bad="error")
+    built(root).check_limit(on_error="error")
     spoil(root, "cat/x.png")
-    with pytest.raises(QuarantineLimitError, match=r"(?s)1 of 201 files .*on_bad='error' allows none.*x\.png"):
-        built(root).check_limit(on_bad="error")
+    with pytest.raises(TooManyBadFilesError, match=r"(?s)1 of 201 files .*on_error='error' allows none.*x\.png"):
+        built(root).check_limit(on_error="error")
 
 
 @pytest.mark.parametrize("name", ["dog/x.png", "dog/x.heic"])
 def test_a_class_of_which_nothing_is_left_is_named_whatever_the_limit(make_folder, name):
     root = make_folder({"cat": 3})
     spoil(root, "cat/a.png", name)
-    with pytest.raises(QuarantineLimitError, match=r"no image of \['dog'\] can be read") as caught:
-        built(root).check_limit(max_bad=1.0)
+    with pytest.raises(TooManyBadFilesError, match=r"no image of \['dog'\] can be read") as caught:
+        built(root).check_limit(max_error_rate=1.0)
     assert name in str(caught.value)
     assert "a.png" not in str(caught.value)
 
@@ -197,8 +197,8 @@ def test_a_class_of_which_nothing_is_left_is_named_whatever_the_limit(make_folde
 def test_a_class_of_which_nothing_is_left_in_a_split_is_named(make_folder):
     root = make_folder({"train/a": 3, "train/b": 3, "test/a": 3})
     spoil(root, "test/b/x.png")
-    with pytest.raises(QuarantineLimitError, match=r"test: no image of \['b'\] can be read"):
-        built(root).check_limit(max_bad=1.0)
+    with pytest.raises(TooManyBadFilesError, match=r"test: no image of \['b'\] can be read"):
+        built(root).check_limit(max_error_rate=1.0)
 
 
 def test_a_million_files_take_little():

@@ -11,15 +11,15 @@ import pytest
 from PIL import Image
 
 import vit_keras as vk
-from vit_keras.data import Augmentation, ImageData, Resizing, Split
+from vit_keras.data import Augmentation, ImageData, Preprocessing, Split
 from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.data.dataset.pipeline import TrainingOrder, seen, training_image
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.folder import read_folder
-from vit_keras.errors import InvalidArgumentError, QuarantineLimitError, StorageError
+from vit_keras.errors import InvalidArgumentError, StorageError, TooManyBadFilesError
 from vit_keras.runtime.tensorflow_host import stay_on_host
 
-RULE = Resizing(image_size=(24, 32))
+RULE = Preprocessing(image_size=(24, 32))
 STRONG = STRENGTHS["strong"]
 
 
@@ -68,7 +68,7 @@ def test_the_bytes_are_the_same_in_a_fresh_process_whatever_the_number_of_thread
         import tensorflow as tf
         tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[2]))
         import vit_keras as vk
-        rule = vk.data.Resizing(image_size=(24, 32))
+        rule = vk.data.Preprocessing(image_size=(24, 32))
         data = vk.data.load(sys.argv[1], image_size=rule, batch_size=6, seed=3)
         batches = data.training_batches(epochs=1, augmentation="strong")
         print(json.dumps([hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest() for x, y in batches]))
@@ -138,7 +138,7 @@ def test_a_crop_is_a_part_of_the_image_mirrored_or_not(tmp_path):
             ramp = np.broadcast_to(np.arange(64, dtype="uint8")[None, :, None] * 4, (64, 64, 3)).copy()
             ramp[0, 0] = index
             Image.fromarray(ramp).save(path)
-    split = read_folder(tmp_path, resizing=Resizing(image_size=(16, 16))).splits["train"]
+    split = read_folder(tmp_path, preprocessing=Preprocessing(image_size=(16, 16))).splits["train"]
     augmentation = Augmentation(crop_scale=(0.1, 0.3), flip_rate=0.5)
     rises = [
         np.sign(np.diff(training_image(split, 0, augmentation, (0, draw))[8, :, 0].astype(int)).mean())
@@ -172,7 +172,7 @@ def test_images_in_memory_take_crops_and_policies_too(rng):
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_evaluation_is_the_same_wherever_images_are_kept(photo_folder, cache):
     expected = vk.data.load(photo_folder, image_size=RULE, batch_size=5, seed=3)
-    data = vk.data.load(photo_folder, image_size=RULE, batch_size=5, seed=3, reading=Reading(cache=cache))
+    data = vk.data.load(photo_folder, image_size=RULE, batch_size=5, seed=3, reading=ReadOptions(cache=cache))
     for _ in range(2):
         assert digests(data.test) == digests(expected.test)
     assert digests(data.training_batches(epochs=1)) == digests(expected.training_batches(epochs=1))
@@ -181,7 +181,7 @@ def test_evaluation_is_the_same_wherever_images_are_kept(photo_folder, cache):
 
 
 def test_what_is_kept_on_disk_is_found_again_and_mapped(photo_folder, monkeypatch):
-    reading = Reading(cache="disk")
+    reading = ReadOptions(cache="disk")
     first = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
     monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", None)  # nothing is decoded again
     again = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
@@ -191,7 +191,7 @@ def test_what_is_kept_on_disk_is_found_again_and_mapped(photo_folder, monkeypatc
 
 def test_a_damaged_cache_file_is_named(photo_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("VIT_KERAS_CACHE", str(tmp_path))
-    reading = Reading(cache="disk")
+    reading = ReadOptions(cache="disk")
     vk.data.load(photo_folder, image_size=RULE, reading=reading).splits["test"].prepared  # noqa: B018 - fills the cache
     (path,) = (tmp_path / "images").iterdir()
     path.write_bytes(path.read_bytes()[:100])
@@ -205,7 +205,7 @@ def test_nothing_half_written_is_left_in_the_cache(photo_folder, monkeypatch, tm
     def interrupted(self, index):
         raise KeyboardInterrupt
 
-    data = vk.data.load(photo_folder, image_size=RULE, reading=Reading(cache="disk"))
+    data = vk.data.load(photo_folder, image_size=RULE, reading=ReadOptions(cache="disk"))
     monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         data.splits["test"].prepared  # noqa: B018
@@ -228,7 +228,7 @@ def fragile(make_folder):
 
 
 def test_a_file_gone_since_the_check_is_replaced_by_one_of_its_class_and_said(fragile):
-    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=Reading(cache="none"))
+    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=ReadOptions(cache="none"))
     split = data.splits["train"]
     gone = 7
     os.remove(split.files.name(gone))
@@ -243,14 +243,14 @@ def test_a_file_gone_since_the_check_is_replaced_by_one_of_its_class_and_said(fr
 
 
 def test_a_file_changed_since_the_check_is_not_read(fragile):
-    split = vk.data.load(fragile, image_size=RULE, reading=Reading(cache="none")).splits["train"]
+    split = vk.data.load(fragile, image_size=RULE, reading=ReadOptions(cache="none")).splits["train"]
     Image.new("RGB", (99, 99), "lime").save(split.files.name(0))
     with pytest.warns(UserWarning, match="changed since it was checked"):
         assert (split.image(0) != np.array(Image.new("RGB", (32, 24), "lime"))).any()
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(fragile):
-    split = vk.data.load(fragile, image_size=RULE, reading=Reading(cache="none")).splits["train"]
+    split = vk.data.load(fragile, image_size=RULE, reading=ReadOptions(cache="none")).splits["train"]
     os.remove(split.files.name(0))
     os.mkfifo(split.files.name(0))
     with pytest.warns(UserWarning, match="not a file"):
@@ -268,7 +268,7 @@ def test_training_goes_on_over_a_lost_file_with_the_same_bytes_each_time(fragile
 
 
 def test_more_lost_files_than_allowed_end_in_an_error_that_names_them(fragile):
-    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=Reading(cache="none"))
+    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=ReadOptions(cache="none"))
     split = data.splits["train"]
     for index in range(5):
         os.remove(split.files.name(index))
@@ -277,7 +277,7 @@ def test_more_lost_files_than_allowed_end_in_an_error_that_names_them(fragile):
         with pytest.raises(Exception, match="images can't be read any more"):
             list(data.training_batches(epochs=1, augmentation="light"))
     with pytest.raises(
-        QuarantineLimitError, match=r"of 192 images can't be read any more, over the limit of 1%"
+        TooManyBadFilesError, match=r"of 192 images can't be read any more, over the limit of 1%"
     ) as caught:
         data.check_readable()
     assert "there is no such file" in str(caught.value)

@@ -13,10 +13,10 @@ from PIL import Image
 from vit_keras.data.doctor import report as reporting
 from vit_keras.data.doctor.checkup import examine
 from vit_keras.data.doctor.report import write_report
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.errors import StorageError
 
-LENIENT = Reading(max_bad=1.0)
+LENIENT = ReadOptions(max_error_rate=1.0)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from photos import RULES, photos
 from PIL import Image
 
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import CROP_MODES, INTERPOLATIONS, Resizing, pixels, resizing_of
+from vit_keras.data.images.preprocess import CROP_MODES, INTERPOLATIONS, Preprocessing, pixels, preset_preprocessing
 from vit_keras.errors import InvalidArgumentError
 
 REFERENCES = Path(__file__).parent.parent / "golden" / "transforms.npz"
@@ -35,7 +35,7 @@ def test_a_photo_of_any_mode_is_resized_as_timm_does(references, files, number):
     key = list(references)[number]
     name, rule = key.split("/")
     picture = Picture(files[name], name)
-    ours = pixels(Resizing(**RULES[rule]).apply(picture.decode())).astype(int)
+    ours = pixels(Preprocessing(**RULES[rule]).apply(picture.decode())).astype(int)
     difference = np.abs(ours - references[key])
     assert difference.mean() <= 1
     assert difference.max() <= 3
@@ -46,7 +46,7 @@ def test_a_photo_of_any_mode_is_resized_as_timm_does(references, files, number):
 @pytest.mark.parametrize("size", [(8, 8), (9, 8), (300, 200), (20, 301)])
 @pytest.mark.parametrize("image_size", [(16, 16), (17, 40)])
 def test_the_size_is_always_the_one_asked_for(size, image_size, crop, crop_mode):
-    rule = Resizing(image_size=image_size, crop=crop, crop_mode=crop_mode)
+    rule = Preprocessing(image_size=image_size, crop=crop, crop_mode=crop_mode)
     assert pixels(rule.apply(Image.new("RGB", size))).shape == (*image_size, 3)
 
 
@@ -54,16 +54,16 @@ def test_squash_keeps_the_corners_and_center_cuts_them():
     image = Image.new("L", (90, 30), 0)
     image.paste(255, (0, 0, 30, 30))
     squashed = pixels(
-        Resizing(image_size=(30, 30), channels=1, crop_mode="squash", interpolation="nearest").apply(image)
+        Preprocessing(image_size=(30, 30), channels=1, crop_mode="squash", interpolation="nearest").apply(image)
     )
-    centred = pixels(Resizing(image_size=(30, 30), channels=1, interpolation="nearest").apply(image))
+    centred = pixels(Preprocessing(image_size=(30, 30), channels=1, interpolation="nearest").apply(image))
     assert (squashed[:, :10] == 255).all()
     assert (squashed[:, 10:] == 0).all()
     assert (centred == 0).all()
 
 
 def test_a_border_is_grey_and_the_image_whole():
-    framed = pixels(Resizing(image_size=(30, 30), crop_mode="border").apply(Image.new("RGB", (60, 20), "red")))
+    framed = pixels(Preprocessing(image_size=(30, 30), crop_mode="border").apply(Image.new("RGB", (60, 20), "red")))
     assert (framed[:10] == 128).all()
     assert (framed[20:] == 128).all()
     assert (framed[10:20] == (255, 0, 0)).all()
@@ -71,13 +71,13 @@ def test_a_border_is_grey_and_the_image_whole():
 
 def test_a_box_is_cut_where_the_image_ends():
     image = Image.fromarray(np.arange(64, dtype="uint8").reshape(8, 8))
-    rule = Resizing(image_size=(8, 8), channels=1)
+    rule = Preprocessing(image_size=(8, 8), channels=1)
     np.testing.assert_array_equal(pixels(rule.boxed(image, (-0.4, 0, 8.3, 8)))[..., 0], np.asarray(image))
 
 
 def test_every_fault_is_named_at_once():
     with pytest.raises(InvalidArgumentError) as caught:
-        Resizing(image_size=(0, 8), channels=4, crop=1.5, crop_mode="fit", interpolation="spline")
+        Preprocessing(image_size=(0, 8), channels=4, crop=1.5, crop_mode="fit", interpolation="spline")
     for told in ("image_size=(0, 8)", "channels=4", "crop=1.5", "crop_mode='fit'", *CROP_MODES, *INTERPOLATIONS):
         assert told in str(caught.value)
 
@@ -111,13 +111,13 @@ def test_one_channel_has_an_axis():
 
 
 def test_a_checkpoint_has_its_own_rule():
-    rule = resizing_of("vit_base_patch16_clip_384", weights="openai_ft_in12k_in1k")
+    rule = preset_preprocessing("vit_base_patch16_clip_384", weights="openai_ft_in12k_in1k")
     assert (rule.image_size, rule.crop, rule.crop_mode) == ((384, 384), 0.95, "squash")
-    assert resizing_of("vit_base_patch16_224") == Resizing(image_size=(224, 224))
+    assert preset_preprocessing("vit_base_patch16_224") == Preprocessing(image_size=(224, 224))
 
 
 def test_a_tag_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(
         InvalidArgumentError, match=r"'vit_tiny_patch16_224' has no weights 'nowhere': its tags are \['augreg"
     ):
-        resizing_of("vit_tiny_patch16_224", weights="nowhere")
+        preset_preprocessing("vit_tiny_patch16_224", weights="nowhere")

@@ -13,7 +13,7 @@ from vit_keras.explain.anatomy_numbers import CORNER, HEAD_CORNER, STRONGEST
 from vit_keras.explain.anatomy_report import page_of
 from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
-from vit_keras.models.vit import config_of, vit
+from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import list_presets, load_preset
 
 PRINTED = {"rtol": 1.6e-5, "atol": 1e-6}  # three bytes of a float32
@@ -27,7 +27,7 @@ SIDE_BY_SIDE = {
 @pytest.fixture(scope="module", params=SIDE_BY_SIDE.values())
 def passed(request):
     model = small_model(request.param)
-    image = np.random.default_rng(0).integers(0, 256, (*config_of(model).image_size, 3)).astype("uint8")
+    image = np.random.default_rng(0).integers(0, 256, (*model_config(model).image_size, 3)).astype("uint8")
     return anatomy(model, image, class_names=NAMES)
 
 

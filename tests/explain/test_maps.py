@@ -17,8 +17,8 @@ from vit_keras.explain import (
 )
 from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, pooling_attention, record_block
 from vit_keras.explain.relevance import attention_gradients
-from vit_keras.models.vit import config_of, vit
-from vit_keras.training.transfer.lora import add_adapters
+from vit_keras.models.vit import model_config, vit
+from vit_keras.training.transfer.lora import add_lora
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 numbers = keras.ops.convert_to_numpy
@@ -35,13 +35,13 @@ def every_third_at_once(names):
 def family(request):
     """A model, three images, and what plain numpy computes of them, block by block."""
     model = small_model(request.param)
-    images = np.random.default_rng(0).integers(0, 256, (3, *config_of(model).image_size, 3)).astype("float32")
+    images = np.random.default_rng(0).integers(0, 256, (3, *model_config(model).image_size, 3)).astype("float32")
     return model, images, plain_blocks(model, images)
 
 
 def plain_blocks(model, images):
     """The attention weights and the output of each block in numpy, from `tests/oracle.py`."""
-    config, weights = config_of(model), oracle.weights_of(model)
+    config, weights = model_config(model), oracle.weights_of(model)
     weights_seen, softmax = [], oracle.softmax
 
     def noting(scores):
@@ -97,7 +97,7 @@ def test_rollout_is_that_of_plain_numpy(family, fusion, rate):
     fused = {"mean": np.mean, "max": np.max, "min": np.min}[fusion](maps, axis=2)
     count = int(rate * fused.shape[-1])
     kept = fused * (fused > np.sort(fused, axis=-1)[..., count - 1 : count]) if count else fused
-    expected = expected_rollout(config_of(model), kept, plain["pooled"])
+    expected = expected_rollout(model_config(model), kept, plain["pooled"])
     found = attention_rollout(model, images, fusion=fusion, discard_rate=rate, batch_size=2)
     assert found.shape == (3, 3, 4)
     np.testing.assert_allclose(found, expected, **TOLERANCE)
@@ -143,7 +143,7 @@ def logits_with(model, images, added):
 @pytest.mark.parametrize("classes", [None, 2, [0, 4, 1]])
 def test_relevance_is_that_of_plain_numpy(family, classes):
     model, images, plain = family
-    config, pooled = config_of(model), plain["pooled"]
+    config, pooled = model_config(model), plain["pooled"]
     targets = plain["logits"].argmax(1) if classes is None else np.broadcast_to(classes, (3,))
     weights, slopes = attention_gradients(model, images, targets)
     weighted = np.maximum(slopes * weights, 0).mean(2)
@@ -163,7 +163,7 @@ def test_relevance_is_that_of_plain_numpy(family, classes):
 
 def test_features_are_what_comes_out_of_blocks(family):
     model, images, _ = family
-    config = config_of(model)
+    config = model_config(model)
     tokens = features(model, images, blocks=[0, -1], batch_size=2)
     assert tokens.shape == (2, 3, config.num_tokens, config.hidden_dim)
     block = blocks_of(model)[1]
@@ -184,7 +184,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def images(model):
-    return np.random.default_rng(0).integers(0, 256, (2, *config_of(model).image_size, 3)).astype("uint8")
+    return np.random.default_rng(0).integers(0, 256, (2, *model_config(model).image_size, 3)).astype("uint8")
 
 
 def test_looking_leaves_the_model_as_it_was(model, images):
@@ -207,7 +207,7 @@ def test_looking_leaves_the_model_as_it_was(model, images):
 
 
 def test_adapters_are_looked_through(model, images):
-    adapted = oracle.randomise(add_adapters(model), seed=9)
+    adapted = oracle.randomise(add_lora(model), seed=9)
     record = record_block(blocks_of(adapted)[0], block_inputs(adapted, images, [0])[0])
     np.testing.assert_allclose(numbers(record.output), numbers(blocks_of(adapted)[0](record.tokens)), **TOLERANCE)
 
@@ -239,7 +239,7 @@ def test_half_precision_gives_maps_in_float32():
         half = vit(next(iter(FAMILIES.values())), num_classes=CLASSES)
     finally:
         keras.config.set_dtype_policy(with_policy)
-    maps = attention_maps(half, np.zeros((1, *config_of(half).image_size, 3), "uint8"))
+    maps = attention_maps(half, np.zeros((1, *model_config(half).image_size, 3), "uint8"))
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps.sum(-1), 1, rtol=1e-5)
 
@@ -288,7 +288,7 @@ def test_relevance_needs_a_class(model, images):
     with pytest.raises(InvalidArgumentError, match="one for each of 2 images"):
         class_relevance(model, images, classes=[0, 1, 2])
     with pytest.raises(InvalidArgumentError, match="has no head"):
-        class_relevance(vit(config_of(model)), images)
+        class_relevance(vit(model_config(model)), images)
     with pytest.raises(InvalidArgumentError, match="fusion"):
         attention_rollout(model, images, fusion="median")
     with pytest.raises(InvalidArgumentError, match="discard_rate"):

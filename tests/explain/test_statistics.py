@@ -14,9 +14,9 @@ from vit_keras.explain import (
     prefix_attention,
     show,
     statistics,
-    token_colours,
+    token_colors,
 )
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 
 CONFIG = ViTConfig(
     image_size=(12, 16), patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, num_registers=2
@@ -92,14 +92,14 @@ def test_tokens_alike_have_colours_alike():
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(2, 8))
     kinds = rng.integers(0, 2, (3, 4, 5))
-    colours = token_colours(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
+    colours = token_colors(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
     assert colours.min() >= 0
     assert colours.max() <= 1
     first = colours[..., 0]
     assert first[kinds == 0].std() < 0.01
     assert abs(first[kinds == 0].mean() - first[kinds == 1].mean()) > 0.9
     with pytest.raises(InvalidArgumentError, match="batch, rows"):
-        token_colours(np.zeros((4, 8)))
+        token_colors(np.zeros((4, 8)))
 
 
 def test_tokens_in_front_have_names(model, images):
@@ -109,7 +109,7 @@ def test_tokens_in_front_have_names(model, images):
     np.testing.assert_array_equal(found["register_1"], maps[:, :, 2, 3:].reshape(2, 2, 3, 4))
     distilled = next(name for name, config in FAMILIES.items() if config.distillation_token)
     small = small_model(distilled)
-    pictures = np.zeros((1, *config_of(small).image_size, 3), "uint8")
+    pictures = np.zeros((1, *model_config(small).image_size, 3), "uint8")
     assert list(prefix_attention(small, pictures)) == ["class_token", "distillation_token"]
 
 

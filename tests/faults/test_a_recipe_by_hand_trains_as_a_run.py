@@ -8,8 +8,8 @@ from rich.console import Console
 import vit_keras as vk
 from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.models.vit import config_of, vit
-from vit_keras.training import Recipe, finetune, merge_adapters, recipes
+from vit_keras.models.vit import model_config, vit
+from vit_keras.training import Recipe, finetune, merge_lora, recipes
 from vit_keras.training.planning import sizing_of
 from vit_keras.training.transfer.freezing import trainable_params
 
@@ -71,7 +71,7 @@ def test_a_recipe_by_hand_ends_in_the_weights_of_a_run_to_the_bit(model, data, t
     hand = by_hand(recipe, model, data)
     keras.utils.set_random_seed(2)
     run = finetune(model, data, recipe=recipe, run_dir=tmp_path / "run", console=Console(quiet=True))
-    hand = weights_of(merge_adapters(hand) if name == "adapters" else hand)
+    hand = weights_of(merge_lora(hand) if name == "adapters" else hand)
     for path, array in weights_of(run.model).items():
         np.testing.assert_array_equal(hand[path], array, err_msg=path)
     before = weights_of(model)
@@ -124,7 +124,7 @@ def test_prepare_carries_head_depth_and_what_trains(model, data):
     one = recipe.prepare(model)
     keras.utils.set_random_seed(6)
     other = recipe.prepare(model)
-    assert (one.output_shape, config_of(one).stochastic_depth_rate) == ((None, 2), 0.25)
+    assert (one.output_shape, model_config(one).stochastic_depth_rate) == ((None, 2), 0.25)
     assert trainable_params(one) == sum(
         int(np.prod(weight.shape))
         for weight in one.weights

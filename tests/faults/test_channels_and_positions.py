@@ -8,7 +8,7 @@ from weights.checkpoints import random_weights
 
 import vit_keras as vk
 from vit_keras.errors import WeightMismatchError
-from vit_keras.weights import Surgery, load
+from vit_keras.weights import AdaptOptions, load
 from vit_keras.weights.adapt.resize import resize_positions
 
 KERNEL, POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
@@ -42,7 +42,7 @@ def test_other_channels_are_never_taken_for_another_patch_size(tmp_path, before,
     model, weights = randomized(vk.ViTConfig(image_size=2 * patch, patch_size=patch, channels=before, **TINY))
     vk.save_preset(model, tmp_path / "own")
     expected = expected_kernel(weights[KERNEL], before, after)
-    for changed in (vk.from_preset(tmp_path / "own", channels=after), vk.rebuilt(model, channels=after)):
+    for changed in (vk.from_preset(tmp_path / "own", channels=after), vk.rebuild(model, channels=after)):
         np.testing.assert_allclose(weight_of(changed, KERNEL), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -63,7 +63,7 @@ def test_a_bare_kernel_that_can_be_two_things_is_refused_until_told(tmp_path):
         WeightMismatchError, match="for other channels, another patch size, or both: give the file's patch_size"
     ):
         load(model, tmp_path / "bare.safetensors")
-    load(model, tmp_path / "bare.safetensors", surgery=Surgery(patch_size=8))
+    load(model, tmp_path / "bare.safetensors", adapt=AdaptOptions(patch_size=8))
     np.testing.assert_allclose(weight_of(model, KERNEL), expected_kernel(weights[KERNEL], 3, 12), rtol=1e-5, atol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_positions_of_a_grid_that_is_no_square_keep_rows_and_columns(tmp_path, s
     front, patches = weights[POSITIONS][:, :1], weights[POSITIONS][:, 1:]
     resized = resize_positions(patches, before=(2, 8), after=(size[0] // 4, size[1] // 4), rule="bicubic_antialias")
     expected = np.concatenate([front, resized], axis=1)
-    for changed in (vk.from_preset(tmp_path / "own", image_size=size), vk.rebuilt(model, image_size=size)):
+    for changed in (vk.from_preset(tmp_path / "own", image_size=size), vk.rebuild(model, image_size=size)):
         np.testing.assert_allclose(weight_of(changed, POSITIONS), expected, rtol=1e-5, atol=1e-6)
 
 

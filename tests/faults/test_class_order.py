@@ -149,8 +149,8 @@ def test_a_head_with_names_is_kept_for_classes_that_are_numbers(tiny_preset, ima
 
 def test_names_are_kept_where_a_model_is_rebuilt(tiny_preset):
     model = vk.from_preset(tiny_preset)
-    assert vk.rebuilt(model, image_size=32).class_names == ("cat", "dog", "owl")
-    assert vk.rebuilt(model, num_classes=5).class_names is None
+    assert vk.rebuild(model, image_size=32).class_names == ("cat", "dog", "owl")
+    assert vk.rebuild(model, num_classes=5).class_names is None
     assert vk.from_preset(tiny_preset, num_classes=5).class_names is None
     assert vk.from_preset(tiny_preset, num_classes=0).class_names is None
 
@@ -165,7 +165,7 @@ def test_what_becomes_of_the_head_is_said(tiny_preset, images, tmp_path):
         console=Console(file=shown, width=300),
     )
     assert "choice   head permuted: the classes of the data have another order" in shown.getvalue()
-    assert vk.load_labels(tmp_path / "run" / "model") == result.model.class_names == names
+    assert vk.load_class_names(tmp_path / "run" / "model") == result.model.class_names == names
     (choice,) = head_choices(result.model, ("cat", "dog", "yak"))
     assert (choice.value, choice.reason) == ("new", "it was trained for other classes, such as 'owl'")
     assert head_choices(result.model, names) == ()
@@ -192,7 +192,7 @@ def test_a_run_whose_classes_were_sorted_as_text_goes_on_and_is_evaluated_in_its
     record = json.loads((run / "run.json").read_text())
     assert record["data"]["class_names"] == ["0", "1", "10", "2"]
     resumed = finetune_preset(options, run_dir=run, resume=True, console=console)
-    assert vk.load_labels(run / "model") == resumed.model.class_names == ("0", "1", "10", "2")
+    assert vk.load_class_names(run / "model") == resumed.model.class_names == ("0", "1", "10", "2")
     result = evaluate_run(run)
     assert result["test_accuracy"] == result["recorded"]
 

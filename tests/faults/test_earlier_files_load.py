@@ -31,7 +31,7 @@ def test_an_earlier_compiled_model_trains_on_from_its_optimizers_state():
     assert int(model.optimizer.iterations) == 3
     model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
     assert int(model.optimizer.iterations) == 6
-    assert vk.config_of(model).has_two_heads
+    assert vk.model_config(model).has_two_heads
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the run was of TensorFlow")

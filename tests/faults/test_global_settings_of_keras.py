@@ -67,7 +67,7 @@ def test_adapters_compute_and_train_in_pure_half_precision(name):
     with policy(name):
         model = vk.vit(CONFIG, num_classes=3)
         model.set_weights(full.get_weights())
-        adapted = vk.training.add_adapters(model, rank=2)
+        adapted = vk.training.add_lora(model, rank=2)
     np.testing.assert_array_equal(outputs(adapted), outputs(model))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     adapted.compile(keras.optimizers.SGD(0.01), loss, run_eagerly=not JIT, jit_compile=JIT)

@@ -11,7 +11,7 @@ import vit_keras as vk
 from vit_keras.errors import WeightMismatchError
 from vit_keras.models.vit import weight_shapes
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.weights import Surgery, load, write
+from vit_keras.weights import AdaptOptions, load, write
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.head_features import differing_features, head_features
 from vit_keras.weights.mappings.google import GOOGLE
@@ -68,7 +68,7 @@ def test_a_bare_file_gives_its_own_pooling_and_final_norm(tmp_path, features):
 def test_a_head_on_other_features_is_refused_with_the_fields_that_fit(tmp_path, file, model, said, head):
     path, _ = timm_file(tmp_path, SMALL.replace(**file))
     with pytest.raises(WeightMismatchError, match=f"trained on features of {said}.*build the model with"):
-        load(vk.vit(SMALL.replace(**model), num_classes=5), path, surgery=Surgery(head=head))
+        load(vk.vit(SMALL.replace(**model), num_classes=5), path, adapt=AdaptOptions(head=head))
 
 
 def test_a_new_head_may_see_other_features_and_that_is_logged(tmp_path, caplog):
@@ -146,8 +146,8 @@ def test_a_classifier_beside_a_pooler_sees_the_class_token(tmp_path):
 def test_a_rebuilt_model_keeps_its_head_only_on_its_features():
     model = vk.vit(SMALL, num_classes=5)
     with pytest.raises(WeightMismatchError, match="trained on features of pooling='token'"):
-        vk.rebuilt(model, pooling="mean")
-    assert vk.rebuilt(model, pooling="mean", num_classes=5).output_shape == (None, 5)
+        vk.rebuild(model, pooling="mean")
+    assert vk.rebuild(model, pooling="mean", num_classes=5).output_shape == (None, 5)
 
 
 def kinds_of_presets():
@@ -194,6 +194,6 @@ def test_a_distilled_model_with_one_head_is_written_as_transformers_has_it(tmp_p
     theirs = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "theirs").eval()
     assert type(theirs).__name__ == "DeiTForImageClassification"
     model = vk.from_preset(tmp_path / "theirs")
-    assert vk.config_of(model).has_two_heads is False
+    assert vk.model_config(model).has_two_heads is False
     expected = outputs_of(theirs, images())["logits"].numpy()
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.cli.explain import _listed
-from vit_keras.data import Reading, check, load
+from vit_keras.data import ReadOptions, check, load
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.signatures import image_format
 from vit_keras.data.scan.listing import list_folder
@@ -117,7 +117,7 @@ def test_what_is_left_out_is_listed_by_reason_and_count(root):
     for name, content in files.items():
         (root / name).write_bytes(content)
     os.symlink(root / "cat" / "0.png", root / "dog" / "link.png")
-    data = load(root, image_size=8, reading=Reading(max_bad=1.0))
+    data = load(root, image_size=8, reading=ReadOptions(max_error_rate=1.0))
     (decision,) = data.decisions
     assert decision.startswith("left out: ")
     assert set(decision.removeprefix("left out: ").split("; ")) == {
@@ -128,7 +128,9 @@ def test_what_is_left_out_is_listed_by_reason_and_count(root):
     assert reasons["photo"] == "unsupported format: HEIC is not read; convert it to PNG or JPEG"
     assert reasons["b.dng"].startswith("unsupported format: a camera's own .dng is not read")
     left_out = next(
-        finding for finding in check(root, reading=Reading(max_bad=1.0)).findings if finding.kind == "quarantined"
+        finding
+        for finding in check(root, reading=ReadOptions(max_error_rate=1.0)).findings
+        if finding.kind == "quarantined"
     )
     assert "2 unsupported format; 1 truncated or damaged" in left_out.text
 

@@ -62,7 +62,7 @@ def expected(tmp_path_factory):
     for name, recipe in RECIPES.items():
         models[name].compile(**recipe.compile_kwargs(), run_eagerly=not JIT, jit_compile=JIT)
         models[name].fit(IMAGES, LABELS, batch_size=4, verbose=0)
-    models["adapted"] = vk.training.add_adapters(vk.vit(CONFIG, num_classes=3), rank=2)
+    models["adapted"] = vk.training.add_lora(vk.vit(CONFIG, num_classes=3), rank=2)
     distilled = vk.vit(CONFIG.replace(distillation_token=True), num_classes=3)
     models["student"] = vk.training.Distillation(distilled, vk.vit(CONFIG, num_classes=3))
     for name, model in models.items():

@@ -167,7 +167,7 @@ REFUSED = {
 def test_a_model_that_computes_something_else_is_refused_before_anything_is_written(make, base, tmp_path):
     model, message = make(base), REFUSED[make]
     with pytest.raises(InvalidArgumentError, match=message):
-        vk.config_of(model)
+        vk.model_config(model)
     with pytest.raises(InvalidArgumentError, match=message):
         vk.save_preset(model, tmp_path / "mine")
     assert not any(tmp_path.iterdir())
@@ -178,7 +178,7 @@ def test_so_do_all_that_would_drop_a_layer_without_a_word(make, base, tmp_path, 
     model, message = make(base), REFUSED[make]
     images = rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8")
     for use in (
-        lambda: vk.rebuilt(model, stochastic_depth_rate=0.1),
+        lambda: vk.rebuild(model, stochastic_depth_rate=0.1),
         lambda: vk.explain.class_relevance(model, images),
         lambda: vk.explain.features(model, images),
         lambda: vk.finetune(model, (images, np.arange(8) % 2), validation=(images, np.arange(8) % 2), run_dir=tmp_path / "run"),
@@ -192,7 +192,7 @@ def test_layers_that_are_called_a_second_time_are_the_model_that_they_were(base,
     images = keras.Input((16, 16, 3), name="pixels")
     model = keras.Model(images, called_again(base, images))
     pixels = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
-    assert vk.config_of(model) == CONFIG
+    assert vk.model_config(model) == CONFIG
     np.testing.assert_array_equal(vk.explain.features(model, pixels), vk.explain.features(base, pixels))
-    again, before = (keras.ops.convert_to_numpy(each(pixels)) for each in (vk.rebuilt(model), base))
+    again, before = (keras.ops.convert_to_numpy(each(pixels)) for each in (vk.rebuild(model), base))
     np.testing.assert_array_equal(again, before)

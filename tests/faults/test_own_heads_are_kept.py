@@ -9,12 +9,12 @@ import pytest
 
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError, UnsafeFileError, WeightMismatchError
-from vit_keras.models.vit import num_classes_of
+from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
-from vit_keras.training.transfer.features import features_of
-from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.features import extract_features
+from vit_keras.training.transfer.freezing import set_trainable
 from vit_keras.training.transfer.linear_probe import LinearProbe
-from vit_keras.training.transfer.lora import add_adapters, merge_adapters
+from vit_keras.training.transfer.lora import add_lora, merge_lora
 from vit_keras.weights import load
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
@@ -85,13 +85,13 @@ def outputs(model, images):
 def test_a_model_with_an_own_head_is_read_saved_loaded_and_rebuilt(make, images, tmp_path):
     model = oracle.randomise(make())
     expected = outputs(model, images)
-    assert vk.config_of(model).replace(distillation_token=False) == CONFIG
-    assert num_classes_of(model) == 5
+    assert vk.model_config(model).replace(distillation_token=False) == CONFIG
+    assert model_num_classes(model) == 5
 
     directory = vk.save_preset(model, tmp_path / "mine", class_names=list("abcde"))
-    for again in (vk.from_preset(directory), vk.rebuilt(model), vk.rebuilt(model, stochastic_depth_rate=0.1)):
+    for again in (vk.from_preset(directory), vk.rebuild(model), vk.rebuild(model, stochastic_depth_rate=0.1)):
         np.testing.assert_allclose(outputs(again, images), expected, rtol=1e-5, atol=1e-6)
-        assert num_classes_of(again) == 5
+        assert model_num_classes(again) == 5
 
 
 @pytest.mark.parametrize("make", [behind_the_features, softmax_behind_the_logits, model_inside, sequential, two_heads], ids=lambda make: make.__name__)  # fmt: skip
@@ -113,16 +113,16 @@ def test_what_explains_a_model_explains_the_own_head_too(make, images):
 def test_other_classes_renew_the_last_dense_layer_alone(images, tmp_path):
     model = oracle.randomise(behind_the_features())
     directory = vk.save_preset(model, tmp_path / "mine")
-    for other in (vk.rebuilt(model, num_classes=3), vk.from_preset(directory, num_classes=3)):
-        assert num_classes_of(other) == 3
+    for other in (vk.rebuild(model, num_classes=3), vk.from_preset(directory, num_classes=3)):
+        assert model_num_classes(other) == 3
         assert not np.any(other.get_layer("my_head").kernel)
         for name in ("my_hidden", "my_norm", "block_01"):
             mine, theirs = model.get_layer(name).get_weights(), other.get_layer(name).get_weights()
             for ours, old in zip(theirs, mine, strict=True):
                 np.testing.assert_array_equal(ours, old)
-    assert vk.rebuilt(model, num_classes=0).output_shape == (None, 16)
+    assert vk.rebuild(model, num_classes=0).output_shape == (None, 16)
     with pytest.raises(WeightMismatchError, match=r"own head was trained on features of {'pooling': 'token'}"):
-        vk.rebuilt(model, pooling="mean")
+        vk.rebuild(model, pooling="mean")
     with pytest.raises(WeightMismatchError, match=r"trained on features of pooling='token'.*pooling='mean'"):
         vk.from_preset(directory, pooling="mean")
 
@@ -130,8 +130,8 @@ def test_other_classes_renew_the_last_dense_layer_alone(images, tmp_path):
 def test_a_chain_without_a_dense_layer_gets_one_behind_it(images):
     base = oracle.randomise(vk.vit(CONFIG))
     model = keras.Model(base.input, keras.layers.UnitNormalization(name="unit")(base.output))
-    assert num_classes_of(model) is None
-    other = vk.rebuilt(model, num_classes=4)
+    assert model_num_classes(model) is None
+    other = vk.rebuild(model, num_classes=4)
     assert [layer.name for layer in other.layers][-2:] == ["unit", "head"]
     features = outputs(model, images)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
@@ -142,7 +142,7 @@ def test_a_regularizer_stays_when_rebuilt_and_is_refused_where_it_would_be_lost(
     base = vk.vit(CONFIG)
     head = keras.layers.Dense(5, kernel_regularizer=keras.regularizers.L2(0.1), name="head")
     model = keras.Model(base.input, head(base.output))
-    assert vk.rebuilt(model).get_layer("head").kernel_regularizer.l2 == pytest.approx(0.1)
+    assert vk.rebuild(model).get_layer("head").kernel_regularizer.l2 == pytest.approx(0.1)
     with pytest.raises(
         InvalidArgumentError, match=r"'head' can't be kept in a preset directory: its kernel_regularizer"
     ):
@@ -153,19 +153,19 @@ def test_a_regularizer_stays_when_rebuilt_and_is_refused_where_it_would_be_lost(
 def test_what_trains_is_chosen_with_the_own_head(images):
     for make in (behind_the_features, model_inside):
         model = make()
-        trainable_only(model, "head")
+        set_trainable(model, "head")
         names = {weight.path for weight in model.trainable_weights}
         assert names == {f"{layer}/{weight}" for layer, weights in {"my_hidden": ("kernel", "bias"), "my_norm": ("gamma", "beta"), "my_head": ("kernel", "bias")}.items() for weight in weights}  # fmt: skip
-        adapted = add_adapters(oracle.randomise(model))
+        adapted = add_lora(oracle.randomise(model))
         np.testing.assert_allclose(outputs(adapted, images), outputs(model, images), rtol=1e-5, atol=1e-6)
         assert any("adapter_down" in weight.path for weight in adapted.trainable_weights)
-        np.testing.assert_allclose(outputs(merge_adapters(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)  # fmt: skip
+        np.testing.assert_allclose(outputs(merge_lora(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)  # fmt: skip
 
 
 def test_a_linear_probe_of_an_own_head_sees_and_fills_its_last_dense_layer(images, rng):
     model = oracle.randomise(behind_the_features())
     split = vk.data.Split(images, np.zeros(3, "int32"))
-    features = features_of(model, split)
+    features = extract_features(model, split)
     inside = outputs(keras.Model(model.input, model.get_layer("my_norm").output), images)
     np.testing.assert_allclose(features, inside, rtol=1e-5, atol=1e-6)
     probe = LinearProbe(rng.normal(size=(8, 5)).astype("float32"), rng.normal(size=5).astype("float32"), 1.0, {})

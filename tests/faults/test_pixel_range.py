@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import vit_keras as vk
-from vit_keras.data import Resizing, load
+from vit_keras.data import Preprocessing, load
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import DataError, InvalidArgumentError
 
@@ -168,7 +168,7 @@ def test_a_large_data_set_whose_later_images_have_another_scale_is_refused(monke
 
 
 def test_resized_floats_are_resized_bytes():
-    rule = Resizing(image_size=(5, 6))
+    rule = Preprocessing(image_size=(5, 6))
     assert load((UNIT, LABELS), image_size=rule).fingerprint == load((BYTES, LABELS), image_size=rule).fingerprint
 
 

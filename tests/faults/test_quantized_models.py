@@ -48,7 +48,7 @@ def test_a_quantized_model_computes_the_same_after_a_file(name, tmp_path):
     restored = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(outputs(restored), outputs(model))
     assert dtypes(restored) == dtypes(model)
-    assert vk.config_of(restored) == CONFIG
+    assert vk.model_config(restored) == CONFIG
 
 
 def test_a_quantized_model_survives_a_second_file_a_clone_and_a_config(tmp_path):
@@ -86,19 +86,21 @@ def test_some_of_the_layers_can_be_quantized(tmp_path):
 
 
 def test_a_preset_directory_of_a_quantized_model_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(vk.InvalidArgumentError, match=r"save_preset needs weights in floating point.*int8.*\.keras"):
+    with pytest.raises(
+        vk.errors.InvalidArgumentError, match=r"save_preset needs weights in floating point.*int8.*\.keras"
+    ):
         vk.save_preset(quantized(), tmp_path / "mine")
     assert not list(tmp_path.iterdir())
 
 
 def test_rebuilding_and_merging_quantized_weights_is_refused():
     model = quantized()
-    with pytest.raises(vk.InvalidArgumentError, match="rebuilt needs weights in floating point"):
-        vk.rebuilt(model, stochastic_depth_rate=0.1)
-    with pytest.raises(vk.InvalidArgumentError, match="merge_adapters needs weights in floating point"):
-        vk.training.merge_adapters(vk.training.add_adapters(model, rank=2))
+    with pytest.raises(vk.errors.InvalidArgumentError, match="rebuild needs weights in floating point"):
+        vk.rebuild(model, stochastic_depth_rate=0.1)
+    with pytest.raises(vk.errors.InvalidArgumentError, match="merge_lora needs weights in floating point"):
+        vk.training.merge_lora(vk.training.add_lora(model, rank=2))
 
 
 def test_adapters_beside_quantized_weights_change_nothing_until_trained():
     model = quantized()
-    np.testing.assert_array_equal(outputs(vk.training.add_adapters(model, rank=2)), outputs(model))
+    np.testing.assert_array_equal(outputs(vk.training.add_lora(model, rank=2)), outputs(model))

@@ -46,9 +46,13 @@ def test_a_directory_of_transformers_builds_the_model_that_it_describes(fine_tun
     directory, expected = fine_tuned
     model = vk.from_preset(directory)
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)
-    assert vk.load_labels(directory) == tuple(NAMES.values())
-    resizing = vk.load_resizing(directory)
-    assert (resizing.image_size, resizing.crop_mode, resizing.interpolation) == ((32, 32), "squash", "bilinear")
+    assert vk.load_class_names(directory) == tuple(NAMES.values())
+    preprocessing = vk.load_preprocessing(directory)
+    assert (preprocessing.image_size, preprocessing.crop_mode, preprocessing.interpolation) == (
+        (32, 32),
+        "squash",
+        "bilinear",
+    )
 
 
 def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(fine_tuned, caplog):
@@ -65,7 +69,7 @@ def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(
 def test_an_argument_counts_before_the_file_and_the_contradiction_is_logged(fine_tuned, caplog):
     directory, _ = fine_tuned
     model = vk.from_preset("vit_tiny_patch16_224", weights=directory, norm_epsilon=1e-6, **PRESET)
-    assert vk.config_of(model).norm_epsilon == 1e-6
+    assert vk.model_config(model).norm_epsilon == 1e-6
     assert "the model has norm_epsilon=1e-06, and" in caplog.text
     assert "config.json says 0.001" in caplog.text
 
@@ -99,7 +103,7 @@ def test_metas_files_have_metas_pixel_statistics(tmp_path):
     model = vk.from_preset(
         "vit_tiny_patch16_224", weights=tmp_path / "mae.safetensors", image_size=32, num_heads=2, **PRESET
     )
-    assert (vk.config_of(model).pixel_mean, vk.config_of(model).pixel_std) == IMAGENET
+    assert (vk.model_config(model).pixel_mean, vk.model_config(model).pixel_std) == IMAGENET
 
 
 @pytest.mark.parametrize(
@@ -113,7 +117,7 @@ def test_metas_files_have_metas_pixel_statistics(tmp_path):
 def test_pixels_are_scaled_as_the_processor_scales_them(fine_tuned, processor, mean, std):
     directory, _ = fine_tuned
     write_processor(directory, **processor)
-    config = vk.config_of(vk.from_preset(directory))
+    config = vk.model_config(vk.from_preset(directory))
     np.testing.assert_allclose([np.mean(config.pixel_mean), np.mean(config.pixel_std)], [mean, std], rtol=1e-6)
 
 
@@ -129,8 +133,8 @@ def test_pixels_are_scaled_as_the_processor_scales_them(fine_tuned, processor, m
 def test_images_are_resized_as_the_processor_resizes_them(fine_tuned, processor, crop_mode, resized):
     directory, _ = fine_tuned
     write_processor(directory, **processor)
-    resizing = vk.load_resizing(directory)
-    assert (resizing.crop_mode, resizing.resized((400, 300))) == (crop_mode, resized)
+    preprocessing = vk.load_preprocessing(directory)
+    assert (preprocessing.crop_mode, preprocessing.resized((400, 300))) == (crop_mode, resized)
 
 
 @pytest.mark.parametrize(
@@ -176,10 +180,10 @@ def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
     save_file(translate(weights, config, TIMM), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(TIMM_CONFIG))
     model = vk.from_preset(tmp_path)
-    assert vk.config_of(model).replace(position_resize=config.position_resize) == config
-    assert vk.load_labels(tmp_path) == ("a", "b", "c", "d", "e")
-    resizing = vk.load_resizing(tmp_path)
-    assert (resizing.crop, resizing.crop_mode, resizing.interpolation) == (0.9, "center", "bilinear")
+    assert vk.model_config(model).replace(position_resize=config.position_resize) == config
+    assert vk.load_class_names(tmp_path) == ("a", "b", "c", "d", "e")
+    preprocessing = vk.load_preprocessing(tmp_path)
+    assert (preprocessing.crop, preprocessing.crop_mode, preprocessing.interpolation) == (0.9, "center", "bilinear")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +235,6 @@ def test_verify_compares_a_directory_with_transformers_itself(fine_tuned, run):
 def test_convert_keeps_what_a_directory_of_transformers_says(fine_tuned, run, tmp_path):
     directory, expected = fine_tuned
     assert run("convert", str(directory), str(tmp_path / "mine"))[0] == 0
-    assert vk.load_labels(tmp_path / "mine") == tuple(NAMES.values())
-    assert vk.load_resizing(tmp_path / "mine") == vk.load_resizing(directory)
+    assert vk.load_class_names(tmp_path / "mine") == tuple(NAMES.values())
+    assert vk.load_preprocessing(tmp_path / "mine") == vk.load_preprocessing(directory)
     np.testing.assert_allclose(predict(vk.from_preset(tmp_path / "mine"), images()), expected, rtol=1e-4, atol=2e-5)

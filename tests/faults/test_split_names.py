@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data import Reading, check, load
+from vit_keras.data import ReadOptions, check, load
 from vit_keras.data.sources.split_names import affixed_split_of, split_of
 from vit_keras.errors import ClassLayoutError, DataError, InvalidArgumentError
 
@@ -80,19 +80,19 @@ def test_folders_that_look_like_splits_and_are_not_known_are_asked_for(make, fol
 
 def test_what_is_stated_is_a_split_or_is_a_class(make):
     root = make({"part_a": "train", "part_b": "test"})
-    data = load(root, image_size=8, reading=Reading(splits={"part_a": "train", "part_b": "test"}))
+    data = load(root, image_size=8, reading=ReadOptions(splits={"part_a": "train", "part_b": "test"}))
     assert (shades(data)["test"], data.class_names) == ({200}, ("cat", "dog"))
-    assert load(root, image_size=8, reading=Reading(splits={})).class_names == ("part_a", "part_b")
+    assert load(root, image_size=8, reading=ReadOptions(splits={})).class_names == ("part_a", "part_b")
     with pytest.raises(ClassLayoutError, match=r"names \['part_c'\]; there are \['part_a', 'part_b'\]"):
-        load(root, image_size=8, reading=Reading(splits={"part_c": "train"}))
+        load(root, image_size=8, reading=ReadOptions(splits={"part_c": "train"}))
     with pytest.raises(ClassLayoutError, match="names no training images"):
-        load(root, image_size=8, reading=Reading(splits={"part_b": "test"}))
+        load(root, image_size=8, reading=ReadOptions(splits={"part_b": "test"}))
 
 
 @pytest.mark.parametrize("splits", [["train"], {"a": "dev"}, {1: "train"}, "train"])
 def test_a_statement_that_is_none_is_refused(splits):
     with pytest.raises(InvalidArgumentError, match="expected names and the split each is"):
-        Reading(splits=splits)
+        ReadOptions(splits=splits)
 
 
 def test_two_folders_that_mean_one_split_are_refused(make):
@@ -141,9 +141,9 @@ def test_a_column_of_folds_is_asked_for(make):
     path = table(root, ("path", "label", "fold"), rows_of(root, {"a": "0", "b": "1", "c": "2"}))
     with pytest.raises(DataError, match=r"row 2, .*the split '0' is none of train, validation, test; say which it is"):
         load(path, image_size=8)
-    stated = Reading(splits={"0": "train", "1": "validation", "2": "test"})
+    stated = ReadOptions(splits={"0": "train", "1": "validation", "2": "test"})
     assert shades(load(path, image_size=8, reading=stated)) == {"train": {50}, "validation": {120}, "test": {200}}
-    assert load(path, image_size=8, reading=Reading(splits={})).sizes == {"train": 20, "validation": 2, "test": 2}
+    assert load(path, image_size=8, reading=ReadOptions(splits={})).sizes == {"train": 20, "validation": 2, "test": 2}
 
 
 def test_columns_that_contradict_each_other_are_refused(make):

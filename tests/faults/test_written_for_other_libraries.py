@@ -14,7 +14,7 @@ from weights.checkpoints import random_weights
 from vit_keras import save_preset
 from vit_keras.cli.checkpoints import convert
 from vit_keras.config import ViTConfig
-from vit_keras.data import Resizing
+from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import vit
 from vit_keras.weights import write
@@ -86,7 +86,7 @@ def test_a_pipeline_of_transformers_gives_our_probabilities(tmp_path, transforme
     pillow = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")  # torchvision rounds otherwise
     for image, processor in ((photo(32, 32), None), (photo(50, 70), pillow)):
         classify = transformers.pipeline("image-classification", model=str(folder), image_processor=processor)
-        resized = Resizing(image_size=(32, 32)).apply(image)
+        resized = Preprocessing(image_size=(32, 32)).apply(image)
         expected = probabilities(outputs(model, np.asarray(resized)[None])[0])
         found = classify(image, top_k=5)
         np.testing.assert_allclose([item["score"] for item in found], np.sort(expected)[::-1], atol=1e-5)
@@ -115,7 +115,7 @@ def test_auto_model_of_transformers_gives_our_features(tmp_path, transformers, k
     ],
 )
 def test_transformers_is_told_how_images_are_resized_and_normalized(tmp_path, rule, expected):
-    _, folder = written(tmp_path, PLAIN, to="huggingface", resizing=Resizing(image_size=(32, 32), **rule))
+    _, folder = written(tmp_path, PLAIN, to="huggingface", preprocessing=Preprocessing(image_size=(32, 32), **rule))
     found = json.loads((folder / "preprocessor_config.json").read_text())
     assert expected.items() <= found.items()
     assert found["crop_size"] == {"height": 32, "width": 32}
@@ -126,8 +126,8 @@ def test_transformers_is_told_how_images_are_resized_and_normalized(tmp_path, ru
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_way_to_resize_that_transformers_lacks_is_left_out_and_said(tmp_path, transformers, caplog):
-    rule = Resizing(image_size=(32, 32), crop_mode="border")
-    _, folder = written(tmp_path, PLAIN, to="huggingface", resizing=rule)
+    rule = Preprocessing(image_size=(32, 32), crop_mode="border")
+    _, folder = written(tmp_path, PLAIN, to="huggingface", preprocessing=rule)
     assert "preprocessor_config.json is left out" in caplog.text
     assert "crop_mode='squash'" in caplog.text
     with pytest.raises(OSError, match="image processor"):
@@ -135,24 +135,24 @@ def test_a_way_to_resize_that_transformers_lacks_is_left_out_and_said(tmp_path, 
 
 
 def test_timm_is_told_how_images_are_resized(tmp_path):
-    rule = Resizing(image_size=(32, 32), crop=0.9, crop_mode="squash", interpolation="bilinear")
-    _, folder = written(tmp_path, PLAIN, to="timm", resizing=rule)
+    rule = Preprocessing(image_size=(32, 32), crop=0.9, crop_mode="squash", interpolation="bilinear")
+    _, folder = written(tmp_path, PLAIN, to="timm", preprocessing=rule)
     found = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
     assert (found["crop_pct"], found["crop_mode"], found["interpolation"]) == (0.9, "squash", "bilinear")
 
 
 def test_a_border_that_timm_fills_with_another_color_is_refused(tmp_path):
-    rule = Resizing(image_size=(32, 32), crop_mode="border")
+    rule = Preprocessing(image_size=(32, 32), crop_mode="border")
     with pytest.raises(InvalidArgumentError, match="color of pixel_mean"):
-        written(tmp_path, PLAIN, to="timm", resizing=rule)
+        written(tmp_path, PLAIN, to="timm", preprocessing=rule)
     grey = PLAIN.replace(pixel_mean=0.5)
-    assert written(tmp_path, grey, to="timm", resizing=rule)[1].is_dir()
+    assert written(tmp_path, grey, to="timm", preprocessing=rule)[1].is_dir()
 
 
 def test_a_resizing_to_another_size_than_the_models_is_refused(tmp_path):
-    for rule in (Resizing(image_size=(64, 64)), Resizing(image_size=(32, 32), channels=1)):
+    for rule in (Preprocessing(image_size=(64, 64)), Preprocessing(image_size=(32, 32), channels=1)):
         with pytest.raises(InvalidArgumentError, match=r"the model takes \(32, 32, 3\)"):
-            written(tmp_path, PLAIN, to="timm", resizing=rule)
+            written(tmp_path, PLAIN, to="timm", preprocessing=rule)
 
 
 @pytest.mark.parametrize("includes_prefix", [True, False])
@@ -200,11 +200,11 @@ def test_every_field_is_written_or_limited_or_has_no_part_in_the_outputs():
 
 
 def test_convert_takes_the_presets_resizing_along(tmp_path):
-    rule = Resizing(image_size=(32, 32), crop=0.875, interpolation="bilinear")
-    save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, resizing=rule)
+    rule = Preprocessing(image_size=(32, 32), crop=0.875, interpolation="bilinear")
+    save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, preprocessing=rule)
     for to, file in (("huggingface", "preprocessor_config.json"), ("timm", "config.json")):
         target = tmp_path / to
-        convert(str(tmp_path / "mine"), target, to=to, preset=None, source="auto", dry_run=False, accept_licence=False)
+        convert(str(tmp_path / "mine"), target, to=to, preset=None, source="auto", dry_run=False, accept_license=False)
         found = json.loads((target / file).read_text())
         if to == "timm":
             assert (found["pretrained_cfg"]["crop_pct"], found["label_names"]) == (0.875, NAMES)

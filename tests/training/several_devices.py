@@ -83,7 +83,7 @@ def main() -> None:
         with two_devices():
             try:
                 AdamW(gradient_accumulation_steps=2).build([keras.Variable([1.0])])
-            except vk.InvalidArgumentError as error:
+            except vk.errors.InvalidArgumentError as error:
                 found["refused"] = str(error)
     sys.stdout.write(json.dumps(found) + "\n")
 

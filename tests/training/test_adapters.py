@@ -12,16 +12,16 @@ from vit_keras import (
     InvalidArgumentError,
     StorageError,
     WeightMismatchError,
-    config_of,
     from_preset,
+    model_config,
     save_preset,
     vit,
 )
-from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, LowRank
+from vit_keras.layers.lora_block import TARGETS, LoRABlock, LoRADense
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import AdamW
-from vit_keras.training.transfer.freezing import trainable_only, trainable_params
-from vit_keras.training.transfer.lora import adapters_of, add_adapters, load_adapters, merge_adapters, save_adapters
+from vit_keras.training.transfer.freezing import set_trainable, trainable_params
+from vit_keras.training.transfer.lora import adapters_of, add_lora, load_lora, merge_lora, save_lora
 
 OWN = [
     *(
@@ -73,7 +73,7 @@ def base(tiny_config):
 def started(base):
     """The adapted model's numbers before training, and the model after."""
     keras.utils.set_random_seed(0)
-    model = add_adapters(base, rank=2, alpha=6)
+    model = add_lora(base, rank=2, alpha=6)
     return values(model), model
 
 
@@ -86,11 +86,11 @@ def trained(started, batch):
 
 @pytest.fixture
 def file(trained, tmp_path):
-    return save_adapters(trained, tmp_path / "adapters.safetensors")
+    return save_lora(trained, tmp_path / "adapters.safetensors")
 
 
 def test_nothing_changes_before_a_step(base, batch):
-    adapted = add_adapters(base)
+    adapted = add_lora(base)
     assert adapted is not base
     np.testing.assert_array_equal(eager(adapted, batch[0]), eager(base, batch[0]))
     for predict in (base.predict, adapted.predict):  # whose compilers may join other operations
@@ -111,11 +111,11 @@ def test_nothing_changes_before_a_step(base, batch):
 )
 def test_every_kind_of_block_takes_them(tiny_config, batch, changes):
     model = filled(vit(tiny_config.replace(**changes), num_classes=3))
-    adapted = add_adapters(model, rank=2)
+    adapted = add_lora(model, rank=2)
     np.testing.assert_array_equal(eager(adapted, batch[0]), eager(model, batch[0]))
-    assert config_of(adapted) == config_of(model)
+    assert model_config(adapted) == model_config(model)
     filled(adapted, seed=2)
-    merged = merge_adapters(adapted)
+    merged = merge_lora(adapted)
     assert [weight.path for weight in merged.weights] == [weight.path for weight in model.weights]
     np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), rtol=1e-4, atol=1e-5)
 
@@ -123,7 +123,7 @@ def test_every_kind_of_block_takes_them(tiny_config, batch, changes):
 def test_adapters_train_under_recomputation(tiny_config, batch):
     config = tiny_config.replace(num_layers=1)
     recomputed, plain = (
-        add_adapters(filled(vit(config.replace(remat=remat), num_classes=3)), rank=2) for remat in ("block", "none")
+        add_lora(filled(vit(config.replace(remat=remat), num_classes=3)), rank=2) for remat in ("block", "none")
     )
     for weight, other in zip(recomputed.weights, plain.weights, strict=True):
         other.assign(keras.ops.convert_to_numpy(weight).copy())
@@ -138,7 +138,7 @@ def test_adapters_train_under_recomputation(tiny_config, batch):
 def test_it_computes_the_papers_equation(rng):
     rows, kernel, bias = rng.normal(size=(5, 8)), rng.normal(size=(8, 12)), rng.normal(size=12)
     down, up = rng.normal(size=(8, 3)), rng.normal(size=(3, 12))
-    layer = LowRank(keras.layers.Dense(12), rank=3, alpha=12)
+    layer = LoRADense(keras.layers.Dense(12), rank=3, alpha=12)
     layer.build((None, 8))
     for weight, value in ((layer.layer.kernel, kernel), (layer.layer.bias, bias), (layer.adapter_down, down)):
         weight.assign(value)
@@ -147,13 +147,13 @@ def test_it_computes_the_papers_equation(rng):
     layer.adapter_up.assign(up)
     found = eager(layer, rows.astype("float32"))
     np.testing.assert_allclose(found, rows @ kernel + bias + 12 / 3 * rows @ down @ up, rtol=1e-4, atol=1e-4)
-    again = LowRank.from_config(json.loads(json.dumps(layer.get_config())))
+    again = LoRADense.from_config(json.loads(json.dumps(layer.get_config())))
     assert (again.rank, again.alpha, again.layer.units) == (3, 12, 12)
 
 
 def test_matrices_start_as_in_the_papers_code():
     keras.utils.set_random_seed(0)
-    layer = LowRank(keras.layers.Dense(4), rank=16, alpha=16)
+    layer = LoRADense(keras.layers.Dense(4), rank=16, alpha=16)
     layer.build((None, 400))
     down = keras.ops.convert_to_numpy(layer.adapter_down)
     assert 0.9 / math.sqrt(400) < np.abs(down).max() <= 1 / math.sqrt(400)
@@ -188,7 +188,7 @@ def test_layer_decay_knows_their_layer(trained):
 
 
 def test_targets_choose_the_projections(base):
-    adapted = add_adapters(base, rank=3, targets=["contract", "qkv"])
+    adapted = add_lora(base, rank=3, targets=["contract", "qkv"])
     assert adapters_of(adapted) == {"rank": 3, "alpha": 3, "targets": ["contract", "qkv"]}
     assert adapters_of(base) is None
     chosen = {weight.path.split("/")[2] for weight in adapted.trainable_variables if "adapter" in weight.path}
@@ -196,10 +196,10 @@ def test_targets_choose_the_projections(base):
 
 
 def test_merged_they_are_a_preset_like_any_other(trained, base, batch, tmp_path):
-    merged = merge_adapters(trained)
+    merged = merge_lora(trained)
     assert {type(layer) for layer in merged.layers if layer.name.startswith("block_")} == {type(base.layers[4])}
     assert len(merged.trainable_variables) == len(base.trainable_variables)
-    assert config_of(merged) == config_of(base)
+    assert model_config(merged) == model_config(base)
     expected = eager(trained, batch[0])
     assert not np.allclose(expected, eager(base, batch[0]), atol=1e-2)
     np.testing.assert_allclose(eager(merged, batch[0]), expected, atol=1e-5)
@@ -208,17 +208,17 @@ def test_merged_they_are_a_preset_like_any_other(trained, base, batch, tmp_path)
 
 
 def test_a_file_brings_back_the_model(trained, base, batch, file):
-    loaded = load_adapters(base, file)
+    loaded = load_lora(base, file)
     np.testing.assert_array_equal(eager(loaded, batch[0]), eager(trained, batch[0]))
     assert adapters_of(loaded) == {"rank": 2, "alpha": 6, "targets": list(TARGETS)}
     assert {weight.path for weight in loaded.trainable_variables} == set(OWN)
-    again = load_adapters(loaded, file)  # whose own adapters are left behind
+    again = load_lora(loaded, file)  # whose own adapters are left behind
     np.testing.assert_array_equal(eager(again, batch[0]), eager(trained, batch[0]))
 
 
 def test_the_file_holds_adapters_and_head_alone(trained, file):
     assert load_file(file).keys() == set(OWN)
-    assert save_adapters(trained, str(file)) == file  # replaces it
+    assert save_lora(trained, str(file)) == file  # replaces it
     assert [item.name for item in file.parent.iterdir()] == [file.name]
 
 
@@ -228,10 +228,10 @@ def test_weights_in_half_precision_take_them_too(base, tiny_config, file, batch)
         half = vit(tiny_config, num_classes=3)
         for weight, full in zip(half.weights, base.weights, strict=True):
             weight.assign(keras.ops.cast(full, weight.dtype))
-        loaded = load_adapters(half, file)
+        loaded = load_lora(half, file)
         assert {weight.dtype for weight in loaded.trainable_variables} == {"float32"}
         assert {weight.dtype for weight in loaded.weights} == {"float32", "bfloat16"}
-        assert {weight.dtype for weight in merge_adapters(loaded).weights if "block" in weight.path} == {"bfloat16"}
+        assert {weight.dtype for weight in merge_lora(loaded).weights if "block" in weight.path} == {"bfloat16"}
     finally:
         keras.config.set_dtype_policy("float32")
 
@@ -240,7 +240,7 @@ def test_weights_in_half_precision_take_them_too(base, tiny_config, file, batch)
 def test_mixed_precision_trains_them(tiny_config, batch, policy):
     keras.config.set_dtype_policy(policy)
     try:
-        adapted = add_adapters(filled(vit(tiny_config.replace(num_layers=1), num_classes=3)), rank=2)
+        adapted = add_lora(filled(vit(tiny_config.replace(num_layers=1), num_classes=3)), rank=2)
     finally:
         keras.config.set_dtype_policy("float32")
     assert adapted.get_layer("block_00").attention.qkv.compute_dtype == policy.removeprefix("mixed_")
@@ -250,7 +250,7 @@ def test_mixed_precision_trains_them(tiny_config, batch, policy):
     after = values(adapted)
     assert {path for path in before if not np.array_equal(before[path], after[path])} == OWN_OF_ONE
     assert {value.dtype for value in after.values()} == {np.dtype("float32")}
-    merged = merge_adapters(adapted)
+    merged = merge_lora(adapted)
     assert merged.get_layer("block_00").mlp.expand.compute_dtype == policy.removeprefix("mixed_")
     np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), atol=0.05)
 
@@ -260,7 +260,7 @@ def test_a_keras_file_keeps_adapters_alive(trained, batch, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     np.testing.assert_array_equal(eager(loaded, batch[0]), eager(trained, batch[0]))
     assert adapters_of(loaded) == adapters_of(trained)
-    trainable_only(loaded, "adapters")
+    set_trainable(loaded, "adapters")
     assert {weight.path for weight in loaded.trainable_variables} == set(OWN)
     assert all(keras.ops.convert_to_numpy(weight).any() for weight in loaded.trainable_variables)
 
@@ -272,19 +272,19 @@ def test_other_models_take_no_such_file(tiny_config, base, file):
         WeightMismatchError,
         match=r"image_size is \[16, 16\] in the file and \[24, 24\] here; pooling is 'token' in the file",
     ):
-        load_adapters(other, file)
+        load_lora(other, file)
     with pytest.raises(WeightMismatchError, match="the weights beside them are others"):
-        load_adapters(filled(vit(tiny_config, num_classes=3), seed=7), file)
+        load_lora(filled(vit(tiny_config, num_classes=3), seed=7), file)
     for classes, reason in ((None, "2 not in the model: .*head/bias"), (5, "2 of another shape: .*head/kernel")):
         rest = vit(tiny_config, num_classes=classes)
         for weight in rest.weights:
             if not weight.path.startswith("head/"):
                 weight.assign(before[weight.path])
         with pytest.raises(WeightMismatchError, match=reason):
-            load_adapters(rest, file)
+            load_lora(rest, file)
     regular = vit(tiny_config.replace(dropout_rate=0.1, stochastic_depth_rate=0.2), num_classes=3)
     regular.set_weights(base.get_weights())
-    load_adapters(regular, file)  # what changes no weight's meaning may differ
+    load_lora(regular, file)  # what changes no weight's meaning may differ
 
 
 def rewrite(file, *, tensors=None, **changes):
@@ -318,33 +318,33 @@ def rewrite(file, *, tensors=None, **changes):
 def test_a_file_that_was_changed_is_refused(base, file, changes, error, message):
     rewrite(file, **changes)
     with pytest.raises(error, match=message):
-        load_adapters(base, file)
+        load_lora(base, file)
 
 
 def test_what_is_no_such_file_is_refused(base, tiny_preset, file, tmp_path):
     with pytest.raises(StorageError):
-        load_adapters(base, tmp_path / "missing.safetensors")
+        load_lora(base, tmp_path / "missing.safetensors")
     with pytest.raises(WeightMismatchError, match="no file of adapters"):
-        load_adapters(base, tiny_preset / "model.safetensors")
+        load_lora(base, tiny_preset / "model.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(CorruptFileError):
-        load_adapters(base, file)
+        load_lora(base, file)
 
 
 def test_a_file_that_would_not_hold_all_is_not_written(base, tmp_path):
-    adapted = add_adapters(base)
+    adapted = add_lora(base)
     adapted.get_layer("final_norm").trainable = True
     with pytest.raises(InvalidArgumentError, match="final_norm/gamma"):
-        save_adapters(adapted, tmp_path / "adapters.safetensors")
+        save_lora(adapted, tmp_path / "adapters.safetensors")
     with pytest.raises(StorageError):
-        save_adapters(add_adapters(base), tmp_path / "no" / "folder" / "adapters.safetensors")
+        save_lora(add_lora(base), tmp_path / "no" / "folder" / "adapters.safetensors")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_adding_twice_and_merging_nothing_are_refused(base, trained, tmp_path):
     with pytest.raises(InvalidArgumentError, match="has adapters already"):
-        add_adapters(trained)
-    for change in (merge_adapters, lambda model: save_adapters(model, tmp_path / "adapters.safetensors")):
+        add_lora(trained)
+    for change in (merge_lora, lambda model: save_lora(model, tmp_path / "adapters.safetensors")):
         with pytest.raises(InvalidArgumentError, match="has no adapters"):
             change(base)
 
@@ -369,17 +369,17 @@ def test_adding_twice_and_merging_nothing_are_refused(base, trained, tmp_path):
 )
 def test_arguments_out_of_range_are_refused(base, arguments):
     with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
-        add_adapters(base, **arguments)
+        add_lora(base, **arguments)
 
 
 def test_models_of_others_are_refused():
     with pytest.raises(InvalidArgumentError, match="not made by"):
-        add_adapters(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
+        add_lora(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
 
 
 def test_the_adapted_model_stays_locked(trained):
     block = trained.get_layer("block_01")
-    assert isinstance(block, AdaptedBlock)
+    assert isinstance(block, LoRABlock)
     for part in (block, block.attention, block.mlp):
         with pytest.raises(ValueError, match="cannot add new elements"):
             part.more = keras.layers.Dense(1)

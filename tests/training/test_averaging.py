@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError, ResumeError
-from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.checkpoints.state import arrays_of, assign, callbacks_state, set_callbacks_state
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
@@ -64,7 +64,7 @@ def assert_equal(left, right):
 
 @pytest.mark.parametrize(("decay", "every"), [(0.999, 1), (0.15, 2)])
 def test_it_is_the_formula_and_the_model_ends_with_it(make, data, decay, every):
-    average, recorder, model = WeightAverage(decay, every=every), Recorder(), make()
+    average, recorder, model = ExponentialMovingAverage(decay, every=every), Recorder(), make()
     fit(model, data, [average, recorder])
     expected = [array.astype("float64") for array in recorder.seen[0]]
     for update, weights in enumerate(recorder.seen[every::every]):
@@ -75,7 +75,10 @@ def test_it_is_the_formula_and_the_model_ends_with_it(make, data, decay, every):
     assert_equal(trained(model), average.arrays())
     assert any(np.abs(array - last).max() > 1e-3 for array, last in zip(trained(model), recorder.seen[-1], strict=True))
 
-    alone, again = WeightAverage(decay, every=every), make()  # nobody else asks for the weights after each step
+    alone, again = (
+        ExponentialMovingAverage(decay, every=every),
+        make(),
+    )  # nobody else asks for the weights after each step
     fit(again, data, [alone])
     assert_equal(average.arrays(), alone.arrays())
 
@@ -86,7 +89,7 @@ def test_validation_sees_the_averages_and_training_the_weights(make, data):
         plain, data, [], epochs=2, validation_data=data
     )  # validated too: on torch each look at data draws from the seed
     model = make()  # only now, because it sets the seed
-    average = WeightAverage(0.9, final="weights")
+    average = ExponentialMovingAverage(0.9, final="weights")
     history = fit(model, data, [average], epochs=2, validation_data=data).history
     assert_equal(trained(model), trained(plain))
     for variable, array in zip(model.trainable_variables, average.arrays(), strict=True):
@@ -96,15 +99,15 @@ def test_validation_sees_the_averages_and_training_the_weights(make, data):
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(make, data):
-    whole, average = make(), WeightAverage(0.9)
+    whole, average = make(), ExponentialMovingAverage(0.9)
     fit(whole, data, [average], epochs=2, validation_data=data)
 
-    first, begun = make(), WeightAverage(0.9)
+    first, begun = make(), ExponentialMovingAverage(0.9)
     keep = Keep(begun)
     fit(first, data, [begun, keep], validation_data=data)
     arrays, states = keep.state
 
-    second, resumed = make(), WeightAverage(0.9)
+    second, resumed = make(), ExponentialMovingAverage(0.9)
     second.train_on_batch(data[0][:4], data[1][:4])  # for everything to be there
     assign(second, keep.model_arrays, where="memory")
     set_callbacks_state([resumed], arrays, json.loads(json.dumps(states)), where="memory")
@@ -126,7 +129,7 @@ class Keep(keras.callbacks.Callback):
 
 
 def test_the_state_is_a_copy(make, data):
-    model, average = make(), WeightAverage(0.5)
+    model, average = make(), ExponentialMovingAverage(0.5)
     fit(model, data, [average])
     kept = {name: np.array(value) for name, value in average.get_state().items()}
     given = average.get_state()
@@ -138,7 +141,7 @@ def test_the_state_is_a_copy(make, data):
 
 
 def test_frozen_weights_are_left_out(make, data):
-    model, average = make(frozen=("hidden",)), WeightAverage()
+    model, average = make(frozen=("hidden",)), ExponentialMovingAverage()
     fit(model, data, [average])
     assert [variable.path.split("/")[-2:] for variable in average.variables] == [["head", "kernel"], ["head", "bias"]]
     model.get_layer("hidden").trainable = True
@@ -147,7 +150,7 @@ def test_frozen_weights_are_left_out(make, data):
 
 
 def test_averages_of_narrow_weights_are_wide(make, data):
-    model, average = make(dtype="bfloat16"), WeightAverage(0.99)
+    model, average = make(dtype="bfloat16"), ExponentialMovingAverage(0.99)
     fit(model, data, [average], validation_data=data)
     assert {str(array.dtype) for array in average.arrays()} == {"float32"}
     for variable, array in zip(model.trainable_variables, average.arrays(), strict=True):
@@ -157,7 +160,7 @@ def test_averages_of_narrow_weights_are_wide(make, data):
 
 
 def test_the_average_of_another_model_is_refused(make, data):
-    average, other = WeightAverage(), WeightAverage()
+    average, other = ExponentialMovingAverage(), ExponentialMovingAverage()
     fit(make(), data, [average])
     other.set_state(average.get_state())
     with pytest.raises(ResumeError, match="averages to go on from"):
@@ -167,4 +170,4 @@ def test_the_average_of_another_model_is_refused(make, data):
 @pytest.mark.parametrize("arguments", [{"decay": 1.0}, {"decay": "a"}, {"every": 0}, {"final": "mean"}])
 def test_what_is_not_legal_is_refused(arguments):
     with pytest.raises(InvalidArgumentError):
-        WeightAverage(**arguments)
+        ExponentialMovingAverage(**arguments)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.callbacks.averaging import WeightAverage
-from vit_keras.training.callbacks.best_weights import BestWeights
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
 
 
@@ -33,7 +33,7 @@ def kernel(model):
 
 
 def test_the_model_ends_with_the_best_epoch(model):
-    best = BestWeights()
+    best = RestoreBestWeights()
     assert told(best, model, [0.5, np.nan, 0.3, 0.3, 0.4]) == 4
     best.on_train_end()
     assert (best.epoch, best.best, kernel(model)) == (2, 0.3, 2.0)
@@ -41,14 +41,14 @@ def test_the_model_ends_with_the_best_epoch(model):
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_patience_counts_epochs_that_are_no_better(model, number):
-    best = BestWeights("val_accuracy", patience=3)
+    best = RestoreBestWeights("val_accuracy", patience=3)
     assert told(best, model, [0.1, 0.5, 0.5, number, 0.4, 0.9], name="val_accuracy") == 4
     best.on_train_end()
     assert kernel(model) == 1.0
 
 
 def test_numbers_that_are_none_keep_the_weights_as_they_are(model):
-    best = BestWeights()
+    best = RestoreBestWeights()
     told(best, model, [np.nan, np.nan])
     best.on_train_end()
     assert (best.best, best.epoch, kernel(model)) == (None, None, 1.0)
@@ -56,7 +56,7 @@ def test_numbers_that_are_none_keep_the_weights_as_they_are(model):
 
 def test_its_state_goes_on(model):
     values = [0.5, 0.4, 0.6, 0.45, 0.3]
-    begun, resumed = BestWeights(patience=3), BestWeights(patience=3)
+    begun, resumed = RestoreBestWeights(patience=3), RestoreBestWeights(patience=3)
     told(begun, model, values[:3])
     arrays, states = callbacks_state([begun])
     set_callbacks_state([resumed], arrays, json.loads(json.dumps(states)), where="memory")
@@ -71,8 +71,8 @@ def test_with_an_average_the_best_average_is_left(average_first):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.SGD(0.3), "mse")
     x, y = np.eye(2, dtype="float32"), np.array([[1.0], [2.0]], "float32")
-    average = WeightAverage(0.9)
-    best = BestWeights(average=average)
+    average = ExponentialMovingAverage(0.9)
+    best = RestoreBestWeights(average=average)
     watched = Watched(average)
     callbacks = [average, best, watched] if average_first else [best, average, watched]
     validation = x, watched.target
@@ -102,4 +102,4 @@ class Watched(keras.callbacks.Callback):
 @pytest.mark.parametrize("arguments", [{"patience": 0}, {"better": "max"}, {"monitor": "mystery"}])
 def test_what_is_not_legal_is_refused(arguments):
     with pytest.raises(InvalidArgumentError):
-        BestWeights(**arguments)
+        RestoreBestWeights(**arguments)

@@ -6,7 +6,7 @@ from vit_keras.data import Split
 from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError, StorageError
 from vit_keras.models.vit import vit
 from vit_keras.training.transfer import features as features_module
-from vit_keras.training.transfer.features import features_of
+from vit_keras.training.transfer.features import extract_features
 
 COUNT = 10
 
@@ -19,7 +19,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def features(tiny_model, split):
-    return features_of(tiny_model, split, batch_size=4)
+    return extract_features(tiny_model, split, batch_size=4)
 
 
 @pytest.fixture
@@ -53,24 +53,24 @@ def test_the_model_is_as_it_was(tiny_model, split, features):
 def test_two_heads_give_the_class_tokens_features(tiny_config, split):
     model = vit(tiny_config.replace(distillation_token=True, num_layers=1), num_classes=3)
     expected = keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer("pooling").output)(split.images))
-    np.testing.assert_allclose(features_of(model, split), expected, atol=1e-5)
+    np.testing.assert_allclose(extract_features(model, split), expected, atol=1e-5)
 
 
 def test_a_model_without_a_head_gives_its_output(tiny_config, split):
     model = vit(tiny_config.replace(num_layers=1))
     expected = keras.ops.convert_to_numpy(model(split.images))
-    np.testing.assert_allclose(features_of(model, split), expected, atol=1e-5)
+    np.testing.assert_allclose(extract_features(model, split), expected, atol=1e-5)
 
 
 def test_progress_is_told(tiny_model, split):
     told = []
-    features_of(tiny_model, split, batch_size=4, on_progress=lambda *counts: told.append(counts))
+    extract_features(tiny_model, split, batch_size=4, on_progress=lambda *counts: told.append(counts))
     assert told == [(4, COUNT), (8, COUNT), (COUNT, COUNT)]
 
 
 def test_the_second_time_is_a_read(tiny_model, split, features, computed, tmp_path):
-    first = features_of(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
-    second = features_of(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
+    first = extract_features(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
+    second = extract_features(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
     assert computed == [COUNT]
     np.testing.assert_allclose(first, features, atol=1e-5)
     np.testing.assert_array_equal(second, first)
@@ -79,20 +79,20 @@ def test_the_second_time_is_a_read(tiny_model, split, features, computed, tmp_pa
 def test_the_head_is_no_part_of_the_key_and_all_else_is(tiny_model, tiny_config, split, computed, tmp_path):
     model = vit(tiny_config, num_classes=3)
     model.set_weights(tiny_model.get_weights())
-    features_of(model, split, cache=tmp_path)
+    extract_features(model, split, cache=tmp_path)
     model.get_layer("head").bias.assign([1.0, 2.0, 3.0])
-    features_of(model, split, cache=tmp_path)
+    extract_features(model, split, cache=tmp_path)
     assert len(computed) == 1
     model.get_layer("final_norm").beta.assign(np.full(16, 0.5, "float32"))
-    features_of(model, split, cache=tmp_path)
-    features_of(model, split.subset(np.arange(COUNT)[::-1]), cache=tmp_path)
+    extract_features(model, split, cache=tmp_path)
+    extract_features(model, split.subset(np.arange(COUNT)[::-1]), cache=tmp_path)
     assert len(computed) == 3
     assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "other"])
 def test_a_file_that_is_not_what_was_written_is_computed_anew_and_said(tiny_model, split, computed, tmp_path, damage):
-    kept = features_of(tiny_model, split, cache=tmp_path)
+    kept = extract_features(tiny_model, split, cache=tmp_path)
     (path,) = tmp_path.iterdir()
     whole = bytearray(path.read_bytes())
     if damage == "flip":
@@ -101,20 +101,20 @@ def test_a_file_that_is_not_what_was_written_is_computed_anew_and_said(tiny_mode
         del whole[-5:]
     else:
         (tmp_path / "others").mkdir()
-        features_of(tiny_model, Split(255 - split.images, split.labels), cache=tmp_path / "others")
+        extract_features(tiny_model, Split(255 - split.images, split.labels), cache=tmp_path / "others")
         whole = next((tmp_path / "others").iterdir()).read_bytes()
     path.write_bytes(whole)
     with pytest.warns(UserWarning, match="computed anew"):
-        again = features_of(tiny_model, split, cache=tmp_path)
+        again = extract_features(tiny_model, split, cache=tmp_path)
     np.testing.assert_array_equal(again, kept)
     assert len(computed) == (3 if damage == "other" else 2)
-    features_of(tiny_model, split, cache=tmp_path)  # the file is whole again: no warning
+    extract_features(tiny_model, split, cache=tmp_path)  # the file is whole again: no warning
 
 
 def test_a_folder_that_cannot_be_made_is_said_first(tiny_model, split, computed, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="Choose another"):
-        features_of(tiny_model, split, cache=tmp_path / "file")
+        extract_features(tiny_model, split, cache=tmp_path / "file")
     assert not computed
 
 
@@ -124,20 +124,20 @@ def test_a_full_disk_costs_the_file_and_not_the_features(tiny_model, split, feat
 
     monkeypatch.setattr(features_module, "write_tensors", full)
     with pytest.warns(UserWarning, match="not kept"):
-        found = features_of(tiny_model, split, cache=tmp_path)
+        found = extract_features(tiny_model, split, cache=tmp_path)
     np.testing.assert_allclose(found, features, atol=1e-5)
 
 
 def test_bad_input(tiny_model, tiny_config, split):
     with pytest.raises(EmptyDatasetError, match="no images"):
-        features_of(tiny_model, split.subset(np.arange(0)))
+        extract_features(tiny_model, split.subset(np.arange(0)))
     with pytest.raises(DataError, match=r"\(8, 8, 3\).*takes \(16, 16, 3\)"):
-        features_of(tiny_model, Split(split.images[:, :8, :8], split.labels))
+        extract_features(tiny_model, Split(split.images[:, :8, :8], split.labels))
     with pytest.raises(InvalidArgumentError, match="batch_size=0"):
-        features_of(tiny_model, split, batch_size=0)
+        extract_features(tiny_model, split, batch_size=0)
     with pytest.raises(InvalidArgumentError, match="not made by vit_keras"):
-        features_of(keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()]), split)
+        extract_features(keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()]), split)
     broken = vit(tiny_config.replace(num_layers=1), num_classes=3)
     broken.get_layer("final_norm").beta.assign(np.full(16, np.nan, "float32"))
     with pytest.raises(DataError, match="image 0 are not finite"):
-        features_of(broken, split)
+        extract_features(broken, split)

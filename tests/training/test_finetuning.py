@@ -13,8 +13,8 @@ from vit_keras.models.vit import vit
 from vit_keras.training.finetuning import digest_of, finetune, is_untrained, plan_of, prepared
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.transfer.freezing import trainable_params
-from vit_keras.zoo.preset_directory import load_labels
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.preset_directory import load_class_names
+from vit_keras.zoo.rebuild import rebuild
 
 QUIET = Console(quiet=True)
 
@@ -57,7 +57,7 @@ def test_a_model_is_fine_tuned_without_a_knob_and_stays_as_it_was(model, data, t
     said = capsys.readouterr().out
     assert "choice   method head_first: 32 images a class are enough" in said
     assert "choice   epochs 2: as asked" in said
-    assert load_labels(tmp_path / "run" / "model") == ("dark", "bright")
+    assert load_class_names(tmp_path / "run" / "model") == ("dark", "bright")
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert "2 epochs of 4 steps" in (tmp_path / "run" / "model" / "README.md").read_text()
 
@@ -81,7 +81,7 @@ def test_the_head_alone_is_fitted_in_no_step_and_judged_by_the_validation_images
 def test_a_model_that_was_never_trained_is_said(model, data):
     said = [choice for choice in plan_of(model, data).choices if choice.what == "weights"]
     assert "never trained" in said[0].reason
-    trained = rebuilt(model)
+    trained = rebuild(model)
     trained.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     for _ in range(2):  # the first step is the head's, which is zero
         trained.train_on_batch(*arrays(16))
@@ -154,7 +154,7 @@ def test_a_run_goes_on_from_the_same_model_alone(model, tmp_path):
     finetune(model, arrays(12), arrays(20), **arguments)
     record = read_record(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    other = vk.vit(vk.config_of(model), num_classes=5)
+    other = vk.vit(vk.model_config(model), num_classes=5)
     with pytest.raises(ResumeError, match=r"base: .* then, .* now"):
         finetune(other, arrays(12), arrays(20), resume=True, **arguments)
     assert finetune(model, arrays(12), arrays(20), resume=True, **arguments).record["status"] == "finished"
@@ -176,7 +176,7 @@ def test_without_memory_for_a_batch_it_goes_in_parts_to_the_same_effect(model, d
         run = finetune(model, data, method="finetune", epochs=1, run_dir=folder, console=QUIET, **plain)
         return run, {weight.path: keras.ops.convert_to_numpy(weight) for weight in run.model.weights}
 
-    model = rebuilt(model, dropout_rate=0.0)
+    model = rebuild(model, dropout_rate=0.0)
     whole, expected = trained(tmp_path / "whole")
     monkeypatch.setattr(Fitting, "fit", of_little_memory)
     parted, weights = trained(tmp_path / "parted")

@@ -5,8 +5,8 @@ from contracts import JIT
 
 from vit_keras import InvalidArgumentError, save_preset, vit
 from vit_keras.training.optim.optimizers import AdamW
-from vit_keras.training.transfer.freezing import CHOICES, trainable_only, trainable_params
-from vit_keras.training.transfer.lora import add_adapters
+from vit_keras.training.transfer.freezing import CHOICES, set_trainable, trainable_params
+from vit_keras.training.transfer.lora import add_lora
 
 # By hand, of hidden_dim 16, mlp_dim 32, two blocks, patches of 8x8x3 and three classes.
 HEAD = 16 * 3 + 3
@@ -58,8 +58,8 @@ def fit(model, batch, *, steps=2, run_eagerly=False):
 @pytest.mark.parametrize("what", CHOICES)
 def test_only_what_was_chosen_moves_and_has_slots(model, batch, what):
     if what == "adapters":
-        model = add_adapters(model, rank=2)
-    trainable_only(model, what, last_blocks=1)
+        model = add_lora(model, rank=2)
+    set_trainable(model, what, last_blocks=1)
     assert trainable_params(model) == TRAINED[what]
     before = values(model)
     # A few steps of a tiny model take TensorFlow less than making a graph of it; one choice goes through the graph, too.
@@ -72,7 +72,7 @@ def test_only_what_was_chosen_moves_and_has_slots(model, batch, what):
 
 def test_a_frozen_stem_keeps_its_averages(tiny_config, batch):
     model = randomised(vit(tiny_config.replace(stem="conv"), num_classes=3))
-    trainable_only(model, "bias")
+    set_trainable(model, "bias")
     before = values(model)
     fit(model, batch, steps=1)
     after = values(model)
@@ -87,26 +87,26 @@ def test_full_undoes_every_choice(tiny_config, stem):
     model = vit(tiny_config.replace(stem=stem, dropout_rate=0.1), num_classes=3)
     every = names(model)
     for what in ("head", "bias", "last_blocks", "head"):
-        trainable_only(model, what, last_blocks=1)
+        set_trainable(model, what, last_blocks=1)
         assert len(names(model)) < len(every)
-        trainable_only(model, "full")
+        set_trainable(model, "full")
         assert names(model) == every
         assert all(layer.trainable for layer in model._flatten_layers())
 
 
 def test_one_choice_replaces_another(model):
-    trainable_only(model, "bias")
+    set_trainable(model, "bias")
     biases = names(model)
-    trainable_only(model, "head")
+    set_trainable(model, "head")
     assert names(model) == ["head/kernel", "head/bias"]
-    trainable_only(model, "bias")
+    set_trainable(model, "bias")
     assert names(model) == biases
 
 
 def test_the_last_blocks_are_counted_from_the_head(model):
-    trainable_only(model, "last_blocks", last_blocks=1)
+    set_trainable(model, "last_blocks", last_blocks=1)
     assert {name.split("/")[0] for name in names(model)} == {"block_01", "final_norm", "head"}
-    trainable_only(model, "last_blocks")
+    set_trainable(model, "last_blocks")
     assert {name.split("/")[0] for name in names(model)} == {"block_00", "block_01", "final_norm", "head"}
 
 
@@ -115,7 +115,7 @@ def test_biases_are_biases_wherever_they_are(tiny_config):
         qkv_bias="query_value", qk_norm=True, pooling="map", class_token=False, layer_scale=0.1
     )
     model = vit(config, num_classes=3)
-    trainable_only(model, "bias")
+    set_trainable(model, "bias")
     chosen = [name.removeprefix("block_01/") for name in names(model) if name.startswith("block_01/")]
     assert "attention/query_bias" in chosen
     assert "attention/value_bias" in chosen
@@ -126,21 +126,21 @@ def test_biases_are_biases_wherever_they_are(tiny_config):
 
 def test_pooling_trains_with_the_last_blocks_and_not_with_the_head(tiny_config):
     model = vit(tiny_config.replace(pooling="map", class_token=False), num_classes=3)
-    trainable_only(model, "head")
+    set_trainable(model, "head")
     assert names(model) == ["head/kernel", "head/bias"]
-    trainable_only(model, "last_blocks", last_blocks=1)
+    set_trainable(model, "last_blocks", last_blocks=1)
     assert "pooling/probe" in names(model)
 
 
 def test_a_distilled_model_has_two_heads(tiny_config):
     model = vit(tiny_config.replace(distillation_token=True), num_classes=3)
-    trainable_only(model, "head")
+    set_trainable(model, "head")
     assert {name.split("/")[0] for name in names(model)} == {"head", "head_distillation"}
 
 
 def test_a_compiled_model_has_to_be_compiled_again(model, batch):
     model.compile("adam", "sparse_categorical_crossentropy")
-    trainable_only(model, "head")
+    set_trainable(model, "head")
     with pytest.raises(ValueError, match="compile"):
         model.fit(*batch, verbose=0)
 
@@ -148,37 +148,37 @@ def test_a_compiled_model_has_to_be_compiled_again(model, batch):
 @pytest.mark.parametrize("what", ["head", "bias", "last_blocks"])
 def test_it_is_said_again_after_a_keras_file(tiny_config, tmp_path, what):
     model = vit(tiny_config.replace(pooling="map", class_token=False), num_classes=3)
-    trainable_only(model, what, last_blocks=1)
+    set_trainable(model, what, last_blocks=1)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    trainable_only(loaded, what, last_blocks=1)
+    set_trainable(loaded, what, last_blocks=1)
     assert names(loaded) == names(model)
 
 
 def test_a_preset_holds_every_weight_whatever_trains(model, tmp_path):
     whole = save_preset(model, tmp_path / "whole") / "model.safetensors"
-    trainable_only(model, "bias")
+    set_trainable(model, "bias")
     assert (save_preset(model, tmp_path / "frozen") / "model.safetensors").read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("count", [0, 3, True, 1.0, None])
 def test_blocks_that_are_not_there_are_refused(model, count):
     with pytest.raises(InvalidArgumentError, match=r"last_blocks=.* from 1 to the model's 2"):
-        trainable_only(model, "last_blocks", last_blocks=count)
+        set_trainable(model, "last_blocks", last_blocks=count)
 
 
 def test_what_would_train_nothing_is_refused_and_changes_nothing(tiny_config, model):
     bare = vit(tiny_config)
     with pytest.raises(InvalidArgumentError, match="no head"):
-        trainable_only(bare, "head")
-    with pytest.raises(InvalidArgumentError, match="add_adapters"):
-        trainable_only(model, "adapters")
+        set_trainable(bare, "head")
+    with pytest.raises(InvalidArgumentError, match="add_lora"):
+        set_trainable(model, "adapters")
     assert trainable_params(bare) == tiny_config.num_params
     assert trainable_params(model) == TRAINED["full"]
 
 
 def test_unknown_choices_and_models_are_refused(model):
     with pytest.raises(InvalidArgumentError, match="what='heads'"):
-        trainable_only(model, "heads")
+        set_trainable(model, "heads")
     with pytest.raises(InvalidArgumentError, match="not made by"):
-        trainable_only(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "head")
+        set_trainable(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), "head")

@@ -197,12 +197,12 @@ def test_class_weights_favour_their_class(rng):
 
 def test_the_model_gives_the_probes_logits(tiny_model, tiny_config, rng):
     from vit_keras.data import Split
-    from vit_keras.training.transfer.features import features_of
+    from vit_keras.training.transfer.features import extract_features
 
     model = vit(tiny_config, num_classes=3)
     model.set_weights(tiny_model.get_weights())
     split = Split(rng.integers(0, 256, (30, 16, 16, 3)).astype("uint8"), np.arange(30) % 3)
-    features = features_of(model, split)
+    features = extract_features(model, split)
     probe = linear_probe(features, split.labels, num_classes=3)
     probe.apply_to(model)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(split.images)), probe.logits(features), atol=1e-4)
@@ -210,12 +210,12 @@ def test_the_model_gives_the_probes_logits(tiny_model, tiny_config, rng):
 
 def test_a_second_head_changes_nothing(tiny_config, rng):
     from vit_keras.data import Split
-    from vit_keras.training.transfer.features import features_of
+    from vit_keras.training.transfer.features import extract_features
 
     model = vit(tiny_config.replace(num_layers=1, distillation_token=True), num_classes=3)
     model.get_layer("head_distillation").kernel.assign(np.ones((16, 3), "float32"))
     split = Split(rng.integers(0, 256, (12, 16, 16, 3)).astype("uint8"), np.arange(12) % 3)
-    features = features_of(model, split)
+    features = extract_features(model, split)
     probe = linear_probe(features, split.labels, num_classes=3)
     probe.apply_to(model)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model(split.images)), probe.logits(features), atol=1e-4)

@@ -9,7 +9,7 @@ from pages import Page
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.evaluation.evaluate import Evaluation
 from vit_keras.training.runs.model_card import model_card_notes
-from vit_keras.zoo.preset_directory import load_labels, write_card
+from vit_keras.zoo.preset_directory import load_class_names, write_card
 
 NAMES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
@@ -80,7 +80,7 @@ def test_the_recipe_its_source_the_data_and_the_machine_are_named(record):
     assert json.loads(numbers) == record["recipe"]
 
 
-def test_licences_are_left_to_be_filled_in_and_nothing_is_claimed(record):
+def test_licenses_are_left_to_be_filled_in_and_nothing_is_claimed(record):
     notes = model_card_notes(record, evaluation_of(), NAMES)
     assert notes.count("**To be filled in:**") == 2
     tuned = model_card_notes(
@@ -120,7 +120,7 @@ def test_a_card_is_written_anew_and_nothing_else_is_touched(record, tiny_preset,
     for item in tiny_preset.iterdir():
         (preset / item.name).write_bytes(item.read_bytes())
     before = {item.name: item.read_bytes() for item in preset.iterdir()}
-    write_card(preset, notes=model_card_notes(record, evaluation_of(), load_labels(preset)))
+    write_card(preset, notes=model_card_notes(record, evaluation_of(), load_class_names(preset)))
     after = {item.name: item.read_bytes() for item in preset.iterdir()}
     card = after.pop("README.md").decode()
     assert after.items() <= before.items()

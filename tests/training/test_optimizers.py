@@ -12,7 +12,7 @@ from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import SGD, AdamW, Lamb, Lion, Muon
 from vit_keras.training.optim.schedules import WarmupLinear, schedule_of, warmup_cosine
-from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.freezing import set_trainable
 
 KINDS = [AdamW, Muon, Lion, Lamb, SGD]
 JIT = "auto" if keras.backend.backend() == "jax" else False
@@ -328,11 +328,11 @@ def rates_of(model, **options):
 def test_frozen_weights_leave_the_rates_of_the_others(model, variables, what):
     paths = [variable.path for variable in variables]
     expected = dict(zip(paths, layer_scales(paths, 0.5), strict=True))
-    trainable_only(model, what)
+    set_trainable(model, what)
     try:
         found = rates_of(model, layer_decay=0.5)
     finally:
-        trainable_only(model, "full")
+        set_trainable(model, "full")
     assert 0 < len(found) < len(expected)
     for path, rate in found.items():
         np.testing.assert_allclose(rate, expected[path], rtol=1e-4, err_msg=path)

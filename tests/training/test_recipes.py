@@ -11,8 +11,8 @@ from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import vit
 from vit_keras.training import Recipe, recipes
-from vit_keras.training.callbacks.averaging import WeightAverage
-from vit_keras.training.callbacks.best_weights import BestWeights
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 from vit_keras.training.callbacks.epoch_clock import TellEpoch
 
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it
@@ -202,7 +202,12 @@ def test_a_recipes_loss_has_the_recipes_numbers():
 def test_the_callbacks_are_those_that_the_recipe_asks_for():
     assert [type(callback) for callback in mine().callbacks()] == [TellEpoch, keras.callbacks.TerminateOnNaN]
     _, _, average, best = mine(average_decay=0.9, patience=3).callbacks()
-    assert (type(average), average.decay, type(best), best.patience) == (WeightAverage, 0.9, BestWeights, 3)
+    assert (type(average), average.decay, type(best), best.patience) == (
+        ExponentialMovingAverage,
+        0.9,
+        RestoreBestWeights,
+        3,
+    )
     assert best.average is average
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 import vit_keras
-from vit_keras.errors import BusyError, StorageError
+from vit_keras.errors import RunLockedError, StorageError
 from vit_keras.training.runs.lock import RunLock
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and links are of POSIX")
 CHILD = """
 import sys
 from pathlib import Path
-from vit_keras.errors import BusyError
+from vit_keras.errors import RunLockedError
 from vit_keras.training.runs.lock import RunLock
 print("ready", flush=True)
 sys.stdin.readline()
@@ -26,7 +26,7 @@ try:
     with RunLock(Path(sys.argv[1])):
         print("works", flush=True)
         sys.stdin.readline()
-except BusyError as error:
+except RunLockedError as error:
     print(error, flush=True)
     sys.exit(error.exit_code)
 """
@@ -62,7 +62,7 @@ def test_of_two_processes_exactly_one_works_and_the_other_says_who(tmp_path):
     winner = answers.index("works\n")
     owner = said(tmp_path)
     assert owner["pid"] == both[winner].pid
-    with pytest.raises(BusyError, match=f"is in use by process {owner['pid']} on "), RunLock(tmp_path):
+    with pytest.raises(RunLockedError, match=f"is in use by process {owner['pid']} on "), RunLock(tmp_path):
         pass
     loser = both[1 - winner]
     loser.communicate()
@@ -89,7 +89,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 def test_a_refusal_says_pid_host_since_when_and_what_to_do(tmp_path):
     with RunLock(tmp_path):
-        with pytest.raises(BusyError) as caught, RunLock(tmp_path):
+        with pytest.raises(RunLockedError) as caught, RunLock(tmp_path):
             pass
         owner = said(tmp_path)
         expected = f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()} since {owner['since']}: wait until it"
@@ -112,7 +112,7 @@ def test_a_torn_word_of_the_owner_is_no_obstacle_and_not_repeated(tmp_path, torn
     (tmp_path / ".lock").write_bytes(torn)
     with RunLock(tmp_path):
         (tmp_path / ".lock").write_bytes(torn)
-        with pytest.raises(BusyError, match="in use by another process, just now: wait"), RunLock(tmp_path):
+        with pytest.raises(RunLockedError, match="in use by another process, just now: wait"), RunLock(tmp_path):
             pass
     assert (tmp_path / ".lock").read_bytes() == b""
 
@@ -158,7 +158,7 @@ def test_a_file_system_without_locks_goes_by_what_the_file_says(tmp_path, monkey
         if busy:
             with (
                 pytest.raises(
-                    BusyError, match=f"process {pid} on {host} since then: .* if that process is gone, remove "
+                    RunLockedError, match=f"process {pid} on {host} since then: .* if that process is gone, remove "
                 ),
                 RunLock(tmp_path),
             ):

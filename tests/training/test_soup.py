@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.snapshots import put_back, snapshot
 from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
 from vit_keras.training.transfer.soup import BestCheckpoints, greedy_soup
@@ -95,7 +95,7 @@ def test_its_state_goes_on(model):
 
 
 def test_the_average_is_what_is_kept(model):
-    average = WeightAverage()
+    average = ExponentialMovingAverage()
     average.set_model(model)
     average.on_train_begin()  # at zero
     kept = told(BestCheckpoints(1, average=average), model, [0.5, 0.4])

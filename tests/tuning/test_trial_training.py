@@ -4,7 +4,7 @@ import pytest
 from tuning.hypermodels import Tiny, images
 
 from vit_keras import from_preset
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.training.recipes import Recipe
 from vit_keras.tuning.workers.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_of
 from vit_keras.tuning.workers.trial_training import TrialTrainer
@@ -59,7 +59,7 @@ def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_b
 
 def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data):
     model = from_preset(whole[0] / "model")
-    assert config_of(model).stochastic_depth_rate == Tiny().default_values()["stochastic_depth_rate"]
+    assert model_config(model).stochastic_depth_rate == Tiny().default_values()["stochastic_depth_rate"]
     logits = model.predict_on_batch(data.splits["validation"].images)
     accuracy = np.mean(logits.argmax(1) == data.splits["validation"].labels)
     assert accuracy == pytest.approx(whole[1].metrics[-1]["val_accuracy"])
@@ -94,9 +94,9 @@ def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
     recipe = Recipe(
         name="r", source="", epochs=2, steps_per_epoch=5, optimizer=optimizer, learning_rate=3e-3, weight_decay=0.2, layer_decay=0.9
     )  # fmt: skip
-    traced = TracedOptimizer(recipe.changed(learning_rate=1e-4, weight_decay=0.01))
+    traced = TracedOptimizer(recipe.replace(learning_rate=1e-4, weight_decay=0.01))
     traced.set(recipe)
-    config = Tiny().config_of(Tiny().default_values())
+    config = Tiny().model_config(Tiny().default_values())
     models = []
     for chosen in (recipe.compile_kwargs()["optimizer"], traced.optimizer):
         keras.utils.set_random_seed(0)
@@ -114,7 +114,7 @@ def test_a_traced_stochastic_depth_does_what_a_model_made_with_that_rate_does(ra
     values = {**Tiny().default_values(), "num_layers": 2}
     made, traced = (Tiny().model_of({**values, "stochastic_depth_rate": each}) for each in (rate, 0.1))
     TracedStochasticDepth(traced).set(rate)
-    assert config_of(traced) == config_of(made)
+    assert model_config(traced) == model_config(made)
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), "uint8")
     weights = {weight.path: weight for weight in traced.weights}
     made.get_layer("head").kernel.assign(np.random.default_rng(0).normal(size=made.get_layer("head").kernel.shape))
@@ -131,10 +131,13 @@ def test_a_traced_stochastic_depth_does_what_a_model_made_with_that_rate_does(ra
 
 
 def test_only_what_is_traced_and_what_the_host_does_shares_a_program():
-    recipe, config = Recipe(name="r", source="", epochs=2, steps_per_epoch=5), Tiny().config_of(Tiny().default_values())
+    recipe, config = (
+        Recipe(name="r", source="", epochs=2, steps_per_epoch=5),
+        Tiny().model_config(Tiny().default_values()),
+    )
     program = program_of(config.to_dict(), recipe)
-    same = recipe.changed(learning_rate=0.5, weight_decay=0.5, stochastic_depth_rate=0.3, augmentation="strong")
+    same = recipe.replace(learning_rate=0.5, weight_decay=0.5, stochastic_depth_rate=0.3, augmentation="strong")
     assert program_of(config.replace(stochastic_depth_rate=0.3).to_dict(), same) == program
-    assert program_of(config.to_dict(), recipe.changed(label_smoothing=0.3)) != program
+    assert program_of(config.to_dict(), recipe.replace(label_smoothing=0.3)) != program
     assert program_of(config.replace(num_registers=1).to_dict(), recipe) != program
     assert set(TRACED) == {"learning_rate", "weight_decay", "stochastic_depth_rate"}

@@ -354,10 +354,10 @@ def test_a_servers_refusal_is_said_with_the_way_out(site, cache, status, advice)
 
 
 @pytest.mark.usefixtures("no_hub")
-def test_gated_weights_say_where_the_licence_is(site, monkeypatch):
+def test_gated_weights_say_where_the_license_is(site, monkeypatch):
     monkeypatch.setenv("VIT_KERAS_MIRROR", f"https://huggingface.co={site.root}")
     site.put("/owner/name/resolve/main/model.safetensors", status=403)
-    with pytest.raises(StorageError, match=r"licence on https://huggingface\.co/owner/name and set HF_TOKEN"):
+    with pytest.raises(StorageError, match=r"license on https://huggingface\.co/owner/name and set HF_TOKEN"):
         fetch("hf://owner/name/model.safetensors", max_bytes=LIMIT)
 
 
@@ -775,7 +775,7 @@ def test_offline_its_library_is_asked_for_its_cache_alone(hub):
 
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(403, "licence on https://huggingface.co/owner/name"), (404, "no such file"), (None, "by hand")],
+    [(403, "license on https://huggingface.co/owner/name"), (404, "no such file"), (None, "by hand")],
 )
 def test_its_librarys_errors_become_ours(hub, status, advice):
     hub.failure = RuntimeError("of another library")

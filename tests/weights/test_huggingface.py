@@ -8,7 +8,7 @@ from weights.checkpoints import assert_same_bits
 
 from vit_keras.config import ViTConfig
 from vit_keras.models.vit import vit
-from vit_keras.weights import Surgery, load, write
+from vit_keras.weights import AdaptOptions, load, write
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -180,10 +180,10 @@ def test_a_head_on_other_features_is_refused_or_new(tmp_path):
     make("Dinov2ForImageClassification", "Dinov2Config", {"mlp_ratio": 2}).save_pretrained(tmp_path)
     for head in ("fit", "load"):
         with pytest.raises(ValueError, match="build the model with pooling='token_and_mean'"):
-            load(vit(ViTConfig(**OURS, **SCALED), num_classes=5), tmp_path, surgery=Surgery(head=head))
-    for model, surgery in (
-        (vit(ViTConfig(**OURS, **SCALED), num_classes=3), Surgery()),
-        (vit(ViTConfig(**OURS, **SCALED), num_classes=5), Surgery(head="new")),
+            load(vit(ViTConfig(**OURS, **SCALED), num_classes=5), tmp_path, adapt=AdaptOptions(head=head))
+    for model, adapt in (
+        (vit(ViTConfig(**OURS, **SCALED), num_classes=3), AdaptOptions()),
+        (vit(ViTConfig(**OURS, **SCALED), num_classes=5), AdaptOptions(head="new")),
     ):
-        assert "the file's model has pooling='token_and_mean'" in " ".join(load(model, tmp_path, surgery=surgery).notes)
+        assert "the file's model has pooling='token_and_mean'" in " ".join(load(model, tmp_path, adapt=adapt).notes)
         assert not weights_of(model)["head/kernel"].any()

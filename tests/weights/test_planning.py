@@ -10,7 +10,7 @@ from weights.checkpoints import assert_same_bits, converted, random_weights, saf
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.weights import Surgery, open_tensors, plan
+from vit_keras.weights import AdaptOptions, open_tensors, plan
 from vit_keras.weights.adapt.resize import resize_patches, resize_positions
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.huggingface import HF_DINOV2
@@ -34,16 +34,16 @@ def put(path, config=SMALL, classes=7, table=TIMM, **changes):
     return weights
 
 
-def made(path, config, classes=7, source="auto", **surgery):
+def made(path, config, classes=7, source="auto", **adapt):
     """Returns the weights that a file makes for a config, and the plan's notes."""
     with open_tensors(path) as file:
-        steps = plan(shapes_of(config, classes), config, file, source=source, surgery=Surgery(**surgery))
+        steps = plan(shapes_of(config, classes), config, file, source=source, adapt=AdaptOptions(**adapt))
         return converted(steps, file), steps.notes
 
 
-def refusal(path, config, classes=7, **surgery) -> str:
+def refusal(path, config, classes=7, **adapt) -> str:
     with pytest.raises(WeightMismatchError) as caught:
-        made(path, config, classes, **surgery)
+        made(path, config, classes, **adapt)
     assert str(path) in str(caught.value)
     return str(caught.value)
 
@@ -319,4 +319,4 @@ def test_a_plan_reads_no_number(path, monkeypatch):
 )
 def test_surgery_that_is_none_is_refused(values):
     with pytest.raises(InvalidArgumentError):
-        Surgery(**values)
+        AdaptOptions(**values)

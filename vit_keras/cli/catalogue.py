@@ -10,7 +10,7 @@ from vit_keras.presets import list_presets, preset_info
 
 WHOLE = 110
 """Columns that every row fits in."""
-_SHOWN = ("description", "paper", "source", "licence", "recipe")
+_SHOWN = ("description", "paper", "source", "license", "recipe")
 
 
 def show_list(pattern: str, *, as_json: bool) -> None:
@@ -68,7 +68,7 @@ def show_info(name: str, *, as_json: bool) -> None:
 def _weights_line(checkpoint: dict[str, Any]) -> str:
     classes = f"{checkpoint['num_classes']:,} classes" if checkpoint["num_classes"] else "no head"
     top1 = f", ImageNet-1k {checkpoint['top1']} %" if checkpoint["top1"] else ""
-    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['megabytes']:.0f} MB, {checkpoint['licence']}"
+    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['megabytes']:.0f} MB, {checkpoint['license']}"
 
 
 def _numbers(info: dict[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import keras
 
 from vit_keras.cli.output import out, print_json
 from vit_keras.config import ViTConfig
-from vit_keras.data import Resizing, resizing_of
+from vit_keras.data import Preprocessing, preset_preprocessing
 from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.models.own_head import is_probabilities
 from vit_keras.models.vit import weight_shapes
@@ -17,13 +17,13 @@ from vit_keras.weights import open_tensors, plan, write, write_tensors
 from vit_keras.weights.peers import reference_of_directory
 from vit_keras.weights.settings.read import apply_settings, read_settings
 from vit_keras.weights.verify import TOLERANCE, Reference, compare, read_reference
-from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing, save_preset
+from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing, save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 
 
 def convert(
-    checkpoint: str, target: Path, *, to: str, preset: str | None, source: str, dry_run: bool, accept_licence: bool
+    checkpoint: str, target: Path, *, to: str, preset: str | None, source: str, dry_run: bool, accept_license: bool
 ) -> None:
     """Reads a checkpoint and writes it in another form.
 
@@ -34,7 +34,7 @@ def convert(
         preset: The architecture of a checkpoint file.
         source: Whose names a checkpoint file has; "auto" goes by them.
         dry_run: Prints what would be read into what, and writes nothing.
-        accept_licence: Says yes to a licence that restricts use.
+        accept_license: Says yes to a license that restricts use.
 
     Raises:
         InvalidArgumentError: An argument is not legal.
@@ -47,9 +47,9 @@ def convert(
     if dry_run:
         out.print(_plan(checkpoint, preset=preset, source=source))
         return
-    model, class_names = _read(checkpoint, preset=preset, source=source, accept_licence=accept_licence)
+    model, class_names = _read(checkpoint, preset=preset, source=source, accept_license=accept_license)
     if to == "preset":
-        save_preset(model, target, class_names=class_names, resizing=_resizing_of(checkpoint))
+        save_preset(model, target, class_names=class_names, preprocessing=_resizing_of(checkpoint))
     elif to == "keras":
         _save_keras(model, target)
     else:
@@ -58,7 +58,7 @@ def convert(
             write_tensors(arrays, target)
         else:
             rule = _resizing_of(checkpoint)
-            write(arrays, _config_for_others(model), target, to=to, class_names=class_names, resizing=rule)
+            write(arrays, _config_for_others(model), target, to=to, class_names=class_names, preprocessing=rule)
     out.print(f"wrote {target}")
 
 
@@ -69,17 +69,17 @@ def _config_for_others(model: keras.Model) -> ViTConfig:
     if more:
         raise InvalidArgumentError(
             f"The model has layers of your own, {more}, which other libraries' models have no place for: write a preset or a .keras file, or "
-            "the model without them, as rebuilt(model, num_classes=0) makes it."
+            "the model without them, as rebuild(model, num_classes=0) makes it."
         )
     return parts.config
 
 
-def _resizing_of(checkpoint: str) -> Resizing | None:
-    """Returns the rule of resizing that comes with a preset; None for a checkpoint file, which says none."""
+def _resizing_of(checkpoint: str) -> Preprocessing | None:
+    """Returns the rule of preprocessing that comes with a preset; None for a checkpoint file, which says none."""
     if _has_config(checkpoint):
-        return load_resizing(checkpoint)
+        return load_preprocessing(checkpoint)
     name, _, tag = checkpoint.partition(":")
-    return resizing_of(name, weights=tag) if tag and not Path(checkpoint).exists() else None
+    return preset_preprocessing(name, weights=tag) if tag and not Path(checkpoint).exists() else None
 
 
 def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
@@ -96,21 +96,21 @@ def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
 
 
 def _read(
-    checkpoint: str, *, preset: str | None, source: str, accept_licence: bool
+    checkpoint: str, *, preset: str | None, source: str, accept_license: bool
 ) -> tuple[keras.Model, tuple[str, ...] | None]:
     if Path(checkpoint).exists():
         if preset is not None:
             model = from_preset(preset, weights=checkpoint, source=source)
-            return model, load_labels(checkpoint) if _has_config(checkpoint) else None
+            return model, load_class_names(checkpoint) if _has_config(checkpoint) else None
         if _has_config(checkpoint):
-            return from_preset(Path(checkpoint)), load_labels(checkpoint)
+            return from_preset(Path(checkpoint)), load_class_names(checkpoint)
         raise InvalidArgumentError(
             f"{checkpoint} has no config.json beside its weights: say its architecture with --preset NAME."
         )
     name, colon, tag = checkpoint.partition(":")
     if not colon:
         raise StorageError(f"{checkpoint}: there is no such file, and NAME:TAG would name a preset's weights.")
-    return from_preset(name, weights=tag, accept_licence=accept_licence), None
+    return from_preset(name, weights=tag, accept_license=accept_license), None
 
 
 def _has_config(checkpoint: str) -> bool:
@@ -130,20 +130,20 @@ def _save_keras(model: keras.Model, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json: bool) -> None:
+def verify(reference: Path, *, preset: str | None, accept_license: bool, as_json: bool) -> None:
     """Prints how far our model is from another library's, block by block.
 
     Args:
         reference: A reference file, or a directory of transformers or timm, whose own model is asked then.
         preset: `NAME:TAG`, or a preset directory, where the reference holds no weights of its own.
-        accept_licence: Says yes to a licence that restricts use.
+        accept_license: Says yes to a license that restricts use.
         as_json: One JSON object instead of lines.
 
     Raises:
         InvalidArgumentError: The reference holds no weights and no preset was given.
         WeightMismatchError: A block is further away than it may be; the first is named.
     """
-    model, expected = _compared(reference, preset=preset, accept_licence=accept_licence)
+    model, expected = _compared(reference, preset=preset, accept_license=accept_license)
     differences = list(compare(model, expected))
     if as_json:
         print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
@@ -158,14 +158,14 @@ def verify(reference: Path, *, preset: str | None, accept_licence: bool, as_json
         )
 
 
-def _compared(reference: Path, *, preset: str | None, accept_licence: bool) -> tuple[keras.Model, Reference]:
+def _compared(reference: Path, *, preset: str | None, accept_license: bool) -> tuple[keras.Model, Reference]:
     """Returns our model and what another library's computed."""
     if reference.is_dir():
         model = from_preset(reference)
         return model, reference_of_directory(reference, read_model(model).config)
     expected = read_reference(reference)
     if preset is not None:
-        return _read(preset, preset=None, source="auto", accept_licence=accept_licence)[0], expected
+        return _read(preset, preset=None, source="auto", accept_license=accept_license)[0], expected
     if expected.weights:
         return expected.build(), expected
     raise InvalidArgumentError(f"{reference} holds no weights: say whose it is with --preset NAME:TAG.")

@@ -6,14 +6,14 @@ import numpy as np
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.doctor.checkup import examine
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import StorageError
 
 _ROWS, _VARIANTS = 6, 6
 
 
-def check(source: Path, reading: Reading, *, report: Path | None, strict: bool, as_json: bool) -> None:
+def check(source: Path, reading: ReadOptions, *, report: Path | None, strict: bool, as_json: bool) -> None:
     """Looks at every image of a data set and prints what is the matter with it.
 
     Args:

@@ -11,15 +11,15 @@ import typer
 
 from vit_keras import explain
 from vit_keras.cli.output import err, out, print_json, printable
-from vit_keras.data import Resizing, resizing_of
+from vit_keras.data import Preprocessing, preset_preprocessing
 from vit_keras.data.images.decode import read_image
 from vit_keras.data.images.signatures import is_image
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
 from vit_keras.evaluation.evaluate import probabilities
-from vit_keras.models.vit import num_classes_of
+from vit_keras.models.vit import model_num_classes
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing
+from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
 
 METHODS = ("attention", "rollout", "relevance")
 _MOST = 60  # images of a sheet
@@ -61,8 +61,8 @@ def report(model: str, images: Sequence[Path], *, weights: str | None, page: Pat
     if len(images) != 1 or images[0].is_dir():
         raise InvalidArgumentError("A report takes one image apart: give one image file.")
     _refuse_existing(page, "--report")
-    net, resizing, names = _opened(model, weights)
-    image = read_image(images[0], resizing)
+    net, preprocessing, names = _opened(model, weights)
+    image = read_image(images[0], preprocessing)
     explain.anatomy_report(net, image, page, class_names=names, title=Path(model).name)
     out.print(f"open it in a browser  {page}")
 
@@ -96,7 +96,7 @@ def draw(
     models = [(model, weights), *([(against, None)] if against else [])]
     nets = [_opened(name, tag) for name, tag in models]
     paths = _listed(images)
-    kept, read = _read(paths[:_MOST], [resizing for _, resizing, _ in nets])
+    kept, read = _read(paths[:_MOST], [preprocessing for _, preprocessing, _ in nets])
     seen = [
         _seen(name, net, names, pixels, method, layer)
         for (name, _), (net, _, names), pixels in zip(models, nets, read, strict=True)
@@ -136,12 +136,12 @@ def _refuse_existing(path: Path, option: str) -> None:
         raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}.")
 
 
-def _read(paths: Sequence[Path], resizings: Sequence[Resizing]) -> tuple[list[Path], list[np.ndarray]]:
+def _read(paths: Sequence[Path], resizings: Sequence[Preprocessing]) -> tuple[list[Path], list[np.ndarray]]:
     """Returns the files that could be read, and their pixels as each model takes them."""
     kept, read = [], list[list[np.ndarray]]()
     for path in paths:
         try:
-            read.append([read_image(path, resizing) for resizing in resizings])
+            read.append([read_image(path, preprocessing) for preprocessing in resizings])
             kept.append(path)
         except VitKerasError as error:
             err.print(printable(f"skipped {error}"))
@@ -152,19 +152,19 @@ def _read(paths: Sequence[Path], resizings: Sequence[Resizing]) -> tuple[list[Pa
 
 def _seen(name: str, net: keras.Model, names: tuple[str, ...], pixels: np.ndarray, method: str, layer: int) -> _Seen:
     said = []
-    if num_classes_of(net) is not None and names:
+    if model_num_classes(net) is not None and names:
         shares = probabilities(net, pixels)
         said = [{"class": names[int(each.argmax())], "probability": float(each.max())} for each in shares]
     return _Seen(name=Path(name).name, pixels=pixels, heats=_looked(net, pixels, method, layer), said=said)
 
 
-def _opened(model: str, weights: str | None) -> tuple[keras.Model, Resizing, tuple[str, ...]]:
+def _opened(model: str, weights: str | None) -> tuple[keras.Model, Preprocessing, tuple[str, ...]]:
     """Returns a model, how its images are brought to its size, and what its classes are called."""
     if model in list_presets():
         tag = weights if weights in load_preset(model).weights else None
-        return from_preset(model, weights=weights), resizing_of(model, weights=tag), ()
+        return from_preset(model, weights=weights), preset_preprocessing(model, weights=tag), ()
     directory = RunDirectory(Path(model)).model if RunDirectory(Path(model)).model.is_dir() else Path(model)
-    return from_preset(directory), load_resizing(directory), tuple(load_labels(directory))
+    return from_preset(directory), load_preprocessing(directory), tuple(load_class_names(directory))
 
 
 def _listed(images: Sequence[Path]) -> list[Path]:

@@ -36,7 +36,7 @@ app.add_typer(data_app)
 UsageError: Any = typer.BadParameter.__base__
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
-AcceptLicence = Annotated[bool, typer.Option("--accept-licence", help="Say yes to a licence that restricts use.")]
+AcceptLicense = Annotated[bool, typer.Option("--accept-license", help="Say yes to a license that restricts use.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Download nothing: what is in the cache has to do.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the interrupted run in --run-dir.")]
 ForceResume = Annotated[
@@ -61,7 +61,7 @@ def info_command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show what one preset is: numbers, source, licence, weights."""
+    """Show what one preset is: numbers, source, license, weights."""
     catalogue.show_info(name, as_json=as_json)
 
 
@@ -149,7 +149,7 @@ def finetune_command(
     resume: Resume = False,
     force_resume: ForceResume = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's logs, too.")] = False,
-    accept_licence: AcceptLicence = False,
+    accept_license: AcceptLicense = False,
     offline: Offline = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -169,7 +169,7 @@ def finetune_command(
         "limit": limit,
         "seed": seed,
         "precision": precision,
-        "accept_licence": accept_licence or None,
+        "accept_license": accept_license or None,
         "changes": output.fields_of(change) if change else None,
     }
     given = {name: value for name, value in options.items() if value is not None}
@@ -332,7 +332,7 @@ def convert_command(
         str, typer.Option(help="timm, huggingface, google, meta or vit_keras; auto goes by the names.")
     ] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be read into what, and stop.")] = False,
-    accept_licence: AcceptLicence = False,
+    accept_license: AcceptLicense = False,
     offline: Offline = False,
     debug: Debug = False,
 ) -> None:
@@ -343,7 +343,7 @@ def convert_command(
     if offline:
         os.environ["VIT_KERAS_OFFLINE"] = "1"
     checkpoints.convert(
-        checkpoint, target, to=to, preset=preset, source=source, dry_run=dry_run, accept_licence=accept_licence
+        checkpoint, target, to=to, preset=preset, source=source, dry_run=dry_run, accept_license=accept_license
     )
 
 
@@ -358,7 +358,7 @@ def verify_command(
     preset: Annotated[
         str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own.")
     ] = None,
-    accept_licence: AcceptLicence = False,
+    accept_license: AcceptLicense = False,
     offline: Offline = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -369,7 +369,7 @@ def verify_command(
 
     if offline:
         os.environ["VIT_KERAS_OFFLINE"] = "1"
-    checkpoints.verify(reference, preset=preset, accept_licence=accept_licence, as_json=as_json)
+    checkpoints.verify(reference, preset=preset, accept_license=accept_license, as_json=as_json)
 
 
 @data_app.command("check")
@@ -383,7 +383,7 @@ def data_check_command(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse files left out, conflicting labels and leaks, however few.")
     ] = False,
-    max_bad: Annotated[float, typer.Option(help="Largest fraction of the files that may be left out.")] = 0.01,
+    max_error_rate: Annotated[float, typer.Option(help="Largest fraction of the files that may be left out.")] = 0.01,
     min_side: Annotated[int, typer.Option(help="Shortest side that is an image, px.")] = 8,
     max_aspect: Annotated[float, typer.Option(help="Largest ratio of an image's sides.")] = 20.0,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.")] = False,
@@ -395,10 +395,10 @@ def data_check_command(
 ) -> None:
     """Check every image: damage, duplicates, leaks between splits, labels that conflict, balance, sizes."""
     from vit_keras.cli import data
-    from vit_keras.data.images.read_options import Reading
+    from vit_keras.data.images.read_options import ReadOptions
 
-    reading = Reading(
-        max_bad=max_bad,
+    reading = ReadOptions(
+        max_error_rate=max_error_rate,
         min_side=min_side,
         max_aspect=max_aspect,
         follow_links=follow_links,

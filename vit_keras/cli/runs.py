@@ -15,7 +15,7 @@ from vit_keras.cli.output import complain, err, out, print_json, printable
 from vit_keras.data.images.decode import read_image
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.evaluate import probabilities
-from vit_keras.models.vit import num_classes_of
+from vit_keras.models.vit import model_num_classes
 from vit_keras.runtime.devices import devices
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset
 from vit_keras.training.runs.directory import RunDirectory
@@ -23,7 +23,7 @@ from vit_keras.training.runs.repeating import evaluate_run
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult, recorded_options
 from vit_keras.training.trainer import TrainingOptions
 from vit_keras.training.trainer import train as train_model
-from vit_keras.zoo.preset_directory import from_preset, load_labels, load_resizing
+from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
 
 _RESUMABLE = 75
 _SOME_FAILED = 3
@@ -146,14 +146,14 @@ def predict(directory: Path, images: Sequence[Path], *, as_json: bool) -> None:
         as_json: One JSON list, an object an image, instead of lines.
     """
     preset = RunDirectory(directory).model if RunDirectory(directory).model.is_dir() else directory
-    model, class_names = from_preset(preset), load_labels(preset)
-    if num_classes_of(model) is None:
+    model, class_names = from_preset(preset), load_class_names(preset)
+    if model_num_classes(model) is None:
         raise InvalidArgumentError(f"{preset}: this model has no head, so it names no classes.")
-    resizing = load_resizing(preset)
+    preprocessing = load_preprocessing(preset)
     rows: list[dict[str, Any]] = []
     for path in images:
         try:
-            pixels = read_image(path, resizing)
+            pixels = read_image(path, preprocessing)
         except VitKerasError as error:
             rows.append({"file": str(path), "error": str(error)})
             continue

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from vit_keras.data.dataset.splits import EncodedSplit as EncodedSplit
     from vit_keras.data.dataset.splits import Split as Split
     from vit_keras.data.doctor.checkup import check as check
-    from vit_keras.data.images.preprocess import Resizing as Resizing
-    from vit_keras.data.images.preprocess import resizing_of as resizing_of
-    from vit_keras.data.images.read_options import Reading as Reading
+    from vit_keras.data.images.preprocess import Preprocessing as Preprocessing
+    from vit_keras.data.images.preprocess import preset_preprocessing as preset_preprocessing
+    from vit_keras.data.images.read_options import ReadOptions as ReadOptions
     from vit_keras.data.loading import load as load
 
 _HOMES = {
     "Augmentation": "data.augment.augmentation",
     "EncodedSplit": "data.dataset.splits",
     "ImageData": "data.dataset.image_data",
-    "Reading": "data.images.read_options",
-    "Resizing": "data.images.preprocess",
+    "ReadOptions": "data.images.read_options",
+    "Preprocessing": "data.images.preprocess",
     "Split": "data.dataset.splits",
     "check": "data.doctor.checkup",
     "load": "data.loading",
-    "resizing_of": "data.images.preprocess",
+    "preset_preprocessing": "data.images.preprocess",
 }
 """Public names, and the module of this package that has each; loaded when first used, so that checking files needs no Keras."""
 

@@ -11,8 +11,8 @@ import numpy as np
 from vit_keras.data.dataset.holdout import checked_rates, hold_out
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
-from vit_keras.data.images.preprocess import Resizing, image_of, pixels
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.preprocess import Preprocessing, image_of, pixels
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.arrays import is_ours_to_read, read_arrays
 from vit_keras.data.sources.class_names import checked_names
 from vit_keras.data.sources.folder import read_folder
@@ -30,14 +30,14 @@ TFDS = "tfds:"
 def load(
     source: Any,
     *,
-    image_size: int | tuple[int, int] | Resizing | None = None,
+    image_size: int | tuple[int, int] | Preprocessing | None = None,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int = 64,
     limit: int | None = None,
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     pixel_range: str | tuple[float, float] = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
@@ -49,7 +49,7 @@ def load(
             file with the columns path and label; any TensorFlow Datasets name, as "tfds:oxford_iiit_pet", or builder; arrays
             `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these.
             A folder named as one of the sets is meant with a slash: "./emoji".
-        image_size: Height and width all images are brought to, px, or the whole rule (`resizing_of` a preset); by default as
+        image_size: Height and width all images are brought to, px, or the whole rule (`preset_preprocessing` a preset); by default as
             they are. Image files need it.
         channels: 1 or 3; by default as they are, and 3 for image files.
         class_names: The classes in the order of the labels, which is the order of a model's logits: what the labels of arrays
@@ -72,18 +72,18 @@ def load(
         >>> data.sizes
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
-    size = image_size.image_size if isinstance(image_size, Resizing) else _checked_size(image_size)
+    size = image_size.image_size if isinstance(image_size, Preprocessing) else _checked_size(image_size)
     _check_arguments(channels=channels, batch_size=batch_size, limit=limit, seed=seed)
-    rates, reading, names = checked_rates(split), reading or Reading(), checked_names(class_names)
+    rates, reading, names = checked_rates(split), reading or ReadOptions(), checked_names(class_names)
 
-    def rule(own_channels: int) -> Resizing | None:
-        if isinstance(image_size, Resizing):
+    def rule(own_channels: int) -> Preprocessing | None:
+        if isinstance(image_size, Preprocessing):
             return image_size
-        return None if size is None else Resizing(image_size=size, channels=channels or own_channels)
+        return None if size is None else Preprocessing(image_size=size, channels=channels or own_channels)
 
     if is_ours_to_read(source):
         data = read_arrays(
-            source, resizing=rule(3), class_names=names, rates=rates, seed=seed, limit=limit, pixel_range=pixel_range,
+            source, preprocessing=rule(3), class_names=names, rates=rates, seed=seed, limit=limit, pixel_range=pixel_range,
         )  # fmt: skip
     elif checked_range(pixel_range) not in (None, BYTES):
         raise InvalidArgumentError(
@@ -104,20 +104,20 @@ def load(
     if limit is not None:
         data = data.limited(limit)
     shape = data.image_shape
-    if isinstance(image_size, Resizing):
+    if isinstance(image_size, Preprocessing):
         return brought_to(data, image_size)
-    return brought_to(data, Resizing(image_size=size or shape[:2], channels=channels or shape[2]))
+    return brought_to(data, Preprocessing(image_size=size or shape[:2], channels=channels or shape[2]))
 
 
 def _named(
     source: Any,
-    rule: Callable[[int], Resizing | None],
+    rule: Callable[[int], Preprocessing | None],
     *,
     class_names: tuple[str, ...] | None,
     rates: tuple[float, float],
     seed: int,
     limit: int | None,
-    reading: Reading,
+    reading: ReadOptions,
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageData:
     """Returns what a name, a path or a builder of TensorFlow Datasets stands for."""
@@ -135,13 +135,13 @@ def _named(
             data = read_tfds(builder, rule=rule, rates=rates, seed=seed, limit=limit, reading=reading)
             return _in_order(data, class_names)
         source = folder
-    resizing = rule(3)
-    if resizing is None:
+    preprocessing = rule(3)
+    if preprocessing is None:
         raise DataError(f"{source}: give image_size, to which the images are brought.")
     path = Path(source).expanduser()
     return read_folder(
         path,
-        resizing=resizing,
+        preprocessing=preprocessing,
         rates=rates,
         seed=seed,
         reading=reading,
@@ -239,30 +239,30 @@ def _split(images: Any, labels: Any) -> Split:
     return Split(images if images.ndim == 4 else images[..., None], np.asarray(labels).reshape(-1).astype("int32"))
 
 
-def brought_to(data: ImageData, resizing: Resizing) -> ImageData:
+def brought_to(data: ImageData, preprocessing: Preprocessing) -> ImageData:
     """Returns the data at another size or number of channels.
 
     Args:
         data: What is resized, all of it now.
-        resizing: How.
+        preprocessing: How.
 
     Raises:
         DataError: Its channels can't become those.
     """
-    wanted = (*resizing.image_size, resizing.channels)
+    wanted = (*preprocessing.image_size, preprocessing.channels)
     if data.image_shape == wanted:
         return data
-    if {resizing.channels, data.image_shape[2]} - {1, 3}:
+    if {preprocessing.channels, data.image_shape[2]} - {1, 3}:
         raise DataError(
-            f"{data.name} has {data.image_shape[2]} channels; only 1 and 3 turn into one another, not {resizing.channels}."
+            f"{data.name} has {data.image_shape[2]} channels; only 1 and 3 turn into one another, not {preprocessing.channels}."
         )
-    mode = "L" if resizing.channels == 1 else "RGB"
+    mode = "L" if preprocessing.channels == 1 else "RGB"
 
     def resized(split: Split | EncodedSplit) -> Split:
         images = np.empty((len(split), *wanted), "uint8")
         for index in range(len(split)):
             image = image_of(split.image(index)).convert(mode)
-            images[index] = pixels(resizing.apply(image))
+            images[index] = pixels(preprocessing.apply(image))
         return Split(images, split.labels)
 
     return replace(data, splits={name: resized(split) for name, split in data.splits.items()})

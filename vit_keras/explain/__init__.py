@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vit_keras.explain.statistics import patch_filters as patch_filters
     from vit_keras.explain.statistics import position_similarity as position_similarity
     from vit_keras.explain.statistics import prefix_attention as prefix_attention
-    from vit_keras.explain.statistics import token_colours as token_colours
+    from vit_keras.explain.statistics import token_colors as token_colors
 
 _HOMES = {
     "anatomy": "explain.anatomy_steps",
@@ -36,7 +36,7 @@ _HOMES = {
     "position_similarity": "explain.statistics",
     "prefix_attention": "explain.statistics",
     "show": "explain.drawing",
-    "token_colours": "explain.statistics",
+    "token_colors": "explain.statistics",
 }
 """Public names, and the module of this package that has each."""
 

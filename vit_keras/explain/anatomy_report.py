@@ -14,7 +14,7 @@ from vit_keras.explain.anatomy_numbers import likeliest, numbers_of, probabiliti
 from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_steps import Anatomy, anatomy
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
-from vit_keras.models.vit import num_classes_of
+from vit_keras.models.vit import model_num_classes
 from vit_keras.reporting.pages import document, text, write_page
 from vit_keras.reporting.text import shown
 
@@ -68,7 +68,7 @@ def page_of(passed: Anatomy, *, title: str) -> str:
 
 def _facts(passed: Anatomy, title: str) -> dict[str, Any]:
     """Returns what a page says that is not an array."""
-    config, num_classes = passed.config, num_classes_of(passed.model)
+    config, num_classes = passed.config, model_num_classes(passed.model)
     names = passed.class_names or tuple(str(number) for number in range(num_classes or 0))
     classes = []
     if passed.logits is not None:

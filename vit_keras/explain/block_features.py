@@ -9,7 +9,7 @@ from keras import ops
 
 from vit_keras.explain.recording import checked_images, chosen_blocks, pieces
 from vit_keras.models.architecture import IMAGES
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
 
@@ -67,7 +67,7 @@ def features(
         >>> features(vit(config), np.zeros((1, 16, 16, 3)), as_grid=True).shape
         (1, 1, 2, 2, 16)
     """
-    extractor, config = feature_extractor(model, blocks=blocks), config_of(model)
+    extractor, config = feature_extractor(model, blocks=blocks), model_config(model)
     images = checked_images(model, images)
     parts = []
     for piece in pieces(images, batch_size):

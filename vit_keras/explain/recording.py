@@ -17,7 +17,7 @@ from vit_keras.layers.mlp import ACTIVATIONS
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.own_head import ends_in_probabilities, is_probabilities
 from vit_keras.models.pixel_range import takes_small_pixels
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
 
@@ -124,7 +124,7 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
     Raises:
         DataError: They are no images, of another size than the model's, scaled to 0..1 or normalized, or hold no numbers.
     """
-    config = config_of(model)
+    config = model_config(model)
     wanted = (*config.image_size, config.channels)
     pixels = np.asarray(images)
     if pixels.ndim == 3:

@@ -12,7 +12,7 @@ from vit_keras.explain.gradients import gradients
 from vit_keras.explain.recording import block_inputs, blocks_of, checked_images, pieces, pooled_logits, record_block
 from vit_keras.explain.rollout import multiplied, seen_patches
 from vit_keras.layers.base.checks import Tensor
-from vit_keras.models.vit import config_of, num_classes_of
+from vit_keras.models.vit import model_config, model_num_classes
 
 
 def class_relevance(
@@ -108,7 +108,7 @@ def attention_gradients(
     Shapes:
         returns: Both `(layers, batch, heads, tokens, tokens)`.
     """
-    blocks, config = blocks_of(model), config_of(model)
+    blocks, config = blocks_of(model), model_config(model)
     first = block_inputs(model, images, [0])[0]
 
     def logits(added: list[Tensor] | None, seen: list[Tensor] | None = None) -> Tensor:
@@ -133,7 +133,7 @@ def attention_gradients(
 
 def _checked_classes(model: keras.Model, classes: Sequence[int] | int | None, count: int) -> np.ndarray | None:
     blocks_of(model)
-    known = num_classes_of(model)
+    known = model_num_classes(model)
     if known is None:
         raise InvalidArgumentError(
             f"The model {model.name!r} has no head, so nothing speaks for a class; make it with num_classes."

@@ -17,7 +17,7 @@ from vit_keras.explain.recording import (
     pieces,
     pooling_attention,
 )
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
 Fusion = Literal["mean", "max", "min"]
@@ -94,7 +94,7 @@ def seen_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) ->
     Shapes:
         returns: `(batch, rows, columns)`, float32.
     """
-    config = config_of(model)
+    config = model_config(model)
     shares = np.concatenate([_pooled(model, config, piece) for piece in pieces(images, 8)])
     rows = np.einsum("bt,btk->bk", np.broadcast_to(shares, (len(product), shares.shape[-1])), product)
     patches: np.ndarray = rows[:, config.num_prefix_tokens :].reshape(-1, *config.grid_size).astype("float32")

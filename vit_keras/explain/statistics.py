@@ -9,7 +9,7 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
 from vit_keras.explain.recording import blocks_of, checked_images
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
 
@@ -31,7 +31,7 @@ def mean_attention_distance(model: keras.Model, images: Any, *, batch_size: int 
         DataError: The images are none of the model's.
         InvalidArgumentError: The model is none of ours.
     """
-    config, prefix = config_of(model), config_of(model).num_prefix_tokens
+    config, prefix = model_config(model), model_config(model).num_prefix_tokens
     rows, columns = np.indices(config.grid_size).reshape(2, -1) * config.patch_size
     distances = np.hypot(rows[:, None] - rows, columns[:, None] - columns)
     images = checked_images(model, images)
@@ -57,7 +57,7 @@ def position_similarity(model: keras.Model) -> np.ndarray:
     Raises:
         InvalidArgumentError: The model is none of ours, or has no learned positions.
     """
-    config = config_of(model)
+    config = model_config(model)
     if config.position_embedding != "learned":
         raise InvalidArgumentError(
             f'The model {model.name!r} has position_embedding="{config.position_embedding}", so there are no learned positions to compare.'
@@ -83,7 +83,7 @@ def patch_filters(model: keras.Model, *, count: int = 28) -> np.ndarray:
     Raises:
         InvalidArgumentError: The model is none of ours, or its stem is made of convolutions.
     """
-    config = config_of(model)
+    config = model_config(model)
     if config.stem != "patch":
         raise InvalidArgumentError(
             f'The model {model.name!r} has stem="{config.stem}": no one matrix projects its patches.'
@@ -99,7 +99,7 @@ def patch_filters(model: keras.Model, *, count: int = 28) -> np.ndarray:
     return scaled
 
 
-def token_colours(grids: np.ndarray) -> np.ndarray:
+def token_colors(grids: np.ndarray) -> np.ndarray:
     """Returns colours in which patches that are alike to the model look alike: their three greatest principal components.
 
     As in Oquab et al. 2023, arXiv 2304.07193, figure 1; the same colour means the same in every image given together.
@@ -114,7 +114,7 @@ def token_colours(grids: np.ndarray) -> np.ndarray:
         InvalidArgumentError: These are no grids of tokens.
 
     Example:
-        >>> token_colours(np.random.default_rng(0).normal(size=(2, 4, 4, 16))).shape
+        >>> token_colors(np.random.default_rng(0).normal(size=(2, 4, 4, 16))).shape
         (2, 4, 4, 3)
     """
     grids = np.asarray(grids)
@@ -144,7 +144,7 @@ def prefix_attention(model: keras.Model, images: Any, *, layer: int = -1, batch_
         DataError: The images are none of the model's.
         InvalidArgumentError: The model is none of ours, or there is no such block.
     """
-    config = config_of(model)
+    config = model_config(model)
     names = ["class_token"] * config.class_token + ["distillation_token"] * config.distillation_token
     names += [f"register_{number}" for number in range(config.num_registers)]
     blocks_of(model)

@@ -29,7 +29,7 @@ class PatchEncoder(CompositeLayer):
         num_registers: Learned tokens behind those.
         position_embedding: "learned", "sincos2d" or "none".
         position_on_prefix: Whether the tokens in front of the patches have learned positions too.
-        position_resize: How weight surgery makes learned positions fit another grid; `vit_keras.weights.adapt.resize` has the rules.
+        position_resize: How loading makes learned positions fit another grid; `vit_keras.weights.adapt.resize` has the rules.
         patch_resize: How it makes the projection fit another patch size.
         grid_size: Rows and columns of patches, which "sincos2d" needs; by default they form a square.
         dropout_rate: Fraction of the tokens' numbers dropped in training.

@@ -75,7 +75,7 @@ def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> k
     return VisionTransformer(model.input, output, name=model.name)
 
 
-def config_of(model: keras.Model) -> ViTConfig:
+def model_config(model: keras.Model) -> ViTConfig:
     """Returns the config that `vit` built this model from, also after `.keras` saved and loaded it.
 
     Simple layers of Keras may stand behind it, such as a head of your own.
@@ -85,7 +85,7 @@ def config_of(model: keras.Model) -> ViTConfig:
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> config_of(vit(config)) == config
+        >>> model_config(vit(config)) == config
         True
     """
     return read_model(model).config
@@ -117,7 +117,7 @@ def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[
         return thread.submit(build).result()
 
 
-def num_classes_of(model: keras.Model) -> int | None:
+def model_num_classes(model: keras.Model) -> int | None:
     """Returns how many classes the model tells apart, at the end of the user's own head too, or None where it has no head."""
     return read_model(model).num_classes
 

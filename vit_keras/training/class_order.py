@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from vit_keras.data.sources.class_names import are_numbers
-from vit_keras.models.vit import num_classes_of
+from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
 from vit_keras.training.recipes.recipe import Choice
 
@@ -19,7 +19,7 @@ def head_choices(model: keras.Model, class_names: Sequence[str]) -> tuple[Choice
         class_names: The classes of the data, in the order of the labels.
     """
     names, known = tuple(class_names), getattr(model, "class_names", None)
-    if num_classes_of(model) != len(names) or known == names or not _is_trained(model):
+    if model_num_classes(model) != len(names) or known == names or not _is_trained(model):
         return ()
     if are_numbers(names):
         if known is None:

@@ -11,11 +11,11 @@ import keras
 from rich.console import Console
 
 from vit_keras import data as data_sources
-from vit_keras.data import ImageData, Resizing, resizing_of
+from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.own_head import ends_in_probabilities, find_classifier
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.runtime.precision import dtype_policy, resolve
@@ -28,8 +28,8 @@ from vit_keras.training.recipes.recipe import Choice, Recipe
 from vit_keras.training.runs.directory import RunDirectory, next_run_directory
 from vit_keras.training.runs.random_state import random_state
 from vit_keras.training.runs.session import Session, TrainingResult, check_options, load_as_recorded
-from vit_keras.training.transfer.lora import merge_adapters
-from vit_keras.zoo.preset_directory import from_preset, load_resizing
+from vit_keras.training.transfer.lora import merge_lora
+from vit_keras.zoo.preset_directory import from_preset, load_preprocessing
 
 BATCH_SIZE = 64
 _JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"
@@ -90,7 +90,7 @@ def finetune(
         named = ", ".join(
             [*changes, *(["method"] if method != "auto" else []), *(["epochs"] if epochs is not None else [])]
         )
-        raise InvalidArgumentError(f"The recipe says {named} already: recipe.changed(...) makes another of it.")
+        raise InvalidArgumentError(f"The recipe says {named} already: recipe.replace(...) makes another of it.")
     session = finetuning_session(model, data, recipe, run=run, console=console, callbacks=callbacks)
     return session.carry_out(resume=resume, force=force_resume)
 
@@ -115,7 +115,7 @@ def plan_of(
     data = _in_batches(data)
     recipe = plan_finetuning(
         data.splits["train"].labels,
-        config_of(model),
+        model_config(model),
         num_classes=len(data.class_names),
         steps_per_epoch=data.steps_per_epoch,
         method=method,
@@ -149,7 +149,7 @@ def _choices_of_head(parts: ModelParts, num_classes: int) -> Iterator[Choice]:
         yield Choice(
             "output",
             "logits",
-            "recipes train on logits: the softmax at the end is left out; rebuilt(..., classifier_activation="
+            "recipes train on logits: the softmax at the end is left out; rebuild(..., classifier_activation="
             '"softmax") puts it back',
         )
 
@@ -191,7 +191,7 @@ class FinetuningOptions:
         limit: Most images of each split; None for all.
         seed: Decides the new head, the order, augmentation and what is held out.
         precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-        accept_licence: Says yes to a licence of the weights that restricts their use.
+        accept_license: Says yes to a license of the weights that restricts their use.
         changes: Fields of the recipe in place of what would be chosen.
     """
 
@@ -206,7 +206,7 @@ class FinetuningOptions:
     limit: int | None = None
     seed: int = 0
     precision: str = "auto"
-    accept_licence: bool = False
+    accept_license: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -240,9 +240,9 @@ def finetune_preset(
     else:
         run.check_free()
     with random_state(options.seed), dtype_policy(resolve(options.precision)):
-        model = from_preset(options.preset, weights=options.weights, accept_licence=options.accept_licence)
-    resizing = _resizing_of(options)
-    load = partial(_load, options, resizing, console)
+        model = from_preset(options.preset, weights=options.weights, accept_license=options.accept_license)
+    preprocessing = _resizing_of(options)
+    load = partial(_load, options, preprocessing, console)
     data = load_as_recorded(load, run) if resume else load()
     data = _in_batches(data)
     recipe = plan_of(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
@@ -253,20 +253,23 @@ def finetune_preset(
         run=run,
         console=console,
         options=asdict(options),
-        resizing=resizing,
+        preprocessing=preprocessing,
         callbacks=[keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if tensorboard else [],
     )
     return session.carry_out(resume=resume, force=force_resume)
 
 
 def _load(
-    options: FinetuningOptions, resizing: Resizing, console: Console, class_names: tuple[str, ...] | None = None
+    options: FinetuningOptions,
+    preprocessing: Preprocessing,
+    console: Console,
+    class_names: tuple[str, ...] | None = None,
 ) -> ImageData:
     """Loads the data, with a bar over files that are checked for the first time."""
     with file_progress(console) as on_progress:
         return data_sources.load(
             options.data,
-            image_size=resizing,
+            image_size=preprocessing,
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
@@ -275,11 +278,11 @@ def _load(
         )
 
 
-def _resizing_of(options: FinetuningOptions) -> Resizing:
+def _resizing_of(options: FinetuningOptions) -> Preprocessing:
     if options.preset in list_presets():
         tag = options.weights if options.weights in load_preset(options.preset).weights else None
-        return resizing_of(options.preset, weights=tag)
-    return load_resizing(options.preset)
+        return preset_preprocessing(options.preset, weights=tag)
+    return load_preprocessing(options.preset)
 
 
 def finetuning_session(
@@ -290,7 +293,7 @@ def finetuning_session(
     run: RunDirectory,
     console: Console,
     options: Mapping[str, Any] | None = None,
-    resizing: Resizing | None = None,
+    preprocessing: Preprocessing | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Session:
     """Returns a run that fine-tunes, introduced on the console.
@@ -302,10 +305,10 @@ def finetuning_session(
         run: Where everything is left.
         console: Where choices and progress are shown.
         options: What `run.json` says the run was told.
-        resizing: What brought the images to their size.
+        preprocessing: What brought the images to their size.
         callbacks: Beside the recipe's.
     """
-    data, config = recipe.seeded(data), config_of(model)
+    data, config = recipe.seeded(data), model_config(model)
 
     def build(recipe: Recipe, resuming: bool) -> keras.Model:
         return prepared(model, data, recipe, probe=not resuming)
@@ -324,9 +327,9 @@ def finetuning_session(
         },
         build=build,
         fits=recipe.method != "linear_probe",
-        finish=merge_adapters if recipe.method == "adapters" else lambda trained: trained,
+        finish=merge_lora if recipe.method == "adapters" else lambda trained: trained,
         console=console,
-        resizing=resizing,
+        preprocessing=preprocessing,
         callbacks=tuple(callbacks),
     )
     session.introduce(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs an image")
@@ -373,14 +376,14 @@ def digest_of(model: keras.Model) -> str:
 
 def _data_of(model: keras.Model, train: Any, validation: Any) -> ImageData:
     """Returns the data at the model's size, in batches that are no larger than what there is."""
-    config = config_of(model)
+    config = model_config(model)
     if isinstance(train, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
         data = train
     else:
         source = train if validation is None else {"train": train, "validation": validation, "test": validation}
-        rule = Resizing(image_size=config.image_size, channels=config.channels)
+        rule = Preprocessing(image_size=config.image_size, channels=config.channels)
         data = data_sources.load(source, image_size=rule, batch_size=BATCH_SIZE)
         if validation is not None:
             data = replace(data, notes=(*data.notes, _JUDGED_BY_VALIDATION))

@@ -105,7 +105,7 @@ def plan_finetuning(
         if name not in changes:
             choices.append(Choice(name, value, why))
     numbers = {name: value for name, (value, _) in sized.items()} | changes
-    recipe = published.changed(**numbers)
+    recipe = published.replace(**numbers)
     choices.insert(1, Choice("epochs", recipe.epochs, reason if recipe.epochs == epochs else "the recipe's own"))
     unsaid = ("class_weights", "seed")
     choices += [Choice(name, value, "as asked") for name, value in changes.items() if name not in unsaid]

@@ -4,15 +4,15 @@ import keras
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.models.vit import config_of, num_classes_of
+from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.training.class_order import match_head
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.runs.random_state import random_state
-from vit_keras.training.transfer.features import features_of
-from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.features import extract_features
+from vit_keras.training.transfer.freezing import set_trainable
 from vit_keras.training.transfer.linear_probe import linear_probe
-from vit_keras.training.transfer.lora import add_adapters
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.training.transfer.lora import add_lora
+from vit_keras.zoo.rebuild import rebuild
 
 LAST_BLOCKS = 2
 """Blocks that the method "last_blocks" trains."""
@@ -34,7 +34,7 @@ def prepare(model: keras.Model, recipe: Recipe, data: ImageData | None, *, probe
     """
     if recipe.method == "nearest_neighbours":
         raise InvalidArgumentError(
-            f"{recipe.name!r} trains no model: vk.training.NearestNeighbours(features, labels, num_classes=...) is all of it."
+            f"{recipe.name!r} trains no model: vk.training.KNNClassifier(features, labels, num_classes=...) is all of it."
         )
     probed = probe and recipe.method in _PROBED
     if probed and data is None:
@@ -49,9 +49,9 @@ def prepare(model: keras.Model, recipe: Recipe, data: ImageData | None, *, probe
         if probed and data is not None:
             train, validation = data.splits["train"], data.splits["validation"]
             found = linear_probe(
-                features_of(student, train),
+                extract_features(student, train),
                 train.labels,
-                features_of(student, validation),
+                extract_features(student, validation),
                 validation.labels,
                 num_classes=len(data.class_names),
                 class_weights=recipe.class_weights,
@@ -70,9 +70,9 @@ def with_new_head(model: keras.Model, recipe: Recipe, *, num_classes: int | None
     """
     rate = recipe.stochastic_depth_rate
     if rate is None:
-        rate = config_of(model).stochastic_depth_rate
-    has_head = num_classes is not None or num_classes_of(model) is not None
-    return rebuilt(
+        rate = model_config(model).stochastic_depth_rate
+    has_head = num_classes is not None or model_num_classes(model) is not None
+    return rebuild(
         model, num_classes=num_classes, classifier_activation="linear" if has_head else None, stochastic_depth_rate=rate
     )
 
@@ -85,8 +85,8 @@ def with_frozen(model: keras.Model, recipe: Recipe) -> keras.Model:
         recipe: How it is going to be trained.
     """
     if recipe.method == "adapters":
-        return add_adapters(model)
-    trainable_only(model, _TRAINED[recipe.method], last_blocks=min(LAST_BLOCKS, config_of(model).num_layers))
+        return add_lora(model)
+    set_trainable(model, _TRAINED[recipe.method], last_blocks=min(LAST_BLOCKS, model_config(model).num_layers))
     return model
 
 
@@ -97,4 +97,4 @@ _TRAINED = {
     "bias": "bias",
     "last_blocks": "last_blocks",
 }
-"""What trains under each method, by the names of `trainable_only`."""
+"""What trains under each method, by the names of `set_trainable`."""

@@ -12,7 +12,7 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
-from vit_keras.models.vit import config_of, num_classes_of, vit
+from vit_keras.models.vit import model_config, model_num_classes, vit
 from vit_keras.runtime.devices import devices
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training.memory import free_bytes, largest_batch
@@ -160,11 +160,11 @@ def measure_speed(
 
 
 def _step(model: keras.Model, kind: str, batch_size: int) -> Callable[[], object]:
-    config, rng = config_of(model), np.random.default_rng(0)
+    config, rng = model_config(model), np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, *config.image_size, config.channels)).astype("uint8")
     if kind == "inference":
         return lambda: model.predict_on_batch(images)
-    labels = rng.integers(0, num_classes_of(model) or 1, batch_size)
+    labels = rng.integers(0, model_num_classes(model) or 1, batch_size)
     model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return lambda: model.train_on_batch(images, labels)
 

@@ -9,7 +9,7 @@ import keras
 from rich.console import Console
 
 from vit_keras import data as data_sources
-from vit_keras.data import ImageData, Resizing, resizing_of
+from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
 from vit_keras.data.loading import KERAS_NAMES
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
@@ -144,7 +144,7 @@ def train(
         record={"command": "train", "options": asdict(options), "precision": policy, "config": preset.config.to_dict()},
         build=build,
         console=console,
-        resizing=resizing_of(preset.name),
+        preprocessing=preset_preprocessing(preset.name),
         measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbour_accuracy(data)},
     )
     session.introduce(
@@ -160,7 +160,7 @@ def _load(
     with file_progress(console) as on_progress:
         return data_sources.load(
             options.data,
-            image_size=Resizing(image_size=preset.config.image_size, channels=preset.config.channels),
+            image_size=Preprocessing(image_size=preset.config.image_size, channels=preset.config.channels),
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from vit_keras.runtime.lazy import names_of
 
 if TYPE_CHECKING:
-    from vit_keras.weights.adapt.surgery import Surgery as Surgery
+    from vit_keras.weights.adapt.options import AdaptOptions as AdaptOptions
     from vit_keras.weights.formats.opening import open_tensors as open_tensors
     from vit_keras.weights.loading import load as load
     from vit_keras.weights.planning import plan as plan
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Plan": "weights.steps",
-    "Surgery": "weights.adapt.surgery",
+    "AdaptOptions": "weights.adapt.options",
     "load": "weights.loading",
     "open_tensors": "weights.formats.opening",
     "plan": "weights.planning",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.adapt.surgery import HeadChange
+from vit_keras.weights.adapt.options import HeadChange
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.tables import Table
 

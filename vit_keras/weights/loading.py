@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_keras.errors import CorruptFileError, WeightMismatchError
 from vit_keras.models.wiring import read_model
-from vit_keras.weights.adapt.surgery import Surgery
+from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile
 from vit_keras.weights.mappings.layouts import Array
@@ -28,7 +28,7 @@ def load(
     path: str | Path,
     *,
     source: str = "auto",
-    surgery: Surgery | None = None,
+    adapt: AdaptOptions | None = None,
     keep_on_failure: bool = True,
     allow_nonfinite: bool = False,
 ) -> Plan:
@@ -41,7 +41,7 @@ def load(
         model: A model that `vit` or `from_preset` made.
         path: A `.safetensors` file, an index of several, an `.npz`, or a folder with the former.
         source: "auto", "timm", "huggingface", "google", "meta" or "vit_keras": whose names the file has.
-        surgery: What may be changed to make it fit; by default what `Surgery()` says.
+        adapt: What may be changed to make it fit; by default what `AdaptOptions()` says.
         keep_on_failure: Leaves the model as it was when the file turns out to be damaged, which needs as much memory as the
             weights once more. False fills it tensor by tensor, for a model that a failure ends anyway.
         allow_nonfinite: Takes NaN and infinity as they are, to look at a model that training broke.
@@ -70,7 +70,7 @@ def load(
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
         own_head = parts.own_weights().keys()
-        steps = plan(shapes, config, file, source=source, surgery=surgery, stated=settings.stated, own_head=own_head)
+        steps = plan(shapes, config, file, source=source, adapt=adapt, stated=settings.stated, own_head=own_head)
         steps = replace(steps, notes=(*contradictions(settings, config), *steps.notes))
         _check_zeros(steps, file)
         for note in steps.notes:

@@ -8,10 +8,10 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights.adapt.inferred_sizes import count_blocks, likeness
-from vit_keras.weights.adapt.surgery import (
+from vit_keras.weights.adapt.options import (
+    AdaptOptions,
     PatchKernel,
     Positions,
-    Surgery,
     find_patches,
     find_positions,
     fit_patches,
@@ -39,7 +39,7 @@ def plan(
     file: TensorFile,
     *,
     source: str = "auto",
-    surgery: Surgery | None = None,
+    adapt: AdaptOptions | None = None,
     stated: Mapping[str, Any] | None = None,
     own_head: Collection[str] = (),
 ) -> Plan:
@@ -50,7 +50,7 @@ def plan(
         config: The model's.
         file: The open file.
         source: The library whose names it has, or "auto" to go by them.
-        surgery: What may be changed to make it fit; by default what `Surgery()` says.
+        adapt: What may be changed to make it fit; by default what `AdaptOptions()` says.
         stated: Fields of `ViTConfig` that are known of the file's model, such as from a config.json beside it.
         own_head: Names of weights in layers of the user's own, which only our own files have.
 
@@ -81,7 +81,7 @@ def plan(
         rows = (row(name, way(name)) for name in own_head if name not in known)
         table, absent = replace(table, rows=(*table.rows, *rows)), frozenset()
     return _Planner(
-        weights, config, file, table, surgery or Surgery(), stated or {}, frozenset(own_head), absent
+        weights, config, file, table, adapt or AdaptOptions(), stated or {}, frozenset(own_head), absent
     ).plan()
 
 
@@ -91,7 +91,7 @@ class _Planner:
     config: ViTConfig
     file: TensorFile
     table: Table
-    surgery: Surgery
+    adapt: AdaptOptions
     stated: Mapping[str, Any]
     own_head: frozenset[str] = frozenset()
     never_in_file: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ class _Planner:
             return
         if not self.never_in_file.isdisjoint(ours):
             return
-        if self.surgery.head == "new" and _is_head(ours[0]):
+        if self.adapt.head == "new" and _is_head(ours[0]):
             return
         found = self._find(line, block)
         if found is None:
@@ -181,7 +181,7 @@ class _Planner:
         joined = self._joined(spelling, sources, len(blocks))
         wanted = (*shapes[0][:-1], sum(shape[-1] for shape in shapes)) if len(shapes) > 1 else shapes[0]
         if _is_head(ours[0]):
-            if self.surgery.head == "fit" and self._renews_head(ours[0], joined):
+            if self.adapt.head == "fit" and self._renews_head(ours[0], joined):
                 return
             self.loads_head = True
             if self._differing():
@@ -218,11 +218,11 @@ class _Planner:
             return ours[0] if len(ours) == 1 else None
         return (*ours[0][:-1], sum(shape[-1] for shape in ours))
 
-    # Surgery
+    # AdaptOptions
 
     def _fit_positions(self, step: Conversion, joined: Shape) -> None:
         config = self.config
-        grid_size = self.surgery.grid_size or self._stated_grid()
+        grid_size = self.adapt.grid_size or self._stated_grid()
         found = find_positions(joined[1], config, grid_size)
         if found is None or found.prefix > config.num_prefix_tokens:
             self.other.append(
@@ -246,7 +246,7 @@ class _Planner:
         if config.position_on_prefix and found.prefix < config.num_prefix_tokens:
             none = config.num_prefix_tokens - found.prefix
             self.notes.append(f"positions of {none} in front of the patches set to zero: the file has none for them")
-        self.steps[_POSITIONS] = replace(step, surgery=fit_positions(found, config))
+        self.steps[_POSITIONS] = replace(step, adapt=fit_positions(found, config))
 
     def _fold_positions(self, step: Conversion, found: Positions) -> None:
         tokens: list[Conversion] = []
@@ -265,7 +265,7 @@ class _Planner:
             return
         source = step.sources[0]
         shape = self.file.tensors[source].shape
-        stated = self.surgery.patch_size or self.stated.get("patch_size")
+        stated = self.adapt.patch_size or self.stated.get("patch_size")
         found = find_patches(shape, step.layout, self.config, stated)
         wanted = PatchKernel(self.config.patch_size, self.config.channels)
         if found is None:
@@ -273,7 +273,7 @@ class _Planner:
             self.other.append(
                 f"{_KERNEL} is {self.weights[_KERNEL]}, and {source} of {shape} is "
                 + (
-                    "for other channels, another patch size, or both: give the file's patch_size, in Surgery"
+                    "for other channels, another patch size, or both: give the file's patch_size, in AdaptOptions"
                     if open_question
                     else "not for square patches"
                 )
@@ -282,14 +282,14 @@ class _Planner:
         if found == wanted:
             self.steps[_KERNEL] = step
             return
-        rule = self.surgery.channels if self.surgery.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
+        rule = self.adapt.channels if self.adapt.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
         if found.channels != wanted.channels:
             self.notes.append(f'channels changed from {found.channels} to {wanted.channels} by the rule "{rule}"')
         if found.side != wanted.side:
             self.notes.append(
                 f'patches resized from {found.side} to {wanted.side} px by the pseudo-inverse of "{self.config.patch_resize}"'
             )
-        self.steps[_KERNEL] = replace(step, surgery=fit_patches(found, self.config, rule))
+        self.steps[_KERNEL] = replace(step, adapt=fit_patches(found, self.config, rule))
 
     def _renews_head(self, name: str, joined: Shape | None) -> bool:
         """Keeps the model's own head where the file's has another number of classes or sees other features."""
@@ -306,12 +306,12 @@ class _Planner:
         return True
 
     def _keep_absent_heads(self) -> None:
-        if self.surgery.head == "load":
+        if self.adapt.head == "load":
             return
         for layer in ("head", "head_distillation"):
             mine = [name for name in self.weights if name.startswith(f"{layer}/") and name not in self.covered]
             if f"{layer}/kernel" in mine:
-                why = "as was asked" if self.surgery.head == "new" else "the file has none"
+                why = "as was asked" if self.adapt.head == "new" else "the file has none"
                 self.notes.append(f"{layer}: the model's own is kept, {why}")
                 self.covered.update(mine)
         own = [name for name in self.weights if name in self.own_head and name not in self.covered]
@@ -324,7 +324,7 @@ class _Planner:
     def _check_depth(self) -> None:
         depth = count_blocks(self.table, self._tensors())
         if depth is not None and depth > self.config.num_layers:
-            if self.surgery.fewer_layers:
+            if self.adapt.fewer_layers:
                 self.notes.append(f"the first {self.config.num_layers} of {depth} blocks are taken")
             else:
                 self.other.append(
@@ -371,7 +371,7 @@ class _Planner:
         if self.loads_head:
             self.other.append(
                 f"the file's head was trained on features of {theirs}, and the model has {mine}: build the model with {theirs}, or "
-                'give it a new head, with Surgery(head="new") or another num_classes'
+                'give it a new head, with AdaptOptions(head="new") or another num_classes'
             )
         elif {"pooling", "final_norm"} & differing.keys():
             self.notes.append(

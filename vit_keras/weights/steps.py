@@ -38,7 +38,7 @@ class Conversion:
         sources: The file's names; none for weights that are zero.
         layout: How the file lays each out.
         stacked: The tensors' axis over the blocks, or None.
-        surgery: What makes the joined tensors fit, or None.
+        adapt: What makes the joined tensors fit, or None.
     """
 
     blocks: tuple[tuple[str, ...], ...]
@@ -46,7 +46,7 @@ class Conversion:
     sources: tuple[str, ...]
     layout: Layout
     stacked: int | None = None
-    surgery: Surgeon | None = None
+    adapt: Surgeon | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -65,8 +65,8 @@ class Conversion:
 
     def _of_block(self, names: tuple[str, ...], parts: list[Array]) -> dict[str, Array]:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        if self.surgery is not None:
-            whole = self.surgery(whole)
+        if self.adapt is not None:
+            whole = self.adapt(whole)
         if len(names) == 1:
             return {names[0]: whole}
         ends = np.cumsum([shape[-1] for shape in self.shapes])[:-1]
@@ -82,7 +82,7 @@ class Folding:
 
     Args:
         tokens: The steps of the tokens, in the model's order.
-        positions: The step of the positions, its surgery aside.
+        positions: The step of the positions, its adaptation aside.
         count: Tokens that have positions.
         fit: What makes the patches' positions fit.
     """
@@ -105,7 +105,7 @@ class Folding:
     def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
         """Returns the weights, by our names, of the tensors in the order of `sources`."""
         (name,) = self.positions.targets
-        positions = replace(self.positions, surgery=None).run(arrays[-1:])[name]
+        positions = replace(self.positions, adapt=None).run(arrays[-1:])[name]
         made: dict[str, Array] = {name: self.fit(positions[:, self.count :])}
         start = 0
         for step, array in zip(self.tokens, arrays[:-1], strict=True):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
-from vit_keras.models.vit import config_of, vit
+from vit_keras.models.vit import model_config, vit
 from vit_keras.weights import load, write_tensors
 
 TOLERANCE = 1e-4
@@ -111,7 +111,7 @@ def compare(model: keras.Model, reference: Reference) -> Iterator[Difference]:
     Raises:
         WeightMismatchError: The model is another one than the reference's.
     """
-    config = config_of(model)
+    config = model_config(model)
     if config.num_layers != len(reference.blocks) or model.input_shape[1:] != reference.pixels.shape[1:]:
         raise WeightMismatchError(
             f"The reference has {len(reference.blocks)} blocks and images of {reference.pixels.shape[1:]}, the model "

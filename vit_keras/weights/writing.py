@@ -34,7 +34,7 @@ def write(
     to: str,
     class_names: Sequence[str] | None = None,
     classifier_activation: str | None = None,
-    resizing: ResizingRule | None = None,
+    preprocessing: ResizingRule | None = None,
 ) -> Path:
     """Writes a model for another library: `model.safetensors` under its names, its `config.json`, and how it prepares images.
 
@@ -51,7 +51,7 @@ def write(
         to: "timm" or "huggingface".
         class_names: What the head's outputs mean; by default their numbers.
         classifier_activation: What the model's head ends in, as `vit` takes it: the other libraries' models end in logits.
-        resizing: What brings images to the model's size, a `vit_keras.data.Resizing`; None for the size, uncut.
+        preprocessing: What brings images to the model's size, a `vit_keras.data.Preprocessing`; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: The library cannot express the model, or an argument is not legal.
@@ -77,7 +77,7 @@ def write(
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
-    files = foreign(weights, config, to=to, class_names=class_names, resizing=resizing)
+    files = foreign(weights, config, to=to, class_names=class_names, preprocessing=preprocessing)
     with whole_directory(target) as unfinished:
         write_tensors(files.tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
         for name, content in files.texts.items():
@@ -104,7 +104,7 @@ def foreign(
     *,
     to: str,
     class_names: Sequence[str] | None = None,
-    resizing: ResizingRule | None = None,
+    preprocessing: ResizingRule | None = None,
 ) -> Foreign:
     """Returns a model as another library has it.
 
@@ -113,14 +113,14 @@ def foreign(
         config: The model's.
         to: "timm" or "huggingface".
         class_names: What the head's outputs mean; by default their numbers.
-        resizing: What brings images to the model's size; None for the size, uncut.
+        preprocessing: What brings images to the model's size; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: The library cannot express the model, or there is no such library.
     """
     if to not in TARGETS:
         raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
-    rule = rule_for(config, resizing)
+    rule = rule_for(config, preprocessing)
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if to == "timm":

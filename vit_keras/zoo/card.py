@@ -49,7 +49,7 @@ model = vk.from_preset("path/to/{shown(name)}")
 
 
 def _front_matter(*, has_head: bool) -> str:
-    """Returns what Hugging Face reads of a model card; which licence the weights have, only their maker knows."""
+    """Returns what Hugging Face reads of a model card; which license the weights have, only their maker knows."""
     task, metrics = ("image-classification", "\nmetrics:\n- accuracy") if has_head else ("image-feature-extraction", "")
     return f"""---
 library_name: vit_keras

@@ -12,22 +12,22 @@ from typing import Any
 import keras
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.images.preprocess import Resizing
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.sources.class_names import are_numbers
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.models.own_head import build, check_activation, describe, find_classifier
-from vit_keras.models.vit import append_layers, check_not_quantized, num_classes_of, vit
+from vit_keras.models.vit import append_layers, check_not_quantized, model_num_classes, vit
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.version import __version__
-from vit_keras.weights import Surgery, load, write_tensors
+from vit_keras.weights import AdaptOptions, load, write_tensors
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.head_features import head_change
 from vit_keras.weights.settings.read import apply_settings, library_of, read_settings, say_assumed
 from vit_keras.weights.store import whole_directory, write_text
 from vit_keras.zoo.card import card_of
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.rebuild import rebuild
 
 FORMAT = 1
 _CONFIG, _WEIGHTS, _LABELS, _CARD = "config.json", "model.safetensors", "labels.json", "README.md"
@@ -43,7 +43,7 @@ def from_preset(
     num_classes: int | None = None,
     image_size: int | tuple[int, int] | None = None,
     classifier_activation: str | None = None,
-    accept_licence: bool = False,
+    accept_license: bool = False,
     source: str = "auto",
     name: str | None = None,
     **changes: Any,
@@ -66,14 +66,14 @@ def from_preset(
         image_size: Height and width, px, in place of the preset's.
         classifier_activation: What the head ends in: "softmax" for probabilities, "linear" for logits; None for what a directory
             was saved with, and for logits otherwise.
-        accept_licence: Says yes to the licence of weights that restricts their use.
+        accept_license: Says yes to the license of weights that restricts their use.
         source: Whose names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to go by
             them.
         name: The model's name, by which two of one preset can stand in one model; None for the preset's.
         **changes: Fields of `ViTConfig` in place of the preset's.
 
     Raises:
-        InvalidArgumentError: An argument is not legal, or a licence was not accepted; nothing was built.
+        InvalidArgumentError: An argument is not legal, or a license was not accepted; nothing was built.
         StorageError: A file is not there, or could not be downloaded.
         CorruptFileError: A file is damaged.
         WeightMismatchError: The weights do not fit the model.
@@ -90,7 +90,7 @@ def from_preset(
         loaded = load_preset(str(preset))
         config = loaded.config
         if isinstance(weights, str) and not Path(weights).exists():
-            checkpoint = _checkpoint(loaded, weights, accept_licence=accept_licence)
+            checkpoint = _checkpoint(loaded, weights, accept_license=accept_license)
             config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
             source = checkpoint.source
     elif _is_foreign(directory):
@@ -121,13 +121,13 @@ def from_preset(
     elif weights is None:
         weights = directory
     if weights is not None:
-        surgery = Surgery(
+        adapt = AdaptOptions(
             head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
             fewer_layers="num_layers" in changes,
         )
-        load(model, weights, source=source, surgery=surgery, keep_on_failure=False)
-        if surgery.head != "new":
-            model.class_names = _names_beside(Path(weights), num_classes_of(model))
+        load(model, weights, source=source, adapt=adapt, keep_on_failure=False)
+        if adapt.head != "new":
+            model.class_names = _names_beside(Path(weights), model_num_classes(model))
     if end.own_head:
         model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
     if directory is not None and expected is not None:
@@ -145,7 +145,7 @@ def _names_beside(weights: Path, num_classes: int | None) -> tuple[str, ...] | N
     """Returns what the outputs of a directory's model mean; None where that is not known, or they are numbers alone."""
     if not (weights / _CONFIG).is_file() or not ((weights / _LABELS).is_file() or _is_foreign(weights)):
         return None
-    names = load_labels(weights)
+    names = load_class_names(weights)
     return names if len(names) == num_classes and not are_numbers(names) else None
 
 
@@ -161,17 +161,17 @@ class _ProgressBar:
         self.bar.update(done)
 
 
-def _checkpoint(preset: Preset, tag: str, *, accept_licence: bool) -> Checkpoint:
+def _checkpoint(preset: Preset, tag: str, *, accept_license: bool) -> Checkpoint:
     if tag not in preset.weights:
         raise InvalidArgumentError(
             f"The preset {preset.name!r} has no weights {tag!r}: its tags are {sorted(preset.weights)}, and there is no "
             "such file. weights=None starts from random weights."
         )
     checkpoint = preset.weights[tag]
-    if checkpoint.needs_acceptance and not accept_licence:
+    if checkpoint.needs_acceptance and not accept_license:
         raise InvalidArgumentError(
-            f"The weights {tag!r} of {preset.name!r} are under the {checkpoint.licence}, which restricts their use. Read it at "
-            f"{preset.paper} and {checkpoint.url}, then pass accept_licence=True."
+            f"The weights {tag!r} of {preset.name!r} are under the {checkpoint.license}, which restricts their use. Read it at "
+            f"{preset.paper} and {checkpoint.url}, then pass accept_license=True."
         )
     return checkpoint
 
@@ -187,7 +187,7 @@ def save_preset(
     *,
     class_names: Sequence[str] | None = None,
     notes: str = "",
-    resizing: Resizing | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Path:
     """Writes a model as a preset directory: `config.json`, `model.safetensors`, `labels.json`, `README.md`.
 
@@ -199,7 +199,7 @@ def save_preset(
         directory: Where to; it must not exist.
         class_names: What the head's outputs mean; by default their numbers.
         notes: Markdown for the model card.
-        resizing: What brings images to the model's size, such as `resizing_of` a preset's weights; None for the size, uncut.
+        preprocessing: What brings images to the model's size, such as `preset_preprocessing` a preset's weights; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: The model is none of ours, is quantized or does more than is saved, the class names are not as many as
@@ -211,7 +211,7 @@ def save_preset(
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = save_preset(vit(config, num_classes=2), folder + "/mine", class_names=["cat", "dog"])
-        ...     sorted(item.name for item in path.iterdir()), load_labels(path)
+        ...     sorted(item.name for item in path.iterdir()), load_class_names(path)
         (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
     """
     target = Path(directory)
@@ -222,8 +222,8 @@ def save_preset(
     names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
-    if resizing is not None:
-        _check_fits(resizing, config)
+    if preprocessing is not None:
+        _check_fits(preprocessing, config)
     with whole_directory(target) as unfinished:
         write_tensors(
             {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()},
@@ -237,8 +237,8 @@ def save_preset(
             "config": config.to_dict(),
             **end.to_dict(),
         }
-        if resizing is not None:
-            written["resizing"] = resizing.to_dict()
+        if preprocessing is not None:
+            written["preprocessing"] = preprocessing.to_dict()
         write_text(unfinished / _CONFIG, json.dumps(written, indent=2) + "\n")
         write_text(unfinished / _LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
         write_text(unfinished / _CARD, card_of(target.name, config, class_names=names, notes=notes))
@@ -258,7 +258,7 @@ def write_card(directory: str | Path, *, notes: str) -> None:
     """
     folder = Path(directory)
     unfinished = folder / f".{_CARD}.unfinished"
-    text = card_of(folder.name, _read_config(folder).config, class_names=load_labels(folder), notes=notes)
+    text = card_of(folder.name, _read_config(folder).config, class_names=load_class_names(folder), notes=notes)
     try:
         write_text(unfinished, text)
         unfinished.replace(folder / _CARD)
@@ -267,7 +267,7 @@ def write_card(directory: str | Path, *, notes: str) -> None:
         raise StorageError(f"{folder / _CARD}: could not be written ({error}).") from error
 
 
-def load_resizing(directory: str | Path) -> Resizing:
+def load_preprocessing(directory: str | Path) -> Preprocessing:
     """Returns what brings images to the size of a directory's model; to its size and uncut, where it says nothing.
 
     Args:
@@ -283,16 +283,18 @@ def load_resizing(directory: str | Path) -> Resizing:
         settings = read_settings(folder)
         config = settings.config()
         try:
-            return Resizing(channels=config.channels, **(settings.preprocessing or {"image_size": config.image_size}))
+            return Preprocessing(
+                channels=config.channels, **(settings.preprocessing or {"image_size": config.image_size})
+            )
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{settings.origin}: {error}") from error
     saved = _read_config(folder)
-    if saved.resizing is not None:
-        return saved.resizing
-    return Resizing(image_size=saved.config.image_size, channels=saved.config.channels)
+    if saved.preprocessing is not None:
+        return saved.preprocessing
+    return Preprocessing(image_size=saved.config.image_size, channels=saved.config.channels)
 
 
-def load_labels(directory: str | Path) -> tuple[str, ...]:
+def load_class_names(directory: str | Path) -> tuple[str, ...]:
     """Returns what the outputs of a directory's model mean.
 
     Args:
@@ -385,15 +387,15 @@ class _End:
 
     def adapt(self, model: keras.Model, *, num_classes: int | None, classifier_activation: str | None) -> keras.Model:
         """Returns a filled model of `build`, with another number of classes or another activation where that is asked for."""
-        if num_classes in (None, num_classes_of(model)) and classifier_activation is None:
+        if num_classes in (None, model_num_classes(model)) and classifier_activation is None:
             return model
-        if num_classes is not None and num_classes != num_classes_of(model):
+        if num_classes is not None and num_classes != model_num_classes(model):
             _log.warning(
                 "the own head's last dense layer is new, for %s classes in place of %s",
                 num_classes,
-                num_classes_of(model),
+                model_num_classes(model),
             )
-        return rebuilt(model, num_classes=num_classes, classifier_activation=classifier_activation)
+        return rebuild(model, num_classes=num_classes, classifier_activation=classifier_activation)
 
 
 @dataclass(frozen=True)
@@ -402,7 +404,7 @@ class _Saved:
     num_classes: int | None
     end: _End
     sha256: str | None  # of the weights; directories that others made say none
-    resizing: Resizing | None
+    preprocessing: Preprocessing | None
 
 
 def _read_config(directory: Path) -> _Saved:
@@ -432,34 +434,36 @@ def _read_config(directory: Path) -> _Saved:
     try:
         config = ViTConfig.from_dict(saved["config"])
         end = _End.from_dict(saved, classes)
-        return _Saved(config, classes, end, expected, _resizing(saved.get("resizing"), config))
+        return _Saved(
+            config, classes, end, expected, _preprocessing(saved.get("preprocessing", saved.get("resizing")), config)
+        )
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{path}: {error}") from error
 
 
-def _resizing(values: Any, config: ViTConfig) -> Resizing | None:
-    """Returns the rule that `Resizing.to_dict` wrote; anything else is refused."""
+def _preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
+    """Returns the rule that `Preprocessing.to_dict` wrote; anything else is refused."""
     if values is None:
         return None
-    known = {field.name for field in fields(Resizing)}
+    known = {field.name for field in fields(Preprocessing)}
     if not isinstance(values, Mapping) or set(values) != known:
-        raise InvalidArgumentError(f"resizing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
+        raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
     words = [name for name in ("crop_mode", "interpolation") if not isinstance(values[name], str)]
     if words or not isinstance(values["image_size"], list):
         raise InvalidArgumentError(
-            f"resizing is {values!r:.200}; expected words for crop_mode and interpolation, a list for image_size."
+            f"preprocessing is {values!r:.200}; expected words for crop_mode and interpolation, a list for image_size."
         )
-    rule = Resizing(**{**values, "image_size": tuple(values["image_size"])})
+    rule = Preprocessing(**{**values, "image_size": tuple(values["image_size"])})
     _check_fits(rule, config)
     return rule
 
 
-def _check_fits(resizing: Resizing, config: ViTConfig) -> None:
+def _check_fits(preprocessing: Preprocessing, config: ViTConfig) -> None:
     """Raises `InvalidArgumentError` where images are not made for the model."""
-    made, taken = (*resizing.image_size, resizing.channels), (*config.image_size, config.channels)
+    made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
     if made != taken:
         raise InvalidArgumentError(
-            f"The resizing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
+            f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
         )
 
 

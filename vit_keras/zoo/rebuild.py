@@ -16,13 +16,13 @@ from vit_keras.models.architecture import HEADS
 from vit_keras.models.own_head import copy, find_classifier, is_probabilities
 from vit_keras.models.vit import append_layers, check_not_quantized, vit
 from vit_keras.models.wiring import ModelParts, read_model
-from vit_keras.weights.adapt.surgery import Surgery
+from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.head_features import differing_features, head_change
 from vit_keras.weights.planning import plan
 
 
-def rebuilt(
+def rebuild(
     model: keras.Model,
     *,
     num_classes: int | None = None,
@@ -52,11 +52,11 @@ def rebuilt(
     Example:
         >>> from vit_keras import ViTConfig
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
-        >>> model = rebuilt(vit(config, num_classes=10), image_size=64, stochastic_depth_rate=0.1)
+        >>> model = rebuild(vit(config, num_classes=10), image_size=64, stochastic_depth_rate=0.1)
         >>> model.input_shape, model.output_shape
         ((None, 64, 64, 3), (None, 10))
     """
-    check_not_quantized(model, "rebuilt")
+    check_not_quantized(model, "rebuild")
     parts = read_model(model)
     config = parts.config.replace(**changes)
     policy = parts.layers["patch_encoder"].dtype_policy.name
@@ -137,11 +137,11 @@ def _check_features(before: ViTConfig, config: ViTConfig) -> None:
 def _fill(body: keras.Model, memory: "_Memory", config: ViTConfig, before: ViTConfig, num_classes: int | None) -> None:
     """Assigns the weights of the layers that `vit` made."""
     variables = {weight.path: weight for weight in body.weights}
-    surgery = Surgery(
+    adapt = AdaptOptions(
         head=head_change(num_classes, asdict(before), config), fewer_layers=config.num_layers < before.num_layers
     )
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
-    for step in plan(shapes, config, memory, source="vit_keras", surgery=surgery, stated=asdict(before)).steps:
+    for step in plan(shapes, config, memory, source="vit_keras", adapt=adapt, stated=asdict(before)).steps:
         for name, array in step.run([memory.read(source) for source in step.sources]).items():
             if array.shape != shapes[name]:
                 raise WeightMismatchError(f"{memory.path}: {name} became {array.shape}, not {shapes[name]}.")

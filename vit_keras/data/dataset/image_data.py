@@ -223,7 +223,7 @@ class ImageData:
         )
 
     def check_readable(self) -> None:
-        """Raises `QuarantineLimitError` where too many files could not be read any more since the data were loaded."""
+        """Raises `TooManyBadFilesError` where too many files could not be read any more since the data were loaded."""
         for split in self.splits.values():
             if isinstance(split, EncodedSplit):
                 split.check_readable()

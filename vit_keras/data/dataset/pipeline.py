@@ -203,7 +203,7 @@ def training_image(split: Split | EncodedSplit, index: int, augmentation: Augmen
     """
     if isinstance(split, Split):
         return from_pixels(split.image(index), augmentation, key)
-    return split.decoded(index, lambda picture: from_file(picture, split.resizing, augmentation, key))
+    return split.decoded(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))
 
 
 def _reader(split: Split | EncodedSplit) -> Reader:
@@ -255,7 +255,10 @@ def _is_worth_processes(split: EncodedSplit) -> bool:
 
 def _by_crew(split: EncodedSplit, augmentation: Augmentation) -> Callable[[list[int], list[Key]], np.ndarray]:
     """Returns what has a batch made by a process; what that can't make is made here, where it is said and replaced."""
-    rules = {"resizing": json.dumps(split.resizing.to_dict()), "augmentation": json.dumps(augmentation.to_dict())}
+    rules = {
+        "preprocessing": json.dumps(split.preprocessing.to_dict()),
+        "augmentation": json.dumps(augmentation.to_dict()),
+    }
 
     def make(indices: list[int], keys: list[Key]) -> np.ndarray:
         files = [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)]

@@ -15,7 +15,7 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.training_image import from_file
 from vit_keras.data.images.decode import Picture, read_unchanged
-from vit_keras.data.images.preprocess import Resizing
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import VitKerasError
 
 
@@ -33,25 +33,25 @@ def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
     """Returns the images of a request, `(count, height, width, channels)`, uint8, and why some could not be made, by place.
 
     Args:
-        request: `resizing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
+        request: `preprocessing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
     """
-    resizing, augmentation = _rule(request["resizing"]), _augmentation(request["augmentation"])
+    preprocessing, augmentation = _rule(request["preprocessing"]), _augmentation(request["augmentation"])
     files = request["files"]
-    images, failed = np.zeros((len(files), *resizing.image_size, resizing.channels), "uint8"), {}
+    images, failed = np.zeros((len(files), *preprocessing.image_size, preprocessing.channels), "uint8"), {}
     for place, (name, size, mtime_ns, seed, position) in enumerate(files):
         path = Path(name)
         try:
             picture = Picture(read_unchanged(path, size, mtime_ns), path)
-            images[place] = from_file(picture, resizing, augmentation, (seed, position))
+            images[place] = from_file(picture, preprocessing, augmentation, (seed, position))
         except VitKerasError as error:
             failed[str(place)] = str(error)
     return images, failed
 
 
 @functools.cache
-def _rule(text: str) -> Resizing:
+def _rule(text: str) -> Preprocessing:
     values = json.loads(text)
-    return Resizing(**{**values, "image_size": tuple(values["image_size"])})
+    return Preprocessing(**{**values, "image_size": tuple(values["image_size"])})
 
 
 @functools.cache

@@ -12,8 +12,8 @@ import numpy as np
 
 from vit_keras.data.images.cache import CACHES, kept
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Resizing, pixels
-from vit_keras.errors import DataError, InvalidArgumentError, QuarantineLimitError, VitKerasError
+from vit_keras.data.images.preprocess import Preprocessing, pixels
+from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
 _SUBSTITUTES = 8  # files tried in place of one that cannot be read
 
@@ -108,22 +108,22 @@ class EncodedSplit:
     """Image files with a label each, decoded when they are asked for.
 
     A file that can't be read any more is replaced by another of its class, always the same, with a warning; more of them than
-    `max_bad` end in an error.
+    `max_error_rate` end in an error.
 
     Args:
         files: The image files.
         labels: `(count,)`, int32, each an index into the class names.
-        resizing: What brings them to one size.
+        preprocessing: What brings them to one size.
         cache: Where decoded images are kept once they are all that is needed: "memory", "disk", "none", or "auto" for the first
             of them that has room.
-        max_bad: Largest fraction of the files to be replaced; one may always be.
+        max_error_rate: Largest fraction of the files to be replaced; one may always be.
     """
 
     files: Encoded
     labels: np.ndarray
-    resizing: Resizing
+    preprocessing: Preprocessing
     cache: str = "auto"
-    max_bad: float = 0.01
+    max_error_rate: float = 0.01
     replaced: dict[int, str] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
@@ -138,32 +138,35 @@ class EncodedSplit:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width (px) and channels, as resized."""
-        return (*self.resizing.image_size, self.resizing.channels)
+        return (*self.preprocessing.image_size, self.preprocessing.channels)
 
     def image(self, index: int) -> np.ndarray:
         """Returns one image resized, `(height, width, channels)`, uint8."""
         return self.decoded(index, self._resized)
 
     def _resized(self, picture: Picture) -> np.ndarray:
-        return pixels(self.resizing.apply(picture.decode(channels=self.resizing.channels)))
+        return pixels(self.preprocessing.apply(picture.decode(channels=self.preprocessing.channels)))
 
     def subset(self, indices: np.ndarray) -> "EncodedSplit":
         """Returns the images at these places, in this order."""
-        return EncodedSplit(self.files.subset(indices), self.labels[indices], self.resizing, self.cache, self.max_bad)
+        return EncodedSplit(
+            self.files.subset(indices), self.labels[indices], self.preprocessing, self.cache, self.max_error_rate
+        )
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of every file, label and the rule of resizing."""
+        """SHA-256 of every file, label and the rule of preprocessing."""
         digest = hashlib.sha256(self.files.digest)
         digest.update(self.labels.astype("int32").tobytes())
-        digest.update(repr(self.resizing).encode())
+        # Under the name the rule had when fingerprints were first written: those in run directories stay true.
+        digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
         return digest.digest()
 
     def decoded(self, index: int, decode: Callable[[Picture], Result]) -> Result:
         """Returns what `decode` makes of a file, or of the one in its place.
 
         Raises:
-            QuarantineLimitError: Too many can't be read.
+            TooManyBadFilesError: Too many can't be read.
         """
         try:
             return decode(Picture(self.files.read(index), self.files.name(index)))
@@ -175,16 +178,16 @@ class EncodedSplit:
                 return decode(Picture(self.files.read(int(other)), self.files.name(int(other))))
             except VitKerasError:
                 continue
-        raise QuarantineLimitError(
+        raise TooManyBadFilesError(
             f"{self.replaced[index]} Nor could {_SUBSTITUTES} others of its class be read. Check the data again."
         )
 
     def check_readable(self) -> None:
-        """Raises `QuarantineLimitError` where more files than `max_bad` had to be replaced."""
-        if len(self.replaced) > max(1, self.max_bad * len(self)):
+        """Raises `TooManyBadFilesError` where more files than `max_error_rate` had to be replaced."""
+        if len(self.replaced) > max(1, self.max_error_rate * len(self)):
             listed = "\n  ".join(list(self.replaced.values())[:10])
-            raise QuarantineLimitError(
-                f"{len(self.replaced)} of {len(self)} images can't be read any more, over the limit of {self.max_bad:.0%}:\n  {listed}\n"
+            raise TooManyBadFilesError(
+                f"{len(self.replaced)} of {len(self)} images can't be read any more, over the limit of {self.max_error_rate:.0%}:\n  {listed}\n"
                 "Bring them back, or load the data again to leave them out."
             )
 
@@ -201,7 +204,7 @@ class EncodedSplit:
         """All images decoded and resized, in memory or in the cache folder as `cache` says; itself where neither has room.
 
         Raises:
-            QuarantineLimitError: Too many can't be read.
+            TooManyBadFilesError: Too many can't be read.
             StorageError: The cache folder can't be written.
         """
         images = kept(self.image, (len(self), *self.image_shape), cache=self.cache, key=self.digest)

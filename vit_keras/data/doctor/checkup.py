@@ -12,7 +12,7 @@ import numpy as np
 from vit_keras.data.doctor import findings as rules
 from vit_keras.data.doctor.duplicates import same_content, same_to_the_eye
 from vit_keras.data.doctor.findings import Finding
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
@@ -45,7 +45,7 @@ class Checkup:
     look_alikes: list[np.ndarray]
     findings: tuple[Finding, ...]
 
-    def enforce(self, reading: Reading, *, strict: bool = False) -> None:
+    def enforce(self, reading: ReadOptions, *, strict: bool = False) -> None:
         """Raises `DataError` where the data set should not be trained on.
 
         Args:
@@ -53,10 +53,10 @@ class Checkup:
             strict: Whether files left out, conflicting labels and leaks are refused, however few.
 
         Raises:
-            QuarantineLimitError: More files can't be used than `reading` allows.
+            TooManyBadFilesError: More files can't be used than `reading` allows.
             DataError: `strict`, and there are errors among the findings.
         """
-        self.manifest.check_limit(max_bad=reading.max_bad, on_bad=reading.on_bad)
+        self.manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
         wrong = [finding.text for finding in self.findings if finding.level == "error"]
         if strict and wrong:
             raise DataError(f"{self.source}: {' '.join(wrong)} Mend them, or check without strict.")
@@ -126,7 +126,7 @@ class Checkup:
 def check(
     source: Path | str,
     *,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     report: Path | str | None = None,
     strict: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
@@ -144,7 +144,7 @@ def check(
         DataError: It makes no data set, or is refused.
         StorageError: It can't be read, or the report exists.
     """
-    reading = reading or Reading()
+    reading = reading or ReadOptions()
     checkup = examine(Path(source), reading, report=report, on_progress=on_progress)
     checkup.enforce(reading, strict=strict)
     return checkup
@@ -152,7 +152,7 @@ def check(
 
 def examine(
     source: Path,
-    reading: Reading,
+    reading: ReadOptions,
     *,
     report: Path | str | None = None,
     on_progress: Callable[[int, int], None] | None = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vit_keras.data.images.preprocess import Resizing, pixels
+from vit_keras.data.images.preprocess import Preprocessing, pixels
 from vit_keras.data.images.signatures import FORMATS, START, described
 from vit_keras.errors import CorruptFileError, DataError, StorageError
 
@@ -25,12 +25,12 @@ LARGEST_BYTES = 200 * 2**20
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def read_image(path: Path, resizing: Resizing) -> np.ndarray:
+def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Returns an image file as pixels: upright, on white, resized.
 
     Args:
         path: A JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file of any size and mode, whatever it is called.
-        resizing: To what size, and by which rule.
+        preprocessing: To what size, and by which rule.
 
     Returns:
         `(height, width, channels)`, uint8.
@@ -40,8 +40,8 @@ def read_image(path: Path, resizing: Resizing) -> np.ndarray:
         CorruptFileError: It is truncated or damaged.
         DataError: It is no image, or too large.
     """
-    image = Picture(read_bytes(path), path).decode(channels=resizing.channels)
-    return pixels(resizing.apply(image))
+    image = Picture(read_bytes(path), path).decode(channels=preprocessing.channels)
+    return pixels(preprocessing.apply(image))
 
 
 def read_bytes(path: Path) -> bytes:

@@ -21,7 +21,7 @@ INTERPOLATIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resizing:
+class Preprocessing:
     """How an image of any size becomes one of a given size, as data. The rules, to the pixel, are timm's.
 
     Args:
@@ -36,7 +36,7 @@ class Resizing:
         InvalidArgumentError: One of them is not legal.
 
     Example:
-        >>> Resizing(image_size=(224, 224), crop=0.875).resized((500, 375))
+        >>> Preprocessing(image_size=(224, 224), crop=0.875).resized((500, 375))
         (341, 256)
     """
 
@@ -124,7 +124,7 @@ def _margin(resized: int, side: int) -> int:
 _BORDER: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
 
 
-def resizing_of(preset: str, *, weights: str | None = None) -> Resizing:
+def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preprocessing:
     """Returns how the images of a preset's model are resized.
 
     Args:
@@ -135,19 +135,19 @@ def resizing_of(preset: str, *, weights: str | None = None) -> Resizing:
         InvalidArgumentError: There is no such preset or tag.
 
     Example:
-        >>> resizing_of("vit_tiny_patch16_224", weights="augreg_in21k_ft_in1k")
-        Resizing(image_size=(224, 224), channels=3, crop=0.9, crop_mode='center', interpolation='bicubic')
+        >>> preset_preprocessing("vit_tiny_patch16_224", weights="augreg_in21k_ft_in1k")
+        Preprocessing(image_size=(224, 224), channels=3, crop=0.9, crop_mode='center', interpolation='bicubic')
     """
     found = load_preset(preset)
     if weights is None:
-        return Resizing(image_size=found.config.image_size, channels=found.config.channels)
+        return Preprocessing(image_size=found.config.image_size, channels=found.config.channels)
     if weights not in found.weights:
         raise InvalidArgumentError(
             f"The preset {preset!r} has no weights {weights!r}: its tags are {sorted(found.weights)}."
         )
     checkpoint = found.weights[weights]
     config = found.config.replace(**checkpoint.config)
-    return Resizing(
+    return Preprocessing(
         image_size=config.image_size,
         channels=config.channels,
         crop=checkpoint.crop,

@@ -10,12 +10,12 @@ from vit_keras.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadOptions:
     """What becomes of files that can't be used, of links and of decoded images.
 
     Args:
-        on_bad: "quarantine" leaves such files out and says so; "error" refuses the whole source at the first.
-        max_bad: Largest fraction of the files that may be left out; one always may.
+        on_error: "quarantine" leaves such files out and says so; "error" refuses the whole source at the first.
+        max_error_rate: Largest fraction of the files that may be left out; one always may.
         min_side: Shortest side that is an image, px.
         max_aspect: Largest ratio of an image's sides.
         follow_links: Whether symbolic links inside the folder are followed.
@@ -28,8 +28,8 @@ class Reading:
         InvalidArgumentError: One of them is not legal.
     """
 
-    on_bad: str = "quarantine"
-    max_bad: float = 0.01
+    on_error: str = "quarantine"
+    max_error_rate: float = 0.01
     min_side: int = 8
     max_aspect: float = 20.0
     follow_links: bool = False
@@ -40,10 +40,10 @@ class Reading:
     def __post_init__(self) -> None:
         checked_splits(self.splits)
         wrong = []
-        if self.on_bad not in ("quarantine", "error"):
-            wrong.append(f'on_bad={self.on_bad!r} is neither "quarantine" nor "error"')
-        if not is_number(self.max_bad) or not 0 <= self.max_bad <= 1:
-            wrong.append(f"max_bad={self.max_bad!r} is not a fraction from 0 to 1")
+        if self.on_error not in ("quarantine", "error"):
+            wrong.append(f'on_error={self.on_error!r} is neither "quarantine" nor "error"')
+        if not is_number(self.max_error_rate) or not 0 <= self.max_error_rate <= 1:
+            wrong.append(f"max_error_rate={self.max_error_rate!r} is not a fraction from 0 to 1")
         if type(self.min_side) is not int or self.min_side < 1:
             wrong.append(f"min_side={self.min_side!r} is not a positive whole number of px")
         if not is_number(self.max_aspect) or self.max_aspect < 1:

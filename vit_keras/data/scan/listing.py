@@ -297,7 +297,7 @@ def _no_splits(root: Path, folders: Mapping[str, Path]) -> dict[str, str]:
         reason = f"each holds folders called {sorted(shared)[:5]}" if len(shared) > 1 else f"so {speaking} are called"
         raise ClassLayoutError(
             f"{root}: the folders {sorted(folders)[:10]} look like splits ({reason}), but which is which is not known. Rename them to "
-            "train, validation and test, or say it: Reading(splits={'NAME': 'train', ...}), or Reading(splits={}) if they are classes; "
+            "train, validation and test, or say it: ReadOptions(splits={'NAME': 'train', ...}), or ReadOptions(splits={}) if they are classes; "
             "a CSV file with the columns path, label and split does, too."
         )
     return {}

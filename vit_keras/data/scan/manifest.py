@@ -19,7 +19,7 @@ import numpy as np
 from vit_keras.data.scan.inspection import bits_of
 from vit_keras.data.scan.listing import NO_ENDING, Listing
 from vit_keras.data.sources.split_names import SPLITS
-from vit_keras.errors import QuarantineLimitError, StorageError
+from vit_keras.errors import StorageError, TooManyBadFilesError
 from vit_keras.reporting.text import shown
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
@@ -164,26 +164,28 @@ class Manifest:
         others = {kind: count for kind, count in self.ignored.items() if kind.startswith(".") or kind == NO_ENDING}
         return reasons + Counter({f"no image ({kind})": count for kind, count in others.items()})
 
-    def check_limit(self, *, max_bad: float = 0.01, on_bad: str = "quarantine") -> None:
-        """Raises `QuarantineLimitError` where too much was left out to go on without a word.
+    def check_limit(self, *, max_error_rate: float = 0.01, on_error: str = "quarantine") -> None:
+        """Raises `TooManyBadFilesError` where too much was left out to go on without a word.
 
         Args:
-            max_bad: Largest fraction of the files that may be left out; one always may.
-            on_bad: "error" refuses the first one.
+            max_error_rate: Largest fraction of the files that may be left out; one always may.
+            on_error: "error" refuses the first one.
         """
         bad, count = self.quarantined, len(self) + len(self.quarantined)
         more = f"\nAll of them are in {self.folder / QUARANTINE}." if self.folder else ""
         for split, names in self._lost().items():
             reasons = _listed([item for item in bad if item.class_name in names and item.split == split], self.root)
-            raise QuarantineLimitError(
+            raise TooManyBadFilesError(
                 f"{self.root / split}: no image of {names} can be read. The first reasons:{reasons}{more}"
             )
-        allowed = 0 if on_bad == "error" else max(1, max_bad * count)
+        allowed = 0 if on_error == "error" else max(1, max_error_rate * count)
         if len(bad) > allowed:
-            share = "more than one in a hundred" if max_bad == 0.01 else f"more than {max_bad:.1%}"
-            told = "and on_bad='error' allows none" if on_bad == "error" else share
-            way_out = "." if on_bad == "error" else f", or allow more with max_bad: they are {len(bad) / count:.2%}."
-            raise QuarantineLimitError(
+            share = "more than one in a hundred" if max_error_rate == 0.01 else f"more than {max_error_rate:.1%}"
+            told = "and on_error='error' allows none" if on_error == "error" else share
+            way_out = (
+                "." if on_error == "error" else f", or allow more with max_error_rate: they are {len(bad) / count:.2%}."
+            )
+            raise TooManyBadFilesError(
                 f"{self.root}: {len(bad)} of {count} files can't be read, {told}:{_listed(bad, self.root)}{more}\n"
                 f"Mend or remove them{way_out}"
             )

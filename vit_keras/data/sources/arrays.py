@@ -10,7 +10,7 @@ import numpy as np
 from vit_keras.data.dataset.holdout import parted
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
-from vit_keras.data.images.preprocess import Resizing, image_of, pixels
+from vit_keras.data.images.preprocess import Preprocessing, image_of, pixels
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.data.sources.split_names import decided, named_splits
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
@@ -28,7 +28,7 @@ def is_ours_to_read(source: object) -> bool:
 def read_arrays(
     source: Any,
     *,
-    resizing: Resizing | None,
+    preprocessing: Preprocessing | None,
     class_names: tuple[str, ...] | None,
     rates: tuple[float, float],
     seed: int,
@@ -42,7 +42,7 @@ def read_arrays(
     Args:
         source: `(images, labels)` as arrays, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs in batches or one by
             one, or a mapping of "train" and perhaps "validation" and "test" to these.
-        resizing: How images of other sizes are brought to one; None where all have one.
+        preprocessing: How images of other sizes are brought to one; None where all have one.
         class_names: What the labels mean; by default their numbers.
         rates: Fractions of each class held out where a split is missing.
         seed: Decides what is held out.
@@ -55,7 +55,7 @@ def read_arrays(
     """
     given, decisions = _splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
     scale = PixelScale(pixel_range)
-    pixels = {name: _Pixels(name, scale, resizing, bounded=_is_dataset(part)) for name, part in given.items()}
+    pixels = {name: _Pixels(name, scale, preprocessing, bounded=_is_dataset(part)) for name, part in given.items()}
     labels_of = {name: _read(part, pixels[name], limit) for name, part in given.items()}
     scale.decide()  # now that all of it was looked at
     pairs = {name: (pixels[name].images()[: len(labels)], labels) for name, labels in labels_of.items()}
@@ -109,12 +109,12 @@ class _Pixels:
     Args:
         name: The split.
         scale: Decides the range, for all splits.
-        resizing: How images of other sizes are brought to one; None where all have one.
+        preprocessing: How images of other sizes are brought to one; None where all have one.
         bounded: Whether they may take 8 GiB at most.
     """
 
-    def __init__(self, name: str, scale: PixelScale, resizing: Resizing | None, *, bounded: bool) -> None:
-        self.name, self.scale, self.resizing, self.bounded = name, scale, resizing, bounded
+    def __init__(self, name: str, scale: PixelScale, preprocessing: Preprocessing | None, *, bounded: bool) -> None:
+        self.name, self.scale, self.preprocessing, self.bounded = name, scale, preprocessing, bounded
         self._waiting: list[np.ndarray] = []
         self._scaled: list[np.ndarray] = []
 
@@ -136,7 +136,7 @@ class _Pixels:
         return self._scaled[0] if len(self._scaled) == 1 else np.concatenate(self._scaled)
 
     def _settle(self) -> None:
-        self._scaled += [_resized(self.scale.apply(each), self.resizing) for each in self._waiting]
+        self._scaled += [_resized(self.scale.apply(each), self.preprocessing) for each in self._waiting]
         self._waiting.clear()
         if self.bounded and sum(each.nbytes for each in self._scaled) > _LARGEST_BYTES:
             raise DataError(
@@ -217,13 +217,13 @@ def _checked(name: str, images: Any) -> np.ndarray:
     return array
 
 
-def _resized(array: np.ndarray, resizing: Resizing | None) -> np.ndarray:
+def _resized(array: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
     """Returns images at the size, with the channels they have."""
-    if resizing is None or array.shape[1:3] == resizing.image_size:
+    if preprocessing is None or array.shape[1:3] == preprocessing.image_size:
         return array
-    images = np.empty((len(array), *resizing.image_size, array.shape[-1]), "uint8")
+    images = np.empty((len(array), *preprocessing.image_size, array.shape[-1]), "uint8")
     for index, image in enumerate(array):
-        images[index] = pixels(resizing.apply(image_of(image)))
+        images[index] = pixels(preprocessing.apply(image_of(image)))
     return images
 
 

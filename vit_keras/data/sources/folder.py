@@ -13,8 +13,8 @@ from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.doctor.findings import nearly_black
 from vit_keras.data.images.decode import read_unchanged
-from vit_keras.data.images.preprocess import Resizing
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import Manifest
@@ -25,7 +25,7 @@ from vit_keras.data.sources.table import list_table
 Progress = Callable[[int, int], None]
 
 
-def list_files(source: Path, reading: Reading, class_names: tuple[str, ...] | None = None) -> Listing:
+def list_files(source: Path, reading: ReadOptions, class_names: tuple[str, ...] | None = None) -> Listing:
     """Returns the image files of a folder of class folders, or of a table of files and labels.
 
     Args:
@@ -50,10 +50,10 @@ def list_files(source: Path, reading: Reading, class_names: tuple[str, ...] | No
 def read_folder(
     source: Path,
     *,
-    resizing: Resizing,
+    preprocessing: Preprocessing,
     rates: tuple[float, float] = (0.1, 0.1),
     seed: int = 0,
-    reading: Reading | None = None,
+    reading: ReadOptions | None = None,
     class_names: tuple[str, ...] | None = None,
     on_progress: Progress | None = None,
 ) -> ImageData:
@@ -64,7 +64,7 @@ def read_folder(
 
     Args:
         source: The folder, or a CSV file; nothing in it is changed.
-        resizing: How images are brought to one size.
+        preprocessing: How images are brought to one size.
         rates: Fractions of each class held out for validation and test.
         seed: Decides what is held out.
         reading: What becomes of files that can't be used.
@@ -75,23 +75,29 @@ def read_folder(
         DataError: It makes no data set, or too many files can't be used.
         StorageError: The folder can't be read.
     """
-    reading = reading or Reading()
+    reading = reading or ReadOptions()
     listing = list_files(source, reading, class_names)
     limits = Limits(min_side=reading.min_side, max_aspect=reading.max_aspect)
     manifest = scan(listing, limits=limits, on_progress=on_progress)
-    manifest.check_limit(max_bad=reading.max_bad, on_bad=reading.on_bad)
-    return data_of(manifest, name=str(source), resizing=resizing, rates=rates, seed=seed, reading=reading)
+    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
+    return data_of(manifest, name=str(source), preprocessing=preprocessing, rates=rates, seed=seed, reading=reading)
 
 
 def data_of(
-    manifest: Manifest, *, name: str, resizing: Resizing, rates: tuple[float, float], seed: int, reading: Reading
+    manifest: Manifest,
+    *,
+    name: str,
+    preprocessing: Preprocessing,
+    rates: tuple[float, float],
+    seed: int,
+    reading: ReadOptions,
 ) -> ImageData:
     """Returns the usable images of a manifest as a data set.
 
     Args:
         manifest: What was found of each file.
         name: Where it is from.
-        resizing: How images are brought to one size.
+        preprocessing: How images are brought to one size.
         rates: Fractions of each class held out for validation and test where these splits are missing.
         seed: Decides what is held out.
         reading: Where decoded images are kept, and how many may be replaced.
@@ -114,7 +120,11 @@ def data_of(
     places |= {split: free[chosen] for split, chosen in parts.items()}
     splits: dict[str, Split | EncodedSplit] = {
         split: EncodedSplit(
-            ManifestFiles(manifest, chosen), manifest.labels[chosen], resizing, reading.cache, reading.max_bad
+            ManifestFiles(manifest, chosen),
+            manifest.labels[chosen],
+            preprocessing,
+            reading.cache,
+            reading.max_error_rate,
         )
         for split, chosen in places.items()
     }

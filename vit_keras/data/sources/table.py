@@ -51,7 +51,7 @@ def list_table(
         reasons = _faults(root, path, label)
         if cell and split is None:
             reasons.append(
-                f"the split {cell!r} is none of {', '.join(SPLITS)}; say which it is with Reading(splits=...), or leave the cells of "
+                f"the split {cell!r} is none of {', '.join(SPLITS)}; say which it is with ReadOptions(splits=...), or leave the cells of "
                 "a column split empty for no splits"
             )
         if path in seen:

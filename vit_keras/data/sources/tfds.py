@@ -14,8 +14,8 @@ from vit_keras.data.dataset.holdout import parted
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Resizing, pixels
-from vit_keras.data.images.read_options import Reading
+from vit_keras.data.images.preprocess import Preprocessing, pixels
+from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.split_names import SPLITS, decided, named_splits
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
@@ -59,11 +59,11 @@ def builder_of(name: str, others: Sequence[str]) -> Any:
 def read_tfds(
     builder: Any,
     *,
-    rule: Callable[[int], Resizing | None],
+    rule: Callable[[int], Preprocessing | None],
     rates: tuple[float, float],
     seed: int,
     limit: int | None,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> ImageData:
     """Returns what a builder has prepared, or now downloads and prepares.
 
@@ -101,9 +101,9 @@ def read_tfds(
         called = {"train": "all"}
     if "train" not in called:
         raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
-    resizing = rule(features["image"].shape[-1] or 3)
+    preprocessing = rule(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
-        split: _split(builder, called[split], resizing, limit, reading) for split in SPLITS if split in called
+        split: _split(builder, called[split], preprocessing, limit, reading) for split in SPLITS if split in called
     }
     unused = sorted(set(builder.info.splits) - set(called.values())) if called != {"train": "all"} else []
     decisions = decided({name: split for split, name in called.items()}, "names") + (
@@ -171,24 +171,24 @@ class Examples:
 
 
 def _split(
-    builder: Any, split: str, resizing: Resizing | None, limit: int | None, reading: Reading
+    builder: Any, split: str, preprocessing: Preprocessing | None, limit: int | None, reading: ReadOptions
 ) -> Split | EncodedSplit:
     import tensorflow_datasets as tfds
 
     place = f"{builder.name}, split {split}"
     decoders = {"image": tfds.decode.SkipDecoding()}
     on_disk = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
-    if on_disk and resizing is not None and limit is None:
+    if on_disk and preprocessing is not None and limit is None:
         source = builder.as_data_source(split=split, decoders=decoders)
         labels = np.asarray([int(example["label"]) for example in source], dtype="int32")
         files = Examples(source, place, np.arange(len(source)))
-        return EncodedSplit(files, labels, resizing, reading.cache, reading.max_bad)
+        return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
     contents, numbers = _contents(builder, split, None if limit is None else 2 * limit, decoders)
     labels = np.asarray(numbers, dtype="int32")
     files = Examples(contents, place, np.arange(len(contents)))
-    if resizing is None:
+    if preprocessing is None:
         return _as_they_are(builder, files, labels)
-    return EncodedSplit(files, labels, resizing, reading.cache, reading.max_bad)
+    return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
 
 
 def _contents(builder: Any, split: str, most: int | None, decoders: Any) -> tuple[list[bytes], list[int]]:

@@ -13,8 +13,8 @@ from vit_keras.layers.base.checks import Tensor, check_choice, check_positive
 from vit_keras.training.callbacks.moving_average import MovingAverage, moving_average
 
 
-@keras.saving.register_keras_serializable(package="vit_keras")
-class WeightAverage(keras.callbacks.Callback):
+@keras.saving.register_keras_serializable(package="vit_keras", name="WeightAverage")
+class ExponentialMovingAverage(keras.callbacks.Callback):
     """Averages the trainable weights over the steps of `fit`: `average = decay * average + (1 - decay) * weights`.
 
     Validation within `fit` sees the averages, training the weights, and in the end the model holds the averages. Keras'
@@ -33,7 +33,7 @@ class WeightAverage(keras.callbacks.Callback):
         InvalidArgumentError: An argument is not legal.
 
     Example:
-        >>> WeightAverage(0.99).decay_of(0), WeightAverage(0.99).decay_of(10_000)
+        >>> ExponentialMovingAverage(0.99).decay_of(0), ExponentialMovingAverage(0.99).decay_of(10_000)
         (0.1, 0.99)
     """
 
@@ -42,9 +42,9 @@ class WeightAverage(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not is_number(decay) or not 0 <= decay < 1:
-            raise InvalidArgumentError(f"WeightAverage: decay={decay!r} is not a fraction in [0, 1).")
-        check_positive("WeightAverage", every=every)
-        check_choice("WeightAverage", choices=("average", "weights"), final=final)
+            raise InvalidArgumentError(f"ExponentialMovingAverage: decay={decay!r} is not a fraction in [0, 1).")
+        check_positive("ExponentialMovingAverage", every=every)
+        check_choice("ExponentialMovingAverage", choices=("average", "weights"), final=final)
         self.decay = float(decay)
         self.every = every
         self.final = final
@@ -59,7 +59,7 @@ class WeightAverage(keras.callbacks.Callback):
         return {"decay": self.decay, "every": self.every, "final": self.final}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "WeightAverage":
+    def from_config(cls, config: Mapping[str, Any]) -> "ExponentialMovingAverage":
         """Returns a callback of these arguments."""
         return cls(**config)
 

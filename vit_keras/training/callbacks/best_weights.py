@@ -7,14 +7,14 @@ import keras
 import numpy as np
 
 from vit_keras.layers.base.checks import check_positive
-from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.monitoring import Direction, Monitor
 from vit_keras.training.callbacks.snapshots import put_back, snapshot
 
 _WEIGHTS = "weights/"
 
 
-class BestWeights(keras.callbacks.Callback):
+class RestoreBestWeights(keras.callbacks.Callback):
     """Leaves the model with the weights of its best epoch, and ends training after some epochs without a better one.
 
     Where no epoch's number was finite, the model keeps the weights it has.
@@ -29,7 +29,7 @@ class BestWeights(keras.callbacks.Callback):
         InvalidArgumentError: An argument is not legal; in `fit`, that there is no such number.
 
     Example:
-        >>> BestWeights("val_accuracy", patience=5).better
+        >>> RestoreBestWeights("val_accuracy", patience=5).better
         'higher'
     """
 
@@ -39,11 +39,11 @@ class BestWeights(keras.callbacks.Callback):
         *,
         better: Direction = "auto",
         patience: int | None = None,
-        average: WeightAverage | None = None,
+        average: ExponentialMovingAverage | None = None,
     ) -> None:
         super().__init__()
         if patience is not None:
-            check_positive("BestWeights", patience=patience)
+            check_positive("RestoreBestWeights", patience=patience)
         self._monitor = Monitor(monitor, better=better)
         self.patience = patience
         self.average = average

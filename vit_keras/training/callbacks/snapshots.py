@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 from vit_keras.errors import WeightMismatchError
-from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 
 
-def snapshot(model: keras.Model, *, average: WeightAverage | None = None) -> dict[str, np.ndarray]:
+def snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
     """Returns a copy of every weight, by place and short name.
 
     Args:

@@ -133,7 +133,7 @@ def callbacks_state(
     states = []
     for number, callback in enumerate(callbacks):
         state = callback.get_state() if hasattr(callback, "get_state") else _attributes(callback)
-        name = type(callback).__name__
+        name = _name_of(callback)
         states.append([name, _packed(state, f"callback/{number:02d}/{name}", arrays, kept)])
     return arrays, states
 
@@ -156,7 +156,7 @@ def set_callbacks_state(
     Raises:
         ResumeError: They are of other callbacks.
     """
-    now, then = [type(callback).__name__ for callback in callbacks], [name for name, _ in states]
+    now, then = [_name_of(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:
         raise ResumeError(f"{where} is of a run with other callbacks: {then} then, {now} now.")
     for callback, (_, packed) in zip(callbacks, states, strict=True):
@@ -165,6 +165,15 @@ def set_callbacks_state(
             callback.set_state(state)
         else:
             vars(callback).update(state)
+
+
+_NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "BestWeights"}
+"""Names of callbacks in checkpoints, where they are not those of their classes: so they were called when the format was made."""
+
+
+def _name_of(callback: keras.callbacks.Callback) -> str:
+    name = type(callback).__name__
+    return _NAMES.get(name, name)
 
 
 def _attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:

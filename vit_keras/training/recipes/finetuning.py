@@ -39,7 +39,7 @@ def finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         **_FINETUNING,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -57,7 +57,7 @@ def head_first(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         **_FINETUNING,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -74,7 +74,7 @@ def last_blocks(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         **_FINETUNING,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -93,7 +93,7 @@ def bias_only(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         augmentation=STRENGTHS["moved"],
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -111,7 +111,7 @@ def adapters(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         augmentation=STRENGTHS["moved"],
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -126,7 +126,7 @@ def linear_probe(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
         label_smoothing=0.0,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -144,7 +144,7 @@ def nearest_neighbours(*, epochs: int, steps_per_epoch: int, **changes: Any) -> 
         label_smoothing=0.0,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -165,8 +165,8 @@ def vit_paper_finetune(*, epochs: int, steps_per_epoch: int, **changes: Any) -> 
         augmentation=Augmentation(crop_scale=(0.05, 1.0), flip_rate=0.5),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
-    return recipe.changed(epochs=-(-_PAPER_STEPS // steps_per_epoch))
+    ).replace(**changes)
+    return recipe.replace(epochs=-(-_PAPER_STEPS // steps_per_epoch))
 
 
 @NamedRecipe
@@ -188,7 +188,7 @@ def big_vision_transfer(*, epochs: int, steps_per_epoch: int, **changes: Any) ->
         augmentation=Augmentation(crop_scale=(_PAPER_CROP, _PAPER_CROP), crop_ratio=(1.0, 1.0), flip_rate=0.5),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -210,4 +210,4 @@ def mae_finetune(*, epochs: int, steps_per_epoch: int, num_layers: int = 12, **c
         stochastic_depth_rate=0.1 if base else 0.2 if num_layers <= 24 else 0.3,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)

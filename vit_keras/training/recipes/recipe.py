@@ -217,11 +217,11 @@ class Recipe:
 
     def weight_callbacks(self) -> "list[keras.callbacks.Callback]":
         """Returns those of the callbacks that decide which weights are kept: the average's and the best epoch's."""
-        from vit_keras.training.callbacks.averaging import WeightAverage
-        from vit_keras.training.callbacks.best_weights import BestWeights
+        from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+        from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 
-        average = None if self.average_decay is None else WeightAverage(self.average_decay)
-        best = None if self.patience is None else BestWeights(patience=self.patience, average=average)
+        average = None if self.average_decay is None else ExponentialMovingAverage(self.average_decay)
+        best = None if self.patience is None else RestoreBestWeights(patience=self.patience, average=average)
         return [callback for callback in (average, best) if callback is not None]
 
     def _optimizer(self) -> "keras.optimizers.Optimizer":
@@ -251,7 +251,7 @@ class Recipe:
             **own,
         )
 
-    def changed(self, **changes: Any) -> "Recipe":
+    def replace(self, **changes: Any) -> "Recipe":
         """Returns the recipe with other values of some fields.
 
         Args:
@@ -261,7 +261,7 @@ class Recipe:
             InvalidArgumentError: A field is unknown or not legal.
 
         Example:
-            >>> Recipe(name="mine", source="", epochs=10, steps_per_epoch=100).changed(epochs=3).epochs
+            >>> Recipe(name="mine", source="", epochs=10, steps_per_epoch=100).replace(epochs=3).epochs
             3
         """
         _check_fields(changes)

@@ -30,7 +30,7 @@ def from_scratch(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
         augmentation=augmentation,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -49,7 +49,7 @@ def small_images(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe
         augmentation=augmentation,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -70,7 +70,7 @@ def augreg(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         augmentation=Augmentation(crop_scale=(0.05, 1.0), flip_rate=0.5, policy="rand-m15-mmax15-n2", mixup_alpha=0.5),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -90,7 +90,7 @@ def deit(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         stochastic_depth_rate=0.1,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -114,7 +114,7 @@ def deit3(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         stochastic_depth_rate=0.05,
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)
 
 
 @NamedRecipe
@@ -134,4 +134,4 @@ def simple_vit(*, epochs: int, steps_per_epoch: int, **changes: Any) -> Recipe:
         augmentation=Augmentation(crop_scale=(0.05, 1.0), flip_rate=0.5, policy="rand-m10-n2", mixup_alpha=0.2),
         epochs=epochs,
         steps_per_epoch=steps_per_epoch,
-    ).changed(**changes)
+    ).replace(**changes)

@@ -20,6 +20,10 @@ STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
+_RENAMED = {"accept_licence": "accept_license", "max_bad": "max_error_rate", "on_bad": "on_error"}
+"""Options that earlier versions called otherwise."""
+
+
 @dataclass(frozen=True)
 class RunDirectory:
     """A folder for one training run.
@@ -118,7 +122,8 @@ class RunDirectory:
             whole = record.get("status") in STATUSES and needed <= record.keys()
         if not whole:
             raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
-        return dict(record)
+        options = {_RENAMED.get(name, name): value for name, value in record["options"].items()}
+        return {**record, "options": options}
 
 
 def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:

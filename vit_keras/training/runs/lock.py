@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from vit_keras.errors import BusyError, StorageError
+from vit_keras.errors import RunLockedError, StorageError
 
 if sys.platform == "win32":
     import msvcrt
@@ -36,7 +36,7 @@ class RunLock:
         path: The run directory.
 
     Raises:
-        BusyError: Another process is at work there.
+        RunLockedError: Another process is at work there.
         StorageError: The directory is missing or can't be written.
 
     Example:
@@ -44,7 +44,7 @@ class RunLock:
         >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
         ...     RunLock(Path(folder)).__enter__()  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        vit_keras.errors.BusyError: ... is in use by process ...
+        vit_keras.errors.RunLockedError: ... is in use by process ...
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +65,7 @@ class RunLock:
         except OSError as error:
             os.close(file)
             raise StorageError(f"{lock}: could not be written ({error}).") from error
-        except BusyError:
+        except RunLockedError:
             os.close(file)
             raise
         self._file = file
@@ -83,11 +83,11 @@ class RunLock:
     def _take(self, file: int) -> None:
         locked, owner = _lock(file), _owner(file)
         if locked is None and owner and _may_live(owner):
-            raise BusyError(
+            raise RunLockedError(
                 f"{self._said(owner)} Locks don't work on its file system: if that process is gone, remove {self.path / _NAME}."
             )
         if locked is False:
-            raise BusyError(self._said(owner))
+            raise RunLockedError(self._said(owner))
         said = {
             "pid": os.getpid(),
             "host": socket.gethostname(),

@@ -16,7 +16,7 @@ _WORST = 10
 def model_card_notes(record: Mapping[str, Any], evaluation: Evaluation, class_names: Sequence[str]) -> str:
     """Returns what is known of a trained model, Markdown for `save_preset(notes=...)` or `write_card`.
 
-    What only its maker knows, the licences, is left to be filled in, and says so.
+    What only its maker knows, the licenses, is left to be filled in, and says so.
 
     Args:
         record: What `run.json` holds.
@@ -29,7 +29,7 @@ def model_card_notes(record: Mapping[str, Any], evaluation: Evaluation, class_na
         _classes(scores, class_names),
         _training(record),
         _data(record, class_names),
-        _licence(record),
+        _license(record),
         _limits(scores, evaluation, class_names),
     ]
     return "\n" + "\n".join(parts)
@@ -110,12 +110,12 @@ def _data(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     return "## Data\n\n" + "\n".join(lines) + "\n"
 
 
-def _licence(record: Mapping[str, Any]) -> str:
+def _license(record: Mapping[str, Any]) -> str:
     asked = ["these weights (and `license` at the top of this file)", "the images it was trained on"]
     if record.get("base"):
         asked.append("the weights it was begun from, which may restrict what these may be used for")
-    lines = "\n".join(f"- **To be filled in:** the licence of {what}" for what in asked)
-    return f"## Licence\n\nNothing here grants any rights until it is filled in.\n\n{lines}\n"
+    lines = "\n".join(f"- **To be filled in:** the license of {what}" for what in asked)
+    return f"## License\n\nNothing here grants any rights until it is filled in.\n\n{lines}\n"
 
 
 def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.session import load_as_recorded
-from vit_keras.zoo.preset_directory import from_preset, load_resizing
+from vit_keras.zoo.preset_directory import from_preset, load_preprocessing
 
 
 def evaluate_run(path: str | Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
     load = partial(
         data_sources.load,
         options["data"],
-        image_size=load_resizing(run.model),
+        image_size=load_preprocessing(run.model),
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import keras
 from rich.console import Console
 
-from vit_keras.data import ImageData, Resizing
+from vit_keras.data import ImageData, Preprocessing
 from vit_keras.errors import ClassLayoutError, CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
 from vit_keras.evaluation.evaluate import Evaluation, evaluate
 from vit_keras.runtime.precision import dtype_policy
@@ -89,7 +89,7 @@ class Session:
         fits: False where making the model trains it, as a linear probe does.
         finish: Makes the model that is saved of the one that was trained.
         console: Where progress is shown.
-        resizing: What brought the images to their size, kept with the model.
+        preprocessing: What brought the images to their size, kept with the model.
         measure: More results, such as a baseline's, by name.
         callbacks: Beside the recipe's own.
         checkpoint_seconds: Between two checkpoints within an epoch.
@@ -103,7 +103,7 @@ class Session:
     console: Console
     fits: bool = True
     finish: Callable[[keras.Model], keras.Model] = lambda model: model
-    resizing: Resizing | None = None
+    preprocessing: Preprocessing | None = None
     measure: Callable[[], dict[str, float]] = dict
     callbacks: tuple[keras.callbacks.Callback, ...] = ()
     checkpoint_seconds: float = CHECKPOINT_SECONDS
@@ -154,7 +154,9 @@ class Session:
         history: list[dict[str, float]] = []
         if not self.run.model.exists():
             model, history = self._trained(record, resume=resume)
-            save_preset(self.finish(model), self.run.model, class_names=self.data.class_names, resizing=self.resizing)
+            save_preset(
+                self.finish(model), self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing
+            )
         else:
             history = self._recorded_history()
         model, evaluation = self._judged()
@@ -172,7 +174,7 @@ class Session:
         """Trains with batches as they are; where there is no memory for that, with the same batches in two, four, ... parts."""
         while True:
             parts = record.get("parts", 1)
-            recipe = self.recipe.changed(
+            recipe = self.recipe.replace(
                 steps_per_epoch=self.recipe.steps_per_epoch * parts, accumulation=self.recipe.accumulation * parts
             )
             has_checkpoint = not CheckpointStore(self.run.checkpoints).is_empty()

@@ -27,7 +27,7 @@ def checked_features(features: Any, what: str, *, dim: int | None = None) -> np.
     if array.dtype.kind not in "fiu" or array.ndim != 2:
         raise DataError(
             f"The {what} must be numbers of shape (count, dim), a row an image; these are {array.dtype} of shape {array.shape}. "
-            "features_of(model, split) makes them."
+            "extract_features(model, split) makes them."
         )
     if not array.size:
         raise EmptyDatasetError(f"The {what} are empty, of shape {array.shape}; at least one image is needed.")

@@ -26,7 +26,7 @@ from vit_keras.weights.store import read_tensors, write_tensors
 _FORMAT = 1  # of the files
 
 
-def features_of(
+def extract_features(
     model: keras.Model,
     split: Split | EncodedSplit,
     *,
@@ -61,7 +61,7 @@ def features_of(
         >>> from vit_keras.models.vit import vit
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
         >>> images = Split(np.zeros((3, 16, 16, 3), "uint8"), np.zeros(3, "int32"))
-        >>> features_of(vit(config, num_classes=2), images).shape
+        >>> extract_features(vit(config, num_classes=2), images).shape
         (3, 16)
     """
     if type(batch_size) is not int or batch_size < 1:
@@ -73,7 +73,7 @@ def features_of(
     if split.image_shape != wanted:
         raise DataError(
             f"The images are {split.image_shape} (height, width, channels) where the model takes {wanted}. Load them with "
-            "image_size and channels of the model, or resizing_of its preset."
+            "image_size and channels of the model, or preset_preprocessing its preset."
         )
     extractor = _without_head(model)
     if cache is None:

@@ -5,18 +5,18 @@ import math
 import keras
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS
 from vit_keras.layers.base.checks import check_choice
+from vit_keras.layers.lora_block import ADAPTER_WEIGHTS
 from vit_keras.models.wiring import read_model
 
 CHOICES = ("full", "head", "bias", "last_blocks", "adapters")
-"""What `trainable_only` can leave trainable."""
+"""What `set_trainable` can leave trainable."""
 
 _BEFORE_BLOCKS = ("normalization", "patches", "conv_stem", "patch_encoder", "stem_norm")
 _BIASES = ("bias", "beta", "query_bias", "value_bias")
 
 
-def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
+def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
     """Sets which weights of a model train; all others keep every bit, and the optimizer keeps nothing for them.
 
     A model that was compiled has to be compiled again, and says so in `fit`: Keras would go on with the old choice. A
@@ -27,7 +27,7 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
         model: A model that `vit` or `from_preset` made.
         what: "full", everything; "head", the head alone, both heads of a distilled model, or the layers of your own; "bias", the head with all biases
             and shifts of norms (Ben Zaken et al. 2022, arXiv 2106.10199); "last_blocks", the last blocks with all after them;
-            "adapters", the head with what `add_adapters` added. A convolutional stem trains only under "full": its batch norms
+            "adapters", the head with what `add_lora` added. A convolutional stem trains only under "full": its batch norms
             would gather averages otherwise.
         last_blocks: How many, for "last_blocks".
 
@@ -38,11 +38,11 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
         >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> model = vit(config, num_classes=10)
-        >>> trainable_only(model, "head")
+        >>> set_trainable(model, "head")
         >>> trainable_params(model)
         650
     """
-    check_choice("trainable_only", choices=CHOICES, what=what)
+    check_choice("set_trainable", choices=CHOICES, what=what)
     parts = read_model(model)
     num_layers = parts.config.num_layers
     if what == "last_blocks" and (type(last_blocks) is not int or not 1 <= last_blocks <= num_layers):
@@ -59,10 +59,10 @@ def trainable_only(model: keras.Model, what: str, *, last_blocks: int = 2) -> No
     }
     if not any(chosen.values()):
         raise InvalidArgumentError(
-            f'trainable_only(model, "{what}"): the model has no head; vit(config, num_classes=...) makes one.'
+            f'set_trainable(model, "{what}"): the model has no head; vit(config, num_classes=...) makes one.'
         )
     if what == "adapters" and not any(weight.name in ADAPTER_WEIGHTS for weight in model.weights):
-        raise InvalidArgumentError('trainable_only(model, "adapters"): the model has none; add_adapters adds them.')
+        raise InvalidArgumentError('set_trainable(model, "adapters"): the model has none; add_lora adds them.')
     model.trainable = False  # on TensorFlow Keras skips what is set already: to and fro reaches all
     model.trainable = True
     for layer in layers:

@@ -13,15 +13,15 @@ from safetensors import safe_open
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
-from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
+from vit_keras.layers.lora_block import ADAPTER_WEIGHTS, TARGETS, LoRABlock, LoRADense, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.training.transfer.freezing import trainable_only
+from vit_keras.training.transfer.freezing import set_trainable
 from vit_keras.weights import write_tensors
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.store import read_tensors
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.rebuild import rebuild
 
 FORMAT = 1
 _KEY = "vit_keras_adapters"  # in the header of the file
@@ -31,7 +31,7 @@ _NOT_OF_THE_WEIGHTS = (
 """Fields of a config that change nothing a trained weight means."""
 
 
-def add_adapters(
+def add_lora(
     model: keras.Model, *, rank: int = 8, alpha: float | None = None, targets: Sequence[str] = TARGETS
 ) -> keras.Model:
     """Returns a copy of a model in which thin matrices beside the blocks' projections train, with the head, and nothing else.
@@ -55,12 +55,12 @@ def add_adapters(
     Example:
         >>> from vit_keras import vit
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> adapted = add_adapters(vit(config, num_classes=10), rank=4, targets=["qkv"])
+        >>> adapted = add_lora(vit(config, num_classes=10), rank=4, targets=["qkv"])
         >>> len(adapted.trainable_variables)
         6
     """
     if adapters_of(model) is not None:
-        raise InvalidArgumentError("The model has adapters already: merge_adapters makes them part of its weights.")
+        raise InvalidArgumentError("The model has adapters already: merge_lora makes them part of its weights.")
     alpha = rank if alpha is None else alpha
     check_adapters(rank=rank, alpha=alpha, targets=targets)
     hidden_dim = read_model(model).config.hidden_dim
@@ -75,16 +75,16 @@ def adapters_of(model: keras.Model) -> dict[str, Any] | None:
     Args:
         model: Any model.
     """
-    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
+    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, LoRABlock)), None)
 
 
-def merge_adapters(model: keras.Model) -> keras.Model:
+def merge_lora(model: keras.Model) -> keras.Model:
     """Returns a plain model of the same config in which the adapters are part of the weights, as `save_preset` takes it.
 
     It has weights of its own, all of which train, and has to be compiled.
 
     Args:
-        model: A model of `add_adapters` or `load_adapters`.
+        model: A model of `add_lora` or `load_lora`.
 
     Raises:
         InvalidArgumentError: The model has no adapters, or is quantized.
@@ -93,27 +93,27 @@ def merge_adapters(model: keras.Model) -> keras.Model:
         >>> from vit_keras import vit
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> model = vit(config, num_classes=10)
-        >>> merged = merge_adapters(add_adapters(model))
+        >>> merged = merge_lora(add_lora(model))
         >>> [w.path for w in merged.weights] == [w.path for w in model.weights]
         True
     """
     _check_adapted(model)
-    check_not_quantized(model, "merge_adapters")
+    check_not_quantized(model, "merge_lora")
     merged = _with_blocks(model, None)
     kernels = read_model(merged).weights()
     for adapter in _adapters(model):
         down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
         kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
         kernels[adapter.layer.kernel.path].assign(kernel)
-    trainable_only(merged, "full")
+    set_trainable(merged, "full")
     return merged
 
 
-def save_adapters(model: keras.Model, path: str | Path) -> Path:
+def save_lora(model: keras.Model, path: str | Path) -> Path:
     """Writes a model's adapters and head as a safetensors file, which appears whole or not at all; the other weights aren't in it.
 
     Args:
-        model: A model of `add_adapters` or `load_adapters`.
+        model: A model of `add_lora` or `load_lora`.
         path: The file; one that exists is replaced in one step.
 
     Raises:
@@ -127,7 +127,7 @@ def save_adapters(model: keras.Model, path: str | Path) -> Path:
     if more:
         raise InvalidArgumentError(
             f"{len(more)} weights train that are neither an adapter's nor the head's, the first {more[:3]}, and a file of adapters "
-            "would not hold them. Save the whole model, or choose what trains by trainable_only(model, 'adapters')."
+            "would not hold them. Save the whole model, or choose what trains by set_trainable(model, 'adapters')."
         )
     described = {
         "format": FORMAT,
@@ -140,8 +140,8 @@ def save_adapters(model: keras.Model, path: str | Path) -> Path:
     return path
 
 
-def load_adapters(model: keras.Model, path: str | Path) -> keras.Model:
-    """Returns a copy of a model with the adapters and the head that `save_adapters` wrote, ready to predict, train on or merge.
+def load_lora(model: keras.Model, path: str | Path) -> keras.Model:
+    """Returns a copy of a model with the adapters and the head that `save_lora` wrote, ready to predict, train on or merge.
 
     Args:
         model: The model whose copy was trained, with the same weights in it and a head of as many classes; adapters it has are
@@ -175,7 +175,7 @@ def load_adapters(model: keras.Model, path: str | Path) -> keras.Model:
 
 def _adapted(model: keras.Model, adapters: dict[str, Any]) -> keras.Model:
     copy = _with_blocks(model, adapters)
-    trainable_only(copy, "adapters")
+    set_trainable(copy, "adapters")
     return copy
 
 
@@ -187,10 +187,10 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
         if not isinstance(layer, TransformerBlock):
             return type(layer).from_config(config)
         config.pop("adapters", None)
-        return TransformerBlock(**config) if adapters is None else AdaptedBlock(**config, adapters=adapters)
+        return TransformerBlock(**config) if adapters is None else LoRABlock(**config, adapters=adapters)
 
     if read_model(model).is_nested:
-        model = rebuilt(model)  # one graph, whose layers can be exchanged
+        model = rebuild(model)  # one graph, whose layers can be exchanged
     # Keras compiles the clone of a compiled model, which would make an optimizer for all of its weights.
     not_compiled = keras.Model(model.input, model.output, name=model.name)
     clone = keras.models.clone_model(not_compiled, clone_function=copied)
@@ -201,13 +201,13 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
     return clone
 
 
-def _adapters(model: keras.Model) -> list[LowRank]:
-    return [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
+def _adapters(model: keras.Model) -> list[LoRADense]:
+    return [adapter for layer in model.layers if isinstance(layer, LoRABlock) for adapter in layer.adapted]
 
 
 def _check_adapted(model: keras.Model) -> None:
     if adapters_of(model) is None:
-        raise InvalidArgumentError(f"The model {model.name!r} has no adapters; add_adapters makes a copy that has.")
+        raise InvalidArgumentError(f"The model {model.name!r} has no adapters; add_lora makes a copy that has.")
 
 
 def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
@@ -250,7 +250,7 @@ def _described(path: Path) -> dict[str, Any]:
         text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise WeightMismatchError(
-            f"{path} is no file of adapters: its header has no {_KEY!r}. save_adapters writes them; from_preset reads weights."
+            f"{path} is no file of adapters: its header has no {_KEY!r}. save_lora writes them; from_preset reads weights."
         )
     described = parse_json(text.encode(), f"{path}, {_KEY}")
     wanted = {"format", "rank", "alpha", "targets", "base", "config"}

@@ -13,7 +13,7 @@ _TOGETHER = 2**23  # similarities at once, 32 MiB
 
 
 @dataclass(frozen=True, eq=False)
-class NearestNeighbours:
+class KNNClassifier:
     """A classifier without training: the `k` most similar images vote, the more the more similar they are.
 
     Paper: Caron et al. 2021, arXiv 2104.14294, appendix F.1: cosine similarity, weight `exp(similarity / temperature)`, k of 20.
@@ -33,7 +33,7 @@ class NearestNeighbours:
         InvalidArgumentError: `k` is no positive whole number, or the temperature not positive.
 
     Example:
-        >>> neighbours = NearestNeighbours(np.eye(2), np.array([1, 0]), num_classes=2)
+        >>> neighbours = KNNClassifier(np.eye(2), np.array([1, 0]), num_classes=2)
         >>> neighbours.predict(np.array([[5.0, 1.0], [1.0, 5.0]]))
         array([1, 0])
     """

@@ -8,7 +8,7 @@ import numpy as np
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.base.checks import check_positive
-from vit_keras.training.callbacks.averaging import WeightAverage
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.monitoring import Direction, Monitor
 from vit_keras.training.callbacks.snapshots import snapshot
 
@@ -103,7 +103,7 @@ class BestCheckpoints(keras.callbacks.Callback):
         *,
         monitor: str = "val_loss",
         better: Direction = "auto",
-        average: WeightAverage | None = None,
+        average: ExponentialMovingAverage | None = None,
     ) -> None:
         super().__init__()
         check_positive("BestCheckpoints", keep=keep)

@@ -77,7 +77,7 @@ class HypermodelCandidates:
         """
         found = dict(self.hypermodel.costs(values))
         if self.latency:
-            config = self.hypermodel.config_of(values)
+            config = self.hypermodel.model_config(values)
             found["latency"] = self.hypermodel.latencies.of(config, num_classes=self.hypermodel.num_classes)
         return found
 

@@ -8,19 +8,19 @@ import keras
 import numpy as np
 
 from vit_keras.config import ViTConfig
-from vit_keras.data import ImageData, Resizing
+from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.loading import brought_to
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.models.vit import config_of
+from vit_keras.models.vit import model_config
 from vit_keras.training.planning import plan_finetuning
 from vit_keras.training.preparing import prepare, with_frozen, with_new_head
 from vit_keras.training.recipes import Recipe
-from vit_keras.training.transfer.lora import merge_adapters
+from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import Choice, FloatRange, SearchSpace, Values, values_of
 from vit_keras.tuning.space.searchable import Searchable, load
 from vit_keras.zoo.preset_directory import from_preset
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.rebuild import rebuild
 
 _METHODS = ("head_first", "finetune", "last_blocks", "adapters", "bias_only")
 _TUNED = {
@@ -58,7 +58,7 @@ class FinetuningHyperModel(Searchable):
     ) -> None:
         self.preset, self.weights = str(preset), weights
         self._model: keras.Model | None = None
-        config = config_of(self.model)
+        config = model_config(self.model)
         self.config = config
         planned = self._planned(config, num_classes).learning_rate
         default = SearchSpace(
@@ -96,7 +96,7 @@ class FinetuningHyperModel(Searchable):
             self._model = from_preset(self.preset, weights=self.weights)
         return self._model
 
-    def config_of(self, values: Mapping[str, Any]) -> ViTConfig:
+    def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
         """Returns the shape at a trial's resolution.
 
         Args:
@@ -122,7 +122,7 @@ class FinetuningHyperModel(Searchable):
             epochs=epochs,
             changes=changes,
         )
-        return recipe.changed(epochs=epochs, patience=None, average_decay=None)
+        return recipe.replace(epochs=epochs, patience=None, average_decay=None)
 
     def model_of(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
         """Returns the pretrained model at a trial's resolution with a head for the classes, ready to be trained by its method.
@@ -133,7 +133,7 @@ class FinetuningHyperModel(Searchable):
             recipe: The way to train.
         """
         size = (values["image_size"],) * 2
-        base = self.model if size == self.config.image_size else rebuilt(self.model, image_size=size)
+        base = self.model if size == self.config.image_size else rebuild(self.model, image_size=size)
         if data is not None:
             return prepare(base, recipe, data)
         return with_frozen(with_new_head(base, recipe, num_classes=self.num_classes), recipe)
@@ -145,7 +145,7 @@ class FinetuningHyperModel(Searchable):
             model: Trained.
             values: Of its trial.
         """
-        return merge_adapters(model) if values["method"] == "adapters" else model
+        return merge_lora(model) if values["method"] == "adapters" else model
 
     def default_values(self) -> Values:
         """Returns what `vk.finetune` would do."""
@@ -189,7 +189,7 @@ class FinetuningHyperModel(Searchable):
         size = (values["image_size"],) * 2
         if data.image_shape[:2] == size:
             return data
-        return brought_to(data, Resizing(image_size=size, channels=self.config.channels))
+        return brought_to(data, Preprocessing(image_size=size, channels=self.config.channels))
 
     def _planned(self, config: ViTConfig, num_classes: int) -> Recipe:
         """Returns what is planned for images of which nothing is known yet."""

@@ -92,7 +92,7 @@ class ViTHyperModel(Searchable):
             )
         self._check_smallest()
 
-    def config_of(self, values: Mapping[str, Any]) -> ViTConfig:
+    def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
         """Returns the shape that values stand for; nothing is built.
 
         Args:
@@ -130,7 +130,7 @@ class ViTHyperModel(Searchable):
             data: Not looked at.
             recipe: Not looked at.
         """
-        return vit(self.config_of(values), num_classes=self.num_classes)
+        return vit(self.model_config(values), num_classes=self.num_classes)
 
     def default_values(self) -> Values:
         """Returns what is tried first: near what was measured best for the demo, as far as the space has it."""
@@ -179,7 +179,7 @@ class ViTHyperModel(Searchable):
 
     def _is_within(self, values: Values) -> bool:
         batch_size = int(values.get("batch_size", 1))
-        found = self.limits.problems(self.config_of(values), num_classes=self.num_classes, batch_size=batch_size)
+        found = self.limits.problems(self.model_config(values), num_classes=self.num_classes, batch_size=batch_size)
         return next(found, None) is None
 
     def _check_smallest(self) -> None:

@@ -40,7 +40,7 @@ class Searchable(keras_tuner.HyperModel):
         self.num_classes = num_classes
         self.limits = limits
 
-    def config_of(self, values: Mapping[str, Any]) -> ViTConfig:
+    def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
         """Returns the shape that values stand for; nothing is built."""
         raise NotImplementedError
 
@@ -100,7 +100,7 @@ class Searchable(keras_tuner.HyperModel):
         Args:
             values: Of the space.
         """
-        config = self.config_of(values)
+        config = self.model_config(values)
         batch_size = int(values.get("batch_size", 1))
         found = list(self.limits.problems(config, num_classes=self.num_classes, batch_size=batch_size))
         if not found and self.limits.latency is not None:
@@ -115,7 +115,7 @@ class Searchable(keras_tuner.HyperModel):
         Args:
             values: Of the space.
         """
-        config = self.config_of(values)
+        config = self.model_config(values)
         cost = cost_of(config, num_classes=self.num_classes)
         found = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
         if self.limits.latency is not None:
@@ -152,7 +152,7 @@ class Searchable(keras_tuner.HyperModel):
             values = self.draw(rng)
             if not self.problems(values):
                 found.setdefault(self.key(values), values)
-        return [(values, self.config_of(values)) for values in found.values()]
+        return [(values, self.model_config(values)) for values in found.values()]
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Tells keras-tuner the space; nothing is built.
@@ -258,7 +258,7 @@ class Searchable(keras_tuner.HyperModel):
 
         A rate that is a schedule is no variable of the optimizer, so that `load_weights` takes what `fit` trained by another schedule.
         """
-        return self.recipe_of(values, epochs=1, steps_per_epoch=1).changed(schedule="constant", warmup_rate=_ONE_STEP)
+        return self.recipe_of(values, epochs=1, steps_per_epoch=1).replace(schedule="constant", warmup_rate=_ONE_STEP)
 
     def _check_nothing_tuned_of_batches(self) -> None:
         """Refuses hyperparameters that batches made elsewhere would ignore."""

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from vit_keras.errors import BusyError, InvalidArgumentError, StorageError
+from vit_keras.errors import InvalidArgumentError, RunLockedError, StorageError
 
 LEASE_SECONDS = 60.0  # without a word from a worker, after which its trial is another's
 _HEARTBEAT_SECONDS = 10.0
@@ -50,7 +50,7 @@ def serve(oracle: Any, *, lease: float) -> None:
         lease: Seconds without a word from a worker after which it is lost.
 
     Raises:
-        BusyError: The address is taken.
+        RunLockedError: The address is taken.
     """
     import grpc
     from keras_tuner.src import protos
@@ -65,7 +65,9 @@ def serve(oracle: Any, *, lease: float) -> None:
     except RuntimeError:
         bound = 0
     if not bound:
-        raise BusyError(f"{address} can't be listened at: another process has it, or the machine has no such address.")
+        raise RunLockedError(
+            f"{address} can't be listened at: another process has it, or the machine has no such address."
+        )
     server.start()
     wait = threading.Event().wait
     try:

@@ -45,7 +45,7 @@ class TracedOptimizer:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self.optimizer = recipe.changed(learning_rate=1.0).compile_kwargs()["optimizer"]
+        self.optimizer = recipe.replace(learning_rate=1.0).compile_kwargs()["optimizer"]
         self._height = keras.Variable(recipe.learning_rate, trainable=False, name="height")
         self._decay = keras.Variable(recipe.weight_decay, trainable=False, name="decay")
         rate = self.optimizer._learning_rate

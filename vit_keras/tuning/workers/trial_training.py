@@ -25,7 +25,7 @@ from vit_keras.training.runs.random_state import random_state
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_of
 from vit_keras.zoo.preset_directory import save_preset
-from vit_keras.zoo.rebuild import rebuilt
+from vit_keras.zoo.rebuild import rebuild
 
 _KEPT = 8  # compiled programs; the one used longest ago goes
 
@@ -173,7 +173,7 @@ class TrialTrainer:
 
     def _program(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         """Returns a compiled model of the values' shape, made now or the last time that shape was asked for."""
-        shape = self.hypermodel.config_of(values).to_dict()
+        shape = self.hypermodel.model_config(values).to_dict()
         key = json.dumps([data.batch_size, program_of(shape, recipe)], sort_keys=True)
         program = self._programs.pop(key, None) or self._compiled(values, data, recipe)
         self._programs[key] = program
@@ -184,7 +184,7 @@ class TrialTrainer:
     def _stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
         """Returns the recipe's, and the shape's where that says nothing."""
         rate = recipe.stochastic_depth_rate
-        return self.hypermodel.config_of(values).stochastic_depth_rate if rate is None else rate
+        return self.hypermodel.model_config(values).stochastic_depth_rate if rate is None else rate
 
     def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         with random_state(self.seed):
@@ -205,7 +205,7 @@ def save_trained(model: keras.Model, run: RunDirectory, *, class_names: Sequence
         class_names: What its classes mean.
     """
     try:
-        plain = rebuilt(model)  # whose rates are numbers
+        plain = rebuild(model)  # whose rates are numbers
     except VitKerasError:
         model.save(own_model_file(run))
     else:

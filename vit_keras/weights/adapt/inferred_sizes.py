@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.adapt.surgery import find_patches
+from vit_keras.weights.adapt.options import find_patches
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.tables import Table
 

@@ -265,7 +265,7 @@ def refuse_answer(source: Source, code: int | None, error: object) -> NoReturn:
     """Raises `StorageError` for a server's answer that is no file, with what to do about it."""
     page = re.sub(r"/resolve/.*", "", source.shown)
     if code in (401, 403) and source.shown.startswith(f"{HUB}/"):
-        advice = f"It is gated, private or not there: accept its licence on {page} and set HF_TOKEN to a token of yours"
+        advice = f"It is gated, private or not there: accept its license on {page} and set HF_TOKEN to a token of yours"
     elif code in (401, 403):
         advice = "The server does not allow it"
     elif code is not None and 300 <= code < 400:

@@ -32,7 +32,7 @@ class HuggingFaceSettings:
         stated: Fields of `ViTConfig`.
         convention: Fields that the model's kind has by convention, where the files do not say them.
         class_names: What the head's outputs mean; none where only numbers are said.
-        preprocessing: Arguments of `Resizing`, or None where no file says them.
+        preprocessing: Arguments of `Preprocessing`, or None where no file says them.
     """
 
     stated: Mapping[str, Any]
@@ -214,7 +214,7 @@ def _pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
 
 
 def _preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int], where: Path) -> dict[str, Any]:
-    """Returns the arguments of `Resizing` that do what transformers' image processor does, at the model's size."""
+    """Returns the arguments of `Preprocessing` that do what transformers' image processor does, at the model's size."""
     interpolation = _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")
     rule = {"image_size": image_size, "interpolation": interpolation}
     size, crop_size = processor.get("size"), processor.get("crop_size")
@@ -231,7 +231,7 @@ def _preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int], wh
 
 
 def _crop(side: int, resized: Any) -> float:
-    """Returns the fraction of the resized side that is kept, such that `Resizing` comes to the same resized side."""
+    """Returns the fraction of the resized side that is kept, such that `Preprocessing` comes to the same resized side."""
     if type(resized) is not int or resized <= side:
         return 1.0
     crop = side / resized

@@ -49,7 +49,7 @@ class Settings:
         convention: Fields that published models of this layout share, where nothing says them.
         num_classes: Classes of the file's head, or None.
         class_names: What its outputs mean, where it says so.
-        preprocessing: Arguments of `Resizing` that it says: image_size, crop, crop_mode, interpolation.
+        preprocessing: Arguments of `Preprocessing` that it says: image_size, crop, crop_mode, interpolation.
     """
 
     origin: str

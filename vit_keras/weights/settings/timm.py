@@ -40,7 +40,7 @@ _CONVERTED = {
 def timm_settings(
     said: Mapping[str, Any], where: Path
 ) -> tuple[dict[str, Any], tuple[str, ...] | None, dict[str, Any] | None]:
-    """Returns what timm's config says of a model: fields of `ViTConfig`, class names, arguments of `Resizing`.
+    """Returns what timm's config says of a model: fields of `ViTConfig`, class names, arguments of `Preprocessing`.
 
     All fields but `final_norm`: whether a file has `norm` or `fc_norm` tells where that is.
 

@@ -13,7 +13,7 @@ def huggingface_preprocessor(config: ViTConfig, rule: ResizingRule) -> dict[str,
     """Returns transformers' `preprocessor_config.json`; None where it has no such way to resize.
 
     What is cut off an image is that of our rule to one px: where the margin is odd, transformers cuts the larger half at the
-    bottom and right, always. Its resizing is Pillow's, or that of torchvision where that is installed, which rounds otherwise.
+    bottom and right, always. Its preprocessing is Pillow's, or that of torchvision where that is installed, which rounds otherwise.
 
     Args:
         config: The model's.

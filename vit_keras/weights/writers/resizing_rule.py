@@ -8,11 +8,11 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 
 GREY = 128
-"""What `Resizing` puts where crop_mode="border" finds an image too short, of 0..255."""
+"""What `Preprocessing` puts where crop_mode="border" finds an image too short, of 0..255."""
 
 
 class ResizingRule(Protocol):
-    """What `vit_keras.data.Resizing` has, which stands above this package."""
+    """What `vit_keras.data.Preprocessing` has, which stands above this package."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -44,24 +44,24 @@ class _Default:
     interpolation: str = "bicubic"
 
 
-def rule_for(config: ViTConfig, resizing: ResizingRule | None) -> ResizingRule:
-    """Returns the rule, by default that of `Resizing`: the model's size, uncut.
+def rule_for(config: ViTConfig, preprocessing: ResizingRule | None) -> ResizingRule:
+    """Returns the rule, by default that of `Preprocessing`: the model's size, uncut.
 
     Args:
         config: The model's.
-        resizing: The rule, or None.
+        preprocessing: The rule, or None.
 
     Raises:
         InvalidArgumentError: It makes images of another size or other channels than the model's.
     """
-    if resizing is None:
+    if preprocessing is None:
         return _Default(config.image_size, config.channels)
-    made, taken = (*resizing.image_size, resizing.channels), (*config.image_size, config.channels)
+    made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
     if made != taken:
         raise InvalidArgumentError(
-            f"The resizing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
+            f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
         )
-    return resizing
+    return preprocessing
 
 
 def size_before_cropping(rule: ResizingRule) -> tuple[int, int]:

@@ -93,7 +93,7 @@ def timm_config(
     config: ViTConfig,
     num_classes: int | None,
     class_names: Sequence[str] | None = None,
-    resizing: ResizingRule | None = None,
+    preprocessing: ResizingRule | None = None,
 ) -> dict[str, Any]:
     """Returns timm's `config.json`.
 
@@ -101,7 +101,7 @@ def timm_config(
         config: The model's.
         num_classes: Classes of its head, or None.
         class_names: What its outputs mean, or None.
-        resizing: What brings images to the model's size; None for the size, uncut.
+        preprocessing: What brings images to the model's size; None for the size, uncut.
 
     Raises:
         InvalidArgumentError: timm has no such model, with what keeps it from the nearest; or no such way to resize.
@@ -125,7 +125,7 @@ def timm_config(
         **(_eva_arguments(config) if is_eva else _vit_arguments(config, architecture)),
     }
     height, width = config.image_size
-    rule = rule_for(config, resizing)
+    rule = rule_for(config, preprocessing)
     mean = each_channel(config.pixel_mean, config.channels)
     if rule.crop_mode == "border" and any(round(255 * value) != GREY for value in mean):
         raise InvalidArgumentError(

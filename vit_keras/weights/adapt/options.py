@@ -20,7 +20,7 @@ _LARGEST_PATCH = 2**20  # numbers in a patch that a kernel is resized from
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surgery:
+class AdaptOptions:
     """What may be changed of a checkpoint to make it fit. Positions and patches are resized by the config's rules.
 
     Args:
@@ -38,7 +38,7 @@ class Surgery:
         InvalidArgumentError: A value is not legal.
 
     Example:
-        >>> Surgery(head="new").fewer_layers
+        >>> AdaptOptions(head="new").fewer_layers
         False
     """
 
