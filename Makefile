@@ -7,8 +7,9 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 TORCH ?= torch==2.13.0
 # A file's tests share what takes long to make, so a file stays on one core.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
-BACKEND_TESTS := tests/layers tests/test_model.py tests/test_vision_transformer.py tests/test_parity.py tests/test_training.py tests/test_layer_decay.py tests/test_rebuilding.py \
-	tests/training tests/faults tests/tuning/test_trial_training.py tests/tuning/test_stock_tuners.py tests/weights/test_loading.py tests/test_zoo.py::test_a_small_preset_runs_forward_and_backward
+BACKEND_TESTS := tests/layers tests/models tests/training tests/evaluation tests/runtime tests/faults tests/zoo/test_rebuild.py \
+	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
+	tests/zoo/test_preset_directory.py::test_a_small_preset_runs_forward_and_backward
 
 .PHONY: demo test test-slow lint clean
 

@@ -13,7 +13,7 @@ from vit_keras import CorruptFileError, StorageError, WeightMismatchError, load_
 from vit_keras.weights import load
 from vit_keras.weights.verify import compare, read_reference
 
-GOLDEN = Path(__file__).parent / "golden" / "timm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "timm"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
 # What timm decides otherwise than the preset does, or what the case changed besides its size.
 CHANGES = {

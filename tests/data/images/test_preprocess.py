@@ -10,7 +10,7 @@ from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import CROP_MODES, INTERPOLATIONS, Preprocessing, pixels, preset_preprocessing
 from vit_keras.errors import InvalidArgumentError
 
-REFERENCES = Path(__file__).parent.parent / "golden" / "transforms.npz"
+REFERENCES = Path(__file__).parents[2] / "golden" / "transforms.npz"
 
 
 @pytest.fixture(scope="module")

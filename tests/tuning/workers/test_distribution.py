@@ -31,7 +31,7 @@ ViTTuner(Tiny(), run_dir=run, budget=budget, options=TunerOptions(epochs=2, fact
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Starts a chief or a worker of one search, and ends what still runs when the test is over."""
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, Path(__file__).parents[1:3])))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, Path(__file__).parents[2:4])))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"

@@ -14,7 +14,7 @@ from contracts import JIT
 from vit_keras import ViTConfig, list_presets, load_preset, model_config, vit
 from vit_keras.models.vit import weight_shapes
 
-GOLDEN = Path(__file__).parent / "golden" / "weight_names.json"
+GOLDEN = Path(__file__).parents[1] / "golden" / "weight_names.json"
 # As wide as the tokens of the layers' tests, and every grid of four patches: JAX compiles few shapes.
 TINY = ViTConfig(image_size=16, patch_size=8, hidden_dim=8, num_layers=2, num_heads=2, mlp_dim=16)
 MAP = TINY.replace(image_size=8, patch_size=4, stem="conv", pooling="map", class_token=False, layer_scale=1e-5)

@@ -12,7 +12,7 @@ from vit_keras.training.optim.optimizers import AdamW, Muon
 from vit_keras.training.recipes import Recipe
 from vit_keras.weights.mappings.timm import ROWS
 
-TIMM = json.loads((Path(__file__).parent / "golden" / "timm_layer_decay.json").read_text("utf-8"))["parameters"]
+TIMM = json.loads((Path(__file__).parents[2] / "golden" / "timm_layer_decay.json").read_text("utf-8"))["parameters"]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS, Oper
 from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
 from vit_keras.errors import InvalidArgumentError
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
+GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
 NAMES = ("rand-m9-mstd0.5-inc1", "rand-m15-n3-p1-mstd101-mmax20", "3-augment", "3-augment-j0", "equalize-p0.5")
 DOT = Image.new("RGB", (1, 1))
 

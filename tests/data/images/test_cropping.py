@@ -10,7 +10,7 @@ from PIL import Image
 from vit_keras.data.images.cropping import random_box
 from vit_keras.data.images.preprocess import Preprocessing
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
+GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
 USUAL = {"scale": (0.08, 1.0), "ratio": (3 / 4, 4 / 3)}
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "augmentation"
+GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
 SETS = {"increasing": OPERATIONS, "plain": PLAIN_OPERATIONS}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from vit_keras import load_preset, vit
 
-GOLDEN = Path(__file__).parent / "golden" / "timm"
+GOLDEN = Path(__file__).parents[1] / "golden" / "timm"
 
 
 @pytest.fixture
