@@ -91,7 +91,8 @@ _REGISTERED = (
 class _RegisterWithKeras(MetaPathFinder):
     """Waits for `import keras`, then registers the classes: a `.keras` file loads whichever of the two is imported first.
 
-    A mere probe for Keras, as TensorFlow makes one, finds a spec that nobody executes; the wait ends when one was.
+    A mere probe for Keras, as TensorFlow makes one, finds a spec that nobody executes; the wait ends when one was. Packages with modules of
+    `_REGISTERED` import Keras in their `__init__`: a module that did so itself would be half there while the others import it.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from contracts import JIT
@@ -132,3 +133,21 @@ def test_registering_imports_nothing_that_keras_has_not(found):
 @pytest.mark.parametrize("order", IMPORTS)
 def test_nobody_waits_for_keras_any_more(order, found):
     assert "vit_keras" not in found[order]["finders"]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "layers",
+        "models.own_head",
+        "training.losses.crossentropy",
+        "training.optim.kernels",
+        "training.callbacks.moving_average",
+    ],
+)
+def test_any_module_may_be_the_first_that_needs_keras(module):
+    code = f"import vit_keras.{module}, keras; print(sum(name.startswith('vit_keras>') for name in keras.saving.get_custom_objects()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [
+        str(sum(name.startswith("vit_keras>") for name in keras.saving.get_custom_objects()))
+    ]

@@ -5,6 +5,8 @@ height * width / patch_size**2`; `tokens`, the patches with the class token and 
 Images are channels last.
 """
 
+import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`
+
 from vit_keras.layers.attention_pooling import AttentionPooling
 from vit_keras.layers.conv_stem import ConvStem
 from vit_keras.layers.layer_norm import LayerNorm

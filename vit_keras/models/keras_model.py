@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from vit_keras.layers import PixelNormalization
+from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.models.endings import find_ending, fit_loss, fit_metrics
 from vit_keras.models.first_batch import look_first
 from vit_keras.models.pixel_range import advice, pixel_problem

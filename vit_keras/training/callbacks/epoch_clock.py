@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from vit_keras.training.callbacks.clock import EpochClock
+from vit_keras.training.recipes.clock import EpochClock
 
 
 class TellEpoch(keras.callbacks.Callback):

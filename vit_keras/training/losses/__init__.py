@@ -1,1 +1,3 @@
 """Losses, metrics and distillation."""
+
+import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`

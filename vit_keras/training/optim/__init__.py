@@ -1,1 +1,3 @@
 """Optimizers, schedules and layer-wise learning rates."""
+
+import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`

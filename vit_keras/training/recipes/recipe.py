@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vit_keras.config import closest, is_number
 from vit_keras.data.augment.augmentation import Augmentation, augmentation_of
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.callbacks.clock import EpochClock
+from vit_keras.training.recipes.clock import EpochClock
 
 if TYPE_CHECKING:
     import keras
