@@ -7,7 +7,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from vit_keras import InvalidArgumentError, ViTConfig, list_presets, load_preset
+from vit_keras import ViTConfig, list_presets, load_preset
+from vit_keras.errors import InvalidArgumentError
 
 BASE = {"image_size": 224, "patch_size": 16, "hidden_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from vit_keras import InvalidArgumentError, list_presets, load_preset, preset_info
+from vit_keras import list_presets, load_preset, preset_info
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import Checkpoint, read_family
 from vit_keras.weights.mappings.sources import SOURCES
 

@@ -76,7 +76,7 @@ def __dir__() -> list[str]:
 
 _REGISTERED = (
     "layers",
-    "layers.lora_block",
+    "layers.adapted_block",
     "models.keras_model",
     "training.callbacks.averaging",
     "training.losses.distillation",

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from weights.test_huggingface import CASES, OURS, make
+from weights.mappings.test_huggingface import CASES, OURS, make
 
 from vit_keras.config import ViTConfig
 from vit_keras.explain import attention_maps

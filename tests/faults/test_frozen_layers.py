@@ -7,7 +7,7 @@ from contracts import JIT, check_stays_frozen
 
 import vit_keras as vk
 from vit_keras.layers import TransformerBlock
-from vit_keras.layers.lora_block import LoRABlock, LoRADense
+from vit_keras.layers.adapted_block import AdaptedBlock, LowRank
 
 TOKEN = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=8, num_layers=2, num_heads=2, mlp_dim=16)
 MAP = TOKEN.replace(stem="conv", pooling="map", class_token=False, layer_scale=0.1)
@@ -104,9 +104,9 @@ def test_what_was_chosen_to_train_stays_chosen(choice, tmp_path):
 
 
 def test_layers_with_adapters_stay_frozen():
-    check_stays_frozen(LoRABlock(2, 16, adapters=ADAPTERS), np.zeros((2, 5, 8), "float32"))
-    projection = LoRADense(keras.layers.Dense(4), rank=2, alpha=2, trainable=False)
-    restored = LoRADense.from_config(projection.get_config())
+    check_stays_frozen(AdaptedBlock(2, 16, adapters=ADAPTERS), np.zeros((2, 5, 8), "float32"))
+    projection = LowRank(keras.layers.Dense(4), rank=2, alpha=2, trainable=False)
+    restored = LowRank.from_config(projection.get_config())
     for layer in (projection, restored):
         layer.build((None, 8))
         assert [weight.trainable for weight in layer.weights] == [False] * 4

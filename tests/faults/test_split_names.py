@@ -74,7 +74,7 @@ def test_splits_with_a_folder_of_their_own_name_inside_are_read(make):
 )
 def test_folders_that_look_like_splits_and_are_not_known_are_asked_for(make, folders):
     root = make(dict.fromkeys(folders, "train"))
-    with pytest.raises(ClassLayoutError, match=r"look like splits .* Rename them .* Reading\(splits="):
+    with pytest.raises(ClassLayoutError, match=r"look like splits .* Rename them .* ReadOptions\(splits="):
         load(root, image_size=8)
 
 

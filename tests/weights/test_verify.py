@@ -9,7 +9,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from vit_keras import CorruptFileError, StorageError, WeightMismatchError, load_preset, vit
+from vit_keras import load_preset, vit
+from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
 from vit_keras.weights import load
 from vit_keras.weights.verify import compare, read_reference
 

@@ -9,7 +9,7 @@ import keras
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import AttentionPooling, ConvStem, TransformerBlock
-from vit_keras.layers.lora_block import LoRABlock
+from vit_keras.layers.adapted_block import AdaptedBlock
 from vit_keras.models.architecture import HEADS, IMAGES, LayerSpec, layer_specs
 from vit_keras.models.own_head import activation_of, find_classifier, problem_of
 
@@ -338,7 +338,7 @@ def _differences(nodes: Mapping[str, _Call], specs: list[LayerSpec]) -> Iterator
         if call.keywords.get("training"):
             yield f"{spec.name!r} is called with training=True, as in training always"
         kind = type(call.operation)
-        if kind is not spec.kind and not (spec.kind is TransformerBlock and kind is LoRABlock):
+        if kind is not spec.kind and not (spec.kind is TransformerBlock and kind is AdaptedBlock):
             yield f"{spec.name!r} is a {kind.__name__} where vit makes a {spec.kind.__name__}"
             continue
         for name, value in spec.arguments.items():

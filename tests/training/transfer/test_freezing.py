@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from contracts import JIT
 
-from vit_keras import InvalidArgumentError, save_preset, vit
+from vit_keras import save_preset, vit
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.optim.optimizers import AdamW
 from vit_keras.training.transfer.freezing import CHOICES, set_trainable, trainable_params
 from vit_keras.training.transfer.lora import add_lora

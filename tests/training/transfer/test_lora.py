@@ -7,17 +7,9 @@ import pytest
 from contracts import JIT
 from safetensors.numpy import load_file, save_file
 
-from vit_keras import (
-    CorruptFileError,
-    InvalidArgumentError,
-    StorageError,
-    WeightMismatchError,
-    from_preset,
-    model_config,
-    save_preset,
-    vit,
-)
-from vit_keras.layers.lora_block import TARGETS, LoRABlock, LoRADense
+from vit_keras import from_preset, model_config, save_preset, vit
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
+from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, LowRank
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import AdamW
 from vit_keras.training.transfer.freezing import set_trainable, trainable_params
@@ -138,7 +130,7 @@ def test_adapters_train_under_recomputation(tiny_config, batch):
 def test_it_computes_the_papers_equation(rng):
     rows, kernel, bias = rng.normal(size=(5, 8)), rng.normal(size=(8, 12)), rng.normal(size=12)
     down, up = rng.normal(size=(8, 3)), rng.normal(size=(3, 12))
-    layer = LoRADense(keras.layers.Dense(12), rank=3, alpha=12)
+    layer = LowRank(keras.layers.Dense(12), rank=3, alpha=12)
     layer.build((None, 8))
     for weight, value in ((layer.layer.kernel, kernel), (layer.layer.bias, bias), (layer.adapter_down, down)):
         weight.assign(value)
@@ -147,13 +139,13 @@ def test_it_computes_the_papers_equation(rng):
     layer.adapter_up.assign(up)
     found = eager(layer, rows.astype("float32"))
     np.testing.assert_allclose(found, rows @ kernel + bias + 12 / 3 * rows @ down @ up, rtol=1e-4, atol=1e-4)
-    again = LoRADense.from_config(json.loads(json.dumps(layer.get_config())))
+    again = LowRank.from_config(json.loads(json.dumps(layer.get_config())))
     assert (again.rank, again.alpha, again.layer.units) == (3, 12, 12)
 
 
 def test_matrices_start_as_in_the_papers_code():
     keras.utils.set_random_seed(0)
-    layer = LoRADense(keras.layers.Dense(4), rank=16, alpha=16)
+    layer = LowRank(keras.layers.Dense(4), rank=16, alpha=16)
     layer.build((None, 400))
     down = keras.ops.convert_to_numpy(layer.adapter_down)
     assert 0.9 / math.sqrt(400) < np.abs(down).max() <= 1 / math.sqrt(400)
@@ -379,7 +371,7 @@ def test_models_of_others_are_refused():
 
 def test_the_adapted_model_stays_locked(trained):
     block = trained.get_layer("block_01")
-    assert isinstance(block, LoRABlock)
+    assert isinstance(block, AdaptedBlock)
     for part in (block, block.attention, block.mlp):
         with pytest.raises(ValueError, match="cannot add new elements"):
             part.more = keras.layers.Dense(1)

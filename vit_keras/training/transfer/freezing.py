@@ -5,8 +5,8 @@ import math
 import keras
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS
 from vit_keras.layers.base.checks import check_choice
-from vit_keras.layers.lora_block import ADAPTER_WEIGHTS
 from vit_keras.models.wiring import read_model
 
 CHOICES = ("full", "head", "bias", "last_blocks", "adapters")

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
-from vit_keras.layers.lora_block import ADAPTER_WEIGHTS, TARGETS, LoRABlock, LoRADense, check_adapters
+from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
@@ -75,7 +75,7 @@ def adapters_of(model: keras.Model) -> dict[str, Any] | None:
     Args:
         model: Any model.
     """
-    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, LoRABlock)), None)
+    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
 
 
 def merge_lora(model: keras.Model) -> keras.Model:
@@ -187,7 +187,7 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
         if not isinstance(layer, TransformerBlock):
             return type(layer).from_config(config)
         config.pop("adapters", None)
-        return TransformerBlock(**config) if adapters is None else LoRABlock(**config, adapters=adapters)
+        return TransformerBlock(**config) if adapters is None else AdaptedBlock(**config, adapters=adapters)
 
     if read_model(model).is_nested:
         model = rebuild(model)  # one graph, whose layers can be exchanged
@@ -201,8 +201,8 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
     return clone
 
 
-def _adapters(model: keras.Model) -> list[LoRADense]:
-    return [adapter for layer in model.layers if isinstance(layer, LoRABlock) for adapter in layer.adapted]
+def _adapters(model: keras.Model) -> list[LowRank]:
+    return [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
 
 
 def _check_adapted(model: keras.Model) -> None:

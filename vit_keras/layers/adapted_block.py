@@ -24,8 +24,8 @@ ADAPTER_WEIGHTS = ("adapter_down", "adapter_up")
 """Names of the two thin matrices."""
 
 
-@keras.saving.register_keras_serializable(package="vit_keras", name="LowRank")
-class LoRADense(CompositeLayer, keras.layers.Wrapper):
+@keras.saving.register_keras_serializable(package="vit_keras")
+class LowRank(CompositeLayer, keras.layers.Wrapper):
     """What a projection gives, plus what a product of two thin matrices gives.
 
     Paper: Hu et al. 2021, arXiv 2106.09685, section 4.1, equation 3. Our `adapter_down` is their A, drawn as in their code, and
@@ -45,7 +45,7 @@ class LoRADense(CompositeLayer, keras.layers.Wrapper):
         InvalidArgumentError: `rank` or `alpha` is not positive.
 
     Example:
-        >>> LoRADense(keras.layers.Dense(12), rank=2, alpha=4)(keras.Input((8,))).shape
+        >>> LowRank(keras.layers.Dense(12), rank=2, alpha=4)(keras.Input((8,))).shape
         (None, 12)
     """
 
@@ -83,9 +83,9 @@ class LoRADense(CompositeLayer, keras.layers.Wrapper):
         return {**super().get_config(), "rank": self.rank, "alpha": self.alpha}
 
 
-@keras.saving.register_keras_serializable(package="vit_keras", name="AdaptedBlock")
-class LoRABlock(TransformerBlock):
-    """A `TransformerBlock` with a `LoRADense` around some of its projections; its other weights keep their names.
+@keras.saving.register_keras_serializable(package="vit_keras")
+class AdaptedBlock(TransformerBlock):
+    """A `TransformerBlock` with a `LowRank` around some of its projections; its other weights keep their names.
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
@@ -101,7 +101,7 @@ class LoRABlock(TransformerBlock):
         InvalidArgumentError: An argument is out of its range.
 
     Example:
-        >>> block = LoRABlock(4, 256, adapters={"rank": 8, "alpha": 8, "targets": ["qkv"]}, name="block_00")
+        >>> block = AdaptedBlock(4, 256, adapters={"rank": 8, "alpha": 8, "targets": ["qkv"]}, name="block_00")
         >>> block(keras.Input((197, 64))).shape, [w.path for w in block.weights if "adapter" in w.path]
         ((None, 197, 64), ['block_00/attention/qkv/adapter_down', 'block_00/attention/qkv/adapter_up'])
     """
@@ -119,7 +119,7 @@ class LoRABlock(TransformerBlock):
             part_name, attribute = _PLACES[target]
             part = getattr(self, part_name)
             projection = getattr(part, attribute)
-            adapted = LoRADense(projection, rank=rank, alpha=alpha, dtype=self.dtype_policy, name=target)
+            adapted = LowRank(projection, rank=rank, alpha=alpha, dtype=self.dtype_policy, name=target)
             with keras.name_scope(part_name):
                 adapted.build((None, projection.kernel.shape[0]))
             part._tracker.unlock()  # Keras' own `enable_lora` opens a built layer so; there is no public way
@@ -127,7 +127,7 @@ class LoRABlock(TransformerBlock):
             part._tracker.lock()
 
     @property
-    def adapted(self) -> list[LoRADense]:
+    def adapted(self) -> list[LowRank]:
         """The adapted projections, once built."""
         places = [_PLACES[target] for target in self.adapters["targets"]]
         return [getattr(getattr(self, part), attribute) for part, attribute in places]
