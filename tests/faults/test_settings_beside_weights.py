@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from weights.checkpoints import random_weights
 
 import vit_keras as vk
-from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import load
 from vit_keras.weights.mappings.meta import META
 from vit_keras.weights.mappings.timm import TIMM
@@ -53,6 +53,29 @@ def test_a_directory_of_transformers_builds_the_model_that_it_describes(fine_tun
         "squash",
         "bilinear",
     )
+
+
+def test_the_names_of_very_many_classes_are_read(tmp_path):
+    names = {index: f"class number {index}, of {'many' * 8}" for index in range(21_841)}
+    write_transformers(
+        tmp_path,
+        "ViTForImageClassification",
+        "ViTConfig",
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    assert (tmp_path / "config.json").stat().st_size > 2**21
+    assert vk.load_class_names(tmp_path)[-1] == names[21_840]
+
+
+def test_a_config_that_is_larger_than_any_is_not_read(fine_tuned):
+    directory, _ = fine_tuned
+    (directory / "config.json").write_text(json.dumps({"model_type": "vit", "note": "x" * 2**22}))
+    for door in (vk.from_preset, vk.load_class_names, read_settings):
+        with pytest.raises(
+            CorruptFileError, match=r"config\.json: \d+ bytes are too many for this file; the limit is 4194304"
+        ):
+            door(directory)
 
 
 def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(fine_tuned, caplog):

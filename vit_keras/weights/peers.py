@@ -9,6 +9,7 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.weights.settings.huggingface import PREPROCESSOR
 from vit_keras.weights.settings.read import CONFIG, library_of, read_json
 from vit_keras.weights.verify import Reference
 
@@ -66,7 +67,7 @@ def _run_transformers(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     architecture = transformers.AutoConfig.from_pretrained(folder).architectures[0]
     model = getattr(transformers, architecture).from_pretrained(folder).eval()
-    if (folder / "preprocessor_config.json").is_file():
+    if (folder / PREPROCESSOR).is_file():
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
         inputs = processor(
             images=list(pixels),

@@ -14,6 +14,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.settings.huggingface import PREPROCESSOR
 from vit_keras.weights.store import whole_directory, write_tensors, write_text
 from vit_keras.weights.writers.huggingface_config import huggingface_model
 from vit_keras.weights.writers.huggingface_preprocessor import huggingface_preprocessor
@@ -143,7 +144,7 @@ def foreign(
     texts = {"config.json": model.config}
     preprocessor = huggingface_preprocessor(config, rule)
     if preprocessor is not None:
-        texts["preprocessor_config.json"] = preprocessor
+        texts[PREPROCESSOR] = preprocessor
     else:
         _log.warning(
             "preprocessor_config.json is left out: transformers can't bring images to %s px by crop_mode=%r, so resize them as "

@@ -19,13 +19,20 @@ from vit_keras.models.own_head import build, check_activation, describe, find_cl
 from vit_keras.models.vit import append_layers, check_not_quantized, model_num_classes, vit
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
-from vit_keras.runtime.strict_json import parse_json
 from vit_keras.version import __version__
 from vit_keras.weights import AdaptOptions, load, write_tensors
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.head_features import head_change
-from vit_keras.weights.settings.read import apply_settings, library_of, read_settings, say_assumed
+from vit_keras.weights.settings.read import (
+    LARGEST_JSON,
+    apply_settings,
+    library_of,
+    read_json,
+    read_settings,
+    say_assumed,
+)
 from vit_keras.weights.store import whole_directory, write_text
+from vit_keras.weights.writers.resizing_rule import check_fits
 from vit_keras.zoo.card import card_of
 from vit_keras.zoo.rebuild import rebuild
 
@@ -137,7 +144,7 @@ def from_preset(
 
 def _is_foreign(directory: Path) -> bool:
     """Whether a directory is of transformers or timm."""
-    said = _read_json(directory / _CONFIG)
+    said = _read_json(directory / _CONFIG, largest=LARGEST_JSON)
     return isinstance(said, dict) and library_of(said) in ("huggingface", "timm")
 
 
@@ -223,7 +230,7 @@ def save_preset(
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
     if preprocessing is not None:
-        _check_fits(preprocessing, config)
+        check_fits(preprocessing, config)
     with whole_directory(target) as unfinished:
         write_tensors(
             {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()},
@@ -454,17 +461,8 @@ def _preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
             f"preprocessing is {values!r:.200}; expected words for crop_mode and interpolation, a list for image_size."
         )
     rule = Preprocessing(**{**values, "image_size": tuple(values["image_size"])})
-    _check_fits(rule, config)
+    check_fits(rule, config)
     return rule
-
-
-def _check_fits(preprocessing: Preprocessing, config: ViTConfig) -> None:
-    """Raises `InvalidArgumentError` where images are not made for the model."""
-    made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
-    if made != taken:
-        raise InvalidArgumentError(
-            f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
-        )
 
 
 def _sha256(path: Path) -> str:
@@ -488,17 +486,9 @@ def _check_hash(directory: Path, expected: str) -> None:
         )
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, *, largest: int = _LARGEST_JSON) -> Any:
     if not path.is_file():
         raise StorageError(
             f"{path}: there is no such file; a preset directory has {_CONFIG}, {_WEIGHTS} and {_LABELS}."
         )
-    if path.stat().st_size > _LARGEST_JSON:
-        raise CorruptFileError(
-            f"{path}: {path.stat().st_size} bytes are too many for this file; the limit is {_LARGEST_JSON}."
-        )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: could not be read ({error}).") from error
-    return parse_json(content, path)
+    return read_json(path, largest=largest)

@@ -15,6 +15,9 @@ from vit_keras.weights.mappings.pixel_statistics import CLIP, HALF, IMAGENET
 from vit_keras.weights.writers.huggingface_config import ACTIVATIONS, OWN_FIELDS, SHARED_FIELDS
 from vit_keras.weights.writers.huggingface_preprocessor import RESAMPLES
 
+PREPROCESSOR = "preprocessor_config.json"
+"""The file that says how images are prepared."""
+
 _ACTIVATIONS = {
     **{theirs: ours for ours, theirs in ACTIVATIONS.items()},
     "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu",
@@ -193,7 +196,7 @@ def _sides(value: Any, where: Path) -> tuple[int, int]:
 def _pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
     """Returns mean and standard deviation of pixels / 255, which transformers applies to pixels * rescale_factor."""
     if not isinstance(processor, Mapping):
-        raise CorruptFileError(f"{where.with_name('preprocessor_config.json')}: expected a table of settings.")
+        raise CorruptFileError(f"{where.with_name(PREPROCESSOR)}: expected a table of settings.")
     factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
     scale = 255 * factor
     if processor.get("do_normalize", True):
@@ -208,7 +211,7 @@ def _pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
         fractions = [tuple(float(number) / scale for number in numbers) for numbers in values]
     except (TypeError, ValueError) as error:
         raise CorruptFileError(
-            f"{where.with_name('preprocessor_config.json')}: image_mean={mean!r} and image_std={std!r} are no numbers."
+            f"{where.with_name(PREPROCESSOR)}: image_mean={mean!r} and image_std={std!r} are no numbers."
         ) from error
     return {"pixel_mean": fractions[0], "pixel_std": fractions[1]}
 

@@ -9,18 +9,19 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.classes import num_classes_in
+from vit_keras.weights.classes import count_classes
 from vit_keras.weights.formats.opening import is_standard_name, open_tensors
 from vit_keras.weights.head_features import HEAD_FIELDS, head_features
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.settings.huggingface import huggingface_settings
+from vit_keras.weights.settings.huggingface import PREPROCESSOR, huggingface_settings
 from vit_keras.weights.settings.timm import timm_settings
 
 _log = logging.getLogger(__name__)
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
 _NOTHING: Mapping[str, Any] = {}
-_LARGEST_JSON = 2**22  # bytes; names of 21,841 classes are one
+LARGEST_JSON = 2**22
+"""Bytes of a config.json of another library: the names of 21,841 classes, in both directions, are up to 3 MB."""
 
 ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference")
 FORWARD_FIELDS = (
@@ -95,7 +96,7 @@ def read_settings(path: str | Path, *, source: str = "auto") -> Settings:
         tensors = {table.canonical(name): info for name, info in file.tensors.items()}
         folder = file.path.parent if is_standard_name(file.path) else None
     inferred = head_features(table, tensors)
-    classes = num_classes_in(path, source=source)
+    classes = count_classes(table, tensors)
     said = read_json(folder / CONFIG) if folder is not None and (folder / CONFIG).is_file() else None
     if folder is None or not isinstance(said, dict):
         return Settings(origin=str(path), inferred=inferred, convention=table.convention, num_classes=classes)
@@ -245,19 +246,21 @@ def library_of(said: Mapping[str, Any]) -> str | None:
     return "huggingface" if "model_type" in said else None
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, largest: int = LARGEST_JSON) -> Any:
     """Returns what a JSON file beside a checkpoint says.
 
     Args:
         path: The file.
+        largest: The most bytes that it may have.
 
     Raises:
         StorageError: It can't be read.
         CorruptFileError: It is too large, or not JSON.
     """
+    size = path.stat().st_size
+    if size > largest:
+        raise CorruptFileError(f"{path}: {size} bytes are too many for this file; the limit is {largest}.")
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise CorruptFileError(f"{path}: over {_LARGEST_JSON} bytes, which no such file has.")
         content = path.read_bytes()
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error

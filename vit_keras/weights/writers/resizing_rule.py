@@ -56,12 +56,22 @@ def rule_for(config: ViTConfig, preprocessing: ResizingRule | None) -> ResizingR
     """
     if preprocessing is None:
         return _Default(config.image_size, config.channels)
+    check_fits(preprocessing, config)
+    return preprocessing
+
+
+def check_fits(preprocessing: ResizingRule, config: ViTConfig) -> None:
+    """Raises `InvalidArgumentError` where a rule makes images of another size or other channels than the model's.
+
+    Args:
+        preprocessing: The rule.
+        config: The model's.
+    """
     made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
     if made != taken:
         raise InvalidArgumentError(
             f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be the same."
         )
-    return preprocessing
 
 
 def size_before_cropping(rule: ResizingRule) -> tuple[int, int]:
