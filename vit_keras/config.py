@@ -1,16 +1,15 @@
 """What a legal ViT is: plain numbers, no Keras."""
 
-import difflib
 import functools
-import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeGuard, get_args
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
+from vit_keras.validation import FrozenConfig, closest, is_number
 
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
@@ -56,22 +55,13 @@ _FLAGS = (
 )  # fmt: skip
 
 
-def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
-    """Returns the known words most like `word`, the best first.
-
-    >>> closest("vit_base_patch16", ["vit_tiny_patch16_224", "vit_base_patch16_224"], count=1)
-    ['vit_base_patch16_224']
-    """
-    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.3)
-
-
 def _refuses_unknown_fields(cls: type) -> type:
     """Lets the constructor name unknown and missing fields as any other problem is named."""
     init = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(init)
     def checked_init(self: object, **values: Any) -> None:
-        check_fields(values)
+        ViTConfig.check_fields(values)
         init(self, **values)
 
     cls.__init__ = checked_init  # type: ignore[misc]
@@ -80,7 +70,7 @@ def _refuses_unknown_fields(cls: type) -> type:
 
 @_refuses_unknown_fields
 @dataclass(frozen=True, kw_only=True)
-class ViTConfig:
+class ViTConfig(FrozenConfig):
     """A plain Vision Transformer, written down.
 
     Frozen; compare, hash, `replace` and `to_dict` it. Every problem is reported at once.
@@ -144,6 +134,8 @@ class ViTConfig:
         >>> config.num_tokens, config.num_params
         (197, 85798656)
     """
+
+    _synonyms: ClassVar = FIELD_SYNONYMS
 
     image_size: tuple[int, int]
     patch_size: int
@@ -359,52 +351,6 @@ class ViTConfig:
             bytes_per_number: 4 for float32, 2 for bfloat16 and float16.
         """
         return costs.num_activations(self) * bytes_per_number
-
-    def replace(self, **changes: Any) -> "ViTConfig":
-        """Returns a copy with these fields changed."""
-        check_fields(changes, partial=True)
-        return replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns every field as JSON can hold it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ViTConfig":
-        """Returns the config that `to_dict` wrote; unknown and missing fields are refused by name."""
-        return cls(**values)
-
-
-def check_fields(values: Mapping[str, Any], *, partial: bool = False) -> None:
-    """Raises `InvalidArgumentError` for names that are no fields of `ViTConfig`, and for missing ones unless `partial`."""
-    known = _fields()
-    problems = []
-    for name in values:
-        if name in FIELD_SYNONYMS:
-            problems.append(f"there is no field {name!r}: use {FIELD_SYNONYMS[name]}")
-        elif name not in known:
-            hint = closest(name, list(known), count=1)
-            problems.append(f"there is no field {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""))
-    missing = [name for name, required in known.items() if required and name not in values]
-    if missing and not partial:
-        problems.append(f"{missing} must be given")
-    if problems:
-        raise InvalidArgumentError(f"This ViT can't be built: {'; '.join(problems)}. A ViTConfig has {sorted(known)}.")
-
-
-@functools.cache
-def _fields() -> dict[str, bool]:
-    """Every field, and whether it must be given."""
-    return {field.name: field.default is MISSING for field in fields(ViTConfig)}
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """True for a finite int or float that is no truth value.
-
-    Args:
-        value: Anything.
-    """
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_tuple_of(values: object, kind: Any) -> bool:

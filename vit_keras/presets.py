@@ -14,8 +14,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from vit_keras.config import ViTConfig, closest
+from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import closest
 
 _FAMILY_KEYS = {"description", "paper", "license", "recipe", "config"}
 _CONFIG_KEYS = {item.name for item in fields(ViTConfig)}

@@ -13,6 +13,7 @@ from vit_keras.models.own_head import is_probabilities
 from vit_keras.models.vit import weight_shapes
 from vit_keras.models.wiring import read_model
 from vit_keras.presets import load_preset
+from vit_keras.runtime.files import atomic_file
 from vit_keras.weights import open_tensors, plan, write, write_tensors
 from vit_keras.weights.peers import reference_of_directory
 from vit_keras.weights.settings.read import apply_settings, read_settings
@@ -120,14 +121,8 @@ def _has_config(checkpoint: str) -> bool:
 def _save_keras(model: keras.Model, target: Path) -> None:
     if target.suffix != ".keras":
         raise InvalidArgumentError(f"{target}: Keras wants the ending .keras.")
-    unfinished = target.with_name(f".{target.stem}.unfinished.keras")
-    try:
+    with atomic_file(target) as unfinished:
         model.save(unfinished)
-        unfinished.rename(target)
-    except OSError as error:
-        raise StorageError(f"{target}: could not be written ({error}).") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def verify(reference: Path, *, preset: str | None, accept_license: bool, as_json: bool) -> None:

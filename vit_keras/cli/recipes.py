@@ -6,11 +6,11 @@ from rich.table import Table
 
 from vit_keras.cli.catalogue import WHOLE
 from vit_keras.cli.output import at_least, print_json
-from vit_keras.config import closest
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.planning import sizing_of
 from vit_keras.training.recipes import RECIPES
+from vit_keras.validation import closest
 
 
 def show_recipes(name: str | None, *, as_json: bool) -> None:

@@ -15,8 +15,9 @@ from vit_keras.explain.anatomy_sources import sources_of
 from vit_keras.explain.anatomy_steps import Anatomy, anatomy
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
 from vit_keras.models.vit import model_num_classes
-from vit_keras.reporting.pages import document, text, write_page
+from vit_keras.reporting.pages import document, text
 from vit_keras.reporting.text import shown
+from vit_keras.runtime.files import write_text
 
 
 def anatomy_report(
@@ -38,7 +39,7 @@ def anatomy_report(
         InvalidArgumentError: The model is none of ours, or has another number of classes.
         StorageError: The page can't be written.
     """
-    write_page(page_of(anatomy(model, image, class_names=class_names), title=title or model.name), path)
+    write_text(path, page_of(anatomy(model, image, class_names=class_names), title=title or model.name))
 
 
 def page_of(passed: Anatomy, *, title: str) -> str:

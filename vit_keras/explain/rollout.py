@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.config import ViTConfig, is_number
+from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
 from vit_keras.explain.recording import (
@@ -19,6 +19,7 @@ from vit_keras.explain.recording import (
 )
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
+from vit_keras.validation import is_number
 
 Fusion = Literal["mean", "max", "min"]
 _FUSED: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}

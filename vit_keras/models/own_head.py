@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import is_number
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "Activation": ("activation",),

@@ -1,13 +1,9 @@
 """Pages that hold everything they show: no network, no scripts, light and dark, on a desk and on a telephone."""
 
-import contextlib
-import os
 from collections.abc import Collection, Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 
-from vit_keras.errors import StorageError
 from vit_keras.reporting.text import shown
 
 MOST_ROWS = 500
@@ -146,24 +142,3 @@ def document(title: str, *, policy: str, style: str, body: str) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>\n{style}</style>\n</head>\n<body>\n'
         f"{body}</body>\n</html>\n"
     )
-
-
-def write_page(content: str, path: Path) -> None:
-    """Writes a page in one step; one that is there already is replaced.
-
-    Args:
-        content: What `page` returned.
-        path: Where to.
-
-    Raises:
-        StorageError: It can't be written; what was there before still is.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_bytes(content.encode("utf-8", "backslashreplace"))
-        unfinished.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written ({error}).") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from vit_keras.config import is_number
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError, TrainingDivergedError
 from vit_keras.layers.base.checks import check_positive
 from vit_keras.training.runs.random_state import torch_generators_restored
+from vit_keras.validation import is_number
 
 _BROKEN = 4.0  # times the lowest loss: what is above will not come back
 _STAYS = 0.9  # of the running mean that is compared with

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.config import ViTConfig, closest
+from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes import FINETUNING, RECIPES, SCRATCH
 from vit_keras.training.recipes.recipe import Choice, Recipe
+from vit_keras.validation import closest
 
 FEW = 10
 """Images a class up to which only the head is trained."""

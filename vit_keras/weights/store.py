@@ -1,16 +1,14 @@
 """A safetensors file and a list of named variables: all of one into all of the other."""
 
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from vit_keras.errors import CorruptFileError, StorageError, VitKerasError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
+from vit_keras.runtime.files import atomic_file
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 
 _DTYPES = {
@@ -32,59 +30,12 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Ma
     Raises:
         StorageError: It could not be written; what was there before still is.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        save_file(
-            {name: np.asarray(array, order="C") for name, array in tensors.items()},
-            unfinished,
-            dict(metadata or {}) or None,
-        )
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (OSError, SafetensorError) as error:
-        unfinished.unlink(missing_ok=True)
-        raise StorageError(f"{path}: could not be written ({error}).") from error
-
-
-@contextmanager
-def whole_directory(target: Path) -> Iterator[Path]:
-    """Yields a folder to fill, which gets the target's name once that is done: the target appears whole or not at all.
-
-    Args:
-        target: Where to; it must not exist.
-
-    Raises:
-        StorageError: The target exists, or could not be written; nothing of it is left.
-    """
-    if target.exists() or target.is_symlink():
-        raise StorageError(
-            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
-        )
-    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        unfinished.rename(target)
-    except VitKerasError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{target}: could not be written ({error}).") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text in UTF-8, down to the disk.
-
-    Args:
-        path: The file.
-        text: What it shall hold.
-    """
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    with atomic_file(path) as unfinished:
+        try:
+            save_file(arrays, unfinished, dict(metadata or {}) or None)
+        except SafetensorError as error:
+            raise StorageError(f"{path}: could not be written ({error}).") from error
 
 
 def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

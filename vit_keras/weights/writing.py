@@ -11,11 +11,12 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.runtime.files import atomic_directory, write_text
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.settings.huggingface import PREPROCESSOR
-from vit_keras.weights.store import whole_directory, write_tensors, write_text
+from vit_keras.weights.store import write_tensors
 from vit_keras.weights.writers.huggingface_config import huggingface_model
 from vit_keras.weights.writers.huggingface_preprocessor import huggingface_preprocessor
 from vit_keras.weights.writers.resizing_rule import ResizingRule, rule_for
@@ -79,7 +80,7 @@ def write(
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
     files = foreign(weights, config, to=to, class_names=class_names, preprocessing=preprocessing)
-    with whole_directory(target) as unfinished:
+    with atomic_directory(target) as unfinished:
         write_tensors(files.tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
         for name, content in files.texts.items():
             write_text(unfinished / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -1,6 +1,5 @@
 """Preset, model and weights joined: `from_preset`, `save_preset`."""
 
-import hashlib
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from vit_keras.models.own_head import build, check_activation, describe, find_cl
 from vit_keras.models.vit import append_layers, check_not_quantized, model_num_classes, vit
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, list_presets, load_preset
+from vit_keras.runtime.files import atomic_directory, file_sha256, write_text
 from vit_keras.version import __version__
 from vit_keras.weights import AdaptOptions, load, write_tensors
 from vit_keras.weights.download.fetch import fetch
@@ -31,7 +31,6 @@ from vit_keras.weights.settings.read import (
     read_settings,
     say_assumed,
 )
-from vit_keras.weights.store import whole_directory, write_text
 from vit_keras.weights.writers.resizing_rule import check_fits
 from vit_keras.zoo.card import card_of
 from vit_keras.zoo.rebuild import rebuild
@@ -231,7 +230,7 @@ def save_preset(
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
     if preprocessing is not None:
         check_fits(preprocessing, config)
-    with whole_directory(target) as unfinished:
+    with atomic_directory(target) as unfinished:
         write_tensors(
             {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()},
             unfinished / _WEIGHTS,
@@ -240,7 +239,7 @@ def save_preset(
             "format": FORMAT,
             "vit_keras": __version__,
             "num_classes": classes,
-            "sha256": {_WEIGHTS: _sha256(unfinished / _WEIGHTS)},
+            "sha256": {_WEIGHTS: file_sha256(unfinished / _WEIGHTS)},
             "config": config.to_dict(),
             **end.to_dict(),
         }
@@ -264,14 +263,8 @@ def write_card(directory: str | Path, *, notes: str) -> None:
         CorruptFileError: A file of it is damaged.
     """
     folder = Path(directory)
-    unfinished = folder / f".{_CARD}.unfinished"
     text = card_of(folder.name, _read_config(folder).config, class_names=load_class_names(folder), notes=notes)
-    try:
-        write_text(unfinished, text)
-        unfinished.replace(folder / _CARD)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise StorageError(f"{folder / _CARD}: could not be written ({error}).") from error
+    write_text(folder / _CARD, text)
 
 
 def load_preprocessing(directory: str | Path) -> Preprocessing:
@@ -460,14 +453,9 @@ def _preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
         raise InvalidArgumentError(
             f"preprocessing is {values!r:.200}; expected words for crop_mode and interpolation, a list for image_size."
         )
-    rule = Preprocessing(**{**values, "image_size": tuple(values["image_size"])})
+    rule = Preprocessing.from_dict(values)
     check_fits(rule, config)
     return rule
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_hash(directory: Path, expected: str) -> None:
@@ -476,7 +464,7 @@ def _check_hash(directory: Path, expected: str) -> None:
     if not path.is_file():
         return
     try:
-        actual = _sha256(path)
+        actual = file_sha256(path)
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error
     if actual != expected:

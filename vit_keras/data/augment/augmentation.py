@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.config import is_number
 from vit_keras.data.augment.policies import policy_of
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import FrozenConfig, is_number
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -19,7 +19,7 @@ _PAINTING = ("hue", "saturation", "contrast", "brightness", "grayscale_rate", "i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(FrozenConfig):
     """What is done to each training image, as data; every number 0 leaves the images alone.
 
     Each image draws for itself, from stateless seeds: the same seed gives the same bytes, on every backend, in any process. The
@@ -77,9 +77,6 @@ class Augmentation:
     repeats: int = 1
 
     def __post_init__(self) -> None:
-        for name in _RANGES:  # JSON has lists
-            value = getattr(self, name)
-            object.__setattr__(self, name, tuple(value) if isinstance(value, list) else value)
         values = {name: getattr(self, name) for name in asdict(self)}
         wrong = [
             f"{name}={value!r} is not a number {'from 0 to 1' if name in _RATES else 'from 0 up'}"
@@ -113,10 +110,6 @@ class Augmentation:
     def mixes(self) -> bool:
         """Whether images are mixed, so that targets are `(batch, classes)`."""
         return bool(self.mix_rate and (self.mixup_alpha or self.cutmix_alpha))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns every field as JSON can hold it."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def apply(self, images: "tf.Tensor", *, seed: "tf.Tensor") -> "tf.Tensor":
         """Returns the images changed.

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from vit_keras.config import closest, is_number
 from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import closest, is_number
 
 _HIGHEST = 10.0  # magnitude, unless a policy says otherwise
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from vit_keras.config import is_number
 from vit_keras.errors import DataError, InvalidArgumentError
+from vit_keras.validation import is_number
 
 
 def hold_out(

@@ -50,13 +50,12 @@ def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
 
 @functools.cache
 def _rule(text: str) -> Preprocessing:
-    values = json.loads(text)
-    return Preprocessing(**{**values, "image_size": tuple(values["image_size"])})
+    return Preprocessing.from_dict(json.loads(text))
 
 
 @functools.cache
 def _augmentation(text: str) -> Augmentation:
-    return Augmentation(**json.loads(text))
+    return Augmentation.from_dict(json.loads(text))
 
 
 if __name__ == "__main__":

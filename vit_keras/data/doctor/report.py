@@ -23,8 +23,8 @@ from vit_keras.reporting.pages import (
     table,
     tag,
     text,
-    write_page,
 )
+from vit_keras.runtime.files import write_text
 from vit_keras.version import __version__
 
 _ROOM = 4_200_000  # bytes of pictures
@@ -47,7 +47,7 @@ def write_report(checkup: Checkup, path: Path) -> None:
     content = _page(checkup)
     if path.exists():
         raise StorageError(f"{path} exists, and nothing is overwritten: choose another name, or remove it first.")
-    write_page(content, path)
+    write_text(path, content)
 
 
 def _page(checkup: Checkup) -> str:

@@ -1,7 +1,6 @@
 """Keeps decoded images, in memory or on disk, as fits."""
 
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,13 @@ import numpy as np
 import psutil
 
 from vit_keras.errors import StorageError, VitKerasError
+from vit_keras.runtime.files import atomic_file
 from vit_keras.weights.download.urls import cache_folder
 
 CACHES = ("auto", "memory", "disk", "none")
 _LARGEST_IN_MEMORY = 8 * 2**30
 _SHARE_OF_MEMORY, _SHARE_OF_DISK = 0.25, 0.5  # of what is free
+_HOW_TO_FIX = "Remove it, choose another folder with VIT_KERAS_CACHE, or keep nothing on disk (cache='none')."
 _TOGETHER = 32  # images a thread decodes before it takes the next
 
 
@@ -42,22 +43,15 @@ def kept(
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-            try:
+            with atomic_file(path, how_to_fix=_HOW_TO_FIX) as unfinished:
                 mapped = np.lib.format.open_memmap(unfinished, mode="w+", dtype="uint8", shape=shape)
                 _filled(mapped, image)
                 mapped.flush()
-                unfinished.replace(path)
-            finally:
-                unfinished.unlink(missing_ok=True)
         images: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except VitKerasError:
         raise
     except (OSError, ValueError) as error:
-        raise StorageError(
-            f"{path}: could not be read or written ({error}). Remove it, choose another folder with VIT_KERAS_CACHE, or keep "
-            "nothing on disk (cache='none')."
-        ) from error
+        raise StorageError(f"{path}: could not be read ({error}). {_HOW_TO_FIX}") from error
     if images.shape != shape or images.dtype != np.uint8:
         raise StorageError(f"{path}: holds {images.dtype} of shape {images.shape}, not uint8 of {shape}. Remove it.")
     return images

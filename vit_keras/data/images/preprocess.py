@@ -1,15 +1,14 @@
 """Brings an image to the size a model takes."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import load_preset
+from vit_keras.validation import FrozenConfig, is_number
 
 CROP_MODES = ("center", "squash", "border")
 INTERPOLATIONS = {
@@ -21,7 +20,7 @@ INTERPOLATIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
+class Preprocessing(FrozenConfig):
     """How an image of any size becomes one of a given size, as data. The rules, to the pixel, are timm's.
 
     Args:
@@ -61,10 +60,6 @@ class Preprocessing:
             wrong.append(f"interpolation={self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if wrong:
             raise InvalidArgumentError(f"Images can't be resized so: {'; '.join(wrong)}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns every field as JSON can hold it."""
-        return {**asdict(self), "image_size": list(self.image_size)}
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
         """Returns the width and height, px, that an image has before its margin is cut off.

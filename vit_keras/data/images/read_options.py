@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vit_keras.config import is_number
 from vit_keras.data.images.cache import CACHES
 from vit_keras.data.sources.split_names import checked_splits
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import is_number
 
 
 @dataclass(frozen=True, kw_only=True)

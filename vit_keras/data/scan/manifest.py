@@ -5,7 +5,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import re
 import sys
 from collections import Counter
@@ -19,8 +18,9 @@ import numpy as np
 from vit_keras.data.scan.inspection import bits_of
 from vit_keras.data.scan.listing import NO_ENDING, Listing
 from vit_keras.data.sources.split_names import SPLITS
-from vit_keras.errors import StorageError, TooManyBadFilesError
+from vit_keras.errors import TooManyBadFilesError
 from vit_keras.reporting.text import shown
+from vit_keras.runtime.files import atomic_file, write_text
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
 _SHOWN = 10
@@ -304,26 +304,13 @@ def write(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folde
     writer.writerow(["path", "class", "split", "reason"])
     for item in manifest.quarantined:
         writer.writerow([_harmless(cell) for cell in (item.path, item.class_name, item.split, item.reason)])
-    try:
-        _replace(folder / MANIFEST, itertools.chain([json.dumps(header)], rows))
-        _replace(folder / QUARANTINE, iter([table.getvalue().rstrip("\n")]))
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the manifest could not be written ({error}). VIT_KERAS_CACHE chooses another folder."
-        ) from error
-
-
-def _replace(path: Path, rows: Iterator[str]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            for row in rows:
-                file.write(row + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    how_to_fix = "VIT_KERAS_CACHE chooses another folder."
+    with (
+        atomic_file(folder / MANIFEST, how_to_fix=how_to_fix) as path,
+        path.open("w", encoding="utf-8", newline="\n") as file,
+    ):
+        file.writelines(row + "\n" for row in itertools.chain([json.dumps(header)], rows))
+    write_text(folder / QUARANTINE, table.getvalue(), how_to_fix=how_to_fix)
 
 
 def _harmless(cell: str) -> str:

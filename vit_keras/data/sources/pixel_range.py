@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.config import is_number
 from vit_keras.errors import DataError, InvalidArgumentError
+from vit_keras.validation import is_number
 
 PixelRange = tuple[float, float]
 BYTES: PixelRange = (0.0, 255.0)

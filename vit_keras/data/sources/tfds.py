@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.config import closest
 from vit_keras.data.dataset.holdout import parted
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
@@ -19,6 +18,7 @@ from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.split_names import SPLITS, decided, named_splits
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
+from vit_keras.validation import closest
 
 _LARGEST_BYTES = 8 * 2**30
 

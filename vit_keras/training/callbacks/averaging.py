@@ -7,10 +7,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError, ResumeError
 from vit_keras.layers.base.checks import Tensor, check_choice, check_positive
 from vit_keras.training.callbacks.moving_average import MovingAverage, moving_average
+from vit_keras.validation import is_number
 
 
 @keras.saving.register_keras_serializable(package="vit_keras", name="WeightAverage")

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import keras
 
-from vit_keras.errors import CorruptFileError, StorageError
+from vit_keras.errors import CorruptFileError
+from vit_keras.runtime.files import write_text
 
 
 class EpochHistory(keras.callbacks.Callback):
@@ -64,14 +64,7 @@ class EpochHistory(keras.callbacks.Callback):
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n", restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.rows)
-        unfinished = self.path.with_name(f".{self.path.name}.unfinished")
-        try:
-            unfinished.write_text(text.getvalue(), "utf-8")
-            os.replace(unfinished, self.path)
-        except OSError as error:
-            raise StorageError(
-                f"{self.path}: could not be written ({error}). Make room, then resume the run."
-            ) from error
+        write_text(self.path, text.getvalue(), how_to_fix="Make room, then resume the run.")
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

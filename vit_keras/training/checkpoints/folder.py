@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, ResumeError, StorageError
+from vit_keras.runtime.files import write_text
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.version import __version__
 from vit_keras.weights.formats.safetensors import SafetensorsFile
-from vit_keras.weights.store import write_tensors, write_text
+from vit_keras.weights.store import write_tensors
 
 FORMAT = 1
 """Of the folder. Whatever the next one holds, its manifest is sealed the same way, so that it is known from a damaged one."""

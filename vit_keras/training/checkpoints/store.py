@@ -24,8 +24,8 @@ from vit_keras.errors import (
     VitKerasError,
     WeightMismatchError,
 )
+from vit_keras.runtime.files import atomic_directory
 from vit_keras.training.checkpoints.folder import FILES, read_folder, sync_folder, write_folder
-from vit_keras.weights.store import whole_directory
 
 _STEP = r"step-([0-9]{8,})(?:-([0-9]+))?"  # a step that is saved again gets a number
 _WHOLE = re.compile(_STEP)
@@ -187,7 +187,7 @@ class CheckpointStore:
         self._remove_leftovers()
         self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _SLACK)
         target = self._free_path(step)
-        with whole_directory(target) as folder:
+        with atomic_directory(target) as folder:
             write_folder(folder, step, tensors=tensors, state=state)
         sync_folder(self.directory)
         for path, _ in self._listed(_WHOLE)[: -self.keep]:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor, check_choice
+from vit_keras.validation import is_number
 
 Kind = Literal["hard", "soft"]
 _TOKEN_HEAD = "head_distillation"

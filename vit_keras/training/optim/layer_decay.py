@@ -6,9 +6,9 @@ from typing import Any
 
 import keras
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.validation import is_number
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
 _STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/")

@@ -5,13 +5,13 @@ does with them, for those who call `model.fit` themselves.
 """
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.config import closest, is_number
 from vit_keras.data.augment.augmentation import Augmentation, augmentation_of
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.clock import EpochClock
+from vit_keras.validation import FrozenConfig, is_number
 
 if TYPE_CHECKING:
     import keras
@@ -32,9 +32,6 @@ _COUNTS = ("epochs", "steps_per_epoch", "accumulation", "patience")
 _OPTIONAL = ("stochastic_depth_rate", "average_decay", "patience")
 
 
-_NOT_NUMBERS = ("choices", "data", "clock")
-
-
 @dataclass(frozen=True)
 class Choice:
     """One thing that was decided.
@@ -51,7 +48,7 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(FrozenConfig):
     """How to train a Vision Transformer for a known number of steps.
 
     Args:
@@ -124,8 +121,6 @@ class Recipe:
     """The epoch that the next batches are of, which `callbacks` tells `batches`."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.class_weights, list):  # as JSON has it
-            object.__setattr__(self, "class_weights", tuple(self.class_weights))
         object.__setattr__(self, "clock", EpochClock())
         wrong = _problems(self.__dict__)
         try:
@@ -252,65 +247,34 @@ class Recipe:
         )
 
     def replace(self, **changes: Any) -> "Recipe":
-        """Returns the recipe with other values of some fields.
+        """Returns a copy with these fields changed, without the reasons of the fields that are no longer as they were chosen.
 
         Args:
-            **changes: Fields by name.
+            **changes: Values by field name.
 
         Raises:
-            InvalidArgumentError: A field is unknown or not legal.
+            InvalidArgumentError: A field is unknown, or a value is not legal.
 
         Example:
             >>> Recipe(name="mine", source="", epochs=10, steps_per_epoch=100).replace(epochs=3).epochs
             3
         """
-        _check_fields(changes)
-        return replace(self, **changes, choices=tuple(each for each in self.choices if each.what not in changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns every field as JSON can hold it."""
-        weights = None if self.class_weights is None else list(self.class_weights)
-        numbers = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in _NOT_NUMBERS}
-        return {**numbers, "class_weights": weights, "augmentation": self.augmentation.to_dict()}
+        kept = tuple(choice for choice in self.choices if choice.what not in changes)
+        return replace(super().replace(**changes), choices=kept)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe that `to_dict` gave these fields of.
-
-        Args:
-            values: Fields by name; those that are not there are as by default.
-
-        Raises:
-            InvalidArgumentError: A field is unknown, missing or not legal.
+        """Returns the recipe that `to_dict` wrote; see `FrozenConfig.from_dict`.
 
         Example:
             >>> recipe = Recipe(name="mine", source="", epochs=10, steps_per_epoch=100)
             >>> Recipe.from_dict(recipe.to_dict()) == recipe
             True
         """
-        _check_fields(values)
-        needed = [
-            item.name
-            for item in fields(cls)
-            if item.init and item.default is MISSING and item.default_factory is MISSING
-        ]
-        missing = [name for name in needed if name not in values]
-        if missing:
-            raise InvalidArgumentError(f"A recipe needs {missing} too; a recipe's own to_dict gives every field.")
         augmentation = values.get("augmentation", {})
         if isinstance(augmentation, Mapping):
-            unknown = sorted(augmentation.keys() - {item.name for item in fields(Augmentation)})
-            if unknown:
-                raise InvalidArgumentError(f"The recipe's augmentation has no {unknown}.")
-            augmentation = Augmentation(**augmentation)
-        return cls(**{**values, "augmentation": augmentation})
-
-
-def _check_fields(values: Mapping[str, Any]) -> None:
-    known = sorted(item.name for item in fields(Recipe) if item.name not in _NOT_NUMBERS)
-    unknown = sorted(values.keys() - set(known))
-    if unknown:
-        raise InvalidArgumentError(f"A recipe has no {unknown}; the closest fields are {closest(unknown[0], known)}.")
+            augmentation = Augmentation.from_dict(augmentation)
+        return super().from_dict({**values, "augmentation": augmentation})
 
 
 def _problems(values: Mapping[str, Any]) -> list[str]:

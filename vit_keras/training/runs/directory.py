@@ -13,6 +13,7 @@ from typing import Any
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.runtime.cpu import processor_name
 from vit_keras.runtime.devices import devices
+from vit_keras.runtime.files import write_text
 
 RUNS = Path("runs")
 """Where runs are kept that are not told where: in the current directory."""
@@ -95,12 +96,7 @@ class RunDirectory:
         Raises:
             StorageError: It cannot be written.
         """
-        unfinished = self.path / ".run.json.unfinished"
-        try:
-            unfinished.write_text(json.dumps(record, indent=2) + "\n", "utf-8")
-            os.replace(unfinished, self.record_file)
-        except OSError as error:
-            raise StorageError(f"{self.record_file}: could not be written ({error}).") from error
+        write_text(self.record_file, json.dumps(record, indent=2) + "\n")
 
     def read(self) -> dict[str, Any]:
         """Returns what `run.json` says.

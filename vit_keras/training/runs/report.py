@@ -22,7 +22,8 @@ from vit_keras.evaluation.scores import (
     expected_calibration_error,
     wilson_interval,
 )
-from vit_keras.reporting.pages import cards, folded, more, page, picture, section, table, tag, text, write_page
+from vit_keras.reporting.pages import cards, folded, more, page, picture, section, table, tag, text
+from vit_keras.runtime.files import write_text
 from vit_keras.training.runs.charts import curve, reliability_diagram
 from vit_keras.training.runs.facts import cost_of, facts_of, images_a_second, spoken
 from vit_keras.version import __version__
@@ -70,7 +71,7 @@ def write_report(
     )
     title = f"{data['name']}: {recipe['name']}"
     below = f"{len(history)} epochs by the recipe {recipe['name']}, {record['precision']} on {record['environment']['backend']}"
-    write_page(page(title, heading=str(data["name"]), below=below, body=body), path)
+    write_text(path, page(title, heading=str(data["name"]), below=below, body=body))
 
 
 def _headline(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from vit_keras.config import is_number
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, WeightMismatchError
 from vit_keras.models.wiring import read_model
 from vit_keras.training.transfer.feature_checks import checked_features, checked_labels
 from vit_keras.training.transfer.penalty_search import PENALTIES, HeldOut, choose, held_out
 from vit_keras.training.transfer.softmax_regression import SoftmaxRegression, axes_of
+from vit_keras.validation import is_number
 
 _SHOWN = 10  # classes in a warning
 

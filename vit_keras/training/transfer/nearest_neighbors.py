@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.transfer.feature_checks import checked_features, checked_labels
+from vit_keras.validation import is_number
 
 _FEWEST = 5  # votes, if there are as many images: fewer are worse even where a class has 1 to 3 of them
 _TOGETHER = 2**23  # similarities at once, 32 MiB

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data import ImageData
-from vit_keras.reporting.pages import cards, folded, page, section, table, tag, text, write_page
+from vit_keras.reporting.pages import cards, folded, page, section, table, tag, text
+from vit_keras.runtime.files import write_text
 from vit_keras.training.runs.facts import spoken
 from vit_keras.tuning.report import charts as study_charts
 from vit_keras.tuning.report.progress import resolution_of
@@ -47,8 +48,8 @@ def write_study_report(run: Path, study: Study, *, data: ImageData, test_accurac
     body += tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft") + "\n"
     names = ", ".join(each.name for each in study.objectives)
     below = f"by {names}; at most {study.epochs} epochs a trial"
-    write_page(page(f"{data.name}: search", heading=data.name, below=below, body=body), run / PAGE)
-    write_page(study_table(study), run / TABLE)
+    write_text(run / PAGE, page(f"{data.name}: search", heading=data.name, below=below, body=body))
+    write_text(run / TABLE, study_table(study))
 
 
 def study_table(study: Study) -> str:

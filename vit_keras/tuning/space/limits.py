@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vit_keras.config import ViTConfig, is_number
+from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.memory import training_bytes
 from vit_keras.training.runs.facts import cost_of, spoken
+from vit_keras.validation import is_number
 
 
 @dataclass(frozen=True, kw_only=True)

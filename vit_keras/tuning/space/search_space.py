@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.config import closest, is_number
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
+from vit_keras.validation import closest, is_number
 
 _DIGITS = 3  # significant, of a number from a range: what differs by less trains the same
 Values = dict[str, Any]

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from vit_keras.config import is_number
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import is_number
 
 _UNITS = {"s": 1, "sec": 1, "min": 60, "h": 3600, "hour": 3600, "hours": 3600, "d": 86_400}
 _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError
+from vit_keras.runtime.files import write_text
 from vit_keras.weights.download.transfer import Transfer, discard, refuse_answer, refuse_size
 from vit_keras.weights.download.urls import HUB, Source, as_commit, mirrored, source_of
 
@@ -220,6 +221,4 @@ def _write_record(source: Source, path: Path, sha256: str, commit: str | None) -
     text = json.dumps(known, indent=2) + "\n"
     record = source.record
     record.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = record.with_name(f"{record.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    unfinished.write_text(text, "utf-8")
-    unfinished.replace(record)
+    write_text(record, text)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from vit_keras.config import closest
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.validation import closest
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
 from vit_keras.weights.mappings.meta import META, META_PLAIN, OPENAI_CLIP

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vit_keras.config import ViTConfig, closest
+from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.validation import closest
 from vit_keras.weights.mappings.pixel_statistics import IMAGENET
 from vit_keras.weights.mappings.timm import has_split_gate, is_eva
 from vit_keras.weights.writers.timm_config import EVA_FIELDS, POOLS, SHARED_FIELDS, VIT_FIELDS

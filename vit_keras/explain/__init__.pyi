@@ -1,0 +1,15 @@
+from .anatomy_report import anatomy_report as anatomy_report
+from .anatomy_steps import anatomy as anatomy
+from .attention import attention_maps as attention_maps
+from .block_features import feature_extractor as feature_extractor
+from .block_features import features as features
+from .drawing import overlay as overlay
+from .drawing import show as show
+from .relevance import class_relevance as class_relevance
+from .relevance import gradient_rollout as gradient_rollout
+from .rollout import attention_rollout as attention_rollout
+from .statistics import mean_attention_distance as mean_attention_distance
+from .statistics import patch_filters as patch_filters
+from .statistics import position_similarity as position_similarity
+from .statistics import prefix_attention as prefix_attention
+from .statistics import token_colors as token_colors

@@ -1,0 +1,59 @@
+"""Registers the classes that a `.keras` file can name, as soon as Keras is imported."""
+
+import sys
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_REGISTERED = (
+    "layers",
+    "layers.adapted_block",
+    "models.keras_model",
+    "training.callbacks.averaging",
+    "training.losses.distillation",
+    "training.losses.crossentropy",
+    "training.losses.metrics",
+    "training.optim.optimizers",
+    "training.optim.schedules",
+)
+"""Modules whose classes a `.keras` file can name: layers and models, and what they are compiled with."""
+
+
+class _RegisterWithKeras(MetaPathFinder):
+    """Waits for `import keras`, then registers the classes: a `.keras` file loads whichever of the two is imported first.
+
+    A mere probe for Keras, as TensorFlow makes one, finds a spec that nobody executes; the wait ends when one was. Packages with modules of
+    `_REGISTERED` import Keras in their `__init__`: a module that did so itself would be half there while the others import it.
+    """
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name != "keras":
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)  # type: ignore[arg-type]
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def load_and_register(module: ModuleType) -> None:
+            load(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            _register()
+
+        spec.loader.exec_module = load_and_register  # type: ignore[method-assign]
+        return spec
+
+
+def _register() -> None:
+    for module in _REGISTERED:
+        import_module(f"vit_keras.{module}")
+
+
+def register_with_keras() -> None:
+    """Registers the classes now if Keras is imported, else when it is imported; importing `vit_keras` imports no backend."""
+    if "keras" in sys.modules:
+        _register()
+    else:
+        sys.meta_path.insert(0, _RegisterWithKeras())

@@ -1,0 +1,100 @@
+"""Files and directories that appear complete or not at all."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from vit_keras.errors import StorageError, VitKerasError
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, how_to_fix: str = "") -> Iterator[Path]:
+    """Yields a temporary path to write, which replaces `path` when the block ends without an error.
+
+    The temporary path is in the same directory and has the same suffix. It is flushed to the disk before the replacement.
+
+    Args:
+        path: The file.
+        how_to_fix: A sentence that the error message ends with.
+
+    Raises:
+        StorageError: The file could not be written; an earlier version of it is unchanged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     target = Path(folder) / "notes.txt"
+        ...     with atomic_file(target) as unfinished:
+        ...         _ = unfinished.write_text("done", "utf-8")
+        ...     target.read_text("utf-8")
+        'done'
+    """
+    unfinished = path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        yield unfinished
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except VitKerasError:
+        raise
+    except OSError as error:
+        raise StorageError(" ".join(filter(None, [f"{path}: could not be written ({error}).", how_to_fix]))) from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, *, how_to_fix: str = "") -> None:
+    """Writes text in UTF-8 with `atomic_file`; characters that UTF-8 cannot encode are written as escapes.
+
+    Args:
+        path: The file.
+        text: Its content.
+        how_to_fix: A sentence that the error message ends with.
+
+    Raises:
+        StorageError: The file could not be written; an earlier version of it is unchanged.
+    """
+    with atomic_file(path, how_to_fix=how_to_fix) as unfinished:
+        unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+@contextlib.contextmanager
+def atomic_directory(target: Path) -> Iterator[Path]:
+    """Yields a temporary directory to fill, which is renamed to `target` when the block ends without an error.
+
+    Args:
+        target: The directory; it must not exist.
+
+    Raises:
+        StorageError: The target exists or could not be written; nothing of it is left.
+    """
+    if target.exists() or target.is_symlink():
+        raise StorageError(
+            f"{target} exists, and nothing is overwritten: choose another directory, or remove it first."
+        )
+    unfinished = target.with_name(f".{target.name}.unfinished-{os.getpid()}")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        unfinished.rename(target)
+    except VitKerasError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{target}: could not be written ({error}).") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes in hexadecimal.
+
+    Args:
+        path: The file.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,14 @@
+from .searching import SearchResult as SearchResult
+from .searching import search as search
+from .space.finetuning import FinetuningHyperModel as FinetuningHyperModel
+from .space.hypermodel import ViTHyperModel as ViTHyperModel
+from .space.search_space import Choice as Choice
+from .space.search_space import FloatRange as FloatRange
+from .space.search_space import IntRange as IntRange
+from .space.search_space import SearchSpace as SearchSpace
+from .strategy.budget import Budget as Budget
+from .study.study import Study as Study
+from .study.study import Trial as Trial
+from .tuner import TunerOptions as TunerOptions
+from .tuner import ViTTuner as ViTTuner
+from .workers.worker import TrialLimits as TrialLimits

@@ -1,0 +1,113 @@
+"""Checks that every config shares: unknown names, numbers, and one base class for frozen configs."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self, TypeGuard
+
+from vit_keras.errors import InvalidArgumentError
+
+
+def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """Returns the known words most similar to `word`, the most similar first.
+
+    >>> closest("vit_base_patch16", ["vit_tiny_patch16_224", "vit_base_patch16_224"], count=1)
+    ['vit_base_patch16_224']
+    """
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=0.3)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """True for a finite int or float that is not a bool.
+
+    Args:
+        value: Anything.
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class FrozenConfig:
+    """Base of frozen dataclasses: copies with changes, conversion to and from JSON, unknown names refused.
+
+    Example:
+        >>> @dataclasses.dataclass(frozen=True, kw_only=True)
+        ... class Crop(FrozenConfig):
+        ...     size: tuple[int, int]
+        >>> Crop.from_dict({"size": [32, 32]}).replace(size=(64, 64)).to_dict()
+        {'size': [64, 64]}
+        >>> Crop(size=(8, 8)).replace(sise=(4, 4))
+        Traceback (most recent call last):
+        vit_keras.errors.InvalidArgumentError: Crop: there is no field 'sise' (did you mean 'size'?). The fields are ['size'].
+    """
+
+    _synonyms: ClassVar[Mapping[str, str]] = {}
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with these fields changed.
+
+        Args:
+            **changes: Values by field name.
+
+        Raises:
+            InvalidArgumentError: A field is unknown, or a value is not legal.
+        """
+        self.check_fields(changes, partial=True)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every field as JSON can hold it."""
+        return {name: _to_json(getattr(self, name)) for name in _required_by_name(type(self))}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Returns the config that `to_dict` wrote.
+
+        Args:
+            values: Values by field name; a missing field has its default.
+
+        Raises:
+            InvalidArgumentError: A field is unknown or missing, or a value is not legal.
+        """
+        cls.check_fields(values)
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    @classmethod
+    def check_fields(cls, values: Mapping[str, Any], *, partial: bool = False) -> None:
+        """Checks the names of fields.
+
+        Args:
+            values: Values by field name.
+            partial: Whether required fields may be missing.
+
+        Raises:
+            InvalidArgumentError: A field is unknown or missing.
+        """
+        known = _required_by_name(cls)
+        problems = []
+        for name in values:
+            if name in known:
+                continue
+            hint = closest(name, known, count=1)
+            if name in cls._synonyms:
+                problems.append(f"there is no field {name!r}: use {cls._synonyms[name]}")
+            else:
+                problems.append(f"there is no field {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""))
+        missing = [name for name, required in known.items() if required and name not in values]
+        if missing and not partial:
+            problems.append(f"{missing} must be given")
+        if problems:
+            raise InvalidArgumentError(f"{cls.__name__}: {'; '.join(problems)}. The fields are {sorted(known)}.")
+
+
+def _required_by_name(cls: type) -> dict[str, bool]:
+    """Every field of the config's value (those that are compared), and whether it must be given."""
+    fields = [field for field in dataclasses.fields(cls) if field.init and field.compare]
+    missing = dataclasses.MISSING
+    return {field.name: field.default is missing and field.default_factory is missing for field in fields}
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, FrozenConfig):
+        return value.to_dict()
+    return list(value) if isinstance(value, tuple) else value
