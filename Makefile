@@ -11,7 +11,7 @@ BACKEND_TESTS := tests/layers tests/models tests/training tests/evaluation tests
 	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
 	tests/zoo/test_preset_directory.py::test_a_small_preset_runs_forward_and_backward
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow check lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
@@ -26,11 +26,16 @@ test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m slow
 	KERAS_BACKEND=jax $(PYTEST) -m slow tests/tuning/test_stock_tuners.py
 
+# What to run while working: the linters, and the tests of the files that differ from the last commit.
+check: lint
+	$(BIN)/python scripts/changed_tests.py | KERAS_BACKEND=tensorflow xargs --no-run-if-empty $(PYTEST)
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 clean:
 	rm -rf $(VENV)
