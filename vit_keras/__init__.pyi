@@ -7,6 +7,8 @@ from . import tuning as tuning
 from . import weights as weights
 from .config import ViTConfig as ViTConfig
 from .errors import VitKerasError as VitKerasError
+from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.predict import predict as predict
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit
 from .presets import list_presets as list_presets
@@ -16,6 +18,7 @@ from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train
 from .version import __version__ as __version__
+from .zoo.load_model import load_model as load_model
 from .zoo.preset_directory import from_preset as from_preset
 from .zoo.preset_directory import load_class_names as load_class_names
 from .zoo.preset_directory import load_preprocessing as load_preprocessing

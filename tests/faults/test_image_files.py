@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.cli.explain import _listed
 from vit_keras.data import ReadOptions, check, load
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.signatures import image_format
 from vit_keras.data.scan.listing import list_folder
 from vit_keras.errors import DataError, VitKerasError
+from vit_keras.evaluation.images import list_images
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 20, 3)).astype("uint8")
 NAMES = {
@@ -139,7 +139,15 @@ def test_explain_finds_the_same_images_in_a_folder(root):
     (root / "cat" / "0.png").rename(root / "cat" / "zero")
     (root / "cat" / "notes.txt").write_text("a cat")
     (root / "dog" / "x.jfif").write_bytes(encoded("JPEG"))
-    assert [path.name for path in _listed([root])] == ["1.png", "2.png", "zero", "0.png", "1.png", "2.png", "x.jfif"]
+    assert [image.content.name for image in list_images(root)] == [
+        "1.png",
+        "2.png",
+        "zero",
+        "0.png",
+        "1.png",
+        "2.png",
+        "x.jfif",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["PPM", "TIFF"])

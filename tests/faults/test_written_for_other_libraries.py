@@ -12,7 +12,7 @@ from PIL import Image
 from weights.checkpoints import random_weights
 
 from vit_keras import save_preset
-from vit_keras.cli.checkpoints import convert
+from vit_keras.cli.commands.convert import convert_command
 from vit_keras.config import ViTConfig
 from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError
@@ -204,7 +204,7 @@ def test_convert_takes_the_presets_resizing_along(tmp_path):
     save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, preprocessing=rule)
     for to, file in (("huggingface", "preprocessor_config.json"), ("timm", "config.json")):
         target = tmp_path / to
-        convert(str(tmp_path / "mine"), target, to=to, preset=None, source="auto", dry_run=False, accept_license=False)
+        convert_command(str(tmp_path / "mine"), target, to=to)
         found = json.loads((target / file).read_text())
         if to == "timm":
             assert (found["pretrained_cfg"]["crop_pct"], found["label_names"]) == (0.875, NAMES)

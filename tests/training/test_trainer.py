@@ -25,7 +25,6 @@ from vit_keras.errors import (
     StorageError,
     TrainingDivergedError,
 )
-from vit_keras.evaluation.evaluate import evaluate, nearest_neighbour_accuracy, probabilities
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training import TrainingOptions, evaluate_run, recipes, train
 from vit_keras.training.callbacks.history import read_history
@@ -111,44 +110,6 @@ def snapshot(folder):
 def unlocked(folder):
     """A snapshot without the file that says who is at work there."""
     return {path: content for path, content in snapshot(folder).items() if path.name != ".lock"}
-
-
-# --- evaluation
-
-
-def test_probabilities_are_the_softmax_of_the_logits(tiny_model, rng):
-    images = rng.integers(0, 256, (5, 16, 16, 3)).astype("uint8")
-    fractions = probabilities(tiny_model, images)
-    logits = tiny_model.predict(images, verbose=0).astype("float64")
-    np.testing.assert_allclose(fractions, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-4)
-    np.testing.assert_allclose(fractions.sum(axis=1), 1)
-
-
-def test_accuracy_is_the_fraction_whose_likeliest_class_is_right(tiny_model, rng):
-    images = rng.integers(0, 256, (20, 16, 16, 3)).astype("uint8")
-    likeliest = tiny_model.predict(images, verbose=0).argmax(axis=1)
-    labels = np.where(np.arange(20) < 15, likeliest, (likeliest + 1) % 3)
-    assert evaluate(tiny_model, Split(images, labels)).accuracy == 0.75
-
-
-def test_the_baseline_is_the_label_of_the_nearest_image(rng):
-    def split(count):
-        return Split(rng.integers(0, 256, (count, 32, 32, 3)).astype("uint8"), rng.integers(0, 3, count))
-
-    data = ImageData(
-        name="noise",
-        class_names=("a", "b", "c"),
-        splits={"train": split(30), "validation": split(10), "test": split(40)},
-    )
-
-    def small(split):
-        return split.images.reshape(len(split), 16, 2, 16, 2, 3).mean(axis=(2, 4)).reshape(len(split), -1)
-
-    known = np.concatenate([small(data.splits[name]) for name in ("train", "validation")])
-    labels = np.concatenate([data.splits[name].labels for name in ("train", "validation")])
-    distances = ((small(data.splits["test"])[:, None] - known) ** 2).sum(axis=-1)
-    expected = (labels[distances.argmin(axis=1)] == data.splits["test"].labels).mean()
-    assert nearest_neighbour_accuracy(data) == pytest.approx(expected)
 
 
 # --- precision

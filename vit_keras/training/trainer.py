@@ -13,7 +13,7 @@ from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
 from vit_keras.data.loading import KERAS_NAMES
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.evaluate import nearest_neighbour_accuracy
+from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
 from vit_keras.presets import Preset, load_preset
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training.callbacks.progress_bar import standard_console
@@ -145,7 +145,7 @@ def train(
         build=build,
         console=console,
         preprocessing=preset_preprocessing(preset.name),
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbour_accuracy(data)},
+        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)},
     )
     session.introduce(
         f"{preset.name}: {preset.params:,} parameters, {preset.config.num_macs / 1e6:,.0f} MMACs an image"

@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 from pages import Page
 
 from vit_keras.errors import CorruptFileError, StorageError
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.zoo.preset_directory import load_class_names, write_card
 

@@ -13,7 +13,7 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs import figures
 from vit_keras.training.runs import report as reporting
 from vit_keras.training.runs.facts import images_a_second

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vit_keras.evaluation.scores import CalibrationBin, wilson_interval
+from vit_keras.evaluation.metrics import CalibrationBin, wilson_interval
 from vit_keras.reporting.charts import ACCENT, INK, SECOND, new_chart, svg
 
 _DOTS = 30  # epochs up to which each has a dot

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 
 _RIGHT, _WRONG = "#1a7f37", "#c62828"
 _MOST_CELLS = 30  # classes up to which a confusion matrix is written out

@@ -5,8 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vit_keras.evaluation.evaluate import Evaluation
-from vit_keras.evaluation.scores import ClassScore, class_scores, expected_calibration_error, wilson_interval
+from vit_keras.evaluation.metrics import (
+    ClassScore,
+    Evaluation,
+    class_scores,
+    expected_calibration_error,
+    wilson_interval,
+)
 from vit_keras.reporting.text import in_markdown
 
 _MOST_CLASSES = 30  # of more, the worst are listed

@@ -12,8 +12,8 @@ from vit_keras.data import EncodedSplit, Split
 from vit_keras.data.images.preprocess import image_of
 from vit_keras.data.images.thumbnails import address_of
 from vit_keras.errors import VitKerasError
-from vit_keras.evaluation.evaluate import Evaluation
-from vit_keras.evaluation.scores import (
+from vit_keras.evaluation.metrics import (
+    Evaluation,
     calibration_bins,
     class_scores,
     confident_mistakes,

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from vit_keras.data import ImageData, Preprocessing
 from vit_keras.errors import ClassLayoutError, CorruptFileError, OutOfMemoryError, ResumeError, TrainingDivergedError
-from vit_keras.evaluation.evaluate import Evaluation, evaluate
+from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.signals import Aborted
 from vit_keras.training.callbacks.history import read_history

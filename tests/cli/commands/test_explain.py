@@ -42,9 +42,9 @@ def test_what_can_t_be_drawn_is_said(run, tiny_preset, pictures, tmp_path):
     taken.write_bytes(b"mine")
     cases = [
         ((tiny_preset, pictures, "--out", taken), 6, "nothing is overwritten"),
-        ((tiny_preset, pictures, "--method", "guess"), 2, "none of attention, rollout, relevance"),
+        ((tiny_preset, pictures, "--method", "guess"), 2, "--method must be one of attention, rollout, relevance"),
         ((tiny_preset, pictures, "--method", "attention", "--layer", 7), 2, "no block 7"),
-        ((tiny_preset, tmp_path / "empty"), 2, "without images"),
+        ((tiny_preset, tmp_path / "empty"), 2, "contains no images"),
     ]
     (tmp_path / "empty").mkdir()
     for typed, expected, message in cases:

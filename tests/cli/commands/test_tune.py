@@ -62,7 +62,7 @@ def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_pa
         (("tune",), "DATA missing"),
         (("tune", "emoji", "--budget", "soon"), "'30min'"),
         (("tune", "emoji", "--max-params", 100), "the smallest model"),
-        (("tune", "emoji", "--role", "chief"), "--role and --address belong together"),
+        (("tune", "emoji", "--role", "chief"), "--role and --address need each other"),
         (("tune", "emoji", "--role", "boss", "--address", "a:1", "--run-dir", "r"), "chief or worker"),
         (("tune", "emoji", "--objective", "happiness"), "better can't be known"),
     ],

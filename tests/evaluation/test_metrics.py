@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from vit_keras.evaluation.evaluate import Evaluation
-from vit_keras.evaluation.scores import (
+from vit_keras.evaluation.metrics import (
+    Evaluation,
     calibration_bins,
     class_scores,
     confident_mistakes,

@@ -1,0 +1,148 @@
+"""`vit-keras convert`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import AcceptLicense, Debug, Offline
+from vit_keras.cli.output import out
+from vit_keras.errors import InvalidArgumentError, StorageError
+
+if TYPE_CHECKING:
+    import keras
+
+    from vit_keras.config import ViTConfig
+    from vit_keras.data import Preprocessing
+
+TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
+
+
+def convert_command(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File or directory to write; it must not exist.")],
+    to: Annotated[str, typer.Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
+    preset: Annotated[str | None, typer.Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
+    source: Annotated[
+        str, typer.Option(help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.")
+    ] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print which weight is read from where, and stop.")
+    ] = False,
+    accept_license: AcceptLicense = False,
+    offline: Offline = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a checkpoint of one library to the format of another."""
+    start_backend(debug=debug)
+    import keras
+
+    from vit_keras.weights import write, write_tensors
+    from vit_keras.zoo.preset_directory import save_preset
+
+    if to not in TARGETS:
+        raise InvalidArgumentError(f"--to must be one of {', '.join(TARGETS)}, got {to!r}.")
+    if target.exists():
+        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or remove it first.")
+    if dry_run:
+        out.print(_plan(checkpoint, preset=preset, source=source))
+        return
+    model, class_names = load_checkpoint(checkpoint, preset=preset, source=source, accept_license=accept_license)
+    if to == "preset":
+        save_preset(model, target, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
+    elif to == "keras":
+        _save_keras(model, target)
+    else:
+        arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        if to == "safetensors":
+            write_tensors(arrays, target)
+        else:
+            rule = _load_preprocessing(checkpoint)
+            write(arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule)
+    out.print(f"wrote {target}")
+
+
+def load_checkpoint(
+    checkpoint: str, *, preset: str | None = None, source: str = "auto", accept_license: bool = False
+) -> "tuple[keras.Model, tuple[str, ...] | None]":
+    """Returns a checkpoint's model, and its class names where they are known.
+
+    Args:
+        checkpoint: A preset directory, a checkpoint file, or NAME:TAG.
+        preset: The architecture of a checkpoint file.
+        source: Naming of the weights; "auto" recognizes it.
+        accept_license: Accepts a restricted license.
+    """
+    from vit_keras.zoo.preset_directory import from_preset, load_class_names
+
+    if Path(checkpoint).exists():
+        names = load_class_names(checkpoint) if _has_config(checkpoint) else None
+        if preset is not None:
+            return from_preset(preset, weights=checkpoint, source=source), names
+        if names is not None:
+            return from_preset(Path(checkpoint)), names
+        raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
+    name, colon, tag = checkpoint.partition(":")
+    if not colon:
+        raise StorageError(f"{checkpoint}: there is no such file. Weights of a preset are written NAME:TAG.")
+    return from_preset(name, weights=tag, accept_license=accept_license), None
+
+
+def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
+    from vit_keras.models.vit import weight_shapes
+    from vit_keras.presets import load_preset
+    from vit_keras.weights import open_tensors, plan
+    from vit_keras.weights.settings.read import apply_settings, read_settings
+
+    path = Path(checkpoint)
+    if not path.exists():
+        raise InvalidArgumentError(f"--dry-run needs a file or a directory, and there is no {checkpoint}.")
+    if preset is None and not _has_config(checkpoint):
+        raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
+    settings = read_settings(path, source=source)
+    config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
+    shapes = weight_shapes(config, num_classes=settings.num_classes)
+    with open_tensors(path) as file:
+        return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
+
+
+def _has_config(checkpoint: str) -> bool:
+    return (Path(checkpoint) / "config.json").is_file()
+
+
+def _load_preprocessing(checkpoint: str) -> "Preprocessing | None":
+    """Returns the preprocessing saved with a directory or a preset's weights; None for a checkpoint file."""
+    from vit_keras.data import preset_preprocessing
+    from vit_keras.zoo.preset_directory import load_preprocessing
+
+    if _has_config(checkpoint):
+        return load_preprocessing(checkpoint)
+    name, _, tag = checkpoint.partition(":")
+    return preset_preprocessing(name, weights=tag) if tag and not Path(checkpoint).exists() else None
+
+
+def _portable_config(model: "keras.Model") -> "ViTConfig":
+    """Returns the config of a model that other libraries can express: without layers of the user's own."""
+    from vit_keras.models.own_head import is_probabilities
+    from vit_keras.models.wiring import read_model
+
+    parts = read_model(model)
+    own = [layer.name for layer in parts.own_head if not is_probabilities(layer)]
+    if own:
+        raise InvalidArgumentError(
+            f"The model has layers of your own, {own}, which other libraries can't hold: write a preset or a .keras file, or "
+            "leave them out with rebuild(model, num_classes=0)."
+        )
+    return parts.config
+
+
+def _save_keras(model: "keras.Model", target: Path) -> None:
+    from vit_keras.runtime.files import atomic_file
+
+    if target.suffix != ".keras":
+        raise InvalidArgumentError(f"{target}: the name of a Keras file must end in .keras.")
+    with atomic_file(target) as unfinished:
+        model.save(unfinished)
