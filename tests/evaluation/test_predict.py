@@ -44,7 +44,7 @@ def test_pil_images_are_read_like_files(tiny_preset, tmp_path, rng):
         "palette.gif": (Image.fromarray(pixels[..., 0]).convert("P"), {"transparency": 3}),
         "deep.png": (Image.fromarray(pixels[..., 0].astype("uint16") * 257), {}),
         "print.tif": (Image.fromarray(pixels[..., :3]).convert("CMYK"), {}),
-        "grey.png": (Image.fromarray(pixels[..., 0]), {}),
+        "gray.png": (Image.fromarray(pixels[..., 0]), {}),
     }
     for name, (image, options) in images.items():
         image.save(tmp_path / name, **options)
