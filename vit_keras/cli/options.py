@@ -39,14 +39,14 @@ _HOW_TO_RUN = ("run_dir", "resume", "force_resume", "tensorboard", "offline", "r
 
 
 def typed_options(context: typer.Context) -> dict[str, Any]:
-    """Returns the options that the user typed and that define the result, by parameter name; their defaults are None or False.
+    """Returns the options that the user typed and that define the result, by parameter name; their defaults are None, False or ().
 
     A resumed run takes all others from its record, so a typed default is not the same as no value.
     """
     return {
         name: value
         for name, value in context.params.items()
-        if name not in _HOW_TO_RUN and value is not None and value is not False
+        if name not in _HOW_TO_RUN and value is not None and value is not False and value != ()
     }
 
 
