@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-c", "from vit_keras.cli import main; main()"]
 def zoo_of_seven(tiny_config, tmp_path_factory):
     """A preset directory whose model tells seven animals apart, at random."""
     from vit_keras.models.vit import vit
-    from vit_keras.zoo.preset_directory import save_preset
+    from vit_keras.zoo.save_preset import save_preset
 
     model, rng = vit(tiny_config, num_classes=7), np.random.default_rng(3)
     for weight in model.weights:
@@ -370,7 +370,7 @@ def test_predict_names_the_five_likeliest_classes(run, zoo_of_seven, picture):
 def test_predict_says_what_the_model_says(run, zoo_of_seven, picture):
     from vit_keras.data import Preprocessing
     from vit_keras.data.images.decode import read_image
-    from vit_keras.zoo.preset_directory import from_preset
+    from vit_keras.zoo.from_preset import from_preset
 
     pixels = read_image(picture, Preprocessing(image_size=(16, 16)))
     (logits,) = from_preset(zoo_of_seven).predict(pixels[None], verbose=0).astype("float64")
@@ -476,7 +476,7 @@ def test_predicting_with_labels_that_are_not_as_many_as_the_classes_exits_4(
 
 def test_predicting_without_a_head_exits_2(run, tiny_config, picture, tmp_path):
     from vit_keras.models.vit import vit
-    from vit_keras.zoo.preset_directory import save_preset
+    from vit_keras.zoo.save_preset import save_preset
 
     code, _, err = run("predict", save_preset(vit(tiny_config), tmp_path / "headless"), picture)
     assert code == 2

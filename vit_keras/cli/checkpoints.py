@@ -15,10 +15,13 @@ from vit_keras.models.wiring import read_model
 from vit_keras.presets import load_preset
 from vit_keras.runtime.files import atomic_file
 from vit_keras.weights import open_tensors, plan, write, write_tensors
-from vit_keras.weights.peers import reference_of_directory
-from vit_keras.weights.settings.read import apply_settings, read_settings
+from vit_keras.weights.peers import compute_reference
+from vit_keras.weights.settings.apply import apply_settings
+from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.verify import TOLERANCE, Reference, compare, read_reference
-from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing, save_preset
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
+from vit_keras.zoo.save_preset import save_preset
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 
@@ -157,7 +160,7 @@ def _compared(reference: Path, *, preset: str | None, accept_license: bool) -> t
     """Returns our model and what another library's computed."""
     if reference.is_dir():
         model = from_preset(reference)
-        return model, reference_of_directory(reference, read_model(model).config)
+        return model, compute_reference(reference, read_model(model).config)
     expected = read_reference(reference)
     if preset is not None:
         return _read(preset, preset=None, source="auto", accept_license=accept_license)[0], expected

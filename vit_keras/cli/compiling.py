@@ -12,7 +12,7 @@ def keep_compiled() -> None:
 
     Programs for a CPU are for its very instructions, so each kind of processor has a folder of its own. JAX's own variables win.
     """
-    from vit_keras.weights.download.urls import cache_folder
+    from vit_keras.runtime.cache import cache_folder
 
     kind = " ".join(sorted(instruction_sets())) or platform.processor()
     folder = cache_folder() / "compiled" / hashlib.sha256(kind.encode()).hexdigest()[:12]

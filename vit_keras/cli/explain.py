@@ -19,7 +19,8 @@ from vit_keras.evaluation.evaluate import probabilities
 from vit_keras.models.vit import model_num_classes
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
 
 METHODS = ("attention", "rollout", "relevance")
 _MOST = 60  # images of a sheet

@@ -23,7 +23,8 @@ from vit_keras.training.runs.repeating import evaluate_run
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult, recorded_options
 from vit_keras.training.trainer import TrainingOptions
 from vit_keras.training.trainer import train as train_model
-from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
 
 _RESUMABLE = 75
 _SOME_FAILED = 3
