@@ -16,7 +16,7 @@ import transformers
 from timm.models._hub import save_for_hf
 
 import vit_keras as vk
-from vit_keras.weights.peers import reference_of_directory
+from vit_keras.weights.peers import compute_reference
 from vit_keras.weights.verify import compare
 
 TIMM = (
@@ -85,7 +85,7 @@ def write_transformers(folder: Path, architecture: str) -> None:
 def check(label: str, folder: Path) -> bool:
     """Prints the largest difference of a directory's outputs, and whether all are within the tolerance."""
     model = vk.from_preset(folder)
-    reference = reference_of_directory(folder, vk.model_config(model))
+    reference = compute_reference(folder, vk.model_config(model))
     differences = list(compare(model, reference))
     within = all(difference.within for difference in differences)
     print(

@@ -18,9 +18,9 @@ from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train
 from .version import __version__ as __version__
+from .zoo.from_preset import from_preset as from_preset
 from .zoo.load_model import load_model as load_model
-from .zoo.preset_directory import from_preset as from_preset
 from .zoo.preset_directory import load_class_names as load_class_names
 from .zoo.preset_directory import load_preprocessing as load_preprocessing
-from .zoo.preset_directory import save_preset as save_preset
 from .zoo.rebuild import rebuild as rebuild
+from .zoo.save_preset import save_preset as save_preset

@@ -13,7 +13,7 @@ from vit_keras.models.vit import weight_shapes
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import AdaptOptions, load, write
 from vit_keras.weights.formats.tensor_file import TensorInfo
-from vit_keras.weights.head_features import differing_features, head_features
+from vit_keras.weights.head import differing_features, head_features
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.writing import translate
@@ -75,7 +75,7 @@ def test_a_new_head_may_see_other_features_and_that_is_logged(tmp_path, caplog):
     path, _ = timm_file(tmp_path, SMALL.replace(pooling="mean", final_norm="after"))
     model = vk.vit(SMALL, num_classes=3)
     notes = load(model, path).notes
-    assert "its features are others than the file's" in " ".join(notes)
+    assert "its features differ from the file's" in " ".join(notes)
     assert all(note in caplog.text for note in notes)
 
 

@@ -115,7 +115,7 @@ def test_what_nothing_says_is_logged_as_assumed(tmp_path, caplog):
     config = vk.ViTConfig(**OURS)
     save_file(translate(random_weights(config, 5), config, TIMM), tmp_path / "bare.safetensors")
     vk.from_preset("vit_tiny_patch16_224", weights=tmp_path / "bare.safetensors", image_size=32, num_heads=2, **PRESET)
-    assert "assumed, because nothing beside the weights says it: num_heads=2, activation='gelu'" in caplog.text
+    assert "assumed, because the checkpoint does not state it: num_heads=2, activation='gelu'" in caplog.text
     assert "pixel_mean=(0.5,), pixel_std=(0.5,), pooling='token'" in caplog.text
 
 
@@ -212,7 +212,7 @@ def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"architecture": "swin_tiny_patch4_window7_224"}, "is no preset here"),
+        ({"architecture": "swin_tiny_patch4_window7_224"}, "is no preset of vit_keras"),
         ({"model_args": {"norm_layer": "rmsnorm"}}, r"model_args has \['norm_layer'\]"),
         ({"model_args": {"global_pool": "avgmax"}}, "global_pool='avgmax' is none of"),
     ],

@@ -32,7 +32,8 @@ from vit_keras.training.callbacks.progress_bar import ProgressBar
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.session import TrainingInterrupted, recorded_options
-from vit_keras.zoo.preset_directory import from_preset, load_class_names
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names
 
 EPOCHS = 3
 JIT = "auto" if keras.backend.backend() == "jax" else False  # compiling a tiny model takes longer than training it

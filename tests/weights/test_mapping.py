@@ -133,7 +133,7 @@ def test_googles_text_tower_and_optimizer_are_left_out(tmp_path):
     with open_tensors(tmp_path / "x.npz") as file:
         steps = plan(shapes_of(SMALL), SMALL, file)
         assert_same_bits(converted(steps, file), weights)
-    assert "left out, of the text tower: params/txt/head/kernel" in steps.describe()
+    assert "left out (text tower): params/txt/head/kernel" in steps.describe()
 
 
 METAS = {
@@ -204,7 +204,7 @@ def test_every_table_is_whole(table):
     for line in table.rows:
         assert set(line.targets) - {GAP} <= known or line.targets[0].startswith("conv_stem/"), line
         for spelling in line.ways:
-            assert not line.a_block or spelling.a_block or spelling.stacked is not None, line
+            assert not line.is_per_block or spelling.is_per_block or spelling.stacked is not None, line
             assert spelling.names or line.targets == ("head/bias",), line
 
 

@@ -114,8 +114,8 @@ def test_a_file_that_is_no_reference_is_refused(tmp_path):
     with pytest.raises(StorageError, match="there is no such file"):
         read_reference(tmp_path / "nowhere.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(CorruptFileError, match="not a whole safetensors file"):
+    with pytest.raises(CorruptFileError, match="not a complete safetensors file"):
         read_reference(tmp_path / "text.safetensors")
     save_file({"pixels": np.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(CorruptFileError, match="this is no reference, 'made_by' is missing or wrong"):
+    with pytest.raises(CorruptFileError, match="this is not a reference, 'made_by' is missing or wrong"):
         read_reference(tmp_path / "other.safetensors")

@@ -92,5 +92,7 @@ def test_a_preset_argument_that_does_not_fit_is_refused(files):
 
 
 def test_a_preset_name_says_how_to_load_it():
-    with pytest.raises(StorageError, match=r"It is the name of a preset: use vk.from_preset\('vit_pico_patch4_32'\)"):
+    with pytest.raises(
+        InvalidArgumentError, match=r"is a preset, not a file or directory: use vk.from_preset\('vit_pico_patch4_32'\)"
+    ):
         vk.load_model("vit_pico_patch4_32")

@@ -24,8 +24,11 @@ from vit_keras.errors import (
 )
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import list_presets, load_preset
-from vit_keras.weights import load, write
-from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing, save_preset
+from vit_keras.weights import write
+from vit_keras.weights.loading import fill
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
+from vit_keras.zoo.save_preset import save_preset
 
 SMALL = "vit_pico_patch4_32"
 
@@ -113,7 +116,7 @@ def test_a17_a18_what_was_changed_to_make_weights_fit_is_said(tiny_preset, caplo
     from_preset(tiny_preset, num_classes=5, image_size=32)
     assert [message.split(": ", 1)[0] for message in caplog.messages] == [str(tiny_preset)] * 2
     assert "positions resized from 2x2 to 4x4 patches" in caplog.text
-    assert "3 classes of 16 features, the model's 5 of 16: the model's own is kept" in caplog.text
+    assert "3 classes and 16 features, the model's 5 and 16; the model's own is kept" in caplog.text
 
 
 def test_a17_weights_of_another_number_of_classes_need_it_told(tiny_config, tiny_preset, tmp_path):
@@ -155,12 +158,12 @@ def published(monkeypatch, tmp_path):
     folder = write(arrays, load_preset("test_vit").config, tmp_path / "published", to="timm")
     asked = []
 
-    def fetch(url, *, sha256, max_bytes, progress):
+    def fetch(url, *, sha256, max_bytes, progress, offline):
         progress(1, 2)
         asked.append({"url": url, "sha256": sha256, "max_bytes": max_bytes})
         return folder / "model.safetensors"
 
-    monkeypatch.setattr("vit_keras.zoo.preset_directory.fetch", fetch)
+    monkeypatch.setattr("vit_keras.zoo.from_preset.fetch", fetch)
     return asked
 
 
@@ -190,7 +193,7 @@ def test_published_weights_fit_another_image_size_patch_size_channels_and_depth(
 
 
 def test_what_differs_with_a_checkpoint_is_in_the_config(published, monkeypatch):
-    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
+    monkeypatch.setattr("vit_keras.zoo.from_preset.fill", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     model = from_preset("vit_base_patch16_224", weights="dino", num_layers=1)
     assert model_config(model).pixel_std == (0.229, 0.224, 0.225)
     assert model_config(model).position_resize == "bicubic_offset"
@@ -201,7 +204,7 @@ def test_weights_under_a_restricted_license_ask_to_be_accepted(published, monkey
     with pytest.raises(InvalidArgumentError, match=r"under the CC-BY-NC-4\.0, .* pass accept_license=True"):
         from_preset("vit_base_patch16_224", weights="mae", num_layers=1)
     assert not published
-    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
+    monkeypatch.setattr("vit_keras.zoo.from_preset.fill", lambda *arguments, **keywords: SimpleNamespace(notes=()))
     assert from_preset("vit_base_patch16_224", weights="mae", num_layers=1, accept_license=True)
     assert published
 
@@ -228,7 +231,7 @@ def test_an_unknown_preset_proposes_the_closest():
 
 def test_a_directory_that_is_not_there_is_named(tmp_path):
     for directory in (tmp_path / "nowhere", str(tmp_path / "nowhere")):
-        with pytest.raises(StorageError, match="nowhere: there is no such preset directory"):
+        with pytest.raises(StorageError, match="nowhere: there is no such file or directory"):
             from_preset(directory)
 
 
@@ -316,7 +319,7 @@ def test_a_rule_for_another_model_is_not_saved(tiny_model, tmp_path, rule):
     ("change", "what"),
     [
         ({"colour": 1}, "'colour'"), ({"crop": "0.9"}, "crop="), ({"crop": True}, "crop="), ({"crop": 0.01}, "crop="),
-        ({"crop_mode": "middle"}, "crop_mode="), ({"crop_mode": ["center"]}, "expected words"), ({"interpolation": {}}, "expected words"),
+        ({"crop_mode": "middle"}, "crop_mode="), ({"crop_mode": ["center"]}, "expected strings"), ({"interpolation": {}}, "expected strings"),
         ({"image_size": 16}, "a list for image_size"), ({"image_size": [16, "16"]}, "image_size="), ({"image_size": [16]}, "image_size="),
         ({"image_size": [16, 24]}, "the model takes"), ({"channels": 1}, "the model takes"), ({"channels": 2.0}, "channels="),
     ],
@@ -389,7 +392,7 @@ def test_nothing_is_overwritten(tiny_model, tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    "step", ["vit_keras.weights.store.save_file", "vit_keras.weights.store.os.fsync", "pathlib.Path.rename"]
+    "step", ["vit_keras.weights.store.save_file", "vit_keras.runtime.files.os.fsync", "pathlib.Path.rename"]
 )
 def test_a_failure_while_saving_leaves_nothing(tiny_model, tmp_path, monkeypatch, step):
     def full(*arguments, **keywords):
@@ -405,7 +408,7 @@ def test_an_interruption_while_saving_leaves_nothing(tiny_model, tmp_path, monke
     def interrupted(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vit_keras.zoo.preset_directory.write_tensors", interrupted)
+    monkeypatch.setattr("vit_keras.zoo.save_preset.write_tensors", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_preset(tiny_model, tmp_path / "mine")
     assert not list(tmp_path.iterdir())
@@ -443,7 +446,7 @@ def test_a_config_in_another_encoding_is_corrupt(preset):
 @pytest.mark.parametrize("content", ["[]", "3", "null", "{}", '{"format": 1}', '{"format": 1, "config": []}'])
 def test_a_config_of_something_else_is_corrupt(preset, content):
     (preset / "config.json").write_text(content)
-    with pytest.raises(CorruptFileError, match=r"config\.json: this is no config of a preset directory"):
+    with pytest.raises(CorruptFileError, match=r"config\.json: this is not the config of a preset directory"):
         from_preset(preset)
 
 
@@ -501,12 +504,12 @@ def test_another_format_is_refused(preset, number):
 
 def test_a26_a_newer_format_says_which_version_reads_it(preset):
     rewrite_config(preset, format=2, vit_keras="3.1.4")
-    with pytest.raises(InvalidArgumentError, match=r"It needs the version that wrote it: 3\.1\.4\."):
+    with pytest.raises(InvalidArgumentError, match=r"Use the version that wrote it: 3\.1\.4\."):
         from_preset(preset)
 
 
 def test_a_config_over_the_limit_is_not_read(preset):
-    rewrite_config(preset, note="x" * 2**20)
+    rewrite_config(preset, note="x" * 2**22)
     with pytest.raises(CorruptFileError, match=r"config\.json: .* bytes are too many"):
         from_preset(preset)
 
@@ -556,14 +559,14 @@ def test_a_flipped_byte_in_the_weights_is_corrupt(preset):
 
 
 def test_a31_weights_that_change_while_they_are_read_are_corrupt(preset, monkeypatch):
-    def change_meanwhile(model, path, **keywords):
+    def change_meanwhile(model, path, settings, **keywords):
         weights = path / "model.safetensors"
         content = bytearray(weights.read_bytes())
         content[-5] ^= 1
         weights.write_bytes(content)
-        return load(model, path, **keywords)
+        return fill(model, path, settings, **keywords)
 
-    monkeypatch.setattr("vit_keras.zoo.preset_directory.load", change_meanwhile)
+    monkeypatch.setattr("vit_keras.zoo.from_preset.fill", change_meanwhile)
     with pytest.raises(CorruptFileError, match=r"model\.safetensors: has sha256"):
         from_preset(preset)
 

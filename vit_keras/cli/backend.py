@@ -27,7 +27,7 @@ def cache_compiled_programs() -> None:
 
     A program for a CPU uses the instructions of that CPU, so each set of instructions has its own folder. JAX's own variables win.
     """
-    from vit_keras.weights.download.urls import cache_folder
+    from vit_keras.runtime.cache import cache_folder
 
     kind = " ".join(sorted(instruction_sets())) or platform.processor()
     folder = cache_folder() / "compiled" / hashlib.sha256(kind.encode()).hexdigest()[:12]

@@ -29,7 +29,8 @@ from vit_keras.training.runs.directory import RunDirectory, next_run_directory
 from vit_keras.training.runs.random_state import random_state
 from vit_keras.training.runs.session import Session, TrainingResult, check_options, load_as_recorded
 from vit_keras.training.transfer.lora import merge_lora
-from vit_keras.zoo.preset_directory import from_preset, load_preprocessing
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_preprocessing
 
 BATCH_SIZE = 64
 _JUDGED_BY_VALIDATION = "the result is that of the validation images, since there are no others"

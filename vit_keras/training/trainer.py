@@ -23,7 +23,7 @@ from vit_keras.training.recipes import RECIPES, SCRATCH, Recipe
 from vit_keras.training.runs.directory import RunDirectory, next_run_directory
 from vit_keras.training.runs.random_state import random_state
 from vit_keras.training.runs.session import Session, TrainingResult, check_options, load_as_recorded
-from vit_keras.zoo.preset_directory import from_preset
+from vit_keras.zoo.from_preset import from_preset
 
 
 def default_preset(data: str) -> str:

@@ -1,4 +1,4 @@
-"""Compares a model, block by block, with what another library computed from the same weights and pixels."""
+"""Compares a model, block by block, with the outputs of another library for the same weights and pixels."""
 
 import json
 import tempfile
@@ -13,18 +13,19 @@ from safetensors import SafetensorError, safe_open
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
 from vit_keras.models.vit import model_config, vit
-from vit_keras.weights import load, write_tensors
+from vit_keras.weights.loading import load
+from vit_keras.weights.store import write_tensors
 
 TOLERANCE = 1e-4
-"""Largest difference allowed, absolute, and once more relative to the reference."""
+"""Largest allowed difference: this much, plus this fraction of the reference."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one output is from the reference.
+    """The difference of one output from the reference.
 
     Args:
-        output: "block 0" and so on, or "logits".
+        output: Name of the output: "block 0"..., or "logits".
         largest: Largest absolute difference.
         within: Whether each number is within `TOLERANCE`.
     """
@@ -36,15 +37,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Reference:
-    """What another library computed.
+    """The outputs of another library.
 
     Args:
-        made_by: Which library, and its version.
-        config: The model's.
-        weights: Its weights under timm's names; empty where the checkpoint is known by its preset.
+        made_by: The library and its version.
+        config: The model's config.
+        weights: Its weights under timm's names; empty where they are loaded from elsewhere.
         pixels: Images `(batch, height, width, channels)`, 0..255.
-        blocks: Each block's output.
-        logits: The model's output.
+        blocks: Output of each block.
+        logits: Output of the model.
     """
 
     made_by: str
@@ -55,7 +56,7 @@ class Reference:
     logits: np.ndarray
 
     def build(self) -> keras.Model:
-        """Returns the model with the weights that the reference holds.
+        """Returns a model with the reference's weights.
 
         Raises:
             WeightMismatchError: The weights do not fit the config.
@@ -68,15 +69,15 @@ class Reference:
 
 
 def read_reference(path: str | Path) -> Reference:
-    """Returns what a reference file holds, as `scripts/make_references.py` writes it.
+    """Returns the content of a reference file, which `scripts/make_references.py` writes.
 
     Args:
-        path: A safetensors file with `pixels`, `block/00` and on, `logits`, perhaps `weights/...`, and the config and the
-            library in its metadata.
+        path: A safetensors file with `pixels`, `block/00` etc., `logits`, perhaps `weights/...`; the metadata has the config and
+            the library.
 
     Raises:
-        StorageError: The file is not there.
-        CorruptFileError: It is no such file.
+        StorageError: The file does not exist.
+        CorruptFileError: It is not a reference file.
     """
     try:
         with safe_open(path, "numpy") as file:
@@ -84,10 +85,10 @@ def read_reference(path: str | Path) -> Reference:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is no dict
     except FileNotFoundError as error:
         raise StorageError(
-            f"{path}: there is no such file; a reference is what scripts/make_references.py writes, and tests/golden/timm has some."
+            f"{path}: there is no such file; scripts/make_references.py writes references, and tests/golden/timm has some."
         ) from error
     except (OSError, SafetensorError) as error:
-        raise CorruptFileError(f"{path}: not a whole safetensors file ({error}).") from error
+        raise CorruptFileError(f"{path}: not a complete safetensors file ({error}).") from error
     try:
         return Reference(
             made_by=metadata["made_by"],
@@ -98,18 +99,18 @@ def read_reference(path: str | Path) -> Reference:
             logits=tensors["logits"],
         )
     except (KeyError, ValueError) as error:
-        raise CorruptFileError(f"{path}: this is no reference, {error} is missing or wrong.") from error
+        raise CorruptFileError(f"{path}: this is not a reference, {error} is missing or wrong.") from error
 
 
 def compare(model: keras.Model, reference: Reference) -> Iterator[Difference]:
-    """Gives the difference after every block and at the logits, in this order.
+    """Yields the difference after each block, then of the logits.
 
     Args:
         model: A model that `vit` or `from_preset` made.
-        reference: What another library computed from the same weights.
+        reference: The outputs of another library for the same weights.
 
     Raises:
-        WeightMismatchError: The model is another one than the reference's.
+        WeightMismatchError: The model differs from the reference's in size.
     """
     config = model_config(model)
     if config.num_layers != len(reference.blocks) or model.input_shape[1:] != reference.pixels.shape[1:]:
@@ -119,9 +120,9 @@ def compare(model: keras.Model, reference: Reference) -> Iterator[Difference]:
         )
     names = [f"block_{index:02d}" for index in range(config.num_layers)]
     inside = keras.Model(model.input, [*(model.get_layer(name).output for name in names), model.output])
-    outputs = inside(reference.pixels)
     labels = [*(f"block {index}" for index in range(config.num_layers)), "logits"]
-    for label, output, expected in zip(labels, outputs, [*reference.blocks, reference.logits], strict=True):
+    expected_outputs = [*reference.blocks, reference.logits]
+    for label, output, expected in zip(labels, inside(reference.pixels), expected_outputs, strict=True):
         found = keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
         difference = np.abs(found - expected)
         within = bool((difference <= TOLERANCE + TOLERANCE * np.abs(expected)).all())

@@ -20,9 +20,10 @@ from vit_keras.errors import (
 )
 from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
-from vit_keras.presets import list_presets
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
+from vit_keras.zoo.find_model import find_model
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
 _CHECKPOINTS = (".safetensors", ".npz")
@@ -84,21 +85,18 @@ def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = 
     """
     if isinstance(source, keras.Model):
         return _with_defaults(source)
-    path = Path(source)
+    path = find_model(source).path
+    if path is None:
+        raise InvalidArgumentError(
+            f"{source} is a preset, not a file or directory: use vk.from_preset({str(source)!r})."
+        )
     if preset is not None and not path.name.endswith(_WEIGHTS):
         raise InvalidArgumentError(f"{path}: preset= is for {_WEIGHTS} files; leave it out.")
     if path.is_dir():
-        directory = _find_preset_directory(path)
+        _check_has_model(path)
         return OpenModel(
-            model=from_preset(directory),
-            preprocessing=load_preprocessing(directory),
-            class_names=tuple(load_class_names(directory)),
+            model=from_preset(path), preprocessing=load_preprocessing(path), class_names=load_class_names(path)
         )
-    if not path.is_file():
-        hint = (
-            f" It is the name of a preset: use vk.from_preset({str(path)!r})." if str(source) in list_presets() else ""
-        )
-        raise StorageError(f"{path}: there is no such file or directory.{hint}")
     if path.name.endswith(_WEIGHTS):
         return _with_defaults(_load_weights(path, preset))
     if path.suffix == _KERAS:
@@ -120,11 +118,10 @@ def _with_defaults(model: keras.Model) -> OpenModel:
     )
 
 
-def _find_preset_directory(path: Path) -> Path:
-    """Returns the preset directory that `path` is, or that the run in `path` has written."""
-    for directory in (path, path / "model"):
-        if (directory / "config.json").is_file():
-            return directory
+def _check_has_model(path: Path) -> None:
+    """Raises an error for a directory without a model, which may be an unfinished run."""
+    if (path / "config.json").is_file():
+        return
     if (path / "run.json").is_file():
         record = parse_json((path / "run.json").read_bytes(), path / "run.json")
         command = record.get("command", "train") if isinstance(record, dict) else "train"

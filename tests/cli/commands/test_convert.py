@@ -28,7 +28,7 @@ def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):
         (("BARE", "OUT"), 2, "give its architecture with --preset NAME"),
         (("BARE", "OUT", "--dry-run"), 2, "give --preset NAME"),
         (("IN", "IN", "--preset", "test_vit"), 6, "nothing is overwritten"),
-        (("nowhere", "OUT"), 6, "nowhere: there is no such file"),
+        (("nowhere", "OUT"), 2, "There is no preset 'nowhere', and no file or directory of that name"),
         (("test_vit:nope", "OUT"), 2, "its tags are ['r160_in1k']"),
         (("vit_base_patch16_224:mae", "OUT"), 2, "CC-BY-NC-4.0"),
         (("IN", "OUT", "--preset", "vit_pico_patch4_32"), 4, "do not fit the model"),

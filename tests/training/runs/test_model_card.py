@@ -9,7 +9,8 @@ from pages import Page
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs.model_card import model_card_notes
-from vit_keras.zoo.preset_directory import load_class_names, write_card
+from vit_keras.zoo.preset_directory import load_class_names
+from vit_keras.zoo.save_preset import write_card
 
 NAMES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])

@@ -152,7 +152,7 @@ def test_a_turned_grid_gives_the_turned_result(before, after, rule, seed):
         ({"positions": np.zeros((1, 10, 4))}, r"\(1, 10, 4\).*3 x 3.*expected \(1, 9, hidden_dim\)"),
         ({"positions": np.zeros((9, 4))}, r"\(9, 4\)"),
         ({"positions": np.zeros((2, 9, 4))}, r"\(2, 9, 4\)"),
-        ({"num_prefix": 1}, "1 in front"),
+        ({"num_prefix": 1}, "1 prefix tokens"),
         ({"num_prefix": -1}, "num_prefix=-1"),
         ({"before": (9, 0)}, "before columns=0"),
         ({"after": (2.0, 3)}, "after rows=2.0"),

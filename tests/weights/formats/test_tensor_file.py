@@ -326,7 +326,7 @@ def test_a21_an_index_names_files_beside_it_alone(tmp_path, name):
     folder.mkdir()
     save_file({"a": np.ones(2)}, tmp_path / "m-1.safetensors")
     shard(folder, {}, {"a": name})
-    with pytest.raises(UnsafeFileError, match="beside their index"):
+    with pytest.raises(UnsafeFileError, match="in the folder of their index"):
         open_tensors(folder)
 
 
@@ -372,7 +372,7 @@ def test_a21_an_index_that_is_none_is_refused(tmp_path, text):
 
 KERAS = {
     "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
-    "a model of Keras": b"PK\3\4" + bytes(22) + struct.pack("<HH", 13, 0) + b"metadata.json" + bytes(100),
+    "a Keras model": b"PK\3\4" + bytes(22) + struct.pack("<HH", 13, 0) + b"metadata.json" + bytes(100),
 }
 
 
@@ -399,7 +399,7 @@ def test_a29_a_model_that_keras_saved_is_known_by_what_is_in_it(tmp_path):
 
     keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "model.keras")
     (tmp_path / "model.keras").rename(tmp_path / "model.npz")
-    with pytest.raises(UnsafeFileError, match="this is a model of Keras"):
+    with pytest.raises(UnsafeFileError, match="this is a Keras model"):
         open_tensors(tmp_path / "model.npz")
 
 

@@ -141,7 +141,7 @@ def test_pretrained_towers_are_read_without_what_trained_them(tmp_path, model_cl
     make(model_class, config_class, decoder if "MAE" in model_class else {}).save_pretrained(tmp_path)
     model = vit(ViTConfig(**OURS, pooling="mean", final_norm="after"), num_classes=3)
     notes = load(model, tmp_path).notes
-    assert any("decodes masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
+    assert any("decoder of masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
 
 
 def test_towers_are_read_out_of_models_of_images_and_text(tmp_path):

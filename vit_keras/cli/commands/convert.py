@@ -41,7 +41,7 @@ def convert_command(
     import keras
 
     from vit_keras.weights import write, write_tensors
-    from vit_keras.zoo.preset_directory import save_preset
+    from vit_keras.zoo.save_preset import save_preset
 
     if to not in TARGETS:
         raise InvalidArgumentError(f"--to must be one of {', '.join(TARGETS)}, got {to!r}.")
@@ -50,7 +50,9 @@ def convert_command(
     if dry_run:
         out.print(_plan(checkpoint, preset=preset, source=source))
         return
-    model, class_names = load_checkpoint(checkpoint, preset=preset, source=source, accept_license=accept_license)
+    model, class_names = load_checkpoint(
+        checkpoint, preset=preset, source=source, accept_license=accept_license, offline=offline
+    )
     if to == "preset":
         save_preset(model, target, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
     elif to == "keras":
@@ -66,7 +68,12 @@ def convert_command(
 
 
 def load_checkpoint(
-    checkpoint: str, *, preset: str | None = None, source: str = "auto", accept_license: bool = False
+    checkpoint: str,
+    *,
+    preset: str | None = None,
+    source: str = "auto",
+    accept_license: bool = False,
+    offline: bool = False,
 ) -> "tuple[keras.Model, tuple[str, ...] | None]":
     """Returns a checkpoint's model, and its class names where they are known.
 
@@ -75,32 +82,37 @@ def load_checkpoint(
         preset: The architecture of a checkpoint file.
         source: Naming of the weights; "auto" recognizes it.
         accept_license: Accepts a restricted license.
+        offline: Uses only cached files and never downloads.
     """
-    from vit_keras.zoo.preset_directory import from_preset, load_class_names
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.from_preset import from_preset
+    from vit_keras.zoo.preset_directory import load_class_names
 
-    if Path(checkpoint).exists():
-        names = load_class_names(checkpoint) if _has_config(checkpoint) else None
-        if preset is not None:
-            return from_preset(preset, weights=checkpoint, source=source), names
-        if names is not None:
-            return from_preset(Path(checkpoint)), names
-        raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
-    name, colon, tag = checkpoint.partition(":")
-    if not colon:
-        raise StorageError(f"{checkpoint}: there is no such file. Weights of a preset are written NAME:TAG.")
-    return from_preset(name, weights=tag, accept_license=accept_license), None
+    found = find_model(checkpoint)
+    if found.path is None:
+        if found.tag is None:
+            raise InvalidArgumentError(f"{checkpoint} is a preset without weights: give NAME:TAG.")
+        return from_preset(checkpoint, accept_license=accept_license, offline=offline or None), None
+    names = load_class_names(found.path) if _has_config(found.path) else None
+    if preset is not None:
+        return from_preset(preset, weights=found.path, source=source), names
+    if names is not None:
+        return from_preset(found.path), names
+    raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
 
 
 def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
     from vit_keras.models.vit import weight_shapes
     from vit_keras.presets import load_preset
     from vit_keras.weights import open_tensors, plan
-    from vit_keras.weights.settings.read import apply_settings, read_settings
+    from vit_keras.weights.settings.apply import apply_settings
+    from vit_keras.weights.settings.read import read_settings
+    from vit_keras.zoo.find_model import find_model
 
-    path = Path(checkpoint)
-    if not path.exists():
-        raise InvalidArgumentError(f"--dry-run needs a file or a directory, and there is no {checkpoint}.")
-    if preset is None and not _has_config(checkpoint):
+    path = find_model(checkpoint).path
+    if path is None:
+        raise InvalidArgumentError(f"--dry-run needs a file or a directory, and {checkpoint} is a preset's name.")
+    if preset is None and not _has_config(path):
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
     settings = read_settings(path, source=source)
     config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
@@ -109,19 +121,20 @@ def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
         return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
 
 
-def _has_config(checkpoint: str) -> bool:
-    return (Path(checkpoint) / "config.json").is_file()
+def _has_config(path: Path) -> bool:
+    return (path / "config.json").is_file()
 
 
 def _load_preprocessing(checkpoint: str) -> "Preprocessing | None":
     """Returns the preprocessing saved with a directory or a preset's weights; None for a checkpoint file."""
     from vit_keras.data import preset_preprocessing
+    from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.preset_directory import load_preprocessing
 
-    if _has_config(checkpoint):
-        return load_preprocessing(checkpoint)
-    name, _, tag = checkpoint.partition(":")
-    return preset_preprocessing(name, weights=tag) if tag and not Path(checkpoint).exists() else None
+    found = find_model(checkpoint)
+    if found.preset is not None:
+        return preset_preprocessing(found.preset, weights=found.tag)
+    return load_preprocessing(found.path) if found.path is not None and _has_config(found.path) else None
 
 
 def _portable_config(model: "keras.Model") -> "ViTConfig":

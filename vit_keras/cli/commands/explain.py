@@ -23,7 +23,9 @@ _MOST = 60  # images on a sheet
 
 
 def explain_command(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A run or preset directory, or a preset's name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run or preset directory, or NAME or NAME:TAG of a preset.")
+    ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
     weights: Annotated[
         str | None, typer.Option(help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.")
@@ -163,15 +165,17 @@ def _load_images(
 def _open(name: str, weights: str | None) -> "OpenModel":
     """Opens a directory, or a preset by its name, whose classes have no names."""
     from vit_keras.data import preset_preprocessing
-    from vit_keras.presets import list_presets, load_preset
+    from vit_keras.presets import load_preset
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.from_preset import from_preset
     from vit_keras.zoo.load_model import OpenModel, open_model
-    from vit_keras.zoo.preset_directory import from_preset
 
-    if name not in list_presets():
+    found = find_model(name)
+    if found.preset is None:
         return open_model(name)
-    tag = weights if weights in load_preset(name).weights else None
+    tag = found.tag or (weights if weights in load_preset(found.preset).weights else None)
     model = from_preset(name, weights=weights)
-    return OpenModel(model=model, preprocessing=preset_preprocessing(name, weights=tag), class_names=())
+    return OpenModel(model=model, preprocessing=preset_preprocessing(found.preset, weights=tag), class_names=())
 
 
 def _write_report(model: str, images: Sequence[str], weights: str | None, page: Path) -> None:

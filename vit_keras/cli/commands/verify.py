@@ -38,7 +38,7 @@ def verify_command(
     start_backend(debug=debug)
     from vit_keras.weights.verify import TOLERANCE, compare
 
-    model, expected = _load_both(reference, preset=preset, accept_license=accept_license)
+    model, expected = _load_both(reference, preset=preset, accept_license=accept_license, offline=offline)
     differences = list(compare(model, expected))
     if as_json:
         print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
@@ -53,19 +53,21 @@ def verify_command(
         )
 
 
-def _load_both(reference: Path, *, preset: str | None, accept_license: bool) -> "tuple[keras.Model, Reference]":
+def _load_both(
+    reference: Path, *, preset: str | None, accept_license: bool, offline: bool
+) -> "tuple[keras.Model, Reference]":
     """Returns our model and the other library's outputs."""
     from vit_keras.models.wiring import read_model
-    from vit_keras.weights.peers import reference_of_directory
+    from vit_keras.weights.peers import compute_reference
     from vit_keras.weights.verify import read_reference
-    from vit_keras.zoo.preset_directory import from_preset
+    from vit_keras.zoo.from_preset import from_preset
 
     if reference.is_dir():
         model = from_preset(reference)
-        return model, reference_of_directory(reference, read_model(model).config)
+        return model, compute_reference(reference, read_model(model).config)
     expected = read_reference(reference)
     if preset is not None:
-        return load_checkpoint(preset, accept_license=accept_license)[0], expected
+        return load_checkpoint(preset, accept_license=accept_license, offline=offline)[0], expected
     if expected.weights:
         return expected.build(), expected
     raise InvalidArgumentError(

@@ -9,8 +9,8 @@ import numpy as np
 import psutil
 
 from vit_keras.errors import StorageError, VitKerasError
+from vit_keras.runtime.cache import cache_folder
 from vit_keras.runtime.files import atomic_file
-from vit_keras.weights.download.urls import cache_folder
 
 CACHES = ("auto", "memory", "disk", "none")
 _LARGEST_IN_MEMORY = 8 * 2**30

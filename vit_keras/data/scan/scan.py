@@ -17,8 +17,8 @@ from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, Columns, Manifest, lines, manifest_of, write
 from vit_keras.errors import StorageError
+from vit_keras.runtime.cache import cache_folder
 from vit_keras.runtime.processes import started
-from vit_keras.weights.download.urls import cache_folder
 
 if sys.platform != "win32":
     import fcntl

@@ -10,7 +10,8 @@ from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.session import load_as_recorded
-from vit_keras.zoo.preset_directory import from_preset, load_preprocessing
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_preprocessing
 
 
 def evaluate_run(path: str | Path) -> dict[str, Any]:

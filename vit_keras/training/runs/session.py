@@ -27,7 +27,8 @@ from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.training.runs.random_state import random_state
 from vit_keras.training.runs.report import write_report
-from vit_keras.zoo.preset_directory import from_preset, save_preset, write_card
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.save_preset import save_preset, write_card
 
 _NOTES_SHOWN = 10
 _SHOWN = 5  # differences in an error

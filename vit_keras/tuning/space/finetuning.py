@@ -19,7 +19,7 @@ from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import Choice, FloatRange, SearchSpace, Values, values_of
 from vit_keras.tuning.space.searchable import Searchable, load
-from vit_keras.zoo.preset_directory import from_preset
+from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.rebuild import rebuild
 
 _METHODS = ("head_first", "finetune", "last_blocks", "adapters", "bias_only")

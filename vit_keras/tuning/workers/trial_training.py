@@ -24,8 +24,8 @@ from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.random_state import random_state
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_of
-from vit_keras.zoo.preset_directory import save_preset
 from vit_keras.zoo.rebuild import rebuild
+from vit_keras.zoo.save_preset import save_preset
 
 _KEPT = 8  # compiled programs; the one used longest ago goes
 

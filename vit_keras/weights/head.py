@@ -1,24 +1,45 @@
-"""Which features the head in a file was trained on. A head is loaded only onto the same."""
+"""What a checkpoint's head is: its number of classes, and the features that it was trained on."""
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.adapt.options import HeadChange
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.tables import Table
 
+HeadChange: TypeAlias = Literal["fit", "load", "new"]
+
 HEAD_FIELDS = ("pooling", "map_includes_prefix", "final_norm", "pre_logits_dim", "distillation_head")
-"""Fields of `ViTConfig` that decide what a head sees."""
+"""Fields of `ViTConfig` that determine the head's input."""
+
+
+def count_classes(table: Table, tensors: Mapping[str, TensorInfo]) -> int | None:
+    """Returns the number of classes of a file's head; None without a head.
+
+    Args:
+        table: The file's mapping table.
+        tensors: The file's tensors, by the table's names.
+
+    Example:
+        >>> from vit_keras.weights.mappings.timm import TIMM
+        >>> count_classes(TIMM, {"head.weight": TensorInfo((10, 8), "float32")})
+        10
+    """
+    for row in table.rows:
+        for way in row.ways if row.targets == ("head/kernel",) else ():
+            if len(way.names) == 1 and way.names[0] in tensors:
+                shape = way.layout.our_shape(tensors[way.names[0]].shape)
+                return shape[-1] if shape else None
+    return None
 
 
 def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """Returns the fields of `ViTConfig` that a file's tensors give away of the features its head sees; the others stay open.
+    """Returns the fields of `ViTConfig` about the head's input that a file's tensors reveal; the others are left out.
 
     Args:
-        table: The file's.
-        tensors: Its tensors, by the table's names.
+        table: The file's mapping table.
+        tensors: The file's tensors, by the table's names.
 
     Example:
         >>> from vit_keras.weights.mappings.timm import TIMM
@@ -46,11 +67,11 @@ def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
 
 
 def differing_features(found: Mapping[str, Any], config: ViTConfig) -> dict[str, Any]:
-    """Returns those of a file's features that a model has otherwise.
+    """Returns the fields about the head's input that differ between a file and a model, with the file's values.
 
     Args:
-        found: What `head_features` says, or a config's fields.
-        config: The model's.
+        found: What `head_features` returned, or the fields of a config.
+        config: The model's config.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
@@ -59,19 +80,19 @@ def differing_features(found: Mapping[str, Any], config: ViTConfig) -> dict[str,
     """
     differing = {name: found[name] for name in HEAD_FIELDS if name in found and found[name] != getattr(config, name)}
     if config.pooling == "token" and "pooling" not in differing:
-        differing.pop("final_norm", None)  # one token is normalized alike before it is picked and after
+        differing.pop("final_norm", None)  # normalizing one token gives the same before and after it is picked
     if not config.distillation_token:
         differing.pop("distillation_head", None)
     return differing
 
 
 def head_change(num_classes: int | None, found: Mapping[str, Any], config: ViTConfig) -> HeadChange:
-    """Returns what becomes of a file's head: loaded, where no number of classes is asked for; else taken if it fits.
+    """Returns `AdaptOptions.head` for the number of classes that the caller asked for.
 
     Args:
-        num_classes: Classes that were asked for; None for as many as the file has.
-        found: What `head_features` says of the file, or its config's fields.
-        config: The model's.
+        num_classes: Number of classes; None for as many as the file has.
+        found: What `head_features` returned for the file, or the fields of its config.
+        config: The model's config.
     """
     if num_classes is None:
         return "load"

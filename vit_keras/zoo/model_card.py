@@ -1,0 +1,58 @@
+"""The model card (README.md) of a preset directory."""
+
+from collections.abc import Sequence
+
+from vit_keras.config import ViTConfig
+from vit_keras.reporting.text import in_markdown, shown
+
+
+def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
+    """Returns a model card: Markdown with the front matter that Hugging Face reads.
+
+    Args:
+        name: Name of the model.
+        config: The model's config.
+        class_names: Names of the head's outputs; empty for a model without a head.
+        notes: Markdown appended to the card.
+
+    Example:
+        >>> from vit_keras.presets import load_preset
+        >>> config = load_preset("vit_tiny_patch16_224").config
+        >>> print(model_card("mine", config, class_names=["cat", "dog"], notes="")[:62])
+        ---
+        library_name: vit_keras
+        pipeline_tag: image-classification
+    """
+    height, width = config.image_size
+    first_names = ", ".join(map(in_markdown, class_names[:20]))
+    dots = ", ..." if len(class_names) > 20 else ""
+    head = f"{len(class_names)} classes: {first_names}{dots}" if class_names else "no head"
+    # Only the author of the weights knows their license.
+    task, metrics = (
+        ("image-classification", "\nmetrics:\n- accuracy") if class_names else ("image-feature-extraction", "")
+    )
+    return f"""---
+library_name: vit_keras
+pipeline_tag: {task}
+license: unknown  # choose one before you share this: https://huggingface.co/docs/hub/repositories-licenses
+tags:
+- keras
+- vision-transformer
+- {task}{metrics}
+---
+
+# {in_markdown(name)}
+
+A Vision Transformer for Keras, written by vit_keras.
+
+- Images of {height}x{width} px with {config.channels} channels, pixels 0..255
+- {config.num_layers} blocks of width {config.hidden_dim} with {config.num_heads} heads: {config.num_params:,} parameters and
+  {config.num_macs / 1e6:,.1f} million multiply-adds per image, without the head
+- {head}
+
+```python
+import vit_keras as vk
+
+model = vk.from_preset("path/to/{shown(name)}")
+```
+{notes}"""
