@@ -10,7 +10,7 @@ from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config, vit
 from vit_keras.training import Recipe, finetune, merge_lora, recipes
-from vit_keras.training.planning import sizing_of
+from vit_keras.training.recipes.planning import sizing_of
 from vit_keras.training.transfer.freezing import trainable_params
 
 to_the_bit = pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch promises no bits")

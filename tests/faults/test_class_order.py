@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from vit_keras.training.class_order import head_choices
 
 import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
-from vit_keras.training.class_order import head_choices
 from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
 from vit_keras.training.losses.distillation import Distillation
 from vit_keras.training.recipes import RECIPES

@@ -12,9 +12,9 @@ from rich.console import Console
 from vit_keras import presets
 from vit_keras.data import ImageData, Split
 from vit_keras.models.vit import vit
+from vit_keras.runtime.random_state import random_state
 from vit_keras.training import TrainingOptions, finetune, train
 from vit_keras.training.finetuning import FinetuningOptions, digest_of, finetune_preset
-from vit_keras.training.runs.random_state import random_state
 from vit_keras.zoo.preset_directory import save_preset
 
 PLAIN = {"epochs": 1, "augmentation": "none", "console": Console(quiet=True)}

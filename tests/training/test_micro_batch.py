@@ -5,9 +5,9 @@ import sys
 import keras
 import numpy as np
 import pytest
+from vit_keras.training.micro_batch import MicroBatch, choose_micro_batch, in_a_process, is_out_of_memory
 
 from vit_keras.errors import InvalidArgumentError, OutOfMemoryError, ProbeError
-from vit_keras.training.micro_batch import MicroBatch, choose_micro_batch, in_a_process, is_out_of_memory
 
 
 class ResourceExhaustedError(Exception):

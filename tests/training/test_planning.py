@@ -4,7 +4,7 @@ import pytest
 from vit_keras.config import ViTConfig
 from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.planning import FEW, SELDOM, balanced, plan_finetuning
+from vit_keras.training.recipes.planning import FEW, SELDOM, balanced, plan_finetuning
 
 
 def plan(counts, hidden_dim=128, num_layers=4, **arguments):

@@ -8,8 +8,8 @@ from vit_keras.cli.catalogue import WHOLE
 from vit_keras.cli.output import at_least, print_json
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.planning import sizing_of
 from vit_keras.training.recipes import RECIPES
+from vit_keras.training.recipes.sizing import RULES
 from vit_keras.validation import closest
 
 
@@ -50,10 +50,10 @@ def show_recipes(name: str | None, *, as_json: bool) -> None:
 
 
 def _recipe_fields(name: str) -> dict[str, Any]:
-    """Returns what does not depend on how long a run is, and how the rest goes by that and by the model."""
+    """Returns the fields that do not depend on the length of a run, and how the `sized` ones depend on it and on the model."""
     fields = RECIPES[name].unsized(epochs=1, steps_per_epoch=1).to_dict()
     own = {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch", "seed")}
-    return {**own, "sized": sizing_of(name)}
+    return {**own, "sized": {field: RULES[field] for field in RECIPES[name].sized}}
 
 
 def _in_words(value: Any) -> str:

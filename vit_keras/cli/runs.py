@@ -17,12 +17,11 @@ from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.evaluate import probabilities
 from vit_keras.models.vit import model_num_classes
 from vit_keras.runtime.devices import devices
-from vit_keras.training.finetuning import FinetuningOptions, finetune_preset
+from vit_keras.training.preset_runs import FinetuningOptions, TrainingOptions, finetune_preset, train_preset
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.repeating import evaluate_run
-from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult, recorded_options
-from vit_keras.training.trainer import TrainingOptions
-from vit_keras.training.trainer import train as train_model
+from vit_keras.training.runs.resuming import recorded_options
+from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 from vit_keras.zoo.preset_directory import from_preset, load_class_names, load_preprocessing
 
 _RESUMABLE = 75
@@ -49,7 +48,7 @@ def train(options: dict[str, Any], *, run_dir: Path | None, resume: bool, force_
 
     def start(console: Console) -> TrainingResult:
         chosen = _with_recorded(options, TrainingOptions, run_dir, resume=resume)
-        return train_model(
+        return train_preset(
             TrainingOptions(**chosen), run_dir=run_dir, resume=resume, force_resume=force_resume, console=console
         )
 
