@@ -12,10 +12,10 @@ import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
-from vit_keras.training.class_order import head_choices
-from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
 from vit_keras.training.losses.distillation import Distillation
-from vit_keras.training.recipes import RECIPES
+from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
+from vit_keras.training.recipes.model_choices import list_model_choices
+from vit_keras.training.recipes.preparing import prepare
 from vit_keras.training.runs.repeating import evaluate_run
 
 
@@ -122,8 +122,7 @@ def data_of(images, names):
 
 
 def student_of(model, data):
-    recipe = RECIPES["finetune"].unsized(epochs=1, steps_per_epoch=data.steps_per_epoch)
-    return prepared(model, data, recipe, probe=False)
+    return prepare(model, data, method="full", seed=0)
 
 
 def test_a_head_of_the_same_classes_in_another_order_is_permuted(tiny_preset, images):
@@ -141,7 +140,7 @@ def test_a_head_of_other_classes_is_new(tiny_preset, images):
 
 def test_a_head_with_names_is_kept_for_classes_that_are_numbers(tiny_preset, images):
     model, data = vk.from_preset(tiny_preset), data_of(images, ("0", "1", "2"))
-    (choice,) = head_choices(model, data.class_names)
+    (choice,) = list_model_choices(model, data.class_names)
     assert (choice.value, choice.reason.split(":")[1]) == ("by number", " 0 is taken for 'cat', and so on")
     logits = model.predict(images, verbose=0)
     np.testing.assert_allclose(student_of(model, data).predict(images, verbose=0), logits, atol=1e-6)
@@ -164,17 +163,17 @@ def test_what_becomes_of_the_head_is_said(tiny_preset, images, tmp_path):
         run_dir=tmp_path / "run",
         console=Console(file=shown, width=300),
     )
-    assert "choice   head permuted: the classes of the data have another order" in shown.getvalue()
+    assert "choice   head permuted: the data have the classes of the model in another order" in shown.getvalue()
     assert vk.load_class_names(tmp_path / "run" / "model") == result.model.class_names == names
-    (choice,) = head_choices(result.model, ("cat", "dog", "yak"))
+    (choice,) = list_model_choices(result.model, ("cat", "dog", "yak"))
     assert (choice.value, choice.reason) == ("new", "it was trained for other classes, such as 'owl'")
-    assert head_choices(result.model, names) == ()
+    assert list_model_choices(result.model, names) == []
 
 
 def test_a_head_without_names_is_said_to_be_taken_by_number(tiny_model, images):
-    (choice,) = head_choices(tiny_model, ("cat", "dog", "owl"))
+    (choice,) = list_model_choices(tiny_model, ("cat", "dog", "owl"))
     assert (choice.what, choice.value) == ("head", "by number")
-    assert head_choices(tiny_model, ("0", "1", "2")) == ()
+    assert list_model_choices(tiny_model, ("0", "1", "2")) == []
     logits = tiny_model.predict(images, verbose=0)
     student = student_of(tiny_model, data_of(images, ("cat", "dog", "owl")))
     np.testing.assert_allclose(student.predict(images, verbose=0), logits, atol=1e-6)
@@ -213,5 +212,5 @@ def test_a_run_whose_classes_are_others_by_now_does_not_go_on(tiny_preset, tmp_p
     (root / "2").rename(root / "7")
     with pytest.raises(ResumeError, match=r"data.class_names: \['0', '1', '2'\] then, \['0', '1', '7'\] now"):
         finetune_preset(options, run_dir=tmp_path / "run", resume=True, console=console)
-    with pytest.raises(ResumeError, match="are not those the run was trained on"):
+    with pytest.raises(ResumeError, match="have changed since"):
         evaluate_run(tmp_path / "run")

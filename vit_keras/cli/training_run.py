@@ -10,7 +10,8 @@ import typer
 
 from vit_keras.cli.output import out, print_error, print_json
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult, recorded_options
+from vit_keras.training.runs.resuming import recorded_options
+from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 
 _RESUMABLE = 75
 

@@ -22,7 +22,7 @@ def test_an_unfinished_run_exits_2_and_says_how_to_resume(run, interrupted):
 def test_a_path_without_a_run_exits_6(run, tmp_path):
     code, _, err = run("evaluate", tmp_path / "nowhere")
     assert code == 6
-    assert "nowhere is no run directory" in err
+    assert "nowhere is not a run directory" in err
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_resuming_needs_a_run(run, tmp_path, monkeypatch):
     assert run("train", "--resume")[0] == 2
     code, _, err = run("train", "--resume", "--run-dir", tmp_path / "nowhere")
     assert code == 6
-    assert "nowhere is no run directory" in err
+    assert "nowhere is not a run directory" in err
     assert not list(tmp_path.iterdir())
 
 

@@ -8,7 +8,7 @@ from vit_keras.data import ImageData, Split
 from vit_keras.data.augment.augmentation import augmentation_of
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
-from vit_keras.training.planning import plan_finetuning
+from vit_keras.training.recipes.planning import plan_finetuning
 from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
 from vit_keras.tuning.space import latency
 from vit_keras.tuning.study.journal import Journal

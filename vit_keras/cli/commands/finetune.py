@@ -66,7 +66,7 @@ def finetune_command(
     start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
-    from vit_keras.training.finetuning import FinetuningOptions, finetune_preset
+    from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
 
     options = merge_recorded(typed_options(context), FinetuningOptions, run_dir, resume=resume)
     missing = [name.upper() for name in ("preset", "data") if name not in options]
@@ -81,6 +81,7 @@ def finetune_command(
             resume=resume,
             force_resume=force_resume,
             tensorboard=tensorboard,
+            offline=offline or None,
             console=progress_console(as_json=as_json),
         )
     print_result(result, as_json=as_json)

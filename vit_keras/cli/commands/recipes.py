@@ -17,8 +17,8 @@ def recipes_command(
     debug: Debug = False,
 ) -> None:
     """List the training and fine-tuning recipes, or show all values of one."""
-    from vit_keras.training.planning import sizing_of
     from vit_keras.training.recipes import RECIPES
+    from vit_keras.training.recipes.sizing import RULES
 
     if name is not None and name not in RECIPES:
         raise InvalidArgumentError(
@@ -28,7 +28,7 @@ def recipes_command(
     for known in RECIPES if name is None else [name]:
         fields = RECIPES[known].unsized(epochs=1, steps_per_epoch=1).to_dict()
         fixed = {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch", "seed")}
-        recipes.append({**fixed, "sized": sizing_of(known)})  # the rules for what depends on data and model
+        recipes.append({**fixed, "sized": {field: RULES[field] for field in RECIPES[known].sized}})
     if as_json:
         print_json(recipes if name is None else recipes[0])
     elif name is None:

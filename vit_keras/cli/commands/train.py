@@ -44,10 +44,10 @@ def train_command(
     start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
-    from vit_keras.training.trainer import TrainingOptions, train
+    from vit_keras.training.preset_runs import TrainingOptions, train_preset
 
     with resumable("train"):
-        result = train(
+        result = train_preset(
             TrainingOptions(**merge_recorded(typed_options(context), TrainingOptions, run_dir, resume=resume)),
             run_dir=run_dir,
             resume=resume,
