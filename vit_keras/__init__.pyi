@@ -14,6 +14,7 @@ from .models.vit import vit as vit
 from .presets import list_presets as list_presets
 from .presets import load_preset as load_preset
 from .presets import preset_info as preset_info
+from .presets import register_presets as register_presets
 from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train

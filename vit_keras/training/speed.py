@@ -136,7 +136,7 @@ def measure_speed(
         with dtype_policy(policy):
             model = vit(config, num_classes=num_classes)
         kernel = attention_kernel(
-            tokens=config.num_tokens,
+            num_tokens=config.num_tokens,
             num_heads=config.num_heads,
             head_dim=config.hidden_dim // config.num_heads,
             dtype=policy.removeprefix("mixed_"),
@@ -149,7 +149,7 @@ def measure_speed(
     return Speed(
         device=device,
         precision=policy,
-        attention=f"{kernel.name} ({kernel.reason})" if kernel.reason else kernel.name,
+        attention=str(kernel),
         matmul_flops=peak,
         free=free,
         largest_batch=most,
