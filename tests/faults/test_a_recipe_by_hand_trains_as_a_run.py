@@ -162,7 +162,7 @@ def test_what_a_recipe_by_hand_cant_do_is_refused(model, data, tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"not made for data: recipe.batches\(data\)"):
         alone.batches()
     with pytest.raises(InvalidArgumentError, match="epochs of 3 steps, and brightness has 2 of 16 images"):
-        recipe.batches(data.limited(40))
+        recipe.batches(data.limit(40))
     with pytest.raises(InvalidArgumentError, match="'linear_probe' trains on no batches"):
         vk.recipes.linear_probe(model, data).batches(data)
     with pytest.raises(InvalidArgumentError, match="'nearest_neighbours' trains no model"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.cli.output import complain, err, out, print_json, printable
-from vit_keras.data.doctor.checkup import examine
+from vit_keras.data.doctor.check import examine
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import StorageError
@@ -58,12 +58,12 @@ def show(source: str, *, augment: str, image_size: int, out_file: Path, seed: in
         InvalidArgumentError: There is no such strength.
         StorageError: The picture exists, or can't be written.
     """
-    from vit_keras.data.augment.augmentation import augmentation_of
-    from vit_keras.data.augment.sheets import augmented_sheet
-    from vit_keras.data.dataset.pipeline import seen
+    from vit_keras.data.augment.augmentation import resolve_augmentation
+    from vit_keras.data.augment.sheets import draw_sheet
+    from vit_keras.data.dataset.pipeline import preview_batch
     from vit_keras.data.loading import load
 
-    augmentation = augmentation_of(augment)
+    augmentation = resolve_augmentation(augment)
     if out_file.exists():
         raise StorageError(f"{out_file} exists, and nothing is overwritten: choose another name with --out.")
     with file_progress(err) as on_progress:
@@ -73,10 +73,11 @@ def show(source: str, *, augment: str, image_size: int, out_file: Path, seed: in
     split, names = data.splits["train"], data.class_names
     indices = np.random.default_rng(seed).permutation(len(split))[:_ROWS].tolist()
     drawn = [
-        seen(split, indices, augmentation, num_classes=len(names), seed=seed, step=step) for step in range(_VARIANTS)
+        preview_batch(split, indices, augmentation, num_classes=len(names), seed=seed, step=step)
+        for step in range(_VARIANTS)
     ]
     try:
-        augmented_sheet(
+        draw_sheet(
             [split.image(index) for index in indices],
             [[images[row] for images, _ in drawn] for row in range(len(indices))],
             [

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, ImageData, Split
-from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.data.dataset.pipeline import make_batches
 
 BASELINE_SIDE = 16  # px
 _TOGETHER = 256  # images at once
@@ -48,7 +48,7 @@ def probabilities(model: keras.Model, images: "np.ndarray | Split | EncodedSplit
     """
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
-    pixels = in_order(images, _TOGETHER).map(lambda pixels, labels: pixels)
+    pixels = make_batches(images, _TOGETHER).map(lambda pixels, labels: pixels)
     logits: np.ndarray = model.predict(pixels, verbose=0).astype("float64")
     grown = np.exp(logits - logits.max(axis=1, keepdims=True))
     fractions: np.ndarray = grown / grown.sum(axis=1, keepdims=True)
@@ -89,6 +89,6 @@ def _small(split: Split | EncodedSplit) -> np.ndarray:
 
     small = [
         tf.image.resize(images, (BASELINE_SIDE, BASELINE_SIDE), method="area").numpy()
-        for images, _ in in_order(split, _TOGETHER)
+        for images, _ in make_batches(split, _TOGETHER)
     ]
     return np.concatenate(small).reshape(len(split), -1)

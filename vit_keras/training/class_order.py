@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers
 from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
 from vit_keras.training.recipes.recipe import Choice

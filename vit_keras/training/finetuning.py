@@ -269,7 +269,7 @@ def _load(
     with file_progress(console) as on_progress:
         return data_sources.load(
             options.data,
-            image_size=preprocessing,
+            preprocessing=preprocessing,
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,
@@ -384,7 +384,7 @@ def _data_of(model: keras.Model, train: Any, validation: Any) -> ImageData:
     else:
         source = train if validation is None else {"train": train, "validation": validation, "test": validation}
         rule = Preprocessing(image_size=config.image_size, channels=config.channels)
-        data = data_sources.load(source, image_size=rule, batch_size=BATCH_SIZE)
+        data = data_sources.load(source, preprocessing=rule, batch_size=BATCH_SIZE)
         if validation is not None:
             data = replace(data, notes=(*data.notes, _JUDGED_BY_VALIDATION))
     wanted = (*config.image_size, config.channels)

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
-from vit_keras.data.loading import KERAS_NAMES
 from vit_keras.data.scan.progress import file_progress
+from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.evaluate import nearest_neighbour_accuracy
 from vit_keras.presets import Preset, load_preset
@@ -160,7 +160,7 @@ def _load(
     with file_progress(console) as on_progress:
         return data_sources.load(
             options.data,
-            image_size=Preprocessing(image_size=preset.config.image_size, channels=preset.config.channels),
+            preprocessing=Preprocessing(image_size=preset.config.image_size, channels=preset.config.channels),
             batch_size=options.batch_size,
             limit=options.limit,
             seed=options.seed,

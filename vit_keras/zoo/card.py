@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vit_keras.config import ViTConfig
-from vit_keras.reporting.text import in_markdown, shown
+from vit_keras.reporting.text import escape_markdown, escape_unprintable
 
 
 def card_of(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
@@ -24,14 +24,14 @@ def card_of(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: 
         pipeline_tag: image-classification
     """
     height, width = config.image_size
-    shown_names = ", ".join(map(in_markdown, class_names[:20]))
+    shown_names = ", ".join(map(escape_markdown, class_names[:20]))
     classes = (
         f"{len(class_names)} classes: {shown_names}{', ...' if len(class_names) > 20 else ''}"
         if class_names
         else "no head"
     )
     return f"""{_front_matter(has_head=bool(class_names))}
-# {in_markdown(name)}
+# {escape_markdown(name)}
 
 A Vision Transformer for Keras, written by vit_keras.
 
@@ -43,7 +43,7 @@ A Vision Transformer for Keras, written by vit_keras.
 ```python
 import vit_keras as vk
 
-model = vk.from_preset("path/to/{shown(name)}")
+model = vk.from_preset("path/to/{escape_unprintable(name)}")
 ```
 {notes}"""
 

@@ -11,8 +11,8 @@ from typing import Any
 import keras
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.class_names import are_numbers
 from vit_keras.data.images.preprocess import Preprocessing
-from vit_keras.data.sources.class_names import are_numbers
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.models.own_head import build, check_activation, describe, find_classifier
 from vit_keras.models.vit import append_layers, check_not_quantized, model_num_classes, vit

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.data.augment.augmentation import Augmentation, augmentation_of
+from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.clock import EpochClock
 from vit_keras.validation import FrozenConfig, is_number
@@ -124,7 +124,7 @@ class Recipe(FrozenConfig):
         object.__setattr__(self, "clock", EpochClock())
         wrong = _problems(self.__dict__)
         try:
-            object.__setattr__(self, "augmentation", augmentation_of(self.augmentation))
+            object.__setattr__(self, "augmentation", resolve_augmentation(self.augmentation))
         except InvalidArgumentError as error:
             wrong.append(f"augmentation={self.augmentation!r}: {str(error).rstrip('.')}")
         if wrong:
