@@ -17,8 +17,8 @@ from vit_keras.data import Split
 from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
-from vit_keras.data.augment.sheets import augmented_sheet
-from vit_keras.data.dataset.pipeline import training_image
+from vit_keras.data.augment.sheets import draw_sheet
+from vit_keras.data.dataset.pipeline import make_training_image
 
 NAMES = ("temple", "flower")
 VARIANTS, SHOWN = 12, 5
@@ -35,7 +35,7 @@ def photos() -> Split:
 def augmented(split: Split, name: str, step: int) -> tuple[np.ndarray, list[str]]:
     """Returns both photos as a training step may see them, and their targets in words."""
     augmentation = STRENGTHS[name]
-    images = np.stack([training_image(split, index, augmentation, key=(step, index)) for index in range(2)])
+    images = np.stack([make_training_image(split, index, augmentation, key=(step, index)) for index in range(2)])
     seed = np.array([7, step])
     if augmentation.erase_rate:
         images = type(augmentation)(erase_rate=augmentation.erase_rate).apply(images, seed=seed)
@@ -63,11 +63,11 @@ def draw_strengths(split: Split, out: Path) -> None:
         steps = [augmented(split, name, step) for step in range(VARIANTS)]
         variants = [[images[index] for images, _ in steps] for index in range(2)]
         titles = [[NAMES[index], *(words[index] for _, words in steps)] for index in range(2)]
-        augmented_sheet(split.images, variants, titles, out / f"{name}.png")
+        draw_sheet(split.images, variants, titles, out / f"{name}.png")
         rows[name] = variants[1][:SHOWN], [name, *titles[1][1 : SHOWN + 1]]
     del rows["none"]
     variants, titles = ([row[part] for row in rows.values()] for part in (0, 1))
-    augmented_sheet([split.images[1]] * len(rows), variants, titles, out / "all.png")
+    draw_sheet([split.images[1]] * len(rows), variants, titles, out / "all.png")
     sheet = Image.open(out / "all.png").convert("RGB")
     sheet.quantize(palette=sheet.quantize(160, Image.Quantize.MEDIANCUT)).save(
         out / "all.png", optimize=True
@@ -84,7 +84,7 @@ def draw_operations(split: Split, out: Path) -> None:
         ]
         pixels = [[np.asarray(variant) for variant in row] for row in variants]
         titles = [[name, *(f"{magnitude:g}" for magnitude in magnitudes)] for name in operations]
-        augmented_sheet([split.images[1]] * len(titles), pixels, titles, out / f"operations_{kind}.png")
+        draw_sheet([split.images[1]] * len(titles), pixels, titles, out / f"operations_{kind}.png")
 
 
 if __name__ == "__main__":

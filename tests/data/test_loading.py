@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vit_keras.data import load
-from vit_keras.data.loading import UNSEEN_STYLE
+from vit_keras.data.sources.builtin import UNSEEN_STYLE
 from vit_keras.errors import DataError, VitKerasError
 
 EMOJI_FILE = Path(str(files("vit_keras"))) / "data" / "emoji.npz"

@@ -185,7 +185,7 @@ def test_a_run_whose_classes_were_sorted_as_text_goes_on_and_is_evaluated_in_its
     root, console = folder(tmp_path / "root", ("0", "1", "2", "10")), Console(file=io.StringIO())
     options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
     with monkeypatch.context() as patch:  # as it was sorted before
-        patch.setattr("vit_keras.data.sources.class_names.in_natural_order", lambda names: tuple(sorted(names)))
+        patch.setattr("vit_keras.data.class_names.sort_class_names", lambda names: tuple(sorted(names)))
         finetune_preset(options, run_dir=tmp_path / "run", console=console)
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())

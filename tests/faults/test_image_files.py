@@ -9,7 +9,7 @@ from PIL import Image
 
 from vit_keras.data import ReadOptions, check, load
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.signatures import image_format
+from vit_keras.data.images.signatures import detect_format
 from vit_keras.data.scan.listing import list_folder
 from vit_keras.errors import DataError, VitKerasError
 from vit_keras.evaluation.images import list_images
@@ -55,7 +55,7 @@ def test_images_of_any_name_are_read(root):
 def test_the_first_bytes_tell_the_format_that_pillow_finds(kind):
     for pixels in (PIXELS, PIXELS[..., 0]):
         content = encoded(kind, pixels)
-        assert image_format(content[:512]) == Image.open(io.BytesIO(content)).format == kind
+        assert detect_format(content[:512]) == Image.open(io.BytesIO(content)).format == kind
 
 
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"])

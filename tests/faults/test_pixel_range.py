@@ -169,7 +169,7 @@ def test_a_large_data_set_whose_later_images_have_another_scale_is_refused(monke
 
 def test_resized_floats_are_resized_bytes():
     rule = Preprocessing(image_size=(5, 6))
-    assert load((UNIT, LABELS), image_size=rule).fingerprint == load((BYTES, LABELS), image_size=rule).fingerprint
+    assert load((UNIT, LABELS), preprocessing=rule).fingerprint == load((BYTES, LABELS), preprocessing=rule).fingerprint
 
 
 @pytest.mark.parametrize("pixel_range", ["unit", (1, 0), (0, 1, 2), 255, (0, "1"), (0, float("nan"))])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.data import ReadOptions, check, load
-from vit_keras.data.sources.split_names import affixed_split_of, split_of
+from vit_keras.data.split_names import parse_affixed_split, parse_split
 from vit_keras.errors import ClassLayoutError, DataError, InvalidArgumentError
 
 SHADES = {"train": 50, "validation": 120, "test": 200}
@@ -178,12 +178,12 @@ def test_a_mapping_of_splits_has_the_same_names():
     "name", ["pred", "extra", "unlabeled", "bullet_train", "contest", "value", "development_test", "", "1"]
 )
 def test_a_name_that_means_no_split_means_none(name):
-    assert split_of(name) is None
+    assert parse_split(name) is None
 
 
 def test_a_name_of_two_splits_is_none_of_them():
-    assert affixed_split_of("train_test") is None
-    assert affixed_split_of("seg_pred") is None
+    assert parse_affixed_split("train_test") is None
+    assert parse_affixed_split("seg_pred") is None
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vit_keras.data import EncodedSplit, ImageData, Split
-from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.data.dataset.pipeline import make_batches
 
 SIDE = 16  # px
 _BATCH_SIZE = 256
@@ -25,5 +25,7 @@ def _shrink(split: Split | EncodedSplit) -> np.ndarray:
     """Averages images to 16x16 px; returns `(count, 16 * 16 * channels)`."""
     import tensorflow as tf
 
-    small = [tf.image.resize(images, (SIDE, SIDE), method="area").numpy() for images, _ in in_order(split, _BATCH_SIZE)]
+    small = [
+        tf.image.resize(images, (SIDE, SIDE), method="area").numpy() for images, _ in make_batches(split, _BATCH_SIZE)
+    ]
     return np.concatenate(small).reshape(len(split), -1)

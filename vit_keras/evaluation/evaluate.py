@@ -9,9 +9,9 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, ImageData, Split
+from vit_keras.data.class_names import are_numbers
 from vit_keras.data.loading import load
-from vit_keras.data.sources.arrays import is_ours_to_read
-from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.data.sources.arrays import is_in_memory
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, LabelError
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.evaluation.predict import predict_probabilities
@@ -64,9 +64,9 @@ def _load_splits(data: Any, split: str, opened: OpenModel) -> list[Split | Encod
         return [data]
     chosen = SPLITS if split == "all" else (split,)
     if not isinstance(data, ImageData):
-        if is_ours_to_read(data) and not isinstance(data, Mapping):  # no split is held out
+        if is_in_memory(data) and not isinstance(data, Mapping):  # no split is held out
             data, chosen = dict.fromkeys(SPLITS, data), ("test",)
-        data = load(data, image_size=opened.preprocessing)
+        data = load(data, preprocessing=opened.preprocessing)
     rule = opened.preprocessing
     if data.image_shape != (*rule.image_size, rule.channels):
         raise InvalidArgumentError(

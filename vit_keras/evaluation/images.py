@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vit_keras.data.images.decode import Picture, read_image
-from vit_keras.data.images.preprocess import Preprocessing, image_of, pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.images.signatures import is_image
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
@@ -47,9 +47,9 @@ class ImageInput:
             return read_image(self.content, preprocessing)
         if isinstance(self.content, Image.Image):
             picture = Picture(_encode(self.content), self.name)
-            return pixels(preprocessing.apply(picture.decode(channels=preprocessing.channels)))
-        image = image_of((scale or PixelScale()).apply(self.content[None])[0])
-        return pixels(preprocessing.apply(image.convert("L" if preprocessing.channels == 1 else "RGB")))
+            return to_pixels(preprocessing.apply(picture.decode(channels=preprocessing.channels)))
+        image = to_image((scale or PixelScale()).apply(self.content[None])[0])
+        return to_pixels(preprocessing.apply(image.convert("L" if preprocessing.channels == 1 else "RGB")))
 
 
 def list_images(images: Any) -> list[ImageInput]:

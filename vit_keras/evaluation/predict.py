@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
-from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.images import ImageInput, list_images
@@ -221,7 +221,7 @@ def predict_probabilities(
     """
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
-    batches = in_order(images, batch_size).map(lambda pixels, labels: pixels)
+    batches = make_batches(images, batch_size).map(lambda pixels, labels: pixels)
     return to_probabilities(model, model.predict(batches, verbose=0))
 
 

@@ -61,7 +61,7 @@ def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData
     else:
         source = train if validation is None else {"train": train, "validation": validation, "test": validation}
         preprocessing = Preprocessing(image_size=config.image_size, channels=config.channels)
-        data = data_sources.load(source, image_size=preprocessing, batch_size=BATCH_SIZE)
+        data = data_sources.load(source, preprocessing=preprocessing, batch_size=BATCH_SIZE)
         if validation is not None:
             data = replace(data, notes=(*data.notes, "without a test split, the result is on the validation images"))
     wanted = (*config.image_size, config.channels)

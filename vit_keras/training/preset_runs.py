@@ -9,8 +9,8 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
-from vit_keras.data.loading import KERAS_NAMES
 from vit_keras.data.scan.progress import file_progress
+from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
 from vit_keras.presets import list_presets, load_preset
@@ -243,7 +243,7 @@ def _load_data(
         with file_progress(console) as on_progress:  # while files are checked for the first time
             return data_sources.load(
                 options.data,
-                image_size=preprocessing,
+                preprocessing=preprocessing,
                 batch_size=options.batch_size,
                 limit=options.limit,
                 seed=options.seed,

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.models.vit import model_num_classes
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, load_preset

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vit_keras.config import ViTConfig
-from vit_keras.reporting.text import in_markdown, shown
+from vit_keras.reporting.text import escape_markdown, escape_unprintable
 
 
 def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
@@ -24,7 +24,7 @@ def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], note
         pipeline_tag: image-classification
     """
     height, width = config.image_size
-    first_names = ", ".join(map(in_markdown, class_names[:20]))
+    first_names = ", ".join(map(escape_markdown, class_names[:20]))
     dots = ", ..." if len(class_names) > 20 else ""
     head = f"{len(class_names)} classes: {first_names}{dots}" if class_names else "no head"
     # Only the author of the weights knows their license.
@@ -41,7 +41,7 @@ tags:
 - {task}{metrics}
 ---
 
-# {in_markdown(name)}
+# {escape_markdown(name)}
 
 A Vision Transformer for Keras, written by vit_keras.
 
@@ -53,6 +53,6 @@ A Vision Transformer for Keras, written by vit_keras.
 ```python
 import vit_keras as vk
 
-model = vk.from_preset("path/to/{shown(name)}")
+model = vk.from_preset("path/to/{escape_unprintable(name)}")
 ```
 {notes}"""

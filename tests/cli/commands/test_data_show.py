@@ -18,7 +18,7 @@ def test_show_draws_the_training_images_beside_what_training_makes_of_them(image
         (
             ("--augment", "extreme"),
             2,
-            "There is no augmentation 'extreme': the names are none, moved, light, medium, strong, 3-augment",
+            "There is no augmentation 'extreme': expected one of none, moved, light, medium, strong, 3-augment",
         ),
         (("--image-size", "0"), 3, "image_size=0"),
         (("--out", "sheet.xyz"), 6, "could not be written"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vit_keras.data import Augmentation
-from vit_keras.data.augment.augmentation import STRENGTHS, augmentation_of
+from vit_keras.data.augment.augmentation import STRENGTHS, resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 
 EVERYTHING = Augmentation(
@@ -259,9 +259,9 @@ def test_an_image_does_not_depend_on_its_neighbours(images):
 
 @pytest.mark.parametrize("name", STRENGTHS)
 def test_every_strength_survives_json(name):
-    strength = augmentation_of(name)
+    strength = resolve_augmentation(name)
     assert Augmentation(**json.loads(json.dumps(strength.to_dict()))) == strength
-    assert hash(strength) == hash(augmentation_of(name))
+    assert hash(strength) == hash(resolve_augmentation(name))
 
 
 @pytest.mark.parametrize(
@@ -282,14 +282,14 @@ def test_it_says_which_stages_it_has(numbers, per_image, mixes):
 
 
 def test_a_strength_is_called_by_its_name():
-    assert augmentation_of(None) == augmentation_of("none") == Augmentation()
-    assert augmentation_of(EVERYTHING) is EVERYTHING
+    assert resolve_augmentation(None) == resolve_augmentation("none") == Augmentation()
+    assert resolve_augmentation(EVERYTHING) is EVERYTHING
 
 
 @pytest.mark.parametrize("name", ["", "Strong", "storng", 3, ["strong"], {"flip_rate": 0.5}])
 def test_there_is_no_other_strength(name):
     with pytest.raises(InvalidArgumentError, match="none, moved, light, medium, strong, 3-augment"):
-        augmentation_of(name)
+        resolve_augmentation(name)
 
 
 @pytest.mark.parametrize(

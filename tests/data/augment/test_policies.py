@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS, Operation
-from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
+from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, parse_policy
 from vit_keras.errors import InvalidArgumentError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
@@ -54,7 +54,7 @@ def applied(monkeypatch):
     ],
 )
 def test_a_name_says_what_is_done(name, policy):
-    assert policy_of(name) == policy
+    assert parse_policy(name) == policy
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_name_says_what_is_done(name, policy):
 )
 def test_a_name_that_says_nothing_is_refused_with_what_would(name, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        policy_of(name)
+        parse_policy(name)
 
 
 @pytest.mark.parametrize("field", ["magnitude", "magnitude_std", "highest", "num_operations", "rate"])
@@ -98,7 +98,7 @@ def test_what_is_no_such_number_is_refused(field, value):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mode):
-    image, policy = picture.convert(mode), policy_of(name)
+    image, policy = picture.convert(mode), parse_policy(name)
     first, second = ([policy.apply(image, np.random.default_rng(seed)) for seed in range(40)] for _ in range(2))
     assert {result.size for result in first} == {image.size}
     assert {result.mode for result in first} == {mode}
@@ -107,7 +107,7 @@ def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mod
 
 
 def test_rand_augment_chooses_alike_and_applies_the_fraction(applied, rng):
-    policy = policy_of("rand-m9-mstd0.5-inc1")
+    policy = parse_policy("rand-m9-mstd0.5-inc1")
     per_image = []
     for _ in range(6000):
         before = len(applied)
@@ -120,7 +120,7 @@ def test_rand_augment_chooses_alike_and_applies_the_fraction(applied, rng):
 
 
 def test_rand_augment_draws_the_second_change_regardless_of_the_first(applied, rng):
-    policy = policy_of("rand-p1")
+    policy = parse_policy("rand-p1")
     for _ in range(9000):
         policy.apply(DOT, rng)
     assert {kind for kind, _, _ in applied} == {"plain"}
@@ -143,7 +143,7 @@ def test_rand_augment_draws_the_second_change_regardless_of_the_first(applied, r
 )
 def test_the_strength_is_drawn_around_the_magnitude_and_cut(applied, rng, name, mean, deviation, at_the_end):
     for _ in range(4000):
-        policy_of(name).apply(DOT, rng)
+        parse_policy(name).apply(DOT, rng)
     strengths = np.array([magnitude for _, _, magnitude in applied])
     assert abs(strengths.mean() - mean) < 0.08
     assert abs(strengths.std() - deviation) < 0.06
@@ -160,7 +160,7 @@ def test_inc1_is_the_increasing_set_and_inc0_the_plain_one(picture):
     bright = OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
     dark = PLAIN_OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
     assert bright != dark
-    increasing, plain = (results(policy_of(f"rand-m3-n1-p1-inc{number}")) for number in (1, 0))
+    increasing, plain = (results(parse_policy(f"rand-m3-n1-p1-inc{number}")) for number in (1, 0))
     assert bright in increasing - plain
     assert dark in plain - increasing
 
@@ -231,7 +231,7 @@ def test_three_augment_jitters_in_every_order_with_uniform_factors(rng):
 
 
 def test_a_single_change_is_applied_to_that_fraction(picture, rng):
-    policy = policy_of("equalize-p0.3")
+    policy = parse_policy("equalize-p0.3")
     results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
     assert set(results) == {picture.tobytes(), OPERATIONS["equalize"].apply(picture, 5.0, rng).tobytes()}
     assert abs(results.count(picture.tobytes()) / 1500 - 0.7) < 0.06
@@ -239,5 +239,5 @@ def test_a_single_change_is_applied_to_that_fraction(picture, rng):
 
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_a_single_change_with_no_rate_is_always_applied(picture, name, rng):
-    results = {policy_of(name).apply(picture, rng).tobytes() for _ in range(50)}
+    results = {parse_policy(name).apply(picture, rng).tobytes() for _ in range(50)}
     assert picture.tobytes() not in results

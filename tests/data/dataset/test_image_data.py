@@ -191,27 +191,27 @@ def test_steps_per_epoch_counts_whole_batches(data):
 
 
 def test_a_limit_keeps_that_many_of_each_split_and_smaller_ones_whole(data):
-    limited = data.limited(8)
+    limited = data.limit(8)
     assert {name: len(split) for name, split in limited.splits.items()} == {"train": 8, "validation": 7, "test": 8}
     assert limited.class_names == data.class_names
 
 
 def test_a_limit_keeps_images_with_their_labels_and_repeats_none(data):
-    split = data.limited(8).splits["train"]
+    split = data.limit(8).splits["train"]
     numbers = split.images[:, 0, 0, 0]
     assert len(set(numbers.tolist())) == 8
     assert (numbers % 3 == split.labels).all()
 
 
 def test_a_limit_is_drawn_by_seed(data):
-    assert data.limited(8).fingerprint == data.limited(8).fingerprint
-    assert data.limited(8).fingerprint != replace(data, seed=1).limited(8).fingerprint
+    assert data.limit(8).fingerprint == data.limit(8).fingerprint
+    assert data.limit(8).fingerprint != replace(data, seed=1).limit(8).fingerprint
 
 
 @pytest.mark.parametrize("count", [0, -3])
 def test_a_limit_below_one_is_refused(data, count):
     with pytest.raises(DataError, match=f"limit of {count} images"):
-        data.limited(count)
+        data.limit(count)
 
 
 def test_the_fingerprint_knows_every_pixel_label_and_class_name(data):

@@ -13,7 +13,7 @@ from PIL import Image
 import vit_keras as vk
 from vit_keras.data import Augmentation, ImageData, Preprocessing, Split
 from vit_keras.data.augment.augmentation import STRENGTHS
-from vit_keras.data.dataset.pipeline import TrainingOrder, seen, training_image
+from vit_keras.data.dataset.pipeline import TrainingOrder, make_training_image, preview_batch
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.errors import InvalidArgumentError, StorageError, TooManyBadFilesError
@@ -40,7 +40,7 @@ def photo_folder(tmp_path_factory):
 
 @pytest.fixture
 def data(photo_folder):
-    return vk.data.load(photo_folder, image_size=RULE, batch_size=6, seed=3)
+    return vk.data.load(photo_folder, preprocessing=RULE, batch_size=6, seed=3)
 
 
 def digests(batches):
@@ -69,7 +69,7 @@ def test_the_bytes_are_the_same_in_a_fresh_process_whatever_the_number_of_thread
         tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[2]))
         import vit_keras as vk
         rule = vk.data.Preprocessing(image_size=(24, 32))
-        data = vk.data.load(sys.argv[1], image_size=rule, batch_size=6, seed=3)
+        data = vk.data.load(sys.argv[1], preprocessing=rule, batch_size=6, seed=3)
         batches = data.training_batches(epochs=1, augmentation="strong")
         print(json.dumps([hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest() for x, y in batches]))
         """
@@ -82,14 +82,14 @@ def test_the_bytes_are_the_same_in_a_fresh_process_whatever_the_number_of_thread
 
 
 def test_another_seed_gives_other_bytes(photo_folder, data):
-    other = vk.data.load(photo_folder, image_size=RULE, batch_size=6, seed=4)
+    other = vk.data.load(photo_folder, preprocessing=RULE, batch_size=6, seed=4)
     assert digests(data.training_batches(epochs=1, augmentation="light")) != digests(
         other.training_batches(epochs=1, augmentation="light")
     )
 
 
 def test_an_epoch_sees_every_image_once_but_for_what_fills_no_batch(photo_folder):
-    data = vk.data.load(photo_folder, image_size=RULE, batch_size=19, split=(0.1, 0.1))
+    data = vk.data.load(photo_folder, preprocessing=RULE, batch_size=19, split=(0.1, 0.1))
     count = len(data.splits["train"])
     batches = list(data.training_batches(epochs=1))
     seen = {image.tobytes() for images, _ in batches for image in images.numpy()}
@@ -105,7 +105,7 @@ def test_each_label_is_of_its_image(data):
 
 
 def test_repeats_are_copies_of_one_image_changed_in_ways_of_their_own(photo_folder):
-    data = vk.data.load(photo_folder, image_size=RULE, batch_size=12, seed=1)
+    data = vk.data.load(photo_folder, preprocessing=RULE, batch_size=12, seed=1)
     plain = next(iter(data.training_batches(epochs=1, augmentation=Augmentation(repeats=3))))[0].numpy()
     assert len({image.tobytes() for image in plain}) == 4
     assert all((plain[start] == plain[start + 1]).all() for start in range(0, 12, 3))
@@ -141,7 +141,7 @@ def test_a_crop_is_a_part_of_the_image_mirrored_or_not(tmp_path):
     split = read_folder(tmp_path, preprocessing=Preprocessing(image_size=(16, 16))).splits["train"]
     augmentation = Augmentation(crop_scale=(0.1, 0.3), flip_rate=0.5)
     rises = [
-        np.sign(np.diff(training_image(split, 0, augmentation, (0, draw))[8, :, 0].astype(int)).mean())
+        np.sign(np.diff(make_training_image(split, 0, augmentation, (0, draw))[8, :, 0].astype(int)).mean())
         for draw in range(200)
     ]
     assert set(rises) == {-1.0, 1.0}
@@ -150,11 +150,11 @@ def test_a_crop_is_a_part_of_the_image_mirrored_or_not(tmp_path):
 
 def test_the_draws_of_an_image_do_not_hang_on_its_neighbours(data):
     split = data.splits["train"]
-    alone = training_image(split, 5, STRONG, (3, 17))
+    alone = make_training_image(split, 5, STRONG, (3, 17))
     for index in (1, 2, 3):
-        training_image(split, index, STRONG, (3, index))
-    np.testing.assert_array_equal(training_image(split, 5, STRONG, (3, 17)), alone)
-    assert (training_image(split, 5, STRONG, (3, 18)) != alone).any()
+        make_training_image(split, index, STRONG, (3, index))
+    np.testing.assert_array_equal(make_training_image(split, 5, STRONG, (3, 17)), alone)
+    assert (make_training_image(split, 5, STRONG, (3, 18)) != alone).any()
 
 
 def test_images_in_memory_take_crops_and_policies_too(rng):
@@ -171,8 +171,8 @@ def test_images_in_memory_take_crops_and_policies_too(rng):
 
 @pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_evaluation_is_the_same_wherever_images_are_kept(photo_folder, cache):
-    expected = vk.data.load(photo_folder, image_size=RULE, batch_size=5, seed=3)
-    data = vk.data.load(photo_folder, image_size=RULE, batch_size=5, seed=3, reading=ReadOptions(cache=cache))
+    expected = vk.data.load(photo_folder, preprocessing=RULE, batch_size=5, seed=3)
+    data = vk.data.load(photo_folder, preprocessing=RULE, batch_size=5, seed=3, reading=ReadOptions(cache=cache))
     for _ in range(2):
         assert digests(data.test) == digests(expected.test)
     assert digests(data.training_batches(epochs=1)) == digests(expected.training_batches(epochs=1))
@@ -182,9 +182,9 @@ def test_evaluation_is_the_same_wherever_images_are_kept(photo_folder, cache):
 
 def test_what_is_kept_on_disk_is_found_again_and_mapped(photo_folder, monkeypatch):
     reading = ReadOptions(cache="disk")
-    first = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
+    first = vk.data.load(photo_folder, preprocessing=RULE, seed=8, reading=reading).splits["test"].prepared
     monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", None)  # nothing is decoded again
-    again = vk.data.load(photo_folder, image_size=RULE, seed=8, reading=reading).splits["test"].prepared
+    again = vk.data.load(photo_folder, preprocessing=RULE, seed=8, reading=reading).splits["test"].prepared
     assert isinstance(again.images, np.memmap)
     np.testing.assert_array_equal(first.images, again.images)
 
@@ -192,11 +192,11 @@ def test_what_is_kept_on_disk_is_found_again_and_mapped(photo_folder, monkeypatc
 def test_a_damaged_cache_file_is_named(photo_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("VIT_KERAS_CACHE", str(tmp_path))
     reading = ReadOptions(cache="disk")
-    vk.data.load(photo_folder, image_size=RULE, reading=reading).splits["test"].prepared  # noqa: B018 - fills the cache
+    vk.data.load(photo_folder, preprocessing=RULE, reading=reading).splits["test"].prepared  # noqa: B018 - fills the cache
     (path,) = (tmp_path / "images").iterdir()
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StorageError, match=f"{path.name}.*Remove it"):
-        vk.data.load(photo_folder, image_size=RULE, reading=reading).splits["test"].prepared  # noqa: B018
+        vk.data.load(photo_folder, preprocessing=RULE, reading=reading).splits["test"].prepared  # noqa: B018
 
 
 def test_nothing_half_written_is_left_in_the_cache(photo_folder, monkeypatch, tmp_path):
@@ -205,7 +205,7 @@ def test_nothing_half_written_is_left_in_the_cache(photo_folder, monkeypatch, tm
     def interrupted(self, index):
         raise KeyboardInterrupt
 
-    data = vk.data.load(photo_folder, image_size=RULE, reading=ReadOptions(cache="disk"))
+    data = vk.data.load(photo_folder, preprocessing=RULE, reading=ReadOptions(cache="disk"))
     monkeypatch.setattr("vit_keras.data.dataset.splits.EncodedSplit.image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         data.splits["test"].prepared  # noqa: B018
@@ -214,10 +214,10 @@ def test_nothing_half_written_is_left_in_the_cache(photo_folder, monkeypatch, tm
 
 def test_auto_keeps_on_disk_what_memory_has_no_room_for_and_nothing_where_neither_has(photo_folder, monkeypatch):
     monkeypatch.setattr("vit_keras.data.images.cache._SHARE_OF_MEMORY", 0)
-    split = vk.data.load(photo_folder, image_size=RULE, seed=11).splits["test"]
+    split = vk.data.load(photo_folder, preprocessing=RULE, seed=11).splits["test"]
     assert isinstance(split.prepared.images, np.memmap)
     monkeypatch.setattr("vit_keras.data.images.cache._SHARE_OF_DISK", 0)
-    split = vk.data.load(photo_folder, image_size=RULE, seed=12).splits["test"]
+    split = vk.data.load(photo_folder, preprocessing=RULE, seed=12).splits["test"]
     assert split.prepared is split
 
 
@@ -228,7 +228,7 @@ def fragile(make_folder):
 
 
 def test_a_file_gone_since_the_check_is_replaced_by_one_of_its_class_and_said(fragile):
-    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=ReadOptions(cache="none"))
+    data = vk.data.load(fragile, preprocessing=RULE, batch_size=16, reading=ReadOptions(cache="none"))
     split = data.splits["train"]
     gone = 7
     os.remove(split.files.name(gone))
@@ -243,14 +243,14 @@ def test_a_file_gone_since_the_check_is_replaced_by_one_of_its_class_and_said(fr
 
 
 def test_a_file_changed_since_the_check_is_not_read(fragile):
-    split = vk.data.load(fragile, image_size=RULE, reading=ReadOptions(cache="none")).splits["train"]
+    split = vk.data.load(fragile, preprocessing=RULE, reading=ReadOptions(cache="none")).splits["train"]
     Image.new("RGB", (99, 99), "lime").save(split.files.name(0))
     with pytest.warns(UserWarning, match="changed since it was checked"):
         assert (split.image(0) != np.array(Image.new("RGB", (32, 24), "lime"))).any()
 
 
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(fragile):
-    split = vk.data.load(fragile, image_size=RULE, reading=ReadOptions(cache="none")).splits["train"]
+    split = vk.data.load(fragile, preprocessing=RULE, reading=ReadOptions(cache="none")).splits["train"]
     os.remove(split.files.name(0))
     os.mkfifo(split.files.name(0))
     with pytest.warns(UserWarning, match="not a file"):
@@ -258,7 +258,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(fragile):
 
 
 def test_training_goes_on_over_a_lost_file_with_the_same_bytes_each_time(fragile):
-    data = vk.data.load(fragile, image_size=RULE, batch_size=16)
+    data = vk.data.load(fragile, preprocessing=RULE, batch_size=16)
     os.remove(data.splits["train"].files.name(3))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -268,7 +268,7 @@ def test_training_goes_on_over_a_lost_file_with_the_same_bytes_each_time(fragile
 
 
 def test_more_lost_files_than_allowed_end_in_an_error_that_names_them(fragile):
-    data = vk.data.load(fragile, image_size=RULE, batch_size=16, reading=ReadOptions(cache="none"))
+    data = vk.data.load(fragile, preprocessing=RULE, batch_size=16, reading=ReadOptions(cache="none"))
     split = data.splits["train"]
     for index in range(5):
         os.remove(split.files.name(index))
@@ -303,7 +303,7 @@ def test_what_is_shown_is_what_training_sees(data, name):
     images, targets = next(iter(data.training_batches(epochs=1, augmentation=name, first_step=3)))
     order = TrainingOrder(count=len(data.splits["train"]), batch_size=6, steps_per_epoch=data.steps_per_epoch, seed=3)
     chosen = order.indices(np.int64(3)).numpy().tolist()
-    shown, shares = seen(data.splits["train"], chosen, augmentation, num_classes=count, seed=3, step=3)
+    shown, shares = preview_batch(data.splits["train"], chosen, augmentation, num_classes=count, seed=3, step=3)
     np.testing.assert_allclose(shown, images.numpy(), atol=1e-3)
     expected = targets.numpy() if augmentation.mixes else np.eye(count)[targets.numpy()]
     np.testing.assert_allclose(shares, expected, atol=1e-6)

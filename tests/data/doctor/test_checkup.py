@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from vit_keras.data.doctor.checkup import check, examine
+from vit_keras.data.doctor.check import check, examine
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.errors import DataError, StorageError, TooManyBadFilesError
 
@@ -48,7 +48,7 @@ def root(make, tmp_path):
 
 
 @pytest.fixture
-def parted(make, tmp_path):
+def split_indices(make, tmp_path):
     """A folder with splits in which nothing is the matter."""
     for split, count in (("train", 12), ("val", 3), ("test", 3)):
         for name in ("cat", "dog"):
@@ -275,7 +275,7 @@ def test_a_report_is_written_before_anything_is_refused(root, tmp_path):
 
 def test_a_report_that_exists_is_refused_before_anything_is_read(root, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_text("mine")
-    monkeypatch.setattr("vit_keras.data.doctor.checkup.scan", lambda *_, **__: pytest.fail("scanned"))
+    monkeypatch.setattr("vit_keras.data.sources.folder.scan", lambda *_, **__: pytest.fail("scanned"))
     with pytest.raises(StorageError, match=r"report\.html exists"):
         check(root, report=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "mine"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_keras.data.doctor.duplicates import NEAR, same_content, same_to_the_eye
+from vit_keras.data.doctor.duplicates import NEAR, find_duplicates, find_near_duplicates
 
 
 def contents(*words):
@@ -15,22 +15,22 @@ def look(hashes, words=None, judged=None):
     hashes = np.asarray(hashes, dtype="uint64")
     rows = np.random.default_rng(1).integers(0, 256, (len(hashes), 32), "uint8") if words is None else contents(*words)
     judged = np.ones(len(hashes), bool) if judged is None else np.asarray(judged)
-    return [group.tolist() for group in same_to_the_eye(hashes, rows, judged)]
+    return [group.tolist() for group in find_near_duplicates(hashes, rows, judged)]
 
 
 def test_same_bytes_are_grouped_in_order():
-    assert [group.tolist() for group in same_content(contents(*"abcabdd"))] == [[0, 3], [1, 4], [5, 6]]
+    assert [group.tolist() for group in find_duplicates(contents(*"abcabdd"))] == [[0, 3], [1, 4], [5, 6]]
 
 
 @pytest.mark.parametrize("words", ["", "a", "abc"])
 def test_what_is_there_once_is_in_no_group(words):
-    assert same_content(contents(*words)) == []
+    assert find_duplicates(contents(*words)) == []
 
 
 def test_bits_that_differ_in_the_last_byte_alone_make_other_content():
     rows = contents("a", "a")
     rows[1, -1] = 0
-    assert same_content(rows) == []
+    assert find_duplicates(rows) == []
 
 
 @pytest.mark.parametrize(("bits", "found"), [(0, True), (1, True), (2, True), (3, False), (20, False)])

@@ -11,7 +11,7 @@ from pages import Page, assert_needs_nothing_else
 from PIL import Image
 
 from vit_keras.data.doctor import report as reporting
-from vit_keras.data.doctor.checkup import examine
+from vit_keras.data.doctor.check import examine
 from vit_keras.data.doctor.report import write_report
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.errors import StorageError
@@ -85,8 +85,8 @@ def test_pictures_stop_where_they_would_take_too_much_room(make, tmp_path, monke
     for name in "abcdefgh":
         for index in range(24):
             make(f"{name}/{index:02d}.png")
-    monkeypatch.setattr(reporting, "_ROOM", 200_000)
-    monkeypatch.setattr(reporting, "_ROOM_OF_SHEETS", 150_000)
+    monkeypatch.setattr(reporting, "_BUDGET", 200_000)
+    monkeypatch.setattr(reporting, "_BUDGET_OF_SAMPLES", 150_000)
     page = page_of(tmp_path / "root", tmp_path)
     assert len(page.text) < 260_000
     assert "missing" in [value for name, value in page.attributes if name == "class"]

@@ -7,7 +7,7 @@ import pytest
 
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
 from vit_keras.data.scan.listing import list_folder
-from vit_keras.data.sources.split_names import SPLITS
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are of POSIX")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vit_keras.data.scan.columns import Columns
 from vit_keras.data.scan.inspection import Limits, inspect
 from vit_keras.data.scan.listing import Listing, list_folder
-from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Columns, Quarantined, lines, manifest_of, write
+from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Quarantined, build_manifest, format_rows, write_manifest
 from vit_keras.errors import StorageError, TooManyBadFilesError
 
 HEADER = {"format": 1}
@@ -21,10 +22,10 @@ def built(root, folder=None, **options):
     columns = Columns(len(listing.paths))
     for index, path in enumerate(listing.paths):
         columns.put(index, inspect(root / path, Limits()))
-    manifest = manifest_of(listing, columns, folder)
+    manifest = build_manifest(listing, columns, folder)
     if folder is not None:
         folder.mkdir(exist_ok=True)
-        write(manifest, HEADER, lines(listing, columns), folder)
+        write_manifest(manifest, HEADER, format_rows(listing, columns), folder)
     return manifest
 
 
@@ -114,8 +115,8 @@ def test_the_written_manifest_has_a_line_a_file(make_folder, tmp_path):
 def test_no_cell_of_the_quarantine_list_is_run_by_a_spreadsheet(tmp_path, first):
     bad = Quarantined(f'{first}HYPERLINK("x").png', f"{first}class", "", f"{first}reason")
     listing = Listing(tmp_path, ("a", "b"), [], np.zeros(0, "int32"), np.zeros(0, "int8"))
-    manifest = manifest_of(listing, Columns(0), tmp_path)
-    write(type(manifest)(**{**vars(manifest), "quarantined": (bad,)}), HEADER, iter(()), tmp_path)
+    manifest = build_manifest(listing, Columns(0), tmp_path)
+    write_manifest(type(manifest)(**{**vars(manifest), "quarantined": (bad,)}), HEADER, iter(()), tmp_path)
     ((path, class_name, _, reason),) = [row.values() for row in rows_of(tmp_path)]
     assert (path, class_name, reason) == (f"'{bad.path}", f"'{bad.class_name}", f"'{bad.reason}")
 

@@ -58,7 +58,7 @@ def test_images_without_an_axis_for_grey_get_one():
 def test_images_are_brought_to_the_size_and_channels_asked_for():
     assert load(arrays(shape=(8, 9, 1)), image_size=12).image_shape == (12, 12, 1)
     assert load(arrays(shape=(8, 9, 1)), image_size=12, channels=3).image_shape == (12, 12, 3)
-    assert load(arrays(), image_size=Preprocessing(image_size=(4, 6), channels=1)).image_shape == (4, 6, 1)
+    assert load(arrays(), preprocessing=Preprocessing(image_size=(4, 6), channels=1)).image_shape == (4, 6, 1)
 
 
 @pytest.mark.parametrize(

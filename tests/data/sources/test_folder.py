@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from vit_keras.data import Preprocessing
-from vit_keras.data.dataset.holdout import hold_out, parted
+from vit_keras.data.dataset.holdout import hold_out, split_indices
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.errors import DataError
 
@@ -333,21 +333,23 @@ def test_nothing_is_left_of_a_class_of_one():
 def test_copies_of_an_image_stay_on_one_side():
     labels = np.repeat([0, 1], 60)
     copies_of = np.concatenate([np.arange(60) // 3, 100 + np.arange(60) // 2])
-    places = parted(labels, ("a", "b"), ("test", "validation"), rates=(0.2, 0.2), seed=0, copies_of=copies_of)
+    places = split_indices(
+        labels, ("a", "b"), ("test", "validation"), rates=(0.2, 0.2), seed=0, duplicate_ids=copies_of
+    )
     sides = [set(copies_of[chosen]) for chosen in places.values()]
     assert sum(map(len, sides)) == len(set.union(*sides)) == 20 + 30
     assert all(len(chosen) > 0 for chosen in places.values())
 
 
 def test_a_class_of_copies_alone_is_parted_all_the_same():
-    places = parted(
-        np.repeat([0, 1], 6), ("a", "b"), ("test",), rates=(0.1, 0.3), seed=0, copies_of=np.repeat([0, 1], 6)
+    places = split_indices(
+        np.repeat([0, 1], 6), ("a", "b"), ("test",), rates=(0.1, 0.3), seed=0, duplicate_ids=np.repeat([0, 1], 6)
     )
     assert [len(places[name]) for name in ("train", "test")] == [8, 4]
 
 
 def test_both_rates_are_of_the_whole():
-    places = parted(np.zeros(200, int), ("a",), ("test", "validation"), rates=(0.25, 0.25), seed=0)
+    places = split_indices(np.zeros(200, int), ("a",), ("test", "validation"), rates=(0.25, 0.25), seed=0)
     assert {name: len(chosen) for name, chosen in places.items()} == {"train": 100, "test": 50, "validation": 50}
 
 

@@ -129,7 +129,7 @@ def test_missing_or_other_data_are_refused(model, data, tmp_path):
     with pytest.raises(
         InvalidArgumentError, match="has 3 steps per epoch, but brightness has 2 with 16 images per batch"
     ):
-        recipe.batches(data.limited(40))
+        recipe.batches(data.limit(40))
     with pytest.raises(InvalidArgumentError, match="'linear_probe' trains without batches"):
         vk.recipes.linear_probe(model, data).batches(data)
     with pytest.raises(InvalidArgumentError, match="The recipe already sets learning_rate, epochs; change it"):

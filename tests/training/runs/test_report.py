@@ -36,7 +36,7 @@ def evaluation_of(said=SAID, labels=LABELS, sure=SURE, classes=3):
     return Evaluation(probabilities, labels)
 
 
-def split_of(labels=LABELS, side=16):
+def parse_split(labels=LABELS, side=16):
     images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3)).astype("uint8")
     return Split(images, labels)
 
@@ -65,7 +65,7 @@ def page_of(record, tmp_path):
             record={**record, **changes},
             history=history,
             evaluation=evaluation if evaluation is not None else evaluation_of(),
-            split=split if split is not None else split_of(),
+            split=split if split is not None else parse_split(),
             class_names=names,
         )
         return Page((tmp_path / "report.html").read_text("utf-8"))
@@ -130,7 +130,7 @@ def test_of_many_classes_the_most_confused_pairs_are_listed(page_of):
     names = tuple(f"kind {label}" for label in range(31))
     labels = np.repeat(np.arange(31), 2)
     said = np.where(labels == 7, 9, labels)
-    page = page_of(evaluation_of(said, labels, np.full(62, 0.9), classes=31), split=split_of(labels), names=names)
+    page = page_of(evaluation_of(said, labels, np.full(62, 0.9), classes=31), split=parse_split(labels), names=names)
     place = page.words.index("Most confused pairs")
     assert [word for word in page.words[place + 1 :] if word.strip()][4:8] == ["kind 7", "kind 9", "2", "100.0%"]
     assert "matrix" not in {value for name, value in page.attributes if name == "class"}
@@ -157,7 +157,7 @@ def test_reliability_says_whether_it_is_too_sure(page_of):
 
 
 def test_the_surest_mistakes_are_shown_to_the_pixel_with_what_was_said_and_is(page_of):
-    split = split_of()
+    split = parse_split()
     page = page_of(split=split)
     shown = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))) for picture in page.pictures
@@ -169,7 +169,7 @@ def test_the_surest_mistakes_are_shown_to_the_pixel_with_what_was_said_and_is(pa
 def test_larger_images_are_made_small_and_the_page_stays_so(page_of):
     labels = np.zeros(60, "int32")
     evaluation = evaluation_of(np.ones(60, "int32"), labels, np.full(60, 0.9))
-    page = page_of(evaluation, split=split_of(labels, side=224))
+    page = page_of(evaluation, split=parse_split(labels, side=224))
     assert len(page.pictures) == 48
     assert "and 12 more" in page.words
     assert all(picture.startswith("data:image/jpeg") for picture in page.pictures)
@@ -200,7 +200,7 @@ def test_a_model_without_mistakes_says_so(page_of):
 
 
 def test_grey_images_are_shown(page_of):
-    grey = Split(split_of().images[..., :1].copy(), LABELS)
+    grey = Split(parse_split().images[..., :1].copy(), LABELS)
     assert len(page_of(split=grey).pictures) == 3
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
-from vit_keras.data.augment.augmentation import augmentation_of
+from vit_keras.data.augment.augmentation import resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
 from vit_keras.training.recipes.planning import plan_finetuning
@@ -36,7 +36,7 @@ def test_what_finetune_would_do_is_tried_first(hypermodel):
     planned = plan_finetuning(np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first")
     named = {name: getattr(planned, name) for name in ("method", "learning_rate", "layer_decay", "weight_decay")}
     assert values == {**named, "batch_size": 8, "augmentation": "moved", "image_size": 16}
-    assert augmentation_of("moved") == planned.augmentation
+    assert resolve_augmentation("moved") == planned.augmentation
     assert not hypermodel.problems(values)
     assert hypermodel.space.has(values)
 

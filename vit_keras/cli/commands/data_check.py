@@ -28,7 +28,7 @@ def check_command(
     debug: Debug = False,
 ) -> None:
     """Check every image: damage, duplicates, leaks between splits, conflicting labels, balance, sizes."""
-    from vit_keras.data.doctor.checkup import examine
+    from vit_keras.data.doctor.check import examine
     from vit_keras.data.images.read_options import ReadOptions
     from vit_keras.data.scan.progress import file_progress
 

@@ -30,13 +30,13 @@ def show_command(
     start_backend(debug=debug)
     import numpy as np
 
-    from vit_keras.data.augment.augmentation import augmentation_of
-    from vit_keras.data.augment.sheets import augmented_sheet
-    from vit_keras.data.dataset.pipeline import seen
+    from vit_keras.data.augment.augmentation import resolve_augmentation
+    from vit_keras.data.augment.sheets import draw_sheet
+    from vit_keras.data.dataset.pipeline import preview_batch
     from vit_keras.data.loading import load
     from vit_keras.data.scan.progress import file_progress
 
-    augmentation = augmentation_of(augment)
+    augmentation = resolve_augmentation(augment)
     refuse_existing(out_file, "name with --out")
     with file_progress(err) as on_progress:
         data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
@@ -45,14 +45,15 @@ def show_command(
     split, names = data.splits["train"], data.class_names
     indices = np.random.default_rng(seed).permutation(len(split))[:_ROWS].tolist()
     variants = [
-        seen(split, indices, augmentation, num_classes=len(names), seed=seed, step=step) for step in range(_VARIANTS)
+        preview_batch(split, indices, augmentation, num_classes=len(names), seed=seed, step=step)
+        for step in range(_VARIANTS)
     ]
     captions = [
         [names[split.labels[index]], *(_describe_target(targets[row], names) for _, targets in variants)]
         for row, index in enumerate(indices)
     ]
     try:
-        augmented_sheet(
+        draw_sheet(
             [split.image(index) for index in indices],
             [[images[row] for images, _ in variants] for row in range(len(indices))],
             captions,

@@ -20,7 +20,7 @@ _FAINT = 0.01  # fraction of the images
 _AT_ONCE = 64  # images, so that little memory is needed
 
 
-def checked_range(pixel_range: object) -> PixelRange | None:
+def check_range(pixel_range: object) -> PixelRange | None:
     """Returns a range as the caller stated it; None for "auto".
 
     Args:
@@ -186,7 +186,7 @@ class PixelScale:
     """
 
     def __init__(self, pixel_range: Any = "auto") -> None:
-        self.stated = checked_range(pixel_range)
+        self.stated = check_range(pixel_range)
         self._tallies: dict[str, Tally] = {}
         self._decided: PixelRange | None = None
 

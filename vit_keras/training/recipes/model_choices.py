@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers
 from vit_keras.models.own_head import ends_in_probabilities, find_classifier
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.training.recipes.recipe import Choice

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import ImageData
-from vit_keras.data.sources.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers
 from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.random_state import random_state

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.data.augment.augmentation import Augmentation, augmentation_of
+from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import FrozenConfig, is_number
 
@@ -126,7 +126,7 @@ class Recipe(FrozenConfig):
         object.__setattr__(self, "clock", EpochClock())
         problems = _find_problems(self.__dict__)
         try:
-            object.__setattr__(self, "augmentation", augmentation_of(self.augmentation))
+            object.__setattr__(self, "augmentation", resolve_augmentation(self.augmentation))
         except InvalidArgumentError as error:
             problems.append(f"augmentation={self.augmentation!r}: {str(error).rstrip('.')}")
         if problems:

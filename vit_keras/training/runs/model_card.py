@@ -12,7 +12,7 @@ from vit_keras.evaluation.metrics import (
     expected_calibration_error,
     wilson_interval,
 )
-from vit_keras.reporting.text import in_markdown
+from vit_keras.reporting.text import escape_markdown
 
 _MAX_CLASSES = 30  # of more, only the worst are listed
 _WORST = 10
@@ -63,7 +63,7 @@ def _classes(scores: Sequence[ClassScore], class_names: Sequence[str]) -> str:
     chosen = scores if len(scores) <= _MAX_CLASSES else scores[:_WORST]
     rows = [
         [
-            in_markdown(class_names[score.label]),
+            escape_markdown(class_names[score.label]),
             f"{score.support:,}",
             _format_fraction(score.precision),
             _format_fraction(score.recall),
@@ -83,10 +83,10 @@ def _training(record: Mapping[str, Any]) -> str:
     recipe, environment = record["recipe"], record["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     lines = [
-        f"- Recipe: `{recipe['name']}`, from {in_markdown(str(recipe.get('source') or 'no named source'))}",
+        f"- Recipe: `{recipe['name']}`, from {escape_markdown(str(recipe.get('source') or 'no named source'))}",
         f"- {recipe['epochs']} epochs of {recipe['steps_per_epoch']} steps, {record['precision']}, {environment['backend']} backend",
-        f"- On {in_markdown(str(environment.get('processor') or 'an unnamed processor'))}"
-        f" with the devices {in_markdown(', '.join(map(str, environment.get('devices', []))) or 'unknown')}",
+        f"- On {escape_markdown(str(environment.get('processor') or 'an unnamed processor'))}"
+        f" with the devices {escape_markdown(', '.join(map(str, environment.get('devices', []))) or 'unknown')}",
         f"- Versions: {versions}",
     ]
     fit = record.get("seconds", {}).get("fit")
@@ -95,7 +95,7 @@ def _training(record: Mapping[str, Any]) -> str:
     if record.get("base"):
         lines.append(f"- Started from weights with the SHA-256 `{record['base']}`")
     for what, value, reason in record.get("choices", ()):
-        lines.append(f"- Choice: {in_markdown(f'{what} {value}')}: {in_markdown(str(reason))}")
+        lines.append(f"- Choice: {escape_markdown(f'{what} {value}')}: {escape_markdown(str(reason))}")
     numbers = json.dumps(dict(recipe), indent=2)
     return "## Training\n\n" + "\n".join(lines) + f"\n\n```json\n{numbers}\n```\n"
 
@@ -104,10 +104,10 @@ def _data(record: Mapping[str, Any], class_names: Sequence[str]) -> str:
     data = record["data"]
     counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
     lines = [
-        f"- {in_markdown(str(data['name']))}: {counts} images of {len(class_names):,} classes",
+        f"- {escape_markdown(str(data['name']))}: {counts} images of {len(class_names):,} classes",
         f"- Fingerprint: `{data['fingerprint']}`",
     ]
-    lines += [f"- {in_markdown(decision)}" for decision in data.get("decisions", ())]
+    lines += [f"- {escape_markdown(decision)}" for decision in data.get("decisions", ())]
     if data.get("notes"):
         lines.append(
             f"- Notes on files, such as files that were skipped: {len(data['notes']):,}, in the run's `run.json`"
@@ -133,7 +133,9 @@ def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: S
     ]
     if scores[0].support and scores[0].recall < 1:
         worst = scores[0]
-        lines.append(f"- Lowest recall of all classes: {in_markdown(class_names[worst.label])}, {worst.recall:.1%}.")
+        lines.append(
+            f"- Lowest recall of all classes: {escape_markdown(class_names[worst.label])}, {worst.recall:.1%}."
+        )
     unseen = sum(not score.support for score in scores)
     if unseen:
         lines.append(f"- Classes without test images: {unseen:,}.")

@@ -38,7 +38,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
     load = partial(
         data_sources.load,
         options["data"],
-        image_size=load_preprocessing(run.model),
+        preprocessing=load_preprocessing(run.model),
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],

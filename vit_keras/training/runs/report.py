@@ -9,8 +9,8 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.data.images.preprocess import image_of
-from vit_keras.data.images.thumbnails import address_of
+from vit_keras.data.images.preprocess import to_image
+from vit_keras.data.images.thumbnails import to_data_url
 from vit_keras.errors import VitKerasError
 from vit_keras.evaluation.metrics import (
     Evaluation,
@@ -204,7 +204,7 @@ def _address(split: Split | EncodedSplit, index: int) -> str | None:
         pixels = split.image(index)
     except VitKerasError:  # the file has been removed since the evaluation
         return None
-    return address_of(image_of(pixels), form="png" if max(pixels.shape[:2]) <= _TINY else "jpeg")
+    return to_data_url(to_image(pixels), form="png" if max(pixels.shape[:2]) <= _TINY else "jpeg")
 
 
 def _run(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:

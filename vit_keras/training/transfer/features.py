@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.errors import (
     CorruptFileError,
     DataError,
@@ -113,7 +113,7 @@ def _compute(
 ) -> np.ndarray:
     batch_size, done = min(batch_size, len(split)), 0
     features = np.empty((len(split), extractor.output_shape[-1]), "float32")
-    for images, _ in in_order(split, batch_size):
+    for images, _ in make_batches(split, batch_size):
         pixels = images.numpy()
         count = len(pixels)
         if count < batch_size:  # padded, so that only one shape is compiled

@@ -9,7 +9,6 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData, Preprocessing
-from vit_keras.data.loading import brought_to
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.training.recipes import Recipe
@@ -190,7 +189,7 @@ class FinetuningHyperModel(Searchable):
         size = (values["image_size"],) * 2
         if data.image_shape[:2] == size:
             return data
-        return brought_to(data, Preprocessing(image_size=size, channels=self.config.channels))
+        return data.resize(Preprocessing(image_size=size, channels=self.config.channels))
 
     def _planned(self, config: ViTConfig, num_classes: int) -> Recipe:
         """Returns what is planned for images of which nothing is known yet."""
