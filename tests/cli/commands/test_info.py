@@ -24,3 +24,12 @@ def test_an_unknown_preset_exits_2_and_suggests_the_closest(run):
     assert (code, out) == (2, "")
     assert "There is no preset 'vit_base_patch16_225'" in err
     assert "'vit_base_patch16_224'" in err
+
+
+def test_the_attention_kernel_of_this_machine_is_shown_with_its_reason(run):
+    code, out, _ = run("info", "vit_nano_conv8_32", "--attention", "--json")
+    assert code == 0
+    kernel = json.loads(out)["attention"]
+    assert kernel.keys() == {"name", "padding", "reason", "description"}
+    assert kernel["name"]
+    assert kernel["name"] in run("info", "vit_nano_conv8_32", "--attention")[1]
