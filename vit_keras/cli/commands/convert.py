@@ -40,23 +40,28 @@ def convert_command(
     start_backend(debug=debug)
     import keras
 
+    from vit_keras.runtime.files import atomic_file
     from vit_keras.weights import write, write_tensors
+    from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.save_preset import save_preset
 
     if to not in TARGETS:
         raise InvalidArgumentError(f"--to must be one of {', '.join(TARGETS)}, got {to!r}.")
+    if to == "keras" and target.suffix != ".keras":
+        raise InvalidArgumentError(f"{target}: the name of a Keras file must end in .keras.")
     if target.exists():
         raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or remove it first.")
     if dry_run:
-        out.print(_plan(checkpoint, preset=preset, source=source))
+        out.print(_plan(find_model(checkpoint).path, preset=preset, source=source))
         return
     model, class_names = load_checkpoint(
         checkpoint, preset=preset, source=source, accept_license=accept_license, offline=offline
     )
-    if to == "preset":
+    if to == "keras":
+        with atomic_file(target) as unfinished:
+            model.save(unfinished)
+    elif to == "preset":
         save_preset(model, target, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
-    elif to == "keras":
-        _save_keras(model, target)
     else:
         arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
         if to == "safetensors":
@@ -101,17 +106,15 @@ def load_checkpoint(
     raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
 
 
-def _plan(checkpoint: str, *, preset: str | None, source: str) -> str:
+def _plan(path: Path | None, *, preset: str | None, source: str) -> str:
     from vit_keras.models.vit import weight_shapes
     from vit_keras.presets import load_preset
     from vit_keras.weights import open_tensors, plan
     from vit_keras.weights.settings.apply import apply_settings
     from vit_keras.weights.settings.read import read_settings
-    from vit_keras.zoo.find_model import find_model
 
-    path = find_model(checkpoint).path
     if path is None:
-        raise InvalidArgumentError(f"--dry-run needs a file or a directory, and {checkpoint} is a preset's name.")
+        raise InvalidArgumentError("--dry-run needs a file or a directory, not a preset's name.")
     if preset is None and not _has_config(path):
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
     settings = read_settings(path, source=source)
@@ -150,12 +153,3 @@ def _portable_config(model: "keras.Model") -> "ViTConfig":
             "leave them out with rebuild(model, num_classes=0)."
         )
     return parts.config
-
-
-def _save_keras(model: "keras.Model", target: Path) -> None:
-    from vit_keras.runtime.files import atomic_file
-
-    if target.suffix != ".keras":
-        raise InvalidArgumentError(f"{target}: the name of a Keras file must end in .keras.")
-    with atomic_file(target) as unfinished:
-        model.save(unfinished)

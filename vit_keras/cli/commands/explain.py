@@ -1,7 +1,6 @@
 """`vit-keras explain`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,23 +62,24 @@ def explain_command(
     opened = [_open(name, weights if name is model else None) for name in names]
     inputs = list_images(images)
     kept, pixels = _load_images(inputs[:_MOST], opened)
-    views = [
-        _View.of(Path(name).name, each, shown, method, layer)
-        for name, each, shown in zip(names, opened, pixels, strict=True)
-    ]
+    heat = [_compute_heat(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]
+    tops = [_classify(each, shown) for each, shown in zip(opened, pixels, strict=True)]
     pictures, captions = [], list[str]()
     for index, image in enumerate(kept):
-        pictures += [views[0].pixels[index], *(explain.overlay(view.pixels[index], view.heat[index]) for view in views)]
-        captions += [printable(Path(image.name).name), *(view.caption(index) for view in views)]
+        pictures.append(pixels[0][index])
+        captions.append(printable(Path(image.name).name))
+        for place, name in enumerate(names):
+            pictures.append(explain.overlay(pixels[place][index], heat[place][index]))
+            top = tops[place][index]
+            captions.append(printable(f"{top['class']} {top['probability']:.0%}" if top else Path(name).name))
     figure = explain.show(pictures, titles=captions, columns=6)
     try:
         figure.savefig(out_file, dpi=110)
     except (OSError, ValueError) as error:
         raise StorageError(f"{out_file}: could not be written ({error}).") from error
-    rows: list[dict[str, Any]] = [{"file": image.name, **views[0].top(index)} for index, image in enumerate(kept)]
-    for view in views[1:]:
-        for index, row in enumerate(rows):
-            row["against"] = view.top(index)
+    rows: list[dict[str, Any]] = [{"file": image.name, **top} for image, top in zip(kept, tops[0], strict=True)]
+    for row, top in zip(rows, tops[1] if against else (), strict=False):
+        row["against"] = top
     if as_json:
         print_json({"picture": str(out_file), "images": rows})
     else:
@@ -94,40 +94,16 @@ def explain_command(
         raise typer.Exit(SOME_FAILED)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _View:
-    """What one model attends to in all images.
+def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:
+    """Returns the top class per image with its probability; nothing for a model without class names."""
+    from vit_keras.evaluation.predict import predict_probabilities
 
-    Args:
-        name: The model's name.
-        pixels: `(count, height, width, channels)`.
-        heat: `(count, rows, columns)`.
-        classes: The top class per image and its probability; empty for a model without class names.
-    """
-
-    name: str
-    pixels: "np.ndarray"
-    heat: "np.ndarray"
-    classes: list[dict[str, Any]]
-
-    @classmethod
-    def of(cls, name: str, opened: "OpenModel", pixels: "np.ndarray", method: str, layer: int) -> "_View":
-        from vit_keras.evaluation.predict import predict_probabilities
-
-        classes = []
-        if opened.class_names:
-            classes = [
-                {"class": opened.class_names[int(row.argmax())], "probability": float(row.max())}
-                for row in predict_probabilities(opened.model, pixels)
-            ]
-        return cls(name=name, pixels=pixels, heat=_compute_heat(opened, pixels, method, layer), classes=classes)
-
-    def top(self, index: int) -> dict[str, Any]:
-        return self.classes[index] if self.classes else {}
-
-    def caption(self, index: int) -> str:
-        top = self.top(index)
-        return printable(f"{top['class']} {top['probability']:.0%}" if top else self.name)
+    if not opened.class_names:
+        return [{} for _ in pixels]
+    return [
+        {"class": opened.class_names[int(row.argmax())], "probability": float(row.max())}
+        for row in predict_probabilities(opened.model, pixels)
+    ]
 
 
 def _compute_heat(opened: "OpenModel", pixels: "np.ndarray", method: str, layer: int) -> "np.ndarray":
