@@ -29,7 +29,7 @@ def test_a_folder_is_checked_and_told_where_the_lists_are(run, root):
     code, out, err = run("data", "check", root)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == f"{root}: 24 usable images of 2 classes"
+    assert lines[0] == f"{root}: 24 usable images in 2 classes"
     for line, name in zip(lines[-2:], ("manifest.jsonl", "quarantine.csv"), strict=True):
         assert line.split()[-1].endswith(name)
         assert os.path.isfile(line.split()[-1])
@@ -46,7 +46,7 @@ def test_one_bad_file_is_let_pass_and_named(run, root):
     spoil(root, 1)
     code, out, _ = run("data", "check", root)
     assert code == 0
-    assert "cat/broken_0.png: not an image this reads (it looks like HTML)" in out
+    assert "cat/broken_0.png: not a supported image (it looks like HTML)" in out
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
@@ -161,7 +161,7 @@ def test_show_draws_the_training_images_beside_what_training_makes_of_them(image
         (
             ("--augment", "extreme"),
             2,
-            "There is no augmentation 'extreme': the names are none, moved, light, medium, strong, 3-augment",
+            "There is no augmentation 'extreme': expected one of none, moved, light, medium, strong, 3-augment",
         ),
         (("--image-size", "0"), 3, "image_size=0"),
         (("--out", "sheet.xyz"), 6, "could not be written"),
