@@ -212,7 +212,7 @@ def test_nothing_is_made_where_the_data_is_refused(options, tmp_path, monkeypatc
 
 
 def test_too_few_images_for_a_batch_are_refused_before_anything_is_made(options, tmp_path):
-    with pytest.raises(DataError, match="make no batch of 1000"):
+    with pytest.raises(DataError, match="cannot fill a batch of 1000"):
         train(replace(options, batch_size=1000), run_dir=tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

@@ -43,7 +43,7 @@ def test_pixels_from_0_to_1_are_recognized_and_scaled(dtype, caplog):
 def test_an_overshooting_pixel_does_not_make_0_to_1_into_0_to_255(value):
     data = load((overshooting(UNIT, value), LABELS))
     (decision,) = same_as_bytes(data, changed=[value])
-    assert decision.endswith("read as 0..1, scaled to 0..255; 1 values outside were clipped")
+    assert decision.endswith("read as 0..1, scaled to 0..255; 1 value outside clipped")
 
 
 def test_pixels_a_bicubic_resize_made_are_clipped_as_pillow_clips_them():
@@ -74,7 +74,7 @@ def test_pixels_a_bicubic_resize_made_are_clipped_as_pillow_clips_them():
 )
 def test_a_stated_range_is_what_is_read(images, pixel_range):
     (decision,) = same_as_bytes(load((images, LABELS), pixel_range=pixel_range))
-    assert "as pixel_range says" in decision
+    assert "(given as pixel_range)" in decision
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_a_stated_range_is_what_is_read(images, pixel_range):
         (UNIT * 2 - 1, r"from -1 to 1 \(float32\).*pixel_range=\(-1, 1\)"),
         ((UNIT - 0.45) / 0.22, "undo a normalization by mean and standard deviation"),
         (BYTES.astype("uint16") * 257, r"pixel_range=\(0, 65535\) for 16 bits"),
-        (BYTES.astype("int16") - 128, "expected from 0 to 255"),
+        (BYTES.astype("int16") - 128, "expected 0..255"),
         ((BYTES > 127).astype("int64"), r"may be 0..1 or very dark 0..255"),
         (UNIT * 4, "may be 0..1 or very dark 0..255"),
         (overshooting(UNIT, 40.0), "39 of 40 images have no pixel above 1"),
         (np.concatenate([UNIT[:20], BYTES[20:].astype("float32")]), "20 of 40 images have no pixel above 1"),
-        (overshooting(BYTES.astype("float32"), np.nan), "1 pixels are NaN or infinite, the first in image 3"),
+        (overshooting(BYTES.astype("float32"), np.nan), "1 NaN or infinite pixel, the first in image 3"),
     ],
 )
 def test_an_unclear_range_is_an_error_that_says_how_to_fix_it(images, message):
@@ -117,7 +117,7 @@ def test_floats_that_are_zero_or_one_are_black_and_white():
 
 @pytest.mark.parametrize("test", [BYTES.astype("float32"), BYTES])
 def test_splits_of_different_scales_are_an_error(test):
-    with pytest.raises(DataError, match=r"splits would be read in different ways.*train: .*from 0 to 1.*test: "):
+    with pytest.raises(DataError, match=r"splits have different pixel ranges.*train: .*from 0 to 1.*test: "):
         load({"train": (UNIT, LABELS), "test": (test, LABELS)})
 
 
@@ -169,7 +169,7 @@ def test_resized_floats_are_resized_bytes():
 
 @pytest.mark.parametrize("pixel_range", ["unit", (1, 0), (0, 1, 2), 255, (0, "1"), (0, float("nan"))])
 def test_an_illegal_range_is_an_error(pixel_range):
-    with pytest.raises(InvalidArgumentError, match=r"expected \"auto\", or the values of black and of white"):
+    with pytest.raises(InvalidArgumentError, match=r"expected \"auto\", or the values of black and white"):
         load((UNIT, LABELS), pixel_range=pixel_range)
 
 
