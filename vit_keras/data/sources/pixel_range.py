@@ -47,11 +47,7 @@ def format_range(pixel_range: PixelRange) -> str:
 
 @dataclass
 class Tally:
-    """Statistics of the pixels of one split.
-
-    Args:
-        stated: The range stated by the user, if any.
-    """
+    """Statistics of the pixels of one split, whose range the user may have stated."""
 
     stated: PixelRange | None = None
     dtypes: set[str] = field(default_factory=set)
@@ -161,9 +157,6 @@ class Tally:
 class PixelScale:
     """Scales the pixels of all splits of a source to 0..255 by the same rule.
 
-    Args:
-        pixel_range: "auto", or the values of black and white.
-
     Raises:
         InvalidArgumentError: It is neither.
     """
@@ -175,11 +168,6 @@ class PixelScale:
 
     def look(self, split: str, images: np.ndarray, name: str = "") -> None:
         """Takes images of a split into account; the last `decide` comes after all images of all splits.
-
-        Args:
-            split: Name of the split.
-            images: `(count, height, width, channels)`.
-            name: Name of the images for messages; by default the split's.
 
         Raises:
             DataError: A pixel is NaN or infinite.
