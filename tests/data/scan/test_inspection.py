@@ -204,8 +204,12 @@ def test_too_little_memory_is_a_reason(look, monkeypatch):
     assert "not enough memory" in look(content)["reason"]
 
 
-GOOD = [encoded(noise((24, 18), mode), kind) for mode, kind in
-        [("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP")]]  # fmt: skip
+GOOD = [
+    encoded(noise((24, 18), mode), kind)
+    for mode, kind in [
+        ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP"), ("L", "PPM"),
+    ]
+] + [encoded(noise((24, 18)), "TIFF", compression="tiff_lzw")]  # fmt: skip
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 EXIF[0x010E] = "a photo"
@@ -233,7 +237,7 @@ def mutated(draw):
 
 
 @hypothesis.settings(
-    max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=400, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
 )
 @hypothesis.given(content=mutated())
 def test_a_damaged_file_gives_a_row_or_a_reason_and_nothing_else(tmp_path, content):
