@@ -1,4 +1,4 @@
-"""The order of classes is the order of the logits: by number where classes are numbers, as given, and never taken by number alone."""
+"""The order of classes is the order of the logits: numerical for integers, or as given."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from vit_keras.training.runs.repeating import evaluate_run
 
 
 def folder(root, names, count=6):
-    """Returns a folder of class folders; the shade of an image is its class' place in `names`."""
+    """Returns a folder of class folders; the shade of an image is its class's index in `names`."""
     for place, name in enumerate(names):
         (root / name).mkdir(parents=True)
         for index in range(count):
@@ -29,7 +29,7 @@ def folder(root, names, count=6):
 
 
 def check_labels(data, names):
-    """Holds that every image of a folder has the label of its name."""
+    """Asserts that every image has the label of its folder."""
     for split in data.splits.values():
         for index, label in enumerate(split.labels):
             assert data.class_names[label] == names[int(split.image(index)[0, 0, 0]) // 20]
@@ -41,7 +41,7 @@ NUMBERS = ("0", "1", "2", "10", "11", "100")
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
     data = load(folder(tmp_path / "root", NUMBERS), image_size=16)
     assert data.class_names == NUMBERS
-    assert data.decisions == ("classes in the order of their numbers",)
+    assert data.decisions == ("classes in numerical order",)
     check_labels(data, NUMBERS)
     mixed = load(folder(tmp_path / "mixed", ("10", "2", "cat")), image_size=16)
     assert mixed.class_names == ("10", "2", "cat")
@@ -78,32 +78,32 @@ def test_the_order_that_is_given_holds_for_the_embedded_set():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (("cat", "dog", "owl", "yak"), r"names without images: \['yak'\]\."),
-        (("cat", "dog"), r"images without a name: \['owl'\]\."),
-        (("cat", "dog", "Owl"), r"names without images: \['Owl'\]; images without a name: \['owl'\]"),
+        (("cat", "dog"), r"classes without a name: \['owl'\]\."),
+        (("cat", "dog", "Owl"), r"names without images: \['Owl'\]; classes without a name: \['owl'\]"),
     ],
 )
-def test_a_name_without_images_and_images_without_a_name_are_refused(tmp_path, given, told):
+def test_other_names_than_those_of_the_images_are_an_error(tmp_path, given, message):
     root = folder(tmp_path / "root", ("cat", "dog", "owl"))
-    with pytest.raises(ClassLayoutError, match=told):
+    with pytest.raises(ClassLayoutError, match=message):
         load(root, image_size=16, class_names=given)
     with pytest.raises(ClassLayoutError, match="names without images"):
         load("emoji", class_names=given)
 
 
-def test_a_name_that_no_label_of_arrays_has_is_refused():
+def test_a_name_without_a_label_of_arrays_is_an_error():
     images, labels = np.zeros((40, 8, 8, 3), "uint8"), np.arange(40) % 2
     splits = dict.fromkeys(("train", "validation", "test"), (images, labels))
     with pytest.raises(
-        ClassLayoutError, match=r"no image has the label of \['c'\]; the labels that occur are \[0, 1\]"
+        ClassLayoutError, match=r"no image has the label of \['c'\]; the labels of the images are \[0, 1\]"
     ):
         load(splits, class_names=("a", "b", "c"))
 
 
 @pytest.mark.parametrize("given", ["cat", ("cat", "cat"), ("cat", 1), {"cat", "dog"}])
-def test_what_are_no_names_is_refused(given, tmp_path):
+def test_illegal_names_are_an_error(given, tmp_path):
     with pytest.raises(InvalidArgumentError, match="class_names"):
         load(folder(tmp_path / "root", ("cat", "dog")), image_size=16, class_names=given)
 

@@ -49,11 +49,6 @@ def parse_affixed_split(name: str) -> tuple[str, str] | None:
 def match_splits(names: Iterable[str], source: object, splits: Mapping[str, str] | None = None) -> dict[str, str]:
     """Returns the name of each split; names that stand for none are left out.
 
-    Args:
-        names: Names of folders or splits.
-        source: Where they are, for messages.
-        splits: The split of each name as stated by the user; None to recognize the names.
-
     Raises:
         ClassLayoutError: Two names stand for the same split, or a stated name does not exist.
     """

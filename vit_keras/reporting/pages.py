@@ -13,9 +13,6 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 def text(words: str) -> str:
     r"""Escapes untrusted text for HTML, and characters that can't be printed.
 
-    Args:
-        words: Text, such as a name or a path.
-
     Example:
         >>> text("<script>\n")
         '&lt;script&gt;\\n'
@@ -24,12 +21,7 @@ def text(words: str) -> str:
 
 
 def tag(name: str, content: str, css_class: str = "") -> str:
-    """Returns an element.
-
-    Args:
-        name: Its name, perhaps with attributes.
-        content: HTML.
-        css_class: Its class, if any.
+    """Returns an element; `content` is HTML, and `name` may include attributes.
 
     Example:
         >>> tag("td", "3", "number")
@@ -45,11 +37,7 @@ def section(title: str, content: str, anchor: str = "") -> str:
 
 
 def cards(items: Iterable[tuple[str, str, str]]) -> str:
-    """Returns a row of large figures.
-
-    Args:
-        items: Level ("error", "warning" or ""), figure and label of each; the last two are HTML.
-    """
+    """Returns a row of large figures: level ("error", "warning" or ""), figure and label of each, the last two HTML."""
     parts = (
         tag("div", tag("b", figure) + tag("span", words), f"card {level}" if level else "card")
         for level, figure, words in items
@@ -92,28 +80,14 @@ def picture(url: str | None, title: str) -> str:
 
 
 def page(title: str, *, heading: str, below: str, body: str) -> str:
-    """Returns a whole page.
-
-    Args:
-        title: Title of the browser tab, text.
-        heading: First line, text.
-        below: Second line, text.
-        body: The rest, HTML.
-    """
+    """Returns a whole page: title, heading and the line below it are text, the body is HTML."""
     style = files("vit_keras.reporting").joinpath("pages.css").read_text("utf-8")
     header = f'<header><h1>{text(heading)}</h1><p class="soft">{text(below)}</p></header>\n'
     return document(title, policy=_POLICY, style=style, body=header + body)
 
 
 def document(title: str, *, policy: str, style: str, body: str) -> str:
-    """Returns a whole page with its own style.
-
-    Args:
-        title: Title of the browser tab, text.
-        policy: Content security policy.
-        style: CSS, in addition to the common palette.
-        body: HTML.
-    """
+    """Returns a whole page with its own content security policy, and CSS in addition to the common palette."""
     style = files("vit_keras.reporting").joinpath("palette.css").read_text("utf-8") + style
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{text(title)}</title>\n'

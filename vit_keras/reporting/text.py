@@ -8,11 +8,6 @@ _MARKUP = set("\\`*_[]|#~$!")
 def plural(count: int, noun: str, nouns: str = "") -> str:
     """Returns a count with its noun.
 
-    Args:
-        count: How many.
-        noun: Singular.
-        nouns: Plural; by default the singular with an s.
-
     Example:
         >>> plural(1, "image"), plural(1200, "image"), plural(0, "class", "classes")
         ('1 image', '1,200 images', '0 classes')
@@ -23,9 +18,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 def escape_unprintable(name: str) -> str:
     r"""Escapes characters that can't be printed: line breaks, terminal codes, bytes that are not text.
 
-    Args:
-        name: A path or a class name.
-
     Example:
         >>> escape_unprintable("two\nlines.png")
         'two\\nlines.png'
@@ -35,9 +27,6 @@ def escape_unprintable(name: str) -> str:
 
 def escape_markdown(name: str) -> str:
     r"""Escapes untrusted text for a line or a table cell of Markdown.
-
-    Args:
-        name: A path or a class name.
 
     Example:
         >>> escape_markdown("a|b <i>*c*")

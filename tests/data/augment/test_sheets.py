@@ -9,15 +9,15 @@ from vit_keras.errors import InvalidArgumentError
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.jpg"])
 def test_a_sheet_shows_every_image_in_its_place(tmp_path, channels, name):
-    greys = np.array([[20, 90, 160], [200, 120, 40]])
-    cells = greys[..., None, None, None] * np.ones((8, 12, channels))
+    grays = np.array([[20, 90, 160], [200, 120, 40]])
+    cells = grays[..., None, None, None] * np.ones((8, 12, channels))
     originals, variants = [row[0].astype("uint8") for row in cells], [list(row[1:].astype("float32")) for row in cells]
     draw_sheet(originals, variants, [["", "", ""]] * 2, tmp_path / name)
     sheet = np.asarray(Image.open(tmp_path / name).convert("L")).astype(int)
     rows, columns = (np.array_split(np.arange(side), parts) for side, parts in zip(sheet.shape, (2, 3), strict=True))
     for row, column in np.ndindex(2, 3):
         middle = sheet[rows[row][len(rows[row]) // 2], columns[column][len(columns[column]) // 2]]
-        assert abs(middle - greys[row, column]) <= 3
+        assert abs(middle - grays[row, column]) <= 3
 
 
 def test_titles_stand_above_the_images(tmp_path):
@@ -32,11 +32,11 @@ def test_titles_stand_above_the_images(tmp_path):
 
 @pytest.mark.parametrize(
     ("originals", "variants", "titles"),
-    [(0, [], []), (1, [2], [2]), (2, [1, 2], [2, 3]), (1, [1, 1], [2, 2]), (2, [1, 1], [2])],
+    [(0, [], []), (1, [2], [2]), (2, [1, 2], [2, 3]), (1, [1, 1], [2, 2])],
 )
-def test_rows_that_do_not_match_are_refused(tmp_path, originals, variants, titles):
+def test_rows_that_do_not_match_are_an_error(tmp_path, originals, variants, titles):
     image = np.zeros((4, 4, 3), "uint8")
-    with pytest.raises(InvalidArgumentError, match="as many variants"):
+    with pytest.raises(InvalidArgumentError, match="the same number of variants"):
         draw_sheet(
             [image] * originals,
             [[image] * count for count in variants],

@@ -107,7 +107,7 @@ def test_a_file_lost_to_the_processes_is_replaced_and_said(make_folder, monkeypa
     monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", 1)
     data = load(make_folder({"cat": 120, "dog": 120}), preprocessing=RULE, batch_size=8)
     os.remove(data.splits["train"].files.name(5))
-    with pytest.warns(UserWarning, match="Another image of its class stands in for it"):
+    with pytest.warns(UserWarning, match="Another image of its class replaces it"):
         assert len(list(data.training_batches(epochs=1, augmentation="light"))) == data.steps_per_epoch
 
 

@@ -11,11 +11,11 @@ def contents(*words):
     return rows
 
 
-def look(hashes, words=None, judged=None):
+def look(hashes, words=None, comparable=None):
     hashes = np.asarray(hashes, dtype="uint64")
     rows = np.random.default_rng(1).integers(0, 256, (len(hashes), 32), "uint8") if words is None else contents(*words)
-    judged = np.ones(len(hashes), bool) if judged is None else np.asarray(judged)
-    return [group.tolist() for group in find_near_duplicates(hashes, rows, judged)]
+    comparable = np.ones(len(hashes), bool) if comparable is None else np.asarray(comparable)
+    return [group.tolist() for group in find_near_duplicates(hashes, rows, comparable)]
 
 
 def test_same_bytes_are_grouped_in_order():
@@ -23,7 +23,7 @@ def test_same_bytes_are_grouped_in_order():
 
 
 @pytest.mark.parametrize("words", ["", "a", "abc"])
-def test_what_is_there_once_is_in_no_group(words):
+def test_a_single_file_is_in_no_group(words):
     assert find_duplicates(contents(*words)) == []
 
 
@@ -41,7 +41,7 @@ def test_hashes_up_to_two_bits_apart_look_the_same(bits, found):
     assert look([first, second]) == ([[0, 1]] if found else [])
 
 
-def test_none_is_missed_and_none_is_made_up():
+def test_no_pair_is_missed_and_none_is_invented():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 400, dtype="uint64")
     flips = [np.uint64(1) << rng.integers(0, 64, 100, dtype="uint64") for _ in range(3)]
@@ -64,18 +64,14 @@ def test_a_chain_of_small_steps_is_not_one_group():
     assert max(map(len, groups)) <= 4
 
 
-def test_copies_to_the_byte_alone_are_not_look_alikes():
+def test_files_with_the_same_bytes_are_not_near_duplicates():
     assert look([7, 7, 7], "aaa") == []
     assert look([7, 7, 7], "aab") == [[0, 1, 2]]
 
 
-def test_what_is_not_judged_is_in_no_group():
-    assert look([7, 7, 7, 7], judged=[True, False, True, False]) == [[0, 2]]
-    assert look([7, 7], judged=[False, False]) == []
-
-
-def test_nothing_is_no_problem():
-    assert look([]) == []
+def test_images_that_are_not_comparable_are_in_no_group():
+    assert look([7, 7, 7, 7], comparable=[True, False, True, False]) == [[0, 2]]
+    assert look([7, 7], comparable=[False, False]) == look([]) == []
 
 
 @pytest.mark.slow

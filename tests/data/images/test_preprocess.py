@@ -1,4 +1,3 @@
-import io
 from pathlib import Path
 
 import numpy as np
@@ -42,8 +41,8 @@ def test_a_photo_of_any_mode_is_resized_as_timm_does(references, files, number):
 
 
 @pytest.mark.parametrize("crop_mode", CROP_MODES)
-@pytest.mark.parametrize("crop", [0.5, 0.875, 1.0])
-@pytest.mark.parametrize("size", [(8, 8), (9, 8), (300, 200), (20, 301)])
+@pytest.mark.parametrize("crop", [0.875, 1.0])
+@pytest.mark.parametrize("size", [(9, 8), (300, 200), (20, 301)])
 @pytest.mark.parametrize("image_size", [(16, 16), (17, 40)])
 def test_the_size_is_always_the_one_asked_for(size, image_size, crop, crop_mode):
     rule = Preprocessing(image_size=image_size, crop=crop, crop_mode=crop_mode)
@@ -101,13 +100,6 @@ def test_half_the_size_is_nearly_the_same_picture(files):
     other = Image.fromarray(np.asarray(whole)[:, ::-1])
     difference = np.abs(np.asarray(whole, int) - np.asarray(half, int)).mean()
     assert 10 * difference < np.abs(np.asarray(whole, int) - np.asarray(other, int)).mean()
-
-
-def test_one_channel_has_an_axis():
-    file = io.BytesIO()
-    Image.new("L", (9, 9), 7).save(file, "PNG")
-    image = Picture(file.getvalue(), "grey").decode(channels=1)
-    assert to_pixels(image).shape == (9, 9, 1)
 
 
 def test_a_checkpoint_has_its_own_rule():

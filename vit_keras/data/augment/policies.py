@@ -105,11 +105,6 @@ _JITTERED = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 class SingleOperation:
     """Applies one operation to a fraction of the images.
 
-    Args:
-        name: A key of `OPERATIONS`.
-        magnitude: Magnitude of the operation.
-        rate: Fraction of the images that are changed.
-
     Raises:
         InvalidArgumentError: One of the numbers is out of range.
     """

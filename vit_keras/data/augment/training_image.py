@@ -16,14 +16,7 @@ Key = tuple[int, int]
 
 
 def from_file(picture: Picture, preprocessing: Preprocessing, augmentation: Augmentation, key: Key) -> np.ndarray:
-    """Returns an image file, augmented per image: `(height, width, channels)`, uint8.
-
-    Args:
-        picture: The file.
-        preprocessing: The size; its own crop is used only without a random crop.
-        augmentation: Of which the per-image stages are applied.
-        key: Determines the random draws.
-    """
+    """Returns an image file, augmented per image: `(height, width, channels)`, uint8."""
     rng = _generator(key)
     if augmentation.crop_scale is None:
         image = preprocessing.apply(picture.decode(channels=preprocessing.channels))

@@ -17,12 +17,7 @@ def hold_out(
 ) -> np.ndarray:
     """Returns a mask of the images held out: `rate` of each class, at least one.
 
-    Args:
-        labels: `(count,)`, indices into the class names.
-        class_names: The classes.
-        seed: Random seed.
-        rate: Fraction of each class.
-        duplicate_ids: `(count,)`, equal for equal images of a class, which are held out together.
+    Images of a class with equal `duplicate_ids` `(count,)` are held out together.
 
     Raises:
         DataError: A class has fewer than two images.
@@ -54,15 +49,9 @@ def split_indices(
     seed: int,
     duplicate_ids: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the indices of the training images and of each missing split.
+    """Returns the indices of the training images and of each missing split, "test" and "validation".
 
-    Args:
-        labels: `(count,)`, indices into the class names, of all images that training may use.
-        class_names: The classes.
-        missing: "test", "validation", both or neither.
-        rates: Fractions of each class for validation and test.
-        seed: Random seed.
-        duplicate_ids: As for `hold_out`.
+    `rates` are the fractions of each class for validation and test; `duplicate_ids` as for `hold_out`.
 
     Raises:
         DataError: A class has too few images.

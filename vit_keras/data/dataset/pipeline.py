@@ -79,15 +79,7 @@ def make_training_batches(
     num_classes: int,
     steps: "tf.data.Dataset",
 ) -> "tf.data.Dataset":
-    """Returns augmented batches whose bytes are a pure function of seed and step.
-
-    Args:
-        split: The training images.
-        order: Which of them each step sees.
-        augmentation: Changes to them.
-        num_classes: Width of mixed targets.
-        steps: Numbers of the steps, int64, from 0 at the start of training.
-    """
+    """Returns augmented batches of these steps, int64 from 0; their bytes are a pure function of seed and step."""
     import tensorflow as tf
 
     stay_on_host()
@@ -117,14 +109,6 @@ def preview_batch(
     step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns these images as a training step would see them.
-
-    Args:
-        split: The training images.
-        indices: Which of them.
-        augmentation: Changes to them.
-        num_classes: Width of the targets.
-        seed: Determines all random draws, together with the step.
-        step: Number of the step, from 0 at the start of training.
 
     Returns:
         Images `(count, height, width, channels)`, pixels 0..255, and targets `(count, num_classes)`, fractions.
@@ -181,14 +165,7 @@ def _augment_batch(
 
 
 def make_training_image(split: Split | EncodedSplit, index: int, augmentation: Augmentation, key: Key) -> np.ndarray:
-    """Returns one image after the per-image stages of an augmentation, `(height, width, channels)`, uint8.
-
-    Args:
-        split: The training images.
-        index: Which of them.
-        augmentation: Changes to it.
-        key: Determines the random draws.
-    """
+    """Returns one image after the per-image stages of an augmentation, `(height, width, channels)`, uint8."""
     if isinstance(split, Split):
         return from_pixels(split.image(index), augmentation, key)
     return split.decode(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))

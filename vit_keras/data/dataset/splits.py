@@ -4,9 +4,10 @@ import functools
 import hashlib
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -83,25 +84,34 @@ class Split:
         return digest.digest()
 
 
-class Encoded(Protocol):
-    """Encoded images by index: files on disk, or records of a data set."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoded(ABC):
+    """Encoded images of a source, by index in `places`: files on disk, or records of a data set."""
+
+    places: np.ndarray
 
     def __len__(self) -> int:
         """Number of images."""
+        return len(self.places)
 
+    def subset(self, indices: np.ndarray) -> Self:
+        """Returns the images at these indices, in this order."""
+        return replace(self, places=self.places[indices])
+
+    @abstractmethod
     def name(self, index: int) -> str:
         """Returns the path or name, for messages."""
 
+    @abstractmethod
     def read(self, index: int) -> bytes:
         """Returns the bytes; raises a `VitKerasError` if they can't be read."""
 
+    @abstractmethod
     def on_disk(self, index: int) -> tuple[str, int, int] | None:
         """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
 
-    def subset(self, indices: np.ndarray) -> "Encoded":
-        """Returns the images at these indices, in this order."""
-
     @property
+    @abstractmethod
     def digest(self) -> bytes:
         """SHA-256 of the content of all images."""
 

@@ -38,10 +38,6 @@ class Checkup:
     def enforce(self, reading: ReadOptions, *, strict: bool = False) -> None:
         """Raises an error if the data set should not be trained on.
 
-        Args:
-            reading: How many files may be left out.
-            strict: Whether any unusable file, conflicting label or leak is an error.
-
         Raises:
             TooManyBadFilesError: More files are unusable than `reading` allows.
             DataError: `strict`, and there are errors among the findings.

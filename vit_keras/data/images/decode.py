@@ -40,10 +40,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Returns an image file as pixels: upright, on white, preprocessed.
 
-    Args:
-        path: A JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file of any size and mode; its name does not matter.
-        preprocessing: Size, channels and rule.
-
     Returns:
         `(height, width, channels)`, uint8.
 

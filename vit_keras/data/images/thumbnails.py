@@ -16,9 +16,7 @@ _QUALITY = 72
 def to_data_url(image: Image.Image, *, form: str = "jpeg") -> str:
     """Returns an image in mode "RGB" or "L", scaled down to at most 112 px, as a `data:` URL.
 
-    Args:
-        image: Of any size.
-        form: "jpeg", or "png" for images of few pixels, which a page enlarges.
+    "png" is for images of few pixels, which a page enlarges.
 
     Example:
         >>> to_data_url(Image.new("RGB", (500, 300)))[:23]
@@ -38,12 +36,7 @@ class Thumbnails:
         self.root, self.budget = root, budget
 
     def make(self, path: str, *, reserve: int = 0) -> str | None:
-        """Returns a file's thumbnail; None if it is unreadable or `reserve` or fewer bytes are left.
-
-        Args:
-            path: Relative to the root.
-            reserve: Bytes of the budget to leave unused.
-        """
+        """Returns a file's thumbnail; None if it is unreadable or `reserve` or fewer bytes are left."""
         if self.budget <= reserve:
             return None
         try:

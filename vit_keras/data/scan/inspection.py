@@ -20,12 +20,7 @@ _SMALL = 128  # px, enough for statistics and the perceptual hash
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Requirements of a usable image.
-
-    Args:
-        min_side: Minimum length of the shorter side, px.
-        max_aspect: Maximum ratio of the sides.
-    """
+    """Requirements of a usable image."""
 
     min_side: int = 8
     max_aspect: float = 20.0
@@ -33,10 +28,6 @@ class Limits:
 
 def inspect(path: Path, limits: Limits) -> dict[str, Any]:
     """Decodes an image file completely and describes it.
-
-    Args:
-        path: The file.
-        limits: Requirements.
 
     Returns:
         A row for JSON. For a usable file: `size` (bytes), `mtime_ns`, `sha256`, `format`, `mode`, `width` and `height` (px, upright),

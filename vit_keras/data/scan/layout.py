@@ -20,10 +20,7 @@ def find_class_folders(
 ) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
     """Returns the class folders of each split, under "" if there are no splits, and how the splits were understood.
 
-    Args:
-        root: The folder.
-        walk: Records what is not listed.
-        splits: The split of each folder; empty for no splits, None to recognize usual names.
+    `splits` states the split of each folder; empty for no splits, None to recognize usual names.
 
     Raises:
         ClassLayoutError: Folders look like splits, but it is not clear which is which.
@@ -134,12 +131,6 @@ def find_class_names(
     root: Path, sources: dict[str, list[Path]], walk: Walk, given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """Returns the class names in order.
-
-    Args:
-        root: The folder.
-        sources: Class folders of each split.
-        walk: Knows the images outside class folders.
-        given: Class names in the order of the labels; by default sorted.
 
     Raises:
         ClassLayoutError: There are fewer than two classes, names collide, or a split has a class that training has not.

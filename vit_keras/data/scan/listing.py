@@ -56,13 +56,7 @@ def list_folder(
     """Returns the files of `root/CLASS/*.jpg`, or of `root/train/CLASS/*.jpg` and its siblings `validation` and `test`.
 
     Subfolders of a class folder belong to the class. Hidden files and leftovers of operating systems are ignored.
-
-    Args:
-        root: The folder.
-        follow_links: Whether to follow symbolic links; a file is listed once, however many links lead to it.
-        drop_empty_classes: Whether to drop a class folder without images; by default it is an error.
-        class_names: Class names in the order of the labels; by default sorted.
-        splits: The split of each folder; empty for no splits, None to recognize usual names.
+    The options are those of `ReadOptions`.
 
     Raises:
         EmptyDatasetError: There are no images.

@@ -31,14 +31,7 @@ _NEARLY_BLACK = 16  # luma that 12-bit values in a 16-bit file reach, 0..255
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file that can't be used.
-
-    Args:
-        path: Relative to the root.
-        class_name: Its class, if any.
-        split: Its split, if any.
-        reason: Why it can't be used.
-    """
+    """A file that can't be used."""
 
     path: str
     class_name: str
@@ -123,12 +116,7 @@ class Manifest:
         )
 
     def check_limit(self, *, max_error_rate: float = 0.01, on_error: str = "quarantine") -> None:
-        """Raises `TooManyBadFilesError` if too many files, or all files of a class, can't be used.
-
-        Args:
-            max_error_rate: Largest fraction of the files that may be left out; one file may always be.
-            on_error: "error" rejects the first one.
-        """
+        """Raises `TooManyBadFilesError` if too many files, or all files of a class, can't be used."""
         bad, count = self.quarantined, len(self) + len(self.quarantined)
         more = f"\nAll of them are listed in {self.folder / QUARANTINE}." if self.folder else ""
         for split, names in self._find_lost_classes().items():
@@ -174,13 +162,7 @@ def _list_reasons(bad: Sequence[Quarantined], root: Path) -> str:
 
 
 def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
-    """Returns the manifest of a listing.
-
-    Args:
-        listing: The files.
-        columns: Inspection of each, in the same order.
-        folder: Where the manifest is written.
-    """
+    """Returns the manifest of a listing."""
     usable = np.ones(len(listing.paths), dtype=bool)
     usable[list(columns.reasons)] = False
     places = np.flatnonzero(usable)
@@ -235,12 +217,6 @@ def format_rows(listing: Listing, columns: Columns) -> Iterator[str]:
 
 def write_manifest(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folder: Path) -> None:
     """Writes the manifest and the list of quarantined files, each completely or not at all.
-
-    Args:
-        manifest: The manifest.
-        header: First line of the manifest.
-        rows: Its other lines.
-        folder: Folder to write to.
 
     Raises:
         StorageError: They could not be written.

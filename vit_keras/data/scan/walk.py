@@ -21,11 +21,7 @@ _LINK, _SPECIAL, _LISTED = (
 
 
 class Walk:
-    """Walks folders and records what is not listed.
-
-    Args:
-        root: The folder that all paths are relative to.
-        follow_links: Whether to follow symbolic links; a file is listed once, however many links lead to it.
+    """Walks folders below a root and records what is not listed; a file is listed once, however many links lead to it.
 
     Attributes:
         rejected: Image files that can't be used, each a path and a reason.

@@ -40,16 +40,6 @@ def read_arrays(
 
     Scaling is also logged as a warning of `vit_keras.data.sources.arrays`.
 
-    Args:
-        source: `(images, labels)` as arrays, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, batched or not, or a
-            mapping of "train" and perhaps "validation" and "test" to any of these.
-        preprocessing: How to resize images; None if all have the same size.
-        class_names: Names of the labels 0, 1, ...; by default the numbers.
-        rates: Fractions of each class for validation and test, where these splits are missing.
-        seed: Random seed of these splits.
-        limit: Maximum number of images read from a data set; None for all.
-        pixel_range: Values of black and white, or "auto".
-
     Raises:
         DataError: They are not images, their pixel range is unclear, or they would take more than 8 GiB.
         LabelError: The labels are not integers of at least 0.
@@ -107,14 +97,7 @@ def _is_dataset(source: object) -> bool:
 
 
 class _ImageReader:
-    """Collects the images of one split: unscaled until the pixel range is decided, then resized uint8.
-
-    Args:
-        name: The split.
-        scale: Decides the pixel range of all splits.
-        preprocessing: How to resize images; None if all have the same size.
-        bounded: Whether to limit memory to 8 GiB.
-    """
+    """Collects the images of one split: unscaled until the pixel range is decided, then resized uint8."""
 
     def __init__(self, name: str, scale: PixelScale, preprocessing: Preprocessing | None, *, bounded: bool) -> None:
         self.name, self.scale, self.preprocessing, self.bounded = name, scale, preprocessing, bounded

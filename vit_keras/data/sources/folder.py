@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_keras.data.dataset.holdout import split_indices
 from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import EncodedSplit, Split
+from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.data.images.decode import read_unchanged
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
@@ -63,15 +63,6 @@ def read_folder(
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
 
-    Args:
-        source: The folder, or a CSV file.
-        preprocessing: How to resize images.
-        rates: Fractions of each class for validation and test.
-        seed: Random seed of these splits.
-        reading: How to treat unreadable files.
-        class_names: Class names in the order of the labels; by default sorted.
-        on_progress: Called with the number of files checked and the number of all files.
-
     Raises:
         DataError: It is not a data set, or too many files are unreadable.
         StorageError: The folder can't be read.
@@ -80,7 +71,7 @@ def read_folder(
     _, manifest = scan_source(source, reading, class_names=class_names, on_progress=on_progress)
     manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
     manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
-    files = ManifestFiles(manifest, np.arange(len(manifest)))
+    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
     whole = EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
     places = {
         split: np.flatnonzero(manifest.splits == number)
@@ -111,21 +102,11 @@ def read_folder(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class ManifestFiles:
-    """Usable files of a manifest; a file that has changed since it was checked is an error.
-
-    Args:
-        manifest: All usable files.
-        places: Indices of some of them.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ManifestFiles(Encoded):
+    """Usable files of a manifest; reading a file that has changed since it was checked is an error."""
 
     manifest: Manifest
-    places: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of files."""
-        return len(self.places)
 
     def name(self, index: int) -> str:
         """Returns the path."""
@@ -140,10 +121,6 @@ class ManifestFiles:
         """Returns the bytes; raises `StorageError` or `DataError` if the file is gone or has changed."""
         path, size, mtime_ns = self.on_disk(index)
         return read_unchanged(Path(path), size, mtime_ns)
-
-    def subset(self, indices: np.ndarray) -> "ManifestFiles":
-        """Returns the files at these indices, in this order."""
-        return ManifestFiles(self.manifest, self.places[indices])
 
     @property
     def digest(self) -> bytes:

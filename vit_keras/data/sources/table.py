@@ -29,11 +29,6 @@ def list_table(
     `split`, `set`, `subset`, `fold` or similar; else of a column whose values all name splits; else of the first level of folders
     in the paths that all name splits.
 
-    Args:
-        table: The file, in UTF-8; a `.tsv` file is separated by tabs.
-        class_names: Class names in the order of the labels; by default sorted.
-        splits: The split of each value of the column; empty for no splits, None to recognize usual names.
-
     Raises:
         DataError: The table or some of its rows can't be used; rows are named by number, of which 1 is the header.
         EmptyDatasetError: It has no rows.

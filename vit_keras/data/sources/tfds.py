@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_keras.data.dataset.holdout import split_indices
 from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import EncodedSplit, Split
+from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing, to_pixels
 from vit_keras.data.images.read_options import ReadOptions
@@ -24,14 +24,10 @@ _LARGEST_BYTES = 8 * 2**30
 
 
 def find_builder(name: str, others: Sequence[str]) -> Any:
-    """Returns the builder of a name, or of a folder that a builder has prepared.
+    """Returns the builder of `NAME`, `NAME/CONFIG`, `NAME:VERSION`, or of a folder that a builder has prepared.
 
-    Args:
-        name: `NAME`, `NAME/CONFIG` or `NAME:VERSION`, or a folder with a `dataset_info.json`.
-        others: Names of other sources, for suggestions.
-
-    Raises:
-        DataError: There is none, or loading it would run code of its author.
+    `NAME`, `NAME/CONFIG` or `NAME:VERSION` is looked up, or a folder with a `dataset_info.json`; `others` are names of other sources
+    to suggest. Raises `DataError` if there is none, or if loading it would run code of its author.
     """
     stay_on_host()
     import tensorflow_datasets as tfds
@@ -67,15 +63,8 @@ def read_tfds(
 ) -> ImageData:
     """Returns the images of a builder, which downloads and prepares them first if necessary.
 
-    The images stay encoded until they are used: in memory, or on disk if the builder was prepared as ArrayRecord.
-
-    Args:
-        builder: A builder of TensorFlow Datasets.
-        choose_preprocessing: Returns the preprocessing of images with this number of channels; None if all have the same size.
-        rates: Fractions of each class for validation and test, where these splits are missing.
-        seed: Random seed of these splits.
-        limit: Maximum number of images per split; twice as many are read, to have enough for the missing splits. None for all.
-        reading: Where to cache decoded images, how many may be replaced, and which split is which.
+    The images stay encoded until they are used: in memory, or on disk if the builder was prepared as ArrayRecord. With a
+    limit, twice as many are read, to have enough for the missing splits.
 
     Raises:
         DataError: It has no images with labels, takes over 8 GiB in memory, or could not be prepared.
@@ -118,23 +107,12 @@ def read_tfds(
     return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions)
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Encoded images of a TensorFlow data set.
-
-    Args:
-        contents: Bytes, or examples with bytes under "image".
-        source: Name of the split, for messages.
-        places: Indices of some of them.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examples(Encoded):
+    """Encoded images of a split of TensorFlow Datasets: bytes, or examples with bytes under "image"."""
 
     contents: Sequence[Any]
     source: str
-    places: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.places)
 
     def name(self, index: int) -> str:
         """Returns the split and the number of the example."""
@@ -150,10 +128,6 @@ class Examples:
 
     def on_disk(self, index: int) -> None:
         """Returns None: an example is not a file of its own."""
-
-    def subset(self, indices: np.ndarray) -> "Examples":
-        """Returns the images at these indices, in this order."""
-        return Examples(self.contents, self.source, self.places[indices])
 
     @property
     def digest(self) -> bytes:
@@ -177,7 +151,7 @@ def _read_split(
         labels = np.asarray([int(example["label"]) for example in contents], dtype="int32")
     else:
         contents, labels = _read_contents(builder, split, None if limit is None else 2 * limit, decoders)
-    files = Examples(contents, f"{builder.name}, split {split}", np.arange(len(contents)))
+    files = Examples(contents=contents, source=f"{builder.name}, split {split}", places=np.arange(len(contents)))
     if preprocessing is None:
         return _decode_all(builder, files, labels)
     return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
