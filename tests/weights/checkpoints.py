@@ -1,7 +1,9 @@
-"""Configs of every kind of model, random weights for them, and files broken on purpose."""
+"""Configs of every kind of model, random weights for them, and files that are broken on purpose."""
 
+import io
 import json
 import struct
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -57,7 +59,7 @@ CONFIGS = {
         "vit_patch8": {"image_size": 32, "patch_size": 8},
     }.items()
 }  # fmt: skip
-"""Small models of every kind; those of the golden references under their names."""
+"""Small models of every kind, with the names of the golden references."""
 
 
 @cache
@@ -93,8 +95,24 @@ def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarra
         assert found[name].tobytes() == array.tobytes(), name
 
 
+def npz_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Returns an npz file with these members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Returns an array as a member of an npz file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array))
+    return buffer.getvalue()
+
+
 def safetensors_bytes(header: object, body: bytes = b"") -> bytes:
-    """Returns a safetensors file with this header, whatever it says."""
+    """Returns a safetensors file with this header, legal or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body
 
