@@ -77,7 +77,7 @@ def test_nan_and_infinity_are_corrupt(path, number, dtype):
 def test_an_unsupported_dtype_is_named(path):
     header = {"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}
     path.write_bytes(safetensors_bytes(header, bytes(16)))
-    with pytest.raises(WeightMismatchError, match="unsupported dtypes: .'a': 'complex64'"):
+    with pytest.raises(WeightMismatchError, match=r"unsupported dtypes: .'a': 'complex64'"):
         read_tensors(path, {"a": (2,)})
 
 

@@ -91,7 +91,9 @@ def test_a17_a18_changes_that_make_weights_fit_are_logged(tiny_preset, caplog):
 
 def test_config_json_is_parsed_once(tiny_preset, monkeypatch):
     read, parse = [], settings_read.parse_json
-    monkeypatch.setattr(settings_read, "parse_json", lambda content, path: read.append(path.name) or parse(content, path))
+    monkeypatch.setattr(
+        settings_read, "parse_json", lambda content, path: read.append(path.name) or parse(content, path)
+    )
     from_preset(tiny_preset)
     assert read == ["config.json", "labels.json"]
 
@@ -147,7 +149,10 @@ def unfilled(monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"preset": "test_vit", "weights": "r160_in1k", "offline": True}, {"preset": "test_vit:r160_in1k", "num_classes": 1000}],
+    [
+        {"preset": "test_vit", "weights": "r160_in1k", "offline": True},
+        {"preset": "test_vit:r160_in1k", "num_classes": 1000},
+    ],
 )
 def test_a_tag_gives_the_published_weights_with_their_head(published, arguments):
     model = from_preset(**arguments)
@@ -216,7 +221,9 @@ def test_damaged_weights_are_corrupt(preset, is_cut):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content[:-100] if is_cut else content)
-    with pytest.raises(CorruptFileError, match=r"model\.safetensors" if is_cut else "has sha256 .*, and config.json says"):
+    with pytest.raises(
+        CorruptFileError, match=r"model\.safetensors" if is_cut else "has sha256 .*, and config.json says"
+    ):
         from_preset(preset)
     if not is_cut:
         config = json.loads((preset / "config.json").read_text())

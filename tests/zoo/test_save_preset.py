@@ -16,7 +16,12 @@ from vit_keras.zoo.save_preset import save_preset
 
 
 def test_a_preset_directory_has_four_files(tiny_preset):
-    assert {item.name for item in tiny_preset.iterdir()} == {"config.json", "model.safetensors", "labels.json", "README.md"}
+    assert {item.name for item in tiny_preset.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "labels.json",
+        "README.md",
+    }
 
 
 @pytest.mark.parametrize(("classes", "task"), [(2, "image-classification"), (None, "image-feature-extraction")])

@@ -26,7 +26,9 @@ def open_bytes(tmp_path, content: bytes):
     return open_tensors(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "uint8", "bool", ">f4"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "uint8", "bool", ">f4"]
+)
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_arrays_are_read_exactly(tmp_path, dtype, save):
     array = np.arange(24).reshape(4, 6).astype(dtype)
@@ -80,7 +82,15 @@ def test_a06_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "padding"),
-    [("(3,)", 0), ("(-4,)", 0), ("(2**62,)", 0), ("(4611686018427387904, 4)", 0), ("('a',)", 0), ("None", 0), ("(4,)", 20_000)],
+    [
+        ("(3,)", 0),
+        ("(-4,)", 0),
+        ("(2**62,)", 0),
+        ("(4611686018427387904, 4)", 0),
+        ("('a',)", 0),
+        ("None", 0),
+        ("(4,)", 20_000),
+    ],
 )
 def test_a07_a08_a_header_that_does_not_fit_its_data_or_is_too_long_is_refused(tmp_path, shape, padding):
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}{' ' * padding}\n"

@@ -108,7 +108,9 @@ KERAS = {
 @pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.weights.h5", "x.hdf5", "X.H5"])
 def test_a27_a28_a29_keras_files_are_refused_by_their_suffix_with_a_way_out(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(UnsafeFileError, match=r"can run code.*load it with Keras.*save_preset or vit_keras\.weights\.write"):
+    with pytest.raises(
+        UnsafeFileError, match=r"can run code.*load it with Keras.*save_preset or vit_keras\.weights\.write"
+    ):
         open_tensors(tmp_path / name)
 
 
