@@ -65,9 +65,9 @@ CONFIGS = {
 @cache
 def shapes_of(config: ViTConfig, num_classes: int | None = 7) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each weight of a config's model."""
-    from vit_keras.models.vit import vit
+    from vit_keras.models.vit import weight_shapes
 
-    return {weight.path: tuple(weight.shape) for weight in vit(config, num_classes=num_classes).weights}
+    return weight_shapes(config, num_classes=num_classes)
 
 
 def random_weights(config: ViTConfig, num_classes: int | None = 7, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -77,7 +77,7 @@ def random_weights(config: ViTConfig, num_classes: int | None = 7, *, seed: int 
 
 
 def converted(steps, file) -> dict[str, np.ndarray]:
-    """Returns the weights that a plan makes of a file."""
+    """Returns the weights that a plan makes from a file; each must be made once."""
     made = {}
     for step in steps.steps:
         for name, array in step.run([file.read(source) for source in step.sources]).items():
@@ -88,7 +88,7 @@ def converted(steps, file) -> dict[str, np.ndarray]:
 
 
 def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Passes where both hold the same names, shapes and bits."""
+    """Checks that both hold the same names, shapes and bits."""
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert found[name].shape == array.shape, name

@@ -51,7 +51,13 @@ def refusal(path, config, classes=7, **adapt) -> str:
 
 @pytest.mark.parametrize(
     ("dtype", "name", "size"),
-    [("F8_E4M3", "float8_e4m3fn", 1), ("C64", "complex64", 8), ("BOOL", "bool", 1), ("I16", "int16", 2), ("F4", "F4", 1)],
+    [
+        ("F8_E4M3", "float8_e4m3fn", 1),
+        ("C64", "complex64", 8),
+        ("BOOL", "bool", 1),
+        ("I16", "int16", 2),
+        ("F4", "F4", 1),
+    ],
 )
 def test_a13_a14_a_dtype_that_is_no_float_is_refused_by_name(path, dtype, name, size):
     end = 24 * size
