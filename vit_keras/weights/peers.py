@@ -20,16 +20,6 @@ def compute_reference(directory: str | Path, config: ViTConfig, *, images: int =
     """Returns what transformers or timm computes with its own model of a directory, for random pixels.
 
     The library itself builds the model, loads the weights and normalizes the pixels.
-
-    Args:
-        directory: A directory that `save_pretrained` or `save_for_hf` wrote.
-        config: The config of our model of the directory, for the image size and the output that is compared.
-        images: Number of images.
-        seed: Random seed of the pixels.
-
-    Raises:
-        StorageError: There is no config.json.
-        InvalidArgumentError: Neither library wrote the directory, or the library is not installed.
     """
     folder = Path(directory)
     config_json = read_json(folder / CONFIG)

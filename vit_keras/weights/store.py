@@ -63,15 +63,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether all numbers of an array are finite; checked in parts, so that no second array is allocated.
-
-    Args:
-        array: Integers or floats.
-
-    Example:
-        >>> is_finite(np.array([1.0, np.nan]))
-        False
-    """
+    """Whether all numbers of an array are finite; checked in parts, so that no second array is allocated."""
     if array.dtype.kind in "iu":
         return True
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
