@@ -78,9 +78,9 @@ def test_the_matrix_equals_a_plain_loop():
     np.testing.assert_allclose(resize_matrix(5, 3, kind="bilinear", antialias=True), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("cubic", [-0.5, -0.75, -1.0])
-def test_the_cubic_half_way_between_two_cells_has_its_closed_form(cubic):
-    row = resize_matrix(8, 4, kind="bicubic", cubic=cubic)[1]  # its center is 2.5
+def test_the_cubic_half_way_between_two_cells_has_its_closed_form():
+    row = resize_matrix(8, 4, kind="bicubic")[1]  # its center is 2.5
+    cubic = -0.75
     np.testing.assert_allclose(row, [0, cubic / 8, 0.5 - cubic / 8, 0.5 - cubic / 8, cubic / 8, 0, 0, 0], atol=1e-12)
 
 
@@ -121,17 +121,6 @@ def test_constant_positions_stay_constant(before, after, rule, value):
     positions = np.full((1, before[0] * before[1], 2), value, "float32")
     resized = resize_positions(positions, before=before, after=after, rule=rule)
     np.testing.assert_allclose(resized, np.full((1, after[0] * after[1], 2), value), atol=1e-5)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(before=st.tuples(SIDES, SIDES), after=st.tuples(SIDES, SIDES), rule=RULES, seed=st.integers(0, 99))
-def test_resizing_is_linear(before, after, rule, seed):
-    one, two = np.random.default_rng(seed).normal(size=(2, 1, before[0] * before[1], 2))
-
-    def resize(positions):
-        return resize_positions(positions, before=before, after=after, rule=rule)
-
-    np.testing.assert_allclose(resize(one - 3 * two), resize(one) - 3 * resize(two), atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
