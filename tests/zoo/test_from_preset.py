@@ -15,7 +15,7 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageErro
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import load_preset
 from vit_keras.weights import write
-from vit_keras.weights.loading import fill
+from vit_keras.weights.loading import load
 from vit_keras.weights.settings import read as settings_read
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_preprocessing
@@ -144,7 +144,7 @@ def published(monkeypatch, tmp_path):
 @pytest.fixture
 def unfilled(monkeypatch):
     """Leaves models without weights."""
-    monkeypatch.setattr("vit_keras.zoo.from_preset.fill", lambda *arguments, **keywords: SimpleNamespace(notes=()))
+    monkeypatch.setattr("vit_keras.zoo.from_preset.load", lambda *arguments, **keywords: SimpleNamespace(notes=()))
 
 
 @pytest.mark.parametrize(
@@ -232,14 +232,14 @@ def test_damaged_weights_are_corrupt(preset, is_cut):
 
 
 def test_a31_weights_that_change_while_they_are_read_are_corrupt(preset, monkeypatch):
-    def change_meanwhile(model, path, settings, **keywords):
+    def change_meanwhile(model, path, **keywords):
         weights = path / "model.safetensors"
         content = bytearray(weights.read_bytes())
         content[-5] ^= 1
         weights.write_bytes(content)
-        return fill(model, path, settings, **keywords)
+        return load(model, path, **keywords)
 
-    monkeypatch.setattr("vit_keras.zoo.from_preset.fill", change_meanwhile)
+    monkeypatch.setattr("vit_keras.zoo.from_preset.load", change_meanwhile)
     with pytest.raises(CorruptFileError, match=r"model\.safetensors: has sha256"):
         from_preset(preset)
 

@@ -6,19 +6,8 @@ from hypothesis import strategies as st
 from weights.download.server import LIMIT, Page
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.runtime.cache import cache_folder
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.download.urls import apply_mirror, parse_url
-
-
-def test_the_cache_is_in_keras_home_by_default(monkeypatch, tmp_path):
-    assert cache_folder() == tmp_path / "cache"
-    monkeypatch.delenv("VIT_KERAS_CACHE")
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    assert cache_folder() == tmp_path / "keras" / "vit_keras"
-    monkeypatch.delenv("KERAS_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / ".keras" / "vit_keras"
 
 
 def test_a_mirror_replaces_whole_host_names(monkeypatch):
