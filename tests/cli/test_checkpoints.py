@@ -78,4 +78,4 @@ def test_verify_refuses_another_model_and_another_file(run, foreign, tmp_path):
     assert "The reference has 6 blocks and images of (64, 64, 3)" in err
     code, _, err = run("verify", GOLDEN / "google_augreg.reference.safetensors")
     assert code == 4
-    assert "this is no reference" in err
+    assert "this is not a reference" in err

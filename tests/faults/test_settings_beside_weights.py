@@ -171,7 +171,7 @@ def test_a_config_beside_the_tensors_of_another_library_is_refused(fine_tuned):
     directory, _ = fine_tuned
     config = vk.ViTConfig(**OURS)
     save_file(translate(random_weights(config, 3), config, TIMM), directory / "model.safetensors")
-    with pytest.raises(WeightMismatchError, match="one of the two is of another model"):
+    with pytest.raises(WeightMismatchError, match="one of them is of another model"):
         read_settings(directory)
 
 

@@ -58,7 +58,9 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
         tensors = {name: file.read(name) for name in file.tensors}
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
-        raise CorruptFileError(f"{path}: NaN or infinity in {len(broken)} of its tensors, such as {broken[:_SHOWN]}.")
+        raise CorruptFileError(
+            f"{path}: numbers that are not finite (NaN, infinity) in {len(broken)} of its tensors, such as {broken[:_SHOWN]}."
+        )
     return tensors
 
 
