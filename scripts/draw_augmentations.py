@@ -1,4 +1,4 @@
-"""Draws what each augmentation makes of real photos, for a person to look at.
+"""Draws augmented photos, for visual inspection.
 
     python scripts/draw_augmentations.py FOLDER
 
@@ -24,16 +24,16 @@ NAMES = ("temple", "flower")
 VARIANTS, SHOWN = 12, 5
 
 
-def photos() -> Split:
-    """Returns two photos, 224 px, of a class each."""
+def load_photos() -> Split:
+    """Returns two photos, 224 px, each of its own class."""
     squares = [
         Image.fromarray(photo).crop((106, 0, 533, 427)).resize((224, 224)) for photo in load_sample_images().images
     ]
     return Split(np.stack(squares), np.arange(2, dtype="int32"))
 
 
-def augmented(split: Split, name: str, step: int) -> tuple[np.ndarray, list[str]]:
-    """Returns both photos as a training step may see them, and their targets in words."""
+def augment(split: Split, name: str, step: int) -> tuple[np.ndarray, list[str]]:
+    """Returns both photos, augmented as in a training step, and their targets as text."""
     augmentation = STRENGTHS[name]
     images = np.stack([make_training_image(split, index, augmentation, key=(step, index)) for index in range(2)])
     seed = np.array([7, step])
@@ -57,10 +57,10 @@ def augmented(split: Split, name: str, step: int) -> tuple[np.ndarray, list[str]
 
 
 def draw_strengths(split: Split, out: Path) -> None:
-    """Draws a sheet a strength, and one with the flower in all of them."""
+    """Draws a sheet per strength, and one with the flower at all strengths."""
     rows = {}
     for name in STRENGTHS:
-        steps = [augmented(split, name, step) for step in range(VARIANTS)]
+        steps = [augment(split, name, step) for step in range(VARIANTS)]
         variants = [[images[index] for images, _ in steps] for index in range(2)]
         titles = [[NAMES[index], *(words[index] for _, words in steps)] for index in range(2)]
         draw_sheet(split.images, variants, titles, out / f"{name}.png")
@@ -75,7 +75,7 @@ def draw_strengths(split: Split, out: Path) -> None:
 
 
 def draw_operations(split: Split, out: Path) -> None:
-    """Draws every operation of RandAugment at magnitudes 3, 6 and 9."""
+    """Draws RandAugment's operations at magnitudes 3, 6 and 9."""
     for kind, operations in (("increasing", OPERATIONS), ("plain", PLAIN_OPERATIONS)):
         rng, image = np.random.default_rng(0), Image.fromarray(split.images[1])
         magnitudes = (3.0, 6.0, 9.0)
@@ -90,6 +90,6 @@ def draw_operations(split: Split, out: Path) -> None:
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    draw_strengths(photos(), folder)
-    draw_operations(photos(), folder)
+    draw_strengths(load_photos(), folder)
+    draw_operations(load_photos(), folder)
     print(f"{len(list(folder.iterdir()))} sheets in {folder}")

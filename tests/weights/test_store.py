@@ -70,14 +70,14 @@ def test_a_truncated_file_is_corrupt(path, tensors):
 @pytest.mark.parametrize(("number", "dtype"), [(np.nan, "float32"), (np.inf, "float16"), (-np.inf, ml_dtypes.bfloat16)])
 def test_nan_and_infinity_are_corrupt(path, number, dtype):
     write_tensors({"good": np.zeros(3, dtype), "bad": np.array([0, number], dtype)}, path)
-    with pytest.raises(CorruptFileError, match=r"NaN or infinity in 1 of its tensors, such as \['bad'\]"):
+    with pytest.raises(CorruptFileError, match=r"not finite \(NaN, infinity\) in 1 of its tensors, such as \['bad'\]"):
         read_tensors(path, {"good": (3,), "bad": (2,)})
 
 
 def test_an_unsupported_dtype_is_named(path):
     header = {"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}
     path.write_bytes(safetensors_bytes(header, bytes(16)))
-    with pytest.raises(WeightMismatchError, match=r"unsupported dtypes: {'a': 'complex64'}"):
+    with pytest.raises(WeightMismatchError, match=r"unsupported dtypes: .'a': 'complex64'"):
         read_tensors(path, {"a": (2,)})
 
 

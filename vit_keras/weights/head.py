@@ -15,17 +15,7 @@ HEAD_FIELDS = ("pooling", "map_includes_prefix", "final_norm", "pre_logits_dim",
 
 
 def count_classes(table: Table, tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Returns the number of classes of a file's head; None without a head.
-
-    Args:
-        table: The file's mapping table.
-        tensors: The file's tensors, by the table's names.
-
-    Example:
-        >>> from vit_keras.weights.mappings.timm import TIMM
-        >>> count_classes(TIMM, {"head.weight": TensorInfo((10, 8), "float32")})
-        10
-    """
+    """Returns the number of classes of a file's head; None without a head."""
     for row in table.rows:
         for way in row.ways if row.targets == ("head/kernel",) else ():
             if len(way.names) == 1 and way.names[0] in tensors:
@@ -35,17 +25,7 @@ def count_classes(table: Table, tensors: Mapping[str, TensorInfo]) -> int | None
 
 
 def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """Returns the fields of `ViTConfig` about the head's input that a file's tensors reveal; the others are left out.
-
-    Args:
-        table: The file's mapping table.
-        tensors: The file's tensors, by the table's names.
-
-    Example:
-        >>> from vit_keras.weights.mappings.timm import TIMM
-        >>> head_features(TIMM, {"cls_token": TensorInfo((1, 1, 8), "float32"), "fc_norm.weight": TensorInfo((8,), "float32")})
-        {'pooling': 'mean', 'final_norm': 'after'}
-    """
+    """Returns the fields of `ViTConfig` about the head's input that a file's tensors reveal; the others are left out."""
     shapes = {
         target: tensors[name].shape for name in tensors for row, _ in table.find_rows(name) for target in row.targets
     }
@@ -67,17 +47,7 @@ def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
 
 
 def differing_features(found: Mapping[str, Any], config: ViTConfig) -> dict[str, Any]:
-    """Returns the fields about the head's input that differ between a file and a model, with the file's values.
-
-    Args:
-        found: What `head_features` returned, or the fields of a config.
-        config: The model's config.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> differing_features({"pooling": "mean", "final_norm": "before"}, config)
-        {'pooling': 'mean'}
-    """
+    """Returns the fields about the head's input that differ between a file and a model, with the file's values."""
     differing = {name: found[name] for name in HEAD_FIELDS if name in found and found[name] != getattr(config, name)}
     if config.pooling == "token" and "pooling" not in differing:
         differing.pop("final_norm", None)  # normalizing one token gives the same before and after it is picked
@@ -87,13 +57,7 @@ def differing_features(found: Mapping[str, Any], config: ViTConfig) -> dict[str,
 
 
 def head_change(num_classes: int | None, found: Mapping[str, Any], config: ViTConfig) -> HeadChange:
-    """Returns `AdaptOptions.head` for the number of classes that the caller asked for.
-
-    Args:
-        num_classes: Number of classes; None for as many as the file has.
-        found: What `head_features` returned for the file, or the fields of its config.
-        config: The model's config.
-    """
+    """Returns `AdaptOptions.head` for the number of classes that the caller asked for."""
     if num_classes is None:
         return "load"
     return "new" if differing_features(found, config) else "fit"

@@ -32,6 +32,7 @@ def load(
     adapt: AdaptOptions | None = None,
     keep_on_failure: bool = True,
     allow_nonfinite: bool = False,
+    settings: Settings | None = None,
 ) -> Plan:
     """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model.
 
@@ -46,6 +47,7 @@ def load(
         keep_on_failure: Leaves the model unchanged when the file turns out to be damaged, which needs memory for a second copy of
             the weights. False assigns tensor by tensor, for a model that is discarded after a failure.
         allow_nonfinite: Loads NaN and infinity, to inspect a model whose training diverged.
+        settings: What `read_settings` returned for the checkpoint; None to read it.
 
     Returns:
         What was done.
@@ -69,29 +71,8 @@ def load(
         ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
         'head'
     """
-    return fill(
-        model,
-        path,
-        read_settings(path, source=source),
-        source=source,
-        adapt=adapt,
-        keep_on_failure=keep_on_failure,
-        allow_nonfinite=allow_nonfinite,
-    )
-
-
-def fill(
-    model: keras.Model,
-    path: str | Path,
-    settings: Settings,
-    *,
-    source: str = "auto",
-    adapt: AdaptOptions | None = None,
-    keep_on_failure: bool = True,
-    allow_nonfinite: bool = False,
-) -> Plan:
-    """Does what `load` does, with the checkpoint's settings already read."""
     parts = read_model(model)
+    settings = settings or read_settings(path, source=source)
     config, variables = parts.config, parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:

@@ -9,14 +9,14 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights.adapt.inferred_sizes import count_blocks, infer_sizes
 from vit_keras.weights.adapt.options import AdaptOptions
-from vit_keras.weights.adapt.patches import PatchKernel, find_patches, fit_patches
-from vit_keras.weights.adapt.positions import Positions, find_positions, fit_positions
+from vit_keras.weights.adapt.patches import adapt_patches
+from vit_keras.weights.adapt.positions import adapt_positions
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.head import differing_features, head_features
 from vit_keras.weights.mappings.layouts import Shape
 from vit_keras.weights.mappings.sources import find_table
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered, row, way
-from vit_keras.weights.steps import Conversion, Plan, PositionFolding, Step
+from vit_keras.weights.steps import Conversion, MisfitError, Plan, Step
 
 _SHOWN = 10  # tensors of each kind in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
@@ -172,10 +172,10 @@ class _Planner:
             self.loads_head = True
             if self._differing_features():
                 return  # _check_head refuses it
-        if ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]:
-            self._fit_positions(step, joined)
-        elif ours[0] == _KERNEL and joined is not None and len(joined) == 2 and joined[1] == wanted[1]:
-            self._fit_patches(step)
+        is_positions = ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]
+        is_kernel = ours[0] == _KERNEL and joined is not None and len(joined) == 2 and joined[1] == wanted[1]
+        if joined is not None and (is_positions or is_kernel):
+            self._adapt(step, joined)
         elif joined == wanted or not sources:
             self.steps[ours[0]] = step
             self.loads_head = self.loads_head or ours[0] in self.own_head
@@ -202,73 +202,28 @@ class _Planner:
             return ours[0] if len(ours) == 1 else None
         return (*ours[0][:-1], sum(shape[-1] for shape in ours))
 
-    # Adaptation to another size
-
-    def _fit_positions(self, step: Conversion, joined: Shape) -> None:
-        config, grid_size = self.config, self.adapt.grid_size
-        if grid_size is None and {"image_size", "patch_size"} <= self.stated.keys():
-            height, width = self.stated["image_size"]
-            grid_size = height // self.stated["patch_size"], width // self.stated["patch_size"]
-        found = find_positions(joined[1], config, grid_size)
-        if found is None or found.prefix > config.num_prefix_tokens:
-            self.problems.append(
-                f"{step.sources[0]} has {joined[1]} positions, and the model has {config.num_prefix_tokens} prefix tokens and "
-                f"{config.num_patches} patches: the positions are no square grid with so many prefix tokens. For another grid, give "
-                "grid_size; for other tokens, see class_token, distillation_token and num_registers"
-            )
+    def _adapt(self, step: Conversion, joined: Shape) -> None:
+        """Adds the step of positions or the patch kernel, adapted to the model's size."""
+        try:
+            if step.targets[0] == _KERNEL:
+                shape, stated_size = self.file.tensors[step.sources[0]].shape, self.stated.get("patch_size")
+                adapted: Step
+                adapted, notes = adapt_patches(step, shape, self.config, self.adapt, stated_size)
+            else:
+                grid_size = self.adapt.grid_size
+                if grid_size is None and {"image_size", "patch_size"} <= self.stated.keys():
+                    height, width = self.stated["image_size"]
+                    grid_size = height // self.stated["patch_size"], width // self.stated["patch_size"]
+                tokens = [self.steps[name] for name in _PREFIX_TOKENS if name in self.steps]
+                conversions = [token for token in tokens if isinstance(token, Conversion)]
+                adapted, notes = adapt_positions(step, joined[1], self.config, grid_size, conversions)
+        except MisfitError as error:
+            self.problems.append(str(error))
             return
-        before, after = ("x".join(map(str, grid)) for grid in (found.grid, config.grid_size))
-        if found.grid != config.grid_size:
-            self.notes.append(
-                f'positions resized from {before} to {after} patches by the rule "{config.position_resize}"'
-            )
-        elif found.grid[0] != found.grid[1] and grid_size is None:
-            self.notes.append(f"positions assumed to be {before} patches, as in the model; otherwise give grid_size")
-        if found.prefix and not config.position_on_prefix:
-            self._fold_positions(step, found)
-            return
-        missing = config.num_prefix_tokens - found.prefix
-        if config.position_on_prefix and missing:
-            self.notes.append(f"positions of {missing} prefix tokens set to zero: the file has none for them")
-        self.steps[_POSITIONS] = replace(step, adapt=fit_positions(found, config))
-
-    def _fold_positions(self, step: Conversion, found: Positions) -> None:
-        tokens: list[Conversion] = []
-        for name in _PREFIX_TOKENS:
-            token = self.steps.get(name)
-            if isinstance(token, Conversion) and sum(item.shapes[0][1] for item in tokens) < found.prefix:
-                tokens.append(token)
-                del self.steps[name]
-        fit = fit_positions(Positions(0, found.grid), self.config)
-        self.steps[_POSITIONS] = PositionFolding(tuple(tokens), step, found.prefix, fit)
-        self.notes.append(f"positions of {found.prefix} prefix tokens added to the tokens themselves")
-
-    def _fit_patches(self, step: Conversion) -> None:
-        config, source = self.config, step.sources[0]
-        shape = self.file.tensors[source].shape
-        wanted = PatchKernel(config.patch_size, config.channels)
-        stated = self.adapt.patch_size or self.stated.get("patch_size")
-        found = wanted if config.stem == "conv" else find_patches(shape, step.layout, config, stated)
-        if found is None:
-            is_ambiguous = stated is None and len(shape) == 2
-            why = (
-                "for other channels, another patch size, or both: give the file's patch_size, in AdaptOptions"
-                if is_ambiguous
-                else "not for square patches"
-            )
-            self.problems.append(f"{_KERNEL} is {self.weights[_KERNEL]}, and {source} of {shape} is {why}")
-            return
-        if found == wanted:
-            self.steps[_KERNEL] = step
-            return
-        rule = self.adapt.channels if self.adapt.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
-        if found.channels != wanted.channels:
-            self.notes.append(f'channels changed from {found.channels} to {wanted.channels} by the rule "{rule}"')
-        if found.side != wanted.side:
-            self.notes.append(
-                f'patches resized from {found.side} to {wanted.side} px by the pseudo-inverse of "{config.patch_resize}"'
-            )
-        self.steps[_KERNEL] = replace(step, adapt=fit_patches(found, config, rule))
+        for name in adapted.targets:  # steps of prefix tokens may be part of that of the positions
+            self.steps.pop(name, None)
+        self.steps[step.targets[0]] = adapted
+        self.notes += notes
 
     # Heads
 

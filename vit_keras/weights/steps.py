@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,19 +13,8 @@ from vit_keras.weights.mappings.tables import GAP, Table
 Change: TypeAlias = Callable[[Array], Array]
 
 
-class Step(Protocol):
-    """A conversion of some tensors of a file to weights."""
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Names of the weights."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the file's tensors."""
-
-    def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Returns the weights by name, given the tensors in the order of `sources`."""
+class MisfitError(Exception):
+    """A reason why a tensor does not fit the model, which the plan's report includes."""
 
 
 @dataclass(frozen=True)
@@ -76,19 +65,12 @@ class Conversion:
 
 @dataclass(frozen=True)
 class PositionFolding:
-    """Adds the file's positions of prefix tokens to the tokens themselves: the sum is all that the model computes.
+    """Adds the file's positions of prefix tokens to the tokens themselves: the sum is all that the model computes."""
 
-    Args:
-        tokens: The steps of the prefix tokens, in the model's order.
-        positions: The step of the positions.
-        count: Number of positions of prefix tokens.
-        fit: Change of the patches' positions.
-    """
-
-    tokens: tuple[Conversion, ...]
+    tokens: tuple[Conversion, ...]  # the steps of the prefix tokens, in the model's order
     positions: Conversion
-    count: int
-    fit: Change
+    count: int  # number of positions of prefix tokens
+    fit: Change  # change of the patches' positions
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -116,30 +98,22 @@ class PositionFolding:
         return made
 
 
+Step: TypeAlias = Conversion | PositionFolding
+"""A conversion of some tensors of a file to weights."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a file becomes a model's weights.
-
-    Args:
-        path: The file.
-        table: The file's mapping table.
-        steps: The conversions.
-        notes: What is changed, kept or left out, one line each.
-        zeros: Tensors that are left out and must be all zero.
-    """
+    """How a file becomes a model's weights."""
 
     path: Path
     table: Table
     steps: tuple[Step, ...]
-    notes: tuple[str, ...]
-    zeros: tuple[str, ...]
+    notes: tuple[str, ...]  # what is changed, kept or left out, one line each
+    zeros: tuple[str, ...]  # tensors that are left out and must be all zero
 
     def describe(self, *, each: bool = False) -> str:
-        """Returns the plan as text.
-
-        Args:
-            each: Adds a line per weight.
-        """
+        """Returns the plan as text."""
         tensors = {name for step in self.steps for name in step.sources}
         weights = [name for step in self.steps for name in step.targets]
         lines = [

@@ -58,20 +58,14 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
         tensors = {name: file.read(name) for name in file.tensors}
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
-        raise CorruptFileError(f"{path}: NaN or infinity in {len(broken)} of its tensors, such as {broken[:_SHOWN]}.")
+        raise CorruptFileError(
+            f"{path}: numbers that are not finite (NaN, infinity) in {len(broken)} of its tensors, such as {broken[:_SHOWN]}."
+        )
     return tensors
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether all numbers of an array are finite; checked in parts, so that no second array is allocated.
-
-    Args:
-        array: Integers or floats.
-
-    Example:
-        >>> is_finite(np.array([1.0, np.nan]))
-        False
-    """
+    """Whether all numbers of an array are finite; checked in parts, so that no second array is allocated."""
     if array.dtype.kind in "iu":
         return True
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)

@@ -22,45 +22,26 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of one output from the reference.
+    """The difference of one output from the reference."""
 
-    Args:
-        output: Name of the output: "block 0"..., or "logits".
-        largest: Largest absolute difference.
-        within: Whether each number is within `TOLERANCE`.
-    """
-
-    output: str
-    largest: float
-    within: bool
+    output: str  # name of the output: "block 0"..., or "logits"
+    largest: float  # largest absolute difference
+    within: bool  # whether each number is within `TOLERANCE`
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The outputs of another library.
+    """The outputs of another library."""
 
-    Args:
-        made_by: The library and its version.
-        config: The model's config.
-        weights: Its weights under timm's names; empty where they are loaded from elsewhere.
-        pixels: Images `(batch, height, width, channels)`, 0..255.
-        blocks: Output of each block.
-        logits: Output of the model.
-    """
-
-    made_by: str
+    made_by: str  # library and version
     config: ViTConfig
-    weights: dict[str, np.ndarray]
-    pixels: np.ndarray
+    weights: dict[str, np.ndarray]  # its weights under timm's names; empty where they are loaded from elsewhere
+    pixels: np.ndarray  # images `(batch, height, width, channels)`, 0..255
     blocks: tuple[np.ndarray, ...]
     logits: np.ndarray
 
     def build(self) -> keras.Model:
-        """Returns a model with the reference's weights.
-
-        Raises:
-            WeightMismatchError: The weights do not fit the config.
-        """
+        """Returns a model with the reference's weights."""
         model = vit(self.config, num_classes=self.logits.shape[-1])
         with tempfile.TemporaryDirectory() as folder:
             write_tensors(self.weights, Path(folder) / "model.safetensors")
@@ -69,16 +50,7 @@ class Reference:
 
 
 def read_reference(path: str | Path) -> Reference:
-    """Returns the content of a reference file, which `scripts/make_references.py` writes.
-
-    Args:
-        path: A safetensors file with `pixels`, `block/00` etc., `logits`, perhaps `weights/...`; the metadata has the config and
-            the library.
-
-    Raises:
-        StorageError: The file does not exist.
-        CorruptFileError: It is not a reference file.
-    """
+    """Returns the content of a reference file, which `scripts/make_references.py` writes."""
     try:
         with safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
@@ -103,15 +75,7 @@ def read_reference(path: str | Path) -> Reference:
 
 
 def compare(model: keras.Model, reference: Reference) -> Iterator[Difference]:
-    """Yields the difference after each block, then of the logits.
-
-    Args:
-        model: A model that `vit` or `from_preset` made.
-        reference: The outputs of another library for the same weights.
-
-    Raises:
-        WeightMismatchError: The model differs from the reference's in size.
-    """
+    """Yields the difference after each block, then of the logits."""
     config = model_config(model)
     if config.num_layers != len(reference.blocks) or model.input_shape[1:] != reference.pixels.shape[1:]:
         raise WeightMismatchError(

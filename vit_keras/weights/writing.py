@@ -128,22 +128,7 @@ def _for_huggingface(
 
 
 def translate(weights: Mapping[str, Array], config: ViTConfig, table: Table) -> dict[str, Array]:
-    """Returns weights under another library's names; loading them again gives the same bits.
-
-    Args:
-        weights: The model's weights by name.
-        config: The model's config.
-        table: The library's mapping table.
-
-    Raises:
-        InvalidArgumentError: The library has no tensor for a weight.
-
-    Example:
-        >>> from vit_keras.weights.mappings.timm import TIMM
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=4, num_layers=1, num_heads=2, mlp_dim=8)
-        >>> translate({"head/kernel": np.zeros((4, 10))}, config, TIMM)["head.weight"].shape
-        (10, 4)
-    """
+    """Returns weights under another library's names; loading them again gives the same bits."""
     return _Translation(weights, config, table).run()
 
 

@@ -11,17 +11,11 @@ from vit_keras.validation import closest
 
 @dataclass(frozen=True)
 class FoundModel:
-    """What a word names: a preset or a path.
+    """What a word names: a preset or a path."""
 
-    Args:
-        preset: Name of a preset, or None.
-        tag: Tag of the preset's weights, from `NAME:TAG`; None without.
-        path: An existing file or directory, or None.
-    """
-
-    preset: str | None = None
-    tag: str | None = None
-    path: Path | None = None
+    preset: str | None = None  # name of a preset, or None
+    tag: str | None = None  # tag of the preset's weights, from `NAME:TAG`; None without
+    path: Path | None = None  # an existing file or directory, or None
 
 
 def find_model(model: str | Path) -> FoundModel:

@@ -14,7 +14,7 @@ from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, load_preset
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.head import head_change
-from vit_keras.weights.loading import fill
+from vit_keras.weights.loading import load
 from vit_keras.weights.settings.apply import apply_settings, log_assumptions
 from vit_keras.weights.settings.read import Settings, read_settings
 from vit_keras.zoo.find_model import find_model
@@ -93,9 +93,11 @@ def from_preset(
         config, saved_classes = loaded.config, None
         if found.tag is not None and weights is not None:
             raise InvalidArgumentError(f"{preset!r} names weights already: leave out weights={weights!r}.")
-        weights = found.tag if weights is None else weights
-        if isinstance(weights, str) and not Path(weights).exists():
-            checkpoint = _find_checkpoint(loaded, weights, accept_license=accept_license)
+        tag = found.tag
+        if tag is None and isinstance(weights, str) and not Path(weights).exists():
+            tag = weights
+        if tag is not None:
+            checkpoint = _find_checkpoint(loaded, tag, accept_license=accept_license)
             config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
             source = checkpoint.source
         elif weights is not None:
@@ -121,7 +123,7 @@ def from_preset(
         head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
         fewer_layers="num_layers" in changes,
     )
-    fill(model, weights, settings, source=source, adapt=adapt, keep_on_failure=False)
+    load(model, weights, source=source, adapt=adapt, keep_on_failure=False, settings=settings)
     if adapt.head != "new":
         model.class_names = _find_class_names(Path(weights), settings, directory, model_num_classes(model))
     if end.own_head:

@@ -7,22 +7,7 @@ from vit_keras.reporting.text import escape_markdown, escape_unprintable
 
 
 def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
-    """Returns a model card: Markdown with the front matter that Hugging Face reads.
-
-    Args:
-        name: Name of the model.
-        config: The model's config.
-        class_names: Names of the head's outputs; empty for a model without a head.
-        notes: Markdown appended to the card.
-
-    Example:
-        >>> from vit_keras.presets import load_preset
-        >>> config = load_preset("vit_tiny_patch16_224").config
-        >>> print(model_card("mine", config, class_names=["cat", "dog"], notes="")[:62])
-        ---
-        library_name: vit_keras
-        pipeline_tag: image-classification
-    """
+    """Returns a model card: Markdown with the front matter that Hugging Face reads."""
     height, width = config.image_size
     first_names = ", ".join(map(escape_markdown, class_names[:20]))
     dots = ", ..." if len(class_names) > 20 else ""

@@ -19,17 +19,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelEnd:
-    """What follows a model's features, as config.json describes it.
+    """What follows a model's features, as config.json describes it."""
 
-    Args:
-        classifier_activation: Activation of the head that `vit` makes; None for logits.
-        own_head: The user's own layers, as `describe` describes them.
-        head_classes: Classes of the head that `vit` makes before own layers; None without such a head.
-    """
-
-    classifier_activation: str | None = None
-    own_head: list[dict[str, Any]] = field(default_factory=list)
-    head_classes: int | None = None
+    classifier_activation: str | None = None  # activation of the head that `vit` makes; None for logits
+    own_head: list[dict[str, Any]] = field(default_factory=list)  # the user's own layers, as `describe` describes them
+    head_classes: int | None = None  # of the head that `vit` makes before own layers
 
     @classmethod
     def from_parts(cls, parts: ModelParts) -> "ModelEnd":

@@ -20,27 +20,16 @@ _CODE_NAMES = {"class_name", "module", "registered_name"}  # Keras runs the code
 
 @dataclass(frozen=True)
 class ModelDirectory:
-    """What a directory's config.json says of its model.
-
-    Args:
-        path: The directory.
-        config_json: The parsed config.json.
-        config: The model's config.
-        num_classes: Classes of the model; None without a head.
-        end: What the model ends in.
-        sha256: Hash of a preset directory's weights; None where it is not stated.
-        preprocessing: The stated preprocessing; None where it is not stated.
-        settings: The settings of a directory of transformers or timm; None for a preset directory.
-    """
+    """What a directory's config.json says of its model."""
 
     path: Path
     config_json: Mapping[str, Any]
     config: ViTConfig
     num_classes: int | None
     end: ModelEnd = field(default_factory=ModelEnd)
-    sha256: str | None = None
-    preprocessing: Preprocessing | None = None
-    settings: Settings | None = None
+    sha256: str | None = None  # of the weights; None where it is not stated
+    preprocessing: Preprocessing | None = None  # None where it is not stated
+    settings: Settings | None = None  # of a directory of transformers or timm
 
     def read_settings(self) -> Settings:
         """Returns the settings of the weights in this directory, without parsing config.json again."""
@@ -75,17 +64,7 @@ class ModelDirectory:
 
 
 def read_directory(directory: str | Path) -> ModelDirectory:
-    """Returns what a directory's config.json says of its model.
-
-    Args:
-        directory: A preset directory, or a directory of transformers or timm.
-
-    Raises:
-        StorageError: A file does not exist or cannot be read.
-        CorruptFileError: A file is damaged.
-        UnsafeFileError: config.json names code to run.
-        InvalidArgumentError: config.json has an illegal value, or describes a model that vit_keras does not build.
-    """
+    """Returns what a directory's config.json says of its model."""
     folder = Path(directory)
     path = folder / CONFIG
     saved = _read_json(path)

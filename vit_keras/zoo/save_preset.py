@@ -83,16 +83,7 @@ def save_preset(
 
 
 def write_card(directory: str | Path, *, notes: str) -> None:
-    """Replaces the model card of a preset directory.
-
-    Args:
-        directory: A directory that `save_preset` wrote.
-        notes: Markdown appended to the card.
-
-    Raises:
-        StorageError: This is no preset directory, or it cannot be written; the old card is unchanged.
-        CorruptFileError: A file in it is damaged.
-    """
+    """Replaces the model card of a preset directory."""
     saved = read_directory(directory)
     text = model_card(saved.path.name, saved.config, class_names=saved.class_names(), notes=notes)
     write_text(saved.path / CARD, text)

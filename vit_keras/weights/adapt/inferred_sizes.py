@@ -17,17 +17,11 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class InferredSizes:
-    """The sizes that a file's shapes reveal; None where they do not.
+    """The sizes that a file's shapes reveal; None where they do not."""
 
-    Args:
-        hidden_dim: Width of a token.
-        num_layers: Transformer blocks.
-        patch_size: Side of a patch, px.
-    """
-
-    hidden_dim: int | None
-    num_layers: int | None
-    patch_size: int | None
+    hidden_dim: int | None  # width of a token
+    num_layers: int | None  # transformer blocks
+    patch_size: int | None  # side of a patch, px
 
     def __str__(self) -> str:
         size = _SIZES.get((self.hidden_dim or 0, self.num_layers or 0))
@@ -41,13 +35,7 @@ class InferredSizes:
 
 
 def infer_sizes(table: Table, tensors: Mapping[str, TensorInfo], config: ViTConfig) -> InferredSizes:
-    """Returns the sizes that a file's shapes reveal.
-
-    Args:
-        table: The file's mapping table.
-        tensors: The file's tensors, by the table's names.
-        config: The model's config, for ambiguous shapes.
-    """
+    """Returns the sizes that a file's shapes reveal."""
     hidden_dim = patch_size = None
     for row in table.rows:
         for way in row.ways if row.targets == ("patch_encoder/projection/kernel",) else ():
@@ -61,12 +49,7 @@ def infer_sizes(table: Table, tensors: Mapping[str, TensorInfo], config: ViTConf
 
 
 def count_blocks(table: Table, tensors: Mapping[str, TensorInfo]) -> int | None:
-    """Returns the number of blocks in a file; None where it has no known block.
-
-    Args:
-        table: The file's mapping table.
-        tensors: The file's tensors, by the table's names.
-    """
+    """Returns the number of blocks in a file; None where it has no known block."""
     numbers = [int(number) + 1 for name in tensors for _, number in table.find_rows(name) if number is not None]
     stacks = [
         tensors[name].shape[way.stacked]

@@ -1,27 +1,51 @@
 """Adapts a checkpoint's patch kernel to a model's patch size and channels."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vit_keras.config import ViTConfig
+from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.adapt.resize import ChannelResize, resize_channels, resize_patches
 from vit_keras.weights.mappings.layouts import Array, Layout, Shape
-from vit_keras.weights.steps import Change
+from vit_keras.weights.steps import Change, Conversion, MisfitError
 
 _LARGEST_PATCH = 2**20  # numbers per patch
 
 
 @dataclass(frozen=True)
 class PatchKernel:
-    """The patches that a kernel projects.
+    """The patches that a kernel projects."""
 
-    Args:
-        side: Side of a patch, px.
-        channels: Channels of an image.
+    side: int  # side of a patch, px
+    channels: int  # channels of an image
+
+
+def adapt_patches(
+    step: Conversion, shape: Shape, config: ViTConfig, options: AdaptOptions, stated_size: int | None
+) -> tuple[Conversion, list[str]]:
+    """Returns a step that makes a file's patch kernel fit the model, and notes.
+
+    `shape` is the file's; `stated_size` is the file's patch size, px, or None where it is unknown.
     """
-
-    side: int
-    channels: int
+    wanted = PatchKernel(config.patch_size, config.channels)
+    patch_size = options.patch_size or stated_size
+    found = wanted if config.stem == "conv" else find_patches(shape, step.layout, config, patch_size)
+    if found is None:
+        why = "not for square patches"
+        if patch_size is None and len(shape) == 2:
+            why = "for other channels, another patch size, or both: give the file's patch_size, in AdaptOptions"
+        raise MisfitError(f"{step.targets[0]} is {step.shapes[0]}, and {step.sources[0]} of {shape} is {why}")
+    if found == wanted:
+        return step, []
+    notes = []
+    rule = options.channels if options.channels != "auto" else "sum" if wanted.channels == 1 else "repeat"
+    if found.channels != wanted.channels:
+        notes.append(f'channels changed from {found.channels} to {wanted.channels} by the rule "{rule}"')
+    if found.side != wanted.side:
+        notes.append(
+            f'patches resized from {found.side} to {wanted.side} px by the pseudo-inverse of "{config.patch_resize}"'
+        )
+    return replace(step, adapt=fit_patches(found, config, rule)), notes
 
 
 def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: int | None = None) -> PatchKernel | None:
@@ -29,12 +53,6 @@ def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: in
 
     A kernel of two axes reveals only the product of channels and patch size: 12 channels of 16 px are as many numbers as 3 of
     32 px. It is assumed to have the model's channels or its patch size where only one of the two is possible.
-
-    Args:
-        shape: Shape of the file's kernel.
-        layout: Layout of the file's kernel.
-        config: The model's config.
-        patch_size: Side of the file's patches, px; None where unknown.
     """
     found = None
     if len(shape) == 4:
@@ -54,13 +72,7 @@ def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: in
 
 
 def fit_patches(found: PatchKernel, config: ViTConfig, rule: ChannelResize) -> Change:
-    """Returns the change from a file's patch kernel to the model's.
-
-    Args:
-        found: The patches of the file's kernel.
-        config: The model's config.
-        rule: How channels are changed.
-    """
+    """Returns the change from a file's patch kernel to the model's."""
 
     def fit(kernel: Array) -> Array:
         if found.channels != config.channels:

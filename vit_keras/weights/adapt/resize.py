@@ -37,7 +37,6 @@ def resize_matrix(
     antialias: bool = False,
     align_corners: bool = False,
     scale: float | None = None,
-    cubic: float | None = None,
 ) -> Matrix:
     """Returns the matrix `(after, before)` that resamples one axis, as torch's `interpolate`; each row sums to 1.
 
@@ -48,11 +47,11 @@ def resize_matrix(
     Args:
         before: Old number of cells.
         after: New number of cells.
-        kind: "bilinear", the triangle, or "bicubic", Keys' cubic (Keys 1981, doi 10.1109/TASSP.1981.1163711).
+        kind: "bilinear", the triangle, or "bicubic", Keys' cubic (Keys 1981, doi 10.1109/TASSP.1981.1163711) with torch's slope
+            at 1: -0.5 with `antialias` and -0.75 without.
         antialias: Averages over the old cells where the axis shrinks.
         align_corners: Keeps the first and last cells in place; not together with `antialias` or `scale`.
         scale: New cells per old cell, in place of `after / before`: torch's `scale_factor`.
-        cubic: Slope of the cubic at 1; by default torch's, -0.5 with `antialias` and -0.75 without.
 
     Raises:
         InvalidArgumentError: An argument is illegal.
@@ -71,8 +70,7 @@ def resize_matrix(
         raise InvalidArgumentError(
             f"resize_matrix: scale={scale!r} does not give {after} cells from {before}; it must be at least {after / before:.6g}."
         )
-    if cubic is None:
-        cubic = -0.5 if antialias else -0.75
+    slope = -0.5 if antialias else -0.75
 
     if align_corners:
         step = (before - 1) / (after - 1) if after > 1 else 0.0
@@ -83,12 +81,12 @@ def resize_matrix(
 
     if antialias:
         distances = np.arange(before) - places[:, None]  # (after, before)
-        weights = _kernel(distances / max(step, 1.0), kind, cubic)
+        weights = _kernel(distances / max(step, 1.0), kind, slope)
         return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
     radius = _RADIUS[kind]
     taps = np.floor(places)[:, None] + np.arange(1 - radius, 1 + radius)  # (after, 2 * radius)
-    weights = _kernel(taps - places[:, None], kind, cubic)
+    weights = _kernel(taps - places[:, None], kind, slope)
     matrix = np.zeros((after, before))
     np.add.at(matrix, (np.arange(after)[:, None], np.clip(taps, 0, before - 1).astype(int)), weights)
     return matrix
@@ -229,14 +227,14 @@ def resize_channels(kernel: npt.ArrayLike, *, before: int, after: int, rule: Cha
     return new.reshape(cells * after, -1).astype(np.float32)
 
 
-def _kernel(distances: Matrix, kind: Kind, cubic: float) -> Matrix:
+def _kernel(distances: Matrix, kind: Kind, slope: float) -> Matrix:
     """Returns the weights of old cells at these distances, in cells."""
     x = np.abs(distances)
     if kind == "bilinear":
         near, far = 1 - x, np.zeros_like(x)
     else:
-        near = ((cubic + 2) * x - (cubic + 3)) * x * x + 1
-        far = ((x - 5) * x + 8) * x * cubic - 4 * cubic
+        near = ((slope + 2) * x - (slope + 3)) * x * x + 1
+        far = ((x - 5) * x + 8) * x * slope - 4 * slope
     weights: Matrix = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
     return weights
 

@@ -34,7 +34,6 @@ def fetch(
     offline: bool | None = None,
     timeout: float = 30.0,
     progress: Callable[[int, int | None], object] | None = None,
-    verify: bool = False,
 ) -> Path:
     """Returns the path of a file in the cache, after downloading it if it is not there.
 
@@ -53,7 +52,6 @@ def fetch(
         offline: Uses only the cache and never downloads; None for what `VIT_KERAS_OFFLINE` says.
         timeout: Seconds to wait for each answer of the server.
         progress: Called with the bytes received and the total, None where the server does not state it.
-        verify: Computes the hash of a cached file, instead of comparing its size and time with the record.
 
     Raises:
         InvalidArgumentError: The address or another argument is illegal.
@@ -91,7 +89,7 @@ def fetch(
                     if not path.is_file():  # another process may have been faster
                         received, commit = Transfer(source, sha256, max_bytes, timeout, progress).run(part)
                         _write_record(source, path, received, commit)
-        _check_file(path, source, sha256=sha256, max_bytes=max_bytes, verify=verify)
+        _check_file(path, source, sha256=sha256, max_bytes=max_bytes)
     except VitKerasError:
         raise
     except OSError as error:
@@ -171,15 +169,15 @@ def _refuse_offline(source: Source) -> NoReturn:
     )
 
 
-def _check_file(path: Path, source: Source, *, sha256: str | None, max_bytes: int, verify: bool) -> None:
-    """Compares a cached file with the expected hash; it is hashed only where size or time changed, or with `verify`."""
+def _check_file(path: Path, source: Source, *, sha256: str | None, max_bytes: int) -> None:
+    """Compares a cached file with the expected hash; it is hashed only where size or time changed."""
     status = path.stat()
     if status.st_size > max_bytes:
         refuse_size(source, status.st_size, max_bytes)
     record = _read_record(source.record)
     recorded = record.get("sha256")
     is_unchanged = (record.get("size"), record.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
-    actual = str(recorded) if is_unchanged and not verify else file_sha256(path)
+    actual = str(recorded) if is_unchanged else file_sha256(path)
     expected, origin = (sha256, "the caller") if sha256 else (recorded, "the record of the first download")
     if expected is not None and actual != expected:
         raise CorruptFileError(

@@ -36,11 +36,7 @@ class Transfer:
     progress: Callable[[int, int | None], object] | None
 
     def run(self, part: Path) -> tuple[str, str | None]:
-        """Downloads the file, resuming the part.
-
-        Returns:
-            Its sha256, and its commit where the server states one.
-        """
+        """Downloads the file, resuming the part."""
         done, notes = self._read_part(part)
         if not done or done != notes["total"]:
             notes = self._receive(part, done, notes)

@@ -17,15 +17,10 @@ _LONGEST_ADDRESS = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file's address.
-
-    Args:
-        address: The https address.
-        file_on_hub: Repository, revision and path of a file on Hugging Face; None for others.
-    """
+    """A file's address."""
 
     address: str
-    file_on_hub: tuple[str, str, str] | None = None
+    file_on_hub: tuple[str, str, str] | None = None  # repository, revision and path on Hugging Face
 
     @property
     def shown(self) -> str:
@@ -48,14 +43,7 @@ class Source:
 
 
 def parse_url(url: str) -> Source:
-    """Returns the source of an address.
-
-    Args:
-        url: `https://...`, or `hf://owner/repository[@revision]/path`.
-
-    Raises:
-        InvalidArgumentError: It is no address, or its scheme is not allowed.
-    """
+    """Returns the source of an address."""
     is_text = isinstance(url, str) and url.isascii() and url.isprintable() and " " not in url
     if not is_text or len(url) > _LONGEST_ADDRESS:
         raise InvalidArgumentError(

@@ -17,15 +17,10 @@ LARGEST_COUNT = 20_000
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Shape and dtype of a tensor, known before its data is read.
-
-    Args:
-        shape: Shape of the tensor.
-        dtype: NumPy's name of the dtype, "bfloat16" included; the file's own name where NumPy has none.
-    """
+    """Shape and dtype of a tensor, known before its data is read."""
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: str  # NumPy's name of the dtype, "bfloat16" included; the file's own name where NumPy has none
 
 
 class TensorFile:
@@ -49,12 +44,7 @@ class TensorFile:
 
 
 def check_regular(path: Path) -> int:
-    """Returns the size of a regular file in bytes; reading a pipe or a device could block forever.
-
-    Raises:
-        StorageError: The file does not exist or is not accessible.
-        InvalidArgumentError: This is no regular file.
-    """
+    """Returns the size of a regular file in bytes; reading a pipe or a device could block forever."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:

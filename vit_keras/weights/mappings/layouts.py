@@ -15,21 +15,13 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """A transposition of their axes, then a reshape.
+    """A transposition of their axes, then a reshape."""
 
-    Args:
-        rank: Axes of their tensor; None for any number.
-        order: Their axes in our order; None for the same order.
-        shape: Our shape, from their transposed shape.
-        their_shape: Their transposed shape, from our shape and the config.
-        heads_axis: Their axis over attention heads; None without.
-    """
-
-    rank: int | None
-    order: tuple[int, ...] | None
-    shape: Callable[[Shape], Shape]
-    their_shape: Callable[[Shape, ViTConfig], Shape]
-    heads_axis: int | None = None
+    rank: int | None  # axes of their tensor; None for any number
+    order: tuple[int, ...] | None  # their axes in our order; None for the same order
+    shape: Callable[[Shape], Shape]  # our shape, from their transposed shape
+    their_shape: Callable[[Shape, ViTConfig], Shape]  # their transposed shape, from our shape and the config
+    heads_axis: int | None = None  # their axis over attention heads; None without
 
     def our_shape(self, shape: Shape) -> Shape | None:
         """Returns our shape of their tensor; None where its rank is another."""

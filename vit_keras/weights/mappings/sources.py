@@ -20,21 +20,7 @@ SOURCES = tuple(dict.fromkeys(table.source for table in TABLES))
 
 
 def find_table(names: Iterable[str], source: str = "auto", *, path: object = "the file") -> Table:
-    """Returns the table of a file.
-
-    Args:
-        names: The file's tensor names.
-        source: One of `SOURCES`, or "auto" to detect it.
-        path: The file, for messages.
-
-    Raises:
-        InvalidArgumentError: There is no such source.
-        WeightMismatchError: No table describes these names.
-
-    Example:
-        >>> find_table(["patch_embed.proj.weight", "blocks.0.norm1.weight"]).source
-        'timm'
-    """
+    """Returns the table of a file."""
     if source != "auto" and source not in SOURCES:
         hint = closest(source, SOURCES, count=1)
         raise InvalidArgumentError(

@@ -49,14 +49,9 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """Weights of ours, concatenated along their last axis, and the ways in which the library stores them.
+    """Weights of ours, concatenated along their last axis, and the ways in which the library stores them."""
 
-    Args:
-        targets: Names of our weights; `{i}` is a block's number.
-        ways: The library's ways.
-    """
-
-    targets: tuple[str, ...]
+    targets: tuple[str, ...]  # names of our weights; `{i}` is a block's number
     ways: tuple[Way, ...]
 
     @property
@@ -147,13 +142,7 @@ def way(*names: str, layout: Layout = SAME, stacked: int | None = None, when: Wh
 
 
 def affine(ours: str, *theirs: str, when: When = always) -> tuple[Row, ...]:
-    """Returns the rows of a LayerNorm.
-
-    Args:
-        ours: Our layer.
-        *theirs: Their layer, in one or two spellings.
-        when: Configs for which the library uses the first spelling; the second is for the others.
-    """
+    """Returns the rows of a LayerNorm."""
     conditions = (when, lambda config: not when(config))
     return tuple(
         Row(
@@ -167,14 +156,7 @@ def affine(ours: str, *theirs: str, when: When = always) -> tuple[Row, ...]:
 def dense(
     ours: str, *theirs: tuple[str, ...] | str, layout: Layout, whens: tuple[When, ...] = (always,)
 ) -> tuple[Row, ...]:
-    """Returns the rows of a projection: its kernel and its bias.
-
-    Args:
-        ours: Our layer.
-        *theirs: Their layer, or layers that are concatenated, in one or several ways.
-        layout: The layout of their kernel.
-        whens: The condition of each way.
-    """
+    """Returns the rows of a projection: its kernel and its bias."""
     layers = [(names,) if isinstance(names, str) else names for names in theirs]
     return tuple(
         Row(
@@ -189,15 +171,5 @@ def dense(
 
 
 def numbered(name: str, block: int | None, *, digits: int = 2) -> str:
-    """Returns the name of a block's weight, ours or another library's.
-
-    Args:
-        name: The name, with `{i}` for the block's number.
-        block: The number; None outside of blocks.
-        digits: Minimum digits of the number.
-
-    Example:
-        >>> numbered("block_{i}/mlp/expand/bias", 7), numbered("blocks.{i}.mlp.fc1.bias", 7, digits=1)
-        ('block_07/mlp/expand/bias', 'blocks.7.mlp.fc1.bias')
-    """
+    """Returns the name of a block's weight, ours or another library's."""
     return name if block is None else name.replace("{i}", f"{block:0{digits}d}")

@@ -20,17 +20,7 @@ _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
 
 
 def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[str, Any] | None = None) -> ViTConfig:
-    """Returns a preset's config with the checkpoint's values of what its shapes do not reveal; logs what differs.
-
-    Args:
-        config: The preset's config.
-        settings: What is known of the checkpoint.
-        changes: Fields that the caller asked for, which override both.
-
-    Raises:
-        InvalidArgumentError: The resulting config is illegal.
-        WeightMismatchError: The checkpoint's config.json states another size.
-    """
+    """Returns a preset's config with the checkpoint's values of what its shapes do not reveal; logs what differs."""
     changes = changes or {}
     other = [
         name
@@ -61,12 +51,7 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
 
 
 def log_assumptions(settings: Settings, config: ViTConfig) -> None:
-    """Logs the fields that change a checkpoint's outputs and that neither its tensors nor a config.json reveal.
-
-    Args:
-        settings: What is known of the checkpoint.
-        config: The model's config.
-    """
+    """Logs the fields that change a checkpoint's outputs and that neither its tensors nor a config.json reveal."""
     names = ["num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling"]
     if config.pooling == "map" and config.num_prefix_tokens:
         names.append("map_includes_prefix")
@@ -82,15 +67,7 @@ def log_assumptions(settings: Settings, config: ViTConfig) -> None:
 
 
 def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
-    """Returns a line for each field of a model that contradicts the checkpoint's config.json and changes the outputs.
-
-    Args:
-        settings: What is known of the checkpoint.
-        config: The model's config.
-
-    Raises:
-        WeightMismatchError: The attention differs, so that the weights are meaningless in the model.
-    """
+    """Returns a line for each field of a model that contradicts the checkpoint's config.json and changes the outputs."""
     differing = {
         name: settings.stated[name]
         for name in _FORWARD_FIELDS

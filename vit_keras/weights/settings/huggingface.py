@@ -30,23 +30,6 @@ _ACTIVATIONS = {
 _INTERPOLATIONS = {number: name for name, number in HF_RESAMPLES.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class HuggingFaceSettings:
-    """What transformers' files say of a model.
-
-    Args:
-        stated: Fields of `ViTConfig`.
-        convention: Fields that all published models of this kind share, where the files do not state them.
-        class_names: Names of the head's outputs; empty where there are only indices.
-        preprocessing: Arguments of `Preprocessing`; None where no file states them.
-    """
-
-    stated: Mapping[str, Any]
-    convention: Mapping[str, Any]
-    class_names: tuple[str, ...]
-    preprocessing: Mapping[str, Any] | None
-
-
 def _qkv_bias(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": "all" if values["qkv_bias"] else "none"}
 
@@ -112,25 +95,8 @@ _TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
 
 def huggingface_settings(
     config_json: Mapping[str, Any], processor: Any, tensors: Mapping[str, TensorInfo], where: Path
-) -> HuggingFaceSettings:
-    """Returns what transformers' files say of a model.
-
-    Args:
-        config_json: The parsed config.json.
-        processor: The parsed preprocessor_config.json; None without one.
-        tensors: The checkpoint's tensors, by the mapping table's names.
-        where: Path of the config.json, for messages.
-
-    Raises:
-        InvalidArgumentError: vit_keras does not build such a model.
-        CorruptFileError: A field is not what transformers writes.
-
-    Example:
-        >>> config_json = {"model_type": "vit", "hidden_act": "quick_gelu", "id2label": {"0": "cat", "1": "dog"}}
-        >>> found = huggingface_settings(config_json, None, {}, Path("config.json"))
-        >>> found.stated["activation"], found.stated["norm_epsilon"], found.class_names
-        ('quick_gelu', 1e-12, ('cat', 'dog'))
-    """
+) -> dict[str, Any]:
+    """Returns what transformers' files say of a model, as arguments of `Settings`."""
     model_type = str(config_json["model_type"])
     values = config_json
     if model_type in _TOWERS:
@@ -162,12 +128,12 @@ def huggingface_settings(
     if processor is not None:
         stated |= _read_pixel_statistics(processor, where)
         preprocessing = _read_preprocessing(processor, image_size)
-    return HuggingFaceSettings(
-        stated=stated,
-        convention=kind.pixels,
-        class_names=_read_class_names(config_json),
-        preprocessing=preprocessing,
-    )
+    return {
+        "stated": stated,
+        "convention": kind.pixels,
+        "class_names": _read_class_names(config_json),
+        "preprocessing": preprocessing,
+    }
 
 
 def _read_class_names(config_json: Mapping[str, Any]) -> tuple[str, ...]:

@@ -48,11 +48,7 @@ class Settings:
         return {**self.convention, **self.inferred, **self.stated}
 
     def config(self) -> ViTConfig:
-        """Returns the config of the model that the directory describes.
-
-        Raises:
-            InvalidArgumentError: vit_keras does not build such a model.
-        """
+        """Returns the config of the model that the directory describes."""
         try:
             return ViTConfig(**self.fields)
         except InvalidArgumentError as error:
@@ -60,19 +56,7 @@ class Settings:
 
 
 def read_settings(path: str | Path, *, source: str = "auto", config_json: Mapping[str, Any] | None = None) -> Settings:
-    """Returns what is known of a checkpoint's model; only names and shapes of the tensors are read.
-
-    Args:
-        path: A checkpoint, as `load` takes it. A config.json is read beside a model.safetensors or its index.
-        source: The library whose names it has, or "auto" to detect it.
-        config_json: The parsed config.json, where the caller has read it already.
-
-    Raises:
-        StorageError: A file does not exist or cannot be read.
-        InvalidArgumentError: The file has an unsupported format, or vit_keras does not build the model of its config.json.
-        CorruptFileError: A file is damaged.
-        WeightMismatchError: The names are of no Vision Transformer, or of another library than the config.json.
-    """
+    """Returns what is known of a checkpoint's model; only names and shapes of the tensors are read."""
     with open_tensors(path) as file:
         table = find_table(file.tensors, source, path=file.path)
         tensors = {table.canonical(name): info for name, info in file.tensors.items()}
@@ -92,38 +76,20 @@ def read_settings(path: str | Path, *, source: str = "auto", config_json: Mappin
         config = config_json.get("config")
         stated = asdict(ViTConfig.from_dict(config)) if isinstance(config, dict) else {}
         return Settings(origin=str(where), stated=stated, num_classes=classes)
-    convention: Mapping[str, Any] = {}
-    names: tuple[str, ...] | None
-    preprocessing: Mapping[str, Any] | None
     if library == "timm":
-        stated, names, preprocessing = timm_settings(config_json, where)
+        found = timm_settings(config_json, where)
     else:
         processor_path = where.with_name(HF_PREPROCESSOR)
         processor = read_json(processor_path) if processor_path.is_file() else None
         found = huggingface_settings(config_json, processor, tensors, where)
-        stated, names, preprocessing = dict(found.stated), found.class_names, found.preprocessing
-        convention = {**table.convention, **found.convention}
-    return Settings(
-        origin=str(where),
-        stated=stated,
-        inferred=inferred,
-        convention=convention,
-        num_classes=classes,
-        class_names=names if names and len(names) == classes else None,
-        preprocessing=preprocessing,
-    )
+        found["convention"] = {**table.convention, **found["convention"]}
+    if len(found["class_names"]) != classes:
+        found["class_names"] = None
+    return Settings(origin=str(where), inferred=inferred, num_classes=classes, **found)
 
 
 def library_of(config_json: Mapping[str, Any]) -> str | None:
-    """Returns the library that wrote a config.json: "vit_keras", "timm" or "huggingface"; None for any other.
-
-    Args:
-        config_json: The parsed file.
-
-    Example:
-        >>> library_of({"architecture": "vit_tiny_patch16_224"}), library_of({"model_type": "vit"}), library_of({})
-        ('timm', 'huggingface', None)
-    """
+    """Returns the library that wrote a config.json: "vit_keras", "timm" or "huggingface"; None for any other."""
     if "format" in config_json and "config" in config_json:
         return "vit_keras"
     if "architecture" in config_json:
@@ -132,15 +98,7 @@ def library_of(config_json: Mapping[str, Any]) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """Returns the content of a JSON file beside a checkpoint.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StorageError: It cannot be read.
-        CorruptFileError: It is too large, or not JSON.
-    """
+    """Returns the content of a JSON file beside a checkpoint."""
     try:
         size = path.stat().st_size
         if size > _LARGEST_JSON:

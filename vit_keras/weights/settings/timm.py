@@ -43,27 +43,8 @@ _CONVERTED = {
 }  # fmt: skip
 
 
-def timm_settings(
-    config_json: Mapping[str, Any], where: Path
-) -> tuple[dict[str, Any], tuple[str, ...] | None, dict[str, Any] | None]:
-    """Returns what timm's config says of a model: fields of `ViTConfig`, class names, arguments of `Preprocessing`.
-
-    The fields do not include `final_norm`: whether the file has `norm` or `fc_norm` reveals it.
-
-    Args:
-        config_json: The parsed config.json.
-        where: Its path, for messages.
-
-    Raises:
-        InvalidArgumentError: vit_keras does not build the architecture, or with these arguments.
-        CorruptFileError: A field is not what timm writes.
-
-    Example:
-        >>> config_json = {"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 64, "global_pool": "avg"}}
-        >>> fields, _, _ = timm_settings(config_json, Path("config.json"))
-        >>> fields["image_size"], fields["pooling"]
-        ((64, 64), 'mean')
-    """
+def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Returns what timm's config says of a model, as arguments of `Settings`."""
     name = str(config_json["architecture"])
     if name not in list_presets():
         raise InvalidArgumentError(
@@ -91,7 +72,7 @@ def timm_settings(
         raise InvalidArgumentError(f"{where}: {error}") from error
     names = config_json.get("label_names", cfg.get("label_names"))
     stated = asdict(config)
-    del stated["final_norm"]
+    del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
     interpolation = cfg.get("interpolation", "bicubic")
     preprocessing = {
         "image_size": config.image_size,
@@ -99,7 +80,8 @@ def timm_settings(
         "crop_mode": cfg.get("crop_mode", "center"),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic", "lanczos", "nearest") else "bicubic",
     }
-    return stated, tuple(map(str, names)) if isinstance(names, list) else None, preprocessing
+    class_names = tuple(map(str, names)) if isinstance(names, list) else ()
+    return {"stated": stated, "class_names": class_names, "preprocessing": preprocessing}
 
 
 def _read_defaults(config_json: Mapping[str, Any], cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:

@@ -13,18 +13,12 @@ from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfit
 
 @dataclass(frozen=True)
 class HuggingFaceModel:
-    """One of transformers' models.
+    """One of transformers' models."""
 
-    Args:
-        table: The mapping table of its tensors.
-        prefix: Prefix of its tensors' names.
-        config: Its config.json.
-        unused: Shapes by name of tensors that it has and we do not: the token for masked patches.
-    """
-
-    table: Table
-    prefix: str
-    config: dict[str, Any]
+    table: Table  # the mapping table of its tensors
+    prefix: str  # prefix of its tensors' names
+    config: dict[str, Any]  # its config.json
+    # Shapes by name of tensors that only transformers has: the token for masked patches.
     unused: Mapping[str, tuple[int, ...]]
 
     def full_name(self, name: str) -> str:
@@ -80,20 +74,7 @@ _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_
 
 
 def huggingface_model(config: ViTConfig, class_names: Sequence[str]) -> HuggingFaceModel:
-    """Returns transformers' model for a config.
-
-    Args:
-        config: The model's config.
-        class_names: Names of the head's outputs; empty for no head.
-
-    Raises:
-        InvalidArgumentError: transformers has no such model; the message has the reasons against the nearest.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> huggingface_model(config, ["cat", "dog"]).config["architectures"]
-        ['ViTForImageClassification']
-    """
+    """Returns transformers' model for a config."""
     has_head = bool(class_names)
     model_type = find_kind("transformers", {name: _list_reasons(name, config, has_head) for name in _KINDS})
     kind = _KINDS[model_type]

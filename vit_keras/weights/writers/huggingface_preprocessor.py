@@ -14,15 +14,6 @@ def huggingface_preprocessor(config: ViTConfig, preprocessing: Preprocessing) ->
 
     Crops differ from ours by at most one px: of an odd margin, transformers always cuts the larger half at the bottom and right.
     It resizes with Pillow or, where installed, with torchvision, which rounds differently.
-
-    Args:
-        config: The model's config.
-        preprocessing: How images are resized to the model's size.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> huggingface_preprocessor(config, Preprocessing(image_size=(32, 32)))["size"]
-        {'shortest_edge': 32}
     """
     height, width = (math.floor(side / preprocessing.crop) for side in preprocessing.image_size)  # before the crop
     size: dict[str, int]

@@ -42,17 +42,7 @@ NOT_WRITTEN = (
 
 
 def list_misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:
-    """Returns the reasons why a config is not of a kind of model.
-
-    Args:
-        config: The model's config.
-        allowed: Legal values by field.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=4, num_layers=1, num_heads=2, mlp_dim=8, qk_norm=True)
-        >>> list_misfits(config, PLAIN)
-        ['qk_norm=True is none of [False]']
-    """
+    """Returns the reasons why a config is not of a kind of model."""
     return [
         f"{name}={getattr(config, name)!r} is none of {list(values)}"
         for name, values in allowed.items()
@@ -61,15 +51,7 @@ def list_misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> l
 
 
 def find_kind(library: str, reasons: Mapping[str, list[str]]) -> str:
-    """Returns the first kind of model without a reason against it.
-
-    Args:
-        library: The library, for messages.
-        reasons: Reasons against each kind.
-
-    Raises:
-        InvalidArgumentError: There is no such kind; the message has the reasons against the nearest.
-    """
+    """Returns the first kind of model without a reason against it."""
     nearest = min(reasons, key=lambda kind: len(reasons[kind]))
     if reasons[nearest]:
         raise InvalidArgumentError(
@@ -88,10 +70,5 @@ def check_preprocessing(preprocessing: Preprocessing, config: ViTConfig) -> None
 
 
 def repeat_per_channel(values: tuple[float, ...], channels: int) -> list[float]:
-    """Returns one value per channel.
-
-    Args:
-        values: One value, or one per channel.
-        channels: Channels of the image.
-    """
+    """Returns one value per channel."""
     return list(values) if len(values) == channels else list(values) * channels

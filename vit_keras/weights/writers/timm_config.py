@@ -68,22 +68,7 @@ def timm_config(
     class_names: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
-    """Returns timm's config.json.
-
-    Args:
-        config: The model's config.
-        num_classes: Classes of the head; None without a head.
-        class_names: Names of the head's outputs, or None.
-        preprocessing: How images are resized to the model's size; None to resize without a crop.
-
-    Raises:
-        InvalidArgumentError: timm has no such model, with the reasons against the nearest; or no such way to resize.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> timm_config(config, 10)["model_args"]["embed_dim"]
-        32
-    """
+    """Returns timm's config.json."""
     architecture = find_kind("timm", {name: _list_reasons(allowed, config) for name, allowed in _KINDS.items()})
     is_eva = architecture.startswith(_EVA_KINDS)
     if preprocessing is None:
