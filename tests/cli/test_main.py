@@ -266,10 +266,10 @@ def test_bad_options_are_all_refused_at_once(run, tmp_path, monkeypatch):
     assert code == 2
     assert out == ""
     for reason in (
-        "epochs=0",
-        "batch_size=-1",
-        "limit=0",
-        "seed=-1",
+        "epochs must be an integer of at least 1, got 0",
+        "batch_size must",
+        "limit must",
+        "seed must",
         "no preset 'vit_picco'",
         "vit_pico",
         "precision='half'",
@@ -293,7 +293,7 @@ def test_resuming_needs_a_run(run, tmp_path, monkeypatch):
     assert run("train", "--resume")[0] == 2
     code, _, err = run("train", "--resume", "--run-dir", tmp_path / "nowhere")
     assert code == 6
-    assert "nowhere is no run directory" in err
+    assert "nowhere is not a run directory" in err
     assert not list(tmp_path.iterdir())
 
 
@@ -345,7 +345,7 @@ def test_evaluating_an_unfinished_run_says_how_to_go_on(run, interrupted):
 def test_evaluating_what_is_no_run_exits_6(run, tmp_path):
     code, _, err = run("evaluate", tmp_path / "nowhere")
     assert code == 6
-    assert "nowhere is no run directory" in err
+    assert "nowhere is not a run directory" in err
 
 
 # --- predict
