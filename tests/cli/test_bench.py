@@ -39,9 +39,9 @@ def test_what_is_not_to_be_relied_on_is_marked(run, monkeypatch):
     [
         (("no_such_preset",), "no_such_preset"),
         (("vit_nano_conv8_32", "--device", "gpu:9"), "gpu:9"),
-        (("vit_nano_conv8_32", "--batch-size", 0), "not a positive whole number"),
+        (("vit_nano_conv8_32", "--batch-size", 0), "must be a positive integer, got 0"),
         (("vit_nano_conv8_32", "--precision", "float8"), "float8"),
-        (("vit_nano_conv8_32", "--seconds", 0), "not positive"),
+        (("vit_nano_conv8_32", "--seconds", 0), "seconds must be positive"),
     ],
 )
 def test_what_can_t_be_measured_is_said(run, typed, message):

@@ -86,9 +86,5 @@ def _trains(layer: str, weight: str, what: str, frozen: set[str]) -> bool:
 
 
 def trainable_params(model: keras.Model) -> int:
-    """Returns the number of trainable parameters.
-
-    Args:
-        model: Any model.
-    """
+    """Returns the number of trainable parameters."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)

@@ -20,19 +20,12 @@ _PATIENCE = 2  # weaker penalties in a row, worse in accuracy and loss, after wh
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Holdout images, and the problem to fit without them.
-
-    Args:
-        problem: The problem to fit.
-        features: `(count, rank)`, of the holdout images, along the axes of the problem.
-        labels: `(count,)`; -1 for classes that the problem has no images of.
-        weights: `(count,)`, of the images.
-    """
+    """Holdout images, and the problem to fit without them."""
 
     problem: SoftmaxRegression
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
+    features: np.ndarray  # `(count, rank)`, along the axes of the problem
+    labels: np.ndarray  # `(count,)`; -1 for classes that the problem has no images of
+    weights: np.ndarray  # `(count,)`, of the images
 
     def evaluate(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns which images are classified correctly, and the cross-entropy of each, both `(count,)`."""
@@ -44,24 +37,15 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The result of a search.
-
-    Args:
-        penalty: The best penalty.
-        accuracies: Accuracy on all holdout images for each penalty tried.
-        coefficients: Of the first problem at the best penalty; None without a holdout split.
-    """
+    """The best penalty."""
 
     penalty: float
-    accuracies: Mapping[float, float]
-    coefficients: np.ndarray | None
+    accuracies: Mapping[float, float]  # on all holdout images, for each penalty tried
+    coefficients: np.ndarray | None  # of the first problem at the best penalty; None without a holdout split
 
 
 def split_folds(labels: np.ndarray) -> list[np.ndarray]:
     """Returns the indices of stratified folds; a class with one image stays out of all folds, so no class loses its only image.
-
-    Args:
-        labels: `(count,)`.
 
     Example:
         >>> [fold.tolist() for fold in split_folds(np.array([0, 0, 1]))]
