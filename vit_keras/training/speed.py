@@ -26,22 +26,13 @@ _UNSTEADY = 0.2  # interquartile range relative to the median from which to repe
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """The speed at one batch size.
-
-    Args:
-        batch_size: Images per batch.
-        images_per_second: Median of the rounds.
-        low: First quartile.
-        high: Third quartile.
-        share_of_matmul_rate: FLOPs per second of the model, a training step counted as three forward passes, relative to those of a
-            large matrix product of the same dtype.
-    """
+    """The speed at one batch size."""
 
     batch_size: int
-    images_per_second: float
-    low: float
-    high: float
-    share_of_matmul_rate: float
+    images_per_second: float  # median of the rounds
+    low: float  # first quartile
+    high: float  # third quartile
+    share_of_matmul_rate: float  # FLOPs relative to `matmul_flops`; training counts as three forward passes
 
     @property
     def is_steady(self) -> bool:
@@ -51,27 +42,15 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """The result of `measure_speed`.
-
-    Args:
-        device: The device.
-        precision: The dtype policy.
-        attention: The attention kernel, and why it is not a faster one.
-        matmul_flops: FLOPs per second of a large matrix product.
-        free: Free memory in bytes before the model was built.
-        largest_batch: Estimated largest batch size of a training step.
-        load: Load average per core over the minute before.
-        inference: Per batch size.
-        training: Per batch size that should fit in memory.
-    """
+    """The result of `measure_speed`."""
 
     device: str
-    precision: str
-    attention: str
-    matmul_flops: float
-    free: int
-    largest_batch: int
-    load: float
+    precision: str  # the dtype policy
+    attention: str  # the kernel, and why it is not a faster one
+    matmul_flops: float  # FLOPs per second of a large matrix product
+    free: int  # memory in bytes before the model was built
+    largest_batch: int  # estimate for a training step
+    load: float  # average per core over the minute before
     inference: tuple[Rate, ...]
     training: tuple[Rate, ...]
 

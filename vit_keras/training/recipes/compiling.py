@@ -38,7 +38,7 @@ def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
     if recipe.optimizer == "sgd":
         moments = {"momentum": recipe.momentum}
     elif recipe.optimizer == "lion":
-        moments = {}  # Lion's beta_2 is no decay of a second moment; it keeps the paper's value
+        moments = {}  # Lion's beta_2 does not decay a second moment: the paper's value is kept
     else:
         moments = {"beta_2": recipe.beta_2}
     return _OPTIMIZERS[recipe.optimizer](

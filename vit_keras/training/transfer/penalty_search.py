@@ -10,7 +10,7 @@ from vit_keras.training.transfer.softmax_regression import SoftmaxRegression
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
 """10 to 10^-6, half a power of ten apart."""
 
-_WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image a class, of 2 to 10 classes
+_WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image per class, for 2 to 10 classes
 _FOLDS = 5
 _MANY = 5000  # from this many images on, one fold is enough
 _TOLERANCE = 1e-4  # of a fit, while penalties are compared
