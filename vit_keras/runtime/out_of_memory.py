@@ -15,9 +15,6 @@ _WORDS = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Returns whether an error of any backend means that memory ran out.
 
-    Args:
-        error: Such as `ResourceExhaustedError` of TensorFlow, `XlaRuntimeError` of JAX, `OutOfMemoryError` of torch.
-
     Example:
         >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
         (True, False)

@@ -18,9 +18,6 @@ def random_state(seed: int) -> Iterator[None]:
     """Seeds Python, NumPy, Keras and torch inside the block, and restores all of them afterwards.
 
     `keras.utils.set_random_seed` also seeds `tf.random`, whose state cannot be restored by a public API. Keras draws nothing from it.
-
-    Args:
-        seed: Random seed inside the block.
     """
     python, numpy = random.getstate(), np.random.get_state()
     of_keras = {name: global_state.get_global_attribute(name) for name in _KERAS_STATE}

@@ -16,10 +16,6 @@ _USABLE = 0.9  # of the free memory: the backend, its workspace and the images n
 def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
     """Returns the parameters, and the MACs per image, of a model with its head.
 
-    Args:
-        config: The model's.
-        num_classes: Classes of the head.
-
     Example:
         >>> from vit_keras.presets import load_preset
         >>> model_cost(load_preset("vit_base_patch16_224").config, num_classes=1000)["parameters"]
@@ -35,12 +31,6 @@ def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
 def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int, bytes_per_number: int = _FLOAT) -> int:
     """Returns the approximate memory of a training step: weights, gradients and optimizer in float32, and activations.
 
-    Args:
-        config: The model's.
-        num_classes: Classes of the head.
-        batch_size: Images per step.
-        bytes_per_number: Of activations: 4 for float32, 2 for bfloat16 and float16.
-
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> training_bytes(config, num_classes=10, batch_size=64) // 2**20
@@ -53,12 +43,6 @@ def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int, byte
 def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_number: int = _FLOAT) -> int:
     """Returns the largest batch size whose training step should fit in memory; 0 where one image does not fit.
 
-    Args:
-        config: The model's.
-        num_classes: Classes of the head.
-        free: Free memory in bytes, of which a tenth is left unused.
-        bytes_per_number: Of activations.
-
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> largest_batch(config, num_classes=10, free=2**30)
@@ -69,11 +53,7 @@ def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_n
 
 
 def free_bytes(device: str | None = None) -> int:
-    """Returns the free memory of a device, or of the container on a CPU, in bytes.
-
-    Args:
-        device: One of `devices()`; by default the first.
-    """
+    """Returns the free memory of a device, or of the container on a CPU, in bytes."""
     name = device or devices()[0]
     if not name.startswith("cpu"):
         found = _free_on_gpu(int(name.rpartition(":")[2]))

@@ -23,17 +23,7 @@ BATCH_SIZE = 64
 
 
 def open_run(run_dir: str | Path | None, name: str, *, resume: bool) -> RunDirectory:
-    """Returns the run directory, by default the first free `runs/NAME-1`, `runs/NAME-2`, ...
-
-    Args:
-        run_dir: The folder; None for the default.
-        name: The name of the data.
-        resume: Whether the run exists.
-
-    Raises:
-        InvalidArgumentError: A run is to be resumed, but `run_dir` is not given.
-        StorageError: The folder exists, and the run is not to be resumed.
-    """
+    """Returns the run directory, by default the first free `runs/NAME-1`, `runs/NAME-2`, ..."""
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume a run, give its run_dir.")
     run = next_run_directory(name) if run_dir is None else RunDirectory(Path(run_dir))
@@ -43,16 +33,7 @@ def open_run(run_dir: str | Path | None, name: str, *, resume: bool) -> RunDirec
 
 
 def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData:
-    """Returns the data at the input size of a model, with batches that are no larger than the training split.
-
-    Args:
-        model: The model to train.
-        train: An `ImageData` with all splits, or what `vk.data.load` takes.
-        validation: Likewise, for validation and test; None to use those of `train`.
-
-    Raises:
-        InvalidArgumentError: The images have another size, or there are two validation splits.
-    """
+    """Returns the data at the input size of a model, with batches that are no larger than the training split."""
     config = model_config(model)
     if isinstance(train, ImageData):
         if validation is not None:
@@ -74,21 +55,12 @@ def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData
 
 
 def limit_batch_size(data: ImageData) -> ImageData:
-    """Returns the data with batches that are no larger than the training split.
-
-    Args:
-        data: The data to train on.
-    """
+    """Returns the data with batches that are no larger than the training split."""
     return replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
 
 
 def check_recipe_alone(*, changes: dict[str, Any], **options: Any) -> None:
-    """Raises `InvalidArgumentError` where a complete recipe is given together with options that would make one.
-
-    Args:
-        changes: Fields of the recipe.
-        **options: Other options by name; None where they are not given.
-    """
+    """Raises `InvalidArgumentError` where a complete recipe is given together with options that would make one."""
     given = [*changes, *(name for name, value in options.items() if value is not None)]
     if given:
         raise InvalidArgumentError(f"The recipe already sets {', '.join(given)}; change it with recipe.replace(...).")
@@ -107,20 +79,7 @@ def model_session(
     measure: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Session:
-    """Returns a run that trains a copy of a model, after printing its plan.
-
-    Args:
-        command: "finetune" or "train", kept in `run.json`.
-        model: The model to start from.
-        data: The data to train on.
-        recipe: How to train.
-        run: The run directory.
-        console: Where progress is printed; None for stdout.
-        options: The options of the command line, kept in `run.json`.
-        preprocessing: How the images were resized.
-        measure: Returns more results by name.
-        callbacks: Keras callbacks in addition to the recipe's.
-    """
+    """Returns a run that trains a copy of a model, after printing its plan."""
     config = model_config(model)
     session = Session(
         run=run,
@@ -145,9 +104,5 @@ def model_session(
 
 
 def digest_model(model: keras.Model) -> str:
-    """Returns the SHA-256 of a model's weights, by which a resumed run recognizes the model it started from.
-
-    Args:
-        model: Made by `vit`.
-    """
+    """Returns the SHA-256 of a model's weights, by which a resumed run recognizes the model it started from."""
     return digest_weights((weight.path, keras.ops.convert_to_numpy(weight)) for weight in model.weights)

@@ -31,28 +31,17 @@ from vit_keras.zoo.preset_directory import load_preprocessing
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """The options of `vit-keras train`, which `run.json` keeps.
-
-    Args:
-        data: What `vk.data.load` takes: "emoji", the name of a data set, or a folder.
-        preset: A name of `list_presets()`; by default `default_preset(data)`.
-        recipe: A name of `SCRATCH`; by default the preset's.
-        epochs: Training epochs.
-        batch_size: Images per batch.
-        limit: Maximum number of images per split; None for all.
-        seed: Random seed of weights, order, augmentation and splits.
-        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-    """
+    """The options of `vit-keras train`, which `run.json` keeps."""
 
     command: ClassVar[str] = "train"
 
-    data: str = "emoji"
-    preset: str = ""
-    recipe: str = ""
+    data: str = "emoji"  # what `vk.data.load` takes
+    preset: str = ""  # by default `default_preset(data)`
+    recipe: str = ""  # one of `SCRATCH`, by default the preset's
     epochs: int = SCRATCH_EPOCHS
     batch_size: int = 128
-    limit: int | None = None
-    seed: int = 0
+    limit: int | None = None  # maximum number of images per split
+    seed: int = 0  # of weights, order, augmentation and splits
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -84,43 +73,25 @@ class TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningOptions:
-    """The options of `vit-keras finetune`, which `run.json` keeps.
-
-    Args:
-        preset: A name of `list_presets()`, or a preset directory.
-        data: What `vk.data.load` takes: the name of a data set or a folder.
-        weights: A tag of the preset's checkpoints or the path of a checkpoint; None for those of a preset directory.
-        method: A recipe of `FINETUNING`, or "auto".
-        epochs: Training epochs; None to choose.
-        batch_size: Images per batch.
-        limit: Maximum number of images per split; None for all.
-        seed: Random seed of a new head, order, augmentation and splits.
-        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-        accept_license: Accept a restricted license of the weights.
-        changes: Fields of the recipe to use instead of the chosen values.
-    """
+    """The options of `vit-keras finetune`, which `run.json` keeps."""
 
     command: ClassVar[str] = "finetune"
 
-    preset: str
-    data: str
-    weights: str | None = None
-    method: str = "auto"
+    preset: str  # a name, or a preset directory
+    data: str  # what `vk.data.load` takes
+    weights: str | None = None  # a tag or the path of a checkpoint; None for those of a directory
+    method: str = "auto"  # one of `FINETUNING`, or "auto"
     epochs: int | None = None
     batch_size: int = BATCH_SIZE
-    limit: int | None = None
-    seed: int = 0
+    limit: int | None = None  # maximum number of images per split
+    seed: int = 0  # of a new head, order, augmentation and splits
     precision: str = "auto"
     accept_license: bool = False
-    changes: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)  # of the recipe
 
 
 def default_preset(data: str) -> str:
-    """Returns a preset that trains in minutes on two cores: at 32 px for the small data sets, at 96 px for your own.
-
-    Args:
-        data: What `vk.data.load` takes.
-    """
+    """Returns a preset that trains in minutes on two cores: at 32 px for the small data sets, at 96 px for your own."""
     return "vit_nano_conv8_32" if data in ("emoji", *KERAS_NAMES) else "vit_nano_conv8_96"
 
 
@@ -132,19 +103,7 @@ def train_preset(
     force_resume: bool = False,
     console: Console | None = None,
 ) -> TrainingResult:
-    """Trains a preset from random weights.
-
-    Args:
-        options: What to train.
-        run_dir: As for `finetune`.
-        resume: As for `finetune`.
-        force_resume: As for `finetune`.
-        console: As for `finetune`.
-
-    Raises:
-        VitKerasError: Something was refused before training, or the training diverged.
-        TrainingInterrupted: Ctrl-C or SIGTERM.
-    """
+    """Trains a preset from random weights."""
     console = console or standard_console()
     run = _open_run(options, run_dir, resume=resume)
     preset, policy = load_preset(options.preset), resolve(options.precision)
@@ -184,21 +143,7 @@ def finetune_preset(
     offline: bool | None = None,
     console: Console | None = None,
 ) -> TrainingResult:
-    """Fine-tunes a preset.
-
-    Args:
-        options: What to fine-tune.
-        run_dir: As for `finetune`.
-        resume: As for `finetune`.
-        force_resume: As for `finetune`.
-        tensorboard: Whether to write TensorBoard logs to the run's `tensorboard/`.
-        offline: Whether to use only cached weights and never download; None for what `VIT_KERAS_OFFLINE` says.
-        console: As for `finetune`.
-
-    Raises:
-        VitKerasError: Something was refused before training, or the training diverged.
-        TrainingInterrupted: Ctrl-C or SIGTERM.
-    """
+    """Fine-tunes a preset."""
     console = console or standard_console()
     run = _open_run(options, run_dir, resume=resume)
     with random_state(options.seed), dtype_policy(resolve(options.precision)):

@@ -81,11 +81,7 @@ def train(
 
 
 def check_scratch_recipe(name: str) -> None:
-    """Raises `InvalidArgumentError` where a name is not one of `SCRATCH`.
-
-    Args:
-        name: Of a recipe.
-    """
+    """Raises `InvalidArgumentError` where a name is not one of `SCRATCH`."""
     if name not in SCRATCH:
         raise InvalidArgumentError(
             f"recipe={name!r} is not a recipe for random weights; the closest are {closest(name, SCRATCH)}, and all are "

@@ -33,9 +33,9 @@ def test_unreliable_figures_are_marked(run, monkeypatch):
     [
         (("no_such_preset",), "no_such_preset"),
         (("vit_nano_conv8_32", "--device", "gpu:9"), "gpu:9"),
-        (("vit_nano_conv8_32", "--batch-size", 0), "not a positive whole number"),
+        (("vit_nano_conv8_32", "--batch-size", 0), "must be a positive integer, got 0"),
         (("vit_nano_conv8_32", "--precision", "float8"), "float8"),
-        (("vit_nano_conv8_32", "--seconds", 0), "not positive"),
+        (("vit_nano_conv8_32", "--seconds", 0), "seconds must be positive"),
     ],
 )
 def test_wrong_arguments_exit_2(run, typed, message):

@@ -41,7 +41,7 @@ def test_what_finetune_would_do_is_tried_first(hypermodel):
     assert hypermodel.space.has(values)
 
 
-@pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("adapters", 16), ("bias_only", 24)])
+@pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("lora", 16), ("bias_only", 24)])
 def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_path, method, side):
     values = {**hypermodel.default_values(), "method": method, "image_size": side}
     trainer = TrialTrainer(hypermodel, hypermodel.data_of(data), epochs=1)
@@ -53,12 +53,12 @@ def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_pa
     assert 0 <= rows[0]["val_accuracy"] <= 1
     kept = from_preset(tmp_path / "model")
     assert kept.input_shape == (None, side, side, 3)
-    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # adapters were merged
+    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # LoRA was merged
 
 
 def test_samples_are_ways_to_fine_tune(hypermodel):
     pairs = hypermodel.sample(40, seed=1)
-    assert {values["method"] for values, _ in pairs} > {"finetune", "adapters"}
+    assert {values["method"] for values, _ in pairs} > {"finetune", "lora"}
     assert {config.image_size for _, config in pairs} == {(16, 16), (24, 24)}
     recipe = hypermodel.recipe_of(pairs[0][0], epochs=4, steps_per_epoch=3)
     assert (recipe.epochs, recipe.learning_rate) == (4, pairs[0][0]["learning_rate"])

@@ -25,28 +25,20 @@ _OPTIMIZERS = {
 
 
 def make_compile_kwargs(recipe: "Recipe") -> dict[str, Any]:
-    """Returns a new optimizer, loss and metric for `model.compile`.
-
-    Args:
-        recipe: How to train.
-    """
+    """Returns a new optimizer, loss and metric for `model.compile`."""
     loss = _LOSSES[recipe.loss](recipe.label_smoothing, class_weights=recipe.class_weights)
     return {"optimizer": make_optimizer(recipe), "loss": loss, "metrics": [Accuracy()]}
 
 
 def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
-    """Returns a new optimizer with the recipe's learning-rate schedule.
-
-    Args:
-        recipe: How to train.
-    """
+    """Returns a new optimizer with the recipe's learning-rate schedule."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
     schedule = schedule_of(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
     if recipe.optimizer == "sgd":
         moments = {"momentum": recipe.momentum}
     elif recipe.optimizer == "lion":
-        moments = {}  # Lion's beta_2 is no decay of a second moment; it keeps the paper's value
+        moments = {}  # Lion's beta_2 does not decay a second moment: the paper's value is kept
     else:
         moments = {"beta_2": recipe.beta_2}
     return _OPTIMIZERS[recipe.optimizer](
@@ -60,11 +52,7 @@ def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
 
 
 def make_weight_callbacks(recipe: "Recipe") -> list[keras.callbacks.Callback]:
-    """Returns the callbacks that decide which weights are kept: the moving average and the best epoch.
-
-    Args:
-        recipe: How to train.
-    """
+    """Returns the callbacks that decide which weights are kept: the moving average and the best epoch."""
     average = None if recipe.average_decay is None else ExponentialMovingAverage(recipe.average_decay)
     best = None if recipe.patience is None else RestoreBestWeights(patience=recipe.patience, average=average)
     return [callback for callback in (average, best) if callback is not None]

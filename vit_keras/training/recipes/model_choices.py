@@ -13,13 +13,7 @@ from vit_keras.training.recipes.recipe import Choice
 def list_model_choices(
     model: keras.Model, class_names: Sequence[str], *, expects_pretrained: bool = True
 ) -> list[Choice]:
-    """Returns what happens to a model's own layers, output and head, each with the reason.
-
-    Args:
-        model: The model to train.
-        class_names: Classes of the data, in the order of the labels.
-        expects_pretrained: Whether to warn of random weights.
-    """
+    """Returns what happens to a model's own layers, output and head, each with the reason."""
     parts = read_model(model)
     choices = [
         _keep_own_head(parts, len(class_names)),
@@ -79,11 +73,7 @@ def _has_trained_head(parts: ModelParts) -> bool:
 
 
 def is_untrained(model: keras.Model) -> bool:
-    """Returns whether a model still has its initial weights: every norm of its blocks is the identity.
-
-    Args:
-        model: Made by `vit`.
-    """
+    """Returns whether a model still has its initial weights: every norm of its blocks is the identity."""
     norms = [
         keras.ops.convert_to_numpy(weight)
         for block in read_model(model).blocks

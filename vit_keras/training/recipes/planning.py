@@ -57,18 +57,6 @@ def plan_finetuning(
 ) -> Recipe:
     """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels.
 
-    Args:
-        labels: `(count,)`, of the training images.
-        config: The model's.
-        num_classes: Classes of the head.
-        steps_per_epoch: Training batches per epoch.
-        method: As for `plan_recipe`.
-        epochs: As for `plan_recipe`.
-        changes: As for `plan_recipe`.
-
-    Raises:
-        InvalidArgumentError: The method or a field is unknown, or a value is not legal.
-
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> recipe = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)

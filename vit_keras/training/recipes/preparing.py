@@ -34,17 +34,7 @@ def prepare(
     class_weights: Sequence[float] | None = None,
     fit_head: bool = True,
 ) -> keras.Model:
-    """Returns a copy of a model that is ready to be compiled and trained.
-
-    Args:
-        model: The model to start from.
-        data: The data to train on; None keeps the head as it is.
-        method: What is trained, as in `Recipe`.
-        seed: Of everything random.
-        stochastic_depth_rate: Of the copy; None for the model's own.
-        class_weights: Weight of each class when the head is fitted.
-        fit_head: False where a checkpoint will overwrite the head anyway.
-    """
+    """Returns a copy of a model, ready to be compiled and trained; without data, its head is kept."""
     with random_state(seed):
         num_classes = None if data is None else len(data.class_names)
         student = copy_with_head(model, num_classes=num_classes, stochastic_depth_rate=stochastic_depth_rate)
@@ -67,13 +57,7 @@ def prepare(
 def copy_with_head(
     model: keras.Model, *, num_classes: int | None, stochastic_depth_rate: float | None = None
 ) -> keras.Model:
-    """Returns a copy of a model that ends in logits; its head is new, at zero, where the number of classes differs.
-
-    Args:
-        model: The model to copy.
-        num_classes: Classes of the head; None for as many as the model has.
-        stochastic_depth_rate: Of the copy; None for the model's own.
-    """
+    """Returns a copy of a model that ends in logits; its head is new, at zero, where the number of classes differs."""
     if stochastic_depth_rate is None:
         stochastic_depth_rate = model_config(model).stochastic_depth_rate
     has_head = num_classes is not None or model_num_classes(model) is not None
@@ -86,12 +70,7 @@ def copy_with_head(
 
 
 def freeze(model: keras.Model, method: str) -> keras.Model:
-    """Freezes what a method does not train; returns the model, or for "lora" a copy with LoRA matrices.
-
-    Args:
-        model: A model with its head.
-        method: What is trained, as in `Recipe`.
-    """
+    """Freezes what a method does not train; returns the model, or for "lora" a copy with LoRA matrices."""
     if method == "lora":
         return add_lora(model)
     last_blocks = min(LAST_BLOCKS, model_config(model).num_layers)
@@ -100,12 +79,7 @@ def freeze(model: keras.Model, method: str) -> keras.Model:
 
 
 def match_head(model: keras.Model, class_names: Sequence[str]) -> None:
-    """Permutes a head to another order of the same classes, or resets it to zero where it is for other classes, in place.
-
-    Args:
-        model: A model with one output per class.
-        class_names: Classes of the data, in the order of the labels.
-    """
+    """Permutes a head to another order of the same classes, or resets it to zero where it is for other classes, in place."""
     names, known = tuple(class_names), getattr(model, "class_names", None)
     if known is not None and are_numbers(names):
         return

@@ -18,25 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRecipe:
-    """A recipe as it was published: call it with a model and data to get a `Recipe`.
-
-    Args:
-        name: Its name in `vk.recipes`.
-        summary: What it is for, its paper, and its conditions.
-        initial_weights: "random" or "pretrained", what it starts from.
-        fields: Fields of `Recipe`.
-        deeper: Fields for models of at least `num_layers` blocks, by increasing `num_layers`.
-        sized: Fields that depend on the model and the run.
-        total_steps: Steps that decide the number of epochs; None to use the epochs given.
-    """
+    """A recipe as it was published: call it with a model and data to get a `Recipe`."""
 
     name: str
-    summary: str
-    initial_weights: str
-    fields: Mapping[str, Any]
-    deeper: tuple[Mapping[str, Any], ...] = ()
-    sized: tuple[str, ...] = ()
-    total_steps: int | None = None
+    summary: str  # what it is for, its paper, and its conditions
+    initial_weights: str  # "random" or "pretrained"
+    fields: Mapping[str, Any]  # of `Recipe`
+    deeper: tuple[Mapping[str, Any], ...] = ()  # fields for models of at least `num_layers` blocks
+    sized: tuple[str, ...] = ()  # fields that depend on the model and the run
+    total_steps: int | None = None  # decides the number of epochs, if given
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__doc__", self.summary)  # what editors show of `vk.recipes.NAME`

@@ -190,9 +190,6 @@ class Recipe(FrozenConfig):
     def seeded(self, data: "ImageData") -> "ImageData":
         """Returns data with the recipe's seed, and batches that are no larger than the training split.
 
-        Args:
-            data: The data to train on.
-
         Raises:
             InvalidArgumentError: The recipe has another number of steps per epoch.
         """
@@ -259,11 +256,7 @@ class Recipe(FrozenConfig):
 
 
 def rename_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options or a recipe as this version writes them.
-
-    Args:
-        values: By name, as an earlier version may have written them.
-    """
+    """Returns options or a recipe as this version writes them."""
     renamed = dict(values)
     for key in ("name", "method"):
         if isinstance(values.get(key), str):

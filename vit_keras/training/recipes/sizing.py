@@ -46,19 +46,7 @@ def fit_to_data(
     changes: Mapping[str, Any] | None = None,
     reason: str = "as asked",
 ) -> Recipe:
-    """Returns a recipe for a model and data, with what it does to the model's head among the choices.
-
-    Args:
-        published: The recipe.
-        model: The model to train.
-        data: The data to train on.
-        epochs: Training epochs; None to choose.
-        changes: Fields to use instead of the chosen values; `class_weights` may be "balanced".
-        reason: Why this recipe was chosen.
-
-    Raises:
-        InvalidArgumentError: A field is unknown or not legal.
-    """
+    """Returns a recipe for a model and data, with what it does to the model's head among the choices."""
     from vit_keras.models.vit import model_config
     from vit_keras.training.recipes.model_choices import list_model_choices
 
@@ -89,21 +77,7 @@ def fit_to_labels(
     changes: Mapping[str, Any] | None = None,
     reason: str = "as asked",
 ) -> Recipe:
-    """Returns a recipe for a model's config and the labels of the training images.
-
-    Args:
-        published: The recipe.
-        labels: `(count,)`, of the training images.
-        config: The model's.
-        num_classes: Classes of the head.
-        steps_per_epoch: Training batches per epoch.
-        epochs: As for `fit_to_data`.
-        changes: As for `fit_to_data`.
-        reason: As for `fit_to_data`.
-
-    Raises:
-        InvalidArgumentError: A field is unknown or not legal.
-    """
+    """Returns a recipe for a model's config and the labels of the training images."""
     counts, changes = np.bincount(labels, minlength=num_classes), dict(changes or {})
     epochs_reason = "as asked"
     if epochs is None and published.initial_weights == "random":
@@ -196,9 +170,6 @@ def _size_weight_decay(recipe: Recipe) -> tuple[Any, str]:
 
 def balance_classes(counts: np.ndarray) -> tuple[float, ...]:
     """Returns class weights that give every class the same total weight, 1 on average over the images.
-
-    Args:
-        counts: `(classes,)`, images per class.
 
     Example:
         >>> balance_classes(np.array([10, 30]))

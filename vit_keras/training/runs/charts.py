@@ -14,12 +14,7 @@ _DOTS = 30  # epochs up to which each gets a dot
 
 
 def draw_curve(history: Sequence[Mapping[str, float]], name: str) -> str:
-    """Returns a chart of a metric by epoch, for training and, if there is one, validation.
-
-    Args:
-        history: One row of metrics per epoch.
-        name: The metric; the validation metric has the prefix "val_".
-    """
+    """Returns a chart of a metric by epoch, for training and, if there is one, validation."""
     epochs = [row.get("epoch", place) for place, row in enumerate(history, start=1)]
     figure, axes = new_chart(name.replace("_", " "), "epoch")
     marker = "." if len(history) <= _DOTS else ""
@@ -34,11 +29,7 @@ def draw_curve(history: Sequence[Mapping[str, float]], name: str) -> str:
 
 
 def draw_reliability(bins: Sequence[CalibrationBin]) -> str:
-    """Returns a reliability diagram: accuracy by confidence; a calibrated model is on the diagonal.
-
-    Args:
-        bins: Of `calibration_bins`. A larger dot has more images; its line is the 95 % interval.
-    """
+    """Returns a reliability diagram: accuracy by confidence; a calibrated model is on the diagonal."""
     figure, axes = new_chart("accuracy", "confidence")
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.8)
     counts = np.asarray([one.count for one in bins])

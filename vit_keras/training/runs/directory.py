@@ -5,7 +5,6 @@ import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,50 +25,18 @@ _RENAMED = {"accept_licence": "accept_license", "max_bad": "max_error_rate", "on
 """Options and results that had other names in earlier versions."""
 
 
-@dataclass(frozen=True)
 class RunDirectory:
-    """The folder of one training run.
+    """The folder of one training run, and the paths of its files."""
 
-    Args:
-        path: The folder.
-    """
-
-    path: Path
-
-    @property
-    def model(self) -> Path:
-        """The trained model, a preset directory."""
-        return self.path / "model"
-
-    @property
-    def record_file(self) -> Path:
-        """Options, recipe, data, environment and results."""
-        return self.path / "run.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One row per epoch."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The last training states, until the run is finished."""
-        return self.path / "checkpoints"
-
-    @property
-    def divergence(self) -> Path:
-        """At which step and images the loss became NaN or infinite, if it did."""
-        return self.path / "divergence.json"
-
-    @property
-    def report(self) -> Path:
-        """The report, one HTML page."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """Figures of the result."""
-        return self.path / "figures"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"  # a preset directory
+        self.record_file = path / "run.json"  # options, recipe, data, environment and results
+        self.metrics = path / "metrics.csv"  # one row per epoch
+        self.checkpoints = path / "checkpoints"  # the last training states, until the run is finished
+        self.divergence = path / "divergence.json"  # the step and images at which the loss became NaN or infinite
+        self.report = path / "report.html"
+        self.figures = path / "figures"
 
     def check_free(self) -> None:
         """Raises `StorageError` where the folder exists."""
@@ -80,11 +47,7 @@ class RunDirectory:
             )
 
     def create(self) -> None:
-        """Creates the folder.
-
-        Raises:
-            StorageError: It exists, or cannot be created.
-        """
+        """Creates the folder."""
         self.check_free()
         try:
             self.path.mkdir(parents=True)
@@ -92,32 +55,26 @@ class RunDirectory:
             raise StorageError(f"{self.path}: the run directory cannot be created ({error}).") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replaces `run.json` atomically.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Replaces `run.json` atomically."""
         write_text(self.record_file, json.dumps(record, indent=2) + "\n")
 
     def read(self) -> dict[str, Any]:
-        """Returns the contents of `run.json`, in the terms of this version.
-
-        Raises:
-            StorageError: It is not a run directory.
-            CorruptFileError: The file is damaged.
-        """
+        """Returns the contents of `run.json`, in the terms of this version."""
         if not self.record_file.is_file():
             raise StorageError(f"{self.path} is not a run directory: it has no {self.record_file.name}.")
         try:
             record: dict[str, Any] = json.loads(self.record_file.read_text("utf-8"))
         except (ValueError, RecursionError) as error:
             raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
-        whole = isinstance(record, dict) and isinstance(record.get("options"), dict)
-        if whole:
-            needed = {"command", "precision", "config", "recipe", "data", "environment"}
-            needed |= {"results"} if record.get("status") == "finished" else set()
-            whole = record.get("status") in STATUSES and needed <= record.keys()
-        if not whole:
+        needed = {"status", "options", "command", "precision", "config", "recipe", "data", "environment"}
+        if isinstance(record, dict) and record.get("status") == "finished":
+            needed.add("results")
+        if not (
+            isinstance(record, dict)
+            and needed <= record.keys()
+            and record["status"] in STATUSES
+            and isinstance(record["options"], dict)
+        ):
             raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
         for key in ("options", "recipe"):
             if isinstance(record[key], dict):
@@ -127,10 +84,6 @@ class RunDirectory:
 
 def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
     """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist.
-
-    Args:
-        data: The name of a data set, or the path of a folder or file, whose last part is the name.
-        prefix: Of the name.
 
     Example:
         >>> next_run_directory("no/such data").path.as_posix()

@@ -9,10 +9,6 @@ _LISTED = 20
 def flatten_values(values: Mapping[str, Any], name: str = "") -> list[tuple[str, str]]:
     """Returns names and formatted values; a nested value gets a dotted name.
 
-    Args:
-        values: What JSON can hold.
-        name: Prefix of the names.
-
     Example:
         >>> flatten_values({"epochs": 10, "augmentation": {"flip_rate": 0.5}, "beta": None})
         [('epochs', '10'), ('augmentation.flip_rate', '0.5'), ('beta', 'none')]
@@ -41,9 +37,6 @@ def _format_value(value: Any) -> str:
 def format_count(count: float) -> str:
     """Returns a large number in a short form.
 
-    Args:
-        count: 0 or more.
-
     Example:
         >>> format_count(812), format_count(21_665_664), format_count(2e9)
         ('812', '21.7 M', '2 G')
@@ -57,10 +50,6 @@ def format_count(count: float) -> str:
 def count_noun(count: int, noun: str) -> str:
     """Returns a count with its noun, in the plural unless the count is 1.
 
-    Args:
-        count: How many.
-        noun: In the singular.
-
     Example:
         >>> count_noun(1, "epoch"), count_noun(1200, "step")
         ('1 epoch', '1,200 steps')
@@ -69,12 +58,7 @@ def count_noun(count: int, noun: str) -> str:
 
 
 def images_per_second(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float | None:
-    """Returns the training images per second, including the time of validation; None where it is unknown.
-
-    Args:
-        record: What `run.json` holds.
-        history: One row of metrics per epoch.
-    """
+    """Returns the training images per second, including the time of validation; None where it is unknown."""
     seconds = sum(row.get("seconds", 0.0) for row in history)
     images = record["data"].get("images", {}).get("train")
     return len(history) * images / seconds if seconds > 0 and images else None

@@ -16,12 +16,7 @@ _MAX_CLASSES = 30  # up to which a confusion matrix shows counts
 
 
 def draw_learning_curves(metrics: Path, out: Path) -> None:
-    """Draws loss and accuracy by epoch, for training and validation.
-
-    Args:
-        metrics: The run's `metrics.csv`.
-        out: The PNG file.
-    """
+    """Draws loss and accuracy by epoch, for training and validation."""
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [float(row["epoch"]) for row in rows]
@@ -37,13 +32,7 @@ def draw_learning_curves(metrics: Path, out: Path) -> None:
 
 
 def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: Path) -> None:
-    """Draws how often each class is predicted as each other class.
-
-    Args:
-        evaluation: On the test images.
-        class_names: In the order of the labels.
-        out: The PNG file.
-    """
+    """Draws how often each class is predicted as each other class."""
     from sklearn.metrics import confusion_matrix as count
 
     counts = count(evaluation.labels, evaluation.predictions, labels=range(len(class_names)))
@@ -75,15 +64,7 @@ def draw_predictions(
     *,
     seed: int = 0,
 ) -> None:
-    """Draws test images with their predictions: four rows of correct and four of wrong ones.
-
-    Args:
-        split: The test images.
-        evaluation: On these images.
-        class_names: In the order of the labels.
-        out: The PNG file.
-        seed: Random seed for the choice of images.
-    """
+    """Draws test images with their predictions: four rows of correct and four of wrong ones."""
     rng = np.random.default_rng(seed)
     correct = evaluation.predictions == evaluation.labels
     columns, rows = 8, 4

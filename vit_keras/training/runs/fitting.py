@@ -25,27 +25,18 @@ _NAMED = 10  # image names in an error
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitting:
-    """One training of a model, with checkpoints in a run directory.
+    """One training of a model, with checkpoints in a run directory."""
 
-    Args:
-        model: Compiled as the recipe says.
-        data: Training and validation data.
-        recipe: How to train.
-        run: Where checkpoints and metrics are written.
-        console: Where progress is printed.
-        callbacks: Keras callbacks in addition to the recipe's.
-        checkpoint_seconds: Seconds between two checkpoints within an epoch.
-        pause: Called with the number of finished epochs; True saves and stops, to be resumed later.
-    """
-
-    model: keras.Model
+    model: keras.Model  # compiled as the recipe says
     data: ImageData
     recipe: Recipe
-    run: RunDirectory
+    run: RunDirectory  # where checkpoints and metrics are written
     console: Console
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    pause: Callable[[int], bool] = lambda epochs: False
+    callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
+    checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
+    pause: Callable[[int], bool] = lambda epochs: (
+        False
+    )  # called with the number of finished epochs; True saves and stops
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Trains to the end, and returns a row of metrics per epoch.
@@ -168,11 +159,9 @@ class _CallbackList(keras.callbacks.CallbackList):
         self._async_train = self._async_test = self._async_predict = False
 
     def begin(self) -> None:
-        """Calls `on_train_begin` of all callbacks."""
         super().on_train_begin()
 
     def end(self) -> None:
-        """Calls `on_train_end` of all callbacks."""
         super().on_train_end()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -182,11 +171,9 @@ class _CallbackList(keras.callbacks.CallbackList):
         """Does nothing: called once per `fit`."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Passes the logs on without converting them."""
         for callback in self.callbacks:
             callback.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Passes the logs on without copying them from the device."""
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)

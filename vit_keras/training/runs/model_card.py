@@ -22,11 +22,6 @@ def model_card_notes(record: Mapping[str, Any], evaluation: Evaluation, class_na
     """Returns results, training, data, license and limits of a trained model, as Markdown for `write_card`.
 
     The licenses, which only the author knows, are marked as to be filled in.
-
-    Args:
-        record: What `run.json` holds.
-        evaluation: On the test images.
-        class_names: In the order of the labels.
     """
     scores = sorted(class_scores(evaluation), key=lambda score: (math.isnan(score.recall), score.recall))
     parts = [

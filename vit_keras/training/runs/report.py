@@ -45,19 +45,7 @@ def write_report(
     split: Split | EncodedSplit,
     class_names: Sequence[str],
 ) -> None:
-    """Writes the page; an existing file is replaced.
-
-    Args:
-        path: The HTML file.
-        record: What `run.json` holds.
-        history: One row of metrics per epoch; empty for a linear probe.
-        evaluation: On the test images.
-        split: The test images.
-        class_names: In the order of the labels.
-
-    Raises:
-        StorageError: It cannot be written.
-    """
+    """Writes the page; an existing file is replaced."""
     data, recipe = record["data"], record["recipe"]
     body = (
         _headline(record, history, evaluation)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any
 
 from vit_keras.data import ImageData
 from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
@@ -18,29 +18,8 @@ _NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
 """Fields of recipe and config that earlier versions did not write, because they had only one value."""
 
 
-class RunOptions(Protocol):
-    """The options of a command, as a dataclass."""
-
-    command: ClassVar[str]
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-
-Options = TypeVar("Options", bound=RunOptions)
-
-
-def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
-    """Returns the options that a run was started with.
-
-    Args:
-        run: A run directory.
-        kind: `TrainingOptions` or `FinetuningOptions`.
-
-    Raises:
-        StorageError: It is not a run directory.
-        ResumeError: It is a run of another command.
-        CorruptFileError: Its record is damaged.
-        InvalidArgumentError: An option is not legal, or its preset no longer exists.
-    """
+def recorded_options(run: RunDirectory, kind: type[Any]) -> Any:
+    """Returns the options that a run was started with."""
     record = run.read()
     if record["command"] != kind.command:
         raise ResumeError(
@@ -54,12 +33,7 @@ def recorded_options(run: RunDirectory, kind: type[Options]) -> Options:
 
 
 def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:
-    """Returns a run's data with the classes in the order of its model.
-
-    Args:
-        load: Loads the data with the classes in the order given; None for the default order.
-        run: The run directory.
-    """
+    """Returns a run's data with the classes in the order of its model."""
     data = run.read().get("data")
     names = data.get("class_names") if isinstance(data, dict) else None
     if not names:
@@ -71,12 +45,7 @@ def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: R
 
 
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
-    """Raises `ResumeError` where a run was started with other options.
-
-    Args:
-        run: The run to resume.
-        options: The options of this call, by name.
-    """
+    """Raises `ResumeError` where a run was started with other options."""
     changed = _list_differences(run.read()["options"], json.loads(json.dumps(options)))
     if changed:
         raise ResumeError(
@@ -85,14 +54,7 @@ def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
 
 
 def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mapping[str, Any], *, force: bool) -> None:
-    """Raises `ResumeError`, naming each field, where resuming would train something else than was started.
-
-    Args:
-        run: The run to resume.
-        previous: What its `run.json` holds.
-        record: What this call would write.
-        force: Whether other versions are accepted.
-    """
+    """Raises `ResumeError`, naming each field, where resuming would train something else than was started."""
     record = json.loads(json.dumps(record))  # as it will be read
     before, now = ({key: _drop_text(each.get(key)) for key in _SAME} for each in (previous, record))
     before = {key: _add_new_fields(value, now[key]) for key, value in before.items()}

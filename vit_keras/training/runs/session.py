@@ -68,42 +68,21 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """One training run.
-
-    Args:
-        run: The run directory.
-        data: Training, validation and test data.
-        recipe: How to train.
-        record: What `run.json` holds beside the entries of every run: command, options, precision, config, base.
-        build: Returns the model to start from; a copy of it is trained.
-        console: Where progress is printed.
-        preprocessing: How the images were resized, saved with the model.
-        measure: Returns more results by name, such as a baseline.
-        callbacks: Keras callbacks in addition to the recipe's.
-    """
+    """One training run."""
 
     run: RunDirectory
     data: ImageData
     recipe: Recipe
-    record: dict[str, Any]
-    build: Callable[[], keras.Model]
+    record: dict[str, Any]  # of `run.json`: command, options, precision, config, base
+    build: Callable[[], keras.Model]  # returns the model to start from; a copy of it is trained
     console: Console
-    preprocessing: Preprocessing | None = None
-    measure: Callable[[], dict[str, float]] = dict
-    callbacks: tuple[keras.callbacks.Callback, ...] = ()
+    preprocessing: Preprocessing | None = None  # saved with the model
+    measure: Callable[[], dict[str, float]] = dict  # returns more results by name, such as a baseline
+    callbacks: tuple[keras.callbacks.Callback, ...] = ()  # in addition to the recipe's
     started: float = field(default_factory=time.monotonic)
 
     def execute(self, *, resume: bool = False, force: bool = False) -> TrainingResult:
-        """Trains, saves, evaluates and reports.
-
-        Args:
-            resume: Whether to resume the run, or return its result where it is finished.
-            force: Whether to resume under other versions, which may change the last digits of the result.
-
-        Raises:
-            VitKerasError: Something was refused before training, or the training diverged.
-            TrainingInterrupted: Ctrl-C or SIGTERM.
-        """
+        """Trains, saves, evaluates and reports."""
         record = {
             "status": "running",
             **self.record,
@@ -231,11 +210,7 @@ class Session:
         return read_history(self.run.metrics) if self._trains_by_steps else []
 
     def print_plan(self, model: str) -> None:
-        """Prints the data, the model and the recipe before training.
-
-        Args:
-            model: The model in one line.
-        """
+        """Prints the data, the model and the recipe before training."""
         data, recipe = self.data, self.recipe
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [

@@ -10,15 +10,6 @@ from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError,
 def check_features(features: Any, what: str, *, dim: int | None = None) -> np.ndarray:
     """Returns features as an array of finite numbers.
 
-    Args:
-        features: `(count, dim)`, one row per image.
-        what: Their name in an error message.
-        dim: Width they must have; None for any.
-
-    Raises:
-        EmptyDatasetError: There are none.
-        DataError: They have another shape, or are not finite numbers.
-
     Example:
         >>> check_features([[1.0, 2.0]], "training features").shape
         (1, 2)
@@ -46,16 +37,6 @@ def check_features(features: Any, what: str, *, dim: int | None = None) -> np.nd
 
 def check_labels(labels: Any, what: str, *, count: int, num_classes: int) -> np.ndarray:
     """Returns labels as an int64 array of class indices.
-
-    Args:
-        labels: `(count,)`, integers.
-        what: Their name in an error message.
-        count: How many there must be.
-        num_classes: Number of classes.
-
-    Raises:
-        LabelError: They are not integers, not `count`, or out of range.
-        InvalidArgumentError: There are fewer than two classes.
 
     Example:
         >>> check_labels([0, 2], "training labels", count=2, num_classes=3)

@@ -19,7 +19,7 @@ _BIASES = ("bias", "beta", "query_bias", "value_bias")
 def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
     """Sets which weights of a model train, and freezes all others; the optimizer keeps no state for frozen weights.
 
-    A compiled model must be compiled again, which `fit` says: Keras would use the old choice. A `.keras` file keeps the choice, except for
+    A compiled model must be compiled again, or `fit` raises an error: Keras would use the old choice. A `.keras` file keeps the choice, except for
     "bias": Keras saves per layer whether a norm outside the blocks trains, so call this again after loading.
 
     Args:
@@ -86,9 +86,5 @@ def _trains(layer: str, weight: str, what: str, frozen: set[str]) -> bool:
 
 
 def trainable_params(model: keras.Model) -> int:
-    """Returns the number of trainable parameters.
-
-    Args:
-        model: Any model.
-    """
+    """Returns the number of trainable parameters."""
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)

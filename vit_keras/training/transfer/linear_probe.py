@@ -34,14 +34,7 @@ class LinearProbe:
     validation_accuracies: Mapping[float, float]
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Returns the logits of features, `(count, num_classes)`.
-
-        Args:
-            features: `(count, dim)`.
-
-        Raises:
-            DataError: They are empty, not finite, or of another width.
-        """
+        """Returns the logits of features, `(count, num_classes)`."""
         checked = check_features(features, "features", dim=len(self.kernel))
         logits: np.ndarray = checked.astype("float32") @ self.kernel + self.bias
         return logits
@@ -52,15 +45,7 @@ class LinearProbe:
         return predictions
 
     def accuracy(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """Returns the fraction of correct predictions.
-
-        Args:
-            features: `(count, dim)`.
-            labels: `(count,)`.
-
-        Raises:
-            DataError: Features or labels are not valid.
-        """
+        """Returns the fraction of correct predictions."""
         predictions = self.predict(features)
         labels = check_labels(labels, "labels", count=len(predictions), num_classes=len(self.bias))
         return float((predictions == labels).mean())

@@ -69,11 +69,7 @@ def add_lora(
 
 
 def read_lora_config(model: keras.Model) -> dict[str, Any] | None:
-    """Returns the `rank`, `alpha` and `targets` of a model's LoRA matrices, or None where it has none.
-
-    Args:
-        model: Any model.
-    """
+    """Returns the `rank`, `alpha` and `targets` of a model's LoRA matrices, or None where it has none."""
     return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
 
 

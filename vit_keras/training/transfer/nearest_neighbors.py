@@ -61,14 +61,7 @@ class KNNClassifier:
         return min(self.k, len(self.labels), max(_MIN_NEIGHBORS, int(sizes[sizes > 0].min())))
 
     def votes(self, features: np.ndarray) -> np.ndarray:
-        """Returns the fraction of the votes for each class, `(count, num_classes)`.
-
-        Args:
-            features: `(count, dim)`.
-
-        Raises:
-            DataError: They are empty, not finite, or of another width.
-        """
+        """Returns the fraction of the votes for each class, `(count, num_classes)`."""
         checked = check_features(features, "features", dim=self.features.shape[1])
         votes = np.zeros((len(checked), self.num_classes), "float32")
         chunk, k = max(1, _CHUNK // len(self.features)), self.num_neighbors
@@ -89,15 +82,7 @@ class KNNClassifier:
         return predictions
 
     def accuracy(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """Returns the fraction of correct predictions.
-
-        Args:
-            features: `(count, dim)`.
-            labels: `(count,)`.
-
-        Raises:
-            DataError: Features or labels are not valid.
-        """
+        """Returns the fraction of correct predictions."""
         predictions = self.predict(features)
         labels = check_labels(labels, "labels", count=len(predictions), num_classes=self.num_classes)
         return float((predictions == labels).mean())

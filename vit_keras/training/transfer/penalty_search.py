@@ -10,7 +10,7 @@ from vit_keras.training.transfer.softmax_regression import SoftmaxRegression
 PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
 """10 to 10^-6, half a power of ten apart."""
 
-_WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image a class, of 2 to 10 classes
+_WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image per class, for 2 to 10 classes
 _FOLDS = 5
 _MANY = 5000  # from this many images on, one fold is enough
 _TOLERANCE = 1e-4  # of a fit, while penalties are compared
@@ -20,19 +20,12 @@ _PATIENCE = 2  # weaker penalties in a row, worse in accuracy and loss, after wh
 
 @dataclass(frozen=True, eq=False)
 class Holdout:
-    """Holdout images, and the problem to fit without them.
-
-    Args:
-        problem: The problem to fit.
-        features: `(count, rank)`, of the holdout images, along the axes of the problem.
-        labels: `(count,)`; -1 for classes that the problem has no images of.
-        weights: `(count,)`, of the images.
-    """
+    """Holdout images, and the problem to fit without them."""
 
     problem: SoftmaxRegression
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
+    features: np.ndarray  # `(count, rank)`, along the axes of the problem
+    labels: np.ndarray  # `(count,)`; -1 for classes that the problem has no images of
+    weights: np.ndarray  # `(count,)`, of the images
 
     def evaluate(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns which images are classified correctly, and the cross-entropy of each, both `(count,)`."""
@@ -44,24 +37,15 @@ class Holdout:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The result of a search.
-
-    Args:
-        penalty: The best penalty.
-        accuracies: Accuracy on all holdout images for each penalty tried.
-        coefficients: Of the first problem at the best penalty; None without a holdout split.
-    """
+    """The best penalty."""
 
     penalty: float
-    accuracies: Mapping[float, float]
-    coefficients: np.ndarray | None
+    accuracies: Mapping[float, float]  # on all holdout images, for each penalty tried
+    coefficients: np.ndarray | None  # of the first problem at the best penalty; None without a holdout split
 
 
 def split_folds(labels: np.ndarray) -> list[np.ndarray]:
     """Returns the indices of stratified folds; a class with one image stays out of all folds, so no class loses its only image.
-
-    Args:
-        labels: `(count,)`.
 
     Example:
         >>> [fold.tolist() for fold in split_folds(np.array([0, 0, 1]))]

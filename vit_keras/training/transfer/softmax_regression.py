@@ -43,9 +43,6 @@ class Axes:
 def find_axes(features: np.ndarray) -> Axes:
     """Returns the principal axes of features, each scaled to about unit variance first.
 
-    Args:
-        features: `(count, dim)`.
-
     Example:
         >>> axes = find_axes(np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]]))
         >>> axes.mean, axes.rotation.shape
@@ -79,20 +76,12 @@ def _scale(variance: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxRegression:
-    """The penalized mean cross-entropy of a linear classifier, and its minimum.
+    """The penalized mean cross-entropy of a linear classifier, and its minimum."""
 
-    Args:
-        features: `(count, rank)`, along the axes of `find_axes`.
-        labels: `(count,)`, class indices; every class has an image.
-        weights: `(count,)`, of the images; they sum to 1.
-        spread: `(rank,)`, variance along each axis.
-        num_classes: Number of classes.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    spread: np.ndarray
+    features: np.ndarray  # `(count, rank)`, along the axes of `find_axes`
+    labels: np.ndarray  # `(count,)`, class indices; every class has an image
+    weights: np.ndarray  # `(count,)`, of the images; they sum to 1
+    spread: np.ndarray  # `(rank,)`, variance along each axis
     num_classes: int
 
     def start(self) -> np.ndarray:
@@ -129,13 +118,7 @@ class SoftmaxRegression:
         return loss, gradient
 
     def fit(self, penalty: float, start: np.ndarray, *, tolerance: float) -> np.ndarray:
-        """Returns the coefficients that minimize the value.
-
-        Args:
-            penalty: L2 penalty, positive.
-            start: Initial coefficients, best those of a stronger penalty.
-            tolerance: Relative decrease of the value per step below which the fit stops.
-        """
+        """Returns the coefficients that minimize the value."""
         from scipy.optimize import minimize
 
         unit = np.ones((len(start), 1))

@@ -139,7 +139,7 @@ class FinetuningHyperModel(Searchable):
         return freeze(student, recipe.method)
 
     def finished(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
-        """Returns what is kept of a trained model: adapters become part of it.
+        """Returns what is kept of a trained model: LoRA matrices are merged into its weights.
 
         Args:
             model: Trained.
