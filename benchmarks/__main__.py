@@ -32,6 +32,7 @@ QUICK: dict[str, list[str] | str] = {
     "data_loading": ["--images", "150", "--rounds", "1", "--epochs", "1", "--loaders", "vit_keras,keras"],
     "data_check": ["--count", "300"],
     "loading": SMALL,
+    "predict": ["--images", "64", "--rounds", "1"],
     "import_time": ["--rounds", "1"],
     "emoji": ["--seeds", "1", "--limit", "128", "--epochs", "1"],
     "fashion_mnist": "Fashion-MNIST",

@@ -31,7 +31,7 @@ def ours(folder: str, kind: str) -> Callable[[], Iterable[object]]:
     import vit_keras as vk
 
     rule = vk.data.Preprocessing(image_size=(SIZE, SIZE), interpolation="bilinear")
-    data = vk.data.load(folder, image_size=rule, batch_size=BATCH, split=(0.001, 0.001))
+    data = vk.data.load(folder, preprocessing=rule, batch_size=BATCH, split=(0.001, 0.001))
     augmentation = vk.data.Augmentation(
         crop_scale=(0.08, 1.0), flip_rate=0.5, policy=RAND_AUGMENT if kind == KINDS[1] else ""
     )

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
-from vit_keras.data.augment.augmentation import augmentation_of
+from vit_keras.data.augment.augmentation import resolve_augmentation
 from vit_keras.models.vit import model_config
 from vit_keras.training.optim import optimizers
 from vit_keras.training.optim.layer_decay import layer_scales
@@ -27,7 +27,7 @@ from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.transfer.linear_probe import linear_probe
 
 AUGMENTATIONS = {
-    **{name: augmentation_of(name) for name in ("none", "moved", "light", "medium")},
+    **{name: resolve_augmentation(name) for name in ("none", "moved", "light", "medium")},
     "moved twice": Augmentation(rotation=10, zoom=0.2, stretch=0.1, shift=0.1, contrast=0.2, brightness=0.1),
     "cropped": Augmentation(crop_scale=(0.35, 1.0)),
 }

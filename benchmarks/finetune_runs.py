@@ -12,7 +12,7 @@ import finetune_cells as cells
 import finetune_engine as engine
 import numpy as np
 
-from vit_keras.training.planning import plan_finetuning
+from vit_keras.training.recipes.planning import plan_finetuning
 
 Result = dict[str, Any]
 PRETRAINED_ON = ("emoji", "fashion")

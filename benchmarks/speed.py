@@ -81,9 +81,7 @@ class Side:
 def python_with(library: str, pythons: Sequence[str]) -> str | None:
     """The first Python that has a library."""
     module = (
-        "vit_keras.vit"
-        if library == "vit-keras"
-        else library.replace("vit_keras_zoo", "vit_keras.zoo.preset_directory")
+        "vit_keras.vit" if library == "vit-keras" else library.replace("vit_keras_zoo", "vit_keras.zoo.from_preset")
     )
     for python in pythons:
         found = subprocess.run(

@@ -115,12 +115,10 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def fixed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The demo's preset by its own recipe, for as many epochs as the last rung."""
-    import vit_keras as vk
+    from vit_keras.training.preset_runs import TrainingOptions, train_preset
 
     began = time.monotonic()
-    run = vk.train(
-        vk.training.TrainingOptions(data=DATA, epochs=options.epochs, seed=options.seed), run_dir=folder / "fixed"
-    )
+    run = train_preset(TrainingOptions(data=DATA, epochs=options.epochs, seed=options.seed), run_dir=folder / "fixed")
     last = run.history[-1]
     return {
         "seconds": time.monotonic() - began,

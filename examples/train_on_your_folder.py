@@ -2,7 +2,7 @@
 
     python examples/train_on_your_folder.py FOLDER [EPOCHS]
 
-FOLDER/CLASS/image.jpg; a tenth of the images is held out for validation, a tenth for the test.
+FOLDER/CLASS/image.jpg; a tenth of the images is held out for validation and a tenth for testing.
 """
 
 import sys

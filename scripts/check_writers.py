@@ -1,12 +1,11 @@
-"""Checks what we write for timm and transformers: each opens the directory by its own front door and gives our logits.
+"""Checks that timm and transformers load what we write for them, and compute our logits.
 
     pip install timm torch torchvision transformers keras && pip install --no-deps --editable .
     KERAS_BACKEND=torch python scripts/check_writers.py [REFERENCE...] [--random COUNT] [--seed SEED]
 
-Of every reference in `tests/golden/timm`, and of COUNT random configs that each library has, our model is built with random weights,
-written, and opened from the directory; images go through the other library's own preprocessing, as the directory says it. Prints
-the largest difference of the outputs relative to the largest output, how many configs were refused, and ends with 1 where one is above
-`TOLERANCE`.
+Models of every reference in `tests/golden/timm`, and of COUNT random configs per library, get random weights, are written, and loaded
+by the library; images go through its own preprocessing, as the directory describes it. Prints the largest difference of the outputs
+relative to the largest output, and how many configs were refused; exits with 1 where one is above `TOLERANCE`.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch  # before Keras, which would load another libstdc++
+import torch  # before Keras, which loads another libstdc++
 import transformers
 
 import keras  # isort: skip
@@ -39,8 +38,8 @@ _SIZES = {"image_size": 32, "patch_size": 8, "hidden_dim": 24, "num_layers": 2, 
 _MAP = {"pooling": "map"}
 _ROTARY = {"rotary_embedding": "axial", "rotary_temperature": 1e4, "qkv_bias": "query_value"}
 _SCALED = {"layer_scale": 0.1}
-# Something near every kind of model that the libraries have; random changes lead to the others, and out of what they have.
-_NEAR: list[dict[str, Any]] = [
+# One config of each kind of model that the libraries have; random changes lead to the others, and to unsupported ones.
+_KINDS: list[dict[str, Any]] = [
     {},
     {"pooling": "mean", "final_norm": "after"},
     {**_MAP, "class_token": False},
@@ -89,7 +88,7 @@ _CHANGES: dict[str, list[Any]] = {
     "activation": ["gelu", "gelu_tanh", "quick_gelu", "silu"],
     "layer_scale": [None, 0.1],
 }
-_RULES = [
+_PREPROCESSINGS = [
     {},
     {"crop": 0.9},
     {"crop": 0.875, "interpolation": "bilinear"},
@@ -102,12 +101,12 @@ _RULES = [
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a written model is from ours.
+    """The difference of a written model from ours.
 
     Args:
-        difference: Largest of the outputs, relative to the largest output.
-        resized: The same for an image that has to be resized; None where the directory does not say how.
-        kind: What the other library took it for.
+        difference: Largest difference of the outputs, relative to the largest output.
+        resized: The same for an image that is resized; None where the directory does not say how.
+        kind: The other library's class.
     """
 
     difference: float
@@ -116,33 +115,28 @@ class Outcome:
 
 
 def random_configs(seed: int) -> Iterator[tuple[ViTConfig, int | None, dict[str, Any]]]:
-    """Yields legal configs without end, each with a number of classes, or None, and fields of a `Preprocessing`.
+    """Yields legal configs forever, each with a number of classes or None, and fields of a `Preprocessing`.
 
     Args:
-        seed: For the same ones again.
+        seed: Random seed.
     """
     random = np.random.default_rng(seed)
     while True:
-        fields = {**_SIZES, **_NEAR[random.integers(len(_NEAR))]}
+        fields = {**_SIZES, **_KINDS[random.integers(len(_KINDS))]}
         for name in random.choice(list(_CHANGES), size=random.integers(4), replace=False):
             fields[name] = _CHANGES[name][random.integers(len(_CHANGES[name]))]
         try:
             config = ViTConfig(**fields)
         except InvalidArgumentError:
             continue
-        yield config, [None, 1, 5][random.integers(3)], _RULES[random.integers(len(_RULES))]
+        yield config, [None, 1, 5][random.integers(3)], _PREPROCESSINGS[random.integers(len(_PREPROCESSINGS))]
 
 
 def compare_with_timm(model: keras.Model, *, preprocessing: Preprocessing | None) -> Outcome:
-    """Returns how far timm's model of what we write is from ours.
-
-    Args:
-        model: Ours.
-        preprocessing: What brings an image to its size.
-    """
+    """Returns the difference of timm's model from ours."""
     with tempfile.TemporaryDirectory() as folder:
         written = weights.write(
-            arrays_of(model), model_config(model), Path(folder) / "written", to="timm", preprocessing=preprocessing
+            read_weights(model), model_config(model), Path(folder) / "written", to="timm", preprocessing=preprocessing
         )
         theirs = timm.create_model(f"local-dir:{written}", pretrained=True).eval()
     data = timm.data.resolve_model_data_config(theirs)
@@ -155,25 +149,20 @@ def compare_with_timm(model: keras.Model, *, preprocessing: Preprocessing | None
     def run_image(image: Image.Image) -> np.ndarray:
         return theirs(transform(image)[None]).numpy()
 
-    return _outcome(model, run, run_image, preprocessing, type(theirs).__name__)
+    return _compare(model, run, run_image, preprocessing, type(theirs).__name__)
 
 
 def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessing | None) -> Outcome:
-    """Returns how far transformers' model of what we write is from ours.
-
-    Args:
-        model: Ours.
-        preprocessing: What brings an image to its size.
-    """
+    """Returns the difference of transformers' model from ours."""
     config = model_config(model)
     with tempfile.TemporaryDirectory() as folder:
         written = weights.write(
-            arrays_of(model), config, Path(folder) / "written", to="huggingface", preprocessing=preprocessing
+            read_weights(model), config, Path(folder) / "written", to="huggingface", preprocessing=preprocessing
         )
         kind = transformers.AutoConfig.from_pretrained(written).architectures[0]
         is_classifier = "ForImageClassification" in kind
         opened: Any = transformers.AutoModelForImageClassification if is_classifier else transformers.AutoModel
-        if kind.endswith("WithProjection"):  # no front door but its own
+        if kind.endswith("WithProjection"):  # no Auto class loads it
             opened = getattr(transformers, kind)
         theirs = opened.from_pretrained(written).eval()
         assert type(theirs).__name__ == kind, f"{type(theirs).__name__} is not the {kind} that was written"  # noqa: S101
@@ -203,10 +192,10 @@ def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessin
             return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
         return output.pooler_output.numpy()
 
-    return _outcome(model, run, run_image if processor is not None else None, preprocessing, kind)
+    return _compare(model, run, run_image if processor is not None else None, preprocessing, kind)
 
 
-def _outcome(model: keras.Model, run: Any, run_image: Any, preprocessing: Preprocessing | None, kind: str) -> Outcome:
+def _compare(model: keras.Model, run: Any, run_image: Any, preprocessing: Preprocessing | None, kind: str) -> Outcome:
     config, random = model_config(model), np.random.default_rng(0)
     pixels = random.integers(0, 256, (3, *config.image_size, config.channels)).astype("uint8")
     with torch.no_grad():
@@ -227,23 +216,23 @@ def _difference(theirs: np.ndarray, ours: np.ndarray) -> float:
     return float(np.abs(theirs - ours).max() / np.abs(ours).max())
 
 
-def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+def read_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns a model's weights by name."""
     return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
 
 
 def random_model(config: ViTConfig, num_classes: int | None) -> keras.Model:
-    """Returns a model in which every weight counts."""
+    """Returns a model with random weights."""
     model, random = vit(config, num_classes=num_classes), np.random.default_rng(0)
     for weight in model.weights:
         weight.assign(random.normal(0, 0.3, weight.shape).astype("float32"))
     if config.stem_norm and num_classes is not None and not config.patch_bias:
-        model.get_layer("head").bias.assign(np.zeros(num_classes, "float32"))  # CLIP's projection has none
+        model.get_layer("head").bias.assign(np.zeros(num_classes, "float32"))  # CLIP's projection has no bias
     return model
 
 
 def main() -> bool:
-    """Prints every difference; returns whether one is too large."""
+    """Prints all differences; returns whether any is too large."""
     parser = argparse.ArgumentParser()
     parser.add_argument("references", nargs="*", type=Path)
     parser.add_argument("--random", type=int, default=0)
@@ -276,12 +265,12 @@ def main() -> bool:
             preprocessing = Preprocessing(image_size=config.image_size, **rule) if config.channels == 3 else None
             try:
                 outcome = compare(random_model(config, classes), preprocessing=preprocessing)
-            except InvalidArgumentError:  # timm fills a border with another color
+            except InvalidArgumentError:  # timm pads with another color
                 refused += 1
                 continue
-            except Exception as error:  # what the other library can't open is a fault of the writer
+            except Exception as error:  # the writer is wrong if the library cannot load it
                 sys.stdout.write(
-                    f"FAILS   {library} {type(error).__name__} {str(error)[:300]}: {_unusual(config)} classes={classes} {rule}\n"
+                    f"FAILS   {library} {type(error).__name__} {str(error)[:300]}: {_non_default(config)} classes={classes} {rule}\n"
                 )
                 worst = np.inf
                 continue
@@ -289,7 +278,7 @@ def main() -> bool:
             if outcome.resized is not None:
                 resized[str(rule)].append(outcome.resized)
             if outcome.difference > TOLERANCE:
-                sys.stdout.write(f"DIFFERS {library} {outcome}: {_unusual(config)} classes={classes} {rule}\n")
+                sys.stdout.write(f"DIFFERS {library} {outcome}: {_non_default(config)} classes={classes} {rule}\n")
             worst = max(worst, outcome.difference)
         for kind, outcomes in sorted(found.items()):
             largest = max(outcome.difference for outcome in outcomes)
@@ -301,7 +290,7 @@ def main() -> bool:
     return worst > TOLERANCE
 
 
-def _unusual(config: ViTConfig) -> dict[str, Any]:
+def _non_default(config: ViTConfig) -> dict[str, Any]:
     plain = ViTConfig(**_SIZES).to_dict()
     return {name: value for name, value in config.to_dict().items() if value != plain[name]}
 

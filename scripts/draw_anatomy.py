@@ -1,4 +1,4 @@
-"""Draws docs/anatomy.jpg: the page of one forward pass of a real DINOv2-shaped ViT-S/14, as a browser shows it.
+"""Draws docs/anatomy.jpg: screenshots of the page of one forward pass of a trained DINOv2-shaped ViT-S/14.
 
     python scripts/draw_anatomy.py [--keep PAGE]
 
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from draw_attention import ROOT, checkpoint
+from draw_attention import ROOT, download_checkpoint
 from PIL import Image
 
 import vit_keras as vk
@@ -20,8 +20,8 @@ import vit_keras as vk
 SIDE = 224  # px
 
 
-def photograph() -> np.ndarray:
-    """The temple, cut square."""
+def load_photograph() -> np.ndarray:
+    """Returns a photograph of a temple, cropped to a square."""
     from sklearn.datasets import load_sample_image
 
     image = Image.fromarray(load_sample_image("china.jpg"))
@@ -30,8 +30,8 @@ def photograph() -> np.ndarray:
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def screenshots(page: Path) -> list[Image.Image]:
-    """The page's first steps, and those inside of a block."""
+def take_screenshots(page: Path) -> list[Image.Image]:
+    """Returns the page's first steps, and those inside a block."""
     sys.path.insert(0, str(ROOT / "tests"))
     from explain.pages import browser, resize
 
@@ -55,9 +55,11 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         page = arguments.keep or Path(name) / "anatomy.html"
-        model = vk.from_preset("vit_small_patch14_dinov2", weights=str(checkpoint(Path(name))), image_size=(SIDE, SIDE))
-        vk.explain.anatomy_report(model, photograph(), page.absolute(), title="vit_small_patch14_dinov2")
-        pictures = screenshots(page.absolute())
+        model = vk.from_preset(
+            "vit_small_patch14_dinov2", weights=str(download_checkpoint(Path(name))), image_size=(SIDE, SIDE)
+        )
+        vk.explain.anatomy_report(model, load_photograph(), page.absolute(), title="vit_small_patch14_dinov2")
+        pictures = take_screenshots(page.absolute())
     sheet = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)))
     for place, picture in enumerate(pictures):
         sheet.paste(picture, (0, place * picture.height))

@@ -1,10 +1,10 @@
-"""Makes `tests/golden/augmentation/*.npz`: what timm and torchvision make of one small picture, with nothing left to chance.
+"""Makes `tests/golden/augmentation/*.npz`: the results of timm and torchvision for one small picture, without randomness.
 
-    pip install timm torchvision "pillow<13"  # timm asks for 0 bits, which later ones refuse
+    pip install timm torchvision "pillow<13"  # timm posterizes to 0 bits, which later versions refuse
     python scripts/make_augmentation_references.py
 
-`operations.npz` has the picture (`rgb`, `l`) and `MODE/OPERATION/ARGUMENT/KERNEL`; `arguments.npz` what magnitudes mean, for both
-signs; `three_augment.npz` each kind with one jitter; `crops.npz` boxes with the draws they come from, and resized crops.
+`operations.npz` has the picture (`rgb`, `l`) and `MODE/OPERATION/ARGUMENT/KERNEL`; `arguments.npz` the arguments of magnitudes, for
+both signs; `three_augment.npz` each kind with one jitter; `crops.npz` boxes with their random numbers, and resized crops.
 """
 
 import random
@@ -35,7 +35,7 @@ MAGNITUDES = np.arange(0, 15.25, 0.25)
 
 
 def picture() -> Image.Image:
-    """Returns 48x36 px with slopes, edges and noise in every channel, and neither black nor white."""
+    """Returns 48x36 px with gradients, edges and noise in every channel, without black and white."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:36, :48] / 48
     waves = [np.sin(7 * x + channel) * np.cos(5 * y - channel) for channel in range(3)]
@@ -45,7 +45,7 @@ def picture() -> Image.Image:
 
 
 def operations(image: Image.Image) -> dict[str, np.ndarray]:
-    """Returns every operation with fixed arguments, in colour and grey."""
+    """Returns every operation with fixed arguments, in color and gray."""
     results = {}
     for mode in ("RGB", "L"):
         source = image.convert(mode)
@@ -63,7 +63,7 @@ def operations(image: Image.Image) -> dict[str, np.ndarray]:
 
 
 def arguments() -> dict[str, np.ndarray]:
-    """Returns `SET/OPERATION`: two rows, as drawn positive and negative, of one number a magnitude."""
+    """Returns `SET/OPERATION`: two rows, for both signs, of one number per magnitude."""
     results = {"magnitudes": MAGNITUDES}
     for kind, names in (
         ("plain", auto_augment._RAND_TRANSFORMS),
@@ -82,7 +82,7 @@ def arguments() -> dict[str, np.ndarray]:
 
 
 def three_augment(image: Image.Image) -> dict[str, np.ndarray]:
-    """Returns each of the three, as DeiT III's `augment.py` has them, after torchvision's jitter in one order."""
+    """Returns DeiT III's three augmentations, as in its `augment.py`, followed by torchvision's jitter in one order."""
     three = {
         "grey": torchvision.rgb_to_grayscale(image, 3),
         "solarize": ImageOps.solarize(image),
@@ -97,19 +97,19 @@ def three_augment(image: Image.Image) -> dict[str, np.ndarray]:
 
 
 class Script:
-    """Plays the numbers of timm's `random` from ten tries of (area, ratio, left, top)."""
+    """Replaces timm's `random` with the numbers of ten tries of (area, ratio, left, top)."""
 
     def __init__(self, draws: np.ndarray) -> None:
         self.draws, self.uniforms, self.whole = draws.tolist(), 0, 0
 
     def uniform(self, low: float, high: float) -> float:
-        """Area and ratio by turns; each pair is a try."""
+        """Returns area and ratio in turns; each pair is a try."""
         attempt, place = divmod(self.uniforms, 2)
         self.uniforms += 1
         return low + (high - low) * self.draws[attempt][place]
 
     def randint(self, low: int, high: int) -> int:
-        """Top, then left, of the try that fits."""
+        """Returns top, then left, of the try that fits."""
         draw = self.draws[self.uniforms // 2 - 1][3 - self.whole]
         self.whole += 1
         return low + int(draw * (high - low + 1))

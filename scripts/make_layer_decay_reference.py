@@ -1,4 +1,4 @@
-"""Makes `tests/golden/timm_layer_decay.json`: the rate and decay that timm gives each parameter of ViT-B/16.
+"""Makes `tests/golden/timm_layer_decay.json`: timm's learning rate and weight decay of each parameter of ViT-B/16.
 
 pip install timm torch torchvision
 python scripts/make_layer_decay_reference.py

@@ -1,12 +1,12 @@
-"""Makes the reference files of `tests/golden/timm`: small random models, made and run by timm's own code.
+"""Makes the reference files of `tests/golden/timm`: small random models, built and run by timm.
 
     pip install timm==1.0.31 torch torchvision && pip install --no-deps --editable .
     python scripts/make_references.py OUT [NAME...]
 
-Each file holds `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` and on, `features`
-and `logits`, and in its metadata the library, the architecture, what was changed from it and our config of it. Of Google's
-two layouts there are the weights as `.npz`, and beside them what timm's reader makes of them. Seeds are fixed: the weights
-and pixels come out to the bit with timm 1.0.31 and torch 2.14, the outputs up to the rounding of another processor.
+Each file has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
+`logits`; its metadata has the library, the architecture, the changes of it and our config. Google's two layouts are written as
+`.npz`, with timm's outputs for them in a second file. Seeds are fixed: with timm 1.0.31 and torch 2.14 weights and pixels are the same
+bits, and outputs differ only by the rounding of another processor.
 """
 
 import json
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from vit_keras import load_preset
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7}
-# name -> timm's architecture, what is changed besides the size, and the same changes in our words; the place is the seed
+# name -> timm's architecture, its changes besides the size, and the same changes as our fields; the position is the seed
 CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "vit": ("vit_tiny_patch16_224", {"img_size": [48, 80], "patch_size": 16}, {}),
     "vit_patch8": ("vit_small_patch8_224", {"img_size": 32}, {}),
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "qk_norm": ("vit_tiny_patch16_224", {"img_size": 64, "qk_norm": True}, {"qk_norm": True}),
     "test_vit": ("test_vit", {"img_size": 64}, {}),
 }
-# name -> the names in that layout: the second norm, the attention and the MLP of a block, and the positions
+# name -> names in that layout: second norm, attention and MLP of a block, and the positions
 GOOGLES = {
     "google_augreg": (
         "LayerNorm_2",
@@ -67,7 +67,7 @@ def make(name: str, folder: Path) -> Path:
 
     Args:
         name: One of `CASES`.
-        folder: Where to.
+        folder: Output folder.
     """
     seed = list(CASES).index(name)
     architecture, changes, ours = CASES[name]
@@ -75,7 +75,7 @@ def make(name: str, folder: Path) -> Path:
     torch.manual_seed(100 + seed)
     model = timm.create_model(architecture, pretrained=False, **arguments).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # away from zeros and ones, so that leaving one out shows
+        for parameter in model.parameters():  # not zeros and ones, so that a missing weight shows
             parameter.add_(0.05 * torch.randn_like(parameter))
     size = changes["img_size"]
     height, width = size if isinstance(size, list) else (size, size)
@@ -83,7 +83,7 @@ def make(name: str, folder: Path) -> Path:
     preset = architecture.split(".")[0]
     published = timm.get_pretrained_cfg(preset)
     mean, std = torch.tensor(published.mean), torch.tensor(published.std)
-    tensors = {"pixels": pixels, **outputs_of(model, ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2))}
+    tensors = {"pixels": pixels, **run_model(model, ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2))}
     tensors |= {f"weights/{key}": value for key, value in model.state_dict().items()}
     contract = next(
         value for key, value in tensors.items() if key.endswith(("0.mlp.fc2.weight", "0.mlp_out_proj.weight"))
@@ -110,11 +110,11 @@ def make(name: str, folder: Path) -> Path:
 
 
 def make_google(name: str, folder: Path) -> Path:
-    """Writes random weights in one of Google's layouts, and what timm's reader makes of them.
+    """Writes random weights in one of Google's layouts, and timm's outputs for them.
 
     Args:
         name: One of `GOOGLES`.
-        folder: Where to.
+        folder: Output folder.
     """
     rng = np.random.default_rng(500 + list(GOOGLES).index(name))
     weights = {
@@ -125,21 +125,14 @@ def make_google(name: str, folder: Path) -> Path:
     model = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, **SMALL).eval()
     model.load_pretrained(str(folder / f"{name}.npz"))
     pixels = random_pixels(rng, 64, 64)
-    outputs = outputs_of(model, ((pixels.float() / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
+    outputs = run_model(model, ((pixels.float() / 255 - 0.5) / 0.5).permute(0, 3, 1, 2))
     del outputs["features"]
     metadata = {"reader": f"timm {timm.__version__}"}
     return write({"pixels": pixels, **outputs}, folder / f"{name}.reference.safetensors", metadata)
 
 
 def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) -> dict[str, tuple[int, ...]]:
-    """Returns what a Vision Transformer of the size `SMALL` is made of, by Google's names.
-
-    Args:
-        second_norm: Name of the norm in front of the MLP.
-        attention: Name of the attention.
-        mlp: Name of the MLP.
-        positions: Name of the positions, with its folders.
-    """
+    """Returns the shapes of a Vision Transformer of the size `SMALL`, by Google's names, with these names of its parts."""
     dim, heads, inside = 48, 3, 192
     block: dict[str, tuple[int, ...]] = {}
     for norm in ("LayerNorm_0", second_norm):
@@ -166,23 +159,12 @@ def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) ->
 
 
 def random_pixels(rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
-    """Returns two images of noise, `(2, height, width, 3)`, 0..255.
-
-    Args:
-        rng: Where the numbers come from.
-        height: Pixels.
-        width: Pixels.
-    """
+    """Returns two images of noise, `(2, height, width, 3)`, 0..255."""
     return torch.from_numpy(rng.integers(0, 256, (2, height, width, 3)).astype("uint8"))
 
 
-def outputs_of(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns what a model gives: each block's output, `features` and `logits`.
-
-    Args:
-        model: One of timm's Vision Transformers.
-        images: Normalised, `(batch, channels, height, width)`.
-    """
+def run_model(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns each block's output, `features` and `logits`, for normalized images `(batch, channels, height, width)`."""
     outputs: dict[str, torch.Tensor] = {}
     for index, block in enumerate(model.blocks):
         block.register_forward_hook(
@@ -194,13 +176,7 @@ def outputs_of(model: torch.nn.Module, images: torch.Tensor) -> dict[str, torch.
 
 
 def write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> Path:
-    """Writes tensors as a safetensors file, and returns its path.
-
-    Args:
-        tensors: By name.
-        path: Where to.
-        metadata: What its header says besides.
-    """
+    """Writes tensors as a safetensors file, and returns its path."""
     save_file({key: value.clone().contiguous() for key, value in tensors.items()}, path, metadata)
     return path
 

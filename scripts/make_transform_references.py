@@ -1,4 +1,4 @@
-"""Makes `tests/golden/transforms.npz`: twenty photos brought to a size by timm's own evaluation transforms.
+"""Makes `tests/golden/transforms.npz`: twenty photos resized by timm's own evaluation transforms.
 
     pip install timm torchvision scikit-learn
     python scripts/make_transform_references.py
@@ -26,7 +26,7 @@ if __name__ == "__main__":
             crop_pct=rule["crop"],
             crop_mode=rule.get("crop_mode"),
             interpolation=rule.get("interpolation", "bicubic"),
-            mean=(128 / 255,) * 3,  # the colour of timm's border, and nothing else without normalization
+            mean=(128 / 255,) * 3,  # only the color of timm's border, without normalization
             normalize=False,
         )
         references[f"{name}/{rule_name}"] = np.asarray(transform(upright_on_white(content))).transpose(1, 2, 0)

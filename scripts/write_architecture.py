@@ -1,4 +1,4 @@
-"""Writes `docs/architecture.md`: the rooms, what each is for, and which may import which, as pyproject.toml holds it.
+"""Writes `docs/architecture.md`: the folders, their purpose, and the import rules of pyproject.toml.
 
 python scripts/write_architecture.py
 """
@@ -11,26 +11,26 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 HEAD = """# Where things are
 
-Written by `scripts/write_architecture.py`. A room is a folder; no room holds more than 16 files, and the first line of each file says what it is for.
+Written by `scripts/write_architecture.py`. A folder has at most 16 files; the first line of each file states its purpose.
 
-| you want | go to |
+| to find or add | see |
 |---|---|
 | the architecture, from pixels to logits | `models/architecture.py` (the layers and their order), `models/vit.py` |
 | a new preset | a table in `presets/*.toml`; no Python |
-| a layer | `layers/`, a file each |
-| a weight source | a table in `weights/mappings/`; what its config.json says in `weights/settings/` |
+| a layer | `layers/`, one file each |
+| a weight source | a table in `weights/mappings/`; the reader of its config.json in `weights/settings/` |
 | a recipe | `training/recipes/` |
 | fine-tuning defaults, each with its reason | `training/planning.py` |
 | a callback | `training/callbacks/` |
 | preprocessing | `data/images/preprocess.py` |
 | a data source | `data/sources/` |
-| what is searched, and how | `tuning/space/`, `tuning/strategy/` |
-| a format to write | `weights/writers/` |
+| search spaces and strategies | `tuning/space/`, `tuning/strategy/` |
+| an output format | `weights/writers/` |
 | a command | `cli/` |
 
-## What may import what
+## Import rules
 
-Each row may import the rows below it; rooms in one row know nothing of each other. `lint-imports` holds it.
+Each row may import the rows below it; folders of one row are independent. `lint-imports` checks it.
 
 ```text
 """
@@ -45,12 +45,12 @@ def architecture() -> str:
     """Returns the page."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    lines = [HEAD + "\n".join(layers), "```", "", "## Rooms", ""]
+    lines = [HEAD + "\n".join(layers), "```", "", "## Folders", ""]
     for package in sorted((ROOT / "vit_keras").rglob("__init__.py")):
-        room = package.parent.relative_to(ROOT / "vit_keras")
-        if room.parts:
+        folder = package.parent.relative_to(ROOT / "vit_keras")
+        if folder.parts:
             files = sorted(file.stem for file in package.parent.glob("*.py") if file.name != "__init__.py")
-            lines += [f"- `{room}/` {first_line(package)} *{', '.join(files)}*"]
+            lines += [f"- `{folder}/` {first_line(package)} *{', '.join(files)}*"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,8 +1,8 @@
-"""Writes docs/speed.md from the JSON of the benchmarks.
+"""Writes docs/speed.md from the JSON results of the benchmarks.
 
     python scripts/write_speed_page.py [--check]
 
-`--check` writes nothing and ends with 1 where the page is not what the results say.
+`--check` writes nothing and exits with 1 where the page does not match the results.
 """
 
 import argparse
@@ -14,22 +14,56 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "speed.md"
 LIBRARIES = {
-    "vit_keras_zoo": "ours",
+    "vit_keras_zoo": "vit_keras",
     "keras_hub": "KerasHub",
     "timm": "timm",
     "transformers": "transformers",
     "vit-keras": "vit-keras",
 }
+HEAD = """# Speed
+
+Written by `scripts/write_speed_page.py` from the JSON in `benchmarks/results/`; each section names the command that measures it. \
+`vit-keras bench PRESET` measures your own machine: images per second, their fraction of the rate of a large matrix product, and the \
+largest batch that fits.
+"""
+PEERS_NOTE = """\
+Each library has the better of its settings and its own process; the processes take turns. The last column is the model's \
+multiplications and additions per second, relative to those of a 2,048 x 2,048 matrix product in the same run: 100 % is the limit. \
+A star: the rounds differ by more than a quarter, because the machine was busy with other work.
+"""
+NO_GPU = """\
+## On a GPU
+
+Not measured yet. `python benchmarks/gpu.py` measures it in under ten minutes: the kernel in the compiled program, utilization of \
+S, B, L and H, `fit` compared with a bare loop, several steps per call, memory, cold start.
+"""
+REASONS = """\
+## What makes it fast
+
+- One projection for queries, keys and values, and one matrix product for all images of a batch, forward and backward.
+- The fastest attention of each backend: two batched products on TensorFlow and on every CPU, `scaled_dot_product_attention` on torch \
+with a GPU or with many tokens, cuDNN's flash attention on JAX with a GPU, also in training with the odd number of tokens that a class \
+token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
+- On TensorFlow, in training, each activation and each norm is one XLA loop, in a step that otherwise runs TensorFlow's faster products.
+- AdamW updates a weight with one kernel on TensorFlow, where Keras uses some twenty operations, and all weights in one call on torch; \
+a schedule is computed once per step, not once per weight. That was half of the time until the first batch.
+- On TensorFlow a training step is traced once, where Keras traces it twice, because it creates the optimizer's variables in between.
+- Static shapes, one compilation per shape; augmentation in the pipeline, never in the model.
+- On JAX `compile(steps_per_execution=32)` runs 32 steps in one call of the device, where Keras' own loop calls it 32 times.
+- The command line keeps what JAX compiled in the cache, in a folder for each kind of processor (`JAX_COMPILATION_CACHE_DIR` chooses \
+another).
+- bfloat16 where the processor multiplies it: `precision="auto"`.
+"""
 
 
-def read(name: str) -> dict[str, Any] | None:
-    """A benchmark's result; None where it has not run."""
+def read(name: str) -> Any:
+    """Returns a benchmark's result; None where it has not run."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
-def machine(result: dict[str, Any]) -> str:
-    """Where and when a result was measured, and how."""
+def describe_machine(result: dict[str, Any]) -> str:
+    """Returns how, when and where a result was measured."""
     found = result["environment"]
     versions = ", ".join(
         f"{name} {version}"
@@ -39,236 +73,183 @@ def machine(result: dict[str, Any]) -> str:
     return f"`{result['command']}`, {result['date']}, {found['processor']}, {found['cores']} cores, Python {found['python']}, {versions}."
 
 
-def table(heads: list[str], rows: list[list[str]]) -> str:
-    """A table of Markdown."""
+def section(result: dict[str, Any], text: str, heads: list[str], rows: list[list[str]]) -> str:
+    """Returns the machine, a text and a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{describe_machine(result)} {text}".rstrip() + f"\n\n{table}\n"
 
 
 def ratio(found: dict[str, float]) -> str:
-    """A median with its range."""
+    """Returns a median with its range."""
     return f"{found['median']:.2f} ({found['low']:.2f} to {found['high']:.2f})"
 
 
-def beside_peers(result: dict[str, Any]) -> str:
-    """Images a second, ratios, shares of the roofline."""
+def label(cell: dict[str, Any]) -> str:
+    """Returns the preset, batch size and dtype of a measurement."""
+    return f"`{cell['preset']}`, batch {cell['batch_size']}, {cell['policy'].removeprefix('mixed_')}"
+
+
+def write_peers(result: dict[str, Any]) -> str:
+    """Returns images per second of all libraries."""
     rows = []
     for cell, found in result["results"].items():
         preset, kind, dtype = cell.split(", ")
         libraries = found["libraries"]
-        ours = libraries["vit_keras_zoo"]
-        best = max(
+        row = [f"{'S/16' if 'small' in preset else 'B/16'} {kind}, {dtype}"]
+        for name in LIBRARIES:
+            star = "*" if name in found["unreliable"] else ""
+            measured = libraries.get(name)
+            row.append(
+                f"{measured['images_per_second']['median']:.1f}{star} ({measured['setting']})" if measured else ""
+            )
+        fastest = max(
             (name for name in libraries if name != "vit_keras_zoo"),
             key=lambda name: libraries[name]["images_per_second"]["median"],
             default=None,
         )
-        cells = [f"{'S/16' if 'small' in preset else 'B/16'} {kind}, {dtype}"]
-        for name in LIBRARIES:
-            row = libraries.get(name)
-            mark = "*" if row and name in found["unreliable"] else ""
-            cells.append(f"{row['images_per_second']['median']:.1f}{mark} ({row['setting']})" if row else "")
-        if best:
-            cells.append(ratio(libraries[best]["ours_is_faster"]))
-        else:
-            cells.append("")
-        rows.append([*cells, f"{ours['share_of_matmul_rate']:.0%}"])
-    heads = ["images a second", *LIBRARIES.values(), "ours beside the fastest of them", "of a matrix product's rate"]
-    return f"{machine(result)} Batch {result['batch_size']}, {result['num_layers']} layers.\n\n{table(heads, rows)}"
+        row.append(ratio(libraries[fastest]["ours_is_faster"]) if fastest else "")
+        rows.append([*row, f"{libraries['vit_keras_zoo']['share_of_matmul_rate']:.0%}"])
+    heads = ["images per second", *LIBRARIES.values(), "relative to the fastest other", "of a matrix product's rate"]
+    return section(result, f"Batch {result['batch_size']}, {result['num_layers']} layers.", heads, rows)
 
 
-def small(result: dict[str, Any]) -> str:
-    """Small models beside plain Keras ones."""
+def write_small_models(result: dict[str, Any]) -> str:
+    """Returns small models compared with plain Keras layers."""
     rows = []
     for cell in result["cells"]:
         rates = cell["images_per_second"]
-        marks = {name: "*" if name in cell["unreliable"] else "" for name in rates}
+        stars = {name: "*" if name in cell["unreliable"] else "" for name in rates}
         rows.append(
             [
                 f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
-                *(f"{found['median']:,.0f}{marks[name]}" for name, found in rates.items()),
+                *(f"{found['median']:,.0f}{stars[name]}" for name, found in rates.items()),
                 ratio(cell["ours_is_faster"]),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )
     heads = [
-        "training, images a second",
+        "training, images per second",
         "vit_keras",
         "plain Keras layers",
-        "ours beside those",
+        "relative to those",
         "of a matrix product's rate",
     ]
-    return f"{machine(result)} Batch {result['cells'][0]['batch_size']}, float32.\n\n{table(heads, rows)}"
+    return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
 
 
-def cold(result: dict[str, Any]) -> str:
-    """Seconds to the first trained batch."""
+def write_cold_start(result: dict[str, Any]) -> str:
+    """Returns the seconds to the first trained batch."""
     rows = [
         [way, *(f"{found[part]['median']:.1f}" for part in ("import", "build", "first_batch", "all"))]
         for way, found in result["seconds"].items()
     ]
-    heads = ["seconds", "imports", "model", "first batch", "all"]
-    return f"{machine(result)} `{result['preset']}`, batch {result['batch_size']}.\n\n{table(heads, rows)}"
+    text = f"`{result['preset']}`, batch {result['batch_size']}."
+    return section(result, text, ["seconds", "imports", "model", "first batch", "all"], rows)
 
 
-def xla(result: dict[str, Any]) -> str:
-    """What XLA gains and loses."""
-    rows = []
-    for cell in result["cells"]:
-        said = [ratio(cell[kind]["on_is_faster"]) for kind in ("training", "inference")]
-        rows.append([f"`{cell['preset']}`, batch {cell['batch_size']}, {cell['policy'].removeprefix('mixed_')}", *said])
-    words = "Keras leaves XLA off where TensorFlow sees a CPU alone; `compile(jit_compile=True)` asks for it. How much faster it then is:"
-    return f"{machine(result)} {words}\n\n{table(['', 'training', 'inference'], rows)}"
-
-
-def fused(result: dict[str, Any]) -> str:
-    """What one pass over memory gains."""
+def write_xla(result: dict[str, Any]) -> str:
+    """Returns the effect of XLA."""
     rows = [
-        [
-            f"`{cell['preset']}`, batch {cell['batch_size']}, {cell['policy'].removeprefix('mixed_')}",
-            ratio(cell["fused_is_faster"]),
-        ]
+        [label(cell), *(ratio(cell[kind]["on_is_faster"]) for kind in ("training", "inference"))]
         for cell in result["cells"]
     ]
-    words = "The activation in the MLP and the norms as one loop each, forward and back, beside TensorFlow's own operations:"
-    return f"{machine(result)} {words}\n\n{table(['training', 'fused is faster'], rows)}"
+    text = "Keras does not use XLA where TensorFlow has only a CPU; `compile(jit_compile=True)` enables it. How much faster it is:"
+    return section(result, text, ["", "training", "inference"], rows)
 
 
-def scan(result: dict[str, Any]) -> str:
-    """Why the blocks are not scanned."""
+def write_fused(result: dict[str, Any]) -> str:
+    """Returns the effect of fused activations and norms."""
+    rows = [[label(cell), ratio(cell["fused_is_faster"])] for cell in result["cells"]]
+    text = "The MLP's activation and the norms as one loop each, forward and backward, compared with TensorFlow's own operations:"
+    return section(result, text, ["training", "fused is faster"], rows)
+
+
+def write_scan(result: dict[str, Any]) -> str:
+    """Returns why the blocks are not scanned."""
     rows = [
         [
             f"`{cell['preset']}`, {cell['num_layers']} blocks",
-            f"{cell['seconds_to_compile']['compiled']:.1f} s",
-            f"{cell['seconds_to_compile']['scanned']:.1f} s",
-            ratio(cell["steps_faster"]["scanned"]),
-            ratio(cell["steps_faster"]["stacking_left_out"]),
+            *(f"{cell['seconds_to_compile'][kind]:.1f} s" for kind in ("compiled", "scanned")),
+            *(ratio(cell["steps_faster"][kind]) for kind in ("scanned", "stacking_left_out")),
         ]
         for cell in result["cells"]
     ]
     heads = ["JAX", "compiling all blocks", "compiling a scan", "the scan's step is faster", "the same, stacked before"]
-    return f"{machine(result)} Batch {result['cells'][0]['batch_size']}, float32.\n\n{table(heads, rows)}"
+    return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
 
 
-def padding(results: dict[str, dict[str, Any]]) -> str:
-    """Why tokens are not padded."""
+def write_padding(results: dict[str, dict[str, Any]]) -> str:
+    """Returns why tokens are not padded."""
+    first = next(iter(results.values()))
+    counts = [count for count in first["training"] if count != str(first["tokens"])]
     rows = [
-        [
-            f"{backend}, {kind}",
-            *(
-                ratio(found["padded_is_faster"])
-                for count, found in result[kind].items()
-                if count != str(result["tokens"])
-            ),
-        ]
+        [f"{backend}, {kind}", *(ratio(result[kind][count]["padded_is_faster"]) for count in counts)]
         for backend, result in results.items()
         for kind in ("training", "inference")
     ]
-    first = next(iter(results.values()))
-    heads = [f"{first['tokens']} tokens made", *(count for count in first["training"] if count != str(first["tokens"]))]
-    return f"{machine(first)} `{first['preset']}`, batch {first['batch_size']}; how much faster the padded step is:\n\n{table(heads, rows)}"
+    text = f"`{first['preset']}`, batch {first['batch_size']}; how much faster the padded step is:"
+    return section(first, text, [f"{first['tokens']} tokens padded to", *counts], rows)
 
 
-def scaling(result: dict[str, Any], backend: str) -> str:
-    """Growth with tokens, depth and batch."""
+def write_scaling(result: dict[str, Any], backend: str) -> str:
+    """Returns the growth of time and memory with tokens, depth and batch."""
     rows = []
     for kind in ("inference", "training"):
         for what, found in result.get(kind, {}).items():
-            last = list(found["points"])[-1]
+            first, last = next(iter(found["points"])), list(found["points"])[-1]
             point = found["points"][last]
-            growth = found["growth"]
-            rows.append(
-                [
-                    f"{kind}, {what} {' to '.join([next(iter(found['points'])), last])}",
-                    f"{point['seconds']:.2f} s",
-                    _exponent(growth["seconds"]),
-                    f"{point['peak_bytes_risen'] / 2**20:,.0f} MiB",
-                    _exponent(growth["peak_bytes_risen"]),
-                ]
-            )
-    heads = [backend, "the largest takes", "time grows as the power", "memory", "memory grows as the power"]
-    return f"{machine(result)} S/16 with {result['num_layers']} layers.\n\n{table(heads, rows)}"
+            powers = [found["growth"][name] for name in ("seconds", "peak_bytes_risen")]
+            time, memory = (f"{power:.2f}" if power and power > 0 else "" for power in powers)
+            peak = f"{point['peak_bytes_risen'] / 2**20:,.0f} MiB"
+            rows.append([f"{kind}, {what} {first} to {last}", f"{point['seconds']:.2f} s", time, peak, memory])
+    heads = [backend, "time of the largest", "exponent of time", "memory", "exponent of memory"]
+    return section(result, f"S/16 with {result['num_layers']} layers.", heads, rows)
 
 
-def _exponent(value: float | None) -> str:
-    return f"{value:.2f}" if value and value > 0 else ""
-
-
-def gpu(result: dict[str, Any]) -> str:
-    """What a GPU gave."""
+def write_gpu(result: dict[str, Any]) -> str:
+    """Returns the results on a GPU."""
     rows = []
     for part in result["parts"]:
         for kind in ("training", "inference"):
             if kind in part:
                 row = part[kind]
                 share = row.get("model_flops_utilisation") or row.get("of_matmul_rate")
-                rows.append(
-                    [" ".join(part["part"]), kind, f"{row['images_per_second']:,.0f}", f"{share:.0%}" if share else ""]
-                )
-    return f"{machine(result)}\n\n{table(['part', 'kind', 'images a second', 'of the peak'], rows)}"
+                rate = f"{row['images_per_second']:,.0f}"
+                rows.append([" ".join(part["part"]), kind, rate, f"{share:.0%}" if share else ""])
+    return section(result, "", ["part", "kind", "images per second", "of the peak"], rows)
 
 
-def page() -> str:
-    """The page."""
-    parts = [
-        "# Speed\n\nWritten by `scripts/write_speed_page.py` from the JSON in `benchmarks/results/`; each part names the command that measures it. "
-        "`vit-keras bench PRESET` measures your own machine: images a second, what share of a large matrix product's rate that is, and the "
-        "batch that fits.\n"
-    ]
-    if found := read("speed"):
-        parts.append(f"## Beside other libraries, on a CPU\n\n{beside_peers(found)}")
-        parts.append(
-            "Each library at the better of its settings, in a process of its own, taking turns. The last column is the model's multiplications "
-            "and additions a second beside those of a 2,048 x 2,048 matrix product in the same run: nobody can pass 100 %. "
-            "A star: the rounds differed by more than a quarter, so the machine did other things, too.\n"
-        )
-    if found := read("small_models"):
-        parts.append(f"## Small models on a CPU\n\n{small(found)}")
-    if found := read("xla"):
-        parts.append(f"## XLA on a CPU\n\n{xla(found)}")
-    if found := read("fused"):
-        parts.append(f"## Fused chains in training, TensorFlow\n\n{fused(found)}")
-    if found := read("scan"):
-        parts.append(f"## A scan over the blocks, which is not used\n\n{scan(found)}")
+def write_page() -> str:
+    """Returns the page."""
+    titles = {
+        "speed": ("Compared with other libraries, on a CPU", lambda found: f"{write_peers(found)}\n{PEERS_NOTE}"),
+        "small_models": ("Small models on a CPU", write_small_models),
+        "xla": ("XLA on a CPU", write_xla),
+        "fused": ("Fused activations and norms in training, TensorFlow", write_fused),
+        "scan": ("A scan over the blocks, which is not used", write_scan),
+    }
+    parts = [HEAD]
+    parts += [f"## {title}\n\n{write(found)}" for name, (title, write) in titles.items() if (found := read(name))]
     padded = {name: found for name in ("tensorflow", "jax", "torch") if (found := read(f"padding_{name}"))}
     if padded:
-        parts.append(f"## Padded tokens, which are not used\n\n{padding(padded)}")
+        parts.append(f"## Padded tokens, which are not used\n\n{write_padding(padded)}")
     if found := read("cold_start"):
-        parts.append(f"## From an empty process to the first trained batch\n\n{cold(found)}")
-    measured = [(backend, read(f"scaling_{backend}")) for backend in ("torch", "tensorflow", "jax")]
-    parts.extend(f"## Growth, {backend}\n\n{scaling(found, backend)}" for backend, found in measured if found)
-    gpus = sorted(RESULTS.glob("gpu_*.json"))
-    parts.extend(f"## {path.stem.removeprefix('gpu_')}\n\n{gpu(json.loads(path.read_text('utf-8')))}" for path in gpus)
-    if not gpus:
-        parts.append(
-            "## On a GPU\n\nNot measured yet. `python benchmarks/gpu.py` measures it in under ten minutes: the kernel in the compiled program, "
-            "utilisation of S, B, L and H, `fit` beside a bare loop, several steps a call, memory, cold start.\n"
-        )
-    parts.append(
-        "## What makes it fast\n\n"
-        "- One projection for queries, keys and values, and one matrix product for all images of a batch, forward and back.\n"
-        "- The attention that each backend does best: two batched products on TensorFlow and on every CPU, `scaled_dot_product_attention` on torch "
-        "with a GPU or with many tokens, cuDNN's flash attention on JAX with a GPU, in training with the odd number of tokens that a class token makes, too, which JAX by itself refuses; which kernel runs "
-        "is said by `vit-keras bench`, and a slower one on a GPU in the log.\n"
-        "- On TensorFlow, in training, activations and norms are one loop of XLA each, in a step that otherwise runs TensorFlow's faster products.\n"
-        "- AdamW updates a weight with one kernel on TensorFlow, where Keras takes some twenty operations, and all weights in one call on torch; "
-        "a schedule is computed once a step, not once a weight. Half of the time until the first batch was that.\n"
-        "- On TensorFlow a training step is traced once, where Keras traces it twice, the optimizer's variables being made in between.\n"
-        "- Static shapes, one compilation a shape; augmentation in the pipeline, never in the model.\n"
-        "- On JAX `compile(steps_per_execution=32)` runs 32 steps in one call of the device, where Keras' own loop calls it 32 times.\n"
-        "- The command line keeps what JAX compiled, beside downloads, a folder for each kind of processor (`JAX_COMPILATION_CACHE_DIR` chooses "
-        "another).\n"
-        '- bfloat16 where the processor multiplies it: `precision="auto"`.\n'
-    )
-    return "\n".join(parts)
+        parts.append(f"## From an empty process to the first trained batch\n\n{write_cold_start(found)}")
+    for backend in ("torch", "tensorflow", "jax"):
+        if found := read(f"scaling_{backend}"):
+            parts.append(f"## Growth, {backend}\n\n{write_scaling(found, backend)}")
+    gpus = sorted(path.stem for path in RESULTS.glob("gpu_*.json"))
+    parts += [f"## {name.removeprefix('gpu_')}\n\n{write_gpu(read(name))}" for name in gpus] or [NO_GPU]
+    return "\n".join([*parts, REASONS])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.check:
+    if parser.parse_args().check:
         sys.exit(
-            PAGE.read_text("utf-8") != page()
-            and "docs/speed.md is not what benchmarks/results say: run scripts/write_speed_page.py"
+            PAGE.read_text("utf-8") != write_page()
+            and "docs/speed.md does not match benchmarks/results: run scripts/write_speed_page.py"
         )
-    PAGE.write_text(page(), "utf-8")
+    PAGE.write_text(write_page(), "utf-8")

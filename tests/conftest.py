@@ -45,7 +45,7 @@ def tiny_model(tiny_config):
 @pytest.fixture(scope="session")
 def tiny_preset(tiny_model, tmp_path_factory) -> Path:
     """`tiny_model` as a preset directory; a test that changes it copies it first."""
-    from vit_keras.zoo.preset_directory import save_preset
+    from vit_keras.zoo.save_preset import save_preset
 
     return save_preset(tiny_model, tmp_path_factory.mktemp("presets") / "tiny", class_names=CLASS_NAMES)
 

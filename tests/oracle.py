@@ -1,7 +1,7 @@
-"""Every layer and the whole Vision Transformer in plain numpy and float64, from the Keras weights.
+"""Every layer and the whole Vision Transformer in plain numpy and float64, with weights taken from Keras.
 
-Written to be checked by eye against the papers, not to be fast. `weights` are always a dictionary of the weights' paths,
-as `weights_of` and `part` return it.
+Written to be checked by eye against the papers, not to be fast. `weights` is always a dictionary by path, as `weights_of` and
+`part` return it.
 """
 
 import math
@@ -25,12 +25,34 @@ def part(weights, name):
     return {path.removeprefix(f"{name}/"): value for path, value in weights.items() if path.startswith(f"{name}/")}
 
 
-def randomise(layer, seed=0):
+def randomize(layer, seed=0):
     """Moves every weight of a built layer or model away from its zero, one or 1e-5, so that leaving one out shows."""
     random = np.random.default_rng(seed)
     for weight in layer.weights:
         weight.assign(keras.ops.convert_to_numpy(weight) + random.normal(scale=0.1, size=weight.shape))
     return layer
+
+
+randomise = randomize
+
+
+def build(layer, shape, seed=0):
+    """The layer, built for inputs of this shape, with random weights."""
+    layer.build(shape)
+    return randomize(layer, seed)
+
+
+def tokens(*shape):
+    """Random float32 inputs, (2, 5, 8) by default."""
+    return np.random.default_rng(0).normal(size=shape or (2, 5, 8)).astype("float32")
+
+
+def call(layer, inputs, **options):
+    return keras.ops.convert_to_numpy(layer(inputs, **options))
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
 def dense(x, weights):

@@ -16,15 +16,15 @@ def run(name, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_own_numbers_become_a_keras_file_and_come_back():
-    assert "the same to the bit: True, the same config: True" in run("from_config_to_keras_file.py")
+def test_a_config_becomes_a_keras_file_that_loads():
+    assert "bit-identical after loading: True, same config: True" in run("from_config_to_keras_file.py")
 
 
 def test_a_folder_becomes_a_trained_model(tmp_path):
     rng = np.random.default_rng(0)
-    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+    for name, color in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
         (tmp_path / name).mkdir()
         for index in range(24):
             noise = rng.integers(0, 60, (40, 50, 3))
-            Image.fromarray(np.clip(noise + colour, 0, 255).astype("uint8")).save(tmp_path / name / f"{index}.png")
+            Image.fromarray(np.clip(noise + color, 0, 255).astype("uint8")).save(tmp_path / name / f"{index}.png")
     assert "2 classes: blue, red" in run("train_on_your_folder.py", tmp_path, 1)

@@ -89,6 +89,7 @@ def test_the_wheel_has_presets_emoji_attribution_types_and_the_command(built):
         assert "vit-keras = vit_keras.cli:main" in wheel.read(entry_points).decode()
         assert wheel.read("vit_keras/data/emoji.npz") == (ROOT / "vit_keras" / "data" / "emoji.npz").read_bytes()
     assert {f"vit_keras/_presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")} <= names
+    assert {f"vit_keras/training/recipes/{name}" for name in ("recipes.toml", "__init__.pyi")} <= names
     assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} <= names
     assert {"LICENSE", "EMOJI-ATTRIBUTION.md"} <= {Path(name).name for name in names if ".dist-info/licenses/" in name}
 

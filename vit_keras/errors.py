@@ -92,10 +92,6 @@ class OutOfMemoryError(VitKerasError, MemoryError):
     exit_code = 7
 
 
-class ProbeError(VitKerasError, RuntimeError):
-    """A trial step that failed for another reason than memory."""
-
-
 class NoCompletedTrialError(VitKerasError, RuntimeError):
     """A search of which no trial got to its end."""
 

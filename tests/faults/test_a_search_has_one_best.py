@@ -72,7 +72,7 @@ def test_a_page_before_any_trial_completed_has_no_best(study, tmp_path):
 @pytest.mark.parametrize(("objective", "says"), [("val_accuracy", True), ("val_loss", False)])
 def test_what_one_image_is_is_said_before_and_on_the_page(objective, says, tmp_path):
     study, data, file = Study([Objective(objective, "max")], epochs=2), images(), io.StringIO()
-    data = data.limited(20)
+    data = data.limit(20)
     SearchProgress(Console(file=file, width=200), Budget.of("2 trials")).introduce(data, tmp_path, study)
     list(told(study))
     write_study_report(tmp_path, study, data=data)

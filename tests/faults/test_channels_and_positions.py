@@ -1,4 +1,4 @@
-"""Kernels and positions of a known model are never guessed from a product: the right values are numpy's."""
+"""Kernels and positions of a known model are never guessed from their number; expected values are NumPy's."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def weight_of(model, name):
 
 
 def expected_kernel(kernel, before, after):
-    """timm's rule: the sum for one channel, else repeated and scaled so that grey images keep their outputs."""
+    """Returns the kernel by timm's rule: the sum for one channel, else repeated and scaled."""
     cells = kernel.reshape(-1, before, kernel.shape[-1])
     if after == 1:
         return cells.sum(1, keepdims=True).reshape(-1, kernel.shape[-1])
@@ -37,7 +37,7 @@ def expected_kernel(kernel, before, after):
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 12), (12, 3), (4, 1), (1, 4), (3, 27), (3, 4), (3, 1)])
-def test_other_channels_are_never_taken_for_another_patch_size(tmp_path, before, after):
+def test_other_channels_are_not_mistaken_for_another_patch_size(tmp_path, before, after):
     patch = 12 if 27 in (before, after) else 4
     model, weights = randomized(vk.ViTConfig(image_size=2 * patch, patch_size=patch, channels=before, **TINY))
     vk.save_preset(model, tmp_path / "own")
@@ -46,7 +46,7 @@ def test_other_channels_are_never_taken_for_another_patch_size(tmp_path, before,
         np.testing.assert_allclose(weight_of(changed, KERNEL), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_a_kernel_that_is_as_large_by_chance_is_converted_too(tmp_path):
+def test_a_kernel_of_equal_size_by_coincidence_is_converted_too(tmp_path):
     model, weights = randomized(vk.ViTConfig(image_size=16, patch_size=8, channels=3, **TINY))
     vk.save_preset(model, tmp_path / "own")
     changed = vk.from_preset(tmp_path / "own", channels=12, patch_size=4)
@@ -54,7 +54,7 @@ def test_a_kernel_that_is_as_large_by_chance_is_converted_too(tmp_path):
     assert not np.allclose(weight_of(changed, KERNEL), weights[KERNEL])
 
 
-def test_a_bare_kernel_that_can_be_two_things_is_refused_until_told(tmp_path):
+def test_an_ambiguous_kernel_needs_patch_size(tmp_path):
     config = vk.ViTConfig(image_size=16, patch_size=8, channels=3, **TINY)
     weights = random_weights(config, None)
     save_file(weights, tmp_path / "bare.safetensors")
@@ -68,7 +68,7 @@ def test_a_bare_kernel_that_can_be_two_things_is_refused_until_told(tmp_path):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 8), (16, 64), (8, 16), (24, 24)])
-def test_positions_of_a_grid_that_is_no_square_keep_rows_and_columns(tmp_path, size):
+def test_positions_of_a_rectangular_grid_keep_rows_and_columns(tmp_path, size):
     model, weights = randomized(vk.ViTConfig(image_size=(8, 32), patch_size=4, **TINY))
     vk.save_preset(model, tmp_path / "own")
     front, patches = weights[POSITIONS][:, :1], weights[POSITIONS][:, 1:]
@@ -79,7 +79,7 @@ def test_positions_of_a_grid_that_is_no_square_keep_rows_and_columns(tmp_path, s
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_positions_of_transformers_are_resized_as_transformers_resizes_them(tmp_path):
+def test_positions_of_transformers_are_resized_as_in_transformers(tmp_path):
     torch = pytest.importorskip("torch")
     theirs = write_transformers(tmp_path / "wide", "ViTModel", "ViTConfig", image_size=[16, 64])
     positions = load_file(tmp_path / "wide" / "model.safetensors")["embeddings.position_embeddings"]

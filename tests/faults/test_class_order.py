@@ -1,4 +1,4 @@
-"""The order of classes is the order of the logits: by number where classes are numbers, as given, and never taken by number alone."""
+"""The order of classes is the order of the logits: numerical for integers, or as given."""
 
 import io
 import json
@@ -12,15 +12,15 @@ import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
-from vit_keras.training.class_order import head_choices
-from vit_keras.training.finetuning import FinetuningOptions, finetune_preset, prepared
 from vit_keras.training.losses.distillation import Distillation
-from vit_keras.training.recipes import RECIPES
+from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
+from vit_keras.training.recipes.model_choices import list_model_choices
+from vit_keras.training.recipes.preparing import prepare
 from vit_keras.training.runs.repeating import evaluate_run
 
 
 def folder(root, names, count=6):
-    """Returns a folder of class folders; the shade of an image is its class' place in `names`."""
+    """Returns a folder of class folders; the shade of an image is its class's index in `names`."""
     for place, name in enumerate(names):
         (root / name).mkdir(parents=True)
         for index in range(count):
@@ -29,7 +29,7 @@ def folder(root, names, count=6):
 
 
 def check_labels(data, names):
-    """Holds that every image of a folder has the label of its name."""
+    """Asserts that every image has the label of its folder."""
     for split in data.splits.values():
         for index, label in enumerate(split.labels):
             assert data.class_names[label] == names[int(split.image(index)[0, 0, 0]) // 20]
@@ -41,7 +41,7 @@ NUMBERS = ("0", "1", "2", "10", "11", "100")
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path):
     data = load(folder(tmp_path / "root", NUMBERS), image_size=16)
     assert data.class_names == NUMBERS
-    assert data.decisions == ("classes in the order of their numbers",)
+    assert data.decisions == ("classes in numerical order",)
     check_labels(data, NUMBERS)
     mixed = load(folder(tmp_path / "mixed", ("10", "2", "cat")), image_size=16)
     assert mixed.class_names == ("10", "2", "cat")
@@ -78,32 +78,32 @@ def test_the_order_that_is_given_holds_for_the_embedded_set():
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         (("cat", "dog", "owl", "yak"), r"names without images: \['yak'\]\."),
-        (("cat", "dog"), r"images without a name: \['owl'\]\."),
-        (("cat", "dog", "Owl"), r"names without images: \['Owl'\]; images without a name: \['owl'\]"),
+        (("cat", "dog"), r"classes without a name: \['owl'\]\."),
+        (("cat", "dog", "Owl"), r"names without images: \['Owl'\]; classes without a name: \['owl'\]"),
     ],
 )
-def test_a_name_without_images_and_images_without_a_name_are_refused(tmp_path, given, told):
+def test_other_names_than_those_of_the_images_are_an_error(tmp_path, given, message):
     root = folder(tmp_path / "root", ("cat", "dog", "owl"))
-    with pytest.raises(ClassLayoutError, match=told):
+    with pytest.raises(ClassLayoutError, match=message):
         load(root, image_size=16, class_names=given)
     with pytest.raises(ClassLayoutError, match="names without images"):
         load("emoji", class_names=given)
 
 
-def test_a_name_that_no_label_of_arrays_has_is_refused():
+def test_a_name_without_a_label_of_arrays_is_an_error():
     images, labels = np.zeros((40, 8, 8, 3), "uint8"), np.arange(40) % 2
     splits = dict.fromkeys(("train", "validation", "test"), (images, labels))
     with pytest.raises(
-        ClassLayoutError, match=r"no image has the label of \['c'\]; the labels that occur are \[0, 1\]"
+        ClassLayoutError, match=r"no image has the label of \['c'\]; the labels of the images are \[0, 1\]"
     ):
         load(splits, class_names=("a", "b", "c"))
 
 
 @pytest.mark.parametrize("given", ["cat", ("cat", "cat"), ("cat", 1), {"cat", "dog"}])
-def test_what_are_no_names_is_refused(given, tmp_path):
+def test_illegal_names_are_an_error(given, tmp_path):
     with pytest.raises(InvalidArgumentError, match="class_names"):
         load(folder(tmp_path / "root", ("cat", "dog")), image_size=16, class_names=given)
 
@@ -122,8 +122,7 @@ def data_of(images, names):
 
 
 def student_of(model, data):
-    recipe = RECIPES["finetune"].unsized(epochs=1, steps_per_epoch=data.steps_per_epoch)
-    return prepared(model, data, recipe, probe=False)
+    return prepare(model, data, method="full", seed=0)
 
 
 def test_a_head_of_the_same_classes_in_another_order_is_permuted(tiny_preset, images):
@@ -141,7 +140,7 @@ def test_a_head_of_other_classes_is_new(tiny_preset, images):
 
 def test_a_head_with_names_is_kept_for_classes_that_are_numbers(tiny_preset, images):
     model, data = vk.from_preset(tiny_preset), data_of(images, ("0", "1", "2"))
-    (choice,) = head_choices(model, data.class_names)
+    (choice,) = list_model_choices(model, data.class_names)
     assert (choice.value, choice.reason.split(":")[1]) == ("by number", " 0 is taken for 'cat', and so on")
     logits = model.predict(images, verbose=0)
     np.testing.assert_allclose(student_of(model, data).predict(images, verbose=0), logits, atol=1e-6)
@@ -164,17 +163,17 @@ def test_what_becomes_of_the_head_is_said(tiny_preset, images, tmp_path):
         run_dir=tmp_path / "run",
         console=Console(file=shown, width=300),
     )
-    assert "choice   head permuted: the classes of the data have another order" in shown.getvalue()
+    assert "choice   head permuted: the data have the classes of the model in another order" in shown.getvalue()
     assert vk.load_class_names(tmp_path / "run" / "model") == result.model.class_names == names
-    (choice,) = head_choices(result.model, ("cat", "dog", "yak"))
+    (choice,) = list_model_choices(result.model, ("cat", "dog", "yak"))
     assert (choice.value, choice.reason) == ("new", "it was trained for other classes, such as 'owl'")
-    assert head_choices(result.model, names) == ()
+    assert list_model_choices(result.model, names) == []
 
 
 def test_a_head_without_names_is_said_to_be_taken_by_number(tiny_model, images):
-    (choice,) = head_choices(tiny_model, ("cat", "dog", "owl"))
+    (choice,) = list_model_choices(tiny_model, ("cat", "dog", "owl"))
     assert (choice.what, choice.value) == ("head", "by number")
-    assert head_choices(tiny_model, ("0", "1", "2")) == ()
+    assert list_model_choices(tiny_model, ("0", "1", "2")) == []
     logits = tiny_model.predict(images, verbose=0)
     student = student_of(tiny_model, data_of(images, ("cat", "dog", "owl")))
     np.testing.assert_allclose(student.predict(images, verbose=0), logits, atol=1e-6)
@@ -186,7 +185,7 @@ def test_a_run_whose_classes_were_sorted_as_text_goes_on_and_is_evaluated_in_its
     root, console = folder(tmp_path / "root", ("0", "1", "2", "10")), Console(file=io.StringIO())
     options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
     with monkeypatch.context() as patch:  # as it was sorted before
-        patch.setattr("vit_keras.data.sources.class_names.in_natural_order", lambda names: tuple(sorted(names)))
+        patch.setattr("vit_keras.data.class_names.sort_class_names", lambda names: tuple(sorted(names)))
         finetune_preset(options, run_dir=tmp_path / "run", console=console)
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())
@@ -213,5 +212,5 @@ def test_a_run_whose_classes_are_others_by_now_does_not_go_on(tiny_preset, tmp_p
     (root / "2").rename(root / "7")
     with pytest.raises(ResumeError, match=r"data.class_names: \['0', '1', '2'\] then, \['0', '1', '7'\] now"):
         finetune_preset(options, run_dir=tmp_path / "run", resume=True, console=console)
-    with pytest.raises(ResumeError, match="are not those the run was trained on"):
+    with pytest.raises(ResumeError, match="have changed since"):
         evaluate_run(tmp_path / "run")

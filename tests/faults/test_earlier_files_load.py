@@ -19,7 +19,9 @@ class Stop(keras.callbacks.Callback):
     """Has the name of the callback that interrupted the run, which a resumed run must have, too."""
 
 
-@pytest.mark.parametrize("name", ["model.keras", "adapters.keras", "preset"])
+@pytest.mark.parametrize(
+    "name", ["model.keras", "adapters.keras", "parallel.keras", "parallel_adapters.keras", "preset"]
+)
 def test_an_earlier_model_gives_the_outputs_it_gave(name):
     model = vk.from_preset(FILES / name) if name == "preset" else keras.saving.load_model(FILES / name)
     with np.load(FILES / "outputs.npz") as outputs:

@@ -1,4 +1,4 @@
-"""A head is loaded only onto the features it was trained on: the right values are transformers', or numpy's with timm's rule."""
+"""A head is loaded only onto the features that it was trained on; expected values are transformers', or NumPy's by timm's rule."""
 
 import keras
 import numpy as np
@@ -13,9 +13,9 @@ from vit_keras.models.vit import weight_shapes
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import AdaptOptions, load, write
 from vit_keras.weights.formats.tensor_file import TensorInfo
-from vit_keras.weights.head_features import differing_features, head_features
+from vit_keras.weights.head import differing_features, head_features
 from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.mappings.timm import timm_table
 from vit_keras.weights.writing import translate
 
 pytest.importorskip("torch")
@@ -26,11 +26,10 @@ PRESET = {**{name: value for name, value in OURS.items() if name != "image_size"
 
 
 def timm_file(tmp_path, config, num_classes=5):
-    """Returns a bare file with timm's names, and the model that it is of."""
+    """Returns a file with timm's names without a config, and its model."""
     weights = random_weights(config, num_classes)
-    table = TIMM_PARALLEL if config.parallel_block else TIMM
     path = tmp_path / "timm.safetensors"
-    save_file(translate(weights, config, table), path)
+    save_file(translate(weights, config, timm_table(config)), path)
     model = vk.vit(config, num_classes=num_classes)
     for weight in model.weights:
         weight.assign(weights[weight.path])
@@ -49,7 +48,7 @@ def predict(model, pixels):
         {"pooling": "token", "final_norm": "before"},
     ],
 )
-def test_a_bare_file_gives_its_own_pooling_and_final_norm(tmp_path, features):
+def test_a_file_without_a_config_reveals_pooling_and_final_norm(tmp_path, features):
     path, right = timm_file(tmp_path, SMALL.replace(**features))
     tokens = {name: value for name, value in features.items() if name == "class_token"}
     model = vk.from_preset("vit_tiny_patch16_224", weights=path, **PRESET, **tokens)
@@ -58,35 +57,35 @@ def test_a_bare_file_gives_its_own_pooling_and_final_norm(tmp_path, features):
 
 @pytest.mark.parametrize("head", ["fit", "load"])
 @pytest.mark.parametrize(
-    ("file", "model", "said"),
+    ("file", "model", "message"),
     [
         ({"pooling": "mean", "final_norm": "after"}, {}, "pooling='mean', final_norm='after'"),
         ({}, {"pooling": "mean", "final_norm": "after"}, "final_norm='before'"),
         ({"pooling": "map", "class_token": False}, {"pooling": "mean", "class_token": False}, "pooling='map'"),
     ],
 )
-def test_a_head_on_other_features_is_refused_with_the_fields_that_fit(tmp_path, file, model, said, head):
+def test_a_head_on_other_features_is_refused_with_its_features(tmp_path, file, model, message, head):
     path, _ = timm_file(tmp_path, SMALL.replace(**file))
-    with pytest.raises(WeightMismatchError, match=f"trained on features of {said}.*build the model with"):
+    with pytest.raises(WeightMismatchError, match=f"trained on features of {message}.*build the model with"):
         load(vk.vit(SMALL.replace(**model), num_classes=5), path, adapt=AdaptOptions(head=head))
 
 
-def test_a_new_head_may_see_other_features_and_that_is_logged(tmp_path, caplog):
+def test_a_new_head_may_have_other_features_with_a_warning(tmp_path, caplog):
     path, _ = timm_file(tmp_path, SMALL.replace(pooling="mean", final_norm="after"))
     model = vk.vit(SMALL, num_classes=3)
     notes = load(model, path).notes
-    assert "its features are others than the file's" in " ".join(notes)
+    assert "its features differ from the file's" in " ".join(notes)
     assert all(note in caplog.text for note in notes)
 
 
-def test_googles_attention_pooling_is_not_taken_for_the_mean(tmp_path):
+def test_googles_attention_pooling_is_not_mistaken_for_mean_pooling(tmp_path):
     config = SMALL.replace(pooling="map", class_token=False)
     np.savez(tmp_path / "x.npz", **translate(random_weights(config, 5), config, GOOGLE))
     with pytest.raises(WeightMismatchError, match="trained on features of pooling='map'"):
         load(vk.vit(config.replace(pooling="mean"), num_classes=5), tmp_path / "x.npz")
 
 
-# What transformers' classifiers see, and how transformers normalizes pixels where no processor is beside.
+# Model class, config class, config, output, and pixel statistics where there is no preprocessor_config.json.
 CLASSIFIERS = {
     "vit": ("ViTForImageClassification", "ViTConfig", {}, "logits", ()),
     "deit, one head": ("DeiTForImageClassification", "DeiTConfig", {}, "logits", IMAGENET),
@@ -119,7 +118,7 @@ def test_a_directory_of_transformers_gives_the_logits_of_transformers(tmp_path, 
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)
 
 
-def test_one_head_for_two_is_refused_and_never_halves_the_logits(tmp_path):
+def test_one_head_is_not_loaded_into_a_model_with_two(tmp_path):
     write_transformers(tmp_path / "deit", "DeiTForImageClassification", "DeiTConfig", num_labels=5)
     two = vk.vit(SMALL.replace(distillation_token=True), num_classes=5)
     with pytest.raises(WeightMismatchError, match="distillation_head=False"):
@@ -129,7 +128,7 @@ def test_one_head_for_two_is_refused_and_never_halves_the_logits(tmp_path):
     assert not any(np.any(new.get_layer(name).get_weights()[0]) for name in ("head", "head_distillation"))
 
 
-def test_a_classifier_beside_a_pooler_sees_the_class_token(tmp_path):
+def test_the_input_of_a_classifier_beside_a_pooler_is_the_class_token(tmp_path):
     theirs = write_transformers(tmp_path / "vit", "ViTForImageClassification", "ViTConfig", num_labels=5)
     tensors = load_file(tmp_path / "vit" / "model.safetensors")
     rng = np.random.default_rng(3)
@@ -143,7 +142,7 @@ def test_a_classifier_beside_a_pooler_sees_the_class_token(tmp_path):
         load(vk.vit(SMALL.replace(pre_logits_dim=24), num_classes=5), tmp_path / "vit")
 
 
-def test_a_rebuilt_model_keeps_its_head_only_on_its_features():
+def test_a_rebuilt_model_keeps_its_head_only_with_its_features():
     model = vk.vit(SMALL, num_classes=5)
     with pytest.raises(WeightMismatchError, match="trained on features of pooling='token'"):
         vk.rebuild(model, pooling="mean")
@@ -151,16 +150,10 @@ def test_a_rebuilt_model_keeps_its_head_only_on_its_features():
 
 
 def kinds_of_presets():
-    """Returns one small config for each kind of features that a preset with published weights has."""
+    """Returns one small config for each kind of features of presets with published weights."""
     fields = (
-        "class_token",
-        "distillation_token",
-        "num_registers",
-        "pooling",
-        "final_norm",
-        "pre_logits_dim",
-        "parallel_block",
-    )
+        "class_token", "distillation_token", "num_registers", "pooling", "final_norm", "pre_logits_dim", "parallel_block",
+    )  # fmt: skip
     found = {}
     for name in list_presets():
         preset = load_preset(name)
@@ -171,8 +164,8 @@ def kinds_of_presets():
 
 
 @pytest.mark.parametrize("config", kinds_of_presets(), ids=str)
-def test_no_published_preset_is_taken_for_other_features_than_its_own(config):
-    table = TIMM_PARALLEL if config.parallel_block else TIMM
+def test_the_features_of_published_presets_are_recognized(config):
+    table = timm_table(config)
     shapes = weight_shapes(config, num_classes=2)
     names = {
         spelled.replace("{i}", "0"): TensorInfo(shapes[row.targets[0].replace("{i}", "00")], "float32")

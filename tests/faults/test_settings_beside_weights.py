@@ -1,4 +1,4 @@
-"""What stands beside the weights is read: the right values are transformers' own logits and what its files say."""
+"""Config files beside the weights are read; expected values are transformers' logits and the content of its files."""
 
 import json
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:
 
 NAMES = {0: "tabby", 1: "beagle", 2: "wren"}
 PRESET = {**{name: value for name, value in OURS.items() if name not in ("image_size", "num_heads")}}
-"""What makes a preset as large as the small directories: not what a config.json says beyond that."""
+"""The sizes of the small directories, without what only a config.json says."""
 
 
 def predict(model, pixels):
@@ -32,7 +32,7 @@ def predict(model, pixels):
 
 @pytest.fixture
 def fine_tuned(tmp_path):
-    """A fine-tuned directory whose every setting is another than the preset's."""
+    """A fine-tuned directory whose settings all differ from the preset's."""
     theirs = write_transformers(
         tmp_path / "pets", "ViTForImageClassification", "ViTConfig",
         num_attention_heads=6, hidden_act="quick_gelu", layer_norm_eps=1e-3, id2label=NAMES,
@@ -48,37 +48,29 @@ def test_a_directory_of_transformers_builds_the_model_that_it_describes(fine_tun
     np.testing.assert_allclose(predict(model, images()), expected, rtol=1e-4, atol=2e-5)
     assert vk.load_class_names(directory) == tuple(NAMES.values())
     preprocessing = vk.load_preprocessing(directory)
-    assert (preprocessing.image_size, preprocessing.crop_mode, preprocessing.interpolation) == (
-        (32, 32),
-        "squash",
-        "bilinear",
-    )
+    found = (preprocessing.image_size, preprocessing.crop_mode, preprocessing.interpolation)
+    assert found == ((32, 32), "squash", "bilinear")
 
 
 def test_the_names_of_very_many_classes_are_read(tmp_path):
     names = {index: f"class number {index}, of {'many' * 8}" for index in range(21_841)}
-    write_transformers(
-        tmp_path,
-        "ViTForImageClassification",
-        "ViTConfig",
-        id2label=names,
-        label2id={name: index for index, name in names.items()},
-    )
+    labels = {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+    write_transformers(tmp_path, "ViTForImageClassification", "ViTConfig", **labels)
     assert (tmp_path / "config.json").stat().st_size > 2**21
     assert vk.load_class_names(tmp_path)[-1] == names[21_840]
 
 
-def test_a_config_that_is_larger_than_any_is_not_read(fine_tuned):
+def test_a_config_over_the_limit_is_not_read(fine_tuned):
     directory, _ = fine_tuned
     (directory / "config.json").write_text(json.dumps({"model_type": "vit", "note": "x" * 2**22}))
-    for door in (vk.from_preset, vk.load_class_names, read_settings):
+    for read in (vk.from_preset, vk.load_class_names, read_settings):
         with pytest.raises(
             CorruptFileError, match=r"config\.json: \d+ bytes are too many for this file; the limit is 4194304"
         ):
-            door(directory)
+            read(directory)
 
 
-def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(fine_tuned, caplog):
+def test_a_preset_with_such_weights_takes_their_settings_with_a_warning(fine_tuned, caplog):
     directory, expected = fine_tuned
     for weights in (directory, directory / "model.safetensors"):
         model = vk.from_preset("vit_tiny_patch16_224", weights=weights, **PRESET)
@@ -89,7 +81,7 @@ def test_a_presets_name_with_such_weights_takes_what_no_shape_tells_and_says_so(
     )
 
 
-def test_an_argument_counts_before_the_file_and_the_contradiction_is_logged(fine_tuned, caplog):
+def test_an_argument_overrides_the_file_with_a_warning(fine_tuned, caplog):
     directory, _ = fine_tuned
     model = vk.from_preset("vit_tiny_patch16_224", weights=directory, norm_epsilon=1e-6, **PRESET)
     assert vk.model_config(model).norm_epsilon == 1e-6
@@ -97,13 +89,13 @@ def test_an_argument_counts_before_the_file_and_the_contradiction_is_logged(fine
     assert "config.json says 0.001" in caplog.text
 
 
-def test_heads_that_are_not_the_files_are_refused(fine_tuned):
+def test_another_number_of_heads_than_the_files_is_refused(fine_tuned):
     directory, _ = fine_tuned
     with pytest.raises(WeightMismatchError, match="says num_heads=6, and the model has num_heads=2"):
         load(vk.vit(vk.ViTConfig(**OURS), num_classes=3), directory)
 
 
-def test_a_file_of_another_size_than_the_preset_names_the_sizes(fine_tuned):
+def test_a_file_of_another_size_than_the_preset_is_refused_with_its_sizes(fine_tuned):
     directory, _ = fine_tuned
     with pytest.raises(
         WeightMismatchError, match="says hidden_dim=24, num_layers=2, mlp_dim=48, and the preset has 192"
@@ -111,15 +103,15 @@ def test_a_file_of_another_size_than_the_preset_names_the_sizes(fine_tuned):
         vk.from_preset("vit_tiny_patch16_224", weights=directory)
 
 
-def test_what_nothing_says_is_logged_as_assumed(tmp_path, caplog):
+def test_assumptions_are_logged(tmp_path, caplog):
     config = vk.ViTConfig(**OURS)
     save_file(translate(random_weights(config, 5), config, TIMM), tmp_path / "bare.safetensors")
     vk.from_preset("vit_tiny_patch16_224", weights=tmp_path / "bare.safetensors", image_size=32, num_heads=2, **PRESET)
-    assert "assumed, because nothing beside the weights says it: num_heads=2, activation='gelu'" in caplog.text
+    assert "assumed, because the checkpoint does not state it: num_heads=2, activation='gelu'" in caplog.text
     assert "pixel_mean=(0.5,), pixel_std=(0.5,), pooling='token'" in caplog.text
 
 
-def test_metas_files_have_metas_pixel_statistics(tmp_path):
+def test_metas_files_get_metas_pixel_statistics(tmp_path):
     config = vk.ViTConfig(**OURS)
     tensors = translate(random_weights(config, None), config, META)
     save_file({**tensors, "mask_token": np.zeros((1, 1, 24), "float32")}, tmp_path / "mae.safetensors")
@@ -161,17 +153,17 @@ def test_images_are_resized_as_the_processor_resizes_them(fine_tuned, processor,
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"model_type": "swin"}, 'model_type="swin" is none of'),
         ({"hidden_act": "relu"}, "activation='relu' is none of"),
     ],
 )
-def test_a_directory_of_a_model_that_is_not_built_here_says_what_it_is(fine_tuned, change, said):
+def test_a_directory_of_an_unsupported_model_is_refused(fine_tuned, change, message):
     directory, _ = fine_tuned
     path = directory / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(InvalidArgumentError, match=said):
+    with pytest.raises(InvalidArgumentError, match=message):
         vk.from_preset(directory)
 
 
@@ -179,7 +171,7 @@ def test_a_config_beside_the_tensors_of_another_library_is_refused(fine_tuned):
     directory, _ = fine_tuned
     config = vk.ViTConfig(**OURS)
     save_file(translate(random_weights(config, 3), config, TIMM), directory / "model.safetensors")
-    with pytest.raises(WeightMismatchError, match="one of the two is of another model"):
+    with pytest.raises(WeightMismatchError, match="one of them is of another model"):
         read_settings(directory)
 
 
@@ -210,22 +202,22 @@ def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"architecture": "swin_tiny_patch4_window7_224"}, "is no preset here"),
+        ({"architecture": "swin_tiny_patch4_window7_224"}, "is no preset of vit_keras"),
         ({"model_args": {"norm_layer": "rmsnorm"}}, r"model_args has \['norm_layer'\]"),
         ({"model_args": {"global_pool": "avgmax"}}, "global_pool='avgmax' is none of"),
     ],
 )
-def test_what_a_timm_directory_says_and_no_model_here_has_is_refused(tmp_path, change, said):
+def test_unsupported_settings_of_a_timm_directory_are_refused(tmp_path, change, message):
     config = vk.ViTConfig(**OURS)
     save_file(translate(random_weights(config, 5), config, TIMM), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({**TIMM_CONFIG, **change}))
-    with pytest.raises(InvalidArgumentError, match=said):
+    with pytest.raises(InvalidArgumentError, match=message):
         vk.from_preset(tmp_path)
 
 
-def test_our_own_directory_as_weights_of_a_name_gives_its_own_outputs(tmp_path):
+def test_a_preset_directory_as_weights_of_a_preset_gives_the_same_outputs(tmp_path):
     config = vk.ViTConfig(
         **{**OURS, "num_heads": 6}, activation="quick_gelu", norm_epsilon=1e-3, pixel_mean=(0.2,), rotary_embedding="axial",
         rotary_temperature=50.0, rotary_order="xy",
@@ -240,7 +232,7 @@ def test_our_own_directory_as_weights_of_a_name_gives_its_own_outputs(tmp_path):
         load(vk.vit(config.replace(rotary_temperature=100.0, rotary_order="yx"), num_classes=5), tmp_path / "own")
 
 
-def test_verify_compares_a_directory_with_transformers_itself(fine_tuned, run):
+def test_verify_compares_a_directory_with_transformers(fine_tuned, run):
     directory, _ = fine_tuned
     code, out, _ = run("verify", str(directory))
     assert code == 0
@@ -255,7 +247,7 @@ def test_verify_compares_a_directory_with_transformers_itself(fine_tuned, run):
     assert run("verify", str(directory))[0] != 0
 
 
-def test_convert_keeps_what_a_directory_of_transformers_says(fine_tuned, run, tmp_path):
+def test_convert_keeps_the_settings_of_a_directory_of_transformers(fine_tuned, run, tmp_path):
     directory, expected = fine_tuned
     assert run("convert", str(directory), str(tmp_path / "mine"))[0] == 0
     assert vk.load_class_names(tmp_path / "mine") == tuple(NAMES.values())

@@ -1,4 +1,4 @@
-"""Models written for timm and transformers, opened by their own front doors: they compute our numbers, or are refused."""
+"""Models written for timm and transformers are loaded there and compute our numbers, or are refused."""
 
 import importlib
 import json
@@ -12,7 +12,7 @@ from PIL import Image
 from weights.checkpoints import random_weights
 
 from vit_keras import save_preset
-from vit_keras.cli.checkpoints import convert
+from vit_keras.cli.commands.convert import convert_command
 from vit_keras.config import ViTConfig
 from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError
@@ -61,12 +61,12 @@ def outputs(model, pixels):
 
 
 def probabilities(logits):
-    shares = np.exp(logits - logits.max())
-    return shares / shares.sum()
+    exponentials = np.exp(logits - logits.max())
+    return exponentials / exponentials.sum()
 
 
 def photo(height, width):
-    """Returns an image of waves, in which neighboring pixels are alike, as in a photo."""
+    """Returns a smooth image, as a photo is."""
     rows, columns = np.sin(np.linspace(0, 9, height))[:, None], np.cos(np.linspace(0, 7, width))[None]
     return Image.fromarray((127 + 120 * (rows * columns)[..., None] * [1, -0.5, 0.3]).astype("uint8"))
 
@@ -114,7 +114,7 @@ def test_auto_model_of_transformers_gives_our_features(tmp_path, transformers, k
         ({"interpolation": "lanczos"}, {"resample": 1}),
     ],
 )
-def test_transformers_is_told_how_images_are_resized_and_normalized(tmp_path, rule, expected):
+def test_preprocessing_is_written_for_transformers(tmp_path, rule, expected):
     _, folder = written(tmp_path, PLAIN, to="huggingface", preprocessing=Preprocessing(image_size=(32, 32), **rule))
     found = json.loads((folder / "preprocessor_config.json").read_text())
     assert expected.items() <= found.items()
@@ -125,7 +125,7 @@ def test_transformers_is_told_how_images_are_resized_and_normalized(tmp_path, ru
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_way_to_resize_that_transformers_lacks_is_left_out_and_said(tmp_path, transformers, caplog):
+def test_preprocessing_that_transformers_lacks_is_left_out_with_a_warning(tmp_path, transformers, caplog):
     rule = Preprocessing(image_size=(32, 32), crop_mode="border")
     _, folder = written(tmp_path, PLAIN, to="huggingface", preprocessing=rule)
     assert "preprocessor_config.json is left out" in caplog.text
@@ -134,77 +134,77 @@ def test_a_way_to_resize_that_transformers_lacks_is_left_out_and_said(tmp_path, 
         transformers.pipeline("image-classification", model=str(folder))
 
 
-def test_timm_is_told_how_images_are_resized(tmp_path):
+def test_preprocessing_is_written_for_timm(tmp_path):
     rule = Preprocessing(image_size=(32, 32), crop=0.9, crop_mode="squash", interpolation="bilinear")
     _, folder = written(tmp_path, PLAIN, to="timm", preprocessing=rule)
     found = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
     assert (found["crop_pct"], found["crop_mode"], found["interpolation"]) == (0.9, "squash", "bilinear")
 
 
-def test_a_border_that_timm_fills_with_another_color_is_refused(tmp_path):
+def test_a_border_that_timm_pads_with_another_color_is_refused(tmp_path):
     rule = Preprocessing(image_size=(32, 32), crop_mode="border")
     with pytest.raises(InvalidArgumentError, match="color of pixel_mean"):
         written(tmp_path, PLAIN, to="timm", preprocessing=rule)
-    grey = PLAIN.replace(pixel_mean=0.5)
-    assert written(tmp_path, grey, to="timm", preprocessing=rule)[1].is_dir()
+    gray = PLAIN.replace(pixel_mean=0.5)
+    assert written(tmp_path, gray, to="timm", preprocessing=rule)[1].is_dir()
 
 
-def test_a_resizing_to_another_size_than_the_models_is_refused(tmp_path):
+def test_preprocessing_to_another_size_is_refused(tmp_path):
     for rule in (Preprocessing(image_size=(64, 64)), Preprocessing(image_size=(32, 32), channels=1)):
         with pytest.raises(InvalidArgumentError, match=r"the model takes \(32, 32, 3\)"):
             written(tmp_path, PLAIN, to="timm", preprocessing=rule)
 
 
 @pytest.mark.parametrize("includes_prefix", [True, False])
-def test_timm_is_told_what_attention_pooling_looks_at(includes_prefix):
+def test_the_tokens_of_attention_pooling_are_written_for_timm(includes_prefix):
     arguments = timm_config(PLAIN.replace(**MAP, map_includes_prefix=includes_prefix), 5)["model_args"]
     assert arguments["pool_include_prefix"] is includes_prefix
 
 
 @pytest.mark.parametrize("pooling", ["mean", "token"])
-def test_other_poolings_of_timm_stay_without_the_prefix(pooling):
+def test_other_poolings_do_not_write_pool_include_prefix(pooling):
     assert "pool_include_prefix" not in timm_config(PLAIN.replace(pooling=pooling, num_registers=2), 5)["model_args"]
 
 
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        # Its attention pooling is GELU beside any MLP, and its Eva's always looks at the prefix.
+        # Its attention pooling has GELU with any MLP, and that of its Eva always includes prefix tokens.
         ({**MAP, **GATED}, "gated MLP"),
         ({**MAP, "map_includes_prefix": False, "rotary_embedding": "axial", "qkv_bias": "query_value"}, "map_includes_prefix"),
     ],
 )  # fmt: skip
-def test_attention_pooling_that_timm_computes_otherwise_is_refused(changes, word):
+def test_attention_pooling_that_differs_in_timm_is_refused(changes, word):
     with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{word}"):
         timm_config(PLAIN.replace(**changes), 5)
 
 
 @pytest.mark.parametrize("image_size", [(16, 64), (24, 40)])  # as many patches as a square has, and not
 @pytest.mark.parametrize("registers", [0, 2])
-def test_rectangles_that_dinov2_of_transformers_takes_for_squares_are_refused(image_size, registers):
+def test_rectangles_that_transformers_dinov2_mistakes_for_squares_are_refused(image_size, registers):
     config = PLAIN.replace(**DINOV2, num_registers=registers, position_on_prefix=False, image_size=image_size)
     with pytest.raises(InvalidArgumentError, match="its images are square"):
         huggingface_model(config, NAMES)
 
 
-def test_a_model_that_ends_in_probabilities_is_refused(tmp_path):
+def test_a_model_with_probabilities_is_refused(tmp_path):
     for to in ("timm", "huggingface"):
         with pytest.raises(InvalidArgumentError, match=r"classifier_activation='softmax'.*end in logits"):
             write(random_weights(PLAIN), PLAIN, tmp_path / "out", to=to, classifier_activation="softmax")
     assert not list(tmp_path.iterdir())
 
 
-def test_every_field_is_written_or_limited_or_has_no_part_in_the_outputs():
-    spoken_for = [*requirements.PLAIN, *requirements.WRITTEN, *requirements.NOT_WRITTEN]
-    assert sorted(spoken_for) == sorted(field.name for field in fields(ViTConfig))
+def test_every_field_is_limited_written_or_without_effect():
+    handled = [*requirements.PLAIN, *requirements.WRITTEN, *requirements.NOT_WRITTEN]
+    assert sorted(handled) == sorted(field.name for field in fields(ViTConfig))
 
 
-def test_convert_takes_the_presets_resizing_along(tmp_path):
+def test_convert_keeps_the_preprocessing(tmp_path):
     rule = Preprocessing(image_size=(32, 32), crop=0.875, interpolation="bilinear")
     save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, preprocessing=rule)
     for to, file in (("huggingface", "preprocessor_config.json"), ("timm", "config.json")):
         target = tmp_path / to
-        convert(str(tmp_path / "mine"), target, to=to, preset=None, source="auto", dry_run=False, accept_license=False)
+        convert_command(str(tmp_path / "mine"), target, to=to)
         found = json.loads((target / file).read_text())
         if to == "timm":
             assert (found["pretrained_cfg"]["crop_pct"], found["label_names"]) == (0.875, NAMES)
@@ -216,7 +216,7 @@ def test_convert_takes_the_presets_resizing_along(tmp_path):
     "changes",
     [{}, {**MAP}, {**MAP, "map_includes_prefix": False}, {"channels": 4, "pixel_mean": 0.5, "pixel_std": 0.5}],
 )
-def test_timm_opens_the_directory_and_gives_our_logits(tmp_path, changes):
+def test_timm_loads_the_directory_and_gives_our_logits(tmp_path, changes):
     torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
     config = PLAIN.replace(**changes)
     model, folder = written(tmp_path, config, to="timm")

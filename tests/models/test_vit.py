@@ -83,7 +83,7 @@ def outputs_of(model, images):
 @pytest.mark.parametrize("num_classes", [None, 3])
 def test_forward_pass_equals_the_oracle(name, num_classes):
     config = CONFIGS[name]
-    model = oracle.randomise(vit(config, num_classes=num_classes))
+    model = oracle.randomize(vit(config, num_classes=num_classes))
     expected = oracle.vit(config, oracle.weights_of(model), pixels(config))
     assert expected.shape == (2, num_classes or config.feature_dim)
     np.testing.assert_allclose(outputs_of(model, pixels(config)), expected, rtol=1e-5, atol=1e-5)
@@ -94,7 +94,7 @@ def test_forward_pass_equals_the_oracle(name, num_classes):
 )
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
-    model = oracle.randomise(vit(config, num_classes=3))
+    model = oracle.randomize(vit(config, num_classes=3))
     model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT)
     before, targets = oracle.weights_of(model), random.normal(size=(2, 3)).astype("float32")
     model.train_on_batch(pixels(config), targets)
@@ -192,7 +192,7 @@ def to_transformers(model, config, transformers):
 def test_forward_pass_equals_transformers(changes):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     config = TINY.replace(**changes)
-    model = oracle.randomise(vit(config, num_classes=5))
+    model = oracle.randomize(vit(config, num_classes=5))
     images = pixels(config)
     normalised = (torch.tensor(images).permute(0, 3, 1, 2) / 255 - 0.5) / 0.5
     with torch.no_grad():
@@ -202,13 +202,13 @@ def test_forward_pass_equals_transformers(changes):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int32"])
 def test_pixels_of_every_dtype_give_the_same_result(dtype):
-    model = oracle.randomise(vit(TINY, num_classes=3))
+    model = oracle.randomize(vit(TINY, num_classes=3))
     images = pixels(TINY)
     np.testing.assert_array_equal(outputs_of(model, images.astype(dtype)), outputs_of(model, images))
 
 
 def test_an_image_does_not_see_the_others_of_its_batch():
-    model = oracle.randomise(vit(TINY, num_classes=3))
+    model = oracle.randomize(vit(TINY, num_classes=3))
     images = pixels(TINY)
     changed = np.stack([images[0], 255 - images[1]])
     np.testing.assert_allclose(outputs_of(model, changed)[0], outputs_of(model, images)[0], rtol=1e-6, atol=1e-6)
@@ -235,7 +235,7 @@ NO_HALF = pytest.mark.xfail(JIT, reason="on a CPU, JAX compiles no float16 atten
     indirect=["policy"],
 )
 def test_logits_are_float32_and_right_under_every_policy(policy, config):
-    model = oracle.randomise(vit(config, num_classes=3))
+    model = oracle.randomize(vit(config, num_classes=3))
     model.compile(jit_compile=JIT)
     logits = model.predict(pixels(config), verbose=0)
     assert logits.dtype == "float32"
@@ -246,7 +246,7 @@ def test_logits_are_float32_and_right_under_every_policy(policy, config):
 
 
 def test_softmax_ends_in_probabilities():
-    model = oracle.randomise(vit(TINY, num_classes=5, classifier_activation="softmax"))
+    model = oracle.randomize(vit(TINY, num_classes=5, classifier_activation="softmax"))
     logits = vit(TINY, num_classes=5)
     logits.set_weights(model.get_weights())
     probabilities = outputs_of(model, pixels(TINY))
@@ -319,7 +319,7 @@ def test_a_file_loads_in_a_fresh_process_bit_for_bit(tmp_path):
     configs = {"token": DROPPING.replace(position_embedding="sincos2d"), "conv_map": MAP.replace(remat="block")}
     expected = {}
     for name, config in configs.items():
-        model = oracle.randomise(vit(config, num_classes=3, classifier_activation="softmax"))
+        model = oracle.randomize(vit(config, num_classes=3, classifier_activation="softmax"))
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", pixels(config))
         expected[name] = outputs_of(model, pixels(config))

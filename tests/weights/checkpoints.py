@@ -1,7 +1,9 @@
-"""Configs of every kind of model, random weights for them, and files broken on purpose."""
+"""Configs of every kind of model, random weights for them, and files that are broken on purpose."""
 
+import io
 import json
 import struct
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -57,15 +59,15 @@ CONFIGS = {
         "vit_patch8": {"image_size": 32, "patch_size": 8},
     }.items()
 }  # fmt: skip
-"""Small models of every kind; those of the golden references under their names."""
+"""Small models of every kind, with the names of the golden references."""
 
 
 @cache
 def shapes_of(config: ViTConfig, num_classes: int | None = 7) -> dict[str, tuple[int, ...]]:
     """Returns the shape of each weight of a config's model."""
-    from vit_keras.models.vit import vit
+    from vit_keras.models.vit import weight_shapes
 
-    return {weight.path: tuple(weight.shape) for weight in vit(config, num_classes=num_classes).weights}
+    return weight_shapes(config, num_classes=num_classes)
 
 
 def random_weights(config: ViTConfig, num_classes: int | None = 7, *, seed: int = 0) -> dict[str, np.ndarray]:
@@ -75,7 +77,7 @@ def random_weights(config: ViTConfig, num_classes: int | None = 7, *, seed: int 
 
 
 def converted(steps, file) -> dict[str, np.ndarray]:
-    """Returns the weights that a plan makes of a file."""
+    """Returns the weights that a plan makes from a file; each must be made once."""
     made = {}
     for step in steps.steps:
         for name, array in step.run([file.read(source) for source in step.sources]).items():
@@ -86,15 +88,31 @@ def converted(steps, file) -> dict[str, np.ndarray]:
 
 
 def assert_same_bits(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
-    """Passes where both hold the same names, shapes and bits."""
+    """Checks that both hold the same names, shapes and bits."""
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         assert found[name].shape == array.shape, name
         assert found[name].tobytes() == array.tobytes(), name
 
 
+def npz_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Returns an npz file with these members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Returns an array as a member of an npz file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.asarray(array))
+    return buffer.getvalue()
+
+
 def safetensors_bytes(header: object, body: bytes = b"") -> bytes:
-    """Returns a safetensors file with this header, whatever it says."""
+    """Returns a safetensors file with this header, legal or not."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + body
 

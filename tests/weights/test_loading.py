@@ -1,6 +1,6 @@
 """A load fills the model or changes nothing.
 
-Tests named `a..` are rows of the table of bad inputs that every reader of weights is held to.
+Tests named `a..` are rows of the table of bad inputs that every reader of weights must refuse.
 """
 
 import io
@@ -47,38 +47,42 @@ def weights_of(model) -> dict[str, np.ndarray]:
     return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_model_is_filled_to_the_bit(path, keep):
+@pytest.mark.parametrize(("keep", "policy"), [(True, "float32"), (False, "float32"), (True, "mixed_bfloat16")], ids=str)
+def test_a_model_is_filled_exactly(path, keep, policy):
     weights = random_weights(SMALL)
     save_file(translate(weights, SMALL, TIMM), path)
-    model = vit(SMALL, num_classes=7)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = vit(SMALL, num_classes=7)
+    finally:
+        keras.config.set_dtype_policy(before)
     assert load(model, path, keep_on_failure=keep).table is TIMM
     assert_same_bits(weights_of(model), weights)
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, "float16", "float64"])
-def test_a13_other_floats_are_read_exactly_or_nearest(path, dtype):
+def test_a13_other_float_dtypes_are_converted(path, dtype):
     theirs = {name: array.astype(dtype) for name, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
     save_file(theirs, path)
     model = vit(SMALL, num_classes=7)
     steps = load(model, path)
-    assert ("tensors of float64 are narrowed" in steps.notes) == (dtype == "float64")
+    assert ("tensors of float64 are rounded" in steps.notes) == (dtype == "float64")
     np.testing.assert_array_equal(weights_of(model)["head/kernel"], theirs["head.weight"].T.astype("float32"))
 
 
-@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["head.bias", "blocks.1.attn.qkv.weight"])
-def test_a15_numbers_that_are_not_finite_change_nothing(path, model, number, name):
+@pytest.mark.parametrize(("number", "name"), [(np.nan, "head.bias"), (-np.inf, "blocks.1.attn.qkv.weight")])
+def test_a15_nan_and_infinity_change_nothing(path, model, number, name):
     theirs = translate(random_weights(SMALL), SMALL, TIMM)
     theirs[name].reshape(-1)[3] = number
     save_file(theirs, path)
     before = weights_of(model)
-    with pytest.raises(CorruptFileError, match=f"{name} holds 1 numbers that are not finite"):
+    with pytest.raises(CorruptFileError, match=f"{name} holds NaN or infinity in .*, numbers: 1;"):
         load(model, path)
     assert_same_bits(weights_of(model), before)
 
 
-def test_a15_a_number_that_float32_cannot_hold_is_not_finite_either(path, model):
+def test_a15_a_number_that_overflows_float32_is_refused(path, model):
     theirs = {name: array.astype("float64") for name, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
     theirs["head.bias"][0] = 1e300
     save_file(theirs, path)
@@ -87,7 +91,7 @@ def test_a15_a_number_that_float32_cannot_hold_is_not_finite_either(path, model)
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a15_numbers_that_are_not_finite_are_taken_when_asked_for(path, keep):
+def test_a15_nan_and_infinity_can_be_allowed(path, keep):
     weights = random_weights(SMALL)
     weights["head/bias"][:2] = np.nan, np.inf
     save_file(translate(weights, SMALL, TIMM), path)
@@ -96,7 +100,7 @@ def test_a15_numbers_that_are_not_finite_are_taken_when_asked_for(path, keep):
     assert_same_bits(weights_of(model), weights)
 
 
-def test_a15_what_is_left_out_may_hold_anything(path):
+def test_a15_tensors_that_are_left_out_are_not_checked(path):
     theirs = translate(random_weights(SMALL), SMALL, TIMM) | {"mask_token": np.full((1, 24), np.nan, "float32")}
     save_file(theirs, path)
     load(vit(SMALL, num_classes=7), path)
@@ -113,7 +117,7 @@ def test_a16_a_file_that_does_not_fit_changes_nothing(path, model):
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
-def test_an_interrupted_load_puts_everything_back(path, model, monkeypatch, error):
+def test_an_interrupted_load_restores_all_weights(path, model, monkeypatch, error):
     save_file(translate(random_weights(SMALL), SMALL, TIMM), path)
     before, count = weights_of(model), 0
     assign = keras.Variable.assign
@@ -132,24 +136,11 @@ def test_an_interrupted_load_puts_everything_back(path, model, monkeypatch, erro
     assert_same_bits(weights_of(model), before)
 
 
-def test_a_model_of_someone_else_is_refused(path):
+def test_a_model_that_vit_did_not_make_is_refused(path):
     save_file(translate(random_weights(SMALL), SMALL, TIMM), path)
     inputs = keras.Input((4,))
     with pytest.raises(InvalidArgumentError, match="was not made by"):
         load(keras.Model(inputs, keras.layers.Dense(2)(inputs)), path)
-
-
-def test_a_model_in_half_precision_is_filled(path):
-    weights = random_weights(SMALL)
-    save_file(translate(weights, SMALL, TIMM), path)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = vit(SMALL, num_classes=7)
-    finally:
-        keras.config.set_dtype_policy(before)
-    load(model, path)
-    assert_same_bits(weights_of(model), weights)
 
 
 def npz(tensors) -> bytes:
@@ -163,13 +154,11 @@ GOOD = {
     "x.npz": npz(translate(random_weights(SMALL), SMALL, GOOGLE)),
 }
 BYTES = sum(array.nbytes for array in random_weights(SMALL).values())
-OVERHEAD = 2**20  # names, JSON and what Python keeps of them
+OVERHEAD = 2**20  # names, JSON, Python objects
 
 
 @pytest.mark.parametrize("name", GOOD)
-@settings(
-    max_examples=100, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     place=st.one_of(st.floats(0, 1), st.floats(0, 0.1), st.floats(0.9, 1)),
     new=st.binary(min_size=1, max_size=4),

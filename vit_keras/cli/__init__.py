@@ -1,4 +1,4 @@
-"""The command line, `vit-keras`. Its help and its lists start without Keras."""
+"""The command line `vit-keras`; help and lists start without Keras."""
 
 from vit_keras.cli.main import main
 

@@ -1,105 +1,69 @@
-"""What the command line writes: results to stdout, progress and complaints to stderr."""
+"""What the command line prints: results to stdout, progress and errors to stderr."""
 
 import json
 import os
 import sys
 import traceback as tracebacks
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
-from vit_keras.errors import InvalidArgumentError
+from vit_keras.errors import StorageError
+
+WIDTH = 110
+"""Columns that every row of a wide table fits in."""
+SOME_FAILED = 3
+"""Exit code where some of the images could not be read."""
 
 
-class QuietlyClosed(Console):
-    """A console whose reader may leave: `vit-keras list | head` is no error."""
+class PipeConsole(Console):
+    """A console that ends the program without an error when its reader is gone, as in `vit-keras list | head`."""
 
     def on_broken_pipe(self) -> None:
-        """Ends the program, the rest unwritten."""
+        """Exits with 0; the rest of the output is lost."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0)
 
 
-out = QuietlyClosed(highlight=False, soft_wrap=True, markup=False)
+out = PipeConsole(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
-def at_least(columns: int) -> Console:
-    """Returns stdout, wider than the terminal where that is narrower.
-
-    Args:
-        columns: How wide.
-    """
-    return QuietlyClosed(width=max(out.width, columns), highlight=False, soft_wrap=True, markup=False)
+def progress_console(*, as_json: bool) -> Console:
+    """Returns the console for progress: stdout, or stderr where stdout is for JSON alone."""
+    return err if as_json else out
 
 
-def complain(message: str, *, traceback: bool = False) -> None:
-    """Writes what went wrong, after the traceback where it is asked for.
+def print_table(table: Table, *, width: int = WIDTH) -> None:
+    """Prints a table that is not cut where the terminal is narrower than `width`: a cut name can't be copied."""
+    PipeConsole(width=max(out.width, width), highlight=False, soft_wrap=True, markup=False).print(table)
 
-    Args:
-        message: What, where, and the way out.
-        traceback: Shows the error being handled too.
-    """
+
+def print_error(message: str, *, traceback: bool = False) -> None:
+    """Writes an error to stderr, below the traceback of the current exception if that is asked for."""
     if traceback:
         err.print(printable(tracebacks.format_exc()))
     err.print(printable(message))
 
 
 def printable(text: str) -> str:
-    r"""Returns a text that any terminal takes: bytes of file names that are no text become \udc...
-
-    Args:
-        text: Perhaps with a file's name in it.
-    """
+    r"""Returns text that any terminal accepts: bytes of file names that are not UTF-8 become \udc..."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_json(value: Any) -> None:
-    """Writes one JSON object to stdout.
-
-    Args:
-        value: What JSON can hold.
-    """
+    """Writes a JSON value to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Throws away what is written to stderr inside the block, by Python or by a C library."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def fields_of(words: Sequence[str]) -> dict[str, Any]:
-    """Returns what words such as "learning_rate=3e-4" say: values as JSON has them, or else as they stand.
+def refuse_existing(path: Path, option: str) -> None:
+    """Raises `StorageError` where a file exists already.
 
     Args:
-        words: What was typed.
-
-    Raises:
-        InvalidArgumentError: One has no "=".
-
-    Example:
-        >>> fields_of(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
-        {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+        path: The file to be written.
+        option: The option that names it.
     """
-    fields = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise InvalidArgumentError(f"--set {word}: expected FIELD=VALUE, such as learning_rate=3e-4.")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields
+    if path.exists():
+        raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}.")

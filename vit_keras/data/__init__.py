@@ -1,4 +1,4 @@
-"""Images and labels, from wherever they are, checked, as fast batches."""
+"""Loads images and labels from any source, checks them, and makes batches."""
 
 import lazy_loader
 

@@ -2,7 +2,7 @@ from .augment.augmentation import Augmentation as Augmentation
 from .dataset.image_data import ImageData as ImageData
 from .dataset.splits import EncodedSplit as EncodedSplit
 from .dataset.splits import Split as Split
-from .doctor.checkup import check as check
+from .doctor.check import check as check
 from .images.preprocess import Preprocessing as Preprocessing
 from .images.preprocess import preset_preprocessing as preset_preprocessing
 from .images.read_options import ReadOptions as ReadOptions

@@ -1,36 +1,30 @@
-"""Finds a data set by its name, folder or object."""
+"""`load`: finds a data set by its name, folder or object, and reads it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from vit_keras.data.dataset.holdout import checked_rates, hold_out
-from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import EncodedSplit, Split
-from vit_keras.data.images.preprocess import Preprocessing, image_of, pixels
+from vit_keras.data.class_names import check_class_names
+from vit_keras.data.dataset.holdout import check_rates
+from vit_keras.data.dataset.image_data import ImageData, check_arguments
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
-from vit_keras.data.sources.arrays import is_ours_to_read, read_arrays
-from vit_keras.data.sources.class_names import checked_names
+from vit_keras.data.sources.arrays import is_in_memory, read_arrays
+from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
 from vit_keras.data.sources.folder import read_folder
-from vit_keras.data.sources.pixel_range import BYTES, checked_range
-from vit_keras.data.sources.tfds import builder_of, read_tfds
+from vit_keras.data.sources.pixel_range import BYTES, check_range
+from vit_keras.data.sources.tfds import find_builder, read_tfds
 from vit_keras.errors import DataError, InvalidArgumentError
 
-UNSEEN_STYLE = "twemoji"
-"""The drawing style that is the emoji set's test split and no part of its training."""
-KERAS_NAMES = ("cifar10", "cifar100", "fashion_mnist", "mnist")
-"""Data sets that `keras.datasets` downloads, or finds in Keras' home folder."""
-TFDS = "tfds:"
+_TFDS = "tfds:"
 
 
 def load(
     source: Any,
     *,
-    image_size: int | tuple[int, int] | Preprocessing | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    preprocessing: Preprocessing | None = None,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
     batch_size: int = 64,
@@ -41,120 +35,119 @@ def load(
     pixel_range: str | tuple[float, float] = "auto",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
-    """Returns training, validation and test images with their class names.
+    """Loads images and labels from any source, as training, validation and test split.
 
     Args:
-        source: "emoji", the embedded set: 8 groups of emoji, five drawing styles to train on and a sixth, never seen, to test;
-            a name of `KERAS_NAMES`; a folder of class folders, or of train, validation and test folders of those; a CSV
-            file with the columns path and label; any TensorFlow Datasets name, as "tfds:oxford_iiit_pet", or builder; arrays
-            `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these.
-            A folder named as one of the sets is meant with a slash: "./emoji".
-        image_size: Height and width all images are brought to, px, or the whole rule (`preset_preprocessing` a preset); by default as
-            they are. Image files need it.
-        channels: 1 or 3; by default as they are, and 3 for image files.
-        class_names: The classes in the order of the labels, which is the order of a model's logits: what the labels of arrays
-            mean, or the names that other sources have, in another order. By default numbers are sorted as numbers and other
-            names as text.
-        batch_size: Images a batch.
-        limit: Most images of each split, drawn by seed; None for all.
-        seed: Decides what is held out for validation, the limit, and the order of the training images.
-        split: Fractions of each class held out for validation and for the test, where the source does not have these splits.
-        reading: What becomes of files that can't be used, and where decoded images are kept.
-        pixel_range: The values that stand for black and for white in arrays and data sets, such as (0, 1) or (-1, 1); "auto"
-            recognizes 0..255 and 0..1, decides once for all splits, and refuses what is not clear. uint8 is 0..255.
-        on_progress: Called with the files checked and all there are, the first time a folder is read.
+        source: One of
+
+            - "emoji", the embedded set: 8 groups of emoji in five drawing styles for training and a sixth for the test
+            - "mnist", "fashion_mnist", "cifar10" or "cifar100", which `keras.datasets` downloads
+            - a folder with one folder of images per class, or with folders "train", "validation" and "test" of these
+            - a CSV file with the columns "path", "label" and perhaps "split"
+            - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
+            - arrays `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of the splits to
+              any of these
+
+            For a folder with the name of a built-in set, write "./emoji".
+        image_size: Height and width of all images, px; one integer for a square. By default the images' own size; image files need
+            `image_size` or `preprocessing`.
+        preprocessing: Image size, channels, crop and interpolation together, such as those of a checkpoint
+            (`preset_preprocessing`); in place of `image_size` and `channels`.
+        channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
+        class_names: Class names in the order of a model's logits: the names of the labels 0, 1, ... of arrays; for other sources the
+            names they have, in another order. By default sorted, integers by value.
+        batch_size: Images per batch.
+        limit: Maximum number of images per split, drawn by the seed; by default all.
+        seed: Random seed of the splits, the limit, and the order of the training images.
+        split: Fractions of each class for validation and test, if the source has no such splits.
+        reading: How to treat unreadable files and links, and where to cache decoded images.
+        pixel_range: Values of black and white in arrays and data sets, such as (0, 1) or (-1, 1). "auto" recognizes 0..255 and 0..1
+            from all splits together, and rejects anything unclear; uint8 is always 0..255.
+        on_progress: Called with the number of files checked and the number of all files, when a folder is read for the first time.
 
     Raises:
-        DataError: There is no such source, or it cannot be used.
+        DataError: The source does not exist or can't be used.
+        InvalidArgumentError: An argument is not legal, or contradicts another.
 
     Example:
         >>> data = load("emoji", batch_size=32)
         >>> data.sizes
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
-    size = image_size.image_size if isinstance(image_size, Preprocessing) else _checked_size(image_size)
-    _check_arguments(channels=channels, batch_size=batch_size, limit=limit, seed=seed)
-    rates, reading, names = checked_rates(split), reading or ReadOptions(), checked_names(class_names)
+    size = _check_size(image_size, preprocessing, channels)
+    check_arguments("load", limit=limit, channels=channels, batch_size=batch_size, seed=seed)
+    rates, reading, names = check_rates(split), reading or ReadOptions(), check_class_names(class_names)
 
-    def rule(own_channels: int) -> Preprocessing | None:
-        if isinstance(image_size, Preprocessing):
-            return image_size
-        return None if size is None else Preprocessing(image_size=size, channels=channels or own_channels)
+    def choose_preprocessing(own_channels: int) -> Preprocessing | None:
+        if preprocessing is not None or size is None:
+            return preprocessing
+        return Preprocessing(image_size=size, channels=channels or own_channels)
 
-    if is_ours_to_read(source):
+    if is_in_memory(source):
         data = read_arrays(
-            source, preprocessing=rule(3), class_names=names, rates=rates, seed=seed, limit=limit, pixel_range=pixel_range,
-        )  # fmt: skip
-    elif checked_range(pixel_range) not in (None, BYTES):
-        raise InvalidArgumentError(
-            f"pixel_range={pixel_range!r} is of arrays and data sets in memory; image files are read as 0..255 by their own depth."
-        )
-    else:
-        data = _named(
             source,
-            rule,
+            preprocessing=choose_preprocessing(3),
             class_names=names,
             rates=rates,
             seed=seed,
             limit=limit,
+            pixel_range=pixel_range,
+        )
+    elif check_range(pixel_range) not in (None, BYTES):
+        raise InvalidArgumentError(
+            f"pixel_range={pixel_range!r} is only for arrays and data sets in memory: image files state their own bit depth. Drop it."
+        )
+    elif source == "emoji":
+        data = _reorder(read_emoji(seed), names)
+    elif isinstance(source, str) and source in KERAS_NAMES:
+        data = _reorder(read_keras(source, seed), names)
+    elif (folder := _find_folder(source)) is None:
+        data = read_tfds(
+            _find_builder(source),
+            choose_preprocessing=choose_preprocessing,
+            rates=rates,
+            seed=seed,
+            limit=limit,
             reading=reading,
+        )
+        data = _reorder(data, names)
+    elif (chosen := choose_preprocessing(3)) is None:
+        raise DataError(f"{source}: image files need an image size; pass image_size, such as image_size=224.")
+    else:
+        data = read_folder(
+            folder,
+            preprocessing=chosen,
+            rates=rates,
+            seed=seed,
+            reading=reading,
+            class_names=names,
             on_progress=on_progress,
         )
     data = replace(data, batch_size=batch_size, seed=seed)
     if limit is not None:
-        data = data.limited(limit)
-    shape = data.image_shape
-    if isinstance(image_size, Preprocessing):
-        return brought_to(data, image_size)
-    return brought_to(data, Preprocessing(image_size=size or shape[:2], channels=channels or shape[2]))
-
-
-def _named(
-    source: Any,
-    rule: Callable[[int], Preprocessing | None],
-    *,
-    class_names: tuple[str, ...] | None,
-    rates: tuple[float, float],
-    seed: int,
-    limit: int | None,
-    reading: ReadOptions,
-    on_progress: Callable[[int, int], None] | None,
-) -> ImageData:
-    """Returns what a name, a path or a builder of TensorFlow Datasets stands for."""
-    word = source if isinstance(source, str) else ""
-    if word == "emoji":
-        return _in_order(_emoji(seed), class_names)
-    if word in KERAS_NAMES:
-        return _in_order(_from_keras(word, seed), class_names)
-    if word.startswith(TFDS) or not (isinstance(source, Path) or _means_path(word)):
-        builder = (
-            source if hasattr(source, "as_dataset") else builder_of(word.removeprefix(TFDS), ["emoji", *KERAS_NAMES])
-        )
-        folder = getattr(builder, "data_dir", None) if type(builder).__name__ == "ImageFolder" else None
-        if folder is None:
-            data = read_tfds(builder, rule=rule, rates=rates, seed=seed, limit=limit, reading=reading)
-            return _in_order(data, class_names)
-        source = folder
-    preprocessing = rule(3)
-    if preprocessing is None:
-        raise DataError(f"{source}: give image_size, to which the images are brought.")
-    path = Path(source).expanduser()
-    return read_folder(
-        path,
-        preprocessing=preprocessing,
-        rates=rates,
-        seed=seed,
-        reading=reading,
-        class_names=class_names,
-        on_progress=on_progress,
+        data = data.limit(limit)
+    height, width, own_channels = data.image_shape
+    return data.resize(
+        preprocessing or Preprocessing(image_size=size or (height, width), channels=channels or own_channels)
     )
 
 
-def _in_order(data: ImageData, class_names: tuple[str, ...] | None) -> ImageData:
-    return data if class_names is None else data.in_class_order(class_names)
+def _reorder(data: ImageData, class_names: tuple[str, ...] | None) -> ImageData:
+    return data if class_names is None else data.reorder_classes(class_names)
 
 
-def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:
+    if isinstance(image_size, Preprocessing):
+        raise InvalidArgumentError(f"image_size={image_size!r}: pass it as preprocessing=...")
+    if preprocessing is not None:
+        if not isinstance(preprocessing, Preprocessing):
+            raise InvalidArgumentError(f"preprocessing={preprocessing!r}: expected a vk.data.Preprocessing.")
+        for name, value in (("image_size", image_size), ("channels", channels)):
+            if value is not None:
+                raise InvalidArgumentError(
+                    f"{name}={value!r} and preprocessing are both given: drop {name}, since the preprocessing has its own, "
+                    f"{getattr(preprocessing, name)!r}."
+                )
     if image_size is None:
         return None
     sides = (image_size, image_size) if isinstance(image_size, int) else image_size
@@ -163,106 +156,32 @@ def _checked_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] |
         or len(sides) != 2
         or any(type(side) is not int or side < 1 for side in sides)
     ):
-        raise DataError(f"image_size={image_size!r} is neither a positive whole number nor (height, width), px.")
+        raise DataError(f"image_size={image_size!r}: expected a positive integer or (height, width), px.")
     return (sides[0], sides[1])
 
 
-def _check_arguments(*, channels: int | None, batch_size: int, limit: int | None, seed: int) -> None:
-    wrong = [
-        f"{name}={value!r} is not a positive whole number"
-        for name, value in (("batch_size", batch_size), ("limit", limit))
-        if value is not None and (type(value) is not int or value < 1)
-    ]
-    if type(seed) is not int or seed < 0:
-        wrong.append(f"seed={seed!r} is not a whole number from 0 up")
-    if channels is not None and (type(channels) is not int or channels not in (1, 3)):
-        wrong.append(f"channels={channels!r}: only 1 and 3 turn into one another, not {channels}")
-    if wrong:
-        raise DataError("This can't be loaded: " + "; ".join(wrong) + ".")
-
-
-def _means_path(word: str) -> bool:
-    """True for a word that starts or ends as a path does, and for what is there."""
-    return (
-        word.startswith((".", "/", "~"))
-        or word.lower().endswith((".csv", ".tsv"))
-        or "\\" in word
-        or (word != "" and Path(word).is_dir())
-    )
-
-
-def _emoji(seed: int) -> ImageData:
-    with (files("vit_keras") / "data" / "emoji.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        images, labels = arrays["images"], arrays["labels"].astype("int32")
-        styles = arrays["style_names"][arrays["styles"]]
-        class_names = tuple(arrays["class_names"].tolist())
-    unseen = styles == UNSEEN_STYLE
-    splits = _with_validation(Split(images[~unseen], labels[~unseen]), class_names, seed)
-    return ImageData(
-        name="emoji", class_names=class_names, splits=splits | {"test": Split(images[unseen], labels[unseen])}
-    )
-
-
-def _with_validation(train: Split, class_names: tuple[str, ...], seed: int) -> dict[str, Split | EncodedSplit]:
-    held = hold_out(train.labels, class_names, seed=seed)
-    return {"train": train.subset(~held), "validation": train.subset(held)}
-
-
-_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-_CLASS_NAMES = {
-    "mnist": tuple("0123456789"),
-    "fashion_mnist": _FASHION,
-    "cifar10": _CIFAR10,
-    "cifar100": tuple(f"class_{index:02d}" for index in range(100)),
-}
-
-
-def _from_keras(name: str, seed: int) -> ImageData:
-    import keras
-
-    try:
-        (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # urllib's, tarfile's, numpy's: all mean that the files are not there whole
+def _find_builder(source: Any) -> Any:
+    if isinstance(source, str):
+        return find_builder(source.removeprefix(_TFDS), ["emoji", *KERAS_NAMES])
+    if not hasattr(source, "as_dataset"):
         raise DataError(
-            f"{name} could not be loaded: {error}. It is downloaded once by keras.datasets; without a network, put its files "
-            f"into the datasets folder of Keras' home (~/.keras/datasets, or $KERAS_HOME/datasets)."
-        ) from error
-    splits = _with_validation(_split(images, labels), _CLASS_NAMES[name], seed)
-    return ImageData(
-        name=name, class_names=_CLASS_NAMES[name], splits=splits | {"test": _split(test_images, test_labels)}
-    )
-
-
-def _split(images: Any, labels: Any) -> Split:
-    images = np.asarray(images)
-    return Split(images if images.ndim == 4 else images[..., None], np.asarray(labels).reshape(-1).astype("int32"))
-
-
-def brought_to(data: ImageData, preprocessing: Preprocessing) -> ImageData:
-    """Returns the data at another size or number of channels.
-
-    Args:
-        data: What is resized, all of it now.
-        preprocessing: How.
-
-    Raises:
-        DataError: Its channels can't become those.
-    """
-    wanted = (*preprocessing.image_size, preprocessing.channels)
-    if data.image_shape == wanted:
-        return data
-    if {preprocessing.channels, data.image_shape[2]} - {1, 3}:
-        raise DataError(
-            f"{data.name} has {data.image_shape[2]} channels; only 1 and 3 turn into one another, not {preprocessing.channels}."
+            f"source={source!r}: expected a name, a folder, a CSV file, arrays (images, labels), a data set, or a builder of TensorFlow Datasets."
         )
-    mode = "L" if preprocessing.channels == 1 else "RGB"
+    return source
 
-    def resized(split: Split | EncodedSplit) -> Split:
-        images = np.empty((len(split), *wanted), "uint8")
-        for index in range(len(split)):
-            image = image_of(split.image(index)).convert(mode)
-            images[index] = pixels(preprocessing.apply(image))
-        return Split(images, split.labels)
 
-    return replace(data, splits={name: resized(split) for name, split in data.splits.items()})
+def _find_folder(source: Any) -> Path | None:
+    """Returns the folder or table that a source names; None for a name or a builder of TensorFlow Datasets."""
+    if isinstance(source, Path):
+        return source.expanduser()
+    if isinstance(source, str):
+        is_path = (
+            source.startswith((".", "/", "~"))
+            or source.lower().endswith((".csv", ".tsv"))
+            or "\\" in source
+            or (source != "" and Path(source).is_dir())
+        )
+        return Path(source).expanduser() if is_path and not source.startswith(_TFDS) else None
+    if type(source).__name__ == "ImageFolder" and getattr(source, "data_dir", None) is not None:
+        return Path(source.data_dir).expanduser()  # a builder of TensorFlow Datasets over a folder of images
+    return None

@@ -1,1 +1,1 @@
-"""How good a model is, and how surely."""
+"""Classifies images with a model and measures how good it is."""

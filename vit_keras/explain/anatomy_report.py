@@ -16,7 +16,7 @@ from vit_keras.explain.anatomy_steps import Anatomy, anatomy
 from vit_keras.explain.anatomy_words import LANGUAGES, labels_of, steps_of
 from vit_keras.models.vit import model_num_classes
 from vit_keras.reporting.pages import document, text
-from vit_keras.reporting.text import shown
+from vit_keras.reporting.text import escape_unprintable
 from vit_keras.runtime.files import write_text
 
 
@@ -76,7 +76,7 @@ def _facts(passed: Anatomy, title: str) -> dict[str, Any]:
         shares = probabilities_of(passed)
         classes = [
             {
-                "name": shown(names[number]),
+                "name": escape_unprintable(names[number]),
                 "number": number,
                 "logit": float(passed.logits[number]),
                 "probability": float(shares[number]),
@@ -84,7 +84,7 @@ def _facts(passed: Anatomy, title: str) -> dict[str, Any]:
             for number in likeliest(passed)
         ]
     return {
-        "model": shown(title),
+        "model": escape_unprintable(title),
         "config": config.to_dict() | {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens},
         "classes": classes,
         "sources": sources_of(config),

@@ -29,7 +29,8 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
     """
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
     pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
-    block = layers.TransformerBlock
+    parallel, block = layers.ParallelBlock, layers.TransformerBlock
+    branches = [parallel._parallel_branches] if config.parallel_block else [block._attention_branch, block._mlp_branch]
     steps: dict[str, list[Callable[..., Any]]] = {
         "image": [layers.PixelNormalization.call],
         "patches": [stem],
@@ -42,8 +43,8 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "softmax": [attend_by_products],
         "heads": [attend_by_products],
         "joined": [layers.SelfAttention.call],
-        "residual": [block._both if config.parallel_block else block._attend, block.call],
-        "mlp": [layers.MLP.call, block._both if config.parallel_block else block._think],
+        "residual": [branches[0], parallel.call if config.parallel_block else block.call],
+        "mlp": [layers.MLP.call, branches[-1]],
         "depth": [model.vit],
         "pooling": [pooling, architecture._add_features],
         "classifier": [architecture._add_heads],

@@ -1,17 +1,18 @@
 """The layers of a Vision Transformer, one tensor operation each.
 
-Shapes, in every docstring of this package: `batch` images; `height`, `width` (px) and `channels` of an image; `patches =
-height * width / patch_size**2`; `tokens`, the patches with the class token and its kin in front; `hidden_dim`, the width of a token.
-Images are channels last.
+Shapes, in every docstring of this package: `batch`, the number of images; `height`, `width` (px) and `channels` of an image; `patches =
+height * width / patch_size**2`; `tokens`, prefix tokens (class, distillation, registers) and patches; `hidden_dim`, the width of
+a token. Images are channels last.
 """
 
-import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`
+import keras as keras  # before the modules inside, which register with it: see `vit_keras.registration`
 
 from vit_keras.layers.attention_pooling import AttentionPooling
 from vit_keras.layers.conv_stem import ConvStem
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
+from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
 from vit_keras.layers.patches import Patches
 from vit_keras.layers.pixel_normalization import PixelNormalization
@@ -27,6 +28,7 @@ __all__ = [
     "ConvStem",
     "LayerNorm",
     "LayerScale",
+    "ParallelBlock",
     "PatchEncoder",
     "Patches",
     "PixelNormalization",

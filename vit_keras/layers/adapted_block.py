@@ -1,4 +1,4 @@
-"""A block whose projections stay as they are while thin matrices beside them learn."""
+"""LoRA: a block whose frozen projections have trainable low-rank adapters."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +9,7 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.transformer_block import TransformerBlock
 
 _PLACES = {
@@ -21,25 +22,25 @@ TARGETS = tuple(_PLACES)
 """The projections of a block that can have an adapter."""
 
 ADAPTER_WEIGHTS = ("adapter_down", "adapter_up")
-"""Names of the two thin matrices."""
+"""Names of an adapter's two matrices."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class LowRank(CompositeLayer, keras.layers.Wrapper):
-    """What a projection gives, plus what a product of two thin matrices gives.
+    """The output of a projection plus the output of a low-rank adapter.
 
-    Paper: Hu et al. 2021, arXiv 2106.09685, section 4.1, equation 3. Our `adapter_down` is their A, drawn as in their code, and
-    `adapter_up` their B, zero at first, so that nothing changes before a step. Keras' `enable_lora` adds the product to the kernel
-    before it meets the tokens, whose gradient is as large as the kernel; here the tokens meet the thin matrices one by one.
+    Paper: Hu et al. 2021, arXiv 2106.09685, section 4.1, equation 3. Our `adapter_down` is their A, initialized as in their
+    code, and `adapter_up` their B, initially zero. Keras' `enable_lora` adds the product of both to the kernel, whose gradient
+    is as large as the kernel; here the input is multiplied by one matrix after the other.
 
     Args:
         layer: A `keras.layers.Dense` without activation.
         rank: Width between the two matrices.
-        alpha: The product is scaled by `alpha / rank`.
+        alpha: The adapter's output is scaled by `alpha / rank`.
 
     Shapes:
-        rows: `(..., inputs)`.
-        returns: `(..., units)`, `units` being the projection's.
+        inputs: `(..., inputs)`.
+        returns: `(..., units)`, with the projection's units.
 
     Raises:
         InvalidArgumentError: `rank` or `alpha` is not positive.
@@ -51,36 +52,32 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
 
     def __init__(self, layer: keras.layers.Dense, *, rank: int, alpha: float, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
-        _check(type(self).__name__, rank=rank, alpha=alpha)
+        _check_rank(type(self).__name__, rank=rank, alpha=alpha)
         self.rank = rank
         self.alpha = alpha
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Makes the thin matrices, in float32 under every policy: steps on them are too small for half precision."""
+        """Creates the matrices in float32 under every policy: their updates are too small for half precision."""
         if not self.layer.built:
             self.layer.build(input_shape)
         inputs = input_shape[-1]
-        drawn = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
+        uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
         self.adapter_down = self.add_weight(
-            shape=(inputs, self.rank), initializer=drawn, dtype="float32", name="adapter_down"
+            shape=(inputs, self.rank), initializer=uniform, dtype="float32", name="adapter_down"
         )
         self.adapter_up = self.add_weight(
             shape=(self.rank, self.layer.units), initializer="zeros", dtype="float32", name="adapter_up"
         )
 
-    def call(self, rows: Tensor) -> Tensor:
+    def call(self, inputs: Tensor) -> Tensor:
         """Computes the paper's equation 3."""
-        down, up = (ops.cast(weight, rows.dtype) for weight in (self.adapter_down, self.adapter_up))
-        thin = ops.matmul(rows, down)  # (..., rank)
-        return self.layer(rows) + self.alpha / self.rank * ops.matmul(thin, up)
+        down, up = (ops.cast(weight, inputs.dtype) for weight in (self.adapter_down, self.adapter_up))
+        adapted = ops.matmul(ops.matmul(inputs, down), up)
+        return self.layer(inputs) + self.alpha / self.rank * adapted
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the projection's."""
         return (*input_shape[:-1], self.layer.units)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "rank": self.rank, "alpha": self.alpha}
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -89,8 +86,8 @@ class AdaptedBlock(TransformerBlock):
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
-        mlp_dim: Width inside the MLP.
-        adapters: The adapters' `rank`, `alpha` and `targets`, the last out of `TARGETS`.
+        mlp_dim: Hidden width of the MLP.
+        adapters: The adapters' `rank`, `alpha` and `targets` (some of `TARGETS`).
         **kwargs: As for `TransformerBlock`.
 
     Shapes:
@@ -112,7 +109,7 @@ class AdaptedBlock(TransformerBlock):
         self.adapters = {**adapters, "targets": list(adapters["targets"])}
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Builds the block, then puts the adapters around its projections."""
+        """Builds the block, then wraps its projections."""
         super().build_parts(input_shape)
         rank, alpha = self.adapters["rank"], self.adapters["alpha"]
         for target in self.adapters["targets"]:
@@ -122,7 +119,7 @@ class AdaptedBlock(TransformerBlock):
             adapted = LowRank(projection, rank=rank, alpha=alpha, dtype=self.dtype_policy, name=target)
             with keras.name_scope(part_name):
                 adapted.build((None, projection.kernel.shape[0]))
-            part._tracker.unlock()  # Keras' own `enable_lora` opens a built layer so; there is no public way
+            part._tracker.unlock()  # as Keras' own `enable_lora` does: there is no public way to change a built layer
             setattr(part, attribute, adapted)
             part._tracker.lock()
 
@@ -137,22 +134,33 @@ class AdaptedBlock(TransformerBlock):
         return {**super().get_config(), "adapters": dict(self.adapters)}
 
 
+@keras.saving.register_keras_serializable(package="vit_keras")
+class AdaptedParallelBlock(AdaptedBlock, ParallelBlock):
+    """What `AdaptedBlock(..., parallel=True)` returns: a `ParallelBlock` with adapters."""
+
+
+AdaptedBlock.parallel_class = AdaptedParallelBlock
+AdaptedParallelBlock.__name__ = AdaptedBlock.__name__  # a path in `.keras` files, as in `parallel_block.py`
+
+
 def check_adapters(*, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Raises `InvalidArgumentError` for what can't describe adapters.
+    """Raises `InvalidArgumentError` for arguments that don't describe adapters.
 
     Args:
         rank: Width between the two matrices.
-        alpha: The product is scaled by `alpha / rank`.
-        targets: Which projections.
+        alpha: The adapter's output is scaled by `alpha / rank`.
+        targets: The adapted projections.
     """
-    _check("An adapter", rank=rank, alpha=alpha)
+    _check_rank("An adapter", rank=rank, alpha=alpha)
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or len(set(targets)) < len(targets):
-        raise InvalidArgumentError(f"targets={targets!r} is no list of one or more of {list(TARGETS)}, each once.")
+        raise InvalidArgumentError(
+            f"targets={targets!r} is not a list of one or more of {list(TARGETS)}, each at most once."
+        )
     for target in targets:
         check_choice("An adapter", choices=TARGETS, targets=target)
 
 
-def _check(layer: str, *, rank: int, alpha: float) -> None:
+def _check_rank(layer: str, *, rank: int, alpha: float) -> None:
     check_positive(layer, rank=rank)
     if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
         raise InvalidArgumentError(f"{layer} needs a positive number, not alpha={alpha!r}.")

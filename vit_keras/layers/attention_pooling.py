@@ -1,4 +1,4 @@
-"""One vector of all tokens, by attention."""
+"""Pools the tokens into one vector per image by attention."""
 
 from typing import Any
 
@@ -14,24 +14,24 @@ from vit_keras.layers.mlp import MLP
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class AttentionPooling(CompositeLayer):
-    """What one learned query finds in the tokens, then an MLP added to it.
+    """Attention of one learned query to the tokens, then a residual MLP.
 
-    Paper: Zhai et al. 2022, arXiv 2106.04560, section 3.2 (multihead attention pooling, "MAP"). Queries come from the
-    learned `probe`, keys and values from the tokens.
+    Paper: Zhai et al. 2022, arXiv 2106.04560, section 3.2 (multihead attention pooling, "MAP"). Our `probe` is the query
+    before its projection.
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
-        mlp_dim: Width inside the MLP.
-        activation: "gelu" or "gelu_tanh".
+        mlp_dim: Hidden width of the MLP.
+        activation: The MLP's activation.
         norm_epsilon: Added to the variance in the norm.
-        num_skipped_tokens: Tokens at the front that the query does not look at.
+        num_skipped_tokens: Leading tokens that are not attended to.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         returns: `(batch, hidden_dim)`.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads do not divide the width.
+        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
 
     Example:
         >>> AttentionPooling(4, 256)(keras.Input((196, 64))).shape
@@ -49,10 +49,10 @@ class AttentionPooling(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_positive(type(self).__name__, num_heads=num_heads)
+        check_positive(type(self).__name__, num_heads=num_heads, mlp_dim=mlp_dim)
         if type(num_skipped_tokens) is not int or num_skipped_tokens < 0:
             raise InvalidArgumentError(
-                f"{type(self).__name__} needs num_skipped_tokens as a whole number from 0, not {num_skipped_tokens!r}."
+                f"{type(self).__name__} needs num_skipped_tokens as an integer from 0, not {num_skipped_tokens!r}."
             )
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
@@ -63,44 +63,33 @@ class AttentionPooling(CompositeLayer):
         self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Makes the probe and the projections."""
+        """Creates the probe and the projections."""
         _, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
+        pooled = (None, 1, hidden_dim)
         self.probe = self.add_weight(shape=(1, 1, hidden_dim), initializer="glorot_uniform", name="probe")
         self.query = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="query")
-        self.query.build((None, 1, hidden_dim))
-        # LeCun's limit for (d, 2d) is Glorot's for each of the two (d, d) inside it.
+        self.query.build(pooled)
+        # LeCun's limit for (d, 2d) is Glorot's for each of the two (d, d) in it.
         self.key_value = keras.layers.Dense(
             2 * hidden_dim, kernel_initializer="lecun_uniform", dtype=self.dtype_policy, name="key_value"
         )
         self.key_value.build(input_shape)
         self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
-        self.output_projection.build((None, 1, hidden_dim))
-        self.mlp_norm.build((None, 1, hidden_dim))
-        self.mlp.build((None, 1, hidden_dim))
+        for part in (self.output_projection, self.mlp_norm, self.mlp):
+            part.build(pooled)
 
     def call(self, tokens: Tensor) -> Tensor:
-        """Attends once, adds the MLP."""
+        """Attends, then adds the MLP."""
         tokens = tokens[:, self.num_skipped_tokens :]
         _, count, hidden_dim = tokens.shape
         heads, head_dim = self.num_heads, hidden_dim // self.num_heads
         queries = ops.reshape(self.query(ops.cast(self.probe, tokens.dtype)), (1, 1, heads, head_dim))
         queries = ops.broadcast_to(queries, (ops.shape(tokens)[0], 1, heads, head_dim))
         key_value = ops.reshape(self.key_value(tokens), (-1, count, 2, heads, head_dim))
-        found = ops.dot_product_attention(queries, key_value[:, :, 0], key_value[:, :, 1])
-        found = self.output_projection(ops.reshape(found, (-1, 1, hidden_dim)))
-        return (found + self.mlp(self.mlp_norm(found)))[:, 0]
+        attended = ops.dot_product_attention(queries, key_value[:, :, 0], key_value[:, :, 1])
+        attended = self.output_projection(ops.reshape(attended, (-1, 1, hidden_dim)))
+        return (attended + self.mlp(self.mlp_norm(attended)))[:, 0]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, hidden_dim)`."""
         return (input_shape[0], input_shape[-1])
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "activation": self.activation,
-            "norm_epsilon": self.norm_epsilon,
-            "num_skipped_tokens": self.num_skipped_tokens,
-        }

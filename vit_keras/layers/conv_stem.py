@@ -1,4 +1,4 @@
-"""Cuts an image into patches by convolutions."""
+"""Convolutional stem: turns images into patches by strided convolutions."""
 
 from typing import Any
 
@@ -6,20 +6,20 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Shape, Tensor, check_images, check_positive
+from vit_keras.layers.base.checks import Shape, Tensor, check_divisible, check_images, check_positive
 from vit_keras.layers.base.composite_layer import CompositeLayer
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class ConvStem(CompositeLayer):
-    """The image as a row of learned patches: convolutions halve it until one cell is left of every patch.
+    """Learned patches: convolutions of stride 2 halve the image until one cell per patch is left.
 
-    Paper: Xiao et al. 2021, arXiv 2106.14881, section 4: 3x3 convolutions of stride 2, each with batch normalisation and a
-    ReLU, their widths doubling up to `hidden_dim`. The projection that follows is `PatchEncoder`'s. The averages that
-    inference uses follow in tens of steps, since small data sets have few.
+    Paper: Xiao et al. 2021, arXiv 2106.14881, section 4: 3x3 convolutions of stride 2, each with batch normalization and
+    ReLU; channels double up to `hidden_dim`. The projection that follows is `PatchEncoder`'s. The momentum of the moving
+    averages is 0.9, since small data sets give few steps.
 
     Args:
-        patch_size: Side of what becomes one cell, px; a power of two.
+        patch_size: Side of a patch, px; a power of two.
         hidden_dim: Channels of the last convolution.
 
     Shapes:
@@ -27,8 +27,8 @@ class ConvStem(CompositeLayer):
         returns: `(batch, patches, hidden_dim)`.
 
     Raises:
-        InvalidArgumentError: `patch_size` is not a power of two or does not divide the image's sides, or the first width
-            would not be whole.
+        InvalidArgumentError: `patch_size` is not a power of two or does not divide the image's sides, or half of it does not
+            divide `hidden_dim`.
 
     Example:
         >>> ConvStem(4, 128)(keras.Input((32, 32, 3))).shape
@@ -40,7 +40,7 @@ class ConvStem(CompositeLayer):
         check_positive(type(self).__name__, patch_size=patch_size, hidden_dim=hidden_dim)
         if patch_size < 2 or patch_size & (patch_size - 1) or hidden_dim % (patch_size // 2):
             raise InvalidArgumentError(
-                f"ConvStem halves the image and doubles its widths: patch_size={patch_size} must be a power of two, and half of "
+                f"ConvStem halves the image and doubles its channels: patch_size={patch_size} must be a power of two, and half of "
                 f"it must divide hidden_dim={hidden_dim}."
             )
         self.patch_size = patch_size
@@ -60,13 +60,9 @@ class ConvStem(CompositeLayer):
         ]
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Checks that whole cells fill the image, and builds the convolutions."""
+        """Checks the images' shape and builds the convolutions."""
         height, width, _ = check_images(type(self).__name__, input_shape)
-        if height % self.patch_size or width % self.patch_size:
-            raise InvalidArgumentError(
-                f"Images of {height}x{width} px can't be halved to whole cells of {self.patch_size} px. Resize them to a "
-                f"multiple of {self.patch_size}, or choose another patch_size."
-            )
+        check_divisible(type(self).__name__, height, width, self.patch_size)
         shape = input_shape
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             convolution.build(shape)
@@ -74,7 +70,7 @@ class ConvStem(CompositeLayer):
             norm.build(shape)
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
-        """Halves the image again and again, then reads its cells row by row."""
+        """Halves the image step by step, then lists its cells row by row."""
         cells = images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             cells = ops.relu(norm(convolution(cells), training=training))
@@ -84,7 +80,3 @@ class ConvStem(CompositeLayer):
         """Returns `(batch, patches, hidden_dim)`."""
         batch, height, width, _ = input_shape
         return (batch, (height // self.patch_size) * (width // self.patch_size), self.hidden_dim)  # type: ignore[operator]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "patch_size": self.patch_size, "hidden_dim": self.hidden_dim}

@@ -1,4 +1,4 @@
-"""The norm of a block."""
+"""Layer normalization, fused in training on TensorFlow."""
 
 import functools
 from typing import Any
@@ -12,7 +12,7 @@ from vit_keras.layers.kernels.fused import fused, fuses
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class LayerNorm(keras.layers.LayerNormalization):
-    """Each token by itself, to mean 0 and variance 1, then scaled and shifted; Keras' layer, and faster in training on TensorFlow.
+    """Keras' `LayerNormalization` over the last axis, faster in training on TensorFlow.
 
     Paper: Ba et al. 2016, arXiv 1607.06450.
 
@@ -32,10 +32,10 @@ class LayerNorm(keras.layers.LayerNormalization):
         super().__init__(epsilon=epsilon, **kwargs)
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
-        """Normalises, in float32 inside."""
+        """Normalizes in float32."""
         if not training or not fuses():
             return super().call(tokens)
-        return _normalise(self.epsilon)(tokens, self.gamma, self.beta)
+        return _normalize(self.epsilon)(tokens, self.gamma, self.beta)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -44,10 +44,10 @@ class LayerNorm(keras.layers.LayerNormalization):
 
 
 @functools.cache
-def _normalise(epsilon: float) -> Any:
-    def normalise(tokens: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        centred = tokens - ops.mean(tokens, -1, keepdims=True)
-        scale = ops.rsqrt(ops.mean(ops.square(centred), -1, keepdims=True) + epsilon)
-        return centred * scale * gamma + beta
+def _normalize(epsilon: float) -> Any:
+    def normalize(tokens: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        centered = tokens - ops.mean(tokens, -1, keepdims=True)
+        scale = ops.rsqrt(ops.mean(ops.square(centered), -1, keepdims=True) + epsilon)
+        return centered * scale * gamma + beta
 
-    return fused(normalise)
+    return fused(normalize)

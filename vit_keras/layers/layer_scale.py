@@ -1,21 +1,22 @@
-"""Scales a residual branch."""
+"""Scales a residual branch by learned factors."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from vit_keras.layers.base.base_layer import BaseLayer
 from vit_keras.layers.base.checks import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class LayerScale(keras.layers.Layer):
-    """The input times one learned number a channel, small at first, so that a deep model starts near the identity.
+class LayerScale(BaseLayer):
+    """The input times one learned factor per channel; small initial values let a deep model start near the identity.
 
     Paper: Touvron et al. 2021, arXiv 2103.17239, equation 3; our `gamma` is their lambda.
 
     Args:
-        initial_value: What every number starts as.
+        initial_value: Initial value of every factor.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
@@ -31,7 +32,7 @@ class LayerScale(keras.layers.Layer):
         self.initial_value = initial_value
 
     def build(self, input_shape: Shape) -> None:
-        """Makes the scale."""
+        """Creates the factors."""
         self.gamma = self.add_weight(
             shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.initial_value), name="gamma"
         )
@@ -40,11 +41,3 @@ class LayerScale(keras.layers.Layer):
     def call(self, tokens: Tensor) -> Tensor:
         """Scales every channel."""
         return tokens * ops.cast(self.gamma, tokens.dtype)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "initial_value": self.initial_value}

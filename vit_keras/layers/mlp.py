@@ -1,4 +1,4 @@
-"""The two-layer perceptron of a block."""
+"""The feed-forward network of a block."""
 
 import functools
 from collections.abc import Callable
@@ -18,23 +18,23 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "quick_gelu": lambda inside: inside * ops.sigmoid(1.702 * inside),  # Hendrycks and Gimpel 2016, arXiv 1606.08415
     "silu": keras.activations.silu,
 }
-"""What an MLP can bend its numbers with, by name."""
+"""Activation functions of an MLP, by name."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class MLP(CompositeLayer):
-    """Each token by itself: made wider, bent, made as wide as it was.
+    """Position-wise feed-forward network: expand, activate, project back.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1; Vaswani et al. 2017, arXiv 1706.03762, equation 2. Gated:
-    Shazeer 2020, arXiv 2002.05202, equation 6; one projection makes the gates, then the values.
+    Shazeer 2020, arXiv 2002.05202, equation 6; one projection gives the gates, then the values.
 
     Args:
-        mlp_dim: Width inside.
-        activation: "gelu", exact, "gelu_tanh", its tanh approximation, "quick_gelu", its sigmoid approximation, or "silu".
-        gated: Multiplies as many values as there are activated numbers with those: twice as wide before, `mlp_dim` after.
-        inner_norm: Normalises the numbers inside (Fang et al. 2023, arXiv 2303.11331).
+        mlp_dim: Hidden width.
+        activation: "gelu" (exact), "gelu_tanh" (tanh approximation), "quick_gelu" (sigmoid approximation) or "silu".
+        gated: Multiplies activated gates with values; the first projection is twice as wide.
+        inner_norm: Normalizes the hidden activations (Fang et al. 2023, arXiv 2303.11331).
         norm_epsilon: Added to the variance in that norm.
-        dropout_rate: Fraction of the numbers inside dropped in training.
+        dropout_rate: Fraction of the hidden activations dropped in training.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
@@ -71,6 +71,7 @@ class MLP(CompositeLayer):
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
         self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), dtype=dtype, name="expand")
+        # Attributes are paths in `.keras` files: this one keeps its spelling.
         self.normalise = (
             LayerNorm(epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
             if inner_norm
@@ -79,7 +80,7 @@ class MLP(CompositeLayer):
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Makes both projections."""
+        """Creates both projections."""
         _, hidden_dim = check_tokens(type(self).__name__, input_shape)
         self.expand.build(input_shape)
         self.normalise.build((None, self.mlp_dim))
@@ -87,40 +88,18 @@ class MLP(CompositeLayer):
         self.contract.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
-        """Expands, bends and contracts."""
+        """Expands, activates, projects back."""
         _, count, hidden_dim = tokens.shape
-        rows = ops.reshape(tokens, (-1, hidden_dim))  # one matrix product, forward and back, not one an image
+        rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
         inside = self.expand(rows)
-        if self.gated:
-            parts: list[Tensor] = ops.split(inside, 2, axis=-1)
-            bend: Callable[..., Tensor] = _gated(self.activation)
-        else:
-            parts, bend = [inside], ACTIVATIONS[self.activation]
-        # In inference TensorFlow has a kernel of its own for the product and what bends it.
-        inside = fused(bend)(*parts) if training else bend(*parts)
+        parts = ops.split(inside, 2, axis=-1) if self.gated else [inside]
+        activate = _gate(self.activation) if self.gated else ACTIVATIONS[self.activation]
+        # In inference, TensorFlow has its own fused kernel for the product and the activation.
+        inside = fused(activate)(*parts) if training else activate(*parts)
         inside = self.dropout(self.normalise(inside, training=training), training=training)
         return ops.reshape(self.contract(inside), (-1, count, hidden_dim))
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "mlp_dim": self.mlp_dim,
-            "activation": self.activation,
-            "gated": self.gated,
-            "inner_norm": self.inner_norm,
-            "norm_epsilon": self.norm_epsilon,
-            "dropout_rate": self.dropout_rate,
-        }
-
-
-@functools.cache
-def _gated(activation: str) -> Callable[[Tensor, Tensor], Tensor]:
-    def gated(gates: Tensor, values: Tensor) -> Tensor:
-        return ACTIVATIONS[activation](gates) * values
-
-    return gated
+@functools.cache  # `fused` caches by function
+def _gate(activation: str) -> Callable[..., Tensor]:
+    return lambda gates, values: ACTIVATIONS[activation](gates) * values

@@ -1,4 +1,4 @@
-"""Makes tokens of patches."""
+"""Turns patches into tokens: projection, prefix tokens, positions."""
 
 import math
 from typing import Any
@@ -14,33 +14,33 @@ from vit_keras.layers.base.composite_layer import CompositeLayer
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class PatchEncoder(CompositeLayer):
-    """Projects patches to tokens, puts the class token in front, adds positions.
+    """Projects patches to tokens, prepends the class token, adds positions.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equation 1. Our `projection` is their E,
-    `position_embedding` their E_pos, `class_token` their x_class, which has a position vector too. Distillation token:
-    Touvron et al. 2021, arXiv 2012.12877. Registers: Darcet et al. 2024, arXiv 2309.16588. Fixed "sincos2d" positions: Beyer
-    et al. 2022, arXiv 2205.01580; the tokens in front of the patches have none of those.
+    `position_embedding` their E_pos, `class_token` their x_class. Distillation token: Touvron et al. 2021, arXiv 2012.12877.
+    Registers: Darcet et al. 2024, arXiv 2309.16588. Fixed "sincos2d" positions, of patch tokens only: Beyer et al. 2022,
+    arXiv 2205.01580.
 
     Args:
         hidden_dim: Width of a token.
         use_bias: Adds a bias in the projection.
-        class_token: Puts a learned token in front of the patches.
-        distillation_token: Puts another one behind the class token.
-        num_registers: Learned tokens behind those.
+        class_token: Prepends a learned class token.
+        distillation_token: Adds a distillation token after the class token.
+        num_registers: Register tokens after those.
         position_embedding: "learned", "sincos2d" or "none".
-        position_on_prefix: Whether the tokens in front of the patches have learned positions too.
-        position_resize: How loading makes learned positions fit another grid; `vit_keras.weights.adapt.resize` has the rules.
-        patch_resize: How it makes the projection fit another patch size.
-        grid_size: Rows and columns of patches, which "sincos2d" needs; by default they form a square.
-        dropout_rate: Fraction of the tokens' numbers dropped in training.
+        position_on_prefix: Whether prefix tokens have learned positions too.
+        position_resize: How loading resizes learned positions to another grid (`vit_keras.weights.adapt.resize`).
+        patch_resize: How loading resizes the projection to another patch size.
+        grid_size: Rows and columns of patches for "sincos2d"; a square by default.
+        dropout_rate: Fraction of the embeddings dropped in training.
 
     Shapes:
         patches: `(batch, patches, patch_dim)`, any float dtype.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, or "sincos2d" meets a width not divisible by 4 or patches
-            that are no grid.
+        InvalidArgumentError: An argument is out of its range, "sincos2d" gets a width not divisible by 4, or the patches
+            don't fill the grid.
 
     Example:
         >>> PatchEncoder(64)(keras.Input((196, 768))).shape
@@ -90,7 +90,7 @@ class PatchEncoder(CompositeLayer):
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Makes the projection, the class token and the positions."""
+        """Creates the projection, the prefix tokens and the positions."""
         patches, _ = check_tokens(type(self).__name__, input_shape)
         self.projection.build(input_shape)
         self.prefix = [
@@ -114,7 +114,7 @@ class PatchEncoder(CompositeLayer):
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens in front of the patches."""
+        """Number of class, distillation and register tokens."""
         return sum(self._prefix_counts().values())
 
     def _prefix_counts(self) -> dict[str, int]:
@@ -129,7 +129,7 @@ class PatchEncoder(CompositeLayer):
         rows, columns = self.grid_size or (side, side)
         if rows * columns != patches:
             raise InvalidArgumentError(
-                f"{patches} patches are no grid of {rows} rows and {columns} columns; give grid_size."
+                f"{patches} patches don't fill a grid of {rows} rows and {columns} columns; give grid_size."
             )
         return sincos2d(rows, columns, self.hidden_dim)[None]
 
@@ -154,29 +154,9 @@ class PatchEncoder(CompositeLayer):
         batch, patches, _ = input_shape
         return (batch, patches + self.num_prefix_tokens, self.hidden_dim)  # type: ignore[operator]
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "hidden_dim": self.hidden_dim,
-            "use_bias": self.use_bias,
-            "class_token": self.class_token,
-            "distillation_token": self.distillation_token,
-            "num_registers": self.num_registers,
-            "position_embedding": self.position_embedding,
-            "position_on_prefix": self.position_on_prefix,
-            "position_resize": self.position_resize,
-            "patch_resize": self.patch_resize,
-            "grid_size": self.grid_size,
-            "dropout_rate": self.dropout_rate,
-        }
-
 
 def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
-    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y, at falling frequencies.
-
-    As in Beyer et al. 2022, arXiv 2205.01580; a width of 4 has the one frequency 1.
-    """
+    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
     steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
     frequencies = 1.0 / 10_000**steps

@@ -1,17 +1,17 @@
-"""Cuts an image into patches."""
+"""Cuts images into patches."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Shape, Tensor, check_images, check_positive
+from vit_keras.layers.base.base_layer import BaseLayer
+from vit_keras.layers.base.checks import Shape, Tensor, check_divisible, check_images, check_positive
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Patches(keras.layers.Layer):
-    """The image as a row of flattened square patches, read left to right and top to bottom.
+class Patches(BaseLayer):
+    """Flattened square patches of the images, left to right and top to bottom.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1: x in H x W x C becomes x_p in N x (P * P * C).
 
@@ -20,7 +20,7 @@ class Patches(keras.layers.Layer):
 
     Shapes:
         images: `(batch, height, width, channels)`.
-        returns: `(batch, patches, patch_size * patch_size * channels)`; inside a patch row, column, channel.
+        returns: `(batch, patches, patch_size * patch_size * channels)`; within a patch by row, column, channel.
 
     Raises:
         InvalidArgumentError: `patch_size` is not positive, or does not divide the image's sides.
@@ -36,30 +36,22 @@ class Patches(keras.layers.Layer):
         self.patch_size = patch_size
 
     def build(self, input_shape: Shape) -> None:
-        """Checks that whole patches fill the image."""
+        """Checks the images' shape."""
         height, width, _ = check_images(type(self).__name__, input_shape)
-        if height % self.patch_size or width % self.patch_size:
-            raise InvalidArgumentError(
-                f"Images of {height}x{width} px can't be cut into whole patches of {self.patch_size} px. Resize them to a "
-                f"multiple of {self.patch_size}, or choose another patch_size."
-            )
+        check_divisible(type(self).__name__, height, width, self.patch_size)
         self.built = True
 
     def call(self, images: Tensor) -> Tensor:
-        """Cuts by two reshapes and a transpose: no arithmetic."""
+        """Cuts the images."""
         _, height, width, channels = images.shape
         size = self.patch_size
         rows, columns = height // size, width // size
-        cells = ops.reshape(images, (-1, rows, size, columns, size, channels))
-        cells = ops.transpose(cells, (0, 1, 3, 2, 4, 5))  # (batch, row, column, y, x, channel)
-        return ops.reshape(cells, (-1, rows * columns, size * size * channels))
+        patches = ops.reshape(images, (-1, rows, size, columns, size, channels))
+        patches = ops.transpose(patches, (0, 1, 3, 2, 4, 5))  # (batch, row, column, y, x, channel)
+        return ops.reshape(patches, (-1, rows * columns, size * size * channels))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns `(batch, patches, numbers in a patch)`."""
+        """Returns `(batch, patches, patch_dim)`."""
         batch, height, width, channels = input_shape
         size = self.patch_size
         return (batch, (height // size) * (width // size), size * size * channels)  # type: ignore[operator]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "patch_size": self.patch_size}

@@ -1,32 +1,33 @@
-"""Pixels become numbers around zero."""
+"""Normalizes pixels by mean and standard deviation."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.base.base_layer import BaseLayer
 from vit_keras.layers.base.checks import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class PixelNormalization(keras.layers.Layer):
+class PixelNormalization(BaseLayer):
     """Pixels 0..255 as `(pixel / 255 - mean) / std`.
 
-    Computed in float32 before anything is cast to the compute dtype: bfloat16 holds whole numbers to 256, but not the
-    pixels of a resized image.
+    Computed in float32 before the cast to the compute dtype: bfloat16 can't hold the pixels of a resized image.
 
     Args:
-        mean: One fraction, or one a channel.
-        std: One fraction, or one a channel.
+        mean: One fraction, or one per channel.
+        std: One fraction, or one per channel.
 
     Shapes:
         images: `(batch, height, width, channels)`, uint8 or any float dtype, 0..255.
         returns: The same shape in the compute dtype.
 
     Raises:
-        InvalidArgumentError: A `std` is not positive, or mean and std fit the channels neither alone nor one each.
+        InvalidArgumentError: A `std` is not positive, or the lengths don't fit the channels.
 
     Example:
         >>> PixelNormalization([0.5], [0.5])(keras.Input((224, 224, 3))).shape
@@ -42,29 +43,15 @@ class PixelNormalization(keras.layers.Layer):
         self.autocast = False
 
     def build(self, input_shape: Shape) -> None:
-        """Checks that there is one mean and std, or one a channel."""
-        lengths = {len(self.mean), len(self.std)} - {1, input_shape[-1]}
-        if lengths:
+        """Checks mean and std against the channels."""
+        if {len(self.mean), len(self.std)} - {1, input_shape[-1]}:
             raise InvalidArgumentError(
-                f"Images have {input_shape[-1]} channels, but mean={self.mean} and std={self.std}: give one, or one a channel."
+                f"Images have {input_shape[-1]} channels, but mean={self.mean} and std={self.std}: give one, or one per channel."
             )
         self.built = True
 
     def call(self, images: Tensor) -> Tensor:
-        """One multiplication and one addition a pixel."""
-        scale = [1 / (255 * std) for std in self.std]
-        offset = [-mean / std for mean, std in zip(*self._spread(), strict=True)]
-        normalised = ops.cast(images, "float32") * ops.array(scale, "float32") + ops.array(offset, "float32")
-        return ops.cast(normalised, self.compute_dtype)
-
-    def _spread(self) -> tuple[list[float], list[float]]:
-        count = max(len(self.mean), len(self.std))
-        return tuple(values * count if len(values) == 1 else values for values in (self.mean, self.std))  # type: ignore[return-value]
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
+        """Computes one multiplication and one addition per pixel."""
+        mean, std = np.array(self.mean), np.array(self.std)
+        scale, offset = (ops.array(values, "float32") for values in (1 / (255 * std), -mean / std))
+        return ops.cast(ops.cast(images, "float32") * scale + offset, self.compute_dtype)

@@ -1,4 +1,4 @@
-"""Turns queries and keys by where their patches are."""
+"""Rotary position embedding (RoPE) of queries and keys."""
 
 import math
 from typing import Any
@@ -8,37 +8,38 @@ import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.layers.base.base_layer import BaseLayer
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_heads
 
 _KINDS = ("axial", "mixed", "centered")
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class RotaryEmbedding(keras.layers.Layer):
-    """Each pair of numbers in a head, turned by an angle that grows with the patch's row or column.
+class RotaryEmbedding(BaseLayer):
+    """Queries or keys with each pair of channels rotated by an angle proportional to the patch's row or column.
 
-    The score of a query and a key then depends on how far apart their patches are. Tokens in front of the patches are not
-    turned. Angles are computed and applied in float32.
+    Attention scores then depend on the distance between patches. Prefix tokens are not rotated. Angles are computed and
+    applied in float32.
 
-    Papers: "axial", Fang et al. 2023, arXiv 2303.11331: neighbours are pairs, half of the frequencies go with the row, half
-    with the column. "mixed", Heo et al. 2024, arXiv 2403.13298: each head learns how fast it turns along both. "centered",
-    DINOv3, Simeoni et al. 2025, arXiv 2508.10104: places run from -1 to 1 whatever the image's size, and the first half of a
-    head's numbers is paired with the second.
+    Papers: "axial", Fang et al. 2023, arXiv 2303.11331: adjacent channels are pairs; half of the frequencies belong to the
+    rows, half to the columns. "mixed", Heo et al. 2024, arXiv 2403.13298: each head learns its frequencies along both axes.
+    "centered", DINOv3, Simeoni et al. 2025, arXiv 2508.10104: positions run from -1 to 1 at every image size, and a head's
+    first half is paired with its second.
 
     Args:
         kind: "axial", "mixed" or "centered".
         grid_size: Rows and columns of patches.
-        temperature: Ratio of the slowest to the fastest frequency, about.
+        temperature: Base of the frequencies, about the ratio of the highest to the lowest.
         order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
-        reference: Rows and columns that the places are scaled to ("axial"); None for the grid's own.
+        reference: Rows and columns that positions are scaled to ("axial"); None for the grid's own.
 
     Shapes:
         heads: `(batch, tokens, num_heads, head_dim)`, queries or keys.
         returns: The same.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, `head_dim` is not divisible by 4, or there are fewer tokens than
-            patches.
+        InvalidArgumentError: An argument is out of its range, `head_dim` is not divisible by 4, or there are fewer tokens
+            than patches.
 
     Example:
         >>> RotaryEmbedding("axial", grid_size=(14, 14))(keras.Input((197, 3, 64))).shape
@@ -65,16 +66,16 @@ class RotaryEmbedding(keras.layers.Layer):
         self.reference = tuple(reference) if reference is not None else None
 
     def build(self, input_shape: Shape) -> None:
-        """Computes the places, and makes the frequencies that are learned."""
+        """Computes the angles, or creates the learned frequencies."""
         tokens, num_heads, head_dim = check_heads(type(self).__name__, input_shape)
-        places = self._places()
-        prefix = tokens - len(places)
+        positions = self._compute_positions()
+        prefix = tokens - len(positions)
         if head_dim % 4 or prefix < 0:
             raise InvalidArgumentError(
-                f"RotaryEmbedding got {tokens} tokens and a head_dim of {head_dim}: it needs the {len(places)} patches of its "
+                f"RotaryEmbedding got {tokens} tokens and a head_dim of {head_dim}: it needs at least the {len(positions)} patches of "
                 f"grid_size={self.grid_size}, and a head_dim divisible by 4."
             )
-        self.places = np.pad(places, ((prefix, 0), (0, 0))).astype("float32")  # an angle of 0 turns nothing
+        self.positions = np.pad(positions, ((prefix, 0), (0, 0))).astype("float32")  # prefix tokens have an angle of 0
         if self.kind == "mixed":
             self.frequencies = self.add_weight(
                 shape=(2, num_heads, head_dim // 2), initializer=self._random_directions, name="frequencies"
@@ -82,13 +83,13 @@ class RotaryEmbedding(keras.layers.Layer):
         else:
             bands = self.temperature ** (-np.arange(head_dim // 4) / (head_dim // 4))
             scale = 2 * math.pi if self.kind == "centered" else 1.0
-            angles = (places[:, :, None] * (scale * bands)).reshape(len(places), 1, -1)
+            angles = (positions[:, :, None] * (scale * bands)).reshape(len(positions), 1, -1)
             angles = np.pad(angles, ((prefix, 0), (0, 0), (0, 0)))  # (tokens, 1, head_dim / 2)
-            self.turns = np.cos(angles).astype("float32"), np.sin(angles).astype("float32")
+            self.cos_sin = np.cos(angles).astype("float32"), np.sin(angles).astype("float32")
         self.built = True
 
-    def _places(self) -> np.ndarray:
-        """Returns where each patch is along both directions, `(patches, 2)`, in float64."""
+    def _compute_positions(self) -> np.ndarray:
+        """Returns the position of each patch along both axes, `(patches, 2)`, in float64."""
         rows, columns = self.grid_size
         y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
         if self.kind == "centered":
@@ -98,49 +99,34 @@ class RotaryEmbedding(keras.layers.Layer):
         return np.stack([y, x] if self.order == "yx" else [x, y], axis=1)
 
     def _random_directions(self, shape: Shape, dtype: str | None = None) -> Tensor:
-        """Starts each head's frequencies along two perpendicular directions, drawn at random."""
+        """Initializes each head's frequencies along two random perpendicular directions."""
         _, num_heads, half = shape
         bands = ops.cast(self.temperature ** (-np.arange(half // 2) / (half // 2)), dtype)  # type: ignore[operator]
         angles = keras.random.uniform((num_heads, 1), maxval=2 * math.pi, dtype=dtype)
         along = [
-            ops.concatenate([bands * turn(angles), bands * turn(angles + math.pi / 2)], -1)
-            for turn in (ops.cos, ops.sin)
+            ops.concatenate([bands * axis(angles), bands * axis(angles + math.pi / 2)], -1)
+            for axis in (ops.cos, ops.sin)
         ]
         return ops.stack(along)
 
     def call(self, heads: Tensor) -> Tensor:
-        """Turns each pair: (a, b) becomes (a cos - b sin, b cos + a sin)."""
-        cos, sin = self._turns()
+        """Rotates each pair: (a, b) becomes (a cos - b sin, b cos + a sin)."""
+        cos, sin = self._compute_cos_sin()
         wide = ops.cast(heads, "float32")
         if self.kind == "centered":
             first, second = ops.split(wide, 2, axis=-1)
-            turned = ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+            rotated = ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
         else:
             pairs = ops.reshape(wide, (-1, *heads.shape[1:-1], heads.shape[-1] // 2, 2))
             first, second = pairs[..., 0], pairs[..., 1]
-            turned = ops.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
-            turned = ops.reshape(turned, (-1, *heads.shape[1:]))
-        return ops.cast(turned, heads.dtype)
+            rotated = ops.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+            rotated = ops.reshape(rotated, (-1, *heads.shape[1:]))
+        return ops.cast(rotated, heads.dtype)
 
-    def _turns(self) -> tuple[Tensor, Tensor]:
+    def _compute_cos_sin(self) -> tuple[Tensor, Tensor]:
         if self.kind != "mixed":
-            cos, sin = (ops.convert_to_tensor(turn) for turn in self.turns)
+            cos, sin = (ops.convert_to_tensor(values) for values in self.cos_sin)
             return cos, sin
-        places, along = ops.convert_to_tensor(self.places), ops.cast(self.frequencies, "float32")
-        angles = places[:, :1, None] * along[0] + places[:, 1:, None] * along[1]  # (tokens, heads, head_dim / 2)
+        positions, along = ops.convert_to_tensor(self.positions), ops.cast(self.frequencies, "float32")
+        angles = positions[:, :1, None] * along[0] + positions[:, 1:, None] * along[1]  # (tokens, heads, head_dim / 2)
         return ops.cos(angles), ops.sin(angles)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "kind": self.kind,
-            "grid_size": self.grid_size,
-            "temperature": self.temperature,
-            "order": self.order,
-            "reference": self.reference,
-        }

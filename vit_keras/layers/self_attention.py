@@ -1,4 +1,4 @@
-"""Every token looks at every other."""
+"""Multi-head self-attention."""
 
 import functools
 from typing import Any
@@ -8,7 +8,7 @@ from keras import ops
 
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
-from vit_keras.layers.kernels.attention_kernel import attend_by_products, attention_kernel
+from vit_keras.layers.kernels.attention_kernel import attention_kernel
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
 
@@ -18,16 +18,14 @@ class SelfAttention(CompositeLayer):
     """Multi-head self-attention with one projection for queries, keys and values.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, appendix A, equations 5 to 8. Our `qkv` is their U_qkv, `output`
-    their U_msa. The scores and the weighted sum run in the fastest form the backend has (`attention_kernel`): on a GPU
-    cuDNN flash attention on JAX and `scaled_dot_product_attention` on torch; on a CPU, and on TensorFlow, two batched matrix products. Dropping attention weights needs
-    the weights themselves, so training with `dropout_rate` takes the products everywhere; inference never does.
+    their U_msa. `attention_kernel` says which kernel computes it on this backend and device.
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
-        qk_norm: Normalises queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
+        qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
         norm_epsilon: Added to the variance in those norms.
-        rotary: Arguments of the `RotaryEmbedding` that turns queries and keys, or None.
+        rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
         dropout_rate: Fraction of the attention weights dropped in training.
 
     Shapes:
@@ -35,7 +33,7 @@ class SelfAttention(CompositeLayer):
         returns: The same.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads do not divide the width.
+        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
 
     Example:
         >>> SelfAttention(4)(keras.Input((197, 64))).shape
@@ -64,21 +62,20 @@ class SelfAttention(CompositeLayer):
         self.rotary = rotary
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
+        identity = keras.layers.Identity
         self.query_norm, self.key_norm = (
-            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else keras.layers.Identity(dtype=dtype)
+            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
         )
         self.rotate = (
-            RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
-            if rotary is not None
-            else keras.layers.Identity(dtype=dtype)
+            RotaryEmbedding(**rotary, dtype=dtype, name="rotary") if rotary is not None else identity(dtype=dtype)
         )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Makes both projections."""
+        """Creates both projections."""
         count, hidden_dim = check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
-        # LeCun's limit for (d, 3d) is Glorot's for each of the three (d, d) inside it.
+        # LeCun's limit for (d, 3d) is Glorot's for each of the three (d, d) in it.
         self.qkv = keras.layers.Dense(
             3 * hidden_dim, use_bias=self.qkv_bias == "all", kernel_initializer="lecun_uniform", dtype=self.dtype_policy,
             name="qkv",
@@ -94,42 +91,27 @@ class SelfAttention(CompositeLayer):
         self.output_projection.build(input_shape)
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
-        """Projects, attends head by head, joins the heads and projects."""
+        """Computes the paper's equations 5 to 8."""
         _, count, hidden_dim = tokens.shape
-        head_dim = hidden_dim // self.num_heads
-        rows = ops.reshape(tokens, (-1, hidden_dim))  # one matrix product, forward and back, not one an image
+        rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
         qkv = self.qkv(rows)
         if self.qkv_bias == "query_value":
             no_bias = ops.zeros((hidden_dim,), self.query_bias.dtype)
             qkv = qkv + ops.cast(ops.concatenate([self.query_bias, no_bias, self.value_bias]), qkv.dtype)
-        qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, head_dim))
+        qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, hidden_dim // self.num_heads))
         if self.qk_norm or self.rotary is not None:
             queries, keys, values = ops.unstack(qkv, 3, axis=2)
             queries = self.rotate(self.query_norm(queries, training=training))
             keys = self.rotate(self.key_norm(keys, training=training))
             qkv = ops.stack([queries, keys, values], axis=2)
-        if training and self.dropout_rate > 0:
-            values = attend_by_products(qkv, functools.partial(self.dropout, training=True))
-        else:
-            kernel = attention_kernel(
-                tokens=count, num_heads=self.num_heads, head_dim=head_dim, dtype=self.compute_dtype
-            )
-            values = kernel.attend(qkv)  # (batch, tokens, heads, head_dim)
-        joined = self.output_projection(ops.reshape(values, (-1, hidden_dim)))
+        dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
+        kernel = attention_kernel(
+            num_tokens=count,
+            num_heads=self.num_heads,
+            head_dim=hidden_dim // self.num_heads,
+            dtype=self.compute_dtype,
+            dropout=dropout is not None,
+        )
+        attended = kernel.attend(qkv, dropout)  # (batch, tokens, heads, head_dim)
+        joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
         return ops.reshape(joined, (-1, count, hidden_dim))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "qkv_bias": self.qkv_bias,
-            "qk_norm": self.qk_norm,
-            "norm_epsilon": self.norm_epsilon,
-            "rotary": self.rotary,
-            "dropout_rate": self.dropout_rate,
-        }

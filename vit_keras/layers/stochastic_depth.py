@@ -1,25 +1,26 @@
-"""Skips a residual branch for some images."""
+"""Drops a residual branch for random images (stochastic depth, or drop path)."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
-from vit_keras.layers.base.checks import Shape, Tensor, check_fractions
+from vit_keras.layers.base.base_layer import BaseLayer
+from vit_keras.layers.base.checks import Tensor, check_fractions
 
 TRACED_RATE = "rate"
-"""Name of the variable that `trace_rate` makes; no weight has it."""
+"""Name of the variable that `trace_rate` creates; no weight has this name."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class StochasticDepth(keras.layers.Layer):
+class StochasticDepth(BaseLayer):
     """In training, zero for a fraction of the images and the input scaled up for the others; else the input.
 
-    Paper: Huang et al. 2016, arXiv 1603.09382, with the kept branches scaled by `1 / (1 - rate)` so that the mean stays.
+    Paper: Huang et al. 2016, arXiv 1603.09382, with the remaining branches scaled by `1 / (1 - rate)`, which keeps the mean.
 
     Args:
-        rate: Fraction of the images whose branch is skipped.
-        seed: Whole number that fixes the choice.
+        rate: Fraction of the images whose branch is dropped.
+        seed: Integer that fixes the choice.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
@@ -36,7 +37,7 @@ class StochasticDepth(keras.layers.Layer):
     def __init__(self, rate: float, *, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_fractions(type(self).__name__, rate=rate)
-        self.rate: Any = rate  # a number, or a variable where it is traced
+        self.rate: Any = rate  # a number, or a variable after `trace_rate`
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed) if rate else None
         self.supports_masking = True
@@ -50,17 +51,13 @@ class StochasticDepth(keras.layers.Layer):
         self._tracker.lock()
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
-        """Draws once an image."""
+        """Draws once per image."""
         if not training or self.seed_generator is None:
             return tokens
         drawn = keras.random.uniform((ops.shape(tokens)[0], 1, 1), dtype="float32", seed=self.seed_generator)
         rate = ops.convert_to_tensor(self.rate, "float32")
         return tokens * ops.cast(ops.where(drawn >= rate, 1 / (1 - rate), 0.0), tokens.dtype)
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {**super().get_config(), "rate": float(self.rate), "seed": self.seed}
+        return {**super().get_config(), "rate": float(self.rate)}

@@ -1,30 +1,31 @@
-"""One vector of all tokens, without weights."""
+"""Pools the tokens into one vector per image, without weights."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from vit_keras.layers.base.base_layer import BaseLayer
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_tokens
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class TokenPooling(keras.layers.Layer):
-    """The class token, the distillation token behind it, the mean of the patch tokens, or two side by side.
+class TokenPooling(BaseLayer):
+    """The class token, the distillation token, the mean of the patch tokens, or class token and mean concatenated.
 
     Papers: Dosovitskiy et al. 2021, arXiv 2010.11929, equation 4 ("token") and appendix D.3 ("mean"); Touvron et al. 2021,
     arXiv 2012.12877 ("distillation"); Oquab et al. 2024, arXiv 2304.07193 ("token_and_mean").
 
     Args:
         pooling: "token", "distillation", "mean" or "token_and_mean".
-        num_prefix_tokens: Tokens in front of the patches, the class token first; the mean leaves them out.
+        num_prefix_tokens: Tokens before the patch tokens, the class token first; the mean leaves them out.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
-        returns: `(batch, hidden_dim)`, twice as wide for "token_and_mean".
+        returns: `(batch, hidden_dim)`, or `(batch, 2 * hidden_dim)` for "token_and_mean".
 
     Raises:
-        InvalidArgumentError: `pooling` is none of these, or asks for a token that is not there.
+        InvalidArgumentError: `pooling` is unknown, or needs a token that does not exist.
 
     Example:
         >>> TokenPooling("mean")(keras.Input((197, 64))).shape
@@ -48,17 +49,15 @@ class TokenPooling(keras.layers.Layer):
         self.built = True
 
     def call(self, tokens: Tensor) -> Tensor:
-        """Picks, averages or does both."""
-        if self.pooling in ("token", "distillation"):
-            return tokens[:, 0 if self.pooling == "token" else 1]
+        """Pools the tokens."""
+        if self.pooling == "token":
+            return tokens[:, 0]
+        if self.pooling == "distillation":
+            return tokens[:, 1]
         mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)
         return mean if self.pooling == "mean" else ops.concatenate([tokens[:, 0], mean], axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns `(batch, width of the features)`."""
+        """Returns `(batch, feature_dim)`."""
         batch, _, hidden_dim = input_shape
         return (batch, hidden_dim * (2 if self.pooling == "token_and_mean" else 1))  # type: ignore[operator]
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "pooling": self.pooling, "num_prefix_tokens": self.num_prefix_tokens}

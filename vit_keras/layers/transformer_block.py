@@ -1,10 +1,11 @@
-"""One block of the encoder."""
+"""One block of the encoder: attention, then MLP, each with a residual connection."""
 
-import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import keras
 
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.layer_norm import LayerNorm
@@ -13,43 +14,53 @@ from vit_keras.layers.mlp import MLP
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 
+Branch = Callable[[Tensor, bool | None], Tensor]
+
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class TransformerBlock(CompositeLayer):
-    """Attention across the tokens, then an MLP in each, both normalised first and added to what came in.
+    """Self-attention, then an MLP; each normalizes its input and is added to it.
 
-    Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equations 2 and 3. Our `attention` is their MSA. Parallel:
-    Dehghani et al. 2023, arXiv 2302.05442, section 2: both branches read the same normalised tokens, and one scale serves both.
+    Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equations 2 and 3. Our `attention` is their MSA.
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
-        mlp_dim: Width inside the MLP.
-        parallel: Computes both branches side by side.
+        mlp_dim: Hidden width of the MLP.
+        parallel: Returns a `ParallelBlock` instead, which computes attention and MLP side by side.
         activation: "gelu", "gelu_tanh", "quick_gelu" or "silu".
-        gated_mlp: Multiplies the MLP's activated numbers with as many values.
-        mlp_inner_norm: Normalises inside the MLP.
+        gated_mlp: Multiplies the MLP's activated gates with values.
+        mlp_inner_norm: Normalizes the MLP's hidden activations.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
-        qk_norm: Normalises queries and keys in each head.
-        rotary: Arguments of the `RotaryEmbedding` that turns queries and keys, or None.
+        qk_norm: Normalizes queries and keys in each head.
+        rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
         norm_epsilon: Added to the variance in every norm.
         layer_scale: Initial value of the branches' scales, or None.
-        dropout_rate: Fraction dropped inside the MLP in training.
+        dropout_rate: Fraction of the MLP's hidden activations dropped in training.
         attention_dropout_rate: Fraction of the attention weights dropped in training.
         stochastic_depth_rate: Fraction of the images that skip a branch in training.
-        remat: "none", or "block" to recompute both branches in the backward pass instead of keeping their insides. Needs
-            both dropout rates at 0, whose masks a second computation would draw anew.
+        remat: "none", or "block" to recompute the branches in the backward pass instead of keeping their activations. Needs
+            both dropout rates at 0, since the second computation would draw other masks.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads do not divide the width.
+        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
 
     Example:
         >>> TransformerBlock(4, 256)(keras.Input((197, 64))).shape
         (None, 197, 64)
     """
+
+    parallel: ClassVar[bool] = False
+    parallel_class: ClassVar[type["TransformerBlock"]]  # set where `ParallelBlock` is defined
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Chooses the class by `parallel`, for configs in `.keras` files, too."""
+        if kwargs.get("parallel"):
+            cls = vars(cls).get("parallel_class", cls)
+        return super().__new__(cls, *args, **kwargs)
 
     def __init__(
         self,
@@ -74,12 +85,15 @@ class TransformerBlock(CompositeLayer):
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads, mlp_dim=mlp_dim)
         check_choice(type(self).__name__, choices=("none", "block"), remat=remat)
+        if parallel and not self.parallel:
+            raise InvalidArgumentError(
+                f"{type(self).__name__} can't have parallel=True: derive it from ParallelBlock instead of TransformerBlock."
+            )
         if remat == "block":
-            no_dropout = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
-            check_choice('TransformerBlock with remat="block"', choices=(0,), **no_dropout)  # type: ignore[arg-type]
+            rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
+            check_choice('TransformerBlock with remat="block"', choices=(0,), **rates)
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
-        self.parallel = parallel
         self.activation = activation
         self.gated_mlp = gated_mlp
         self.mlp_inner_norm = mlp_inner_norm
@@ -93,80 +107,68 @@ class TransformerBlock(CompositeLayer):
         self.stochastic_depth_rate = stochastic_depth_rate
         self.remat = remat
 
-        dtype = self.dtype_policy
-        self.attention_norm = self._norm("norm" if parallel else "attention_norm")
-        self.attention = SelfAttention(
-            num_heads, qkv_bias=qkv_bias, qk_norm=qk_norm, norm_epsilon=norm_epsilon, rotary=rotary,
-            dropout_rate=attention_dropout_rate, dtype=dtype, name="attention",
-        )  # fmt: skip
-        self.mlp_norm = keras.layers.Identity(dtype=dtype) if parallel else self._norm("mlp_norm")
-        self.mlp = MLP(
-            mlp_dim, activation=activation, gated=gated_mlp, inner_norm=mlp_inner_norm, norm_epsilon=norm_epsilon,
-            dropout_rate=dropout_rate, dtype=dtype, name="mlp",
-        )  # fmt: skip
-        branches = ("",) if parallel else ("attention_", "mlp_")
-        self.scales = [self._scale(f"{branch}scale") for branch in branches]
-        self.depths = [
-            StochasticDepth(stochastic_depth_rate, dtype=dtype, name=f"{branch}depth") for branch in branches
-        ]
+        self._make_parts()
 
-    def _norm(self, name: str) -> keras.layers.Layer:
+    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
+        """Computes the paper's equations 2 and 3."""
+        tokens = tokens + self._attend(tokens, training)
+        return tokens + self._feed_forward(tokens, training)
+
+    def _attention_branch(self, tokens: Tensor, training: bool | None) -> Tensor:
+        return self.attention(self.attention_norm(tokens, training=training), training=training)
+
+    def _mlp_branch(self, tokens: Tensor, training: bool | None) -> Tensor:
+        return self.mlp(self.mlp_norm(tokens, training=training), training=training)
+
+    def _make_parts(self) -> None:
+        # Attributes of layers are paths in `.keras` files, and their order is that of the weights: both have to stay.
+        self.attention_norm = self._make_norm("attention_norm")
+        self.attention = self._make_attention()
+        self.mlp_norm = self._make_norm("mlp_norm")
+        self.mlp = self._make_mlp()
+        self.scales = [self._make_scale("attention_scale"), self._make_scale("mlp_scale")]
+        self.depths = [self._make_depth("attention_depth"), self._make_depth("mlp_depth")]
+        self._attend = self._make_branch(self._attention_branch, self.scales[0], self.depths[0])
+        self._feed_forward = self._make_branch(self._mlp_branch, self.scales[1], self.depths[1])
+
+    def _make_norm(self, name: str) -> LayerNorm:
         return LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
 
-    def _scale(self, name: str) -> keras.layers.Layer:
+    def _make_attention(self) -> SelfAttention:
+        return SelfAttention(
+            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, norm_epsilon=self.norm_epsilon, rotary=self.rotary,
+            dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention",
+        )  # fmt: skip
+
+    def _make_mlp(self) -> MLP:
+        return MLP(
+            self.mlp_dim, activation=self.activation, gated=self.gated_mlp, inner_norm=self.mlp_inner_norm,
+            norm_epsilon=self.norm_epsilon, dropout_rate=self.dropout_rate, dtype=self.dtype_policy, name="mlp",
+        )  # fmt: skip
+
+    def _make_scale(self, name: str) -> keras.layers.Layer:
         if self.layer_scale is None:
             return keras.layers.Identity(dtype=self.dtype_policy)
         return LayerScale(self.layer_scale, dtype=self.dtype_policy, name=name)
+
+    def _make_depth(self, name: str) -> StochasticDepth:
+        return StochasticDepth(self.stochastic_depth_rate, dtype=self.dtype_policy, name=name)
+
+    def _make_branch(self, compute: Branch, scale: keras.layers.Layer, depth: StochasticDepth) -> Branch:
+        """Returns the branch with layer scale, rematerialization and stochastic depth."""
+
+        def branch(tokens: Tensor, training: bool | None) -> Tensor:
+            def scaled(tokens: Tensor) -> Tensor:
+                return scale(compute(tokens, training))
+
+            # Stochastic depth stays outside: computed again, it would drop other images.
+            run = keras.remat(scaled) if training and self.remat == "block" else scaled
+            return depth(run(tokens), training=training)
+
+        return branch
 
     def build_parts(self, input_shape: Shape) -> None:
         """Builds every part for tokens of this shape."""
         check_tokens(type(self).__name__, input_shape, num_heads=self.num_heads)
         for part in (self.attention_norm, self.attention, self.mlp_norm, self.mlp, *self.scales):
             part.build(input_shape)
-
-    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
-        """Computes the paper's equations 2 and 3."""
-        branches = (self._both,) if self.parallel else (self._attend, self._think)
-        for branch, depth in zip(branches, self.depths, strict=True):
-            compute = functools.partial(branch, training=training)
-            if training and self.remat == "block":
-                compute = keras.remat(compute)
-            tokens = tokens + depth(compute(tokens), training=training)
-        return tokens
-
-    def _attend(self, tokens: Tensor, training: bool | None) -> Tensor:
-        normalised = self.attention_norm(tokens, training=training)
-        return self.scales[0](self.attention(normalised, training=training))
-
-    def _think(self, tokens: Tensor, training: bool | None) -> Tensor:
-        normalised = self.mlp_norm(tokens, training=training)
-        return self.scales[1](self.mlp(normalised, training=training))
-
-    def _both(self, tokens: Tensor, training: bool | None) -> Tensor:
-        normalised = self.attention_norm(tokens, training=training)
-        return self.scales[0](self.attention(normalised, training=training) + self.mlp(normalised, training=training))
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """Returns the input's shape."""
-        return input_shape
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {
-            **super().get_config(),
-            "num_heads": self.num_heads,
-            "mlp_dim": self.mlp_dim,
-            "parallel": self.parallel,
-            "activation": self.activation,
-            "gated_mlp": self.gated_mlp,
-            "mlp_inner_norm": self.mlp_inner_norm,
-            "qkv_bias": self.qkv_bias,
-            "qk_norm": self.qk_norm,
-            "rotary": self.rotary,
-            "norm_epsilon": self.norm_epsilon,
-            "layer_scale": self.layer_scale,
-            "dropout_rate": self.dropout_rate,
-            "attention_dropout_rate": self.attention_dropout_rate,
-            "stochastic_depth_rate": self.stochastic_depth_rate,
-            "remat": self.remat,
-        }

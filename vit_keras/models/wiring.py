@@ -8,8 +8,8 @@ import keras
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers import AttentionPooling, ConvStem, TransformerBlock
-from vit_keras.layers.adapted_block import AdaptedBlock
+from vit_keras.layers import AttentionPooling, ConvStem, ParallelBlock, TransformerBlock
+from vit_keras.layers.adapted_block import AdaptedBlock, AdaptedParallelBlock
 from vit_keras.models.architecture import HEADS, IMAGES, LayerSpec, layer_specs
 from vit_keras.models.own_head import activation_of, find_classifier, problem_of
 
@@ -21,6 +21,7 @@ _PIXELS = (
     "vit_keras models take pixels 0..255 and normalize them inside: for another range of pixels build the model with other "
     "pixel_mean and pixel_std (for 0..1 both are those of 0..255, divided by 255). "
 )
+_BLOCKS = (TransformerBlock, ParallelBlock, AdaptedBlock, AdaptedParallelBlock)
 _TOLERANCE = 1e-6  # of rates that were computed
 
 
@@ -338,7 +339,7 @@ def _differences(nodes: Mapping[str, _Call], specs: list[LayerSpec]) -> Iterator
         if call.keywords.get("training"):
             yield f"{spec.name!r} is called with training=True, as in training always"
         kind = type(call.operation)
-        if kind is not spec.kind and not (spec.kind is TransformerBlock and kind is AdaptedBlock):
+        if kind is not spec.kind and not (spec.kind is TransformerBlock and kind in _BLOCKS):
             yield f"{spec.name!r} is a {kind.__name__} where vit makes a {spec.kind.__name__}"
             continue
         for name, value in spec.arguments.items():

@@ -1,1 +1,1 @@
-"""Self-contained HTML pages, SVG charts and text. Knows nothing of a Vision Transformer."""
+"""Self-contained HTML pages, SVG charts and text formatting; independent of Vision Transformers."""

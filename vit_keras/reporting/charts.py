@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colour and its letters from the page around it."""
+"""SVG charts in the text color of the page around them."""
 
 import io
 
@@ -7,16 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-INK, ACCENT, SECOND = "#123456", "#4f7cff", "#e0803a"  # the first stands for the page's own
+INK, ACCENT, SECOND = "#123456", "#4f7cff", "#e0803a"  # INK stands for the page's text color
 
 
 def new_chart(ylabel: str, xlabel: str) -> tuple[Figure, Axes]:
-    """Returns an empty chart without a background.
-
-    Args:
-        ylabel: What goes up.
-        xlabel: What goes to the right.
-    """
+    """Returns an empty chart with a transparent background."""
     figure = Figure(figsize=(4.2, 2.8), layout="constrained", facecolor="none")
     axes = figure.subplots()
     axes.set_facecolor("none")
@@ -29,11 +24,7 @@ def new_chart(ylabel: str, xlabel: str) -> tuple[Figure, Axes]:
 
 
 def svg(figure: Figure) -> str:
-    """Returns a chart as an element of a page.
-
-    Args:
-        figure: What `new_chart` returned, drawn into.
-    """
+    """Returns a chart as an `<svg>` element; the same chart gives the same text."""
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "vit_keras"}):
         FigureCanvasSVG(figure)

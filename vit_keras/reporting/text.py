@@ -1,32 +1,36 @@
-"""Names of files and classes as people may read them."""
+"""Text for people: counts with nouns, and names that are safe in a terminal, in HTML and in Markdown."""
 
 from html import escape
 
 _MARKUP = set("\\`*_[]|#~$!")
 
 
-def shown(name: str) -> str:
-    r"""Returns a name with what can't be printed spelled out: line breaks, terminal codes, bytes that are no text.
-
-    Args:
-        name: A path or a class.
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Returns a count with its noun.
 
     Example:
-        >>> shown("two\nlines.png")
+        >>> plural(1, "image"), plural(1200, "image"), plural(0, "class", "classes")
+        ('1 image', '1,200 images', '0 classes')
+    """
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def escape_unprintable(name: str) -> str:
+    r"""Escapes characters that can't be printed: line breaks, terminal codes, bytes that are not text.
+
+    Example:
+        >>> escape_unprintable("two\nlines.png")
         'two\\nlines.png'
     """
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
-def in_markdown(name: str) -> str:
-    r"""Returns a name as Markdown may hold it, in a line or in a cell of a table: never markup.
-
-    Args:
-        name: A path, a class, anything that others wrote.
+def escape_markdown(name: str) -> str:
+    r"""Escapes untrusted text for a line or a table cell of Markdown.
 
     Example:
-        >>> in_markdown("a|b <i>*c*")
+        >>> escape_markdown("a|b <i>*c*")
         'a\\|b &lt;i&gt;\\*c\\*'
     """
-    escaped = "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in shown(name))
+    escaped = "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in escape_unprintable(name))
     return escape(escaped, quote=False)

@@ -1,4 +1,4 @@
-"""Training: recipes as data, `model.fit` around them, and what a run leaves behind."""
+"""Training: recipes, resumable runs, and transfer learning."""
 
 import lazy_loader
 

@@ -3,7 +3,6 @@ from .callbacks.averaging import ExponentialMovingAverage as ExponentialMovingAv
 from .callbacks.best_weights import RestoreBestWeights as RestoreBestWeights
 from .finetuning import finetune as finetune
 from .losses.distillation import Distillation as Distillation
-from .micro_batch import choose_micro_batch as choose_micro_batch
 from .optim.optimizers import SGD as SGD
 from .optim.optimizers import AdamW as AdamW
 from .optim.optimizers import Lamb as Lamb
@@ -13,7 +12,6 @@ from .recipes import Recipe as Recipe
 from .runs.repeating import evaluate_run as evaluate_run
 from .runs.session import TrainingInterrupted as TrainingInterrupted
 from .runs.session import TrainingResult as TrainingResult
-from .trainer import TrainingOptions as TrainingOptions
 from .trainer import train as train
 from .transfer.features import extract_features as extract_features
 from .transfer.freezing import set_trainable as set_trainable

@@ -1,4 +1,4 @@
-"""What a training step takes of memory, in closed form, and what there is."""
+"""Estimates the parameters, MACs and training memory of a model, and reads the free memory of a device."""
 
 from pathlib import Path
 
@@ -7,39 +7,41 @@ import psutil
 
 from vit_keras.config import ViTConfig
 from vit_keras.runtime.devices import devices
-from vit_keras.training.runs.facts import cost_of
 
 _FLOAT = 4  # bytes
-_STATE = 4  # numbers a weight: itself, its gradient, and the two moments of AdamW
-_SPARED = 0.9  # of what is free: the backend, its workspace and the images need some too
+_STATE = 4  # numbers per weight: itself, its gradient, and the two moments of AdamW
+_USABLE = 0.9  # of the free memory: the backend, its workspace and the images need the rest
+
+
+def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
+    """Returns the parameters, and the MACs per image, of a model with its head.
+
+    Example:
+        >>> from vit_keras.presets import load_preset
+        >>> model_cost(load_preset("vit_base_patch16_224").config, num_classes=1000)["parameters"]
+        86567656
+    """
+    heads = 2 if config.has_two_heads else 1
+    return {
+        "parameters": config.num_params + heads * (config.feature_dim + 1) * num_classes,
+        "macs": config.num_macs + heads * config.feature_dim * num_classes,
+    }
 
 
 def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int, bytes_per_number: int = _FLOAT) -> int:
-    """Returns about what a training step takes: weights, gradients, optimizer in float32, and the batch's activations.
-
-    Args:
-        config: The shape.
-        num_classes: Classes of the head.
-        batch_size: Images a step.
-        bytes_per_number: Of activations: 4 for float32, 2 for bfloat16 and float16.
+    """Returns the approximate memory of a training step: weights, gradients and optimizer in float32, and activations.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> training_bytes(config, num_classes=10, batch_size=64) // 2**20
         35
     """
-    weights = cost_of(config, num_classes=num_classes)["parameters"]
+    weights = model_cost(config, num_classes=num_classes)["parameters"]
     return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(bytes_per_number)
 
 
 def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_number: int = _FLOAT) -> int:
-    """Returns how many images a training step should have room for at most; 0 where not even one fits.
-
-    Args:
-        config: The shape.
-        num_classes: Classes of the head.
-        free: Bytes; a tenth of them is left alone.
-        bytes_per_number: Of activations.
+    """Returns the largest batch size whose training step should fit in memory; 0 where one image does not fit.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
@@ -47,15 +49,11 @@ def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_n
         1729
     """
     fixed = training_bytes(config, num_classes=num_classes, batch_size=0)
-    return max(0, int((_SPARED * free - fixed) // config.activation_bytes(bytes_per_number)))
+    return max(0, int((_USABLE * free - fixed) // config.activation_bytes(bytes_per_number)))
 
 
 def free_bytes(device: str | None = None) -> int:
-    """Returns the bytes that a device has free, or this process' container.
-
-    Args:
-        device: One of `devices()`; by default the first.
-    """
+    """Returns the free memory of a device, or of the container on a CPU, in bytes."""
     name = device or devices()[0]
     if not name.startswith("cpu"):
         found = _free_on_gpu(int(name.rpartition(":")[2]))
@@ -69,7 +67,7 @@ def free_bytes(device: str | None = None) -> int:
 
 
 def _free_on_gpu(number: int) -> int | None:
-    """Returns what the backend says of a device; None where it says nothing."""
+    """Returns the free memory that the backend reports; None where it reports none."""
     if keras.backend.backend() == "jax":
         import jax
 

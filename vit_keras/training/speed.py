@@ -1,4 +1,4 @@
-"""How fast a model is on this machine, beside what its processor can do at most."""
+"""Measures the speed of a model on this machine, compared with a large matrix product."""
 
 import os
 import time
@@ -19,64 +19,43 @@ from vit_keras.training.memory import free_bytes, largest_batch
 from vit_keras.training.optim.optimizers import AdamW
 
 BATCH_SIZES = (1, 16, 64)
-_CLASSES = 1000  # of the head, where none are asked for
-_MATRIX = {"cpu": 2048, "gpu": 8192}  # side
-_UNSTEADY = 0.2  # of the median between the quarters of the rounds: figures to repeat on a quieter machine
+_CLASSES = 1000  # default number
+_MATRIX = {"cpu": 2048, "gpu": 8192}  # rows and columns
+_UNSTEADY = 0.2  # interquartile range relative to the median from which to repeat on a quieter machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """How fast one thing was.
-
-    Args:
-        batch_size: Images at once.
-        images_per_second: Median of the rounds.
-        low: A quarter of the rounds was slower.
-        high: A quarter was faster.
-        share_of_matmul_rate: Multiplications and additions of the model, training counted as three forward passes, against those of
-            a large matrix product of the same dtype measured beside it.
-    """
+    """The speed at one batch size."""
 
     batch_size: int
-    images_per_second: float
-    low: float
-    high: float
-    share_of_matmul_rate: float
+    images_per_second: float  # median of the rounds
+    low: float  # first quartile
+    high: float  # third quartile
+    share_of_matmul_rate: float  # FLOPs relative to `matmul_flops`; training counts as three forward passes
 
     @property
     def is_steady(self) -> bool:
-        """Whether the rounds were alike enough to be believed."""
+        """Whether the rounds vary little enough."""
         return self.high - self.low <= _UNSTEADY * self.images_per_second
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What `measure_speed` found.
-
-    Args:
-        device: What was computed on.
-        precision: The dtype policy.
-        attention: The kernel that attention runs in, and why where a GPU would have a faster one.
-        matmul_flops: Multiplications and additions a second of a large matrix product.
-        free: Bytes of memory before the model was made.
-        largest_batch: Images of a training step that should fit, by the memory model.
-        load: Programs that waited for each core, besides this one, over the minute before.
-        inference: By batch size.
-        training: By batch size; a size that should not fit is left out.
-    """
+    """The result of `measure_speed`."""
 
     device: str
-    precision: str
-    attention: str
-    matmul_flops: float
-    free: int
-    largest_batch: int
-    load: float
+    precision: str  # the dtype policy
+    attention: str  # the kernel, and why it is not a faster one
+    matmul_flops: float  # FLOPs per second of a large matrix product
+    free: int  # memory in bytes before the model was built
+    largest_batch: int  # estimate for a training step
+    load: float  # average per core over the minute before
     inference: tuple[Rate, ...]
     training: tuple[Rate, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Returns the result as JSON can hold it."""
         return asdict(self)
 
 
@@ -89,19 +68,18 @@ def measure_speed(
     device: str | None = None,
     seconds: float = 5.0,
 ) -> Speed:
-    """Returns how many images a second a shape predicts and trains here, through Keras' own compiled steps, on pixels in memory.
+    """Measures images per second of inference and training with Keras' compiled steps, on images in memory.
 
     Args:
-        config: The shape; its weights are random, which takes as long.
+        config: The model's; its weights are random.
         num_classes: Classes of the head.
-        batch_sizes: Images at once; by default 1, 16 and 64, those that should not fit left out of training.
+        batch_sizes: Images per batch; by default 1, 16 and 64, for training only those that should fit in memory.
         precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-        device: Which of the backend's, "gpu:1" say; by default its first.
-        seconds: How long each measurement takes, about, the compilation not counted.
+        device: Such as "gpu:1"; by default the backend's first.
+        seconds: Approximate duration of each measurement, without compilation.
 
     Raises:
-        InvalidArgumentError: An argument is not legal, or a batch that was asked for should not fit into memory; the message says
-            which would.
+        InvalidArgumentError: An argument is not legal, or a given batch size should not fit in memory.
 
     Example:
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
@@ -113,30 +91,27 @@ def measure_speed(
     sizes = BATCH_SIZES if batch_sizes is None else tuple(batch_sizes)
     for size in sizes:
         if type(size) is not int or size < 1:
-            raise InvalidArgumentError(f"batch size {size!r} is not a positive whole number.")
+            raise InvalidArgumentError(f"A batch size must be a positive integer, got {size!r}.")
     if not seconds > 0:
-        raise InvalidArgumentError(f"seconds={seconds!r} is not positive.")
+        raise InvalidArgumentError(f"seconds must be positive, got {seconds!r}.")
     found = devices()
     if device is not None and device not in found:
-        raise InvalidArgumentError(
-            f"device={device!r} is none that {keras.backend.backend()} sees: {', '.join(found)}."
-        )
+        raise InvalidArgumentError(f"Unknown device={device!r}; {keras.backend.backend()} has {', '.join(found)}.")
     device = device or found[0]
     free, load = free_bytes(device), os.getloadavg()[0] / (os.cpu_count() or 1)
     number = 4 if policy == "float32" else 2
     most = largest_batch(config, num_classes=num_classes, free=free, bytes_per_number=number)
     if batch_sizes is not None and max(sizes) > most:
         raise InvalidArgumentError(
-            f"A training step with {max(sizes)} images of this shape should not fit into the {free / 2**30:.1f} GiB that are free: about "
-            f'{most} would. Take fewer, remat="block", which recomputes what it does not keep, or '
-            "gradient_accumulation_steps for the same batch in parts."
+            f"A training step with {max(sizes)} images should not fit in the {free / 2**30:.1f} GiB of free memory; about {most} would. "
+            'Use a smaller batch size, remat="block", or gradient_accumulation_steps.'
         )
     rates: dict[str, list[Rate]] = {"inference": [], "training": []}
     with keras.device(device):
         with dtype_policy(policy):
             model = vit(config, num_classes=num_classes)
         kernel = attention_kernel(
-            tokens=config.num_tokens,
+            num_tokens=config.num_tokens,
             num_heads=config.num_heads,
             head_dim=config.hidden_dim // config.num_heads,
             dtype=policy.removeprefix("mixed_"),
@@ -149,7 +124,7 @@ def measure_speed(
     return Speed(
         device=device,
         precision=policy,
-        attention=f"{kernel.name} ({kernel.reason})" if kernel.reason else kernel.name,
+        attention=str(kernel),
         matmul_flops=peak,
         free=free,
         largest_batch=most,
@@ -185,7 +160,7 @@ def _rate(
 
 
 def _timed(step: Callable[[], object], *, seconds: float) -> list[float]:
-    """Returns the seconds of every round, the first two not counted, which compile and warm up; five at least."""
+    """Returns the seconds of at least five rounds, after two for compilation and warm-up."""
     for _ in range(2):
         step()
     times, started = list[float](), time.perf_counter()
@@ -197,7 +172,7 @@ def _timed(step: Callable[[], object], *, seconds: float) -> list[float]:
 
 
 def _matmul_flops(dtype: str, side: int) -> float:
-    """Returns the fastest of some rounds of a square matrix product, whose result is waited for."""
+    """Returns the FLOPs per second of the fastest of some rounds of a square matrix product."""
     matrix = keras.ops.cast(keras.random.normal((side, side), seed=0), dtype)
     product = keras.ops.matmul
     times = _timed(lambda: keras.ops.convert_to_numpy(product(matrix, matrix)[:1, :1]), seconds=0.5)

@@ -25,7 +25,7 @@ from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.study import Study, Trial
 from vit_keras.tuning.tuner import JOURNAL, TunerOptions, ViTTuner
 from vit_keras.tuning.workers.trial_training import own_model_file
-from vit_keras.zoo.preset_directory import from_preset
+from vit_keras.zoo.from_preset import from_preset
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

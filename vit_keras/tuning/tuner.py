@@ -33,7 +33,7 @@ from vit_keras.tuning.workers import distribution
 from vit_keras.tuning.workers.shipping import Parcel, pack
 from vit_keras.tuning.workers.trial_training import own_model_file
 from vit_keras.tuning.workers.worker import TrialLimits, Worker
-from vit_keras.zoo.preset_directory import from_preset
+from vit_keras.zoo.from_preset import from_preset
 
 JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
 COSTS = ("params", "macs", "latency")

@@ -1,4 +1,4 @@
-"""Weights in files: any library's checkpoint read where it fits, ours written back under its names, whole or not at all."""
+"""Reads checkpoints of timm, Hugging Face, Google, Meta and vit_keras, and writes models for timm and transformers."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A checkpoint of any library into a model: planned first, then every number looked at, then all of it or nothing."""
+"""Loads a checkpoint into a model: plan, check every number, then assign all weights or none."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.planning import plan
-from vit_keras.weights.settings.read import contradictions, read_settings
+from vit_keras.weights.settings.apply import find_contradictions
+from vit_keras.weights.settings.read import Settings, read_settings
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
 
@@ -31,32 +32,37 @@ def load(
     adapt: AdaptOptions | None = None,
     keep_on_failure: bool = True,
     allow_nonfinite: bool = False,
+    settings: Settings | None = None,
 ) -> Plan:
-    """Fills a model's weights from a checkpoint of timm, Hugging Face, Google, Meta or ours, and returns what was done.
+    """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model.
 
-    What is changed, kept or left out to make it fit, and what a config.json beside the file says otherwise than the model's config,
-    is in the plan's notes and logged as warnings.
+    Everything that is changed, kept or left out to fit the model, and where a config.json beside the file contradicts the model's
+    config, is in the plan's notes and logged as a warning.
 
     Args:
         model: A model that `vit` or `from_preset` made.
-        path: A `.safetensors` file, an index of several, an `.npz`, or a folder with the former.
-        source: "auto", "timm", "huggingface", "google", "meta" or "vit_keras": whose names the file has.
-        adapt: What may be changed to make it fit; by default what `AdaptOptions()` says.
-        keep_on_failure: Leaves the model as it was when the file turns out to be damaged, which needs as much memory as the
-            weights once more. False fills it tensor by tensor, for a model that a failure ends anyway.
-        allow_nonfinite: Takes NaN and infinity as they are, to look at a model that training broke.
+        path: A `.safetensors` file, an index of sharded ones, an `.npz`, or a directory with one of the first two.
+        source: Whose names the file has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
+        adapt: What may be changed of the checkpoint to fit the model; by default `AdaptOptions()`.
+        keep_on_failure: Leaves the model unchanged when the file turns out to be damaged, which needs memory for a second copy of
+            the weights. False assigns tensor by tensor, for a model that is discarded after a failure.
+        allow_nonfinite: Loads NaN and infinity, to inspect a model whose training diverged.
+        settings: What `read_settings` returned for the checkpoint; None to read it.
+
+    Returns:
+        What was done.
 
     Raises:
-        StorageError: The file is not there or can't be read.
-        InvalidArgumentError: An argument is not legal, the model is none of ours, or the file of a kind that is not read.
-        CorruptFileError: The file is damaged, or holds a number that is not finite.
-        WeightMismatchError: It does not fit the model, or a config.json beside it says that the same weights compute something else;
-            every reason in one report.
+        StorageError: The file does not exist or cannot be read.
+        InvalidArgumentError: An argument is illegal, vit_keras did not make the model, or the file has an unsupported format.
+        CorruptFileError: The file is damaged, or holds NaN or infinity.
+        WeightMismatchError: It does not fit the model, or a config.json beside it says that its weights compute something else; the
+            message has all reasons.
 
     Example:
         >>> import tempfile
         >>> from vit_keras import ViTConfig, vit
-        >>> from vit_keras.weights.store import write_tensors
+        >>> from vit_keras.weights import write_tensors
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
         >>> model = vit(config, num_classes=10)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -65,66 +71,64 @@ def load(
         ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
         'head'
     """
-    parts, settings = read_model(model), read_settings(path, source=source)
+    parts = read_model(model)
+    settings = settings or read_settings(path, source=source)
     config, variables = parts.config, parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
         own_head = parts.own_weights().keys()
         steps = plan(shapes, config, file, source=source, adapt=adapt, stated=settings.stated, own_head=own_head)
-        steps = replace(steps, notes=(*contradictions(settings, config), *steps.notes))
+        steps = replace(steps, notes=(*find_contradictions(settings, config), *steps.notes))
         _check_zeros(steps, file)
         for note in steps.notes:
             _log.warning("%s: %s", path, note)
         if not keep_on_failure:
-            for name, array in _read(steps, file, variables, allow_nonfinite):
+            for name, array in _read_weights(steps, file, variables, allow_nonfinite):
                 variables[name].assign(array)
             return steps
-        for _ in _read(steps, file, variables, allow_nonfinite):
-            pass  # each is looked at before the first is assigned; reading twice costs less than keeping all
-        _exchange(variables, _read(steps, file, variables, allow_nonfinite))
+        # Checks all weights before the first is assigned: reading twice needs less memory than keeping them.
+        for _ in _read_weights(steps, file, variables, allow_nonfinite):
+            pass
+        _assign_all(variables, _read_weights(steps, file, variables, allow_nonfinite))
     return steps
 
 
-def _read(
+def _read_weights(
     steps: Plan, file: TensorFile, variables: dict[str, Any], allow_nonfinite: bool
 ) -> Iterator[tuple[str, Array]]:
-    """Gives the weights one after the other, each once it is known to be what the model takes."""
+    """Yields the weights one by one, each after checking it."""
     for step in steps.steps:
         for name, array in step.run([file.read(source) for source in step.sources]).items():
             shape = tuple(variables[name].shape)
             if array.shape != shape:
                 raise WeightMismatchError(f"{file.path}: {name} became {array.shape}, not {shape}.")
-            fitting = _cast(array, variables[name].dtype)
-            if not (allow_nonfinite or is_finite(fitting)):
+            with np.errstate(over="ignore"):  # what becomes infinite is refused below
+                array = array.astype(variables[name].dtype, copy=False)
+            if not (allow_nonfinite or is_finite(array)):
                 raise CorruptFileError(
-                    f"{file.path}: {', '.join(step.sources)} holds {int(np.sum(~np.isfinite(fitting)))} numbers that are not "
-                    f"finite in {name}; allow_nonfinite=True takes them as they are."
+                    f"{file.path}: {', '.join(step.sources)} holds NaN or infinity in {name}, numbers: "
+                    f"{int(np.sum(~np.isfinite(array)))}; allow_nonfinite=True loads them."
                 )
-            yield name, fitting
-
-
-def _cast(array: Array, dtype: str) -> Array:
-    with np.errstate(over="ignore"):  # what grows infinite is refused as such
-        return array.astype(dtype, copy=False)
+            yield name, array
 
 
 def _check_zeros(steps: Plan, file: TensorFile) -> None:
-    lost = [name for name in steps.zeros if np.any(np.asarray(file.read(name), "float32"))]
-    if lost:
+    nonzero = [name for name in steps.zeros if np.any(np.asarray(file.read(name), "float32"))]
+    if nonzero:
         raise WeightMismatchError(
-            f"{file.path}: {len(lost)} biases that the model has no weights for are not zero, the first {lost[0]}; "
-            'qkv_bias="query_value" has them.'
+            f"{file.path}: biases that the model has no weights for are not zero: {len(nonzero)}, the first {nonzero[0]}; "
+            'a model with qkv_bias="query_value" has them.'
         )
 
 
-def _exchange(variables: dict[str, Any], arrays: Iterator[tuple[str, Array]]) -> None:
-    """Assigns every array, or puts back what stood there: the file may change and the memory end even now."""
+def _assign_all(variables: dict[str, Any], arrays: Iterator[tuple[str, Array]]) -> None:
+    """Assigns all arrays; on any error, such as of memory, or a file that changed meanwhile, restores all weights."""
     before: dict[str, Array] = {}
-    in_place = keras.backend.backend() == "torch"  # the others give a copy, or keep what an assignment replaces
+    is_view = keras.backend.backend() == "torch"  # the other backends return a copy, or do not assign in place
     try:
         for name, array in arrays:
-            stood = keras.ops.convert_to_numpy(variables[name])
-            before[name] = stood.copy() if in_place else stood
+            old = keras.ops.convert_to_numpy(variables[name])
+            before[name] = old.copy() if is_view else old
             variables[name].assign(array)
     except BaseException:
         for name, array in before.items():

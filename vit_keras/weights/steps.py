@@ -1,44 +1,33 @@
-"""A plan and its steps: which tensors of a file make which weights, ready to be done one after the other."""
+"""The plan of a load: steps that convert tensors of a file to weights of a model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from vit_keras.weights.mappings.layouts import Array, Layout, Shape
 from vit_keras.weights.mappings.tables import GAP, Table
 
-Surgeon: TypeAlias = Callable[[Array], Array]
+Change: TypeAlias = Callable[[Array], Array]
 
 
-class Step(Protocol):
-    """Some tensors of a file, and the weights they make."""
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """Our names."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The file's names."""
-
-    def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Returns the weights, by our names, of the tensors in the order of `sources`."""
+class MisfitError(Exception):
+    """A reason why a tensor does not fit the model, which the plan's report includes."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Tensors side by side become weights side by side.
+    """Concatenated tensors become concatenated weights.
 
     Args:
-        blocks: Our names in each block; one entry where the tensors are of one block or of none.
-        shapes: Shapes of our names, the same in each block.
-        sources: The file's names; none for weights that are zero.
-        layout: How the file lays each out.
-        stacked: The tensors' axis over the blocks, or None.
-        adapt: What makes the joined tensors fit, or None.
+        blocks: Names of the weights of each block; one entry where the tensors are of one block, or outside of blocks.
+        shapes: Shapes of the weights, equal in each block.
+        sources: Names of the file's tensors; empty for weights that are zero.
+        layout: Layout of each tensor.
+        stacked: The tensors' axis over the blocks; None without.
+        adapt: Change of the concatenated tensors; None without.
     """
 
     blocks: tuple[tuple[str, ...], ...]
@@ -46,24 +35,24 @@ class Conversion:
     sources: tuple[str, ...]
     layout: Layout
     stacked: int | None = None
-    adapt: Surgeon | None = None
+    adapt: Change | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Our names."""
+        """Names of the weights."""
         return tuple(name for names in self.blocks for name in names if name != GAP)
 
     def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Returns the weights, by our names, of the tensors in the order of `sources`."""
+        """Returns the weights by name, given the tensors in the order of `sources`."""
         if not arrays:
             return {name: np.zeros(shape, "float32") for name, shape in zip(self.blocks[0], self.shapes, strict=True)}
         made: dict[str, Array] = {}
         for index, names in enumerate(self.blocks):
             parts = arrays if self.stacked is None else [np.moveaxis(array, self.stacked, 0)[index] for array in arrays]
-            made |= self._of_block(names, [self.layout.to_ours(part) for part in parts])
+            made |= self._convert_block(names, [self.layout.to_ours(part) for part in parts])
         return made
 
-    def _of_block(self, names: tuple[str, ...], parts: list[Array]) -> dict[str, Array]:
+    def _convert_block(self, names: tuple[str, ...], parts: list[Array]) -> dict[str, Array]:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
         if self.adapt is not None:
             whole = self.adapt(whole)
@@ -75,35 +64,26 @@ class Conversion:
 
 
 @dataclass(frozen=True)
-class Folding:
-    """Positions that a file has on the tokens in front of the patches, added to those tokens for good.
+class PositionFolding:
+    """Adds the file's positions of prefix tokens to the tokens themselves: the sum is all that the model computes."""
 
-    The sum is what the model computes either way: positions are always added to their tokens.
-
-    Args:
-        tokens: The steps of the tokens, in the model's order.
-        positions: The step of the positions, its adaptation aside.
-        count: Tokens that have positions.
-        fit: What makes the patches' positions fit.
-    """
-
-    tokens: tuple[Conversion, ...]
+    tokens: tuple[Conversion, ...]  # the steps of the prefix tokens, in the model's order
     positions: Conversion
-    count: int
-    fit: Surgeon
+    count: int  # number of positions of prefix tokens
+    fit: Change  # change of the patches' positions
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Our names."""
+        """Names of the weights."""
         return tuple(name for step in (*self.tokens, self.positions) for name in step.targets)
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The file's names."""
+        """Names of the file's tensors."""
         return tuple(name for step in (*self.tokens, self.positions) for name in step.sources)
 
     def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
-        """Returns the weights, by our names, of the tensors in the order of `sources`."""
+        """Returns the weights by name, given the tensors in the order of `sources`."""
         (name,) = self.positions.targets
         positions = replace(self.positions, adapt=None).run(arrays[-1:])[name]
         made: dict[str, Array] = {name: self.fit(positions[:, self.count :])}
@@ -111,37 +91,29 @@ class Folding:
         for step, array in zip(self.tokens, arrays[:-1], strict=True):
             (token_name,) = step.targets
             token = step.run([array])[token_name].astype("float32")
-            mine = positions[:, start : min(start + token.shape[1], self.count)].astype("float32")
-            token[:, : mine.shape[1]] += mine
+            own = positions[:, start : min(start + token.shape[1], self.count)].astype("float32")
+            token[:, : own.shape[1]] += own
             made[token_name] = token
             start += token.shape[1]
         return made
 
 
+Step: TypeAlias = Conversion | PositionFolding
+"""A conversion of some tensors of a file to weights."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """How a file becomes a model's weights.
-
-    Args:
-        path: The file.
-        table: What it is of.
-        steps: What makes the weights.
-        notes: What is changed, kept or left out, a line each.
-        zeros: Tensors left out that must be zero.
-    """
+    """How a file becomes a model's weights."""
 
     path: Path
     table: Table
     steps: tuple[Step, ...]
-    notes: tuple[str, ...]
-    zeros: tuple[str, ...]
+    notes: tuple[str, ...]  # what is changed, kept or left out, one line each
+    zeros: tuple[str, ...]  # tensors that are left out and must be all zero
 
     def describe(self, *, each: bool = False) -> str:
-        """Returns the plan as text.
-
-        Args:
-            each: Adds a line a weight.
-        """
+        """Returns the plan as text."""
         tensors = {name for step in self.steps for name in step.sources}
         weights = [name for step in self.steps for name in step.targets]
         lines = [

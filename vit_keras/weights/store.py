@@ -1,4 +1,4 @@
-"""A safetensors file and a list of named variables: all of one into all of the other."""
+"""Reads and writes named arrays as safetensors files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,20 +15,20 @@ _DTYPES = {
     "float64", "float32", "float16", "bfloat16",
     "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8",
 }  # fmt: skip
-_PART = 2**18  # numbers looked at together
+_PART = 2**18  # numbers checked at a time
 _SHOWN = 10  # tensors of each kind in an error
 
 
 def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes named arrays as a safetensors file that appears whole or not at all.
+    """Writes named arrays as a safetensors file, which appears complete or not at all.
 
     Args:
         tensors: Arrays by name.
-        path: The file; one that exists is replaced in one step.
-        metadata: What else its header says; transformers asks for {"format": "pt"}.
+        path: The file; an existing one is replaced.
+        metadata: Further entries of the header; transformers requires {"format": "pt"}.
 
     Raises:
-        StorageError: It could not be written; what was there before still is.
+        StorageError: The file could not be written; an existing one is unchanged.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     with atomic_file(path) as unfinished:
@@ -39,58 +39,43 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Ma
 
 
 def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Returns the arrays of a safetensors file after checking every name and shape against what is expected.
+    """Returns the arrays of a safetensors file, after checking every name and shape.
 
     Args:
         path: The file.
         expected: Shape by name; the file must hold exactly these.
 
     Raises:
-        StorageError: There is no such file.
-        CorruptFileError: It is damaged, or holds a number that is not finite.
-        WeightMismatchError: A tensor is missing, too much, or of another shape; all in one report.
+        StorageError: The file does not exist.
+        CorruptFileError: It is damaged, or holds NaN or infinity.
+        WeightMismatchError: A tensor is missing, unexpected, or of another shape; the message lists all of them.
     """
     with SafetensorsFile(path) as file:
-        found = {name: info.shape for name, info in file.tensors.items()}
-        _check_names(path, found, expected)
-        _check_dtypes(path, {name: file.tensors[name].dtype for name in found})
-        tensors = {name: file.read(name) for name in found}
+        _check_names(path, {name: info.shape for name, info in file.tensors.items()}, expected)
+        unread = {name: info.dtype for name, info in file.tensors.items() if info.dtype not in _DTYPES}
+        if unread:
+            raise WeightMismatchError(f"{path}: unsupported dtypes: {dict(list(unread.items())[:_SHOWN])}.")
+        tensors = {name: file.read(name) for name in file.tensors}
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise CorruptFileError(
-            f"{path}: {len(broken)} tensors hold numbers that are not finite, the first {broken[:_SHOWN]}."
+            f"{path}: numbers that are not finite (NaN, infinity) in {len(broken)} of its tensors, such as {broken[:_SHOWN]}."
         )
     return tensors
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Whether all numbers of an array are finite; looked at a part at a time, so that no second array is needed.
-
-    Args:
-        array: Whole numbers or floats.
-
-    Example:
-        >>> is_finite(np.array([1.0, np.nan]))
-        False
-    """
+    """Whether all numbers of an array are finite; checked in parts, so that no second array is allocated."""
     if array.dtype.kind in "iu":
         return True
     flat = array.reshape(-1) if array.flags.c_contiguous else array.T.reshape(-1)
     return all(np.isfinite(flat[start : start + _PART]).all() for start in range(0, flat.size, _PART))
 
 
-def _check_dtypes(path: Path, dtypes: Mapping[str, str]) -> None:
-    unread = {name: dtype for name, dtype in dtypes.items() if dtype not in _DTYPES}
-    if unread:
-        raise WeightMismatchError(f"{path}: number formats not read here: {dict(list(unread.items())[:_SHOWN])}.")
-
-
 def _check_names(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = [
-        f"{name} is {found[name]}, not {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
+        f"{name} is {found[name]}, not {shape}" for name, shape in expected.items() if found.get(name, shape) != shape
     ]
     reasons = [
         f"{len(names)} {what}: {names[:_SHOWN]}"
@@ -98,4 +83,4 @@ def _check_names(path: Path, found: Mapping[str, tuple[int, ...]], expected: Map
         if names
     ]
     if reasons:
-        raise WeightMismatchError(f"{path} does not fit the model: " + "; ".join(reasons) + ".")
+        raise WeightMismatchError(f"{path} does not fit the model: {'; '.join(reasons)}.")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vit_keras.data import Augmentation
-from vit_keras.data.augment.augmentation import STRENGTHS, augmentation_of
+from vit_keras.data.augment.augmentation import STRENGTHS, resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 
 EVERYTHING = Augmentation(
@@ -27,7 +27,7 @@ def images(rng):
 
 @pytest.fixture
 def middling(rng):
-    """Pixels that stay inside 0..255 whatever is done to them."""
+    """Pixels that stay inside 0..255 after any change."""
     return rng.uniform(100, 155, (200, 4, 6, 3)).astype("float32")
 
 
@@ -37,14 +37,8 @@ def test_zero_everywhere_leaves_the_images_alone(images):
     np.testing.assert_array_equal(result, images)
 
 
-def test_flip_rate_one_mirrors_exactly(images):
+def test_flip_rate_one_flips_exactly(images):
     np.testing.assert_array_equal(applied(images, flip_rate=1), images[:, :, ::-1])
-
-
-def test_flip_rate_is_the_fraction_mirrored(rng):
-    images = rng.integers(0, 256, (1000, 2, 4, 1)).astype("uint8")
-    mirrored = (applied(images, flip_rate=0.3) == images[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert 0.25 < mirrored.mean() < 0.35
 
 
 def test_rotation_turns_about_the_centre_within_its_range():
@@ -97,28 +91,25 @@ def test_shift_moves_along_each_axis_within_its_range():
     assert abs(np.corrcoef(down, right)[0, 1]) < 0.2
 
 
-def test_what_comes_in_from_outside_continues_the_edge():
+def test_edges_are_repeated_beyond_the_image():
     images = np.full((20, 8, 8, 3), (10, 200, 90), "uint8")
     np.testing.assert_allclose(applied(images, shift=0.4, rotation=40, zoom=0.4), images, atol=1e-3)
 
 
-def test_hue_turns_about_the_grey_axis_within_its_range(middling):
+def test_hue_rotates_about_the_gray_axis_within_its_range(middling):
     def angle(pixels):
         red, green, blue = np.moveaxis(pixels, -1, 0)
         return np.arctan2(math.sqrt(3) * (green - blue), 2 * red - green - blue)
 
     turned = applied(middling, hue=40)
-    np.testing.assert_allclose(turned.mean(axis=-1), middling.mean(axis=-1), atol=1e-2)  # how far along the grey axis
-    np.testing.assert_allclose(turned.std(axis=-1), middling.std(axis=-1), atol=1e-2)  # how far from it
+    np.testing.assert_allclose(turned.mean(axis=-1), middling.mean(axis=-1), atol=1e-2)  # position along the gray axis
+    np.testing.assert_allclose(turned.std(axis=-1), middling.std(axis=-1), atol=1e-2)  # distance from it
     turns = np.degrees(np.angle(np.exp(1j * (angle(turned) - angle(middling)))))
     of_image = np.median(turns, axis=(1, 2))
     assert 36 < np.abs(of_image).max() < 40.1
     assert of_image.min() < 0 < of_image.max()
-
-
-def test_hue_leaves_grey_alone():
-    grey = np.repeat(np.arange(0, 250, 10, dtype="float32"), 3).reshape(1, 5, 5, 3)
-    np.testing.assert_allclose(applied(grey, hue=180), grey, atol=1e-3)
+    gray = np.repeat(np.arange(0, 250, 10, dtype="float32"), 3).reshape(1, 5, 5, 3)
+    np.testing.assert_allclose(applied(gray, hue=180), gray, atol=1e-3)
 
 
 def test_saturation_scales_the_distance_from_the_luma_within_its_range(middling):
@@ -164,7 +155,7 @@ def test_erase_rate_one_paints_one_rectangle_of_one_colour_on_each_image():
         widths.append(patch.shape[1])
     assert 10 < max(heights) <= 0.6 * 20 + 1
     assert 15 < max(widths) <= 0.6 * 30 + 1
-    assert min(heights) >= 0.1 * 20 - 1  # the rest may lie outside
+    assert min(heights) >= 0.1 * 20 - 1  # the rest may be outside the image
     assert min(widths) >= 0.1 * 30 - 1
 
 
@@ -182,16 +173,11 @@ def test_each_image_draws_for_itself():
         assert len({image.tobytes() for image in results}) == 16, number
 
 
-def test_the_same_seed_gives_the_same_bytes(images):
+def test_the_seed_determines_the_bytes(images):
     first, second = (applied(images, seed=(3, 4), augmentation=EVERYTHING) for _ in range(2))
     assert first.tobytes() == second.tobytes()
-
-
-@pytest.mark.parametrize("seed", [(3, 5), (4, 4), (4, 3)])
-def test_another_seed_gives_other_bytes(images, seed):
-    assert (
-        applied(images, seed=(3, 4), augmentation=EVERYTHING) != applied(images, seed=seed, augmentation=EVERYTHING)
-    ).any()
+    for seed in ((3, 5), (4, 4), (4, 3)):
+        assert (first != applied(images, seed=seed, augmentation=EVERYTHING)).any()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float16"])
@@ -204,7 +190,7 @@ def test_pixels_stay_from_0_to_255_in_float32_and_of_the_same_shape(rng, shape, 
     assert result.max() <= 255
 
 
-def test_grey_images_have_no_colours_to_change(rng):
+def test_gray_images_keep_their_colors(rng):
     images = rng.integers(0, 256, (20, 6, 6, 1)).astype("uint8")
     np.testing.assert_array_equal(applied(images, hue=90, saturation=1, grayscale_rate=1), images)
 
@@ -219,35 +205,15 @@ def test_it_works_inside_tf_data_and_gives_the_same_there(images):
     np.testing.assert_allclose(inside.numpy(), applied(images, seed=(3, 4), augmentation=EVERYTHING), atol=1e-2)
 
 
-def test_to_dict_gives_every_field_back():
-    assert Augmentation(**EVERYTHING.to_dict()) == EVERYTHING
-
-
-def test_every_wrong_number_is_refused_at_once():
-    with pytest.raises(InvalidArgumentError, match=r"flip_rate=1\.5.*rotation=-1.*erase_rate=2"):
-        Augmentation(rotation=-1, flip_rate=1.5, erase_rate=2, zoom=0.1)
-
-
-@pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.5", None, [0.5]])
-@pytest.mark.parametrize("name", ["flip_rate", "zoom"])
-def test_what_is_no_number_from_0_up_is_refused(name, value):
-    with pytest.raises(InvalidArgumentError, match=name):
-        Augmentation(**{name: value})
-
-
-def test_images_that_are_only_mirrored_stay_whole_numbers_and_exact(rng):
+def test_images_that_are_only_flipped_stay_bytes(rng):
     images = rng.integers(0, 256, (300, 5, 7, 3)).astype("uint8")
     result = applied(images, flip_rate=0.5)
     assert result.dtype == np.uint8
     mirrored = (result == images[:, :, ::-1]).all(axis=(1, 2, 3))
     np.testing.assert_array_equal(result, np.where(mirrored[:, None, None, None], images[:, :, ::-1], images))
     assert 0.4 < mirrored.mean() < 0.6
-
-
-def test_mirroring_beside_other_colours_is_exact_too(rng):
-    images = rng.integers(0, 256, (50, 5, 7, 3)).astype("uint8")
-    result = applied(images, flip_rate=1, invert_rate=1)
-    np.testing.assert_array_equal(result, 255 - images[:, :, ::-1].astype("float32"))
+    negatives = applied(images, flip_rate=1, invert_rate=1)
+    np.testing.assert_array_equal(negatives, 255 - images[:, :, ::-1].astype("float32"))
 
 
 def test_an_image_does_not_depend_on_its_neighbours(images):
@@ -257,11 +223,10 @@ def test_an_image_does_not_depend_on_its_neighbours(images):
     np.testing.assert_array_equal(alone[[0, 7, 39]], among_others[[0, 7, 39]])
 
 
-@pytest.mark.parametrize("name", STRENGTHS)
-def test_every_strength_survives_json(name):
-    strength = augmentation_of(name)
-    assert Augmentation(**json.loads(json.dumps(strength.to_dict()))) == strength
-    assert hash(strength) == hash(augmentation_of(name))
+def test_json_gives_every_field_back():
+    for augmentation in (EVERYTHING, *STRENGTHS.values()):
+        again = Augmentation.from_dict(json.loads(json.dumps(augmentation.to_dict())))
+        assert (again, hash(again)) == (augmentation, hash(augmentation))
 
 
 @pytest.mark.parametrize(
@@ -276,20 +241,18 @@ def test_every_strength_survives_json(name):
         ({"cutmix_alpha": 1.0, "mix_rate": 0.0}, False, False),
     ],
 )
-def test_it_says_which_stages_it_has(numbers, per_image, mixes):
+def test_per_image_and_mixes(numbers, per_image, mixes):
     augmentation = Augmentation(**numbers)
     assert (augmentation.per_image, augmentation.mixes) == (per_image, mixes)
 
 
-def test_a_strength_is_called_by_its_name():
-    assert augmentation_of(None) == augmentation_of("none") == Augmentation()
-    assert augmentation_of(EVERYTHING) is EVERYTHING
-
-
-@pytest.mark.parametrize("name", ["", "Strong", "storng", 3, ["strong"], {"flip_rate": 0.5}])
-def test_there_is_no_other_strength(name):
-    with pytest.raises(InvalidArgumentError, match="none, moved, light, medium, strong, 3-augment"):
-        augmentation_of(name)
+def test_a_strength_has_a_name():
+    assert resolve_augmentation(None) == resolve_augmentation("none") == Augmentation()
+    assert resolve_augmentation("strong") is STRENGTHS["strong"]
+    assert resolve_augmentation(EVERYTHING) is EVERYTHING
+    for name in ("", "Strong", 3, ["strong"], {"flip_rate": 0.5}):
+        with pytest.raises(InvalidArgumentError, match="none, moved, light, medium, strong, 3-augment"):
+            resolve_augmentation(name)
 
 
 @pytest.mark.parametrize(
@@ -299,15 +262,16 @@ def test_there_is_no_other_strength(name):
         *(("crop_ratio", value) for value in ((0.0, 1.0), (2.0, 1.0), (1.0, math.inf), None, 1.0)),
         *(("policy", value) for value in ("rand-m9-x3", "rnad", None, 3, ["invert"])),
         *(("repeats", value) for value in (0, -1, 1.0, True, "2")),
-        *((name, value) for name in ("mix_rate", "switch_rate") for value in (-0.1, 1.1, None)),
-        *((name, value) for name in ("mixup_alpha", "cutmix_alpha") for value in (-0.1, math.nan, True)),
+        *(("mix_rate", value) for value in (-0.1, 1.1, None)),
+        *(("cutmix_alpha", value) for value in (-0.1, math.nan, True)),
+        *(("zoom", value) for value in (-0.1, math.nan, math.inf, "0.5", None, [0.5])),
     ],
 )
-def test_what_no_stage_can_use_is_refused_by_name(name, value):
+def test_an_illegal_value_is_named(name, value):
     with pytest.raises(InvalidArgumentError, match=name):
         Augmentation(**{name: value})
 
 
-def test_stages_that_can_t_be_are_named_together():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(InvalidArgumentError, match=r"mix_rate=2.*crop_scale=\(2, 1\).*repeats=0.*rand-m9-x3.*'x3'"):
         Augmentation(crop_scale=(2, 1), policy="rand-m9-x3", mix_rate=2, repeats=0)

@@ -15,19 +15,19 @@ def mixed(images, labels, *, num_classes=None, seed=(0, 0), **numbers):
 
 
 def numbered(count, height=6, width=8):
-    """Returns images of one grey each, the first half black and the second white, with a class of its own for each."""
+    """Returns images, the first half black and the second white, each with its own class."""
     images = np.zeros((count, height, width, 1), "uint8")
     images[count // 2 :] = 255
     return images, np.arange(count)
 
 
 def shares(targets):
-    """Returns each image's part of its own target."""
+    """Returns the share of each image's own class."""
     return np.diagonal(targets).astype("float64")
 
 
 def own_pixels(images, results):
-    """Returns which pixels are an image's own: those still as they were."""
+    """Returns which pixels are unchanged."""
     return (results == images)[..., 0]
 
 
@@ -37,7 +37,7 @@ def photos(rng):
 
 
 def paper_boxes(alpha, height, width, count=20000):
-    """Returns where CutMix puts the other image, `(count, height, width)`, as the paper's equations say."""
+    """Returns the boxes of the paper's equations, `(count, height, width)`."""
     rng = np.random.default_rng(9)
     kept = rng.beta(alpha, alpha, count)
     inside = []
@@ -90,7 +90,7 @@ def test_the_box_keeps_the_image_s_proportions_where_no_edge_cuts_it():
     assert compared > 100
 
 
-@pytest.mark.parametrize("alpha", [0.001, 0.02, 0.2, 0.8, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.001, 0.2, 1.0, 4.0])
 def test_mixup_shares_are_beta_distributed(alpha):
     images, labels = numbered(3000, 1, 1)
     share = shares(mixed(images, labels, **{**MIXUP, "mixup_alpha": alpha})[1])

@@ -20,7 +20,7 @@ CASES = [key for key in REFERENCES if "/" in key]
 
 
 class Always:
-    """Draws one number for ever."""
+    """A random generator that always draws the same number."""
 
     def __init__(self, number):
         self.number = number
@@ -33,17 +33,18 @@ def image_of(mode):
     return Image.fromarray(REFERENCES[mode])
 
 
-def test_every_operation_has_a_reference_in_colour_and_grey():
+def test_every_operation_has_a_reference_in_color_and_gray():
     for mode in ("rgb", "l"):
         assert {key.split("/")[1] for key in CASES if key.startswith(mode + "/")} == set(OPERATIONS)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_an_operation_gives_timm_s_bytes(case):
-    mode, name, argument, kernel = case.split("/")
-    rng = Always(0.1 if kernel == "bicubic" else 0.9)
-    changed = OPERATIONS[name].change(image_of(mode), float(argument), rng)
-    np.testing.assert_array_equal(np.asarray(changed), REFERENCES[case])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_gives_timm_s_bytes(name):
+    for case in (case for case in CASES if case.split("/")[1] == name):
+        mode, _, argument, kernel = case.split("/")
+        rng = Always(0.1 if kernel == "bicubic" else 0.9)
+        changed = OPERATIONS[name].change(image_of(mode), float(argument), rng)
+        np.testing.assert_array_equal(np.asarray(changed), REFERENCES[case], err_msg=case)
 
 
 @pytest.mark.parametrize("key", [key for key in ARGUMENTS if "/" in key])
@@ -68,7 +69,7 @@ def test_every_magnitude_keeps_size_and_mode(kind, magnitude, mode, rng):
         assert image.tobytes() == before  # never changed in place
 
 
-def test_what_needs_colour_leaves_grey_alone():
+def test_color_operations_leave_gray_images_unchanged():
     image = image_of("l")
     for operations in SETS.values():
         assert operations["color"].apply(image, 10.0, Always(0.1)).tobytes() == image.tobytes()

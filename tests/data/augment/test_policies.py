@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS, Operation
-from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, policy_of
+from vit_keras.data.augment.operations import OPERATIONS, Operation
+from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, parse_policy
 from vit_keras.errors import InvalidArgumentError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
@@ -22,7 +22,7 @@ def picture():
 
 @pytest.fixture
 def applied(monkeypatch):
-    """Returns what RandAugment applies, as (set, number of the operation, magnitude), without doing it."""
+    """Records what RandAugment applies, as (set, number of the operation, magnitude), in place of applying it."""
     calls = []
 
     def recording(kind, number):
@@ -53,8 +53,8 @@ def applied(monkeypatch):
         ("solarize_add-m9-p.1", SingleOperation(name="solarize_add", magnitude=9, rate=0.1)),
     ],
 )
-def test_a_name_says_what_is_done(name, policy):
-    assert policy_of(name) == policy
+def test_a_name_is_parsed(name, policy):
+    assert parse_policy(name) == policy
 
 
 @pytest.mark.parametrize(
@@ -64,42 +64,37 @@ def test_a_name_says_what_is_done(name, policy):
         ("rnad-m9", "closest are rand"),
         ("autocontrats", "closest are autocontrast"),
         ("3augment", "closest are 3-augment"),
-        ("augmix-m3", "3-augment"),
         ("random-m9", "no policy"),
-        ("rand-", "'' is none of m, n, p, mstd, mmax, inc"),
-        ("rand-m", "'m' is none of"),
-        ("rand-x3", "'x3' is none of"),
-        ("rand-m9-m9", "'m9' is none of .* each once"),
-        ("rand-m-9", "'m' is none of"),
-        ("rand-n2.5", "'n2.5' is none of"),
-        ("rand-inc", "'inc' is none of"),
-        ("rand-m1.2.3", "'m1.2.3' is none of"),
-        ("rand-m1_0", "'m1_0' is none of"),
+        ("rand-", "'' is not one of m, n, p, mstd, mmax, inc"),
+        ("rand-m", "'m' is not one of"),
+        ("rand-m9-m9", "'m9' is not one of .* each at most once"),
+        ("rand-n2.5", "'n2.5' is not one of"),
+        ("rand-inc", "'inc' is not one of"),
+        ("rand-m1.2.3", "'m1.2.3' is not one of"),
         ("rand-p1.5-n0", r"rate=1\.5.*from 0 to 1|num_operations=0.*rate=1\.5"),
-        ("rand-minf", "'minf' is none of"),
-        ("3-augment-m9", "'m9' is none of j"),
+        ("3-augment-m9", "'m9' is not one of j"),
         ("3-augment-j1.5", r"jitter=1\.5"),
         ("invert-p2", r"rate=2\.0"),
-        ("invert-j2", "'j2' is none of m, p"),
+        ("invert-j2", "'j2' is not one of m, p"),
     ],
 )
-def test_a_name_that_says_nothing_is_refused_with_what_would(name, message):
+def test_an_unknown_name_is_an_error_with_the_closest(name, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        policy_of(name)
+        parse_policy(name)
 
 
 @pytest.mark.parametrize("field", ["magnitude", "magnitude_std", "highest", "num_operations", "rate"])
-@pytest.mark.parametrize("value", [-1, math.nan, "1", None, True])
-def test_what_is_no_such_number_is_refused(field, value):
-    with pytest.raises(InvalidArgumentError, match=field):
-        RandAugment(**{field: value})
+def test_an_illegal_number_is_named(field):
+    for value in (-1, math.nan, "1", None, True):
+        with pytest.raises(InvalidArgumentError, match=field):
+            RandAugment(**{field: value})
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mode):
-    image, policy = picture.convert(mode), policy_of(name)
-    first, second = ([policy.apply(image, np.random.default_rng(seed)) for seed in range(40)] for _ in range(2))
+    image, policy = picture.convert(mode), parse_policy(name)
+    first, second = ([policy.apply(image, np.random.default_rng(seed)) for seed in range(20)] for _ in range(2))
     assert {result.size for result in first} == {image.size}
     assert {result.mode for result in first} == {mode}
     assert [result.tobytes() for result in first] == [result.tobytes() for result in second]
@@ -107,7 +102,7 @@ def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mod
 
 
 def test_rand_augment_chooses_alike_and_applies_the_fraction(applied, rng):
-    policy = policy_of("rand-m9-mstd0.5-inc1")
+    policy = parse_policy("rand-m9-mstd0.5-inc1")
     per_image = []
     for _ in range(6000):
         before = len(applied)
@@ -120,7 +115,7 @@ def test_rand_augment_chooses_alike_and_applies_the_fraction(applied, rng):
 
 
 def test_rand_augment_draws_the_second_change_regardless_of_the_first(applied, rng):
-    policy = policy_of("rand-p1")
+    policy = parse_policy("rand-p1")
     for _ in range(9000):
         policy.apply(DOT, rng)
     assert {kind for kind, _, _ in applied} == {"plain"}
@@ -143,7 +138,7 @@ def test_rand_augment_draws_the_second_change_regardless_of_the_first(applied, r
 )
 def test_the_strength_is_drawn_around_the_magnitude_and_cut(applied, rng, name, mean, deviation, at_the_end):
     for _ in range(4000):
-        policy_of(name).apply(DOT, rng)
+        parse_policy(name).apply(DOT, rng)
     strengths = np.array([magnitude for _, _, magnitude in applied])
     assert abs(strengths.mean() - mean) < 0.08
     assert abs(strengths.std() - deviation) < 0.06
@@ -151,22 +146,8 @@ def test_the_strength_is_drawn_around_the_magnitude_and_cut(applied, rng, name, 
     assert strengths.min() >= 0
 
 
-def test_inc1_is_the_increasing_set_and_inc0_the_plain_one(picture):
-    image = picture
-
-    def results(policy):
-        return {policy.apply(image, np.random.default_rng(seed)).tobytes() for seed in range(300)}
-
-    bright = OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
-    dark = PLAIN_OPERATIONS["solarize"].apply(image, 3.0, None).tobytes()
-    assert bright != dark
-    increasing, plain = (results(policy_of(f"rand-m3-n1-p1-inc{number}")) for number in (1, 0))
-    assert bright in increasing - plain
-    assert dark in plain - increasing
-
-
 class Script:
-    """Draws what a test says."""
+    """A random generator with given draws."""
 
     def __init__(self, kind, order, uniforms):
         self.kind, self.order, self.uniforms = kind, order, iter(uniforms)
@@ -195,11 +176,11 @@ def test_three_augment_gives_torchvision_s_bytes(picture, kind, name, radius):
 
 def test_three_augment_always_applies_one_of_three_alike(picture, rng):
     policy = ThreeAugment(jitter=0)
-    grey, solarized = (policy.apply(picture, Script(kind, [], [])).tobytes() for kind in (0, 1))
+    gray, solarized = (policy.apply(picture, Script(kind, [], [])).tobytes() for kind in (0, 1))
     results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
-    blurred = [result for result in results if result not in (grey, solarized)]
+    blurred = [result for result in results if result not in (gray, solarized)]
     assert len(set(blurred)) > 50  # radii
-    for count in (results.count(grey), results.count(solarized), len(blurred)):
+    for count in (results.count(gray), results.count(solarized), len(blurred)):
         assert abs(count / 1500 - 1 / 3) < 0.06
 
 
@@ -230,14 +211,13 @@ def test_three_augment_jitters_in_every_order_with_uniform_factors(rng):
     assert abs(factors.mean() - 1) < 0.015
 
 
-def test_a_single_change_is_applied_to_that_fraction(picture, rng):
-    policy = policy_of("equalize-p0.3")
+def test_a_single_operation_is_applied_to_that_fraction(picture, rng):
+    policy = parse_policy("equalize-p0.3")
     results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
     assert set(results) == {picture.tobytes(), OPERATIONS["equalize"].apply(picture, 5.0, rng).tobytes()}
     assert abs(results.count(picture.tobytes()) / 1500 - 0.7) < 0.06
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS))
-def test_a_single_change_with_no_rate_is_always_applied(picture, name, rng):
-    results = {policy_of(name).apply(picture, rng).tobytes() for _ in range(50)}
-    assert picture.tobytes() not in results
+def test_a_single_operation_without_a_rate_is_always_applied(picture, rng):
+    for name in OPERATIONS:
+        assert parse_policy(name).apply(picture, rng).tobytes() != picture.tobytes()

@@ -95,7 +95,7 @@ def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, 
     batches = {}
     for worth in (1, 10**9):
         monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", worth)
-        data = load(root, image_size=RULE, batch_size=8, reading=ReadOptions(cache="none"))
+        data = load(root, preprocessing=RULE, batch_size=8, reading=ReadOptions(cache="none"))
         batches[worth] = [(x.numpy(), y.numpy()) for x, y in data.training_batches(epochs=2, augmentation="medium")]
     assert len(batches[1]) == 16
     for by_processes, by_threads in zip(*batches.values(), strict=True):
@@ -105,9 +105,9 @@ def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, 
 
 def test_a_file_lost_to_the_processes_is_replaced_and_said(make_folder, monkeypatch):
     monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", 1)
-    data = load(make_folder({"cat": 120, "dog": 120}), image_size=RULE, batch_size=8)
+    data = load(make_folder({"cat": 120, "dog": 120}), preprocessing=RULE, batch_size=8)
     os.remove(data.splits["train"].files.name(5))
-    with pytest.warns(UserWarning, match="Another image of its class stands in for it"):
+    with pytest.warns(UserWarning, match="Another image of its class replaces it"):
         assert len(list(data.training_batches(epochs=1, augmentation="light"))) == data.steps_per_epoch
 
 
@@ -154,7 +154,7 @@ def test_a_folder_named_from_here_is_read_from_anywhere(make_folder, monkeypatch
     monkeypatch.setattr(pipeline, "_WORTH_PROCESSES", 1)
     root = make_folder({"cat": 20, "dog": 20})
     monkeypatch.chdir(root.parent)
-    data = load(root.name, image_size=RULE, batch_size=8)
+    data = load(root.name, preprocessing=RULE, batch_size=8)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert len(list(data.training_batches(epochs=1, augmentation="light"))) == 4

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vit_keras.data.doctor.duplicates import NEAR, same_content, same_to_the_eye
+from vit_keras.data.doctor.duplicates import NEAR, find_duplicates, find_near_duplicates
 
 
 def contents(*words):
@@ -11,26 +11,26 @@ def contents(*words):
     return rows
 
 
-def look(hashes, words=None, judged=None):
+def look(hashes, words=None, comparable=None):
     hashes = np.asarray(hashes, dtype="uint64")
     rows = np.random.default_rng(1).integers(0, 256, (len(hashes), 32), "uint8") if words is None else contents(*words)
-    judged = np.ones(len(hashes), bool) if judged is None else np.asarray(judged)
-    return [group.tolist() for group in same_to_the_eye(hashes, rows, judged)]
+    comparable = np.ones(len(hashes), bool) if comparable is None else np.asarray(comparable)
+    return [group.tolist() for group in find_near_duplicates(hashes, rows, comparable)]
 
 
 def test_same_bytes_are_grouped_in_order():
-    assert [group.tolist() for group in same_content(contents(*"abcabdd"))] == [[0, 3], [1, 4], [5, 6]]
+    assert [group.tolist() for group in find_duplicates(contents(*"abcabdd"))] == [[0, 3], [1, 4], [5, 6]]
 
 
 @pytest.mark.parametrize("words", ["", "a", "abc"])
-def test_what_is_there_once_is_in_no_group(words):
-    assert same_content(contents(*words)) == []
+def test_a_single_file_is_in_no_group(words):
+    assert find_duplicates(contents(*words)) == []
 
 
 def test_bits_that_differ_in_the_last_byte_alone_make_other_content():
     rows = contents("a", "a")
     rows[1, -1] = 0
-    assert same_content(rows) == []
+    assert find_duplicates(rows) == []
 
 
 @pytest.mark.parametrize(("bits", "found"), [(0, True), (1, True), (2, True), (3, False), (20, False)])
@@ -41,7 +41,7 @@ def test_hashes_up_to_two_bits_apart_look_the_same(bits, found):
     assert look([first, second]) == ([[0, 1]] if found else [])
 
 
-def test_none_is_missed_and_none_is_made_up():
+def test_no_pair_is_missed_and_none_is_invented():
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**64, 400, dtype="uint64")
     flips = [np.uint64(1) << rng.integers(0, 64, 100, dtype="uint64") for _ in range(3)]
@@ -64,18 +64,14 @@ def test_a_chain_of_small_steps_is_not_one_group():
     assert max(map(len, groups)) <= 4
 
 
-def test_copies_to_the_byte_alone_are_not_look_alikes():
+def test_files_with_the_same_bytes_are_not_near_duplicates():
     assert look([7, 7, 7], "aaa") == []
     assert look([7, 7, 7], "aab") == [[0, 1, 2]]
 
 
-def test_what_is_not_judged_is_in_no_group():
-    assert look([7, 7, 7, 7], judged=[True, False, True, False]) == [[0, 2]]
-    assert look([7, 7], judged=[False, False]) == []
-
-
-def test_nothing_is_no_problem():
-    assert look([]) == []
+def test_images_that_are_not_comparable_are_in_no_group():
+    assert look([7, 7, 7, 7], comparable=[True, False, True, False]) == [[0, 2]]
+    assert look([7, 7], comparable=[False, False]) == look([]) == []
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_the_same_draws_give_timm_s_boxes(references):
 def test_a_resized_crop_is_torchvision_s_but_for_its_rim(references):
     with np.load(GOLDEN / "operations.npz", allow_pickle=False) as arrays:
         picture = Image.fromarray(arrays["rgb"])
-    ours = np.asarray(Preprocessing(image_size=(20, 22)).boxed(picture, (9, 5, 40, 29))).astype(int)
+    ours = np.asarray(Preprocessing(image_size=(20, 22)).resize_box(picture, (9, 5, 40, 29))).astype(int)
     difference = np.abs(ours - references["resized"])
     assert difference[2:-2, 2:-2].max() == 0
     assert difference.max() <= 2  # where ours knows the pixels beside the box

@@ -15,9 +15,7 @@ from hypothesis import strategies
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from vit_keras.data.scan.inspection import Limits, bits_of, inspect
-
-KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+from vit_keras.data.scan.inspection import Limits, inspect
 
 
 def noise(size=(48, 32), mode="RGB"):
@@ -35,9 +33,9 @@ def chunk(name, content):
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
 
-def png(width, height, *extra, colour=2, body=b""):
+def png(width, height, *extra, color=2, body=b""):
     """A PNG with any header."""
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return b"".join(
         [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
     )
@@ -45,7 +43,7 @@ def png(width, height, *extra, colour=2, body=b""):
 
 @pytest.fixture
 def look(tmp_path):
-    """Returns the row of a file with this content."""
+    """Returns a function that inspects a file with this content."""
 
     def row(content, name="a.png", **limits):
         (tmp_path / name).write_bytes(content)
@@ -75,7 +73,7 @@ def test_a_good_file_is_described(look, tmp_path):
     assert "reason" not in row
 
 
-def test_one_colour_has_no_information(look):
+def test_one_color_has_no_information(look):
     row = look(encoded(Image.new("RGB", (30, 30), "red")))
     assert (row["contrast"], str(row["entropy"])) == (0, "0.0")
 
@@ -83,54 +81,19 @@ def test_one_colour_has_no_information(look):
 def test_the_hash_hardly_changes_with_size_and_compression(look):
     photo, other = (Image.fromarray(photo) for photo in load_sample_images().images)
     smaller = encoded(photo.resize((300, 200)), "JPEG", quality=60)
-    hashes = [bits_of(look(content)["phash"]) for content in (encoded(photo), smaller, encoded(other))]
+    hashes = [int(look(content)["phash"], 16) for content in (encoded(photo), smaller, encoded(other))]
     assert (hashes[0] ^ hashes[1]).bit_count() <= 2
     assert (hashes[0] ^ hashes[2]).bit_count() > 10
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("part", [0.5, 0.9, -2])
-def test_a_truncated_file_is_refused(look, kind, part):
-    content = encoded(noise(), kind)
-    row = look(content[: int(len(content) * part) if part > 0 else part])
-    if kind in ("PNG", "GIF") and part == -2:  # all pixels are there; what is cut is an end mark or its check sum
-        assert "sha256" in row
-    else:
-        assert row["reason"].startswith("truncated or damaged")
-
-
-def test_a_wrong_check_sum_is_refused(look):
-    content = bytearray(encoded(noise()))
-    content[len(content) // 2] ^= 0xFF
-    assert look(content)["reason"].startswith("truncated or damaged")
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [(b"", "empty"), (b"hello", "no image format"), (b"<!DOCTYPE html><p>404", "HTML"), (bytes(500), "not an image")],
-    ids=["empty", "text", "html", "zeros"],
-)
-def test_what_is_no_image_is_refused_by_its_content(look, content, told):
-    row = look(content, "a.jpg")
-    assert told in row["reason"]
-    assert row["reason"].startswith("not an image")
-    assert row["size"] == len(content)
-
-
-@pytest.mark.parametrize("kind", ["AVIF", "ICO", "JPEG2000"])
-def test_another_format_under_a_common_name_is_refused(look, kind):
-    assert "not an image this reads" in look(encoded(noise(), kind), "a.jpg")["reason"]
-
-
-@pytest.mark.parametrize("side", [13_450, 2**31 - 1])
-def test_too_many_pixels_are_refused_from_the_header(look, monkeypatch, side):
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
-    assert "limit" in look(png(side, side))["reason"]
-
-
-@pytest.mark.parametrize("size", [(0, 0), (0, 9)])
-def test_no_pixels_are_refused(look, size):
-    assert "reason" in look(png(*size))
+def test_an_unusable_file_has_a_reason_without_its_name(look):
+    content = encoded(noise(), "GIF")
+    assert "sha256" in look(content[:-2])  # all pixels are there; only the end mark is cut off
+    assert look(content[: len(content) // 2])["reason"].startswith("truncated or damaged")
+    for name in ("été 猫 😀.png", "n\new.png", "a: b.png"):
+        row = look(b"hello", name)
+        assert row["reason"].startswith("not a supported image (its first bytes are of no image format)")
+        assert row["size"] == 5
 
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
@@ -142,40 +105,38 @@ def test_a_chunk_that_unpacks_to_much_is_refused_or_passed_over(look, name):
 
 
 @pytest.mark.parametrize(
-    ("size", "limits", "told"),
+    ("size", "limits", "reason"),
     [
-        ((1, 1), {}, "1x1 px; the shorter side must have 8 px or more"),
-        ((7, 30), {}, "7x30 px; the shorter side"),
-        ((10, 201), {}, "10x201 px; the longer side may be 20 times the shorter at most"),
-        ((31, 40), {"min_side": 32}, "must have 32 px"),
+        ((7, 30), {}, "7x30 px; the shorter side must have at least 8 px (min_side)"),
+        ((10, 201), {}, "10x201 px; the longer side may be at most 20 times the shorter (max_aspect)"),
+        ((31, 40), {"min_side": 32}, "at least 32 px"),
         ((10, 31), {"max_aspect": 3.0}, "3 times"),
+        ((8, 8), {}, None),
+        ((10, 200), {}, None),
+        ((1, 5), {"min_side": 1}, None),
+        ((9, 900), {"max_aspect": 100.0}, None),
     ],
 )
-def test_tiny_and_narrow_images_are_refused(look, size, limits, told):
-    assert told in look(encoded(noise(size)), **limits)["reason"]
+def test_limits_are_inclusive(look, size, limits, reason):
+    row = look(encoded(noise(size)), **limits)
+    assert row["width"] == size[0] if reason is None else reason in row["reason"]
 
 
-@pytest.mark.parametrize(
-    ("size", "limits"),
-    [((8, 8), {}), ((10, 200), {}), ((1, 5), {"min_side": 1}), ((9, 900), {"max_aspect": 100.0})],
-)
-def test_limits_are_inclusive_and_may_be_changed(look, size, limits):
-    assert (look(encoded(noise(size)), **limits)["width"]) == size[0]
+WHITE = ["transparent, put on white"]
 
 
 @pytest.mark.parametrize(
     ("mode", "kind", "notes"),
     [
         ("L", "PNG", []),
-        ("1", "PNG", []),
         ("P", "PNG", []),
-        ("CMYK", "JPEG", ["CMYK: brought to RGB"]),
-        ("LA", "PNG", ["transparent: on white"]),
-        ("RGBA", "PNG", ["transparent: on white"]),
-        ("I;16", "PNG", ["16 bits a channel: brought to 8"]),
+        ("CMYK", "JPEG", ["CMYK, converted to RGB"]),
+        ("LA", "PNG", WHITE),
+        ("RGBA", "PNG", WHITE),
+        ("I;16", "PNG", ["16 bits per channel, converted to 8"]),
     ],
 )
-def test_every_mode_is_taken_and_its_rule_told(look, mode, kind, notes):
+def test_the_conversion_of_every_mode_is_noted(look, mode, kind, notes):
     picture = Image.fromarray(np.full((20, 20), 32768, "uint16")) if mode == "I;16" else noise((20, 20), mode)
     row = look(encoded(picture, kind), f"a.{kind.lower()}")
     assert (row["mode"], row["notes"]) == (mode, notes)
@@ -183,47 +144,36 @@ def test_every_mode_is_taken_and_its_rule_told(look, mode, kind, notes):
         assert row["brightness"] == pytest.approx(127.5, abs=1)
 
 
-def test_a_palette_with_a_transparent_colour_is_put_on_white(look):
+def test_a_transparent_palette_is_put_on_white(look):
     row = look(encoded(Image.new("P", (20, 20)), transparency=0))
-    assert row["notes"] == ["transparent: on white"]
-    assert row["brightness"] == 255
+    assert (row["notes"], row["brightness"]) == (WHITE, 255)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_size_is_of_the_upright_image(look, orientation):
+@pytest.mark.parametrize("orientation", [1, 2, 6])
+def test_the_size_is_that_of_the_upright_image(look, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     row = look(encoded(noise((40, 30)), "JPEG", exif=exif), "a.jpg")
     assert (row["width"], row["height"]) == ((40, 30) if orientation < 5 else (30, 40))
     assert row["orientation"] == orientation
-    assert row["notes"] == ([] if orientation == 1 else ["turned upright"])
+    assert row["notes"] == ([] if orientation == 1 else ["rotated upright (Exif)"])
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
-def test_an_animation_is_its_first_frame(look, kind):
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("white", "black")]
-    row = look(encoded(frames[0], kind, save_all=True, append_images=frames[1:]), f"a.{kind.lower()}")
-    assert row["notes"] == ["animation: the first frame"]
+def test_an_animation_is_its_first_frame(look):
+    frames = [Image.new("RGB", (20, 20), color) for color in ("white", "black")]
+    row = look(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a.gif")
+    assert row["notes"] == ["animation, of which the first frame is used"]
     assert row["brightness"] == 255
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
-def test_a_format_under_the_name_of_another_is_told(look, kind):
-    assert f"is {kind}, whatever its name says" in look(encoded(noise(), kind), "a.jpg")["notes"]
+@pytest.mark.parametrize(("kind", "name", "noted"), [("PNG", "a.jpg", True), ("JPEG", "a.JPEG", False)])
+def test_a_misleading_name_is_noted(look, kind, name, noted):
+    notes = look(encoded(noise(), kind), name)["notes"]
+    assert notes == ([f"{kind} with the file name suffix of another format"] if noted else [])
 
 
-@pytest.mark.parametrize("name", ["a.JPG", "a.jpeg", "A.JPEG"])
-def test_names_in_any_case_are_right(look, name):
-    assert look(encoded(noise(), "JPEG"), name)["notes"] == []
-
-
-@pytest.mark.parametrize("name", ["été 猫 😀.png", "n\new.png", "a: b.png", "100%{x}.png"])
-def test_the_reason_does_not_repeat_the_name(look, name):
-    assert look(b"", name)["reason"].startswith("not an image")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are no text")
-def test_a_name_that_is_no_text_is_looked_at(look):
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not text")
+def test_a_name_that_is_not_text_is_inspected(look):
     assert look(encoded(noise()), os.fsdecode(b"caf\xe9.png"))["width"] == 48
 
 
@@ -240,22 +190,26 @@ def test_a_file_that_is_gone_or_locked_has_a_reason(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are of POSIX")
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     assert "not a file" in inspect(tmp_path / "pipe.png", Limits())["reason"]
 
 
-def test_memory_that_runs_out_is_a_reason(look, monkeypatch):
+def test_too_little_memory_is_a_reason(look, monkeypatch):
     def full(*arguments):
         raise MemoryError
 
     content = encoded(noise())
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
-    assert "more memory than there is" in look(content)["reason"]
+    assert "not enough memory" in look(content)["reason"]
 
 
-GOOD = [encoded(noise((24, 18), mode), kind) for mode, kind in
-        [("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP")]]  # fmt: skip
+GOOD = [
+    encoded(noise((24, 18), mode), kind)
+    for mode, kind in [
+        ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP"), ("L", "PPM"),
+    ]
+] + [encoded(noise((24, 18)), "TIFF", compression="tiff_lzw")]  # fmt: skip
 EXIF = Image.Exif()
 EXIF[0x0112] = 6
 EXIF[0x010E] = "a photo"
@@ -264,7 +218,7 @@ GOOD += [encoded(noise((24, 18)), kind, exif=EXIF) for kind in ("JPEG", "PNG", "
 
 @strategies.composite
 def mutated(draw):
-    """An image file, of which a few bytes are changed, cut off, doubled or put in."""
+    """An image file with a few bytes changed, cut off, doubled or inserted."""
     content = bytearray(draw(strategies.sampled_from(GOOD)))
     for _ in range(draw(strategies.integers(1, 6))):
         place = draw(strategies.integers(0, min(len(content), draw(strategies.sampled_from([64, 400, 10_000])))))

@@ -1,4 +1,4 @@
-"""What can be known of the kernel on a GPU without one: the training step that JAX lowers for CUDA, and that padding changes nothing."""
+"""Which attention kernel is chosen, on a GPU, too: JAX lowers for CUDA without one. All kernels compute the same."""
 
 import re
 from collections import Counter
@@ -12,31 +12,29 @@ from vit_keras.layers.kernels import attention_kernel as kernels
 from vit_keras.runtime.precision import dtype_policy
 
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="what JAX does")
-SHAPE = {"tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}
+SHAPE = {"num_tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}
 
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Lets JAX and this package believe that there is a GPU with cuDNN; what is for it is lowered, and not compiled."""
+    """Pretends that there is a GPU with cuDNN: programs are lowered for it, and not compiled."""
     from jax._src.cudnn import fused_attention_stablehlo as cudnn
 
     monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
     monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
     monkeypatch.setattr(kernels, "_platform", lambda: "gpu")
     monkeypatch.setattr(kernels, "_compile", lambda traced: traced.lower(lowering_platforms=("cuda",)))
-    kernels._on_a_gpu_with_jax.cache_clear()
+    kernels._choose_for_jax_on_gpu.cache_clear()
     yield
-    kernels._on_a_gpu_with_jax.cache_clear()
+    kernels._choose_for_jax_on_gpu.cache_clear()
 
 
-def calls_of_a_training_step(tokens_on_the_side, policy, **changes):
-    """Returns how often the step that JAX would compile for a GPU calls each foreign kernel."""
+def count_kernel_calls(side, policy, **changes):
+    """Returns how often the training step that JAX lowers for a GPU calls each custom kernel."""
     import jax
 
     with dtype_policy(policy):
-        model = vk.from_preset(
-            "vit_base_patch16_224", num_layers=2, num_classes=3, image_size=16 * tokens_on_the_side, **changes
-        )
+        model = vk.from_preset("vit_base_patch16_224", num_layers=2, num_classes=3, image_size=16 * side, **changes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def step(trainable, others, images, labels):
@@ -57,41 +55,40 @@ def calls_of_a_training_step(tokens_on_the_side, policy, **changes):
 @pytest.mark.parametrize("side", [2, 3], ids=["an odd number of tokens", "an even number"])
 @pytest.mark.parametrize("remat", ["none", "block"])
 def test_flash_attention_is_in_the_training_step_for_a_gpu(gpu, side, remat):
-    calls = calls_of_a_training_step(side, "mixed_bfloat16", remat=remat)
+    calls = count_kernel_calls(side, "mixed_bfloat16", remat=remat)
     forwards = 2 if remat == "none" else 4  # remat attends again in the backward pass
     assert calls == {"__cudnn$fmhaSoftmax": forwards, "__cudnn$fmhaSoftmaxBackward": 2}
 
 
 @on_jax
-def test_a_slower_kernel_on_a_gpu_is_said_once_and_why(gpu, caplog):
-    assert calls_of_a_training_step(2, "float32") == {}
-    assert [record.message for record in caplog.records if "runs in XLA's products" in record.message] == [
-        "attention of 5 tokens in heads of 64 runs in XLA's products: float32 has no flash attention: take mixed_bfloat16"
+def test_a_slower_kernel_on_a_gpu_is_logged_once_with_the_reason(gpu, caplog):
+    assert count_kernel_calls(2, "float32") == {}
+    assert [record.message for record in caplog.records if "is computed by XLA" in record.message] == [
+        "attention of 5 tokens in heads of 64 is computed by XLA: float32 has no flash attention: use mixed_bfloat16"
     ]
     caplog.clear()
     odd = kernels.attention_kernel(**SHAPE | {"head_dim": 12})
-    assert (odd.name, "multiple of 8" in odd.reason) == (kernels.FUSED, True)
+    assert (odd.name, "multiple of 8" in odd.reason) == (kernels.XLA, True)
     assert odd.reason in caplog.text
 
 
 @on_jax
-def test_tokens_are_padded_only_where_jax_wants_that(gpu):
-    padding = {
-        tokens: kernels.attention_kernel(**SHAPE | {"tokens": tokens}).padding for tokens in (196, 197, 256, 257)
-    }
-    assert padding == {196: 0, 197: 1, 256: 0, 257: 1}
+@pytest.mark.parametrize(("num_tokens", "padding"), [(196, 0), (197, 1), (256, 0), (257, 1)])
+def test_tokens_are_padded_only_where_jax_needs_it(gpu, num_tokens, padding):
+    kernel = kernels.attention_kernel(**SHAPE | {"num_tokens": num_tokens})
+    assert (kernel.name, kernel.padding) == (kernels.FLASH, padding)
 
 
 @on_jax
-def test_what_fails_only_when_it_is_compiled_falls_back_too(gpu, monkeypatch, caplog):
+def test_a_failure_in_the_compiler_falls_back_too(gpu, monkeypatch, caplog):
     def fails(traced):
         raise RuntimeError("no engine for this graph\nand much more")
 
     monkeypatch.setattr(kernels, "_compile", fails)
     kernel = kernels.attention_kernel(**SHAPE)
-    assert (kernel.name, kernel.reason) == (kernels.FUSED, "RuntimeError: no engine for this graph")
+    assert (kernel.name, kernel.reason) == (kernels.XLA, "RuntimeError: no engine for this graph")
     assert "no engine for this graph" in caplog.text
-    assert calls_of_a_training_step(2, "mixed_bfloat16") == {}
+    assert count_kernel_calls(2, "mixed_bfloat16") == {}
 
 
 @on_jax
@@ -116,15 +113,17 @@ def test_padding_changes_neither_values_nor_gradients():
     np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_a_gpu_weights_are_held_in_memory_where_there_are_few(caplog):
-    for tokens in (197, 4097):
-        kernel = kernels.attention_kernel(**SHAPE | {"tokens": tokens})
-        fused = keras.backend.backend() == "torch" and tokens == 4097
-        assert (kernel.name, kernel.padding, kernel.reason) == (kernels.FUSED if fused else kernels.PRODUCTS, 0, "")
+@pytest.mark.parametrize(("num_tokens", "dropout"), [(197, False), (4097, False), (4097, True)])
+def test_on_a_cpu_only_torch_avoids_storing_many_weights_and_every_kernel_has_a_reason(num_tokens, dropout, caplog):
+    kernel = kernels.attention_kernel(**SHAPE | {"num_tokens": num_tokens}, dropout=dropout)
+    fused = keras.backend.backend() == "torch" and num_tokens == 4097 and not dropout
+    assert (kernel.name, kernel.padding) == (kernels.FUSED if fused else kernels.PRODUCTS, 0)
+    assert kernel.reason
+    assert str(kernel) == f"{kernel.name} ({kernel.reason})"
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("name", [kernels.FUSED, kernels.PRODUCTS])
+@pytest.mark.parametrize("name", [kernels.FUSED, kernels.XLA, kernels.PRODUCTS])
 def test_kernels_compute_the_same(name):
     qkv = np.random.default_rng(0).normal(size=(2, 5, 3, 2, 8)).astype("float32")
     found = kernels.AttentionKernel(name=name).attend(keras.ops.convert_to_tensor(qkv))

@@ -25,7 +25,7 @@ def model():
 def theirs(path):
     """Returns timm's rate and decay of the parameters that one of our weights is."""
     for row in ROWS:
-        for block in range(12) if row.a_block else (None,):
+        for block in range(12) if row.is_per_block else (None,):
             if path in [target.format(i=f"{block:02d}" if block is not None else "") for target in row.targets]:
                 names = [name.format(i=block) for name in row.ways[0].names]
                 assert all(TIMM[name] == TIMM[names[0]] for name in names)

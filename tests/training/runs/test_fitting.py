@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from vit_keras.data import Augmentation, ImageData, Split
+from vit_keras.data import Augmentation
 from vit_keras.errors import ResumeError, StorageError, TrainingDivergedError
 from vit_keras.models.vit import vit
 from vit_keras.training.checkpoints.callback import Stopped
@@ -20,26 +20,16 @@ from vit_keras.training.recipes import finetune
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
 
-EPOCHS, STEPS = 3, 4
-to_the_bit = pytest.mark.xfail(
-    keras.backend.backend() == "torch", reason="torch goes on, but not to the same bits: not promised", strict=False
+EPOCHS, STEPS = 3, 4  # of the fixture `data`
+bit_for_bit = pytest.mark.xfail(
+    keras.backend.backend() == "torch", reason="torch is not deterministic bit for bit", strict=False
 )
 JIT = "auto" if keras.backend.backend() == "jax" else False
 
 
 @pytest.fixture(scope="module")
-def data():
-    rng, splits = np.random.default_rng(0), {}
-    for name, count in (("train", 16 * STEPS), ("validation", 16), ("test", 16)):
-        labels = np.arange(count) % 2
-        pixels = rng.integers(0, 100, (count, 16, 16, 3)) + 150 * labels[:, None, None, None]
-        splits[name] = Split(pixels.astype("uint8"), labels)
-    return ImageData(name="brightness", class_names=("dark", "bright"), splits=splits, batch_size=16)
-
-
-@pytest.fixture(scope="module")
 def compiled(data, tiny_config):
-    """Returns a maker of compiled models with a recipe, at their start; one a recipe, since compiling takes longest."""
+    """Returns a maker of compiled models with initial weights, cached per recipe, since compiling takes longest."""
     made = {}
 
     def make(**changes):
@@ -70,7 +60,7 @@ def compiled(data, tiny_config):
 
 @pytest.fixture(scope="module")
 def fitting(data, compiled):
-    """Returns a maker of fittings with everything on that a resumed run must put back; `lost` is a model that knows nothing."""
+    """Returns a maker of fittings with all state that a resumed run must restore; `lost` starts from other weights."""
 
     def make(folder, *, lost=False, callbacks=(), **changes):
         model, recipe = compiled(**changes)
@@ -113,17 +103,17 @@ class StopAt(keras.callbacks.Callback):
 
 
 def outcome(fitted, rows):
-    """Everything that must be the same: the model at the end, the last checkpoint, and the history but for its seconds."""
+    """Returns what must be the same: the final model, the last checkpoint, and the history without its seconds."""
     last = CheckpointStore(fitted.run.checkpoints).newest()
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
     return arrays_of(fitted.model), last.tensors, rows
 
 
 def assert_same(one, other):
-    for ours, theirs in zip(one[:2], other[:2], strict=True):
-        assert ours.keys() == theirs.keys()
-        for name in ours:
-            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    for first, second in zip(one[:2], other[:2], strict=True):
+        assert first.keys() == second.keys()
+        for name in first:
+            np.testing.assert_array_equal(first[name], second[name], err_msg=name)
     assert one[2] == other[2]
 
 
@@ -142,8 +132,8 @@ def stopped(fitting, tmp_path_factory):
     return folder
 
 
-@to_the_bit
-def test_stopped_in_an_epoch_and_at_its_end_it_goes_on_to_the_same_result_to_the_bit(fitting, whole, stopped, tmp_path):
+@bit_for_bit
+def test_a_run_stopped_twice_is_resumed_to_the_same_result(fitting, whole, stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "run")
     store = CheckpointStore(folder / "checkpoints")
     assert store.newest().step == 6
@@ -156,8 +146,8 @@ def test_stopped_in_an_epoch_and_at_its_end_it_goes_on_to_the_same_result_to_the
     assert_same(outcome(fitted, rows), whole)
 
 
-@to_the_bit
-def test_a_damaged_newest_checkpoint_is_left_for_the_one_before(fitting, whole, stopped, tmp_path):
+@bit_for_bit
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(fitting, whole, stopped, tmp_path):
     folder = shutil.copytree(stopped, tmp_path / "run")
     path = folder / "checkpoints" / "step-00000006" / "state.safetensors"
     content = bytearray(path.read_bytes())
@@ -167,8 +157,8 @@ def test_a_damaged_newest_checkpoint_is_left_for_the_one_before(fitting, whole, 
     assert_same(outcome(fitted, fitted.fit(resume=True)), whole)
 
 
-@to_the_bit
-def test_a_full_disk_ends_training_and_what_was_saved_goes_on(fitting, whole, tmp_path, monkeypatch):
+@bit_for_bit
+def test_after_a_full_disk_the_run_is_resumed(fitting, whole, tmp_path, monkeypatch):
     class Fill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 1:
@@ -184,7 +174,7 @@ def test_a_full_disk_ends_training_and_what_was_saved_goes_on(fitting, whole, tm
     assert_same(outcome(fitted, fitted.fit(resume=True)), whole)
 
 
-def test_a_finished_fit_resumed_only_ends_again(fitting, whole, tmp_path):
+def test_a_finished_fit_is_resumed_without_training(fitting, whole, tmp_path):
     folder = tmp_path / "run"
     fitting(folder, callbacks=[StopAt()]).fit()
     fitted = fitting(folder, lost=True, callbacks=[StopAt()])
@@ -199,7 +189,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(fitting, stopped, tmp_path):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_a_loss_that_is_no_number_names_the_step_and_its_images_and_goes_back(fitting, data, tmp_path):
+def test_a_diverged_run_names_the_step_and_its_images_and_restores_the_last_checkpoint(fitting, data, tmp_path):
     class Break(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if int(keras.ops.convert_to_numpy(self.model.optimizer._iterations)) == 5:
@@ -207,7 +197,8 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_images_and_goes_back(fi
 
     fitted = fitting(tmp_path / "run", callbacks=[Break()])
     with pytest.raises(
-        TrainingDivergedError, match=r"In epoch 2, step 2 of .*run, the loss became nan; the model is back at step 5"
+        TrainingDivergedError,
+        match=r"In epoch 2, step 2 of .*run, the loss became nan; the model was restored from step 5",
     ):
         fitted.fit()
     note = json.loads((tmp_path / "run" / "divergence.json").read_text())
@@ -216,7 +207,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_its_images_and_goes_back(fi
     assert all(np.isfinite(array).all() for array in arrays_of(fitted.model).values())
 
 
-def test_the_metrics_file_has_a_row_an_epoch(stopped):
+def test_the_metrics_file_has_a_row_per_epoch(stopped):
     lines = (stopped / "metrics.csv").read_text().splitlines()
     assert lines[0].split(",")[0] == "epoch"
     assert {"loss", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(lines[0].split(","))
@@ -224,7 +215,7 @@ def test_the_metrics_file_has_a_row_an_epoch(stopped):
 
 
 class Watched:
-    """A number of a step, as it comes from the device, that notes during which step it is asked for."""
+    """A metric on the device that records at which step it is read."""
 
     def __init__(self, value, step, calls, asked):
         self.value, self.step, self.calls, self.asked = value, step, calls, asked
@@ -238,9 +229,9 @@ class Watched:
         return np.asarray(self.value)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch computes each step before it returns, on a CPU")
-def test_no_step_waits_for_its_own_numbers(fitting, tmp_path, monkeypatch):
-    made = replace(fitting(tmp_path / "run"), checkpoint_seconds=1e9)  # a checkpoint waits for all
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch on a CPU finishes each step before it returns")
+def test_no_step_waits_for_its_own_metrics(fitting, tmp_path, monkeypatch):
+    made = replace(fitting(tmp_path / "run"), checkpoint_seconds=1e9)  # a checkpoint reads all metrics
     made.model.make_train_function()
     compiled, calls, asked = made.model.train_function, [0], []
 
@@ -254,7 +245,7 @@ def test_no_step_waits_for_its_own_numbers(fitting, tmp_path, monkeypatch):
     monkeypatch.setattr(made.model, "train_function", watched)
     made.fit(resume=False)
     assert calls == [EPOCHS * STEPS]
-    during = [(step, now) for step, now in asked if now % STEPS]  # an epoch's end waits for its numbers
-    assert during  # the loss is looked at
-    assert all(step < now for step, now in during)  # when the next step is already on its way
-    assert len(during) <= EPOCHS * STEPS  # one number a step
+    during = [(step, now) for step, now in asked if now % STEPS]  # the end of an epoch reads its metrics
+    assert during  # the loss is read
+    assert all(step < now for step, now in during)  # after the next step was started
+    assert len(during) <= EPOCHS * STEPS  # one metric per step

@@ -14,7 +14,7 @@ import vit_keras
 from vit_keras.errors import RunLockedError, StorageError
 from vit_keras.training.runs.lock import RunLock
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and links are of POSIX")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and links")
 CHILD = """
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ except RunLockedError as error:
 
 
 def start(path: Path) -> "subprocess.Popen[str]":
-    """Starts a process that takes the lock at the first line it is told, and ends at the second."""
+    """Starts a process that takes the lock at the first line of input and ends at the second."""
     process = subprocess.Popen(
         [sys.executable, "-c", CHILD, path],
         stdin=subprocess.PIPE,
@@ -50,17 +50,17 @@ def tell(process: "subprocess.Popen[str]") -> None:
     process.stdin.flush()
 
 
-def said(path: Path) -> dict[str, object]:
+def description(path: Path) -> dict[str, object]:
     return json.loads((path / ".lock").read_text())
 
 
-def test_of_two_processes_exactly_one_works_and_the_other_says_who(tmp_path):
+def test_of_two_processes_one_takes_the_lock_and_the_other_names_it(tmp_path):
     both = [start(tmp_path) for _ in range(2)]
     for process in both:
         tell(process)
     answers = [process.stdout.readline() for process in both]
     winner = answers.index("works\n")
-    owner = said(tmp_path)
+    owner = description(tmp_path)
     assert owner["pid"] == both[winner].pid
     with pytest.raises(RunLockedError, match=f"is in use by process {owner['pid']} on "), RunLock(tmp_path):
         pass
@@ -72,7 +72,7 @@ def test_of_two_processes_exactly_one_works_and_the_other_says_who(tmp_path):
     both[winner].communicate()
     assert both[winner].returncode == 0
     with RunLock(tmp_path):
-        assert said(tmp_path)["pid"] == os.getpid()
+        assert description(tmp_path)["pid"] == os.getpid()
 
 
 @posix
@@ -82,33 +82,33 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     assert process.stdout.readline() == "works\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert said(tmp_path)["pid"] == process.pid
+    assert description(tmp_path)["pid"] == process.pid
     with RunLock(tmp_path):
-        assert said(tmp_path)["pid"] == os.getpid()
+        assert description(tmp_path)["pid"] == os.getpid()
 
 
-def test_a_refusal_says_pid_host_since_when_and_what_to_do(tmp_path):
+def test_the_error_names_process_host_and_time(tmp_path):
     with RunLock(tmp_path):
         with pytest.raises(RunLockedError) as caught, RunLock(tmp_path):
             pass
-        owner = said(tmp_path)
+        owner = description(tmp_path)
         expected = f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()} since {owner['since']}: wait until it"
         assert str(caught.value).startswith(expected)
-        assert "choose another run directory" in str(caught.value)
+        assert "use another run directory" in str(caught.value)
         assert abs((datetime.now().astimezone() - datetime.fromisoformat(owner["since"])).total_seconds()) < 60
     assert (tmp_path / ".lock").read_bytes() == b""
     assert os.listdir(tmp_path) == [".lock"]
 
 
-def test_a_process_that_has_the_number_of_a_dead_one_does_not_keep_the_lock(tmp_path):
+def test_a_stale_description_does_not_hold_the_lock(tmp_path):
     stale = {"pid": os.getppid(), "host": socket.gethostname(), "since": "2026-01-01T00:00:00+00:00"}
     (tmp_path / ".lock").write_text(json.dumps(stale))
     with RunLock(tmp_path):
-        assert said(tmp_path)["pid"] == os.getpid()
+        assert description(tmp_path)["pid"] == os.getpid()
 
 
 @pytest.mark.parametrize("torn", [b"", b"{", b"\xff", b"[1]", b'{"pid": 1}', b"x" * 10_000, b"[" * 4096])
-def test_a_torn_word_of_the_owner_is_no_obstacle_and_not_repeated(tmp_path, torn):
+def test_a_damaged_description_is_ignored(tmp_path, torn):
     (tmp_path / ".lock").write_bytes(torn)
     with RunLock(tmp_path):
         (tmp_path / ".lock").write_bytes(torn)
@@ -117,7 +117,7 @@ def test_a_torn_word_of_the_owner_is_no_obstacle_and_not_repeated(tmp_path, torn
     assert (tmp_path / ".lock").read_bytes() == b""
 
 
-def test_an_error_in_the_block_gives_the_lock_back(tmp_path):
+def test_an_error_in_the_block_releases_the_lock(tmp_path):
     with pytest.raises(ZeroDivisionError), RunLock(tmp_path):
         _ = 1 / 0
     with RunLock(tmp_path):
@@ -125,12 +125,12 @@ def test_an_error_in_the_block_gives_the_lock_back(tmp_path):
 
 
 @posix
-def test_a_child_that_has_the_file_does_not_keep_the_lock(tmp_path):
+def test_a_child_process_with_the_file_open_does_not_hold_the_lock(tmp_path):
     with RunLock(tmp_path) as lock:
         child = subprocess.Popen(
             [sys.executable, "-c", "input()"],
             stdin=subprocess.PIPE,
-            pass_fds=(lock._file,),  # as of a fork
+            pass_fds=(lock._file,),  # as after a fork
         )
     with RunLock(tmp_path):
         assert child.poll() is None
@@ -138,7 +138,7 @@ def test_a_child_that_has_the_file_does_not_keep_the_lock(tmp_path):
 
 
 @posix
-def test_a_file_system_without_locks_goes_by_what_the_file_says(tmp_path, monkeypatch):
+def test_without_locks_the_description_decides(tmp_path, monkeypatch):
     import fcntl
 
     def refuse(*arguments):
@@ -158,34 +158,34 @@ def test_a_file_system_without_locks_goes_by_what_the_file_says(tmp_path, monkey
         if busy:
             with (
                 pytest.raises(
-                    RunLockedError, match=f"process {pid} on {host} since then: .* if that process is gone, remove "
+                    RunLockedError, match=f"process {pid} on {host} since then: .* if that process has ended, remove "
                 ),
                 RunLock(tmp_path),
             ):
                 pass
         else:
             with RunLock(tmp_path):
-                assert said(tmp_path)["pid"] == os.getpid()
+                assert description(tmp_path)["pid"] == os.getpid()
 
 
 def test_a_directory_that_is_missing_is_named(tmp_path):
-    with pytest.raises(StorageError, match="missing: the run can't be locked"), RunLock(tmp_path / "missing"):
+    with pytest.raises(StorageError, match="missing: the run cannot be locked"), RunLock(tmp_path / "missing"):
         pass
     assert not (tmp_path / "missing").exists()
 
 
 @posix
-def test_a_link_in_the_locks_place_is_not_followed(tmp_path):
+def test_a_link_is_not_followed(tmp_path):
     other = tmp_path / "other"
     other.write_text("mine")
     (tmp_path / ".lock").symlink_to(other)
-    with pytest.raises(StorageError, match="can't be locked"), RunLock(tmp_path):
+    with pytest.raises(StorageError, match="cannot be locked"), RunLock(tmp_path):
         pass
     assert other.read_text() == "mine"
 
 
 @posix
-def test_a_disk_without_room_for_a_name_is_named_and_the_lock_is_free(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_lock_released(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -7,18 +7,19 @@ from markdown_it import MarkdownIt
 from pages import Page
 
 from vit_keras.errors import CorruptFileError, StorageError
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs.model_card import model_card_notes
-from vit_keras.zoo.preset_directory import load_class_names, write_card
+from vit_keras.zoo.preset_directory import load_class_names
+from vit_keras.zoo.save_preset import write_card
 
 NAMES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
-SAID = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0, 2])
+PREDICTED = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0, 2])
 
 
-def evaluation_of(said=SAID, labels=LABELS, classes=3):
-    probabilities = np.full((len(said), classes), 0.2 / (classes - 1))
-    probabilities[np.arange(len(said)), said] = 0.8
+def evaluation_of(predicted=PREDICTED, labels=LABELS, classes=3):
+    probabilities = np.full((len(predicted), classes), 0.2 / (classes - 1))
+    probabilities[np.arange(len(predicted)), predicted] = 0.8
     return Evaluation(probabilities, labels)
 
 
@@ -47,29 +48,26 @@ def tables_of():
     return parsed
 
 
-def test_results_have_intervals_and_stand_beside_the_baseline(record, tables_of):
+def test_results_have_intervals_and_a_baseline(record, tables_of):
     rows = tables_of(model_card_notes(record, evaluation_of(), NAMES))
     assert ["accuracy", "70.0%", "39.7% to 89.2%"] in rows
     assert ["expected calibration error", "10.0%", ""] in rows
-    assert ["accuracy of the nearest neighbour, the baseline", "42.0%", ""] in rows
+    assert ["accuracy of the nearest-neighbor baseline", "42.0%", ""] in rows
     assert ["owl", "3", "100.0%", "33.3%", "6.1% to 79.2%"] in rows
-
-
-def test_without_a_baseline_none_is_named(record):
     notes = model_card_notes({**record, "results": {"test_accuracy": 0.7}}, evaluation_of(), NAMES)
     assert "baseline" not in notes
 
 
-def test_of_many_classes_the_ten_worst_are_listed(record, tables_of):
+def test_for_many_classes_the_ten_worst_are_listed(record, tables_of):
     labels = np.repeat(np.arange(40), 2)
-    said = np.where(labels == 23, 5, labels)
-    rows = tables_of(model_card_notes(record, evaluation_of(said, labels, 40), [f"kind {n}" for n in range(40)]))
+    predicted = np.where(labels == 23, 5, labels)
+    rows = tables_of(model_card_notes(record, evaluation_of(predicted, labels, 40), [f"kind {n}" for n in range(40)]))
     classes = [row[0] for row in rows if row[0].startswith("kind")]
     assert len(classes) == 10
     assert classes[0] == "kind 23"
 
 
-def test_the_recipe_its_source_the_data_and_the_machine_are_named(record):
+def test_recipe_source_data_and_machine_are_named(record):
     notes = model_card_notes(record, evaluation_of(), NAMES)
     for words in (
         "Recipe: `small_images`, from https://arxiv.org/abs/2205.01580", "7 epochs of 11 steps, float32, jax backend",
@@ -80,28 +78,28 @@ def test_the_recipe_its_source_the_data_and_the_machine_are_named(record):
     assert json.loads(numbers) == record["recipe"]
 
 
-def test_licenses_are_left_to_be_filled_in_and_nothing_is_claimed(record):
+def test_licenses_are_left_to_be_filled_in(record):
     notes = model_card_notes(record, evaluation_of(), NAMES)
     assert notes.count("**To be filled in:**") == 2
     tuned = model_card_notes(
         {**record, "base": "ab12", "choices": [["method", "bias", "as asked"]]}, evaluation_of(), NAMES
     )
     assert tuned.count("**To be filled in:**") == 3
-    assert "Begun from weights with the SHA-256 `ab12`" in tuned
-    assert "- Chosen method bias: as asked" in tuned
+    assert "Started from weights with the SHA-256 `ab12`" in tuned
+    assert "- Choice: method bias: as asked" in tuned
 
 
-def test_limits_name_the_worst_class_and_classes_that_were_not_judged(record):
+def test_limits_name_the_worst_class_and_count_classes_without_images(record):
     notes = model_card_notes(record, evaluation_of(classes=4), (*NAMES, "yak"))
-    assert "Of owl it finds 33.3%, the least of all classes." in notes
-    assert "Of 1 classes there was no image to judge it by." in notes
-    assert "It names one of its 4 classes" in notes
+    assert "Lowest recall of all classes: owl, 33.3%." in notes
+    assert "Classes without test images: 1." in notes
+    assert "It predicts one of its 4 classes" in notes
 
 
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "a|b", "*bold* _it_", "`code`", "[link](http://x)", "two\nlines", "été 猫", "\\|", "# x"]
 )  # fmt: skip
-def test_any_name_is_text_in_its_cell_and_never_markup(record, tables_of, name):
+def test_names_are_escaped(record, tables_of, name):
     notes = model_card_notes(
         {**record, "data": {**record["data"], "name": name}, "choices": [[name, name, name]]},
         evaluation_of(),
@@ -114,7 +112,7 @@ def test_any_name_is_text_in_its_cell_and_never_markup(record, tables_of, name):
     assert any(word.startswith(f"{spelled}: 1,500 train") for word in page.words)
 
 
-def test_a_card_is_written_anew_and_nothing_else_is_touched(record, tiny_preset, tmp_path):
+def test_only_the_card_is_rewritten(record, tiny_preset, tmp_path):
     preset = tmp_path / "mine"
     preset.mkdir()
     for item in tiny_preset.iterdir():
@@ -129,7 +127,7 @@ def test_a_card_is_written_anew_and_nothing_else_is_touched(record, tiny_preset,
 
 
 @pytest.mark.parametrize("fault", ["full", "no folder", "damaged"])
-def test_a_card_that_cannot_be_written_leaves_the_last(tiny_preset, tmp_path, monkeypatch, fault):
+def test_a_card_that_cannot_be_written_keeps_the_last(tiny_preset, tmp_path, monkeypatch, fault):
     preset = tmp_path / "mine"
     preset.mkdir()
     for item in tiny_preset.iterdir():

@@ -13,10 +13,10 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs import figures
 from vit_keras.training.runs import report as reporting
-from vit_keras.training.runs.facts import images_a_second
+from vit_keras.training.runs.facts import images_per_second
 from vit_keras.training.runs.report import write_report
 
 HISTORY = [
@@ -25,14 +25,14 @@ HISTORY = [
 ]  # fmt: skip
 NAMES = ("cat", "dog", "owl")
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
-SAID = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0, 2])
-SURE = np.array([0.9, 0.8, 0.94, 0.7, 0.9, 0.6, 0.9, 0.5, 0.65, 0.9])
+PREDICTED = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0, 2])
+CONFIDENCE = np.array([0.9, 0.8, 0.94, 0.7, 0.9, 0.6, 0.9, 0.5, 0.65, 0.9])
 
 
-def evaluation_of(said=SAID, labels=LABELS, sure=SURE, classes=3):
-    rest = (1 - sure) / (classes - 1)
+def evaluation_of(predicted=PREDICTED, labels=LABELS, confidence=CONFIDENCE, classes=3):
+    rest = (1 - confidence) / (classes - 1)
     probabilities = np.repeat(rest[:, None], classes, axis=1)
-    probabilities[np.arange(len(said)), said] = sure
+    probabilities[np.arange(len(predicted)), predicted] = confidence
     return Evaluation(probabilities, labels)
 
 
@@ -53,7 +53,7 @@ def record(tiny_config):
         "environment": {"backend": "jax", "versions": {"keras": "3.15.1"}},
         "seconds": {"fit": 5.0, "total": 7.5},
         "results": {"test_accuracy": 0.7, "nearest_neighbour_accuracy": 0.42},
-        "choices": [["method", "head_first", "62 images a class are enough"]],
+        "choices": [["method", "head_first", "62 images per class: enough"]],
     }  # fmt: skip
 
 
@@ -77,48 +77,41 @@ def titles(page):
     return [value for name, value in page.attributes if name == "title"]
 
 
-def test_the_page_needs_no_network_and_no_scripts(page_of):
-    assert_needs_nothing_else(page_of())
-
-
-def test_the_page_suits_a_telephone_and_the_dark(page_of):
+def test_the_page_is_self_contained_and_suits_small_and_dark_screens(page_of):
     page = page_of()
+    assert_needs_nothing_else(page)
     assert ("content", "width=device-width, initial-scale=1") in page.attributes
     assert "prefers-color-scheme: dark" in page.text
     assert "currentColor" in page.text
 
 
-def test_it_begins_with_the_accuracy_its_interval_and_the_baseline(page_of):
+def test_the_headline_has_the_accuracy_its_interval_and_the_baseline(page_of):
     words = page_of().words
-    place = words.index("70.0%")
-    assert words[place + 1] == "right; 95 % interval 39.7% to 89.2%"
-    assert words[words.index("42.0%") + 1] == "the baseline: nearest neighbour"
+    assert words[words.index("70.0%") + 1] == "accuracy; 95 % interval 39.7% to 89.2%"
+    assert words[words.index("42.0%") + 1] == "accuracy of the nearest-neighbor baseline"
+    assert not any("nearest-neighbor" in word for word in page_of(results={"test_accuracy": 0.7}).words)
 
 
-def test_without_a_baseline_none_is_shown(page_of):
-    assert "the baseline: nearest neighbour" not in page_of(results={"test_accuracy": 0.7}).words
-
-
-def test_every_metric_has_a_curve_with_validation_beside_training(page_of):
+def test_every_metric_has_a_curve_for_training_and_validation(page_of):
     page = page_of()
     assert page.tags.count("svg") == 4  # loss, accuracy, learning rate, reliability
     assert page.words.count("validation") == 2
     assert {"loss", "accuracy", "learning rate", "epoch"} <= set(page.words)
 
 
-def test_a_run_without_gradients_has_no_curves(page_of):
+def test_a_linear_probe_has_no_curves(page_of):
     page = page_of(history=[])
-    assert "Learning" not in page.words
+    assert "Learning curves" not in page.words
     assert page.tags.count("svg") == 1
-    assert not any("a second" in word for word in page.words)
+    assert not any("per second" in word for word in page.words)
 
 
 @pytest.mark.parametrize("row", [{"loss": math.nan, "accuracy": math.inf}, {"epoch": 3.0, "loss": 0.1}, {}])
-def test_rows_that_lack_a_number_are_drawn_without_it(page_of, row):
+def test_missing_and_infinite_metrics_are_left_out(page_of, row):
     assert page_of(history=[*HISTORY, row]).tags.count("svg") == 4
 
 
-def test_the_confusion_matrix_counts_and_its_colour_is_the_part_of_the_row(page_of):
+def test_the_confusion_matrix_has_counts_and_the_fraction_of_the_row_as_color(page_of):
     page = page_of()
     cells = re.findall(r'<td style="background:rgb\(([^)]*)\)" title="([^"]*)"[^>]*>(\d+)<', page.text)
     assert [int(count) for _, _, count in cells] == [3, 1, 0, 0, 3, 0, 1, 1, 1]
@@ -126,17 +119,17 @@ def test_the_confusion_matrix_counts_and_its_colour_is_the_part_of_the_row(page_
     assert cells[4][:2] == ("79 124 255 / 1.00", "dog as dog: 100.0%")
 
 
-def test_of_many_classes_the_most_confused_pairs_are_listed(page_of):
+def test_for_many_classes_the_most_confused_pairs_are_listed(page_of):
     names = tuple(f"kind {label}" for label in range(31))
     labels = np.repeat(np.arange(31), 2)
-    said = np.where(labels == 7, 9, labels)
-    page = page_of(evaluation_of(said, labels, np.full(62, 0.9), classes=31), split=split_of(labels), names=names)
+    predicted = np.where(labels == 7, 9, labels)
+    page = page_of(evaluation_of(predicted, labels, np.full(62, 0.9), classes=31), split=split_of(labels), names=names)
     place = page.words.index("Most confused pairs")
     assert [word for word in page.words[place + 1 :] if word.strip()][4:8] == ["kind 7", "kind 9", "2", "100.0%"]
     assert "matrix" not in {value for name, value in page.attributes if name == "class"}
 
 
-def test_classes_are_listed_with_intervals_the_worst_first(page_of):
+def test_classes_are_sorted_by_recall(page_of):
     page = page_of()
     words = [word for word in page.words if word.strip()]
     place = words.index("F1") + 1
@@ -151,22 +144,22 @@ def test_a_class_without_images_has_no_scores(page_of):
     assert words[place + 1 : place + 6] == ["0", "-", "-", "-", "-"]
 
 
-def test_reliability_says_whether_it_is_too_sure(page_of):
-    assert "77.9% sure and 70.0% right: too sure" in page_of().text
-    assert "too unsure" in page_of(evaluation_of(sure=np.full(10, 0.5))).text
+def test_the_calibration_is_judged(page_of):
+    assert "Mean confidence 77.9%, accuracy 70.0%: overconfident" in page_of().text
+    assert "underconfident" in page_of(evaluation_of(confidence=np.full(10, 0.5))).text
 
 
-def test_the_surest_mistakes_are_shown_to_the_pixel_with_what_was_said_and_is(page_of):
+def test_the_most_confident_errors_are_shown_with_both_classes(page_of):
     split = split_of()
     page = page_of(split=split)
     shown = [
         np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))) for picture in page.pictures
     ]
     np.testing.assert_array_equal(shown, split.images[[2, 8, 7]])
-    assert "<b>dog</b> 94%<br>is cat 3%" in page.text
+    assert "<b>dog</b> 94%<br>true: cat 3%" in page.text
 
 
-def test_larger_images_are_made_small_and_the_page_stays_so(page_of):
+def test_larger_images_are_shrunk_so_that_the_page_stays_small(page_of):
     labels = np.zeros(60, "int32")
     evaluation = evaluation_of(np.ones(60, "int32"), labels, np.full(60, 0.9))
     page = page_of(evaluation, split=split_of(labels, side=224))
@@ -176,57 +169,57 @@ def test_larger_images_are_made_small_and_the_page_stays_so(page_of):
     assert len(page.text) < 2_000_000
 
 
-def test_pictures_stop_where_they_would_take_too_much_room(page_of, monkeypatch):
-    monkeypatch.setattr(reporting, "_ROOM", 1000)
+def test_the_images_have_a_total_limit(page_of, monkeypatch):
+    monkeypatch.setattr(reporting, "_MAX_IMAGE_BYTES", 1000)
     page = page_of()
     assert len(page.pictures) == 1
     assert page.words.count("not shown") == 2
 
 
-def test_images_gone_since_are_not_shown(page_of, make_folder):
+def test_removed_images_are_not_shown(page_of, make_folder):
     folder = make_folder({"cat": 20, "dog": 20})
     split = data.load(str(folder), image_size=16).splits["test"]
     shutil.rmtree(folder)
-    said = 1 - split.labels
+    predicted = 1 - split.labels
     with pytest.warns(UserWarning, match="stands in for it"):
-        page = page_of(evaluation_of(said, split.labels, np.full(len(said), 0.9)), split=split)
+        page = page_of(evaluation_of(predicted, split.labels, np.full(len(predicted), 0.9)), split=split)
     assert page.pictures == []
-    assert page.words.count("not shown") == len(said)
+    assert page.words.count("not shown") == len(predicted)
 
 
-def test_a_model_without_mistakes_says_so(page_of):
-    page = page_of(evaluation_of(said=LABELS))
-    assert page.words[page.words.index("Mistakes") + 2] == "None."
+def test_a_model_without_errors_is_reported(page_of):
+    page = page_of(evaluation_of(predicted=LABELS))
+    assert page.words[page.words.index("Errors") + 2] == "None."
 
 
-def test_grey_images_are_shown(page_of):
-    grey = Split(split_of().images[..., :1].copy(), LABELS)
-    assert len(page_of(split=grey).pictures) == 3
+def test_gray_images_are_shown(page_of):
+    gray = Split(split_of().images[..., :1].copy(), LABELS)
+    assert len(page_of(split=gray).pictures) == 3
 
 
-def test_time_cost_and_all_that_was_recorded_are_in_tables(page_of, tiny_config):
+def test_time_cost_and_the_whole_record_are_in_tables(page_of, tiny_config):
     words = [word for word in page_of().words if word.strip()]
     facts = dict(itertools.pairwise(words))
-    assert facts["training images a second, validation included"] == "20"
+    assert facts["training images per second, including validation"] == "20"
     assert facts["seconds: total"] == "7.5"
-    assert facts["parameters, head included"] == f"{tiny_config.num_params + 17 * 3:,}"
+    assert facts["parameters, including the head"] == f"{tiny_config.num_params + 17 * 3:,}"
     assert facts["augmentation.flip_rate"] == "0.5"
     assert facts["limit"] == "none"
     assert facts["hidden_dim"] == "16"
     assert facts["versions.keras"] == "3.15.1"
-    assert words[words.index("head_first") + 1] == "62 images a class are enough"
+    assert words[words.index("head_first") + 1] == "62 images per class: enough"
 
 
-def test_the_speed_is_of_all_epochs_and_unknown_without_their_seconds(record):
-    assert images_a_second(record, HISTORY) == 2 * 50 / 5
-    assert images_a_second(record, [{"loss": 1.0}]) is None
-    assert images_a_second(record, []) is None
+def test_the_speed_is_unknown_without_the_seconds(record):
+    assert images_per_second(record, HISTORY) == 2 * 50 / 5
+    assert images_per_second(record, [{"loss": 1.0}]) is None
+    assert images_per_second(record, []) is None
 
 
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "a\"onload='x", "&amp;", "$x_1$ $", "été 猫 😀", "two\nlines"]
 )
-def test_any_name_is_text_and_never_markup(page_of, record, name):
+def test_names_are_escaped(page_of, record, name):
     page = page_of(
         names=(name, "dog", "owl"),
         data={**record["data"], "name": name, "notes": [name]},
@@ -241,13 +234,9 @@ def test_any_name_is_text_and_never_markup(page_of, record, name):
     assert f"{spelled} as dog: 25.0%" in titles(page)
 
 
-def test_the_same_run_gives_the_same_page_in_place_of_the_last(page_of, tmp_path):
-    assert page_of().text == page_of().text
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-
-
-def test_a_page_that_cannot_be_written_leaves_the_last(page_of, tmp_path, monkeypatch):
+def test_a_page_is_deterministic_and_kept_if_the_next_cannot_be_written(page_of, tmp_path, monkeypatch):
     before = page_of().text
+    assert page_of().text == before
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
@@ -259,11 +248,11 @@ def test_a_page_that_cannot_be_written_leaves_the_last(page_of, tmp_path, monkey
     assert (tmp_path / "report.html").read_text("utf-8") == before
 
 
-def test_learning_curves_are_drawn_at_the_epochs_of_the_file(tmp_path, monkeypatch):
+def test_learning_curves_are_drawn_at_their_epochs(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_save", lambda figure, out: drawn.append(figure))
     (tmp_path / "metrics.csv").write_text("epoch,loss,val_loss,accuracy\n1,1.0,0.9,0.5\n2,0.5,,0.7\n")
-    figures.learning_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    figures.draw_learning_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     losses, accuracies = (axes.lines for axes in drawn[0].axes)
     assert [line.get_xdata().tolist() for line in (*losses, *accuracies)] == [[1, 2]] * 3
     assert math.isnan(losses[1].get_ydata()[1])

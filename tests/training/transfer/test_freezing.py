@@ -9,7 +9,7 @@ from vit_keras.training.optim.optimizers import AdamW
 from vit_keras.training.transfer.freezing import CHOICES, set_trainable, trainable_params
 from vit_keras.training.transfer.lora import add_lora
 
-# By hand, of hidden_dim 16, mlp_dim 32, two blocks, patches of 8x8x3 and three classes.
+# Computed by hand for hidden_dim 16, mlp_dim 32, two blocks, patches of 8x8x3 and three classes.
 HEAD = 16 * 3 + 3
 BLOCK_BIASES = 3 * 16 + 16 + 32 + 16 + 2 * 16
 BLOCK = 16 * 48 + 16 * 16 + 16 * 32 + 32 * 16 + BLOCK_BIASES + 2 * 16
@@ -19,11 +19,11 @@ TRAINED = {
     "head": HEAD,
     "bias": 16 + 2 * BLOCK_BIASES + 16 + HEAD,
     "last_blocks": BLOCK + 2 * 16 + HEAD,
-    "adapters": 2 * RANK_2 + HEAD,
+    "lora": 2 * RANK_2 + HEAD,
 }
 
 
-def randomised(model):
+def randomize(model):
     rng = np.random.default_rng(1)
     for weight in model.weights:
         weight.assign(rng.normal(size=weight.shape, scale=0.3).astype("float32") ** 2)  # variances are positive
@@ -32,7 +32,7 @@ def randomised(model):
 
 @pytest.fixture
 def model(tiny_config):
-    return randomised(vit(tiny_config, num_classes=3))
+    return randomize(vit(tiny_config, num_classes=3))
 
 
 @pytest.fixture
@@ -57,22 +57,22 @@ def fit(model, batch, *, steps=2, run_eagerly=False):
 
 
 @pytest.mark.parametrize("what", CHOICES)
-def test_only_what_was_chosen_moves_and_has_slots(model, batch, what):
-    if what == "adapters":
+def test_only_chosen_weights_change_and_have_optimizer_state(model, batch, what):
+    if what == "lora":
         model = add_lora(model, rank=2)
     set_trainable(model, what, last_blocks=1)
     assert trainable_params(model) == TRAINED[what]
     before = values(model)
-    # A few steps of a tiny model take TensorFlow less than making a graph of it; one choice goes through the graph, too.
+    # TensorFlow runs a few steps of a tiny model faster eagerly; one choice is compiled, too.
     optimizer = fit(model, batch, run_eagerly=keras.backend.backend() == "tensorflow" and what != "bias")
     after = values(model)
     moved = {path for path in before if not np.array_equal(before[path], after[path])}
     assert moved == set(names(model))
-    assert len(optimizer.variables) == 2 + 2 * len(moved)  # steps and rate; two moments a variable
+    assert len(optimizer.variables) == 2 + 2 * len(moved)  # step and rate; two moments per variable
 
 
-def test_a_frozen_stem_keeps_its_averages(tiny_config, batch):
-    model = randomised(vit(tiny_config.replace(stem="conv"), num_classes=3))
+def test_a_frozen_stem_keeps_its_moving_averages(tiny_config, batch):
+    model = randomize(vit(tiny_config.replace(stem="conv"), num_classes=3))
     set_trainable(model, "bias")
     before = values(model)
     fit(model, batch, steps=1)
@@ -90,28 +90,21 @@ def test_full_undoes_every_choice(tiny_config, stem):
     for what in ("head", "bias", "last_blocks", "head"):
         set_trainable(model, what, last_blocks=1)
         assert len(names(model)) < len(every)
+        set_trainable(model, "head")
+        assert names(model) == ["head/kernel", "head/bias"]
         set_trainable(model, "full")
         assert names(model) == every
         assert all(layer.trainable for layer in model._flatten_layers())
 
 
-def test_one_choice_replaces_another(model):
-    set_trainable(model, "bias")
-    biases = names(model)
-    set_trainable(model, "head")
-    assert names(model) == ["head/kernel", "head/bias"]
-    set_trainable(model, "bias")
-    assert names(model) == biases
-
-
-def test_the_last_blocks_are_counted_from_the_head(model):
+def test_last_blocks_are_counted_from_the_head(model):
     set_trainable(model, "last_blocks", last_blocks=1)
     assert {name.split("/")[0] for name in names(model)} == {"block_01", "final_norm", "head"}
     set_trainable(model, "last_blocks")
     assert {name.split("/")[0] for name in names(model)} == {"block_00", "block_01", "final_norm", "head"}
 
 
-def test_biases_are_biases_wherever_they_are(tiny_config):
+def test_biases_of_all_layers_are_found(tiny_config):
     config = tiny_config.replace(
         qkv_bias="query_value", qk_norm=True, pooling="map", class_token=False, layer_scale=0.1
     )
@@ -139,7 +132,7 @@ def test_a_distilled_model_has_two_heads(tiny_config):
     assert {name.split("/")[0] for name in names(model)} == {"head", "head_distillation"}
 
 
-def test_a_compiled_model_has_to_be_compiled_again(model, batch):
+def test_a_compiled_model_must_be_compiled_again(model, batch):
     model.compile("adam", "sparse_categorical_crossentropy")
     set_trainable(model, "head")
     with pytest.raises(ValueError, match="compile"):
@@ -147,7 +140,7 @@ def test_a_compiled_model_has_to_be_compiled_again(model, batch):
 
 
 @pytest.mark.parametrize("what", ["head", "bias", "last_blocks"])
-def test_it_is_said_again_after_a_keras_file(tiny_config, tmp_path, what):
+def test_the_choice_can_be_repeated_after_a_keras_file(tiny_config, tmp_path, what):
     model = vit(tiny_config.replace(pooling="map", class_token=False), num_classes=3)
     set_trainable(model, what, last_blocks=1)
     model.save(tmp_path / "model.keras")
@@ -156,24 +149,24 @@ def test_it_is_said_again_after_a_keras_file(tiny_config, tmp_path, what):
     assert names(loaded) == names(model)
 
 
-def test_a_preset_holds_every_weight_whatever_trains(model, tmp_path):
+def test_a_preset_holds_frozen_weights_too(model, tmp_path):
     whole = save_preset(model, tmp_path / "whole") / "model.safetensors"
     set_trainable(model, "bias")
     assert (save_preset(model, tmp_path / "frozen") / "model.safetensors").read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.parametrize("count", [0, 3, True, 1.0, None])
-def test_blocks_that_are_not_there_are_refused(model, count):
-    with pytest.raises(InvalidArgumentError, match=r"last_blocks=.* from 1 to the model's 2"):
+def test_a_wrong_number_of_blocks_is_refused(model, count):
+    with pytest.raises(InvalidArgumentError, match="last_blocks must be an integer from 1 to the model's 2"):
         set_trainable(model, "last_blocks", last_blocks=count)
 
 
-def test_what_would_train_nothing_is_refused_and_changes_nothing(tiny_config, model):
+def test_choices_without_weights_are_refused_and_change_nothing(tiny_config, model):
     bare = vit(tiny_config)
     with pytest.raises(InvalidArgumentError, match="no head"):
         set_trainable(bare, "head")
     with pytest.raises(InvalidArgumentError, match="add_lora"):
-        set_trainable(model, "adapters")
+        set_trainable(model, "lora")
     assert trainable_params(bare) == tiny_config.num_params
     assert trainable_params(model) == TRAINED["full"]
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError, LabelError
-from vit_keras.training.transfer import nearest_neighbors as nearest_neighbours
+from vit_keras.training.transfer import nearest_neighbors
 from vit_keras.training.transfer.nearest_neighbors import KNNClassifier
 
 
 def oracle(bank, labels, queries, *, num_classes, k, temperature):
-    """Image by image."""
+    """Votes image by image."""
     answers = []
     for query in queries:
         similarities = [query @ known / np.linalg.norm(query) / np.linalg.norm(known) for known in bank]
@@ -20,27 +20,27 @@ def oracle(bank, labels, queries, *, num_classes, k, temperature):
 
 @pytest.fixture
 def clouds(rng):
-    """Three clouds of 40 around directions of their own, and queries among them."""
+    """Three clouds of 40 in different directions, and queries from them."""
     labels = np.arange(120) % 3
-    centres = rng.normal(size=(3, 12))
-    return centres[labels] + rng.normal(size=(120, 12)), labels, rng.normal(size=(50, 12)) + centres[np.arange(50) % 3]
+    centers = rng.normal(size=(3, 12))
+    return centers[labels] + rng.normal(size=(120, 12)), labels, rng.normal(size=(50, 12)) + centers[np.arange(50) % 3]
 
 
 def test_equals_the_oracle(clouds):
     bank, labels, queries = clouds
-    neighbours = KNNClassifier(bank, labels, num_classes=4)
+    classifier = KNNClassifier(bank, labels, num_classes=4)
     expected = oracle(bank, labels, queries, num_classes=4, k=20, temperature=0.07)
-    np.testing.assert_allclose(neighbours.votes(queries), expected, atol=1e-5)
-    np.testing.assert_array_equal(neighbours.predict(queries), expected.argmax(axis=1))
-    assert neighbours.accuracy(queries, np.arange(50) % 3) == (expected.argmax(axis=1) == np.arange(50) % 3).mean()
+    np.testing.assert_allclose(classifier.votes(queries), expected, atol=1e-5)
+    np.testing.assert_array_equal(classifier.predict(queries), expected.argmax(axis=1))
+    assert classifier.accuracy(queries, np.arange(50) % 3) == (expected.argmax(axis=1) == np.arange(50) % 3).mean()
 
 
-def test_blocks_change_nothing(clouds, monkeypatch):
+def test_chunks_change_nothing(clouds, monkeypatch):
     bank, labels, queries = clouds
-    neighbours = KNNClassifier(bank, labels, num_classes=3, k=7, temperature=0.5)
-    whole = neighbours.votes(queries)
-    monkeypatch.setattr(nearest_neighbours, "_TOGETHER", 7 * len(bank))
-    np.testing.assert_allclose(neighbours.votes(queries), whole, atol=1e-6)
+    classifier = KNNClassifier(bank, labels, num_classes=3, k=7, temperature=0.5)
+    whole = classifier.votes(queries)
+    monkeypatch.setattr(nearest_neighbors, "_CHUNK", 7 * len(bank))
+    np.testing.assert_allclose(classifier.votes(queries), whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -48,10 +48,10 @@ def test_blocks_change_nothing(clouds, monkeypatch):
 )
 def test_small_classes_lower_the_votes(rng, sizes, votes):
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    assert KNNClassifier(rng.normal(size=(len(labels), 4)), labels, num_classes=len(sizes)).neighbours == votes
+    assert KNNClassifier(rng.normal(size=(len(labels), 4)), labels, num_classes=len(sizes)).num_neighbors == votes
 
 
-def test_one_neighbour_is_the_most_similar(clouds):
+def test_one_neighbor_is_the_most_similar(clouds):
     bank, labels, _ = clouds
     assert KNNClassifier(bank, labels, num_classes=3, k=1).accuracy(3 * bank, labels) == 1
 
@@ -62,28 +62,36 @@ def test_a_small_temperature_neither_overflows_nor_vanishes(clouds):
     np.testing.assert_allclose(votes.sum(axis=1), 1, atol=1e-5)
 
 
-def test_an_image_without_direction_is_answered(clouds):
+def test_a_zero_vector_gets_finite_votes(clouds):
     bank, labels, _ = clouds
     assert np.isfinite(KNNClassifier(bank, labels, num_classes=3).votes(np.zeros((1, 12)))).all()
 
 
-def test_bad_input(clouds):
+@pytest.mark.parametrize(
+    ("count", "options", "error", "message"),
+    [
+        (120, {"k": 0}, InvalidArgumentError, "k must be a positive integer, got 0"),
+        (120, {"temperature": 0}, InvalidArgumentError, "temperature must be a positive number, got 0"),
+        (120, {"num_classes": 1}, InvalidArgumentError, "num_classes must be an integer of at least 2, got 1"),
+        (120, {"num_classes": 2}, LabelError, "indices from 0 to 1; 40 of 120 are not, the first 2 at position 2"),
+        (0, {}, EmptyDatasetError, "empty"),
+    ],
+)
+def test_wrong_arguments_are_refused(clouds, count, options, error, message):
+    bank, labels, _ = clouds
+    with pytest.raises(error, match=message):
+        KNNClassifier(bank[:count], labels[:count], **{"num_classes": 3, **options})
+
+
+def test_wrong_features_are_refused(clouds):
     bank, labels, queries = clouds
-    with pytest.raises(InvalidArgumentError, match="k=0"):
-        KNNClassifier(bank, labels, num_classes=3, k=0)
-    with pytest.raises(InvalidArgumentError, match="temperature=0"):
-        KNNClassifier(bank, labels, num_classes=3, temperature=0)
-    with pytest.raises(InvalidArgumentError, match="num_classes=1"):
-        KNNClassifier(bank, labels, num_classes=1)
-    with pytest.raises(LabelError, match=r"2 classes \(0 to 1\) in 40 of 120 places: the first is 2 in place 2"):
-        KNNClassifier(bank, labels, num_classes=2)
-    with pytest.raises(EmptyDatasetError, match="empty"):
-        KNNClassifier(bank[:0], labels[:0], num_classes=3)
-    neighbours = KNNClassifier(bank, labels, num_classes=3)
-    with pytest.raises(EmptyDatasetError, match="empty"):
-        neighbours.predict(queries[:0])
-    with pytest.raises(DataError, match="11 wide where 12"):
-        neighbours.predict(queries[:, :11])
-    queries[3, 1] = np.nan
-    with pytest.raises(DataError, match="1 of 50 rows, the first 3"):
-        neighbours.predict(queries)
+    classifier = KNNClassifier(bank, labels, num_classes=3)
+    broken = queries.copy()
+    broken[3, 1] = np.nan
+    for features, error, message in (
+        (queries[:0], EmptyDatasetError, "empty"),
+        (queries[:, :11], DataError, "width 11, expected 12"),
+        (broken, DataError, "1 of 50 rows, the first 3"),
+    ):
+        with pytest.raises(error, match=message):
+            classifier.predict(features)

@@ -19,7 +19,7 @@ def nearness(target):
     return lambda candidate: -float(np.abs(candidate["w"] - target).sum())
 
 
-def test_it_is_the_paper_s_algorithm():
+def test_the_algorithm_is_that_of_the_paper():
     candidates = [weights(1.0), weights(4.5), weights(2.5), weights(1.9)]
     scored = []
 
@@ -29,17 +29,17 @@ def test_it_is_the_paper_s_algorithm():
 
     soup, chosen = greedy_soup(candidates, score)
     assert chosen == [0, 2, 3]
-    np.testing.assert_allclose(scored, [1.0, 2.75, 1.75, 1.8])  # each with those chosen so far
+    np.testing.assert_allclose(scored, [1.0, 2.75, 1.75, 1.8])  # each averaged with those chosen so far
     np.testing.assert_allclose(soup["w"], [1.8])
     assert soup["w"].dtype == "float32"
     assert soup["count"] == 7
 
 
-def test_one_that_changes_nothing_is_taken():
+def test_a_candidate_with_an_equal_score_is_added():
     assert greedy_soup([weights(1.0), weights(3.0)], lambda _: 0.5)[1] == [0, 1]
 
 
-def test_one_without_a_score_is_not():
+def test_a_candidate_without_a_finite_score_is_skipped():
     soup, chosen = greedy_soup(
         [weights(np.nan), weights(1.0), weights(3.0)],
         lambda candidate: float(candidate["w"][0]),
@@ -48,8 +48,8 @@ def test_one_without_a_score_is_not():
     np.testing.assert_array_equal(soup["w"], [2.0])
 
 
-def test_what_makes_no_soup_is_refused():
-    with pytest.raises(InvalidArgumentError, match="needs a candidate"):
+def test_wrong_candidates_are_refused():
+    with pytest.raises(InvalidArgumentError, match="needs at least one candidate"):
         greedy_soup([], lambda _: 0.0)
     with pytest.raises(InvalidArgumentError, match="finite score"):
         greedy_soup([weights(1.0)], lambda _: float("nan"))
@@ -62,8 +62,8 @@ def model():
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
 
 
-def told(callback, model, values, *, first=0, name="val_loss"):
-    """Tells a callback of epochs in which the kernel is the epoch's number."""
+def run_epochs(callback, model, values, *, first=0, name="val_loss"):
+    """Runs a callback through epochs in which the kernel is the number of the epoch."""
     callback.set_model(model)
     for epoch, value in enumerate(values, first):
         model.weights[0].assign(np.full((2, 1), float(epoch)))
@@ -75,34 +75,34 @@ def kernels(callback):
     return [float(kept["0000/kernel"][0, 0]) for kept in callback.weights]
 
 
-def test_the_best_are_kept_in_order(model):
-    kept = told(BestCheckpoints(3), model, [0.5, np.nan, 0.4, 0.9, 0.4, np.inf, 0.45])
+def test_the_best_epochs_are_kept_in_order(model):
+    kept = run_epochs(BestCheckpoints(3), model, [0.5, np.nan, 0.4, 0.9, 0.4, np.inf, 0.45])
     assert (kept.epochs, kept.values) == ([2, 4, 6], [0.4, 0.4, 0.45])  # the earlier of two equals first
     assert kernels(kept) == [2, 4, 6]
-    more = told(BestCheckpoints(2, monitor="val_accuracy"), model, [0.5, 0.9, 0.7, 0.9], name="val_accuracy")
+    more = run_epochs(BestCheckpoints(2, monitor="val_accuracy"), model, [0.5, 0.9, 0.7, 0.9], name="val_accuracy")
     assert (more.epochs, kernels(more)) == ([1, 3], [1, 3])
 
 
-def test_its_state_goes_on(model):
+def test_the_state_is_restored(model):
     values = [0.5, 0.4, 0.9, 0.3, 0.35]
     whole, begun, resumed = (BestCheckpoints(2) for _ in range(3))
-    told(whole, model, values)
-    arrays, states = callbacks_state([told(begun, model, values[:3])])
+    run_epochs(whole, model, values)
+    arrays, states = callbacks_state([run_epochs(begun, model, values[:3])])
     set_callbacks_state([resumed], arrays, json.loads(json.dumps(states)), where="memory")
-    told(resumed, model, values[3:], first=3)
+    run_epochs(resumed, model, values[3:], first=3)
     assert (resumed.epochs, resumed.values, kernels(resumed)) == (whole.epochs, whole.values, kernels(whole))
     assert kernels(resumed) == [3, 4]
 
 
-def test_the_average_is_what_is_kept(model):
+def test_the_average_is_kept_instead_of_the_weights(model):
     average = ExponentialMovingAverage()
     average.set_model(model)
     average.on_train_begin()  # at zero
-    kept = told(BestCheckpoints(1, average=average), model, [0.5, 0.4])
+    kept = run_epochs(BestCheckpoints(1, average=average), model, [0.5, 0.4])
     assert (kept.epochs, kernels(kept)) == ([1], [0.0])
 
 
-def test_weights_of_another_model_are_refused_before_any_is_put(model):
+def test_weights_of_another_model_are_refused_before_any_is_assigned(model):
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     with pytest.raises(WeightMismatchError, match="0000/kernel"):
         put_back(model, snapshot(other))
@@ -112,9 +112,9 @@ def test_weights_of_another_model_are_refused_before_any_is_put(model):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.weights[1]), [0.0])
 
 
-def test_a_number_that_is_not_there_is_named(model):
+def test_a_missing_metric_is_named(model):
     with pytest.raises(InvalidArgumentError, match=r"no 'val_acc' .*\['loss', 'val_loss'\]"):
-        told(BestCheckpoints(monitor="val_acc"), model, [0.5])
+        run_epochs(BestCheckpoints(monitor="val_acc"), model, [0.5])
     without = BestCheckpoints()
     without.set_model(model)
     without.on_epoch_end(0, {"loss": 1.0})

@@ -5,10 +5,10 @@ import pytest
 
 from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
-from vit_keras.data.augment.augmentation import augmentation_of
+from vit_keras.data.augment.augmentation import resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.recording import blocks_of
-from vit_keras.training.planning import plan_finetuning
+from vit_keras.training.recipes.planning import plan_finetuning
 from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
 from vit_keras.tuning.space import latency
 from vit_keras.tuning.study.journal import Journal
@@ -36,12 +36,12 @@ def test_what_finetune_would_do_is_tried_first(hypermodel):
     planned = plan_finetuning(np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first")
     named = {name: getattr(planned, name) for name in ("method", "learning_rate", "layer_decay", "weight_decay")}
     assert values == {**named, "batch_size": 8, "augmentation": "moved", "image_size": 16}
-    assert augmentation_of("moved") == planned.augmentation
+    assert resolve_augmentation("moved") == planned.augmentation
     assert not hypermodel.problems(values)
     assert hypermodel.space.has(values)
 
 
-@pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("adapters", 16), ("bias_only", 24)])
+@pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("lora", 16), ("bias_only", 24)])
 def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_path, method, side):
     values = {**hypermodel.default_values(), "method": method, "image_size": side}
     trainer = TrialTrainer(hypermodel, hypermodel.data_of(data), epochs=1)
@@ -53,12 +53,12 @@ def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_pa
     assert 0 <= rows[0]["val_accuracy"] <= 1
     kept = from_preset(tmp_path / "model")
     assert kept.input_shape == (None, side, side, 3)
-    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # adapters were merged
+    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # LoRA was merged
 
 
 def test_samples_are_ways_to_fine_tune(hypermodel):
     pairs = hypermodel.sample(40, seed=1)
-    assert {values["method"] for values, _ in pairs} > {"finetune", "adapters"}
+    assert {values["method"] for values, _ in pairs} > {"finetune", "lora"}
     assert {config.image_size for _, config in pairs} == {(16, 16), (24, 24)}
     recipe = hypermodel.recipe_of(pairs[0][0], epochs=4, steps_per_epoch=3)
     assert (recipe.epochs, recipe.learning_rate) == (4, pairs[0][0]["learning_rate"])

@@ -58,3 +58,12 @@ def test_numbers_that_are_none_are_never_written(path):
     with pytest.raises(ValueError, match="JSON"):
         Journal(path).append("epoch", metrics={"loss": float("nan")})
     assert not path.exists()
+
+
+def test_an_earlier_name_of_a_method_is_read_as_todays(path):
+    space = {"method": {"kind": "choice", "values": ["finetune", "adapters"]}}
+    Journal(path).check_fingerprint({"space": space})
+    Journal(path).append("proposed", trial=0, values={"method": "adapters"})
+    journal = Journal(path)
+    assert journal.records[1]["values"] == {"method": "lora"}
+    journal.check_fingerprint({"space": {"method": {"kind": "choice", "values": ["finetune", "lora"]}}})

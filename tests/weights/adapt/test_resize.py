@@ -1,3 +1,5 @@
+"""Positions, patches and channels are resized as the other libraries do."""
+
 from typing import get_args
 
 import numpy as np
@@ -10,12 +12,18 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.adapt.resize import resize_channels, resize_matrix, resize_patches, resize_positions
 
 POSITION_RULES = get_args(PositionResize)
-GRIDS = [((14, 14), (24, 24)), ((14, 14), (7, 7)), ((16, 16), (37, 37)), ((37, 37), (16, 16)), ((14, 14), (14, 20)),
-         ((7, 7), (5, 16)), ((3, 5), (8, 2)), ((1, 1), (4, 4)), ((6, 6), (1, 1)), ((2, 9), (9, 2))]  # fmt: skip
+GRIDS = [
+    ((14, 14), (24, 24)),
+    ((37, 37), (16, 16)),
+    ((14, 14), (14, 20)),
+    ((3, 5), (8, 2)),
+    ((1, 1), (4, 4)),
+    ((6, 6), (1, 1)),
+]
 
 
 def by_torch(positions, before, after, **arguments):
-    """The grid of (1, n, d) positions through torch's own resize: the rule that the peers call."""
+    """Returns positions (1, n, d) resized by torch, as the peers do."""
     torch = pytest.importorskip("torch")
     images = torch.from_numpy(positions).reshape(1, *before, -1).permute(0, 3, 1, 2)
     size = {} if "scale_factor" in arguments else {"size": after}
@@ -43,7 +51,7 @@ def test_positions_are_resized_as_torch_does(rng, rule, arguments, before, after
 
 
 @pytest.mark.parametrize(("before", "after"), GRIDS)
-def test_the_offset_rule_is_dinos(rng, before, after):
+def test_the_offset_rule_equals_dinos(rng, before, after):
     positions = rng.normal(size=(1, before[0] * before[1], 6)).astype("float32")
     scales = tuple((new + 0.1) / old for old, new in zip(before, after, strict=True))
     expected = by_torch(positions, before, after, mode="bicubic", scale_factor=scales, recompute_scale_factor=False)
@@ -52,7 +60,7 @@ def test_the_offset_rule_is_dinos(rng, before, after):
 
 
 @pytest.mark.parametrize(("before", "after"), GRIDS)
-def test_aligned_corners_are_googles_zoom(rng, before, after):
+def test_aligned_corners_equal_googles_zoom(rng, before, after):
     zoom = pytest.importorskip("scipy.ndimage").zoom
     positions = rng.normal(size=(1, before[0] * before[1], 6)).astype("float32")
     factors = (*(new / old for old, new in zip(before, after, strict=True)), 1)
@@ -61,24 +69,23 @@ def test_aligned_corners_are_googles_zoom(rng, before, after):
     np.testing.assert_allclose(resized, expected, atol=1e-5)
 
 
-def test_the_matrix_does_to_one_axis_what_a_plain_loop_does():
-    """Three new cells of five: the centres lie at 1/3, 2 and 11/3; a triangle is 5/3 wide when it must not alias."""
+def test_the_matrix_equals_a_plain_loop():
+    """Three new cells from five have centers 1/3, 2 and 11/3; with antialias, a triangle is 5/3 wide."""
     plain = [[2 / 3, 1 / 3, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1 / 3, 2 / 3]]
     np.testing.assert_allclose(resize_matrix(5, 3, kind="bilinear"), plain, atol=1e-12)
-    wide = np.array([[max(0, 1 - abs(old - centre) * 3 / 5) for old in range(5)] for centre in (1 / 3, 2, 11 / 3)])
+    wide = np.array([[max(0, 1 - abs(old - center) * 3 / 5) for old in range(5)] for center in (1 / 3, 2, 11 / 3)])
     expected = wide / wide.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(resize_matrix(5, 3, kind="bilinear", antialias=True), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("cubic", [-0.5, -0.75, -1.0])
-def test_the_cubic_half_way_between_two_cells_is_known_in_closed_form(cubic):
-    row = resize_matrix(8, 4, kind="bicubic", cubic=cubic)[1]  # its centre is 2.5
+def test_the_cubic_half_way_between_two_cells_has_its_closed_form():
+    row = resize_matrix(8, 4, kind="bicubic")[1]  # its center is 2.5
+    cubic = -0.75
     np.testing.assert_allclose(row, [0, cubic / 8, 0.5 - cubic / 8, 0.5 - cubic / 8, cubic / 8, 0, 0, 0], atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", POSITION_RULES)
-@pytest.mark.parametrize("num_prefix", [0, 1, 6])
-def test_positions_in_front_stay_to_the_bit_and_out_of_the_grid(rng, rule, num_prefix):
+@pytest.mark.parametrize(("rule", "num_prefix"), [*((rule, 1) for rule in POSITION_RULES), ("bicubic", 6)])
+def test_positions_of_prefix_tokens_are_unchanged_and_not_in_the_grid(rng, rule, num_prefix):
     positions = rng.normal(size=(1, num_prefix + 12, 5)).astype("float32")
     both = resize_positions(positions, before=(3, 4), after=(5, 2), rule=rule, num_prefix=num_prefix)
     grid = resize_positions(positions[:, num_prefix:], before=(3, 4), after=(5, 2), rule=rule)
@@ -94,18 +101,8 @@ def test_equal_grids_give_the_same_bits(rng, rule):
     assert not np.shares_memory(same, positions)
 
 
-@pytest.mark.parametrize("rule", POSITION_RULES)
-def test_every_call_gives_the_same_bits(rng, rule):
-    positions = rng.normal(size=(1, 196, 8)).astype("float32")
-    first = resize_positions(positions, before=(14, 14), after=(24, 17), rule=rule)
-    for _ in range(3):
-        np.testing.assert_array_equal(
-            resize_positions(positions.copy(), before=(14, 14), after=(24, 17), rule=rule), first
-        )
-
-
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
-def test_any_float_positions_come_back_as_float32(rng, dtype):
+def test_positions_of_any_float_dtype_become_float32(rng, dtype):
     pytest.importorskip("ml_dtypes")
     positions = rng.normal(size=(1, 9, 4)).astype(dtype)
     expected = resize_positions(positions.astype("float32"), before=(3, 3), after=(4, 4), rule="bicubic")
@@ -128,18 +125,7 @@ def test_constant_positions_stay_constant(before, after, rule, value):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(before=st.tuples(SIDES, SIDES), after=st.tuples(SIDES, SIDES), rule=RULES, seed=st.integers(0, 99))
-def test_resizing_is_linear(before, after, rule, seed):
-    one, two = np.random.default_rng(seed).normal(size=(2, 1, before[0] * before[1], 2))
-
-    def resize(positions):
-        return resize_positions(positions, before=before, after=after, rule=rule)
-
-    np.testing.assert_allclose(resize(one - 3 * two), resize(one) - 3 * resize(two), atol=1e-5)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(before=st.tuples(SIDES, SIDES), after=st.tuples(SIDES, SIDES), rule=RULES, seed=st.integers(0, 99))
-def test_a_turned_grid_gives_the_turned_result(before, after, rule, seed):
+def test_a_transposed_grid_gives_the_transposed_result(before, after, rule, seed):
     grid = np.random.default_rng(seed).normal(size=(*before, 2))
     straight = resize_positions(grid.reshape(1, -1, 2), before=before, after=after, rule=rule)
     turned = resize_positions(grid.swapaxes(0, 1).reshape(1, -1, 2), before=before[::-1], after=after[::-1], rule=rule)
@@ -152,7 +138,7 @@ def test_a_turned_grid_gives_the_turned_result(before, after, rule, seed):
         ({"positions": np.zeros((1, 10, 4))}, r"\(1, 10, 4\).*3 x 3.*expected \(1, 9, hidden_dim\)"),
         ({"positions": np.zeros((9, 4))}, r"\(9, 4\)"),
         ({"positions": np.zeros((2, 9, 4))}, r"\(2, 9, 4\)"),
-        ({"num_prefix": 1}, "1 in front"),
+        ({"num_prefix": 1}, "1 prefix tokens"),
         ({"num_prefix": -1}, "num_prefix=-1"),
         ({"before": (9, 0)}, "before columns=0"),
         ({"after": (2.0, 3)}, "after rows=2.0"),
@@ -180,13 +166,13 @@ def test_positions_that_cannot_be_resized_are_refused_with_the_reason(change, re
         {"align_corners": True, "scale": 2.0},
     ],
 )
-def test_a_matrix_that_no_library_makes_is_refused(arguments):
+def test_illegal_arguments_of_a_matrix_are_refused(arguments):
     with pytest.raises(InvalidArgumentError, match="resize_matrix"):
         resize_matrix(**{"before": 4, "after": 6, "kind": "bicubic", **arguments})
 
 
 def by_definition(kernel, before, after, channels, **arguments):
-    """FlexiViT's rule as its paper has it: B by resizing every unit patch, then `pinv(B).T @ kernel` for each channel."""
+    """Returns a kernel resized as in FlexiViT's paper: B from resized unit patches, then `pinv(B).T @ kernel` per channel."""
     torch = pytest.importorskip("torch")
     units = torch.eye(before * before, dtype=torch.float64).reshape(-1, 1, before, before)
     resized = torch.nn.functional.interpolate(units, size=(after, after), align_corners=False, **arguments)
@@ -195,7 +181,7 @@ def by_definition(kernel, before, after, channels, **arguments):
     return np.einsum("oa,acd->ocd", np.linalg.pinv(matrix).T, by_channel).reshape(after * after * channels, -1)
 
 
-@pytest.mark.parametrize(("before", "after"), [(16, 8), (8, 16), (16, 14), (14, 16), (12, 5), (5, 12), (16, 1), (1, 4)])
+@pytest.mark.parametrize(("before", "after"), [(16, 8), (8, 16), (12, 5), (16, 1), (1, 4)])
 @pytest.mark.parametrize(
     ("rule", "arguments"),
     [("bicubic_antialias", {"mode": "bicubic", "antialias": True}), ("bilinear", {"mode": "bilinear"})],
@@ -208,7 +194,7 @@ def test_patches_are_resized_by_the_pseudo_inverse(rng, rule, arguments, before,
 
 
 @pytest.mark.parametrize("rule", get_args(PatchResize))
-def test_a_grown_patch_gives_the_token_it_gave_before(rng, rule):
+def test_a_larger_patch_gives_the_same_token(rng, rule):
     small, kernel = rng.normal(size=(8, 8, 3)), rng.normal(size=(8 * 8 * 3, 4)).astype("float32")
     matrix = resize_matrix(8, 20, kind="bilinear" if rule == "bilinear" else "bicubic", antialias=rule != "bilinear")
     large = np.einsum("ya,xb,abc->yxc", matrix, matrix, small)
@@ -217,11 +203,9 @@ def test_a_grown_patch_gives_the_token_it_gave_before(rng, rule):
 
 
 @pytest.mark.parametrize("rule", get_args(PatchResize))
-def test_equal_patches_give_the_same_bits_and_so_does_every_call(rng, rule):
+def test_equal_patches_give_the_same_bits(rng, rule):
     kernel = rng.normal(size=(8 * 8 * 2, 4)).astype("float32")
     np.testing.assert_array_equal(resize_patches(kernel, before=8, after=8, channels=2, rule=rule), kernel)
-    first = resize_patches(kernel, before=8, after=5, channels=2, rule=rule)
-    np.testing.assert_array_equal(resize_patches(kernel.copy(), before=8, after=5, channels=2, rule=rule), first)
 
 
 @pytest.mark.parametrize(
@@ -241,21 +225,21 @@ def test_patches_that_cannot_be_resized_are_refused_with_the_reason(change, reas
 
 
 def tokens(images, kernel):
-    """Patches of one cell each, (y, x, channel), by the kernel."""
+    """Returns the token of one patch (y, x, channel)."""
     return images.reshape(-1) @ kernel
 
 
 @pytest.mark.parametrize(("rule", "after"), [("sum", 1), ("mean", 1), ("mean", 2), ("mean", 5), ("repeat", 6)])
-def test_a_grey_image_answers_as_it_did_with_three_channels(rng, rule, after):
-    kernel, grey = rng.normal(size=(4 * 4 * 3, 5)).astype("float32"), rng.normal(size=(4, 4, 1))
+def test_a_gray_image_gives_the_same_tokens_as_with_three_channels(rng, rule, after):
+    kernel, gray = rng.normal(size=(4 * 4 * 3, 5)).astype("float32"), rng.normal(size=(4, 4, 1))
     resized = resize_channels(kernel, before=3, after=after, rule=rule)
     assert resized.shape == (4 * 4 * after, 5)
-    answer = tokens(np.repeat(grey, after, axis=2), resized)
-    np.testing.assert_allclose(answer, tokens(np.repeat(grey, 3, axis=2), kernel), atol=1e-5)
+    answer = tokens(np.repeat(gray, after, axis=2), resized)
+    np.testing.assert_allclose(answer, tokens(np.repeat(gray, 3, axis=2), kernel), atol=1e-5)
 
 
-def test_repeated_channels_are_timms(rng):
-    """The old channels over and over, cut to five, times 3 / 5."""
+def test_repeated_channels_equal_timms(rng):
+    """Three channels repeated to five, times 3 / 5."""
     kernel = rng.normal(size=(2, 2, 3, 4)).astype("float32")
     red, green, blue = kernel[:, :, 0], kernel[:, :, 1], kernel[:, :, 2]
     expected = np.stack([red, green, blue, red, green], axis=2) * 3 / 5

@@ -1,4 +1,4 @@
-"""Hugging Face's models against ours: loaded from both spellings of their names, written back, loaded by transformers."""
+"""transformers' models are loaded with both spellings of their names, written back, and loaded by transformers again."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ DINOV3 = {
 CLIP = {"stem_norm": True, "patch_bias": False, "activation": "quick_gelu", "norm_epsilon": 1e-5}
 BOTH = {"pooling": "token_and_mean"}
 
-# Model class, config class, what is more in its config; our config's changes, classes, and which output is ours.
+# Model class, config class and changes of its config; changes of our config, classes, and the output that equals ours.
 CASES = {
     "vit": ("ViTForImageClassification", "ViTConfig", {}, {"norm_epsilon": 1e-12}, 5, "logits"),
     "vit without head": ("ViTModel", "ViTConfig", {}, {"norm_epsilon": 1e-12}, None, "last_hidden_state"),
@@ -113,7 +113,7 @@ def test_a_model_is_loaded_and_written_back_with_the_same_outputs(tmp_path, rng,
     assert_same_bits(weights_of(again), weights_of(model))
 
 
-def test_names_on_files_are_version_fours(tmp_path):
+def test_written_names_are_those_of_version_4(tmp_path):
     theirs = make("ViTForImageClassification", "ViTConfig", {})
     theirs.save_pretrained(tmp_path / "files")
     config = ViTConfig(**OURS, norm_epsilon=1e-12)
@@ -135,16 +135,16 @@ def test_a_model_in_shards_is_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("model_class", ["ViTMAEForPreTraining", "ViTMAEModel", "ViTMSNForImageClassification"])
-def test_pretrained_towers_are_read_without_what_trained_them(tmp_path, model_class):
+def test_towers_are_read_without_their_training_layers(tmp_path, model_class):
     config_class = "ViTMAEConfig" if "MAE" in model_class else "ViTMSNConfig"
     decoder = {"decoder_hidden_size": 8, "decoder_num_attention_heads": 2, "decoder_num_hidden_layers": 1}
     make(model_class, config_class, decoder if "MAE" in model_class else {}).save_pretrained(tmp_path)
     model = vit(ViTConfig(**OURS, pooling="mean", final_norm="after"), num_classes=3)
     notes = load(model, tmp_path).notes
-    assert any("decodes masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
+    assert any("decoder of masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
 
 
-def test_towers_are_read_out_of_models_of_images_and_text(tmp_path):
+def test_towers_are_read_from_models_of_images_and_text(tmp_path):
     text = {
         "hidden_size": 8,
         "num_hidden_layers": 1,

@@ -1,1 +1,1 @@
-"""Random changes to training images."""
+"""Random augmentation of training images."""

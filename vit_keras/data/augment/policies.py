@@ -1,4 +1,4 @@
-"""Policies: random changes to single images, in Pillow, as RandAugment and 3-Augment define them."""
+"""Augmentation policies for single images, in Pillow: RandAugment, 3-Augment, and single operations."""
 
 import functools
 import math
@@ -13,29 +13,29 @@ from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import closest, is_number
 
-_HIGHEST = 10.0  # magnitude, unless a policy says otherwise
+_INCREASING, _PLAIN = tuple(OPERATIONS.values()), tuple(PLAIN_OPERATIONS.values())
 
 
 class Policy(Protocol):
-    """What is done to an image in mode "RGB" or "L"."""
+    """A random change to an image in mode "RGB" or "L"."""
 
     def apply(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Returns the image changed; everything drawn comes from `rng`."""
+        """Returns the changed image; all random draws come from `rng`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugment:
-    """Some of fifteen changes, drawn for each image, each as strong as a magnitude drawn around a mean.
+    """Applies operations drawn from fifteen, each with a magnitude drawn around a mean.
 
-    Paper: Cubuk et al. 2019, arXiv 1909.13719. The changes, their strengths and the names are timm's.
+    Paper: Cubuk et al. 2019, arXiv 1909.13719. The operations, magnitudes and option names are timm's.
 
     Args:
-        magnitude: Mean strength.
-        magnitude_std: Standard deviation of the strength; infinite for uniform from 0 to `magnitude`.
-        highest: Strength that a draw is cut to.
-        num_operations: Changes drawn an image, with replacement.
-        rate: Probability of each that it is applied.
-        increasing: Whether a larger strength always means more change.
+        magnitude: Mean magnitude.
+        magnitude_std: Standard deviation of the magnitude; infinite for uniform from 0 to `magnitude`.
+        highest: Maximum magnitude; larger draws are clipped.
+        num_operations: Operations drawn per image, with replacement.
+        rate: Probability that a drawn operation is applied.
+        increasing: Whether a larger magnitude always means more change.
 
     Raises:
         InvalidArgumentError: One of them is out of range.
@@ -43,7 +43,7 @@ class RandAugment:
 
     magnitude: float = 10.0
     magnitude_std: float = 0.0
-    highest: float = _HIGHEST
+    highest: float = 10.0
     num_operations: int = 2
     rate: float = 0.5
     increasing: bool = False
@@ -52,35 +52,32 @@ class RandAugment:
         _check_numbers(self)
 
     def apply(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Returns the image changed; everything drawn comes from `rng`."""
+        """Returns the changed image; all random draws come from `rng`."""
         operations = _INCREASING if self.increasing else _PLAIN
         for index in rng.integers(0, len(operations), self.num_operations).tolist():
             if rng.random() < self.rate:
-                image = operations[index].apply(image, self._strength(rng), rng)
+                image = operations[index].apply(image, self._draw_magnitude(rng), rng)
         return image
 
-    def _strength(self, rng: np.random.Generator) -> float:
+    def _draw_magnitude(self, rng: np.random.Generator) -> float:
         if self.magnitude_std == math.inf:
-            drawn = rng.uniform(0, self.magnitude)
+            magnitude = rng.uniform(0, self.magnitude)
         else:
-            drawn = rng.normal(self.magnitude, self.magnitude_std)
-        return min(max(drawn, 0.0), self.highest)
-
-
-_INCREASING, _PLAIN = tuple(OPERATIONS.values()), tuple(PLAIN_OPERATIONS.values())
+            magnitude = rng.normal(self.magnitude, self.magnitude_std)
+        return min(max(magnitude, 0.0), self.highest)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ThreeAugment:
-    """The image grey, solarized or blurred; then brightness, contrast and saturation are changed, in random order.
+    """Turns an image gray, solarizes or blurs it; then jitters brightness, contrast and saturation in random order.
 
     Paper: Touvron et al. 2022, DeiT III, arXiv 2204.07118, section 3.
 
     Args:
-        jitter: Largest change of each of the three, either way from 1.
+        jitter: Maximum change of each factor from 1, up or down.
 
     Raises:
-        InvalidArgumentError: The jitter is no fraction.
+        InvalidArgumentError: The jitter is not a number from 0 to 1.
     """
 
     jitter: float = 0.3
@@ -89,7 +86,7 @@ class ThreeAugment:
         _check_numbers(self)
 
     def apply(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Returns the image changed; everything drawn comes from `rng`."""
+        """Returns the changed image; all random draws come from `rng`."""
         image = _THREE[int(rng.integers(0, 3))](image, rng)
         for index in rng.permutation(3).tolist() if self.jitter else ():
             image = _JITTERED[index](image).enhance(rng.uniform(1 - self.jitter, 1 + self.jitter))
@@ -106,12 +103,7 @@ _JITTERED = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 @dataclass(frozen=True, kw_only=True)
 class SingleOperation:
-    """One change, applied to a fraction of the images.
-
-    Args:
-        name: A key of `OPERATIONS`.
-        magnitude: How strongly.
-        rate: The fraction.
+    """Applies one operation to a fraction of the images.
 
     Raises:
         InvalidArgumentError: One of the numbers is out of range.
@@ -125,7 +117,7 @@ class SingleOperation:
         _check_numbers(self)
 
     def apply(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Returns the image changed or as it is; everything drawn comes from `rng`."""
+        """Returns the changed image; all random draws come from `rng`."""
         return OPERATIONS[self.name].apply(image, self.magnitude, rng) if rng.random() < self.rate else image
 
 
@@ -135,27 +127,24 @@ def _check_numbers(policy: RandAugment | ThreeAugment | SingleOperation) -> None
         if name in ("rate", "jitter") and not (is_number(value) and 0 <= value <= 1):
             wrong.append(f"{name}={value!r} is not a number from 0 to 1")
         if name in ("magnitude", "highest") and not (is_number(value) and value >= 0):
-            wrong.append(f"{name}={value!r} is not a number from 0 up")
+            wrong.append(f"{name}={value!r} is not a number of at least 0")
         if name == "magnitude_std" and value != math.inf and not (is_number(value) and value >= 0):
-            wrong.append(f"{name}={value!r} is neither infinite nor a number from 0 up")
+            wrong.append(f"{name}={value!r} is neither infinite nor a number of at least 0")
         if name == "num_operations" and (type(value) is not int or value < 1):
-            wrong.append(f"{name}={value!r} is not a positive whole number")
+            wrong.append(f"{name}={value!r} is not a positive integer")
     if wrong:
-        raise InvalidArgumentError(f"{type(policy).__name__} can't be made so: {'; '.join(wrong)}.")
-
-
-def _deviation(text: str) -> float:
-    return math.inf if float(text) > 100 else float(text)  # timm's rule
+        raise InvalidArgumentError(f"{type(policy).__name__}: {'; '.join(wrong)}.")
 
 
 _RAND_AUGMENT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "m": ("magnitude", float),
     "n": ("num_operations", int),
     "p": ("rate", float),
-    "mstd": ("magnitude_std", _deviation),
+    "mstd": ("magnitude_std", lambda text: math.inf if float(text) > 100 else float(text)),  # timm's rule
     "mmax": ("highest", float),
     "inc": ("increasing", lambda text: bool(int(text))),
 }
+# What the start of a name makes, and the field of each key that may follow.
 _KINDS: dict[str, tuple[Callable[..., Policy], dict[str, tuple[str, Callable[[str], Any]]]]] = {
     "rand": (RandAugment, _RAND_AUGMENT),
     "3-augment": (ThreeAugment, {"j": ("jitter", float)}),
@@ -164,29 +153,28 @@ _KINDS: dict[str, tuple[Callable[..., Policy], dict[str, tuple[str, Callable[[st
         for name in OPERATIONS
     },
 }
-"""What a name starts with: what it makes, and which field each key after it is."""
 
 
 @functools.cache
-def policy_of(name: str) -> Policy:
+def parse_policy(name: str) -> Policy:
     """Returns the policy of a name.
 
     Args:
-        name: "rand" with timm's keys, as `rand-m9-mstd0.5-inc1`: `m` magnitude, `n` changes an image, `p` probability of each,
-            `mstd` deviation (over 100: uniform), `mmax` highest, `inc1` increasing; "3-augment", its jitter after `j`; or a key of
-            `OPERATIONS`, its magnitude after `m` and its probability after `p`, as `autocontrast-p0.5`.
+        name: "rand" with timm's keys, such as `rand-m9-mstd0.5-inc1`: `m` magnitude, `n` operations per image, `p` probability of
+            each, `mstd` standard deviation (over 100: uniform), `mmax` maximum, `inc1` increasing; or "3-augment", with its jitter
+            after `j`; or a key of `OPERATIONS` with its magnitude after `m` and its probability after `p`: `autocontrast-p0.5`.
 
     Raises:
         InvalidArgumentError: There is no such policy.
 
     Example:
-        >>> policy_of("rand-m9-mstd0.5-inc1").num_operations
+        >>> parse_policy("rand-m9-mstd0.5-inc1").num_operations
         2
     """
     kind = next((kind for kind in _KINDS if f"{name}-".startswith(f"{kind}-")), None)
     if kind is None:
         raise InvalidArgumentError(
-            f"There is no policy {name!r}: expected rand-m9-mstd0.5-inc1, 3-augment or a single change as autocontrast-p0.5; "
+            f"There is no policy {name!r}: expected a name such as rand-m9-mstd0.5-inc1, 3-augment or autocontrast-p0.5; "
             f"the closest are {', '.join(closest(str(name), _KINDS)) or ', '.join(_KINDS)}."
         )
     make, keys = _KINDS[kind]
@@ -200,6 +188,6 @@ def policy_of(name: str) -> Policy:
             values[field] = convert(part.removeprefix(key))
         except (KeyError, ValueError) as error:
             raise InvalidArgumentError(
-                f"There is no policy {name!r}: {part!r} is none of {', '.join(keys)} with a number, each once."
+                f"There is no policy {name!r}: {part!r} is not one of {', '.join(keys)} with a number, each at most once."
             ) from error
     return make(**values)

@@ -1,4 +1,4 @@
-"""Sheets of augmented images that a person looks at."""
+"""Draws sheets of augmented images."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ from vit_keras.errors import InvalidArgumentError
 _INCHES = 1.6  # side of a cell
 
 
-def augmented_sheet(
+def draw_sheet(
     originals: Sequence[np.ndarray],
     variants: Sequence[Sequence[np.ndarray]],
     titles: Sequence[Sequence[str]],
     out: Path,
 ) -> None:
-    """Draws one row an image: as it is, then what augmentation makes of it.
+    """Draws one row per image: the original, then its augmented variants.
 
     Args:
         originals: Images, `(height, width, channels)`, pixels 0..255.
-        variants: As many for each of them, likewise.
-        titles: What stands above each cell, the original's first.
-        out: The picture, PNG or JPEG.
+        variants: The same number of images for each original.
+        titles: The title of each cell, row by row.
+        out: PNG or JPEG file to write.
 
     Raises:
-        InvalidArgumentError: There is no image, or the rows have not all the same number of cells.
+        InvalidArgumentError: There is no image, or the rows have different numbers of cells.
     """
     sizes = {len(row) + 1 for row in variants} | {len(row) for row in titles}
     if len({len(originals), len(variants), len(titles)}) > 1 or len(sizes) != 1:
         raise InvalidArgumentError(
-            f"Every row of a sheet has an original, as many variants as the other rows and a title for each: there are "
+            "Each row of a sheet needs an original, the same number of variants, and a title for each: got "
             f"{len(originals)} originals, {len(variants)} rows of variants and {len(titles)} rows of titles, with "
             f"{', '.join(map(str, sorted(sizes)))} cells."
         )

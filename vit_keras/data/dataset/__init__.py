@@ -1,1 +1,1 @@
-"""Splits, order and batches."""
+"""Splits, the data set, and its batches."""

@@ -1,8 +1,9 @@
-"""Parts images into training, validation and test, where a source does not."""
+"""Draws validation and test images where a source has no such split: stratified, seeded, duplicates in the same split."""
 
 import numpy as np
 
 from vit_keras.errors import DataError, InvalidArgumentError
+from vit_keras.reporting.text import plural
 from vit_keras.validation import is_number
 
 
@@ -12,87 +13,74 @@ def hold_out(
     *,
     seed: int,
     rate: float = 0.1,
-    copies_of: np.ndarray | None = None,
+    duplicate_ids: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns which images are held out, as a mask: `rate` of each class, one at least, drawn by seed.
+    """Returns a mask of the images held out: `rate` of each class, at least one.
 
-    Args:
-        labels: `(count,)`, indices into the class names.
-        class_names: What they mean.
-        seed: Decides which.
-        rate: Fraction of each class.
-        copies_of: `(count,)`, equal numbers for equal images of a class, which stay on one side together.
+    Images of a class with equal `duplicate_ids` `(count,)` are held out together.
 
     Raises:
-        DataError: A class has one image or none.
+        DataError: A class has fewer than two images.
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(class_names):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise DataError(f"Class {name!r} has {len(members)} images; it needs two, to hold one out.")
-        first = members if copies_of is None else members[np.unique(copies_of[members], return_index=True)[1]]
-        if len(first) < 2:  # copies of one image: there is nothing to keep apart
-            first = members
-        drawn = rng.permutation(first)[: min(max(1, round(rate * len(members))), len(first) - 1)]
+            raise DataError(f"Class {name!r} has {plural(len(members), 'image')}; it needs two, to hold one out.")
+        unique = members
+        if duplicate_ids is not None:
+            unique = members[np.unique(duplicate_ids[members], return_index=True)[1]]
+        if len(unique) < 2:  # a class of copies of one image is split regardless
+            unique = members
+        drawn = rng.permutation(unique)[: min(max(1, round(rate * len(members))), len(unique) - 1)]
         chosen[drawn] = True
-        if copies_of is not None and len(first) < len(members):
-            chosen[members] |= np.isin(copies_of[members], copies_of[drawn])
+        if duplicate_ids is not None and len(unique) < len(members):
+            chosen[members] |= np.isin(duplicate_ids[members], duplicate_ids[drawn])
     return chosen
 
 
-def parted(
+def split_indices(
     labels: np.ndarray,
     class_names: tuple[str, ...],
     missing: tuple[str, ...],
     *,
     rates: tuple[float, float],
     seed: int,
-    copies_of: np.ndarray | None = None,
+    duplicate_ids: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns the places of training images, and of those held out for the splits that are missing.
+    """Returns the indices of the training images and of each missing split, "test" and "validation".
 
-    Args:
-        labels: `(count,)`, indices into the class names, of all images that may be trained on.
-        class_names: What they mean.
-        missing: "test", "validation", both or none.
-        rates: Fractions of each class held out for validation and for the test.
-        seed: Decides which.
-        copies_of: As for `hold_out`.
+    `rates` are the fractions of each class for validation and test; `duplicate_ids` as for `hold_out`.
 
     Raises:
         DataError: A class has too few images.
     """
-    words = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
+    needed = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
     for label, name in enumerate(class_names):
         count = int((labels == label).sum())
         if count < 1 + len(missing):
-            raise DataError(f"Class {name!r} has {count} readable images; it needs {words[1 + len(missing)]}.")
-    places = {"train": np.arange(len(labels))}
-    left = 1.0
+            raise DataError(
+                f"Class {name!r} has {plural(count, 'readable image')}; it needs {needed[1 + len(missing)]}."
+            )
+    train, indices, left = np.arange(len(labels)), {}, 1.0
     for name, rate in (("test", rates[1]), ("validation", rates[0])):
         if name not in missing:
             continue
-        kept = places["train"]
         held = hold_out(
-            labels[kept],
+            labels[train],
             class_names,
             seed=seed,
             rate=rate / left,
-            copies_of=None if copies_of is None else copies_of[kept],
+            duplicate_ids=None if duplicate_ids is None else duplicate_ids[train],
         )
-        places["train"], places[name] = kept[~held], kept[held]
+        train, indices[name] = train[~held], train[held]
         left -= rate
-    return places
+    return {"train": train, **indices}
 
 
-def checked_rates(split: object) -> tuple[float, float]:
-    """Returns the fractions held out for validation and test.
-
-    Raises:
-        InvalidArgumentError: They are not two fractions that leave something to train on.
-    """
+def check_rates(split: object) -> tuple[float, float]:
+    """Returns the fractions for validation and test; raises `InvalidArgumentError` unless they leave images to train on."""
     if (
         not isinstance(split, tuple | list)
         or len(split) != 2
@@ -100,7 +88,6 @@ def checked_rates(split: object) -> tuple[float, float]:
         or sum(split) >= 1
     ):
         raise InvalidArgumentError(
-            f"split={split!r}: expected two fractions above 0, for validation and test, that leave some images to train on, as "
-            "(0.1, 0.1)."
+            f"split={split!r}: expected two fractions above 0 for validation and test with a sum below 1, such as (0.1, 0.1)."
         )
     return (split[0], split[1])

@@ -1,4 +1,4 @@
-"""A data set, and the batches made of it."""
+"""`ImageData`: training, validation and test images with their class names, and the batches made of them."""
 
 import functools
 import hashlib
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vit_keras.data.augment.augmentation import Augmentation, augmentation_of
+from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
+from vit_keras.data.class_names import order_classes
 from vit_keras.data.dataset import pipeline
 from vit_keras.data.dataset.splits import EncodedSplit, Split
-from vit_keras.data.sources.class_names import ordered
+from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
+from vit_keras.reporting.text import plural
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -20,23 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageData:
-    """A data set: training, validation and test images, and what their labels mean.
+    """A data set: training, validation and test images with their class names. `vk.data.load` returns it.
 
-    `train`, `validation` and `test` are `tf.data.Dataset`s of (pixels, labels) in batches, which `model.fit` and
-    `model.evaluate` take on every backend.
+    `train`, `validation` and `test` are `tf.data.Dataset`s of batches (pixels, labels) for `model.fit` and `model.evaluate` on every
+    backend: pixels `(batch, height, width, channels)`, uint8, 0..255; labels `(batch,)`, int32.
 
     Args:
-        name: Where it is from.
-        class_names: What each label means.
-        splits: "train", "validation" and "test", each in memory or as files.
-        batch_size: Images a batch.
-        seed: Decides the order of the training images.
-        parts: Equal parts that `training_batches` gives a batch in, one after the other, where gradients are accumulated.
-        notes: What a reader of the images' origin should know, such as files left out.
-        decisions: How the source was read where that is not plain: the range of its pixels, the names of its splits.
+        name: Name or path of the source.
+        class_names: Class names in the order of the labels.
+        splits: "train", "validation" and "test", each a `Split` of decoded images or an `EncodedSplit` of files.
+        batch_size: Images per batch.
+        seed: Random seed of the order of the training images.
+        parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
+        notes: One line per image that was left out, and other remarks about the source.
+        decisions: One line per decision about an ambiguous source: its pixel range, its split names, the order of its classes.
 
     Raises:
-        DataError: A split is missing or empty, sizes differ, or a label is out of range.
+        DataError: A split is missing or empty, images differ in shape, or an argument is not legal.
+        LabelError: A label is not an index into the class names.
 
     Example:
         >>> import vit_keras as vk
@@ -55,80 +59,84 @@ class ImageData:
     decisions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if type(self.batch_size) is not int or self.batch_size < 1:
-            raise DataError(f"batch_size={self.batch_size!r} is not a positive whole number.")
-        if type(self.parts) is not int or self.parts < 1 or self.batch_size % self.parts:
-            raise DataError(f"parts={self.parts!r} does not divide batches of {self.batch_size}.")
-        if type(self.seed) is not int or self.seed < 0:
-            raise DataError(f"seed={self.seed!r} is not a whole number from 0 up.")
-        if set(self.splits) != {"train", "validation", "test"}:
-            raise DataError(f"{self.name} needs the splits train, validation and test; it has {sorted(self.splits)}.")
+        check_arguments(self.name, batch_size=self.batch_size, seed=self.seed, parts=self.parts)
+        if self.batch_size % self.parts:
+            raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
+        if set(self.splits) != set(SPLITS):
+            raise DataError(f"{self.name}: expected the splits {', '.join(SPLITS)}, got {sorted(self.splits)}.")
         for name, split in self.splits.items():
             if not len(split):
-                raise DataError(f"The {name} split of {self.name} has no images.")
+                raise DataError(f"{self.name}: the {name} split has no images.")
             if split.image_shape != self.image_shape:
                 raise DataError(
-                    f"{self.name}: {name} images are {split.image_shape}, training images {self.image_shape}."
+                    f"{self.name}: {name} images have the shape {split.image_shape}, training images {self.image_shape}."
                 )
             if split.labels.min() < 0 or split.labels.max() >= len(self.class_names):
                 raise LabelError(
-                    f"{self.name}: {name} labels run from {split.labels.min()} to {split.labels.max()}, but the "
-                    f"{len(self.class_names)} classes are 0 to {len(self.class_names) - 1}."
+                    f"{self.name}: {name} labels range from {split.labels.min()} to {split.labels.max()}, but with "
+                    f"{plural(len(self.class_names), 'class', 'classes')} they must be from 0 to {len(self.class_names) - 1}."
                 )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width (px) and channels."""
+        """Height, width (px) and channels of every image."""
         return self.splits["train"].image_shape
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images of each split."""
+        """Number of images per split."""
         return {name: len(split) for name, split in self.splits.items()}
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of every class name, label and pixel; of image files, of their bytes and how they are resized."""
+        """SHA-256 of all class names, labels and pixels; for image files, of the files' bytes and the preprocessing."""
         digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape)]).encode())
-        for name in ("train", "validation", "test"):
+        for name in SPLITS:
             digest.update(self.splits[name].digest)
         return digest.hexdigest()
 
     @property
     def train(self) -> "tf.data.Dataset":
-        """The training images in batches, in another order each time they are read; the incomplete last one is left out."""
-        batches = pipeline.shuffled(self.splits["train"], self.batch_size, seed=self.seed)
+        """Batches of the training images, in a new order each time they are read, without the incomplete last batch."""
+        batches = pipeline.make_batches(self.splits["train"], self.batch_size, shuffle_seed=self.seed)
         return batches.take(self.steps_per_epoch // self.parts)
 
     @property
     def validation(self) -> "tf.data.Dataset":
-        """The validation images in order, all of them."""
+        """Batches of all validation images in order."""
         return self.batches("validation")
 
     @property
     def test(self) -> "tf.data.Dataset":
-        """The test images in order, all of them."""
+        """Batches of all test images in order."""
         return self.batches("test")
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches an epoch, or parts of them."""
-        steps = len(self.splits["train"]) // self.batch_size * self.parts
-        if not steps:
+        """Number of complete training batches per epoch, times `parts`.
+
+        Raises:
+            DataError: There are fewer training images than a batch holds.
+        """
+        count = len(self.splits["train"])
+        if count < self.batch_size:
             raise DataError(
-                f"{len(self.splits['train'])} training images of {self.name} make no batch of {self.batch_size}."
+                f"{self.name}: {plural(count, 'training image')} cannot fill a batch of {self.batch_size}; reduce batch_size."
             )
-        return steps
+        return count // self.batch_size * self.parts
 
     def batches(self, split: str) -> "tf.data.Dataset":
-        """Returns the images of a split in order, batch by batch, the last one smaller.
+        """Returns batches of all images of a split in order; the last batch may be smaller.
 
         Args:
             split: "train", "validation" or "test".
+
+        Raises:
+            InvalidArgumentError: There is no such split.
         """
         if split not in self.splits:
-            raise InvalidArgumentError(f"There is no split {split!r}; there are {', '.join(self.splits)}.")
-        return pipeline.in_order(self.splits[split], self.batch_size)
+            raise InvalidArgumentError(f"There is no split {split!r}: expected one of {', '.join(self.splits)}.")
+        return pipeline.make_batches(self.splits[split], self.batch_size)
 
     def training_batches(
         self,
@@ -138,37 +146,37 @@ class ImageData:
         first_epoch: int = 0,
         first_step: int = 0,
     ) -> "tf.data.Dataset":
-        """Returns training batches; which images and how augmented depends on seed, epoch and step alone.
+        """Returns augmented training batches; their content depends only on seed, epoch and step.
 
-        The images that do not fill a batch at the end of an epoch wait for another, whose order is new. Mixed images have targets
-        of shape `(batch, classes)`, others labels of shape `(batch,)`.
+        Each epoch has its own order and drops the images that do not fill its last batch. With MixUp or CutMix the targets have
+        shape `(batch, classes)`; otherwise the labels have shape `(batch,)`.
 
         Args:
-            epochs: Passes over the training images.
-            augmentation: What is done to each image, or the name of a strength: "none", "moved", "light", "medium", "strong", "3-augment".
-            first_epoch: Epoch to start with, 0 the first.
+            epochs: Number of epochs.
+            augmentation: An `Augmentation`, or the name of a strength: "none", "moved", "light", "medium", "strong", "3-augment".
+            first_epoch: Epoch to start with; 0 is the first.
             first_step: Step of that epoch to start with.
 
         Raises:
-            InvalidArgumentError: There is no such strength, or the images can't be augmented so.
+            InvalidArgumentError: There is no such strength, or a batch is smaller than `augmentation.repeats`.
         """
         import tensorflow as tf
 
         steps = self.steps_per_epoch
         numbers = tf.data.Dataset.range(first_epoch * steps + first_step, (first_epoch + epochs) * steps)
-        return self._training_batches(numbers, augmentation_of(augmentation))
+        return self._training_batches(numbers, resolve_augmentation(augmentation))
 
     def epoch_batches(
         self, next_epoch: Callable[[], int], *, augmentation: Augmentation | str | None = None
     ) -> "tf.data.Dataset":
-        """Returns the batches of an epoch, of another each time they are read: what `training_batches` gives of that epoch.
+        """Returns the batches of one epoch, as `training_batches` does, of the epoch that `next_epoch` names at each reading.
 
         Args:
-            next_epoch: Called each time they are read, returns which epoch, 0 the first.
+            next_epoch: Called whenever the batches are read from the start; returns the epoch, 0 for the first.
             augmentation: As for `training_batches`.
 
         Raises:
-            InvalidArgumentError: There is no such strength, or the images can't be augmented so.
+            InvalidArgumentError: As for `training_batches`.
         """
         import tensorflow as tf
 
@@ -181,10 +189,10 @@ class ImageData:
 
         numbers = tf.data.Dataset.range(1).flat_map(steps_of_epoch)
         counted = numbers.apply(tf.data.experimental.assert_cardinality(steps))
-        return self._training_batches(counted, augmentation_of(augmentation))
+        return self._training_batches(counted, resolve_augmentation(augmentation))
 
     def _training_batches(self, steps: "tf.data.Dataset", augmentation: Augmentation) -> "tf.data.Dataset":
-        return pipeline.training(
+        return pipeline.make_training_batches(
             self.splits["train"],
             self._training_order(augmentation),
             augmentation,
@@ -193,63 +201,65 @@ class ImageData:
         )
 
     def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:
-        """Returns what a training step's images are called: their files, or their numbers among the training images.
+        """Returns the names of the images that a training step sees: their paths, or their numbers among the training images.
 
         Args:
-            step: Counted from 0 at the start of training.
-            augmentation: As `training_batches` got it.
+            step: Number of the step, from 0 at the start of training.
+            augmentation: The same as for `training_batches`.
         """
         import tensorflow as tf
 
         split = self.splits["train"]
-        order = self._training_order(augmentation_of(augmentation))
+        order = self._training_order(resolve_augmentation(augmentation))
         indices = order.indices(tf.constant(step, tf.int64)).numpy().tolist()
         if isinstance(split, EncodedSplit):
             return [split.files.name(index) for index in indices]
         return [f"training image {index}" for index in indices]
 
     def _training_order(self, augmentation: Augmentation) -> pipeline.TrainingOrder:
-        together = self.batch_size // self.parts
-        if augmentation.repeats > together:
+        batch_size = self.batch_size // self.parts
+        if augmentation.repeats > batch_size:
             raise InvalidArgumentError(
-                f"{augmentation.repeats} copies of an image don't fit into batches of {together}."
+                f"repeats={augmentation.repeats} copies of an image do not fit into batches of {batch_size}; increase batch_size."
             )
         return pipeline.TrainingOrder(
             count=len(self.splits["train"]),
-            batch_size=together,
+            batch_size=batch_size,
             steps_per_epoch=self.steps_per_epoch,
             seed=self.seed,
             repeats=augmentation.repeats,
         )
 
     def check_readable(self) -> None:
-        """Raises `TooManyBadFilesError` where too many files could not be read any more since the data were loaded."""
+        """Raises `TooManyBadFilesError` if too many files have become unreadable since the data were loaded."""
         for split in self.splits.values():
             if isinstance(split, EncodedSplit):
                 split.check_readable()
 
-    def in_class_order(self, class_names: tuple[str, ...]) -> "ImageData":
+    def reorder_classes(self, class_names: tuple[str, ...]) -> "ImageData":
         """Returns the same images with their classes, and so a model's logits, in another order.
 
         Args:
-            class_names: The same names.
+            class_names: The same names in the new order.
 
         Raises:
-            ClassLayoutError: They are other names.
+            ClassLayoutError: The names are others.
         """
-        order = ordered(self.class_names, class_names, self.name)
+        order = order_classes(self.class_names, class_names, self.name)
         labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
         splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
         return replace(self, class_names=order, splits=splits)
 
-    def limited(self, count: int) -> "ImageData":
-        """Returns the first `count` images of a seeded shuffle of each split; a smaller split stays whole.
+    def limit(self, count: int) -> "ImageData":
+        """Returns at most `count` images of each split, drawn by the seed.
+
+        Args:
+            count: Maximum number of images per split.
 
         Raises:
-            DataError: `count` is not positive.
+            DataError: `count` is not a positive integer.
         """
-        if type(count) is not int or count < 1:
-            raise DataError(f"A limit of {count!r} images is not a positive whole number.")
+        check_arguments(self.name, limit=count)
         return replace(
             self,
             splits={
@@ -257,3 +267,44 @@ class ImageData:
                 for number, (name, split) in enumerate(self.splits.items())
             },
         )
+
+    def resize(self, preprocessing: Preprocessing) -> "ImageData":
+        """Returns the data with every image decoded and resized now; unchanged if the images have this size and these channels.
+
+        Args:
+            preprocessing: Size, channels and rule.
+
+        Raises:
+            DataError: The images have neither 1 nor 3 channels.
+        """
+        shape = (*preprocessing.image_size, preprocessing.channels)
+        if self.image_shape == shape:
+            return self
+        if {preprocessing.channels, self.image_shape[2]} - {1, 3}:
+            raise DataError(
+                f"{self.name}: images with {self.image_shape[2]} channels can't be converted; expected 1 or 3."
+            )
+        mode = "L" if preprocessing.channels == 1 else "RGB"
+
+        def resize_split(split: Split | EncodedSplit) -> Split:
+            images = np.empty((len(split), *shape), "uint8")
+            for index in range(len(split)):
+                images[index] = to_pixels(preprocessing.apply(to_image(split.image(index)).convert(mode)))
+            return Split(images, split.labels)
+
+        return replace(self, splits={name: resize_split(split) for name, split in self.splits.items()})
+
+
+def check_arguments(name: str, *, limit: int | None = None, channels: int | None = None, **counts: int) -> None:
+    """Raises one `DataError` that lists every argument that is not legal."""
+    if limit is not None:
+        counts["limit"] = limit
+    wrong = [
+        f"{argument}={value!r} is not {'an integer of at least 0' if argument == 'seed' else 'a positive integer'}"
+        for argument, value in counts.items()
+        if type(value) is not int or value < (0 if argument == "seed" else 1)
+    ]
+    if channels is not None and (type(channels) is not int or channels not in (1, 3)):
+        wrong.append(f"channels={channels!r} is neither 1 nor 3")
+    if wrong:
+        raise DataError(f"{name}: {'; '.join(wrong)}.")

@@ -1,4 +1,4 @@
-"""Batches as `tf.data`, made on the host: Pillow does images, TensorFlow does batches."""
+"""Batches as `tf.data`, made on the host: Pillow changes single images, TensorFlow changes batches."""
 
 import json
 from collections.abc import Callable
@@ -17,54 +17,42 @@ from vit_keras.runtime.tensorflow_host import stay_on_host
 if TYPE_CHECKING:
     import tensorflow as tf
 
-
 _WORTH_PROCESSES = 256  # training images; fewer are read before the processes have started
-Reader = Callable[..., tuple["tf.Tensor", "tf.Tensor"]]
-"""Takes numbers of images and perhaps a step; returns pixels and labels."""
+MakeImages = Callable[[list[int], list[Key]], np.ndarray]
+"""Makes the images of these indices with these random draws: `(count, height, width, channels)`, uint8."""
 
 
-def in_order(split: Split | EncodedSplit, batch_size: int) -> "tf.data.Dataset":
-    """Returns the images and labels of a split in order, batch by batch, the last one smaller.
+def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: int | None = None) -> "tf.data.Dataset":
+    """Returns batches of images and labels, by default in order and complete.
 
     Args:
-        split: Images with labels.
-        batch_size: Images a batch.
+        split: Labeled images.
+        batch_size: Images per batch.
+        shuffle_seed: Reads the images in a new order each time, determined by this seed, and drops the incomplete last batch.
     """
     import tensorflow as tf
 
     stay_on_host()
-    read = _reader(split.prepared)
-    numbers = tf.data.Dataset.range(len(split)).batch(batch_size)
-    return numbers.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
-
-
-def shuffled(split: Split | EncodedSplit, batch_size: int, *, seed: int) -> "tf.data.Dataset":
-    """Returns the images and labels of a split in another order each time they are read; the incomplete last batch is left out.
-
-    Args:
-        split: Images with labels.
-        batch_size: Images a batch.
-        seed: Decides the orders.
-    """
-    import tensorflow as tf
-
-    stay_on_host()
-    read = _reader(split.prepared)
-    order = tf.data.Dataset.range(len(split)).shuffle(len(split), seed=seed, reshuffle_each_iteration=True)
-    chosen = order.batch(batch_size, drop_remainder=True)
-    return chosen.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    read, shuffle = _reader(split.prepared), shuffle_seed is not None
+    indices = tf.data.Dataset.range(len(split))
+    if shuffle:
+        indices = indices.shuffle(len(split), seed=shuffle_seed, reshuffle_each_iteration=True)
+    batches = indices.batch(batch_size, drop_remainder=shuffle).map(
+        lambda chosen: read(chosen, 0), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOrder:
-    """Which images each training step sees: a function of seed and step alone.
+    """Which images each training step sees: a pure function of seed and step.
 
     Args:
-        count: Training images.
-        batch_size: Images a step.
-        steps_per_epoch: Steps a pass.
-        seed: Decides the order of every pass.
-        repeats: Places in a row that one image takes.
+        count: Number of training images.
+        batch_size: Images per step.
+        steps_per_epoch: Steps per epoch.
+        seed: Random seed of the order of every epoch.
+        repeats: Consecutive places that each image takes.
     """
 
     count: int
@@ -74,11 +62,7 @@ class TrainingOrder:
     repeats: int = 1
 
     def indices(self, step: "tf.Tensor") -> "tf.Tensor":
-        """Returns the numbers of a step's images, `(batch_size,)`, int64.
-
-        Args:
-            step: Counted from the start of training.
-        """
+        """Returns the indices of a step's images, `(batch_size,)`, int64; step 0 is the first of training."""
         import tensorflow as tf
 
         places = (step % self.steps_per_epoch) * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
@@ -87,7 +71,7 @@ class TrainingOrder:
         return tf.random.experimental.index_shuffle(places // self.repeats, order, last)
 
 
-def training(
+def make_training_batches(
     split: Split | EncodedSplit,
     order: TrainingOrder,
     augmentation: Augmentation,
@@ -95,33 +79,27 @@ def training(
     num_classes: int,
     steps: "tf.data.Dataset",
 ) -> "tf.data.Dataset":
-    """Returns training batches; their bytes are a function of seed and step, whoever computes them and from where on.
-
-    Args:
-        split: The training images.
-        order: Which of them a step sees.
-        augmentation: What is done to each.
-        num_classes: Width of mixed targets.
-        steps: Steps, counted from the start of training, int64.
-    """
+    """Returns augmented batches of these steps, int64 from 0; their bytes are a pure function of seed and step."""
     import tensorflow as tf
 
     stay_on_host()
     if augmentation.crop_scale is None:
-        split = split.prepared  # the same pixels every time
-    read = _training_reader(split, augmentation, order.seed) if augmentation.per_image else _reader(split)
+        split = split.prepared  # decoding gives the same pixels every time
+    make = _choose_maker(split, augmentation) if augmentation.per_image else None
+    read = _reader(split, make, order.seed)
 
-    def made(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
+    def read_batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
         return (step, *read(order.indices(step), step))
 
-    def augmented(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
-        return _as_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
+    def augment_batch(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        return _augment_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
 
-    batches = steps.map(made, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.map(augment_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def seen(
+def preview_batch(
     split: Split | EncodedSplit,
     indices: list[int],
     augmentation: Augmentation,
@@ -130,15 +108,7 @@ def seen(
     seed: int,
     step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns what a training step makes of these images, to look at.
-
-    Args:
-        split: The training images.
-        indices: Which of them.
-        augmentation: What is done to each.
-        num_classes: Width of the targets.
-        seed: Decides everything drawn, with the step.
-        step: Counted from the start of training.
+    """Returns these images as a training step would see them.
 
     Returns:
         Images `(count, height, width, channels)`, pixels 0..255, and targets `(count, num_classes)`, fractions.
@@ -147,14 +117,16 @@ def seen(
 
     stay_on_host()
     if augmentation.per_image:
-        keys = [(seed, step * len(indices) + place) for place in range(len(indices))]
-        images = [training_image(split, index, augmentation, key) for index, key in zip(indices, keys, strict=True)]
+        first = step * len(indices)
+        images = [
+            make_training_image(split, index, augmentation, (seed, first + place))
+            for place, index in enumerate(indices)
+        ]
     else:
         images = [split.image(index) for index in indices]
-    labels = tf.constant(split.labels[indices].astype("int32"))
-    pixels, targets = _as_batch(
+    pixels, targets = _augment_batch(
         tf.constant(np.stack(images)),
-        labels,
+        tf.constant(split.labels[indices].astype("int32")),
         augmentation,
         num_classes=num_classes,
         seed=seed,
@@ -163,7 +135,7 @@ def seen(
     return pixels.numpy(), targets.numpy() if augmentation.mixes else np.eye(num_classes)[split.labels[indices]]
 
 
-def _as_batch(
+def _augment_batch(
     images: "tf.Tensor",
     labels: "tf.Tensor",
     augmentation: Augmentation,
@@ -172,11 +144,11 @@ def _as_batch(
     seed: int,
     step: "tf.Tensor",
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Returns images and labels after the stages of an augmentation that take a batch."""
+    """Applies the batch stages of an augmentation; without mixing, the labels stay `(batch,)`."""
     import tensorflow as tf
 
     seeds = tf.stack([tf.constant(seed, tf.int64), step])
-    on_batch = replace(augmentation, flip_rate=0.0) if augmentation.per_image else augmentation  # mirrored already
+    on_batch = replace(augmentation, flip_rate=0.0) if augmentation.per_image else augmentation  # flipped already
     images = on_batch.apply(images, seed=seeds)
     if not augmentation.mixes:
         return images, labels
@@ -192,79 +164,58 @@ def _as_batch(
     )
 
 
-def training_image(split: Split | EncodedSplit, index: int, augmentation: Augmentation, key: Key) -> np.ndarray:
-    """Returns what training sees of an image before batches are made, `(height, width, channels)`, uint8.
-
-    Args:
-        split: The training images.
-        index: Which of them.
-        augmentation: What is done to it.
-        key: Decides what is drawn.
-    """
+def make_training_image(split: Split | EncodedSplit, index: int, augmentation: Augmentation, key: Key) -> np.ndarray:
+    """Returns one image after the per-image stages of an augmentation, `(height, width, channels)`, uint8."""
     if isinstance(split, Split):
         return from_pixels(split.image(index), augmentation, key)
-    return split.decoded(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))
+    return split.decode(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))
 
 
-def _reader(split: Split | EncodedSplit) -> Reader:
-    """Returns what turns numbers of images into pixels and labels."""
+def _reader(
+    split: Split | EncodedSplit, make: MakeImages | None = None, seed: int = 0
+) -> Callable[["tf.Tensor", "tf.Tensor | int"], tuple["tf.Tensor", "tf.Tensor"]]:
+    """Returns a function of indices and a step that returns images and labels; without `make`, the images unchanged."""
     import tensorflow as tf
 
     labels = tf.constant(split.labels.astype("int32"))
-    if isinstance(split, Split) and not isinstance(split.images, np.memmap):
+    if make is None and isinstance(split, Split) and not isinstance(split.images, np.memmap):
         images = tf.constant(split.images)
-        return lambda indices, step=None: (tf.gather(images, indices), tf.gather(labels, indices))
+        return lambda indices, step: (tf.gather(images, indices), tf.gather(labels, indices))
 
-    def together(indices: np.ndarray) -> np.ndarray:
-        return np.stack([split.image(index) for index in indices.tolist()])
+    def load(indices: np.ndarray, step: np.ndarray) -> np.ndarray:
+        numbers = indices.tolist()
+        if make is None:
+            return np.stack([split.image(number) for number in numbers])
+        first = int(step) * len(numbers)
+        return make(numbers, [(seed, first + place) for place in range(len(numbers))])
 
-    def read(indices: "tf.Tensor", step: "tf.Tensor | None" = None) -> tuple["tf.Tensor", "tf.Tensor"]:
-        pixels = tf.numpy_function(together, [indices], tf.uint8, stateful=False)
+    def read(indices: "tf.Tensor", step: "tf.Tensor | int") -> tuple["tf.Tensor", "tf.Tensor"]:
+        pixels = tf.numpy_function(load, [indices, step], tf.uint8, stateful=False)
         pixels.set_shape((indices.shape[0], *split.image_shape))
         return pixels, tf.gather(labels, indices)
 
     return read
 
 
-def _training_reader(split: Split | EncodedSplit, augmentation: Augmentation, seed: int) -> Reader:
-    """Returns what turns numbers of images, and the step they are for, into pixels drawn for that step, and labels."""
-    import tensorflow as tf
+def _choose_maker(split: Split | EncodedSplit, augmentation: Augmentation) -> MakeImages:
+    """Returns what makes training images: the process pool for many files, else this process."""
 
-    labels = tf.constant(split.labels.astype("int32"))
-    by_crew = _by_crew(split, augmentation) if isinstance(split, EncodedSplit) and _is_worth_processes(split) else None
+    def make_here(indices: list[int], keys: list[Key]) -> np.ndarray:
+        pairs = zip(indices, keys, strict=True)
+        return np.stack([make_training_image(split, index, augmentation, key) for index, key in pairs])
 
-    def together(indices: np.ndarray, step: np.ndarray) -> np.ndarray:
-        first, numbers = int(step) * len(indices), indices.tolist()
-        keys = [(seed, first + place) for place in range(len(numbers))]
-        if by_crew is not None:
-            return by_crew(numbers, keys)
-        pairs = zip(numbers, keys, strict=True)
-        return np.stack([training_image(split, number, augmentation, key) for number, key in pairs])
-
-    def read(indices: "tf.Tensor", step: "tf.Tensor | None" = None) -> tuple["tf.Tensor", "tf.Tensor"]:
-        pixels = tf.numpy_function(together, [indices, step], tf.uint8, stateful=False)
-        pixels.set_shape((indices.shape[0], *split.image_shape))
-        return pixels, tf.gather(labels, indices)
-
-    return read
-
-
-def _is_worth_processes(split: EncodedSplit) -> bool:
-    return len(split) >= _WORTH_PROCESSES and split.files.on_disk(0) is not None
-
-
-def _by_crew(split: EncodedSplit, augmentation: Augmentation) -> Callable[[list[int], list[Key]], np.ndarray]:
-    """Returns what has a batch made by a process; what that can't make is made here, where it is said and replaced."""
+    if not isinstance(split, EncodedSplit) or len(split) < _WORTH_PROCESSES or split.files.on_disk(0) is None:
+        return make_here
     rules = {
         "preprocessing": json.dumps(split.preprocessing.to_dict()),
         "augmentation": json.dumps(augmentation.to_dict()),
     }
 
-    def make(indices: list[int], keys: list[Key]) -> np.ndarray:
+    def make_in_pool(indices: list[int], keys: list[Key]) -> np.ndarray:
         files = [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)]
         images, failed = crew().ask({**rules, "files": files}, (len(indices), *split.image_shape))
-        for place in map(int, failed):
-            images[place] = training_image(split, indices[place], augmentation, keys[place])
+        for place in map(int, failed):  # made here, which warns and substitutes
+            images[place] = make_training_image(split, indices[place], augmentation, keys[place])
         return images
 
-    return make
+    return make_in_pool

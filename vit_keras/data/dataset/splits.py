@@ -1,32 +1,36 @@
-"""A split of a data set: images with a label each, decoded already or still as files."""
+"""A split of a data set: labeled images, either decoded or still encoded in files."""
 
 import functools
 import hashlib
 import threading
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Self, TypeVar
 
 import numpy as np
 
-from vit_keras.data.images.cache import CACHES, kept
+from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Preprocessing, pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_pixels
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
-_SUBSTITUTES = 8  # files tried in place of one that cannot be read
+_SUBSTITUTES = 8  # files tried in place of an unreadable one
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images with a label each, decoded, in memory or memory-mapped.
+    """Decoded images with labels, in memory or memory-mapped.
 
     Args:
         images: `(count, height, width, channels)`, uint8, pixels 0..255.
-        labels: `(count,)`, int32, each an index into the class names.
+        labels: `(count,)`, integers, indices into the class names.
+
+    Raises:
+        DataError: The shapes or dtypes are others.
     """
 
     images: np.ndarray
@@ -35,22 +39,22 @@ class Split:
     def __post_init__(self) -> None:
         if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
             raise DataError(
-                f"Images must be a uint8 numpy array and labels a numpy array of whole numbers, not {type(self.images).__name__} "
-                f"and {type(self.labels).__name__}."
+                "Split: expected a uint8 numpy array of images and an integer numpy array of labels, got "
+                f"{type(self.images).__name__} and {type(self.labels).__name__}; convert them with np.asarray."
             )
         if self.images.ndim != 4 or self.images.dtype != np.uint8:
             raise DataError(
-                "Images must be uint8 pixels 0..255 of shape (count, height, width, channels); these are "
+                "Split: images must be uint8 pixels 0..255 of shape (count, height, width, channels), got "
                 f"{self.images.dtype} of shape {self.images.shape}."
             )
         if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
             raise DataError(
-                f"{len(self.images)} images need as many whole-number labels; these are {self.labels.dtype} of shape "
+                f"Split: labels must be one integer per image, of shape {self.images.shape[:1]}, got {self.labels.dtype} of shape "
                 f"{self.labels.shape}."
             )
 
     def __len__(self) -> int:
-        """Returns how many images there are."""
+        """Number of images."""
         return len(self.images)
 
     @property
@@ -60,7 +64,7 @@ class Split:
 
     @property
     def prepared(self) -> "Split":
-        """Itself: all images are decoded."""
+        """The split itself: its images are decoded."""
         return self
 
     def image(self, index: int) -> np.ndarray:
@@ -69,54 +73,61 @@ class Split:
         return chosen
 
     def subset(self, indices: np.ndarray) -> "Split":
-        """Returns the images at these places, in this order."""
+        """Returns the images at these indices (or of this mask), in this order."""
         return Split(self.images[indices], self.labels[indices])
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of every pixel and label."""
+        """SHA-256 of all pixels and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(self.labels.astype("int32").tobytes())
         return digest.digest()
 
 
-class Encoded(Protocol):
-    """Image files by number, wherever they are."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Encoded(ABC):
+    """Encoded images of a source, by index in `places`: files on disk, or records of a data set."""
+
+    places: np.ndarray
 
     def __len__(self) -> int:
-        """Returns how many there are."""
+        """Number of images."""
+        return len(self.places)
 
+    def subset(self, indices: np.ndarray) -> Self:
+        """Returns the images at these indices, in this order."""
+        return replace(self, places=self.places[indices])
+
+    @abstractmethod
     def name(self, index: int) -> str:
-        """Returns what messages call a file."""
+        """Returns the path or name, for messages."""
 
+    @abstractmethod
     def read(self, index: int) -> bytes:
-        """Returns a file's bytes, or raises a `VitKerasError`."""
+        """Returns the bytes; raises a `VitKerasError` if they can't be read."""
 
+    @abstractmethod
     def on_disk(self, index: int) -> tuple[str, int, int] | None:
-        """Returns a file's path, bytes and time of change (ns) when it was checked; None for what is no file of its own."""
-
-    def subset(self, indices: np.ndarray) -> "Encoded":
-        """Returns the files at these places, in this order."""
+        """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
 
     @property
+    @abstractmethod
     def digest(self) -> bytes:
-        """SHA-256 of what is in all files."""
+        """SHA-256 of the content of all images."""
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedSplit:
-    """Image files with a label each, decoded when they are asked for.
+    """Image files with labels, decoded when they are read.
 
-    A file that can't be read any more is replaced by another of its class, always the same, with a warning; more of them than
-    `max_error_rate` end in an error.
+    A file that has become unreadable is replaced by another of its class, always the same one, with a warning.
 
     Args:
-        files: The image files.
-        labels: `(count,)`, int32, each an index into the class names.
-        preprocessing: What brings them to one size.
-        cache: Where decoded images are kept once they are all that is needed: "memory", "disk", "none", or "auto" for the first
-            of them that has room.
-        max_error_rate: Largest fraction of the files to be replaced; one may always be.
+        files: The encoded images.
+        labels: `(count,)`, int32, indices into the class names.
+        preprocessing: Size and rule of resizing.
+        cache: Where to keep decoded images: "memory", "disk", "none", or "auto" for the first that has room.
+        max_error_rate: Largest fraction of the files that may be replaced; one file may always be.
     """
 
     files: Encoded
@@ -132,80 +143,81 @@ class EncodedSplit:
             raise InvalidArgumentError(f"cache={self.cache!r} is none of {', '.join(CACHES)}.")
 
     def __len__(self) -> int:
-        """Returns how many images there are."""
+        """Number of images."""
         return len(self.labels)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width (px) and channels, as resized."""
+        """Height, width (px) and channels after preprocessing."""
         return (*self.preprocessing.image_size, self.preprocessing.channels)
 
     def image(self, index: int) -> np.ndarray:
-        """Returns one image resized, `(height, width, channels)`, uint8."""
-        return self.decoded(index, self._resized)
-
-    def _resized(self, picture: Picture) -> np.ndarray:
-        return pixels(self.preprocessing.apply(picture.decode(channels=self.preprocessing.channels)))
+        """Returns one preprocessed image, `(height, width, channels)`, uint8."""
+        return self.decode(
+            index,
+            lambda picture: to_pixels(self.preprocessing.apply(picture.decode(channels=self.preprocessing.channels))),
+        )
 
     def subset(self, indices: np.ndarray) -> "EncodedSplit":
-        """Returns the images at these places, in this order."""
+        """Returns the images at these indices, in this order."""
         return EncodedSplit(
             self.files.subset(indices), self.labels[indices], self.preprocessing, self.cache, self.max_error_rate
         )
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of every file, label and the rule of preprocessing."""
+        """SHA-256 of all files, labels and the preprocessing."""
         digest = hashlib.sha256(self.files.digest)
         digest.update(self.labels.astype("int32").tobytes())
-        # Under the name the rule had when fingerprints were first written: those in run directories stay true.
+        # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
         return digest.digest()
 
-    def decoded(self, index: int, decode: Callable[[Picture], Result]) -> Result:
-        """Returns what `decode` makes of a file, or of the one in its place.
+    def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:
+        """Applies a function to a file, or to a substitute of the same class if the file is unreadable.
 
         Raises:
-            TooManyBadFilesError: Too many can't be read.
+            TooManyBadFilesError: Too many files are unreadable.
         """
         try:
-            return decode(Picture(self.files.read(index), self.files.name(index)))
+            return function(Picture(self.files.read(index), self.files.name(index)))
         except VitKerasError as error:
-            self._complain(index, error)
-        alike = np.flatnonzero(self.labels == self.labels[index])
-        for other in np.random.Generator(np.random.Philox(key=index)).permutation(alike)[:_SUBSTITUTES]:
+            self._record_failure(index, error)
+        same_class = np.flatnonzero(self.labels == self.labels[index])
+        for other in np.random.Generator(np.random.Philox(key=index)).permutation(same_class)[:_SUBSTITUTES]:
             try:
-                return decode(Picture(self.files.read(int(other)), self.files.name(int(other))))
+                return function(Picture(self.files.read(int(other)), self.files.name(int(other))))
             except VitKerasError:
                 continue
         raise TooManyBadFilesError(
-            f"{self.replaced[index]} Nor could {_SUBSTITUTES} others of its class be read. Check the data again."
+            f"{self.replaced[index]} {_SUBSTITUTES} other images of its class could not be read either. Restore the files, or load "
+            "the data again."
         )
 
     def check_readable(self) -> None:
-        """Raises `TooManyBadFilesError` where more files than `max_error_rate` had to be replaced."""
+        """Raises `TooManyBadFilesError` if more than `max_error_rate` of the files have become unreadable."""
         if len(self.replaced) > max(1, self.max_error_rate * len(self)):
             listed = "\n  ".join(list(self.replaced.values())[:10])
             raise TooManyBadFilesError(
-                f"{len(self.replaced)} of {len(self)} images can't be read any more, over the limit of {self.max_error_rate:.0%}:\n  {listed}\n"
-                "Bring them back, or load the data again to leave them out."
+                f"{len(self.replaced)} of {len(self)} images can no longer be read, over the limit of {self.max_error_rate:.0%}:\n"
+                f"  {listed}\nRestore the files, or load the data again to leave them out."
             )
 
-    def _complain(self, index: int, error: VitKerasError) -> None:
+    def _record_failure(self, index: int, error: VitKerasError) -> None:
         with self._lock:
             known = index in self.replaced
             self.replaced[index] = str(error)
         self.check_readable()
         if not known:
-            warnings.warn(f"{error} Another image of its class stands in for it.", stacklevel=2)
+            warnings.warn(f"{error} Another image of its class replaces it.", stacklevel=2)
 
     @functools.cached_property
     def prepared(self) -> "Split | EncodedSplit":
-        """All images decoded and resized, in memory or in the cache folder as `cache` says; itself where neither has room.
+        """All images decoded and preprocessed, cached as `cache` says; the split itself if they are not cached.
 
         Raises:
-            TooManyBadFilesError: Too many can't be read.
+            TooManyBadFilesError: Too many files are unreadable.
             StorageError: The cache folder can't be written.
         """
-        images = kept(self.image, (len(self), *self.image_shape), cache=self.cache, key=self.digest)
+        images = cache_images(self.image, (len(self), *self.image_shape), cache=self.cache, key=self.digest)
         return self if images is None else Split(images, self.labels)

@@ -1,1 +1,1 @@
-"""What is the matter with a data set."""
+"""The data doctor: finds problems in a data set and reports them."""

@@ -1,4 +1,4 @@
-"""Charts of a data set's images."""
+"""Charts of the sizes of a data set's images."""
 
 import numpy as np
 from matplotlib.axis import Axis
@@ -9,13 +9,8 @@ from vit_keras.reporting.charts import ACCENT, INK, new_chart, svg
 _BARS = 24
 
 
-def shorter_sides(widths: np.ndarray, heights: np.ndarray) -> str:
-    """Returns a histogram of the shorter sides of images.
-
-    Args:
-        widths: px, one or more.
-        heights: px.
-    """
+def chart_shorter_sides(widths: np.ndarray, heights: np.ndarray) -> str:
+    """Returns a histogram of the shorter sides of images, given in px."""
     sides = np.minimum(widths, heights)
     edges = np.geomspace(*_range(sides), _BARS + 1)
     figure, axes = new_chart("images", "shorter side, px")
@@ -27,13 +22,8 @@ def shorter_sides(widths: np.ndarray, heights: np.ndarray) -> str:
     return svg(figure)
 
 
-def widths_and_heights(widths: np.ndarray, heights: np.ndarray) -> str:
-    """Returns a chart of the heights of images over their widths; the larger a dot, the more images.
-
-    Args:
-        widths: px, one or more.
-        heights: px.
-    """
+def chart_sizes(widths: np.ndarray, heights: np.ndarray) -> str:
+    """Returns a scatter plot of heights over widths, given in px; the area of a dot shows the number of images."""
     rounded = np.exp2(np.round(8 * np.log2(np.stack([widths, heights], axis=1))) / 8)
     points, counts = np.unique(rounded, axis=0, return_counts=True)
     low, high = _range(np.concatenate([widths, heights]))

@@ -1,42 +1,38 @@
-"""What a person should know of a data set, from what was found of its files."""
+"""The findings of the data doctor: problems and remarks, from the listing and the manifest of a data set."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from vit_keras.data.scan.inspection import SIXTEEN_BITS
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import Manifest
-from vit_keras.data.sources.split_names import SPLITS
-from vit_keras.reporting.text import shown
+from vit_keras.data.split_names import SPLITS
+from vit_keras.reporting.text import escape_unprintable, plural
 
-# CleanVision 0.3.7 calls an image dark whose 99th percentile of brightness is under 0.32, bright whose 5th is over 0.95, low in
-# information whose entropy is under 3 bits, odd in size what is further than three interquartile ranges from the quartiles of
-# the square roots of the areas; and says nothing of what is true of more than half of the images.
+# From CleanVision 0.3.7: an image is dark if the 99th percentile of its brightness is under 0.32, bright if the 5th is over 0.95, flat
+# if its entropy is under 3 bits, and odd in size if the square root of its area is further than three interquartile ranges from the
+# quartiles. A property of more than half of the images is not reported.
 DARK, BRIGHT, FLAT, ODD = 0.32 * 255, 0.95 * 255, 3.0, 3.0
 PREVALENT = 0.5
-BLANK = 5.0
-"""Deviation of the luma, 0..255, under which an image is as good as one colour, and its perceptual hash a matter of chance."""
+BLANK = 5.0  # standard deviation of the luma, 0..255, below which the perceptual hash is random
 TINY = 32  # px of the shorter side
-HUGE = 12_000_000  # pixels, a telephone's photo
-NEARLY_BLACK = 16
-"""Brightness, 0..255, that 12 bits in a 16-bit file can reach."""
-FEW = 10  # images a class
-IMBALANCED = 100  # times
-_NAMED = 10  # classes
+HUGE = 12_000_000  # pixels, a phone's photo
+FEW = 10  # images per class
+IMBALANCED = 100  # ratio of the largest to the smallest class
+_MAX_CLASSES = 10
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know.
+    """A problem of a data set, or a remark about it.
 
     Args:
-        kind: One word for programs.
-        level: "error" is what `strict` refuses, "warning" what to look at, "note" what is so.
-        text: What, and what to do.
-        files: The files it is about, in groups; what is about one file is a group of one.
-        reasons: Of each group, where each has its own.
+        kind: Identifier for programs.
+        level: "error" (rejected by `strict`), "warning" or "note".
+        text: What was found, and how to fix it.
+        files: Groups of the files in question; a single file is a group of one.
+        reasons: Reason of each group, if they differ.
     """
 
     kind: str
@@ -46,12 +42,8 @@ class Finding:
     reasons: tuple[str, ...] = ()
 
 
-def counts_of(manifest: Manifest) -> dict[str, np.ndarray]:
-    """Returns usable images of each class by split; the split is "" where there are none.
-
-    Args:
-        manifest: What was found.
-    """
+def count_classes(manifest: Manifest) -> dict[str, np.ndarray]:
+    """Returns the number of usable images per class, by split; the split is "" if there are no splits."""
     numbers = np.unique(manifest.splits) if len(manifest) else np.array([-1])
     return {
         SPLITS[number] if number >= 0 else "": np.bincount(
@@ -61,108 +53,98 @@ def counts_of(manifest: Manifest) -> dict[str, np.ndarray]:
     }
 
 
-def training_counts(manifest: Manifest) -> np.ndarray:
-    """Returns usable images of each class that training can have.
-
-    Args:
-        manifest: What was found.
-    """
-    counts = counts_of(manifest)
+def count_training_images(manifest: Manifest) -> np.ndarray:
+    """Returns the number of usable training images per class."""
+    counts = count_classes(manifest)
     return counts.get("train", counts.get("", np.zeros(len(manifest.class_names), "int64")))
 
 
 def class_weights(manifest: Manifest) -> dict[str, float]:
-    """Returns what to multiply the loss of each class by for all classes to count the same; 1 on average over the images.
-
-    Args:
-        manifest: What was found.
-    """
-    counts = training_counts(manifest)
+    """Returns loss weights that balance the classes, 1 on average over the training images."""
+    counts = count_training_images(manifest)
     weights = counts.sum() / (len(counts) * np.maximum(counts, 1))
     return dict(zip(manifest.class_names, weights.round(4).tolist(), strict=True))
 
 
-def left_out(manifest: Manifest) -> Iterator[Finding]:
-    """Yields what is to be known of files that can't be used."""
+def find_unusable(manifest: Manifest) -> Iterator[Finding]:
+    """Yields a finding on files that can't be used."""
     bad = manifest.quarantined
     if bad:
         total = len(bad) + len(manifest)
         counts = "; ".join(f"{count:,} {reason}" for reason, count in manifest.reasons.most_common())
-        text = f"files that can't be used, left out: {len(bad):,} of {total:,} ({len(bad) / total:.2%}): {counts}."
-        files, reasons = tuple((item.path,) for item in bad), tuple(item.reason for item in bad)
-        yield Finding("quarantined", "error", text, files, reasons)
+        text = f"unusable files left out: {len(bad):,} of {total:,} ({len(bad) / total:.2%}): {counts}."
+        yield Finding(
+            "quarantined", "error", text, tuple((item.path,) for item in bad), tuple(item.reason for item in bad)
+        )
 
 
-def copies(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
-    """Yields what is to be known of files with the same bytes."""
-    yield from _grouped(
-        manifest,
-        groups,
-        conflict=("conflict", "error", "images under more than one label: {}. One at most is right; remove the others."),
-        leak=("leak", "error", "images in more than one split: {}. A score on them is of what was learned by heart; keep one."),
-        inside=("copy", "note", "images in their class more than once: {}. They weigh more for it."),
-    )  # fmt: skip
+def find_copies(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
+    """Yields findings on groups of files with the same bytes."""
+    kinds = {
+        "conflict": ("conflict", "error", "images with more than one label: {}. At most one label is right; remove the other files."),
+        "leak": ("leak", "error", "images in more than one split: {}. Memorized images inflate the score; keep each in one split."),
+        "copy": ("copy", "note", "images repeated in their class: {}. They count more than others."),
+    }  # fmt: skip
+    yield from _report_groups(manifest, groups, kinds)
 
 
-def look_alikes(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
-    """Yields what is to be known of images that look the same."""
-    yield from _grouped(
-        manifest,
-        groups,
-        conflict=("near conflict", "warning", "groups of look-alikes under more than one label: {}. Look at them."),
-        leak=("near leak", "warning", "groups of look-alikes in more than one split: {}. Look at them."),
-        inside=("near copy", "note", "groups of look-alikes in one class: {}."),
-    )
+def find_look_alikes(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
+    """Yields findings on groups of near-duplicates."""
+    kinds = {
+        "conflict": (
+            "near conflict",
+            "warning",
+            "groups of near-duplicates with more than one label: {}. Look at them.",
+        ),
+        "leak": ("near leak", "warning", "groups of near-duplicates in more than one split: {}. Look at them."),
+        "copy": ("near copy", "note", "groups of near-duplicates in one class: {}."),
+    }
+    yield from _report_groups(manifest, groups, kinds)
 
 
-def _grouped(
-    manifest: Manifest,
-    groups: list[np.ndarray],
-    *,
-    conflict: tuple[str, str, str],
-    leak: tuple[str, str, str],
-    inside: tuple[str, str, str],
+def _report_groups(
+    manifest: Manifest, groups: list[np.ndarray], kinds: dict[str, tuple[str, str, str]]
 ) -> Iterator[Finding]:
-    kinds: dict[tuple[str, str, str], list[np.ndarray]] = {conflict: [], leak: [], inside: []}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     for group in groups:
         labels, splits = (len(set(values[group])) for values in (manifest.labels, manifest.splits))
         if labels > 1:
-            kinds[conflict].append(group)
+            found["conflict"].append(group)
         if splits > 1:
-            kinds[leak].append(group)
+            found["leak"].append(group)
         if labels == splits == 1:
-            kinds[inside].append(group)
-    for (kind, level, text), found in kinds.items():
-        if found:
-            files = tuple(tuple(manifest.paths[place] for place in group) for group in found)
-            yield Finding(kind, level, text.format(f"{len(found):,}"), files)
+            found["copy"].append(group)
+    for name, (kind, level, text) in kinds.items():
+        if found[name]:
+            files = tuple(tuple(manifest.paths[place] for place in group) for group in found[name])
+            yield Finding(kind, level, text.format(f"{len(found[name]):,}"), files)
 
 
-def balance(manifest: Manifest) -> Iterator[Finding]:
-    """Yields what is to be known of the sizes of classes."""
-    counts, names = training_counts(manifest), manifest.class_names
+def find_imbalance(manifest: Manifest) -> Iterator[Finding]:
+    """Yields findings on the sizes of classes."""
+    counts, names = count_training_images(manifest), [repr(escape_unprintable(name)) for name in manifest.class_names]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] > IMBALANCED * counts[smallest] > 0:
-        weights = class_weights(manifest)
+        weights = list(class_weights(manifest).values())
         yield Finding(
             "imbalance",
             "warning",
-            f"{shown(names[largest])!r} has {counts[largest]:,} images, {shown(names[smallest])!r} {counts[smallest]:,}: the small "
-            f"class will hardly be learned. Weights that make up for it are {weights[names[largest]]:.3g} and "
-            f"{weights[names[smallest]]:.3g}; the JSON has those of all classes.",
+            f"{names[largest]} has {plural(int(counts[largest]), 'image')}, {names[smallest]} {counts[smallest]:,}: the small class will "
+            f"hardly be learned. Class weights of {weights[largest]:.3g} and {weights[smallest]:.3g} balance them; the JSON output "
+            "lists the weights of all classes.",
         )
-    few = [f"{shown(name)!r} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW]
+    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < FEW]
     if few:
-        yield Finding("few", "warning", f"classes with under {FEW} images to train on: {_some(few)}.")
-    for split, counted in counts_of(manifest).items():
-        absent = [repr(shown(name)) for name, count in zip(names, counted, strict=True) if count == 0]
+        yield Finding("few", "warning", f"classes with fewer than {FEW} training images: {_join(few)}.")
+    for split, counted in count_classes(manifest).items():
+        absent = [name for name, count in zip(names, counted, strict=True) if count == 0]
         if absent and split in SPLITS[1:]:
-            text = f"{split} has no image of {_some(absent)}: how well they are told apart is not measured there."
+            text = f"the {split} split has no image of {_join(absent)}; its scores do not cover them."
             yield Finding("absent", "warning", text)
 
 
-def looks(manifest: Manifest) -> Iterator[Finding]:
-    """Yields what is to be known of how images look; what is true of most is what the data set is like, and not said."""
+def find_odd_looks(manifest: Manifest) -> Iterator[Finding]:
+    """Yields findings on images that look unlike the others."""
     if not len(manifest):
         return
     columns = manifest.columns
@@ -171,75 +153,65 @@ def looks(manifest: Manifest) -> Iterator[Finding]:
     first, third = np.percentile(side, (25, 75))
     distance = np.abs(side - (first + third) / 2)
     odd = distance > np.maximum((ODD + 0.5) * (third - first), third / 2)
-    true = [  # which images, and what is the lower the worse
+    rules = [  # kind, text, mask of images, and a value that is lowest for the worst
         ("dark", "dark images", columns.highlight < DARK, columns.highlight),
         ("bright", "nearly white images", columns.shadow > BRIGHT, -columns.shadow),
-        ("flat", "images that show hardly anything", columns.entropy < FLAT, columns.entropy),
+        ("flat", "images with little content", columns.entropy < FLAT, columns.entropy),
         ("tiny", f"images with a side under {TINY} px", shorter < TINY, shorter),
-        (
-            "huge",
-            f"images of over {HUGE / 1e6:.0f} million pixels, of which smaller copies load faster",
-            area > HUGE,
-            -area,
-        ),
+        ("huge", f"images of over {HUGE / 1e6:.0f} million pixels; smaller copies load faster", area > HUGE, -area),
         ("odd size", "images far smaller or larger than the others", odd, -distance),
     ]
-    for kind, text, chosen, worst_first in true:
-        places = np.flatnonzero(chosen)
+    for kind, text, mask, worst_first in rules:
+        places = np.flatnonzero(mask)
         if 0 < len(places) <= PREVALENT * len(manifest):
             places = places[np.argsort(worst_first[places], kind="stable")]
-            files = tuple((manifest.paths[place],) for place in places)
-            yield Finding(kind, "note", f"{text}: {len(places):,}.", files)
+            yield Finding(kind, "note", f"{text}: {len(places):,}.", _paths(manifest, places))
 
 
-def notes(manifest: Manifest) -> Iterator[Finding]:
-    """Yields what was done to images on the way, such as turning them upright."""
+def find_conversions(manifest: Manifest) -> Iterator[Finding]:
+    """Yields findings on how usable images are converted, such as rotated upright."""
     for note, count in manifest.notes.most_common():
-        places = (place for place, noted in sorted(manifest.columns.notes.items()) if note in noted)
-        files = tuple((manifest.paths[place],) for place in places)
-        yield Finding("note", "note", f"{note} ({count:,}).", files)
+        places = [place for place, notes in sorted(manifest.columns.notes.items()) if note in notes]
+        yield Finding("note", "note", f"{note}: {count:,}.", _paths(manifest, places))
 
 
-def nearly_black(manifest: Manifest) -> Iterator[Finding]:
-    """Yields what is to be known of 16-bit images that use a small part of the range, as those of 12-bit sensors do."""
-    places = [place for place, noted in manifest.columns.notes.items() if SIXTEEN_BITS in noted]
-    if places and manifest.columns.highlight[places].max() <= NEARLY_BLACK:
-        files = tuple((manifest.paths[place],) for place in places)
-        text = (
-            f"images of 16 bits a channel that are nearly black: all {len(files):,}. 0..65535 is brought to 0..255, and they seem to use "
-            "fewer bits; convert them to 8 bits."
-        )
-        yield Finding("nearly black", "warning", text, files)
+def find_nearly_black(manifest: Manifest) -> Iterator[Finding]:
+    """Yields a finding on 16-bit images that use a small part of their range."""
+    for text in manifest.describe_nearly_black():
+        yield Finding("nearly black", "warning", text, _paths(manifest, manifest.find_nearly_black()))
 
 
-def passed_over(listing: Listing) -> Iterator[Finding]:
-    """Yields what is to be known of what else is there."""
+def find_skipped(listing: Listing) -> Iterator[Finding]:
+    """Yields findings on files that are not listed."""
     if listing.skipped:
         files, reasons = tuple((path,) for path, _ in listing.skipped), tuple(reason for _, reason in listing.skipped)
-        yield Finding("skipped", "warning", f"files and folders passed over: {len(files):,}.", files, reasons)
+        yield Finding("skipped", "warning", f"files and folders skipped: {len(files):,}.", files, reasons)
     if listing.outside:
         files = tuple((path,) for path in listing.outside)
         yield Finding("outside", "warning", f"links followed out of the folder: {len(files):,}.", files)
     if listing.ignored:
-        seen = ", ".join(f"{count:,} {shown(word)}" for word, count in sorted(listing.ignored.items()))
-        yield Finding("ignored", "note", f"ignored: {seen}.")
+        counts = ", ".join(f"{count:,} {escape_unprintable(kind)}" for kind, count in sorted(listing.ignored.items()))
+        yield Finding("ignored", "note", f"files ignored: {counts}.")
 
 
-def decisions(listing: Listing) -> Iterator[Finding]:
-    """Yields how folders or columns were understood."""
+def find_decisions(listing: Listing) -> Iterator[Finding]:
+    """Yields findings on how folders or columns were understood."""
     for decision in listing.decisions:
-        yield Finding("read", "note", f"{shown(decision)}.")
+        yield Finding("read", "note", f"{escape_unprintable(decision)}.")
 
 
-def nesting(listing: Listing) -> Iterator[Finding]:
-    """Yields what is to be known of folders inside class folders."""
+def find_nested(listing: Listing) -> Iterator[Finding]:
+    """Yields a finding on images in subfolders of class folders."""
     nested = tuple((path,) for path in listing.paths if path.rpartition("/")[0] not in listing.folders)
     if nested:
-        text = f"images in folders inside a class folder, which count for that class: {len(nested):,}."
+        text = f"images in subfolders of a class folder, which belong to that class: {len(nested):,}."
         yield Finding("nested", "note", text, nested)
 
 
-def _some(words: Iterable[str]) -> str:
-    listed = list(words)
-    more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
-    return f"{', '.join(listed[:_NAMED])}{more}"
+def _paths(manifest: Manifest, places: Iterable[int]) -> tuple[tuple[str, ...], ...]:
+    return tuple((manifest.paths[place],) for place in places)
+
+
+def _join(words: list[str]) -> str:
+    more = f" and {len(words) - _MAX_CLASSES:,} more" if len(words) > _MAX_CLASSES else ""
+    return f"{', '.join(words[:_MAX_CLASSES])}{more}"

@@ -1,1 +1,1 @@
-"""One image: decoding, preprocessing, caching."""
+"""Decoding, preprocessing and caching of single images."""

@@ -10,15 +10,15 @@ _TRIES = 10
 def random_box(
     size: tuple[int, int], rng: np.random.Generator, *, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Returns a part of an image, drawn: its area uniform, its proportions log-uniform, its place uniform.
+    """Draws a box in an image: uniform in area and position, log-uniform in aspect ratio.
 
-    Paper: Szegedy et al. 2015, arXiv 1409.4842, section 6; ten tries and the fallback to the middle are torchvision's.
+    Paper: Szegedy et al. 2015, arXiv 1409.4842, section 6. Ten tries, then the center: torchvision's rule.
 
     Args:
         size: Width and height of the image, px.
-        rng: What draws.
-        scale: Least and largest area, fractions of the image's.
-        ratio: Least and largest width to height.
+        rng: Random generator.
+        scale: Minimum and maximum area, fractions of the image's.
+        ratio: Minimum and maximum width to height.
 
     Returns:
         Left, top, right and bottom, px.
@@ -28,17 +28,16 @@ def random_box(
         (0, 0, 100, 50)
     """
     width, height = size
-    draws = rng.random((_TRIES, 4)).tolist()
     lowest, highest = math.log(ratio[0]), math.log(ratio[1])
-    for area_draw, ratio_draw, left_draw, top_draw in draws:
+    for area_draw, ratio_draw, left_draw, top_draw in rng.random((_TRIES, 4)).tolist():
         area = width * height * (scale[0] + (scale[1] - scale[0]) * area_draw)
         root = math.exp((lowest + (highest - lowest) * ratio_draw) / 2)
-        part_width, part_height = round(math.sqrt(area) * root), round(math.sqrt(area) / root)
-        if 0 < part_width <= width and 0 < part_height <= height:
-            left = int(left_draw * (width - part_width + 1))
-            top = int(top_draw * (height - part_height + 1))
-            return left, top, left + part_width, top + part_height
-    part_width = min(width, max(1, round(height * ratio[1])))
-    part_height = min(height, max(1, round(width / ratio[0])))
-    left, top = (width - part_width) // 2, (height - part_height) // 2
-    return left, top, left + part_width, top + part_height
+        box_width, box_height = round(math.sqrt(area) * root), round(math.sqrt(area) / root)
+        if 0 < box_width <= width and 0 < box_height <= height:
+            left = int(left_draw * (width - box_width + 1))
+            top = int(top_draw * (height - box_height + 1))
+            return left, top, left + box_width, top + box_height
+    box_width = min(width, max(1, round(height * ratio[1])))
+    box_height = min(height, max(1, round(width / ratio[0])))
+    left, top = (width - box_width) // 2, (height - box_height) // 2
+    return left, top, left + box_width, top + box_height

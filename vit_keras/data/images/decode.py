@@ -1,4 +1,4 @@
-"""Reads image files that nobody vouches for."""
+"""Decodes untrusted image files: limits on bytes and pixels, and every decoder error turned into a `VitKerasError`."""
 
 import io
 import os
@@ -12,43 +12,51 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vit_keras.data.images.preprocess import Preprocessing, pixels
-from vit_keras.data.images.signatures import FORMATS, START, described
+from vit_keras.data.images.preprocess import Preprocessing, to_pixels
+from vit_keras.data.images.signatures import FORMATS, START, describe_content
 from vit_keras.errors import CorruptFileError, DataError, StorageError
 
-LARGEST_PIXELS = 50_000_000
-"""Pixels an image may have, read from its header before anything is decoded."""
+LARGEST_PIXELS = 50_000_000  # by the header, before anything is decoded
 LARGEST_BYTES = 200 * 2**20
+_SAME_FORMAT = {"MPO": "JPEG"}  # a phone's JPEG with more images behind the first
+_ORIENTATION = 0x0112  # Exif tag
+_FIRST_TRANSPOSED = 5  # from this orientation on, width and height are swapped
+# What makes an image upright. Pillow's own helper rewrites the Exif tags, and fails on malformed ones.
+_TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
-# Pillow warns of sizes, which are errors here, and of metadata, which nobody asked for. Not silenced around each call: that is
-# not safe in threads.
+# Pillow warns about sizes, which are errors here, and about metadata, which is not used. Not silenced around each call, because
+# that is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Returns an image file as pixels: upright, on white, resized.
-
-    Args:
-        path: A JPEG, PNG, WebP, GIF, BMP, PPM or TIFF file of any size and mode, whatever it is called.
-        preprocessing: To what size, and by which rule.
+    """Returns an image file as pixels: upright, on white, preprocessed.
 
     Returns:
         `(height, width, channels)`, uint8.
 
     Raises:
-        StorageError: The file is not there or not readable.
+        StorageError: The file does not exist or can't be read.
         CorruptFileError: It is truncated or damaged.
-        DataError: It is no image, or too large.
+        DataError: It is not an image, or too large.
     """
     image = Picture(read_bytes(path), path).decode(channels=preprocessing.channels)
-    return pixels(preprocessing.apply(image))
+    return to_pixels(preprocessing.apply(image))
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns the bytes of a regular file; a pipe or a device is not opened, and never waited for.
+    """Returns the bytes of a regular file; a pipe or a device is not opened, so that this never blocks.
 
     Raises:
-        StorageError: There is no such file, or it cannot be read.
+        StorageError: There is no such file, or it can't be read.
         DataError: It is over `LARGEST_BYTES`.
     """
     try:
@@ -71,15 +79,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
-    """Returns the bytes of a file that is what it was.
-
-    Args:
-        path: The file.
-        size: Its bytes when it was checked.
-        mtime_ns: When it had been changed last, nanoseconds.
+    """Returns the bytes of a file that still has this size (bytes) and modification time (ns).
 
     Raises:
-        StorageError: It is gone.
+        StorageError: It no longer exists.
         DataError: It changed.
     """
     content = read_bytes(path)
@@ -90,129 +93,101 @@ def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 class Picture:
-    """An image whose header was read and found harmless; nothing is decoded yet.
+    """An image whose header was read and is within the limits; its pixels are decoded by `decode`.
 
     Args:
         content: The file's bytes.
-        name: What messages call it: its path.
+        name: Path of the file, for messages.
 
     Attributes:
         format: One of `FORMATS`.
-        mode: Pillow's word for what a pixel is, as in the file: "RGB", "L", "P", "CMYK", "RGBA", ...
+        mode: Pillow's mode of the file: "RGB", "L", "P", "CMYK", "RGBA", ...
         size: Width and height, px, upright.
-        orientation: Exif's number, 1 for upright.
-        animated: Whether there are frames after the first.
-        transparent: Whether a colour is declared to be see-through.
+        orientation: Exif orientation, 1 for upright.
+        animated: Whether there is more than one frame.
+        transparent: Whether the file declares one color as transparent.
 
     Raises:
         CorruptFileError: It is truncated or damaged.
-        DataError: It is no image, or too large.
+        DataError: It is not an image, or too large.
     """
 
     def __init__(self, content: bytes, name: object) -> None:
         self.name = name
-        with _our_errors(name, content):
+        with _convert_errors(name, content):
             self._image = Image.open(io.BytesIO(content), formats=FORMATS)
             width, height = self._image.size
             if width * height > LARGEST_PIXELS:
                 raise DataError(
                     f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
                 )
-            self.format: str = _SAME_AS.get(self._image.format or "", self._image.format or "")
+            self.format: str = _SAME_FORMAT.get(self._image.format or "", self._image.format or "")
             self.mode = self._image.mode
             self.animated = bool(getattr(self._image, "is_animated", False))
-            # A PNG may carry its Exif data behind its pixels, where only decoding finds it.
+            # A PNG may have its Exif data behind its pixels, where only decoding finds it.
             if self.format == "PNG":
                 self._image.load()
-            # Pillow turns a TIFF upright itself, in its size at once and in its pixels when they are decoded.
+            # Pillow itself turns a TIFF upright: its size at once, its pixels when they are decoded.
             orientation = 1 if self.format == "TIFF" else self._image.getexif().get(_ORIENTATION, 1)
             self.transparent = "transparency" in self._image.info
-        self.orientation = orientation if orientation in _TURNS else 1
-        self.size = (height, width) if self.orientation >= _FIRST_ON_ITS_SIDE else (width, height)
+        self.orientation = orientation if orientation in _TRANSPOSES else 1
+        self.size = (height, width) if self.orientation >= _FIRST_TRANSPOSED else (width, height)
 
     def decode(self, *, channels: int = 3, at_least: tuple[int, int] | None = None) -> Image.Image:
-        """Returns the image upright, on white, in colour or grey.
+        """Returns the image upright, on white, in mode "RGB" for 3 channels or "L" for 1.
 
         Args:
-            channels: 3 for "RGB", 1 for "L".
-            at_least: Width and height, px, that are enough; a larger JPEG is decoded at a half, a quarter or an eighth, which
-                is faster, where that is no smaller. By default all of it.
+            channels: 3 or 1.
+            at_least: Width and height, px, that are enough: a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is
+                faster. By default the full size.
 
         Raises:
             CorruptFileError: It is truncated or damaged.
         """
-        with _our_errors(self.name):
+        with _convert_errors(self.name):
             if at_least is not None:
-                wanted = at_least[::-1] if self.orientation >= _FIRST_ON_ITS_SIDE else at_least
-                self._image.draft(None, wanted)
+                self._image.draft(None, at_least[::-1] if self.orientation >= _FIRST_TRANSPOSED else at_least)
             self._image.load()
-            turn = _TURNS.get(self.orientation)
-            upright = self._image if turn is None else self._image.transpose(turn)
-            image, mode = _on_white(upright, self.name), "L" if channels == 1 else "RGB"
+            transpose = _TRANSPOSES.get(self.orientation)
+            upright = self._image if transpose is None else self._image.transpose(transpose)
+            image, mode = _put_on_white(upright, self.name), "L" if channels == 1 else "RGB"
             return image if image.mode == mode else image.convert(mode)
 
 
 @contextmanager
-def _our_errors(name: object, content: bytes = b"") -> Iterator[None]:
-    """Turns what Pillow and its plugins raise into our errors."""
+def _convert_errors(name: object, content: bytes = b"") -> Iterator[None]:
+    """Turns what Pillow and its plugins raise into a `VitKerasError`."""
     try:
         yield
     except DataError:
         raise
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{name}: not an image this reads ({described(content[:START])}); expected one of {', '.join(FORMATS)}."
+            f"{name}: not a supported image ({describe_content(content[:START])}); expected one of {', '.join(FORMATS)}."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"{name}: its header declares more pixels than the limit of {LARGEST_PIXELS / 1e6:.0f} million."
         ) from error
+    except MemoryError as error:
+        raise CorruptFileError(f"{name}: truncated or damaged (there is not enough memory to decode it).") from error
     except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        ZeroDivisionError,
-        struct.error,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        OverflowError,
-        MemoryError,
-    ) as error:  # Pillow's plugins raise all of these
-        reason = "decoding it takes more memory than there is" if isinstance(error, MemoryError) else error
-        raise CorruptFileError(f"{name}: truncated or damaged ({reason}).") from error
+        OSError, ValueError, TypeError, KeyError, ZeroDivisionError, struct.error, SyntaxError, EOFError, IndexError, OverflowError,
+    ) as error:  # fmt: skip  # Pillow's plugins raise all of these
+        raise CorruptFileError(f"{name}: truncated or damaged ({error}).") from error
 
 
-_SAME_AS = {"MPO": "JPEG"}
-"""Pillow's word for a JPEG with more images behind the first, as telephones write it."""
-_ORIENTATION = 0x0112  # Exif's tag
-_FIRST_ON_ITS_SIDE = 5
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What makes an image upright. Pillow's own helper writes the tags anew, and fails on those of the wrong kind."""
-
-
-def _on_white(image: Image.Image, name: object) -> Image.Image:
+def _put_on_white(image: Image.Image, name: object) -> Image.Image:
     if image.mode == "F":
-        raise DataError(
-            f"{name}: its pixels are floating-point numbers, whose range it does not say; convert it to 8 bits."
-        )
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would cut off at 255
+        raise DataError(f"{name}: its pixels are floating-point numbers of unknown range; convert it to 8 bits.")
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise DataError(
-                f"{name}: its pixels run from {values.min()} to {values.max()}, which is more than 16 bits; convert it to 8 bits."
+                f"{name}: its pixels range from {values.min()} to {values.max()}, which is not 16 bits; convert it to 8 bits."
             )
         return Image.fromarray((values / 257).round().astype("uint8"))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        colours = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours)
+        colors = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)
     return image

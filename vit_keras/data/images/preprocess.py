@@ -1,4 +1,4 @@
-"""Brings an image to the size a model takes."""
+"""Exact preprocessing: resizes and crops an image to the size a model takes."""
 
 import math
 from dataclasses import dataclass
@@ -17,25 +17,26 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_GRAY: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing(FrozenConfig):
-    """How an image of any size becomes one of a given size, as data. The rules, to the pixel, are timm's.
+    """How an image of any size becomes one of a given size. The pixels are those of timm's evaluation transforms.
 
     Args:
         image_size: Height and width, px.
-        channels: 3 for colour, 1 for grey.
-        crop: Fraction of the resized image that is kept; what is cut off is an even margin.
-        crop_mode: "center" keeps the proportions and cuts off what is too long; "squash" gives up the proportions; "border"
-            keeps them and adds grey where the image is too short.
+        channels: 3 for color, 1 for gray.
+        crop: Fraction of the resized image's sides to keep, 0.1 to 1; the same margin is cut off on opposite sides.
+        crop_mode: "center" keeps the aspect ratio and cuts off what is too long; "squash" changes the aspect ratio; "border" keeps
+            it and adds gray borders.
         interpolation: "bicubic", "bilinear", "lanczos" or "nearest", with Pillow's antialiasing.
 
     Raises:
         InvalidArgumentError: One of them is not legal.
 
     Example:
-        >>> Preprocessing(image_size=(224, 224), crop=0.875).resized((500, 375))
+        >>> Preprocessing(image_size=(224, 224), crop=0.875).resized_size((500, 375))
         (341, 256)
     """
 
@@ -49,30 +50,24 @@ class Preprocessing(FrozenConfig):
         wrong = []
         sides = self.image_size
         if not isinstance(sides, tuple) or len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
-            wrong.append(f"image_size={sides!r} is not (height, width) in whole px")
+            wrong.append(f"image_size={sides!r} is not (height, width) in positive integers (px)")
         if type(self.channels) is not int or self.channels not in (1, 3):
-            wrong.append(f"channels={self.channels!r}: only 1 and 3 turn into one another")
+            wrong.append(f"channels={self.channels!r} is neither 1 nor 3")
         if not is_number(self.crop) or not 0.1 <= self.crop <= 1:
-            wrong.append(f"crop={self.crop!r} is not a fraction from 0.1 to 1")
+            wrong.append(f"crop={self.crop!r} is not a number from 0.1 to 1")
         if self.crop_mode not in CROP_MODES:
             wrong.append(f"crop_mode={self.crop_mode!r} is none of {', '.join(CROP_MODES)}")
         if self.interpolation not in INTERPOLATIONS:
             wrong.append(f"interpolation={self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if wrong:
-            raise InvalidArgumentError(f"Images can't be resized so: {'; '.join(wrong)}.")
+            raise InvalidArgumentError(f"Preprocessing: {'; '.join(wrong)}.")
 
-    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Returns the width and height, px, that an image has before its margin is cut off.
-
-        Args:
-            size: Width and height of the image, px.
-        """
+    def resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns the width and height, px, of an image of this width and height after resizing and before cropping."""
         height, width = (math.floor(side / self.crop) for side in self.image_size)
         if self.crop_mode == "squash":
             return width, height
-        if (
-            self.crop_mode == "center" and height == width
-        ):  # torchvision's rule: the longer side is cut down to whole px
+        if self.crop_mode == "center" and height == width:  # as torchvision, truncates the longer side to an integer
             short = min(size)
             return tuple(height if side == short else int(height * side / short) for side in size)  # type: ignore[return-value]
         ratios = size[0] / width, size[1] / height
@@ -80,31 +75,27 @@ class Preprocessing(FrozenConfig):
         return round(size[0] / ratio), round(size[1] / ratio)
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Returns the image resized and cut.
-
-        Args:
-            image: In mode "RGB" or "L".
-        """
+        """Returns an image in mode "RGB" or "L", resized and cropped."""
         height, width = self.image_size
         if image.size == (width, height) and self.crop == 1:
             return image
-        resized = self.resized(image.size)
+        resized = self.resized_size(image.size)
         left, top = (_margin(long, side) for long, side in zip(resized, (width, height), strict=True))
-        if left >= 0 and top >= 0:  # what is cut off need not be computed
+        if left >= 0 and top >= 0:  # resizes only the part that is kept
             scale_x, scale_y = image.size[0] / resized[0], image.size[1] / resized[1]
             box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
-            return self.boxed(image, box)
+            return self.resize_box(image, box)
         whole = image.resize(resized, INTERPOLATIONS[self.interpolation])
-        framed = Image.new(image.mode, (width, height), _BORDER[image.mode])
+        framed = Image.new(image.mode, (width, height), _GRAY[image.mode])
         framed.paste(whole, (-left, -top))
         return framed
 
-    def boxed(self, image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-        """Returns a part of the image at the size, whatever the rest of the rule says.
+    def resize_box(self, image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
+        """Returns a box of the image at `image_size`, whatever `crop` and `crop_mode` say.
 
         Args:
             image: In mode "RGB" or "L".
-            box: Left, top, right and bottom of the part, px; what rounding puts outside the image is left out.
+            box: Left, top, right and bottom, px; clipped to the image.
         """
         height, width = self.image_size
         inside = (max(box[0], 0), max(box[1], 0), min(box[2], image.size[0]), min(box[3], image.size[1]))
@@ -112,19 +103,17 @@ class Preprocessing(FrozenConfig):
 
 
 def _margin(resized: int, side: int) -> int:
-    """Returns what is cut off before the middle, px, or below 0 what is added; an odd px more goes where torchvision puts it."""
+    """Returns the px to cut off before the center, negative to add; rounds an odd difference as torchvision does."""
     return round((resized - side) / 2) if resized >= side else -((side - resized) // 2)
 
 
-_BORDER: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
-
-
 def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preprocessing:
-    """Returns how the images of a preset's model are resized.
+    """Returns the preprocessing of a preset's model.
 
     Args:
         preset: A name of `list_presets()`.
-        weights: A tag of its checkpoints, whose size and evaluation rule it is then; None for the preset's size, uncut.
+        weights: A tag of its weights, to get the evaluation preprocessing of that checkpoint; by default the preset's image size
+            without a crop.
 
     Raises:
         InvalidArgumentError: There is no such preset or tag.
@@ -151,20 +140,12 @@ def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preproce
     )
 
 
-def pixels(image: Image.Image) -> np.ndarray:
-    """Returns an image as `(height, width, channels)`, uint8.
-
-    Args:
-        image: In mode "RGB" or "L".
-    """
+def to_pixels(image: Image.Image) -> np.ndarray:
+    """Converts an image in mode "RGB" or "L" to `(height, width, channels)`, uint8."""
     width, height = image.size
     return np.asarray(image, dtype="uint8").reshape(height, width, -1)
 
 
-def image_of(pixels: np.ndarray) -> Image.Image:
-    """Returns pixels as an image, in mode "RGB" or "L".
-
-    Args:
-        pixels: `(height, width, channels)`, uint8, 3 channels or 1.
-    """
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """Converts `(height, width, channels)`, uint8, to an image in mode "RGB" or "L"."""
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -1,28 +1,28 @@
-"""How image files are read: one set of options for every source that has files."""
+"""`ReadOptions`: how image files are read, for every source that has files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vit_keras.data.images.cache import CACHES
-from vit_keras.data.sources.split_names import checked_splits
+from vit_keras.data.split_names import check_splits
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import is_number
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """What becomes of files that can't be used, of links and of decoded images.
+    """How to treat unreadable files, symbolic links, empty classes and decoded images.
 
     Args:
-        on_error: "quarantine" leaves such files out and says so; "error" refuses the whole source at the first.
-        max_error_rate: Largest fraction of the files that may be left out; one always may.
-        min_side: Shortest side that is an image, px.
-        max_aspect: Largest ratio of an image's sides.
-        follow_links: Whether symbolic links inside the folder are followed.
-        drop_empty_classes: Whether a class folder without images is left out; else it is refused.
-        cache: Where decoded images are kept: "memory", "disk", "none", or "auto" for the first of them that has room.
-        splits: Which folder, which cell of a table's split column or which split of TensorFlow Datasets is which split, as
-            {"part_a": "train", "part_b": "test"}; {} for none, so that images are held out. None goes by the names.
+        on_error: "quarantine" leaves unreadable files out and reports them; "error" rejects the source at the first one.
+        max_error_rate: Largest fraction of the files that may be left out, 0 to 1; one file may always be.
+        min_side: Minimum length of an image's shorter side, px.
+        max_aspect: Maximum ratio of an image's sides.
+        follow_links: Whether to follow symbolic links inside the folder.
+        drop_empty_classes: Whether to drop a class folder without images; by default it is an error.
+        cache: Where to keep decoded images: "memory", "disk", "none", or "auto" for the first of them that has room.
+        splits: The split of each folder, of each value in a table's split column, or of each TensorFlow Datasets split, such as
+            {"part_a": "train", "part_b": "test"}; {} ignores such names and draws the splits. By default, recognizes usual names.
 
     Raises:
         InvalidArgumentError: One of them is not legal.
@@ -38,16 +38,16 @@ class ReadOptions:
     splits: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        checked_splits(self.splits)
+        check_splits(self.splits)
         wrong = []
         if self.on_error not in ("quarantine", "error"):
             wrong.append(f'on_error={self.on_error!r} is neither "quarantine" nor "error"')
         if not is_number(self.max_error_rate) or not 0 <= self.max_error_rate <= 1:
-            wrong.append(f"max_error_rate={self.max_error_rate!r} is not a fraction from 0 to 1")
+            wrong.append(f"max_error_rate={self.max_error_rate!r} is not a number from 0 to 1")
         if type(self.min_side) is not int or self.min_side < 1:
-            wrong.append(f"min_side={self.min_side!r} is not a positive whole number of px")
+            wrong.append(f"min_side={self.min_side!r} is not a positive integer (px)")
         if not is_number(self.max_aspect) or self.max_aspect < 1:
-            wrong.append(f"max_aspect={self.max_aspect!r} is not a number from 1 up")
+            wrong.append(f"max_aspect={self.max_aspect!r} is not a number of at least 1")
         wrong += [
             f"{name}={getattr(self, name)!r} is neither True nor False"
             for name in ("follow_links", "drop_empty_classes")
@@ -56,4 +56,4 @@ class ReadOptions:
         if self.cache not in CACHES:
             wrong.append(f"cache={self.cache!r} is none of {', '.join(CACHES)}")
         if wrong:
-            raise InvalidArgumentError(f"Files can't be read so: {'; '.join(wrong)}.")
+            raise InvalidArgumentError(f"ReadOptions: {'; '.join(wrong)}.")

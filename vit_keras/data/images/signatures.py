@@ -1,12 +1,10 @@
-"""What a file is by its first bytes, whatever it is called."""
+"""Recognizes a file's format by its first bytes, whatever its name."""
 
 import os
 import re
 import stat
 
-START = 512
-"""Bytes that tell."""
-
+START = 512  # bytes that are enough to recognize a format
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif"),
     "PNG": (".png",),
@@ -16,15 +14,15 @@ SUFFIXES = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TIFF": (".tif", ".tiff"),
 }
-"""Image formats that are read, by Pillow's names, and how their files usually end."""
+"""The supported image formats, by Pillow's names, and their usual file name suffixes."""
 FORMATS = tuple(SUFFIXES)
 USUAL_SUFFIXES = tuple(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
+# Camera raw files start as TIFF does, and have a small preview as their first image.
 _RAW_SUFFIXES = (".raw", ".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2")
-"""Of cameras' own files, which start as TIFF does and hold a small preview where an image is expected."""
 
 _PPM = re.compile(rb"P[1-6]\s(\s*#[^\n]*\n)*\s*\d+\s(\s*#[^\n]*\n)*\s*\d+\s")
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # bytes of the header behind the first 14
-_OTHERS = (
+_UNSUPPORTED = (
     (0, rb"II\+\0|MM\0\+", "a BigTIFF"),
     (4, rb"ftyp(hei|hev|mif|msf)", "HEIC"),
     (4, rb"ftypavi[fs]", "AVIF"),
@@ -35,7 +33,7 @@ _OTHERS = (
     (0, rb"\x76\x2f\x31\x01", "OpenEXR"),
     (0, rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*(<!DOCTYPE svg[^>]*>\s*)?<svg[\s>]", "SVG"),
 )
-_NO_IMAGES = (
+_NOT_IMAGES = (
     (rb"\x80[\x02-\x05]", "a pickle"),
     (rb"PK", "a zip archive"),
     (rb"%PDF", "a PDF"),
@@ -44,15 +42,11 @@ _NO_IMAGES = (
 )
 
 
-def image_format(start: bytes) -> str | None:
-    r"""Returns the format of an image that is read, one of `FORMATS`; None for anything else.
+def detect_format(start: bytes) -> str | None:
+    r"""Returns which of `FORMATS` a file's first `START` bytes are of, or None.
 
-    Args:
-        start: The first `START` bytes of a file.
-
-    Example:
-        >>> image_format(b"\xff\xd8\xff\xe0"), image_format(b"P5 3 4 255 "), image_format(b"P5 is a number")
-        ('JPEG', 'PPM', None)
+    >>> detect_format(b"\xff\xd8\xff\xe0"), detect_format(b"P5 3 4 255 "), detect_format(b"P5 is a number")
+    ('JPEG', 'PPM', None)
     """
     if start.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -69,33 +63,20 @@ def image_format(start: bytes) -> str | None:
     return "PPM" if _PPM.match(start) else None
 
 
-def other_image(start: bytes) -> str | None:
-    """Returns what an image is that is not read, in words; None for what is no image.
-
-    Args:
-        start: The first `START` bytes of a file.
-    """
-    return next((name for place, sign, name in _OTHERS if re.match(sign, start[place:], re.DOTALL)), None)
+def _unsupported_format(start: bytes) -> str | None:
+    return next((name for place, sign, name in _UNSUPPORTED if re.match(sign, start[place:], re.DOTALL)), None)
 
 
-def described(start: bytes) -> str:
-    """Returns what a file that is no image to be read seems to be, in words.
-
-    Args:
-        start: The first `START` bytes of a file.
-    """
+def describe_content(start: bytes) -> str:
+    """Says what a file seems to be that is not a supported image, given its first `START` bytes."""
     if not start:
         return "the file is empty"
-    found = other_image(start) or next((name for sign, name in _NO_IMAGES if re.match(sign, start)), None)
+    found = _unsupported_format(start) or next((name for sign, name in _NOT_IMAGES if re.match(sign, start)), None)
     return f"it looks like {found}" if found else "its first bytes are of no image format"
 
 
-def read_start(path: str) -> bytes:
-    """Returns the first bytes of a regular file; none of what can't be read, and of what is no file.
-
-    Args:
-        path: The file.
-    """
+def _read_start(path: str) -> bytes:
+    """Returns the first bytes of a regular file; none if it is not one or can't be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
@@ -105,23 +86,15 @@ def read_start(path: str) -> bytes:
 
 
 def is_image(path: str) -> bool:
-    """Returns whether a file is an image to be read: its name promises it, or its first bytes are those of one.
-
-    Args:
-        path: The file; it is opened only where its name tells nothing.
-    """
-    return path.lower().endswith(USUAL_SUFFIXES) or judged(path) == ""
+    """Whether a file is a supported image, by its suffix or else by its first bytes."""
+    return path.lower().endswith(USUAL_SUFFIXES) or inspect_start(path) == ""
 
 
-def judged(path: str) -> str | None:
-    """Returns why a file of no usual name is left out: an empty word for an image to be read, None for what is no image.
-
-    Args:
-        path: The file.
-    """
-    start, suffix = read_start(path), os.path.splitext(path)[1].lower()
-    kind = image_format(start)
-    if kind is not None and not (kind == "TIFF" and suffix in _RAW_SUFFIXES):
+def inspect_start(path: str) -> str | None:
+    """Returns "" for a file that starts as a supported image, a reason for an unsupported image, and None for no image."""
+    start, suffix = _read_start(path), os.path.splitext(path)[1].lower()
+    detected = detect_format(start)
+    if detected is not None and not (detected == "TIFF" and suffix in _RAW_SUFFIXES):
         return ""
-    what = f"a camera's own {suffix}" if kind else other_image(start)
-    return None if what is None else f"unsupported format: {what} is not read; convert it to PNG or JPEG"
+    unsupported = f"camera raw ({suffix})" if detected else _unsupported_format(start)
+    return None if unsupported is None else f"unsupported format: {unsupported}; convert it to PNG or JPEG"

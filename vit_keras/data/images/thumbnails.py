@@ -1,4 +1,4 @@
-"""Small pictures, as text that a page can hold."""
+"""Thumbnails as `data:` URLs, for HTML pages."""
 
 import base64
 import io
@@ -9,19 +9,17 @@ from PIL import Image
 from vit_keras.data.images.decode import Picture, read_bytes
 from vit_keras.errors import VitKerasError
 
-_SIDE = 112  # px, twice what a telephone shows
+_SIDE = 112  # px, for screens with two pixels per CSS pixel
 _QUALITY = 72
 
 
-def address_of(image: Image.Image, *, form: str = "jpeg") -> str:
-    """Returns a picture of 112 px at most as a `data:` address.
+def to_data_url(image: Image.Image, *, form: str = "jpeg") -> str:
+    """Returns an image in mode "RGB" or "L", scaled down to at most 112 px, as a `data:` URL.
 
-    Args:
-        image: In mode "RGB" or "L"; of any size.
-        form: "jpeg", or "png" for pictures of few pixels, which are shown larger than they are.
+    "png" is for images of few pixels, which a page enlarges.
 
     Example:
-        >>> address_of(Image.new("RGB", (500, 300)))[:23]
+        >>> to_data_url(Image.new("RGB", (500, 300)))[:23]
         'data:image/jpeg;base64,'
     """
     small = image.copy()
@@ -32,29 +30,19 @@ def address_of(image: Image.Image, *, form: str = "jpeg") -> str:
 
 
 class Thumbnails:
-    """Makes small pictures of image files until they take too much room.
+    """Makes thumbnails of the files in a folder until they take `budget` bytes of text."""
 
-    Args:
-        root: The folder that paths are relative to.
-        room: Bytes of text that all of them may take.
-    """
+    def __init__(self, root: Path, *, budget: int) -> None:
+        self.root, self.budget = root, budget
 
-    def __init__(self, root: Path, *, room: int) -> None:
-        self.root, self.room = root, room
-
-    def address(self, path: str, *, reserve: int = 0) -> str | None:
-        """Returns a file as a `data:` address, or nothing where it can't be read any more or there is no room.
-
-        Args:
-            path: Relative to the root.
-            reserve: Bytes of room to leave free.
-        """
-        if self.room <= reserve:
+    def make(self, path: str, *, reserve: int = 0) -> str | None:
+        """Returns a file's thumbnail; None if it is unreadable or `reserve` or fewer bytes are left."""
+        if self.budget <= reserve:
             return None
         try:
             image = Picture(read_bytes(self.root / path), path).decode(at_least=(_SIDE, _SIDE))
-        except VitKerasError:  # gone or changed since it was checked
+        except VitKerasError:  # removed or changed since it was checked
             return None
-        text = address_of(image)
-        self.room -= len(text)
-        return text
+        url = to_data_url(image)
+        self.budget -= len(url)
+        return url

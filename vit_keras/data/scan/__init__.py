@@ -1,1 +1,1 @@
-"""Looks at every file of a source once."""
+"""Decodes every file of a source once and records what it is."""

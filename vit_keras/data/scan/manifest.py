@@ -1,12 +1,12 @@
-"""What was found of every file of a data set; training reads what is in here, and nothing else."""
+"""The manifest: every file of a data set, usable or left out, and what was found when it was checked."""
 
 import csv
 import hashlib
 import io
 import itertools
 import json
+import math
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,89 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.scan.inspection import bits_of
-from vit_keras.data.scan.listing import NO_ENDING, Listing
-from vit_keras.data.sources.split_names import SPLITS
+from vit_keras.data.scan.columns import Columns
+from vit_keras.data.scan.inspection import SIXTEEN_BITS
+from vit_keras.data.scan.listing import Listing
+from vit_keras.data.scan.walk import NO_SUFFIX
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import TooManyBadFilesError
-from vit_keras.reporting.text import shown
+from vit_keras.reporting.text import escape_unprintable, plural
 from vit_keras.runtime.files import atomic_file, write_text
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
-_SHOWN = 10
-
-
-class Columns:
-    """What was found of each file of a listing, compact enough for a million of them.
-
-    Args:
-        count: Files.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.sizes, self.mtimes = np.full(count, -1, "int64"), np.full(count, -1, "int64")
-        self.widths, self.heights = np.zeros(count, "int32"), np.zeros(count, "int32")
-        self.orientations = np.ones(count, "int8")
-        self.sha256, self.phash = np.zeros((count, 32), "uint8"), np.zeros(count, "uint64")
-        self.brightness, self.contrast = np.zeros(count, "float32"), np.zeros(count, "float32")
-        self.shadow, self.highlight = np.zeros(count, "float32"), np.zeros(count, "float32")
-        self.entropy = np.zeros(count, "float32")
-        self.formats, self.modes = [""] * count, [""] * count
-        self.notes: dict[int, tuple[str, ...]] = {}
-        self.reasons: dict[int, str] = {}
-        self.found = np.zeros(count, dtype=bool)
-
-    def put(self, index: int, row: dict[str, Any]) -> None:
-        """Keeps a row of `inspect`."""
-        self.sizes[index], self.mtimes[index] = row.get("size", -1), row.get("mtime_ns", -1)
-        self.notes.pop(index, None)
-        self.reasons.pop(index, None)
-        if "reason" in row:
-            self.reasons[index] = str(row["reason"])
-        else:
-            self.widths[index], self.heights[index] = row["width"], row["height"]
-            self.orientations[index] = row["orientation"]
-            self.sha256[index] = np.frombuffer(bytes.fromhex(row["sha256"]), "uint8")
-            self.phash[index] = bits_of(row["phash"])
-            self.brightness[index], self.contrast[index] = row["brightness"], row["contrast"]
-            self.shadow[index], self.highlight[index] = row["shadow"], row["highlight"]
-            self.entropy[index] = row["entropy"]
-            self.formats[index], self.modes[index] = sys.intern(row["format"]), sys.intern(row["mode"])
-            if row["notes"]:
-                self.notes[index] = tuple(sys.intern(note) for note in row["notes"])
-        self.found[index] = True
-
-    def row(self, index: int) -> dict[str, Any]:
-        """Returns a row as `inspect` made it."""
-        row: dict[str, Any] = {"size": int(self.sizes[index]), "mtime_ns": int(self.mtimes[index])}
-        if index in self.reasons:
-            return row | {"reason": self.reasons[index]}
-        return row | {
-            "sha256": self.sha256[index].tobytes().hex(),
-            "format": self.formats[index],
-            "mode": self.modes[index],
-            "width": int(self.widths[index]),
-            "height": int(self.heights[index]),
-            "orientation": int(self.orientations[index]),
-            "phash": f"{int(self.phash[index]):016x}",
-            "brightness": round(float(self.brightness[index]), 2),
-            "contrast": round(float(self.contrast[index]), 2),
-            "shadow": round(float(self.shadow[index]), 2),
-            "highlight": round(float(self.highlight[index]), 2),
-            "entropy": round(float(self.entropy[index]), 3),
-            "notes": list(self.notes.get(index, ())),
-        }
+_MAX_LISTED = 10
+_NEARLY_BLACK = 16  # luma that 12-bit values in a 16-bit file reach, 0..255
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A file that can't be used, and why.
-
-    Args:
-        path: Relative to the root.
-        class_name: Its class; empty where it has none.
-        split: Its split; empty where the source has none.
-        reason: Why.
-    """
+    """A file that can't be used."""
 
     path: str
     class_name: str
@@ -111,16 +45,16 @@ class Manifest:
 
     Args:
         root: The folder that paths are relative to.
-        class_names: What the labels mean.
-        paths: Of the usable files, relative to `root`.
+        class_names: Class names in the order of the labels.
+        paths: Paths of the usable files, relative to `root`.
         labels: `(count,)`, int32.
-        splits: `(count,)`, int8, indices into `SPLITS`; -1 where the source has none.
-        columns: What was found of each.
-        quarantined: The files left out.
-        skipped: Links and pipes passed over, each a path and a reason.
-        ignored: Counts of files that are no images, by kind.
-        folder: Where the manifest lies, if it was written.
-        decisions: How folders or columns were understood where that is not plain, in words.
+        splits: `(count,)`, int8, indices into `SPLITS`; -1 if the source has no splits.
+        columns: Inspection of each usable file.
+        quarantined: Files left out because they can't be used.
+        skipped: Links and pipes that were skipped, each a path and a reason.
+        ignored: Number of files that are not images, by suffix.
+        folder: Where the manifest was written, if it was.
+        decisions: Sentences on how folders or columns were understood, unless that is obvious.
     """
 
     root: Path
@@ -136,12 +70,12 @@ class Manifest:
     decisions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Returns how many files are usable."""
+        """Number of usable files."""
         return len(self.paths)
 
     @property
     def notes(self) -> Counter[str]:
-        """How many usable files have each note."""
+        """Number of usable files with each note."""
         return Counter(note for notes in self.columns.notes.values() for note in notes)
 
     @property
@@ -154,44 +88,57 @@ class Manifest:
 
     @property
     def reasons(self) -> Counter[str]:
-        """How many files can't be used for each reason, without what is said of each file."""
-        return Counter(_kind(item.reason) for item in self.quarantined)
+        """Number of quarantined files per general reason."""
+        return Counter(_generalize(item.reason) for item in self.quarantined)
 
-    @property
-    def left_out(self) -> Counter[str]:
-        """How many files were left out for each reason, no images among them; what systems leave behind is not counted."""
-        reasons = self.reasons + Counter(_kind(reason) for _, reason in self.skipped)
-        others = {kind: count for kind, count in self.ignored.items() if kind.startswith(".") or kind == NO_ENDING}
-        return reasons + Counter({f"no image ({kind})": count for kind, count in others.items()})
+    def describe_left_out(self) -> tuple[str, ...]:
+        """Returns a sentence on what was left out, by reason, other files included; hidden and system files are not counted."""
+        counts = self.reasons + Counter(_generalize(reason) for _, reason in self.skipped)
+        for kind, count in self.ignored.items():
+            if kind.startswith(".") or kind == NO_SUFFIX:
+                counts[f"not an image ({kind})"] += count
+        listed = "; ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        return (f"left out: {listed}",) if listed else ()
+
+    def find_nearly_black(self) -> list[int]:
+        """Returns the 16-bit images if all of them are nearly black, as those of 12-bit sensors are."""
+        places = [place for place, notes in self.columns.notes.items() if SIXTEEN_BITS in notes]
+        return places if places and self.columns.highlight[places].max() <= _NEARLY_BLACK else []
+
+    def describe_nearly_black(self) -> tuple[str, ...]:
+        """Returns a sentence on `find_nearly_black`."""
+        count = len(self.find_nearly_black())
+        if not count:
+            return ()
+        return (
+            f"nearly black images with 16 bits per channel: all {count:,}. Their range 0..65535 is scaled to 0..255, but they seem to "
+            "use fewer bits; convert them to 8 bits.",
+        )
 
     def check_limit(self, *, max_error_rate: float = 0.01, on_error: str = "quarantine") -> None:
-        """Raises `TooManyBadFilesError` where too much was left out to go on without a word.
-
-        Args:
-            max_error_rate: Largest fraction of the files that may be left out; one always may.
-            on_error: "error" refuses the first one.
-        """
+        """Raises `TooManyBadFilesError` if too many files, or all files of a class, can't be used."""
         bad, count = self.quarantined, len(self) + len(self.quarantined)
-        more = f"\nAll of them are in {self.folder / QUARANTINE}." if self.folder else ""
-        for split, names in self._lost().items():
-            reasons = _listed([item for item in bad if item.class_name in names and item.split == split], self.root)
+        more = f"\nAll of them are listed in {self.folder / QUARANTINE}." if self.folder else ""
+        for split, names in self._find_lost_classes().items():
+            reasons = _list_reasons(
+                [item for item in bad if item.class_name in names and item.split == split], self.root
+            )
             raise TooManyBadFilesError(
                 f"{self.root / split}: no image of {names} can be read. The first reasons:{reasons}{more}"
             )
-        allowed = 0 if on_error == "error" else max(1, max_error_rate * count)
-        if len(bad) > allowed:
-            share = "more than one in a hundred" if max_error_rate == 0.01 else f"more than {max_error_rate:.1%}"
-            told = "and on_error='error' allows none" if on_error == "error" else share
-            way_out = (
-                "." if on_error == "error" else f", or allow more with max_error_rate: they are {len(bad) / count:.2%}."
-            )
+        if len(bad) > (0 if on_error == "error" else max(1, max_error_rate * count)):
+            if on_error == "error":
+                limit, fix = "and on_error='error' allows none", "."
+            else:
+                limit = f"more than max_error_rate={max_error_rate:g} allows"
+                fix = f", or raise max_error_rate to {math.ceil(1e4 * len(bad) / count) / 1e4:g}."
             raise TooManyBadFilesError(
-                f"{self.root}: {len(bad)} of {count} files can't be read, {told}:{_listed(bad, self.root)}{more}\n"
-                f"Mend or remove them{way_out}"
+                f"{self.root}: {len(bad):,} of {plural(count, 'file')} can't be read, {limit}:{_list_reasons(bad, self.root)}{more}\n"
+                f"Repair or remove them{fix}"
             )
 
-    def _lost(self) -> dict[str, list[str]]:
-        """Returns classes of which all files were left out, by split."""
+    def _find_lost_classes(self) -> dict[str, list[str]]:
+        """Returns the classes without a usable file, by split."""
         lost: dict[str, list[str]] = {}
         for split, name in sorted({(item.split, item.class_name) for item in self.quarantined if item.class_name}):
             number = SPLITS.index(split) if split else -1
@@ -200,29 +147,22 @@ class Manifest:
         return lost
 
 
-def _kind(reason: str) -> str:
-    """Returns a reason without its figures, so that equal ones can be counted.
+def _generalize(reason: str) -> str:
+    """Returns a reason without the details of one file.
 
-    Example:
-        >>> _kind("truncated or damaged (broken data stream)."), _kind("4x4 px; the shorter side must have 8 px or more.")
-        ('truncated or damaged', 'the shorter side must have 8 px or more')
+    >>> _generalize("truncated or damaged (broken data stream)."), _generalize("4x4 px; the shorter side must have 8 px.")
+    ('truncated or damaged', 'the shorter side must have 8 px')
     """
     parts = [part.strip(" .)") for part in re.split(r"[:;(]", reason)]
     return next((part for part in parts if not part[:1].isdigit()), reason)
 
 
-def _listed(bad: Sequence[Quarantined], root: Path) -> str:
-    return "".join(f"\n  {shown(str(root / item.path))}: {item.reason}" for item in bad[:_SHOWN])
+def _list_reasons(bad: Sequence[Quarantined], root: Path) -> str:
+    return "".join(f"\n  {escape_unprintable(str(root / item.path))}: {item.reason}" for item in bad[:_MAX_LISTED])
 
 
-def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
-    """Returns what was found of a listing's files.
-
-    Args:
-        listing: The files.
-        columns: What was found of them, in the same order.
-        folder: Where it is written.
-    """
+def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
+    """Returns the manifest of a listing."""
     usable = np.ones(len(listing.paths), dtype=bool)
     usable[list(columns.reasons)] = False
     places = np.flatnonzero(usable)
@@ -230,19 +170,19 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
         Quarantined(
             listing.paths[index],
             listing.class_names[listing.labels[index]],
-            SPLITS[listing.splits[index]] if listing.splits[index] >= 0 else "",
+            _split_name(listing.splits[index]),
             columns.reasons[index],
         )
         for index in sorted(columns.reasons)
     ]
-    quarantined += [Quarantined(path, *_place(path, listing), reason) for path, reason in listing.rejected]
+    quarantined += [Quarantined(path, *_find_class(path, listing), reason) for path, reason in listing.rejected]
     return Manifest(
         root=listing.root,
         class_names=listing.class_names,
         paths=[listing.paths[place] for place in places],
         labels=listing.labels[places],
         splits=listing.splits[places],
-        columns=_taken(columns, places),
+        columns=columns.take(places),
         quarantined=tuple(quarantined),
         skipped=listing.skipped,
         ignored=listing.ignored,
@@ -251,59 +191,41 @@ def manifest_of(listing: Listing, columns: Columns, folder: Path | None) -> Mani
     )
 
 
-def _place(path: str, listing: Listing) -> tuple[str, str]:
-    """Returns class and split of a file that the listing rejected, by the class folder it lies in."""
+def _split_name(number: int) -> str:
+    return SPLITS[number] if number >= 0 else ""
+
+
+def _find_class(path: str, listing: Listing) -> tuple[str, str]:
+    """Returns class and split of a rejected file by the class folder it is in."""
     for parent in PurePosixPath(path).parents:
         if str(parent) in listing.folders:
             label, split = listing.folders[str(parent)]
-            return listing.class_names[label], SPLITS[split] if split >= 0 else ""
+            return listing.class_names[label], _split_name(split)
     return "", ""
 
 
-def _taken(columns: Columns, places: np.ndarray) -> Columns:
-    if len(places) == len(columns.found):
-        return columns
-    taken = Columns(0)
-    for name, value in vars(columns).items():
-        if isinstance(value, np.ndarray):
-            setattr(taken, name, value[places])
-    taken.formats = [columns.formats[place] for place in places]
-    taken.modes = [columns.modes[place] for place in places]
-    number = {int(place): index for index, place in enumerate(places)} if columns.notes else {}
-    taken.notes = {number[place]: notes for place, notes in columns.notes.items() if place in number}
-    return taken
-
-
-def lines(listing: Listing, columns: Columns) -> Iterator[str]:
-    """Yields the manifest's lines, a file each, usable or not.
-
-    Args:
-        listing: The files.
-        columns: What was found of them.
-    """
+def format_rows(listing: Listing, columns: Columns) -> Iterator[str]:
+    """Yields one line of the manifest per file, usable or not."""
     for index, path in enumerate(listing.paths):
-        label, split = listing.labels[index], listing.splits[index]
-        row = {"path": path, "class": listing.class_names[label], "split": SPLITS[split] if split >= 0 else None}
+        row = {
+            "path": path,
+            "class": listing.class_names[listing.labels[index]],
+            "split": _split_name(listing.splits[index]) or None,
+        }
         yield json.dumps(row | columns.row(index))
 
 
-def write(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folder: Path) -> None:
-    """Writes the manifest and the quarantine list, each in one step.
-
-    Args:
-        manifest: What was found.
-        header: First line of the manifest.
-        rows: Its other lines.
-        folder: Where to.
+def write_manifest(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folder: Path) -> None:
+    """Writes the manifest and the list of quarantined files, each completely or not at all.
 
     Raises:
         StorageError: They could not be written.
     """
     table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)  # names may hold line breaks
+    writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)  # names may contain line breaks
     writer.writerow(["path", "class", "split", "reason"])
     for item in manifest.quarantined:
-        writer.writerow([_harmless(cell) for cell in (item.path, item.class_name, item.split, item.reason)])
+        writer.writerow(map(_escape_cell, (item.path, item.class_name, item.split, item.reason)))
     how_to_fix = "VIT_KERAS_CACHE chooses another folder."
     with (
         atomic_file(folder / MANIFEST, how_to_fix=how_to_fix) as path,
@@ -313,7 +235,7 @@ def write(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folde
     write_text(folder / QUARANTINE, table.getvalue(), how_to_fix=how_to_fix)
 
 
-def _harmless(cell: str) -> str:
-    """Returns a cell that no spreadsheet runs, and that is text whatever the file's name is made of."""
+def _escape_cell(cell: str) -> str:
+    """Returns a cell that no spreadsheet runs as a formula, and that is valid text."""
     text = cell.encode("utf-8", "backslashreplace").decode()
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

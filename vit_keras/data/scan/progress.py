@@ -1,4 +1,4 @@
-"""A bar over files that are being checked."""
+"""A progress bar over the files that are checked."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,11 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def file_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Yields what to call with the files done and all there are; the bar appears with the first call and goes at the end.
-
-    Args:
-        console: Where to; one that is no terminal stays empty.
-    """
+    """Yields a function of the files done and all files; the bar appears with its first call, on a terminal only."""
     progress = Progress(
         TextColumn("checking"),
         BarColumn(),

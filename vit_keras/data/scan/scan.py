@@ -13,17 +13,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from vit_keras.data.scan.columns import Columns
 from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing
-from vit_keras.data.scan.manifest import MANIFEST, Columns, Manifest, lines, manifest_of, write
+from vit_keras.data.scan.manifest import MANIFEST, Manifest, build_manifest, format_rows, write_manifest
 from vit_keras.errors import StorageError
+from vit_keras.runtime.cache import cache_folder
 from vit_keras.runtime.processes import started
-from vit_keras.weights.download.urls import cache_folder
 
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 2  # of the rows; with 1, TIFF and PPM were not read
+FORMAT = 3  # of the rows; 1 did not read TIFF and PPM, 2 had other notes
 _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start
@@ -40,18 +41,18 @@ def scan(
     on_progress: Callable[[int, int], None] | None = None,
     folder: Path | None = None,
 ) -> Manifest:
-    """Returns what was found of every file; nothing is written where the files are.
+    """Inspects every file of a listing once; nothing is written next to the files.
 
-    Each file is decoded in a process with a limit on its memory; one that takes too long or ends the process is left out, and
-    the others go on. A scan that was killed goes on where it was, and files that did not change are not read again.
+    Each file is decoded in a worker process with a memory limit; a file that takes too long or crashes the process is left out. A
+    scan that was killed resumes where it was, and unchanged files are not read again.
 
     Args:
         listing: The files.
-        limits: What an image must be.
-        workers: Processes; by default as many as there are cores, up to 8.
-        patience: Seconds a file may take.
-        on_progress: Called with the files done and all there are.
-        folder: Where the manifest is kept; by default in the cache, by the name of the listing's root.
+        limits: Requirements of a usable image.
+        workers: Number of processes; by default one per core, at most 8.
+        patience: Seconds that a file may take.
+        on_progress: Called with the number of files done and the number of all files.
+        folder: Folder of the manifest; by default in the cache, named after the listing's root.
 
     Raises:
         StorageError: The folder can't be written, or the processes can't be started.
@@ -62,8 +63,8 @@ def scan(
     columns = Columns(len(listing.paths))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
-            _recall(folder, header, listing, columns)
+        with _lock(folder):
+            _read_earlier_rows(folder, header, listing, columns)
             missing = [index for index, found in enumerate(columns.found) if not found]
             done = len(listing.paths) - len(missing)
             if missing:
@@ -75,8 +76,8 @@ def scan(
                         done += 1
                         if on_progress is not None:
                             on_progress(done, len(listing.paths))
-            manifest = manifest_of(listing, columns, folder)
-            write(manifest, header, lines(listing, columns), folder)
+            manifest = build_manifest(listing, columns, folder)
+            write_manifest(manifest, header, format_rows(listing, columns), folder)
             (folder / _PROGRESS).unlink(missing_ok=True)
     except StorageError:
         raise
@@ -88,19 +89,15 @@ def scan(
 
 
 def manifest_folder(root: Path) -> Path:
-    """Returns where the manifest of a folder is kept.
-
-    Args:
-        root: The folder with the images.
-    """
+    """Returns the folder of the manifest of a folder with images."""
     whole = os.fsencode(root.resolve())
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in root.resolve().name)[:40]
     return cache_folder() / "manifests" / f"{name}-{hashlib.sha256(whole).hexdigest()[:16]}"
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Waits until no other process scans into this folder; what that found is used then."""
+def _lock(folder: Path) -> Iterator[None]:
+    """Waits until no other process scans into this folder."""
     with (folder / "lock").open("ab") as lock:
         if sys.platform != "win32":
             with contextlib.suppress(OSError):  # a file system without locks
@@ -108,37 +105,37 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _recall(folder: Path, header: dict[str, Any], listing: Listing, columns: Columns) -> None:
-    """Fills in what earlier scans with the same limits found of files that did not change since, and readies the log."""
+def _read_earlier_rows(folder: Path, header: dict[str, Any], listing: Listing, columns: Columns) -> None:
+    """Fills in the rows of unchanged files from earlier scans with the same limits, and truncates the log to complete rows."""
     places = {path: index for index, path in enumerate(listing.paths)}
     _read_rows(folder / MANIFEST, header, listing, columns, places)
     log = folder / _PROGRESS
-    whole = _read_rows(log, header, listing, columns, places)
-    if whole:
-        os.truncate(log, whole)
+    complete = _read_rows(log, header, listing, columns, places)
+    if complete:
+        os.truncate(log, complete)
     else:
         log.write_text(json.dumps(header) + "\n", "ascii")
 
 
 def _read_rows(path: Path, header: dict[str, Any], listing: Listing, columns: Columns, places: dict[str, int]) -> int:
-    """Returns the bytes of a file of rows up to where it is torn, or 0 where it is of other limits."""
+    """Returns the size of the complete part of a file of rows, in bytes; 0 if its header is another."""
     if not path.is_file():
         return 0
     with path.open("rb") as file:
         first = file.readline()
         if _parsed(first) != header or not first.endswith(b"\n"):
             return 0
-        whole = len(first)
+        complete = len(first)
         for line in file:
             row = _parsed(line)
             if row is None or not line.endswith(b"\n"):
                 break
-            whole += len(line)
-            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # a row that somebody changed
+            complete += len(line)
+            with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # a row changed by hand
                 index = places[row["path"]]
                 if _is_unchanged(listing.root / listing.paths[index], row):
                     columns.put(index, row)
-    return whole
+    return complete
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -1,1 +1,1 @@
-"""Folders, tables, arrays and TensorFlow Datasets."""
+"""Reads folders, tables, arrays, TensorFlow Datasets and the built-in sets."""

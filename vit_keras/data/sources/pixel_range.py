@@ -1,4 +1,4 @@
-"""Recognizes what range the pixels of arrays have, and scales them to 0..255: one decision for a whole source."""
+"""Recognizes the pixel range of arrays and scales them to 0..255: one decision for all splits of a source."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,29 +6,22 @@ from typing import Any
 import numpy as np
 
 from vit_keras.errors import DataError, InvalidArgumentError
+from vit_keras.reporting.text import plural
 from vit_keras.validation import is_number
 
 PixelRange = tuple[float, float]
 BYTES: PixelRange = (0.0, 255.0)
 UNIT: PixelRange = (0.0, 1.0)
-_OVERSHOOT = (
-    0.3  # of the range; bicubic and Lanczos resizing exceed it beside sharp edges, in a corner by about a quarter
-)
-_OVERSHOOTING = 0.4  # fraction of the values; in small images of edges alone it is 0.3
-_DIM = 16.0  # fractional values that stay below this are no clear 0..255
+# Bicubic and Lanczos resizing overshoot the range next to sharp edges, at a corner by about a quarter of the range; in small images
+# of nothing but edges, 0.3 of the values do.
+_OVERSHOOT, _OVERSHOOTING = 0.3, 0.4  # fraction of the range; fraction of the values
+_DIM = 16.0  # fractional values that stay below this are not clearly 0..255
 _FAINT = 0.01  # fraction of the images
-_AT_ONCE = 64  # images, so that little memory is needed
+_AT_ONCE = 64  # images, to limit memory
 
 
-def checked_range(pixel_range: object) -> PixelRange | None:
-    """Returns a range as the caller stated it; None for "auto".
-
-    Args:
-        pixel_range: "auto", or the values that stand for black and for white.
-
-    Raises:
-        InvalidArgumentError: It is neither.
-    """
+def check_range(pixel_range: object) -> PixelRange | None:
+    """Returns the values of black and white, or None for "auto"; raises `InvalidArgumentError` for anything else."""
     if isinstance(pixel_range, str) and pixel_range == "auto":
         return None
     if (
@@ -38,48 +31,36 @@ def checked_range(pixel_range: object) -> PixelRange | None:
         or not pixel_range[0] < pixel_range[1]
     ):
         raise InvalidArgumentError(
-            f'pixel_range={pixel_range!r}: expected "auto", or the values of black and of white, as (0, 255), (0, 1) or (-1, 1).'
+            f'pixel_range={pixel_range!r}: expected "auto", or the values of black and white, such as (0, 255), (0, 1) or (-1, 1).'
         )
     return (float(pixel_range[0]), float(pixel_range[1]))
 
 
-def in_words(pixel_range: PixelRange) -> str:
-    """Returns a range as messages write it.
+def format_range(pixel_range: PixelRange) -> str:
+    """Returns a range for messages.
 
-    Args:
-        pixel_range: The values of black and of white.
-
-    Example:
-        >>> in_words((0.0, 255.0))
-        '0..255'
+    >>> format_range((0.0, 255.0))
+    '0..255'
     """
     return f"{pixel_range[0]:g}..{pixel_range[1]:g}"
 
 
 @dataclass
 class Tally:
-    """What was seen of the pixels of one split.
-
-    Args:
-        stated: The range that the caller stated, if one was.
-    """
+    """Statistics of the pixels of one split, whose range the user may have stated."""
 
     stated: PixelRange | None = None
     dtypes: set[str] = field(default_factory=set)
-    count: int = 0  # values that were looked at
+    count: int = 0  # values
     low: float = np.inf
     high: float = -np.inf
     whole: bool = True  # no value has a fraction
-    outside: dict[PixelRange, int] = field(default_factory=dict)  # values below or above each range in question
+    outside: dict[PixelRange, int] = field(default_factory=dict)  # values outside each possible range
     images: int = 0
     faint: int = 0  # images with fractions whose brightest value is about 1
 
     def add(self, name: str, images: np.ndarray) -> None:
-        """Looks at images.
-
-        Args:
-            name: What messages call them.
-            images: `(count, height, width, channels)`, any type of numbers.
+        """Adds images `(count, height, width, channels)` of any numeric type, named `name` in messages.
 
         Raises:
             DataError: A pixel is NaN or infinite.
@@ -95,7 +76,10 @@ class Tally:
         finite = np.isfinite(rows)
         if not finite.all():
             image = first + int(np.argmin(finite.all(axis=1)))
-            raise DataError(f"{name}: {int((~finite).sum())} pixels are NaN or infinite, the first in image {image}.")
+            count = plural(int((~finite).sum()), "NaN or infinite pixel")
+            raise DataError(
+                f"{name}: {count}, the first in image {image}; replace them, for example with np.nan_to_num."
+            )
         self.count += rows.size
         self.low, self.high = min(self.low, float(rows.min())), max(self.high, float(rows.max()))
         for each in (UNIT, BYTES) if self.stated is None else (self.stated,):
@@ -107,40 +91,35 @@ class Tally:
 
     @property
     def is_float(self) -> bool:
-        """Whether some of the pixels are of a floating-point type."""
+        """Whether some of the pixels are floating-point numbers."""
         return any("float" in dtype for dtype in self.dtypes)
 
     @property
     def is_black(self) -> bool:
-        """Whether every pixel is zero, which is black in 0..1 and in 0..255."""
+        """Whether every pixel is 0, which is black in both 0..1 and 0..255."""
         return self.count > 0 and self.low == self.high == 0
 
     @property
     def described(self) -> str:
-        """What was seen, in words."""
+        """Minimum, maximum and dtypes, for messages."""
         dtypes = ", ".join(sorted(self.dtypes))
-        return f"pixels run from {self.low:.9g} to {self.high:.9g} ({dtypes})" if self.count else f"pixels are {dtypes}"
+        return (
+            f"pixels range from {self.low:.9g} to {self.high:.9g} ({dtypes})" if self.count else f"pixels are {dtypes}"
+        )
 
     def fits(self, pixel_range: PixelRange) -> bool:
-        """Returns whether the pixels are of a range, but for what resizing adds beside edges where they are floats.
-
-        Args:
-            pixel_range: UNIT or BYTES, or what was stated.
-        """
+        """Whether the pixels are in UNIT, BYTES or the stated range, apart from the overshoot of resized floats."""
         outside = self.outside.get(pixel_range, 0)
         slack = _OVERSHOOT * (pixel_range[1] - pixel_range[0]) if self.is_float else 0.0
         return outside <= _OVERSHOOTING * self.count and not (
             self.low < pixel_range[0] - slack or self.high > pixel_range[1] + slack
         )
 
-    def recognized(self, name: str) -> PixelRange | None:
-        """Returns the range that the pixels clearly have; None where all are black, which fits every one.
-
-        Args:
-            name: What messages call the split.
+    def recognize(self, name: str) -> PixelRange | None:
+        """Returns the range of the split `name`; None if all pixels are black, which fits every range.
 
         Raises:
-            DataError: It is not clear.
+            DataError: It is unclear.
         """
         if not self.count:
             return BYTES  # uint8
@@ -154,49 +133,41 @@ class Tally:
         return BYTES
 
     def _doubt(self) -> str:
-        """Returns why pixels that are not 0..1 are no clear 0..255 either, and what to do; nothing where they are."""
-        state = "say what black and white are, as pixel_range="
+        """Returns why pixels that are not 0..1 are not clearly 0..255 either, and how to fix it; "" if they are."""
+        state = "pass pixel_range="
         if not self.is_float and self.low >= 0 and self.high > 255:
-            return f"that is more than 8 bits; {state}(0, 65535) for 16 bits or (0, 4095) for 12."
+            return f"more than 8 bits; {state}(0, 65535) for 16 bits or (0, 4095) for 12."
         if not self.fits(BYTES) and self.low < 0:
             return (
-                f"expected from 0 to 255 or from 0 to 1; {state}(-1, 1) if they run from -1 to 1; undo a normalization by mean and "
-                "standard deviation, which the model does itself."
+                f"expected 0..255 or 0..1; {state}(-1, 1) if that is their range, or undo a normalization by mean and standard "
+                "deviation, which the model does itself."
             )
         if not self.fits(BYTES):
-            return f"expected from 0 to 255 or from 0 to 1; {state}(0, 255) or (0, 1), and look at what is outside."
+            return f"expected 0..255 or 0..1; check the values outside, and {state}(0, 255) or (0, 1)."
         if self.high <= 1 or (not self.whole and self.high < _DIM):
-            return f"that may be 0..1 or very dark 0..255; {state}(0, 1) or (0, 255)."
+            return f"this may be 0..1 or very dark 0..255; {state}(0, 1) or (0, 255)."
         if self.faint > _FAINT * self.images:
             return (
-                f"{self.faint} of {self.images} images have no pixel above 1, the others do; if they are scaled to 0..1, scale all "
-                f"alike; else {state}(0, 255)."
+                f"{self.faint} of {self.images} images have no pixel above 1, unlike the others; scale all images alike, or {state}(0, 255) "
+                "if they are dark."
             )
         return ""
 
 
 class PixelScale:
-    """Scales the pixels of one source to 0..255: train, validation and test by the same rule.
-
-    Args:
-        pixel_range: "auto", or the values of black and of white.
+    """Scales the pixels of all splits of a source to 0..255 by the same rule.
 
     Raises:
         InvalidArgumentError: It is neither.
     """
 
     def __init__(self, pixel_range: Any = "auto") -> None:
-        self.stated = checked_range(pixel_range)
+        self.stated = check_range(pixel_range)
         self._tallies: dict[str, Tally] = {}
         self._decided: PixelRange | None = None
 
     def look(self, split: str, images: np.ndarray, name: str = "") -> None:
-        """Takes images into account; call it for all of a source before the last `decide`.
-
-        Args:
-            split: The split they belong to.
-            images: `(count, height, width, channels)`.
-            name: What messages call them; by default the split.
+        """Takes images of a split into account; the last `decide` comes after all images of all splits.
 
         Raises:
             DataError: A pixel is NaN or infinite.
@@ -204,22 +175,21 @@ class PixelScale:
         self._tallies.setdefault(split, Tally(self.stated)).add(name or split, images)
 
     def decide(self) -> PixelRange:
-        """Returns the range of all that was looked at.
+        """Returns the range of all images so far.
 
         Raises:
-            DataError: It is not clear, not the same everywhere, not what was stated, or not what was decided before.
+            DataError: It is unclear, differs between splits, does not fit the stated one, or differs from an earlier decision.
         """
-        found = self._checked_statement() if self.stated else self._recognized()
+        found = self._check_statement(self.stated) if self.stated else self._recognize()
         if self._decided not in (None, found):
             raise DataError(
-                f"The first images were read as pixels {in_words(self._decided or found)}, and with all images they are "
-                f"{in_words(found)}: say what black and white are, as pixel_range=(0, 255)."
+                f"The first images have the pixel range {format_range(self._decided or found)}, but all images together "
+                f"{format_range(found)}: scale all images alike, or pass pixel_range=(0, 255)."
             )
         self._decided = found
         return found
 
-    def _checked_statement(self) -> PixelRange:
-        stated = self.stated or BYTES
+    def _check_statement(self, stated: PixelRange) -> PixelRange:
         for name, tally in self._tallies.items():
             if tally.count and not tally.fits(stated):
                 raise DataError(
@@ -227,20 +197,19 @@ class PixelScale:
                 )
         return stated
 
-    def _recognized(self) -> PixelRange:
-        found = {name: tally.recognized(name) for name, tally in self._tallies.items()}
+    def _recognize(self) -> PixelRange:
+        found = {name: tally.recognize(name) for name, tally in self._tallies.items()}
         different = {each for each in found.values() if each is not None}
         if len(different) > 1:
             listed = "; ".join(f"{name}: {self._tallies[name].described}" for name in found)
             raise DataError(
-                f"The splits would be read in different ways ({listed}): scale all alike, or say what black and white are in all "
-                "of them with pixel_range=."
+                f"The splits have different pixel ranges ({listed}): scale all alike, or pass the pixel_range= of all of them."
             )
         return different.pop() if different else BYTES
 
     @property
     def decisions(self) -> tuple[str, ...]:
-        """What was decided, in words; nothing for uint8, which is always 0..255."""
+        """A sentence on the decision; none for uint8, which is always 0..255."""
         seen = [tally for tally in self._tallies.values() if tally.count]
         if self._decided is None or not seen:
             return ()
@@ -248,23 +217,19 @@ class PixelScale:
         dtypes = ", ".join(sorted({dtype for tally in seen for dtype in tally.dtypes}))
         outside = sum(tally.outside.get(self._decided, 0) for tally in seen)
         scaled = ", scaled to 0..255" if self._decided != BYTES else ""
-        clipped = f"; {outside:,} values outside were clipped" if outside else ""
-        said = ", as pixel_range says" if self.stated else ""
+        clipped = f"; {plural(outside, 'value')} outside clipped" if outside else ""
+        stated = " (given as pixel_range)" if self.stated else ""
         return (
-            f"{dtypes} pixels from {low:.9g} to {high:.9g} read as {in_words(self._decided)}{said}{scaled}{clipped}",
+            f"{dtypes} pixels from {low:.9g} to {high:.9g} read as {format_range(self._decided)}{stated}{scaled}{clipped}",
         )
 
     @property
     def is_plain(self) -> bool:
-        """Whether the pixels were 0..255 already."""
+        """Whether the pixels were 0..255 already, without any outside."""
         return self._decided in (None, BYTES) and not any(tally.outside.get(BYTES) for tally in self._tallies.values())
 
     def apply(self, images: np.ndarray) -> np.ndarray:
-        """Returns images as uint8 by what was decided.
-
-        Args:
-            images: `(count, height, width, channels)`.
-        """
+        """Returns images scaled to uint8 by the decided range."""
         low, high = self._decided or BYTES
         if images.dtype == np.uint8 and (low, high) == BYTES:
             return images

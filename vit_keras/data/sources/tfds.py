@@ -1,4 +1,4 @@
-"""TensorFlow Datasets, read as the files they were made of."""
+"""Reads TensorFlow Datasets; their images stay encoded until they are used."""
 
 import hashlib
 import re
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import parted
+from vit_keras.data.dataset.holdout import split_indices
 from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import EncodedSplit, Split
+from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Preprocessing, pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_pixels
 from vit_keras.data.images.read_options import ReadOptions
-from vit_keras.data.sources.split_names import SPLITS, decided, named_splits
+from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
 from vit_keras.validation import closest
@@ -23,15 +23,11 @@ from vit_keras.validation import closest
 _LARGEST_BYTES = 8 * 2**30
 
 
-def builder_of(name: str, others: Sequence[str]) -> Any:
-    """Returns the builder of a name, or of a folder that a builder has prepared.
+def find_builder(name: str, others: Sequence[str]) -> Any:
+    """Returns the builder of `NAME`, `NAME/CONFIG`, `NAME:VERSION`, or of a folder that a builder has prepared.
 
-    Args:
-        name: As TensorFlow Datasets spells it: `NAME`, `NAME/CONFIG`, `NAME:VERSION`; or a folder with a `dataset_info.json`.
-        others: Names of other sources, for the proposals of a mistyped one.
-
-    Raises:
-        DataError: There is none, or it would run its author's code.
+    `NAME`, `NAME/CONFIG` or `NAME:VERSION` is looked up, or a folder with a `dataset_info.json`; `others` are names of other sources
+    to suggest. Raises `DataError` if there is none, or if loading it would run code of its author.
     """
     stay_on_host()
     import tensorflow_datasets as tfds
@@ -41,14 +37,14 @@ def builder_of(name: str, others: Sequence[str]) -> Any:
             return tfds.builder_from_directory(name)
         if re.match(r"\w+:[a-zA-Z]", name):
             raise DataError(
-                f"{name!r} names a community data set, which would run its author's code; it is not loaded."
+                f"{name!r} is a community data set: loading it would run its author's code. It is not loaded."
             )
         if not name:
             raise ValueError(name)
         return tfds.builder(name)
     except DataError:
         raise
-    except Exception as error:  # TFDS answers bad names with errors of many kinds, assertions among them
+    except Exception as error:  # TFDS raises many kinds of errors for bad names, AssertionError among them
         known = [*others, *tfds.list_builders(with_community_datasets=False)]
         raise DataError(
             f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
@@ -59,95 +55,71 @@ def builder_of(name: str, others: Sequence[str]) -> Any:
 def read_tfds(
     builder: Any,
     *,
-    rule: Callable[[int], Preprocessing | None],
+    choose_preprocessing: Callable[[int], Preprocessing | None],
     rates: tuple[float, float],
     seed: int,
     limit: int | None,
     reading: ReadOptions,
 ) -> ImageData:
-    """Returns what a builder has prepared, or now downloads and prepares.
+    """Returns the images of a builder, which downloads and prepares them first if necessary.
 
-    The images stay encoded until they are asked for: in memory, or, where the builder was prepared as ArrayRecord, on disk.
-
-    Args:
-        builder: Of `tfds.builder` and its kin.
-        rule: Returns how images of so many channels are brought to one size; None where all have one.
-        rates: Fractions of each class held out for validation and test where these splits are missing.
-        seed: Decides what is held out.
-        limit: Most images of each split; twice as many are read, since some are held out. None for all.
-        reading: Where decoded images are kept, and how many may be replaced.
+    The images stay encoded until they are used: in memory, or on disk if the builder was prepared as ArrayRecord. With a
+    limit, twice as many are read, to have enough for the missing splits.
 
     Raises:
-        DataError: It has no images with labels, is over 8 GiB in memory, or could not be prepared.
+        DataError: It has no images with labels, takes over 8 GiB in memory, or could not be prepared.
     """
     features, name = builder.info.features, builder.name
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
-        raise DataError(f"The data set {name!r} has {sorted(features)}; an image and a label with names are needed.")
+        raise DataError(
+            f"The data set {name!r} has the features {sorted(features)}; expected an image and a label with class names."
+        )
     dtype = np.dtype(features["image"].np_dtype).name
     if dtype != "uint8":
         raise DataError(
-            f"The images of {name!r} are {dtype}, and only uint8 is read as it is stored: give load the "
-            "`builder.as_dataset(split=..., as_supervised=True)` of each split in a mapping, with pixel_range=."
+            f"The images of {name!r} are {dtype}; only uint8 can be loaded by name. Pass a mapping of each split to "
+            "`builder.as_dataset(split=..., as_supervised=True)`, with pixel_range=."
         )
     try:
         builder.download_and_prepare()
-    except Exception as error:  # every source's downloads fail in their own way
+    except Exception as error:  # the downloads of each data set fail in their own way
         raise DataError(
-            f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it where there is a network, "
+            f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it on a machine with a network, "
             "and set TFDS_DATA_DIR to that folder."
         ) from error
-    called = named_splits(builder.info.splits, f"The data set {name!r}", reading.splits)
-    if reading.splits is not None and not called:  # no splits: all there is is parted anew
-        called = {"train": "all"}
-    if "train" not in called:
-        raise DataError(f"The data set {name!r} has no training split: {sorted(builder.info.splits)}.")
-    preprocessing = rule(features["image"].shape[-1] or 3)
+    names = match_splits(builder.info.splits, f"The data set {name!r}", reading.splits)
+    if reading.splits is not None and not names:
+        names = {"train": "all"}  # draws all splits anew
+    if "train" not in names:
+        raise DataError(f"The data set {name!r} has no training split, only {sorted(builder.info.splits)}.")
+    preprocessing = choose_preprocessing(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
-        split: _split(builder, called[split], preprocessing, limit, reading) for split in SPLITS if split in called
+        split: _read_split(builder, names[split], preprocessing, limit, reading) for split in SPLITS if split in names
     }
-    unused = sorted(set(builder.info.splits) - set(called.values())) if called != {"train": "all"} else []
-    decisions = decided({name: split for split, name in called.items()}, "names") + (
-        (f"splits not used: {', '.join(unused)}",) if unused else ()
-    )
-    train, names = splits["train"], tuple(features["label"].names)
+    unused = sorted(set(builder.info.splits) - set(names.values())) if names != {"train": "all"} else []
+    decisions = describe_splits({name: split for split, name in names.items()}, "names")
+    if unused:
+        decisions += (f"splits not used: {', '.join(unused)}",)
+    train, class_names = splits["train"], tuple(features["label"].names)
     missing = tuple(split for split in ("test", "validation") if split not in splits)
-    places = parted(train.labels, names, missing, rates=rates, seed=seed)
-    return ImageData(
-        name=name,
-        class_names=names,
-        splits=splits | {split: train.subset(chosen) for split, chosen in places.items()},
-        decisions=decisions,
-    )
+    places = split_indices(train.labels, class_names, missing, rates=rates, seed=seed)
+    splits |= {split: train.subset(chosen) for split, chosen in places.items()}
+    return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions)
 
 
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Encoded images of a data set, as a sequence of examples or of bytes.
-
-    Args:
-        contents: Bytes, or examples with bytes under "image".
-        place: What messages call them all.
-        places: Which of them.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examples(Encoded):
+    """Encoded images of a split of TensorFlow Datasets: bytes, or examples with bytes under "image"."""
 
     contents: Sequence[Any]
-    place: str
-    places: np.ndarray
-
-    def __len__(self) -> int:
-        """Returns how many there are."""
-        return len(self.places)
+    source: str
 
     def name(self, index: int) -> str:
-        """Returns which example a file is."""
-        return f"{self.place}, example {self.places[index]}"
+        """Returns the split and the number of the example."""
+        return f"{self.source}, example {self.places[index]}"
 
     def read(self, index: int) -> bytes:
-        """Returns a file's bytes.
-
-        Raises:
-            StorageError: It can't be read.
-        """
+        """Returns the bytes; raises `StorageError` if they can't be read."""
         try:
             example = self.contents[int(self.places[index])]
         except (OSError, RuntimeError, IndexError, ValueError) as error:
@@ -155,65 +127,60 @@ class Examples:
         return example if isinstance(example, bytes) else bytes(example["image"])
 
     def on_disk(self, index: int) -> None:
-        """Returns None: an example is no file of its own."""
-
-    def subset(self, indices: np.ndarray) -> "Examples":
-        """Returns the files at these places, in this order."""
-        return Examples(self.contents, self.place, self.places[indices])
+        """Returns None: an example is not a file of its own."""
 
     @property
     def digest(self) -> bytes:
-        """SHA-256 of what is in all files."""
+        """SHA-256 of the content of all images."""
         digest = hashlib.sha256()
         for index in range(len(self)):
             digest.update(hashlib.sha256(self.read(index)).digest())
         return digest.digest()
 
 
-def _split(
+def _read_split(
     builder: Any, split: str, preprocessing: Preprocessing | None, limit: int | None, reading: ReadOptions
 ) -> Split | EncodedSplit:
     import tensorflow_datasets as tfds
 
-    place = f"{builder.name}, split {split}"
     decoders = {"image": tfds.decode.SkipDecoding()}
-    on_disk = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
-    if on_disk and preprocessing is not None and limit is None:
-        source = builder.as_data_source(split=split, decoders=decoders)
-        labels = np.asarray([int(example["label"]) for example in source], dtype="int32")
-        files = Examples(source, place, np.arange(len(source)))
-        return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
-    contents, numbers = _contents(builder, split, None if limit is None else 2 * limit, decoders)
-    labels = np.asarray(numbers, dtype="int32")
-    files = Examples(contents, place, np.arange(len(contents)))
+    is_on_disk = builder.info.file_format == tfds.core.FileFormat.ARRAY_RECORD
+    contents: Sequence[Any]
+    if is_on_disk and preprocessing is not None and limit is None:
+        contents = builder.as_data_source(split=split, decoders=decoders)
+        labels = np.asarray([int(example["label"]) for example in contents], dtype="int32")
+    else:
+        contents, labels = _read_contents(builder, split, None if limit is None else 2 * limit, decoders)
+    files = Examples(contents=contents, source=f"{builder.name}, split {split}", places=np.arange(len(contents)))
     if preprocessing is None:
-        return _as_they_are(builder, files, labels)
+        return _decode_all(builder, files, labels)
     return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
 
 
-def _contents(builder: Any, split: str, most: int | None, decoders: Any) -> tuple[list[bytes], list[int]]:
-    """Reads a split's encoded images into memory."""
+def _read_contents(builder: Any, split: str, limit: int | None, decoders: Any) -> tuple[list[bytes], np.ndarray]:
+    """Reads a split's encoded images and labels into memory."""
     contents: list[bytes] = []
     labels: list[int] = []
-    taken = 0
+    size = 0
     examples = builder.as_dataset(split=split, decoders=decoders)
-    for example in examples if most is None else examples.take(most):
+    for example in examples if limit is None else examples.take(limit):
         contents.append(example["image"].numpy())
         labels.append(int(example["label"]))
-        taken += len(contents[-1])
-        if taken > _LARGEST_BYTES:
+        size += len(contents[-1])
+        if size > _LARGEST_BYTES:
             raise DataError(
-                f"The {split} split of {builder.name!r} is over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: give a limit, or prepare it "
-                "with file_format='array_record', which is read from the disk."
+                f"The {split} split of {builder.name!r} takes over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: pass a limit, or prepare "
+                "it with file_format='array_record', which is read from disk."
             )
-    return contents, labels
+    return contents, np.asarray(labels, dtype="int32")
 
 
-def _as_they_are(builder: Any, files: Examples, labels: np.ndarray) -> Split:
+def _decode_all(builder: Any, files: Examples, labels: np.ndarray) -> Split:
     channels = builder.info.features["image"].shape[-1]
     images = [
-        pixels(Picture(files.read(index), files.name(index)).decode(channels=channels)) for index in range(len(files))
+        to_pixels(Picture(files.read(index), files.name(index)).decode(channels=channels))
+        for index in range(len(files))
     ]
     if len({image.shape for image in images}) > 1:
-        raise DataError(f"The images of {builder.name!r} have different sizes; give image_size.")
+        raise DataError(f"The images of {builder.name!r} have different sizes; pass image_size.")
     return Split(np.stack(images), labels)

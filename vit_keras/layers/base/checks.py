@@ -1,53 +1,53 @@
-"""What layers refuse, said the same way in each of them."""
+"""Checks of arguments and input shapes that several layers share."""
 
 from typing import Any, TypeAlias
 
 from vit_keras.errors import InvalidArgumentError
 
 Tensor: TypeAlias = Any
-"""A tensor of whichever backend Keras runs on."""
+"""A tensor of the active backend."""
 Shape: TypeAlias = tuple[int | None, ...]
 
 
 def check_positive(layer: str, **numbers: int) -> None:
-    """Raises `InvalidArgumentError` for numbers that are not positive whole ones."""
+    """Raises `InvalidArgumentError` for values that are not positive integers."""
     wrong = {name: value for name, value in numbers.items() if type(value) is not int or value < 1}
     if wrong:
-        listed = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
-        raise InvalidArgumentError(f"{layer} needs positive whole numbers, not {listed}.")
+        raise InvalidArgumentError(f"{layer} needs positive integers, not {_list(wrong)}.")
 
 
 def check_fractions(layer: str, **rates: float) -> None:
     """Raises `InvalidArgumentError` for rates outside [0, 1)."""
     wrong = {name: rate for name, rate in rates.items() if isinstance(rate, bool) or not 0 <= rate < 1}
     if wrong:
-        listed = ", ".join(f"{name}={rate!r}" for name, rate in wrong.items())
-        raise InvalidArgumentError(f"{layer} needs fractions in [0, 1), not {listed}.")
+        raise InvalidArgumentError(f"{layer} needs fractions in [0, 1), not {_list(wrong)}.")
 
 
-def check_choice(layer: str, *, choices: tuple[str, ...], **values: str) -> None:
-    """Raises `InvalidArgumentError` for a value that is none of the choices."""
+def check_choice(layer: str, *, choices: tuple[Any, ...], **values: Any) -> None:
+    """Raises `InvalidArgumentError` for values that are not among the choices."""
     wrong = {name: value for name, value in values.items() if value not in choices}
     if wrong:
-        listed = ", ".join(f"{name}={value!r}" for name, value in wrong.items())
-        raise InvalidArgumentError(f"{layer} does not know {listed}; choose one of {list(choices)}.")
+        raise InvalidArgumentError(f"{layer} does not know {_list(wrong)}; choose one of {list(choices)}.")
 
 
 def check_images(layer: str, shape: Shape) -> tuple[int, int, int]:
-    """Returns height, width and channels, or raises `InvalidArgumentError` where one is not known."""
-    if len(shape) != 4 or None in shape[1:]:
-        raise InvalidArgumentError(
-            f"{layer} takes images of shape (batch, height, width, channels), all but batch known; it got {shape}."
-        )
+    """Returns height, width and channels, or raises `InvalidArgumentError` where one of them is unknown."""
+    _check_shape(layer, "images", "(batch, height, width, channels)", shape)
     return tuple(shape[1:])  # type: ignore[return-value]
 
 
-def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, int]:
-    """Returns the number of tokens and their width, or raises `InvalidArgumentError` where they do not fit the layer."""
-    if len(shape) != 3 or None in shape[1:]:
+def check_divisible(layer: str, height: int, width: int, patch_size: int) -> None:
+    """Raises `InvalidArgumentError` for images whose sides are not multiples of the patch size (all in px)."""
+    if height % patch_size or width % patch_size:
         raise InvalidArgumentError(
-            f"{layer} takes tokens of shape (batch, tokens, hidden_dim), all but batch known; it got {shape}."
+            f"{layer}: images of {height}x{width} px can't be cut into patches of {patch_size} px. Resize them to a multiple of "
+            f"{patch_size}, or choose another patch_size."
         )
+
+
+def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, int]:
+    """Returns the number of tokens and their width, or raises `InvalidArgumentError` where they don't fit the layer."""
+    _check_shape(layer, "tokens", "(batch, tokens, hidden_dim)", shape)
     _, tokens, hidden_dim = shape
     if hidden_dim % num_heads:  # type: ignore[operator]
         raise InvalidArgumentError(
@@ -57,9 +57,15 @@ def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, 
 
 
 def check_heads(layer: str, shape: Shape) -> tuple[int, int, int]:
-    """Returns tokens, heads and a head's width, or raises `InvalidArgumentError` where one is not known."""
-    if len(shape) != 4 or None in shape[1:]:
-        raise InvalidArgumentError(
-            f"{layer} takes heads of shape (batch, tokens, num_heads, head_dim), all but batch known; it got {shape}."
-        )
+    """Returns the number of tokens and heads and the head's width, or raises `InvalidArgumentError` where one is unknown."""
+    _check_shape(layer, "heads", "(batch, tokens, num_heads, head_dim)", shape)
     return tuple(shape[1:])  # type: ignore[return-value]
+
+
+def _check_shape(layer: str, what: str, expected: str, shape: Shape) -> None:
+    if len(shape) != expected.count(",") + 1 or None in shape[1:]:
+        raise InvalidArgumentError(f"{layer} takes {what} of shape {expected}, all but batch known; it got {shape}.")
+
+
+def _list(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in values.items())

@@ -1,1 +1,1 @@
-"""Which program computes a layer's operations."""
+"""Kernels: which program computes a layer's operations."""

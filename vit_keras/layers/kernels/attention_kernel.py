@@ -1,4 +1,4 @@
-"""Which kernel the scores and the weighted sum run in, and why where it is not the fastest."""
+"""Chooses the kernel that computes attention, and says why."""
 
 import functools
 import logging
@@ -11,8 +11,12 @@ from keras import ops
 
 from vit_keras.layers.base.checks import Tensor
 
-FLASH, FUSED, PRODUCTS = "cuDNN flash attention", "Keras' dot_product_attention", "matrix products"
-_SHORT = 512  # tokens, up to which weights are held in memory on torch, whose own kernel on a CPU never holds all
+FLASH = "cuDNN flash attention"
+XLA = "XLA attention"
+FUSED = "Keras' dot_product_attention"
+PRODUCTS = "batched matrix products"
+
+_SHORT = 512  # tokens; on a CPU, torch's fused kernel is faster above, because it never stores all weights
 _HALF = ("bfloat16", "float16")
 _log = logging.getLogger(__name__)
 
@@ -22,69 +26,84 @@ class AttentionKernel:
     """How attention is computed.
 
     Args:
-        name: `FLASH`, `FUSED` or `PRODUCTS`.
-        padding: Tokens that are added, and not looked at, because the kernel takes no odd number of them.
-        reason: Why it is not `FLASH` where a GPU would have that; else an empty word.
+        name: `FLASH`, `XLA`, `FUSED` or `PRODUCTS`.
+        padding: Masked tokens that are appended because the kernel takes no odd number of tokens.
+        reason: Why this kernel was chosen.
     """
 
     name: str
     padding: int = 0
     reason: str = ""
 
-    def attend(self, qkv: Tensor) -> Tensor:
-        """Returns, for each token, the values of all tokens weighted by how much it looks at them.
+    def __str__(self) -> str:
+        padding = f" with {self.padding} padding token" if self.padding else ""
+        return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
+
+    def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
+        """Returns softmax attention, `(batch, tokens, heads, head_dim)`.
 
         Args:
-            qkv: `(batch, tokens, 3, heads, head_dim)`: queries, keys and values.
+            qkv: Queries, keys and values, `(batch, tokens, 3, heads, head_dim)`.
+            dropout: Layer that drops attention weights, as `attend_by_products` takes it; other kernels have no dropout.
         """
         if self.name == PRODUCTS:
-            return attend_by_products(qkv)
+            return attend_by_products(qkv, dropout)
         queries, keys, values = (qkv[:, :, index] for index in range(3))
         if self.name == FLASH:
             return _padded_attention(queries, keys, values, self.padding, implementation="cudnn")
-        # Where JAX takes no flash attention in training, Keras' own look at inference would have it and fail.
-        return ops.dot_product_attention(queries, keys, values, flash_attention=False if self.reason else None)
+        # XLA: Keras would choose flash attention in inference, and fail where JAX can't compile it.
+        return ops.dot_product_attention(queries, keys, values, flash_attention=False if self.name == XLA else None)
 
 
-def attend_by_products(qkv: Tensor, dropout: Callable[[Tensor], Tensor] = lambda weights: weights) -> Tensor:
-    """Returns what `AttentionKernel.attend` does, by two batched matrix products, the weights between them in memory.
+def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
+    """Returns softmax attention by two batched matrix products, with the weights between them in memory.
 
     Args:
         qkv: `(batch, tokens, 3, heads, head_dim)`.
-        dropout: Called with the weights, `(batch, heads, tokens, tokens)`.
+        dropout: Applied to the weights, `(batch, heads, tokens, tokens)`.
     """
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
     weights = ops.softmax(ops.cast(scores, "float32"))  # never in half precision
-    weights = dropout(ops.cast(weights, scores.dtype))
+    weights = ops.cast(weights, scores.dtype)
+    if dropout is not None:
+        weights = dropout(weights)
     return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
-def attention_kernel(*, tokens: int, num_heads: int, head_dim: int, dtype: str) -> AttentionKernel:
-    """Returns the fastest kernel that the backend has here for training and inference; on a GPU a slower one is said once in the log.
+def attention_kernel(
+    *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False
+) -> AttentionKernel:
+    """Returns the kernel that `SelfAttention` uses on this backend and device.
+
+    Where a GPU can't use flash attention, the log says so once.
 
     Args:
-        tokens: An image.
+        num_tokens: Tokens per image.
         num_heads: Attention heads.
-        head_dim: Width of each.
-        dtype: What is computed in.
+        head_dim: Width of each head.
+        dtype: Compute dtype.
+        dropout: Whether attention weights are dropped, as in training with an attention dropout rate.
 
     Example:
-        >>> attention_kernel(tokens=197, num_heads=12, head_dim=64, dtype="float32").name == FLASH
+        >>> attention_kernel(num_tokens=197, num_heads=12, head_dim=64, dtype="float32").name == FLASH
         False
     """
+    if dropout:
+        return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
     backend, platform = keras.backend.backend(), _platform()
     if backend == "jax" and platform == "gpu":
-        return _on_a_gpu_with_jax(tokens, num_heads, head_dim, dtype)
-    # TensorFlow has no other, and on a CPU products are the fastest form: benchmarks/attention_forms.py.
-    if backend == "tensorflow" or (platform == "cpu" and (backend == "jax" or tokens <= _SHORT)):
-        return AttentionKernel(name=PRODUCTS)
-    return AttentionKernel(name=FUSED)
+        return _choose_for_jax_on_gpu(num_tokens, num_heads, head_dim, dtype)
+    if backend == "tensorflow":
+        return AttentionKernel(name=PRODUCTS, reason="TensorFlow has no fused kernel")
+    if platform == "cpu" and (backend == "jax" or num_tokens <= _SHORT):
+        return AttentionKernel(name=PRODUCTS, reason="fastest on a CPU")  # benchmarks/attention_forms.py
+    return AttentionKernel(name=FUSED, reason=f"fastest for {num_tokens} tokens on {platform}")
 
 
 def _platform() -> str:
-    """Returns where the backend computes now: `keras.device` can say another than its first device."""
+    """Returns the platform of the current device, which `keras.device` can change."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -92,34 +111,33 @@ def _platform() -> str:
         return str(getattr(device, "platform", device) or jax.devices()[0].platform)
     if keras.backend.backend() == "torch":
         return str(ops.convert_to_tensor(0).device.type)
-    return ""  # which nothing hangs on
+    return ""  # makes no difference on TensorFlow
 
 
 @functools.lru_cache(256)
-def _on_a_gpu_with_jax(tokens: int, num_heads: int, head_dim: int, dtype: str) -> AttentionKernel:
-    """Returns cuDNN's kernel where it takes this shape, its gradient too, or what JAX says against it."""
-    reason = f"{dtype} has no flash attention: take mixed_bfloat16"
+def _choose_for_jax_on_gpu(num_tokens: int, num_heads: int, head_dim: int, dtype: str) -> AttentionKernel:
+    reason = f"{dtype} has no flash attention: use mixed_bfloat16"
     if dtype in _HALF:
-        for padding in (0, tokens % 2):  # JAX 0.11 refuses an odd number in training
-            reason = _refusal((1, tokens, num_heads, head_dim), dtype, padding)
+        for padding in (0, num_tokens % 2):  # JAX 0.11 refuses an odd number of tokens in training
+            reason = _refusal((1, num_tokens, num_heads, head_dim), dtype, padding)
             if not reason:
-                return AttentionKernel(name=FLASH, padding=padding)
-    _log.warning("attention of %d tokens in heads of %d runs in XLA's products: %s", tokens, head_dim, reason)
-    return AttentionKernel(name=FUSED, reason=reason)
+                return AttentionKernel(name=FLASH, padding=padding, reason="fastest on a GPU")
+    _log.warning("attention of %d tokens in heads of %d is computed by XLA: %s", num_tokens, head_dim, reason)
+    return AttentionKernel(name=XLA, reason=reason)
 
 
 def _refusal(shape: tuple[int, ...], dtype: str, padding: int) -> str:
-    """Returns why cuDNN's attention of a shape and its gradient can't be compiled here, found by trying; else an empty word."""
+    """Returns why cuDNN's attention and its gradient can't be compiled for a shape; an empty string where they can."""
     import jax
     import jax.numpy as jnp
 
     def total(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         return jnp.sum(_padded_attention(queries, keys, values, padding, implementation="cudnn"))
 
-    given = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+    operand = jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
     try:
-        _compile(jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(given, given, given))
-    except Exception as error:  # JAX, XLA and cuDNN raise half a dozen kinds for what they do not take
+        _compile(jax.jit(jax.grad(total, argnums=(0, 1, 2))).trace(operand, operand, operand))
+    except Exception as error:  # JAX, XLA and cuDNN raise many kinds
         return f"{type(error).__name__}: {error}".splitlines()[0]
     return ""
 
@@ -131,7 +149,7 @@ def _compile(traced: Any) -> None:
 def _padded_attention(
     queries: Tensor, keys: Tensor, values: Tensor, padding: int, *, implementation: Literal["cudnn", "xla"]
 ) -> Tensor:
-    """Returns attention by one of JAX's kernels, on tokens padded at the end, which no token looks at."""
+    """Returns attention by one of JAX's kernels, with masked tokens appended."""
     import jax
     import jax.numpy as jnp
 
@@ -139,8 +157,8 @@ def _padded_attention(
         return jax.nn.dot_product_attention(queries, keys, values, implementation=implementation)
     batch, tokens, _, _ = queries.shape
     queries, keys, values = (jnp.pad(each, ((0, 0), (0, padding), (0, 0), (0, 0))) for each in (queries, keys, values))
-    found = jax.nn.dot_product_attention(
+    attended = jax.nn.dot_product_attention(
         queries, keys, values,
         key_value_seq_lengths=jnp.full((batch,), tokens, "int32"), implementation=implementation,
     )  # fmt: skip
-    return found[:, :tokens]
+    return attended[:, :tokens]

@@ -1,11 +1,12 @@
 """The callback that tells batches their epoch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
-from vit_keras.training.recipes.clock import EpochClock
+if TYPE_CHECKING:
+    from vit_keras.training.recipes.recipe import EpochClock
 
 
 class TellEpoch(keras.callbacks.Callback):
@@ -15,7 +16,7 @@ class TellEpoch(keras.callbacks.Callback):
         clock: What the batches go by.
     """
 
-    def __init__(self, clock: EpochClock) -> None:
+    def __init__(self, clock: "EpochClock") -> None:
         super().__init__()
         self.clock = clock
 

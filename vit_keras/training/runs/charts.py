@@ -7,39 +7,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from vit_keras.evaluation.scores import CalibrationBin, wilson_interval
+from vit_keras.evaluation.metrics import CalibrationBin, wilson_interval
 from vit_keras.reporting.charts import ACCENT, INK, SECOND, new_chart, svg
 
-_DOTS = 30  # epochs up to which each has a dot
+_DOTS = 30  # epochs up to which each gets a dot
 
 
-def curve(history: Sequence[Mapping[str, float]], name: str) -> str:
-    """Returns a chart of a metric by epoch, validation beside training where it is there.
-
-    Args:
-        history: One row of metrics an epoch.
-        name: The metric; "val_" before it is the validation's.
-    """
+def draw_curve(history: Sequence[Mapping[str, float]], name: str) -> str:
+    """Returns a chart of a metric by epoch, for training and, if there is one, validation."""
     epochs = [row.get("epoch", place) for place, row in enumerate(history, start=1)]
     figure, axes = new_chart(name.replace("_", " "), "epoch")
     marker = "." if len(history) <= _DOTS else ""
-    for key, label, colour in ((name, "training", ACCENT), (f"val_{name}", "validation", SECOND)):
+    for key, label, color in ((name, "training", ACCENT), (f"val_{name}", "validation", SECOND)):
         if any(key in row for row in history):
-            axes.plot(epochs, [row.get(key, math.nan) for row in history], color=colour, label=label, marker=marker)
+            axes.plot(epochs, [row.get(key, math.nan) for row in history], color=color, label=label, marker=marker)
     if len(axes.lines) > 1:
         axes.legend(frameon=False, labelcolor=INK)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
-    _quiet_grid(axes)
+    _add_grid(axes)
     return svg(figure)
 
 
-def reliability_diagram(bins: Sequence[CalibrationBin]) -> str:
-    """Returns a chart of how often a model is right over how sure it is; a calibrated one is on the diagonal.
-
-    Args:
-        bins: What `calibration_bins` returned. The larger a dot, the more images; a line is the 95 % interval.
-    """
-    figure, axes = new_chart("right", "sure")
+def draw_reliability(bins: Sequence[CalibrationBin]) -> str:
+    """Returns a reliability diagram: accuracy by confidence; a calibrated model is on the diagonal."""
+    figure, axes = new_chart("accuracy", "confidence")
     axes.plot([0, 1], [0, 1], color=INK, alpha=0.35, linewidth=0.8)
     counts = np.asarray([one.count for one in bins])
     sure = [one.confidence for one in bins]
@@ -50,10 +41,10 @@ def reliability_diagram(bins: Sequence[CalibrationBin]) -> str:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-    _quiet_grid(axes)
+    _add_grid(axes)
     return svg(figure)
 
 
-def _quiet_grid(axes: Axes) -> None:
+def _add_grid(axes: Axes) -> None:
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     axes.set_axisbelow(True)

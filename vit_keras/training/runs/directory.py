@@ -1,11 +1,10 @@
-"""What a run leaves on disk, and where."""
+"""The files of a run directory, and `run.json`."""
 
 import json
 import os
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,120 +13,77 @@ from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.runtime.cpu import processor_name
 from vit_keras.runtime.devices import devices
 from vit_keras.runtime.files import write_text
+from vit_keras.training.recipes.recipe import rename_values
 
 RUNS = Path("runs")
-"""Where runs are kept that are not told where: in the current directory."""
+"""Default folder of runs, in the current directory."""
 STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 
 
 _RENAMED = {"accept_licence": "accept_license", "max_bad": "max_error_rate", "on_bad": "on_error"}
-"""Options that earlier versions called otherwise."""
+"""Options and results that had other names in earlier versions."""
 
 
-@dataclass(frozen=True)
 class RunDirectory:
-    """A folder for one training run.
+    """The folder of one training run, and the paths of its files."""
 
-    Args:
-        path: The folder.
-    """
-
-    path: Path
-
-    @property
-    def model(self) -> Path:
-        """The trained model, a preset directory."""
-        return self.path / "model"
-
-    @property
-    def record_file(self) -> Path:
-        """Everything needed to know what was run, and what came of it."""
-        return self.path / "run.json"
-
-    @property
-    def metrics(self) -> Path:
-        """One row an epoch."""
-        return self.path / "metrics.csv"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The last states of training, there while a run is unfinished."""
-        return self.path / "checkpoints"
-
-    @property
-    def divergence(self) -> Path:
-        """Where and with which images the loss stopped being a number, if it did."""
-        return self.path / "divergence.json"
-
-    @property
-    def report(self) -> Path:
-        """A page of what came of the run."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """Pictures of the result."""
-        return self.path / "figures"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"  # a preset directory
+        self.record_file = path / "run.json"  # options, recipe, data, environment and results
+        self.metrics = path / "metrics.csv"  # one row per epoch
+        self.checkpoints = path / "checkpoints"  # the last training states, until the run is finished
+        self.divergence = path / "divergence.json"  # the step and images at which the loss became NaN or infinite
+        self.report = path / "report.html"
+        self.figures = path / "figures"
 
     def check_free(self) -> None:
-        """Raises `StorageError` where there is something already."""
+        """Raises `StorageError` where the folder exists."""
         if self.path.exists() or self.path.is_symlink():
             raise StorageError(
-                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to go on with a run "
-                "that was interrupted there."
+                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to resume an interrupted "
+                "run there."
             )
 
     def create(self) -> None:
-        """Makes the folder.
-
-        Raises:
-            StorageError: It exists, or cannot be made.
-        """
+        """Creates the folder."""
         self.check_free()
         try:
             self.path.mkdir(parents=True)
         except OSError as error:
-            raise StorageError(f"{self.path}: the run directory can't be made ({error}).") from error
+            raise StorageError(f"{self.path}: the run directory cannot be created ({error}).") from error
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replaces `run.json` in one step.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Replaces `run.json` atomically."""
         write_text(self.record_file, json.dumps(record, indent=2) + "\n")
 
     def read(self) -> dict[str, Any]:
-        """Returns what `run.json` says.
-
-        Raises:
-            StorageError: This is no run directory.
-            CorruptFileError: The file is damaged.
-        """
+        """Returns the contents of `run.json`, in the terms of this version."""
         if not self.record_file.is_file():
-            raise StorageError(f"{self.path} is no run directory: it has no {self.record_file.name}.")
+            raise StorageError(f"{self.path} is not a run directory: it has no {self.record_file.name}.")
         try:
-            record = json.loads(self.record_file.read_text("utf-8"))
+            record: dict[str, Any] = json.loads(self.record_file.read_text("utf-8"))
         except (ValueError, RecursionError) as error:
             raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
-        whole = isinstance(record, dict) and isinstance(record.get("options"), dict)
-        if whole:
-            needed = {"command", "precision", "config", "recipe", "data", "environment"}
-            needed |= {"results"} if record.get("status") == "finished" else set()
-            whole = record.get("status") in STATUSES and needed <= record.keys()
-        if not whole:
+        needed = {"status", "options", "command", "precision", "config", "recipe", "data", "environment"}
+        if isinstance(record, dict) and record.get("status") == "finished":
+            needed.add("results")
+        if not (
+            isinstance(record, dict)
+            and needed <= record.keys()
+            and record["status"] in STATUSES
+            and isinstance(record["options"], dict)
+        ):
             raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
-        options = {_RENAMED.get(name, name): value for name, value in record["options"].items()}
-        return {**record, "options": options}
+        for key in ("options", "recipe"):
+            if isinstance(record[key], dict):
+                record[key] = rename_values({_RENAMED.get(name, name): value for name, value in record[key].items()})
+        return record
 
 
 def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
-    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist yet.
-
-    Args:
-        data: What is trained on: a data set's name, or the path of a folder or file, whose last part is the name.
-        prefix: Of the name.
+    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist.
 
     Example:
         >>> next_run_directory("no/such data").path.as_posix()
@@ -142,7 +98,7 @@ def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
 
 
 def environment() -> dict[str, Any]:
-    """Returns what a result depends on beside the options: versions, backend, device."""
+    """Returns the versions, the backend and the hardware that a result depends on."""
     import keras
 
     versions = {}

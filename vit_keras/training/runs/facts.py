@@ -1,38 +1,32 @@
-"""What `run.json` holds, as a person reads it."""
+"""Formats the contents of `run.json` for a reader."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vit_keras.config import ViTConfig
-
 _LISTED = 20
 
 
-def facts_of(values: Mapping[str, Any], name: str = "") -> list[tuple[str, str]]:
-    """Returns names and values as words; what is inside of something has both their names.
-
-    Args:
-        values: What JSON can hold.
-        name: What it is inside of; an empty word for nothing.
+def flatten_values(values: Mapping[str, Any], name: str = "") -> list[tuple[str, str]]:
+    """Returns names and formatted values; a nested value gets a dotted name.
 
     Example:
-        >>> facts_of({"epochs": 10, "augmentation": {"flip_rate": 0.5}, "beta": None})
+        >>> flatten_values({"epochs": 10, "augmentation": {"flip_rate": 0.5}, "beta": None})
         [('epochs', '10'), ('augmentation.flip_rate', '0.5'), ('beta', 'none')]
     """
-    facts = []
+    flat = []
     for key, value in values.items():
-        whole = f"{name}.{key}" if name else str(key)
+        dotted = f"{name}.{key}" if name else str(key)
         if isinstance(value, Mapping):
-            facts += facts_of(value, whole)
+            flat += flatten_values(value, dotted)
         else:
-            facts.append((whole, _words(value)))
-    return facts
+            flat.append((dotted, _format_value(value)))
+    return flat
 
 
-def _words(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         rest = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(_words(item) for item in value[:_LISTED]) + rest
+        return ", ".join(_format_value(item) for item in value[:_LISTED]) + rest
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -40,14 +34,11 @@ def _words(value: Any) -> str:
     return "none" if value is None else f"{value}"
 
 
-def spoken(count: float) -> str:
-    """Returns a large number in a few letters.
-
-    Args:
-        count: 0 or more.
+def format_count(count: float) -> str:
+    """Returns a large number in a short form.
 
     Example:
-        >>> spoken(812), spoken(21_665_664), spoken(2e9)
+        >>> format_count(812), format_count(21_665_664), format_count(2e9)
         ('812', '21.7 M', '2 G')
     """
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -56,32 +47,18 @@ def spoken(count: float) -> str:
     return f"{count:.0f}"
 
 
-def cost_of(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
-    """Returns the parameters and the MACs of an image, those of the head among them.
-
-    Args:
-        config: The model's.
-        num_classes: Classes of the head.
+def count_noun(count: int, noun: str) -> str:
+    """Returns a count with its noun, in the plural unless the count is 1.
 
     Example:
-        >>> from vit_keras.presets import load_preset
-        >>> cost_of(load_preset("vit_base_patch16_224").config, num_classes=1000)["parameters"]
-        86567656
+        >>> count_noun(1, "epoch"), count_noun(1200, "step")
+        ('1 epoch', '1,200 steps')
     """
-    heads = 2 if config.has_two_heads else 1
-    return {
-        "parameters": config.num_params + heads * (config.feature_dim + 1) * num_classes,
-        "macs": config.num_macs + heads * config.feature_dim * num_classes,
-    }
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def images_a_second(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float | None:
-    """Returns how many training images a run went through in a second, the validation's time included; None where it is unknown.
-
-    Args:
-        record: What `run.json` holds.
-        history: One row of metrics an epoch.
-    """
+def images_per_second(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float | None:
+    """Returns the training images per second, including the time of validation; None where it is unknown."""
     seconds = sum(row.get("seconds", 0.0) for row in history)
     images = record["data"].get("images", {}).get("train")
     return len(history) * images / seconds if seconds > 0 and images else None

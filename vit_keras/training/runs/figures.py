@@ -1,4 +1,4 @@
-"""Pictures of a run that a person looks at."""
+"""Draws the PNG figures of a run."""
 
 import csv
 from pathlib import Path
@@ -9,19 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.evaluation.evaluate import Evaluation
+from vit_keras.evaluation.metrics import Evaluation
 
-_RIGHT, _WRONG = "#1a7f37", "#c62828"
-_MOST_CELLS = 30  # classes up to which a confusion matrix is written out
+_CORRECT, _WRONG = "#1a7f37", "#c62828"
+_MAX_CLASSES = 30  # up to which a confusion matrix shows counts
 
 
-def learning_curves(metrics: Path, out: Path) -> None:
-    """Draws loss and accuracy by epoch, training beside validation.
-
-    Args:
-        metrics: The run's `metrics.csv`.
-        out: The picture, PNG.
-    """
+def draw_learning_curves(metrics: Path, out: Path) -> None:
+    """Draws loss and accuracy by epoch, for training and validation."""
     with metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
     epochs = [float(row["epoch"]) for row in rows]
@@ -36,14 +31,8 @@ def learning_curves(metrics: Path, out: Path) -> None:
     _save(figure, out)
 
 
-def confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: Path) -> None:
-    """Draws how often each class is taken for each other.
-
-    Args:
-        evaluation: What the model says of the test images.
-        class_names: What the labels mean.
-        out: The picture, PNG.
-    """
+def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: Path) -> None:
+    """Draws how often each class is predicted as each other class."""
     from sklearn.metrics import confusion_matrix as count
 
     counts = count(evaluation.labels, evaluation.predictions, labels=range(len(class_names)))
@@ -60,14 +49,14 @@ def confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: 
         ylabel="true",
         title=f"Test accuracy {evaluation.accuracy:.1%} of {len(evaluation.labels)} images",
     )
-    if len(class_names) <= _MOST_CELLS:
+    if len(class_names) <= _MAX_CLASSES:
         for row, column in np.ndindex(*counts.shape):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=colour, fontsize=9)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=9)
     _save(figure, out)
 
 
-def predictions_sheet(
+def draw_predictions(
     split: Split | EncodedSplit,
     evaluation: Evaluation,
     class_names: tuple[str, ...],
@@ -75,25 +64,15 @@ def predictions_sheet(
     *,
     seed: int = 0,
 ) -> None:
-    """Draws test images with what the model says: four rows it has right, four it has wrong.
-
-    Args:
-        split: The test images.
-        evaluation: What the model says of them.
-        class_names: What the labels mean.
-        out: The picture, PNG.
-        seed: Decides which images.
-    """
+    """Draws test images with their predictions: four rows of correct and four of wrong ones."""
     rng = np.random.default_rng(seed)
-    right = evaluation.predictions == evaluation.labels
+    correct = evaluation.predictions == evaluation.labels
     columns, rows = 8, 4
-    chosen = [rng.permutation(np.flatnonzero(kind))[: columns * rows] for kind in (right, ~right)]
+    chosen = [rng.permutation(np.flatnonzero(kind))[: columns * rows] for kind in (correct, ~correct)]
     figure = Figure(figsize=(columns * 1.55, rows * 2 * 1.75), layout="constrained")
     halves: Any = figure.subfigures(2, 1)
-    for half, indices, title, colour in zip(halves, chosen, ("right", "wrong"), (_RIGHT, _WRONG), strict=True):
-        half.suptitle(
-            f"{title}: {len(np.flatnonzero(right if title == 'right' else ~right))} of {len(right)}", color=colour
-        )
+    for half, indices, title, color in zip(halves, chosen, ("correct", "wrong"), (_CORRECT, _WRONG), strict=True):
+        half.suptitle(f"{title}: {(correct if title == 'correct' else ~correct).sum()} of {len(correct)}", color=color)
         for place, axes in enumerate(half.subplots(rows, columns).flat):
             axes.axis("off")
             if place >= len(indices):
@@ -102,7 +81,7 @@ def predictions_sheet(
             axes.imshow(split.image(index).squeeze(), cmap="gray", vmin=0, vmax=255)
             predicted, true = evaluation.predictions[index], evaluation.labels[index]
             words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
-            axes.set_title(words if title == "right" else f"{words}\nis {class_names[true]}", fontsize=7, color=colour)
+            axes.set_title(words if title == "correct" else f"{words}\nis {class_names[true]}", fontsize=7, color=color)
     _save(figure, out)
 
 

@@ -1,4 +1,4 @@
-"""`model.fit` that can be killed at any moment and go on as if nothing had happened."""
+"""`model.fit` with checkpoints: a run killed at any moment resumes to the same result."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -20,64 +20,55 @@ from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory
 
 CHECKPOINT_SECONDS = 300.0
-_NAMED = 10  # images of a batch in an error
+_NAMED = 10  # image names in an error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fitting:
-    """One training of a model, in a run directory that keeps its state.
+    """One training of a model, with checkpoints in a run directory."""
 
-    Args:
-        model: Compiled by the recipe.
-        data: What it is trained on and validated with.
-        recipe: For how long, and how.
-        run: Where checkpoints and metrics are kept.
-        console: Where progress is shown.
-        callbacks: Beside the recipe's own.
-        checkpoint_seconds: Between two checkpoints within an epoch.
-        pause: Told the epochs done, says whether training ends there for now, saved, to be gone on with later.
-    """
-
-    model: keras.Model
+    model: keras.Model  # compiled as the recipe says
     data: ImageData
     recipe: Recipe
-    run: RunDirectory
+    run: RunDirectory  # where checkpoints and metrics are written
     console: Console
-    callbacks: Sequence[keras.callbacks.Callback] = ()
-    checkpoint_seconds: float = CHECKPOINT_SECONDS
-    pause: Callable[[int], bool] = lambda epochs: False
+    callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
+    checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
+    pause: Callable[[int], bool] = lambda epochs: (
+        False
+    )  # called with the number of finished epochs; True saves and stops
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
-        """Trains to the end, from the newest checkpoint where it resumes, and returns a row of metrics an epoch.
+        """Trains to the end, and returns a row of metrics per epoch.
 
         Args:
-            resume: Goes on from the run's newest checkpoint.
+            resume: Whether to resume from the newest checkpoint of the run.
 
         Raises:
-            Stopped: Ctrl-C, SIGTERM, or a pause; the step was finished and everything saved.
-            TrainingDivergedError: The loss or a weight is no number any more; the model is back at the last checkpoint.
+            Stopped: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved.
+            TrainingDivergedError: The loss or a weight became NaN or infinite; the model is restored from the last checkpoint.
             ResumeError: The checkpoint is of another model or recipe.
-            CheckpointCorruptError: There are checkpoints, all of them damaged.
-            StorageError: A checkpoint can't be written.
+            CheckpointCorruptError: All checkpoints are damaged.
+            StorageError: A checkpoint cannot be written.
         """
         store = CheckpointStore(self.run.checkpoints)
         checkpoint = store.newest() if resume else None
         if checkpoint is not None:
-            self._put_back(checkpoint)
-        with Interruption(on_first=self._say_stopping) as interruption:
+            self._restore(checkpoint)
+        with Interruption(on_first=self._print_stopping) as interruption:
             try:
-                return self._trained(store, checkpoint, interruption)
+                return self._train(store, checkpoint, interruption)
             except NonFiniteError as fault:
-                raise self._diverged(store, fault) from fault
+                raise self._report_divergence(store, fault) from fault
             except Stopped:
                 raise
             except Exception:
-                self.data.check_readable()  # what TensorFlow reports of it is less than it was told
+                self.data.check_readable()  # a clearer error than TensorFlow's, if a file is unreadable
                 raise
             finally:
                 store.wait()
 
-    def _trained(
+    def _train(
         self, store: CheckpointStore, checkpoint: Checkpoint | None, interruption: Interruption
     ) -> list[dict[str, float]]:
         steps, epochs = self.recipe.steps_per_epoch, self.recipe.epochs
@@ -95,24 +86,24 @@ class Fitting:
             pause=self.pause,
             resumed=checkpoint,
         )
-        parts = _Parts([*others, progress, saving], model=self.model, epochs=epochs, steps=steps)
+        callback_list = _CallbackList([*others, progress, saving], model=self.model, epochs=epochs, steps=steps)
         step = 0 if checkpoint is None else checkpoint.step
         ended = checkpoint is not None and checkpoint.state["stop_training"]
         try:
-            parts.begin()
+            callback_list.begin()
             if step % steps:
-                self._fit_part(parts, step, epochs=step // steps + 1)
+                self._fit_part(callback_list, step, epochs=step // steps + 1)
                 step, ended = counter.step, self.model.stop_training
             if step < epochs * steps and not ended:
-                self._fit_part(parts, step, epochs=epochs)
-            parts.end()
+                self._fit_part(callback_list, step, epochs=epochs)
+            callback_list.end()
         finally:
             progress.stop()
         history.write()
         return history.rows
 
-    def _fit_part(self, parts: "_Parts", step: int, *, epochs: int) -> None:
-        """Trains from a step on to the end of an epoch."""
+    def _fit_part(self, callback_list: "_CallbackList", step: int, *, epochs: int) -> None:
+        """Trains from a step to the end of an epoch."""
         epoch, done = divmod(step, self.recipe.steps_per_epoch)
         batches = self.data.training_batches(
             epochs=epochs - epoch, augmentation=self.recipe.augmentation, first_epoch=epoch, first_step=done
@@ -123,25 +114,22 @@ class Fitting:
             epochs=epochs,
             steps_per_epoch=self.recipe.steps_per_epoch - done,
             validation_data=self.data.validation,
-            callbacks=parts,
-            shuffle=False,  # the batches are shuffled already
+            callbacks=callback_list,
+            shuffle=False,  # the batches are already shuffled
             verbose=0,
         )
 
-    def _put_back(self, checkpoint: Checkpoint) -> None:
-        """Brings a model to the state of a checkpoint."""
+    def _restore(self, checkpoint: Checkpoint) -> None:
         if not self.model.optimizer.built:
             self.model.optimizer.build(self.model.trainable_variables)
-            self.model.evaluate(
-                self.data.validation.take(1), verbose=0
-            )  # metrics have no variables before the first batch
+            self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
         restore(self.model, checkpoint)
 
-    def _say_stopping(self) -> None:
+    def _print_stopping(self) -> None:
         self.console.print("Stopping after this step; once more stops at once.", highlight=False)
 
-    def _diverged(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
-        """Goes back to the last checkpoint, notes what happened, and returns the error that says it."""
+    def _report_divergence(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
+        """Writes `divergence.json`, restores the last checkpoint, and returns the error to raise."""
         epoch, step = divmod(fault.step, self.recipe.steps_per_epoch)
         images = self.data.training_images(fault.step, augmentation=self.recipe.augmentation)
         note = {"epoch": epoch + 1, "step": step + 1, "what": fault.what, "images": images}
@@ -151,46 +139,41 @@ class Fitting:
             raise StorageError(f"{self.run.divergence}: could not be written ({error}).") from error
         store.wait()
         checkpoint = store.newest()
-        back = "nothing had been saved yet"
+        restored = "nothing had been saved yet"
         if checkpoint is not None:
             restore(self.model, checkpoint)
-            back = f"the model is back at step {checkpoint.step}, the last that was saved"
+            restored = f"the model was restored from step {checkpoint.step}, the last that was saved"
         return TrainingDivergedError(
-            f"In epoch {epoch + 1}, step {step + 1} of {self.run.path}, {fault.what}; {back}. Its images are "
-            f"{', '.join(images[:_NAMED])}{', ...' if len(images) > _NAMED else ''} (all in {self.run.divergence.name}). Look at them, "
+            f"In epoch {epoch + 1}, step {step + 1} of {self.run.path}, {fault.what}; {restored}. The images of the step are "
+            f"{', '.join(images[:_NAMED])}{', ...' if len(images) > _NAMED else ''} (all in {self.run.divergence.name}). Check them, "
             "train in float32, or start a new run with a lower learning rate."
         )
 
 
-class _Parts(keras.callbacks.CallbackList):
-    """Callbacks to which two calls of `fit` are one, and which get their logs as the backend has them: nothing waits for a number."""
+class _CallbackList(keras.callbacks.CallbackList):
+    """Callbacks that see several calls of `fit` as one training, with logs left on the device, so that no step waits for them."""
 
     def __init__(self, callbacks: Sequence[keras.callbacks.Callback], *, model: keras.Model, **params: Any) -> None:
         super().__init__(list(callbacks), add_history=True, model=model, **params)  # fit returns that history
-        self._async_train = self._async_test = self._async_predict = (
-            False  # what saves may not run beside the next step
-        )
+        # Checkpoints may not be taken during the next step.
+        self._async_train = self._async_test = self._async_predict = False
 
     def begin(self) -> None:
-        """Tells all that training begins."""
         super().on_train_begin()
 
     def end(self) -> None:
-        """Tells all that training ended."""
         super().on_train_end()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """Is told of each part, and says nothing."""
+        """Does nothing: called once per `fit`."""
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Is told of each part, and says nothing."""
+        """Does nothing: called once per `fit`."""
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        """Tells all, with nothing to convert."""
         for callback in self.callbacks:
             callback.on_train_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Tells all, with the numbers still on the device."""
         for callback in self.callbacks:
             callback.on_train_batch_end(batch, logs)

@@ -1,4 +1,4 @@
-"""One process at a time in a run directory."""
+"""A lock that keeps a second process out of a run directory."""
 
 import contextlib
 import errno
@@ -21,23 +21,23 @@ else:
     import fcntl
 
 _NAME = ".lock"
-_LONGEST = 4096  # bytes of what its owner says of itself
-_FAR = 2**30  # Windows keeps others from reading the byte that is locked, so it is one beyond what is said
+_MAX_BYTES = 4096  # of the description of the owner
+_FAR = 2**30  # Windows makes the locked byte unreadable, so lock one behind the description
 _HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 class RunLock:
-    """Keeps a second process out of a run directory for as long as its block runs.
+    """Context manager that keeps a second process out of a run directory.
 
-    The operating system holds the lock and drops it with the process, however that ends, so a lock of a dead process is free at once,
-    whoever has its number now. The file `.lock` says whose it is, and stays, empty, when the block is over.
+    The operating system releases the lock when the process ends, however it ends; a process with the same id later does not hold it. The
+    file `.lock` describes the owner; after the block it stays, empty.
 
     Args:
         path: The run directory.
 
     Raises:
-        RunLockedError: Another process is at work there.
-        StorageError: The directory is missing or can't be written.
+        RunLockedError: Another process uses the directory.
+        StorageError: The directory is missing or cannot be written.
 
     Example:
         >>> import tempfile
@@ -52,13 +52,13 @@ class RunLock:
         self._file = -1
 
     def __enter__(self) -> "RunLock":
-        """Takes the lock, or says who has it."""
+        """Takes the lock."""
         lock = self.path / _NAME
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             raise StorageError(
-                f"{self.path}: the run can't be locked ({error}); expected a directory that can be written."
+                f"{self.path}: the run cannot be locked ({error}); expected a writable directory."
             ) from error
         try:
             self._take(file)
@@ -74,8 +74,8 @@ class RunLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives it back; the file is not removed, because somebody may have just opened it to ask for the lock."""
-        with contextlib.suppress(OSError):  # what it says counts for nothing once it is free
+        """Releases the lock. The file is not removed, because another process may have just opened it to take the lock."""
+        with contextlib.suppress(OSError):  # the description has no effect once the lock is free
             os.ftruncate(self._file, 0)
         _unlock(self._file)
         os.close(self._file)
@@ -84,30 +84,30 @@ class RunLock:
         locked, owner = _lock(file), _owner(file)
         if locked is None and owner and _may_live(owner):
             raise RunLockedError(
-                f"{self._said(owner)} Locks don't work on its file system: if that process is gone, remove {self.path / _NAME}."
+                f"{self._describe(owner)} Its file system has no locks: if that process has ended, remove {self.path / _NAME}."
             )
         if locked is False:
-            raise RunLockedError(self._said(owner))
-        said = {
+            raise RunLockedError(self._describe(owner))
+        description = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now().astimezone().isoformat("T", "seconds"),
         }
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
-        os.write(file, json.dumps(said).encode())
+        os.write(file, json.dumps(description).encode())
 
-    def _said(self, owner: dict[str, Any]) -> str:
+    def _describe(self, owner: dict[str, Any]) -> str:
         who = (
             f"process {owner['pid']} on {owner['host']} since {owner['since']}"
             if owner
             else "another process, just now"
         )
-        return f"{self.path} is in use by {who}: wait until it ends, stop it, or choose another run directory."
+        return f"{self.path} is in use by {who}: wait until it ends, stop it, or use another run directory."
 
 
 def _lock(file: int) -> bool | None:
-    """Returns whether the lock is ours now, or None where the file system has no locks."""
+    """Returns whether this process now holds the lock, or None where the file system has no locks."""
     try:
         if sys.platform == "win32":
             os.lseek(file, _FAR, os.SEEK_SET)
@@ -120,24 +120,24 @@ def _lock(file: int) -> bool | None:
 
 
 def _unlock(file: int) -> None:
-    if sys.platform == "win32":  # with the file
+    if sys.platform == "win32":  # closing the file releases it
         return
     with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a child of this process has the file, too
+        fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a child process has the file open
 
 
 def _owner(file: int) -> dict[str, Any]:
-    """Returns what the owner says of itself; nothing where it has not yet, or no more."""
+    """Returns the description of the owner; empty where there is none."""
     os.lseek(file, 0, os.SEEK_SET)
     try:
-        owner = json.loads(os.read(file, _LONGEST))
+        owner = json.loads(os.read(file, _MAX_BYTES))
     except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) and {"pid", "host", "since"} <= owner.keys() else {}
 
 
 def _may_live(owner: dict[str, Any]) -> bool:
-    """Whether another process may be that owner: of another computer that can't be known."""
+    """Returns whether the owner may be another running process; on another host this is unknown."""
     pid = owner["pid"]
     return owner["host"] != socket.gethostname() or (
         type(pid) is int and pid != os.getpid() and pid > 0 and psutil.pid_exists(pid)

@@ -1,4 +1,4 @@
-"""What a run directory was told, and its result computed again."""
+"""Computes the result of a finished run again."""
 
 from functools import partial
 from pathlib import Path
@@ -9,8 +9,9 @@ from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.training.runs.session import load_as_recorded
-from vit_keras.zoo.preset_directory import from_preset, load_preprocessing
+from vit_keras.training.runs.resuming import load_as_recorded
+from vit_keras.zoo.from_preset import from_preset
+from vit_keras.zoo.preset_directory import load_preprocessing
 
 
 def evaluate_run(path: str | Path) -> dict[str, Any]:
@@ -20,24 +21,24 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         path: The run directory.
 
     Returns:
-        `test_accuracy`, and `recorded`, what `run.json` says.
+        `test_accuracy`, and `recorded`, the value in `run.json`.
 
     Raises:
-        VitKerasError: This is no finished run, its data were not given by name, or are not what they were.
+        VitKerasError: The run is not finished, or its data were not given by name or have changed.
     """
     run = RunDirectory(Path(path))
     record = run.read()
     if record["status"] != "finished":
         raise ResumeError(
-            f"{run.path} is not finished; `vit-keras {record['command']} --resume --run-dir {run.path}` goes on with it."
+            f"{run.path} is not finished; resume it with `vit-keras {record['command']} --resume --run-dir {run.path}`."
         )
     options = record["options"]
     if "data" not in options:
-        raise ResumeError(f"{run.path} was trained on arrays of a program, which alone can repeat it.")
+        raise ResumeError(f"{run.path} was trained on data of a Python program, which must evaluate the model itself.")
     load = partial(
         data_sources.load,
         options["data"],
-        image_size=load_preprocessing(run.model),
+        preprocessing=load_preprocessing(run.model),
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],
@@ -45,7 +46,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
     data = load_as_recorded(lambda names: load(class_names=names), run)
     if data.fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
-            f"The images of {data.name} are not those the run was trained on; the figure can't be repeated."
+            f"The images of {data.name} have changed since {run.path} was trained, so its result cannot be repeated."
         )
     with dtype_policy("float32"):
         evaluation = evaluate(from_preset(run.model), data.splits["test"])

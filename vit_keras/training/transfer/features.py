@@ -1,4 +1,4 @@
-"""What a model's head sees of every image: computed once, and kept."""
+"""Extracts the features that a model's head gets, and caches them in files."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.data.dataset.pipeline import in_order
+from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.errors import (
     CorruptFileError,
     DataError,
@@ -21,6 +21,7 @@ from vit_keras.errors import (
 )
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.wiring import read_model
+from vit_keras.weights.digest import digest_weights
 from vit_keras.weights.store import read_tensors, write_tensors
 
 _FORMAT = 1  # of the files
@@ -34,27 +35,26 @@ def extract_features(
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-    """Returns what the head sees of each image of a split, in order, in float32.
+    """Returns the features of the images of a split, in order, in float32: the input of the last dense layer.
 
-    These are the features in front of the last dense layer: of a model with two heads, those of the class token's. Nothing is drawn:
-    dropout and stochastic depth are off.
+    For a model with two heads, this is the input of the class token's head. Dropout and stochastic depth are off.
 
     Args:
-        model: A model that `vit` or `from_preset` made, with a head or without; its weights are shared, not copied.
+        model: Made by `vit` or `from_preset`, with a head or without; its weights are shared, not copied.
         split: The images.
-        batch_size: Images at once.
-        cache: A folder to keep the features in, and to find them in when model and images are the same; None for no file. A file
-            that is damaged, or that can't be written, is said in a warning.
-        on_progress: Called with the images done and all there are.
+        batch_size: Images per batch.
+        cache: Folder in which features are kept, and found again for the same model and images; None for no files. A file that
+            is damaged or cannot be written causes a warning.
+        on_progress: Called with the number of images done and the total.
 
     Shapes:
         returns: `(count, feature_dim)`.
 
     Raises:
-        EmptyDatasetError: The split has no image.
-        DataError: The images are of another size than the model's, or a feature is not finite.
+        EmptyDatasetError: The split has no images.
+        DataError: The images have another size than the model's input, or a feature is not finite.
         InvalidArgumentError: The model was not made by `vit`, or the batch size is not positive.
-        StorageError: The folder can't be made.
+        StorageError: The folder cannot be created.
 
     Example:
         >>> from vit_keras.config import ViTConfig
@@ -65,23 +65,25 @@ def extract_features(
         (3, 16)
     """
     if type(batch_size) is not int or batch_size < 1:
-        raise InvalidArgumentError(f"batch_size={batch_size!r} is not a positive whole number.")
+        raise InvalidArgumentError(f"batch_size must be a positive integer, got {batch_size!r}.")
     parts = read_model(model)
     if not len(split):
         raise EmptyDatasetError("The split has no images, so there are no features to compute.")
     wanted = (*parts.config.image_size, parts.config.channels)
     if split.image_shape != wanted:
         raise DataError(
-            f"The images are {split.image_shape} (height, width, channels) where the model takes {wanted}. Load them with "
-            "image_size and channels of the model, or preset_preprocessing its preset."
+            f"The images are {split.image_shape} (height, width, channels) and the model takes {wanted}. Load them with the model's "
+            "image_size and channels, or with preset_preprocessing(preset)."
         )
     extractor = _without_head(model)
     if cache is None:
-        return _computed(extractor, split, batch_size, on_progress)
+        return _compute(extractor, split, batch_size, on_progress)
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{cache}: the folder for features can't be made ({error}). Choose another one.") from error
+        raise StorageError(
+            f"{cache}: the folder for features cannot be created ({error}). Choose another one."
+        ) from error
     key = _key(model, extractor, split)
     path = cache / f"features-{key}.safetensors"
     found = _read(path, key, (len(split), extractor.output_shape[-1]))
@@ -89,8 +91,10 @@ def extract_features(
         if on_progress is not None:
             on_progress(len(split), len(split))
         return found
-    features = _computed(extractor, split, batch_size, on_progress)
-    if not (isinstance(split, EncodedSplit) and split.replaced):  # the key speaks of all files, not of stand-ins
+    features = _compute(extractor, split, batch_size, on_progress)
+    if not (
+        isinstance(split, EncodedSplit) and split.replaced
+    ):  # the key is for the original files, not for their replacements
         _write(path, key, features)
     return features
 
@@ -101,7 +105,7 @@ def _without_head(model: keras.Model) -> keras.Model:
     return keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
 
 
-def _computed(
+def _compute(
     extractor: keras.Model,
     split: Split | EncodedSplit,
     batch_size: int,
@@ -109,17 +113,17 @@ def _computed(
 ) -> np.ndarray:
     batch_size, done = min(batch_size, len(split)), 0
     features = np.empty((len(split), extractor.output_shape[-1]), "float32")
-    for images, _ in in_order(split, batch_size):
+    for images, _ in make_batches(split, batch_size):
         pixels = images.numpy()
         count = len(pixels)
-        if count < batch_size:  # filled up, so that one shape is all that is compiled
+        if count < batch_size:  # padded, so that only one shape is compiled
             pixels = np.concatenate([pixels, np.zeros((batch_size - count, *pixels.shape[1:]), pixels.dtype)])
         features[done : done + count] = extractor.predict_on_batch(pixels)[:count]
         bad = np.flatnonzero(~np.isfinite(features[done : done + count]).all(axis=1))
         if bad.size:
             raise DataError(
-                f"The features of image {done + bad[0]} are not finite (NaN or infinity): the model's weights are broken, or too "
-                "large for its precision; try it in float32."
+                f"The features of image {done + bad[0]} are not finite (NaN or infinity): the model's weights are broken, or its "
+                "precision is too narrow; try float32."
             )
         done += count
         if on_progress is not None:
@@ -128,24 +132,21 @@ def _computed(
 
 
 def _key(model: keras.Model, extractor: keras.Model, split: Split | EncodedSplit) -> str:
-    """Returns a hash of everything that the features depend on; the head is no part of it."""
-    says = {
+    """Returns a hash of everything that the features depend on, so not of the head."""
+    settings = {
         "format": _FORMAT,
         "config": read_model(model).config.to_dict(),
         "precision": [layer.compute_dtype for layer in extractor.layers],
         "backend": keras.backend.backend(),
         "images": split.digest.hex(),
     }
-    digest = hashlib.sha256(json.dumps(says, sort_keys=True).encode())
-    for weight in extractor.weights:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{weight.path} {array.dtype} {array.shape}".encode())
-        digest.update(array.view("uint8").data)
-    return digest.hexdigest()
+    arrays = ((weight.path, keras.ops.convert_to_numpy(weight)) for weight in extractor.weights)
+    labeled = ((f"{path} {array.dtype} {array.shape}", array) for path, array in arrays)
+    return digest_weights(labeled, prefix=json.dumps(settings, sort_keys=True))
 
 
 def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
-    """Returns the features of a file; None, with a warning where there is one, if they can't be used."""
+    """Returns the features of a file; None, with a warning, if they cannot be used."""
     if not path.exists():
         return None
     try:
@@ -154,21 +155,21 @@ def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
         if features.dtype != np.float32:
             raise CorruptFileError(f"{path}: the features are {features.dtype}, not float32.")
         if tensors["key"].tobytes().hex() != key:
-            raise CorruptFileError(f"{path}: these are the features of another model or other images.")
+            raise CorruptFileError(f"{path}: these are features of another model or other images.")
         if tensors["sha256"].tobytes() != hashlib.sha256(features.data).digest():
-            raise CorruptFileError(f"{path}: the features are not those that were written.")
+            raise CorruptFileError(f"{path}: the checksum of the features does not match.")
     except (CorruptFileError, WeightMismatchError, StorageError) as error:
-        warnings.warn(f"{error} The features are computed anew.", stacklevel=3)
+        warnings.warn(f"{error} The features are computed again.", stacklevel=3)
         return None
     return features
 
 
 def _write(path: Path, key: str, features: np.ndarray) -> None:
-    """Keeps features; a full disk costs the file, not the features."""
+    """Writes features; a full disk causes a warning."""
     checks = {"key": bytes.fromhex(key), "sha256": hashlib.sha256(features.data).digest()}
     try:
         write_tensors(
             {"features": features, **{name: np.frombuffer(value, "uint8") for name, value in checks.items()}}, path
         )
     except StorageError as error:
-        warnings.warn(f"{error} The features were computed, but not kept.", stacklevel=3)
+        warnings.warn(f"{error} The features were computed, but not cached.", stacklevel=3)

@@ -1,6 +1,5 @@
-"""Adapters: a fine-tuned model as a few thin matrices and a head beside weights that stay as they are."""
+"""LoRA: adds low-rank matrices to a model, merges them, and saves them with the head in a small file."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.training.transfer.freezing import set_trainable
 from vit_keras.weights import write_tensors
+from vit_keras.weights.digest import digest_weights
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.store import read_tensors
 from vit_keras.zoo.rebuild import rebuild
@@ -28,29 +28,28 @@ _KEY = "vit_keras_adapters"  # in the header of the file
 _NOT_OF_THE_WEIGHTS = (
     "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat", "position_resize", "patch_resize",
 )  # fmt: skip
-"""Fields of a config that change nothing a trained weight means."""
+"""Fields of a config that do not change the meaning of a weight."""
 
 
 def add_lora(
     model: keras.Model, *, rank: int = 8, alpha: float | None = None, targets: Sequence[str] = TARGETS
 ) -> keras.Model:
-    """Returns a copy of a model in which thin matrices beside the blocks' projections train, with the head, and nothing else.
+    """Returns a copy of a model with LoRA matrices in its blocks; only these and the head train.
 
-    Until it is trained the copy gives what the model gives: bit for bit, but where a compiler joins other operations than before
-    and rounds the last digit otherwise, as TensorFlow does in `predict`. It has weights of its own and has to be compiled; the
-    model stays as it is. Queries, keys and values are one projection and share one product. In a `.keras` file the adapters stay
-    adapters, and what trains stays what trains.
+    Before training, the copy has the outputs of the model: bit for bit, except where a compiler fuses other operations and rounds
+    differently, as TensorFlow does in `predict`. It has its own weights and must be compiled; the model is not changed. Queries, keys and
+    values are one projection and share one low-rank product. A `.keras` file keeps the LoRA matrices and what trains.
 
     Paper: Hu et al. 2021, arXiv 2106.09685.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
-        rank: Width between the two matrices of an adapter; the width of a token at most.
-        alpha: What an adapter adds is scaled by `alpha / rank`; None for `rank`, a scale of 1.
+        model: Made by `vit` or `from_preset`.
+        rank: Rank of the update; at most the hidden dimension.
+        alpha: The update is scaled by `alpha / rank`; None for `rank`, a scale of 1.
         targets: Which projections: "qkv" and "output" of the attention, "expand" and "contract" of the MLP.
 
     Raises:
-        InvalidArgumentError: An argument is not legal, or the model is none of ours or has adapters.
+        InvalidArgumentError: An argument is not legal, or the model is not a vit_keras model or has LoRA matrices.
 
     Example:
         >>> from vit_keras import vit
@@ -59,35 +58,31 @@ def add_lora(
         >>> len(adapted.trainable_variables)
         6
     """
-    if adapters_of(model) is not None:
-        raise InvalidArgumentError("The model has adapters already: merge_lora makes them part of its weights.")
+    if read_lora_config(model) is not None:
+        raise InvalidArgumentError("The model already has LoRA matrices: merge_lora adds them to its weights.")
     alpha = rank if alpha is None else alpha
     check_adapters(rank=rank, alpha=alpha, targets=targets)
     hidden_dim = read_model(model).config.hidden_dim
     if rank > hidden_dim:
-        raise InvalidArgumentError(f"rank={rank} is not thinner than the model's tokens, which are {hidden_dim} wide.")
-    return _adapted(model, {"rank": rank, "alpha": alpha, "targets": list(targets)})
+        raise InvalidArgumentError(f"rank must be at most the hidden dimension {hidden_dim}, got {rank}.")
+    return _copy_with_lora(model, {"rank": rank, "alpha": alpha, "targets": list(targets)})
 
 
-def adapters_of(model: keras.Model) -> dict[str, Any] | None:
-    """Returns the `rank`, `alpha` and `targets` of a model's adapters, or None where it has none.
-
-    Args:
-        model: Any model.
-    """
+def read_lora_config(model: keras.Model) -> dict[str, Any] | None:
+    """Returns the `rank`, `alpha` and `targets` of a model's LoRA matrices, or None where it has none."""
     return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
 
 
 def merge_lora(model: keras.Model) -> keras.Model:
-    """Returns a plain model of the same config in which the adapters are part of the weights, as `save_preset` takes it.
+    """Returns a plain model of the same config with the LoRA matrices added to its weights, for `save_preset`.
 
-    It has weights of its own, all of which train, and has to be compiled.
+    It has its own weights, all trainable, and must be compiled.
 
     Args:
-        model: A model of `add_lora` or `load_lora`.
+        model: Made by `add_lora` or `load_lora`.
 
     Raises:
-        InvalidArgumentError: The model has no adapters, or is quantized.
+        InvalidArgumentError: The model has no LoRA matrices, or is quantized.
 
     Example:
         >>> from vit_keras import vit
@@ -97,11 +92,11 @@ def merge_lora(model: keras.Model) -> keras.Model:
         >>> [w.path for w in merged.weights] == [w.path for w in model.weights]
         True
     """
-    _check_adapted(model)
+    _check_has_lora(model)
     check_not_quantized(model, "merge_lora")
-    merged = _with_blocks(model, None)
+    merged = _replace_blocks(model, None)
     kernels = read_model(merged).weights()
-    for adapter in _adapters(model):
+    for adapter in _lora_layers(model):
         down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
         kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
         kernels[adapter.layer.kernel.path].assign(kernel)
@@ -110,30 +105,30 @@ def merge_lora(model: keras.Model) -> keras.Model:
 
 
 def save_lora(model: keras.Model, path: str | Path) -> Path:
-    """Writes a model's adapters and head as a safetensors file, which appears whole or not at all; the other weights aren't in it.
+    """Writes a model's LoRA matrices and head, without the other weights, to a safetensors file, atomically.
 
     Args:
-        model: A model of `add_lora` or `load_lora`.
-        path: The file; one that exists is replaced in one step.
+        model: Made by `add_lora` or `load_lora`.
+        path: The file; an existing file is replaced.
 
     Raises:
-        InvalidArgumentError: The model has no adapters, or also trains what the file would not hold.
-        StorageError: The file can't be written.
+        InvalidArgumentError: The model has no LoRA matrices, or trains weights that the file would not hold.
+        StorageError: The file cannot be written.
     """
     path = Path(path)
-    _check_adapted(model)
+    _check_has_lora(model)
     own = _own_weights(model)
     more = [name for name, weight in read_model(model).weights().items() if weight.trainable and name not in own]
     if more:
         raise InvalidArgumentError(
-            f"{len(more)} weights train that are neither an adapter's nor the head's, the first {more[:3]}, and a file of adapters "
-            "would not hold them. Save the whole model, or choose what trains by set_trainable(model, 'adapters')."
+            f"{len(more)} trainable weights belong neither to LoRA nor to the head, the first {more[:3]}, so the file would not hold "
+            "them. Save the whole model, or freeze them with set_trainable(model, 'lora')."
         )
     described = {
         "format": FORMAT,
-        **(adapters_of(model) or {}),
+        **(read_lora_config(model) or {}),
         "base": _digest(model),
-        "config": _meaning(read_model(model).config),
+        "config": _compatible_fields(read_model(model).config),
     }
     tensors = {name: _array(weight) for name, weight in own.items()}
     write_tensors(tensors, path, metadata={_KEY: json.dumps(described)})
@@ -141,31 +136,31 @@ def save_lora(model: keras.Model, path: str | Path) -> Path:
 
 
 def load_lora(model: keras.Model, path: str | Path) -> keras.Model:
-    """Returns a copy of a model with the adapters and the head that `save_lora` wrote, ready to predict, train on or merge.
+    """Returns a copy of a model with the LoRA matrices and the head of a file, ready to predict, train or merge.
 
     Args:
-        model: The model whose copy was trained, with the same weights in it and a head of as many classes; adapters it has are
-            left behind.
-        path: The file.
+        model: The model whose copy was trained: with the same weights, and a head of as many classes. LoRA matrices that it has
+            are dropped.
+        path: A file of `save_lora`.
 
     Raises:
         StorageError: There is no such file.
         CorruptFileError: It is damaged, or holds a number that is not finite.
-        WeightMismatchError: It is no file of adapters, or of another config, other weights or another head; nothing was changed.
+        WeightMismatchError: It is not a LoRA file, or is for another config, other weights or another head; nothing is changed.
     """
     path = Path(path)
-    described = _described(path)
-    here, there = _meaning(read_model(model).config), described["config"]
+    described = _read_header(path)
+    here, there = _compatible_fields(read_model(model).config), described["config"]
     reasons = [
         f"{name} is {there.get(name, 'unknown')!r} in the file and {here.get(name, 'unknown')!r} here"
         for name in sorted({*here, *there})
         if here.get(name) != there.get(name)
     ]
     if not reasons and described["base"] != _digest(model):
-        reasons = ["the weights beside them are others, though of the same config; load those it was trained from"]
+        reasons = ["the config is the same, but the other weights differ; load the weights it was trained from"]
     if reasons:
-        raise WeightMismatchError(f"{path} holds adapters for another model: {'; '.join(reasons)}.")
-    adapted = _adapted(model, {key: described[key] for key in ("rank", "alpha", "targets")})
+        raise WeightMismatchError(f"{path} holds LoRA matrices for another model: {'; '.join(reasons)}.")
+    adapted = _copy_with_lora(model, {key: described[key] for key in ("rank", "alpha", "targets")})
     own = _own_weights(adapted)
     tensors = read_tensors(path, {name: tuple(weight.shape) for name, weight in own.items()})
     for name, weight in own.items():
@@ -173,16 +168,16 @@ def load_lora(model: keras.Model, path: str | Path) -> keras.Model:
     return adapted
 
 
-def _adapted(model: keras.Model, adapters: dict[str, Any]) -> keras.Model:
-    copy = _with_blocks(model, adapters)
-    set_trainable(copy, "adapters")
+def _copy_with_lora(model: keras.Model, adapters: dict[str, Any]) -> keras.Model:
+    copy = _replace_blocks(model, adapters)
+    set_trainable(copy, "lora")
     return copy
 
 
-def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.Model:
-    """Returns a copy, weights and all, whose blocks have these adapters, or none."""
+def _replace_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.Model:
+    """Returns a copy with the same weights, whose blocks have these LoRA matrices, or none."""
 
-    def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if not isinstance(layer, TransformerBlock):
             return type(layer).from_config(config)
@@ -190,28 +185,28 @@ def _with_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.M
         return TransformerBlock(**config) if adapters is None else AdaptedBlock(**config, adapters=adapters)
 
     if read_model(model).is_nested:
-        model = rebuild(model)  # one graph, whose layers can be exchanged
-    # Keras compiles the clone of a compiled model, which would make an optimizer for all of its weights.
+        model = rebuild(model)  # into one graph, whose layers can be replaced
+    # Keras compiles the clone of a compiled model, with an optimizer for all weights.
     not_compiled = keras.Model(model.input, model.output, name=model.name)
-    clone = keras.models.clone_model(not_compiled, clone_function=copied)
-    theirs = read_model(model).weights()
+    clone = keras.models.clone_model(not_compiled, clone_function=copy_layer)
+    source = read_model(model).weights()
     for name, weight in read_model(clone).weights().items():
         if weight.name not in ADAPTER_WEIGHTS:
-            weight.assign(np.array(keras.ops.convert_to_numpy(theirs[name])))
+            weight.assign(np.array(keras.ops.convert_to_numpy(source[name])))
     return clone
 
 
-def _adapters(model: keras.Model) -> list[LowRank]:
+def _lora_layers(model: keras.Model) -> list[LowRank]:
     return [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
 
 
-def _check_adapted(model: keras.Model) -> None:
-    if adapters_of(model) is None:
-        raise InvalidArgumentError(f"The model {model.name!r} has no adapters; add_lora makes a copy that has.")
+def _check_has_lora(model: keras.Model) -> None:
+    if read_lora_config(model) is None:
+        raise InvalidArgumentError(f"The model {model.name!r} has no LoRA matrices; add_lora returns a copy with them.")
 
 
 def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns by name what a file of adapters holds."""
+    """Returns the weights that a LoRA file holds, by name."""
     parts = read_model(model)
     heads = {layer.name for layer in parts.heads}
     return {
@@ -225,37 +220,38 @@ def _array(weight: keras.Variable) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")))
 
 
-def _meaning(config: ViTConfig) -> dict[str, Any]:
+def _compatible_fields(config: ViTConfig) -> dict[str, Any]:
     fields = {name: value for name, value in config.to_dict().items() if name not in _NOT_OF_THE_WEIGHTS}
-    meaning: dict[str, Any] = json.loads(json.dumps(fields))
-    return meaning
+    compatible: dict[str, Any] = json.loads(json.dumps(fields))
+    return compatible
 
 
 def _digest(model: keras.Model) -> str:
-    """Returns a SHA-256 of all weights that neither adapters nor heads are, in bfloat16: float32, and half of it, give the same."""
-    own, digest = _own_weights(model), hashlib.sha256()
-    for name, weight in sorted(read_model(model).weights().items()):
-        if name not in own:
-            digest.update(f"{name} {tuple(weight.shape)}".encode())
-            rounded = keras.ops.cast(keras.ops.cast(weight, "bfloat16"), "float32")
-            digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(rounded)).tobytes())
-    return digest.hexdigest()
+    """Returns the SHA-256 of the frozen weights, rounded to bfloat16: the same whether the model is in float32 or bfloat16."""
+    own = _own_weights(model)
+    return digest_weights(
+        (f"{name} {tuple(weight.shape)}", _array(keras.ops.cast(weight, "bfloat16")))
+        for name, weight in sorted(read_model(model).weights().items())
+        if name not in own
+    )
 
 
-def _described(path: Path) -> dict[str, Any]:
-    """Returns what the header of a file of adapters says of them."""
-    with SafetensorsFile(path):  # its bytes are checked before another reader sees them
+def _read_header(path: Path) -> dict[str, Any]:
+    """Returns the settings in the header of a LoRA file."""
+    with SafetensorsFile(path):  # checks the bytes before another reader sees them
         pass
     with safe_open(path, framework="numpy") as file:
         text = (file.metadata() or {}).get(_KEY)
     if text is None:
         raise WeightMismatchError(
-            f"{path} is no file of adapters: its header has no {_KEY!r}. save_lora writes them; from_preset reads weights."
+            f"{path} is not a LoRA file: its header has no {_KEY!r}. save_lora writes such files; from_preset reads weights."
         )
     described = parse_json(text.encode(), f"{path}, {_KEY}")
     wanted = {"format", "rank", "alpha", "targets", "base", "config"}
     if not isinstance(described, dict) or described.keys() != wanted or not isinstance(described["config"], dict):
-        raise CorruptFileError(f"{path}: its header does not describe adapters; expected exactly {sorted(wanted)}.")
+        raise CorruptFileError(
+            f"{path}: its header does not describe LoRA matrices; expected exactly {sorted(wanted)}."
+        )
     if described["format"] != FORMAT:
         raise WeightMismatchError(
             f"{path} has format {described['format']!r}; this version of vit_keras reads {FORMAT}."
@@ -263,5 +259,5 @@ def _described(path: Path) -> dict[str, Any]:
     try:
         check_adapters(**{key: described[key] for key in ("rank", "alpha", "targets")})
     except InvalidArgumentError as error:
-        raise CorruptFileError(f"{path}: its header does not describe adapters: {error}") from error
+        raise CorruptFileError(f"{path}: its header does not describe LoRA matrices: {error}") from error
     return described

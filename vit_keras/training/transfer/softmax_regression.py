@@ -1,72 +1,67 @@
-"""Multinomial logistic regression with an L2 penalty, by L-BFGS on features turned into the axes of their scatter."""
+"""Multinomial logistic regression with an L2 penalty, by L-BFGS on standardized features rotated to their principal axes."""
 
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-_SMALL = 2**20  # numbers; features of so few are computed with in float64
-_TOGETHER = 2**20  # logits at once, so that memory is bounded
+_SMALL = 2**20  # numbers up to which features are computed in float64
+_CHUNK = 2**20  # logits at once, to bound memory
 _MOST_STEPS = 5000
 
 
 @dataclass(frozen=True, eq=False)
 class Axes:
-    """Standardisation and rotation of features, and the way back.
+    """Standardization and rotation of features to their principal axes, and the inverse.
 
-    Rotated features have the same optimum, as the penalty is the same in every direction; but along the axes of their scatter the
-    curvature of the loss is in proportion to `spread`, and L-BFGS needs a half to a third of the steps once each axis is measured
-    in its own unit.
+    The rotation does not change the optimum, because the penalty is the same in every direction. But along the principal axes the
+    curvature of the loss is proportional to `spread`, and L-BFGS needs a half to a third of the steps once each axis is scaled by it.
 
     Args:
         mean: `(dim,)`, of the features.
-        scale: `(dim,)`, what they are divided by.
-        turn: `(dim, rank)`, orthonormal columns.
-        spread: `(rank,)`, variance of the standardised features along each.
+        scale: `(dim,)`, about their standard deviation.
+        rotation: `(dim, rank)`, orthonormal columns.
+        spread: `(rank,)`, variance of the standardized features along each axis.
     """
 
     mean: np.ndarray
     scale: np.ndarray
-    turn: np.ndarray
+    rotation: np.ndarray
     spread: np.ndarray
 
-    def of(self, features: np.ndarray) -> np.ndarray:
-        """Returns features along the axes, `(count, rank)`, in the dtype of `turn`."""
-        turned: np.ndarray = ((features - self.mean) / self.scale).astype(self.turn.dtype) @ self.turn
-        return turned
+    def rotate(self, features: np.ndarray) -> np.ndarray:
+        """Returns features along the axes, `(count, rank)`, in the dtype of `rotation`."""
+        rotated: np.ndarray = ((features - self.mean) / self.scale).astype(self.rotation.dtype) @ self.rotation
+        return rotated
 
     def undo(self, kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns kernel and bias for features as they came, in float32; the logits are the same."""
-        plain = (self.turn.astype("float64") @ kernel) / self.scale[:, None]
+        """Returns kernel and bias for the original features, in float32; the logits are the same."""
+        plain = (self.rotation.astype("float64") @ kernel) / self.scale[:, None]
         return plain.astype("float32"), (bias - self.mean @ plain).astype("float32")
 
 
-def axes_of(features: np.ndarray) -> Axes:
-    """Returns the axes along which features scatter, each feature brought to about unit variance first.
-
-    Args:
-        features: `(count, dim)`.
+def find_axes(features: np.ndarray) -> Axes:
+    """Returns the principal axes of features, each scaled to about unit variance first.
 
     Example:
-        >>> axes = axes_of(np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]]))
-        >>> axes.mean, axes.turn.shape
+        >>> axes = find_axes(np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]]))
+        >>> axes.mean, axes.rotation.shape
         (array([2., 5.]), (2, 2))
     """
     count, dim = features.shape
     mean = features.mean(axis=0, dtype="float64")
     scale = _scale(features.var(axis=0, dtype="float64"), count)
     standard = ((features - mean) / scale).astype("float64" if features.size <= _SMALL else "float32")
-    spread, turn = np.linalg.eigh((standard.T @ standard).astype("float64") / count)
-    rank = min(count - 1, dim) or 1  # centred images lie in no more directions
-    return Axes(mean, scale, turn[:, -rank:].astype(standard.dtype), np.maximum(spread[-rank:], 0.0))
+    spread, rotation = np.linalg.eigh((standard.T @ standard).astype("float64") / count)
+    rank = min(count - 1, dim) or 1  # centered features span no more directions
+    return Axes(mean, scale, rotation[:, -rank:].astype(standard.dtype), np.maximum(spread[-rank:], 0.0))
 
 
 def _scale(variance: np.ndarray, count: int) -> np.ndarray:
-    """Returns what to divide each feature by: about its standard deviation.
+    """Returns the divisor of each feature: about its standard deviation.
 
-    Few images say little of a variance, and of two images standardisation would leave nothing but which feature is larger. So the
-    logarithms are drawn towards their mean by the part of their scatter that chance alone would give, as empirical Bayes does with
-    the variances of genes (Smyth 2004, doi 10.2202/1544-6115.1027). With many images nothing is left of it.
+    With few images, variances are noisy. So their logarithms are shrunk towards their mean by the fraction of their variance that is
+    sampling noise, as empirical Bayes does for genes (Smyth 2004, doi 10.2202/1544-6115.1027). With many images, nothing is shrunk.
     """
     from scipy.special import polygamma
 
@@ -81,20 +76,12 @@ def _scale(variance: np.ndarray, count: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxRegression:
-    """The mean cross-entropy of a linear classifier, and its minimum under a penalty.
+    """The penalized mean cross-entropy of a linear classifier, and its minimum."""
 
-    Args:
-        features: `(count, rank)`, along the axes of `axes_of`.
-        labels: `(count,)`, each an index of a class; every class has an image.
-        weights: `(count,)`, of the images; they sum to 1.
-        spread: `(rank,)`, variance along each axis.
-        num_classes: Classes.
-    """
-
-    features: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
-    spread: np.ndarray
+    features: np.ndarray  # `(count, rank)`, along the axes of `find_axes`
+    labels: np.ndarray  # `(count,)`, class indices; every class has an image
+    weights: np.ndarray  # `(count,)`, of the images; they sum to 1
+    spread: np.ndarray  # `(rank,)`, variance along each axis
     num_classes: int
 
     def start(self) -> np.ndarray:
@@ -102,18 +89,18 @@ class SoftmaxRegression:
         return np.zeros((self.features.shape[1] + 1, self.num_classes))
 
     def value(self, coefficients: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
-        """Returns `mean loss + penalty / 2 * sum of kernel squares`, and its gradient; the bias is not penalised.
+        """Returns `mean loss + penalty / 2 * sum of squared kernel`, and its gradient; the bias is not penalized.
 
         Args:
             coefficients: `(rank + 1, num_classes)`, the bias last.
-            penalty: Strength; scikit-learn's C is `1 / (penalty * count)`.
+            penalty: L2 penalty; scikit-learn's C is `1 / (penalty * count)`.
         """
         kernel, bias = coefficients[:-1], coefficients[-1].astype(self.features.dtype)
         kernel_cast = kernel.astype(self.features.dtype)
         loss, gradient = penalty / 2 * float((kernel**2).sum()), np.zeros_like(coefficients)
-        together = max(1, _TOGETHER // self.num_classes)
-        for start in range(0, len(self.labels), together):
-            here = slice(start, start + together)
+        chunk = max(1, _CHUNK // self.num_classes)
+        for start in range(0, len(self.labels), chunk):
+            here = slice(start, start + chunk)
             features, weights = self.features[here], self.weights[here]
             right = (np.arange(len(features)), self.labels[here])
             logits = features @ kernel_cast
@@ -123,7 +110,7 @@ class SoftmaxRegression:
             np.exp(logits, out=logits)
             total = logits.sum(axis=1)
             loss += float(weights @ (np.log(total) - chosen))
-            logits *= (weights / total).astype(logits.dtype)[:, None]  # by now each class's probability, weighted
+            logits *= (weights / total).astype(logits.dtype)[:, None]  # now the weighted probabilities
             logits[right] -= weights.astype(logits.dtype)
             gradient[:-1] += features.T @ logits
             gradient[-1] += logits.sum(axis=0, dtype="float64")
@@ -131,13 +118,7 @@ class SoftmaxRegression:
         return loss, gradient
 
     def fit(self, penalty: float, start: np.ndarray, *, tolerance: float) -> np.ndarray:
-        """Returns the coefficients of the least value.
-
-        Args:
-            penalty: Strength, positive.
-            start: Coefficients to start from, best those of a stronger penalty.
-            tolerance: Gain of a step, as a fraction of the value, that is too little to go on.
-        """
+        """Returns the coefficients that minimize the value."""
         from scipy.optimize import minimize
 
         unit = np.ones((len(start), 1))
@@ -159,12 +140,12 @@ class SoftmaxRegression:
         return coefficients
 
     def fit_closely(self, penalty: float, start: np.ndarray, *, tolerance: float = 1e-7) -> np.ndarray:
-        """Returns the coefficients of the least value, started anew until that gains nothing more.
+        """Returns the coefficients that minimize the value, restarting L-BFGS until a restart gains nothing.
 
         Args:
-            penalty: Strength, positive.
-            start: Coefficients to start from.
-            tolerance: Gain of a whole new start, as a fraction of the value, that is too little to go on.
+            penalty: L2 penalty, positive.
+            start: Initial coefficients.
+            tolerance: Relative decrease of the value per step below which a fit stops.
         """
         value = self.value(start, penalty)[0]
         for _ in range(20):
@@ -172,5 +153,5 @@ class SoftmaxRegression:
             former, value = value, self.value(start, penalty)[0]
             if former - value <= 10 * tolerance * value:
                 return start
-        warnings.warn(f"The linear probe at penalty {penalty:g} had not settled after 20 starts.", stacklevel=2)
+        warnings.warn(f"The linear probe at penalty {penalty:g} did not converge in 20 restarts.", stacklevel=2)
         return start

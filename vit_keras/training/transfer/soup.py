@@ -1,4 +1,4 @@
-"""The best checkpoints of a run, and one model made of them that is better than each."""
+"""Model soups: averages the weights of the best epochs of a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,17 +19,17 @@ _DIFFERING = 5  # names in an error
 def greedy_soup(
     candidates: Sequence[Weights], score: Callable[[Weights], float]
 ) -> tuple[dict[str, np.ndarray], list[int]]:
-    """Returns the mean of those candidates that make it no worse, one after the other, and which they are.
+    """Returns the average of the candidates that do not lower the score, added greedily, and their indices.
 
     Paper: Wortsman et al. 2022, arXiv 2203.05482, algorithm 1.
 
     Args:
-        candidates: Weights by name, the best first.
-        score: How good weights are on held-out data, higher being better; what is not finite is never good enough.
+        candidates: Weights by name, best first.
+        score: Score of weights on holdout data, higher is better; a score that is not finite is never accepted.
 
     Raises:
-        InvalidArgumentError: There is no candidate, or none with a finite score.
-        WeightMismatchError: Candidates have other names or shapes than the first.
+        InvalidArgumentError: There are no candidates, or none with a finite score.
+        WeightMismatchError: A candidate has other names or shapes than the first.
 
     Example:
         >>> candidates = [{"w": np.array(value)} for value in (1.0, 4.0, 2.5)]
@@ -37,9 +37,9 @@ def greedy_soup(
         ({'w': array(1.75)}, [0, 2])
     """
     if not candidates:
-        raise InvalidArgumentError("A soup needs a candidate; there is none.")
+        raise InvalidArgumentError("A soup needs at least one candidate.")
     for number, candidate in enumerate(candidates[1:], 1):
-        _check_alike(candidates[0], candidate, number)
+        _check_same_shapes(candidates[0], candidate, number)
     best: float | None = None
     chosen: list[int] = []
     soup: dict[str, np.ndarray] = {}
@@ -56,20 +56,20 @@ def greedy_soup(
     return soup, chosen
 
 
-def _check_alike(first: Weights, other: Weights, number: int) -> None:
+def _check_same_shapes(first: Weights, other: Weights, number: int) -> None:
     shapes = [{name: np.shape(array) for name, array in weights.items()} for weights in (first, other)]
     differing = sorted(
         name for name in shapes[0].keys() | shapes[1].keys() if shapes[0].get(name) != shapes[1].get(name)
     )
     if differing:
         raise WeightMismatchError(
-            f"Candidate {number} has other weights than candidate 0, and their mean means nothing: {len(differing)} differ, such as "
-            f"{differing[:_DIFFERING]}. A soup takes checkpoints of one model."
+            f"Candidate {number} has other weights than candidate 0: {len(differing)} differ in name or shape, such as "
+            f"{differing[:_DIFFERING]}. A soup needs checkpoints of one model."
         )
 
 
 def _mean(candidates: Sequence[Weights]) -> dict[str, np.ndarray]:
-    """Returns each weight's mean in its own number format; whole numbers, such as counts, are the first's."""
+    """Returns the mean of each weight in its dtype; integers, such as counts, are taken from the first candidate."""
     means: dict[str, np.ndarray] = {}
     for name, first in candidates[0].items():
         array = np.asarray(first)
@@ -84,13 +84,13 @@ class BestCheckpoints(keras.callbacks.Callback):
     """Keeps the weights of the best epochs in memory, for a soup.
 
     Args:
-        keep: How many; each takes as much memory as the model's weights.
-        monitor: The number of an epoch that says how good it is; of two equals the earlier is better.
-        better: Which way is better: "lower", "higher", or "auto" to go by the name.
-        average: Whose averages are kept in place of the weights.
+        keep: Number of epochs; each takes as much memory as the model's weights.
+        monitor: The metric that ranks epochs; of equal epochs, the earlier is better.
+        better: "lower", "higher", or "auto" to decide by the name of the metric.
+        average: A moving average to keep instead of the weights.
 
     Raises:
-        InvalidArgumentError: An argument is not legal; in `fit`, that there is no such number.
+        InvalidArgumentError: An argument is not legal, or `fit` has no such metric.
 
     Example:
         >>> BestCheckpoints(keep=5, monitor="val_accuracy").weights
@@ -116,21 +116,21 @@ class BestCheckpoints(keras.callbacks.Callback):
 
     @property
     def weights(self) -> list[dict[str, np.ndarray]]:
-        """The weights kept, the best first, as `snapshots.put_back` takes them."""
+        """The weights kept, best first."""
         return list(self._kept)
 
     def get_state(self) -> dict[str, Any]:
-        """Returns all that `set_state` needs: numbers, epochs and weights."""
+        """Returns the state for `set_state`: values, epochs and weights."""
         kept = [{name: np.array(array) for name, array in weights.items()} for weights in self._kept]
         return {"values": list(self.values), "epochs": list(self.epochs), "weights": kept}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
+        """Restores the state that `get_state` returned."""
         self.values, self.epochs = list(state["values"]), list(state["epochs"])
         self._kept = [{name: np.array(array) for name, array in weights.items()} for weights in state["weights"]]
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keeps the epoch's weights where they are among the best."""
+        """Keeps the weights of the epoch if they are among the best."""
         value = self._monitor.value(logs)
         if value is None or not self._monitor.is_better(value, than=None):
             return
@@ -145,6 +145,6 @@ class BestCheckpoints(keras.callbacks.Callback):
         del self.values[self.keep :], self.epochs[self.keep :], self._kept[self.keep :]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Says so where there was nothing to go by."""
+        """Raises an error if no epoch had the metric."""
         if not self.values:
             self._monitor.check_met()

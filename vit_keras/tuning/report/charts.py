@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from vit_keras.reporting.charts import ACCENT, INK, SECOND, new_chart, svg
-from vit_keras.training.runs.facts import spoken
+from vit_keras.training.runs.facts import format_count
 from vit_keras.tuning.study.study import Study, Trial
 
 _HIGHLIGHTED = 3
@@ -81,7 +81,7 @@ def pareto_front(study: Study, cost: str) -> str:
             front.append(place)
     axes.plot(*zip(*front, strict=True), color=SECOND, marker="o", markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.xaxis.set_major_formatter(lambda value, _: spoken(value) if value >= 1 else f"{value:.3g}")
+    axes.xaxis.set_major_formatter(lambda value, _: format_count(value) if value >= 1 else f"{value:.3g}")
     axes.grid(color=INK, alpha=0.12, linewidth=0.6)
     return svg(figure)
 

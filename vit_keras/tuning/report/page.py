@@ -11,7 +11,7 @@ import numpy as np
 from vit_keras.data import ImageData
 from vit_keras.reporting.pages import cards, folded, page, section, table, tag, text
 from vit_keras.runtime.files import write_text
-from vit_keras.training.runs.facts import spoken
+from vit_keras.training.runs.facts import format_count
 from vit_keras.tuning.report import charts as study_charts
 from vit_keras.tuning.report.progress import resolution_of
 from vit_keras.tuning.strategy.surrogate import scores_at_the_horizon, trained
@@ -128,7 +128,7 @@ def _headline(study: Study, test_accuracy: float | None) -> str:
         )
         if best
         else None,
-        ("", spoken(best.costs["params"]), "parameters of the best") if best and "params" in best.costs else None,
+        ("", format_count(best.costs["params"]), "parameters of the best") if best and "params" in best.costs else None,
         ("", str(len(study.trials)), f"trials: {counts['COMPLETED']} completed, {counts['PRUNED']} stopped early"),
         ("warning", str(faults), "failed") if faults else None,
         (
@@ -152,7 +152,10 @@ def _leaders(study: Study, ranked: Sequence[Trial]) -> str:
             str(trial.number),
             f"{trial.curve[-1][study.objective.name]:.4f}",
             str(trial.epochs),
-            *(spoken(trial.costs[name]) if trial.costs[name] >= 1 else f"{trial.costs[name]:.3g}" for name in costs),
+            *(
+                format_count(trial.costs[name]) if trial.costs[name] >= 1 else f"{trial.costs[name]:.3g}"
+                for name in costs
+            ),
             *(_word(trial.values.get(name)) for name in dimensions),
         ]
         for place, trial in enumerate(ranked[:_LEADERS], start=1)

@@ -9,20 +9,19 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData, Preprocessing
-from vit_keras.data.loading import brought_to
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
-from vit_keras.training.planning import plan_finetuning
-from vit_keras.training.preparing import prepare, with_frozen, with_new_head
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.recipes.planning import plan_finetuning
+from vit_keras.training.recipes.preparing import copy_with_head, freeze
 from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import Choice, FloatRange, SearchSpace, Values, values_of
 from vit_keras.tuning.space.searchable import Searchable, load
-from vit_keras.zoo.preset_directory import from_preset
+from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.rebuild import rebuild
 
-_METHODS = ("head_first", "finetune", "last_blocks", "adapters", "bias_only")
+_METHODS = ("head_first", "finetune", "last_blocks", "lora", "bias_only")
 _TUNED = {
     "learning_rate",
     "weight_decay",
@@ -135,17 +134,18 @@ class FinetuningHyperModel(Searchable):
         size = (values["image_size"],) * 2
         base = self.model if size == self.config.image_size else rebuild(self.model, image_size=size)
         if data is not None:
-            return prepare(base, recipe, data)
-        return with_frozen(with_new_head(base, recipe, num_classes=self.num_classes), recipe)
+            return recipe.prepare(base, data)
+        student = copy_with_head(base, num_classes=self.num_classes, stochastic_depth_rate=recipe.stochastic_depth_rate)
+        return freeze(student, recipe.method)
 
     def finished(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
-        """Returns what is kept of a trained model: adapters become part of it.
+        """Returns what is kept of a trained model: LoRA matrices are merged into its weights.
 
         Args:
             model: Trained.
             values: Of its trial.
         """
-        return merge_lora(model) if values["method"] == "adapters" else model
+        return merge_lora(model) if values["method"] == "lora" else model
 
     def default_values(self) -> Values:
         """Returns what `vk.finetune` would do."""
@@ -189,7 +189,7 @@ class FinetuningHyperModel(Searchable):
         size = (values["image_size"],) * 2
         if data.image_shape[:2] == size:
             return data
-        return brought_to(data, Preprocessing(image_size=size, channels=self.config.channels))
+        return data.resize(Preprocessing(image_size=size, channels=self.config.channels))
 
     def _planned(self, config: ViTConfig, num_classes: int) -> Recipe:
         """Returns what is planned for images of which nothing is known yet."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.training.memory import training_bytes
-from vit_keras.training.runs.facts import cost_of, spoken
+from vit_keras.training.memory import model_cost, training_bytes
+from vit_keras.training.runs.facts import format_count
 from vit_keras.validation import is_number
 
 
@@ -48,11 +48,11 @@ class Limits:
             num_classes: Classes of the head.
             batch_size: Images of a training step.
         """
-        cost = cost_of(config, num_classes=num_classes)
+        cost = model_cost(config, num_classes=num_classes)
         if self.params is not None and cost["parameters"] > self.params:
-            yield f"{spoken(cost['parameters'])} parameters are over the limit of {spoken(self.params)}"
+            yield f"{format_count(cost['parameters'])} parameters are over the limit of {format_count(self.params)}"
         if self.macs is not None and cost["macs"] > self.macs:
-            yield f"{spoken(cost['macs'])} MACs are over the limit of {spoken(self.macs)}"
+            yield f"{format_count(cost['macs'])} MACs are over the limit of {format_count(self.macs)}"
         if self.memory is not None:
             needed = training_bytes(config, num_classes=num_classes, batch_size=batch_size)
             if needed > self.memory:

@@ -14,8 +14,8 @@ from vit_keras import data as data_sources
 from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.memory import model_cost
 from vit_keras.training.recipes import Recipe
-from vit_keras.training.runs.facts import cost_of
 from vit_keras.tuning.space.latency import Latencies
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import Choice, IntRange, SearchSpace, Values
@@ -116,7 +116,7 @@ class Searchable(keras_tuner.HyperModel):
             values: Of the space.
         """
         config = self.model_config(values)
-        cost = cost_of(config, num_classes=self.num_classes)
+        cost = model_cost(config, num_classes=self.num_classes)
         found = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
         if self.limits.latency is not None:
             found["latency"] = self.latencies.of(config, num_classes=self.num_classes)

@@ -130,7 +130,7 @@ class Journal:
         records = []
         for number, line in enumerate(lines, start=1):
             try:
-                record = json.loads(line)
+                record = json.loads(line, object_hook=_rename_method)
             except ValueError as error:
                 raise CorruptFileError(f"{self.path}, line {number}: not JSON ({error}).") from error
             if not isinstance(record, dict) or not isinstance(record.get("what"), str):
@@ -138,6 +138,13 @@ class Journal:
             records.append(record)
         self._whole = len(content) - len(torn)
         return records
+
+
+def _rename_method(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns values with today's name of a fine-tuning method: earlier versions wrote "adapters" for "lora"."""
+    if "method" in values:
+        values["method"] = json.loads(json.dumps(values["method"]).replace('"adapters"', '"lora"'))
+    return values
 
 
 def _short(value: Any) -> str:

@@ -101,7 +101,7 @@ def _carried_out(task: dict[str, Any], trainer: Any, line: _Line) -> Any:
 
 def _kind(error: Exception) -> str:
     """Returns the state that an error ends a trial in."""
-    from vit_keras.training.micro_batch import is_out_of_memory
+    from vit_keras.runtime.out_of_memory import is_out_of_memory
 
     if is_out_of_memory(error):
         return "OOM"

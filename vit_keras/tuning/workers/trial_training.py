@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, VitKerasError
+from vit_keras.runtime.random_state import random_state
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.checkpoints.callback import Stopped
 from vit_keras.training.checkpoints.state import arrays_of, assign
@@ -21,11 +22,10 @@ from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
-from vit_keras.training.runs.random_state import random_state
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_of
-from vit_keras.zoo.preset_directory import save_preset
 from vit_keras.zoo.rebuild import rebuild
+from vit_keras.zoo.save_preset import save_preset
 
 _KEPT = 8  # compiled programs; the one used longest ago goes
 

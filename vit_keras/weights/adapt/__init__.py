@@ -1,1 +1,1 @@
-"""Fits tensors to other sizes."""
+"""Adapts a checkpoint's tensors to a model of another size."""

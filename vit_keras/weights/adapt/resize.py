@@ -1,7 +1,7 @@
-"""Learned positions, patch kernels and channels made to fit another size, by each library's own rule, in numpy alone.
+"""Resizes learned positions, patch kernels and channels by each library's own rule, in NumPy alone.
 
-Every resize here is separable: `rows @ grid @ columns.T` with two matrices of `resize_matrix`, in float64, so that the
-result is the same on every backend.
+Each resize is separable, `rows @ grid @ columns.T` with two matrices of `resize_matrix` in float64, so the result is the same
+on every backend.
 """
 
 import math
@@ -15,9 +15,9 @@ from vit_keras.errors import InvalidArgumentError
 
 ChannelResize: TypeAlias = Literal["sum", "mean", "repeat"]
 Kind: TypeAlias = Literal["bilinear", "bicubic"]
-Matrix: TypeAlias = npt.NDArray[np.floating[Any]]  # float64, all of them
+Matrix: TypeAlias = npt.NDArray[np.floating[Any]]  # always float64
 
-_OFFSET = 0.1  # patches; what DINO and DINOv2 add to the new size
+_OFFSET = 0.1  # patches; DINO and DINOv2 add it to the new size
 _RADIUS = {"bilinear": 1, "bicubic": 2}
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "bicubic_antialias": {"kind": "bicubic", "antialias": True},
@@ -37,25 +37,24 @@ def resize_matrix(
     antialias: bool = False,
     align_corners: bool = False,
     scale: float | None = None,
-    cubic: float | None = None,
 ) -> Matrix:
-    """Returns the matrix `(after, before)` that resamples one axis; each of its rows sums to 1.
+    """Returns the matrix `(after, before)` that resamples one axis, as torch's `interpolate`; each row sums to 1.
 
-    New cell `i` lies at `(i + 1/2) * before / after - 1/2` of the old cells, at `i * (before - 1) / (after - 1)` with
-    `align_corners`. Without `antialias` the axis goes on with its edge cells; with it the kernel is stretched to the new
-    cells' width when the axis shrinks, and what lies beyond the edge is left out. All of this as torch's `interpolate` does.
+    New cell `i` is centered at `(i + 1/2) * before / after - 1/2` of the old cells, with `align_corners` at
+    `i * (before - 1) / (after - 1)`. Without `antialias`, cells beyond the edge repeat the edge cell. With it, the kernel is
+    stretched to the width of the new cells when the axis shrinks, and cells beyond the edge are left out.
 
     Args:
-        before: Cells of the axis.
-        after: Cells wanted.
-        kind: "bilinear", the triangle, or "bicubic", Keys' cubic (Keys 1981, doi 10.1109/TASSP.1981.1163711).
+        before: Old number of cells.
+        after: New number of cells.
+        kind: "bilinear", the triangle, or "bicubic", Keys' cubic (Keys 1981, doi 10.1109/TASSP.1981.1163711) with torch's slope
+            at 1: -0.5 with `antialias` and -0.75 without.
         antialias: Averages over the old cells where the axis shrinks.
-        align_corners: The first and last cells stay where they are; not with `antialias` or `scale`.
+        align_corners: Keeps the first and last cells in place; not together with `antialias` or `scale`.
         scale: New cells per old cell, in place of `after / before`: torch's `scale_factor`.
-        cubic: Slope of the cubic at 1; by default torch's, -0.5 with `antialias` and -0.75 without.
 
     Raises:
-        InvalidArgumentError: An argument is not legal.
+        InvalidArgumentError: An argument is illegal.
 
     Example:
         >>> resize_matrix(2, 3, kind="bilinear").tolist()
@@ -64,13 +63,14 @@ def resize_matrix(
     _check_sizes("resize_matrix", before=before, after=after)
     _check_choice("resize_matrix", "kind", kind, get_args(Kind))
     if align_corners and (antialias or scale is not None):
-        raise InvalidArgumentError("resize_matrix: align_corners goes with neither antialias nor scale; choose one.")
+        raise InvalidArgumentError(
+            "resize_matrix: align_corners cannot be combined with antialias or scale; choose one."
+        )
     if scale is not None and not after / before <= scale * (1 + 1e-9) < math.inf:
         raise InvalidArgumentError(
-            f"resize_matrix: scale={scale!r} does not make {after} cells of {before}; it must be {after / before:.6g} or more."
+            f"resize_matrix: scale={scale!r} does not give {after} cells from {before}; it must be at least {after / before:.6g}."
         )
-    if cubic is None:
-        cubic = -0.5 if antialias else -0.75
+    slope = -0.5 if antialias else -0.75
 
     if align_corners:
         step = (before - 1) / (after - 1) if after > 1 else 0.0
@@ -81,12 +81,12 @@ def resize_matrix(
 
     if antialias:
         distances = np.arange(before) - places[:, None]  # (after, before)
-        weights = _kernel(distances / max(step, 1.0), kind, cubic)
+        weights = _kernel(distances / max(step, 1.0), kind, slope)
         return weights / weights.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
     radius = _RADIUS[kind]
     taps = np.floor(places)[:, None] + np.arange(1 - radius, 1 + radius)  # (after, 2 * radius)
-    weights = _kernel(taps - places[:, None], kind, cubic)
+    weights = _kernel(taps - places[:, None], kind, slope)
     matrix = np.zeros((after, before))
     np.add.at(matrix, (np.arange(after)[:, None], np.clip(taps, 0, before - 1).astype(int)), weights)
     return matrix
@@ -100,19 +100,19 @@ def resize_positions(
     rule: PositionResize,
     num_prefix: int = 0,
 ) -> npt.NDArray[np.float32]:
-    """Returns learned positions for another grid of patches; equal grids come back to the bit.
+    """Returns learned positions for another grid of patches; equal grids give the same bits.
 
     Args:
         positions: `(1, num_prefix + rows * columns, hidden_dim)`, the grid row by row, any float dtype.
-        before: Rows and columns of patches they were learned for.
-        after: Rows and columns wanted.
-        rule: "bicubic_antialias" as timm, "bicubic" as transformers, "bicubic_offset" as DINO and DINOv2 (the grid is taken
-            as 0.1 patches longer than it is), "bilinear", "bilinear_antialias" as big_vision's FlexiViT and SigLIP 2,
+        before: Old rows and columns of patches.
+        after: New rows and columns of patches.
+        rule: "bicubic_antialias" as timm, "bicubic" as transformers, "bicubic_offset" as DINO and DINOv2 (computed for a grid
+            that is 0.1 patches longer), "bilinear", "bilinear_antialias" as big_vision's FlexiViT and SigLIP 2,
             "bilinear_corners" as Google's vision_transformer.
-        num_prefix: Positions in front that belong to no patch; they stay as they are.
+        num_prefix: Number of positions of prefix tokens, which are unchanged.
 
     Raises:
-        InvalidArgumentError: The positions do not form that grid, or an argument is not legal.
+        InvalidArgumentError: The positions do not form that grid, or an argument is illegal.
 
     Example:
         >>> resize_positions(np.ones((1, 1 + 4, 8)), before=(2, 2), after=(3, 4), rule="bicubic", num_prefix=1).shape
@@ -124,12 +124,12 @@ def resize_positions(
             raise InvalidArgumentError(f"resize_positions: {name}={sides!r} is not (rows, columns).")
         _check_sizes("resize_positions", **{f"{name} rows": sides[0], f"{name} columns": sides[1]})
     if type(num_prefix) is not int or num_prefix < 0:
-        raise InvalidArgumentError(f"resize_positions: num_prefix={num_prefix!r} is not a whole number from 0.")
+        raise InvalidArgumentError(f"resize_positions: num_prefix={num_prefix!r} is not a non-negative integer.")
     array = np.asarray(positions)
     rows, columns = before
     if array.ndim != 3 or array.shape[:2] != (1, num_prefix + rows * columns):
         raise InvalidArgumentError(
-            f"resize_positions: positions of shape {array.shape} do not form {num_prefix} in front and a grid of {rows} x "
+            f"resize_positions: positions of shape {array.shape} do not form {num_prefix} prefix tokens and a grid of {rows} x "
             f"{columns} patches; expected (1, {num_prefix + rows * columns}, hidden_dim)."
         )
     if tuple(before) == tuple(after):
@@ -147,22 +147,21 @@ def resize_positions(
 def resize_patches(
     kernel: npt.ArrayLike, *, before: int, after: int, channels: int, rule: PatchResize
 ) -> npt.NDArray[np.float32]:
-    """Returns the patches' projection for another patch size; equal sizes come back to the bit.
+    """Returns the patch kernel for another patch size; equal sizes give the same bits.
 
-    Paper: Beyer et al. 2023, arXiv 2212.08013, section 3.4. A patch resized by the matrix B and projected by the new kernel
-    should give the token it gave before, `(B x) . new = x . old` for every x: `new = pinv(B).T @ old` is exactly that where
-    patches grow, and the nearest to it where they shrink. B is the Kronecker product of one matrix M for each direction, so
-    its pseudo-inverse is that of `pinv(M)`, and no matrix of `before**2 x after**2` is needed.
+    Paper: Beyer et al. 2023, arXiv 2212.08013, section 3.4. A patch x resized by the matrix B and projected by the new kernel
+    should give the same token, `(B x) . new = x . old`: `new = pinv(B).T @ old` is exact where patches grow, and the least-squares
+    solution where they shrink. B is the Kronecker product of one matrix M per axis, so `pinv(M)` is enough.
 
     Args:
         kernel: `(before * before * channels, hidden_dim)`, its rows in the order y, x, channel; any float dtype.
-        before: Side of a patch, px.
-        after: Side wanted, px.
+        before: Old side of a patch, px.
+        after: New side of a patch, px.
         channels: Channels of the images.
         rule: How a patch is resized: "bicubic_antialias" as timm, or "bilinear", without antialias, as FlexiViT.
 
     Raises:
-        InvalidArgumentError: The kernel is not of such patches, or an argument is not legal.
+        InvalidArgumentError: The kernel is not of such patches, or an argument is illegal.
 
     Example:
         >>> resize_patches(np.ones((8 * 8 * 3, 16)), before=8, after=4, channels=3, rule="bilinear").shape
@@ -185,24 +184,23 @@ def resize_patches(
 
 
 def resize_channels(kernel: npt.ArrayLike, *, before: int, after: int, rule: ChannelResize) -> npt.NDArray[np.float32]:
-    """Returns the patches' projection for another number of channels; equal numbers come back to the bit.
+    """Returns the patch kernel for another number of channels; equal numbers give the same bits.
 
     With `old[c]` the kernel of channel c, `new[i]` is
-    "sum": `sum of old`, for one channel only: a grey image answers as the same grey in every old channel did;
-    "mean": `sum of old / after`, the mean kernel in every channel, scaled by `before / after`: an image with the same
-    numbers in every channel answers as it did;
-    "repeat": `old[i % before] * before / after`, the old channels over and over: each keeps its own colours, and the answer
-    its size; to the bit where `after` is a multiple of `before` and the image repeats its channels too.
-    timm takes "sum" for one channel and "repeat" for every other number.
+    "sum": `sum(old)`, for one channel only;
+    "mean": `sum(old) / after`, equal in all channels;
+    "repeat": `old[i % before] * before / after`.
+    Each gives an image with equal channels the same tokens as before, "repeat" only where `after` is a multiple of `before`. timm
+    uses "sum" for one channel and "repeat" for any other number.
 
     Args:
         kernel: `(patch * patch * before, hidden_dim)`, its rows in the order y, x, channel; any float dtype.
-        before: Channels it is for.
-        after: Channels wanted.
+        before: Old number of channels.
+        after: New number of channels.
         rule: "sum", "mean" or "repeat".
 
     Raises:
-        InvalidArgumentError: The kernel is not of square patches with such channels, or an argument is not legal.
+        InvalidArgumentError: The kernel is not of square patches with such channels, or an argument is illegal.
 
     Example:
         >>> resize_channels(np.array([[1.0], [2.0], [3.0]]), before=3, after=1, rule="sum").tolist()
@@ -220,9 +218,7 @@ def resize_channels(kernel: npt.ArrayLike, *, before: int, after: int, rule: Cha
     if before == after:
         return array.astype(np.float32)
     if rule == "sum" and after != 1:
-        raise InvalidArgumentError(
-            f"resize_channels: 'sum' makes one channel, not {after}; choose 'mean' or 'repeat' for several."
-        )
+        raise InvalidArgumentError(f"resize_channels: 'sum' makes one channel, not {after}; choose 'mean' or 'repeat'.")
     old = array.astype(np.float64).reshape(cells, before, -1)  # (y * x, channel, hidden_dim)
     if rule == "repeat":
         new = old[:, np.arange(after) % before] * (before / after)
@@ -231,14 +227,14 @@ def resize_channels(kernel: npt.ArrayLike, *, before: int, after: int, rule: Cha
     return new.reshape(cells * after, -1).astype(np.float32)
 
 
-def _kernel(distances: Matrix, kind: Kind, cubic: float) -> Matrix:
-    """Returns the weight of old cells at these distances, in cells."""
+def _kernel(distances: Matrix, kind: Kind, slope: float) -> Matrix:
+    """Returns the weights of old cells at these distances, in cells."""
     x = np.abs(distances)
     if kind == "bilinear":
         near, far = 1 - x, np.zeros_like(x)
     else:
-        near = ((cubic + 2) * x - (cubic + 3)) * x * x + 1
-        far = ((x - 5) * x + 8) * x * cubic - 4 * cubic
+        near = ((slope + 2) * x - (slope + 3)) * x * x + 1
+        far = ((x - 5) * x + 8) * x * slope - 4 * slope
     weights: Matrix = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
     return weights
 
@@ -254,7 +250,7 @@ def _check_sizes(function: str, **sizes: int) -> None:
     wrong = {name: size for name, size in sizes.items() if type(size) is not int or size < 1}
     if wrong:
         listed = ", ".join(f"{name}={size!r}" for name, size in wrong.items())
-        raise InvalidArgumentError(f"{function} needs positive whole numbers, not {listed}.")
+        raise InvalidArgumentError(f"{function} needs positive integers, not {listed}.")
 
 
 def _check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> None:

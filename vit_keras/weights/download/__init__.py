@@ -1,1 +1,1 @@
-"""Files from the network."""
+"""Downloads checkpoints into a cache."""

@@ -1,1 +1,1 @@
-"""Checkpoint files as named tensors."""
+"""Reads checkpoint files: safetensors, sharded safetensors and npz."""

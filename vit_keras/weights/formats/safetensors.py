@@ -1,7 +1,6 @@
-"""One safetensors file: its header checked against its size, its tensors read from where they lie."""
+"""Reads a safetensors file, after checking its header against the file size."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +10,28 @@ import numpy.typing as npt
 
 from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError, VitKerasError, WeightMismatchError
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.formats.tensor_file import LARGEST_COUNT, TensorInfo, check_regular
+from vit_keras.weights.formats.tensor_file import LARGEST_COUNT, TensorFile, TensorInfo, check_regular
 
 LARGEST_HEADER = 8 * 2**20
-"""Bytes of JSON; 20,000 tensors need half of it."""
+"""Maximum size of the header, bytes; 20,000 tensors need half of it."""
 
-_LARGEST_RANK = 32  # sides that every NumPy can hold
+_LARGEST_RANK = 32  # of arrays in every NumPy version
 _DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U64": "uint64",
-    "U32": "uint32",
-    "U16": "uint16",
-    "U8": "uint8",
-    "BOOL": "bool",
-    "C64": "complex64",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-}
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16",
+    "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+}  # fmt: skip
 
 
-class SafetensorsFile:
-    """An open safetensors file.
-
-    Nothing is mapped into memory: `read` returns an array of its own, and pages of the file never count as the process's.
+class SafetensorsFile(TensorFile):
+    """An open safetensors file. `read` copies: the file is not mapped into memory.
 
     Args:
         path: The file.
 
     Raises:
-        StorageError: It can't be read.
-        CorruptFileError: Its header does not describe its bytes exactly.
+        StorageError: It cannot be read.
+        CorruptFileError: Its header does not describe exactly the bytes of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,20 +43,20 @@ class SafetensorsFile:
             raise StorageError(f"{path}: could not be read ({error}).") from error
         try:
             self._start, header = _read_header(self._file, path, size)
-            self._places = dict(_places(header, path, size - self._start))
+            self._places = _check_places(header, path, size - self._start)
         except VitKerasError:
             self._file.close()
             raise
         except OSError as error:
             self._file.close()
             raise StorageError(f"{path}: could not be read ({error}).") from error
-        self.tensors: Mapping[str, TensorInfo] = {name: info for name, (info, _, _) in self._places.items()}
+        self.tensors = {name: info for name, (info, _, _) in self._places.items()}
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
-        """Returns one tensor's numbers, of their own format."""
+        """Returns one tensor in its own dtype."""
         info, start, end = self._places[name]
         if info.dtype not in _DTYPES.values():
-            raise WeightMismatchError(f"{self.path}: {name} is of dtype {info.dtype}, which is not read here.")
+            raise WeightMismatchError(f"{self.path}: {name} has dtype {info.dtype}, which is not supported.")
         raw = np.empty(end - start, "uint8")
         try:
             self._file.seek(self._start + start)
@@ -80,28 +64,21 @@ class SafetensorsFile:
         except OSError as error:
             raise StorageError(f"{self.path}: could not be read ({error}).") from error
         if count != end - start:
-            raise CorruptFileError(f"{self.path}: the file grew shorter while it was read, at {name}.")
+            raise CorruptFileError(f"{self.path}: the file became shorter while it was read, at {name}.")
         return raw.view(info.dtype).reshape(info.shape)
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the file."""
         self._file.close()
-
-    def __enter__(self) -> "SafetensorsFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]:
-    """Returns where the numbers begin, and the header."""
+    """Returns the offset of the tensors' data, and the header."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):
         raise CorruptFileError(
-            f"{path}: not a whole safetensors file, its header can't be {length} bytes of {size} "
-            f"(the largest read here has {LARGEST_HEADER})."
+            f"{path}: not a complete safetensors file: its header cannot have {length} of {size} bytes (the limit is {LARGEST_HEADER})."
         )
     header = parse_json(file.read(length), f"{path}, the header")
     if not isinstance(header, dict):
@@ -112,28 +89,28 @@ def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]
     return 8 + length, header
 
 
-def _places(header: dict[str, Any], path: Path, size: int) -> list[tuple[str, tuple[TensorInfo, int, int]]]:
-    """Returns each tensor's place, once they are known to fill the file without a hole or an overlap."""
-    found = []
+def _check_places(header: dict[str, Any], path: Path, size: int) -> dict[str, tuple[TensorInfo, int, int]]:
+    """Returns each tensor's info, start and end, after checking that they fill the file without gaps or overlaps."""
+    found = {}
     for name, entry in header.items():
         if not _is_entry(entry):
-            raise CorruptFileError(f"{path}: the header says of {name!r} what no safetensors header says.")
+            raise CorruptFileError(f"{path}: the header's entry of {name!r} is not one of a safetensors file.")
         info = TensorInfo(tuple(entry["shape"]), _DTYPES.get(entry["dtype"], entry["dtype"]))
         start, end = entry["data_offsets"]
         count = math.prod(info.shape)
         if info.dtype in _DTYPES.values() and end - start != count * np.dtype(info.dtype).itemsize:
-            raise CorruptFileError(f"{path}: {name} of shape {info.shape} can't have {end - start} bytes.")
-        found.append((name, (info, start, end)))
+            raise CorruptFileError(f"{path}: {name} of shape {info.shape} cannot have {end - start} bytes.")
+        found[name] = (info, start, end)
     end_before = 0
-    for name, (_, start, end) in sorted(found, key=lambda place: place[1][1:]):
+    for name, (_, start, end) in sorted(found.items(), key=lambda place: place[1][1:]):
         if start != end_before:
             raise CorruptFileError(
-                f"{path}: {name} begins at byte {start} where {end_before} was expected: a hole or an overlap."
+                f"{path}: {name} begins at byte {start}; expected {end_before} (a gap or an overlap)."
             )
         end_before = end
     if end_before != size:
         raise CorruptFileError(
-            f"{path}: its header describes {end_before} bytes of numbers, and it has {size}: cut off, or something was added."
+            f"{path}: its header describes {end_before} bytes of data, and it has {size}: truncated, or with bytes added."
         )
     return found
 

@@ -1,6 +1,5 @@
-"""One checkpoint in several safetensors files, as an index names them."""
+"""Reads a checkpoint that is split into several safetensors files with an index."""
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -10,20 +9,21 @@ import numpy.typing as npt
 from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.weights.formats.safetensors import LARGEST_HEADER, SafetensorsFile
-from vit_keras.weights.formats.tensor_file import TensorInfo, check_regular
+from vit_keras.weights.formats.tensor_file import TensorFile, check_regular
 
 _LARGEST_SHARDS = 256
 
 
-class ShardedFile:
-    """The open files that an index names.
+class ShardedFile(TensorFile):
+    """The open shards of a checkpoint.
 
     Args:
-        path: The index, `*.safetensors.index.json`; its files lie beside it.
+        path: The index, `*.safetensors.index.json`, in the same folder as the shards.
 
     Raises:
-        StorageError: The index or a file is not there.
-        CorruptFileError: The index or a file is damaged, names a place elsewhere, or the two disagree.
+        StorageError: The index or a shard does not exist.
+        UnsafeFileError: The index names a file in another folder.
+        CorruptFileError: The index or a shard is damaged, or they disagree.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,41 +38,32 @@ class ShardedFile:
         except BaseException:
             self._stack.close()
             raise
-        self.tensors: Mapping[str, TensorInfo] = {
-            name: self._shards[shard].tensors[name] for name, shard in self._shard_of.items()
-        }
+        self.tensors = {name: self._shards[shard].tensors[name] for name, shard in self._shard_of.items()}
 
     def _check(self, shard: str) -> None:
         expected = {name for name, file in self._shard_of.items() if file == shard}
-        found = self._shards[shard].tensors.keys()
-        wrong = sorted(expected ^ found)
+        wrong = sorted(expected ^ self._shards[shard].tensors.keys())
         if wrong:
             first = wrong[0]
-            where = "is not there" if first in expected else f"should be in {self._shard_of.get(first, 'no file')}"
+            where = "is missing" if first in expected else f"should be in {self._shard_of.get(first, 'no file')}"
             raise CorruptFileError(
-                f"{self.path}: {len(wrong)} tensors of {shard} differ from the index, the first {first!r}, which {where}."
+                f"{self.path}: tensors of {shard} that differ from the index: {len(wrong)}, the first {first!r}, which {where}."
             )
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
-        """Returns one tensor's numbers, of their own format."""
+        """Returns one tensor in its own dtype."""
         return self._shards[self._shard_of[name]].read(name)
 
     def close(self) -> None:
-        """Closes every file."""
+        """Closes the file."""
         self._stack.close()
-
-    def __enter__(self) -> "ShardedFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """Returns the file of each tensor."""
+    """Returns the name of each tensor's file."""
     size = check_regular(path)
     if size > LARGEST_HEADER:
-        raise CorruptFileError(f"{path}: {size} bytes are too many for an index; the limit is {LARGEST_HEADER}.")
+        raise CorruptFileError(f"{path}: an index of {size} bytes is too large; the limit is {LARGEST_HEADER}.")
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -80,17 +71,17 @@ def _read_index(path: Path) -> dict[str, str]:
     index = parse_json(content, path)
     shard_of = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shard_of, dict) or not shard_of:
-        raise CorruptFileError(f'{path}: an index has a "weight_map" from tensor names to files; this has none.')
+        raise CorruptFileError(f'{path}: no "weight_map" from tensor names to files, which an index must have.')
     shards = set(map(str, shard_of.values()))
     elsewhere = sorted(shard for shard in shards if not _is_bare(shard))
     if elsewhere or not all(isinstance(shard, str) for shard in shard_of.values()):
-        raise UnsafeFileError(f"{path}: files lie beside their index; it names {elsewhere[:3]}.")
+        raise UnsafeFileError(f"{path}: shards must be in the folder of their index; it names {elsewhere[:3]}.")
     if len(shards) > _LARGEST_SHARDS:
-        raise CorruptFileError(f"{path}: {len(shards)} files are too many; the limit is {_LARGEST_SHARDS}.")
+        raise CorruptFileError(f"{path}: {len(shards)} shards are too many; the limit is {_LARGEST_SHARDS}.")
     return shard_of
 
 
 def _is_bare(name: str) -> bool:
-    """Whether a name is a safetensors file's without any folder, on every system."""
+    """Whether a name is that of a safetensors file without a folder, on every operating system."""
     bare = PurePosixPath(name).name == name == PureWindowsPath(name).name
     return bare and name.isprintable() and not name.startswith(".") and name.endswith(".safetensors")

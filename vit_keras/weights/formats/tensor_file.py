@@ -1,10 +1,10 @@
-"""What a checkpoint file is to its readers: what it holds by name, shape and number format, and its numbers by name."""
+"""The interface of an open checkpoint file."""
 
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,46 +12,39 @@ import numpy.typing as npt
 from vit_keras.errors import InvalidArgumentError, StorageError
 
 LARGEST_COUNT = 20_000
-"""Tensors in a file; no ViT has a tenth of that."""
+"""Maximum number of tensors in a file; no ViT has a tenth of that."""
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a file says of a tensor before its numbers are read.
-
-    Args:
-        shape: Its sides.
-        dtype: NumPy's name of its number format, "bfloat16" included; the file's own where NumPy has none.
-    """
+    """Shape and dtype of a tensor, known before its data is read."""
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: str  # NumPy's name of the dtype, "bfloat16" included; the file's own name where NumPy has none
 
 
-class TensorFile(Protocol):
-    """An open checkpoint; a context manager that closes it."""
+class TensorFile:
+    """An open checkpoint: named tensors. A context manager that closes the file."""
 
     path: Path
     tensors: Mapping[str, TensorInfo]
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
-        """Returns one tensor's numbers, of their own format."""
+        """Returns one tensor in its own dtype."""
+        raise NotImplementedError
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the file."""
 
-    def __enter__(self) -> "TensorFile": ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *error: object) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def check_regular(path: Path) -> int:
-    """Returns the size in bytes of a regular file; a pipe or a device would be waited on for ever.
-
-    Raises:
-        StorageError: It is not there or can't be looked at.
-        InvalidArgumentError: It is something else than a file.
-    """
+    """Returns the size of a regular file in bytes; reading a pipe or a device could block forever."""
     try:
         status = path.stat()
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""One table a library: its names and ours."""
+"""One table per library: its tensor names and config fields, and ours."""

@@ -1,36 +1,37 @@
-"""Google's names: vision_transformer's and big_vision's `.npz` files, whose parameters are a tree with "/" between its names.
+"""Google's names: `.npz` files of vision_transformer and big_vision, whose parameter trees are joined by "/".
 
-Every layout is first brought to big_vision's newest. What was compared: vision_transformer's `vit_jax/checkpoint.py` and
-big_vision's `models/vit.py`, whose `fix_old_checkpoints` lists the older layouts.
+All layouts are renamed to big_vision's newest. Compared with vision_transformer's `vit_jax/checkpoint.py` and big_vision's
+`models/vit.py`, whose `fix_old_checkpoints` lists the older layouts.
 """
 
+from vit_keras.weights.mappings.config_fields import HALF
 from vit_keras.weights.mappings.layouts import FLAX_CONV, HEADS_BIAS, HEADS_IN, HEADS_OUT, SAME, Layout
-from vit_keras.weights.mappings.pixel_statistics import HALF
-from vit_keras.weights.mappings.tables import Row, Table, row, way
+from vit_keras.weights.mappings.tables import Row, Table, never, row, way
 
 _B = "block_{i}"
 _BLOCK, _STACK = "Transformer/encoderblock_{i}", "Transformer/encoderblock"
-_ATTENTION, _MLP = "MultiHeadDotProductAttention_0", "MlpBlock_0"
+_ATTENTION, _MLP, _POOL = "MultiHeadDotProductAttention_0", "MlpBlock_0", "MAPHead_0"
 
 
-def _in_block(ours: str, *theirs: str, layout: Layout = SAME) -> Row:
-    """Returns a row that reads loop form and scan form, the latter with an axis over all blocks in front."""
+def _row(ours: str, *theirs: str, layout: Layout = SAME) -> Row:
+    if not ours.startswith(_B):
+        return row(ours, way(*theirs, layout=layout))
     return row(
-        f"{_B}/{ours}",
+        ours,
         way(*(f"{_BLOCK}/{name}" for name in theirs), layout=layout),
-        way(*(f"{_STACK}/{name}" for name in theirs), layout=layout, stacked=0, when=lambda _: False),
+        # The scan form has one tensor for all blocks.
+        way(*(f"{_STACK}/{name}" for name in theirs), layout=layout, stacked=0, when=never),
     )
 
 
-def _attention(names: str, suffix: str) -> tuple[str, ...]:
-    return tuple(f"{_ATTENTION}/{name}/{suffix}" for name in names.split())
+def _norm(ours: str, theirs: str) -> tuple[Row, Row]:
+    return _row(f"{ours}/gamma", f"{theirs}/scale"), _row(f"{ours}/beta", f"{theirs}/bias")
 
 
-def _outside(ours: str, *theirs: str, layout: Layout = SAME) -> Row:
-    return row(ours, way(*theirs, layout=layout))
+def _dense(ours: str, *theirs: str, layout: Layout = SAME, bias_layout: Layout = SAME) -> tuple[Row, Row]:
+    kernels, biases = ([f"{name}/{word}" for name in theirs] for word in ("kernel", "bias"))
+    return _row(f"{ours}/kernel", *kernels, layout=layout), _row(f"{ours}/bias", *biases, layout=bias_layout)
 
-
-_POOL = "MAPHead_0"
 
 GOOGLE = Table(
     source="google",
@@ -46,52 +47,35 @@ GOOGLE = Table(
         (r"^(probe$|MlpBlock_0/|MultiHeadDotProductAttention_0/|LayerNorm_0/)", r"MAPHead_0/\1"),
     ),
     rows=(
-        _outside("patch_encoder/projection/kernel", "embedding/kernel", layout=FLAX_CONV),
-        _outside("patch_encoder/projection/bias", "embedding/bias"),
-        _outside("patch_encoder/class_token", "cls"),
-        _outside("patch_encoder/position_embedding", "pos_embedding"),
-        _in_block("attention_norm/gamma", "LayerNorm_0/scale"),
-        _in_block("attention_norm/beta", "LayerNorm_0/bias"),
-        _in_block("attention/qkv/kernel", *_attention("query key value", "kernel"), layout=HEADS_OUT),
-        _in_block("attention/qkv/bias", *_attention("query key value", "bias"), layout=HEADS_BIAS),
-        _in_block("attention/output/kernel", *_attention("out", "kernel"), layout=HEADS_IN),
-        _in_block("attention/output/bias", *_attention("out", "bias")),
-        _in_block("mlp_norm/gamma", "LayerNorm_1/scale"),
-        _in_block("mlp_norm/beta", "LayerNorm_1/bias"),
-        _in_block("mlp/expand/kernel", f"{_MLP}/Dense_0/kernel"),
-        _in_block("mlp/expand/bias", f"{_MLP}/Dense_0/bias"),
-        _in_block("mlp/contract/kernel", f"{_MLP}/Dense_1/kernel"),
-        _in_block("mlp/contract/bias", f"{_MLP}/Dense_1/bias"),
-        _outside("final_norm/gamma", "Transformer/encoder_norm/scale"),
-        _outside("final_norm/beta", "Transformer/encoder_norm/bias"),
-        _outside("pooling/probe", f"{_POOL}/probe"),
-        _outside("pooling/query/kernel", f"{_POOL}/{_ATTENTION}/query/kernel", layout=HEADS_OUT),
-        _outside("pooling/query/bias", f"{_POOL}/{_ATTENTION}/query/bias", layout=HEADS_BIAS),
-        _outside(
-            "pooling/key_value/kernel", *(f"{_POOL}/{name}" for name in _attention("key value", "kernel")),
-            layout=HEADS_OUT,
+        *_dense("patch_encoder/projection", "embedding", layout=FLAX_CONV),
+        _row("patch_encoder/class_token", "cls"),
+        _row("patch_encoder/position_embedding", "pos_embedding"),
+        *_norm(f"{_B}/attention_norm", "LayerNorm_0"),
+        *_dense(
+            f"{_B}/attention/qkv", *(f"{_ATTENTION}/{name}" for name in ("query", "key", "value")),
+            layout=HEADS_OUT, bias_layout=HEADS_BIAS,
         ),
-        _outside(
-            "pooling/key_value/bias", *(f"{_POOL}/{name}" for name in _attention("key value", "bias")),
-            layout=HEADS_BIAS,
+        *_dense(f"{_B}/attention/output", f"{_ATTENTION}/out", layout=HEADS_IN),
+        *_norm(f"{_B}/mlp_norm", "LayerNorm_1"),
+        *_dense(f"{_B}/mlp/expand", f"{_MLP}/Dense_0"),
+        *_dense(f"{_B}/mlp/contract", f"{_MLP}/Dense_1"),
+        *_norm("final_norm", "Transformer/encoder_norm"),
+        _row("pooling/probe", f"{_POOL}/probe"),
+        *_dense("pooling/query", f"{_POOL}/{_ATTENTION}/query", layout=HEADS_OUT, bias_layout=HEADS_BIAS),
+        *_dense(
+            "pooling/key_value", f"{_POOL}/{_ATTENTION}/key", f"{_POOL}/{_ATTENTION}/value",
+            layout=HEADS_OUT, bias_layout=HEADS_BIAS,
         ),
-        _outside("pooling/output/kernel", f"{_POOL}/{_ATTENTION}/out/kernel", layout=HEADS_IN),
-        _outside("pooling/output/bias", f"{_POOL}/{_ATTENTION}/out/bias"),
-        _outside("pooling/mlp_norm/gamma", f"{_POOL}/LayerNorm_0/scale"),
-        _outside("pooling/mlp_norm/beta", f"{_POOL}/LayerNorm_0/bias"),
-        _outside("pooling/mlp/expand/kernel", f"{_POOL}/{_MLP}/Dense_0/kernel"),
-        _outside("pooling/mlp/expand/bias", f"{_POOL}/{_MLP}/Dense_0/bias"),
-        _outside("pooling/mlp/contract/kernel", f"{_POOL}/{_MLP}/Dense_1/kernel"),
-        _outside("pooling/mlp/contract/bias", f"{_POOL}/{_MLP}/Dense_1/bias"),
-        *(
-            _outside(f"{layer}/{weight}", f"{layer}/{weight}")
-            for layer in ("pre_logits", "head")
-            for weight in ("kernel", "bias")
-        ),
+        *_dense("pooling/output", f"{_POOL}/{_ATTENTION}/out", layout=HEADS_IN),
+        *_norm("pooling/mlp_norm", f"{_POOL}/LayerNorm_0"),
+        *_dense("pooling/mlp/expand", f"{_POOL}/{_MLP}/Dense_0"),
+        *_dense("pooling/mlp/contract", f"{_POOL}/{_MLP}/Dense_1"),
+        *_dense("pre_logits", "pre_logits"),
+        *_dense("head", "head"),
     ),
     ignored=(
-        (r"txt/.*|t|b|temperature|bias_init", "of the text tower"),
-        (r"opt/.*|step|extra/.*", "the optimizer's"),
+        (r"txt/.*|t|b|temperature|bias_init", "text tower"),
+        (r"opt/.*|step|extra/.*", "optimizer state"),
     ),
     head_features=(
         (r"cls", {"pooling": "token"}),

@@ -1,55 +1,58 @@
-"""Hugging Face's names, as transformers writes them to files: version 4's, which version 5 keeps there.
+"""Hugging Face's names, as transformers writes them to files: the names of version 4, which version 5 keeps in files.
 
-In memory version 5 spells many otherwise; each table's renames bring those, and the models' prefixes, to the spelling in
-files. What was compared: transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
+In memory version 5 renames many; each table's renames map those and the models' prefixes to the names in files. Compared with
+transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
 """
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR, Layout
-from vit_keras.weights.mappings.pixel_statistics import CLIP, HALF, IMAGENET
-from vit_keras.weights.mappings.tables import Row, Table, affine, dense, row, way
+from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
+from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
+from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, way
 
 _B = "block_{i}"
 _TEXT = (
-    (r"text_model\..*|text_projection\.weight|logit_scale|logit_bias", "of the text tower"),
-    (r"embeddings\.position_ids", "numbers the positions"),
+    (r"text_model\..*|text_projection\.weight|logit_scale|logit_bias", "text tower"),
+    (r"embeddings\.position_ids", "indices of the positions"),
 )
-_MASK = ((r"embeddings\.mask_token", "for training with masks"),)
+_MASK = ((r"embeddings\.mask_token", "only for training with masks"),)
 
 
-_BOTH: tuple[tuple[str, str, Layout], ...] = (("kernel", "weight", LINEAR), ("bias", "bias", SAME))
-
-
-def _gated(config: ViTConfig) -> bool:
+def _is_gated(config: ViTConfig) -> bool:
     return config.gated_mlp
 
 
-def _plain(config: ViTConfig) -> bool:
+def _is_plain(config: ViTConfig) -> bool:
     return not config.gated_mlp
 
 
+def _has_one_head(config: ViTConfig) -> bool:
+    return not config.has_two_heads
+
+
+def _has_two_heads(config: ViTConfig) -> bool:
+    return config.has_two_heads
+
+
 def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
-    """Returns the rows of queries, keys and values that are apart, whichever have biases."""
+    """Returns the rows of separate queries, keys and values, whichever have biases."""
     return (
-        row(f"{_B}/attention/qkv/kernel", way(f"{query}.weight", f"{key}.weight", f"{value}.weight", layout=LINEAR)),
-        row(f"{_B}/attention/qkv/bias", way(f"{query}.bias", f"{key}.bias", f"{value}.bias")),
+        *dense(f"{_B}/attention/qkv", (query, key, value), layout=LINEAR),
         row(f"{_B}/attention/query_bias", way(f"{query}.bias")),
         row(f"{_B}/attention/value_bias", way(f"{value}.bias")),
     )
 
 
-def _v5_attention(layer: str) -> tuple[tuple[str, str], ...]:
-    """Returns the renames of version 5's attention, `layer` being the pattern of a block's name."""
-    words = (("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"))
-    return tuple(
-        (rf"^({layer}\.attention)\.{new}\.", rf"\1.{old}.") for new, old in (*words, ("o_proj", "output.dense"))
+_V5_ATTENTION = tuple(
+    (rf"^(encoder\.layer\.\d+\.attention)\.{new}\.", rf"\1.{old}.")
+    for new, old in (
+        ("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense"),
     )
-
+)  # fmt: skip
+"""Renames of version 5's names of attention."""
 
 _LAYER = "encoder.layer.{i}"
 _EMBEDDINGS: tuple[Row, ...] = (
-    row("patch_encoder/projection/kernel", way("embeddings.patch_embeddings.projection.weight", layout=CONV)),
-    row("patch_encoder/projection/bias", way("embeddings.patch_embeddings.projection.bias")),
+    *dense("patch_encoder/projection", "embeddings.patch_embeddings.projection", layout=CONV),
     row("patch_encoder/class_token", way("embeddings.cls_token")),
     row("patch_encoder/distillation_token", way("embeddings.distillation_token")),
     row("patch_encoder/registers", way("embeddings.register_tokens")),
@@ -67,7 +70,7 @@ HF_VIT = Table(
     renames=(
         (r"^(?:vit|deit|ijepa)\.", ""),
         (r"^layers\.", "encoder.layer."),
-        *_v5_attention(r"encoder\.layer\.\d+"),
+        *_V5_ATTENTION,
         (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
         (r"^(encoder\.layer\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
     ),
@@ -80,23 +83,14 @@ HF_VIT = Table(
         *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense", layout=LINEAR),
         *affine("final_norm", "layernorm"),
         *dense("pre_logits", "pooler.dense", layout=LINEAR),
-        row(
-            "head/kernel",
-            way("classifier.weight", layout=LINEAR, when=lambda config: not config.has_two_heads),
-            way("cls_classifier.weight", layout=LINEAR, when=lambda config: config.has_two_heads),
-        ),
-        row(
-            "head/bias",
-            way("classifier.bias", when=lambda config: not config.has_two_heads),
-            way("cls_classifier.bias", when=lambda config: config.has_two_heads),
-        ),
+        *dense("head", "classifier", "cls_classifier", layout=LINEAR, whens=(_has_one_head, _has_two_heads)),
         *dense("head_distillation", "distillation_classifier", layout=LINEAR),
     ),
-    ignored=(*_MASK, (r"decoder\..*", "decodes masked patches")),
+    ignored=(*_MASK, (r"decoder\..*", "decoder of masked patches")),
     head_features=(
         (r"embeddings\.cls_token", {"pooling": "token"}),
         (r"layernorm\.weight", {"final_norm": "before"}),
-        # A classifier sees the class token; the pooler is beside it, not between.
+        # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
 )
@@ -107,7 +101,7 @@ HF_DINOV2 = Table(
     signs=(r"encoder\.layer\.\d+\.layer_scale1\.lambda1",),
     renames=(
         (r"^dinov2(?:_with_registers)?\.", ""),
-        *_v5_attention(r"encoder\.layer\.\d+"),
+        *_V5_ATTENTION,
         (r"^(encoder\.layer\.\d+\.mlp)\.down_proj\.", r"\1.weights_out."),
     ),
     rows=(
@@ -117,27 +111,12 @@ HF_DINOV2 = Table(
         *affine(f"{_B}/mlp_norm", f"{_LAYER}.norm2"),
         row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.layer_scale1.lambda1")),
         row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.layer_scale2.lambda1")),
-        *(
-            row(
-                f"{_B}/mlp/expand/{own}",
-                way(f"{_LAYER}.mlp.fc1.{word}", layout=layout, when=_plain),
-                way(f"{_LAYER}.mlp.weights_in.{word}", layout=layout, when=_gated),
-                way(
-                    f"{_LAYER}.mlp.gate_proj.{word}",
-                    f"{_LAYER}.mlp.up_proj.{word}",
-                    layout=layout,
-                    when=lambda _: False,
-                ),
-            )
-            for own, word, layout in _BOTH
+        *dense(
+            f"{_B}/mlp/expand", f"{_LAYER}.mlp.fc1", f"{_LAYER}.mlp.weights_in",
+            (f"{_LAYER}.mlp.gate_proj", f"{_LAYER}.mlp.up_proj"), layout=LINEAR, whens=(_is_plain, _is_gated, never),
         ),
-        *(
-            row(
-                f"{_B}/mlp/contract/{own}",
-                way(f"{_LAYER}.mlp.fc2.{word}", layout=layout, when=_plain),
-                way(f"{_LAYER}.mlp.weights_out.{word}", layout=layout, when=_gated),
-            )
-            for own, word, layout in _BOTH
+        *dense(
+            f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2", f"{_LAYER}.mlp.weights_out", layout=LINEAR, whens=(_is_plain, _is_gated),
         ),
         *affine("final_norm", "layernorm"),
         *dense("head", "classifier", layout=LINEAR),
@@ -148,7 +127,7 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
-)
+)  # fmt: skip
 
 _V3 = "layer.{i}"
 HF_DINOV3 = Table(
@@ -157,8 +136,7 @@ HF_DINOV3 = Table(
     signs=(r"layer\.\d+\.attention\.q_proj\.weight", r"embeddings\.patch_embeddings\.weight"),
     renames=((r"^(?:dinov3_vit\.)?(?:model\.)?", ""),),
     rows=(
-        row("patch_encoder/projection/kernel", way("embeddings.patch_embeddings.weight", layout=CONV)),
-        row("patch_encoder/projection/bias", way("embeddings.patch_embeddings.bias")),
+        *dense("patch_encoder/projection", "embeddings.patch_embeddings", layout=CONV),
         row("patch_encoder/class_token", way("embeddings.cls_token")),
         row("patch_encoder/registers", way("embeddings.register_tokens")),
         *affine(f"{_B}/attention_norm", f"{_V3}.norm1"),
@@ -167,27 +145,22 @@ HF_DINOV3 = Table(
         *dense(f"{_B}/attention/output", f"{_V3}.attention.o_proj", layout=LINEAR),
         row(f"{_B}/attention_scale/gamma", way(f"{_V3}.layer_scale1.lambda1")),
         row(f"{_B}/mlp_scale/gamma", way(f"{_V3}.layer_scale2.lambda1")),
-        *(
-            row(
-                f"{_B}/mlp/expand/{own}",
-                way(f"{_V3}.mlp.gate_proj.{word}", f"{_V3}.mlp.up_proj.{word}", layout=layout, when=_gated),
-                way(f"{_V3}.mlp.up_proj.{word}", layout=layout, when=_plain),
-            )
-            for own, word, layout in _BOTH
+        *dense(
+            f"{_B}/mlp/expand", (f"{_V3}.mlp.gate_proj", f"{_V3}.mlp.up_proj"), f"{_V3}.mlp.up_proj", layout=LINEAR,
+            whens=(_is_gated, _is_plain),
         ),
         *dense(f"{_B}/mlp/contract", f"{_V3}.mlp.down_proj", layout=LINEAR),
         *affine("final_norm", "norm"),
     ),
-    ignored=(*_MASK, (r"rope_embeddings\..*", "fixed")),
+    ignored=(*_MASK, (r"rope_embeddings\..*", "constant")),
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
-)
+)  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
 _TOWER_ROWS: tuple[Row, ...] = (
-    row("patch_encoder/projection/kernel", way("embeddings.patch_embedding.weight", layout=CONV)),
-    row("patch_encoder/projection/bias", way("embeddings.patch_embedding.bias")),
+    *dense("patch_encoder/projection", "embeddings.patch_embedding", layout=CONV),
     row("patch_encoder/position_embedding", way("embeddings.position_embedding.weight", layout=TABLE)),
     *_qkv(*(f"{_TOWER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
     *dense(f"{_B}/attention/output", f"{_TOWER}.self_attn.out_proj", layout=LINEAR),
@@ -211,7 +184,10 @@ HF_CLIP = Table(
         row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
         row("head/bias", way()),
     ),
-    ignored=(*_TEXT, (r"classifier\..*", "a head on the mean of tokens without a final norm, which no model here has")),
+    ignored=(
+        *_TEXT,
+        (r"classifier\..*", "a head on the mean of tokens without a final norm, which vit_keras does not build"),
+    ),
     head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
     convention={**CLIP, "norm_epsilon": 1e-5},
 )
@@ -233,7 +209,7 @@ HF_SIGLIP = Table(
         *dense("head", "classifier", layout=LINEAR),
     ),
     ignored=_TEXT,
-    # SiglipForImageClassification's head sees the mean of the tokens, though the file may hold the attention pooling, too.
+    # The input of SiglipForImageClassification's head is the mean of the tokens, even if the file holds attention pooling.
     head_features=(
         (r"post_layernorm\.weight", {"final_norm": "before"}),
         (r"classifier\.weight", {"pooling": "mean"}),

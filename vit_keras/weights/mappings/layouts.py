@@ -1,4 +1,4 @@
-"""How other libraries lay a tensor out, and how it becomes ours: shapes first, numbers later, and the same back."""
+"""How other libraries lay out a tensor: conversions of shapes and arrays, in both directions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,88 +15,83 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to lay a tensor out, as an order of axes and a shape.
+    """A transposition of their axes, then a reshape."""
 
-    Args:
-        rank: Axes of their tensor; None for any.
-        order: Their axes in the order in which we read them; None for as they are.
-        shape: Our shape, from theirs in that order.
-        theirs: Back: their shape in our order of axes, from ours and the config.
-        heads_axis: Their axis over attention heads, where they have one.
-    """
-
-    rank: int | None
-    order: tuple[int, ...] | None
-    shape: Callable[[Shape], Shape]
-    theirs: Callable[[Shape, ViTConfig], Shape]
-    heads_axis: int | None = None
+    rank: int | None  # axes of their tensor; None for any number
+    order: tuple[int, ...] | None  # their axes in our order; None for the same order
+    shape: Callable[[Shape], Shape]  # our shape, from their transposed shape
+    their_shape: Callable[[Shape, ViTConfig], Shape]  # their transposed shape, from our shape and the config
+    heads_axis: int | None = None  # their axis over attention heads; None without
 
     def our_shape(self, shape: Shape) -> Shape | None:
-        """Returns our shape of their tensor, or None where theirs is not laid out so."""
+        """Returns our shape of their tensor; None where its rank is another."""
         if self.rank is not None and len(shape) != self.rank:
             return None
-        return self.shape(self._ordered(shape))
+        return self.shape(shape if self.order is None else tuple(shape[axis] for axis in self.order))
 
     def to_ours(self, array: Array) -> Array:
-        """Returns their tensor as we lay it out; a view where it can be one."""
+        """Returns their tensor in our layout; a view where possible."""
         if self.order is not None:
             array = array.transpose(self.order)
         return array.reshape(self.shape(array.shape))
 
     def to_theirs(self, array: Array, config: ViTConfig) -> Array:
-        """Returns our tensor as they lay it out."""
-        array = array.reshape(self.theirs(array.shape, config))
+        """Returns our tensor in their layout."""
+        array = array.reshape(self.their_shape(array.shape, config))
         return array if self.order is None else array.transpose(np.argsort(self.order))
 
-    def _ordered(self, shape: Shape) -> Shape:
-        return shape if self.order is None else tuple(shape[axis] for axis in self.order)
+
+def _same(shape: Shape) -> Shape:
+    return shape
 
 
-def _patch(config: ViTConfig) -> Shape:
-    return (config.patch_size, config.patch_size, config.channels)
+def _same_back(shape: Shape, _: ViTConfig) -> Shape:
+    return shape
 
 
-def _heads(width: int, config: ViTConfig) -> Shape:
+def _flat_patch(shape: Shape) -> Shape:
+    return (shape[0] * shape[1] * shape[2], shape[3])
+
+
+def _square_patch(shape: Shape, config: ViTConfig) -> Shape:
+    return (config.patch_size, config.patch_size, config.channels, shape[1])
+
+
+def _split_heads(width: int, config: ViTConfig) -> Shape:
     return (config.num_heads, width // config.num_heads)
 
 
-SAME = Layout(None, None, lambda shape: shape, lambda shape, _: shape)
-"""As ours."""
+SAME = Layout(None, None, _same, _same_back)
+"""The same layout as ours."""
 
-LINEAR = Layout(2, (1, 0), lambda shape: shape, lambda shape, _: shape)
+LINEAR = Layout(2, (1, 0), _same, _same_back)
 """torch's `Linear`: (out, in)."""
 
-CONV = Layout(
-    4, (2, 3, 1, 0), lambda shape: (shape[0] * shape[1] * shape[2], shape[3]),
-    lambda shape, config: (*_patch(config), shape[1]),
-)  # fmt: skip
+CONV = Layout(4, (2, 3, 1, 0), _flat_patch, _square_patch)
 """torch's `Conv2d` over patches: (out, channels, y, x)."""
 
-FLAX_CONV = Layout(
-    4, None, lambda shape: (shape[0] * shape[1] * shape[2], shape[3]),
-    lambda shape, config: (*_patch(config), shape[1]),
-)  # fmt: skip
-"""flax' `Conv` over patches: (y, x, channels, out)."""
+FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)
+"""Flax's `Conv` over patches: (y, x, channels, out)."""
 
 VECTOR = Layout(1, None, lambda shape: (1, 1, *shape), lambda shape, _: shape[2:])
-"""A token without its two sides of 1."""
+"""A token without our two leading axes of size 1."""
 
 TABLE = Layout(2, None, lambda shape: (1, *shape), lambda shape, _: shape[1:])
-"""Tokens or positions without their first side of 1."""
+"""Tokens or positions without our leading axis of size 1."""
 
 HEADS_OUT = Layout(
     3, None, lambda shape: (shape[0], shape[1] * shape[2]),
-    lambda shape, config: (shape[0], *_heads(shape[1], config)), heads_axis=1,
+    lambda shape, config: (shape[0], *_split_heads(shape[1], config)), heads_axis=1,
 )  # fmt: skip
-"""flax' kernel of queries, keys or values: (in, heads, head_dim)."""
+"""Flax's kernel of queries, keys or values: (in, heads, head_dim)."""
 
 HEADS_IN = Layout(
     3, None, lambda shape: (shape[0] * shape[1], shape[2]),
-    lambda shape, config: (*_heads(shape[0], config), shape[1]), heads_axis=0,
+    lambda shape, config: (*_split_heads(shape[0], config), shape[1]), heads_axis=0,
 )  # fmt: skip
-"""flax' kernel of attention's output: (heads, head_dim, out)."""
+"""Flax's kernel of the attention's output: (heads, head_dim, out)."""
 
 HEADS_BIAS = Layout(
-    2, None, lambda shape: (shape[0] * shape[1],), lambda shape, config: _heads(shape[0], config), heads_axis=0
+    2, None, lambda shape: (shape[0] * shape[1],), lambda shape, config: _split_heads(shape[0], config), heads_axis=0
 )
-"""flax' bias of queries, keys or values: (heads, head_dim)."""
+"""Flax's bias of queries, keys or values: (heads, head_dim)."""

@@ -1,13 +1,13 @@
-"""Meta's and OpenAI's own names, once their pickles are written as safetensors: DINO, DeiT, MAE, DINOv2, DINOv3, CLIP.
+"""Meta's and OpenAI's names, after their pickles are converted to safetensors: DINO, DeiT, MAE, DINOv2, DINOv3, CLIP.
 
-All but CLIP share timm's names, which grew from DeiT's; what they call otherwise is renamed. What was compared: the
-repositories' `vision_transformer.py`, `models_mae.py`, `models_v2.py` and `clip/model.py`, and what timm makes of their files.
+All but CLIP share timm's names, which are derived from DeiT's; the differing ones are renamed. Compared with the repositories'
+`vision_transformer.py`, `models_mae.py`, `models_v2.py` and `clip/model.py`, and with timm's conversions.
 """
 
 from dataclasses import replace
 
+from vit_keras.weights.mappings.config_fields import CLIP, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
-from vit_keras.weights.mappings.pixel_statistics import CLIP, IMAGENET
 from vit_keras.weights.mappings.tables import GAP, Table, affine, dense, row, way
 from vit_keras.weights.mappings.timm import HEAD_FEATURES, ROWS, TIMM
 
@@ -28,19 +28,16 @@ META = Table(
     ),
     rows=(
         *ROWS,
-        # DINOv3 has a bias of keys that a mask holds at zero.
-        row(
-            ("block_{i}/attention/query_bias", GAP, "block_{i}/attention/value_bias"),
-            way("blocks.{i}.attn.qkv.bias"),
-        ),
+        # DINOv3 has biases of keys that a mask holds at zero.
+        row(("block_{i}/attention/query_bias", GAP, "block_{i}/attention/value_bias"), way("blocks.{i}.attn.qkv.bias")),
     ),
     ignored=(
-        (r"mask_token", "for training with masks"),
-        (r"decoder_.*", "decodes masked patches"),
-        (r"rope_embed\.periods", "fixed"),
-        (r"blocks\.\d+\.attn\.qkv\.bias_mask", "holds the keys' biases at zero"),
-        (r"local_cls_norm\..*", "for training with crops"),
-        (r"(?:dino_head|ibot_head|projectors|student)\..*", "for training"),
+        (r"mask_token", "only for training with masks"),
+        (r"decoder_.*", "decoder of masked patches"),
+        (r"rope_embed\.periods", "constant"),
+        (r"blocks\.\d+\.attn\.qkv\.bias_mask", "constant that holds the keys' biases at zero"),
+        (r"local_cls_norm\..*", "only for training with crops"),
+        (r"(?:dino_head|ibot_head|projectors|student)\..*", "only for training"),
     ),
     zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
     head_features=HEAD_FEATURES,
@@ -73,7 +70,7 @@ OPENAI_CLIP = Table(
         row("head/bias", way()),
     ),
     ignored=(
-        (r"(?!visual\.).*", "of the text tower"),
+        (r"(?!visual\.).*", "text tower"),
         (r"visual\.(?:input_resolution|context_length|vocab_size)", "a setting"),
     ),
     head_features=((r"visual\.proj", {"pooling": "token"}),),

@@ -1,19 +1,18 @@
-"""Our own names: every weight stands under its own."""
+"""vit_keras' own names: each weight is stored under its own name."""
 
 from vit_keras.weights.mappings.tables import Table, row, way
 from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 
-_LONGEST_STEM = 8  # halvings: patches of 256 px
+_LONGEST_STEM = 8  # convolutions that halve the image: patches of 256 px
 _STEM = [
-    f"conv_stem/{layer}/{weight}"
+    f"conv_stem/{weight}"
     for index in range(_LONGEST_STEM)
-    for layer, weights in (
-        (f"convolution_{index}", ("kernel",)),
-        (f"norm_{index}", ("gamma", "beta", "moving_mean", "moving_variance")),
+    for weight in (
+        f"convolution_{index}/kernel",
+        *(f"norm_{index}/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")),
     )
-    for weight in weights
 ]
-_NAMES = dict.fromkeys([target for line in (*TIMM.rows, *TIMM_PARALLEL.rows) for target in line.targets] + _STEM)
+_NAMES = dict.fromkeys([target for item in (*TIMM.rows, *TIMM_PARALLEL.rows) for target in item.targets] + _STEM)
 
 NATIVE = Table(
     source="vit_keras",

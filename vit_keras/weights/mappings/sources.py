@@ -1,4 +1,4 @@
-"""Every mapping table, and which one a file is of."""
+"""All mapping tables, and the choice of a file's table."""
 
 from collections.abc import Iterable
 
@@ -12,41 +12,15 @@ from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 
 TABLES = (
-    NATIVE,
-    GOOGLE,
-    HF_VIT,
-    HF_DINOV2,
-    HF_DINOV3,
-    HF_CLIP,
-    HF_SIGLIP,
-    OPENAI_CLIP,
-    META,
-    TIMM,
-    TIMM_PARALLEL,
-    META_PLAIN,
-)
-"""In the order in which a file is compared with them: what says more of a file comes first."""
+    NATIVE, GOOGLE, HF_VIT, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, OPENAI_CLIP, META, TIMM, TIMM_PARALLEL, META_PLAIN,
+)  # fmt: skip
+"""A file's names are compared with these in order: the more specific tables come first."""
 
 SOURCES = tuple(dict.fromkeys(table.source for table in TABLES))
-"""What users call the libraries."""
 
 
 def find_table(names: Iterable[str], source: str = "auto", *, path: object = "the file") -> Table:
-    """Returns the table of a file with these tensors.
-
-    Args:
-        names: Its tensors' names.
-        source: One of `SOURCES`, or "auto" to go by the names.
-        path: The file, for the message.
-
-    Raises:
-        InvalidArgumentError: There is no such source.
-        WeightMismatchError: No table's signs are all among the names.
-
-    Example:
-        >>> find_table(["patch_embed.proj.weight", "blocks.0.norm1.weight"]).source
-        'timm'
-    """
+    """Returns the table of a file."""
     if source != "auto" and source not in SOURCES:
         hint = closest(source, SOURCES, count=1)
         raise InvalidArgumentError(
@@ -57,11 +31,11 @@ def find_table(names: Iterable[str], source: str = "auto", *, path: object = "th
     for table in fitting:
         if source in ("auto", table.source):
             return table
-    examples = f"It has {len(names)} tensors, among them {sorted(names)[:5]}."
+    examples = f"It has {len(names)} tensors, such as {sorted(names)[:5]}."
     if fitting:
         raise WeightMismatchError(
             f'{path}: this is no file of source="{source}" but looks like one of "{fitting[0].source}": {fitting[0].title}. {examples}'
         )
     raise WeightMismatchError(
-        f"{path}: these are the names of no Vision Transformer that is read here ({', '.join(SOURCES)}). {examples}"
+        f"{path}: these tensor names are of no Vision Transformer that can be read ({', '.join(SOURCES)}). {examples}"
     )

@@ -1,61 +1,53 @@
-"""timm's names, as its `VisionTransformer`, `VisionTransformerDistilled` and `Eva` classes have them.
+"""timm's names, in its `VisionTransformer`, `VisionTransformerDistilled` and `Eva` classes.
 
-What was compared: timm 1.0.31, `timm/models/vision_transformer.py`, `deit.py` and `eva.py`.
+Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `deit.py` and `eva.py`.
 """
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME
-from vit_keras.weights.mappings.tables import Row, Table, affine, dense, row, way
+from vit_keras.weights.mappings.layouts import CONV, LINEAR
+from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, way
 
 
 def is_eva(config: ViTConfig) -> bool:
-    """Whether timm builds such a model with its `Eva` class, which names some weights otherwise.
-
-    Args:
-        config: The model's.
-    """
+    """Whether timm builds the model with its `Eva` class, which has other names for some weights."""
     return config.rotary_embedding != "none" or config.qkv_bias == "query_value" or config.mlp_inner_norm
 
 
-def is_split(config: ViTConfig) -> bool:
-    """Whether timm has queries, keys and values apart: in EVA-02's base and large, the ones with a norm inside the MLP.
-
-    Args:
-        config: The model's.
-    """
+def has_split_qkv(config: ViTConfig) -> bool:
+    """Whether timm has separate queries, keys and values: in EVA-02 base and large, which have a norm inside the MLP."""
     return config.qkv_bias == "query_value" and config.mlp_inner_norm
 
 
 def has_split_gate(config: ViTConfig) -> bool:
-    """Whether timm has gate and value of the MLP apart: where it normalises inside, and in DINOv3.
-
-    Args:
-        config: The model's.
-    """
+    """Whether timm has separate gate and value in the MLP: with a norm inside the MLP, and in DINOv3."""
     return config.gated_mlp and (config.mlp_inner_norm or config.rotary_embedding == "centered")
 
 
-def _plain(config: ViTConfig) -> bool:
+def _is_plain(config: ViTConfig) -> bool:
     return not is_eva(config)
 
 
-def _fused(config: ViTConfig) -> bool:
-    return not is_split(config)
+def _has_fused_qkv(config: ViTConfig) -> bool:
+    return not has_split_qkv(config)
 
 
-def _packed(config: ViTConfig) -> bool:
+def _has_packed_gate(config: ViTConfig) -> bool:
     return not has_split_gate(config)
 
 
-def _norm_first(config: ViTConfig) -> bool:
+def _is_sequential(config: ViTConfig) -> bool:
+    return not config.parallel_block
+
+
+def _norm_before_pooling(config: ViTConfig) -> bool:
     return config.final_norm == "before"
 
 
 _B, _ATTN, _MLP = "block_{i}", "blocks.{i}.attn", "blocks.{i}.mlp"
+_QKV = (f"{_ATTN}.q_proj", f"{_ATTN}.k_proj", f"{_ATTN}.v_proj")
 
 ROWS: tuple[Row, ...] = (
-    row("patch_encoder/projection/kernel", way("patch_embed.proj.weight", layout=CONV)),
-    row("patch_encoder/projection/bias", way("patch_embed.proj.bias")),
+    *dense("patch_encoder/projection", "patch_embed.proj", layout=CONV),
     row("patch_encoder/class_token", way("cls_token")),
     row("patch_encoder/distillation_token", way("dist_token")),
     row("patch_encoder/registers", way("reg_token")),
@@ -65,55 +57,40 @@ ROWS: tuple[Row, ...] = (
     *affine(f"{_B}/mlp_norm", "blocks.{i}.norm2"),
     row(
         f"{_B}/attention/qkv/kernel",
-        way(f"{_ATTN}.qkv.weight", layout=LINEAR, when=_fused),
-        way(f"{_ATTN}.q_proj.weight", f"{_ATTN}.k_proj.weight", f"{_ATTN}.v_proj.weight", layout=LINEAR, when=is_split),
+        way(f"{_ATTN}.qkv.weight", layout=LINEAR, when=_has_fused_qkv),
+        way(*(f"{name}.weight" for name in _QKV), layout=LINEAR, when=has_split_qkv),
     ),
-    row(
-        f"{_B}/attention/qkv/bias",
-        way(f"{_ATTN}.qkv.bias"),
-        way(f"{_ATTN}.q_proj.bias", f"{_ATTN}.k_proj.bias", f"{_ATTN}.v_proj.bias", when=lambda config: False),
-    ),
+    row(f"{_B}/attention/qkv/bias", way(f"{_ATTN}.qkv.bias"), way(*(f"{name}.bias" for name in _QKV), when=never)),
     row(
         f"{_B}/attention/query_bias",
-        way(f"{_ATTN}.q_bias", when=_fused),
-        way(f"{_ATTN}.q_proj.bias", when=is_split),
+        way(f"{_ATTN}.q_bias", when=_has_fused_qkv),
+        way(f"{_ATTN}.q_proj.bias", when=has_split_qkv),
     ),
     row(
         f"{_B}/attention/value_bias",
-        way(f"{_ATTN}.v_bias", when=_fused),
-        way(f"{_ATTN}.v_proj.bias", when=is_split),
+        way(f"{_ATTN}.v_bias", when=_has_fused_qkv),
+        way(f"{_ATTN}.v_proj.bias", when=has_split_qkv),
     ),
-    *affine(
-        f"{_B}/attention/query_norm",
-        f"{_ATTN}.q_norm",
-        "blocks.{i}.q_norm",
-        when=lambda config: not config.parallel_block,
-    ),
-    *affine(
-        f"{_B}/attention/key_norm",
-        f"{_ATTN}.k_norm",
-        "blocks.{i}.k_norm",
-        when=lambda config: not config.parallel_block,
-    ),
-    row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", layout=SAME, stacked=1)),
+    *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_is_sequential),
+    *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_is_sequential),
+    row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
     *dense(f"{_B}/attention/output", f"{_ATTN}.proj", layout=LINEAR),
     row(
-        f"{_B}/attention_scale/gamma", way("blocks.{i}.ls1.gamma", when=_plain), way("blocks.{i}.gamma_1", when=is_eva)
+        f"{_B}/attention_scale/gamma",
+        way("blocks.{i}.ls1.gamma", when=_is_plain),
+        way("blocks.{i}.gamma_1", when=is_eva),
     ),
-    row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_plain), way("blocks.{i}.gamma_2", when=is_eva)),
-    row(
-        f"{_B}/mlp/expand/kernel",
-        way(f"{_MLP}.fc1.weight", layout=LINEAR, when=_packed),
-        way(f"{_MLP}.fc1_g.weight", f"{_MLP}.fc1_x.weight", layout=LINEAR, when=has_split_gate),
-    ),
-    row(
-        f"{_B}/mlp/expand/bias",
-        way(f"{_MLP}.fc1.bias", when=_packed),
-        way(f"{_MLP}.fc1_g.bias", f"{_MLP}.fc1_x.bias", when=has_split_gate),
+    row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_is_plain), way("blocks.{i}.gamma_2", when=is_eva)),
+    *dense(
+        f"{_B}/mlp/expand",
+        f"{_MLP}.fc1",
+        (f"{_MLP}.fc1_g", f"{_MLP}.fc1_x"),
+        layout=LINEAR,
+        whens=(_has_packed_gate, has_split_gate),
     ),
     *affine(f"{_B}/mlp/inner_norm", f"{_MLP}.norm"),
     *dense(f"{_B}/mlp/contract", f"{_MLP}.fc2", layout=LINEAR),
-    *affine("final_norm", "norm", "fc_norm", when=_norm_first),
+    *affine("final_norm", "norm", "fc_norm", when=_norm_before_pooling),
     row("pooling/probe", way("attn_pool.latent")),
     *dense("pooling/query", "attn_pool.q", layout=LINEAR),
     *dense("pooling/key_value", "attn_pool.kv", layout=LINEAR),
@@ -127,7 +104,7 @@ ROWS: tuple[Row, ...] = (
 )
 
 _PARALLEL: tuple[Row, ...] = (
-    # One projection makes the MLP's inside and queries, keys and values.
+    # One projection makes the MLP's hidden layer and queries, keys and values.
     *affine(f"{_B}/norm", "blocks.{i}.in_norm"),
     row((f"{_B}/mlp/expand/kernel", f"{_B}/attention/qkv/kernel"), way("blocks.{i}.in_proj.weight", layout=LINEAR)),
     row((f"{_B}/mlp/expand/bias", f"{_B}/attention/qkv/bias"), way("blocks.{i}.in_proj.bias")),
@@ -141,16 +118,16 @@ HEAD_FEATURES = (
     (r"fc_norm\.weight", {"pooling": "mean", "final_norm": "after"}),
     (r"attn_pool\.latent", {"pooling": "map"}),
 )
-"""timm moves the final norm behind the pooling, and calls it `fc_norm`, where it pools the mean."""
+"""With mean pooling, timm puts the final norm after the pooling and calls it `fc_norm`."""
 
-_BLOCK_OF_BOTH = ("query_norm", "key_norm", "rotary")
+_IN_BOTH_BLOCKS = ("query_norm", "key_norm", "rotary")
 
 TIMM = Table(
     source="timm",
     title="timm's VisionTransformer or Eva",
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
-    ignored=((r"rope\.(?!freqs$).*", "fixed"),),
+    ignored=((r"rope\.(?!freqs$).*", "constant"),),
     head_features=HEAD_FEATURES,
 )
 TIMM_PARALLEL = Table(
@@ -158,8 +135,13 @@ TIMM_PARALLEL = Table(
     title="timm's VisionTransformer with parallel blocks",
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.in_norm\.weight"),
     rows=(
-        *(line for line in ROWS if not line.a_block or any(part in line.targets[0] for part in _BLOCK_OF_BOTH)),
+        *(item for item in ROWS if not item.is_per_block or any(part in item.targets[0] for part in _IN_BOTH_BLOCKS)),
         *_PARALLEL,
     ),
     head_features=HEAD_FEATURES,
 )
+
+
+def timm_table(config: ViTConfig) -> Table:
+    """Returns the table of timm's model for a config."""
+    return TIMM_PARALLEL if config.parallel_block else TIMM

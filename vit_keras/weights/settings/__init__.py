@@ -1,1 +1,1 @@
-"""What stands beside the weights."""
+"""Reads the config files beside a checkpoint."""

@@ -1,1 +1,1 @@
-"""Directories of other libraries."""
+"""Config files of timm and transformers for a model of ours."""

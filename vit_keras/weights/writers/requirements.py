@@ -1,9 +1,10 @@
-"""What a config must be for another library to have such a model."""
+"""Checks whether another library can express a model."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 
 PLAIN: Mapping[str, Collection[Any]] = {
@@ -26,37 +27,22 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "map_includes_prefix": (True,),
     "final_norm": ("before",),
 }
-"""Fields of the original Vision Transformer, and the values they may have."""
+"""Legal values of these fields for the original Vision Transformer."""
 
 WRITTEN = (
     "image_size", "patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "channels", "pixel_mean", "pixel_std",
     "position_on_prefix", "rotary_temperature", "rotary_order", "rotary_reference", "norm_epsilon", "activation", "layer_scale",
 )  # fmt: skip
-"""Fields that are written with any value, but where a kind of model limits them."""
+"""Fields that are written whatever their value, unless a kind of model limits them."""
 
 NOT_WRITTEN = (
-    "position_resize",
-    "patch_resize",
-    "dropout_rate",
-    "attention_dropout_rate",
-    "stochastic_depth_rate",
-    "remat",
-)
-"""Fields without a part in the outputs of a trained model at its own size."""
+    "position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat",
+)  # fmt: skip
+"""Fields that do not change the outputs of a trained model at its own size."""
 
 
-def misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:
-    """Returns what keeps a config from being a model of a kind, a reason each.
-
-    Args:
-        config: The model's.
-        allowed: Values that each field may have.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=4, num_layers=1, num_heads=2, mlp_dim=8, qk_norm=True)
-        >>> misfits(config, PLAIN)
-        ['qk_norm=True is none of [False]']
-    """
+def list_misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:
+    """Returns the reasons why a config is not of a kind of model."""
     return [
         f"{name}={getattr(config, name)!r} is none of {list(values)}"
         for name, values in allowed.items()
@@ -64,14 +50,25 @@ def misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[s
     ]
 
 
-def refuse(library: str, reasons: Mapping[str, list[str]]) -> InvalidArgumentError:
-    """Returns the error for a model that a library has no kind for, with the reasons of the nearest kind.
-
-    Args:
-        library: Whose.
-        reasons: Reasons by kind.
-    """
+def find_kind(library: str, reasons: Mapping[str, list[str]]) -> str:
+    """Returns the first kind of model without a reason against it."""
     nearest = min(reasons, key=lambda kind: len(reasons[kind]))
-    return InvalidArgumentError(
-        f"{library} has no such model. The nearest is {nearest}, but {'; '.join(reasons[nearest])}."
-    )
+    if reasons[nearest]:
+        raise InvalidArgumentError(
+            f"{library} has no such model. The nearest is {nearest}, but {'; '.join(reasons[nearest])}."
+        )
+    return nearest
+
+
+def check_preprocessing(preprocessing: Preprocessing, config: ViTConfig) -> None:
+    """Raises `InvalidArgumentError` where the preprocessing makes images of another size or other channels than the model's."""
+    made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
+    if made != taken:
+        raise InvalidArgumentError(
+            f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be equal."
+        )
+
+
+def repeat_per_channel(values: tuple[float, ...], channels: int) -> list[float]:
+    """Returns one value per channel."""
+    return list(values) if len(values) == channels else list(values) * channels

@@ -1,0 +1,46 @@
+import keras
+import pytest
+
+
+def test_convert_goes_through_every_form_and_back(run, foreign, tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    assert run("convert", foreign, ours, "--preset", "test_vit")[0] == 0
+    assert run("convert", ours, theirs, "--to", "huggingface")[0] == 0
+    assert run("convert", theirs, tmp_path / "again", "--preset", "test_vit", "--to", "timm")[0] == 0
+    assert (tmp_path / "again" / "model.safetensors").read_bytes() == (foreign / "model.safetensors").read_bytes()
+    assert run("convert", ours, tmp_path / "mine.safetensors", "--to", "safetensors")[0] == 0
+    assert (tmp_path / "mine.safetensors").read_bytes() == (ours / "model.safetensors").read_bytes()
+    assert run("convert", ours, tmp_path / "mine.keras", "--to", "keras")[0] == 0
+    assert keras.saving.load_model(tmp_path / "mine.keras").output_shape == (None, 3)
+
+
+def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):
+    code, out, _ = run("convert", foreign, tmp_path / "ours", "--preset", "test_vit", "--dry-run")
+    assert code == 0
+    assert "block_05/mlp/contract/kernel <- blocks.5.mlp.fc2.weight" in out
+    assert not (tmp_path / "ours").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("IN", "OUT", "--to", "onnx", "--preset", "test_vit"), 2, "--to must be one of"),
+        (("BARE", "OUT"), 2, "give its architecture with --preset NAME"),
+        (("BARE", "OUT", "--dry-run"), 2, "give --preset NAME"),
+        (("IN", "IN", "--preset", "test_vit"), 6, "nothing is overwritten"),
+        (("nowhere", "OUT"), 2, "There is no preset 'nowhere', and no file or directory of that name"),
+        (("test_vit:nope", "OUT"), 2, "its tags are ['r160_in1k']"),
+        (("vit_base_patch16_224:mae", "OUT"), 2, "CC-BY-NC-4.0"),
+        (("IN", "OUT", "--preset", "vit_pico_patch4_32"), 4, "do not fit the model"),
+        (("IN", "OUT", "--preset", "test_vit", "--source", "google"), 4, 'looks like one of "timm"'),
+        (("IN", "OUT", "--preset", "test_vit", "--to", "keras"), 2, "must end in .keras"),
+    ],
+)
+def test_convert_refuses(run, foreign, tmp_path, arguments, code, message):
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes((foreign / "model.safetensors").read_bytes())
+    places = {"IN": foreign, "BARE": bare, "OUT": tmp_path / "out"}
+    ended, _, err = run("convert", *(places.get(argument, argument) for argument in arguments))
+    assert ended == code
+    assert message in err
+    assert not (tmp_path / "out").exists()

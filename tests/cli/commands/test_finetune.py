@@ -1,0 +1,67 @@
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from vit_keras.cli import main; main()"]
+FINETUNE = [
+    "finetune", "vit_pico_patch4_32", "emoji", "--limit", "128", "--method", "head_first", "--epochs", "4", "--batch-size", "32",
+    "--precision", "float32",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "PRESET and DATA missing: vit-keras finetune PRESET DATA"),
+        (("vit_pico_patch4_32", "emoji", "--set", "learning_rate"), "--set learning_rate: expected FIELD=VALUE"),
+        (("vit_pico_patch4_32", "emoji", "--limit", 64, "--set", "learn_rate=1"), "'learning_rate'"),
+    ],
+)
+def test_missing_or_wrong_arguments_exit_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("finetune", *arguments)
+    assert (code, list(tmp_path.iterdir())) == (2, [])
+    assert message in err
+
+
+def test_a_preset_directory_is_finetuned_on_a_folder_and_evaluated(run, tiny_preset, image_folder, tmp_path):
+    arguments = ("--method", "linear_probe", "--run-dir", tmp_path / "run", "--set", 'class_weights="balanced"')
+    code, out, err = run("finetune", tiny_preset, image_folder, *arguments)
+    assert code == 0, err
+    assert "choice   method linear_probe: as asked" in out
+    assert "choice   class_weights balanced: as asked" in out
+    assert f"report             {tmp_path / 'run'}/report.html" in out
+    code, out, _ = run("evaluate", tmp_path / "run", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["test_accuracy"] == result["recorded"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_after_sigterm_a_resumed_run_ends_in_the_same_bits(run, tmp_path):
+    def start(folder, *arguments):
+        command = [*COMMAND, *FINETUNE, "--run-dir", str(folder), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    stopped = start(tmp_path / "stopped")
+    for line in stopped.stdout:
+        if line.startswith("epoch   2/4"):
+            stopped.send_signal(signal.SIGTERM)
+            break
+    _, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 75, err
+    assert f"vit-keras finetune --resume --run-dir {tmp_path / 'stopped'}" in err
+    code, _, err = run("finetune", "--resume", "--run-dir", tmp_path / "stopped", "--epochs", 5)
+    assert code == 2
+    assert "epochs: 4 then, 5 now" in err
+    resumed = [*COMMAND, "finetune", "--resume", "--run-dir", str(tmp_path / "stopped")]
+    assert subprocess.run(resumed, capture_output=True, check=False).returncode == 0
+    whole = start(tmp_path / "whole")
+    whole.communicate(timeout=240)
+    assert whole.returncode == 0
+    weights = [tmp_path / name / "model" / "model.safetensors" for name in ("stopped", "whole")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -1,0 +1,87 @@
+import json
+import os
+import re
+import shutil
+import sys
+
+import pytest
+
+import vit_keras as vk
+
+
+@pytest.fixture
+def bad_files(tmp_path, picture):
+    content = {
+        "empty.jpg": b"", "text.png": b"hello", "page.jpg": b"<!DOCTYPE html>", "half.png": picture.read_bytes()[:60],
+    }  # fmt: skip
+    for name, written in content.items():
+        (tmp_path / name).write_bytes(written)
+    return [tmp_path / name for name in (*content, "nowhere.webp")]
+
+
+def test_predict_prints_what_vk_predict_returns(run, tiny_preset, picture, tmp_path):
+    (expected,) = vk.predict(tiny_preset, picture, top=2)
+    code, out, err = run("predict", tiny_preset, picture, "--top", 2)
+    assert (code, err) == (0, "")
+    assert out == f"{expected}\n"
+    (row,) = json.loads(run("predict", tiny_preset, picture, "--json")[1])
+    assert (row["file"], len(row["classes"])) == (str(picture), 3)
+    assert [item["name"] for item in row["classes"]][:2] == list(expected.classes)
+    assert sum(item["probability"] for item in row["classes"]) == pytest.approx(1)
+    shutil.copytree(tiny_preset, tmp_path / "run" / "model")
+    assert run("predict", tmp_path / "run", picture, "--top", 2)[1] == out
+
+
+def test_bad_files_are_named_and_skipped(run, tiny_preset, picture, bad_files, snapshot):
+    before = snapshot(picture.parent)
+    code, out, err = run("predict", tiny_preset, *bad_files[:3], picture, *bad_files[3:])
+    assert code == 3
+    assert out.splitlines()[0] == str(picture)
+    assert len(re.findall(r"^ +[\d.]+% ", out, flags=re.MULTILINE)) == 3
+    for line, path in zip(err.splitlines(), bad_files, strict=True):
+        assert line.startswith(f"skipped {path}: ")
+    code, out, err = run("predict", tiny_preset, *bad_files, picture, "--json")
+    assert (code, err) == (3, "")
+    rows = json.loads(out)
+    assert [row["file"] for row in rows] == [str(path) for path in (*bad_files, picture)]
+    assert [set(row) - {"file"} for row in rows] == [{"error"}] * len(bad_files) + [{"classes"}]
+    assert snapshot(picture.parent) == before
+
+
+@pytest.mark.parametrize("name", ["été 猫 😀.png", "[red]a b.png", "new\nline.png", "%d {}.png", "-.png"])
+def test_files_may_have_any_name(run, tiny_preset, picture, name):
+    path = picture.rename(picture.with_name(name))
+    code, out, _ = run("predict", tiny_preset, path)
+    assert code == 0
+    assert out.startswith(str(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not UTF-8")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_file_names_may_be_no_text(run, tiny_preset, picture, options):
+    path = picture.with_name(os.fsdecode(b"caf\xe9.png"))
+    picture.rename(path)
+    code, out, err = run("predict", tiny_preset, path, *options)
+    assert code == 0, err
+    assert "caf" in out
+    path.write_bytes(b"")
+    code, out, err = run("predict", tiny_preset, path, *options)
+    assert code == 3
+    assert "caf" in out + err
+
+
+def test_models_that_cannot_be_used_are_named(run, tiny_preset, tiny_config, picture, interrupted, tmp_path):
+    damaged, mislabeled = (shutil.copytree(tiny_preset, tmp_path / name) for name in ("damaged", "mislabeled"))
+    (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:-9])
+    (mislabeled / "labels.json").write_text('["cat"]')
+    headless = vk.save_preset(vk.vit(tiny_config), tmp_path / "headless")
+    for model, expected, message in (
+        (tmp_path / "nowhere", 6, "nowhere: there is no such file or directory"),
+        (interrupted, 2, f"vit-keras train --resume --run-dir {interrupted}"),
+        (damaged, 4, "model.safetensors"),
+        (mislabeled, 4, "labels.json"),
+        (headless, 2, "no head"),
+    ):
+        code, out, err = run("predict", model, picture)
+        assert (code, out, message in err, "Traceback" in err) == (expected, "", True, False), err
+    assert "StorageError" in run("predict", tmp_path / "nowhere", picture, "--debug")[2]

@@ -1,0 +1,45 @@
+import json
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "good.png"
+    Image.new("RGB", (40, 30), (200, 100, 0)).save(path)
+    return path
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """A run that was interrupted, with options that are not the defaults."""
+    options = {
+        "data": "emoji", "preset": "vit_pico_patch4_32", "epochs": 5, "batch_size": 32, "limit": 64, "seed": 3,
+        "precision": "float32",
+    }  # fmt: skip
+    parts = {key: {} for key in ("config", "recipe", "data", "environment", "seconds")}
+    record = {"status": "interrupted", "command": "train", "options": options, "precision": "float32", **parts}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def snapshot():
+    """Returns a function that reads all files of a folder."""
+    return lambda folder: {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A checkpoint under timm's names, of the architecture `test_vit`."""
+    import keras
+
+    from vit_keras import load_preset, vit
+    from vit_keras.weights import write
+
+    config = load_preset("test_vit").config
+    model = vit(config, num_classes=3)
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    return write(arrays, config, tmp_path / "foreign", to="timm")

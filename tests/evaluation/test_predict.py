@@ -1,0 +1,110 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vit_keras as vk
+from vit_keras.data import Preprocessing
+from vit_keras.data.images.decode import read_image
+from vit_keras.errors import CorruptFileError, DataError, InvalidArgumentError, StorageError
+
+
+@pytest.fixture
+def picture(tmp_path, rng):
+    path = tmp_path / "one.png"
+    Image.fromarray(rng.integers(0, 256, (30, 40, 3)).astype("uint8")).save(path)
+    return path
+
+
+def test_every_form_of_an_image_gives_what_the_model_says_of_its_pixels(tiny_model, tiny_preset, picture):
+    (logits,) = tiny_model.predict(read_image(picture, Preprocessing(image_size=(16, 16)))[None], verbose=0)
+    expected = np.sort(np.exp(logits) / np.exp(logits).sum())[::-1]
+    array, image = np.asarray(Image.open(picture)), Image.open(picture)
+    forms = [picture, str(picture), array, array / 255, array[None], image, image.convert("RGBA"), [picture.parent]]
+    for form in forms:
+        (row,) = vk.predict(tiny_preset, form)
+        np.testing.assert_allclose(row.probabilities, expected, rtol=1e-3)
+        assert set(row.classes) == {"cat", "dog", "owl"}
+    mixed = vk.predict(tiny_model, [array, [image, picture], array[None]], top=2, batch_size=3)
+    assert [row.image for row in mixed] == ["image 0", "image 1", str(picture), "image 3"]
+    for row in mixed:
+        np.testing.assert_allclose(row.probabilities, expected[:2], rtol=1e-3)
+        assert set(row.classes) <= {"0", "1", "2"}
+
+
+def test_pil_images_are_read_like_files(tiny_preset, tmp_path, rng):
+    pixels = rng.integers(0, 256, (24, 18, 4)).astype("uint8")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    images = {
+        "turned.png": (Image.fromarray(pixels[..., :3]), {"exif": turned}),
+        "clear.png": (Image.fromarray(pixels), {}),
+        "palette.gif": (Image.fromarray(pixels[..., 0]).convert("P"), {"transparency": 3}),
+        "deep.png": (Image.fromarray(pixels[..., 0].astype("uint16") * 257), {}),
+        "print.tif": (Image.fromarray(pixels[..., :3]).convert("CMYK"), {}),
+        "gray.png": (Image.fromarray(pixels[..., 0]), {}),
+    }
+    for name, (image, options) in images.items():
+        image.save(tmp_path / name, **options)
+        (expected,) = vk.predict(tiny_preset, tmp_path / name)
+        with Image.open(tmp_path / name) as opened:
+            (row,) = vk.predict(tiny_preset, opened)
+        np.testing.assert_allclose(row.probabilities, expected.probabilities, rtol=1e-3, err_msg=name)
+
+
+def test_an_image_that_cannot_be_read_has_a_row_with_the_reason_or_is_raised(tiny_preset, picture):
+    broken, missing = picture.with_name("broken.png"), picture.with_name("missing.png")
+    broken.write_bytes(picture.read_bytes()[:60])
+    bright = np.full((8, 8, 3), np.nan)
+    rows = vk.predict(tiny_preset, [broken, picture, missing, bright], batch_size=2)
+    assert [row.error is None for row in rows] == [False, True, False, False]
+    assert [row.image for row in rows.errors] == [str(broken), str(missing), "image 3"]
+    assert rows[1].probabilities == pytest.approx(vk.predict(tiny_preset, picture)[0].probabilities, rel=1e-4)
+    assert f"{missing}\n  not classified: {missing}: there is no such file" in str(rows)
+    for image, error in ((broken, CorruptFileError), (missing, StorageError), (bright, DataError)):
+        with pytest.raises(error):
+            vk.predict(tiny_preset, [picture, image], on_error="error")
+
+
+def test_rows_print_and_become_a_data_frame(tiny_preset, picture, monkeypatch):
+    rows = vk.predict(tiny_preset, [picture, picture.with_name("missing.png")], top=2)
+    assert str(rows).splitlines()[0] == str(picture)
+    assert "%  " in str(rows).splitlines()[1]
+    assert repr(rows[:1]) == str(rows[0])
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        rows.to_dataframe()
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=dict))
+    table = rows.to_dataframe()
+    assert list(table) == ["image", "class_1", "probability_1", "class_2", "probability_2", "error"]
+    assert table["class_1"] == [rows[0].classes[0], None]
+    assert table["error"][0] is None
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        ("https://example.org/cat.jpg", {}, "URLs are not supported. Download the file"),
+        (3, {}, "int is not an image: expected a path"),
+        (np.zeros((8, 8, 5)), {}, r"shape \(8, 8, 5\) is not an image"),
+        (np.array(["a"]), {}, "is not an image"),
+        (np.zeros((1, 8, 8, 3)), {"top": 0}, "top and batch_size must be at least 1, got top=0"),
+        (np.zeros((1, 8, 8, 3)), {"on_error": "skip"}, "on_error must be one of 'quarantine', 'error', got 'skip'"),
+    ],
+)
+def test_what_is_no_image_is_refused(tiny_preset, images, options, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        vk.predict(tiny_preset, images, **options)
+
+
+def test_a_folder_without_images_and_a_model_without_a_head_are_refused(tiny_preset, tiny_config, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="this folder contains no images"):
+        vk.predict(tiny_preset, tmp_path)
+    with pytest.raises(InvalidArgumentError, match="has no head"):
+        vk.predict(vk.vit(tiny_config), np.zeros((8, 8, 3), "uint8"))
+
+
+def test_no_images_give_no_rows(tiny_preset):
+    assert len(vk.predict(tiny_preset, [])) == 0

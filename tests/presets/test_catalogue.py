@@ -1,0 +1,144 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vit_keras as vk
+from vit_keras import list_presets, load_preset, preset_info
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.presets.family import read_family
+from vit_keras.weights.mappings.sources import SOURCES
+
+FAMILY = """
+[family]
+description = "Mine"
+paper = "https://example.org"
+license = "Apache-2.0"
+recipe = "from_scratch"
+[family.config]
+image_size = 32
+patch_size = 8
+"""
+PRESET = """
+[vit_mine]
+source = "ours"
+params = 1
+hidden_dim = 16
+num_layers = 1
+num_heads = 2
+mlp_dim = 32
+"""
+CHECKPOINTS = [(name, tag) for name in list_presets() for tag in load_preset(name).weights]
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_a_preset_states_its_parameters_its_source_and_its_recipe(name):
+    from vit_keras.training.recipes import RECIPES
+
+    preset = load_preset(name)
+    assert preset.params == preset.config.num_params
+    assert preset.recipe in RECIPES
+    assert preset.paper.startswith("https://")
+    assert all((preset.description, preset.source, preset.license, preset.family))
+
+
+def test_parameters_are_those_that_timm_counts():
+    """With the checkpoint's own head; the golden file holds what timm 1.0.31 counted, in millions."""
+    lines = (Path(__file__).parents[1] / "golden" / "timm_params.csv").read_text().splitlines()[1:]
+    counted = dict(line.split(",") for line in lines)
+    found = {}
+    for name, tag in CHECKPOINTS:
+        preset = load_preset(name)
+        checkpoint = preset.weights[tag]
+        config = preset.config.replace(**checkpoint.config)
+        heads = 2 if config.distillation_token else 1
+        head = heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0) if checkpoint.num_classes else 0
+        if checkpoint.source == "timm":
+            found[f"{name}.{tag}"] = (config.num_params + head) / 1e6
+    assert found.keys() == counted.keys()
+    assert found == {name: pytest.approx(float(params), abs=5.01e-4) for name, params in counted.items()}
+
+
+@pytest.mark.parametrize(("name", "tag"), CHECKPOINTS)
+def test_a_checkpoint_says_where_it_is_and_under_which_license(name, tag):
+    checkpoint = load_preset(name).weights[tag]
+    assert checkpoint.source in SOURCES
+    assert checkpoint.url.startswith(("hf://", "https://"))
+    assert checkpoint.url.endswith((".safetensors", ".npz"))
+    assert checkpoint.needs_acceptance == (checkpoint.license not in ("Apache-2.0", "MIT"))
+    assert checkpoint.crop_mode in ("center", "squash")
+    assert checkpoint.interpolation in ("bicubic", "bilinear")
+    assert 0.8 < checkpoint.crop <= 1
+
+
+def test_info_is_what_the_config_computes():
+    info, config = preset_info("deit_tiny_distilled_patch16_224"), load_preset("deit_tiny_distilled_patch16_224").config
+    assert (info["family"], info["params"], info["tokens"]) == ("deit", config.num_params, config.num_tokens)
+    assert info["gmacs"] == config.num_macs / 1e9
+    assert info["activation_mib"] == config.activation_bytes() / 2**20
+    assert info["config"] == config.to_dict()
+
+
+def test_wildcards_choose_names():
+    assert list_presets() == sorted(list_presets())
+    assert list_presets("vit_base_patch16_[23]*") == ["vit_base_patch16_224", "vit_base_patch16_384"]
+    assert list_presets("vit_[ls]*32_224") == ["vit_large_patch32_224", "vit_small_patch32_224"]
+    assert list_presets("vit_base_patch?_224") == ["vit_base_patch8_224"]
+    assert list_presets("resnet*") == []
+
+
+@pytest.mark.parametrize("look_up", [load_preset, preset_info])
+def test_an_unknown_name_proposes_the_closest(look_up):
+    with pytest.raises(
+        InvalidArgumentError, match=r"no preset 'vit_bse_patch16_224'.* \['vit_base_patch16_224', .*list_presets\(\)"
+    ):
+        look_up("vit_bse_patch16_224")
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A file of presets of a user, which is forgotten after the test."""
+    monkeypatch.setenv("VIT_KERAS_PRESETS", "")
+    path = tmp_path / "mine.toml"
+    (preset,) = read_family("mine.toml", FAMILY + PRESET)
+    path.write_text((FAMILY + PRESET).replace("params = 1", f"params = {preset.config.num_params}"))
+    return path
+
+
+def test_registered_presets_behave_as_the_shipped_ones_in_worker_processes_too(mine):
+    assert vk.register_presets(mine) == vk.register_presets(str(mine)) == ["vit_mine"]
+    assert set(list_presets()) > {"vit_mine", "vit_base_patch16_224"}
+    assert preset_info("vit_mine")["family"] == "mine"
+    assert vk.from_preset("vit_mine", num_classes=3).output_shape == (None, 3)
+    code = "import vit_keras; print(vit_keras.list_presets('*_mine'))"
+    worker = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert worker.stdout.strip() == "['vit_mine']"
+
+
+def test_a_changed_file_is_read_again(mine):
+    vk.register_presets(mine)
+    mine.write_text(mine.read_text().replace("vit_mine", "vit_other"))
+    assert vk.register_presets(mine) == ["vit_other"]
+    assert list_presets("vit_mine") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda text: text.replace("vit_mine", "vit_base_patch16_224"), InvalidArgumentError, "The family 'mine' has a preset 'vit_base_patch16_224', and so has the family 'vit': choose another name"),
+        (lambda text: text.replace("source =", "sorce ="), InvalidArgumentError, r"mine.toml \[vit_mine\]: unknown \['sorce'\], missing \['source'\]; the known keys are"),
+        (lambda text: text.replace("params = ", "params = 1"), InvalidArgumentError, r"mine.toml \[vit_mine\]: params = 1\d+, but the config has \d+ parameters without a head"),
+        (lambda text: "\xe9".encode("latin-1"), InvalidArgumentError, "mine.toml is not UTF-8 text"),
+        (lambda text: None, StorageError, "mine.toml: the file of presets can't be read .* Check its path"),
+    ],
+    ids=["name", "key", "params", "encoding", "missing"],
+)  # fmt: skip
+def test_a_file_that_is_refused_changes_nothing(change, error, message, mine):
+    before, content = list_presets(), change(mine.read_text())
+    mine.unlink()
+    if content is not None:
+        mine.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(error, match=message):
+        vk.register_presets(mine)
+    assert list_presets() == before

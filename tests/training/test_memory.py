@@ -1,0 +1,18 @@
+import psutil
+import pytest
+
+from vit_keras.config import ViTConfig
+from vit_keras.training import memory
+
+CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
+
+
+def test_half_precision_makes_room_for_twice_the_images():
+    whole, half = (
+        memory.largest_batch(CONFIG, num_classes=10, free=2**30, bytes_per_number=number) for number in (4, 2)
+    )
+    assert half == pytest.approx(2 * whole, rel=0.01)
+
+
+def test_free_memory_is_no_more_than_there_is():
+    assert 0 < memory.free_bytes() <= psutil.virtual_memory().total

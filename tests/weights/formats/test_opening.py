@@ -1,0 +1,191 @@
+"""A file is opened by its content, and unsafe or damaged files are refused by our own errors.
+
+Tests named `a..` are rows of the table of bad inputs that every reader of weights must refuse.
+"""
+
+import os
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save, save_file
+from weights.checkpoints import npy_bytes, npz_bytes
+
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError, VitKerasError
+from vit_keras.weights import open_tensors
+from vit_keras.weights.formats.npz import SMALL
+
+
+class Marker:
+    """A pickle that creates a file when it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def read_all(path) -> dict[str, np.ndarray]:
+    with open_tensors(path) as file:
+        return {name: file.read(name) for name in file.tensors}
+
+
+def test_a_file_without_a_suffix_is_opened_by_its_content(tmp_path):
+    save_file({"a": np.ones(2)}, tmp_path / "blob")
+    assert read_all(tmp_path / "blob").keys() == {"a"}
+
+
+def test_a_header_that_starts_like_a_pickle_is_a_header(tmp_path):
+    content = save({"a": np.ones(1, "float32")}, metadata={"note": "x" * 500})
+    length = struct.unpack("<Q", content[:8])[0]
+    header = content[8 : 8 + length] + b" " * (0x280 - length)  # little-endian 80 02, a pickle's first two bytes
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + content[8 + length :])
+    assert read_all(tmp_path / "x.safetensors")["a"] == 1
+
+
+def test_a_directory_stands_for_the_model_in_it(tmp_path):
+    with pytest.raises(StorageError, match=r"neither model\.safetensors nor"):
+        open_tensors(tmp_path)
+    save_file({"a": np.ones(2)}, tmp_path / "model.safetensors")
+    assert read_all(tmp_path).keys() == {"a"}
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt", ".pkl", ".joblib", ".PTH"])
+def test_a01_pickles_are_refused_by_their_suffix_with_a_way_out(tmp_path, suffix):
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(pickle.dumps(Marker(tmp_path / "ran"), protocol=0))  # has no magic bytes
+    with pytest.raises(UnsafeFileError, match=r"safetensors\.torch\.save_file"):
+        open_tensors(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ""])
+@pytest.mark.parametrize("kind", [2, 3, 4, 5, "torch"])
+def test_a02_a_renamed_pickle_is_refused_by_its_content(tmp_path, suffix, kind):
+    content = pickle.dumps(Marker(tmp_path / "ran"), protocol=2 if kind == "torch" else kind)
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(npz_bytes({"archive/data.pkl": content}) if kind == "torch" else content)
+    with pytest.raises(UnsafeFileError, match="a pickle"):
+        open_tensors(path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.npz", save({"a": np.ones(2)}), r"\.npz, but inside it is a \.safetensors"),
+        ("x.npz", b"<html>Sign in</html>", "a web page"),
+        ("x", b"<html>Sign in</html>", "a web page"),
+        ("x", b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+        ("x.npz", b"", "unknown kind"),
+    ],
+)
+def test_other_content_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((CorruptFileError, InvalidArgumentError), match=message):
+        open_tensors(tmp_path / name)
+
+
+def test_a03_an_array_of_objects_is_refused_and_nothing_runs(tmp_path):
+    np.savez(tmp_path / "x.npz", good=np.ones(2), bad=np.array([Marker(tmp_path / "ran")], object))
+    with pytest.raises(UnsafeFileError, match=r"bad\.npy holds Python objects"):
+        open_tensors(tmp_path / "x.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+KERAS = {
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
+    "a Keras model": b"PK\3\4" + bytes(22) + struct.pack("<HH", 13, 0) + b"metadata.json" + bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.keras", "model.weights.h5", "x.hdf5", "X.H5"])
+def test_a27_a28_a29_keras_files_are_refused_by_their_suffix_with_a_way_out(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        UnsafeFileError, match=r"can run code.*load it with Keras.*save_preset or vit_keras\.weights\.write"
+    ):
+        open_tensors(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.npz", "model"])
+@pytest.mark.parametrize("kind", KERAS)
+def test_a27_a28_a29_renamed_keras_files_are_refused_by_their_content(tmp_path, name, kind):
+    (tmp_path / name).write_bytes(KERAS[kind])
+    with pytest.raises(UnsafeFileError, match=f"this is {kind}.*can run code.*load it with Keras"):
+        open_tensors(tmp_path / name)
+
+
+def test_a29_a_model_that_keras_saved_is_detected_by_its_content(tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "model.keras")
+    (tmp_path / "model.keras").rename(tmp_path / "model.npz")
+    with pytest.raises(UnsafeFileError, match="this is a Keras model"):
+        open_tensors(tmp_path / "model.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a30_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "x.safetensors")
+    for path in (tmp_path / "x.safetensors", os.devnull):
+        with pytest.raises(InvalidArgumentError, match="no regular file"):
+            open_tensors(path)
+
+
+def test_a30_a_broken_link_is_a_missing_file(tmp_path):
+    (tmp_path / "x.safetensors").symlink_to(tmp_path / "gone")
+    with pytest.raises(StorageError, match="no such file"):
+        open_tensors(tmp_path / "x.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may read everything")
+def test_a30_a_file_without_read_permission_is_a_storage_error(tmp_path):
+    save_file({"a": np.ones(2)}, tmp_path / "x.safetensors")
+    (tmp_path / "x.safetensors").chmod(0)
+    with pytest.raises(StorageError):
+        open_tensors(tmp_path / "x.safetensors")
+
+
+MEMBERS = {
+    "a/b.npy": npy_bytes(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)),
+    "c.npy": npy_bytes(np.ones(3, "V2")),
+}
+GOOD_FILES = {
+    "x.safetensors": save({"a/b": np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4), "c": np.ones(3, "float16")}),
+    "x.npz": npz_bytes(MEMBERS),
+    "y.npz": npz_bytes(MEMBERS, zipfile.ZIP_DEFLATED),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_FILES)
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused_by_our_errors_alone(tmp_path, name, data):
+    content = bytearray(GOOD_FILES[name])
+    for _ in range(data.draw(st.integers(1, 3), label="damages")):
+        place = data.draw(st.integers(0, max(len(content) - 1, 0)), label="place")
+        new = data.draw(st.binary(max_size=9), label="new")
+        cut = data.draw(st.integers(0, 9), label="cut")
+        content[place : place + cut] = new
+    if data.draw(st.booleans(), label="truncated"):
+        del content[data.draw(st.integers(0, len(content)), label="rest") :]
+    path = tmp_path / name
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        read_all(path)
+    except VitKerasError:
+        pass
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 2 * SMALL

@@ -1,0 +1,217 @@
+"""The mapping tables: every kind of model to each library's names and back gives the same bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_weights, shapes_of
+
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.weights import open_tensors, plan, write_tensors
+from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.meta import OPENAI_CLIP
+from vit_keras.weights.mappings.sources import SOURCES, TABLES, find_table
+from vit_keras.weights.mappings.tables import GAP
+from vit_keras.weights.mappings.timm import TIMM, timm_table
+from vit_keras.weights.writing import translate
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "timm"
+SMALL = CONFIGS["vit_patch8"]
+
+
+def read(path, config, num_classes=7, **arguments):
+    """Returns a file's weights for a config; all tensors must be used."""
+    with open_tensors(path) as file:
+        steps = plan(shapes_of(config, num_classes), config, file, **arguments)
+        used = {name for step in steps.steps for name in step.sources}
+        assert used == file.tensors.keys()
+        return converted(steps, file)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_kind_of_model_is_translated_to_timms_names_and_back(tmp_path, name):
+    config, weights = CONFIGS[name], random_weights(CONFIGS[name])
+    theirs = translate(weights, config, timm_table(config))
+    assert find_table(theirs).source == "timm"
+    for tensors in (theirs, weights):  # and our own names
+        write_tensors(tensors, tmp_path / "x.safetensors")
+        assert_same_bits(read(tmp_path / "x.safetensors", config), weights)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(GOLDEN.glob("*.safetensors")) - set(GOLDEN.glob("*.reference.*"))), ids=lambda path: path.stem
+)
+def test_timms_files_are_read_and_written_exactly(tmp_path, path):
+    config = CONFIGS[path.stem]
+    theirs = {
+        name.removeprefix("weights/"): array for name, array in load_file(path).items() if name.startswith("weights/")
+    }
+    save_file(theirs, tmp_path / "x.safetensors")
+    weights = read(tmp_path / "x.safetensors", config)
+    assert_same_bits(translate(weights, config, timm_table(config)), theirs)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("google_*.npz")), ids=lambda path: path.stem)
+def test_googles_files_are_read(path):
+    weights = read(path, CONFIGS["vit_patch8"].replace(image_size=64, patch_size=16))
+    with np.load(path) as theirs:
+        np.testing.assert_array_equal(
+            weights["block_01/attention/qkv/kernel"][:, 48:96],
+            theirs[next(name for name in theirs if "encoderblock_1/" in name and name.endswith("key/kernel"))].reshape(
+                48, 48
+            ),
+        )
+
+
+GOOGLES = {
+    "plain": SMALL,
+    "map": SMALL.replace(class_token=False, pooling="map"),
+    "pre_logits": SMALL.replace(pre_logits_dim=24),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [("plain", ""), ("map", "params/"), ("pre_logits", "opt/target/"), ("map", "params/img/"), ("map", "img/")],
+)
+def test_googles_files_are_read_with_any_prefix(tmp_path, name, prefix):
+    weights = random_weights(GOOGLES[name])
+    theirs = translate(weights, GOOGLES[name], GOOGLE)
+    assert theirs["Transformer/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel"].shape == (48, 3, 16)
+    np.savez(tmp_path / "x.npz", **{prefix + key: array for key, array in theirs.items()})
+    assert_same_bits(read(tmp_path / "x.npz", GOOGLES[name]), weights)
+
+
+@pytest.mark.parametrize("name", GOOGLES)
+def test_googles_scan_form_is_read(tmp_path, name):
+    weights = random_weights(GOOGLES[name])
+    theirs = translate(weights, GOOGLES[name], GOOGLE)
+    blocks = [key for key in theirs if "encoderblock_0/" in key]
+    stacked = {
+        key.replace("encoderblock_0", "encoderblock"): np.stack(
+            [theirs.pop(key.replace("_0/", f"_{i}/", 1)) for i in range(2)]
+        )
+        for key in blocks
+    }
+    np.savez(tmp_path / "x.npz", **theirs, **stacked)
+    assert_same_bits(read(tmp_path / "x.npz", GOOGLES[name]), weights)
+
+
+@pytest.mark.parametrize("place", ["Transformer/posembed_input/pos_embedding", "Transformer/pos_embedding"])
+def test_googles_older_layouts_are_read(tmp_path, place):
+    config = GOOGLES["map"]
+    weights = random_weights(config)
+    older = {
+        "LayerNorm_1": "LayerNorm_2",
+        "MultiHeadDotProductAttention_0": "MultiHeadDotProductAttention_1",
+        "MlpBlock_0": "MlpBlock_3",
+    }
+    theirs = {}
+    for key, array in translate(weights, config, GOOGLE).items():
+        name = place if key == "pos_embedding" else key.removeprefix("MAPHead_0/")
+        for new, old in older.items() if "encoderblock" in key else ():
+            name = name.replace(new, old)
+        theirs[name] = array
+    np.savez(tmp_path / "x.npz", **theirs)
+    assert_same_bits(read(tmp_path / "x.npz", config), weights)
+
+
+def test_googles_text_tower_and_optimizer_state_are_left_out(tmp_path):
+    weights = random_weights(SMALL)
+    theirs = {f"params/img/{key}": array for key, array in translate(weights, SMALL, GOOGLE).items()}
+    np.savez(
+        tmp_path / "x.npz",
+        **theirs,
+        **{"params/txt/head/kernel": np.ones(3), "params/t": np.ones(1), "opt/state/m": np.ones(1)},
+    )
+    with open_tensors(tmp_path / "x.npz") as file:
+        steps = plan(shapes_of(SMALL), SMALL, file)
+        assert_same_bits(converted(steps, file), weights)
+    assert "left out (text tower): params/txt/head/kernel" in steps.describe()
+
+
+METAS = {
+    "DINOv2": (CONFIGS["dinov2"], {}, {"mask_token": (1, 48)}),
+    "DINOv2 with SwiGLU": (CONFIGS["dinov2_swiglu"], {".fc1.": ".w12.", ".fc2.": ".w3."}, {"mask_token": (1, 48)}),
+    "MAE": (SMALL, {}, {"mask_token": (1, 1, 48), "decoder_embed.weight": (8, 48), "decoder_blocks.0.norm1.weight": (8,)}),
+    "DINOv3": (
+        CONFIGS["dinov3_gated"].replace(qkv_bias="none"),
+        {"reg_token": "storage_tokens", ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", ".gamma_": ".ls_gamma_"},
+        {"rope_embed.periods": (4,), "blocks.0.attn.qkv.bias_mask": (144,), "local_cls_norm.weight": (48,)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METAS)
+def test_metas_names_are_read(tmp_path, name):
+    config, renames, more = METAS[name]
+    weights = random_weights(config)
+    theirs = {}
+    for key, array in translate(weights, config, TIMM).items():
+        spelled = key
+        for new, old in renames.items():
+            spelled = spelled.replace(new, old)
+        theirs[spelled.replace("ls_gamma_1", "ls1.gamma").replace("ls_gamma_2", "ls2.gamma")] = array
+    save_file({**theirs, **{key: np.ones(shape, "float32") for key, shape in more.items()}}, tmp_path / "x.safetensors")
+    with open_tensors(tmp_path / "x.safetensors") as file:
+        steps = plan(shapes_of(config), config, file)
+        assert steps.table.source == "meta"
+        assert_same_bits(converted(steps, file), weights)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module.backbone.", "teacher.backbone."])
+def test_source_meta_reads_timms_names_with_metas_prefixes(tmp_path, prefix):
+    weights = random_weights(SMALL)
+    theirs = {prefix + key: array for key, array in translate(weights, SMALL, TIMM).items()}
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", SMALL, source="meta"), weights)
+
+
+def test_dinov3s_masked_biases_of_keys_are_left_out(tmp_path):
+    config = CONFIGS["dinov3_gated"]
+    weights = random_weights(config)
+    theirs = translate(weights, config, TIMM)
+    theirs["storage_tokens"] = theirs.pop("reg_token")
+    for block in range(2):
+        query, value = (theirs.pop(f"blocks.{block}.attn.{name}_bias") for name in "qv")
+        theirs[f"blocks.{block}.attn.qkv.bias"] = np.concatenate([query, np.full(48, 5, "float32"), value])
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", config), weights)
+
+
+def test_openais_clip_is_read_without_its_text_tower(tmp_path):
+    config = CONFIGS["clip"]
+    weights = random_weights(config) | {"head/bias": np.zeros(7, "float32")}
+    theirs = translate(weights, config, OPENAI_CLIP)
+    assert theirs["visual.proj"].shape == (48, 7)
+    text = {"positional_embedding": (77, 8), "transformer.resblocks.0.ln_1.weight": (8,), "logit_scale": ()}
+    save_file({**theirs, **{key: np.ones(shape, "float32") for key, shape in text.items()}}, tmp_path / "x.safetensors")
+    with open_tensors(tmp_path / "x.safetensors") as file:
+        steps = plan(shapes_of(config), config, file)
+        assert_same_bits(converted(steps, file), weights)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
+def test_every_table_has_known_weights_and_block_numbers(table):
+    known = {name.replace("block_00", "block_{i}") for config in CONFIGS.values() for name in shapes_of(config)}
+    known |= {"pre_logits/kernel", "pre_logits/bias"}
+    for item in table.rows:
+        assert set(item.targets) - {GAP} <= known or item.targets[0].startswith("conv_stem/"), item
+        for way in item.ways:
+            assert not item.is_per_block or way.is_per_block or way.stacked is not None, item
+            assert way.names or item.targets == ("head/bias",), item
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
+def test_canonical_names_stay_the_same(table):
+    for item in table.rows:
+        for way in item.ways:
+            for name in way.names:
+                assert table.canonical(name.replace("{i}", "3")) == name.replace("{i}", "3")
+
+
+def test_an_unknown_source_is_named_with_the_nearest():
+    with pytest.raises(InvalidArgumentError, match="did you mean 'timm'"):
+        find_table(["a"], "tim")
+    assert SOURCES == ("vit_keras", "google", "huggingface", "meta", "timm")

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.zoo.find_model import FoundModel, find_model
+
+SMALL = "vit_pico_patch4_32"
+
+
+def test_a_word_names_a_preset_its_weights_a_file_or_a_directory(tiny_preset, tmp_path):
+    file = tiny_preset / "model.safetensors"
+    assert find_model(SMALL) == FoundModel(preset=SMALL)
+    assert find_model("test_vit:r160_in1k") == FoundModel(preset="test_vit", tag="r160_in1k")
+    assert find_model(str(file)) == find_model(file) == FoundModel(path=file)
+    assert find_model(str(tiny_preset)) == find_model(tiny_preset) == FoundModel(path=tiny_preset)
+
+
+def test_a_run_directory_stands_for_its_model(tiny_preset, tmp_path):
+    (tmp_path / "model").symlink_to(tiny_preset)
+    assert find_model(tmp_path).path == tmp_path / "model"
+    (tmp_path / "config.json").write_text("{}")
+    assert find_model(tmp_path).path == tmp_path
+
+
+def test_a_preset_takes_precedence_over_a_directory_but_not_over_a_path(tmp_path, monkeypatch):
+    (tmp_path / SMALL).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model(SMALL).preset == SMALL
+    assert find_model(Path(SMALL)).path == find_model(f"./{SMALL}").path == Path(SMALL)
+
+
+def test_anything_else_is_refused(tmp_path):
+    for path in (tmp_path / "nowhere", str(tmp_path / "nowhere"), Path(f"{SMALL}x")):
+        with pytest.raises(StorageError, match="there is no such file or directory"):
+            find_model(path)
+    with pytest.raises(InvalidArgumentError, match=f"no preset 'vit_pico_patch4_33', and no file.*'{SMALL}'"):
+        find_model("vit_pico_patch4_33")

@@ -1,0 +1,1 @@
+"""One file per command; each imports Keras only when it runs."""

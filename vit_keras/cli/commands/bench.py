@@ -1,0 +1,76 @@
+"""`vit-keras bench`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.output import out, print_json, print_table
+from vit_keras.presets import load_preset
+
+if TYPE_CHECKING:
+    from vit_keras.training.speed import Rate
+
+_BUSY = 0.5  # other programs per core above which figures are unreliable
+
+
+def bench_command(
+    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset's name.")],
+    image_size: Annotated[int | None, typer.Option(help="Height and width in place of the preset's, px.")] = None,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Images per step; may be given several times. By default 1, 16 and 64.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto (the fastest here), float32, mixed_bfloat16 or mixed_float16.")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu:0, gpu:0 and so on; by default the backend's first.")] = None,
+    seconds: Annotated[
+        float, typer.Option(help="Approximate duration of each measurement, without compilation.")
+    ] = 5.0,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the speed of inference and training on this machine, and the batch size that fits."""
+    start_backend(debug=debug)
+    import keras
+
+    from vit_keras.training.speed import measure_speed
+
+    config = load_preset(preset).config
+    if image_size is not None:
+        config = config.replace(image_size=(image_size, image_size))
+    speed = measure_speed(config, batch_sizes=batch_size, precision=precision, device=device, seconds=seconds)
+    if as_json:
+        print_json({"preset": preset, "backend": keras.backend.backend(), **speed.to_dict()})
+        return
+    out.print(
+        f"{preset}: {config.num_params:,} parameters, {config.num_macs / 1e9:.2f} GMACs, {config.num_tokens} tokens"
+    )
+    out.print(
+        f"{keras.backend.backend()} on {speed.device}, {speed.precision}; a large matrix product: "
+        f"{speed.matmul_flops / 1e12:.2f} TFLOP/s; attention: {speed.attention}"
+    )
+    table = Table(box=None, pad_edge=False)
+    for heading in ("batch", "inference, images/s", "of matrix product", "training, images/s", "of matrix product"):
+        table.add_column(heading, justify="right")
+    training = {rate.batch_size: rate for rate in speed.training}
+    for rate in speed.inference:
+        table.add_row(str(rate.batch_size), *_cells(rate), *_cells(training.get(rate.batch_size)))
+    print_table(table, width=90)
+    out.print(
+        f"free memory {speed.free / 2**30:.1f} GiB: a training step should have room for {speed.largest_batch:,} images"
+    )
+    unsteady = sorted({rate.batch_size for rate in (*speed.inference, *speed.training) if not rate.is_steady})
+    if speed.load > _BUSY or unsteady:
+        spread = f"; with batches of {', '.join(map(str, unsteady))} (*) the rounds differed by more than 20 %"
+        out.print(
+            f"unreliable: other programs used {speed.load:.0%} of this machine before{spread if unsteady else ''}"
+        )
+
+
+def _cells(rate: "Rate | None") -> tuple[str, str]:
+    if rate is None:
+        return "does not fit", ""
+    return f"{rate.images_per_second:,.1f}{'' if rate.is_steady else '*'}", f"{rate.share_of_matmul_rate:.0%}"

@@ -1,0 +1,155 @@
+"""`vit-keras convert`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import AcceptLicense, Debug, Offline
+from vit_keras.cli.output import out
+from vit_keras.errors import InvalidArgumentError, StorageError
+
+if TYPE_CHECKING:
+    import keras
+
+    from vit_keras.config import ViTConfig
+    from vit_keras.data import Preprocessing
+
+TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
+
+
+def convert_command(
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")
+    ],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="File or directory to write; it must not exist.")],
+    to: Annotated[str, typer.Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
+    preset: Annotated[str | None, typer.Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
+    source: Annotated[
+        str, typer.Option(help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.")
+    ] = "auto",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print which weight is read from where, and stop.")
+    ] = False,
+    accept_license: AcceptLicense = False,
+    offline: Offline = False,
+    debug: Debug = False,
+) -> None:
+    """Convert a checkpoint of one library to the format of another."""
+    start_backend(debug=debug)
+    import keras
+
+    from vit_keras.runtime.files import atomic_file
+    from vit_keras.weights import write, write_tensors
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.save_preset import save_preset
+
+    if to not in TARGETS:
+        raise InvalidArgumentError(f"--to must be one of {', '.join(TARGETS)}, got {to!r}.")
+    if to == "keras" and target.suffix != ".keras":
+        raise InvalidArgumentError(f"{target}: the name of a Keras file must end in .keras.")
+    if target.exists():
+        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or remove it first.")
+    if dry_run:
+        out.print(_plan(find_model(checkpoint).path, preset=preset, source=source))
+        return
+    model, class_names = load_checkpoint(
+        checkpoint, preset=preset, source=source, accept_license=accept_license, offline=offline
+    )
+    if to == "keras":
+        with atomic_file(target) as unfinished:
+            model.save(unfinished)
+    elif to == "preset":
+        save_preset(model, target, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
+    else:
+        arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        if to == "safetensors":
+            write_tensors(arrays, target)
+        else:
+            rule = _load_preprocessing(checkpoint)
+            write(arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule)
+    out.print(f"wrote {target}")
+
+
+def load_checkpoint(
+    checkpoint: str,
+    *,
+    preset: str | None = None,
+    source: str = "auto",
+    accept_license: bool = False,
+    offline: bool = False,
+) -> "tuple[keras.Model, tuple[str, ...] | None]":
+    """Returns a checkpoint's model, and its class names where they are known.
+
+    Args:
+        checkpoint: A preset directory, a checkpoint file, or NAME:TAG.
+        preset: The architecture of a checkpoint file.
+        source: Naming of the weights; "auto" recognizes it.
+        accept_license: Accepts a restricted license.
+        offline: Uses only cached files and never downloads.
+    """
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.from_preset import from_preset
+    from vit_keras.zoo.preset_directory import load_class_names
+
+    found = find_model(checkpoint)
+    if found.path is None:
+        if found.tag is None:
+            raise InvalidArgumentError(f"{checkpoint} is a preset without weights: give NAME:TAG.")
+        return from_preset(checkpoint, accept_license=accept_license, offline=offline or None), None
+    names = load_class_names(found.path) if _has_config(found.path) else None
+    if preset is not None:
+        return from_preset(preset, weights=found.path, source=source), names
+    if names is not None:
+        return from_preset(found.path), names
+    raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
+
+
+def _plan(path: Path | None, *, preset: str | None, source: str) -> str:
+    from vit_keras.models.vit import weight_shapes
+    from vit_keras.presets import load_preset
+    from vit_keras.weights import open_tensors, plan
+    from vit_keras.weights.settings.apply import apply_settings
+    from vit_keras.weights.settings.read import read_settings
+
+    if path is None:
+        raise InvalidArgumentError("--dry-run needs a file or a directory, not a preset's name.")
+    if preset is None and not _has_config(path):
+        raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
+    settings = read_settings(path, source=source)
+    config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
+    shapes = weight_shapes(config, num_classes=settings.num_classes)
+    with open_tensors(path) as file:
+        return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
+
+
+def _has_config(path: Path) -> bool:
+    return (path / "config.json").is_file()
+
+
+def _load_preprocessing(checkpoint: str) -> "Preprocessing | None":
+    """Returns the preprocessing saved with a directory or a preset's weights; None for a checkpoint file."""
+    from vit_keras.data import preset_preprocessing
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.preset_directory import load_preprocessing
+
+    found = find_model(checkpoint)
+    if found.preset is not None:
+        return preset_preprocessing(found.preset, weights=found.tag)
+    return load_preprocessing(found.path) if found.path is not None and _has_config(found.path) else None
+
+
+def _portable_config(model: "keras.Model") -> "ViTConfig":
+    """Returns the config of a model that other libraries can express: without layers of the user's own."""
+    from vit_keras.models.own_head import is_probabilities
+    from vit_keras.models.wiring import read_model
+
+    parts = read_model(model)
+    own = [layer.name for layer in parts.own_head if not is_probabilities(layer)]
+    if own:
+        raise InvalidArgumentError(
+            f"The model has layers of your own, {own}, which other libraries can't hold: write a preset or a .keras file, or "
+            "leave them out with rebuild(model, num_classes=0)."
+        )
+    return parts.config

@@ -1,0 +1,72 @@
+"""`vit-keras data show`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import Debug
+from vit_keras.cli.output import err, out, printable, refuse_existing
+from vit_keras.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_ROWS, _VARIANTS = 6, 6
+
+
+def show_command(
+    source: Annotated[str, typer.Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
+    augment: Annotated[str, typer.Option(help="none, moved, light, medium, strong or 3-augment.")] = "medium",
+    image_size: Annotated[int, typer.Option(help="Height and width, px.")] = 224,
+    out_file: Annotated[Path, typer.Option("--out", help="Picture to write; it must not exist.")] = Path(
+        "augmented.png"
+    ),
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Draw training images next to augmented versions of them."""
+    start_backend(debug=debug)
+    import numpy as np
+
+    from vit_keras.data.augment.augmentation import resolve_augmentation
+    from vit_keras.data.augment.sheets import draw_sheet
+    from vit_keras.data.dataset.pipeline import preview_batch
+    from vit_keras.data.loading import load
+    from vit_keras.data.scan.progress import file_progress
+
+    augmentation = resolve_augmentation(augment)
+    refuse_existing(out_file, "name with --out")
+    with file_progress(err) as on_progress:
+        data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
+    for decision in data.decisions:
+        out.print(printable(f"read     {decision}"))
+    split, names = data.splits["train"], data.class_names
+    indices = np.random.default_rng(seed).permutation(len(split))[:_ROWS].tolist()
+    variants = [
+        preview_batch(split, indices, augmentation, num_classes=len(names), seed=seed, step=step)
+        for step in range(_VARIANTS)
+    ]
+    captions = [
+        [names[split.labels[index]], *(_describe_target(targets[row], names) for _, targets in variants)]
+        for row, index in enumerate(indices)
+    ]
+    try:
+        draw_sheet(
+            [split.image(index) for index in indices],
+            [[images[row] for images, _ in variants] for row in range(len(indices))],
+            captions,
+            out_file,
+        )
+    except (OSError, ValueError) as error:  # matplotlib raises ValueError for a format that it does not write
+        raise StorageError(f"{out_file}: could not be written ({error}). Name it .png or .jpg.") from error
+    out.print(printable(f"picture  {out_file}"))
+
+
+def _describe_target(target: "np.ndarray", names: tuple[str, ...]) -> str:
+    """Returns the class of a target, or the fractions of a mixed one."""
+    found = [(float(share), names[label]) for label, share in enumerate(target) if share >= 0.005]
+    if len(found) == 1:
+        return found[0][1]
+    return ", ".join(f"{share:.0%} {name}" for share, name in sorted(found, reverse=True))

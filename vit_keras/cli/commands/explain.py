@@ -1,0 +1,167 @@
+"""`vit-keras explain`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable, refuse_existing
+from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from vit_keras.evaluation.images import ImageInput
+    from vit_keras.zoo.load_model import OpenModel
+
+METHODS = ("attention", "rollout", "relevance")
+_MOST = 60  # images on a sheet
+
+
+def explain_command(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A run or preset directory, or NAME or NAME:TAG of a preset.")
+    ],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
+    weights: Annotated[
+        str | None, typer.Option(help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(help="rollout, attention (of the class token in one block), or relevance (for the top class)."),
+    ] = "rollout",
+    layer: Annotated[int, typer.Option(help="For --method attention: the block, from 0; -1 for the last.")] = -1,
+    against: Annotated[
+        str | None, typer.Option(help="A second model to compare with: a directory, or a preset's name.")
+    ] = None,
+    out_file: Annotated[Path, typer.Option("--out", help="Picture to write; it must not exist.")] = Path(
+        "explained.png"
+    ),
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write an HTML page instead that shows one image's forward pass step by step."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw which parts of images a model attends to, or show one forward pass step by step (--report)."""
+    start_backend(debug=debug)
+    if report is not None:
+        _write_report(model, images, weights, report)
+        return
+    if method not in METHODS:
+        raise InvalidArgumentError(f"--method must be one of {', '.join(METHODS)}, got {method!r}.")
+    refuse_existing(out_file, "--out")
+    from vit_keras import explain
+    from vit_keras.evaluation.images import list_images
+
+    names = [model, against] if against else [model]
+    opened = [_open(name, weights if name is model else None) for name in names]
+    inputs = list_images(images)
+    kept, pixels = _load_images(inputs[:_MOST], opened)
+    heat = [_compute_heat(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]
+    tops = [_classify(each, shown) for each, shown in zip(opened, pixels, strict=True)]
+    pictures, captions = [], list[str]()
+    for index, image in enumerate(kept):
+        pictures.append(pixels[0][index])
+        captions.append(printable(Path(image.name).name))
+        for place, name in enumerate(names):
+            pictures.append(explain.overlay(pixels[place][index], heat[place][index]))
+            top = tops[place][index]
+            captions.append(printable(f"{top['class']} {top['probability']:.0%}" if top else Path(name).name))
+    figure = explain.show(pictures, titles=captions, columns=6)
+    try:
+        figure.savefig(out_file, dpi=110)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{out_file}: could not be written ({error}).") from error
+    rows: list[dict[str, Any]] = [{"file": image.name, **top} for image, top in zip(kept, tops[0], strict=True)]
+    for row, top in zip(rows, tops[1] if against else (), strict=False):
+        row["against"] = top
+    if as_json:
+        print_json({"picture": str(out_file), "images": rows})
+    else:
+        for row in rows:
+            found = [each for each in (row, row.get("against", {})) if "class" in each]
+            shown = (f"{each['class']} {each['probability']:.1%}" for each in found)
+            out.print(printable("  ".join([row["file"], *shown])))
+        out.print(f"picture  {out_file}")
+        if len(inputs) > _MOST:
+            out.print(f"{len(inputs) - _MOST} more images were not drawn; a picture shows {_MOST}")
+    if len(kept) < min(len(inputs), _MOST):
+        raise typer.Exit(SOME_FAILED)
+
+
+def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:
+    """Returns the top class per image with its probability; nothing for a model without class names."""
+    from vit_keras.evaluation.predict import predict_probabilities
+
+    if not opened.class_names:
+        return [{} for _ in pixels]
+    return [
+        {"class": opened.class_names[int(row.argmax())], "probability": float(row.max())}
+        for row in predict_probabilities(opened.model, pixels)
+    ]
+
+
+def _compute_heat(opened: "OpenModel", pixels: "np.ndarray", method: str, layer: int) -> "np.ndarray":
+    from vit_keras import explain
+
+    if method == "rollout":
+        return explain.attention_rollout(opened.model, pixels)
+    if method == "relevance":
+        return explain.class_relevance(opened.model, pixels)
+    attention = explain.prefix_attention(opened.model, pixels, layer=layer)
+    if "class_token" not in attention:
+        raise InvalidArgumentError("The model has no class token whose attention could be drawn: use --method rollout.")
+    heat: np.ndarray = attention["class_token"].mean(1)  # over the heads
+    return heat
+
+
+def _load_images(
+    images: "Sequence[ImageInput]", opened: "Sequence[OpenModel]"
+) -> "tuple[list[ImageInput], list[np.ndarray]]":
+    """Returns the images that could be read, and their pixels for each model."""
+    import numpy as np
+
+    kept, rows = [], list[list[np.ndarray]]()
+    for image in images:
+        try:
+            rows.append([image.load(each.preprocessing) for each in opened])
+            kept.append(image)
+        except VitKerasError as error:
+            err.print(printable(f"skipped {error}"))
+    if not kept:
+        raise InvalidArgumentError("None of the images could be read.")
+    return kept, [np.stack(pixels) for pixels in zip(*rows, strict=True)]
+
+
+def _open(name: str, weights: str | None) -> "OpenModel":
+    """Opens a directory, or a preset by its name, whose classes have no names."""
+    from vit_keras.data import preset_preprocessing
+    from vit_keras.presets import load_preset
+    from vit_keras.zoo.find_model import find_model
+    from vit_keras.zoo.from_preset import from_preset
+    from vit_keras.zoo.load_model import OpenModel, open_model
+
+    found = find_model(name)
+    if found.preset is None:
+        return open_model(name)
+    tag = found.tag or (weights if weights in load_preset(found.preset).weights else None)
+    model = from_preset(name, weights=weights)
+    return OpenModel(model=model, preprocessing=preset_preprocessing(found.preset, weights=tag), class_names=())
+
+
+def _write_report(model: str, images: Sequence[str], weights: str | None, page: Path) -> None:
+    from vit_keras import explain
+    from vit_keras.data.images.decode import read_image
+
+    if len(images) != 1 or Path(images[0]).is_dir():
+        raise InvalidArgumentError("--report shows one image: give one image file.")
+    refuse_existing(page, "--report")
+    opened = _open(model, weights)
+    image = read_image(Path(images[0]), opened.preprocessing)
+    explain.anatomy_report(opened.model, image, page, class_names=opened.class_names, title=Path(model).name)
+    out.print(f"open it in a browser  {page}")

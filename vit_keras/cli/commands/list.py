@@ -1,0 +1,42 @@
+"""`vit-keras list`."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.output import print_json, print_table
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.presets import list_presets, preset_info
+
+
+def list_command(
+    pattern: Annotated[str, typer.Argument(help="Name with the wildcards * ? [...].")] = "*",
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the presets with their size, compute and memory."""
+    infos = [preset_info(name) for name in list_presets(pattern)]
+    if not infos:
+        raise InvalidArgumentError(
+            f'No preset matches {pattern!r}. `vit-keras list` shows all; "*small*" matches inside a name.'
+        )
+    if as_json:
+        print_json(infos)
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("preset", no_wrap=True)
+    for heading in ("image", "tokens", "parameters", "GMACs", "MiB per image"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for info in infos:
+        height, width = info["config"]["image_size"]
+        table.add_row(
+            info["name"],
+            f"{height}x{width} px",
+            str(info["tokens"]),
+            f"{info['params']:,}",
+            f"{info['gmacs']:.3f}",
+            f"{info['activation_mib']:.1f}",
+        )
+    print_table(table)

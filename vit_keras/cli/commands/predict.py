@@ -1,0 +1,53 @@
+"""`vit-keras predict`."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import Debug, Json, ModelPath
+from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable
+
+
+def predict_command(
+    model: ModelPath,
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."
+        ),
+    ],
+    top: Annotated[int, typer.Option(help="Number of classes per image.")] = 5,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Classify images: the most probable classes of each, with probabilities."""
+    start_backend(debug=debug)
+    from vit_keras.evaluation.predict import predict
+
+    rows = predict(model, images, top=top)
+    if as_json:
+        print_json(
+            [
+                {"file": row.image, "error": row.error}
+                if row.error is not None
+                else {
+                    "file": row.image,
+                    "classes": [
+                        {"name": name, "probability": probability}
+                        for name, probability in zip(row.classes, row.probabilities, strict=True)
+                    ],
+                }
+                for row in rows
+            ]
+        )
+    else:
+        for row in rows:
+            if row.error is None:
+                out.print(printable(str(row)))
+            else:
+                sys.stdout.flush()
+                err.print(printable(f"skipped {row.error}"))
+    if rows.errors:
+        raise typer.Exit(SOME_FAILED)

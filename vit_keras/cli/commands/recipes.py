@@ -1,0 +1,65 @@
+"""`vit-keras recipes`."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.output import print_json, print_table
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import closest
+
+
+def recipes_command(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe's name; by default all.")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the training and fine-tuning recipes, or show all values of one."""
+    from vit_keras.training.recipes import RECIPES
+    from vit_keras.training.recipes.sizing import RULES
+
+    if name is not None and name not in RECIPES:
+        raise InvalidArgumentError(
+            f"There is no recipe {name!r}; the closest are {closest(name, RECIPES)}. `vit-keras recipes` shows all."
+        )
+    recipes = []
+    for known in RECIPES if name is None else [name]:
+        fields = RECIPES[known].unsized(epochs=1, steps_per_epoch=1).to_dict()
+        fixed = {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch", "seed")}
+        recipes.append({**fixed, "sized": {field: RULES[field] for field in RECIPES[known].sized}})
+    if as_json:
+        print_json(recipes if name is None else recipes[0])
+    elif name is None:
+        table = Table(box=None, pad_edge=False)
+        for heading in ("recipe", "trains", "optimizer"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("expected")
+        for recipe in recipes:
+            table.add_row(recipe["name"], recipe["method"], recipe["optimizer"], recipe["expected"])
+        print_table(table)
+    else:
+        _print_recipe(recipes[0])
+
+
+def _print_recipe(recipe: dict[str, Any]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # keeps a URL whole
+    rules = recipe.pop("sized")
+    for key, value in recipe.items():
+        rule = f", {rules[key]}" if key in rules else ""
+        table.add_row("recipe" if key == "name" else key, _format(value) + rule)
+    print_table(table)
+
+
+def _format(value: Any) -> str:
+    from vit_keras.data.augment.augmentation import Augmentation
+
+    if isinstance(value, dict):  # an augmentation: only what it changes
+        plain = Augmentation().to_dict()
+        return ", ".join(f"{key} {item}" for key, item in value.items() if item != plain[key]) or "none"
+    if value is None:
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""`vit-keras tune`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.options import Debug, Json, Limit, Resume, RunDir, Seed, typed_options
+from vit_keras.cli.output import out, print_json, progress_console
+from vit_keras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from vit_keras.tuning.searching import SearchResult
+
+
+def tune_command(
+    context: typer.Context,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Training epochs of the best trials; 8 by default.")] = None,
+    max_params: Annotated[int | None, typer.Option(help="Maximum number of parameters of a model.")] = None,
+    max_macs: Annotated[int | None, typer.Option(help="Maximum number of MACs per image.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="Height and width, px; required for image files.")] = None,
+    limit: Limit = None,
+    seed: Seed = None,
+    workers: Annotated[int | None, typer.Option(help="Trials trained in parallel; 1 by default.")] = None,
+    role: Annotated[str | None, typer.Option(help="chief or worker, for a search on several machines.")] = None,
+    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
+    run_dir: RunDir = None,
+    resume: Resume = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search depth, heads and other hyperparameters for the best model within a budget."""
+    start_backend(debug=debug)
+    from vit_keras.cli.training_run import resumable
+    from vit_keras.tuning.study.journal import Journal
+    from vit_keras.tuning.tuner import JOURNAL
+    from vit_keras.tuning.workers.distribution import set_role
+
+    if (role is None) != (address is None):
+        raise InvalidArgumentError("--role and --address need each other: give both, or neither.")
+    if role is not None and address is not None:
+        if run_dir is None:
+            raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
+        set_role(role, address)
+    options = typed_options(context)
+    if resume and run_dir is not None:
+        options = {**Journal(run_dir / JOURNAL).told, **options}
+    if "data" not in options:
+        raise InvalidArgumentError("DATA missing: vit-keras tune DATA, or --resume --run-dir RUN.")
+    with resumable("tune"):
+        result = _search(
+            options,
+            run_dir=run_dir,
+            resume=resume or role is not None,
+            role=role,
+            console=progress_console(as_json=as_json),
+        )
+    if result is not None:
+        _print_result(result, as_json=as_json)
+
+
+def _search(
+    options: dict[str, Any], *, run_dir: Path | None, resume: bool, role: str | None, console: Console
+) -> "SearchResult | None":
+    """Runs the search, or this machine's part of it; a worker returns None."""
+    from vit_keras.data.loading import load
+    from vit_keras.data.scan.progress import file_progress
+    from vit_keras.tuning.searching import join, search
+    from vit_keras.tuning.space.hypermodel import ViTHyperModel
+    from vit_keras.tuning.tuner import TunerOptions
+    from vit_keras.tuning.workers.distribution import CHIEF
+
+    def pick(*names: str) -> dict[str, Any]:
+        return {name: options[name] for name in names if name in options}
+
+    with file_progress(console) as on_progress:
+        data = load(options["data"], **pick("image_size", "batch_size", "limit", "seed"), on_progress=on_progress)
+    tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
+    hypermodel = ViTHyperModel(
+        data.image_shape[:2],
+        len(data.class_names),
+        channels=data.image_shape[2],
+        **pick("space", "max_params", "max_macs"),
+    )
+    if role is not None and role != CHIEF and run_dir is not None:
+        join(data, hypermodel, run_dir=run_dir, options=tuner_options)
+        return None
+    return search(
+        data,
+        **pick("budget", "objective"),
+        hypermodel=hypermodel,
+        run_dir=run_dir,
+        resume=resume,
+        options=tuner_options,
+        console=console,
+        told={name: value for name, value in options.items() if name != "workers"},
+    )
+
+
+def _print_result(result: "SearchResult", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"run": str(result.run_directory), **result.record})
+        return
+    name = result.study.objective.name
+    out.print(f"best               trial {result.best.number}, {name} {result.best.curve[-1][name]:.4f}")
+    out.print(f"test accuracy      {result.test_accuracy:7.2%}   on images that the search did not use")
+    out.print(f"report             {result.run_directory}/study.html")
+    out.print("import vit_keras as vk")
+    out.print(f'model = vk.from_preset("{result.model_directory}")')

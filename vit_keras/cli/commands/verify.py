@@ -1,0 +1,75 @@
+"""`vit-keras verify`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vit_keras.cli.backend import start_backend
+from vit_keras.cli.commands.convert import load_checkpoint
+from vit_keras.cli.options import AcceptLicense, Debug, Json, Offline
+from vit_keras.cli.output import out, print_json
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+
+if TYPE_CHECKING:
+    import keras
+
+    from vit_keras.weights.verify import Reference
+
+
+def verify_command(
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            metavar="REFERENCE",
+            help="A directory of transformers or timm, or a file of outputs that another library computed.",
+        ),
+    ],
+    preset: Annotated[
+        str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own weights.")
+    ] = None,
+    accept_license: AcceptLicense = False,
+    offline: Offline = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Compare a model block by block with the outputs of another library."""
+    start_backend(debug=debug)
+    from vit_keras.weights.verify import TOLERANCE, compare
+
+    model, expected = _load_both(reference, preset=preset, accept_license=accept_license, offline=offline)
+    differences = list(compare(model, expected))
+    if as_json:
+        print_json({"made_by": expected.made_by, "differences": [asdict(difference) for difference in differences]})
+    else:
+        for difference in differences:
+            out.print(f"{difference.output:10} {difference.largest:.1e}  {'equal' if difference.within else 'DIFFERS'}")
+    failing = next((difference for difference in differences if not difference.within), None)
+    if failing is not None:
+        raise WeightMismatchError(
+            f"{failing.output} is the first output that differs from {expected.made_by}, by {failing.largest:.2e}; the absolute and "
+            f"relative tolerance is {TOLERANCE}."
+        )
+
+
+def _load_both(
+    reference: Path, *, preset: str | None, accept_license: bool, offline: bool
+) -> "tuple[keras.Model, Reference]":
+    """Returns our model and the other library's outputs."""
+    from vit_keras.models.wiring import read_model
+    from vit_keras.weights.peers import compute_reference
+    from vit_keras.weights.verify import read_reference
+    from vit_keras.zoo.from_preset import from_preset
+
+    if reference.is_dir():
+        model = from_preset(reference)
+        return model, compute_reference(reference, read_model(model).config)
+    expected = read_reference(reference)
+    if preset is not None:
+        return load_checkpoint(preset, accept_license=accept_license, offline=offline)[0], expected
+    if expected.weights:
+        return expected.build(), expected
+    raise InvalidArgumentError(
+        f"{reference} holds no weights: give the preset that computed it with --preset NAME:TAG."
+    )

@@ -1,0 +1,60 @@
+"""What `train`, `finetune` and `tune` share: recorded options, interruption, the printed result."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from vit_keras.cli.output import out, print_error, print_json
+from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.resuming import recorded_options
+from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
+
+_RESUMABLE = 75
+
+
+def merge_recorded(
+    options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
+) -> dict[str, Any]:
+    """Returns the typed options, and those recorded in a resumed run for all others.
+
+    Args:
+        options: What the user typed.
+        kind: The dataclass of the command's options.
+        run_dir: The run directory.
+        resume: Whether the run is resumed.
+    """
+    recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
+    return {**recorded, **options}
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Exits with 75 where the block is interrupted, and says how to resume."""
+    try:
+        yield
+    except TrainingInterrupted as interrupt:
+        print_error(
+            f"Interrupted; all progress is saved. Resume: vit-keras {command} --resume --run-dir {interrupt.run_directory}"
+        )
+        raise typer.Exit(_RESUMABLE) from None
+
+
+def print_result(result: TrainingResult, *, as_json: bool) -> None:
+    """Prints a run's test accuracy, where its report is, and the next command."""
+    record, run = result.record, result.run_directory
+    results, seconds = record["results"], record["seconds"]
+    if as_json:
+        print_json({"run": str(run), **results, "seconds": seconds})
+        return
+    count = len(result.evaluation.labels)
+    out.print(
+        f"test accuracy      {results['test_accuracy']:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)"
+    )
+    if "nearest_neighbour_accuracy" in results:
+        out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
+    out.print(f"report             {run}/report.html")
+    out.print(f"next               vit-keras predict {run} YOUR_IMAGE.jpg")

@@ -1,0 +1,78 @@
+"""`check`: inspects every image of a data set once and reports its problems. Imports neither Keras nor TensorFlow."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from vit_keras.data.doctor import findings as rules
+from vit_keras.data.doctor.checkup import Checkup
+from vit_keras.data.doctor.duplicates import find_duplicates, find_near_duplicates
+from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.data.sources.folder import scan_source
+from vit_keras.errors import StorageError
+
+_LEVELS = ("error", "warning", "note")
+
+
+def check(
+    source: Path | str,
+    *,
+    reading: ReadOptions | None = None,
+    report: Path | str | None = None,
+    strict: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checkup:
+    """Checks a data set of image files: unusable files, duplicates, leaks, conflicting labels, imbalance, odd images.
+
+    Nothing in the data set is changed.
+
+    Args:
+        source: A folder of class folders, or a CSV file of paths and labels.
+        reading: Requirements of an image, and how many files may be left out.
+        report: Path of an HTML report to write; it must not exist. It is written before an error is raised.
+        strict: Whether any unusable file, conflicting label or leak is an error.
+        on_progress: Called with the number of files checked and the number of all files.
+
+    Raises:
+        TooManyBadFilesError: More files are unusable than `reading` allows.
+        DataError: The source is not a data set; or `strict`, and there are such problems.
+        StorageError: The source can't be read, or the report exists.
+    """
+    reading = reading or ReadOptions()
+    checkup = examine(Path(source), reading, report=report, on_progress=on_progress)
+    checkup.enforce(reading, strict=strict)
+    return checkup
+
+
+def examine(
+    source: Path,
+    reading: ReadOptions,
+    *,
+    report: Path | str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Checkup:
+    """Does what `check` does, without an error for the problems it finds."""
+    if report is not None and Path(report).exists():
+        raise StorageError(f"{report} exists, and nothing is overwritten: choose another name, or remove it first.")
+    listing, manifest = scan_source(source, reading, on_progress=on_progress)
+    columns = manifest.columns
+    copies = find_duplicates(columns.sha256)
+    look_alikes = find_near_duplicates(columns.phash, columns.sha256, columns.contrast >= rules.BLANK)
+    found = [
+        *rules.find_unusable(manifest),
+        *rules.find_copies(manifest, copies),
+        *rules.find_look_alikes(manifest, look_alikes),
+        *rules.find_imbalance(manifest),
+        *rules.find_odd_looks(manifest),
+        *rules.find_nearly_black(manifest),
+        *rules.find_conversions(manifest),
+        *rules.find_decisions(listing),
+        *rules.find_skipped(listing),
+        *(rules.find_nested(listing) if source.is_dir() else ()),
+    ]
+    found.sort(key=lambda finding: _LEVELS.index(finding.level))
+    checkup = Checkup(source, listing, manifest, tuple(found))
+    if report is not None:
+        from vit_keras.data.doctor.report import write_report  # imports matplotlib, which is slow
+
+        write_report(checkup, Path(report))
+    return checkup

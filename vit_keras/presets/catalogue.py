@@ -1,0 +1,177 @@
+"""All presets: the shipped family files in `presets/`, and those that the user registers."""
+
+import functools
+import itertools
+import os
+from dataclasses import asdict
+from fnmatch import fnmatchcase
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.presets.family import read_family
+from vit_keras.presets.preset import Preset, checkpoint_bytes
+from vit_keras.validation import closest
+
+_REGISTERED_FILES = "VIT_KERAS_PRESETS"  # environment variable: worker processes inherit it
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """Returns the matching names of presets, sorted.
+
+    Args:
+        pattern: A name with the wildcards `*`, `?` and `[...]`.
+
+    Example:
+        >>> list_presets("vit_huge_patch1?_???")
+        ['vit_huge_patch14_224', 'vit_huge_patch16_224', 'vit_huge_patch16_384']
+    """
+    return sorted(name for name in _presets() if fnmatchcase(name, pattern))
+
+
+def load_preset(name: str) -> Preset:
+    """Returns the preset of this name.
+
+    Raises:
+        InvalidArgumentError: There is none; the message proposes the closest names.
+
+    Example:
+        >>> load_preset("vit_base_patch16_224").config.hidden_dim
+        768
+    """
+    presets = _presets()
+    if name not in presets:
+        raise InvalidArgumentError(
+            f"There is no preset {name!r}. The closest names are {closest(str(name), presets)}; list_presets() and "
+            "`vit-keras list` show all."
+        )
+    return presets[name]
+
+
+def preset_info(name: str) -> dict[str, Any]:
+    """Returns a preset's fields and costs, without building it.
+
+    Returns:
+        The preset's `name`, `family`, `description`, `paper`, `source`, `license`, `recipe` and `weights` (by tag); `params`
+        and `gmacs` (10^9 multiply-adds per image, forward) without a head; `activation_mib` (MiB per image kept for the
+        backward pass, float32); `tokens` (per image); `config` (every field).
+
+    Raises:
+        InvalidArgumentError: There is no such preset.
+
+    Example:
+        >>> info = preset_info("vit_base_patch16_224")
+        >>> info["params"], round(info["gmacs"], 2), info["tokens"]
+        (85798656, 17.56, 197)
+    """
+    preset = load_preset(name)
+    config = preset.config
+    stated = ("name", "family", "description", "paper", "source", "license", "recipe")
+    return {
+        **{key: getattr(preset, key) for key in stated},
+        "weights": {
+            tag: {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
+            for tag, checkpoint in preset.weights.items()
+        },
+        "params": config.num_params,
+        "gmacs": config.num_macs / 1e9,
+        "activation_mib": config.activation_bytes() / 2**20,
+        "tokens": config.num_tokens,
+        "config": config.to_dict(),
+    }
+
+
+def register_presets(path: str | Path) -> list[str]:
+    """Adds the presets of your own TOML file, which has the format of those in `presets/`; returns their names.
+
+    `list_presets`, `preset_info`, `from_preset` and training then know them, in worker processes, too. The command line reads
+    the files that the environment variable `VIT_KERAS_PRESETS` lists.
+
+    Args:
+        path: The file. Registered again after a change, it is read again.
+
+    Raises:
+        StorageError: The file can't be read.
+        InvalidArgumentError: It is not TOML, a key is unknown or missing, a preset is not a legal ViT, states a wrong number
+            of parameters, or has the name of another preset.
+
+    Example:
+        >>> text = '''
+        ... [family]
+        ... description = "Our models"
+        ... paper = ""
+        ... license = "Apache-2.0"
+        ... recipe = "from_scratch"
+        ... [vit_ours_patch8_32]
+        ... source = "ours"
+        ... params = 63_616
+        ... image_size = 32
+        ... patch_size = 8
+        ... hidden_dim = 64
+        ... num_layers = 1
+        ... num_heads = 2
+        ... mlp_dim = 256
+        ... '''
+        >>> import tempfile
+        >>> from unittest import mock
+        >>> with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
+        ...     _ = (Path(folder) / "ours.toml").write_text(text)
+        ...     print(register_presets(Path(folder) / "ours.toml"), list_presets("*ours*"))
+        ['vit_ours_patch8_32'] ['vit_ours_patch8_32']
+    """
+    file = str(Path(path).expanduser().resolve())
+    registered = os.environ.get(_REGISTERED_FILES, "")
+    listed = [each for each in registered.split(os.pathsep) if each]
+    if file not in listed:
+        listed.append(file)
+    names = [preset.name for preset in _read_registered(file)]
+    _read_presets.cache_clear()
+    _read_presets(os.pathsep.join(listed))
+    os.environ[_REGISTERED_FILES] = os.pathsep.join(listed)
+    return names
+
+
+def _presets() -> dict[str, Preset]:
+    return _read_presets(os.environ.get(_REGISTERED_FILES, ""))
+
+
+@functools.cache
+def _read_presets(registered: str) -> dict[str, Preset]:
+    """Returns the shipped presets and those of the registered files, which are separated as in `PATH`."""
+    families = [
+        *(read_family(f"presets/{file.name}", file.read_text("utf-8")) for file in _shipped_files()),
+        *(_read_registered(path) for path in registered.split(os.pathsep) if path),
+    ]
+    found: dict[str, Preset] = {}
+    for preset in itertools.chain.from_iterable(families):
+        if preset.name in found:
+            raise InvalidArgumentError(
+                f"The family {preset.family!r} has a preset {preset.name!r}, and so has the family "
+                f"{found[preset.name].family!r}: choose another name."
+            )
+        found[preset.name] = preset
+    return found
+
+
+def _shipped_files() -> list[Traversable]:
+    packaged = files("vit_keras") / "_presets"  # in a wheel
+    folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "presets"  # in a checkout
+    return sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+
+
+def _read_registered(path: str) -> list[Preset]:
+    try:
+        presets = read_family(path, Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path}: the file of presets can't be read ({error}). Check its path.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    for preset in presets:
+        if preset.params != preset.config.num_params:
+            raise InvalidArgumentError(
+                f"{path} [{preset.name}]: params = {preset.params}, but the config has {preset.config.num_params} parameters "
+                "without a head. Correct params, or the config."
+            )
+    return presets

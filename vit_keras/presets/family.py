@@ -1,0 +1,104 @@
+"""Reads a family file: TOML that describes presets and their checkpoints.
+
+It holds `[family]` (description, paper, license, recipe, `config` shared by its presets), one table per preset with what
+differs, and one line per checkpoint in `[NAME.weights]`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import PurePath
+from typing import Any
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.presets.preset import Checkpoint, Preset
+
+_FAMILY_KEYS = {"description", "paper", "license", "recipe", "config"}
+_CONFIG_KEYS = {item.name for item in fields(ViTConfig)}
+_PRESET_KEYS = {"source", "params", "weights"} | _CONFIG_KEYS
+_CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
+
+
+def read_family(where: str, text: str) -> list[Preset]:
+    r"""Returns the presets of one family file.
+
+    Args:
+        where: The file's path; its name without ending is the family.
+        text: The file's content, TOML.
+
+    Raises:
+        InvalidArgumentError: The text is not TOML, a key is unknown or missing, or a preset is not a legal ViT.
+
+    Example:
+        >>> read_family("empty.toml", "[family]\ndescription = ''\npaper = ''\nlicense = ''\nrecipe = ''")
+        []
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgumentError(f"{where} is not TOML: {error}.") from error
+    shared = tables.pop("family", {})
+    _check_kinds(where, {"family": shared, **tables}, dict)
+    _check_keys(f"{where} [family]", shared, known=_FAMILY_KEYS, required=_FAMILY_KEYS - {"config"})
+    stated = {key: value for key, value in shared.items() if key != "config"}
+    _check_kinds(f"{where} [family]", stated, str)
+    _check_kinds(f"{where} [family]", {"config": shared.get("config", {})}, dict)
+    _check_keys(f"{where} [family.config]", shared.get("config", {}), known=_CONFIG_KEYS, required=set())
+    presets = []
+    for name, table in tables.items():
+        here = f"{where} [{name}]"
+        weights = table.get("weights", {})
+        _check_keys(here, table, known=_PRESET_KEYS, required={"source", "params"})
+        _check_kinds(here, {"params": table["params"]}, int)
+        _check_kinds(here, {"source": table["source"]}, str)
+        _check_kinds(here, {"weights": weights}, dict)
+        _check_kinds(f"{where} [{name}.weights]", weights, dict)
+        own = {key: value for key, value in table.items() if key in _CONFIG_KEYS}
+        try:
+            config = ViTConfig(**{**shared.get("config", {}), **own})
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{here}: {error}") from error
+        checkpoints = {
+            tag: _read_checkpoint(
+                f"{where} [{name}.weights] {tag}", tag, {"license": shared["license"], **entry}, config
+            )
+            for tag, entry in weights.items()
+        }
+        presets.append(
+            Preset(
+                name=name,
+                family=PurePath(where).stem,
+                source=table["source"],
+                params=table["params"],
+                config=config,
+                weights=checkpoints,
+                **stated,
+            )
+        )
+    return presets
+
+
+def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViTConfig) -> Checkpoint:
+    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "url"})
+    _check_kinds(where, {key: entry[key] for key in ("source", "url", "license")}, str)
+    _check_kinds(where, {"config": entry.get("config", {})}, dict)
+    try:
+        config.replace(**entry.get("config", {}))
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from error
+    return Checkpoint(tag=tag, **entry)
+
+
+def _check_kinds(where: str, values: Mapping[str, Any], kind: type) -> None:
+    wrong = [f"{name} = {value!r}" for name, value in values.items() if type(value) is not kind]
+    if wrong:
+        expected = {dict: "a table", int: "an integer", str: "a string"}[kind]
+        raise InvalidArgumentError(f"{where}: expected {expected}, not {', '.join(wrong)}.")
+
+
+def _check_keys(where: str, table: Mapping[str, Any], *, known: set[str], required: set[str]) -> None:
+    unknown, missing = sorted(table.keys() - known), sorted(required - table.keys())
+    if unknown or missing:
+        reasons = [f"unknown {unknown}"] * bool(unknown) + [f"missing {missing}"] * bool(missing)
+        raise InvalidArgumentError(f"{where}: {', '.join(reasons)}; the known keys are {sorted(known)}.")

@@ -1,0 +1,58 @@
+"""Makes the optimizer, the loss, the metric and the callbacks of a recipe."""
+
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+from vit_keras.training.callbacks.best_weights import RestoreBestWeights
+from vit_keras.training.losses.crossentropy import BinaryCrossentropy, SmoothedCrossentropy
+from vit_keras.training.losses.metrics import Accuracy
+from vit_keras.training.optim import optimizers
+from vit_keras.training.optim.schedules import schedule_of
+
+if TYPE_CHECKING:
+    from vit_keras.training.recipes.recipe import Recipe
+
+_LOSSES = {"crossentropy": SmoothedCrossentropy, "binary_crossentropy": BinaryCrossentropy}
+_OPTIMIZERS = {
+    "adamw": optimizers.AdamW,
+    "muon": optimizers.Muon,
+    "lion": optimizers.Lion,
+    "lamb": optimizers.Lamb,
+    "sgd": optimizers.SGD,
+}
+
+
+def make_compile_kwargs(recipe: "Recipe") -> dict[str, Any]:
+    """Returns a new optimizer, loss and metric for `model.compile`."""
+    loss = _LOSSES[recipe.loss](recipe.label_smoothing, class_weights=recipe.class_weights)
+    return {"optimizer": make_optimizer(recipe), "loss": loss, "metrics": [Accuracy()]}
+
+
+def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
+    """Returns a new optimizer with the recipe's learning-rate schedule."""
+    steps = recipe.optimizer_steps
+    warmup_steps = round(recipe.warmup_rate * steps)
+    schedule = schedule_of(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
+    if recipe.optimizer == "sgd":
+        moments = {"momentum": recipe.momentum}
+    elif recipe.optimizer == "lion":
+        moments = {}  # Lion's beta_2 does not decay a second moment: the paper's value is kept
+    else:
+        moments = {"beta_2": recipe.beta_2}
+    return _OPTIMIZERS[recipe.optimizer](
+        schedule,
+        weight_decay=recipe.weight_decay,
+        layer_decay=recipe.layer_decay,
+        global_clipnorm=recipe.clip_norm,
+        gradient_accumulation_steps=recipe.accumulation if recipe.accumulation > 1 else None,
+        **moments,
+    )
+
+
+def make_weight_callbacks(recipe: "Recipe") -> list[keras.callbacks.Callback]:
+    """Returns the callbacks that decide which weights are kept: the moving average and the best epoch."""
+    average = None if recipe.average_decay is None else ExponentialMovingAverage(recipe.average_decay)
+    best = None if recipe.patience is None else RestoreBestWeights(patience=recipe.patience, average=average)
+    return [callback for callback in (average, best) if callback is not None]

@@ -1,0 +1,92 @@
+"""Chooses a recipe: by name, or by the number of training images per class."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.recipes.published import FINETUNING, RECIPES, PublishedRecipe
+from vit_keras.training.recipes.recipe import Recipe
+from vit_keras.training.recipes.sizing import fit_to_data, fit_to_labels
+from vit_keras.validation import closest
+
+if TYPE_CHECKING:
+    import keras
+
+    from vit_keras.data import ImageData
+
+FEW = 10
+"""Median number of images per class up to which only the head is trained."""
+
+
+def plan_recipe(
+    model: "keras.Model",
+    data: "ImageData",
+    *,
+    method: str = "auto",
+    epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Returns the recipe for training a model on data; `choices` lists each choice with its reason.
+
+    Args:
+        model: The model to train.
+        data: The data to train on.
+        method: A recipe of `RECIPES`, or "auto" to choose one of `FINETUNING`.
+        epochs: Training epochs; None to choose.
+        changes: Fields to use instead of the chosen values; `class_weights` may be "balanced".
+
+    Raises:
+        InvalidArgumentError: The method or a field is unknown, or a value is not legal.
+    """
+    published, reason = _choose(method, data.splits["train"].labels, len(data.class_names))
+    return fit_to_data(published, model, data, epochs=epochs, changes=changes, reason=reason)
+
+
+def plan_finetuning(
+    labels: np.ndarray,
+    config: ViTConfig,
+    *,
+    num_classes: int,
+    steps_per_epoch: int,
+    method: str = "auto",
+    epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels.
+
+    Example:
+        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+        >>> recipe = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
+        >>> recipe.name, recipe.epochs
+        ('head_first', 60)
+    """
+    published, reason = _choose(method, labels, num_classes)
+    return fit_to_labels(
+        published,
+        labels,
+        config,
+        num_classes=num_classes,
+        steps_per_epoch=steps_per_epoch,
+        epochs=epochs,
+        changes=changes,
+        reason=reason,
+    )
+
+
+def _choose(method: str, labels: np.ndarray, num_classes: int) -> tuple[PublishedRecipe, str]:
+    """Returns a recipe and the reason for it."""
+    if method in RECIPES:
+        return RECIPES[method], "as asked"
+    if method != "auto":
+        known = ["auto", *FINETUNING]
+        raise InvalidArgumentError(
+            f"Unknown method={method!r}; the closest are {closest(method, known)}, and all are {known}."
+        )
+    usual = int(np.median(np.bincount(labels, minlength=num_classes)))
+    images = f"{usual} image{'' if usual == 1 else 's'} per class"
+    if usual <= FEW:
+        return RECIPES["linear_probe"], f"{images}: too few to train more than the head"
+    return RECIPES["head_first"], f"{images}: enough to train all weights, starting from a fitted head"

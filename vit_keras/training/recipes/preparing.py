@@ -1,0 +1,94 @@
+"""Prepares a model for training: a new head, a head fitted to features, frozen weights, LoRA."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from vit_keras.data import ImageData
+from vit_keras.data.class_names import are_numbers
+from vit_keras.models.vit import model_config, model_num_classes
+from vit_keras.models.wiring import read_model
+from vit_keras.runtime.random_state import random_state
+from vit_keras.training.transfer.features import extract_features
+from vit_keras.training.transfer.freezing import set_trainable
+from vit_keras.training.transfer.linear_probe import linear_probe
+from vit_keras.training.transfer.lora import add_lora
+from vit_keras.zoo.rebuild import rebuild
+
+LAST_BLOCKS = 2
+"""Blocks that the method "last_blocks" trains."""
+FITS_HEAD = ("linear_probe", "head_first", "bias", "lora")
+"""Methods that start from a head fitted to the features of the model."""
+_TRAINABLE = {"head_first": "full", "linear_probe": "head"}
+"""What `set_trainable` gets for a method, where that is not the method's own name."""
+
+
+def prepare(
+    model: keras.Model,
+    data: ImageData | None,
+    *,
+    method: str,
+    seed: int,
+    stochastic_depth_rate: float | None = None,
+    class_weights: Sequence[float] | None = None,
+    fit_head: bool = True,
+) -> keras.Model:
+    """Returns a copy of a model, ready to be compiled and trained; without data, its head is kept."""
+    with random_state(seed):
+        num_classes = None if data is None else len(data.class_names)
+        student = copy_with_head(model, num_classes=num_classes, stochastic_depth_rate=stochastic_depth_rate)
+        if data is not None:
+            match_head(student, data.class_names)
+            if fit_head and method in FITS_HEAD:
+                train, validation = data.splits["train"], data.splits["validation"]
+                probe = linear_probe(
+                    extract_features(student, train),
+                    train.labels,
+                    extract_features(student, validation),
+                    validation.labels,
+                    num_classes=len(data.class_names),
+                    class_weights=class_weights,
+                )
+                probe.apply_to(student)
+        return freeze(student, method)
+
+
+def copy_with_head(
+    model: keras.Model, *, num_classes: int | None, stochastic_depth_rate: float | None = None
+) -> keras.Model:
+    """Returns a copy of a model that ends in logits; its head is new, at zero, where the number of classes differs."""
+    if stochastic_depth_rate is None:
+        stochastic_depth_rate = model_config(model).stochastic_depth_rate
+    has_head = num_classes is not None or model_num_classes(model) is not None
+    return rebuild(
+        model,
+        num_classes=num_classes,
+        classifier_activation="linear" if has_head else None,
+        stochastic_depth_rate=stochastic_depth_rate,
+    )
+
+
+def freeze(model: keras.Model, method: str) -> keras.Model:
+    """Freezes what a method does not train; returns the model, or for "lora" a copy with LoRA matrices."""
+    if method == "lora":
+        return add_lora(model)
+    last_blocks = min(LAST_BLOCKS, model_config(model).num_layers)
+    set_trainable(model, _TRAINABLE.get(method, method), last_blocks=last_blocks)
+    return model
+
+
+def match_head(model: keras.Model, class_names: Sequence[str]) -> None:
+    """Permutes a head to another order of the same classes, or resets it to zero where it is for other classes, in place."""
+    names, known = tuple(class_names), getattr(model, "class_names", None)
+    if known is not None and are_numbers(names):
+        return
+    if known is not None and known != names:
+        for layer in read_model(model).classifiers:
+            for weight in layer.weights:
+                value = keras.ops.convert_to_numpy(weight)
+                if set(known) == set(names):
+                    weight.assign(value[..., [known.index(name) for name in names]])
+                else:
+                    weight.assign(np.zeros_like(value))
+    model.class_names = names

@@ -1,0 +1,179 @@
+"""Adapts a published recipe to a model, a data set and the length of the run, with the reason for each value."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.recipes.recipe import Choice, Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+    from vit_keras.data import ImageData
+    from vit_keras.training.recipes.published import PublishedRecipe
+
+STEPS = 400
+"""Training steps that a fine-tuning run aims at, within the limits of `EPOCHS`."""
+EPOCHS = (5, 60)
+FEW_EPOCHS = 8
+"""Below this number of epochs, no augmentation: it takes longer to pay off."""
+SCRATCH_EPOCHS = 50
+"""Default number of epochs for recipes that start from random weights."""
+_WIDTH = 128  # of the models in benchmarks/finetune.py
+_SHALLOW, _DEEP_DECAY = 6, 0.75
+_MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05
+_IMBALANCED = 3  # ratio of the largest class to the smallest
+
+RULES = {
+    "learning_rate": f"at width {_WIDTH}; the wider, the lower in proportion",
+    "augmentation": f"none in runs of fewer than {FEW_EPOCHS} epochs",
+    "layer_decay": f"up to {_SHALLOW} blocks; {_DEEP_DECAY} for more",
+    "weight_decay": f"in up to {_MEASURED_STEPS} steps; more steps want less, down to {_USUAL_WEIGHT_DECAY}",
+}
+"""How each field that a recipe may list as `sized` depends on the model and the run."""
+
+
+def fit_to_data(
+    published: "PublishedRecipe",
+    model: "keras.Model",
+    data: "ImageData",
+    *,
+    epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    reason: str = "as asked",
+) -> Recipe:
+    """Returns a recipe for a model and data, with what it does to the model's head among the choices."""
+    from vit_keras.models.vit import model_config
+    from vit_keras.training.recipes.model_choices import list_model_choices
+
+    data = replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
+    recipe = fit_to_labels(
+        published,
+        data.splits["train"].labels,
+        model_config(model),
+        num_classes=len(data.class_names),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=epochs,
+        changes={"seed": data.seed, **(changes or {})},
+        reason=reason,
+    )
+    pretrained = published.initial_weights == "pretrained"
+    choices = list_model_choices(model, data.class_names, expects_pretrained=pretrained)
+    return replace(recipe, choices=(*recipe.choices, *choices), data=data)
+
+
+def fit_to_labels(
+    published: "PublishedRecipe",
+    labels: np.ndarray,
+    config: ViTConfig,
+    *,
+    num_classes: int,
+    steps_per_epoch: int,
+    epochs: int | None = None,
+    changes: Mapping[str, Any] | None = None,
+    reason: str = "as asked",
+) -> Recipe:
+    """Returns a recipe for a model's config and the labels of the training images."""
+    counts, changes = np.bincount(labels, minlength=num_classes), dict(changes or {})
+    epochs_reason = "as asked"
+    if epochs is None and published.initial_weights == "random":
+        epochs, epochs_reason = SCRATCH_EPOCHS, "measured best for the demo from random weights"
+    elif epochs is None:
+        epochs = int(np.clip(-(-STEPS // steps_per_epoch), *EPOCHS))
+        epochs_reason = f"{epochs * steps_per_epoch} steps of {steps_per_epoch} per epoch"
+    if isinstance(changes.get("class_weights"), str):
+        changes["class_weights"] = _parse_class_weights(changes["class_weights"], counts)
+        class_choice = [Choice("class_weights", "balanced", "as asked")]
+    else:
+        class_choice = _warn_of_imbalance(counts) if changes.get("class_weights") is None else []
+    recipe = published.unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, num_layers=config.num_layers)
+    sized = {name: value for name, value in _size_fields(published, recipe, config).items() if name not in changes}
+    recipe = recipe.replace(**{name: value for name, (value, _) in sized.items()}, **changes)
+    if recipe.epochs != epochs:
+        epochs_reason = "the recipe's own"
+    return replace(
+        recipe,
+        choices=(
+            Choice("method", published.name, reason),
+            Choice("epochs", recipe.epochs, epochs_reason),
+            *class_choice,
+            *(Choice(name, value, why) for name, (value, why) in sized.items()),
+            *(Choice(name, value, "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
+        ),
+    )
+
+
+_NOT_LISTED = ("class_weights", "seed")
+
+
+def _parse_class_weights(word: str, counts: np.ndarray) -> tuple[float, ...]:
+    if word != "balanced":
+        raise InvalidArgumentError(f'class_weights must be "balanced" or a number per class, got {word!r}.')
+    return balance_classes(counts)
+
+
+def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:
+    most, fewest = counts.max(), counts.min()
+    if not fewest or most <= _IMBALANCED * fewest:
+        return []
+    reason = (
+        f'{most} images of one class and {fewest} of another: class_weights="balanced" gives each class the same weight'
+    )
+    return [Choice("class_weights", None, reason)]
+
+
+def _size_fields(published: "PublishedRecipe", recipe: Recipe, config: ViTConfig) -> dict[str, tuple[Any, str]]:
+    """Returns a value and its reason for each of the recipe's `sized` fields that the model or the run decides."""
+    sizes = {
+        "learning_rate": _size_learning_rate(recipe, config),
+        "augmentation": _size_augmentation(recipe),
+        "layer_decay": _size_layer_decay(recipe, config),
+        "weight_decay": _size_weight_decay(recipe),
+    }
+    return {name: size for name in published.sized if (size := sizes[name]) is not None}
+
+
+def _size_learning_rate(recipe: Recipe, config: ViTConfig) -> tuple[Any, str]:
+    measured = recipe.learning_rate
+    why = "as measured" if config.hidden_dim == _WIDTH else f"{measured:g} was measured at width {_WIDTH}"
+    rate = float(f"{measured * _WIDTH / config.hidden_dim:.2g}")
+    return rate, f"{why}; the wider, the lower in proportion (Yang et al. 2022, arXiv 2203.03466)"
+
+
+def _size_augmentation(recipe: Recipe) -> tuple[Any, str] | None:
+    if recipe.epochs >= FEW_EPOCHS:
+        return None
+    times = "once" if recipe.epochs == 1 else f"{recipe.epochs} times"
+    return "none", f"each image is seen only {times}; no augmentation measured best"
+
+
+def _size_layer_decay(recipe: Recipe, config: ViTConfig) -> tuple[Any, str]:
+    if config.num_layers > _SHALLOW:
+        return _DEEP_DECAY, f"{config.num_layers} blocks, the first of which are the most general (arXiv 2106.08254)"
+    return recipe.layer_decay, f"the same rate in all layers measured best for few blocks, here {config.num_layers}"
+
+
+def _size_weight_decay(recipe: Recipe) -> tuple[Any, str]:
+    measured, steps = recipe.weight_decay, recipe.epochs * recipe.steps_per_epoch
+    if steps <= _MEASURED_STEPS:
+        return measured, f"measured best in runs of up to {_MEASURED_STEPS} steps"
+    decay = max(measured * _MEASURED_STEPS / steps, _USUAL_WEIGHT_DECAY)
+    return float(f"{decay:.2g}"), (
+        f"{measured} was measured best in {_MEASURED_STEPS} steps; more steps want less (Wang et al. 2024, arXiv 2405.13698), down to "
+        f"the usual {_USUAL_WEIGHT_DECAY}"
+    )
+
+
+def balance_classes(counts: np.ndarray) -> tuple[float, ...]:
+    """Returns class weights that give every class the same total weight, 1 on average over the images.
+
+    Example:
+        >>> balance_classes(np.array([10, 30]))
+        (2.0, 0.6666666666666666)
+    """
+    present = counts > 0
+    return tuple(float(counts.sum() / (present.sum() * count)) if count else 1.0 for count in counts)

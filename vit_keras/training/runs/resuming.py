@@ -1,0 +1,97 @@
+"""Checks that a resumed run has the options, the data and the versions it was started with."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from vit_keras.data import ImageData
+from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
+from vit_keras.training.runs.directory import RunDirectory
+
+_SHOWN = 5  # differences in an error
+_SAME = ("data", "precision", "recipe", "config", "base")
+"""Entries of `run.json` that may not change in a resumed run."""
+_TEXT = ("decisions", "notes", "source", "expected")
+"""Fields of these entries that describe, and do not change the result."""
+_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
+"""Fields of recipe and config that earlier versions did not write, because they had only one value."""
+
+
+def recorded_options(run: RunDirectory, kind: type[Any]) -> Any:
+    """Returns the options that a run was started with."""
+    record = run.read()
+    if record["command"] != kind.command:
+        raise ResumeError(
+            f"{run.path} is a run of `vit-keras {record['command']}`; resume it with `vit-keras {record['command']} --resume --run-dir "
+            f"{run.path}`."
+        )
+    unknown = sorted(record["options"].keys() - {each.name for each in fields(kind)})
+    if unknown:
+        raise CorruptFileError(f"{run.record_file}: unknown options {unknown}.")
+    return kind(**record["options"])
+
+
+def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:
+    """Returns a run's data with the classes in the order of its model."""
+    data = run.read().get("data")
+    names = data.get("class_names") if isinstance(data, dict) else None
+    if not names:
+        return load(None)
+    try:
+        return load(tuple(names))
+    except ClassLayoutError:  # the classes changed, which `check_same_run` reports
+        return load(None)
+
+
+def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
+    """Raises `ResumeError` where a run was started with other options."""
+    changed = _list_differences(run.read()["options"], json.loads(json.dumps(options)))
+    if changed:
+        raise ResumeError(
+            f"{run.path} was started with other options ({'; '.join(changed)}); resume with those, or start a new run."
+        )
+
+
+def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mapping[str, Any], *, force: bool) -> None:
+    """Raises `ResumeError`, naming each field, where resuming would train something else than was started."""
+    record = json.loads(json.dumps(record))  # as it will be read
+    before, now = ({key: _drop_text(each.get(key)) for key in _SAME} for each in (previous, record))
+    before = {key: _add_new_fields(value, now[key]) for key, value in before.items()}
+    changed = _list_differences(before, now)
+    if changed:
+        more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+        raise ResumeError(
+            f"{run.path} cannot be resumed, because it was started with something else: {'; '.join(changed[:_SHOWN])}{more}. Resume with "
+            "what it was started with, or start a new run."
+        )
+    before, now = (
+        {**each["environment"]["versions"], "backend": each["environment"]["backend"]} for each in (previous, record)
+    )
+    changed = _list_differences(before, now)
+    if changed and not force:
+        raise ResumeError(
+            f"{run.path} would not end in the same result bit for bit: {'; '.join(changed)}. Resume with the versions and the backend "
+            "(KERAS_BACKEND) it was started with, or accept a result that may differ in the last digits with --force-resume."
+        )
+
+
+def _drop_text(value: Any) -> Any:
+    return {key: each for key, each in value.items() if key not in _TEXT} if isinstance(value, dict) else value
+
+
+def _add_new_fields(before: Any, now: Any) -> Any:
+    """Returns what an earlier version wrote, with the fields it did not know as they are now."""
+    if not isinstance(before, dict) or not isinstance(now, dict):
+        return before
+    return {**{key: now[key] for key in _NEW_FIELDS & now.keys()}, **before}
+
+
+def _list_differences(before: Any, now: Any, name: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line
+            for key in sorted(before.keys() | now.keys())
+            for line in _list_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if before == now else [f"{name}: {before!r:.200} then, {now!r:.200} now"]

@@ -1,0 +1,27 @@
+"""One SHA-256 over named weights."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+def digest_weights(weights: Iterable[tuple[str, Any]], *, prefix: str = "") -> str:
+    """Returns the SHA-256 of weights: of each its label, then its bytes.
+
+    Files hold such digests, so a label never changes: what it says beside the name is up to the file.
+
+    Args:
+        weights: Label and values of each weight, in the order to hash.
+        prefix: Text hashed before the weights.
+
+    Example:
+        >>> digest_weights([("bias", np.zeros(2, "float32"))])[:8]
+        '6f58b405'
+    """
+    digest = hashlib.sha256(prefix.encode())
+    for label, values in weights:
+        digest.update(label.encode())
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,98 @@
+"""Applies what is known of a checkpoint's model to a preset's config, and reports contradictions."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.weights.head import HEAD_FIELDS
+from vit_keras.weights.settings.read import Settings
+
+_log = logging.getLogger(__name__)
+
+_ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference")
+_ATTENTION_FIELDS = ("num_heads", *_ROTARY_FIELDS)
+_FORWARD_FIELDS = ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ROTARY_FIELDS)
+"""Fields that change what the same weights compute, and that no tensor's shape reveals; those about the head aside."""
+
+_SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
+
+
+def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[str, Any] | None = None) -> ViTConfig:
+    """Returns a preset's config with the checkpoint's values of what its shapes do not reveal; logs what differs."""
+    changes = changes or {}
+    other = [
+        name
+        for name in _SIZE_FIELDS
+        if name not in changes and settings.stated.get(name, getattr(config, name)) != getattr(config, name)
+    ]
+    if other:
+        theirs = _list_values(settings.stated, other)
+        raise WeightMismatchError(
+            f"{settings.origin} says {theirs}, and the preset has {', '.join(repr(getattr(config, name)) for name in other)}: the "
+            f"weights do not fit the model. Give {theirs}, or the directory in place of the preset's name."
+        )
+    names = {"image_size", "position_resize", *_FORWARD_FIELDS, *HEAD_FIELDS} - changes.keys()
+    if not config.distillation_token:
+        names.discard("distillation_head")
+    taken = {name: value for name, value in settings.fields.items() if name in names}
+    try:
+        changed = config.replace(**{**taken, **changes})
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{settings.origin}: {error}") from error
+    differing = {name: getattr(changed, name) for name in taken if getattr(config, name) != getattr(changed, name)}
+    differing.pop("position_resize", None)  # reported where positions are resized
+    if differing:
+        before = ", ".join(repr(getattr(config, name)) for name in differing)
+        _log.warning("%s: %s, in place of the preset's %s", settings.origin, _list_values(differing, differing), before)
+    log_assumptions(settings, changed)
+    return changed
+
+
+def log_assumptions(settings: Settings, config: ViTConfig) -> None:
+    """Logs the fields that change a checkpoint's outputs and that neither its tensors nor a config.json reveal."""
+    names = ["num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling"]
+    if config.pooling == "map" and config.num_prefix_tokens:
+        names.append("map_includes_prefix")
+    assumed = {
+        name: getattr(config, name)
+        for name in names
+        if name not in {*settings.stated.keys(), *settings.inferred.keys()}
+    }
+    if assumed:
+        _log.warning(
+            "%s: assumed, because the checkpoint does not state it: %s", settings.origin, _list_values(assumed, assumed)
+        )
+
+
+def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
+    """Returns a line for each field of a model that contradicts the checkpoint's config.json and changes the outputs."""
+    differing = {
+        name: settings.stated[name]
+        for name in _FORWARD_FIELDS
+        if name in settings.stated and not _is_same(settings.stated[name], getattr(config, name))
+    }
+    refused = [name for name in _ATTENTION_FIELDS if name in differing]
+    if refused:
+        theirs = _list_values(differing, refused)
+        mine = ", ".join(f"{name}={getattr(config, name)!r}" for name in refused)
+        raise WeightMismatchError(
+            f"{settings.origin} says {theirs}, and the model has {mine}: the weights fit by their shapes but would compute "
+            f"something else. Build the model with {theirs}."
+        )
+    return [
+        f"the model has {name}={getattr(config, name)!r}, and {settings.origin} says {value!r}: the outputs differ"
+        for name, value in differing.items()
+    ]
+
+
+def _list_values(values: Mapping[str, Any], names: Any) -> str:
+    return ", ".join(f"{name}={values[name]!r}" for name in names)
+
+
+def _is_same(stated: Any, mine: Any) -> bool:
+    # One mean for all channels equals the same mean for each.
+    if isinstance(stated, tuple) and isinstance(mine, tuple) and 1 in (len(stated), len(mine)):
+        return len({*stated, *mine}) == 1
+    return bool(stated == mine)

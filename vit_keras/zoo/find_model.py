@@ -1,0 +1,52 @@
+"""Decides whether a word names a preset, a preset's weights, a file or a directory."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.presets import list_presets
+from vit_keras.validation import closest
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """What a word names: a preset or a path."""
+
+    preset: str | None = None  # name of a preset, or None
+    tag: str | None = None  # tag of the preset's weights, from `NAME:TAG`; None without
+    path: Path | None = None  # an existing file or directory, or None
+
+
+def find_model(model: str | Path) -> FoundModel:
+    """Returns what a word names: a preset, `NAME:TAG` of a preset's weights, a file or a directory.
+
+    A preset's name takes precedence over a file of the same name; a `Path` always means a file or directory. A run directory
+    stands for the `model` directory in it.
+
+    Args:
+        model: The word or path.
+
+    Raises:
+        InvalidArgumentError: There is no such preset, and no file or directory of that name.
+        StorageError: A `Path`, or a word with a slash, does not exist.
+
+    Example:
+        >>> find_model("vit_tiny_patch16_224:augreg_in21k_ft_in1k")
+        FoundModel(preset='vit_tiny_patch16_224', tag='augreg_in21k_ft_in1k', path=None)
+    """
+    path = Path(model)
+    is_path = isinstance(model, Path) or os.sep in model
+    name, _, tag = str(model).partition(":")
+    if not is_path and name in list_presets():
+        return FoundModel(preset=name, tag=tag or None)
+    if path.exists():
+        inside_run = path / "model"
+        is_run = not (path / "config.json").exists() and (inside_run / "config.json").is_file()
+        return FoundModel(path=inside_run if is_run else path)
+    if is_path:
+        raise StorageError(f"{path}: there is no such file or directory.")
+    raise InvalidArgumentError(
+        f"There is no preset {name!r}, and no file or directory of that name. The closest presets are "
+        f"{closest(name, list_presets())}; list_presets() and `vit-keras list` show all."
+    )

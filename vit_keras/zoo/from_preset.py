@@ -1,0 +1,174 @@
+"""Builds a model from a preset or a directory, and loads its weights."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from vit_keras.config import ViTConfig
+from vit_keras.data.class_names import are_numbers
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.models.vit import model_num_classes
+from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, load_preset
+from vit_keras.weights.adapt.options import AdaptOptions
+from vit_keras.weights.download.fetch import fetch
+from vit_keras.weights.head import head_change
+from vit_keras.weights.loading import load
+from vit_keras.weights.settings.apply import apply_settings, log_assumptions
+from vit_keras.weights.settings.read import Settings, read_settings
+from vit_keras.zoo.find_model import find_model
+from vit_keras.zoo.model_end import ModelEnd
+from vit_keras.zoo.preset_directory import CONFIG, LABELS, ModelDirectory, read_directory
+
+
+def from_preset(
+    preset: str | Path,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    classifier_activation: str | None = None,
+    accept_license: bool = False,
+    source: str = "auto",
+    name: str | None = None,
+    offline: bool | None = None,
+    **changes: Any,
+) -> keras.Model:
+    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
+
+    Weights are adapted to another image size, patch size, number of channels or classes, or fewer layers: positions and patches
+    are resized by the preset's rules, and a new head starts at zero. The logger `vit_keras` reports each change as a warning.
+
+    For a checkpoint given by its path, a config.json beside it, else its tensor names, override the preset's image size, heads,
+    activation, epsilon, pixel statistics, pooling and final norm. The logger reports what differs, and what had to be assumed.
+    Arguments given here override both.
+
+    Args:
+        preset: A name of `list_presets()`, `NAME:TAG` for the preset's weights of that tag, or a directory with its weights and
+            head: a preset directory, or one that transformers' `save_pretrained` or timm's `save_for_hf` wrote.
+        weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
+            checkpoint: a directory, safetensors with timm's, Hugging Face's, Meta's or vit_keras' names, or Google's npz.
+        num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
+        image_size: Height and width, px, in place of the preset's.
+        classifier_activation: Activation of the head: "softmax" for probabilities, "linear" for logits; None for what a directory
+            was saved with, else logits.
+        accept_license: Accepts a license that restricts the use of the weights.
+        source: Whose tensor names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or
+            "auto" to detect it.
+        name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
+        offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
+        **changes: Fields of `ViTConfig` in place of the preset's.
+
+    Raises:
+        InvalidArgumentError: An argument is illegal, or a license was not accepted; nothing was built.
+        StorageError: A file does not exist, or could not be downloaded.
+        CorruptFileError: A file is damaged.
+        WeightMismatchError: The weights do not fit the model.
+
+    Example:
+        >>> from_preset("vit_tiny_patch16_224", num_classes=10).output_shape
+        (None, 10)
+    """
+    if image_size is not None:
+        changes["image_size"] = image_size
+    found = find_model(preset)
+    checkpoint: Checkpoint | None = None
+    settings: Settings | None = None
+    directory: ModelDirectory | None = None
+    end = ModelEnd()
+    if found.path is not None:
+        if not found.path.is_dir():
+            raise StorageError(f"{found.path} is a file: give a preset's name, and the file as weights.")
+        directory = read_directory(found.path)
+        config, saved_classes, end = directory.config, directory.num_classes, directory.end
+        if weights is None:
+            weights, settings = found.path, directory.read_settings()
+            if directory.settings is not None:
+                log_assumptions(settings, config.replace(**changes))
+        else:
+            settings = read_settings(weights, source=source)
+    else:
+        loaded = load_preset(str(found.preset))
+        config, saved_classes = loaded.config, None
+        if found.tag is not None and weights is not None:
+            raise InvalidArgumentError(f"{preset!r} names weights already: leave out weights={weights!r}.")
+        tag = found.tag
+        if tag is None and isinstance(weights, str) and not Path(weights).exists():
+            tag = weights
+        if tag is not None:
+            checkpoint = _find_checkpoint(loaded, tag, accept_license=accept_license)
+            config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
+            source = checkpoint.source
+        elif weights is not None:
+            settings = read_settings(weights, source=source)
+            saved_classes = settings.num_classes
+    trained = asdict(config)  # fields of the model that the weights are from
+    if settings is not None and (directory is None or weights != directory.path):
+        config, trained = apply_settings(config, settings, changes=changes), settings.fields
+    config = config.replace(**changes)
+    classes = saved_classes if num_classes is None else num_classes
+    model = end.build_model(
+        config,
+        num_classes=classes or None,
+        classifier_activation=classifier_activation,
+        name=name or found.preset or "vit",
+    )
+    if checkpoint is not None:
+        weights = _download(checkpoint, config, offline=offline)
+        settings = read_settings(weights, source=source)
+    if weights is None or settings is None:
+        return model
+    adapt = AdaptOptions(
+        head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
+        fewer_layers="num_layers" in changes,
+    )
+    load(model, weights, source=source, adapt=adapt, keep_on_failure=False, settings=settings)
+    if adapt.head != "new":
+        model.class_names = _find_class_names(Path(weights), settings, directory, model_num_classes(model))
+    if end.own_head:
+        model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
+    if directory is not None and weights == directory.path:
+        directory.check_weights()  # after loading, so that a change meanwhile is detected
+    return model
+
+
+def _find_class_names(
+    weights: Path, settings: Settings, directory: ModelDirectory | None, num_classes: int | None
+) -> tuple[str, ...] | None:
+    """Returns the names of the model's outputs; None where they are unknown, or only indices."""
+    if not weights.is_dir():
+        return None
+    names = settings.class_names or ()
+    if not names and (weights / LABELS).is_file() and (weights / CONFIG).is_file():
+        saved = directory if directory is not None and directory.path == weights else read_directory(weights)
+        names = saved.class_names()
+    return names if names and len(names) == num_classes and not are_numbers(names) else None
+
+
+def _find_checkpoint(preset: Preset, tag: str, *, accept_license: bool) -> Checkpoint:
+    if tag not in preset.weights:
+        raise InvalidArgumentError(
+            f"The preset {preset.name!r} has no weights {tag!r}: its tags are {sorted(preset.weights)}, and there is no "
+            "such file. weights=None starts from random weights."
+        )
+    checkpoint = preset.weights[tag]
+    if checkpoint.needs_acceptance and not accept_license:
+        raise InvalidArgumentError(
+            f"The weights {tag!r} of {preset.name!r} are under the {checkpoint.license}, which restricts their use. Read it at "
+            f"{preset.paper} and {checkpoint.url}, then pass accept_license=True."
+        )
+    return checkpoint
+
+
+def _download(checkpoint: Checkpoint, config: ViTConfig, *, offline: bool | None) -> Path:
+    bar: keras.utils.Progbar | None = None
+
+    def show_progress(done: int, total: int | None) -> None:
+        nonlocal bar
+        bar = bar or keras.utils.Progbar(total, unit_name="byte")
+        bar.update(done)
+
+    # Twice the size in float32: some checkpoints hold a second tower, or larger positions or patches.
+    max_bytes = 2 * checkpoint_bytes(config, checkpoint) + 64 * 2**20
+    return fetch(checkpoint.url, sha256=checkpoint.sha256, max_bytes=max_bytes, progress=show_progress, offline=offline)

@@ -1,0 +1,43 @@
+"""The model card (README.md) of a preset directory."""
+
+from collections.abc import Sequence
+
+from vit_keras.config import ViTConfig
+from vit_keras.reporting.text import escape_markdown, escape_unprintable
+
+
+def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
+    """Returns a model card: Markdown with the front matter that Hugging Face reads."""
+    height, width = config.image_size
+    first_names = ", ".join(map(escape_markdown, class_names[:20]))
+    dots = ", ..." if len(class_names) > 20 else ""
+    head = f"{len(class_names)} classes: {first_names}{dots}" if class_names else "no head"
+    # Only the author of the weights knows their license.
+    task, metrics = (
+        ("image-classification", "\nmetrics:\n- accuracy") if class_names else ("image-feature-extraction", "")
+    )
+    return f"""---
+library_name: vit_keras
+pipeline_tag: {task}
+license: unknown  # choose one before you share this: https://huggingface.co/docs/hub/repositories-licenses
+tags:
+- keras
+- vision-transformer
+- {task}{metrics}
+---
+
+# {escape_markdown(name)}
+
+A Vision Transformer for Keras, written by vit_keras.
+
+- Images of {height}x{width} px with {config.channels} channels, pixels 0..255
+- {config.num_layers} blocks of width {config.hidden_dim} with {config.num_heads} heads: {config.num_params:,} parameters and
+  {config.num_macs / 1e6:,.1f} million multiply-adds per image, without the head
+- {head}
+
+```python
+import vit_keras as vk
+
+model = vk.from_preset("path/to/{escape_unprintable(name)}")
+```
+{notes}"""

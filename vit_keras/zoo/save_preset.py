@@ -1,0 +1,89 @@
+"""Writes a model as a preset directory."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.models.vit import check_not_quantized
+from vit_keras.models.wiring import read_model
+from vit_keras.runtime.files import atomic_directory, file_sha256, write_text
+from vit_keras.version import __version__
+from vit_keras.weights.store import write_tensors
+from vit_keras.weights.writers.requirements import check_preprocessing
+from vit_keras.zoo.model_card import model_card
+from vit_keras.zoo.model_end import ModelEnd
+from vit_keras.zoo.preset_directory import CARD, CONFIG, FORMAT, LABELS, WEIGHTS, read_directory
+
+
+def save_preset(
+    model: keras.Model,
+    directory: str | Path,
+    *,
+    class_names: Sequence[str] | None = None,
+    notes: str = "",
+    preprocessing: Preprocessing | None = None,
+) -> Path:
+    """Writes a model as a preset directory: `config.json`, `model.safetensors`, `labels.json`, `README.md`.
+
+    The directory appears complete or not at all.
+
+    Args:
+        model: A model that `vit` or `from_preset` made. Simple Keras layers behind it, such as your own head, are saved too; a
+            model with anything else is refused, and `model.save` saves it.
+        directory: The new directory; it must not exist.
+        class_names: Names of the head's outputs; by default their indices.
+        notes: Markdown for the model card.
+        preprocessing: How images are resized to the model's size; None to resize without a crop.
+
+    Raises:
+        InvalidArgumentError: vit_keras did not make the model, or it is quantized or has layers that are not saved; or the class
+            names or the preprocessing do not fit it.
+        StorageError: The directory exists or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from vit_keras import ViTConfig, load_class_names, vit
+        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = save_preset(vit(config, num_classes=2), folder + "/mine", class_names=["cat", "dog"])
+        ...     sorted(item.name for item in path.iterdir()), load_class_names(path)
+        (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
+    """
+    target = Path(directory)
+    check_not_quantized(model, "save_preset")
+    parts = read_model(model)
+    config, classes = parts.config, parts.num_classes
+    end = ModelEnd.from_parts(parts)
+    names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
+    if len(names) != (classes or 0):
+        raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
+    if preprocessing is not None:
+        check_preprocessing(preprocessing, config)
+    with atomic_directory(target) as unfinished:
+        arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()}
+        write_tensors(arrays, unfinished / WEIGHTS)
+        written = {
+            "format": FORMAT,
+            "vit_keras": __version__,
+            "num_classes": classes,
+            "sha256": {WEIGHTS: file_sha256(unfinished / WEIGHTS)},
+            "config": config.to_dict(),
+            **end.to_dict(),
+        }
+        if preprocessing is not None:
+            written["preprocessing"] = preprocessing.to_dict()
+        write_text(unfinished / CONFIG, json.dumps(written, indent=2) + "\n")
+        write_text(unfinished / LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+        write_text(unfinished / CARD, model_card(target.name, config, class_names=names, notes=notes))
+    return target
+
+
+def write_card(directory: str | Path, *, notes: str) -> None:
+    """Replaces the model card of a preset directory."""
+    saved = read_directory(directory)
+    text = model_card(saved.path.name, saved.config, class_names=saved.class_names(), notes=notes)
+    write_text(saved.path / CARD, text)
