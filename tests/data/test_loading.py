@@ -60,8 +60,9 @@ def test_illegal_arguments_are_named(arguments, message):
 
 
 def test_an_object_that_is_no_source_is_an_error():
-    with pytest.raises(DataError, match="source=7: expected a name, a folder"):
-        load(7)
+    for source, kind in ((7, "int"), (np.zeros((4, 8, 8, 3)), "ndarray")):
+        with pytest.raises(DataError, match=f"source is {kind}: expected a name, a folder"):
+            load(source)
 
 
 def test_a_folder_is_found_by_path_or_name_in_the_working_directory_or_home(image_folder, monkeypatch):

@@ -97,7 +97,7 @@ def load(
         raise InvalidArgumentError(
             f"pixel_range={pixel_range!r} is only for arrays and data sets in memory: image files state their own bit depth. Drop it."
         )
-    elif source == "emoji":
+    elif isinstance(source, str) and source == "emoji":
         data = _reorder(read_emoji(seed), names)
     elif isinstance(source, str) and source in KERAS_NAMES:
         data = _reorder(read_keras(source, seed), names)
@@ -165,7 +165,8 @@ def _find_builder(source: Any) -> Any:
         return find_builder(source.removeprefix(_TFDS), ["emoji", *KERAS_NAMES])
     if not hasattr(source, "as_dataset"):
         raise DataError(
-            f"source={source!r}: expected a name, a folder, a CSV file, arrays (images, labels), a data set, or a builder of TensorFlow Datasets."
+            f"source is {type(source).__name__}: expected a name, a folder, a CSV file, arrays (images, labels), a data set, or a builder "
+            "of TensorFlow Datasets."
         )
     return source
 
