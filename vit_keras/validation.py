@@ -1,4 +1,4 @@
-"""Checks that every config shares: unknown names, numbers, and one base class for frozen configs."""
+"""Checks shared by all configs, and the base class of frozen configs."""
 
 import dataclasses
 import difflib

@@ -10,7 +10,7 @@ import tensorflow as tf
 import vit_keras as vk
 from vit_keras.errors import DataError
 from vit_keras.models.keras_model import VisionTransformer
-from vit_keras.models.pixel_range import pixel_problem
+from vit_keras.models.pixel_range import find_pixel_problem
 
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
 SMALL = CONFIG.replace(pixel_mean=(0.5 / 255,), pixel_std=(0.5 / 255,))  # takes pixels 0..1
@@ -110,7 +110,7 @@ def test_a_later_batch_costs_nothing(pixels, monkeypatch):
     model = model_of()
     model.fit(pixels / 255, np.arange(12) % 3, batch_size=4, epochs=2, verbose=0)
     assert traced == ["train_step"]
-    assert "look_first" not in model.train_function.__qualname__
+    assert "check" not in model.train_function.__qualname__
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_later_batch_costs_nothing(pixels, monkeypatch):
     ],
 )
 def test_which_pixels_are_no_pixels(change, problem, pixels):
-    found = pixel_problem(change(pixels), pixel_std=[0.5])
+    found = find_pixel_problem(change(pixels), pixel_std=[0.5])
     assert found is None if problem is None else problem in found
 
 

@@ -261,7 +261,7 @@ def test_a_new_head_starts_at_zero():
 @pytest.mark.parametrize("num_classes", [0, -1, 2.0, "10", True])
 def test_refuses_a_number_of_classes_that_is_none(num_classes):
     with pytest.raises(
-        ValueError, match=rf"num_classes={num_classes!r} is not a positive whole number; None leaves the head"
+        ValueError, match=rf"num_classes={num_classes!r} is not a positive integer; None leaves out the head"
     ):
         vit(TINY, num_classes=num_classes)
 

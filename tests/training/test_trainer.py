@@ -157,7 +157,7 @@ def test_the_baseline_is_the_label_of_the_nearest_image(rng):
 def test_a_precision_is_one_of_four_words():
     assert resolve("float32") == "float32"
     assert resolve("auto") in ("float32", "mixed_bfloat16")
-    with pytest.raises(InvalidArgumentError, match=r"precision='half' is none of \['auto', 'float32'"):
+    with pytest.raises(InvalidArgumentError, match=r"precision='half' is not one of \['auto', 'float32'"):
         resolve("half")
 
 

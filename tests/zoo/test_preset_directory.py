@@ -421,8 +421,8 @@ def test_a_config_that_is_not_json_is_corrupt(preset, content):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        ('{"format": 1, "format": 1}', "'format' stands twice"),
-        ('{"config": {"hidden_dim": 8, "hidden_dim": 9}}', "'hidden_dim' stands twice"),
+        ('{"format": 1, "format": 1}', "'format' appears twice"),
+        ('{"config": {"hidden_dim": 8, "hidden_dim": 9}}', "'hidden_dim' appears twice"),
         ('{"format": NaN}', "NaN is no number"),
         ('{"format": -Infinity}', "-Infinity is no number"),
         ('{\n"format": 1,\n}', "line 3 column 1"),

@@ -17,7 +17,7 @@ from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, Columns, Manifest, lines, manifest_of, write
 from vit_keras.errors import StorageError
-from vit_keras.runtime.processes import started
+from vit_keras.runtime.processes import start_module
 from vit_keras.weights.download.urls import cache_folder
 
 if sys.platform != "win32":
@@ -221,7 +221,7 @@ class _Worker:
         self.process = self._started()
 
     def _started(self) -> "subprocess.Popen[str]":
-        process = started(_WORKER, text=True)
+        process = start_module(_WORKER, text=True)
         with contextlib.suppress(OSError):
             _pipe(process.stdin).write(json.dumps(vars(self.limits)) + "\n")
             _pipe(process.stdin).flush()
