@@ -1,5 +1,7 @@
 """Closed forms of a ViT's parameters, MACs (multiply-adds) and activations (Dosovitskiy et al. 2021, arXiv 2010.11929)."""
 
+# mypy: disable-error-code="no-any-return"
+
 from itertools import pairwise
 from typing import Any, TypeAlias
 
