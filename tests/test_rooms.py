@@ -47,7 +47,7 @@ TESTED_ELSEWHERE = {
     ("models", "tests of built, loaded and compiled models in tests/models and tests/faults"): """
         architecture comparison first_batch graph output_kind own_head pixel_range wiring
     """,
-    ("presets", "a dataclass; tests/presets/test_catalogue.py checks its values"): """
+    ("presets", "a dataclass; tests/presets/test_catalog.py checks its values"): """
         preset
     """,
     ("registration", "tests/models/test_vit.py loads files in new processes"): """
