@@ -4,7 +4,7 @@ import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
@@ -25,34 +25,18 @@ FinalNorm = Literal["before", "after"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 Remat = Literal["none", "block"]
 
-_CHOICES = {
-    "stem": get_args(Stem),
-    "position_embedding": get_args(PositionEmbedding),
-    "position_resize": get_args(PositionResize),
-    "patch_resize": get_args(PatchResize),
-    "rotary_embedding": get_args(RotaryEmbedding),
-    "rotary_order": get_args(RotaryOrder),
-    "qkv_bias": get_args(QKVBias),
-    "pooling": get_args(Pooling),
-    "final_norm": get_args(FinalNorm),
-    "activation": get_args(Activation),
-    "remat": get_args(Remat),
-}
 # Far above every published ViT: an untrusted config can't ask for more memory than a ViT needs.
-_LARGEST = {
-    "patch_size": 256,
-    "channels": 1024,
-    "hidden_dim": 16_384,
-    "num_layers": 512,
-    "num_heads": 512,
-    "mlp_dim": 131_072,
+_INTEGERS = {
+    "patch_size": (1, 256),
+    "channels": (1, 1024),
+    "hidden_dim": (1, 16_384),
+    "num_layers": (1, 512),
+    "num_heads": (1, 512),
+    "mlp_dim": (1, 131_072),
+    "num_registers": (0, 256),
+    "pre_logits_dim": (1, 16_384),
 }
 _LARGEST_SIDE = 8192  # px
-_LARGEST_REGISTERS = 256
-_FLAGS = (
-    "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
-    "gated_mlp", "mlp_inner_norm", "distillation_head", "map_includes_prefix",
-)  # fmt: skip
 
 
 def _refuses_unknown_fields(cls: type) -> type:
@@ -183,59 +167,52 @@ class ViTConfig(FrozenConfig):
             if isinstance(value, list):
                 value = tuple(value)
             object.__setattr__(self, name, value)  # as dataclasses do in frozen classes
-        problems = list(self._wrong_kinds()) or list(self._wrong_values())
+        problems = list(self._find_wrong_types()) or list(self._find_conflicts())
         if problems:
             raise InvalidArgumentError("ViTConfig: " + "; ".join(problems) + ".")
 
-    def _wrong_kinds(self) -> Iterator[str]:
-        for name, largest in _LARGEST.items():
+    def _find_wrong_types(self) -> Iterator[str]:
+        for name, hint in _TYPE_HINTS.items():
+            value, choices = getattr(self, name), get_args(hint)
+            if hint is bool and type(value) is not bool:
+                yield f"{name}={value!r} is not True or False"
+            if get_origin(hint) is Literal and value not in choices:
+                synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
+                close = [synonym] if synonym else closest(str(value), choices, count=1)
+                yield f"{name}={value!r} is none of {list(choices)}" + "".join(
+                    f" (did you mean {each!r}?)" for each in close
+                )
+        for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
-                yield f"{name}={value!r} is not an integer from 1 to {largest}"
-        if not _is_tuple_of(self.image_size, int) or len(self.image_size) != 2 or min(self.image_size) < 1:
+            is_optional = name == "pre_logits_dim"
+            if (value is not None or not is_optional) and (type(value) is not int or not low <= value <= high):
+                yield f"{name}={value!r} is {'neither None nor' if is_optional else 'not'} an integer from {low} to {high}"
+        if not _is_pair(self.image_size):
             yield f"image_size={self.image_size!r} is not (height, width) in px"
         elif max(self.image_size) > _LARGEST_SIDE:
             yield f"image_size={self.image_size!r} is over {_LARGEST_SIDE} px"
+        if self.rotary_reference is not None and not _is_pair(self.rotary_reference):
+            yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
         for name in ("pixel_mean", "pixel_std"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or not values or not all(map(is_number, values)):
-                yield f"{name}={getattr(self, name)!r} is not one fraction or one per channel"
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                known = VALUE_SYNONYMS.get(name, {}).get(str(value))
-                hint = [known] if known else closest(str(value), choices, count=1)
-                yield f"{name}={value!r} is none of {list(choices)}" + (f" (did you mean {hint[0]!r}?)" if hint else "")
-        for name in _FLAGS:
-            if type(getattr(self, name)) is not bool:
-                yield f"{name}={getattr(self, name)!r} is not True or False"
-        if type(self.num_registers) is not int or not 0 <= self.num_registers <= _LARGEST_REGISTERS:
-            yield f"num_registers={self.num_registers!r} is not an integer from 0 to {_LARGEST_REGISTERS}"
-        width = self.pre_logits_dim
-        if width is not None and (type(width) is not int or not 1 <= width <= _LARGEST["hidden_dim"]):
-            yield f"pre_logits_dim={width!r} is neither None nor an integer from 1 to {_LARGEST['hidden_dim']}"
-        if self.rotary_reference is not None and (
-            not _is_tuple_of(self.rotary_reference, int)
-            or len(self.rotary_reference) != 2
-            or min(self.rotary_reference) < 1
-        ):
-            yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
-        if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
-            yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
+                yield f"{name}={values!r} is not one fraction or one per channel"
         for name in ("dropout_rate", "attention_dropout_rate", "stochastic_depth_rate"):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < 1:
                 yield f"{name}={value!r} is not a fraction in [0, 1)"
+        if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
+            yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
         if not is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
             yield f"norm_epsilon={self.norm_epsilon!r} is not in (0, 0.1]"
         if self.layer_scale is not None and (not is_number(self.layer_scale) or not 0 < self.layer_scale <= 100):
             yield f"layer_scale={self.layer_scale!r} is neither None nor in (0, 100]"
 
-    def _wrong_values(self) -> Iterator[str]:
+    def _find_conflicts(self) -> Iterator[str]:
         height, width = self.image_size
         if height % self.patch_size or width % self.patch_size:
             nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
-            sizes = range(2, _LARGEST["patch_size"] + 1)
+            sizes = range(2, _INTEGERS["patch_size"][1] + 1)
             divisors = [size for size in sizes if height % size == 0 and width % size == 0]
             fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
             yield (
@@ -243,7 +220,8 @@ class ViTConfig(FrozenConfig):
                 f"the nearest image_size is {nearest}" + (f", the nearest patch_size {fits}" if fits else "")
             )
         if self.hidden_dim % self.num_heads:
-            fits = min(_divisors(self.hidden_dim), key=lambda heads: abs(heads - self.num_heads))
+            divisors = [heads for heads in range(1, self.hidden_dim + 1) if self.hidden_dim % heads == 0]
+            fits = min(divisors, key=lambda heads: abs(heads - self.num_heads))
             yield (
                 f"num_heads={self.num_heads} does not divide hidden_dim={self.hidden_dim}: the nearest num_heads is {fits}, "
                 f"the nearest hidden_dim {_nearest_multiple(self.hidden_dim, self.num_heads)}"
@@ -350,16 +328,11 @@ class ViTConfig(FrozenConfig):
         return costs.num_activations(self) * bytes_per_number
 
 
-def _is_tuple_of(values: object, kind: Any) -> bool:
-    return (
-        isinstance(values, tuple)
-        and bool(values)
-        and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-    )
+_TYPE_HINTS = get_type_hints(ViTConfig)
 
 
-def _divisors(number: int) -> list[int]:
-    return [size for size in range(1, number + 1) if number % size == 0]
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)
 
 
 def _nearest_multiple(number: int, of: int, *, largest: int = sys.maxsize) -> int:
