@@ -72,7 +72,7 @@ def install(python, wheel):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what an editable install needs of the checkout."""
+    """A copy of the files that an editable install needs."""
     target = tmp_path / "checkout"
     target.mkdir()
     for name in ("vit_keras", "presets"):
@@ -129,7 +129,7 @@ def test_in_an_empty_environment_the_wheel_lists_every_preset_and_has_the_emoji(
 
 def test_an_editable_install_sees_a_new_preset_file_at_once(checkout, tmp_path):
     hatchling = pytest.importorskip("hatchling.build")
-    pytest.importorskip("editables")  # which hatchling asks for when pip makes an editable install
+    pytest.importorskip("editables")  # hatchling needs it for editable installs
     before = Path.cwd()
     os.chdir(checkout)
     try:

@@ -45,7 +45,7 @@ TESTED_ELSEWHERE = {
         adapted_block base.base_layer base.composite_layer
     """,
     ("models", "tests of built, loaded and compiled models in tests/models and tests/faults"): """
-        architecture comparison first_batch graph output_kind own_head pixel_range wiring
+        architecture comparison first_batch graph output_kind own_head wiring
     """,
     ("presets", "a dataclass; tests/presets/test_catalog.py checks its values"): """
         preset

@@ -18,11 +18,7 @@ _TOLERANCE = 1e-6  # of computed rates
 
 
 def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
-    """Returns the config that the layers were built from.
-
-    Args:
-        model: A functional model.
-        calls: Its graph.
+    """Returns the config that the layers of a graph were built from.
 
     Raises:
         InvalidArgumentError: `vit` did not build the layers.
@@ -82,12 +78,7 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def match_layers(model: keras.Model, calls: Calls, config: ViTConfig) -> list[LayerSpec]:
-    """Returns the layers that `vit` builds from a config and that the model has, with the head if it is that of `vit`.
-
-    Args:
-        model: A functional model.
-        calls: Its graph.
-        config: The config that was read from it.
+    """Returns the layers that `vit` builds from a config and that the graph has, with the head if it is that of `vit`.
 
     Raises:
         InvalidArgumentError: A layer or a connection differs.

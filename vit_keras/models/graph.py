@@ -41,10 +41,7 @@ Calls: TypeAlias = Mapping[str, Call]
 
 
 def read_calls(model: keras.Model) -> Calls:
-    """Returns the calls between a functional model's input and its output.
-
-    Args:
-        model: A functional model with one input and one output.
+    """Returns the calls between the input and the output of a functional model with one of each.
 
     Raises:
         InvalidArgumentError: A layer is used more than once.
@@ -72,12 +69,7 @@ def read_calls(model: keras.Model) -> Calls:
 
 
 def describe(calls: Calls, names: tuple[str, ...]) -> str:
-    """Returns layers as messages name them.
-
-    Args:
-        calls: The graph.
-        names: Names of layers, or `IMAGES`.
-    """
+    """Returns layers (or `IMAGES`) as messages name them."""
     return " and ".join(
         "the images"
         if name == IMAGES
@@ -87,13 +79,7 @@ def describe(calls: Calls, names: tuple[str, ...]) -> str:
 
 
 def refuse(model: keras.Model, what: str, remedy: str = REMEDY) -> InvalidArgumentError:
-    """Returns the error for a model that `vit` did not build.
-
-    Args:
-        model: The model.
-        what: What differs.
-        remedy: How to fix it.
-    """
+    """Returns the error for a model that `vit` did not build: what differs, and how to fix it."""
     return InvalidArgumentError(
         f"The model {model.name!r} is not one that vit_keras.vit builds, with at most simple Keras layers after it: {what}. {remedy}"
     )

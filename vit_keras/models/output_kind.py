@@ -41,9 +41,6 @@ _METRIC_NAMES = {
 def find_output_kind(model: keras.Model) -> OutputKind | None:
     """Returns what a functional model with one output returns; None where its layers don't tell.
 
-    Args:
-        model: Any functional model.
-
     Example:
         >>> images = keras.Input((4,))
         >>> find_output_kind(keras.Model(images, keras.layers.Dense(3)(images)))

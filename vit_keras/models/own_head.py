@@ -53,9 +53,6 @@ def find_problem(layer: Any) -> str | None:
 def describe(layers: Sequence[keras.layers.Layer]) -> list[dict[str, Any]]:
     """Returns layers as plain data, for a preset directory.
 
-    Args:
-        layers: First to last.
-
     Raises:
         InvalidArgumentError: A layer is not allowed, or has arguments that can't be saved.
 

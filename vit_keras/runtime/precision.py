@@ -37,11 +37,7 @@ def _multiplies_bfloat16() -> bool:
 
 @contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
-    """Sets the global dtype policy inside a `with` block.
-
-    Args:
-        policy: A dtype policy's name.
-    """
+    """Sets the global dtype policy inside a `with` block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
