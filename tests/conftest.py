@@ -1,4 +1,4 @@
-"""Small things that many tests need: a seeded generator, a tiny model's config, a preset directory, a folder of pictures."""
+"""Shared fixtures: a random generator, a tiny model and its preset directory, a folder of images, the command line."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """A cache of the tests' own."""
+    """A cache directory for the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VIT_KERAS_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -33,7 +33,7 @@ def tiny_config() -> ViTConfig:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_config):
-    """A model of three classes in which every weight is random, as after training."""
+    """A model of three classes with random weights."""
     from vit_keras.models.vit import vit
 
     model, rng = vit(tiny_config, num_classes=len(CLASS_NAMES)), np.random.default_rng(1)
@@ -44,7 +44,7 @@ def tiny_model(tiny_config):
 
 @pytest.fixture(scope="session")
 def tiny_preset(tiny_model, tmp_path_factory) -> Path:
-    """`tiny_model` as a preset directory; a test that changes it copies it first."""
+    """`tiny_model` as a preset directory; copy it before changing it."""
     from vit_keras.zoo.save_preset import save_preset
 
     return save_preset(tiny_model, tmp_path_factory.mktemp("presets") / "tiny", class_names=CLASS_NAMES)
@@ -52,15 +52,15 @@ def tiny_preset(tiny_model, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def make_folder(tmp_path) -> Callable[..., Path]:
-    """Returns a maker of folders of class folders with PNG images, each of one colour and a size of its own."""
+    """Returns a function that creates class folders with PNG images of random colors and sizes."""
 
     def make(counts: dict[str, int], root: Path = tmp_path / "pictures") -> Path:
         rng = np.random.default_rng(2)
         for name, count in counts.items():
             (root / name).mkdir(parents=True)
             for index in range(count):
-                colour, size = tuple(rng.integers(0, 256, 3).tolist()), tuple(rng.integers(8, 24, 2).tolist())
-                Image.new("RGB", size, colour).save(root / name / f"{index:02d}.png")
+                color, size = tuple(rng.integers(0, 256, 3).tolist()), tuple(rng.integers(8, 24, 2).tolist())
+                Image.new("RGB", size, color).save(root / name / f"{index:02d}.png")
         return root
 
     return make
@@ -73,7 +73,7 @@ def image_folder(make_folder) -> Path:
 
 @pytest.fixture
 def run(capsysbinary):
-    """Returns a caller of the command line: exit code, stdout and stderr."""
+    """Returns a function that runs the command line and returns exit code, stdout and stderr."""
 
     from vit_keras.cli import main
 

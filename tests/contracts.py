@@ -1,4 +1,4 @@
-"""What every layer promises, whatever it computes."""
+"""The contract that every layer fulfills."""
 
 import contextlib
 import gc
@@ -11,31 +11,23 @@ import numpy as np
 
 from vit_keras.layers.base.composite_layer import CompositeLayer
 
-POLICIES = {
-    "float32": "float32",
-    "mixed_float16": "float16",
-    "mixed_bfloat16": "bfloat16",
-    "bfloat16": "bfloat16",
-    "float16": "float16",
-}
-# JAX compiles every operation of a tiny layer by itself unless it may compile them together; the others need not compile.
-JIT = keras.backend.backend() == "jax"
+POLICIES = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16", "bfloat16": "bfloat16"}
+JIT = keras.backend.backend() == "jax"  # which otherwise compiles every operation of a tiny layer by itself
 
 
 def check_layer(layer, input_shape, tmp_path):
-    """Holds an unbuilt layer to the contract, on inputs of this shape (batch included)."""
+    """Checks an unbuilt layer on inputs of this shape, batch included."""
     inputs = np.random.default_rng(0).normal(size=input_shape).astype("float32")
-    _config_goes_through_json_and_back(layer)
-    _building_changes_no_config(layer, inputs)
-    _shape_is_the_same_symbolic_eager_and_computed(layer, inputs)
+    _check_config(layer, inputs)
+    _check_shapes(layer, inputs)
     for policy, dtype in POLICIES.items():
-        _computes_in(policy, dtype, layer, inputs)
-    _gradient_reaches_every_weight(layer, inputs)
-    _survives_a_file(layer, inputs, tmp_path)
+        _check_dtypes(policy, dtype, layer, inputs)
+    _check_gradients(layer, inputs)
+    _check_file(layer, inputs, tmp_path)
     check_stays_frozen(layer, inputs)
     if isinstance(layer, CompositeLayer):
-        _keeps_what_is_frozen_inside(layer, inputs)
-        _survives_a_file_quantized(layer, inputs, tmp_path)
+        _check_frozen_inside(layer, inputs)
+        _check_quantized_file(layer, inputs, tmp_path)
 
 
 def copy_of(layer, **changes):
@@ -46,20 +38,16 @@ def _as_json(config):
     return json.loads(json.dumps(config))
 
 
-def _config_goes_through_json_and_back(layer):
+def _check_config(layer, inputs):
     config = _as_json(layer.get_config())
-    arguments = set(inspect.signature(type(layer).__init__).parameters) - {"self", "kwargs"}
+    parameters = inspect.signature(type(layer).__init__).parameters.values()
+    arguments = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} - {"self"}
     assert config.keys() == arguments | {"name", "trainable", "dtype"}
     assert _as_json(type(layer).from_config(config).get_config()) == config
+    assert _built(copy_of(layer), inputs).get_config() == layer.get_config()
 
 
-def _building_changes_no_config(layer, inputs):
-    built = copy_of(layer)
-    built(keras.Input(inputs.shape[1:]))
-    assert built.get_config() == layer.get_config()
-
-
-def _shape_is_the_same_symbolic_eager_and_computed(layer, inputs):
+def _check_shapes(layer, inputs):
     any_batch = (None, *inputs.shape[1:])
     eager = tuple(copy_of(layer)(inputs).shape)
     assert copy_of(layer).compute_output_shape(inputs.shape) == eager
@@ -67,7 +55,7 @@ def _shape_is_the_same_symbolic_eager_and_computed(layer, inputs):
     assert copy_of(layer)(keras.Input(any_batch[1:])).shape == (None, *eager[1:])
 
 
-def _computes_in(policy, dtype, layer, inputs):
+def _check_dtypes(policy, dtype, layer, inputs):
     copy = copy_of(layer, dtype=policy)
     assert copy(keras.Input(inputs.shape[1:])).dtype == dtype
     parts = list(copy._flatten_layers())
@@ -80,9 +68,9 @@ def _computes_in(policy, dtype, layer, inputs):
         assert np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(outputs, "float32"))).all()
 
 
-def _gradient_reaches_every_weight(layer, inputs):
-    # A projection in front has a gradient only if one goes through the layer: that holds layers without weights, too.
-    # Stochastic depth leaves a branch out for all images of so small a batch once in a hundred: this seed does not.
+def _check_gradients(layer, inputs):
+    # The projection before the layer has a gradient only if one passes through: this checks layers without weights, too.
+    # With this seed, stochastic depth does not drop a branch for the whole batch.
     keras.utils.set_random_seed(0)
     images = keras.Input(inputs.shape[1:])
     outputs = copy_of(layer)(keras.layers.Dense(inputs.shape[-1], name="in_front")(images))
@@ -97,7 +85,7 @@ def _gradient_reaches_every_weight(layer, inputs):
         assert not np.array_equal(new, old), f"no gradient reaches {weight.path}"
 
 
-def _survives_a_file(layer, inputs, tmp_path):
+def _check_file(layer, inputs, tmp_path):
     images = keras.Input(inputs.shape[1:])
     model = keras.Model(images, copy_of(layer)(images))
     model.save(tmp_path / "layer.keras")
@@ -112,7 +100,7 @@ def _built(layer, inputs):
 
 
 def check_stays_frozen(layer, inputs):
-    """Holds a layer and what its config makes to `trainable = False`, said before or after it is built."""
+    """Checks that `trainable = False`, set before or after `build`, holds for a layer and for what its config creates."""
     frozen_before, frozen_after = copy_of(layer), _built(copy_of(layer), inputs)
     frozen_before.trainable = frozen_after.trainable = False
     _built(frozen_before, inputs)
@@ -127,7 +115,7 @@ def _trainable(layer):
     return [weight.path.removeprefix(layer.path) for weight in layer.trainable_weights]
 
 
-def _keeps_what_is_frozen_inside(layer, inputs):
+def _check_frozen_inside(layer, inputs):
     changed = _built(copy_of(layer), inputs)
     frozen = changed.trainable_weights[-1]
     frozen.trainable = False
@@ -137,7 +125,7 @@ def _keeps_what_is_frozen_inside(layer, inputs):
     assert _as_json(copy_of(changed).get_config()) == _as_json(restored.get_config()) == _as_json(changed.get_config())
 
 
-def _survives_a_file_quantized(layer, inputs, tmp_path):
+def _check_quantized_file(layer, inputs, tmp_path):
     images = keras.Input(inputs.shape[1:])
     model = keras.Model(images, copy_of(layer)(images))
     with quantizing():
@@ -155,7 +143,7 @@ def _survives_a_file_quantized(layer, inputs, tmp_path):
 
 @contextlib.contextmanager
 def quantizing():
-    """Silences Keras, which warns of each layer that it can't quantize, and hurries it, which collects garbage after each other one."""
+    """Silences Keras' warnings about layers that can't be quantized, and keeps its garbage collections short."""
     gc.freeze()
     with warnings.catch_warnings(action="ignore"):
         yield

@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from vit_keras import ViTConfig, list_presets, load_preset
+from vit_keras import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 
 BASE = {"image_size": 224, "patch_size": 16, "hidden_dim": 768, "num_layers": 12, "num_heads": 12, "mlp_dim": 3072}
@@ -19,8 +19,6 @@ def config(**changes):
 
 LARGE = {"hidden_dim": 1024, "num_layers": 24, "num_heads": 16, "mlp_dim": 4096}
 HUGE = {"patch_size": 14, "hidden_dim": 1280, "num_layers": 32, "num_heads": 16, "mlp_dim": 5120}
-SMALL = {"hidden_dim": 384, "num_heads": 6, "mlp_dim": 1536}
-TINY = {"hidden_dim": 192, "num_heads": 3, "mlp_dim": 768}
 
 
 @pytest.mark.parametrize(
@@ -30,12 +28,6 @@ TINY = {"hidden_dim": 192, "num_heads": 3, "mlp_dim": 768}
 )
 def test_parameters_are_the_published_ones(changes, published):
     assert config(**changes).num_params == published
-
-
-@pytest.mark.parametrize(("changes", "published"), [(TINY, 5.72), (SMALL, 22.05)], ids=["Ti/16", "S/16"])
-def test_parameters_with_a_head_of_1000_classes_are_the_published_ones(changes, published):
-    vit = config(**changes)
-    assert round((vit.num_params + 1000 * (vit.feature_dim + 1)) / 1e6, 2) == published
 
 
 def test_macs_are_the_published_ones():
@@ -108,23 +100,11 @@ def test_json_gives_the_same_config_back(vit_config):
     assert ViTConfig.from_dict(json.loads(json.dumps(vit_config.to_dict()))) == vit_config
 
 
-@pytest.mark.parametrize("name", list_presets())
-def test_json_gives_every_preset_back(name):
-    vit_config = load_preset(name).config
-    assert ViTConfig.from_dict(json.loads(json.dumps(vit_config.to_dict()))) == vit_config
-
-
 def test_configs_are_frozen_equal_by_value_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError, match="hidden_dim"):
         config().hidden_dim = 3
     assert config(image_size=[224, 224], pixel_mean=0.5) == config(image_size=(224, 224), pixel_mean=[0.5])
-    assert len({config(), config(), config(num_layers=6)}) == 2
-
-
-def test_replace_leaves_the_original_alone():
-    vit = config()
-    assert vit.replace(num_layers=6).num_layers == 6
-    assert vit.num_layers == 12
+    assert len({config(), config(), config().replace(num_layers=6)}) == 2
 
 
 def test_counts_follow_from_the_fields():
@@ -138,14 +118,14 @@ def test_counts_follow_from_the_fields():
     ("changes", "message"),
     [
         *(
-            ({name: value}, f"{name}={value!r} is not a whole number from 1 to {largest}")
+            ({name: value}, f"{name}={value!r} is not an integer from 1 to {largest}")
             for name, largest in {"patch_size": 256, "channels": 1024, "hidden_dim": 16_384, "num_layers": 512, "num_heads": 512, "mlp_dim": 131_072}.items()
             for value in (0, -1, 2.0, "2", True, None, largest + 1)
         ),
         *(({"image_size": size}, f"image_size={size!r} is not (height, width) in px") for size in ((224,), (224, 224, 3), "224", (224, 0), (224, 2.0), None, (True, 224))),
         ({"image_size": 224.0}, "image_size=(224.0, 224.0) is not (height, width) in px"),
         ({"image_size": 8193}, "image_size=(8193, 8193) is over 8192 px"),
-        *(({name: value}, f"{name}={value!r} is not one fraction or one a channel") for name in ("pixel_mean", "pixel_std") for value in ((), "0.5", ("a",), None, (True,))),
+        *(({name: value}, f"{name}={value!r} is not one fraction or one per channel") for name in ("pixel_mean", "pixel_std") for value in ((), "0.5", ("a",), None, (True,), (float("nan"),), (float("inf"),))),
         ({"stem": "patches"}, "stem='patches' is none of ['patch', 'conv'] (did you mean 'patch'?)"),
         ({"position_embedding": "learnt"}, "position_embedding='learnt' is none of ['learned', 'sincos2d', 'none'] (did you mean 'learned'?)"),
         ({"pooling": "tokens"}, "pooling='tokens' is none of ['token', 'mean', 'token_and_mean', 'map'] (did you mean 'token'?)"),
@@ -155,8 +135,8 @@ def test_counts_follow_from_the_fields():
         ({"qkv_bias": True}, "qkv_bias=True is none of ['all', 'query_value', 'none']"),
         ({"final_norm": "none"}, "final_norm='none' is none of ['before', 'after']"),
         ({"rotary_embedding": "axal"}, "rotary_embedding='axal' is none of ['none', 'axial', 'mixed', 'centered'] (did you mean 'axial'?)"),
-        *(({"num_registers": value}, f"num_registers={value!r} is not a whole number from 0 to 256") for value in (-1, 257, 1.0, True, None)),
-        *(({"pre_logits_dim": value}, f"pre_logits_dim={value!r} is neither None nor a whole number") for value in (0, 2.0, True)),
+        *(({"num_registers": value}, f"num_registers={value!r} is not an integer from 0 to 256") for value in (-1, 257, 1.0, True, None)),
+        *(({"pre_logits_dim": value}, f"pre_logits_dim={value!r} is neither None nor an integer") for value in (0, 2.0, True)),
         *(({"rotary_reference": value}, "is neither None nor (rows, columns)") for value in ((16,), (16, 0), "16")),
         *(({"rotary_temperature": value}, f"rotary_temperature={value!r} is not in [1, 1e9]") for value in (0, "100", float("nan"))),
         *(({f"{name}_rate": value}, f"{name}_rate={value!r} is not a fraction in [0, 1)") for name in ("dropout", "attention_dropout", "stochastic_depth") for value in (-0.1, 1, 1.0, "0", True, None, float("nan"))),
@@ -176,21 +156,21 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"image_size": (224, 230)}, "patch_size=16 does not divide image_size=(224, 230): the nearest image_size is (224, 224), the nearest patch_size 2"),
         ({"patch_size": 15}, "patch_size=15 does not divide image_size=(224, 224): the nearest image_size is (225, 225), the nearest patch_size 14"),
         ({"num_heads": 7}, "num_heads=7 does not divide hidden_dim=768: the nearest num_heads is 6, the nearest hidden_dim 770"),
-        ({"map_includes_prefix": False}, 'map_includes_prefix=False needs pooling="map" and tokens in front'),
-        ({"class_token": False}, 'pooling="token" needs class_token=True; without one choose pooling="mean" or "map"'),
+        ({"map_includes_prefix": False}, 'map_includes_prefix=False needs pooling="map" and prefix tokens'),
+        ({"class_token": False}, 'pooling="token" needs class_token=True; without it, use pooling="mean" or "map"'),
         ({"class_token": False, "pooling": "token_and_mean"}, 'pooling="token_and_mean" needs class_token=True'),
         ({"position_embedding": "sincos2d", "hidden_dim": 774, "num_heads": 3}, 'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to 774 is 776'),
-        ({"stem": "conv", "patch_size": 14}, 'stem="conv" halves the image, so patch_size is a power of two: the nearest to 14 is 16'),
-        ({"stem": "conv", "patch_size": 1}, 'stem="conv" halves the image, so patch_size is a power of two: the nearest to 1 is 2'),
+        ({"stem": "conv", "patch_size": 14}, 'stem="conv" halves the image, so patch_size must be a power of two: the nearest to 14 is 16'),
+        ({"stem": "conv", "patch_size": 1}, 'stem="conv" halves the image, so patch_size must be a power of two: the nearest to 1 is 2'),
         ({"stem": "conv", "hidden_dim": 36}, 'stem="conv" with patch_size=16 needs a hidden_dim divisible by 8: the nearest is 32'),
-        ({"pixel_mean": (0.1, 0.2)}, "pixel_mean has 2 values for channels=3: give one, or one a channel"),
-        ({"pixel_std": (0.1, 0.2, 0.3), "channels": 1}, "pixel_std has 3 values for channels=1: give one, or one a channel"),
+        ({"pixel_mean": (0.1, 0.2)}, "pixel_mean has 2 values for channels=3: give one, or one per channel"),
+        ({"pixel_std": (0.1, 0.2, 0.3), "channels": 1}, "pixel_std has 3 values for channels=1: give one, or one per channel"),
         ({"pixel_std": (0.5, 0.0, 0.5)}, "pixel_std=(0.5, 0.0, 0.5) has a value that is not positive"),
         ({"rotary_embedding": "axial", "num_heads": 128}, "so hidden_dim / num_heads must be divisible by 4, not 6"),
         ({"rotary_reference": 16}, 'rotary_reference needs rotary_embedding="axial"'),
         ({"rotary_order": "xy"}, "rotary_temperature and rotary_order need a rotary_embedding"),
         ({"distillation_token": True, "pooling": "mean"}, 'distillation_token=True needs class_token=True, pooling="token"'),
-        ({"parallel_block": True, "gated_mlp": True}, "parallel_block=True knows no gated_mlp"),
+        ({"parallel_block": True, "gated_mlp": True}, "parallel_block=True can't be combined with gated_mlp"),
         ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),
         ({"remat": "block", "attention_dropout_rate": 0.1}, 'remat="block" computes a block twice'),
     ],
@@ -199,13 +179,6 @@ def test_refuses_fields_that_do_not_fit_and_names_the_nearest_that_do(changes, m
     with pytest.raises(InvalidArgumentError) as caught:
         config(**changes)
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["pixel_mean", "pixel_std"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_refuses_pixel_statistics_that_are_no_numbers(name, value):
-    with pytest.raises(InvalidArgumentError, match=name):
-        config(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -249,7 +222,7 @@ def test_unknown_fields_propose_the_closest(name, meant):
     for make in (config, config().replace, lambda **changes: ViTConfig.from_dict({**BASE, **changes})):
         with pytest.raises(InvalidArgumentError, match=f"there is no field '{name}'{hint}") as caught:
             make(**{name: 3})
-        assert "A ViTConfig has ['activation', " in str(caught.value)
+        assert "The fields are ['activation', " in str(caught.value)
 
 
 def test_missing_fields_are_named_together():

@@ -8,6 +8,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import lazy_loader
 import pytest
 
 from vit_keras.presets import list_presets
@@ -61,9 +62,17 @@ def built(tmp_path_factory):
     return sdist, wheel
 
 
+def copy_lazy_loader(folder):
+    """Copies the one library that importing `vit_keras` needs."""
+    shutil.copytree(Path(lazy_loader.__file__).parent, folder / "lazy_loader")
+
+
 def empty_environment(folder):
+    """Returns the Python of an environment that has nothing but lazy_loader."""
     done(sys.executable, "-m", "venv", "--without-pip", folder)
-    return folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    copy_lazy_loader(Path(done(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()))
+    return python
 
 
 def install(python, wheel):
@@ -72,7 +81,7 @@ def install(python, wheel):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of what an editable install needs of the checkout."""
+    """A copy of the files that an editable install needs."""
     target = tmp_path / "checkout"
     target.mkdir()
     for name in ("vit_keras", "presets"):
@@ -130,7 +139,7 @@ def test_in_an_empty_environment_the_wheel_lists_every_preset_and_has_the_emoji(
 
 def test_an_editable_install_sees_a_new_preset_file_at_once(checkout, tmp_path):
     hatchling = pytest.importorskip("hatchling.build")
-    pytest.importorskip("editables")  # which hatchling asks for when pip makes an editable install
+    pytest.importorskip("editables")  # hatchling needs it for editable installs
     before = Path.cwd()
     os.chdir(checkout)
     try:
@@ -149,7 +158,8 @@ def test_an_editable_install_sees_a_new_preset_file_at_once(checkout, tmp_path):
 
 def test_a_bare_checkout_on_the_path_works_without_being_installed(checkout, tmp_path):
     (checkout / "presets" / "new.toml").write_text(NEW_FAMILY)
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    copy_lazy_loader(tmp_path / "libraries")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), str(tmp_path / "libraries")])}
     seen = json.loads(done(sys.executable, "-S", "-c", LOOK, cwd=tmp_path, env=environment))
     assert Path(seen["home"]) == checkout / "vit_keras"
     assert seen["version"] == "0+checkout"

@@ -1,10 +1,10 @@
-"""What a legal ViT is: plain numbers, no Keras."""
+"""`ViTConfig`: the architecture of a Vision Transformer, checked; no Keras."""
 
 import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
@@ -25,38 +25,22 @@ FinalNorm = Literal["before", "after"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
 Remat = Literal["none", "block"]
 
-_CHOICES = {
-    "stem": get_args(Stem),
-    "position_embedding": get_args(PositionEmbedding),
-    "position_resize": get_args(PositionResize),
-    "patch_resize": get_args(PatchResize),
-    "rotary_embedding": get_args(RotaryEmbedding),
-    "rotary_order": get_args(RotaryOrder),
-    "qkv_bias": get_args(QKVBias),
-    "pooling": get_args(Pooling),
-    "final_norm": get_args(FinalNorm),
-    "activation": get_args(Activation),
-    "remat": get_args(Remat),
-}
-# Far above any published ViT: a config from a stranger's file can't ask for more memory than a ViT needs.
-_LARGEST = {
-    "patch_size": 256,
-    "channels": 1024,
-    "hidden_dim": 16_384,
-    "num_layers": 512,
-    "num_heads": 512,
-    "mlp_dim": 131_072,
+# Far above every published ViT: an untrusted config can't ask for more memory than a ViT needs.
+_INTEGERS = {
+    "patch_size": (1, 256),
+    "channels": (1, 1024),
+    "hidden_dim": (1, 16_384),
+    "num_layers": (1, 512),
+    "num_heads": (1, 512),
+    "mlp_dim": (1, 131_072),
+    "num_registers": (0, 256),
+    "pre_logits_dim": (1, 16_384),
 }
 _LARGEST_SIDE = 8192  # px
-_LARGEST_REGISTERS = 256
-_FLAGS = (
-    "patch_bias", "class_token", "distillation_token", "position_on_prefix", "stem_norm", "qk_norm", "parallel_block",
-    "gated_mlp", "mlp_inner_norm", "distillation_head", "map_includes_prefix",
-)  # fmt: skip
 
 
 def _refuses_unknown_fields(cls: type) -> type:
-    """Lets the constructor name unknown and missing fields as any other problem is named."""
+    """Makes the constructor report unknown and missing fields as `FrozenConfig.check_fields` does."""
     init = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(init)
@@ -71,63 +55,60 @@ def _refuses_unknown_fields(cls: type) -> type:
 @_refuses_unknown_fields
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig(FrozenConfig):
-    """A plain Vision Transformer, written down.
-
-    Frozen; compare, hash, `replace` and `to_dict` it. Every problem is reported at once.
+    """The architecture of a Vision Transformer.
 
     Args:
-        image_size: Height and width, px. One number makes a square.
+        image_size: Height and width, px; one number makes a square.
         patch_size: Side of a patch, px.
         hidden_dim: Width of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; they divide `hidden_dim`.
-        mlp_dim: Width inside the MLP.
+        mlp_dim: Hidden width of the MLP.
         channels: Channels of an image.
-        pixel_mean: Subtracted from pixels / 255; one fraction, or one a channel.
-        pixel_std: What the result is divided by; one fraction, or one a channel.
-        stem: "patch" cuts the image as the paper does; "conv" halves it with convolutions until one cell is left a patch
-            (Xiao et al. 2021, arXiv 2106.14881).
-        patch_bias: Adds a bias in the patches' projection.
-        class_token: Puts a learned token in front of the patches.
-        distillation_token: Puts a second one behind it (Touvron et al. 2021, arXiv 2012.12877).
-        distillation_head: Gives the distillation token a head of its own; the model's output is the mean of both heads. False
-            leaves one head, on the class token.
-        num_registers: Learned tokens behind those, which no head sees (Darcet et al. 2024, arXiv 2309.16588).
+        pixel_mean: Subtracted from pixels / 255; one fraction, or one per channel.
+        pixel_std: Divides the result; one fraction, or one per channel.
+        stem: "patch" cuts the image as the paper does; "conv" uses strided convolutions (Xiao et al. 2021, arXiv 2106.14881).
+        patch_bias: Adds a bias to the projection of the patches.
+        class_token: Prepends a learned class token.
+        distillation_token: Adds a distillation token after it (Touvron et al. 2021, arXiv 2012.12877).
+        distillation_head: Gives the distillation token its own head; the output is the mean of both heads. False leaves one
+            head, on the class token.
+        num_registers: Register tokens after those, which no head reads (Darcet et al. 2024, arXiv 2309.16588).
         position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
-        position_on_prefix: Whether the tokens in front of the patches have learned positions too.
-        position_resize: How learned positions are made to fit another image size: "bicubic_antialias" as timm does,
-            "bicubic" as transformers, "bicubic_offset" as DINO and DINOv2, "bilinear", "bilinear_antialias" as big_vision's
-            FlexiViT, "bilinear_corners" as Google's vision_transformer.
-        patch_resize: How the projection is made to fit another patch size: the pseudo-inverse of this resize (Beyer et al.
-            2023, arXiv 2212.08013).
-        rotary_embedding: Rotation of queries and keys by the patches' places: "axial" (Fang et al. 2023, arXiv 2303.11331),
+        position_on_prefix: Whether prefix tokens have learned positions too.
+        position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
+            in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer.
+        patch_resize: How the projection is resized to another patch size: pseudo-inverse of this resize (Beyer et al. 2023,
+            arXiv 2212.08013).
+        rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
             arXiv 2508.10104), or "none".
-        rotary_temperature: Ratio of the slowest to the fastest frequency, about.
-        rotary_order: Which half of the frequencies belongs to which direction: "yx" rows first, "xy" columns first.
-        rotary_reference: Rows and columns that the places are scaled to, whatever the image; None for their own.
-        stem_norm: Normalises the tokens before the first block, as CLIP does.
+        rotary_temperature: Base of the frequencies, about the ratio of the highest to the lowest.
+        rotary_order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
+        rotary_reference: Rows and columns that positions are scaled to at every image size; None for the image's own.
+        stem_norm: Normalizes the tokens before the first block, as in CLIP.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
-        qk_norm: Normalises queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
-        parallel_block: Attention and MLP side by side instead of one after the other (the same paper).
-        gated_mlp: An MLP with a gate: activation(gate) times value (Shazeer 2020, arXiv 2002.05202).
-        mlp_inner_norm: Normalises inside the MLP, before it contracts (Fang et al. 2023, arXiv 2303.11331).
+        qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
+        parallel_block: Computes attention and MLP side by side (the same paper).
+        gated_mlp: Multiplies activated gates with values in the MLP (Shazeer 2020, arXiv 2002.05202).
+        mlp_inner_norm: Normalizes the MLP's hidden activations (Fang et al. 2023, arXiv 2303.11331).
         pre_logits_dim: Width of a tanh layer between pooling and head, or None.
-        pooling: What the head sees: the class "token", the "mean" of the patch tokens, "token_and_mean" side by side, or
-            "map", attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
-        map_includes_prefix: Whether attention pooling looks at the tokens in front of the patches too; "mean" never does.
-        final_norm: Normalises "before" pooling, as the paper, or "after".
-        norm_epsilon: Added to the variance in every LayerNorm.
-        activation: "gelu", exact, "gelu_tanh", its tanh approximation, "quick_gelu", its sigmoid approximation, or "silu".
+        pooling: Input of the head: the class "token", the "mean" of the patch tokens, "token_and_mean" concatenated, or "map",
+            attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
+        map_includes_prefix: Whether attention pooling attends to prefix tokens; "mean" never includes them.
+        final_norm: Normalizes "before" pooling, as in the paper, or "after".
+        norm_epsilon: Added to the variance in every layer norm.
+        activation: "gelu" (exact), "gelu_tanh" (tanh approximation), "quick_gelu" (sigmoid approximation) or "silu".
         layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None.
-        dropout_rate: Fraction dropped of the embedded tokens and inside each MLP.
-        attention_dropout_rate: Fraction dropped of the attention weights.
-        stochastic_depth_rate: Fraction of images that skip the last block's branches; from the first block, which skips
-            none, it rises evenly (Huang et al. 2016, arXiv 1603.09382).
-        remat: "block" recomputes each block's inside in the backward pass instead of keeping it.
+        dropout_rate: Fraction of the embeddings and of each MLP's hidden activations dropped in training.
+        attention_dropout_rate: Fraction of the attention weights dropped in training.
+        stochastic_depth_rate: Fraction of images that skip the last block's branches; it rises linearly from 0 at the first
+            block (Huang et al. 2016, arXiv 1603.09382).
+        remat: "block" recomputes each block's activations in the backward pass instead of keeping them.
 
     Raises:
-        InvalidArgumentError: A field is unknown, missing or not legal; all reasons in one message.
+        InvalidArgumentError: A field is unknown, missing or not legal; one message lists all problems.
 
     Example:
         >>> config = ViTConfig(image_size=224, patch_size=16, hidden_dim=768, num_layers=12, num_heads=12, mlp_dim=3072)
@@ -185,60 +166,53 @@ class ViTConfig(FrozenConfig):
                 value = (value,) if name.startswith("pixel") else (value, value)
             if isinstance(value, list):
                 value = tuple(value)
-            object.__setattr__(self, name, value)  # the one way to tidy a frozen dataclass
-        problems = list(self._wrong_kinds()) or list(self._wrong_values())
+            object.__setattr__(self, name, value)  # as dataclasses do in frozen classes
+        problems = list(self._find_wrong_types()) or list(self._find_conflicts())
         if problems:
-            raise InvalidArgumentError("This ViT can't be built: " + "; ".join(problems) + ".")
+            raise InvalidArgumentError("ViTConfig: " + "; ".join(problems) + ".")
 
-    def _wrong_kinds(self) -> Iterator[str]:
-        for name, largest in _LARGEST.items():
+    def _find_wrong_types(self) -> Iterator[str]:
+        for name, hint in _TYPE_HINTS.items():
+            value, choices = getattr(self, name), get_args(hint)
+            if hint is bool and type(value) is not bool:
+                yield f"{name}={value!r} is not True or False"
+            if get_origin(hint) is Literal and value not in choices:
+                synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
+                close = [synonym] if synonym else closest(str(value), choices, count=1)
+                yield f"{name}={value!r} is none of {list(choices)}" + "".join(
+                    f" (did you mean {each!r}?)" for each in close
+                )
+        for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
-                yield f"{name}={value!r} is not a whole number from 1 to {largest}"
-        if not _is_tuple_of(self.image_size, int) or len(self.image_size) != 2 or min(self.image_size) < 1:
+            is_optional = name == "pre_logits_dim"
+            if (value is not None or not is_optional) and (type(value) is not int or not low <= value <= high):
+                yield f"{name}={value!r} is {'neither None nor' if is_optional else 'not'} an integer from {low} to {high}"
+        if not _is_pair(self.image_size):
             yield f"image_size={self.image_size!r} is not (height, width) in px"
         elif max(self.image_size) > _LARGEST_SIDE:
             yield f"image_size={self.image_size!r} is over {_LARGEST_SIDE} px"
+        if self.rotary_reference is not None and not _is_pair(self.rotary_reference):
+            yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
         for name in ("pixel_mean", "pixel_std"):
             values = getattr(self, name)
             if not isinstance(values, tuple) or not values or not all(map(is_number, values)):
-                yield f"{name}={getattr(self, name)!r} is not one fraction or one a channel"
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                known = VALUE_SYNONYMS.get(name, {}).get(str(value))
-                hint = [known] if known else closest(str(value), choices, count=1)
-                yield f"{name}={value!r} is none of {list(choices)}" + (f" (did you mean {hint[0]!r}?)" if hint else "")
-        for name in _FLAGS:
-            if type(getattr(self, name)) is not bool:
-                yield f"{name}={getattr(self, name)!r} is not True or False"
-        if type(self.num_registers) is not int or not 0 <= self.num_registers <= _LARGEST_REGISTERS:
-            yield f"num_registers={self.num_registers!r} is not a whole number from 0 to {_LARGEST_REGISTERS}"
-        width = self.pre_logits_dim
-        if width is not None and (type(width) is not int or not 1 <= width <= _LARGEST["hidden_dim"]):
-            yield f"pre_logits_dim={width!r} is neither None nor a whole number from 1 to {_LARGEST['hidden_dim']}"
-        if self.rotary_reference is not None and (
-            not _is_tuple_of(self.rotary_reference, int)
-            or len(self.rotary_reference) != 2
-            or min(self.rotary_reference) < 1
-        ):
-            yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
-        if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
-            yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
+                yield f"{name}={values!r} is not one fraction or one per channel"
         for name in ("dropout_rate", "attention_dropout_rate", "stochastic_depth_rate"):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < 1:
                 yield f"{name}={value!r} is not a fraction in [0, 1)"
+        if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
+            yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
         if not is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
             yield f"norm_epsilon={self.norm_epsilon!r} is not in (0, 0.1]"
         if self.layer_scale is not None and (not is_number(self.layer_scale) or not 0 < self.layer_scale <= 100):
             yield f"layer_scale={self.layer_scale!r} is neither None nor in (0, 100]"
 
-    def _wrong_values(self) -> Iterator[str]:
+    def _find_conflicts(self) -> Iterator[str]:
         height, width = self.image_size
         if height % self.patch_size or width % self.patch_size:
             nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
-            sizes = range(2, _LARGEST["patch_size"] + 1)
+            sizes = range(2, _INTEGERS["patch_size"][1] + 1)
             divisors = [size for size in sizes if height % size == 0 and width % size == 0]
             fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
             yield (
@@ -246,14 +220,15 @@ class ViTConfig(FrozenConfig):
                 f"the nearest image_size is {nearest}" + (f", the nearest patch_size {fits}" if fits else "")
             )
         if self.hidden_dim % self.num_heads:
-            fits = min(_divisors(self.hidden_dim), key=lambda heads: abs(heads - self.num_heads))
+            divisors = [heads for heads in range(1, self.hidden_dim + 1) if self.hidden_dim % heads == 0]
+            fits = min(divisors, key=lambda heads: abs(heads - self.num_heads))
             yield (
                 f"num_heads={self.num_heads} does not divide hidden_dim={self.hidden_dim}: the nearest num_heads is {fits}, "
                 f"the nearest hidden_dim {_nearest_multiple(self.hidden_dim, self.num_heads)}"
             )
         if self.rotary_embedding != "none" and self.hidden_dim // self.num_heads % 4:
             yield (
-                f'rotary_embedding="{self.rotary_embedding}" turns pairs of numbers in two directions, so hidden_dim / num_heads '
+                f'rotary_embedding="{self.rotary_embedding}" rotates pairs of channels along two axes, so hidden_dim / num_heads '
                 f"must be divisible by 4, not {self.hidden_dim // self.num_heads}"
             )
         if self.rotary_reference is not None and self.rotary_embedding != "axial":
@@ -266,24 +241,24 @@ class ViTConfig(FrozenConfig):
         if not self.distillation_head and not self.distillation_token:
             yield "distillation_head=False needs distillation_token=True"
         if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
-            yield 'parallel_block=True knows no gated_mlp, no mlp_inner_norm and no qkv_bias="query_value"'
+            yield 'parallel_block=True can\'t be combined with gated_mlp, mlp_inner_norm or qkv_bias="query_value"'
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
-            yield f'pooling="{self.pooling}" needs class_token=True; without one choose pooling="mean" or "map"'
+            yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
         if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
-            yield 'map_includes_prefix=False needs pooling="map" and tokens in front of the patches: class_token=True or num_registers'
+            yield 'map_includes_prefix=False needs pooling="map" and prefix tokens: class_token=True or num_registers'
         if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
             nearest_dim = _nearest_multiple(self.hidden_dim, 4)
             yield f'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'
         if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             powers = [2**power for power in range(1, 9)]
             nearest_power = min(powers, key=lambda size: abs(size - self.patch_size))
-            yield f'stem="conv" halves the image, so patch_size is a power of two: the nearest to {self.patch_size} is {nearest_power}'
+            yield f'stem="conv" halves the image, so patch_size must be a power of two: the nearest to {self.patch_size} is {nearest_power}'
         elif self.stem == "conv" and self.hidden_dim % (self.patch_size // 2):
             nearest_dim = _nearest_multiple(self.hidden_dim, self.patch_size // 2)
             yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
         for name in ("pixel_mean", "pixel_std"):
             if len(getattr(self, name)) not in (1, self.channels):
-                yield f"{name} has {len(getattr(self, name))} values for channels={self.channels}: give one, or one a channel"
+                yield f"{name} has {len(getattr(self, name))} values for channels={self.channels}: give one, or one per channel"
         if min(self.pixel_std) <= 0:
             yield f"pixel_std={self.pixel_std} has a value that is not positive"
         if self.remat == "block" and (self.dropout_rate or self.attention_dropout_rate):
@@ -300,52 +275,52 @@ class ViTConfig(FrozenConfig):
 
     @property
     def num_patches(self) -> int:
-        """Patches an image."""
+        """Patches per image."""
         rows, columns = self.grid_size
         return rows * columns
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens in front of the patches: class token, distillation token, registers."""
+        """Class, distillation and register tokens per image."""
         return self.class_token + self.distillation_token + self.num_registers
 
     @property
     def has_two_heads(self) -> bool:
-        """Whether the output is the mean of two heads, on the class token and on the distillation token."""
+        """Whether the output is the mean of a head on the class token and one on the distillation token."""
         return self.distillation_token and self.distillation_head
 
     @property
     def num_tokens(self) -> int:
-        """Tokens an image: the patches and those in front of them."""
+        """Prefix tokens and patches per image."""
         return self.num_patches + self.num_prefix_tokens
 
     @property
     def feature_dim(self) -> int:
-        """Width of what the head sees."""
+        """Width of the head's input."""
         return self.pre_logits_dim or self.pooled_dim
 
     @property
     def pooled_dim(self) -> int:
-        """Width of what pooling gives."""
+        """Width of the pooled tokens."""
         return self.hidden_dim * (2 if self.pooling == "token_and_mean" else 1)
 
     @property
     def patch_dim(self) -> int:
-        """Numbers in a patch before its projection."""
+        """Width of a patch before its projection."""
         return self.hidden_dim if self.stem == "conv" else self.channels * self.patch_size**2
 
     @property
     def num_params(self) -> int:
-        """Weights without a head, those that stay fixed (sincos positions) not counted."""
+        """Trainable parameters without a head."""
         return costs.num_params(self)
 
     @property
     def num_macs(self) -> int:
-        """MACs of one image's forward pass without a head: matrix products and convolutions, the attention's included."""
+        """Multiply-adds per image of the forward pass without a head, in matrix products and convolutions."""
         return costs.num_macs(self)
 
     def activation_bytes(self, bytes_per_number: int = 4) -> int:
-        """Returns the bytes of one image's activations that training keeps for the backward pass.
+        """Returns the bytes per image that training keeps for the backward pass.
 
         Args:
             bytes_per_number: 4 for float32, 2 for bfloat16 and float16.
@@ -353,16 +328,11 @@ class ViTConfig(FrozenConfig):
         return costs.num_activations(self) * bytes_per_number
 
 
-def _is_tuple_of(values: object, kind: Any) -> bool:
-    return (
-        isinstance(values, tuple)
-        and bool(values)
-        and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
-    )
+_TYPE_HINTS = get_type_hints(ViTConfig)
 
 
-def _divisors(number: int) -> list[int]:
-    return [size for size in range(1, number + 1) if number % size == 0]
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)
 
 
 def _nearest_multiple(number: int, of: int, *, largest: int = sys.maxsize) -> int:

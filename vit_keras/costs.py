@@ -1,21 +1,16 @@
-"""What a ViT costs, in closed form: weights, MACs, activations; nothing is built.
+"""Closed forms of a ViT's parameters, MACs (multiply-adds) and activations (Dosovitskiy et al. 2021, arXiv 2010.11929)."""
 
-The forms follow Dosovitskiy et al. 2021, arXiv 2010.11929. One MAC is one multiplication with its addition.
-"""
+# mypy: disable-error-code="no-any-return"
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    from vit_keras.config import ViTConfig
+ViTConfig: TypeAlias = Any
+"""`vit_keras.ViTConfig`, whose module imports this one."""
 
 
-def num_params(config: "ViTConfig") -> int:
-    """Returns the weights without a head, those that stay fixed not counted.
-
-    Args:
-        config: What to build.
-    """
+def num_params(config: ViTConfig) -> int:
+    """Returns the trainable parameters without a head."""
     dim = config.hidden_dim
     stem = sum(9 * before * after + 2 * after for before, after in pairwise(_stem_channels(config)))
     embed = (config.patch_dim + config.patch_bias) * dim + config.num_prefix_tokens * dim
@@ -28,7 +23,7 @@ def num_params(config: "ViTConfig") -> int:
     return stem + embed + learned + norms + config.num_layers * _block_params(config) + pool + pre_logits
 
 
-def _block_params(config: "ViTConfig") -> int:
+def _block_params(config: ViTConfig) -> int:
     dim, head_dim = config.hidden_dim, config.hidden_dim // config.num_heads
     biases = {"all": 3, "query_value": 2, "none": 0}[config.qkv_bias] * dim
     attention = 3 * dim * dim + biases + dim * dim + dim + (4 * head_dim if config.qk_norm else 0)
@@ -39,17 +34,13 @@ def _block_params(config: "ViTConfig") -> int:
     return attention + rotary + _mlp_params(config, gated=config.gated_mlp) + inner_norm + branches * 2 * dim + scales
 
 
-def _mlp_params(config: "ViTConfig", *, gated: bool) -> int:
+def _mlp_params(config: ViTConfig, *, gated: bool) -> int:
     inside = config.mlp_dim * (2 if gated else 1)
     return config.hidden_dim * inside + inside + config.mlp_dim * config.hidden_dim + config.hidden_dim
 
 
-def num_macs(config: "ViTConfig") -> int:
-    """Returns the MACs of one image's forward pass without a head: matrix products and convolutions, the attention's included.
-
-    Args:
-        config: What to build.
-    """
+def num_macs(config: ViTConfig) -> int:
+    """Returns the MACs per image of the forward pass without a head, in matrix products and convolutions."""
     dim, tokens, mlp = config.hidden_dim, config.num_tokens, config.mlp_dim
     height, width = config.image_size
     stem = sum(
@@ -63,19 +54,16 @@ def num_macs(config: "ViTConfig") -> int:
     return stem + embed + config.num_layers * block + pool + config.pooled_dim * (config.pre_logits_dim or 0)
 
 
-def num_activations(config: "ViTConfig") -> int:
-    """Returns the numbers of one image that training keeps for the backward pass.
+def num_activations(config: ViTConfig) -> int:
+    """Returns the numbers per image that training keeps for the backward pass.
 
-    Counted in each block: the input of every matrix product, norm and activation, and the attention weights, which the
-    TensorFlow backend keeps; flash attention does not. With `remat="block"`, one block and every block's input.
-
-    Args:
-        config: What to build.
+    Counted in each block: the input of every matrix product, norm and activation, and the attention weights, which flash
+    attention would not keep. With `remat="block"`: one block, and the input of every block.
     """
     dim, tokens = config.hidden_dim, config.num_tokens
     mlp = (3 if config.gated_mlp else 2) + config.mlp_inner_norm
-    turned = 2 * dim * ((config.rotary_embedding != "none") + config.qk_norm)  # queries and keys, once more
-    inside = tokens * (8 * dim + turned + mlp * config.mlp_dim) + config.num_heads * tokens * tokens
+    rotated = 2 * dim * ((config.rotary_embedding != "none") + config.qk_norm)  # queries and keys, once more
+    inside = tokens * (8 * dim + rotated + mlp * config.mlp_dim) + config.num_heads * tokens * tokens
     kept = tokens * dim + inside if config.remat == "none" else tokens * dim
     blocks = config.num_layers * kept + (inside if config.remat == "block" else 0)
     height, width = config.image_size
@@ -83,8 +71,8 @@ def num_activations(config: "ViTConfig") -> int:
     return embed + (2 + config.stem_norm) * tokens * dim + blocks
 
 
-def _stem_channels(config: "ViTConfig") -> list[int]:
-    """Channels before and after each convolution of the stem: doubling, up to `hidden_dim`."""
+def _stem_channels(config: ViTConfig) -> list[int]:
+    """Returns the stem's channels, from the image's to the last convolution's."""
     if config.stem == "patch":
         return [config.channels]
     halvings = config.patch_size.bit_length() - 1

@@ -1,98 +1,98 @@
-"""What goes wrong, as exceptions: one base, each also the built-in kind a caller expects.
+"""Exceptions: one base, each also the built-in kind that a caller expects.
 
-`exit_code` is what the command line exits with when the error reaches it.
+`exit_code` is the command line's exit code for the error.
 """
 
 
 class VitKerasError(Exception):
-    """Anything this library refuses or cannot do, with the way out in its message."""
+    """Base of every error that this library raises on purpose; the message says how to fix it."""
 
     exit_code = 1
 
 
 class InvalidArgumentError(VitKerasError, ValueError):
-    """An argument or a configuration that is not legal."""
+    """An argument or a configuration is not legal."""
 
     exit_code = 2
 
 
 class DataError(VitKerasError, ValueError):
-    """Images, labels or a data source that cannot be used."""
+    """Images, labels or a data source can't be used."""
 
     exit_code = 3
 
 
 class EmptyDatasetError(DataError):
-    """A data source without a single image."""
+    """A data source has no images."""
 
 
 class ClassLayoutError(DataError):
-    """Folders or rows that make no set of classes: one alone, names that collide, a class that training lacks."""
+    """Folders or rows don't form classes: only one class, colliding names, or a class that the training split lacks."""
 
 
 class LabelError(DataError):
-    """Labels that are no index into the class names."""
+    """Labels are not indices of the class names."""
 
 
 class TooManyBadFilesError(DataError):
-    """Too many images that cannot be used to go on without a word."""
+    """More files than allowed can't be used."""
 
 
 class CorruptFileError(VitKerasError, OSError):
-    """A file that is damaged, truncated or not what its name says."""
+    """A file is damaged, truncated or not of the type that its name says."""
 
     exit_code = 4
 
 
 class UnsafeFileError(VitKerasError, ValueError):
-    """A file that could run code, reach other files or fill the memory when it is read; nothing of it was."""
+    """A file could run code, reach other files or exhaust memory when read; it was not read."""
 
     exit_code = 4
 
 
 class WeightMismatchError(VitKerasError, ValueError):
-    """Weights that do not belong to the model."""
+    """Weights don't fit the model."""
 
     exit_code = 4
 
 
 class StorageError(VitKerasError, OSError):
-    """A path that cannot be read or written, or that is occupied."""
+    """A path can't be read or written, or exists already."""
 
     exit_code = 6
 
 
 class TrainingDivergedError(VitKerasError, ArithmeticError):
-    """A training run whose loss is no number any more."""
+    """The loss of a training run became NaN or infinite."""
 
     exit_code = 5
 
 
 class ResumeError(VitKerasError, RuntimeError):
-    """A run that cannot go on where it stopped."""
+    """A run can't be resumed."""
 
     exit_code = 2
 
 
 class CheckpointCorruptError(ResumeError):
-    """A run whose checkpoints are all damaged."""
+    """All checkpoints of a run are damaged."""
 
     exit_code = 6
 
 
 class RunLockedError(VitKerasError, RuntimeError):
-    """A directory that another process is at work in."""
+    """Another process uses the run directory."""
 
     exit_code = 6
 
 
 class OutOfMemoryError(VitKerasError, MemoryError):
-    """A step for which there is no memory, however small its part of a batch."""
+    """A training step does not fit in memory, even with the smallest micro-batch."""
 
     exit_code = 7
 
 
 class NoCompletedTrialError(VitKerasError, RuntimeError):
-    """A search of which no trial got to its end."""
+    """No trial of a search completed."""
 
     exit_code = 5

@@ -6,7 +6,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-_REGISTERED = (
+_MODULES = (
     "layers",
     "layers.adapted_block",
     "models.keras_model",
@@ -17,14 +17,13 @@ _REGISTERED = (
     "training.optim.optimizers",
     "training.optim.schedules",
 )
-"""Modules whose classes a `.keras` file can name: layers and models, and what they are compiled with."""
+"""Modules with registered classes. Their packages import Keras in `__init__`, so that none is half imported when this runs."""
 
 
-class _RegisterWithKeras(MetaPathFinder):
-    """Waits for `import keras`, then registers the classes: a `.keras` file loads whichever of the two is imported first.
+class _RegisterAfterKeras(MetaPathFinder):
+    """Registers the classes after `import keras`, so that `.keras` files load whichever package is imported first.
 
-    A mere probe for Keras, as TensorFlow makes one, finds a spec that nobody executes; the wait ends when one was. Packages with modules of
-    `_REGISTERED` import Keras in their `__init__`: a module that did so itself would be half there while the others import it.
+    Looking for Keras without importing it, as TensorFlow does, changes nothing.
     """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -47,13 +46,13 @@ class _RegisterWithKeras(MetaPathFinder):
 
 
 def _register() -> None:
-    for module in _REGISTERED:
+    for module in _MODULES:
         import_module(f"vit_keras.{module}")
 
 
 def register_with_keras() -> None:
-    """Registers the classes now if Keras is imported, else when it is imported; importing `vit_keras` imports no backend."""
+    """Registers the classes now if Keras is imported, else when it is; importing `vit_keras` imports no backend."""
     if "keras" in sys.modules:
         _register()
     else:
-        sys.meta_path.insert(0, _RegisterWithKeras())
+        sys.meta_path.insert(0, _RegisterAfterKeras())

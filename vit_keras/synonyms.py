@@ -1,4 +1,4 @@
-"""What other libraries call the fields of `ViTConfig` and their values, so that an error can name ours."""
+"""Other libraries' names of the fields of `ViTConfig` and of their values, for error messages."""
 
 _HEAD = "num_classes, an argument of vit and from_preset; 0 builds the model without a head"
 _POLICY = "keras.config.set_dtype_policy, before the model is built"
@@ -46,7 +46,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 FIELD_SYNONYMS = {synonym: field for field, synonyms in _FIELDS.items() for synonym in synonyms}
-"""Another library's name for a field, and what to use here."""
+"""What to use here, by another library's name for a field."""
 
 VALUE_SYNONYMS = {
     "pooling": {
@@ -62,4 +62,4 @@ VALUE_SYNONYMS = {
     "final_norm": {"True": "before", "False": "after"},
     "rotary_embedding": {"True": "axial", "rope": "axial"},
 }  # fmt: skip
-"""Another library's value of a field, by field, and ours."""
+"""Our value by another library's value, by field."""

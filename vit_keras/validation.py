@@ -1,4 +1,4 @@
-"""Checks that every config shares: unknown names, numbers, and one base class for frozen configs."""
+"""Checks shared by all configs, and the base class of frozen configs."""
 
 import dataclasses
 import difflib
@@ -19,11 +19,7 @@ def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """True for a finite int or float that is not a bool.
-
-    Args:
-        value: Anything.
-    """
+    """True for a finite int or float that is not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -136,5 +136,5 @@ def test_the_accuracy_of_one_logit_is_cut_at_zero(metric, caplog):
 
 def test_a_metric_of_probabilities_is_warned_of(caplog):
     compiled(caplog, LOSSES.BinaryCrossentropy(from_logits=True), metrics=[keras.metrics.AUC(), keras.metrics.Recall()])
-    assert "AUC takes probabilities as it is: give it from_logits=True" in caplog.text
-    assert "Recall takes probabilities as it is: give it thresholds=0.0" in caplog.text
+    assert "AUC takes probabilities by default: give it from_logits=True" in caplog.text
+    assert "Recall takes probabilities by default: give it thresholds=0.0" in caplog.text

@@ -87,7 +87,7 @@ def test_some_of_the_layers_can_be_quantized(tmp_path):
 
 def test_a_preset_directory_of_a_quantized_model_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(
-        vk.errors.InvalidArgumentError, match=r"save_preset needs weights in floating point.*int8.*\.keras"
+        vk.errors.InvalidArgumentError, match=r"save_preset needs floating-point weights.*int8.*\.keras"
     ):
         vk.save_preset(quantized(), tmp_path / "mine")
     assert not list(tmp_path.iterdir())
@@ -95,9 +95,9 @@ def test_a_preset_directory_of_a_quantized_model_is_refused_before_anything_is_w
 
 def test_rebuilding_and_merging_quantized_weights_is_refused():
     model = quantized()
-    with pytest.raises(vk.errors.InvalidArgumentError, match="rebuild needs weights in floating point"):
+    with pytest.raises(vk.errors.InvalidArgumentError, match="rebuild needs floating-point weights"):
         vk.rebuild(model, stochastic_depth_rate=0.1)
-    with pytest.raises(vk.errors.InvalidArgumentError, match="merge_lora needs weights in floating point"):
+    with pytest.raises(vk.errors.InvalidArgumentError, match="merge_lora needs floating-point weights"):
         vk.training.merge_lora(vk.training.add_lora(model, rank=2))
 
 

@@ -6,14 +6,14 @@ from vit_keras import ViTConfig, model_config, vit
 from vit_keras.models.keras_model import VisionTransformer
 
 CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32, dropout_rate=0.1, stochastic_depth_rate=0.1)  # fmt: skip
-STEPS = 3 if keras.backend.backend() == "jax" else 1  # Keras traces as many as it does in one call on TensorFlow
+STEPS = 3 if keras.backend.backend() == "jax" else 1  # on TensorFlow Keras traces every step of a call
 ON_JAX = pytest.mark.skipif(
-    keras.backend.backend() != "jax", reason="only Keras' loop on JAX calls the device once a step"
+    keras.backend.backend() != "jax", reason="only Keras' loop on JAX calls the device once per step"
 )
 
 
-def trained(*, steps_per_execution, images=72, batch_size=8, epochs=1):
-    """A model after some epochs, and what they said."""
+def train(*, steps_per_execution, images=72, batch_size=8, epochs=1):
+    """Returns a trained model and its history."""
     keras.utils.set_random_seed(3)
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (images, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, images)
@@ -25,11 +25,11 @@ def trained(*, steps_per_execution, images=72, batch_size=8, epochs=1):
     return model, model.fit(pixels, labels, batch_size=batch_size, epochs=epochs, verbose=0, shuffle=False)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras takes one step at a time on torch")
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="Keras runs one step at a time on torch")
 def test_several_steps_at_once_are_those_steps():
-    # 15 batches of 8 and one of 6: three calls of 4, and four steps left of which the last is smaller
-    one, alone = trained(steps_per_execution=1, images=126)
-    several, together = trained(steps_per_execution=4, images=126)
+    # 15 batches of 8 and one of 6: three calls of 4, then four single steps
+    one, alone = train(steps_per_execution=1, images=126)
+    several, together = train(steps_per_execution=4, images=126)
     for ours, theirs in zip(several.weights, one.weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=ours.path)
     for ours, theirs in zip(several.optimizer.variables, one.optimizer.variables, strict=True):
@@ -55,7 +55,7 @@ def test_the_device_is_called_once_for_several_steps(monkeypatch):
         return call
 
     monkeypatch.setattr(jax, "jit", counting)
-    trained(steps_per_execution=4)  # 9 batches
+    train(steps_per_execution=4)  # 9 batches
     assert [name for name in calls if name in ("scanned", "train_step")] == ["scanned", "scanned", "train_step"]
 
 
@@ -70,12 +70,12 @@ def test_each_step_is_traced_once(monkeypatch, method):
         return step(self, *given)
 
     monkeypatch.setattr(VisionTransformer, method, noting)
-    model, _ = trained(steps_per_execution=STEPS, epochs=2)  # 9 batches: nothing is left over
+    model, _ = train(steps_per_execution=STEPS, epochs=2)  # 9 batches
     model.evaluate(np.zeros((8, 16, 16, 3)), np.zeros(8), batch_size=8, verbose=0)
     assert traced == [method]
 
 
-def test_it_is_saved_and_loaded_as_what_it_is(tmp_path):
+def test_its_class_and_outputs_survive_a_file(tmp_path):
     model = vit(CONFIG, num_classes=3)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")

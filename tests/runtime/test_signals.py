@@ -8,7 +8,7 @@ from vit_keras.runtime.signals import Aborted, Interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_noted_and_the_second_ends_it(number):
+def test_the_first_signal_is_recorded_and_the_second_aborts(number):
     said = []
     with Interruption(on_first=lambda: said.append(True)) as interruption:
         assert not interruption.asked
@@ -20,14 +20,14 @@ def test_the_first_signal_is_noted_and_the_second_ends_it(number):
     assert said == [True]
 
 
-def test_signals_go_back_to_who_had_them():
+def test_the_previous_handlers_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(ZeroDivisionError), Interruption():
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_outside_the_main_thread_nothing_is_noted_and_nothing_breaks():
+def test_outside_the_main_thread_nothing_is_recorded_and_nothing_breaks():
     found = []
 
     def work():

@@ -9,14 +9,13 @@ import numpy as np
 from keras import ops
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.sources.pixel_range import doubtful_range
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.layers import SelfAttention, TransformerBlock
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.layers.mlp import ACTIVATIONS
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.own_head import ends_in_probabilities, is_probabilities
-from vit_keras.models.pixel_range import takes_small_pixels
+from vit_keras.models.pixel_range import find_pixel_problem
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
@@ -140,9 +139,9 @@ def checked_images(model: keras.Model, images: Any) -> np.ndarray:
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images hold NaN or infinity where pixels 0..255 were expected.")
-    doubt = "" if takes_small_pixels(config.pixel_std) else doubtful_range(pixels)
-    if doubt:
-        raise DataError(f"The images' {doubt}")
+    problem = find_pixel_problem(pixels, pixel_std=config.pixel_std)
+    if problem is not None:
+        raise DataError(f"images: {problem}")
     return pixels
 
 

@@ -1,3 +1,3 @@
-"""The Vision Transformer as a Keras model: its layers, its graph, and what `fit` does with it."""
+"""The Vision Transformer as a Keras model."""
 
 import keras as keras  # before the modules inside, which register with it: see `vit_keras.registration`

@@ -1,5 +1,6 @@
-"""The layers of a Vision Transformer as data: what each is, its arguments, and whose outputs it reads."""
+"""The layers of a Vision Transformer in the order of the forward pass, as data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,22 @@ from vit_keras.layers import (
 )
 
 IMAGES = "images"
-"""What the first layer reads: the model's input."""
+"""Name of the model's input."""
 
 HEADS = ("head", "head_distillation")
-"""Names of the layers that classify."""
+"""Names of the classification heads."""
+
+ENCODER_FIELDS = (
+    "hidden_dim", "class_token", "distillation_token", "num_registers", "position_embedding", "position_on_prefix",
+    "position_resize", "patch_resize",
+)  # fmt: skip
+"""Fields of `ViTConfig` that `PatchEncoder` takes under the same names."""
+
+BLOCK_FIELDS = (
+    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "norm_epsilon", "layer_scale",
+    "dropout_rate", "attention_dropout_rate", "remat",
+)  # fmt: skip
+"""Fields of `ViTConfig` that every `TransformerBlock` takes under the same names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +45,7 @@ class LayerSpec:
     Args:
         name: The layer's name.
         kind: Its class.
-        arguments: What its constructor is given, the name apart.
+        arguments: Its constructor's arguments, except the name.
         inputs: Names of the layers whose outputs it reads, or `IMAGES`.
     """
 
@@ -54,34 +67,34 @@ def layer_specs(
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, figure 1.
 
     Args:
-        config: What to build.
-        num_classes: Classes of the head; None for none.
-        classifier_activation: What the head ends in; None for logits.
+        config: The architecture.
+        num_classes: Classes of the head; None for no head.
+        classifier_activation: Activation of the head; None for logits.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=1, num_heads=2, mlp_dim=128)
         >>> [spec.name for spec in layer_specs(config, num_classes=10)][-4:]
         ['block_00', 'final_norm', 'pooling', 'head']
     """
-    order = _Order([])
-    _add_encoder(order, config)
-    outputs = _add_features(order, config)
+    specs: list[LayerSpec] = []
+    _add_encoder(specs, config)
+    outputs = _add_features(specs, config)
     if num_classes is not None:
-        outputs = _add_heads(order, outputs, num_classes, classifier_activation if len(outputs) == 1 else None)
+        outputs = _add_heads(specs, outputs, num_classes, classifier_activation if len(outputs) == 1 else None)
     if len(outputs) > 1:
-        # Logits are in float32, as each head gives them.
-        order.add("average", keras.layers.Average, *outputs, **({} if num_classes is None else {"dtype": "float32"}))
+        average = {} if num_classes is None else {"dtype": "float32"}  # as the heads
+        _add(specs, "average", keras.layers.Average, outputs, **average)
         if classifier_activation is not None:
-            order.add("probabilities", keras.layers.Activation, activation=classifier_activation, dtype="float32")
-    return order.specs
+            _add(specs, "probabilities", keras.layers.Activation, activation=classifier_activation, dtype="float32")
+    return specs
 
 
 def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
-    """Returns the rate of each block, rising evenly from none at the first to all of it at the last; a single block is the last.
+    """Returns the rate of each block, which rises linearly from 0 to `rate`; a single block has `rate`.
 
     Args:
-        rate: Of the last block.
-        num_layers: Blocks.
+        rate: Rate of the last block.
+        num_layers: Number of blocks.
 
     Example:
         >>> stochastic_depth_rates(0.2, 3)
@@ -90,75 +103,53 @@ def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
     return [rate * float(depth) for depth in np.linspace(1, 0, num_layers)[::-1]]
 
 
-@dataclass(frozen=True)
-class _Order:
-    """Layers in the order of the forward pass."""
-
-    specs: list[LayerSpec]
-
-    @property
-    def last(self) -> str:
-        """Name of the last layer."""
-        return self.specs[-1].name if self.specs else IMAGES
-
-    def add(self, name: str, kind: type[keras.layers.Layer], *inputs: str, **arguments: Any) -> None:
-        """Adds a layer that reads these inputs, by default the last layer's output."""
-        self.specs.append(LayerSpec(name=name, kind=kind, arguments=arguments, inputs=inputs or (self.last,)))
+def _add(
+    specs: list[LayerSpec], name: str, kind: type[keras.layers.Layer], inputs: Sequence[str] = (), **arguments: Any
+) -> str:
+    """Appends a layer, which by default reads the last layer's output, and returns its name."""
+    last = specs[-1].name if specs else IMAGES
+    specs.append(LayerSpec(name=name, kind=kind, arguments=arguments, inputs=tuple(inputs) or (last,)))
+    return name
 
 
-def _add_encoder(order: _Order, config: ViTConfig) -> None:
-    order.add("normalization", PixelNormalization, mean=config.pixel_mean, std=config.pixel_std)
+def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
+    _add(specs, "normalization", PixelNormalization, mean=config.pixel_mean, std=config.pixel_std)
     if config.stem == "conv":
-        order.add("conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim)
+        _add(specs, "conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim)
     else:
-        order.add("patches", Patches, patch_size=config.patch_size)
-    order.add(
+        _add(specs, "patches", Patches, patch_size=config.patch_size)
+    _add(
+        specs,
         "patch_encoder",
         PatchEncoder,
-        hidden_dim=config.hidden_dim,
         use_bias=config.patch_bias,
-        class_token=config.class_token,
-        distillation_token=config.distillation_token,
-        num_registers=config.num_registers,
-        position_embedding=config.position_embedding,
-        position_on_prefix=config.position_on_prefix,
-        position_resize=config.position_resize,
-        patch_resize=config.patch_resize,
         grid_size=config.grid_size,
         dropout_rate=config.dropout_rate,
+        **{name: getattr(config, name) for name in ENCODER_FIELDS},
     )
     if config.stem_norm:
-        order.add("stem_norm", LayerNorm, epsilon=config.norm_epsilon)
-    for index, skipped in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
-        order.add(
+        _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
+    for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
+        _add(
+            specs,
             f"block_{index:02d}",
             TransformerBlock,
-            num_heads=config.num_heads,
-            mlp_dim=config.mlp_dim,
             parallel=config.parallel_block,
-            activation=config.activation,
-            gated_mlp=config.gated_mlp,
-            mlp_inner_norm=config.mlp_inner_norm,
-            qkv_bias=config.qkv_bias,
-            qk_norm=config.qk_norm,
             rotary=_rotary(config),
-            norm_epsilon=config.norm_epsilon,
-            layer_scale=config.layer_scale,
-            dropout_rate=config.dropout_rate,
-            attention_dropout_rate=config.attention_dropout_rate,
-            stochastic_depth_rate=skipped,
-            remat=config.remat,
+            stochastic_depth_rate=rate,
+            **{name: getattr(config, name) for name in BLOCK_FIELDS},
         )
 
 
-def _add_features(order: _Order, config: ViTConfig) -> list[str]:
-    """Adds what makes features of tokens; returns the layers whose outputs the heads see."""
+def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
+    """Adds norm and pooling; returns the names of the layers whose outputs the heads read."""
     prefix = config.num_prefix_tokens
     if config.final_norm == "before":
-        order.add("final_norm", LayerNorm, epsilon=config.norm_epsilon)
-    tokens = order.last
+        _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
+    tokens = specs[-1].name
     if config.pooling == "map":
-        order.add(
+        _add(
+            specs,
             "pooling",
             AttentionPooling,
             num_heads=config.num_heads,
@@ -168,33 +159,33 @@ def _add_features(order: _Order, config: ViTConfig) -> list[str]:
             num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )
     else:
-        order.add("pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
+        _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":
-        order.add("final_norm", LayerNorm, epsilon=config.norm_epsilon)
+        _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
     if config.pre_logits_dim is not None:
-        order.add("pre_logits", keras.layers.Dense, units=config.pre_logits_dim, activation="tanh")
-    features = [order.last]
+        _add(specs, "pre_logits", keras.layers.Dense, units=config.pre_logits_dim, activation="tanh")
+    features = [specs[-1].name]
     if config.has_two_heads:
-        order.add("distillation_pooling", TokenPooling, tokens, pooling="distillation", num_prefix_tokens=prefix)
-        features.append(order.last)
+        pooling = {"pooling": "distillation", "num_prefix_tokens": prefix}
+        features.append(_add(specs, "distillation_pooling", TokenPooling, [tokens], **pooling))
     return features
 
 
-def _add_heads(order: _Order, features: list[str], num_classes: int, activation: str | None) -> list[str]:
-    """Adds a head behind each of the features; returns their names."""
-    heads = list(HEADS[: len(features)])
-    for head, seen in zip(heads, features, strict=True):
-        # Logits in half precision would lose the difference between close classes.
-        order.add(
+def _add_heads(specs: list[LayerSpec], features: list[str], num_classes: int, activation: str | None) -> list[str]:
+    """Adds a head for each of the features; returns the heads' names."""
+    return [
+        _add(
+            specs,
             head,
             keras.layers.Dense,
-            seen,
+            [name],
             units=num_classes,
             activation=activation,
             kernel_initializer="zeros",
-            dtype="float32",
+            dtype="float32",  # half precision would lose the difference between close classes
         )
-    return heads
+        for head, name in zip(HEADS, features, strict=False)
+    ]
 
 
 def _rotary(config: ViTConfig) -> dict[str, Any] | None:

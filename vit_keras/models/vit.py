@@ -1,4 +1,4 @@
-"""A `ViTConfig` becomes a `keras.Model`, and back."""
+"""Builds a `keras.Model` from a `ViTConfig`, and reads the config of a model."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +20,9 @@ def vit(
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, figure 1.
 
     Args:
-        config: What to build.
-        num_classes: Classes of the head, which starts at zero; None leaves the pooled features.
-        classifier_activation: What the head ends in, "softmax" for probabilities; None or "linear" for logits.
+        config: The architecture.
+        num_classes: Classes of the head, which is initialized with zeros; None for a model that returns features.
+        classifier_activation: Activation of the head, such as "softmax" for probabilities; None or "linear" for logits.
         name: The model's name.
 
     Returns:
@@ -39,9 +39,7 @@ def vit(
         ((None, 10), True)
     """
     if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
-        raise InvalidArgumentError(
-            f"num_classes={num_classes!r} is not a positive whole number; None leaves the head out."
-        )
+        raise InvalidArgumentError(f"num_classes={num_classes!r} is not a positive integer; None leaves out the head.")
     if classifier_activation is not None and num_classes is None:
         raise InvalidArgumentError(f"classifier_activation={classifier_activation!r} needs num_classes.")
 
@@ -56,11 +54,11 @@ def vit(
 
 
 def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> keras.Model:
-    """Returns a model that goes on with more layers, its own layers being those of the first; without any, the model itself.
+    """Returns a model with more layers after its output; it shares the layers of the first. Without any, returns the model itself.
 
     Args:
-        model: A model that `vit` made.
-        layers: New ones, first to last.
+        model: A model that `vit` built.
+        layers: New layers, first to last.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
@@ -76,12 +74,12 @@ def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> k
 
 
 def model_config(model: keras.Model) -> ViTConfig:
-    """Returns the config that `vit` built this model from, also after `.keras` saved and loaded it.
+    """Returns the config of a model that `vit` built, also of one loaded from a `.keras` file.
 
-    Simple layers of Keras may stand behind it, such as a head of your own.
+    Simple Keras layers may follow, such as your own head.
 
     Raises:
-        InvalidArgumentError: The model was not made by `vit`, or its layers or connections were changed.
+        InvalidArgumentError: `vit` did not build the model, or its layers or connections were changed.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
@@ -92,14 +90,14 @@ def model_config(model: keras.Model) -> ViTConfig:
 
 
 def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each weight that `vit` would make, by name; no weight is allocated, so any size takes no memory.
+    """Returns the shape of each weight of the model, by name, without allocating any.
 
     Args:
-        config: What to build.
+        config: The architecture.
         num_classes: Classes of the head; None for none.
 
     Raises:
-        InvalidArgumentError: `num_classes` is not a positive number.
+        InvalidArgumentError: `num_classes` is not positive.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
@@ -112,13 +110,13 @@ def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[
             model = vit(config, num_classes=num_classes)
         return {weight.path: tuple(weight.shape) for weight in model.weights}
 
-    # Keras keeps a list, one a thread, of variables it has yet to fill: a thread of their own lets these be forgotten.
+    # Keras keeps a list per thread of variables to initialize later: in a thread of its own it is forgotten.
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(build).result()
 
 
 def model_num_classes(model: keras.Model) -> int | None:
-    """Returns how many classes the model tells apart, at the end of the user's own head too, or None where it has no head."""
+    """Returns the number of classes, of the user's own head, too; None without a head."""
     return read_model(model).num_classes
 
 
@@ -127,11 +125,11 @@ def check_not_quantized(model: keras.Model, action: str) -> None:
 
     Args:
         model: Any model.
-        action: What can't be done with it.
+        action: The action that the message names.
     """
     modes = sorted({layer.quantization_mode for layer in model._flatten_layers()} - {None})
     if modes:
         raise InvalidArgumentError(
-            f"{action} needs weights in floating point, and the model {model.name!r} is quantized ({', '.join(modes)}). Use the model "
-            "as it was before quantize(); model.save(PATH.keras) keeps a quantized one."
+            f"{action} needs floating-point weights, and the model {model.name!r} is quantized ({', '.join(modes)}). Use the model "
+            "as it was before quantize(); model.save('model.keras') saves a quantized one."
         )

@@ -75,11 +75,6 @@ class Preset:
 
 
 def checkpoint_bytes(config: ViTConfig, checkpoint: Checkpoint) -> int:
-    """Returns the size of a checkpoint in float32, bytes, head included.
-
-    Args:
-        config: The model's.
-        checkpoint: Its weights.
-    """
+    """Returns the size in bytes of a model's checkpoint in float32, heads included."""
     heads = 2 if config.has_two_heads else 1
     return 4 * (config.num_params + heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0))

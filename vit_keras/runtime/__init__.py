@@ -1,1 +1,1 @@
-"""The machine: devices, processor, precision, processes, signals, files. Knows nothing of a Vision Transformer."""
+"""The machine: devices, processor, precision, processes, signals, files."""

@@ -1,4 +1,4 @@
-"""What the processor says of itself."""
+"""Facts about the processor."""
 
 import functools
 import platform
@@ -8,17 +8,17 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 @functools.cache
-def _facts() -> dict[str, str]:
-    """Returns what Linux lists of the first core; nothing elsewhere."""
+def _read_cpuinfo() -> dict[str, str]:
+    """Returns Linux' facts about the first core; nothing on other systems."""
     lines = _CPUINFO.read_text().split("\n\n")[0].splitlines() if _CPUINFO.is_file() else []
     return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
 def processor_name() -> str:
-    """Returns the processor's model, in its maker's words; an empty word where the system doesn't say."""
-    return _facts().get("model name") or platform.processor()
+    """Returns the processor's model name; an empty string where the system doesn't tell."""
+    return _read_cpuinfo().get("model name") or platform.processor()
 
 
 def instruction_sets() -> frozenset[str]:
-    """Returns the flags of the instructions it has, as Linux spells them, such as "avx512_bf16"; none on other systems."""
-    return frozenset((_facts().get("flags") or "").split())
+    """Returns the processor's instruction sets in Linux' spelling, such as "avx512_bf16"; none on other systems."""
+    return frozenset(_read_cpuinfo().get("flags", "").split())

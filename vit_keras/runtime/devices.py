@@ -1,26 +1,21 @@
-"""What the backend computes on."""
+"""Devices of the backend."""
 
 import keras
 
 
 def devices() -> list[str]:
-    """Returns the devices the backend sees, "cpu:0" or "gpu:0" and so on.
+    """Returns the backend's devices, such as "cpu:0" or "gpu:0".
 
     Example:
         >>> len(devices()) > 0
         True
     """
-    if keras.backend.backend() == "torch":  # which Keras' own list leaves out
-        place = keras.ops.convert_to_tensor(0).device
-        return [f"{'cpu' if place.type == 'cpu' else 'gpu'}:{place.index or 0}"]
+    if keras.backend.backend() == "torch":  # Keras' list lacks it
+        device = keras.ops.convert_to_tensor(0).device
+        return [f"{'cpu' if device.type == 'cpu' else 'gpu'}:{device.index or 0}"]
     return [str(device) for device in keras.distribution.list_devices()]
 
 
 def has_accelerator() -> bool:
-    """Returns whether the backend sees something else than a CPU.
-
-    Example:
-        >>> has_accelerator() == any("cpu" not in device for device in devices())
-        True
-    """
+    """Returns whether the backend has a device that is not a CPU."""
     return any("cpu" not in device for device in devices())

@@ -49,16 +49,7 @@ def atomic_file(path: Path, *, how_to_fix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, how_to_fix: str = "") -> None:
-    """Writes text in UTF-8 with `atomic_file`; characters that UTF-8 cannot encode are written as escapes.
-
-    Args:
-        path: The file.
-        text: Its content.
-        how_to_fix: A sentence that the error message ends with.
-
-    Raises:
-        StorageError: The file could not be written; an earlier version of it is unchanged.
-    """
+    """Writes text in UTF-8 with `atomic_file`; characters that UTF-8 cannot encode are written as escapes."""
     with atomic_file(path, how_to_fix=how_to_fix) as unfinished:
         unfinished.write_bytes(text.encode("utf-8", "backslashreplace"))
 
@@ -66,9 +57,6 @@ def write_text(path: Path, text: str, *, how_to_fix: str = "") -> None:
 @contextlib.contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
     """Yields a temporary directory to fill, which is renamed to `target` when the block ends without an error.
-
-    Args:
-        target: The directory; it must not exist.
 
     Raises:
         StorageError: The target exists or could not be written; nothing of it is left.
@@ -91,10 +79,6 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
 
 def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes in hexadecimal.
-
-    Args:
-        path: The file.
-    """
+    """Returns the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

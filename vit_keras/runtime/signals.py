@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard but not obeyed at once."""
+"""Graceful shutdown on Ctrl-C and SIGTERM: the first signal finishes the step, the second aborts."""
 
 import signal
 import threading
@@ -10,16 +10,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Aborted(KeyboardInterrupt):
-    """The second Ctrl-C or SIGTERM: nothing more is saved."""
+    """The second signal: nothing more is saved."""
 
 
 class Interruption:
-    """Notes the first Ctrl-C or SIGTERM inside its block, so that the step can be finished and saved; the second one ends it all.
+    """Records the first Ctrl-C or SIGTERM inside its `with` block in `asked`; the second one raises `Aborted`.
 
-    Outside the main thread, where signals can't be heard, it notes nothing.
+    Outside the main thread, where Python handles no signals, it does nothing.
 
     Args:
-        on_first: Called with the first, such as to say that it was heard.
+        on_first: Called at the first signal, such as to print a message.
 
     Example:
         >>> with Interruption() as interruption:
@@ -31,22 +31,22 @@ class Interruption:
     def __init__(self, on_first: Callable[[], object] | None = None) -> None:
         self.asked = False
         self._on_first = on_first
-        self._before: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        """Begins to listen."""
+        """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives the signals back to who had them."""
-        for number, handler in self._before.items():
+        """Restores the previous handlers."""
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise Aborted
         self.asked = True

@@ -1,4 +1,4 @@
-"""JSON as checkpoints may hold it: UTF-8, every name once, every number a number."""
+"""Strict JSON for untrusted files: UTF-8, unique names, finite numbers."""
 
 import json
 from collections import Counter
@@ -8,31 +8,31 @@ from vit_keras.errors import CorruptFileError
 
 
 def parse_json(content: bytes, where: object) -> Any:
-    """Returns what a JSON text says.
+    """Returns the value of a JSON text.
 
     Args:
         content: The text, UTF-8.
         where: The file, or the part of it, for the message.
 
     Raises:
-        CorruptFileError: It is not JSON, nested too deep, or holds a name twice or a number such as NaN.
+        CorruptFileError: It is not JSON, is nested too deep, repeats a name, or holds NaN or Infinity.
 
     Example:
         >>> parse_json(b'{"format": 1}', "config.json")
         {'format': 1}
     """
 
-    def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def check_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)
-        if len(values) < len(pairs):  # one would hide the other
+        if len(values) < len(pairs):
             name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-            raise CorruptFileError(f"{where}: {name!r} stands twice; expected each name once.")
+            raise CorruptFileError(f"{where}: {name!r} appears twice; expected each name once.")
         return values
 
     def refuse(literal: str) -> None:
-        raise ValueError(f"{literal} is no number there")
+        raise ValueError(f"{literal} is not a JSON number")
 
     try:
-        return json.loads(content.decode(), object_pairs_hook=once_each, parse_constant=refuse)
+        return json.loads(content.decode(), object_pairs_hook=check_unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{where}: not JSON ({error}).") from error

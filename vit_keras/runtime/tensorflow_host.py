@@ -1,4 +1,4 @@
-"""TensorFlow as the host's tool, whatever backend Keras runs on."""
+"""TensorFlow for data pipelines on the host, on every backend."""
 
 import contextlib
 import functools
@@ -6,10 +6,10 @@ import functools
 
 @functools.cache
 def stay_on_host() -> None:
-    """Hides the GPUs from TensorFlow where Keras runs on another backend, whose memory it would take otherwise."""
+    """Hides the GPUs from TensorFlow where Keras uses another backend, whose memory TensorFlow would take."""
     import keras
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
-        with contextlib.suppress(RuntimeError):  # somebody has used TensorFlow's GPUs already
+        with contextlib.suppress(RuntimeError):  # too late: TensorFlow uses the GPUs already
             tf.config.set_visible_devices([], "GPU")

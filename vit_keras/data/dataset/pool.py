@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from vit_keras.errors import StorageError
-from vit_keras.runtime.processes import started
+from vit_keras.runtime.processes import start_module
 
 _MOST = 16
 _PIPE = 2**20  # bytes that may wait in a pipe, where the system lets one choose
@@ -23,7 +23,7 @@ class Decoder:
     """One such process."""
 
     def __init__(self) -> None:
-        self._process = started("vit_keras.data.dataset.pool_worker", text=False)
+        self._process = start_module("vit_keras.data.dataset.pool_worker", text=False)
         if sys.platform == "linux":
             import fcntl
 

@@ -19,7 +19,7 @@ from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, Manifest, build_manifest, format_rows, write_manifest
 from vit_keras.errors import StorageError
 from vit_keras.runtime.cache import cache_folder
-from vit_keras.runtime.processes import started
+from vit_keras.runtime.processes import start_module
 
 if sys.platform != "win32":
     import fcntl
@@ -218,7 +218,7 @@ class _Worker:
         self.process = self._started()
 
     def _started(self) -> "subprocess.Popen[str]":
-        process = started(_WORKER, text=True)
+        process = start_module(_WORKER, text=True)
         with contextlib.suppress(OSError):
             _pipe(process.stdin).write(json.dumps(vars(self.limits)) + "\n")
             _pipe(process.stdin).flush()

@@ -238,19 +238,3 @@ class PixelScale:
             part = images[first : first + _AT_ONCE].astype("float64")
             scaled[first : first + _AT_ONCE] = np.round((part - low) * (255 / (high - low))).clip(0, 255)
         return scaled
-
-
-def doubtful_range(images: np.ndarray) -> str:
-    """Returns why pixels given to a model that takes 0..255 are of another range; nothing where they may be 0..255.
-
-    Args:
-        images: `(count, height, width, channels)`.
-    """
-    tally = Tally()
-    tally.add("images", images)
-    if tally.count and not tally.is_black and tally.is_float:
-        if tally.low < 0 and not tally.fits(BYTES):
-            return f"{tally.described}: undo the scaling or normalization, which the model does itself."
-        if tally.fits(UNIT) and not tally.whole:
-            return f"{tally.described}: the model scales 0..255 itself; multiply by 255."
-    return ""

@@ -43,11 +43,7 @@ class CompositeLayer(BaseLayer):
         self.built = True
 
     def build_parts(self, input_shape: Shape) -> None:
-        """Creates the weights and builds the inner layers.
-
-        Args:
-            input_shape: Shape of the input.
-        """
+        """Creates the weights and builds the inner layers."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:

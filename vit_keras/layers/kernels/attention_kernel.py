@@ -56,12 +56,7 @@ class AttentionKernel:
 
 
 def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
-    """Returns softmax attention by two batched matrix products, with the weights between them in memory.
-
-    Args:
-        qkv: `(batch, tokens, 3, heads, head_dim)`.
-        dropout: Applied to the weights, `(batch, heads, tokens, tokens)`.
-    """
+    """Returns what `AttentionKernel.attend` does, by two batched matrix products with the weights between them in memory."""
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))

@@ -32,15 +32,15 @@ mlp_dim = 32
 CHECKPOINTS = [(name, tag) for name in list_presets() for tag in load_preset(name).weights]
 
 
-@pytest.mark.parametrize("name", list_presets())
-def test_a_preset_states_its_parameters_its_source_and_its_recipe(name):
+def test_every_preset_states_its_parameters_its_source_and_its_recipe():
     from vit_keras.training.recipes import RECIPES
 
-    preset = load_preset(name)
-    assert preset.params == preset.config.num_params
-    assert preset.recipe in RECIPES
-    assert preset.paper.startswith("https://")
-    assert all((preset.description, preset.source, preset.license, preset.family))
+    for name in list_presets():
+        preset = load_preset(name)
+        assert preset.params == preset.config.num_params, name
+        assert preset.recipe in RECIPES, name
+        assert preset.paper.startswith("https://"), name
+        assert all((preset.description, preset.source, preset.license, preset.family)), name
 
 
 def test_parameters_are_those_that_timm_counts():
@@ -60,16 +60,16 @@ def test_parameters_are_those_that_timm_counts():
     assert found == {name: pytest.approx(float(params), abs=5.01e-4) for name, params in counted.items()}
 
 
-@pytest.mark.parametrize(("name", "tag"), CHECKPOINTS)
-def test_a_checkpoint_says_where_it_is_and_under_which_license(name, tag):
-    checkpoint = load_preset(name).weights[tag]
-    assert checkpoint.source in SOURCES
-    assert checkpoint.url.startswith(("hf://", "https://"))
-    assert checkpoint.url.endswith((".safetensors", ".npz"))
-    assert checkpoint.needs_acceptance == (checkpoint.license not in ("Apache-2.0", "MIT"))
-    assert checkpoint.crop_mode in ("center", "squash")
-    assert checkpoint.interpolation in ("bicubic", "bilinear")
-    assert 0.8 < checkpoint.crop <= 1
+def test_every_checkpoint_states_its_address_its_license_and_its_preprocessing():
+    for name, tag in CHECKPOINTS:
+        checkpoint = load_preset(name).weights[tag]
+        assert checkpoint.source in SOURCES, (name, tag)
+        assert checkpoint.url.startswith(("hf://", "https://")), (name, tag)
+        assert checkpoint.url.endswith((".safetensors", ".npz")), (name, tag)
+        assert checkpoint.needs_acceptance == (checkpoint.license not in ("Apache-2.0", "MIT")), (name, tag)
+        assert checkpoint.crop_mode in ("center", "squash"), (name, tag)
+        assert checkpoint.interpolation in ("bicubic", "bilinear"), (name, tag)
+        assert 0.8 < checkpoint.crop <= 1, (name, tag)
 
 
 def test_info_is_what_the_config_computes():
