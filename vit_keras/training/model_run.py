@@ -33,7 +33,7 @@ def open_run(run_dir: str | Path | None, name: str, *, resume: bool) -> RunDirec
 
 
 def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData:
-    """Returns the data at the input size of a model, with batches that are no larger than the training split."""
+    """Returns the data, loaded at the input size of a model where they are not an `ImageData` yet."""
     config = model_config(model)
     if isinstance(train, ImageData):
         if validation is not None:
@@ -51,12 +51,7 @@ def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData
             f"The images of {data.name} are {data.image_shape} and the model takes {wanted}: load them with "
             f"image_size={config.image_size}, or make the model with image_size={data.image_shape[:2]}."
         )
-    return limit_batch_size(data)
-
-
-def limit_batch_size(data: ImageData) -> ImageData:
-    """Returns the data with batches that are no larger than the training split."""
-    return replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
+    return data
 
 
 def check_recipe_alone(*, changes: dict[str, Any], **options: Any) -> None:

@@ -17,7 +17,7 @@ from vit_keras.presets import list_presets, load_preset
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
 from vit_keras.training.callbacks.progress_bar import standard_console
-from vit_keras.training.model_run import BATCH_SIZE, limit_batch_size, model_session, open_run
+from vit_keras.training.model_run import BATCH_SIZE, model_session, open_run
 from vit_keras.training.recipes import RECIPES
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.recipes.sizing import SCRATCH_EPOCHS
@@ -151,7 +151,7 @@ def finetune_preset(
             options.preset, weights=options.weights, accept_license=options.accept_license, offline=offline
         )
     preprocessing = _find_preprocessing(options)
-    data = limit_batch_size(_load_data(options, preprocessing, run, console, resume=resume))
+    data = _load_data(options, preprocessing, run, console, resume=resume)
     recipe = plan_recipe(model, data, method=options.method, epochs=options.epochs, changes=options.changes)
     session = model_session(
         "finetune",

@@ -207,13 +207,6 @@ def test_a_diverged_run_names_the_step_and_its_images_and_restores_the_last_chec
     assert all(np.isfinite(array).all() for array in arrays_of(fitted.model).values())
 
 
-def test_the_metrics_file_has_a_row_per_epoch(stopped):
-    lines = (stopped / "metrics.csv").read_text().splitlines()
-    assert lines[0].split(",")[0] == "epoch"
-    assert {"loss", "val_loss", "val_accuracy", "learning_rate", "seconds"} <= set(lines[0].split(","))
-    assert [line.split(",")[0] for line in lines[1:]] == ["1"]
-
-
 class Watched:
     """A metric on the device that records at which step it is read."""
 

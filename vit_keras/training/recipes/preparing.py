@@ -57,7 +57,10 @@ def prepare(
 def copy_with_head(
     model: keras.Model, *, num_classes: int | None, stochastic_depth_rate: float | None = None
 ) -> keras.Model:
-    """Returns a copy of a model that ends in logits; its head is new, at zero, where the number of classes differs."""
+    """Returns a copy of a model that ends in logits; its head is new, at zero, where the number of classes differs.
+
+    None keeps the number of classes, or the stochastic depth rate, of the model.
+    """
     if stochastic_depth_rate is None:
         stochastic_depth_rate = model_config(model).stochastic_depth_rate
     has_head = num_classes is not None or model_num_classes(model) is not None
