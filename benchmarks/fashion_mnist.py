@@ -18,7 +18,7 @@ from vit_keras.data import Augmentation
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training import recipes
-from vit_keras.training.optim import optimizers
+from vit_keras.training.optim import optimizers, schedules
 
 PRESET, BATCH_SIZE = "vit_nano_conv8_32", 128
 # In so few epochs anything but flips costs: on the validation images after 1,500 steps flips alone gave 91.2 %, with shifts of
@@ -35,7 +35,7 @@ class Budget(keras.callbacks.Callback):
         self.seconds = seconds
         self.started = started
         warmup = round(recipe.warmup_rate * TICKS)
-        self.schedule = optimizers.warmup_cosine(recipe.learning_rate, steps=TICKS, warmup_steps=warmup)
+        self.schedule = schedules.warmup_cosine(recipe.learning_rate, steps=TICKS, warmup_steps=warmup)
         self.steps = 0
 
     def on_train_batch_begin(self, batch: int, logs: object = None) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 import vit_keras as vk
 from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
-from vit_keras.training.optim import optimizers
+from vit_keras.training.optim import optimizers, schedules
 
 STEPS = 40
 
@@ -35,7 +35,7 @@ def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default
 def fit_ours(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
     """Trains with the package's optimizer and loss; returns the weights."""
     steps = len(images) // cells.BATCH_SIZE
-    rate = optimizers.warmup_cosine(way.learning_rate, steps=steps, warmup_steps=round(way.warmup_rate * steps))
+    rate = schedules.warmup_cosine(way.learning_rate, steps=steps, warmup_steps=round(way.warmup_rate * steps))
     optimizer = optimizers.AdamW(
         rate, weight_decay=way.weight_decay, layer_decay=way.layer_decay, global_clipnorm=way.clip_norm or None
     )

@@ -21,7 +21,7 @@ import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
 from vit_keras.data.augment.augmentation import augmentation_of
 from vit_keras.models.vit import model_config
-from vit_keras.training.optim import optimizers
+from vit_keras.training.optim import optimizers, schedules
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.transfer.linear_probe import linear_probe
@@ -71,7 +71,7 @@ class Way:
         if self.schedule == "constant":
             rising = np.minimum(1.0, np.arange(steps) / warmup) if warmup else np.ones(steps)
             return (self.learning_rate * rising).astype("float32")
-        schedule = optimizers.warmup_cosine(self.learning_rate, steps=steps, warmup_steps=warmup)
+        schedule = schedules.warmup_cosine(self.learning_rate, steps=steps, warmup_steps=warmup)
         return np.array([float(schedule(step)) for step in range(steps)], "float32")
 
     def to_dict(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
     from rich.console import Console
 
     import vit_keras as vk
-    from vit_keras.training.checkpoints.state import arrays_of
+    from vit_keras.training.checkpoints.state import get_arrays
     from vit_keras.training.recipes import finetune
     from vit_keras.training.runs.directory import RunDirectory
     from vit_keras.training.runs.fitting import Fitting
@@ -87,7 +87,7 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
         checkpoint_seconds=0.0,
     )
     fitting.fit(resume=resume)
-    np.savez(folder / "final.npz", **arrays_of(model))
+    np.savez(folder / "final.npz", **get_arrays(model))
 
 
 def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subprocess.Popen[str]":

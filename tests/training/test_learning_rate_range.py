@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError, TrainingDivergedError
-from vit_keras.training.checkpoints.state import arrays_of
+from vit_keras.training.checkpoints.state import get_arrays
 from vit_keras.training.learning_rate_range import LearningRateRange, learning_rate_range
-from vit_keras.training.optim.optimizers import AdamW, warmup_cosine
+from vit_keras.training.optim.optimizers import AdamW
+from vit_keras.training.optim.schedules import warmup_cosine
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 
@@ -31,12 +32,12 @@ def test_everything_is_as_before_and_training_goes_on_as_if_nothing_had_been(bat
     for trained in (model, other):
         keras.utils.set_random_seed(1)
         trained.fit(*batches[0], batch_size=8, epochs=2, shuffle=False, verbose=0)
-    optimizer, function, before = model.optimizer, model.train_function, arrays_of(model)
+    optimizer, function, before = model.optimizer, model.train_function, get_arrays(model)
     found = learning_rate_range(model, batches, lowest=1e-4, highest=1e4, steps=30)
     assert 5 < len(found.learning_rates) < 30  # ended by a loss that broke, after it had gone through the batches again
     assert model.optimizer is optimizer
     assert model.train_function is function
-    after = arrays_of(model)
+    after = get_arrays(model)
     assert before.keys() == after.keys()
     for name, array in before.items():
         np.testing.assert_array_equal(after[name], array, err_msg=name)

@@ -1,4 +1,4 @@
-"""A model's weights as arrays in memory, and back."""
+"""A model's weights as arrays in memory."""
 
 from collections.abc import Mapping
 
@@ -9,16 +9,16 @@ from vit_keras.errors import WeightMismatchError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 
 
-def snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
-    """Returns a copy of every weight, by place and short name.
+def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
+    """Returns a copy of every weight, by index and short name.
 
     Args:
         model: Built.
-        average: Whose averages stand in for the weights that it averages.
+        average: Its averages replace the weights that it averages.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> list(snapshot(model))
+        >>> list(take_snapshot(model))
         ['0000/kernel', '0001/bias']
     """
     averages = {}
@@ -28,36 +28,36 @@ def snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = N
         name: averages[id(weight)].astype(weight.dtype)
         if id(weight) in averages
         else np.array(keras.ops.convert_to_numpy(weight))
-        for name, weight in _named(model).items()
+        for name, weight in _weights_by_name(model).items()
     }
 
 
-def put_back(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Makes a model's weights those of a snapshot, all of them or none.
+def restore_snapshot(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Sets a model's weights to those of a snapshot, all of them or none.
 
     Args:
-        model: As `snapshot` took it.
-        weights: What `snapshot` gave.
+        model: The model of the snapshot, or one like it.
+        weights: From `take_snapshot`.
 
     Raises:
         WeightMismatchError: They are of another model.
     """
-    mine = _named(model)
+    expected = _weights_by_name(model)
     wrong = [
         f"{name} is {weights[name].shape if name in weights else 'missing'}, not {tuple(weight.shape)}"
-        for name, weight in mine.items()
+        for name, weight in expected.items()
         if name not in weights or weights[name].shape != tuple(weight.shape)
     ]
-    wrong += [f"{name} is too much" for name in weights if name not in mine]
+    wrong += [f"{name} is unexpected" for name in weights if name not in expected]
     if wrong:
         raise WeightMismatchError(
-            f"The weights are of another model than {model.name!r}, and nothing was changed: {len(wrong)} differences, the first "
+            f"The weights are of another model than {model.name!r}, and nothing was changed. Differences: {len(wrong)}, the first "
             f"{'; '.join(wrong[:5])}."
         )
-    for name, weight in mine.items():
+    for name, weight in expected.items():
         weight.assign(weights[name])
 
 
-def _named(model: keras.Model) -> dict[str, keras.Variable]:
-    """Names weights by place: paths repeat, and count the models a process has built."""
+def _weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
+    # Paths are not unique and depend on how many models the process has built.
     return {f"{index:04d}/{weight.name}": weight for index, weight in enumerate(model.weights)}

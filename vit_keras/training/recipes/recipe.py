@@ -221,10 +221,10 @@ class Recipe(FrozenConfig):
 
     def _optimizer(self) -> "keras.optimizers.Optimizer":
         from vit_keras.training.optim import optimizers
-        from vit_keras.training.optim.schedules import schedule_of
+        from vit_keras.training.optim.schedules import make_schedule
 
         steps = self.optimizer_steps
-        schedule = schedule_of(
+        schedule = make_schedule(
             self.schedule, self.learning_rate, steps=steps, warmup_steps=round(self.warmup_rate * steps)
         )
         own: dict[str, Any] = {"momentum": self.momentum} if self.optimizer == "sgd" else {"beta_2": self.beta_2}
