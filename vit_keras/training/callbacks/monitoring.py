@@ -32,7 +32,7 @@ class Monitor:
         if better == "auto":
             if not name.endswith(_HIGHER + _LOWER):
                 raise InvalidArgumentError(
-                    f'Whether a higher monitor={name!r} is better is unknown: add better="lower" or better="higher".'
+                    f'monitor={name!r} does not tell which way is better: add better="lower" or better="higher".'
                 )
             better = "higher" if name.endswith(_HIGHER) else "lower"
         self.name = name
