@@ -136,7 +136,7 @@ def test_a_failed_write_is_raised_by_the_next_call_once(directory, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1234))
         store.save(2, tensors(2), state(2))
-        store._thread.join()
+        store._pending.exception()  # waits
     with pytest.raises(StorageError, match=r"checkpoints: a checkpoint needs 16,77\d,\d{3} bytes and 1,234 are free"):
         store.save(3, tensors(3), state(3))
     store.wait()

@@ -10,16 +10,11 @@ from vit_keras.weights.store import is_finite
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or a weight became NaN or infinite.
-
-    Args:
-        step: Training step that caused it, counted from 0 at the start of training.
-        what: What is not finite, and its value.
-    """
+    """The loss or a weight became NaN or infinite, as `what` says."""
 
     def __init__(self, step: int, what: str) -> None:
         super().__init__(f"{what} in step {step}")
-        self.step = step
+        self.step = step  # counted from 0 at the start of training
         self.what = what
 
 
@@ -38,10 +33,7 @@ class StepCounter(keras.callbacks.Callback):
 class FiniteLoss(keras.callbacks.Callback):
     """Raises `NonFiniteError` one step after the loss became NaN or infinite.
 
-    It checks each loss while the next step runs, so the host never waits for the device.
-
-    Args:
-        counter: Counts the steps; called before it.
+    It checks each loss while the next step runs, so the host never waits for the device. `counter` must be called before it.
     """
 
     def __init__(self, counter: StepCounter) -> None:
@@ -49,13 +41,6 @@ class FiniteLoss(keras.callbacks.Callback):
         self.counter = counter
         self._loss: Any = None
         self._step = 0
-
-    def get_state(self) -> dict[str, Any]:
-        """Returns nothing: the last loss is checked before a checkpoint is written."""
-        return {}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Does nothing."""
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Checks the loss of the previous step."""
@@ -74,12 +59,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 def check_weights(arrays: Mapping[str, np.ndarray], step: int) -> None:
-    """Raises `NonFiniteError` if an array of the model or the optimizer is not finite.
-
-    Args:
-        arrays: By name.
-        step: Training steps done.
-    """
+    """Raises `NonFiniteError` if an array of the model or the optimizer is not finite after `step` training steps."""
     for name, array in arrays.items():
         if not name.startswith("metrics/") and not is_finite(array):
             raise NonFiniteError(step - 1, f"{name} has values that are NaN or infinite")

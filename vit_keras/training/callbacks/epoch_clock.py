@@ -9,11 +9,7 @@ from vit_keras.training.recipes.clock import EpochClock
 
 
 class TellEpoch(keras.callbacks.Callback):
-    """Sets a clock when an epoch begins; counting batches would miscount, as Keras may read one early to build the model.
-
-    Args:
-        clock: The clock that the batches read.
-    """
+    """Sets a clock when an epoch begins; counting batches would miscount, as Keras may read one early to build the model."""
 
     def __init__(self, clock: EpochClock) -> None:
         super().__init__()

@@ -16,8 +16,7 @@ from vit_keras.runtime.files import write_text
 class EpochHistory(keras.callbacks.Callback):
     """One row per epoch with the metrics, the final learning rate and the seconds, across interruptions of the run.
 
-    Args:
-        path: A CSV file of the rows, replaced atomically after each epoch; None for no file.
+    After each epoch the rows are written to `path` as CSV.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -53,11 +52,7 @@ class EpochHistory(keras.callbacks.Callback):
         return self._seconds + time.monotonic() - self._start
 
     def write(self) -> None:
-        """Writes the CSV file.
-
-        Raises:
-            StorageError: The file could not be written; an earlier version of it is unchanged.
-        """
+        """Replaces the CSV file atomically."""
         if self.path is None or not self.rows:
             return
         text = io.StringIO()
@@ -69,9 +64,6 @@ class EpochHistory(keras.callbacks.Callback):
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """Returns the rows that `EpochHistory` wrote.
-
-    Args:
-        path: The CSV file.
 
     Raises:
         CorruptFileError: The file is missing or holds no metrics.

@@ -13,14 +13,7 @@ _LOWER = ("loss", "error", "crossentropy", "entropy")
 
 
 class Monitor:
-    """Reads a metric from Keras' logs and compares its values.
-
-    Args:
-        name: Name of the metric, such as "val_loss".
-        better: "lower", "higher", or "auto" to infer it from the name.
-
-    Raises:
-        InvalidArgumentError: The direction cannot be inferred from the name.
+    """Reads a metric from Keras' logs and compares its values; "auto" infers from its name which direction is better.
 
     Example:
         >>> Monitor("val_accuracy").is_better(0.5, than=0.4), Monitor("val_loss").is_better(float("nan"), than=None)
@@ -40,14 +33,7 @@ class Monitor:
         self._found = self._missed = False
 
     def value(self, logs: Mapping[str, Any] | None) -> float | None:
-        """Returns the metric's value; None for an epoch without validation.
-
-        Args:
-            logs: Logs of the epoch.
-
-        Raises:
-            InvalidArgumentError: The logs have no such metric.
-        """
+        """Returns the metric's value, None for an epoch without validation, or raises `InvalidArgumentError`."""
         logs = logs or {}
         if self.name in logs:
             self._found = True
@@ -58,12 +44,7 @@ class Monitor:
         return None
 
     def is_better(self, value: float, *, than: float | None) -> bool:
-        """True if `value` is finite and strictly better than the best so far.
-
-        Args:
-            value: The new value.
-            than: The best so far; None for none.
-        """
+        """True if `value` is finite and strictly better than the best so far, if there is one."""
         if not math.isfinite(value):
             return False
         return than is None or (value > than if self.better == "higher" else value < than)

@@ -35,10 +35,7 @@ class MovingAverage:
 
 
 def start_average(model: keras.Model) -> MovingAverage:
-    """Returns an average that starts at the current weights.
-
-    Args:
-        model: Built; its currently trainable weights are averaged.
+    """Returns an average of the trainable weights that starts at their current values.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])

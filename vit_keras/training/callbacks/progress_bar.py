@@ -16,12 +16,7 @@ def standard_console() -> Console:
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows a bar of the training steps, and prints one line per epoch.
-
-    Args:
-        console: Where to print; a console that is not a terminal gets the lines only.
-        counter: Counts the steps; called before it.
-    """
+    """Shows a bar of the training steps (in a terminal only) and prints one line per epoch; `counter` must be called before it."""
 
     def __init__(self, console: Console, counter: StepCounter) -> None:
         super().__init__()

@@ -10,11 +10,7 @@ from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 
 
 def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
-    """Returns a copy of every weight, by index and short name.
-
-    Args:
-        model: Built.
-        average: Its averages replace the weights that it averages.
+    """Returns a copy of every weight, by index and short name; averages replace the weights that they are of.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -34,10 +30,6 @@ def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | Non
 
 def restore_snapshot(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
     """Sets a model's weights to those of a snapshot, all of them or none.
-
-    Args:
-        model: The model of the snapshot, or one like it.
-        weights: From `take_snapshot`.
 
     Raises:
         WeightMismatchError: They are of another model.

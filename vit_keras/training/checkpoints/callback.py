@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import keras
@@ -26,46 +27,26 @@ class Stopped(KeyboardInterrupt):
     """Training was asked to stop and did, after saving its state."""
 
 
+@dataclass(eq=False)
 class Checkpointing(keras.callbacks.Callback):
     """Saves the state of training after each epoch, at intervals within one, and when training is asked to stop.
 
     The last of the callbacks, since it saves the states of the others.
-
-    Args:
-        store: Where checkpoints are saved.
-        others: All other callbacks, in order.
-        counter: One of them.
-        loss: One of them.
-        steps_per_epoch: Training batches per epoch.
-        interruption: Whether the user asked to stop.
-        seconds: Interval between checkpoints within an epoch.
-        pause: Given the number of finished epochs, returns whether training stops here for now.
-        resumed: The checkpoint that training resumes from.
     """
 
-    def __init__(
-        self,
-        store: CheckpointStore,
-        others: Sequence[keras.callbacks.Callback],
-        *,
-        counter: StepCounter,
-        loss: FiniteLoss,
-        steps_per_epoch: int,
-        interruption: Interruption,
-        seconds: float,
-        pause: Callable[[int], bool],
-        resumed: Checkpoint | None = None,
-    ) -> None:
+    store: CheckpointStore
+    others: Sequence[keras.callbacks.Callback]  # all other callbacks, in order
+    _: KW_ONLY
+    counter: StepCounter
+    loss: FiniteLoss
+    steps_per_epoch: int
+    interruption: Interruption
+    seconds: float  # between checkpoints within an epoch
+    pause: Callable[[int], bool]  # given the number of finished epochs, whether to stop here for now
+    resumed: Checkpoint | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.store = store
-        self.others = others
-        self.counter = counter
-        self.loss = loss
-        self.steps_per_epoch = steps_per_epoch
-        self.interruption = interruption
-        self.seconds = seconds
-        self.pause = pause
-        self.resumed = resumed
         self._saved_at = time.monotonic()
         self._arrays: dict[str, np.ndarray] = {}  # of the last save, whose memory the next one reuses
         self._callback_arrays: dict[str, np.ndarray] = {}
@@ -99,14 +80,10 @@ class Checkpointing(keras.callbacks.Callback):
         self.save(stop=self.interruption.asked or self.pause(epoch + 1))
 
     def save(self, *, stop: bool = False) -> None:
-        """Saves a checkpoint in the background.
-
-        Args:
-            stop: Whether to wait until it is on disk, then raise `Stopped`.
+        """Saves a checkpoint in the background; with `stop`, waits until it is on disk and raises `Stopped`.
 
         Raises:
             NonFiniteError: The loss or a weight is not finite; nothing is saved.
-            Stopped: `stop` is true, and the checkpoint is saved.
         """
         self.loss.check()
         if self._allocation is not None:
@@ -135,10 +112,6 @@ class Checkpointing(keras.callbacks.Callback):
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:
     """Restores the variables of a model, its optimizer and its metrics.
-
-    Args:
-        model: As for `state.named_variables`.
-        checkpoint: The checkpoint.
 
     Raises:
         ResumeError: The checkpoint is of another model or recipe.

@@ -34,15 +34,8 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # from file systems that 
 def write_folder(folder: Path, step: int, *, tensors: Mapping[str, np.ndarray], state: str) -> None:
     """Writes a checkpoint into an empty directory and syncs it to the disk.
 
-    Args:
-        folder: The directory.
-        step: Optimizer steps done.
-        tensors: Arrays by name.
-        state: A JSON object.
-
     Raises:
-        StorageError: The tensors could not be written.
-        OSError: Something else could not be written.
+        StorageError, OSError: A file could not be written.
         CorruptFileError: The tensors could not be read back, such as one called `__metadata__`.
         UnsafeFileError: There are more tensors than a file may hold.
     """
@@ -63,10 +56,6 @@ def write_folder(folder: Path, step: int, *, tensors: Mapping[str, np.ndarray], 
 
 def read_folder(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the tensors and the state of a checkpoint after verifying every byte of it.
-
-    Args:
-        folder: The checkpoint.
-        step: The step that it must be of.
 
     Raises:
         CorruptFileError: A file is missing, damaged, or from another checkpoint.
@@ -93,21 +82,13 @@ def read_folder(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[st
 
 
 def seal(manifest: Mapping[str, Any]) -> str:
-    """Returns a manifest's text with a checksum of the manifest itself.
-
-    Args:
-        manifest: A JSON object.
-    """
+    """Returns a manifest's text with a checksum of the manifest itself."""
     checksum = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
     return json.dumps({**manifest, "seal": checksum}, indent=2, sort_keys=True) + "\n"
 
 
 def sync_folder(folder: Path) -> None:
-    """Syncs a directory's entries to the disk, where the system can.
-
-    Args:
-        folder: The directory.
-    """
+    """Syncs a directory's entries to the disk, where the system can."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)

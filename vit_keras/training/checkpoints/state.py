@@ -18,10 +18,8 @@ _NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "Be
 def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns every variable of a compiled model, with those of its seeds, optimizer and metrics.
 
-    The names are made of index and short name, since paths are not unique and depend on how many models the process has built.
-
-    Args:
-        model: Built and compiled, with a built optimizer and metrics that have seen a batch.
+    The optimizer must be built, and the metrics must have seen a batch. The names are made of index and short name, since paths are
+    not unique and depend on how many models the process has built.
     """
     owners = {
         "model": [*model.trainable_variables, *model.non_trainable_variables],
@@ -36,9 +34,7 @@ def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
 def get_arrays(model: keras.Model, into: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
     """Returns a copy of every variable, since backends may share or reuse the memory they return.
 
-    Args:
-        model: As for `named_variables`.
-        into: Arrays to copy into where they fit: allocating new memory takes ten times as long as copying.
+    It copies into the arrays of `into` where they fit: allocating new memory takes ten times as long as copying.
     """
     into = into or {}
     arrays = {
@@ -55,12 +51,7 @@ def _copy(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
 
 
 def set_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Sets the variables that `get_arrays` copied, all of them or none.
-
-    Args:
-        model: As for `named_variables`.
-        arrays: From `get_arrays`.
-        where: Origin of the arrays, for error messages.
+    """Sets the variables that `get_arrays` copied, all of them or none; `where` names their origin in error messages.
 
     Raises:
         ResumeError: They are of another model, optimizer or set of metrics.
@@ -114,11 +105,7 @@ def get_callback_states(
     """Returns the states of callbacks: arrays by name, and one JSON value per callback.
 
     The state is what a callback's `get_state` returns. Of a callback without `get_state` and `set_state`, such as Keras' own, it is
-    every attribute that is a number, a string, an array, or a container of these.
-
-    Args:
-        callbacks: In the order they are called.
-        into: Arrays to copy into where they fit, as for `get_arrays`.
+    every attribute that is a number, a string, an array, or a container of these. `into` is as for `get_arrays`.
     """
     arrays: dict[str, np.ndarray] = {}
     states = []
@@ -136,16 +123,10 @@ def set_callback_states(
     *,
     where: str,
 ) -> None:
-    """Restores the states of callbacks.
-
-    Args:
-        callbacks: The same ones in the same order as for `get_callback_states`.
-        arrays: By name.
-        states: One JSON value per callback.
-        where: Origin of the states, for error messages.
+    """Restores what `get_callback_states` returned; `where` names its origin in error messages.
 
     Raises:
-        ResumeError: They are of other callbacks.
+        ResumeError: It is the state of other callbacks.
     """
     now, then = [_saved_name(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:

@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import shutil
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """The state of a training run at a step.
-
-    Args:
-        step: Optimizer steps done.
-        path: Its directory.
-        tensors: Arrays by name, sorted.
-        state: A JSON object with the rest.
-    """
+    """The state of a training run: arrays by name, and a JSON object with the rest."""
 
     step: int
     path: Path
@@ -82,8 +75,8 @@ class CheckpointStore:
             raise InvalidArgumentError(f"keep is {keep}; expected 1 or more checkpoints.")
         self.directory = directory
         self.keep = keep
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
         """Saves a checkpoint in a thread, after the previous save has finished.
@@ -106,8 +99,7 @@ class CheckpointStore:
                 f"The state of step {step} cannot be written as JSON ({error}); pass arrays as tensors."
             ) from error
         self.wait()
-        self._thread = threading.Thread(target=self._work, args=(step, dict(tensors), text), name=f"checkpoint {step}")
-        self._thread.start()
+        self._pending = self._writer.submit(self._write, step, dict(tensors), text)
 
     def wait(self) -> None:
         """Waits until the last save is on the disk.
@@ -115,12 +107,9 @@ class CheckpointStore:
         Raises:
             StorageError: It could not be written; the earlier checkpoints are unchanged.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def newest(self) -> Checkpoint | None:
         """Returns the newest valid checkpoint, or None if there never was one; damaged ones are renamed to `.corrupt`.
@@ -148,19 +137,11 @@ class CheckpointStore:
         )
 
     def is_empty(self) -> bool:
-        """True if there never was a checkpoint, so `newest` returns None.
-
-        Raises:
-            StorageError: The directory cannot be read.
-        """
+        """True if there never was a checkpoint, so `newest` returns None."""
         return not self._list(_COMPLETE) and not self._list(_CORRUPT)
 
     def clear(self) -> None:
-        """Removes the checkpoints except damaged ones, and the directory if nothing else is in it.
-
-        Raises:
-            StorageError: The directory cannot be read, or the last write failed.
-        """
+        """Removes the checkpoints except damaged ones, and the directory if nothing else is in it."""
         self.wait()
         for path, _ in self._list(_COMPLETE):
             _remove(path)
@@ -168,26 +149,21 @@ class CheckpointStore:
         with contextlib.suppress(OSError):  # not empty, or not there
             self.directory.rmdir()
 
-    def _work(self, step: int, tensors: dict[str, np.ndarray], state: str) -> None:
-        try:
-            self._write(step, tensors, state)
-        except VitKerasError as error:
-            self._error = error
-        except OSError as error:
-            self._error = StorageError(f"{self.directory}: could not be written ({error}).")
-        except BaseException as error:  # `wait` raises it in the caller's thread
-            self._error = error
-
     def _write(self, step: int, tensors: dict[str, np.ndarray], state: str) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.directory.parent)
-        self._remove_leftovers()
-        self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _MARGIN)
-        target = self._free_path(step)
-        with atomic_directory(target) as folder:
-            write_folder(folder, step, tensors=tensors, state=state)
-        sync_folder(self.directory)
+        try:
+            if not self.directory.is_dir():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.directory.parent)
+            self._remove_leftovers()
+            self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _MARGIN)
+            target = self._free_path(step)
+            with atomic_directory(target) as folder:
+                write_folder(folder, step, tensors=tensors, state=state)
+            sync_folder(self.directory)
+        except VitKerasError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{self.directory}: could not be written ({error}).") from error
         for path, _ in self._list(_COMPLETE)[: -self.keep]:
             if path != target:
                 _remove(path)

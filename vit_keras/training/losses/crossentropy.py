@@ -11,15 +11,7 @@ from vit_keras.layers.base.checks import Tensor
 
 
 def are_labels(y_true: Tensor, num_classes: int) -> bool:
-    """True for integer labels `(batch,)` or `(batch, 1)`, False for targets `(batch, classes)`.
-
-    Args:
-        y_true: Labels or targets.
-        num_classes: Width of the logits.
-
-    Raises:
-        InvalidArgumentError: The shape is neither.
-    """
+    """True for integer labels `(batch,)` or `(batch, 1)`, False for targets `(batch, classes)`; other shapes raise."""
     shape = tuple(y_true.shape)
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         return True
@@ -32,14 +24,7 @@ def are_labels(y_true: Tensor, num_classes: int) -> bool:
 
 
 class _ClassificationLoss(keras.losses.Loss):
-    """Turns labels into targets and applies class weights; subclasses compute the loss of targets.
-
-    Args:
-        label_smoothing: Fraction of the target spread over all classes.
-        class_weights: One factor per class for the loss of its images; for a mixed image, the mean over its classes.
-        name: Name of the loss.
-        **kwargs: Arguments of `keras.losses.Loss`.
-    """
+    """Turns labels into targets and applies class weights; subclasses compute the loss of targets."""
 
     from_logits = True  # as in Keras' losses
 

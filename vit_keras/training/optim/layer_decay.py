@@ -17,10 +17,7 @@ def layer_scales(paths: Sequence[str], layer_decay: float, *, num_layers: int | 
     The stem (with tokens and positions) is one layer, each block is one, the final norm belongs to the last block. Papers: Clark
     et al. 2020, arXiv 2003.10555; Bao et al. 2022, arXiv 2106.08254. The numbers are timm's.
 
-    Args:
-        paths: Paths of variables of a model that `vit` built.
-        layer_decay: Factor per layer, above 0 and at most 1.
-        num_layers: Blocks of the model; None to take the highest block among `paths` as the model's last.
+    `paths` are of variables of a model that `vit` built, and `num_layers` are its blocks, by default up to the last in `paths`.
 
     Raises:
         InvalidArgumentError: The variables are not of such a model, or its number of blocks cannot be inferred.

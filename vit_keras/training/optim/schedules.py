@@ -12,19 +12,9 @@ SHAPES = ("cosine", "linear", "constant")
 
 
 def make_schedule(shape: str, learning_rate: float, *, steps: int, warmup_steps: int) -> Any:
-    """Returns a learning rate that rises from zero over `warmup_steps`, then follows `shape` until `steps`.
+    """Returns a schedule that rises from zero to `learning_rate` over `warmup_steps`, then follows one of `SHAPES` until `steps`.
 
-    Args:
-        shape: One of `SHAPES`.
-        learning_rate: The peak.
-        steps: Total optimizer steps.
-        warmup_steps: Optimizer steps of the warmup.
-
-    Returns:
-        A Keras schedule; a float where the rate never changes, so that it can be set while training.
-
-    Raises:
-        InvalidArgumentError: The shape is unknown.
+    Where the rate never changes it is a float, so that it can be set while training.
 
     Example:
         >>> float(make_schedule("linear", 1.0, steps=30, warmup_steps=10)(20))
@@ -39,12 +29,7 @@ def make_schedule(shape: str, learning_rate: float, *, steps: int, warmup_steps:
 
 
 def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Returns a learning rate that rises from zero over `warmup_steps`, then decays to zero along half a cosine until `steps`.
-
-    Args:
-        learning_rate: The peak.
-        steps: Total optimizer steps.
-        warmup_steps: Optimizer steps of the warmup.
+    """Returns a schedule that rises from zero to `learning_rate`, then decays to zero along half a cosine until `steps`.
 
     Example:
         >>> float(warmup_cosine(1.0, steps=100, warmup_steps=10)(10))
