@@ -1,4 +1,4 @@
-"""That the compiled step of the fine-tuning benchmark does what `model.fit` and keras_hub's own classifier do."""
+"""Compares the compiled step of the fine-tuning benchmark with `model.fit` and with keras_hub's own classifier."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ STEPS = 40
 
 
 def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default: engine.Way) -> dict[str, Any]:
-    """How far apart weights are after 40 steps, beside how far training moved them.
+    """Returns the distance of the weights after 40 steps, compared with how far training moved them.
 
     Args:
-        made: Where backbones and tuners are from.
-        cell: The cell that is trained on.
-        kerashub: KerasHub's way.
-        default: Ours.
+        made: Provides backbones and tuners.
+        cell: The training cell.
+        kerashub: KerasHub's defaults.
+        default: Our defaults.
     """
     return {
         "cell": cell.name,
@@ -45,13 +45,13 @@ def fit_ours(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np
 
 
 def fit_kerashub(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray] | str:
-    """Trains keras_hub's `ImageClassifier` of our backbone with all its defaults; returns the weights."""
+    """Trains keras_hub's `ImageClassifier` on our backbone with its defaults; returns the weights."""
     try:
         import keras_hub
     except ImportError as error:
         return f"left out: {error}"
     tokens = model.get_layer("pooling").input
-    side = int(tokens.shape[1] ** 0.5)  # its pooling wants a map of cells
+    side = int(tokens.shape[1] ** 0.5)  # its pooling needs a feature map
     backbone = keras.Model(model.input, keras.layers.Reshape((side, side, tokens.shape[2]))(tokens))
     head = model.get_layer("head")
     classifier = keras_hub.models.ImageClassifier(backbone=backbone, num_classes=head.units)
