@@ -10,6 +10,7 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError, ResumeError
 from vit_keras.layers.base.checks import Tensor, check_choice, check_positive
 from vit_keras.training.callbacks.moving_average import MovingAverage, start_average
+from vit_keras.training.callbacks.naming import find_differences, name_variables
 from vit_keras.validation import is_number
 
 
@@ -88,7 +89,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
     def get_state(self) -> dict[str, Any]:
         """Returns the counts, and the averages by index and name."""
         counts = {"steps": self.steps, "updates": self.updates}
-        return counts | dict(zip(self._names(), self.arrays(), strict=True))
+        return counts | dict(zip(name_variables(self.variables), self.arrays(), strict=True))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores the state that `get_state` returned, now or when training begins.
@@ -101,19 +102,15 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
             self._pending_state = state
             return
         arrays = {name: value for name, value in state.items() if name not in ("steps", "updates")}
-        shapes = {name: tuple(item.shape) for name, item in zip(self._names(), self.variables, strict=True)}
-        if arrays and {name: array.shape for name, array in arrays.items()} != shapes:
-            raise ResumeError(
-                f"The saved averages are of {len(arrays)} variables, and the model trains {len(shapes)}. Different: "
-                f"{sorted(arrays.keys() ^ shapes.keys())[:5]}. Build and freeze the model as it was when they were saved."
-            )
+        variables = name_variables(self.variables)
         if arrays:  # a state from before training has none
-            self._average.assign([arrays[name] for name in shapes])
+            if differences := find_differences(arrays, variables):
+                raise ResumeError(
+                    f"The saved averages are of {len(arrays)} variables, and the model trains {len(variables)}: "
+                    f"{'; '.join(differences[:5])}. Build and freeze the model as it was when they were saved."
+                )
+            self._average.assign([arrays[name] for name in variables])
         self.steps, self.updates = int(state["steps"]), int(state["updates"])
-
-    def _names(self) -> list[str]:
-        # Not paths, which depend on how many models the process has built.
-        return [f"{index:04d}/{variable.name}" for index, variable in enumerate(self.variables)]
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Starts at the weights, or continues if the same variables were averaged before."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from vit_keras.errors import WeightMismatchError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+from vit_keras.training.callbacks.naming import find_differences, name_variables
 
 
 def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
@@ -24,7 +25,7 @@ def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | Non
         name: averages[id(weight)].astype(weight.dtype)
         if id(weight) in averages
         else np.array(keras.ops.convert_to_numpy(weight))
-        for name, weight in _weights_by_name(model).items()
+        for name, weight in name_variables(model.weights).items()
     }
 
 
@@ -34,22 +35,11 @@ def restore_snapshot(model: keras.Model, weights: Mapping[str, np.ndarray]) -> N
     Raises:
         WeightMismatchError: They are of another model.
     """
-    expected = _weights_by_name(model)
-    wrong = [
-        f"{name} is {weights[name].shape if name in weights else 'missing'}, not {tuple(weight.shape)}"
-        for name, weight in expected.items()
-        if name not in weights or weights[name].shape != tuple(weight.shape)
-    ]
-    wrong += [f"{name} is unexpected" for name in weights if name not in expected]
-    if wrong:
+    variables = name_variables(model.weights)
+    if differences := find_differences(weights, variables):
         raise WeightMismatchError(
-            f"The weights are of another model than {model.name!r}, and nothing was changed. Differences: {len(wrong)}, the first "
-            f"{'; '.join(wrong[:5])}."
+            f"The weights are of another model than {model.name!r}, and nothing was changed. Differences: {len(differences)}, the "
+            f"first {'; '.join(differences[:5])}."
         )
-    for name, weight in expected.items():
-        weight.assign(weights[name])
-
-
-def _weights_by_name(model: keras.Model) -> dict[str, keras.Variable]:
-    # Paths are not unique and depend on how many models the process has built.
-    return {f"{index:04d}/{weight.name}": weight for index, weight in enumerate(model.weights)}
+    for name, variable in variables.items():
+        variable.assign(weights[name])

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from vit_keras.errors import ResumeError
+from vit_keras.training.callbacks.naming import find_differences, name_variables
 
 _GENERATOR = "generator/"
 _ARRAY = "array"  # key that stands in JSON for an array
@@ -18,17 +19,14 @@ _NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "Be
 def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns every variable of a compiled model, with those of its seeds, optimizer and metrics.
 
-    The optimizer must be built, and the metrics must have seen a batch. The names are made of index and short name, since paths are
-    not unique and depend on how many models the process has built.
+    The optimizer must be built, and the metrics must have seen a batch.
     """
     owners = {
         "model": [*model.trainable_variables, *model.non_trainable_variables],
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
     }
-    return {
-        f"{owner}/{index:04d}/{item.name}": item for owner, items in owners.items() for index, item in enumerate(items)
-    }
+    return {f"{owner}/{name}": item for owner, items in owners.items() for name, item in name_variables(items).items()}
 
 
 def get_arrays(model: keras.Model, into: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
@@ -59,14 +57,7 @@ def set_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: s
     generators = _torch_generators().keys() & arrays
     values = {name: array for name, array in arrays.items() if name not in generators}
     variables = named_variables(model)
-    differences = [f"{name} is missing" for name in variables if name not in values]
-    differences += [f"{name} is unexpected" for name in values if name not in variables]
-    differences += [
-        f"{name} is {values[name].shape}, not {tuple(item.shape)}"
-        for name, item in variables.items()
-        if name in values and values[name].shape != tuple(item.shape)
-    ]
-    if differences:
+    if differences := find_differences(values, variables):
         raise ResumeError(
             f"{where} is of another model or recipe, and nothing was changed. Differences: {len(differences)}, the first "
             f"{'; '.join(differences[:5])}. Resume with the arguments of the original run, or start a new one."
