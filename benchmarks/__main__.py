@@ -1,9 +1,9 @@
-"""All benchmarks, one after the other.
+"""Runs all benchmarks, or the named ones, one after another.
 
     python -m benchmarks [NAME ...] [--quick] [--json] [--list]
 
-Each is a command of its own, which writes its JSON to `results/`. `--quick` runs them small, to show that they run, and writes
-nothing; those that a data set has to be downloaded for are said. `--json` prints one JSON object with the seconds and the end of each.
+Each writes its JSON to `results/`. `--quick` only shows that they run: it uses small sizes, writes nothing, and skips benchmarks that
+need a download. `--json` prints one JSON object with the seconds and the exit code of each.
 """
 
 import argparse
@@ -23,12 +23,9 @@ QUICK: dict[str, list[str] | str] = {
     "gpu": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
-    "fit_overhead": [*SMALL, "--steps", "4"],
     "attention_forms": ["--rounds", "1"],
-    "xla": ["--quick"],
     "fused": ["--quick"],
     "scan": ["--quick"],
-    "padding": ["--quick"],
     "data_loading": ["--images", "150", "--rounds", "1", "--epochs", "1", "--loaders", "vit_keras,keras"],
     "data_check": ["--count", "300"],
     "loading": SMALL,
@@ -37,18 +34,13 @@ QUICK: dict[str, list[str] | str] = {
     "emoji": ["--seeds", "1", "--limit", "128", "--epochs", "1"],
     "fashion_mnist": "Fashion-MNIST",
     "finetune": "Fashion-MNIST",
-    "linear_probe": "Fashion-MNIST",
     "adapters": SMALL,
-    "checkpoint": ["--rounds", "1", "--arrays", "4"],
     "resume": ["--kills", "1", "--backend", "tensorflow"],
-    "search_space": ["--samples", "100", "--checked", "1"],
     "tuning_table": "Fashion-MNIST",
     "tuning_simulation": ["--searches", "5"],
-    "tuning_overhead": ["--trials", "3"],
     "tuning_live": ["--minutes", "0.5", "--epochs", "2"],
-    "explain": SMALL,
 }
-"""What makes a small run of each, or the data set that it is about and that has to be there."""
+"""The arguments of a small run, or the data set without which there is none."""
 
 
 def main() -> int:
@@ -58,7 +50,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"by default all: {', '.join(QUICK)}")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--list", action="store_true", help="name them with what they measure, and stop")
+    parser.add_argument("--list", action="store_true", help="print each name and what it measures")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in QUICK]
     if unknown:
@@ -68,20 +60,20 @@ def main() -> int:
         for name in names:
             print(f"{name:18} {(FOLDER / f'{name}.py').read_text('utf-8').splitlines()[0].strip(chr(34))}")
         return 0
-    said: dict[str, dict[str, object]] = {}
+    outcomes: dict[str, dict[str, object]] = {}
     for name in names:
         extra = QUICK[name] if options.quick else []
         if isinstance(extra, str):
-            said[name] = {"left_out": f"it is about {extra}, of which there is no small form"}
+            outcomes[name] = {"skipped": f"it needs {extra}, of which there is no small version"}
             continue
-        began = time.perf_counter()
+        start = time.perf_counter()
         command = [sys.executable, str(FOLDER / f"{name}.py"), *extra]
-        with tempfile.TemporaryDirectory() as elsewhere:
-            given = os.environ | ({"BENCHMARK_RESULTS": elsewhere} if options.quick else {})
-            done = subprocess.run(command, env=given, stdout=subprocess.DEVNULL if options.json else None)
-        said[name] = {"seconds": round(time.perf_counter() - began, 1), "code": done.returncode}
-    print(json.dumps(said) if options.json else "\n".join(f"{name}: {row}" for name, row in said.items()))
-    return max((int(str(row.get("code", 0))) for row in said.values()), default=0)
+        with tempfile.TemporaryDirectory() as folder:
+            environment = os.environ | ({"BENCHMARK_RESULTS": folder} if options.quick else {})
+            done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL if options.json else None)
+        outcomes[name] = {"seconds": round(time.perf_counter() - start, 1), "code": done.returncode}
+    print(json.dumps(outcomes) if options.json else "\n".join(f"{name}: {row}" for name, row in outcomes.items()))
+    return max((int(str(row.get("code", 0))) for row in outcomes.values()), default=0)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""What a training step of each method of fine-tuning takes: trained weights, memory, time.
+"""Trained weights, memory and time of a training step of each fine-tuning method.
 
     KERAS_BACKEND=jax python benchmarks/adapters.py [--preset vit_small_patch16_224] [--batch 8] [--rounds 7]
 
-Memory is measured in a fresh process for each row. On JAX it is XLA's own account of the compiled step: `state`, the weights and what
-the optimizer keeps for them, and `temporary`, activations and gradients. On torch `peak` is the weights plus by how much two steps
-raise the peak of the process over what it has with them built; `recomputed` the same with `remat="block"`, which on a CPU lowers
-nothing in XLA's account. TensorFlow is left out: its steps raise the peak by less than their gradients, so it keeps what it freed.
-Seconds are of steps that take turns in one process, on the backend of KERAS_BACKEND. The row of Keras' own `enable_lora` is of the
-same projections and rank. The weights are random. Linux alone.
+Memory is measured in a fresh process per row. On JAX it is XLA's analysis of the compiled step: `state` (weights and optimizer) and
+`temporary` (activations and gradients). On torch, `peak` is the weights plus the growth of the process's peak memory over two steps, and
+`recomputed` the same with `remat="block"`, which does not change XLA's numbers on a CPU. TensorFlow is left out, since it reuses freed
+memory: its steps raise the peak by less than their gradients. Seconds are of steps in turns in one process on `KERAS_BACKEND`. Keras'
+`enable_lora` uses the same projections and rank. The weights are random. Linux only.
 """
 
 import argparse
@@ -31,11 +30,14 @@ from vit_keras.training.transfer.lora import add_lora
 
 NUM_CLASSES = 10
 MEGABYTE = 1e6
-HANDS_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # the C library, what is freed
+HANDS_BACK = {
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}  # the C library returns freed memory
 
 
-def only(what: str) -> Callable[[keras.Model], keras.Model]:
-    """Returns a change of a model that leaves this trainable."""
+def train_only(what: str) -> Callable[[keras.Model], keras.Model]:
+    """Returns a function that makes only these weights of a model trainable."""
 
     def change(model: keras.Model) -> keras.Model:
         set_trainable(model, what)
@@ -45,7 +47,7 @@ def only(what: str) -> Callable[[keras.Model], keras.Model]:
 
 
 def keras_lora(model: keras.Model) -> keras.Model:
-    """Puts Keras' adapters on the same projections, and leaves them and the head trainable."""
+    """Adds Keras' own LoRA to the same projections; only it and the head are trainable."""
     set_trainable(model, "head")
     for layer in model.layers:
         if layer.name.startswith("block_"):
@@ -57,11 +59,11 @@ def keras_lora(model: keras.Model) -> keras.Model:
 
 
 METHODS: dict[str, Callable[[keras.Model], keras.Model]] = {
-    "full": only("full"),
-    "last_blocks": only("last_blocks"),
-    "bias": only("bias"),
+    "full": train_only("full"),
+    "last_blocks": train_only("last_blocks"),
+    "bias": train_only("bias"),
     "adapters": add_lora,
-    "head": only("head"),
+    "head": train_only("head"),
     "keras enable_lora": keras_lora,
 }
 
@@ -69,7 +71,7 @@ METHODS: dict[str, Callable[[keras.Model], keras.Model]] = {
 Batch = tuple[np.ndarray, np.ndarray]
 
 
-def prepared(method: str, options: argparse.Namespace) -> tuple[keras.Model, Batch]:
+def prepare(method: str, options: argparse.Namespace) -> tuple[keras.Model, Batch]:
     """Returns a compiled model and a batch."""
     keras.utils.set_random_seed(0)
     model = METHODS[method](vk.from_preset(options.preset, num_classes=NUM_CLASSES, remat=options.remat))
@@ -80,7 +82,6 @@ def prepared(method: str, options: argparse.Namespace) -> tuple[keras.Model, Bat
 
 
 def jax_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
-    """Returns what XLA says a step needs."""
     import jax
 
     model.train_on_batch(*batch)
@@ -101,7 +102,7 @@ def jax_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
 
 
 def torch_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
-    """Returns what two steps, the first of which makes the optimizer's part, take with the weights."""
+    """Returns the memory of the weights and of two steps, the first of which creates the optimizer's state."""
 
     def steps() -> None:
         for _ in range(2):
@@ -112,22 +113,22 @@ def torch_memory(model: keras.Model, batch: Batch) -> dict[str, float]:
 
 
 def memory(method: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Returns what a step of one method takes in a process that has done little else."""
+    """Returns the memory of a step of one method in a fresh process."""
     of_jax = keras.backend.backend() == "jax"
-    if not of_jax:  # libraries load at the first step of any model
+    if not of_jax:  # loads libraries, which happens at the first step of any model
         small = vk.vit(
             vk.ViTConfig(image_size=32, patch_size=8, hidden_dim=64, num_layers=1, num_heads=2, mlp_dim=128),
             num_classes=2,
         )
         small.compile(AdamW(1e-3, global_clipnorm=1.0), SmoothedCrossentropy(0.1))
         small.train_on_batch(np.zeros((2, 32, 32, 3), "uint8"), np.arange(2))
-    model, batch = prepared(method, options)
+    model, batch = prepare(method, options)
     found = jax_memory(model, batch) if of_jax else torch_memory(model, batch)
     return {"trained": trainable_params(model), "of": model.count_params(), **found}
 
 
-def in_a_fresh_process(method: str, backend: str, remat: str = "none") -> dict[str, Any]:
-    """Returns what `memory` does, from a Python of its own."""
+def run_in_new_process(method: str, backend: str, remat: str = "none") -> dict[str, Any]:
+    """Runs `memory` in a new process."""
     command = [sys.executable, *sys.argv, "--method", method, "--remat", remat]
     environment = {**os.environ, **HANDS_BACK, "KERAS_BACKEND": backend}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -137,11 +138,11 @@ def in_a_fresh_process(method: str, backend: str, remat: str = "none") -> dict[s
     return result
 
 
-def measured(method: str) -> dict[str, Any]:
-    """Returns the memory of one method on JAX and on torch."""
-    on_jax = in_a_fresh_process(method, "jax")
+def measure(method: str) -> dict[str, Any]:
+    """Returns the memory of one method on JAX and torch."""
+    on_jax = run_in_new_process(method, "jax")
     numbers = {name: on_jax.pop(name) for name in ("trained", "of")}
-    torch, recomputed = (in_a_fresh_process(method, "torch", remat)["peak_mb"] for remat in ("none", "block"))
+    torch, recomputed = (run_in_new_process(method, "torch", remat)["peak_mb"] for remat in ("none", "block"))
     return {**numbers, "jax": on_jax, "torch": {"peak_mb": torch, "recomputed_mb": recomputed}}
 
 
@@ -156,10 +157,10 @@ if __name__ == "__main__":
     if options.method:
         print(json.dumps(memory(options.method, options)))
         raise SystemExit
-    rows = {method: measured(method) for method in METHODS}
+    rows = {method: measure(method) for method in METHODS}
     steps: dict[str, Callable[[], object]] = {}
     for method in METHODS:
-        model, batch = prepared(method, options)
+        model, batch = prepare(method, options)
         steps[method] = lambda model=model, batch=batch: model.train_on_batch(*batch)
     seconds = harness.interleaved(steps, rounds=options.rounds)
     for method, row in rows.items():

@@ -1,11 +1,9 @@
-"""Which form of attention and of GELU is fastest, on the backend of KERAS_BACKEND.
+"""The fastest form of attention and of GELU on the backend of `KERAS_BACKEND`.
 
-    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py
-    KERAS_BACKEND=jax        python benchmarks/attention_forms.py
-    KERAS_BACKEND=torch      python benchmarks/attention_forms.py
+    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10]
 
-Forward pass and gradient of the attention between the projections, and of the activation, at the shape of S/16 with a batch
-of 16 and of the demo's model with a batch of 64, in turns. `SelfAttention` uses the fastest of each backend.
+Forward pass and gradient of the attention between its projections, and of the activation, in the shapes of S/16 with batch 16 and of
+the demo's model with batch 64, in turns. `SelfAttention` uses the fastest form of each backend.
 """
 
 import argparse

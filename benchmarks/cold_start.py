@@ -1,9 +1,9 @@
-"""Seconds from an empty process to the first trained batch: imports, model, compilation, step; with and without kept programs.
+"""Seconds from process start to the first trained batch: imports, model, compilation and step; with and without a compilation cache.
 
     python benchmarks/cold_start.py [--preset vit_nano_conv8_32] [--batch-size 64] [--rounds 3] [--quick]
 
-TensorFlow as Keras chooses (without XLA where there is a CPU alone) and with XLA, torch, and JAX without a cache, with an empty one, and with the one that the run before left, which is what a
-second `vit-keras` command finds. All take turns, each in a process of its own.
+TensorFlow with Keras' default (no XLA on a CPU) and with XLA; torch; JAX without a cache, with an empty cache, and with the cache of the
+previous run, as a second `vit-keras` command has it. Each runs in a new process, in turns.
 """
 
 import argparse
@@ -22,8 +22,8 @@ WAYS = ("tensorflow", "tensorflow, XLA on", "torch", "jax", "jax, empty cache", 
 
 
 def first_batch(preset: str, batch_size: int, xla: bool) -> dict[str, float]:
-    """Seconds of each part, in this process."""
-    began = time.perf_counter()
+    """Returns the seconds of each part in this process."""
+    start = time.perf_counter()
     import keras
     import numpy as np
 
@@ -39,11 +39,11 @@ def first_batch(preset: str, batch_size: int, xla: bool) -> dict[str, float]:
     built = time.perf_counter()
     model.train_on_batch(images, labels)
     done = time.perf_counter()
-    return {"import": imported - began, "build": built - imported, "first_batch": done - built, "all": done - began}
+    return {"import": imported - start, "build": built - imported, "first_batch": done - built, "all": done - start}
 
 
-def apart(way: str, options: argparse.Namespace, folder: str) -> dict[str, float]:
-    """The same in a process of its own."""
+def run_in_new_process(way: str, options: argparse.Namespace, folder: str) -> dict[str, float]:
+    """Runs `first_batch` in a new process."""
     backend = way.partition(",")[0]
     given = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     given.pop("JAX_COMPILATION_CACHE_DIR", None)
@@ -60,8 +60,8 @@ if __name__ == "__main__":
     parser.add_argument("--preset", default="vit_nano_conv8_32")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="one round on TensorFlow alone")
-    parser.add_argument("--here", type=int, help="in this process; 1 asks for XLA")
+    parser.add_argument("--quick", action="store_true", help="one round on TensorFlow only")
+    parser.add_argument("--here", type=int, help="run in this process; 1 for XLA")
     options = parser.parse_args()
     if options.here is not None:
         print(json.dumps(first_batch(options.preset, options.batch_size, bool(options.here))))
@@ -70,7 +70,7 @@ if __name__ == "__main__":
     for _ in range(1 if options.quick else options.rounds):
         with tempfile.TemporaryDirectory() as folder:
             for way, found in rounds.items():
-                found.append(apart(way, options, folder))
+                found.append(run_in_new_process(way, options, folder))
                 print(way, found[-1], flush=True)
     take: Callable[[str, str], Any] = lambda way, part: harness.spread([found[part] for found in rounds[way]])  # noqa: E731
     result = {way: {part: take(way, part) for part in found[0]} for way, found in rounds.items()}

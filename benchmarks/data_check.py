@@ -1,9 +1,9 @@
-"""What `vit-keras data check` makes of 20,000 images, 100 of them broken in 25 ways.
+"""Verdicts, memory and time of `vit-keras data check` on 20,000 images, 100 of them broken in 25 ways.
 
     python benchmarks/data_check.py [--count 20000]
 
-Checked are the verdicts, the memory of all its processes together, and that a check killed half-way goes on where it was and
-finds the same. The images are 2,000 JPEGs of 500 px, each with nine copies that differ in a comment alone. Linux alone.
+It also kills a check half-way and asserts that it resumes and finds the same. Memory is of all processes together. The images are 2,000
+JPEGs of 500 px and nine copies of each that differ in a comment. Linux only.
 """
 
 import argparse
@@ -31,14 +31,14 @@ COPIES, CLASSES, EACH = 10, 10, 4
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
-    """Returns an image as the bytes of a file."""
+    """Returns an encoded image."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def png(width: int, height: int, extra: bytes = b"") -> bytes:
-    """Returns a PNG that has a header and hardly a pixel."""
+    """Returns a truncated PNG."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -57,7 +57,7 @@ def zipped() -> bytes:
 
 
 def broken(photo: Image.Image) -> dict[str, bytes]:
-    """Returns the content of files that are no usable images, 25 kinds by name."""
+    """Returns 25 kinds of broken files by name."""
     jpeg, whole = encoded(photo, "JPEG"), encoded(photo, "PNG")
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 0xFF
@@ -113,7 +113,7 @@ def build(root: Path, count: int) -> set[str]:
 
 
 def tree(process: int) -> list[int]:
-    """Returns a process and those it started."""
+    """Returns a process and its children."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
@@ -129,7 +129,7 @@ def tree(process: int) -> list[int]:
 
 
 def resident(process: int) -> int:
-    """Returns the resident memory of a process, bytes; 0 where it is gone."""
+    """Returns the resident memory of a process in bytes, 0 if it has ended."""
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
@@ -137,7 +137,7 @@ def resident(process: int) -> int:
 
 
 def check(root: Path, cache: Path, *, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-    """Runs the command and returns what it printed, its seconds and the peak of its memory; kills it where told to."""
+    """Runs the command and returns its output, seconds and peak memory; kills it if asked to."""
     started, peak, killed = time.perf_counter(), 0, False
     output = cache.with_suffix(".json")
     with output.open("w") as file:
@@ -160,12 +160,12 @@ def check(root: Path, cache: Path, *, until: Callable[[], bool] = lambda: False)
 
 
 def rows(cache: Path) -> int:
-    """Returns how many files an unfinished check has done."""
+    """Returns the number of files an unfinished check has processed."""
     return sum(log.read_bytes().count(b"\n") - 1 for log in cache.glob("manifests/*/progress.jsonl"))
 
 
 def lists(cache: Path) -> list[bytes]:
-    """Returns what a check wrote."""
+    """Returns the report of a check."""
     return [path.read_bytes() for path in sorted(cache.glob("manifests/*/[mq]*.*"))]
 
 

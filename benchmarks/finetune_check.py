@@ -1,4 +1,4 @@
-"""That the compiled step of the fine-tuning benchmark does what `model.fit` and keras_hub's own classifier do."""
+"""Compares the compiled step of the fine-tuning benchmark with `model.fit` and with keras_hub's own classifier."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ import numpy as np
 
 import vit_keras as vk
 from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
-from vit_keras.training.optim import optimizers
+from vit_keras.training.optim import optimizers, schedules
 
 STEPS = 40
 
 
 def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default: engine.Way) -> dict[str, Any]:
-    """How far apart weights are after 40 steps, beside how far training moved them.
+    """Returns the distance of the weights after 40 steps, compared with how far training moved them.
 
     Args:
-        made: Where backbones and tuners are from.
-        cell: The cell that is trained on.
-        kerashub: KerasHub's way.
-        default: Ours.
+        made: Provides backbones and tuners.
+        cell: The training cell.
+        kerashub: KerasHub's defaults.
+        default: Our defaults.
     """
     return {
         "cell": cell.name,
@@ -35,7 +35,7 @@ def differences(made: runs.Runs, cell: cells.Cell, kerashub: engine.Way, default
 def fit_ours(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray]:
     """Trains with the package's optimizer and loss; returns the weights."""
     steps = len(images) // cells.BATCH_SIZE
-    rate = optimizers.warmup_cosine(way.learning_rate, steps=steps, warmup_steps=round(way.warmup_rate * steps))
+    rate = schedules.warmup_cosine(way.learning_rate, steps=steps, warmup_steps=round(way.warmup_rate * steps))
     optimizer = optimizers.AdamW(
         rate, weight_decay=way.weight_decay, layer_decay=way.layer_decay, global_clipnorm=way.clip_norm or None
     )
@@ -45,13 +45,13 @@ def fit_ours(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np
 
 
 def fit_kerashub(model: keras.Model, way: engine.Way, images: np.ndarray, labels: np.ndarray) -> list[np.ndarray] | str:
-    """Trains keras_hub's `ImageClassifier` of our backbone with all its defaults; returns the weights."""
+    """Trains keras_hub's `ImageClassifier` on our backbone with its defaults; returns the weights."""
     try:
         import keras_hub
     except ImportError as error:
         return f"left out: {error}"
     tokens = model.get_layer("pooling").input
-    side = int(tokens.shape[1] ** 0.5)  # its pooling wants a map of cells
+    side = int(tokens.shape[1] ** 0.5)  # its pooling needs a feature map
     backbone = keras.Model(model.input, keras.layers.Reshape((side, side, tokens.shape[2]))(tokens))
     head = model.get_layer("head")
     classifier = keras_hub.models.ImageClassifier(backbone=backbone, num_classes=head.units)

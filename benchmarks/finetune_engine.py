@@ -1,7 +1,7 @@
-"""Fine-tunes a small Vision Transformer many times with one compiled step: what differs between runs is data of the step.
+"""Fine-tunes a small Vision Transformer many times with one compiled step, whose inputs are what differs between runs.
 
-Compiling takes as long as a run, so the rate, the weight decay, the layer decay, the clipping and the smoothing are variables
-or arguments here. `check` in `finetune.py` holds a run against `model.fit` with the package's own optimizer and loss.
+Compiling takes as long as a run, so learning rate, weight decay, layer decay, clipping and smoothing are variables or arguments here.
+`check` in `finetune.py` compares a run with `model.fit` and the package's own optimizer and loss.
 """
 
 import os
@@ -21,7 +21,7 @@ import vit_keras as vk
 from vit_keras.data import Augmentation, EncodedSplit, ImageData, Split
 from vit_keras.data.augment.augmentation import resolve_augmentation
 from vit_keras.models.vit import model_config
-from vit_keras.training.optim import optimizers
+from vit_keras.training.optim import optimizers, schedules
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.transfer.linear_probe import linear_probe
@@ -31,13 +31,13 @@ AUGMENTATIONS = {
     "moved twice": Augmentation(rotation=10, zoom=0.2, stretch=0.1, shift=0.1, contrast=0.2, brightness=0.1),
     "cropped": Augmentation(crop_scale=(0.35, 1.0)),
 }
-"""The package's strengths, and more without flips."""
-NO_LIMIT = 1e30  # a norm that no gradient has
+"""The package's augmentation strengths, and others without flips."""
+NO_LIMIT = 1e30  # larger than any gradient norm
 
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """How a run fine-tunes.
+    """The hyperparameters of a run.
 
     Args:
         head: What the head starts from: "probe" (logistic regression on the pre-trained features), "zeros" or "glorot".
@@ -66,25 +66,25 @@ class Way:
     average: float = 0.0
 
     def rates(self, steps: int) -> np.ndarray:
-        """The learning rate of each step."""
+        """Returns the learning rate of each step."""
         warmup = round(self.warmup_rate * steps)
         if self.schedule == "constant":
             rising = np.minimum(1.0, np.arange(steps) / warmup) if warmup else np.ones(steps)
             return (self.learning_rate * rising).astype("float32")
-        schedule = optimizers.warmup_cosine(self.learning_rate, steps=steps, warmup_steps=warmup)
+        schedule = schedules.warmup_cosine(self.learning_rate, steps=steps, warmup_steps=warmup)
         return np.array([float(schedule(step)) for step in range(steps)], "float32")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Returns the fields for JSON."""
         return asdict(self)
 
     def replace(self, **changes: Any) -> "Way":
-        """The same but for some fields."""
+        """Returns a copy with some fields changed."""
         return replace(self, **changes)
 
 
 def way_of(recipe: Recipe) -> Way:
-    """What a recipe of the package says, as a way; its epochs and its average are the caller's."""
+    """Returns the hyperparameters of a recipe, except epochs and averaging."""
     names = [name for name, augmentation in AUGMENTATIONS.items() if augmentation == recipe.augmentation]
     return Way(
         head="probe" if recipe.method == "head_first" else "zeros",
@@ -101,10 +101,10 @@ def way_of(recipe: Recipe) -> Way:
 
 
 class VariableAdamW(optimizers.AdamW):
-    """AdamW whose weight decay and layer decay are variables, so that one compiled step serves all of them."""
+    """AdamW whose weight decay and layer decay are variables, so that one compiled step serves all values."""
 
     def build(self, variables: Iterable[keras.Variable]) -> None:
-        """Makes a factor of the rate for each variable."""
+        """Creates the learning rate factor of each variable."""
         variables = list(variables)
         super().build(variables)
         self.paths = [variable.path for variable in variables]
@@ -112,12 +112,12 @@ class VariableAdamW(optimizers.AdamW):
         self.decay = keras.Variable(0.0, trainable=False, name="decay")
 
     def choose(self, way: Way) -> None:
-        """Takes the layer decay and the weight decay of a run."""
+        """Sets the layer decay and the weight decay of a run."""
         self.factors.assign(np.array(layer_scales(self.paths, way.layer_decay), "float32"))
         self.decay.assign(way.weight_decay)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Updates one variable at its own rate."""
+        """Updates one variable with its own rate."""
         super().update_step(gradient, variable, learning_rate * self.factors[self._get_variable_index(variable)])
 
     def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
@@ -128,7 +128,7 @@ class VariableAdamW(optimizers.AdamW):
 
 
 class Tuner:
-    """A pre-trained backbone with a new head, that can be trained again and again.
+    """A pre-trained backbone with a new head, which can be trained repeatedly.
 
     Args:
         preset: The directory of the pre-trained model.
@@ -145,7 +145,7 @@ class Tuner:
         self.start = [weight.numpy() for weight in self.model.weights]
         self.averages = [tf.Variable(variable.numpy()) for variable in variables]
         self.clear = [weight for weight in self.optimizer.variables if weight is not self.optimizer.learning_rate]
-        # The head is the last layer: what it is given are the features.
+        # The inputs of the last layer, the head, are the features.
         self._features = keras.Model(self.model.input, self.model.get_layer("head").input)
         self._step = tf.function(self._train, jit_compile=True, reduce_retracing=True)
         self._forward = tf.function(lambda images: self.model(images, training=False), reduce_retracing=True)
@@ -163,7 +163,7 @@ class Tuner:
         return loss
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """What the pre-trained backbone makes of images."""
+        """Returns the features of the pre-trained backbone."""
         self._restore()
         found: np.ndarray = self._features.predict(images, batch_size=500, verbose=0)
         return found
@@ -173,7 +173,7 @@ class Tuner:
             weight.assign(value)
 
     def reset(self, way: Way, head: tuple[np.ndarray, np.ndarray]) -> None:
-        """Puts everything back to before the first step."""
+        """Restores the state before the first step."""
         self._restore()
         layer = self.model.get_layer("head")
         layer.kernel.assign(head[0])
@@ -185,7 +185,7 @@ class Tuner:
             average.assign(variable.value)
 
     def run(self, way: Way, data: cells.Images, *, steps: int, seed: int, head: tuple[np.ndarray, np.ndarray]) -> float:
-        """Trains, and returns the last step's loss."""
+        """Trains and returns the loss of the last step."""
         self.reset(way, head)
         clip, keep = tf.constant(way.clip_norm or NO_LIMIT), tf.constant(_keep(way, steps), tf.float32)
         seen = batches(data, steps, augmentation=way.augmentation, smoothing=way.label_smoothing, seed=seed)
@@ -195,7 +195,7 @@ class Tuner:
         return float(loss)
 
     def right(self, data: cells.Images, *, averaged: bool) -> np.ndarray:
-        """Which images are told right, by the last weights or their average."""
+        """Returns which images are classified correctly by the last weights, or by their average."""
         if averaged:
             for average, variable in zip(self.averages, self.model.trainable_variables, strict=True):
                 variable.assign(average)
@@ -211,7 +211,7 @@ def _keep(way: Way, steps: int) -> float:
 
 
 def image_data(data: cells.Images, *, seed: int, held_out: cells.Images | None = None) -> ImageData:
-    """Returns training images, and those held out, as the package has data; where none are, all splits are the same."""
+    """Returns training and held-out images as `ImageData`; without held-out images all splits are the same."""
     train, other = (Split(part.images, part.labels.astype("int32")) for part in (data, held_out or data))
     names = tuple(f"class {index}" for index in range(int(data.labels.max()) + 1))
     splits: dict[str, Split | EncodedSplit] = {"train": train, "validation": other, "test": other}
@@ -219,7 +219,7 @@ def image_data(data: cells.Images, *, seed: int, held_out: cells.Images | None =
 
 
 def batches(data: cells.Images, steps: int, *, augmentation: str, smoothing: float, seed: int) -> tf.data.Dataset:
-    """Returns the package's own training batches, with smoothed targets; the order is the same for every augmentation."""
+    """Returns the package's training batches with smoothed targets, in the same order for every augmentation."""
     whole = image_data(data, seed=seed)
     classes = len(whole.class_names)
 
@@ -232,12 +232,12 @@ def batches(data: cells.Images, steps: int, *, augmentation: str, smoothing: flo
 
 
 def glorot(width: int, classes: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A head as Keras' `Dense` starts by default."""
+    """Returns a head with the default initializers of Keras' `Dense`."""
     kernel = keras.initializers.GlorotUniform(seed=seed)((width, classes))
     return keras.ops.convert_to_numpy(kernel), np.zeros(classes, "float32")
 
 
 def probe(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A head from logistic regression on features; the training images alone choose its penalty."""
+    """Returns a head from logistic regression on features, whose penalty is chosen on the training images."""
     fitted = linear_probe(features, labels, num_classes=int(labels.max()) + 1)
     return fitted.kernel, fitted.bias

@@ -1,7 +1,7 @@
-"""What each method of fine-tuning reaches: test accuracy beside all weights, from the same trained weights, on the same images, for as many steps.
+"""Test accuracy of each fine-tuning method compared with training all weights: same initial weights, images and steps.
 
-The rates of biases and LoRA were chosen on seed 0 of emoji-20, mnist-20 and digits-20 with "conv", of 0.003, 0.01 and, for biases, 0.03, which
-was a point better in the mean there, two points worse on emoji, and is not taken.
+The learning rates of biases and LoRA were selected on seed 0 of emoji-20, mnist-20 and digits-20 with "conv", from 0.003, 0.01 and, for biases,
+0.03, which was one point better on average, two points worse on emoji, and is not used.
 """
 
 import time
@@ -18,11 +18,11 @@ from vit_keras.training.recipes.planning import plan_finetuning
 from vit_keras.training.transfer.freezing import trainable_params
 
 METHODS = ("head_first", "finetune", "last_blocks", "bias_only", "lora", "linear_probe")
-"""The default first."""
+"""The first is the default."""
 
 
 def table(made: runs.Runs, chosen: list[cells.Cell], seeds: int) -> dict[str, Any]:
-    """Mean test accuracy of each method on each cell, points, and what it gains over the default, seed by seed."""
+    """Returns the mean test accuracy of each method on each cell in %, and its gain over the default per seed."""
     found = {
         method: np.array([[made.once(cell, seed, {"method": method}, run) for seed in range(seeds)] for cell in chosen])
         for method in METHODS
@@ -47,7 +47,7 @@ def table(made: runs.Runs, chosen: list[cells.Cell], seeds: int) -> dict[str, An
 
 
 def run(made: runs.Runs, cell: cells.Cell, seed: int, way: dict[str, Any]) -> runs.Result:
-    """Fine-tunes through `model.fit` as the package plans it for the method."""
+    """Fine-tunes with `model.fit` as the package plans it for the method."""
     source = made.source(cell.data)
     data = cell.training_images(source, seed=seed)
     whole = engine.image_data(data, seed=seed, held_out=cell.held_out_images(source, seed=seed))

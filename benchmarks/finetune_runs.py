@@ -1,4 +1,4 @@
-"""The runs of the fine-tuning benchmark, each done once: what is finished is in the cache folder and is not done again."""
+"""The runs of the fine-tuning benchmark; finished ones are read from a cache folder."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ PRETRAINED_ON = ("emoji", "fashion")
 
 
 class Runs:
-    """Makes and remembers runs.
+    """Runs and caches runs.
 
     Args:
         cache: Folder of backbones and finished runs.
-        quick: Few steps, to see that all of it works; the figures mean nothing.
+        quick: Few steps, only to show that it runs.
     """
 
     def __init__(self, cache: Path, *, quick: bool) -> None:
@@ -39,18 +39,18 @@ class Runs:
         self._done: dict[str, Result] = {}
         if self._log.exists():
             for line in self._log.read_text().splitlines():
-                if line.endswith("}"):  # a killed write is done again
+                if line.endswith("}"):  # otherwise the write was killed
                     result = json.loads(line)
                     self._done[result["key"]] = result
 
     def source(self, data: str) -> cells.Source:
-        """The images of a data set."""
+        """Returns the images of a data set."""
         if data not in self._sources:
             self._sources[data] = cells.SOURCES[data]()
         return self._sources[data]
 
     def absent(self, cell: cells.Cell) -> str | None:
-        """Why a cell can't be done here, or None."""
+        """Returns why a cell cannot run here, or None."""
         try:
             for data in (*PRETRAINED_ON, cell.data):
                 self.source(data)
@@ -61,11 +61,11 @@ class Runs:
         return None
 
     def steps(self, cell: cells.Cell) -> int:
-        """Training steps of a run of the cell."""
+        """Returns the training steps per run of a cell."""
         return 4 if self.quick else cell.steps
 
     def backbone(self, name: str) -> Path:
-        """The preset directory of a pre-trained backbone."""
+        """Returns the preset directory of a backbone."""
         steps = 30 if self.quick else backbones.STEPS
         path, record = backbones.pretrained(name, self._pretraining_images, self.cache, steps=steps)
         self.pretraining[name] = record
@@ -75,7 +75,7 @@ class Runs:
         return cells.pretraining_images([self.source(data) for data in PRETRAINED_ON])
 
     def tuner(self, cell: cells.Cell, stochastic_depth: float = 0.0) -> engine.Tuner:
-        """The compiled model of a cell, shared by the cells of as many classes."""
+        """Returns the compiled model of a cell, shared by cells with as many classes."""
         classes = int(self.source(cell.data).test.labels.max()) + 1
         key = (cell.backbone, classes, stochastic_depth)
         if key not in self._tuners:
@@ -84,7 +84,7 @@ class Runs:
         return self._tuners[key]
 
     def default(self, cell: cells.Cell) -> engine.Way:
-        """What the package plans for as many images and steps of a cell."""
+        """Returns the package's defaults for a cell's images and steps."""
         labels = cell.training_images(self.source(cell.data), seed=0).labels
         steps_per_epoch = len(labels) // cells.BATCH_SIZE
         recipe = plan_finetuning(
@@ -97,7 +97,7 @@ class Runs:
         return engine.way_of(recipe)
 
     def head(self, cell: cells.Cell, way: engine.Way, data: cells.Images, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the head of a run starts from."""
+        """Returns the initial head of a run."""
         tuner = self.tuner(cell)
         width, classes = tuner.model.get_layer("head").kernel.shape
         if way.head == "zeros":
@@ -110,13 +110,13 @@ class Runs:
         return self._heads[key]
 
     def result(self, cell: cells.Cell, way: engine.Way, seed: int) -> Result:
-        """Test accuracy of a run, fraction: whole, on the even and on the odd images of the test."""
+        """Returns the test accuracy of a run as a fraction: of all, the even and the odd test images."""
         return self.once(cell, seed, way.to_dict(), lambda runs, cell, seed, _: runs._run(cell, way, seed))
 
     def once(
         self, cell: cells.Cell, seed: int, way: Result, run: Callable[["Runs", cells.Cell, int, Result], Result]
     ) -> Result:
-        """What a run gives, with its accuracy and its seconds; from the cache where it is known.
+        """Returns the result of a run with its accuracy and seconds, from the cache if possible.
 
         Args:
             cell: What is trained on.

@@ -1,9 +1,9 @@
-"""Training steps with chains of small operations fused, as the layers do it on TensorFlow, and with TensorFlow's own operations, in turns.
+"""Training steps on TensorFlow with and without fused chains of small operations, in turns.
 
     python benchmarks/fused.py [--rounds 10] [--quick]
 
-What is fused are the activation in the MLP and the norms (`vit_keras/layers/kernels/fused.py`); all other operations are the same on both sides.
-`fused_is_faster` is the time without over the time with it, round by round; `first` are the seconds of the first step, with all that it compiles.
+The activation in the MLP and the norms are fused (`vit_keras/layers/kernels/fused.py`). `fused_is_faster` is the time without fusing divided
+by the time with it, per round; `first` is the time of the first step with its compilation.
 """
 
 import argparse
@@ -30,7 +30,7 @@ FUSES = ("vit_keras.layers.kernels.fused.fuses", "vit_keras.layers.layer_norm.fu
 
 
 def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[Callable[[], object], float]:
-    """A training step, and the seconds of the first."""
+    """Returns a training step, and the seconds of the first one."""
     from vit_keras.layers.kernels.fused import fused
 
     keras.config.set_dtype_policy(policy)
@@ -39,12 +39,12 @@ def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[
     fused.cache_clear()
     with mock.patch(FUSES[0], return_value=fuses), mock.patch(FUSES[1], return_value=fuses):
         began = time.perf_counter()
-        step()  # which is when it is traced
+        step()  # traces it
         return step, time.perf_counter() - began
 
 
 def cell(preset: str, batch_size: int, policy: str, rounds: int) -> dict[str, Any]:
-    """Both sides in turns."""
+    """Times both in turns."""
     make = functools.partial(step_of, preset, batch_size, policy)
     (plain, plain_first), (ours, ours_first) = make(fuses=False), make(fuses=True)
     seconds = harness.interleaved({"plain": plain, "fused": ours}, rounds=rounds)

@@ -1,12 +1,12 @@
-"""Everything that needs a GPU, in one command of under ten minutes: JAX backend, mixed_bfloat16, no TensorFlow, no network.
+"""All GPU measurements in under ten minutes: JAX, mixed_bfloat16, no TensorFlow, no network.
 
     python benchmarks/gpu.py [--fashion-mnist FOLDER] [--seconds 560] [--quick]
 
-Whether cuDNN's flash attention is in the compiled training step and buffers are donated; images a second and share of the peak of S, B, L and
-H, training and inference, beside timm compiled where it is installed; `fit` beside a bare jitted loop; a small model with Keras' own loop and
-with several steps a call; memory with and without recomputation; memory by tokens; the first trained batch, cold and with kept programs; a
-preset trained on Fashion-MNIST. Each part is a process of its own (`gpu_parts.py`); what there is no time for is said. Without a GPU all of
-it runs small and says so.
+Whether cuDNN's flash attention is in the compiled training step and buffers are donated; images per second and fraction of the peak of S, B, L
+and H, training and inference, compared with compiled timm if it is installed; `fit` compared with a bare jitted loop; a small model with
+Keras' own loop and with several steps per call; memory with and without recomputation; memory by tokens; the first trained batch with and
+without a compilation cache; a preset trained on Fashion-MNIST. Each part runs in its own process (`gpu_parts.py`); parts that do not fit in
+the time are listed. Without a GPU everything runs small, and the result says so.
 """
 
 import argparse
@@ -45,11 +45,11 @@ PLAN: tuple[tuple[str, ...], ...] = (
     ("cold", B),
     ("cold", B),
 )
-"""In the order of their worth, should time run out. The second cold start finds what the first kept."""
+"""Ordered by importance, in case time runs out. The second cold start uses the cache of the first."""
 
 
 def run(part: tuple[str, ...], cache: str, seconds: float) -> dict[str, Any]:
-    """What a part found, or why it did not."""
+    """Returns the result of a part, or why there is none."""
     given = os.environ | {"KERAS_BACKEND": "jax"}
     if part[0] == "cold":
         given |= {"JAX_COMPILATION_CACHE_DIR": cache}
@@ -69,7 +69,7 @@ def run(part: tuple[str, ...], cache: str, seconds: float) -> dict[str, Any]:
 
 
 def shares(found: list[dict[str, Any]]) -> None:
-    """Adds to each rate its share of the peaks."""
+    """Adds to each rate its fraction of the peak."""
     peaks = {"of_matmul_rate": found[0].get("matmul_flops"), "model_flops_utilisation": found[0].get("shown_peak")}
     for row in found:
         for kind in ("inference", "training"):
@@ -80,7 +80,7 @@ def shares(found: list[dict[str, Any]]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fashion-mnist", type=Path, help="folder with the four .gz files")
-    parser.add_argument("--seconds", type=float, default=560, help="of all parts")
+    parser.add_argument("--seconds", type=float, default=560, help="for all parts")
     parser.add_argument("--quick", action="store_true", help="the kernel, one rate and one fit")
     options = parser.parse_args()
     plan = [*PLAN, *([("fashion_mnist", str(options.fashion_mnist.absolute()))] if options.fashion_mnist else [])]

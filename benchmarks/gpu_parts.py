@@ -1,8 +1,8 @@
-"""The parts of `gpu.py`, each for a process of its own: memory is then its own, and a failure is its own.
+"""The parts of `gpu.py`, each run in its own process, for its own memory peak and failures.
 
     KERAS_BACKEND=jax python benchmarks/gpu_parts.py PART [ARGUMENT ...]
 
-Where there is no GPU every part runs small, to show that it runs; the figures then mean nothing.
+Without a GPU every part runs small, only to show that it runs.
 """
 
 import gzip
@@ -21,7 +21,7 @@ import speed_side
 FLASH = "__cudnn$fmha"
 CLASSES = speed_side.CLASSES
 SHOWN_PEAK = {"NVIDIA H100 80GB HBM3": 989.4e12, "NVIDIA H200": 989.4e12}
-"""Dense bfloat16 FLOP/s on the makers' data sheets, without sparsity."""
+"""Dense bfloat16 FLOP/s from the data sheets, without sparsity."""
 
 
 def on_gpu() -> bool:
@@ -31,7 +31,7 @@ def on_gpu() -> bool:
 
 
 def made(preset: str, **changes: Any) -> Any:
-    """A compiled model in mixed_bfloat16; small where there is no GPU."""
+    """Returns a compiled model in mixed_bfloat16, small without a GPU."""
     import keras
 
     import vit_keras as vk
@@ -48,7 +48,7 @@ def made(preset: str, **changes: Any) -> Any:
 
 
 def batch_of(model: Any, batch_size: int) -> tuple[Any, Any]:
-    """Images and labels that lie on the device."""
+    """Returns images and labels on the device."""
     import jax
 
     rng = np.random.default_rng(0)
@@ -57,7 +57,7 @@ def batch_of(model: Any, batch_size: int) -> tuple[Any, Any]:
 
 
 def timed(step: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Seconds of a step whose result is waited for; the first three compile and warm up."""
+    """Returns the seconds of a step, waiting for its result, after three steps of compilation and warmup."""
     import jax
 
     seconds = []
@@ -70,7 +70,7 @@ def timed(step: Callable[[], Any], rounds: int) -> dict[str, float]:
 
 
 def bare_step(model: Any) -> Callable[..., Any]:
-    """A jitted step of the same model, loss and optimizer, without Keras' trainer."""
+    """Returns a jitted step of the same model, loss and optimizer without Keras' trainer."""
     import jax
 
     def loss_of(trainable: Any, others: Any, images: Any, labels: Any) -> Any:
@@ -87,7 +87,7 @@ def bare_step(model: Any) -> Callable[..., Any]:
 
 
 def state_of(model: Any) -> tuple[list[Any], ...]:
-    """Copies of the model's weights and its optimizer's, which a donating step may take."""
+    """Returns copies of the model's and optimizer's variables, which a step may donate."""
     import jax.numpy as jnp
 
     model.optimizer.build(model.trainable_variables)
@@ -96,7 +96,7 @@ def state_of(model: Any) -> tuple[list[Any], ...]:
 
 
 def memory() -> dict[str, float]:
-    """The most bytes of the device that were in use; nothing where it does not say."""
+    """Returns the peak memory of the device in bytes, if it reports one."""
     import jax
 
     stats = jax.local_devices()[0].memory_stats() or {}
@@ -104,7 +104,7 @@ def memory() -> dict[str, float]:
 
 
 def device() -> dict[str, Any]:
-    """What it is, and what its matrix products do."""
+    """Returns the device and the rate of its matrix products."""
     import jax
 
     kind = jax.devices()[0].device_kind
@@ -113,7 +113,7 @@ def device() -> dict[str, Any]:
 
 
 def kernel(preset: str) -> dict[str, Any]:
-    """Which attention was chosen, and whether cuDNN's flash attention is in the compiled training step."""
+    """Returns the chosen attention kernel, and whether cuDNN's flash attention is in the compiled training step."""
     import vit_keras as vk
     from vit_keras.layers.kernels.attention_kernel import attention_kernel
 
@@ -132,7 +132,7 @@ def kernel(preset: str) -> dict[str, Any]:
 
 
 def rates(preset: str, batch_size: str, remat: str = "none") -> dict[str, Any]:
-    """Images a second through the model's own steps, and the share of the device's peak."""
+    """Returns images per second of the model's own steps, and the fraction of the device's peak."""
     import jax
 
     import vit_keras as vk
@@ -165,7 +165,7 @@ def rates(preset: str, batch_size: str, remat: str = "none") -> dict[str, Any]:
 
 
 def fit(preset: str, batch_size: str, steps_per_execution: str) -> dict[str, Any]:
-    """Seconds a step of `model.fit` on data on the device, beside the bare loop, in turns."""
+    """Returns seconds per step of `model.fit` on data on the device and of the bare loop, in turns."""
     import jax
     import keras
 
@@ -179,7 +179,7 @@ def fit(preset: str, batch_size: str, steps_per_execution: str) -> dict[str, Any
             yield images, labels
 
     class Ends(keras.callbacks.Callback):
-        """Notes when an epoch is over, the device having finished."""
+        """Records the time when an epoch has finished on the device."""
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.began = time.perf_counter()
@@ -208,7 +208,7 @@ def fit(preset: str, batch_size: str, steps_per_execution: str) -> dict[str, Any
 
 
 def tokens(count: str) -> dict[str, Any]:
-    """The peak of memory of a training step of ViT-S blocks with so many tokens."""
+    """Returns the peak memory of a training step of ViT-S blocks by number of tokens."""
     import math
 
     side = 16 * math.isqrt(int(count) if on_gpu() else 16)
@@ -221,7 +221,7 @@ def tokens(count: str) -> dict[str, Any]:
 
 
 def cold(preset: str) -> dict[str, Any]:
-    """Seconds from here to the first trained batch."""
+    """Returns the seconds to the first trained batch."""
     began = time.perf_counter()
     model = made(preset)
     images, labels = batch_of(model, 8)
@@ -230,7 +230,7 @@ def cold(preset: str) -> dict[str, Any]:
 
 
 def timm(preset: str, batch_size: str) -> dict[str, Any]:
-    """Timm's model, compiled, in bfloat16 autocast with fused AdamW."""
+    """Times timm's model, compiled, in bfloat16 autocast with fused AdamW."""
     import timm as library
     import torch
 
@@ -244,7 +244,7 @@ def timm(preset: str, batch_size: str) -> dict[str, Any]:
         seconds = []
         for turn in range(18 if place == "cuda" else 4):
             began = time.perf_counter()
-            step()  # gives a number, so that the device is waited for
+            step()  # returns a number, which waits for the device
             if turn >= 3:
                 seconds.append(time.perf_counter() - began)
         spread = harness.spread(seconds)
@@ -253,7 +253,7 @@ def timm(preset: str, batch_size: str) -> dict[str, Any]:
 
 
 def fashion_mnist(folder: str) -> dict[str, Any]:
-    """A preset trained through `model.fit` with its recipe."""
+    """Trains a preset with `model.fit` and its recipe."""
     import vit_keras as vk
 
     def read(name: str, skip: int) -> np.ndarray:

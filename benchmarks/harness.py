@@ -1,4 +1,4 @@
-"""What every benchmark does: take turns, take medians, say where it ran."""
+"""What all benchmarks share: interleaved timing, medians, and the record of a result."""
 
 import json
 import os
@@ -17,7 +17,7 @@ RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "r
 
 
 def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Returns the seconds of every round of each step, A B C A B C ..., so that a machine's drift meets all alike."""
+    """Returns the seconds per round of each step, run as A B C A B C ..., so that changes in load affect all of them."""
     for _ in range(warmup):
         for step in steps.values():
             step()
@@ -31,17 +31,17 @@ def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: 
 
 
 def spread(values: list[float]) -> dict[str, float]:
-    """Returns median, lowest and highest."""
+    """Returns median, minimum and maximum."""
     return {"median": float(np.median(values)), "low": float(np.min(values)), "high": float(np.max(values))}
 
 
 def is_unsteady(found: dict[str, float]) -> bool:
-    """Returns whether lowest and highest lie further apart than a quarter of the median: the machine did other things, too."""
+    """True if the range exceeds a quarter of the median: the machine was busy with other work."""
     return found["high"] - found["low"] > found["median"] / 4
 
 
 def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
-    """Returns the matrix product rate of this machine now, 10^9 multiplications and additions a second."""
+    """Returns the rate of a matrix product on this machine now, in 10^9 multiply-adds per second."""
     import keras
 
     matrix = keras.ops.cast(keras.random.normal((size, size)), dtype)
@@ -54,13 +54,13 @@ def matmul_rate(dtype: str = "float32", size: int = 2048) -> float:
 def keras_steps(
     model: Any, batch_size: int, *, optimizer: str = "vit_keras", **compiled: Any
 ) -> dict[str, Callable[[], object]]:
-    """Returns a whole step of training and of inference of a model, which is compiled for it, on pixels in memory.
+    """Compiles a model and returns a training step and an inference step on pixels in memory.
 
     Args:
-        model: Its head gives a logit a class.
-        batch_size: Images a step.
-        optimizer: Whose AdamW, of "vit_keras" and "keras".
-        **compiled: More for `compile`.
+        model: With a head that returns logits.
+        batch_size: Images per step.
+        optimizer: Whose AdamW: "vit_keras" or "keras".
+        **compiled: Further arguments of `compile`.
     """
     import keras
 
@@ -79,12 +79,12 @@ def keras_steps(
 
 
 def load() -> float:
-    """Returns how many other programs wait for each core, over the last minute."""
+    """Returns the load average per core over the last minute."""
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
-    """Prints a result, and writes it with the machine it is from to `results/NAME.json`; a quick one, whose figures mean nothing, is only printed."""
+    """Prints a result and writes it to `results/NAME.json` with the machine; a quick one is only printed."""
     from vit_keras.training.runs.directory import environment
 
     written = {

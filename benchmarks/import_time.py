@@ -1,9 +1,9 @@
-"""What `import vit_keras` adds to `import keras`, in fresh processes, in turns.
+"""The time that `import vit_keras` adds to `import keras`, in new processes, in turns.
 
     python benchmarks/import_time.py [--rounds 7]
 
-Beside the difference of two processes, which is as noisy as Keras' own import, the seconds of `import vit_keras` where Keras is
-there already. The longer import also loads what a user's first line needs: the presets, the model builder and the layers.
+The difference of two processes is as noisy as Keras' own import, so the time of `import vit_keras` after `import keras` is measured, too. The
+longer import also loads what a user's first line needs: presets, the model builder and the layers.
 """
 
 import argparse
@@ -25,13 +25,13 @@ if __name__ == "__main__":
     rounds = parser.parse_args().rounds
 
     def timed(program: str) -> float:
-        """Returns the seconds the imports take by the process's own clock: interpreter start-up is not counted."""
+        """Returns the seconds of the imports without the start of the interpreter."""
         code = f"import time; start = time.perf_counter(); {program}; print(time.perf_counter() - start)"
         command = [sys.executable, "-c", code]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
     def added() -> float:
-        """Returns the seconds that `import vit_keras` takes where Keras is imported already."""
+        """Returns the seconds of `import vit_keras` after `import keras`."""
         code = "import keras, time; start = time.perf_counter(); import vit_keras; print(time.perf_counter() - start)"
         return float(
             subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()[-1]

@@ -1,9 +1,9 @@
-"""What loading ViT-B's 86 million parameters from safetensors takes, beside reading the file.
+"""Time and memory of loading ViT-B's 86 million parameters from safetensors, compared with reading the file.
 
     python benchmarks/loading.py [--preset vit_base_patch16_224] [--rounds 5]
 
-Both are timed in turns, cold (the file's pages are dropped from the operating system's cache before each) and warm. Memory
-is the growth of the process's peak while it loads into a model that is built, as a share of the file. Linux alone.
+Both are timed in turns, cold (the file is dropped from the operating system's cache before each) and warm. Memory is the growth of the
+process's peak while it loads into a built model, as a fraction of the file size. Linux only.
 """
 
 import argparse
@@ -28,13 +28,13 @@ def forget(path: Path) -> None:
 
 
 def memory(field: str) -> int:
-    """Returns a line of this process's status, bytes."""
+    """Returns a value of this process's status in bytes."""
     lines = Path("/proc/self/status").read_text("utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 
 def peak_growth(step: Callable[[], object]) -> int:
-    """Returns by how much a step raises the peak of this process's memory over what it has now, bytes."""
+    """Returns the growth of this process's peak memory over its current memory during a step, in bytes."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
     before = memory("VmRSS")
     step()

@@ -1,4 +1,4 @@
-"""A folder of photos to measure with: random parts of the two that scikit-learn carries, as JPEGs of 500 px."""
+"""A folder of test photos: random crops of the two in scikit-learn, as JPEGs of 500 px."""
 
 from pathlib import Path
 
@@ -12,11 +12,11 @@ def make_folder(
     """Writes class folders of JPEGs and returns the folder.
 
     Args:
-        folder: Where to; made.
-        count: Files in all.
-        size: Width and height, px; every third stands upright.
-        classes: Class folders.
-        seed: Decides which parts.
+        folder: Created.
+        count: Number of files.
+        size: Width and height in px; every third is rotated to portrait.
+        classes: Number of class folders.
+        seed: Random seed of the crops.
     """
     from sklearn.datasets import load_sample_images
 

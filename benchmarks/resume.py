@@ -1,10 +1,10 @@
-"""Kills a training run with SIGKILL at random moments, resumes it after each, and compares it with a run that nobody killed.
+"""Compares a training run that is killed at random moments and resumed with an uninterrupted one.
 
     python benchmarks/resume.py [--kills 20] [--backend tensorflow|jax]
 
-Augmentation, MixUp, dropout, stochastic depth, accumulated gradients, averaged weights and early stopping are on, and a checkpoint is
-written after every step, so that kills fall into steps, into writing and between epochs. Both runs must agree to the bit: weights,
-optimizer, seeds, metrics, the states of the callbacks, and the history but for its seconds.
+Augmentation, MixUp, dropout, stochastic depth, gradient accumulation, weight averaging and early stopping are on. A checkpoint is written
+after every step, so SIGKILL hits steps, writes and the time between epochs. Both runs must agree bit for bit: weights, optimizer, seeds,
+metrics, states of the callbacks, and the history except for its seconds.
 """
 
 import argparse
@@ -23,27 +23,27 @@ EPOCHS, STEPS, BATCH = 10, 8, 32
 
 
 def child(folder: Path, *, resume: bool, pause: float) -> None:
-    """Trains in `folder` to the end, and leaves the model at its end in `final.npz`."""
+    """Trains in `folder` to the end, and writes the final model to `final.npz`."""
     import keras
     from rich.console import Console
 
     import vit_keras as vk
-    from vit_keras.training.checkpoints.state import arrays_of
+    from vit_keras.training.checkpoints.state import get_arrays
     from vit_keras.training.recipes import finetune
     from vit_keras.training.runs.directory import RunDirectory
     from vit_keras.training.runs.fitting import Fitting
 
     class Pause(keras.callbacks.Callback):
-        """Says when the first step is done, and gives kills time to fall between steps."""
+        """Reports the first step, and slows training so that kills also hit the time between steps."""
 
         said = False
 
         def get_state(self) -> dict[str, Any]:
-            """Nothing: a run that is resumed says it again."""
+            """Returns nothing: a resumed run reports its first step, too."""
             return {}
 
         def set_state(self, state: dict[str, Any]) -> None:
-            """Nothing to put back."""
+            """Does nothing."""
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if not self.said:
@@ -74,7 +74,7 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
     )
     model = vk.vit(config, num_classes=len(data.class_names))
     model.compile(**recipe.compile_kwargs())
-    plateau = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)  # one of Keras' own
+    plateau = keras.callbacks.EarlyStopping("val_loss", patience=5, restore_best_weights=True)  # a callback of Keras'
     run = RunDirectory(folder / "run")
     run.path.mkdir(exist_ok=True)
     fitting = Fitting(
@@ -87,11 +87,11 @@ def child(folder: Path, *, resume: bool, pause: float) -> None:
         checkpoint_seconds=0.0,
     )
     fitting.fit(resume=resume)
-    np.savez(folder / "final.npz", **arrays_of(model))
+    np.savez(folder / "final.npz", **get_arrays(model))
 
 
 def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subprocess.Popen[str]":
-    """Starts a child, and returns it once it has trained a step, or has ended."""
+    """Starts a child process and returns it once it has trained a step or has ended."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [
         sys.executable,
@@ -113,7 +113,7 @@ def start(folder: Path, backend: str, *, resume: bool, pause: float) -> "subproc
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Returns what is not the same to the bit in two finished runs: the last checkpoint and the model at the end."""
+    """Returns the differences between the last checkpoints and the final models of two runs."""
     from vit_keras.training.checkpoints.store import CheckpointStore
 
     found = []
@@ -145,7 +145,7 @@ def _without_seconds(value: Any) -> Any:
 
 
 def measure(kills: int, backend: str, *, seed: int = 0, pause: float = 0.05) -> dict[str, Any]:
-    """Runs once undisturbed and once killed `kills` times, and returns what differs."""
+    """Runs once uninterrupted and once killed `kills` times, and returns the differences."""
     rng = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder) / "whole", Path(folder) / "killed"
@@ -159,12 +159,12 @@ def measure(kills: int, backend: str, *, seed: int = 0, pause: float = 0.05) -> 
         moments, resumed_from, done = [], [], 0
         while done < kills:
             process = start(killed, backend, resume=done > 0, pause=pause)
-            wait = float(rng.uniform(0, 1.5)) * seconds / kills  # so that all of them together take about one whole run
+            wait = float(rng.uniform(0, 1.5)) * seconds / kills  # in total about the time of one run
             try:
                 process.wait(timeout=wait)
                 if process.returncode != 0:
                     raise RuntimeError(f"a resumed run failed with {process.returncode}")
-                for path in sorted((killed / "run").rglob("*"), reverse=True):  # it got to its end: begin again
+                for path in sorted((killed / "run").rglob("*"), reverse=True):  # it finished: start over
                     path.unlink() if path.is_file() else path.rmdir()
                 (killed / "run").rmdir()
                 continue

@@ -1,11 +1,11 @@
-"""How time and memory grow with tokens, depth and batch.
+"""Growth of time and memory with tokens, depth and batch size.
 
     KERAS_BACKEND=torch python benchmarks/scaling.py [--kinds inference training] [--num-layers 2] [--quick]
 
-ViT-S blocks on patches of 16 px, float32, on the backend of `KERAS_BACKEND`. Each point is a process of its own, which makes the model, does
-one step at 16 tokens to have everything loaded, then three at the point's size: the least time, and how far the peak of its resident memory
-rose (on JAX also what the compiled program asks for). `growth` is the exponent between the two largest points: 1 is linear, 2 quadratic. torch
-and, on a GPU, JAX compute attention without ever holding tokens x tokens numbers; TensorFlow holds them.
+ViT-S blocks on patches of 16 px, float32. Each point is a new process, which builds the model, takes one step with 16 tokens to load
+everything, then three of the point's size: the minimum time, and the growth of the peak resident memory (on JAX also what the compiled
+program needs). `growth` is the exponent between the two largest points: 1 is linear, 2 quadratic. torch and, on a GPU, JAX compute attention
+without a tokens x tokens matrix; TensorFlow stores one.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _KIB = 1024
 
 
 def point(kind: str, tokens: int, num_layers: int, batch_size: int) -> dict[str, float]:
-    """Seconds of a step, of the first one with its compilation, and bytes that the peak of memory rose by."""
+    """Returns the seconds of a step and of the first one with its compilation, and the growth of peak memory in bytes."""
     import keras
     import numpy as np
 
@@ -59,7 +59,7 @@ def point(kind: str, tokens: int, num_layers: int, batch_size: int) -> dict[str,
 
 
 def apart(*arguments: object) -> dict[str, float]:
-    """A point in a process of its own."""
+    """Runs a point in a new process."""
     command = [sys.executable, __file__, "--point", *map(str, arguments)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -69,7 +69,7 @@ def apart(*arguments: object) -> dict[str, float]:
 
 
 def growth(points: dict[int, dict[str, float]], what: str) -> float | None:
-    """The exponent between the two largest points; None where the larger took no more, as memory that is used again."""
+    """Returns the exponent between the two largest points; None if the larger needs no more, such as reused memory."""
     low, high = list(points)[-2:]
     if not 0 < points[low][what] < points[high][what]:
         return None
@@ -80,7 +80,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="*", default=["inference", "training"], choices=["inference", "training"])
     parser.add_argument("--num-layers", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="two small points each: shows that it runs")
+    parser.add_argument("--quick", action="store_true", help="two small points each, only to show that it runs")
     parser.add_argument("--point", nargs=4, metavar="ARGUMENT", help="one point: kind, tokens, layers, batch size")
     options = parser.parse_args()
     if options.point:

@@ -1,10 +1,10 @@
-"""Whether one compiled block, run by a scan over the blocks' stacked weights, pays beside all blocks compiled: compilation and step on JAX.
+"""A scan over the blocks' stacked weights compared with compiling all blocks, on JAX: compilation and step time.
 
     python benchmarks/scan.py [--presets vit_base_patch16_224 vit_large_patch16_224] [--batch-size 2] [--rounds 5] [--quick]
 
-A loss and its gradients, float32. The weights are a variable a block, as Keras has them, so that the scan stacks them in every step and the
-gradients are taken apart again; `stacking_left_out` is the scan on weights that were stacked before, which no Keras optimizer could update.
-Ratios are of all blocks compiled; above 1, the scan is the faster.
+A loss and its gradients, float32. Keras has one variable per block and weight, so the scan stacks them in every step and the gradients are
+split again; `stacking_left_out` scans over weights stacked before, which no Keras optimizer could update. Ratios are relative to compiling
+all blocks; above 1 the scan is faster.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Weights = list[Any]
 
 
 def functions_of(model: keras.Model) -> tuple[dict[str, Any], tuple[Weights, list[Weights], Weights]]:
-    """The logits of images by each way, as functions of the weights before, in and after the blocks; and those weights."""
+    """Returns functions from the weights before, in and after the blocks to logits, one per variant, and those weights."""
     blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
     before, after = keras.Model(model.input, blocks[0].input), keras.Model(blocks[-1].output, model.output)
     weights = tuple([variable.value for variable in part.trainable_variables] for part in (before, after))
@@ -56,7 +56,7 @@ def functions_of(model: keras.Model) -> tuple[dict[str, Any], tuple[Weights, lis
 
 
 def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Seconds to compile and to step."""
+    """Returns the seconds of compilation and of a step."""
     model = vk.from_preset(preset, num_classes=10, stochastic_depth_rate=0.0)
     ways, (first, inside, last) = functions_of(model)
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:])), "float32")

@@ -1,10 +1,10 @@
-"""Training steps of small models on a CPU: what share of a large matrix product's rate they reach, and a plain Keras model of the same shape beside them.
+"""Training steps of small models on a CPU compared with plain Keras layers, and the fraction of a matrix product's rate.
 
     python benchmarks/small_models.py [--batch-size 128] [--rounds 15] [--quick]
 
-Models of 0.3 to 1 million parameters on 16 to 64 tokens, float32, as `compile` leaves them, AdamW, `train_on_batch` on pixels in memory, in
-turns. The plain model is made of Keras' own layers as its guides make a Vision Transformer: `Conv2D` patches, `MultiHeadAttention`, `Dense`.
-The share counts the model's multiplications and additions three times (forward, and twice back) against a 2,048 x 2,048 matrix product.
+Models with 0.3 to 1 million parameters and 16 to 64 tokens, float32, `compile` defaults, AdamW, `train_on_batch` on pixels in memory, in turns.
+The plain model uses Keras' own layers as in its guides: `Conv2D` patches, `MultiHeadAttention`, `Dense`. The fraction counts the model's
+multiply-adds three times (one forward and two backward), relative to a 2,048 x 2,048 matrix product.
 """
 
 import argparse
@@ -22,7 +22,7 @@ CLASSES = 10
 
 
 def plain(config: ViTConfig) -> keras.Model:
-    """The same shape in Keras' own layers, whose patches are one convolution."""
+    """Returns a model of the same shape from Keras' own layers."""
     layers = keras.layers
     rows, columns = (side // config.patch_size for side in config.image_size)
     image = keras.Input((*config.image_size, config.channels))
@@ -44,7 +44,7 @@ def plain(config: ViTConfig) -> keras.Model:
 
 
 def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Both models' rates, and ours beside the matrix product."""
+    """Returns the rates of both models, and ours relative to the matrix product."""
     config = vk.load_preset(preset).config
     steps = {
         "vit_keras": harness.keras_steps(vk.from_preset(preset, num_classes=CLASSES), batch_size)["training"],

@@ -1,16 +1,16 @@
-"""Images a second of ViT S/16 and B/16 beside timm, transformers, KerasHub and vit-keras, in turns, and the share of the roofline.
+"""Images per second of ViT S/16 and B/16 compared with timm, transformers, KerasHub and vit-keras, and the fraction of the roofline.
 
     python benchmarks/speed.py [--peers PYTHON ...] [--presets ...] [--kinds training inference] [--dtypes float32 bfloat16]
                                [--batch-size 16] [--num-layers 12] [--rounds 5] [--keep-settings] [--quick]
 
-Each library is a process of its own (`speed_side.py`), run by the first of this Python and `--peers` that has it; what none has is left
-out, and said. First each of a library's settings (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest
-is its side for that kind and dtype on all presets; then the sides take turns, A B C A B C, so that a drifting machine meets all alike. On the
-presets behind the first only those that were the fastest on it do, `--sides` in all, for memory. Cells of an earlier run stay in the result until they are measured again;
-with `--keep-settings` the settings that were tried for them are not tried again.
+Each library runs in its own process (`speed_side.py`), in this Python or the first of `--peers` that has it; missing libraries are listed.
+First, each setting of a library (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest represents the
+library for that kind and dtype. Then the libraries take turns, so that changes in load affect all. On further presets only the `--sides`
+fastest take part, to fit in memory. Results of earlier runs are kept until they are measured again; `--keep-settings` keeps their
+settings as well.
 
-`share_of_matmul_rate`: multiplications and additions of the model (training: three times a forward pass) against the rate of a
-2,048 x 2,048 matrix product of the same dtype, measured in this run before and after: what 1.0 would be no library can pass.
+`share_of_matmul_rate` is the rate of the model's multiply-adds (training: three forward passes) relative to a 2,048 x 2,048 matrix product of
+the same dtype, measured before and after in this run. No library can exceed 1.0.
 """
 
 import argparse
@@ -35,7 +35,7 @@ ROOT = SIDE.parents[1]
 
 
 class Side:
-    """A library in a process of its own.
+    """A library in its own process.
 
     Args:
         python: What runs it.
@@ -43,7 +43,7 @@ class Side:
     """
 
     def __init__(self, python: str, arguments: Sequence[object]) -> None:
-        paths = [str(ROOT)] if arguments[0] == "vit_keras_zoo" else []  # the peer vit-keras has the same name to import
+        paths = [str(ROOT)] if arguments[0] == "vit_keras_zoo" else []  # the peer vit-keras has the same import name
         self.process = subprocess.Popen(
             [python, str(SIDE), *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/",
@@ -57,7 +57,7 @@ class Side:
         return answer
 
     def step(self) -> float | None:
-        """Seconds of a step; None where the process died, which `facts` then say."""
+        """Returns the seconds of a step; None if the process died, as `facts` then says."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write("step\n")
             self.process.stdin.flush()
@@ -79,7 +79,7 @@ class Side:
 
 
 def python_with(library: str, pythons: Sequence[str]) -> str | None:
-    """The first Python that has a library."""
+    """Returns the first Python that has a library."""
     module = (
         "vit_keras.vit" if library == "vit-keras" else library.replace("vit_keras_zoo", "vit_keras.zoo.from_preset")
     )
@@ -96,7 +96,7 @@ def python_with(library: str, pythons: Sequence[str]) -> str | None:
 def best_settings(
     pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int]
 ) -> dict[str, dict[str, Any]]:
-    """Each library's fastest setting, of three steps."""
+    """Returns each library's fastest setting over three steps."""
     best = {}
     for library, python in pythons.items():
         tried = {}
@@ -111,7 +111,7 @@ def best_settings(
 
 
 def chosen(tried: dict[str, float | str]) -> dict[str, Any]:
-    """The fastest of the settings that ran."""
+    """Returns the fastest setting that ran."""
     seconds = {setting: value for setting, value in tried.items() if not isinstance(value, str)}
     return {"tried": tried, "setting": min(seconds, key=seconds.__getitem__) if seconds else None}
 
@@ -119,7 +119,7 @@ def chosen(tried: dict[str, float | str]) -> dict[str, Any]:
 def in_turns(
     pythons: dict[str, str], best: dict[str, dict[str, Any]], preset: str, kind: str, dtype: str, size: tuple[int, int], rounds: int
 ) -> dict[str, Any]:  # fmt: skip
-    """Images a second of every library, a step each in turn."""
+    """Returns images per second of every library, in turns."""
     before, load = harness.matmul_rate(dtype), harness.load()
     sides = {
         library: Side(pythons[library], (library, found["setting"], preset, kind, dtype, *size))
@@ -158,7 +158,7 @@ def in_turns(
 
 
 def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) -> dict[str, dict[str, Any]]:
-    """Ours and the peers that were fastest in turns on the first preset: all at once might not fit into memory."""
+    """Returns ours and the fastest peers on the first preset, since all at once might not fit in memory."""
     rows = {library: row for library, row in first["libraries"].items() if library in best}
     rates = {library: row["images_per_second"]["median"] for library, row in rows.items()}
     ranked = sorted(rates, key=lambda library: (library == "vit_keras_zoo", rates[library]), reverse=True)
@@ -166,7 +166,7 @@ def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) 
 
 
 def measured_before(size: tuple[int, int]) -> dict[str, Any]:
-    """Cells of earlier runs at the same batch and depth, which stay where they are not measured again."""
+    """Returns earlier results with the same batch size and depth."""
     path = harness.RESULTS / "speed.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     same = (found.get("batch_size"), found.get("num_layers")) == size
@@ -176,16 +176,18 @@ def measured_before(size: tuple[int, int]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", nargs="*", default=[], help="Pythons that have the peers")
+    parser.add_argument("--peers", nargs="*", default=[], help="Python interpreters with the peers")
     parser.add_argument("--presets", nargs="*", default=list(speed_side.SHAPES), choices=speed_side.SHAPES)
     parser.add_argument("--kinds", nargs="*", default=["inference", "training"], choices=["inference", "training"])
     parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--num-layers", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--sides", type=int, default=3, help="libraries at once on all presets but the first")
+    parser.add_argument("--sides", type=int, default=3, help="libraries at once on further presets")
     parser.add_argument("--keep-settings", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="one layer, batches of 2, one round: shows that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="one layer, batches of 2, one round, only to show that it runs"
+    )
     options = parser.parse_args()
     size = (2, 1) if options.quick else (options.batch_size, options.num_layers)
     found = {library: python_with(library, [sys.executable, *options.peers]) for library in speed_side.LIBRARIES}
@@ -206,9 +208,7 @@ def main() -> None:
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell
                 shape = {"batch_size": size[0], "num_layers": size[1], "not_installed": missing}
-                harness.record(
-                    "speed", shape | {"results": results}, quick=options.quick
-                )  # a cell that is done is kept
+                harness.record("speed", shape | {"results": results}, quick=options.quick)  # finished results are kept
 
 
 if __name__ == "__main__":

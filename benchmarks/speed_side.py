@@ -1,9 +1,9 @@
-"""One side of `speed.py`: a model of one library, which does a step whenever a line comes in and answers how long it took.
+"""One side of `speed.py`: a model of one library, which takes a step for each input line and prints its time.
 
     PYTHON speed_side.py LIBRARY SETTING PRESET KIND DTYPE BATCH_SIZE NUM_LAYERS
 
-It runs in any Python that has the library, with or without this package. Pixels are in memory, as each library takes them; a training
-step is AdamW on the cross-entropy of 1,000 classes. The first line printed says what it is, or why it can't be.
+It runs in any Python with the library, with or without this package. Pixels are in memory, as the library expects them; a training step is
+AdamW on the cross-entropy of 1,000 classes. The first output line describes the side, or why it cannot run.
 """
 
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a side that waits must not spin while another has its turn
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # a waiting side must not spin
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
 SHAPES = {
@@ -28,13 +28,13 @@ SETTINGS = {
     "transformers": ("eager", "compiled"),
     "vit-keras": ("XLA on", "XLA off"),
 }
-"""Of each library what may be faster here; the better one is its side."""
+"""Settings of each library, of which the fastest is used."""
 CLASSES, SIDE = 1000, 224
 Step = Callable[[], object]
 
 
 def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: str) -> Step:
-    """Returns a whole step of a Keras model, with the AdamW its users have at hand."""
+    """Returns a step of a Keras model, with the AdamW that its users have."""
     import keras
     import numpy as np
 
@@ -88,7 +88,7 @@ def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_laye
 def torch_step(
     model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu"
 ) -> Step:
-    """Returns a whole step of a torch model, with the fastest AdamW that torch has."""
+    """Returns a step of a torch model, with torch's fastest AdamW."""
     import contextlib
 
     import torch
@@ -146,11 +146,11 @@ LIBRARIES: dict[str, Callable[..., Step]] = {
 }
 _DISTRIBUTIONS = {"vit_keras_zoo": "vit-keras-zoo", "keras_hub": "keras-hub"}
 _OLDEST = {"keras_hub": (0, 20), "timm": (1, 0), "transformers": (4, 50)}
-"""What the comparison was written for; older ones lack what makes them fast."""
+"""Minimum versions; older ones are slower."""
 
 
 def version_of(library: str) -> str:
-    """The installed version; RuntimeError where it is too old to be compared with."""
+    """Returns the installed version; raises RuntimeError if it is too old."""
     from importlib.metadata import version
 
     found, name = version(_DISTRIBUTIONS.get(library, library)), _DISTRIBUTIONS.get(library, library)
@@ -163,8 +163,8 @@ def version_of(library: str) -> str:
 
 
 def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
-    """Answers lines until there are no more."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print; only answers may go out
+    """Answers each input line."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # libraries print to stdout, where only answers may go
 
     def answer(**said: Any) -> None:
         print(json.dumps(said), file=answers, flush=True)

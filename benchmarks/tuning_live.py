@@ -1,11 +1,11 @@
-"""A real search by the clock beside Optuna's in the same space, and beside the demo's fixed preset: emoji at 32 px.
+"""A search with a time budget compared with Optuna in the same space, and with the demo's preset: emoji at 32 px.
 
     python benchmarks/tuning_live.py [--minutes 15] [--max-params 1000000] [--epochs 8] [--seed 0]
 
-Both searches choose depth, heads and the rest under the same limit of parameters, train each trial by the same recipe for at most
-`--epochs`, judge by the same validation images, and run at the same time, on a core each. Optuna: TPE with the Hyperband pruner, trials in
-its own process, compiled programs kept as ours are. The fixed preset, `vit_nano_conv8_32` with its own recipe, gets as many epochs as
-the last rung. Needs Optuna (else that row is left out) and Linux.
+Both searches choose depth, heads and the rest within the same parameter limit, train each trial with the same recipe for at most `--epochs`,
+use the same validation images, and run at the same time on one core each. Optuna uses TPE with the Hyperband pruner in its own process, and
+reuses compiled programs as we do. The preset, `vit_nano_conv8_32` with its own recipe, trains for as many epochs as the last rung. Needs
+Optuna (otherwise that row is left out) and Linux.
 """
 
 import argparse
@@ -24,7 +24,7 @@ IMAGE, DATA = 32, "emoji"
 
 
 def ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Our search, its best model judged by the test images."""
+    """Runs our search and evaluates its best model on the test images."""
     import vit_keras as vk
 
     began = time.monotonic()
@@ -47,7 +47,7 @@ def ours(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Optuna's search in the same space."""
+    """Runs Optuna's search in the same space."""
     import optuna
 
     import vit_keras as vk
@@ -114,7 +114,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def fixed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The demo's preset by its own recipe, for as many epochs as the last rung."""
+    """Trains the demo's preset with its own recipe for as many epochs as the last rung."""
     from vit_keras.training.preset_runs import TrainingOptions, train_preset
 
     began = time.monotonic()
@@ -132,7 +132,7 @@ WAYS = {"ours": ours, "optuna": of_optuna, "fixed": fixed}
 
 
 def start(way: str, folder: Path, core: int) -> "subprocess.Popen[str]":
-    """Starts a way on a core of its own."""
+    """Starts one side on its own core."""
     command = [sys.executable, *sys.argv, "--way", way, "--folder", str(folder)]
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     return subprocess.Popen(["taskset", "-c", str(core), *command], env=environment, stdout=subprocess.PIPE, text=True)

@@ -1,20 +1,20 @@
-"""Searches over a table of trained configurations (tuning_table.py): ours beside keras-tuner's, Optuna's and the simplest.
+"""Simulated searches of a table of trained configurations (tuning_table.py): ours compared with keras-tuner, Optuna and simple searches.
 
     python benchmarks/tuning_simulation.py [--searches 200]
 
-Every search gets the same epochs in all: 10, 15, 25, 50 and 100 % of what training the whole grid takes (48 configurations x 8 epochs). A
-search sees the curves of one of the table's seeds; what it picks falls short of the best of the grid by so many points, at the end of
-training: of the curves it sees, which is what a search can find, and of the mean of both seeds, which adds their luck. What nobody can
-be better than by more than luck is `all`: every row trained to the end, the best kept.
+Every search gets the same number of epochs: 10, 15, 25, 50 and 100 % of training the whole grid (48 configurations x 8 epochs). A search
+sees the curves of one of the table's seeds. The result is the regret of its choice in points of final accuracy: on the curves it sees,
+which a search can minimize, and on the mean of both seeds, which includes their noise. The lower bound, except for luck, is `all`: every
+row trained to the end.
 
-- `ours`: what `vk.tuning.search` runs, proposals and promotions, with one worker.
-- `one_epoch`: trains all for an epoch, in an order drawn at random, then the best of them to the end, one after the other.
-- `random`: rows drawn at random, trained to the end.
-- `hyperband`, `bayesian`: the oracles of keras-tuner 1.4, asked as its tuners ask them. Hyperband is given true continuation,
-  which it does not have. Bayesian optimization takes seconds a search and gets a fifth of the searches.
-- `optuna`: TPE with the Hyperband pruner, by epoch; left out where Optuna is not installed.
+- `ours`: the proposals and promotions of `vk.tuning.search` with one worker.
+- `one_epoch`: trains all for one epoch in random order, then the best of them to the end, one after another.
+- `random`: random rows, trained to the end.
+- `hyperband`, `bayesian`: the oracles of keras-tuner 1.4, called as by its tuners. Hyperband may continue trials, which the original
+  cannot. Bayesian optimization takes seconds per search and gets a fifth of the searches.
+- `optuna`: TPE with the Hyperband pruner, per epoch; left out if Optuna is not installed.
 
-A configuration that is proposed again costs again, as it does in a real search; ours proposes none twice.
+A configuration that is proposed again costs again, as in a real search; ours proposes none twice.
 """
 
 import argparse
@@ -39,7 +39,7 @@ Search = Callable[[np.ndarray, int, int], int]
 
 
 class Rows:
-    """The rows of the table as what a search chooses from."""
+    """The rows of the table as a search space."""
 
     def __init__(self) -> None:
         self.space = table.hypermodel().space
@@ -47,23 +47,23 @@ class Rows:
         self.points = np.stack([self.space.encode({**fixed, **values}) for values in CONFIGURATIONS])
 
     def first(self) -> list[tuple[str, dict[str, Any]]]:
-        """Nothing is known to be good."""
+        """Returns no row: none is known to be good."""
         return []
 
     def draw(self, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Rows in an order drawn at random."""
+        """Returns the rows in random order."""
         return [{"row": int(row)} for row in rng.permutation(len(CONFIGURATIONS))[:count]]
 
     def near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Every row is drawn already."""
+        """Returns none, since `draw` returns every row."""
         return []
 
     def encode(self, values: dict[str, Any]) -> np.ndarray:
-        """A row's point."""
+        """Returns the coordinates of a row."""
         return self.points[values["row"]]
 
     def key(self, values: dict[str, Any]) -> str:
-        """A row's name."""
+        """Returns the name of a row."""
         return str(values["row"])
 
 
@@ -71,7 +71,7 @@ ROWS = Rows()
 
 
 def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 2.0) -> int:
-    """The row that our search picks."""
+    """Returns the row that our search picks."""
     study = Study([Objective("val_accuracy", "max")], epochs=table.EPOCHS)
     chosen = rungs(table.EPOCHS, factor=factor)
     policy = Policy(Halving(chosen, factor), Sampler(ROWS, seed=seed), Budget(epochs=epochs))
@@ -92,7 +92,7 @@ def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 2.0) -> 
 
 
 def one_epoch(curves: np.ndarray, epochs: int, seed: int) -> int:
-    """The row picked by an epoch of each."""
+    """Returns the row that is best after one epoch of each."""
     order = np.random.default_rng(seed).permutation(len(curves))[: max(epochs - table.EPOCHS + 1, 1)]
     left = epochs - len(order)
     ranked = sorted(order, key=lambda row: -curves[row, 0])
@@ -101,19 +101,19 @@ def one_epoch(curves: np.ndarray, epochs: int, seed: int) -> int:
 
 
 def everything(curves: np.ndarray, epochs: int, seed: int) -> int:
-    """The best of all rows trained to the end, whatever that takes; of equals one drawn at random."""
+    """Returns the best of all rows trained to the end, whatever that costs; ties are broken at random."""
     best = np.flatnonzero(curves[:, -1] == curves[:, -1].max())
     return int(np.random.default_rng(seed).choice(best))
 
 
 def random(curves: np.ndarray, epochs: int, seed: int) -> int:
-    """The best of rows drawn at random and trained to the end."""
+    """Returns the best of random rows trained to the end."""
     order = np.random.default_rng(seed).permutation(len(curves))[: max(epochs // table.EPOCHS, 1)]
     return int(max(order, key=lambda row: curves[row, -1]))
 
 
 def of_keras_tuner(kind: str) -> Search:
-    """A search by one of keras-tuner's oracles."""
+    """Searches with one of keras-tuner's oracles."""
     import keras_tuner
 
     class InMemory:
@@ -163,7 +163,7 @@ def of_keras_tuner(kind: str) -> Search:
 
 
 def optuna_search() -> Search:
-    """Optuna's TPE with its Hyperband pruner."""
+    """Searches with Optuna's TPE and its Hyperband pruner."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -203,7 +203,7 @@ def optuna_search() -> Search:
 
 
 def searches() -> Iterator[tuple[str, Search]]:
-    """Each way to search that is installed."""
+    """Returns every installed search method."""
     yield "ours", ours
     yield "all", everything
     yield "one_epoch", one_epoch

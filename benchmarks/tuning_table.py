@@ -1,10 +1,10 @@
-"""Trains every configuration of a grid, so that searches can be simulated: results/tuning_table.csv.
+"""Trains every configuration of a grid, for `tuning_simulation.py`: results/tuning_table.csv.
 
     python benchmarks/tuning_table.py
 
-48 configurations x 2 seeds x 8 epochs: Vision Transformers of 15,000 to 330,000 parameters on 4,000 training images of Fashion-MNIST,
-judged by 2,000 others after each epoch. Each is trained as a trial of a search is, by a schedule for 8 epochs. Runs that are in the
-table already are not done again. About a quarter of an hour on two cores.
+48 configurations x 2 seeds x 8 epochs: Vision Transformers with 15,000 to 330,000 parameters on 4,000 training images of Fashion-MNIST,
+validated on 2,000 others after each epoch. Each trains like a trial of a search, with a schedule of 8 epochs. Runs that are in the table
+are skipped. About 15 minutes on two cores.
 """
 
 import argparse
@@ -39,17 +39,17 @@ FIXED: dict[str, list[Any]] = {
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every combination of the grid, in order."""
+    """Returns every combination of the grid, in order."""
     return [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
 
 
 def hypermodel() -> ViTHyperModel:
-    """The space of the grid."""
+    """Returns the search space of the grid."""
     return ViTHyperModel(28, 10, channels=1, space={**GRID, **FIXED})
 
 
 def images() -> ImageData:
-    """4,000 images to train on, 2,000 to judge by."""
+    """Returns 4,000 training images and 2,000 validation images."""
     data = vk.data.load("fashion_mnist", seed=0)
     split = data.splits["train"]
     order = np.random.default_rng(0).permutation(len(split))
@@ -62,7 +62,7 @@ def images() -> ImageData:
 
 
 def read() -> dict[tuple[int, int], list[float]]:
-    """Validation accuracies an epoch, by configuration and seed, of the runs that are whole."""
+    """Returns the validation accuracies per epoch of complete runs, by configuration and seed."""
     if not TABLE.is_file():
         return {}
     found: dict[tuple[int, int], list[float]] = {}

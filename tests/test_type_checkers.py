@@ -6,7 +6,10 @@ import pytest
 
 import vit_keras as vk
 
-PACKAGES = {"vk": vk, **{f"vk.{name}": getattr(vk, name) for name in ("data", "explain", "training", "tuning", "weights")}}
+PACKAGES = {
+    "vk": vk,
+    **{f"vk.{name}": getattr(vk, name) for name in ("data", "explain", "training", "tuning", "weights")},
+}
 CHECKERS = {"mypy": ["mypy", "--no-error-summary"], "pyright": ["basedpyright", "--level", "error"]}
 
 

@@ -9,13 +9,13 @@ SIZES = {
     "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "image_size": 32,
     "patch_size": 8,
 }  # fmt: skip
-"""Of transformers' models."""
+"""Sizes of transformers' models."""
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of pixels / 255."""
 
 OURS = {"hidden_dim": 24, "num_layers": 2, "num_heads": 2, "mlp_dim": 48, "image_size": 32, "patch_size": 8}
-"""The same, as our fields."""
+"""The same sizes, as our fields."""
 
 
 def write_transformers(folder: Path, model: str, config: str, **changes: object):
@@ -34,16 +34,16 @@ def write_transformers(folder: Path, model: str, config: str, **changes: object)
 
 def write_processor(folder: Path, **settings: object) -> None:
     """Writes a preprocessor_config.json as transformers does."""
-    said = {
+    config = {
         "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225], "image_processor_type": "ViTImageProcessor", "resample": 2,
         "rescale_factor": 1 / 255, "size": {"height": 32, "width": 32}, **settings,
     }  # fmt: skip
-    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
 
 
 def outputs_of(theirs, pixels: np.ndarray, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)):
-    """Returns what transformers' model gives for pixels 0..255."""
+    """Returns the outputs of transformers' model for pixels 0..255."""
     import torch
 
     fractions = ((pixels / 255 - mean) / std).astype("float32")

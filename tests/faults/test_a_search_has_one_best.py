@@ -1,3 +1,5 @@
+"""The best trial is the same on screen, in the report and in its charts."""
+
 import io
 from types import SimpleNamespace
 
@@ -11,7 +13,7 @@ from vit_keras.tuning.report.progress import SearchProgress, line_of
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.study import Objective, Study
 
-RUNGS = [  # trial, epochs it is told to reach, its accuracy at each of them
+RUNGS = [  # trial, epochs it trains to, its accuracy per epoch
     (0, 1, [0.30]),
     (1, 1, [0.20]),
     (1, 2, [0.25]),
@@ -20,8 +22,8 @@ RUNGS = [  # trial, epochs it is told to reach, its accuracy at each of them
 ]
 
 
-def told(study):
-    """Takes in the rungs one by one and yields the trial that came to one."""
+def replay(study):
+    """Adds the rungs one by one and yields the trial of each."""
     for number, until, curve in RUNGS:
         if number == len(study.trials):
             study.add({"what": "proposed", "trial": number, "values": {"row": number}, "origin": "random", "costs": {}})
@@ -41,15 +43,15 @@ def study():
     return Study([Objective("val_accuracy", "max")], epochs=2)
 
 
-def test_the_best_so_far_is_of_completed_trials_and_never_goes_down(study):
-    lines = [line_of(study, trial) for trial in told(study)]
+def test_the_best_so_far_is_a_completed_trial_and_never_gets_worse(study):
+    lines = [line_of(study, trial) for trial in replay(study)]
     assert [line.partition("best so far: ")[2] for line in lines] == [
         "", "", "trial 1, 0.2500", "trial 1, 0.2500", "trial 2, 0.2800"
     ]  # fmt: skip
 
 
-def test_the_page_the_chart_and_the_line_have_the_same_best(study, tmp_path, monkeypatch):
-    list(told(study))
+def test_the_page_the_chart_and_the_study_have_the_same_best(study, tmp_path, monkeypatch):
+    list(replay(study))
     assert (study.best, study.front()[0], study.ranked()[0]) == (study.trials[2],) * 3
     write_study_report(tmp_path, study, data=images())
     page = (tmp_path / "study.html").read_text()
@@ -64,17 +66,17 @@ def test_the_page_the_chart_and_the_line_have_the_same_best(study, tmp_path, mon
 
 
 def test_a_page_before_any_trial_completed_has_no_best(study, tmp_path):
-    next(told(study))
+    next(replay(study))
     write_study_report(tmp_path, study, data=images())
     assert "the best: trial" not in (tmp_path / "study.html").read_text()
 
 
-@pytest.mark.parametrize(("objective", "says"), [("val_accuracy", True), ("val_loss", False)])
-def test_what_one_image_is_is_said_before_and_on_the_page(objective, says, tmp_path):
+@pytest.mark.parametrize(("objective", "is_reported"), [("val_accuracy", True), ("val_loss", False)])
+def test_the_resolution_of_one_image_is_reported_before_and_on_the_page(objective, is_reported, tmp_path):
     study, data, file = Study([Objective(objective, "max")], epochs=2), images(), io.StringIO()
     data = data.limit(20)
     SearchProgress(Console(file=file, width=200), Budget.of("2 trials")).introduce(data, tmp_path, study)
-    list(told(study))
+    list(replay(study))
     write_study_report(tmp_path, study, data=data)
     for words in (file.getvalue(), (tmp_path / "study.html").read_text()):
-        assert ("measured on 20 images: one image is 0.05" in words) == says
+        assert ("measured on 20 images: one image is 0.05" in words) == is_reported

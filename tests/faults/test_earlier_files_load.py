@@ -1,4 +1,4 @@
-"""Files that an earlier version wrote, before the package was laid out in rooms: they load, predict and resume."""
+"""Files of an earlier version, before the package was split into folders, load, predict and resume."""
 
 import shutil
 from pathlib import Path
@@ -16,7 +16,7 @@ LABELS = (np.arange(24) % 3).astype("int32")
 
 
 class Stop(keras.callbacks.Callback):
-    """Has the name of the callback that interrupted the run, which a resumed run must have, too."""
+    """Named like the callback that interrupted the run, since a resumed run needs callbacks of the same names."""
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_an_earlier_model_gives_the_outputs_it_gave(name):
         np.testing.assert_allclose(model.predict(IMAGES, verbose=0), outputs[name], rtol=1e-4, atol=1e-5)
 
 
-def test_an_earlier_compiled_model_trains_on_from_its_optimizers_state():
+def test_an_earlier_compiled_model_trains_on_with_its_optimizer_state():
     model = keras.saving.load_model(FILES / "model.keras")
     assert int(model.optimizer.iterations) == 3
     model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
@@ -36,7 +36,7 @@ def test_an_earlier_compiled_model_trains_on_from_its_optimizers_state():
     assert vk.model_config(model).has_two_heads
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the run was of TensorFlow")
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the run used TensorFlow")
 def test_an_earlier_run_is_resumed(tmp_path):
     shutil.copytree(FILES / "run", tmp_path / "run")
     data = vk.data.load(

@@ -1,4 +1,4 @@
-"""What was frozen stays frozen in a `.keras` file, a clone and a config, and the optimizer goes on where it was."""
+"""Frozen layers stay frozen in a `.keras` file, a clone and a config, and the optimizer keeps its state."""
 
 import keras
 import numpy as np
@@ -16,14 +16,14 @@ LABELS = np.arange(8) % 3
 ADAPTERS = {"rank": 2, "alpha": 2, "targets": ["qkv", "output", "expand", "contract"]}
 
 
-def trained(model, epochs=1):
+def train(model, epochs=1):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-2), loss, run_eagerly=not JIT, jit_compile=JIT)
     model.fit(IMAGES, LABELS, epochs=epochs, verbose=0)
     return model
 
 
-def loaded(model, folder):
+def save_and_load(model, folder):
     model.save(folder / "model.keras")
     return keras.saving.load_model(folder / "model.keras")
 
@@ -43,9 +43,9 @@ def backbone_frozen(config):
 
 
 @pytest.mark.parametrize(("build", "config"), [(head_only, TOKEN), (backbone_frozen, MAP)], ids=["layers", "backbone"])
-def test_only_the_head_trains_on_after_a_file(build, config, tmp_path):
-    model = trained(build(config), epochs=3)
-    restored = loaded(model, tmp_path)
+def test_after_saving_only_the_head_trains(build, config, tmp_path):
+    model = train(build(config), epochs=3)
+    restored = save_and_load(model, tmp_path)
     assert len(model.trainable_weights) == len(restored.trainable_weights) == 2  # the head's kernel and bias
     assert int(restored.optimizer.iterations) == 3
     before = [np.array(weight) for weight in restored.get_weights()]
@@ -56,7 +56,7 @@ def test_only_the_head_trains_on_after_a_file(build, config, tmp_path):
 
 
 @pytest.mark.parametrize("config", [TOKEN, MAP], ids=["token", "conv_map"])
-def test_only_the_head_trains_in_a_clone_and_in_what_a_config_makes(config):
+def test_only_the_head_trains_in_a_clone_and_a_copy_from_the_config(config):
     model = head_only(config)
     for copy in (keras.models.clone_model(model), type(model).from_config(model.get_config())):
         assert [weight.path for weight in copy.trainable_weights] == ["head/kernel", "head/bias"]
@@ -67,27 +67,22 @@ def test_single_layers_of_a_model_stay_frozen(tmp_path):
     for name in ("conv_stem", "block_00", "pooling"):
         model.get_layer(name).trainable = False
     model.get_layer("block_01").attention.trainable = False
-    restored = loaded(trained(model), tmp_path)
+    restored = save_and_load(train(model), tmp_path)
     paths = [weight.path for weight in restored.trainable_weights]
     assert paths == [weight.path for weight in model.trainable_weights]
     assert {path.split("/")[0] for path in paths} == {"patch_encoder", "block_01", "final_norm", "head"}
     assert not any(path.startswith("block_01/attention/") for path in paths)
     assert int(restored.optimizer.iterations) == 1
-
-
-def test_a_frozen_stem_leaves_its_averages_alone_after_a_file(tmp_path):
-    model = vk.vit(MAP, num_classes=3)
-    model.get_layer("conv_stem").trainable = False
-    restored = loaded(trained(model), tmp_path)
-    before = [np.array(weight) for weight in restored.get_layer("conv_stem").get_weights()]
+    stem = restored.get_layer("conv_stem")
+    before = [np.array(weight) for weight in stem.get_weights()]
     restored.fit(IMAGES, LABELS, verbose=0)
-    for old, new in zip(before, restored.get_layer("conv_stem").get_weights(), strict=True):
+    for old, new in zip(before, stem.get_weights(), strict=True):  # its batch norms' statistics, too
         np.testing.assert_array_equal(old, new)
 
 
-def test_adapters_alone_train_on_after_a_file(tmp_path):
-    model = trained(vk.training.add_lora(vk.vit(MAP, num_classes=3), rank=2))
-    restored = loaded(model, tmp_path)
+def test_after_saving_only_lora_weights_train(tmp_path):
+    model = train(vk.training.add_lora(vk.vit(MAP, num_classes=3), rank=2))
+    restored = save_and_load(model, tmp_path)
     paths = [weight.path for weight in restored.trainable_weights]
     assert paths == [weight.path for weight in model.trainable_weights]
     assert {path.rsplit("/", 1)[1] for path in paths} == {"adapter_down", "adapter_up", "kernel", "bias"}
@@ -95,15 +90,7 @@ def test_adapters_alone_train_on_after_a_file(tmp_path):
     assert int(restored.optimizer.iterations) == 1
 
 
-@pytest.mark.parametrize("choice", ["head", "last_blocks", "full"])
-def test_what_was_chosen_to_train_stays_chosen(choice, tmp_path):
-    model = vk.vit(MAP, num_classes=3)
-    vk.training.set_trainable(model, choice, last_blocks=1)
-    restored = loaded(model, tmp_path)
-    assert [w.path for w in restored.trainable_weights] == [w.path for w in model.trainable_weights]
-
-
-def test_layers_with_adapters_stay_frozen():
+def test_layers_with_lora_stay_frozen():
     check_stays_frozen(AdaptedBlock(2, 16, adapters=ADAPTERS), np.zeros((2, 5, 8), "float32"))
     projection = LowRank(keras.layers.Dense(4), rank=2, alpha=2, trainable=False)
     restored = LowRank.from_config(projection.get_config())
@@ -112,7 +99,7 @@ def test_layers_with_adapters_stay_frozen():
         assert [weight.trainable for weight in layer.weights] == [False] * 4
 
 
-def test_what_is_frozen_in_a_block_before_it_is_built_stays_frozen():
+def test_parts_of_a_block_frozen_before_it_is_built_stay_frozen():
     block = TransformerBlock(2, 16, name="block")
     block.attention.trainable = False
     block.build((None, 5, 8))
@@ -128,6 +115,6 @@ def test_a_block_in_a_plain_model_stays_frozen(tmp_path):
     tokens = keras.Input((5, 8))
     frozen = TransformerBlock(2, 16, trainable=False, name="frozen")
     model = keras.Model(tokens, TransformerBlock(2, 16, name="trained")(frozen(tokens)))
-    restored = loaded(model, tmp_path)
+    restored = save_and_load(model, tmp_path)
     assert {weight.path.split("/")[0] for weight in restored.trainable_weights} == {"trained"}
     assert len(restored.trainable_weights) == 12  # two norms of two, four projections of two

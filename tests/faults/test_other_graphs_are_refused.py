@@ -1,4 +1,4 @@
-"""Models that compute something else than what their config builds: refused before anything is written or trained."""
+"""Models that compute something other than what their config builds are refused before anything is written or trained."""
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ def base():
 
 
 def called_again(base, pixels, replaced=None):
-    """The same layers, called a second time, behind what was done to the pixels."""
+    """Calls the model's layers again on other pixels, some of them replaced."""
     for layer in base.layers[1:]:
         pixels = (replaced or {}).get(layer.name, layer)(pixels)
     return pixels
@@ -29,11 +29,6 @@ def rescaling_in_front(base):
     return keras.Model(images, called_again(base, keras.layers.Rescaling(255.0)(images)))
 
 
-def inverted_in_front(base):
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, called_again(base, 255.0 - images))
-
-
 def rescaling_before_a_model_inside(base):
     images = keras.Input((16, 16, 3))
     return keras.Model(images, base(keras.layers.Rescaling(255.0)(images)))
@@ -41,14 +36,6 @@ def rescaling_before_a_model_inside(base):
 
 def sign_behind(base):
     return keras.Model(base.input, -base.output)
-
-
-def own_layer_behind(base):
-    class Squared(keras.layers.Layer):
-        def call(self, logits):
-            return logits**2
-
-    return keras.Model(base.input, Squared(name="squared")(base.output))
 
 
 def two_outputs(base):
@@ -143,7 +130,6 @@ def subclassed(base):
 
 REFUSED = {
     rescaling_in_front: r"'normalization' reads 'rescaling\w*' \(Rescaling\).*pixel_mean",
-    inverted_in_front: r"'normalization' reads 'subtract\w*' \(Subtract\).*pixel_mean",
     rescaling_before_a_model_inside: r"get_layer\('vit'\).*pixel_mean",
     sign_behind: r"'head' is followed by 'negative\w*' \(Negative\).*model\.keras",
     own_layer_behind: r"'head' is followed by 'squared' \(Squared\)",
@@ -164,7 +150,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
-def test_a_model_that_computes_something_else_is_refused_before_anything_is_written(make, base, tmp_path):
+def test_the_model_is_refused_before_anything_is_written(make, base, tmp_path):
     model, message = make(base), REFUSED[make]
     with pytest.raises(InvalidArgumentError, match=message):
         vk.model_config(model)
@@ -174,7 +160,7 @@ def test_a_model_that_computes_something_else_is_refused_before_anything_is_writ
 
 
 @pytest.mark.parametrize("make", [rescaling_in_front, sign_behind, second_input], ids=lambda make: make.__name__)
-def test_so_do_all_that_would_drop_a_layer_without_a_word(make, base, tmp_path, rng):
+def test_functions_that_would_silently_drop_a_layer_refuse_it_too(make, base, tmp_path, rng):
     model, message = make(base), REFUSED[make]
     images = rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8")
     for use in (
@@ -188,7 +174,7 @@ def test_so_do_all_that_would_drop_a_layer_without_a_word(make, base, tmp_path, 
     assert not any(tmp_path.iterdir())
 
 
-def test_layers_that_are_called_a_second_time_are_the_model_that_they_were(base, rng):
+def test_a_model_of_the_same_layers_called_again_is_accepted(base, rng):
     images = keras.Input((16, 16, 3), name="pixels")
     model = keras.Model(images, called_again(base, images))
     pixels = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")

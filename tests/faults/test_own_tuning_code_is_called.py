@@ -1,3 +1,5 @@
+"""Subclasses of the tuner and the hypermodel: what they override is called or refused, never ignored."""
+
 import keras
 import keras_tuner
 import numpy as np
@@ -11,7 +13,7 @@ from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 OPTIONS = TunerOptions(epochs=2, factor=2)
 own_loop = pytest.mark.skipif(
-    keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend"
+    keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on all backends"
 )
 
 
@@ -21,7 +23,7 @@ def data():
 
 
 class Arithmetic(ViTTuner):
-    """Looks for many heads, and trains nothing."""
+    """Scores trials by their layers without training."""
 
     def run_trial(self, trial, *args, **kwargs):
         if trial.hyperparameters.get("num_heads") == 1:
@@ -30,7 +32,7 @@ class Arithmetic(ViTTuner):
 
 
 class Passing(ViTTuner):
-    """Asks its base class for what it can't do."""
+    """Passes its base class an argument that has no effect."""
 
     def run_trial(self, trial, *args, **kwargs):
         return super().run_trial(trial, *args, batch_size=8)
@@ -41,7 +43,7 @@ class Watching(ViTTuner):
         raise AssertionError("this is never called")
 
 
-def test_a_tuners_own_run_trial_is_called_and_its_results_decide(data, tmp_path):
+def test_a_tuners_own_run_trial_decides(data, tmp_path):
     hypermodel = Tiny(num_heads=[1, 2], learning_rate=[1e-3], weight_decay=[0.1])
     tuner = Arithmetic(hypermodel, run_dir=tmp_path / "run", budget="4 trials", options=OPTIONS)
     tuner.search(data)
@@ -59,12 +61,12 @@ def test_a_tuners_own_run_trial_is_called_and_its_results_decide(data, tmp_path)
         tuner.get_best_models(1)
 
 
-def test_what_a_run_trial_asks_of_its_base_in_vain_ends_the_search(data, tmp_path):
+def test_an_argument_of_run_trial_without_effect_ends_the_search(data, tmp_path):
     with pytest.raises(InvalidArgumentError, match="batch_size, which can have no effect"):
         Passing(Tiny(), run_dir=tmp_path / "run", budget="2 trials", options=OPTIONS).search(data)
 
 
-def test_what_would_never_be_called_is_refused_when_made(tmp_path):
+def test_a_method_that_would_never_be_called_is_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"Watching\.on_epoch_end would never be called"):
         Watching(Tiny(), run_dir=tmp_path / "run")
     with pytest.raises(InvalidArgumentError, match="is no ViTHyperModel"):
@@ -75,11 +77,15 @@ def test_a_hypermodels_own_build_is_trained(data, tmp_path):
     trainer, rows = TrialTrainer(OwnBuild(), data, epochs=2), []
     values = trainer.hypermodel.default_values()
     assert trainer.logged(values) == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    told = lambda epochs, metrics, seconds: rows.append((epochs, metrics)) or True  # noqa: E731
-    assert not trainer.train(values, until=1, folder=tmp_path, on_epoch=told)
-    assert trainer.train(values, until=2, folder=tmp_path, on_epoch=told)
+
+    def record(epochs, metrics, seconds):
+        rows.append((epochs, metrics))
+        return True
+
+    assert not trainer.train(values, until=1, folder=tmp_path, on_epoch=record)
+    assert trainer.train(values, until=2, folder=tmp_path, on_epoch=record)
     assert [epochs for epochs, _ in rows] == [1, 1, 2]
-    assert rows[0] == rows[1]  # a rung is trained from the start, by the same seed
+    assert rows[0] == rows[1]  # each rung trains from the start with the same seed
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
@@ -92,7 +98,7 @@ def test_a_hypermodels_own_fit_is_called(data, tmp_path):
     assert rows == [(1, metrics), (2, metrics)]
 
 
-def test_a_build_that_asks_for_what_is_not_tuned_is_refused(data, tmp_path):
+def test_a_build_that_reads_an_unknown_hyperparameter_is_refused(data, tmp_path):
     trainer = TrialTrainer(AsksForMore(), data, epochs=2)
     with pytest.raises(InvalidArgumentError, match=r"AsksForMore\.build asks for dropout"):
         trainer.logged(trainer.hypermodel.default_values())
@@ -102,7 +108,7 @@ def test_a_build_that_asks_for_what_is_not_tuned_is_refused(data, tmp_path):
 
 
 class Model:
-    """Notes what `fit` is called with."""
+    """Records the arguments of `fit`."""
 
     def __init__(self, compiled):
         self.optimizer, self.loss = compiled.optimizer, compiled.loss
@@ -113,7 +119,7 @@ class Model:
         self.given = given
 
 
-def fitted(hypermodel, *args, **kwargs):
+def fit(hypermodel, *args, **kwargs):
     hp = keras_tuner.HyperParameters()
     model = Model(hypermodel.build(hp))
     hypermodel.fit(hp, model, *args, **kwargs)
@@ -124,8 +130,8 @@ def fitted(hypermodel, *args, **kwargs):
 def test_batch_size_and_augmentation_have_their_effect_on_arrays_too():
     train, validation = split(48), split(24)
     given = {"validation_data": (validation.images, validation.labels), "epochs": 2}
-    plain = fitted(Tiny(batch_size=[8], augmentation=["none"]), train.images, train.labels, **given)
-    moved = fitted(Tiny(batch_size=[12], augmentation=["medium"]), x=train.images, y=train.labels, **given)
+    plain = fit(Tiny(batch_size=[8], augmentation=["none"]), train.images, train.labels, **given)
+    moved = fit(Tiny(batch_size=[12], augmentation=["medium"]), x=train.images, y=train.labels, **given)
     assert (plain.images.shape[0], plain.given["steps_per_epoch"]) == (8, 6)
     assert (moved.images.shape[0], moved.given["steps_per_epoch"]) == (12, 4)
     known = {image.tobytes() for image in train.images.astype(plain.images.dtype)}
@@ -137,62 +143,51 @@ def test_batch_size_and_augmentation_have_their_effect_on_arrays_too():
 @own_loop
 def test_an_own_compile_stays():
     train = split(48)
-    model = fitted(OwnBuild(), images(), epochs=1)
+    model = fit(OwnBuild(), images(), epochs=1)
     assert not hasattr(model, "recompiled")
-    assert hasattr(fitted(Tiny(), train.images, train.labels), "recompiled")
+    assert hasattr(fit(Tiny(), train.images, train.labels), "recompiled")
 
 
 @own_loop
 @pytest.mark.parametrize(
-    ("space", "named"),
+    ("space", "message"),
     [
         ({"batch_size": [8, 16], "augmentation": ["none"]}, "batch_size can have no effect on batches"),
         ({"augmentation": ["none", "light"]}, "augmentation can have no effect on batches"),
         ({"augmentation": ["light"]}, "'light' can have no effect on batches"),
     ],
 )
-def test_what_can_have_no_effect_on_batches_ends_the_search(space, named, tmp_path):
-    tuner = keras_tuner.RandomSearch(
-        Tiny(**space), objective="val_accuracy", directory=tmp_path, project_name="search", max_trials=1
-    )
+def test_a_hyperparameter_without_effect_on_batches_is_refused(space, message):
     batches = images().train
-    with pytest.raises(NoEffectError, match=named):
-        tuner.search(batches, validation_data=batches, epochs=1, verbose=0)
+    with pytest.raises(NoEffectError, match=message):
+        fit(Tiny(**space), batches, validation_data=batches, epochs=1)
 
 
 @own_loop
-def test_a_batch_size_beside_the_tuned_one_ends_the_search():
-    train = split(48)
+def test_a_batch_size_in_addition_to_the_tuned_one_ends_the_search(tmp_path):
+    train, options = split(48), {"objective": "val_accuracy", "directory": tmp_path, "max_trials": 1}
     with pytest.raises(NoEffectError, match="batch_size can have no effect"):
-        fitted(Tiny(), train.images, train.labels, batch_size=4)
+        keras_tuner.RandomSearch(Tiny(), **options).search(train.images, train.labels, batch_size=4, verbose=0)
 
 
 # --- values over a limit
 
 
 @own_loop
-def test_values_stay_as_asked_so_a_grid_ends_and_no_values_are_tried_twice(tmp_path, monkeypatch):
-    """Of 1, 2, 4 and 8 heads the limit allows 2; what is built does not come back as what was asked."""
-    hypermodel = Tiny(num_heads=[1, 2, 4, 8], num_layers=[1], learning_rate=[1e-3], weight_decay=[0.1])
-    hypermodel.limits = type(hypermodel.limits)(
-        params=hypermodel.costs({**hypermodel.default_values(), "num_heads": 2})["params"]
-    )
-    history = {"val_accuracy": 0.5}
-    monkeypatch.setattr(Tiny, "fit", lambda self, hp, model, *args, **kwargs: model.count_params() and history)
-    for name, tuner in {
-        "grid": keras_tuner.GridSearch(hypermodel, objective="val_accuracy", directory=tmp_path, project_name="grid"),
-        "random": keras_tuner.RandomSearch(
-            hypermodel, objective="val_accuracy", directory=tmp_path, project_name="random", max_trials=9
-        ),
-    }.items():
-        tuner.search(images(), verbose=0)
-        asked = [trial.hyperparameters.get("num_heads") for trial in tuner.oracle.trials.values()]
-        assert sorted(asked) == [1, 2, 4, 8], name
-        built = [hypermodel.built_values(trial.hyperparameters)["num_heads"] for trial in tuner.oracle.trials.values()]
-        assert sorted(built) == [1, 2, 2, 2], name
+def test_hyperparameters_over_a_limit_stay_as_proposed_so_a_grid_ends(tmp_path, monkeypatch):
+    """The limit allows 2 heads, so 4 are built as 2; the trial still has 4, and no trial is repeated."""
+    hypermodel = Tiny(num_heads=[1, 2, 4], num_layers=[1], learning_rate=[1e-3], weight_decay=[0.1])
+    two_heads = hypermodel.costs({**hypermodel.default_values(), "num_heads": 2})
+    hypermodel.limits = type(hypermodel.limits)(params=two_heads["params"])
+    monkeypatch.setattr(Tiny, "fit", lambda self, hp, model, *args, **kwargs: {"val_accuracy": 0.5})
+    tuner = keras_tuner.GridSearch(hypermodel, objective="val_accuracy", directory=tmp_path)
+    tuner.search(images(), verbose=0)
+    trials = [trial.hyperparameters for trial in tuner.oracle.trials.values()]
+    assert sorted(hp.get("num_heads") for hp in trials) == [1, 2, 4]
+    assert sorted(hypermodel.built_values(hp)["num_heads"] for hp in trials) == [1, 2, 2]
 
 
-def test_what_is_built_is_within_the_limit():
+def test_the_built_model_is_within_the_limit():
     hypermodel = Tiny(num_heads=[1, 2, 4, 8])
     hypermodel.limits = type(hypermodel.limits)(params=2_000)
     hp = keras_tuner.HyperParameters()

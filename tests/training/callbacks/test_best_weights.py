@@ -7,7 +7,7 @@ import pytest
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.best_weights import RestoreBestWeights
-from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
+from vit_keras.training.checkpoints.state import get_callback_states, set_callback_states
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def model():
     return model
 
 
-def told(callback, model, values, *, first=0, name="val_loss"):
-    """Tells a callback of epochs in which the kernel is the epoch's number, until it ends training."""
+def run_epochs(callback, model, values, *, first=0, name="val_loss"):
+    """Ends epochs with these values and a kernel of the epoch's number until training stops; returns the last epoch."""
     callback.set_model(model)
     for epoch, value in enumerate(values, first):
         model.weights[0].assign(np.full((2, 1), float(epoch)))
@@ -28,67 +28,45 @@ def told(callback, model, values, *, first=0, name="val_loss"):
     return epoch
 
 
-def kernel(model):
+def read_kernel(model):
     return float(keras.ops.convert_to_numpy(model.weights[0])[0, 0])
 
 
 def test_the_model_ends_with_the_best_epoch(model):
     best = RestoreBestWeights()
-    assert told(best, model, [0.5, np.nan, 0.3, 0.3, 0.4]) == 4
+    assert run_epochs(best, model, [0.5, np.nan, 0.3, 0.3, 0.4]) == 4
     best.on_train_end()
-    assert (best.epoch, best.best, kernel(model)) == (2, 0.3, 2.0)
+    assert (best.epoch, best.best, read_kernel(model)) == (2, 0.3, 2.0)
 
 
-@pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_patience_counts_epochs_that_are_no_better(model, number):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_patience_counts_epochs_without_improvement(model, value):
     best = RestoreBestWeights("val_accuracy", patience=3)
-    assert told(best, model, [0.1, 0.5, 0.5, number, 0.4, 0.9], name="val_accuracy") == 4
+    assert run_epochs(best, model, [0.1, 0.5, 0.5, value, 0.4, 0.9], name="val_accuracy") == 4
     best.on_train_end()
-    assert kernel(model) == 1.0
+    assert read_kernel(model) == 1.0
 
 
-def test_numbers_that_are_none_keep_the_weights_as_they_are(model):
+def test_without_a_finite_value_the_model_keeps_its_weights(model):
     best = RestoreBestWeights()
-    told(best, model, [np.nan, np.nan])
+    run_epochs(best, model, [np.nan, np.nan])
     best.on_train_end()
-    assert (best.best, best.epoch, kernel(model)) == (None, None, 1.0)
+    assert (best.best, best.epoch, read_kernel(model)) == (None, None, 1.0)
 
 
-def test_its_state_goes_on(model):
+def test_the_state_is_restored(model):
     values = [0.5, 0.4, 0.6, 0.45, 0.3]
-    begun, resumed = RestoreBestWeights(patience=3), RestoreBestWeights(patience=3)
-    told(begun, model, values[:3])
-    arrays, states = callbacks_state([begun])
-    set_callbacks_state([resumed], arrays, json.loads(json.dumps(states)), where="memory")
-    assert told(resumed, model, [0.45, 0.41, 0.3], first=3) == 4  # one epoch waited before, two after
+    first, resumed = RestoreBestWeights(patience=3), RestoreBestWeights(patience=3)
+    run_epochs(first, model, values[:3])
+    arrays, states = get_callback_states([first])
+    set_callback_states([resumed], arrays, json.loads(json.dumps(states)), where="memory")
+    assert run_epochs(resumed, model, [0.45, 0.41, 0.3], first=3) == 4  # one epoch waited before, two after
     resumed.on_train_end()
-    assert (resumed.epoch, kernel(model)) == (1, 1.0)
+    assert (resumed.epoch, read_kernel(model)) == (1, 1.0)
 
 
-@pytest.mark.parametrize("average_first", [True, False])
-def test_with_an_average_the_best_average_is_left(average_first):
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(keras.optimizers.SGD(0.3), "mse")
-    x, y = np.eye(2, dtype="float32"), np.array([[1.0], [2.0]], "float32")
-    average = ExponentialMovingAverage(0.9)
-    best = RestoreBestWeights(average=average)
-    watched = Watched(average)
-    callbacks = [average, best, watched] if average_first else [best, average, watched]
-    validation = x, watched.target
-    model.fit(x, y, validation_data=validation, epochs=6, batch_size=1, verbose=0, shuffle=False, callbacks=callbacks)
-    place = int(np.argmin(watched.losses))
-    assert 0 < place < 5, watched.losses  # the best is neither the first nor the last
-    assert best.epoch == place
-    for variable, array, kept in zip(model.weights, watched.averages[place], average.arrays(), strict=True):
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), array)
-        np.testing.assert_array_equal(kept, array)
-
-
-class Watched(keras.callbacks.Callback):
-    """Keeps what validation said of the average each epoch; the target lies on the way to the weights' optimum."""
-
-    target = np.array([[0.9], [1.3]], "float32")
+class RecordAverages(keras.callbacks.Callback):
+    """Records the validation loss and the averages of each epoch."""
 
     def __init__(self, average):
         super().__init__()
@@ -99,7 +77,38 @@ class Watched(keras.callbacks.Callback):
         self.averages.append(self.average.arrays())
 
 
+@pytest.mark.parametrize("average_first", [True, False])
+def test_with_an_average_the_best_average_is_restored(average_first):
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.3), "mse")
+    x, y = np.eye(2, dtype="float32"), np.array([[1.0], [2.0]], "float32")
+    on_the_way = np.array([[0.9], [1.3]], "float32")  # the validation target, passed before the weights' optimum
+    average = ExponentialMovingAverage(0.9)
+    best, record = RestoreBestWeights(average=average), RecordAverages(average)
+    callbacks = [average, best, record] if average_first else [best, average, record]
+    options = {"epochs": 6, "batch_size": 1, "verbose": 0, "shuffle": False, "callbacks": callbacks}
+    model.fit(x, y, validation_data=(x, on_the_way), **options)
+    epoch = int(np.argmin(record.losses))
+    assert 0 < epoch < 5, record.losses
+    assert best.epoch == epoch
+    for variable, array, restarted in zip(model.weights, record.averages[epoch], average.arrays(), strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), array)
+        np.testing.assert_array_equal(restarted, array)
+
+
 @pytest.mark.parametrize("arguments", [{"patience": 0}, {"better": "max"}, {"monitor": "mystery"}])
-def test_what_is_not_legal_is_refused(arguments):
+def test_illegal_arguments_are_refused(arguments):
     with pytest.raises(InvalidArgumentError):
         RestoreBestWeights(**arguments)
+
+
+def test_a_metric_that_does_not_exist_is_named(model):
+    with pytest.raises(
+        InvalidArgumentError, match=r"no metric 'val_auc' to monitor: the epoch has \['loss', 'val_loss'\]"
+    ):
+        run_epochs(RestoreBestWeights("val_auc"), model, [1.0])
+    best = RestoreBestWeights()
+    run_epochs(best, model, [1.0], name="accuracy")  # an epoch without validation
+    with pytest.raises(InvalidArgumentError, match="No epoch had the metric 'val_loss'"):
+        best.on_train_end()

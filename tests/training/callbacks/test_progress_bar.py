@@ -6,7 +6,7 @@ from vit_keras.training.callbacks.divergence import StepCounter
 from vit_keras.training.callbacks.progress_bar import ProgressBar
 
 
-def test_the_progress_bar_leaves_one_line_an_epoch():
+def test_the_progress_bar_prints_one_line_per_epoch():
     text = io.StringIO()
     progress = ProgressBar(Console(file=text, width=200), StepCounter())
     progress.set_params({"steps": 4, "epochs": 2})

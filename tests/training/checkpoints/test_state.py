@@ -6,7 +6,7 @@ import pytest
 
 from vit_keras.errors import ResumeError
 from vit_keras.models.vit import vit
-from vit_keras.training.checkpoints.state import arrays_of, assign, callbacks_state, set_callbacks_state
+from vit_keras.training.checkpoints.state import get_arrays, get_callback_states, set_arrays, set_callback_states
 
 JIT = "auto" if keras.backend.backend() == "jax" else False
 
@@ -22,76 +22,65 @@ def compiled(tiny_config):
     return make
 
 
-def test_everything_comes_back_and_the_copies_are_our_own(compiled, rng):
+def test_training_repeats_from_the_saved_arrays_which_are_copies(compiled, rng):
     model = compiled()
     images, labels = rng.integers(0, 256, (4, 16, 16, 3)).astype("uint8"), np.arange(4) % 3
     model.train_on_batch(images, labels)
-    kept = arrays_of(model)
-    owners = {name.split("/")[0] for name in kept}
+    saved = get_arrays(model)
+    owners = {name.split("/")[0] for name in saved}
     assert owners - {"generator"} == {"model", "optimizer", "metrics"}
-    assert any("seed" in name for name in kept)
-    before = {name: array.copy() for name, array in kept.items()}
+    assert any("seed" in name for name in saved)
+    before = {name: array.copy() for name, array in saved.items()}
     losses = [float(np.asarray(model.train_on_batch(images, labels))) for _ in range(2)]
-    for name, array in kept.items():
+    for name, array in saved.items():
         np.testing.assert_array_equal(array, before[name], err_msg=name)
-    assign(model, kept, where="memory")
+    set_arrays(model, saved, where="memory")
     assert [float(np.asarray(model.train_on_batch(images, labels))) for _ in range(2)] == losses
 
 
 def test_arrays_of_another_model_are_refused_and_change_nothing(compiled):
     model, other = compiled(), compiled(hidden_dim=32)
-    before = arrays_of(other)
-    with pytest.raises(
-        ResumeError, match=r"checkpoint-7 is of another model .* differences, the first model/0000.* is \("
-    ):
-        assign(other, arrays_of(model), where="checkpoint-7")
-    for name, array in arrays_of(other).items():
+    before = get_arrays(other)
+    with pytest.raises(ResumeError, match=r"checkpoint-7 is of another model .* the first model/0000.* is \("):
+        set_arrays(other, get_arrays(model), where="checkpoint-7")
+    for name, array in get_arrays(other).items():
         np.testing.assert_array_equal(array, before[name])
 
 
-class Own(keras.callbacks.Callback):
-    def __init__(self):
-        super().__init__()
-        self.seen = {}
+class Custom(keras.callbacks.Callback):
+    state: dict = {}  # noqa: RUF012
 
     def get_state(self):
-        return self.seen
+        return self.state
 
     def set_state(self, state):
-        self.seen = state
+        self.state = state
 
 
-def test_callbacks_come_back_through_json_with_arrays_infinities_and_nothing():
-    first = [
-        Own(),
-        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau(),
-    ]
-    first[0].seen = {
-        "a/b": np.arange(3),
-        "deep": [{"x": np.float32(0.5)}, None, "word", True],
-        "never": float("inf"),
-        "items": [],
-    }
-    first[1].wait, first[1].best, first[1].best_weights = 2, 0.25, [np.ones(2), np.zeros((1, 2), "uint32")]
-    first[2].best, first[2].cooldown_counter = float("inf"), 4
-    arrays, states = callbacks_state(first)
-    again = [
-        Own(),
-        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau(),
-    ]
-    set_callbacks_state(again, arrays, json.loads(json.dumps(states, allow_nan=False)), where="here")
-    np.testing.assert_array_equal(again[0].seen.pop("a/b"), np.arange(3))
-    assert again[0].seen == {"deep": [{"x": 0.5}, None, "word", True], "never": float("inf"), "items": []}
-    assert (again[1].wait, again[1].best) == (2, 0.25)
-    for one, other in zip(again[1].best_weights, first[1].best_weights, strict=True):
+def make_callbacks():
+    stopping = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
+    return Custom(), stopping, keras.callbacks.ReduceLROnPlateau()
+
+
+def test_callback_states_survive_json_with_arrays_infinities_and_none():
+    custom, stopping, plateau = callbacks = make_callbacks()
+    plain = {"deep": [{"x": 0.5}, None, "word", True], "never": float("inf"), "items": []}
+    custom.state = {"a/b": np.arange(3), **plain, "numpy": np.float32(0.5)}
+    stopping.wait, stopping.best, stopping.best_weights = 2, 0.25, [np.ones(2), np.zeros((1, 2), "uint32")]
+    plateau.best, plateau.cooldown_counter = float("inf"), 4
+    arrays, states = get_callback_states(callbacks)
+    custom, stopping, plateau = again = make_callbacks()
+    set_callback_states(again, arrays, json.loads(json.dumps(states, allow_nan=False)), where="here")
+    np.testing.assert_array_equal(custom.state.pop("a/b"), np.arange(3))
+    assert custom.state == {**plain, "numpy": 0.5}
+    assert (stopping.wait, stopping.best) == (2, 0.25)
+    for one, other in zip(stopping.best_weights, callbacks[1].best_weights, strict=True):
         np.testing.assert_array_equal(one, other)
         assert one.dtype == other.dtype
-    assert (again[2].best, again[2].cooldown_counter) == (float("inf"), 4)
+    assert (plateau.best, plateau.cooldown_counter) == (float("inf"), 4)
 
 
 def test_other_callbacks_are_refused():
-    arrays, states = callbacks_state([Own()])
-    with pytest.raises(ResumeError, match=r"other callbacks: \['Own'\] then, \['EarlyStopping'\] now"):
-        set_callbacks_state([keras.callbacks.EarlyStopping()], arrays, states, where="here")
+    arrays, states = get_callback_states([Custom()])
+    with pytest.raises(ResumeError, match=r"other callbacks: \['Custom'\] then, \['EarlyStopping'\] now"):
+        set_callback_states([keras.callbacks.EarlyStopping()], arrays, states, where="here")

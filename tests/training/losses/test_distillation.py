@@ -21,7 +21,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def teacher():
-    """A network of another kind on the same pixels."""
+    """Another architecture on the same pixels."""
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Rescaling(1 / 127.5, -1), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
     model = keras.Sequential([keras.Input((16, 16, 3)), *layers], name="teacher")
@@ -62,25 +62,25 @@ def crossentropy(logits, labels):
     return -np.log(softmax(logits)[np.arange(len(labels)), labels])
 
 
-def paper(kind, of_labels, of_teacher, labels, said, *, alpha, temperature):
-    """Equations 2 and 3 of Touvron et al. 2021, on the logits of each of the student's heads."""
+def paper_loss(kind, label_logits, student_logits, labels, teacher_logits, *, alpha, temperature):
+    """Equations 2 and 3 of Touvron et al. 2021."""
     if kind == "hard":
-        distance = crossentropy(of_teacher, said.argmax(axis=-1))
+        distance = crossentropy(student_logits, teacher_logits.argmax(axis=-1))
     else:
-        theirs, mine = softmax(said / temperature), softmax(of_teacher / temperature)
-        distance = temperature**2 * (theirs * np.log(theirs / mine)).sum(axis=-1)
-    return (1 - alpha) * crossentropy(of_labels, labels) + alpha * distance
+        teacher, student = softmax(teacher_logits / temperature), softmax(student_logits / temperature)
+        distance = temperature**2 * (teacher * np.log(teacher / student)).sum(axis=-1)
+    return (1 - alpha) * crossentropy(label_logits, labels) + alpha * distance
 
 
 @pytest.mark.parametrize("token", [True, False])
-@pytest.mark.parametrize(("kind", "alpha", "temperature"), [("hard", 0.5, 3.0), ("soft", 0.1, 3.0), ("soft", 0.7, 1.5)])
-def test_the_loss_is_the_paper_s(student, teacher, data, token, kind, alpha, temperature):
+@pytest.mark.parametrize(("kind", "alpha", "temperature"), [("hard", 0.5, 3.0), ("soft", 0.7, 1.5)])
+def test_the_loss_is_the_papers(student, teacher, data, token, kind, alpha, temperature):
     images, labels = data
     model = compiled(Distillation(student(token=token), teacher, kind=kind, alpha=alpha, temperature=temperature))
     heads = ["head", "head_distillation"] if token else ["head", "head"]
     outputs = [model.student.get_layer(name).output for name in heads]
     of_labels, of_teacher = map(array, keras.Model(model.student.input, outputs)(images))
-    each = paper(kind, of_labels, of_teacher, labels, array(teacher(images)), alpha=alpha, temperature=temperature)
+    each = paper_loss(kind, of_labels, of_teacher, labels, array(teacher(images)), alpha=alpha, temperature=temperature)
     weights = np.linspace(0.5, 2, 8).astype("float32")
     for sample_weight, expected in ((None, each.mean()), (weights, (weights * each).mean())):
         loss = model.compute_loss(images, labels, model(images, training=True), sample_weight, True)
@@ -91,13 +91,13 @@ def test_the_loss_is_the_paper_s(student, teacher, data, token, kind, alpha, tem
     np.testing.assert_allclose(array(validated), crossentropy(in_use, labels).mean(), rtol=2e-5)
 
 
-def test_fit_trains_the_student_alone_and_logits_computed_before_are_as_good(student, teacher, data):
+def test_fit_trains_the_student_only_and_equally_on_precomputed_logits(student, teacher, data):
     images, labels = data
     before = teacher.get_weights()
     live = compiled(Distillation(student(token=True), teacher))
     given = live.student
     untrained = given.get_weights()
-    options = {"batch_size": 4, "epochs": 3, "shuffle": False, "verbose": 0}
+    options = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
     history = live.fit(images, labels, validation_data=(images, labels), **options).history
     assert history["loss"][-1] < history["loss"][0]
     assert {"accuracy", "val_accuracy", "val_loss"} <= history.keys()
@@ -107,14 +107,14 @@ def test_fit_trains_the_student_alone_and_logits_computed_before_are_as_good(stu
         np.testing.assert_array_equal(now, then)
     assert not any(map(np.array_equal, given.get_weights(), untrained))
 
-    said = ops.convert_to_numpy(teacher(images))
+    teacher_logits = ops.convert_to_numpy(teacher(images))
     cached = compiled(Distillation(student(token=True)))
-    cached.fit(images, {"labels": labels, "teacher": said}, validation_data=(images, labels), **options)
+    cached.fit(images, {"labels": labels, "teacher": teacher_logits}, validation_data=(images, labels), **options)
     for one, other in zip(cached.student.get_weights(), given.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-def test_each_head_has_its_own_teacher(student, teacher, data):
+def test_each_head_learns_from_its_own_source(student, teacher, data):
     images, labels = data
     model = compiled(Distillation(student(token=True), teacher, alpha=1.0))
     before = {name: model.student.get_layer(name).get_weights()[0] for name in ("head", "head_distillation")}
@@ -126,7 +126,7 @@ def test_each_head_has_its_own_teacher(student, teacher, data):
     assert changed == {"head": False, "head_distillation": True}
 
 
-def test_it_survives_a_file(student, teacher, data, tmp_path):
+def test_it_survives_saving(student, teacher, data, tmp_path):
     images, labels = data
     model = compiled(Distillation(student(token=True), teacher, kind="soft", alpha=0.3, temperature=2.0))
     model.save(tmp_path / "model.keras")
@@ -140,7 +140,7 @@ def test_it_survives_a_file(student, teacher, data, tmp_path):
     assert (again.kind, again.temperature) == ("soft", 1.5)
 
 
-def test_penalties_are_not_shared_out(teacher, data):
+def test_alpha_does_not_scale_regularization(teacher, data):
     images, labels = data
     kernel = keras.layers.Dense(CLASSES, kernel_regularizer=keras.regularizers.L2(0.1))
     student = keras.Sequential(
@@ -149,15 +149,15 @@ def test_penalties_are_not_shared_out(teacher, data):
     penalty = 0.1 * np.sum(kernel.get_weights()[0].astype("float64") ** 2)
     model = compiled(Distillation(student, teacher, alpha=0.5))
     logits = array(student(images))
-    each = paper("hard", logits, logits, labels, array(teacher(images)), alpha=0.5, temperature=1)
+    each = paper_loss("hard", logits, logits, labels, array(teacher(images)), alpha=0.5, temperature=1)
     loss = model.compute_loss(images, labels, model(images, training=True))
     np.testing.assert_allclose(array(loss), each.mean() + penalty, rtol=2e-5)
 
 
-def test_what_does_not_go_together_is_refused(student, teacher, data, tiny_config):
+def test_pairs_that_do_not_match_are_refused(student, teacher, data, tiny_config):
     images, labels = data
     small = student(token=False)
-    with pytest.raises(InvalidArgumentError, match="one model"):
+    with pytest.raises(InvalidArgumentError, match="the same model"):
         Distillation(small, small)
     with pytest.raises(InvalidArgumentError, match=r"logits of \(None, 5\), and the student 'vit' \(None, 3\)"):
         Distillation(small, vit(tiny_config, num_classes=5))

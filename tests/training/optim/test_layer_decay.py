@@ -9,7 +9,6 @@ from vit_keras import load_preset, vit
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import AdamW, Muon
-from vit_keras.training.recipes import Recipe
 from vit_keras.weights.mappings.timm import ROWS
 
 TIMM = json.loads((Path(__file__).parents[2] / "golden" / "timm_layer_decay.json").read_text("utf-8"))["parameters"]
@@ -17,13 +16,13 @@ TIMM = json.loads((Path(__file__).parents[2] / "golden" / "timm_layer_decay.json
 
 @pytest.fixture(scope="module")
 def model():
-    """ViT-B/16's twelve blocks, narrow: rates go by place and not by width."""
+    """The twelve blocks of ViT-B/16, narrow."""
     config = load_preset("vit_base_patch16_224").config
     return vit(config.replace(hidden_dim=24, num_heads=3, mlp_dim=48, image_size=32), num_classes=5)
 
 
-def theirs(path):
-    """Returns timm's rate and decay of the parameters that one of our weights is."""
+def find_timm_scales(path):
+    """Returns timm's learning rate and weight decay of the parameters that make up one of our weights."""
     for row in ROWS:
         for block in range(12) if row.is_per_block else (None,):
             if path in [target.format(i=f"{block:02d}" if block is not None else "") for target in row.targets]:
@@ -33,104 +32,75 @@ def theirs(path):
     raise AssertionError(f"timm has no parameter for {path}")
 
 
-def stepped(model, optimizer, *, value, gradient):
-    """Returns by how much a step moves each variable, as a share of the learning rate."""
-    for variable in model.trainable_variables:
+def step_sizes(model, optimizer, *, value, gradient):
+    """Returns by how much a step moves each variable, divided by 1e-3."""
+    variables = model.trainable_variables
+    for variable in variables:
         variable.assign(np.full(variable.shape, value))
-    optimizer.apply(
-        [keras.ops.full(variable.shape, gradient) for variable in model.trainable_variables], model.trainable_variables
-    )
-    moved = [value - keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
-    return {
-        variable.path: change.mean() / 1e-3 for variable, change in zip(model.trainable_variables, moved, strict=True)
-    }
+    optimizer.apply([keras.ops.full(variable.shape, gradient) for variable in variables], variables)
+    moved = [value - keras.ops.convert_to_numpy(variable) for variable in variables]
+    return {variable.path: change.mean() / 1e-3 for variable, change in zip(variables, moved, strict=True)}
 
 
-def test_the_rate_of_every_variable_is_timms(model):
-    rates = stepped(model, AdamW(1e-3, weight_decay=0.05, layer_decay=0.75), value=0.0, gradient=1.0)
+def test_learning_rate_and_weight_decay_of_every_variable_are_timms(model):
+    rates = step_sizes(model, AdamW(1e-3, weight_decay=0.05, layer_decay=0.75), value=0.0, gradient=1.0)
+    decays = step_sizes(model, AdamW(1e-3, weight_decay=0.05, layer_decay=0.75), value=1.0, gradient=0.0)
     assert len(rates) == 152  # as many as timm has
     for path, rate in rates.items():
-        np.testing.assert_allclose(rate, theirs(path)[0], rtol=1e-4, err_msg=path)
+        scale, weight_decay = find_timm_scales(path)
+        np.testing.assert_allclose(rate, scale, rtol=1e-4, err_msg=path)
+        expected = scale * weight_decay
+        np.testing.assert_allclose(decays[path], expected, rtol=2e-2, atol=1e-6, err_msg=path)  # of 1 in float32
 
 
-def test_the_decay_of_every_variable_is_timms(model):
-    decays = stepped(model, AdamW(1e-3, weight_decay=0.05, layer_decay=0.75), value=1.0, gradient=0.0)
-    for path, decay in decays.items():
-        scale, weight_decay = theirs(path)
-        np.testing.assert_allclose(decay, scale * weight_decay, rtol=2e-2, atol=1e-6, err_msg=path)  # of 1 in float32
-
-
-def test_muons_decay_shrinks_layer_by_layer_too(model):
-    decays = stepped(model, Muon(1e-3, weight_decay=0.5, layer_decay=0.5), value=1.0, gradient=0.0)
+def test_muons_weight_decay_is_layer_wise(model):
+    decays = step_sizes(model, Muon(1e-3, weight_decay=0.5, layer_decay=0.5), value=1.0, gradient=0.0)
     np.testing.assert_allclose(decays["head/kernel"], 0.5, rtol=1e-2)
     np.testing.assert_allclose(decays["block_11/mlp/expand/kernel"], 0.25, rtol=1e-2)
     np.testing.assert_allclose(decays["block_10/mlp/expand/kernel"], 0.125, rtol=1e-2)
 
 
-@pytest.mark.parametrize("kind", [AdamW, Muon])
-def test_a_decay_of_one_changes_nothing(model, kind):
-    plain, same = (
-        stepped(model, kind(1e-3, weight_decay=0.05, **options), value=0.5, gradient=0.1)
-        for options in ({}, {"layer_decay": 1})
-    )
-    assert plain == same
-
-
-def test_one_rate_is_set_and_all_follow(model):
+def test_setting_the_learning_rate_scales_all_layers(model):
     optimizer = AdamW(1e-3, weight_decay=0.0, layer_decay=0.75)
-    stepped(model, optimizer, value=0.0, gradient=1.0)
+    step_sizes(model, optimizer, value=0.0, gradient=1.0)
     optimizer.learning_rate = 2e-3
-    rates = stepped(model, optimizer, value=0.0, gradient=1.0)
+    rates = step_sizes(model, optimizer, value=0.0, gradient=1.0)
     np.testing.assert_allclose(rates["head/kernel"], 2, rtol=1e-3)
     np.testing.assert_allclose(rates["block_11/mlp/expand/kernel"], 1.5, rtol=1e-3)
 
 
-def test_frozen_variables_leave_the_others_where_they_were(model):
-    paths = [variable.path for variable in model.trainable_variables]
-    scales = dict(zip(paths, layer_scales(paths, 0.75), strict=True))
-    upper = [path for path in paths if not path.startswith(("patch_encoder", "block_00", "block_01"))]
-    assert dict(zip(upper, layer_scales(upper, 0.75), strict=True)) == {path: scales[path] for path in upper}
+@pytest.mark.parametrize(
+    ("paths", "num_layers", "exponents"),
+    [
+        (["conv_stem/convolution_0/kernel", "stem_norm/gamma", "patch_encoder/registers"], 1, [2, 2, 2]),
+        (["patch_encoder/class_token", "block_00/mlp/expand/bias", "pooling/probe"], None, [2, 1, 0]),
+        (["block_02/mlp/expand/bias", "final_norm/gamma", "head/bias"], None, [1, 1, 0]),  # lower layers frozen
+        (["block_00/mlp/expand/kernel", "head/bias"], 3, [3, 0]),  # upper blocks frozen
+        (["patch_encoder/class_token", "head/bias"], 3, [4, 0]),  # all blocks frozen
+        (["final_norm/gamma", "head/bias"], None, [1, 0]),
+        (["head/bias", "head_distillation/bias", "pooling/probe"], None, [0, 0, 0]),
+    ],
+)
+def test_layers_are_counted_from_the_head(paths, num_layers, exponents):
+    assert layer_scales(paths, 0.5, num_layers=num_layers) == [0.5**exponent for exponent in exponents]
 
 
-@pytest.mark.parametrize("kind", [AdamW, Muon])
-def test_it_survives_json(kind):
-    again = keras.optimizers.deserialize(
-        json.loads(json.dumps(keras.optimizers.serialize(kind(1e-3, layer_decay=0.6))))
-    )
-    assert again.layer_decay == 0.6
-
-
-def test_stems_of_every_kind_are_the_first_layer():
-    paths = [
-        "conv_stem/convolution_0/kernel",
-        "stem_norm/gamma",
-        "patch_encoder/registers",
-        "block_00/mlp/expand/bias",
-        "pooling/probe",
-    ]
-    assert layer_scales(paths, 0.5) == [0.25, 0.25, 0.25, 0.5, 1.0]
-
-
-def test_a_fit_with_it_runs_compiled(model):
-    model.compile(AdamW(1e-3, layer_decay=0.75), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    history = model.fit(np.zeros((4, 32, 32, 3), "uint8"), np.arange(4), epochs=2, verbose=0).history["loss"]
-    assert history[1] < history[0]
-
-
-def test_a_recipe_hands_it_on():
-    recipe = Recipe(name="mine", source="", epochs=1, steps_per_epoch=1, layer_decay=0.7)
-    assert recipe.compile_kwargs()["optimizer"].layer_decay == 0.7
-
-
-@pytest.mark.parametrize("value", [0, -1, 1.5, "a", None, float("nan")])
-def test_what_is_no_factor_is_refused(value):
+@pytest.mark.parametrize("value", [0, 1.5, "a", None, float("nan")])
+def test_an_invalid_factor_is_refused(value):
     with pytest.raises(InvalidArgumentError, match="layer_decay"):
         AdamW(layer_decay=value)
-    with pytest.raises(InvalidArgumentError, match="layer_decay"):
-        Recipe(name="mine", source="", epochs=1, steps_per_epoch=1, layer_decay=value)
 
 
-def test_a_model_of_others_is_refused():
+def test_an_unknown_or_wrong_number_of_layers_is_refused():
+    with pytest.raises(InvalidArgumentError, match="num_layers=12"):
+        layer_scales(["patch_encoder/class_token", "head/bias"], 0.5)
+    with pytest.raises(InvalidArgumentError, match="num_layers=2 is too few: there is a block_02"):
+        layer_scales(["block_02/mlp/expand/kernel"], 0.5, num_layers=2)
+    with pytest.raises(InvalidArgumentError, match="num_layers=0"):
+        AdamW(layer_decay=0.5, num_layers=0)
+
+
+def test_another_kind_of_model_is_refused():
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    with pytest.raises(InvalidArgumentError, match="none of the variables is of a block"):
+    with pytest.raises(InvalidArgumentError, match="no variable belongs to a block"):
         AdamW(layer_decay=0.5).build(other.trainable_variables)

@@ -14,7 +14,7 @@ from vit_keras.data import Augmentation
 from vit_keras.errors import ResumeError, StorageError, TrainingDivergedError
 from vit_keras.models.vit import vit
 from vit_keras.training.checkpoints.callback import Stopped
-from vit_keras.training.checkpoints.state import arrays_of, assign, variables_of
+from vit_keras.training.checkpoints.state import get_arrays, named_variables, set_arrays
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import finetune
 from vit_keras.training.runs.directory import RunDirectory
@@ -50,9 +50,9 @@ def compiled(data, tiny_config):
             model.compile(**recipe.compile_kwargs(), jit_compile=JIT)
             model.optimizer.build(model.trainable_variables)
             model.evaluate(data.validation, verbose=0)
-            made[key] = model, recipe, arrays_of(model)
+            made[key] = model, recipe, get_arrays(model)
         model, recipe, start = made[key]
-        assign(model, start, where="the start")
+        set_arrays(model, start, where="the start")
         return model, recipe
 
     return make
@@ -65,7 +65,7 @@ def fitting(data, compiled):
     def make(folder, *, lost=False, callbacks=(), **changes):
         model, recipe = compiled(**changes)
         if lost:
-            for variable in variables_of(model).values():
+            for variable in named_variables(model).values():
                 variable.assign(np.ones(variable.shape, "float32").astype(variable.dtype))
         run = RunDirectory(folder)
         run.path.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def outcome(fitted, rows):
     """Returns what must be the same: the final model, the last checkpoint, and the history without its seconds."""
     last = CheckpointStore(fitted.run.checkpoints).newest()
     rows = [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
-    return arrays_of(fitted.model), last.tensors, rows
+    return get_arrays(fitted.model), last.tensors, rows
 
 
 def assert_same(one, other):
@@ -204,7 +204,7 @@ def test_a_diverged_run_names_the_step_and_its_images_and_restores_the_last_chec
     note = json.loads((tmp_path / "run" / "divergence.json").read_text())
     images = data.training_images(5, augmentation=fitted.recipe.augmentation)
     assert (note["epoch"], note["step"], note["images"]) == (2, 2, images)
-    assert all(np.isfinite(array).all() for array in arrays_of(fitted.model).values())
+    assert all(np.isfinite(array).all() for array in get_arrays(fitted.model).values())
 
 
 class Watched:

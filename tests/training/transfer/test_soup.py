@@ -6,8 +6,8 @@ import pytest
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
-from vit_keras.training.callbacks.snapshots import put_back, snapshot
-from vit_keras.training.checkpoints.state import callbacks_state, set_callbacks_state
+from vit_keras.training.callbacks.snapshots import restore_snapshot, take_snapshot
+from vit_keras.training.checkpoints.state import get_callback_states, set_callback_states
 from vit_keras.training.transfer.soup import BestCheckpoints, greedy_soup
 
 
@@ -87,8 +87,8 @@ def test_the_state_is_restored(model):
     values = [0.5, 0.4, 0.9, 0.3, 0.35]
     whole, begun, resumed = (BestCheckpoints(2) for _ in range(3))
     run_epochs(whole, model, values)
-    arrays, states = callbacks_state([run_epochs(begun, model, values[:3])])
-    set_callbacks_state([resumed], arrays, json.loads(json.dumps(states)), where="memory")
+    arrays, states = get_callback_states([run_epochs(begun, model, values[:3])])
+    set_callback_states([resumed], arrays, json.loads(json.dumps(states)), where="memory")
     run_epochs(resumed, model, values[3:], first=3)
     assert (resumed.epochs, resumed.values, kernels(resumed)) == (whole.epochs, whole.values, kernels(whole))
     assert kernels(resumed) == [3, 4]
@@ -105,15 +105,15 @@ def test_the_average_is_kept_instead_of_the_weights(model):
 def test_weights_of_another_model_are_refused_before_any_is_assigned(model):
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     with pytest.raises(WeightMismatchError, match="0000/kernel"):
-        put_back(model, snapshot(other))
-    kept = snapshot(model)
+        restore_snapshot(model, take_snapshot(other))
+    kept = take_snapshot(model)
     model.weights[1].assign([5.0])
-    put_back(model, kept)
+    restore_snapshot(model, kept)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.weights[1]), [0.0])
 
 
 def test_a_missing_metric_is_named(model):
-    with pytest.raises(InvalidArgumentError, match=r"no 'val_acc' .*\['loss', 'val_loss'\]"):
+    with pytest.raises(InvalidArgumentError, match=r"no metric 'val_acc' .*\['loss', 'val_loss'\]"):
         run_epochs(BestCheckpoints(monitor="val_acc"), model, [0.5])
     without = BestCheckpoints()
     without.set_model(model)

@@ -1,3 +1,3 @@
-"""Keras callbacks, and what they keep."""
+"""Keras callbacks."""
 
-import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`
+import keras as keras  # first, since the modules below register with Keras: see `vit_keras.registration`

@@ -1,4 +1,4 @@
-"""The weights of the best epoch, and an end to training that no longer helps."""
+"""Restores the weights of the best epoch and stops early."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,24 +9,24 @@ import numpy as np
 from vit_keras.layers.base.checks import check_positive
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.monitoring import Direction, Monitor
-from vit_keras.training.callbacks.snapshots import put_back, snapshot
+from vit_keras.training.callbacks.snapshots import restore_snapshot, take_snapshot
 
 _WEIGHTS = "weights/"
 
 
 class RestoreBestWeights(keras.callbacks.Callback):
-    """Leaves the model with the weights of its best epoch, and ends training after some epochs without a better one.
+    """Restores the weights of the best epoch when training ends, and stops training early.
 
-    Where no epoch's number was finite, the model keeps the weights it has.
+    Where the metric was finite in no epoch, the model keeps its last weights.
 
     Args:
-        monitor: The number of an epoch that says how good it is.
-        better: Which way is better: "lower", "higher", or "auto" to go by the name.
-        patience: Epochs in a row without a better one after which training ends; None for never.
-        average: Whose averages are kept in place of the weights, because validation saw those.
+        monitor: The metric that ranks the epochs.
+        better: Which direction is better: "lower", "higher", or "auto" to infer it from the name.
+        patience: Consecutive epochs without improvement after which training stops; None for never.
+        average: Its averages are saved in place of the weights, since validation ran with them.
 
     Raises:
-        InvalidArgumentError: An argument is not legal; in `fit`, that there is no such number.
+        InvalidArgumentError: An argument is not legal; in `fit`, the metric does not exist.
 
     Example:
         >>> RestoreBestWeights("val_accuracy", patience=5).better
@@ -54,16 +54,16 @@ class RestoreBestWeights(keras.callbacks.Callback):
 
     @property
     def better(self) -> str:
-        """Which way is better, "lower" or "higher"."""
+        """The direction that is better, "lower" or "higher"."""
         return self._monitor.better
 
     def get_state(self) -> dict[str, Any]:
-        """Returns all that `set_state` needs: the best number, its epoch and weights, and the epochs since."""
+        """Returns the best value, its epoch and weights, and the epochs without improvement since."""
         weights = {f"{_WEIGHTS}{name}": np.array(array) for name, array in (self.weights or {}).items()}
         return {"best": self.best, "epoch": self.epoch, "waited": self.waited, **weights}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what `get_state` gave."""
+        """Restores the state that `get_state` returned."""
         self.best, self.epoch, self.waited = state["best"], state["epoch"], int(state["waited"])
         weights = {
             name.removeprefix(_WEIGHTS): np.array(array) for name, array in state.items() if name.startswith(_WEIGHTS)
@@ -71,24 +71,24 @@ class RestoreBestWeights(keras.callbacks.Callback):
         self.weights = weights or None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Keeps the weights where they are better than any before, and ends training where patience is."""
+        """Saves the weights of a better epoch; stops training when patience runs out."""
         value = self._monitor.value(logs)
         if value is None:
             return
         if self._monitor.is_better(value, than=self.best):
             self.best, self.epoch, self.waited = value, epoch, 0
-            self.weights = snapshot(self.model, average=self.average)
+            self.weights = take_snapshot(self.model, average=self.average)
             return
         self.waited += 1
         if self.patience is not None and self.waited >= self.patience:
             self.model.stop_training = True
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Puts the best weights into the model; the average goes along, whichever of the two is called first."""
+        """Restores the best weights, and resets the average to them, so the order of the two callbacks does not matter."""
         self.waited = 0
-        if self.weights is not None:
-            put_back(self.model, self.weights)
-            if self.average is not None:
-                self.average.restart()
+        if self.weights is None:
+            self._monitor.check_found()
             return
-        self._monitor.check_met()
+        restore_snapshot(self.model, self.weights)
+        if self.average is not None:
+            self.average.restart()

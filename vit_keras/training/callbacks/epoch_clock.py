@@ -1,4 +1,4 @@
-"""The callback that tells batches their epoch."""
+"""The callback that sets the epoch of augmented batches."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,7 @@ if TYPE_CHECKING:
 
 
 class TellEpoch(keras.callbacks.Callback):
-    """Sets a clock to each epoch that begins: Keras may have read a batch before, to build the model.
-
-    Args:
-        clock: What the batches go by.
-    """
+    """Sets a clock when an epoch begins; counting batches would miscount, as Keras may read one early to build the model."""
 
     def __init__(self, clock: "EpochClock") -> None:
         super().__init__()

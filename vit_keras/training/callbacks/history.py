@@ -1,4 +1,4 @@
-"""What each epoch came to."""
+"""The metrics of each epoch, in memory and as CSV."""
 
 import csv
 import io
@@ -14,10 +14,9 @@ from vit_keras.runtime.files import write_text
 
 
 class EpochHistory(keras.callbacks.Callback):
-    """One row an epoch: the metrics, the learning rate at its end, and its seconds, also of a run that was interrupted.
+    """One row per epoch with the metrics, the final learning rate and the seconds, across interruptions of the run.
 
-    Args:
-        path: A CSV file that shows the rows so far; it is replaced in one step after each epoch. None for no file.
+    After each epoch the rows are written to `path` as CSV.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -25,19 +24,20 @@ class EpochHistory(keras.callbacks.Callback):
         self.path = path
         self.rows: list[dict[str, float]] = []
         self._seconds = 0.0
+        self._start = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the rows, and the seconds of an epoch under way."""
+        """Returns the rows, and the seconds of the current epoch."""
         return {"rows": self.rows, "seconds": self._elapsed()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on from rows that `get_state` gave."""
+        """Restores the state that `get_state` returned."""
         self.rows = [dict(row) for row in state["rows"]]
-        self._seconds, self._began = state["seconds"], time.monotonic()
+        self._seconds, self._start = state["seconds"], time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Starts the clock."""
-        self._began = time.monotonic()
+        """Starts the timer."""
+        self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Adds the epoch's row."""
@@ -45,39 +45,31 @@ class EpochHistory(keras.callbacks.Callback):
         row["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         row["seconds"] = round(self._elapsed(), 3)
         self.rows.append(row)
-        self._seconds, self._began = 0.0, time.monotonic()
+        self._seconds, self._start = 0.0, time.monotonic()
         self.write()
 
     def _elapsed(self) -> float:
-        """Seconds since the epoch began, those of an earlier process among them."""
-        return self._seconds + time.monotonic() - getattr(self, "_began", time.monotonic())
+        return self._seconds + time.monotonic() - self._start
 
     def write(self) -> None:
-        """Writes the rows so far.
-
-        Raises:
-            StorageError: The file can't be written; what was there before still is.
-        """
+        """Replaces the CSV file atomically."""
         if self.path is None or not self.rows:
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n", restval="", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_text(self.path, text.getvalue(), how_to_fix="Make room, then resume the run.")
+        write_text(self.path, text.getvalue(), how_to_fix="Free some disk space, then resume the run.")
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """Returns the rows that `EpochHistory` wrote.
 
-    Args:
-        path: The CSV file.
-
     Raises:
-        CorruptFileError: It is none of these.
+        CorruptFileError: The file is missing or holds no metrics.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     except (OSError, ValueError, TypeError) as error:
-        raise CorruptFileError(f"{path}: these are no metrics of a run ({error}).") from error
+        raise CorruptFileError(f"{path}: the metrics of the run could not be read ({error}).") from error

@@ -1,7 +1,7 @@
-"""A moving average of a model's weights, kept on the device and moved by one compiled call, on each of Keras' backends."""
+"""A moving average of a model's weights on the device, updated by one compiled call per step."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,72 +10,61 @@ from keras import ops
 from vit_keras.layers.base.checks import Tensor
 
 
-class MovingAverage(Protocol):
-    """One average a trainable variable, in float32 at least: a step of 0.001 is lost in bfloat16."""
+class MovingAverage:
+    """One average per trainable variable, at least float32: bfloat16 would lose an update of 0.001."""
 
-    variables: list[keras.Variable]
+    def __init__(self, model: keras.Model) -> None:
+        self.variables: list[keras.Variable] = list(model.trainable_variables)
+        self._averages = [self._copy(variable) for variable in self.variables]
+
+    def _copy(self, variable: keras.Variable) -> Any:
+        dtype = "float64" if variable.dtype == "float64" else "float32"
+        return ops.copy(ops.stop_gradient(ops.cast(variable.value, dtype)))
 
     def move(self, rate: float) -> None:
-        """Moves each average by a fraction of what is between it and its weight; the host does not wait for it."""
+        """Moves each average towards its weight by this fraction of the difference; the host does not wait."""
+        raise NotImplementedError
 
     def values(self) -> list[Tensor]:
-        """Returns a copy of each average, which nothing else shares."""
+        """Returns a copy of each average."""
+        return [ops.copy(average) for average in self._averages]
 
     def assign(self, arrays: Sequence[np.ndarray]) -> None:
-        """Puts each average somewhere else."""
+        """Sets each average."""
+        raise NotImplementedError
 
 
-def moving_average(model: keras.Model) -> MovingAverage:
-    """Returns an average that starts at the weights as they are.
-
-    Args:
-        model: Built; what of it is trainable now is averaged.
+def start_average(model: keras.Model) -> MovingAverage:
+    """Returns an average of the trainable weights that starts at their current values.
 
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
-        >>> average = moving_average(model)
+        >>> average = start_average(model)
         >>> model.weights[0].assign([[1.0]]) is None or average.move(0.25)
         >>> ops.convert_to_numpy(average.values()[0]).tolist()
         [[0.25]]
     """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        return _OnTensorFlow(model)
-    return _OnJax(model) if backend == "jax" else _OnTorch(model)
+    return {"tensorflow": _OnTensorFlow, "jax": _OnJax, "torch": _OnTorch}[keras.backend.backend()](model)
 
 
-class _Average:
-    """What the backends have in common."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self.variables = list(model.trainable_variables)
-        self._averages = [self._start(variable) for variable in self.variables]
-
-    def _start(self, variable: keras.Variable) -> Any:
-        wide = "float64" if variable.dtype == "float64" else "float32"
-        return ops.copy(ops.stop_gradient(ops.cast(variable.value, wide)))
-
-    def values(self) -> list[Tensor]:
-        return [ops.copy(average) for average in self._averages]
-
-
-class _OnTensorFlow(_Average):
+class _OnTensorFlow(MovingAverage):
     def __init__(self, model: keras.Model) -> None:
         import tensorflow as tf
 
-        self._tensorflow = tf
         super().__init__(model)
 
         def move(rate: Any) -> None:
-            # The graph takes the variables in: a call hands over one number, not hundreds of tensors.
+            # The graph captures the variables, so a call passes one number, not hundreds of tensors.
             for average, variable in zip(self._averages, self.variables, strict=True):
                 weight = tf.cast(variable.value, average.dtype)
                 average.assign_add((weight - average) * tf.cast(rate, average.dtype))
 
         self._move = tf.function(move, input_signature=[tf.TensorSpec([], "float32")])
 
-    def _start(self, variable: keras.Variable) -> Any:
-        return self._tensorflow.Variable(super()._start(variable), trainable=False)
+    def _copy(self, variable: keras.Variable) -> Any:
+        import tensorflow as tf
+
+        return tf.Variable(super()._copy(variable), trainable=False)
 
     def move(self, rate: float) -> None:
         self._move(np.float32(rate))
@@ -85,7 +74,7 @@ class _OnTensorFlow(_Average):
             average.assign(array)
 
 
-class _OnJax(_Average):
+class _OnJax(MovingAverage):
     def __init__(self, model: keras.Model) -> None:
         import jax
 
@@ -98,15 +87,17 @@ class _OnJax(_Average):
                 for average, weight in zip(averages, weights, strict=True)
             ]
 
-        self._move = jax.jit(move, donate_argnums=0)  # the averages' own buffers; the weights' are Keras' to give away
+        self._move = jax.jit(
+            move, donate_argnums=0
+        )  # donates the averages' buffers; Keras donates those of the weights
 
     def move(self, rate: float) -> None:
         self._averages = self._move(self._averages, self._weights(), np.float32(rate))
 
     def _weights(self) -> list[Any]:
-        """Returns the weights after the step just done, which `fit` keeps out of the variables.
+        """Returns the weights after the last step, which `fit` keeps outside the variables.
 
-        A callback's `model` would put them there, with the optimizer's and the metrics', each step.
+        Reading a callback's `model` would copy them there each step, with the optimizer's and the metrics' variables.
         """
         state = getattr(self._model, "_jax_state", None)
         if state and not self._model._jax_state_synced:
@@ -114,22 +105,18 @@ class _OnJax(_Average):
         return [variable.value for variable in self.variables]
 
     def assign(self, arrays: Sequence[np.ndarray]) -> None:
-        # A copy: on a CPU an array of JAX may be the very memory of NumPy's, which must not be given away.
+        # Copies, since on a CPU a JAX array may share NumPy's memory, which must not be donated.
         pairs = zip(self._averages, arrays, strict=True)
         self._averages = [ops.copy(ops.convert_to_tensor(array, dtype=str(average.dtype))) for average, array in pairs]
 
 
-class _OnTorch(_Average):
-    def __init__(self, model: keras.Model) -> None:
+class _OnTorch(MovingAverage):
+    def move(self, rate: float) -> None:
         import torch
 
-        self._torch = torch
-        super().__init__(model)
-
-    def move(self, rate: float) -> None:
         pairs = zip(self.variables, self._averages, strict=True)
         weights = [variable.value.detach().to(average.dtype) for variable, average in pairs]
-        self._torch._foreach_lerp_(self._averages, weights, rate)
+        torch._foreach_lerp_(self._averages, weights, rate)
 
     def assign(self, arrays: Sequence[np.ndarray]) -> None:
         for average, array in zip(self._averages, arrays, strict=True):

@@ -1,4 +1,4 @@
-"""How far training is."""
+"""The progress bar of a training run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,17 +11,12 @@ from vit_keras.training.callbacks.divergence import StepCounter
 
 
 def standard_console() -> Console:
-    """Returns the console on stdout, where a run is shown that was given none."""
+    """Returns the default console, on stdout."""
     return Console(highlight=False, soft_wrap=True, markup=False)
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """Shows a bar of the steps while training, and one line an epoch that stays.
-
-    Args:
-        console: Where to; a console that is no terminal gets the lines alone.
-        counter: Says how many steps are done; called before it.
-    """
+    """Shows a bar of the training steps (in a terminal only) and prints one line per epoch; `counter` must be called before it."""
 
     def __init__(self, console: Console, counter: StepCounter) -> None:
         super().__init__()
@@ -46,7 +41,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.progress.start()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Moves the bar; the metrics are left alone, so that nothing waits for them."""
+        """Moves the bar; it reads no metrics, so nothing waits for the device."""
         self.progress.update(self.task, completed=self.counter.step)
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -59,6 +54,6 @@ class ProgressBar(keras.callbacks.Callback):
         )
 
     def stop(self) -> None:
-        """Takes the bar off the screen, however training ended."""
+        """Removes the bar."""
         if hasattr(self, "progress"):
             self.progress.stop()

@@ -1,4 +1,4 @@
-"""A model's weights as arrays in memory, and back."""
+"""A model's weights as arrays in memory."""
 
 from collections.abc import Mapping
 
@@ -7,18 +7,15 @@ import numpy as np
 
 from vit_keras.errors import WeightMismatchError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
+from vit_keras.training.callbacks.naming import find_differences, name_variables
 
 
-def snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
-    """Returns a copy of every weight, by place and short name.
-
-    Args:
-        model: Built.
-        average: Whose averages stand in for the weights that it averages.
+def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
+    """Returns a copy of every weight, by index and short name; averages replace the weights that they are of.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> list(snapshot(model))
+        >>> list(take_snapshot(model))
         ['0000/kernel', '0001/bias']
     """
     averages = {}
@@ -28,36 +25,21 @@ def snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = N
         name: averages[id(weight)].astype(weight.dtype)
         if id(weight) in averages
         else np.array(keras.ops.convert_to_numpy(weight))
-        for name, weight in _named(model).items()
+        for name, weight in name_variables(model.weights).items()
     }
 
 
-def put_back(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Makes a model's weights those of a snapshot, all of them or none.
-
-    Args:
-        model: As `snapshot` took it.
-        weights: What `snapshot` gave.
+def restore_snapshot(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
+    """Sets a model's weights to those of a snapshot, all of them or none.
 
     Raises:
         WeightMismatchError: They are of another model.
     """
-    mine = _named(model)
-    wrong = [
-        f"{name} is {weights[name].shape if name in weights else 'missing'}, not {tuple(weight.shape)}"
-        for name, weight in mine.items()
-        if name not in weights or weights[name].shape != tuple(weight.shape)
-    ]
-    wrong += [f"{name} is too much" for name in weights if name not in mine]
-    if wrong:
+    variables = name_variables(model.weights)
+    if differences := find_differences(weights, variables):
         raise WeightMismatchError(
-            f"The weights are of another model than {model.name!r}, and nothing was changed: {len(wrong)} differences, the first "
-            f"{'; '.join(wrong[:5])}."
+            f"The weights are of another model than {model.name!r}, and nothing was changed. Differences: {len(differences)}, the "
+            f"first {'; '.join(differences[:5])}."
         )
-    for name, weight in mine.items():
-        weight.assign(weights[name])
-
-
-def _named(model: keras.Model) -> dict[str, keras.Variable]:
-    """Names weights by place: paths repeat, and count the models a process has built."""
-    return {f"{index:04d}/{weight.name}": weight for index, weight in enumerate(model.weights)}
+    for name, variable in variables.items():
+        variable.assign(weights[name])

@@ -1,1 +1,1 @@
-"""The state of a training run on disk."""
+"""Checkpoints of training runs: what they contain, how they are stored, when they are saved."""

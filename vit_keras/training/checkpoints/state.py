@@ -1,4 +1,4 @@
-"""Everything that training depends on, as arrays and as what JSON holds, and back."""
+"""The state of a training run as arrays and JSON: model, optimizer, metrics, random generators and callbacks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,85 +7,69 @@ import keras
 import numpy as np
 
 from vit_keras.errors import ResumeError
+from vit_keras.training.callbacks.naming import find_differences, name_variables
 
-_SHOWN = 5  # differences in an error
 _GENERATOR = "generator/"
-_ARRAY = "array"  # key of a place where an array was
+_ARRAY = "array"  # key that stands in JSON for an array
 _NOT_STATE = {"_model", "model", "params", "_params", "validation_data"}
+_NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "BestWeights"}
+"""Names of callback classes in checkpoints where they differ: those the classes had in format 1."""
 
 
-def variables_of(model: keras.Model) -> dict[str, keras.Variable]:
-    """Names every variable of a compiled model, its seeds, its optimizer and its metrics among them.
+def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns every variable of a compiled model, with those of its seeds, optimizer and metrics.
 
-    The names are of place and short name: paths repeat, and count the models a process has built.
-
-    Args:
-        model: Built and compiled, with its optimizer built and its metrics met by a batch.
+    The optimizer must be built, and the metrics must have seen a batch.
     """
     owners = {
         "model": [*model.trainable_variables, *model.non_trainable_variables],
         "optimizer": model.optimizer.variables,
         "metrics": model.metrics_variables,
     }
-    return {
-        f"{owner}/{index:04d}/{item.name}": item for owner, items in owners.items() for index, item in enumerate(items)
-    }
+    return {f"{owner}/{name}": item for owner, items in owners.items() for name, item in name_variables(items).items()}
 
 
-def arrays_of(model: keras.Model, into: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-    """Returns a copy of every variable; backends may share, or give away, the memory that they show.
+def get_arrays(model: keras.Model, into: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+    """Returns a copy of every variable, since backends may share or reuse the memory they return.
 
-    Args:
-        model: As `variables_of` takes it.
-        into: Arrays to copy into where they fit: memory that is new costs ten times the copying.
+    It copies into the arrays of `into` where they fit: allocating new memory takes ten times as long as copying.
     """
-    kept = into or {}
+    into = into or {}
     arrays = {
-        name: _copied(keras.ops.convert_to_numpy(item), kept.get(name)) for name, item in variables_of(model).items()
+        name: _copy(keras.ops.convert_to_numpy(item), into.get(name)) for name, item in named_variables(model).items()
     }
     return arrays | {name: state.numpy().copy() for name, state in _torch_generators().items()}
 
 
-def _copied(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
+def _copy(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
     if into is None or into.shape != array.shape or into.dtype != array.dtype:
         return np.array(array)
     np.copyto(into, array)
     return into
 
 
-def assign(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Puts arrays back into the variables they were taken from, all of them or none.
-
-    Args:
-        model: As `variables_of` takes it.
-        arrays: What `arrays_of` gave.
-        where: What a message calls the arrays' origin.
+def set_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
+    """Sets the variables that `get_arrays` copied, all of them or none; `where` names their origin in error messages.
 
     Raises:
         ResumeError: They are of another model, optimizer or set of metrics.
     """
-    generators = _torch_generators()
-    variables = variables_of(model)
-    arrays, states = _parted(arrays, generators)
-    differences = [f"{name} is missing" for name in variables if name not in arrays]
-    differences += [f"{name} is too much" for name in arrays if name not in variables]
-    differences += [
-        f"{name} is {arrays[name].shape}, not {tuple(item.shape)}"
-        for name, item in variables.items()
-        if name in arrays and arrays[name].shape != tuple(item.shape)
-    ]
-    if differences:
+    generators = _torch_generators().keys() & arrays
+    values = {name: array for name, array in arrays.items() if name not in generators}
+    variables = named_variables(model)
+    if differences := find_differences(values, variables):
         raise ResumeError(
-            f"{where} is of another model or recipe, and nothing was changed: {len(differences)} differences, the first "
-            f"{'; '.join(differences[:_SHOWN])}. Go on with the arguments the run was started with, or start a new one."
+            f"{where} is of another model or recipe, and nothing was changed. Differences: {len(differences)}, the first "
+            f"{'; '.join(differences[:5])}. Resume with the arguments of the original run, or start a new one."
         )
     for name, item in variables.items():
-        item.assign(arrays[name])
-    _set_torch_generators(states)
+        item.assign(values[name])
+    for name in generators:
+        _set_torch_generator(name.removeprefix(_GENERATOR), arrays[name])
 
 
 def _torch_generators() -> dict[str, Any]:
-    """Returns the states of torch's own generators, of which Keras' dropout draws where it has no seed of its own."""
+    """Returns the states of torch's global generators, which Keras' dropout uses where it has no seed of its own."""
     if keras.backend.backend() != "torch":
         return {}
     import torch
@@ -96,121 +80,96 @@ def _torch_generators() -> dict[str, Any]:
     return states
 
 
-def _set_torch_generators(states: Mapping[str, np.ndarray]) -> None:
-    for name, state in states.items():
-        import torch
+def _set_torch_generator(device: str, state: np.ndarray) -> None:
+    import torch
 
-        device = name.removeprefix(_GENERATOR)
-        values = torch.from_numpy(np.array(state))
-        if device == "cpu":
-            torch.set_rng_state(values)
-        else:
-            torch.cuda.set_rng_state(values, device)
+    values = torch.from_numpy(np.array(state))
+    if device == "cpu":
+        torch.set_rng_state(values)
+    else:
+        torch.cuda.set_rng_state(values, device)
 
 
-def _parted(
-    arrays: Mapping[str, np.ndarray], generators: Mapping[str, Any]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Returns the arrays of variables and those of generators that are here, too."""
-    states = {name: array for name, array in arrays.items() if name in generators}
-    return {name: array for name, array in arrays.items() if name not in states}, states
-
-
-def callbacks_state(
+def get_callback_states(
     callbacks: Sequence[keras.callbacks.Callback], into: Mapping[str, np.ndarray] | None = None
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Returns what callbacks have gathered so far: arrays by name, and a JSON value a callback.
+    """Returns the states of callbacks: arrays by name, and one JSON value per callback.
 
-    A callback with `get_state` and `set_state` speaks for itself; of others, such as Keras' own, every attribute is taken that
-    is a number, a word, an array, or made of those.
-
-    Args:
-        callbacks: In the order they are called.
-        into: Arrays to copy into where they fit, as of `arrays_of`.
+    The state is what a callback's `get_state` returns. Of a callback without `get_state` and `set_state`, such as Keras' own, it is
+    every attribute that is a number, a string, an array, or a container of these. `into` is as for `get_arrays`.
     """
     arrays: dict[str, np.ndarray] = {}
-    kept = into or {}
     states = []
     for number, callback in enumerate(callbacks):
-        state = callback.get_state() if hasattr(callback, "get_state") else _attributes(callback)
-        name = _name_of(callback)
-        states.append([name, _packed(state, f"callback/{number:02d}/{name}", arrays, kept)])
+        state = callback.get_state() if hasattr(callback, "get_state") else _plain_attributes(callback)
+        name = _saved_name(callback)
+        states.append([name, _pack(state, f"callback/{number:02d}/{name}", arrays, into or {})])
     return arrays, states
 
 
-def set_callbacks_state(
+def set_callback_states(
     callbacks: Sequence[keras.callbacks.Callback],
     arrays: Mapping[str, np.ndarray],
     states: Sequence[Any],
     *,
     where: str,
 ) -> None:
-    """Puts callbacks back where `callbacks_state` saw them.
-
-    Args:
-        callbacks: The same ones in the same order.
-        arrays: By name.
-        states: A JSON value a callback.
-        where: What a message calls the states' origin.
+    """Restores what `get_callback_states` returned; `where` names its origin in error messages.
 
     Raises:
-        ResumeError: They are of other callbacks.
+        ResumeError: It is the state of other callbacks.
     """
-    now, then = [_name_of(callback) for callback in callbacks], [name for name, _ in states]
+    now, then = [_saved_name(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:
         raise ResumeError(f"{where} is of a run with other callbacks: {then} then, {now} now.")
     for callback, (_, packed) in zip(callbacks, states, strict=True):
-        state = _unpacked(packed, arrays)
+        state = _unpack(packed, arrays)
         if hasattr(callback, "set_state"):
             callback.set_state(state)
         else:
             vars(callback).update(state)
 
 
-_NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "BestWeights"}
-"""Names of callbacks in checkpoints, where they are not those of their classes: so they were called when the format was made."""
-
-
-def _name_of(callback: keras.callbacks.Callback) -> str:
+def _saved_name(callback: keras.callbacks.Callback) -> str:
     name = type(callback).__name__
     return _NAMES.get(name, name)
 
 
-def _attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    return {name: value for name, value in vars(callback).items() if name not in _NOT_STATE and _is_data(value)}
+def _plain_attributes(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    return {name: value for name, value in vars(callback).items() if name not in _NOT_STATE and _is_plain(value)}
 
 
-def _is_data(value: Any) -> bool:
+def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
-        return all(map(_is_data, value))
+        return all(map(_is_plain, value))
     if isinstance(value, dict):
-        return all(isinstance(key, str) for key in value) and all(map(_is_data, value.values()))
+        return all(isinstance(key, str) for key in value) and all(map(_is_plain, value.values()))
     return value is None or isinstance(value, bool | int | float | str | np.ndarray | np.generic)
 
 
-def _packed(value: Any, name: str, arrays: dict[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> Any:
-    """Returns a value as JSON holds it, with its arrays laid into `arrays`."""
-    if isinstance(value, np.generic) and not isinstance(value, np.ndarray):
+def _pack(value: Any, name: str, arrays: dict[str, np.ndarray], into: Mapping[str, np.ndarray]) -> Any:
+    """Returns a value as JSON can hold it, after moving its arrays to `arrays`."""
+    if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, np.ndarray):
-        arrays[name] = _copied(value, kept.get(name))
+        arrays[name] = _copy(value, into.get(name))
         return {_ARRAY: name}
     if isinstance(value, list | tuple):
-        return [_packed(item, f"{name}/{index:04d}", arrays, kept) for index, item in enumerate(value)]
+        return [_pack(item, f"{name}/{index:04d}", arrays, into) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {"items": [[key, _packed(item, f"{name}/{key}", arrays, kept)] for key, item in value.items()]}
+        return {"items": [[key, _pack(item, f"{name}/{key}", arrays, into)] for key, item in value.items()]}
     if isinstance(value, float) and not np.isfinite(value):
         return {"float": repr(value)}  # JSON has no infinity
     return value
 
 
-def _unpacked(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _unpack(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(value, list):
-        return [_unpacked(item, arrays) for item in value]
+        return [_unpack(item, arrays) for item in value]
     if isinstance(value, dict):
         if _ARRAY in value:
             return arrays[value[_ARRAY]]
         if "float" in value:
             return float(value["float"])
-        return {key: _unpacked(item, arrays) for key, item in value["items"]}
+        return {key: _unpack(item, arrays) for key, item in value["items"]}
     return value

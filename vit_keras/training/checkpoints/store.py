@@ -1,4 +1,4 @@
-"""The last states of a training run on disk: written beside the training, read only where every byte is as it was written."""
+"""A directory with the last checkpoints of a training run, written in the background and verified when read."""
 
 import contextlib
 import json
@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import shutil
-import threading
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,26 +27,18 @@ from vit_keras.errors import (
 from vit_keras.runtime.files import atomic_directory
 from vit_keras.training.checkpoints.folder import FILES, read_folder, sync_folder, write_folder
 
-_STEP = r"step-([0-9]{8,})(?:-([0-9]+))?"  # a step that is saved again gets a number
-_WHOLE = re.compile(_STEP)
-_SET_ASIDE = re.compile(_STEP + r"\.corrupt(?:-[0-9]+)?")
-_LEFTOVER = re.compile(r"\." + _STEP + r"\.(?:unfinished|removed)-([0-9]{1,9})")  # the process that was at it
-_SLACK = 16 * 2**20  # bytes for headers, for folders, and for what others write meanwhile
-_BAD = (CorruptFileError, UnsafeFileError, WeightMismatchError)
+_STEP = r"step-([0-9]{8,})(?:-([0-9]+))?"  # the second number counts checkpoints of the same step
+_COMPLETE = re.compile(_STEP)
+_CORRUPT = re.compile(_STEP + r"\.corrupt(?:-[0-9]+)?")
+_LEFTOVER = re.compile(r"\." + _STEP + r"\.(?:unfinished|removed)-([0-9]{1,9})")  # the last number is a process id
+_MARGIN = 16 * 2**20  # free bytes needed beyond the tensors: headers, directories, and what others write meanwhile
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A state of a run.
-
-    Args:
-        step: Optimizer steps done.
-        path: The folder it is in.
-        tensors: Arrays by name, sorted.
-        state: The rest, as JSON holds it.
-    """
+    """The state of a training run: arrays by name, and a JSON object with the rest."""
 
     step: int
     path: Path
@@ -55,15 +47,15 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """A directory of checkpoints, of which the newest whole one is there whatever happens to the process, the disk or the power.
+    """A directory of checkpoints, whose newest complete one survives a crash of the process, a full disk and a power failure.
 
-    Each is a folder `step-00000123` that appears in one step when all of it is on the disk; its manifest has the checksum of each
-    file. Which is newest is told by the step, not the clock. Everything else in the directory is let be. One process at a time
-    writes there: hold the run's `RunLock`.
+    Each checkpoint is a directory `step-00000123`, renamed into place after it is synced to the disk, with checksums in its
+    manifest. The newest is the one with the highest step. Anything else in the directory is left alone. Only one process at a time
+    may write: hold the run's `RunLock`.
 
     Args:
-        directory: Where; made when it is needed.
-        keep: Checkpoints to keep, 1 or more; an older one goes when a newer one is safe.
+        directory: The directory; created when needed.
+        keep: Checkpoints to keep, at least 1; an older one is removed after a newer one is saved.
 
     Raises:
         InvalidArgumentError: `keep` is less than 1.
@@ -83,114 +75,96 @@ class CheckpointStore:
             raise InvalidArgumentError(f"keep is {keep}; expected 1 or more checkpoints.")
         self.directory = directory
         self.keep = keep
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Hands a checkpoint over to be written by a thread of its own, once the one before is written.
+        """Saves a checkpoint in a thread, after the previous save has finished.
 
         Args:
             step: Optimizer steps done.
-            tensors: Arrays by name, which must not change until they are written: they are not copied.
-            state: What JSON holds.
+            tensors: Arrays by name. They are not copied, and must not change until `wait` returns.
+            state: Anything that JSON can hold.
 
         Raises:
-            InvalidArgumentError: The step is negative, or the state is nothing that JSON holds.
-            StorageError: The checkpoint before could not be written; this one was not tried.
+            InvalidArgumentError: The step is negative, or the state is not valid JSON.
+            StorageError: The previous checkpoint could not be written; this one was not started.
         """
         if step < 0:
-            raise InvalidArgumentError(f"step is {step}; expected 0 or more steps done.")
+            raise InvalidArgumentError(f"step is {step}; expected 0 or more.")
         try:
             text = json.dumps(dict(state), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InvalidArgumentError(
-                f"The state of step {step} is nothing that JSON holds ({error}); arrays are given as tensors."
+                f"The state of step {step} cannot be written as JSON ({error}); pass arrays as tensors."
             ) from error
         self.wait()
-        self._thread = threading.Thread(target=self._work, args=(step, dict(tensors), text), name=f"checkpoint {step}")
-        self._thread.start()
+        self._pending = self._writer.submit(self._write, step, dict(tensors), text)
 
     def wait(self) -> None:
-        """Waits until everything handed over is on the disk.
+        """Waits until the last save is on the disk.
 
         Raises:
-            StorageError: It could not be written; what was there before still is.
+            StorageError: It could not be written; the earlier checkpoints are unchanged.
         """
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def newest(self) -> Checkpoint | None:
-        """Returns the newest checkpoint that is whole, or nothing where there never was one; those that are damaged are set aside.
+        """Returns the newest valid checkpoint, or None if there never was one; damaged ones are renamed to `.corrupt`.
 
         Raises:
             CheckpointCorruptError: There are checkpoints, and all of them are damaged; none is removed.
             ResumeError: The newest was written by a newer version.
-            StorageError: The directory or a file can't be read for now, or the last write failed.
+            StorageError: The directory or a file cannot be read at the moment, or the last write failed.
         """
         self.wait()
-        before = self._listed(_SET_ASIDE)
+        corrupt = self._list(_CORRUPT)
         reasons = []
-        for path, step in reversed(self._listed(_WHOLE)):
+        for path, step in reversed(self._list(_COMPLETE)):
             try:
                 return Checkpoint(step, path, *read_folder(path, step))
-            except _BAD as error:
+            except (CorruptFileError, UnsafeFileError, WeightMismatchError) as error:
                 reasons.append(str(error))
-                _log.warning("A checkpoint can't be used and is kept as %s: %s", _set_aside(path), error)
-        reasons += [_reason(path, step) for path, step in reversed(before)]
+                _log.warning("A checkpoint is damaged and was renamed to %s: %s", _set_aside(path), error)
+        reasons += [_find_reason(path, step) for path, step in reversed(corrupt)]
         if not reasons:
             return None
         raise CheckpointCorruptError(
-            f"{self.directory}: there are {len(reasons)} checkpoints, none of them is whole, and nothing was removed or "
-            "overwritten. Start a new run, or put a whole copy of one back as step-<number>.\n"
-            + "\n".join(f"  {reason}" for reason in reasons)
+            f"{self.directory}: all checkpoints ({len(reasons)}) are damaged; nothing was removed or overwritten. Start a new run, or "
+            "restore an intact copy of one as step-<number>.\n" + "\n".join(f"  {reason}" for reason in reasons)
         )
 
     def is_empty(self) -> bool:
-        """Whether there never was a checkpoint, so that `newest` returns nothing.
-
-        Raises:
-            StorageError: The directory can't be read.
-        """
-        return not self._listed(_WHOLE) and not self._listed(_SET_ASIDE)
+        """True if there never was a checkpoint, so `newest` returns None."""
+        return not self._list(_COMPLETE) and not self._list(_CORRUPT)
 
     def clear(self) -> None:
-        """Removes the checkpoints, but for damaged ones, and the directory if nothing else is in it.
-
-        Raises:
-            StorageError: The directory can't be read, or the last write failed.
-        """
+        """Removes the checkpoints except damaged ones, and the directory if nothing else is in it."""
         self.wait()
-        for path, _ in self._listed(_WHOLE):
+        for path, _ in self._list(_COMPLETE):
             _remove(path)
         self._remove_leftovers()
-        with contextlib.suppress(OSError):  # it is not empty, or not there
+        with contextlib.suppress(OSError):  # not empty, or not there
             self.directory.rmdir()
 
-    def _work(self, step: int, tensors: dict[str, np.ndarray], state: str) -> None:
-        try:
-            self._write(step, tensors, state)
-        except VitKerasError as error:
-            self._error = error
-        except OSError as error:
-            self._error = StorageError(f"{self.directory}: could not be written ({error}).")
-        except BaseException as error:  # handed to the caller
-            self._error = error
-
     def _write(self, step: int, tensors: dict[str, np.ndarray], state: str) -> None:
-        if not self.directory.is_dir():
-            self.directory.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.directory.parent)
-        self._remove_leftovers()
-        self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _SLACK)
-        target = self._free_path(step)
-        with atomic_directory(target) as folder:
-            write_folder(folder, step, tensors=tensors, state=state)
-        sync_folder(self.directory)
-        for path, _ in self._listed(_WHOLE)[: -self.keep]:
+        try:
+            if not self.directory.is_dir():
+                self.directory.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.directory.parent)
+            self._remove_leftovers()
+            self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _MARGIN)
+            target = self._free_path(step)
+            with atomic_directory(target) as folder:
+                write_folder(folder, step, tensors=tensors, state=state)
+            sync_folder(self.directory)
+        except VitKerasError:
+            raise
+        except OSError as error:
+            raise StorageError(f"{self.directory}: could not be written ({error}).") from error
+        for path, _ in self._list(_COMPLETE)[: -self.keep]:
             if path != target:
                 _remove(path)
 
@@ -198,25 +172,26 @@ class CheckpointStore:
         free = shutil.disk_usage(self.directory).free
         if free < needed:
             raise StorageError(
-                f"{self.directory}: a checkpoint needs {needed:,} bytes and {free:,} are free. Nothing was written, and the "
-                "checkpoints there are as they were: make room, and resume."
+                f"{self.directory}: a checkpoint needs {needed:,} bytes and {free:,} are free. Nothing was written, and the earlier "
+                "checkpoints are unchanged: free some disk space, and resume."
             )
 
     def _free_path(self, step: int) -> Path:
-        """Returns where a checkpoint of a step goes; one that is there stays until the new one is safe."""
-        matches = map(_WHOLE.fullmatch, os.listdir(self.directory))
+        """Returns a new path for a checkpoint; an earlier one of the same step stays until the new one is saved."""
+        matches = map(_COMPLETE.fullmatch, os.listdir(self.directory))
         number = max((int(match[2] or 1) for match in matches if match and int(match[1]) == step), default=0) + 1
         return self.directory / (f"step-{step:08d}" + (f"-{number}" if number > 1 else ""))
 
-    def _listed(self, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
-        """Returns the folders of a store's with such a name, and the step of each, oldest first."""
-        found = []
-        for path, match in self._matching(pattern):
-            if FILES & _names(path):
-                found.append((int(match[1]), int(match[2] or 1), path))
+    def _list(self, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
+        """Returns checkpoints whose name matches, with their steps, oldest first."""
+        found = [
+            (int(match[1]), int(match[2] or 1), path)
+            for path, match in self._match(pattern)
+            if FILES & _list_names(path)
+        ]
         return [(path, step) for step, _, path in sorted(found)]
 
-    def _matching(self, pattern: re.Pattern[str]) -> list[tuple[Path, re.Match[str]]]:
+    def _match(self, pattern: re.Pattern[str]) -> list[tuple[Path, re.Match[str]]]:
         try:
             entries = list(os.scandir(self.directory))
         except FileNotFoundError:
@@ -227,13 +202,13 @@ class CheckpointStore:
         return [(self.directory / entry.name, match) for entry, match in matches if match]
 
     def _remove_leftovers(self) -> None:
-        """Removes what processes that are gone did not finish; with our own number it is of one before us, as in a container."""
-        for path, match in self._matching(_LEFTOVER):
+        """Removes what dead processes left unfinished; our own id is that of an earlier process, as happens in containers."""
+        for path, match in self._match(_LEFTOVER):
             if int(match[3]) == os.getpid() or not psutil.pid_exists(int(match[3])):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _names(path: Path) -> set[str]:
+def _list_names(path: Path) -> set[str]:
     try:
         return set(os.listdir(path))
     except FileNotFoundError:
@@ -243,32 +218,32 @@ def _names(path: Path) -> set[str]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a checkpoint in one step, unless somebody keeps something of their own in it."""
-    doomed = path.with_name(f".{path.name}.removed-{os.getpid()}")
+    """Removes a checkpoint atomically, unless its directory contains files of the user's."""
+    removed = path.with_name(f".{path.name}.removed-{os.getpid()}")
     try:
-        if _names(path) <= FILES:
-            path.rename(doomed)
-            shutil.rmtree(doomed)
+        if _list_names(path) <= FILES:
+            path.rename(removed)
+            shutil.rmtree(removed)
     except OSError as error:
-        _log.warning("An old checkpoint is still there: %s could not be removed (%s).", path, error)
+        _log.warning("The old checkpoint %s could not be removed (%s).", path, error)
 
 
 def _set_aside(path: Path) -> Path:
-    """Gives a damaged checkpoint a name that says so, and returns it."""
-    aside, number = path.with_name(f"{path.name}.corrupt"), 1
-    while os.path.lexists(aside):
+    """Renames a damaged checkpoint to `.corrupt` and returns its new path."""
+    target, number = path.with_name(f"{path.name}.corrupt"), 1
+    while os.path.lexists(target):
         number += 1
-        aside = path.with_name(f"{path.name}.corrupt-{number}")
+        target = path.with_name(f"{path.name}.corrupt-{number}")
     try:
-        return path.rename(aside)
-    except OSError:  # a disk that is read-only by now
+        return path.rename(target)
+    except OSError:  # the disk may be read-only by now
         return path
 
 
-def _reason(path: Path, step: int) -> str:
-    """Returns why a checkpoint that was set aside can't be used."""
+def _find_reason(path: Path, step: int) -> str:
+    """Returns why a `.corrupt` checkpoint cannot be used."""
     try:
         read_folder(path, step)
     except VitKerasError as error:
         return str(error)
-    return f"{path}: it is whole again; take .corrupt off its name to go on from it."
+    return f"{path}: it is intact again; remove .corrupt from its name to resume from it."

@@ -1,3 +1,3 @@
 """Losses, metrics and distillation."""
 
-import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`
+import keras as keras  # first, since the modules below register with Keras: see `vit_keras.registration`

@@ -1,4 +1,4 @@
-"""Losses of logits that take whole-number labels and mixed targets alike, and never hide a label that is no class."""
+"""Cross-entropy losses of logits for integer labels and mixed targets; an invalid label gives NaN."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,37 +11,22 @@ from vit_keras.layers.base.checks import Tensor
 
 
 def are_labels(y_true: Tensor, num_classes: int) -> bool:
-    """Whether these are whole-number labels, `(batch,)` or `(batch, 1)`, and not targets `(batch, classes)`.
-
-    Args:
-        y_true: What `fit` was given.
-        num_classes: Width of the logits.
-
-    Raises:
-        InvalidArgumentError: They are neither.
-    """
+    """True for integer labels `(batch,)` or `(batch, 1)`, False for targets `(batch, classes)`; other shapes raise."""
     shape = tuple(y_true.shape)
     if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
         return True
     if len(shape) == 2 and shape[1] == num_classes:
         return False
     raise InvalidArgumentError(
-        f"What is to be learnt has the shape {shape}; with {num_classes} classes it has to be whole-number labels (batch,) or "
-        f"targets (batch, {num_classes})."
+        f"The labels have the shape {shape}; with {num_classes} classes, integer labels (batch,) or targets (batch, {num_classes}) "
+        "are expected."
     )
 
 
-class _ClassLoss(keras.losses.Loss):
-    """Targets from labels, smoothed by the loss, weighted by class.
+class _ClassificationLoss(keras.losses.Loss):
+    """Turns labels into targets and applies class weights; subclasses compute the loss of targets."""
 
-    Args:
-        label_smoothing: Fraction of the target spread over all classes.
-        class_weights: One a class, by which an image's loss is multiplied; of a mixed image the mean of its classes'.
-        name: The loss's name.
-        **kwargs: As for `keras.losses.Loss`.
-    """
-
-    from_logits = True  # as Keras' losses say it
+    from_logits = True  # as in Keras' losses
 
     def __init__(
         self,
@@ -56,22 +41,22 @@ class _ClassLoss(keras.losses.Loss):
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one loss an image; of a label that is no class it is not a number."""
+        """Returns one loss per image, NaN for an invalid label."""
         num_classes = y_pred.shape[-1]
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             raise InvalidArgumentError(f"There are {len(self.class_weights)} class_weights for {num_classes} classes.")
         if not are_labels(y_true, num_classes):
-            return self._weighted(ops.cast(y_true, y_pred.dtype), y_pred)
+            return self._weighted_loss(ops.cast(y_true, y_pred.dtype), y_pred)
         labels = ops.reshape(y_true, (-1,))
-        # Without this TensorFlow and torch stop in the middle of a step, and JAX takes such a label for no class, at no loss.
-        legal = ops.logical_and(
+        # An invalid label would crash a step on TensorFlow and torch, and add no loss on JAX.
+        valid = ops.logical_and(
             ops.equal(labels, ops.floor(labels)), ops.logical_and(labels >= 0, labels < num_classes)
         )
-        places = ops.cast(ops.where(legal, labels, ops.zeros_like(labels)), "int32")
-        found = self._weighted(ops.one_hot(places, num_classes, dtype=y_pred.dtype), y_pred)
-        return ops.where(legal, found, ops.full_like(found, float("nan")))
+        indices = ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32")
+        loss = self._weighted_loss(ops.one_hot(indices, num_classes, dtype=y_pred.dtype), y_pred)
+        return ops.where(valid, loss, ops.full_like(loss, float("nan")))
 
-    def _weighted(self, targets: Tensor, logits: Tensor) -> Tensor:
+    def _weighted_loss(self, targets: Tensor, logits: Tensor) -> Tensor:
         loss = self._loss(targets, logits)
         if self.class_weights is None:
             return loss
@@ -81,29 +66,28 @@ class _ClassLoss(keras.losses.Loss):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
         config = {"label_smoothing": self.label_smoothing, "class_weights": self.class_weights}
         return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class SmoothedCrossentropy(_ClassLoss):
-    """Cross-entropy of logits, a part of the target spread over all classes.
+class SmoothedCrossentropy(_ClassificationLoss):
+    """Cross-entropy of logits with label smoothing; Keras smooths one-hot targets only.
 
-    Paper: Szegedy et al. 2016, arXiv 1512.00567, section 7. Keras smooths one-hot labels only.
+    Paper: Szegedy et al. 2016, arXiv 1512.00567, section 7.
 
     Args:
         label_smoothing: Fraction of the target spread over all classes.
-        class_weights: One a class, by which an image's loss is multiplied; of a mixed image the mean of its classes'.
-        name: The loss's name.
-        **kwargs: As for `keras.losses.Loss`.
+        name: Name of the loss.
+        **kwargs: `class_weights`, one factor per class for the loss of its images (for a mixed image, the mean over its classes);
+            arguments of `keras.losses.Loss`.
 
     Shapes:
-        y_true: `(batch,)`, whole numbers, or targets `(batch, classes)`, which sum to 1 an image.
+        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
         y_pred: `(batch, classes)`, logits.
 
     Raises:
-        InvalidArgumentError: The shapes are others, or there are more or fewer weights than classes.
+        InvalidArgumentError: The shapes differ from these, or there is not one weight per class.
 
     Example:
         >>> SmoothedCrossentropy(0.1).get_config()["label_smoothing"]
@@ -120,26 +104,25 @@ class SmoothedCrossentropy(_ClassLoss):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class BinaryCrossentropy(_ClassLoss):
-    """Each class a yes or a no of its own: the mean over the classes of the cross-entropy of its logit's sigmoid.
+class BinaryCrossentropy(_ClassificationLoss):
+    """Sigmoid cross-entropy of each class's logit, averaged over the classes.
 
-    Papers: Wightman et al. 2021, arXiv 2110.00476; Touvron et al. 2022, DeiT III, arXiv 2204.07118. The smoothed target is timm's
-    of labels: its fraction over all classes is added to each. Keras smooths to a half.
+    Papers: Wightman et al. 2021, arXiv 2110.00476; Touvron et al. 2022, DeiT III, arXiv 2204.07118. Smoothing is timm's: a fraction
+    of the target is spread over all classes. Keras smooths towards 0.5.
 
     Args:
         label_smoothing: Fraction of the target spread over all classes.
-        threshold: Targets above it count as 1, others as 0, before smoothing; None to take them as they are. DeiT III has 0: both
-            classes of a mixed image are there.
-        class_weights: One a class, by which an image's loss is multiplied; of a mixed image the mean of its classes'.
-        name: The loss's name.
-        **kwargs: As for `keras.losses.Loss`.
+        threshold: Targets above it become 1, others 0, before smoothing; None to keep them. DeiT III uses 0: both classes of a
+            mixed image count in full.
+        name: Name of the loss.
+        **kwargs: `class_weights` as for `SmoothedCrossentropy`; arguments of `keras.losses.Loss`.
 
     Shapes:
-        y_true: `(batch,)`, whole numbers, or targets `(batch, classes)`.
+        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
         y_pred: `(batch, classes)`, logits.
 
     Raises:
-        InvalidArgumentError: The shapes are others, or there are more or fewer weights than classes.
+        InvalidArgumentError: The shapes differ from these, or there is not one weight per class.
 
     Example:
         >>> round(float(BinaryCrossentropy()(ops.array([0]), ops.array([[0.0, 0.0]]))), 4)

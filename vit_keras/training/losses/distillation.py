@@ -1,4 +1,4 @@
-"""A student that learns from the labels and from a teacher, with a distillation token or without one."""
+"""Knowledge distillation: a student learns from labels and from a teacher."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,10 +16,10 @@ _TOKEN_HEAD = "head_distillation"
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class DistillationLoss(keras.losses.Loss):
-    """How far a student's logits are from what its teacher says.
+    """Distance between a student's and its teacher's predictions.
 
-    Paper: Touvron et al. 2021, arXiv 2012.12877, equation 3 ("hard": cross-entropy with the teacher's class), and equation 2 after
-    Hinton et al. 2015, arXiv 1503.02531 ("soft": the squared temperature times the divergence of the softened probabilities).
+    Paper: Touvron et al. 2021, arXiv 2012.12877, equation 3 ("hard": cross-entropy with the teacher's class) and equation 2, after
+    Hinton et al. 2015, arXiv 1503.02531 ("soft": squared temperature times the KL divergence of the softened probabilities).
 
     Args:
         kind: "hard" or "soft".
@@ -27,10 +27,10 @@ class DistillationLoss(keras.losses.Loss):
 
     Shapes:
         y_true: `(batch, classes)`, the teacher's logits.
-        y_pred: `(batch, classes)`, the student's.
+        y_pred: `(batch, classes)`, the student's logits.
 
     Raises:
-        InvalidArgumentError: An argument is not legal.
+        InvalidArgumentError: `kind` is unknown or `temperature` is not positive.
 
     Example:
         >>> loss = DistillationLoss("soft", temperature=2.0)
@@ -49,7 +49,7 @@ class DistillationLoss(keras.losses.Loss):
         self.temperature = float(temperature)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one loss an image."""
+        """Returns one loss per image."""
         if self.kind == "hard":
             return ops.sparse_categorical_crossentropy(ops.argmax(y_true, axis=-1), y_pred, from_logits=True)
         teacher = ops.log_softmax(y_true / self.temperature, axis=-1)
@@ -63,22 +63,22 @@ class DistillationLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class Distillation(keras.Model):
-    """A student in training: `fit` it as any model, then go on with `student`, the very model that was given.
+    """Trains `student` in place with `fit`; afterwards use `student`.
 
-    The loss is `(1 - alpha) * loss of the labels + alpha * DistillationLoss`, the first being what `compile` is told. With a
-    distillation token, the class token's head learns the labels and the other's the teacher (Touvron et al. 2021, arXiv
-    2012.12877, section 4); both are averaged for metrics, validation and use. Validation's loss is that of the labels.
+    The loss is `(1 - alpha) * label loss + alpha * DistillationLoss`, where `compile` sets the label loss. With a distillation
+    token, the class token's head learns the labels and the other head the teacher (Touvron et al. 2021, arXiv 2012.12877, section
+    4); metrics and validation use the average of both. The validation loss is the label loss.
 
     Args:
-        student: A model that gives logits; one with a distillation token is as `vit` makes it.
-        teacher: Any model from the same pixels to logits of the same classes, which is frozen here; None where each training batch
-            brings `{"labels": ..., "teacher": logits}` in place of labels, computed before.
-        kind: "hard", the paper's better one, or "soft".
-        alpha: The teacher's share of the loss; the paper takes 0.5 for "hard" and 0.1 for "soft".
-        temperature: Of the "soft" loss; the paper takes 3.
+        student: A model that returns logits; with a distillation token, as `vit` builds it.
+        teacher: A model from the same pixels to logits of the same classes; it is frozen. None where each training batch contains
+            `{"labels": ..., "teacher": logits}` with precomputed logits in place of labels.
+        kind: "hard", which the paper found better, or "soft".
+        alpha: Weight of the distillation loss; the paper uses 0.5 for "hard" and 0.1 for "soft".
+        temperature: Of the "soft" loss; the paper uses 3.
 
     Raises:
-        InvalidArgumentError: An argument is not legal, or teacher and student do not go together.
+        InvalidArgumentError: An argument is not legal, or teacher and student differ in pixels or classes.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
@@ -110,21 +110,11 @@ class Distillation(keras.Model):
             teacher.trainable = False
         self.alpha = float(alpha)
         self.distillation_loss = DistillationLoss(kind, temperature=temperature)
-        layers = {layer.name: layer for layer in student.layers}
-        if _TOKEN_HEAD in layers:
-            if student.layers[-1].name not in ("average", "probabilities"):
-                raise InvalidArgumentError(
-                    f"Distillation: behind the two heads of {student.name!r} stands {student.layers[-1].name!r}, and each head is to give "
-                    "logits of its own; distill the model in front of it."
-                )
-            heads = {"labels": layers["head"].output, "teacher": layers[_TOKEN_HEAD].output}
-            self._heads = keras.Model(student.input, {**heads, "logits": student.output}, name="heads")
-        else:
-            self._heads = None
+        self._heads = _split_heads(student)
         self.built = True
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor | dict[str, Tensor]:
-        """Returns the student's logits; in training, those for the labels, those for the teacher, and those in use."""
+        """Returns the student's logits; in training, a dict of those compared with labels, with the teacher, and for metrics."""
         if not training:
             return self.student(images, training=False)
         if self._heads is not None:
@@ -140,33 +130,33 @@ class Distillation(keras.Model):
         sample_weight: Tensor = None,
         training: bool = True,
     ) -> Tensor:
-        """Returns the loss of the labels, in training with the teacher's share."""
-        labels = _labels(y)
+        """Returns the label loss, in training combined with the distillation loss."""
+        labels = _get_labels(y)
         if not isinstance(y_pred, Mapping):
             return super().compute_loss(x, labels, y_pred, sample_weight, training)
-        of_labels = super().compute_loss(x, labels, y_pred["labels"], sample_weight, training)
+        label_loss = super().compute_loss(x, labels, y_pred["labels"], sample_weight, training)
         logits = ops.cast(ops.stop_gradient(self._teacher_logits(x, y)), y_pred["teacher"].dtype)
-        of_teacher = self.distillation_loss(logits, y_pred["teacher"], sample_weight=sample_weight)
-        penalties = sum(self.losses)  # of weights, which are in the first and shall not shrink with it
-        return (1 - self.alpha) * (of_labels - penalties) + self.alpha * of_teacher + penalties
+        distillation_loss = self.distillation_loss(logits, y_pred["teacher"], sample_weight=sample_weight)
+        penalties = sum(self.losses)  # regularization, which is part of the label loss and must not shrink with it
+        return (1 - self.alpha) * (label_loss - penalties) + self.alpha * distillation_loss + penalties
 
     def compute_metrics(self, x: Tensor, y: Any, y_pred: Any, sample_weight: Tensor = None) -> dict[str, Any]:
-        """Returns the metrics of the labels and the logits in use."""
+        """Returns the metrics of the labels and the averaged logits."""
         logits = y_pred["logits"] if isinstance(y_pred, Mapping) else y_pred
-        return dict(super().compute_metrics(x, _labels(y), logits, sample_weight))
+        return dict(super().compute_metrics(x, _get_labels(y), logits, sample_weight))
 
     def _teacher_logits(self, images: Tensor, y: Any) -> Tensor:
         if isinstance(y, Mapping) and "teacher" in y:
             return y["teacher"]
         if self.teacher is None:
             raise InvalidArgumentError(
-                "There is no teacher, and no logits of one in the batch: give Distillation a teacher, or each training batch "
+                "There is no teacher, and the batch has no teacher logits: give Distillation a teacher, or each training batch "
                 '{"labels": labels, "teacher": logits} in place of labels.'
             )
         return self.teacher(images, training=False)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments, both models among them."""
+        """Returns the constructor's arguments, with both models serialized."""
         models = {"student": self.student, "teacher": self.teacher}
         return {
             **super().get_config(),
@@ -178,7 +168,7 @@ class Distillation(keras.Model):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None) -> "Distillation":
-        """Returns a distillation of these arguments."""
+        """Returns the model that `get_config` describes."""
         models = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("student", "teacher")
@@ -186,36 +176,51 @@ class Distillation(keras.Model):
         return cls(**{**config, **models})
 
 
-def _labels(y: Any) -> Any:
+def _get_labels(y: Any) -> Any:
     return y["labels"] if isinstance(y, Mapping) else y
+
+
+def _split_heads(student: keras.Model) -> keras.Model | None:
+    """Returns a model with the logits of each head and their average; None without a distillation token."""
+    layers = {layer.name: layer for layer in student.layers}
+    if _TOKEN_HEAD not in layers:
+        return None
+    last = student.layers[-1].name
+    if last not in ("average", "probabilities"):
+        raise InvalidArgumentError(
+            f"Distillation needs the logits of both heads, and {student.name!r} ends in the layer {last!r} behind them: distill the "
+            "model without that layer."
+        )
+    outputs = {"labels": layers["head"].output, "teacher": layers[_TOKEN_HEAD].output, "logits": student.output}
+    return keras.Model(student.input, outputs, name="heads")
 
 
 def _check_pair(student: keras.Model, teacher: keras.Model | None) -> None:
     if teacher is student:
         raise InvalidArgumentError(
-            "Teacher and student are one model; the student can be a copy, from keras.models.clone_model."
+            "Teacher and student are the same model. Make the student a copy with keras.models.clone_model."
         )
     if teacher is None:
         return
-    for what, mine, theirs in (
+    for what, student_shape, teacher_shape in (
         ("takes images of", student.input_shape, teacher.input_shape),
         ("gives logits of", student.output_shape, teacher.output_shape),
     ):
-        if mine is not None and theirs is not None and not _fit(mine, theirs):
+        if student_shape is not None and teacher_shape is not None and not _match(student_shape, teacher_shape):
             raise InvalidArgumentError(
-                f"The teacher {teacher.name!r} {what} {theirs}, and the student {student.name!r} {mine}: they need the same pixels and "
-                "classes. Build one of them for the other's, or train on logits computed before."
+                f"The teacher {teacher.name!r} {what} {teacher_shape}, and the student {student.name!r} {student_shape}: they need the "
+                "same pixels and classes. Build one of them for the other's, or train on precomputed logits."
             )
-    names = [getattr(model, "class_names", None) for model in (student, teacher)]
-    if None not in names and names[0] != names[1]:
+    student_names, teacher_names = (getattr(model, "class_names", None) for model in (student, teacher))
+    if None not in (student_names, teacher_names) and student_names != teacher_names:
         raise InvalidArgumentError(
-            f"The teacher {teacher.name!r} tells {names[1]!r:.200} apart in this order, and the student {student.name!r} "
-            f"{names[0]!r:.200}: they need the same classes in the same order. Train the teacher on data loaded with class_names="
-            "the student's."
+            f"The teacher {teacher.name!r} has the classes {teacher_names!r:.200}, and the student {student.name!r} "
+            f"{student_names!r:.200}: they need the same classes in the same order. Train the teacher on data loaded with the "
+            "student's class_names."
         )
 
 
-def _fit(mine: tuple[int | None, ...], theirs: tuple[int | None, ...]) -> bool:
-    return len(mine) == len(theirs) and all(
-        None in (one, other) or one == other for one, other in zip(mine, theirs, strict=True)
+def _match(first: tuple[int | None, ...], second: tuple[int | None, ...]) -> bool:
+    return len(first) == len(second) and all(
+        None in (one, other) or one == other for one, other in zip(first, second, strict=True)
     )

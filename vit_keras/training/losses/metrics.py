@@ -1,4 +1,4 @@
-"""Metrics that Keras does not have."""
+"""Metrics that Keras lacks."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ from vit_keras.training.losses.crossentropy import are_labels
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class Accuracy(keras.metrics.MeanMetricWrapper):
-    """The fraction of the images whose likeliest class is right, or, of a mixed image, the class it has most of.
+    """Top-1 accuracy for labels and for mixed targets, whose class is the one with the largest share.
 
-    Keras decides by the first batch it sees whether "accuracy" is of labels or of targets; trained on mixed targets and validated
-    on labels, it would be wrong for one of the two.
+    Keras decides by the first batch whether "accuracy" takes labels or targets, so it is wrong for one of the two when a model
+    trains on mixed targets and validates on labels.
 
     Args:
-        name: The metric's name.
-        dtype: What it counts in.
+        name: Name of the metric.
+        dtype: Dtype of its state.
 
     Shapes:
-        y_true: `(batch,)`, whole numbers, or targets `(batch, classes)`.
+        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
         y_pred: `(batch, classes)`, logits or probabilities.
 
     Raises:
-        InvalidArgumentError: The shapes are others.
+        InvalidArgumentError: The shapes differ from these.
 
     Example:
         >>> metric = Accuracy()
@@ -35,15 +35,14 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:
-        super().__init__(fn=_right, name=name, dtype=dtype)
+        super().__init__(fn=_is_correct, name=name, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {"name": self.name, "dtype": self.dtype}
 
 
-def _right(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """Returns 1 or 0 an image."""
+def _is_correct(y_true: Tensor, y_pred: Tensor) -> Tensor:
     y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
     labels = ops.reshape(y_true, (-1,)) if are_labels(y_true, y_pred.shape[-1]) else ops.argmax(y_true, axis=-1)
     return ops.cast(ops.equal(ops.cast(labels, "int32"), ops.cast(ops.argmax(y_pred, axis=-1), "int32")), "float32")

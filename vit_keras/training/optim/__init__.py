@@ -1,3 +1,3 @@
-"""Optimizers, schedules and layer-wise learning rates."""
+"""Optimizers, learning rate schedules and layer-wise learning rates."""
 
-import keras as keras  # before the modules inside, which register with it: see `vit_keras._RegisterWithKeras`
+import keras as keras  # first, since the modules below register with Keras: see `vit_keras.registration`

@@ -1,4 +1,4 @@
-"""Keras' optimizers in the form that updates a model fastest on the backend at hand."""
+"""The fastest implementation of a Keras optimizer on the current backend."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,62 +9,60 @@ from keras import ops
 from vit_keras.layers.base.checks import Tensor
 
 
-def fastest(kind: type[keras.optimizers.Optimizer]) -> Any:
-    """Returns the class to build an optimizer upon.
+def select_fastest(optimizer: type[keras.optimizers.Optimizer]) -> Any:
+    """Returns the class to derive an optimizer from.
 
-    On torch Keras has optimizers that update all variables in one call, and hands them out in place of its own classes, but not to
-    those that inherit from them. On TensorFlow Keras takes some twenty operations a variable, where AdamW has a kernel. On JAX the
-    compiler makes one loop of them.
+    On torch, Keras' constructors return subclasses that update all variables in one call; a class derived from Keras' own would
+    miss that. On TensorFlow, Keras runs about twenty operations per variable, where AdamW has a fused kernel. On JAX the compiler
+    fuses the loop.
 
     Args:
-        kind: One of Keras' optimizers.
+        optimizer: A Keras optimizer.
 
     Example:
-        >>> issubclass(fastest(keras.optimizers.AdamW), keras.optimizers.AdamW)
+        >>> issubclass(select_fastest(keras.optimizers.AdamW), keras.optimizers.AdamW)
         True
     """
     if keras.backend.backend() == "torch":
-        return type(kind())
-    if keras.backend.backend() == "tensorflow" and kind is keras.optimizers.AdamW:
-        return _KernelAdamW
-    return kind
+        return type(optimizer())
+    if keras.backend.backend() == "tensorflow" and optimizer is keras.optimizers.AdamW:
+        return _FusedAdamW
+    return optimizer
 
 
-class _KernelAdamW(keras.optimizers.AdamW):
-    """AdamW on TensorFlow, each variable updated by one kernel, with Keras' numbers; `amsgrad` and half precision go Keras' way."""
+class _FusedAdamW(keras.optimizers.AdamW):
+    """AdamW with one TensorFlow kernel per variable and the same numbers; `amsgrad` and half precision use Keras' update."""
 
     def build(self, variables: Iterable[keras.Variable]) -> None:
-        """Makes the optimizer's state."""
         variables = list(variables)
         super().build(variables)
-        # In half precision the kernel would take the decay of the second moment, 0.999, for 1.
-        self._has_kernel = not self.amsgrad and all(variable.dtype == "float32" for variable in variables)
+        # In half precision the kernel would round beta_2=0.999 to 1.
+        self._fused = not self.amsgrad and all(variable.dtype == "float32" for variable in variables)
 
     def _backend_update_step(
         self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
     ) -> None:
-        if self._has_kernel:  # the correction of both moments is the same for all variables
+        if self._fused:  # bias correction, the same for all variables
             step = ops.cast(self.iterations + 1, "float32")
             learning_rate *= ops.sqrt(1 - ops.power(self.beta_2, step)) / (1 - ops.power(self.beta_1, step))
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
-        """Updates one variable."""
-        if not self._has_kernel:
+        if not self._fused:
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
-        place = self._get_variable_index(variable)
+        index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[place].value.handle,
-            v=self._velocities[place].value.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
             beta1_power=0.0,
             beta2_power=0.0,
             lr=learning_rate,
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            grad=tf.convert_to_tensor(tf.cast(gradient, variable.dtype)),  # of an embedding it is a slice
+            grad=tf.convert_to_tensor(tf.cast(gradient, variable.dtype)),  # an embedding's gradient is an IndexedSlices
         )

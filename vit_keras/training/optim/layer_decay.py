@@ -1,14 +1,9 @@
-"""A learning rate that shrinks from the head down: what is early in a trained model changes least."""
+"""Layer-wise learning rates: the factor of each variable, from 1 at the head down to the stem."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
-
-import keras
+from collections.abc import Sequence
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Tensor
-from vit_keras.validation import is_number
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
 _STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/")
@@ -17,127 +12,47 @@ _HEAD = re.compile(r"(?:^|/)(?:pooling|pre_logits|head|head_distillation)/")
 
 
 def layer_scales(paths: Sequence[str], layer_decay: float, *, num_layers: int | None = None) -> list[float]:
-    """Returns the factor of the learning rate of each variable: 1 for the head, and `layer_decay` less a layer towards the images.
+    """Returns the learning rate factor of each variable: 1 for the head, times `layer_decay` per layer below it.
 
-    The layers are the stem with tokens and positions, each block, the final norm with the last block, and the head. Paper: Clark
-    et al. 2020, arXiv 2003.10555; for Vision Transformers Bao et al. 2022, arXiv 2106.08254. The numbers are timm's.
+    The stem (with tokens and positions) is one layer, each block is one, the final norm belongs to the last block. Papers: Clark
+    et al. 2020, arXiv 2003.10555; Bao et al. 2022, arXiv 2106.08254. The numbers are timm's.
 
-    Args:
-        paths: Of the variables of a model that `vit` made.
-        layer_decay: Factor a layer, above 0 and 1 at most.
-        num_layers: Blocks of the model; None to take the last block that is there for the model's last.
+    `paths` are of variables of a model that `vit` built, and `num_layers` are its blocks, by default up to the last in `paths`.
 
     Raises:
-        InvalidArgumentError: No path is of such a model, or how many blocks it has can't be known.
+        InvalidArgumentError: The variables are not of such a model, or its number of blocks cannot be inferred.
 
     Example:
         >>> layer_scales(["patch_encoder/class_token", "block_00/mlp/expand/kernel", "final_norm/gamma", "head/bias"], 0.5)
         [0.25, 0.5, 0.5, 1.0]
     """
-    last = _last_block(paths, layer_decay, num_layers)
+    if num_layers is None:
+        num_layers = _infer_num_layers(paths, layer_decay)
 
-    def layer(path: str) -> int:
-        found = _BLOCK.search(path)
-        if found:
-            return int(found[1]) + 1
+    def find_layer(path: str) -> int:
+        if block := _BLOCK.search(path):
+            if int(block[1]) >= num_layers:
+                raise InvalidArgumentError(f"num_layers={num_layers} is too few: there is a block_{block[1]}.")
+            return int(block[1]) + 1
         if _STEM.search(path):
             return 0
-        return last if _FINAL_NORM.search(path) else last + 1
+        return num_layers if _FINAL_NORM.search(path) else num_layers + 1
 
-    return [layer_decay ** (last + 1 - layer(path)) for path in paths]
+    return [layer_decay ** (num_layers + 1 - find_layer(path)) for path in paths]
 
 
-def _last_block(paths: Sequence[str], layer_decay: float, num_layers: int | None) -> int:
-    """Returns the number of blocks, which frozen blocks leave unknown; the head and the norm before it don't depend on it."""
-    blocks = [int(found[1]) for path in paths if (found := _BLOCK.search(path))]
-    if num_layers is not None:
-        if blocks and max(blocks) >= num_layers:
-            raise InvalidArgumentError(f"num_layers={num_layers} is too few: there is a block_{max(blocks):02d}.")
-        return num_layers
+def _infer_num_layers(paths: Sequence[str], layer_decay: float) -> int:
+    blocks = [int(block[1]) for path in paths if (block := _BLOCK.search(path))]
     if blocks:
         return max(blocks) + 1
     if any(_STEM.search(path) for path in paths):
         raise InvalidArgumentError(
-            f"layer_decay={layer_decay}: the stem is trained and no block is, so that its rate can't be known; say how many "
-            "blocks the model has, as num_layers=12."
+            f"layer_decay={layer_decay}: the stem is trained and no block is, so the number of layers between the stem and the "
+            "head is unknown. Give it, such as num_layers=12."
         )
     if not any(_HEAD.search(path) or _FINAL_NORM.search(path) for path in paths):
         raise InvalidArgumentError(
-            f"layer_decay={layer_decay}: none of the variables is of a block, such as block_00/mlp/expand/kernel, or of a head; "
-            f"the first are {list(paths[:3])}. It is for models that vk.vit and vk.from_preset make."
+            f"layer_decay={layer_decay}: no variable belongs to a block, such as block_00/mlp/expand/kernel, or to a head; the "
+            f"first are {list(paths[:3])}. Layer-wise rates are for models from vk.vit and vk.from_preset."
         )
-    return 0
-
-
-class LayerDecay(keras.optimizers.Optimizer):
-    """What an optimizer needs to have layer-wise rates; stands before Keras' optimizer among the bases.
-
-    One learning rate is set, logged and scheduled; updates and weight decay are scaled a variable.
-
-    Args:
-        layer_decay: Factor of the rate a layer, from the head down; 1 for the same rate everywhere.
-        num_layers: Blocks of the model. None takes the last block that is trained for the model's last, which is wrong only where
-            blocks are trained and later ones are not.
-        **kwargs: The optimizer's own.
-
-    Raises:
-        InvalidArgumentError: `layer_decay` is not above 0 and 1 at most, or `num_layers` no positive whole number.
-    """
-
-    _rate: Tensor | None = None
-
-    def __init__(self, *args: Any, layer_decay: float = 1.0, num_layers: int | None = None, **kwargs: Any) -> None:
-        if not is_number(layer_decay) or not 0 < layer_decay <= 1:
-            raise InvalidArgumentError(f"layer_decay={layer_decay!r} is not a number above 0 and 1 at most.")
-        if num_layers is not None and (type(num_layers) is not int or num_layers < 1):
-            raise InvalidArgumentError(f"num_layers={num_layers!r} is not a positive whole number.")
-        super().__init__(*args, **kwargs)
-        self.layer_decay = float(layer_decay)
-        self.num_layers = num_layers
-
-    def build(self, variables: Iterable[keras.Variable]) -> None:
-        """Makes the optimizer's state, and refuses variables that are in no layer of ours."""
-        variables = list(variables)
-        if self.layer_decay < 1:
-            paths = [variable.path for variable in variables]
-            self._scales = layer_scales(paths, self.layer_decay, num_layers=self.num_layers)
-        super().build(variables)
-
-    def _by_scale(self, variables: Sequence[keras.Variable]) -> Iterator[tuple[float, list[int]]]:
-        """Yields each factor with the places of the variables that have it."""
-        if self.layer_decay == 1:
-            yield 1.0, list(range(len(variables)))
-            return
-        places: dict[float, list[int]] = {}
-        for place, variable in enumerate(variables):
-            places.setdefault(self._scales[self._get_variable_index(variable)], []).append(place)
-        yield from places.items()
-
-    def _get_current_learning_rate(self) -> Tensor:
-        return super()._get_current_learning_rate() if self._rate is None else self._rate
-
-    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
-        variables = [variable for variable in variables if self._use_weight_decay(variable)]
-        if not variables:  # torch multiplies no empty list
-            return
-        # Keras asks for the rate at each variable and would compute a schedule as often. With several devices on TensorFlow this
-        # runs once for each, all in step, so that what is set here is set to the same by all.
-        self._rate = None
-        rate = self._get_current_learning_rate()
-        try:
-            for scale, places in self._by_scale(variables):
-                self._rate = rate * scale
-                super()._apply_weight_decay([variables[place] for place in places])
-        finally:
-            self._rate = None
-
-    def _backend_update_step(
-        self, grads: Sequence[Any], trainable_variables: Sequence[Any], learning_rate: Any
-    ) -> None:
-        for scale, places in self._by_scale(trainable_variables):
-            chosen = [trainable_variables[place] for place in places]
-            super()._backend_update_step([grads[place] for place in places], chosen, learning_rate * scale)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what builds it again."""
-        return {**super().get_config(), "layer_decay": self.layer_decay, "num_layers": self.num_layers}
+    return 0  # the factors of the head and of the final norm do not depend on it

@@ -1,4 +1,4 @@
-"""Learning rates over a run: a warm-up, then one of three ways on. Steps are the optimizer's."""
+"""Learning rate schedules: a linear warmup, then a cosine, linear or constant rate. Steps are optimizer steps."""
 
 from typing import Any
 
@@ -8,29 +8,19 @@ from keras import ops
 from vit_keras.layers.base.checks import Tensor, check_choice
 
 SHAPES = ("cosine", "linear", "constant")
-"""What a learning rate does after its warm-up: falls to zero along half a cosine or a line, or stays."""
+"""The learning rate after its warmup: it decays to zero along half a cosine or a line, or stays."""
 
 
-def schedule_of(shape: str, learning_rate: float, *, steps: int, warmup_steps: int) -> Any:
-    """Returns a learning rate that rises from zero for `warmup_steps`, then goes on by its shape until `steps`.
+def make_schedule(shape: str, learning_rate: float, *, steps: int, warmup_steps: int) -> Any:
+    """Returns a schedule that rises from zero to `learning_rate` over `warmup_steps`, then follows one of `SHAPES` until `steps`.
 
-    Args:
-        shape: One of `SHAPES`.
-        learning_rate: The highest.
-        steps: Optimizer steps in all.
-        warmup_steps: Steps it rises.
-
-    Returns:
-        A Keras schedule; of a rate that never changes the number, which may be set while training.
-
-    Raises:
-        InvalidArgumentError: There is no such shape.
+    Where the rate never changes it is a float, so that it can be set while training.
 
     Example:
-        >>> float(schedule_of("linear", 1.0, steps=30, warmup_steps=10)(20))
+        >>> float(make_schedule("linear", 1.0, steps=30, warmup_steps=10)(20))
         0.5
     """
-    check_choice("schedule_of", choices=SHAPES, shape=shape)
+    check_choice("make_schedule", choices=SHAPES, shape=shape)
     if shape == "cosine":
         return warmup_cosine(learning_rate, steps=steps, warmup_steps=warmup_steps)
     if shape == "linear":
@@ -39,12 +29,7 @@ def schedule_of(shape: str, learning_rate: float, *, steps: int, warmup_steps: i
 
 
 def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Returns a learning rate that rises from zero for `warmup_steps`, then falls to zero along a cosine until `steps`.
-
-    Args:
-        learning_rate: The highest.
-        steps: Optimizer steps in all.
-        warmup_steps: Steps it rises.
+    """Returns a schedule that rises from zero to `learning_rate`, then decays to zero along half a cosine until `steps`.
 
     Example:
         >>> float(warmup_cosine(1.0, steps=100, warmup_steps=10)(10))
@@ -59,12 +44,12 @@ def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> ker
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises from zero along a line, then falls to zero along another, or stays; Keras has neither.
+    """A linear warmup from zero, then a linear decay to zero or a constant rate; Keras has neither.
 
     Args:
-        learning_rate: The highest.
-        warmup_steps: Steps it rises; 0 to begin at the highest.
-        decay_steps: Steps it falls; None to stay.
+        learning_rate: The peak.
+        warmup_steps: Optimizer steps of the warmup; 0 to start at the peak.
+        decay_steps: Optimizer steps of the decay; None for a constant rate.
 
     Example:
         >>> [float(WarmupLinear(1.0, warmup_steps=4)(step)) for step in (0, 2, 4, 99)]
@@ -78,12 +63,12 @@ class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_steps = decay_steps
 
     def __call__(self, step: Tensor) -> Tensor:
-        """Returns the rate at an optimizer step."""
+        """Returns the learning rate at an optimizer step."""
         step = ops.cast(step, "float32")
-        share = ops.minimum(step / self.warmup_steps, 1.0) if self.warmup_steps else ops.ones_like(step)
+        factor = ops.minimum(step / self.warmup_steps, 1.0) if self.warmup_steps else ops.ones_like(step)
         if self.decay_steps is not None:
-            share = ops.minimum(share, ops.maximum(1.0 - (step - self.warmup_steps) / self.decay_steps, 0.0))
-        return self.learning_rate * share
+            factor = ops.minimum(factor, ops.maximum(1.0 - (step - self.warmup_steps) / self.decay_steps, 0.0))
+        return self.learning_rate * factor
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

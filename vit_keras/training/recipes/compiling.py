@@ -9,7 +9,7 @@ from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 from vit_keras.training.losses.crossentropy import BinaryCrossentropy, SmoothedCrossentropy
 from vit_keras.training.losses.metrics import Accuracy
 from vit_keras.training.optim import optimizers
-from vit_keras.training.optim.schedules import schedule_of
+from vit_keras.training.optim.schedules import make_schedule
 
 if TYPE_CHECKING:
     from vit_keras.training.recipes.recipe import Recipe
@@ -34,7 +34,7 @@ def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
     """Returns a new optimizer with the recipe's learning-rate schedule."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
-    schedule = schedule_of(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
+    schedule = make_schedule(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
     if recipe.optimizer == "sgd":
         moments = {"momentum": recipe.momentum}
     elif recipe.optimizer == "lion":

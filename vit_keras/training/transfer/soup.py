@@ -10,7 +10,7 @@ from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.base.checks import check_positive
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.monitoring import Direction, Monitor
-from vit_keras.training.callbacks.snapshots import snapshot
+from vit_keras.training.callbacks.snapshots import take_snapshot
 
 Weights = Mapping[str, np.ndarray]
 _DIFFERING = 5  # names in an error
@@ -141,10 +141,10 @@ class BestCheckpoints(keras.callbacks.Callback):
             return
         self.values.insert(place, value)
         self.epochs.insert(place, epoch)
-        self._kept.insert(place, snapshot(self.model, average=self.average))
+        self._kept.insert(place, take_snapshot(self.model, average=self.average))
         del self.values[self.keep :], self.epochs[self.keep :], self._kept[self.keep :]
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         """Raises an error if no epoch had the metric."""
         if not self.values:
-            self._monitor.check_met()
+            self._monitor.check_found()

@@ -52,7 +52,7 @@ class TracedOptimizer:
         # An attribute that is a variable is the optimizer's state: JAX hands it to the step, and checkpoints hold it.
         self.optimizer.height = self._height
         self.optimizer._learning_rate = TracedSchedule(rate if callable(rate) else 1.0, self._height)
-        for name in self.optimizer._decays:
+        for name in self.optimizer.weight_decay_names:
             setattr(self.optimizer, name, self._decay)
 
     def set(self, recipe: Recipe) -> None:

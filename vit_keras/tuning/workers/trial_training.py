@@ -17,7 +17,7 @@ from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.runtime.random_state import random_state
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.checkpoints.callback import Stopped
-from vit_keras.training.checkpoints.state import arrays_of, assign
+from vit_keras.training.checkpoints.state import get_arrays, set_arrays
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory
@@ -91,7 +91,7 @@ class TrialTrainer:
         recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
         resume = not CheckpointStore(run.checkpoints).is_empty()
         program = self._program(values, data, recipe)
-        assign(program.model, program.fresh, where="The start of a trial")
+        set_arrays(program.model, program.fresh, where="The start of a trial")
         program.optimizer.set(recipe)
         program.depth.set(self._stochastic_depth_rate(values, recipe))
         program.model.stop_training = False
@@ -193,7 +193,7 @@ class TrialTrainer:
             model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer.optimizer})
             model.optimizer.build(model.trainable_variables)
             model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
-            return _Program(model=model, optimizer=optimizer, depth=depth, fresh=arrays_of(model))
+            return _Program(model=model, optimizer=optimizer, depth=depth, fresh=get_arrays(model))
 
 
 def save_trained(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:

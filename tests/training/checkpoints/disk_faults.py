@@ -1,9 +1,9 @@
-"""Faults for what is written to disk: death at any operation, at any byte, and the loss of what was not synced.
+"""Simulates crashes while files are written: a process killed at any operation or byte, and a power failure at any moment.
 
-    python tests/training/faults.py FOLDER
+    python tests/training/checkpoints/disk_faults.py FOLDER
 
-As a program it leaves in FOLDER one directory of checkpoints a way to die, and prints a JSON line about each. Plain Python: no test
-framework and no backend, so that it starts at once and may fork.
+leaves in FOLDER one directory of checkpoints per way to die, and prints a JSON line about each. It imports neither a test framework
+nor a backend, so that it starts fast and may fork.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import save as save_bytes
 
 from vit_keras.training.checkpoints.folder import MANIFEST, STATE, TENSORS
 from vit_keras.training.checkpoints.store import CheckpointStore
@@ -32,7 +32,7 @@ SCENARIOS = {
     "only one kept": ([1, 2], 1, 3),
     "same step again": ([1, 2], 2, 2),
 }
-"""Steps that are there, how many are kept, the step that is saved."""
+"""Existing steps, how many are kept, the step that is saved."""
 
 LOSSES: list[Callable[[bytes], bytes]] = [
     lambda content: b"",
@@ -44,17 +44,15 @@ LOSSES: list[Callable[[bytes], bytes]] = [
 
 
 def tensors(step: int) -> dict[str, np.ndarray]:
-    """Returns a state that is known by its step."""
     return {"kernel": np.full((2, 2), step, "float32"), "count": np.array(step)}
 
 
 def state(step: int) -> dict[str, Any]:
-    """Returns the rest of it: more than the tensors and less than the manifest, so that any of the three can be the one too long."""
+    """Returns a state larger than the tensors and smaller than the manifest, so that a size limit can cut off any of the files."""
     return {"step": step, "history": [step] * 120}
 
 
 def fill(directory: Path, steps: list[int], *, keep: int = 2) -> CheckpointStore:
-    """Saves checkpoints."""
     store = CheckpointStore(directory, keep=keep)
     for step in steps:
         store.save(step, tensors(step), state(step))
@@ -62,18 +60,16 @@ def fill(directory: Path, steps: list[int], *, keep: int = 2) -> CheckpointStore
     return store
 
 
-def names(directory: Path) -> list[str]:
-    """Returns what is in a directory."""
+def list_names(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
-def contents(directory: Path) -> dict[str, bytes]:
-    """Returns the bytes of each file below a directory."""
+def read_files(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def assert_newest(store: CheckpointStore, step: int) -> None:
-    """Shows that a store gives what `fill` saved at that step."""
+    """Asserts that the newest checkpoint is what `fill` saved at this step."""
     found = store.newest()
     assert found is not None
     assert (found.step, found.state) == (step, state(step))
@@ -85,15 +81,15 @@ def assert_newest(store: CheckpointStore, step: int) -> None:
 
 
 @contextlib.contextmanager
-def watched(
+def watch(
     before: Callable[[str, tuple[Any, ...]], object] = lambda name, arguments: None,
     after: Callable[[str, tuple[Any, ...]], object] = lambda name, arguments: None,
     *,
     sync: bool = True,
 ) -> Iterator[None]:
-    """Calls back before and after each operation that changes a folder or syncs; without `sync` nothing waits for the disk."""
+    """Calls back before and after each of `OPERATIONS`; with `sync=False`, `fsync` does nothing, for speed."""
 
-    def wrapped(name: str) -> Callable[..., Any]:
+    def wrap(name: str) -> Callable[..., Any]:
         original = getattr(os, name)
 
         def operation(*arguments: Any, **keywords: Any) -> Any:
@@ -106,19 +102,22 @@ def watched(
 
     with contextlib.ExitStack() as stack:
         for name in OPERATIONS:
-            stack.enter_context(mock.patch.object(os, name, wrapped(name)))
+            stack.enter_context(mock.patch.object(os, name, wrap(name)))
         yield
 
 
-def dies(save: Callable[[], object], *, at: int | None = None, after_bytes: int | None = None) -> bool:
-    """Whether a process of its own that saves dies before operation number `at`, or where a file gets longer than `after_bytes`."""
+def run_and_kill(save: Callable[[], object], *, at: int | None = None, after_bytes: int | None = None) -> bool:
+    """Runs `save` in a forked process that is killed before operation `at`, or when a file exceeds `after_bytes`.
+
+    Returns False if it was not killed.
+    """
     import resource
 
     child = os.fork()
     if child == 0:
         number = itertools.count()
 
-        def before(name: str, arguments: tuple[Any, ...]) -> None:
+        def kill(name: str, arguments: tuple[Any, ...]) -> None:
             if next(number) == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -126,8 +125,11 @@ def dies(save: Callable[[], object], *, at: int | None = None, after_bytes: int 
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which kills; Python ignores it
             resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, after_bytes))
-        plainly = mock.patch.object(weights_store, "save_file", _save_plainly)
-        with watched(before, sync=False), plainly:  # what a killed process wrote the system has
+        # Some versions of safetensors allocate the whole file before they write it, so no byte limit could cut it.
+        write_bytes = mock.patch.object(
+            weights_store, "save_file", lambda arrays, path, metadata: path.write_bytes(save_bytes(arrays, metadata))
+        )
+        with watch(kill, sync=False), write_bytes:  # the system has what a killed process wrote, synced or not
             try:
                 save()
             except BaseException as error:
@@ -136,24 +138,19 @@ def dies(save: Callable[[], object], *, at: int | None = None, after_bytes: int 
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status > 0:
-        raise RuntimeError(f"the child failed with {status} and did not die")
+        raise RuntimeError(f"the child failed with {status} and was not killed")
     return status < 0
 
 
-def _save_plainly(arrays: dict[str, np.ndarray], path: Path, metadata: dict[str, str] | None) -> None:
-    """Writes byte after byte: some versions of safetensors make the file as long as it gets before anything is in it."""
-    path.write_bytes(save(arrays, metadata))
-
-
 def leave_ruins(folder: Path) -> None:
-    """Dies in every way there is in every scenario."""
+    """Dies in every way in every scenario."""
     for scenario, (steps, keep, step) in SCENARIOS.items():
-        whole = folder / scenario / "whole"
-        fill(whole, steps)
+        intact = folder / scenario / "intact"
+        fill(intact, steps)
         written = fill(folder / scenario / "sizes", [step]).directory / f"step-{step:08d}"
         sizes = [(written / name).stat().st_size for name in (TENSORS, STATE, MANIFEST)]
         if sizes != sorted(sizes):
-            raise RuntimeError(f"the files must grow for each to be cut off, and have {sizes} bytes")
+            raise RuntimeError(f"for each file to be cut off, their sizes must increase; they are {sizes} bytes")
         limits = sorted({0, 1, *(limit for size in sizes for limit in (size // 2, size - 1))})
         deaths = itertools.chain(
             ({"after_bytes": limit} for limit in limits), ({"at": number} for number in itertools.count())
@@ -161,57 +158,58 @@ def leave_ruins(folder: Path) -> None:
         for death in deaths:
             ruin = folder / scenario / "-".join(map(str, *death.items()))
             if steps:
-                shutil.copytree(whole, ruin)
-            if not dies(lambda ruin=ruin, keep=keep, step=step: fill(ruin, [step], keep=keep), **death):
+                shutil.copytree(intact, ruin)
+            if not run_and_kill(lambda ruin=ruin, keep=keep, step=step: fill(ruin, [step], keep=keep), **death):
                 if "at" not in death:
-                    raise RuntimeError(f"no file got longer than {death}")
+                    raise RuntimeError(f"no file exceeded {death}")
                 break
             sys.stdout.write(json.dumps({"scenario": scenario, "directory": str(ruin), **death}) + "\n")
-            sys.stdout.flush()  # before the next fork, which would have it too
+            sys.stdout.flush()  # the next fork would have the buffer, too
 
 
 class Disk:
-    """Notes what a directory looks like at each operation, and what of it would still be there if the power failed then.
+    """Records what a directory looks like at each operation, and what of it would survive a power failure then.
 
-    Names get to the disk in the order they were made, at the latest when their folder is synced; bytes of a file when the file is.
+    Directory entries reach the disk in the order they were made, at the latest when their directory is synced; the bytes of a file
+    when the file is synced.
 
     Args:
         root: The directory.
-        heed: The kinds that syncing works for, of `file` and `folder`.
+        heed: The kinds that `fsync` works for, of `file` and `folder`.
     """
 
     def __init__(self, root: Path, *, heed: frozenset[str] = frozenset({"file", "folder"})) -> None:
         self.root, self.heed = root, heed
-        self._held: dict[int, int] = {}
-        self.trees = [self._tree()]
+        self._open: dict[int, int] = {}
+        self.trees = [self._read_tree()]
         self.synced: list[tuple[dict[int, bytes], dict[int, int]]] = [(dict(self._files()), {})]
-        """By moment: the safe bytes of each file, and the number of the tree that each folder is safe as of."""
-        self.names: list[str] = []
+        """Per moment: the synced bytes of each file, and per directory the index of the tree that it was synced with."""
+        self.operations: list[str] = []
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator["Disk"]:
-        """Notes what its block does."""
+    def record(self) -> Iterator["Disk"]:
+        """Records the operations of the block."""
         try:
-            with watched(before=self._look, after=self._note):
+            with watch(before=self._before, after=self._after):
                 yield self
         finally:
-            for held in self._held.values():
-                os.close(held)
+            for descriptor in self._open.values():
+                os.close(descriptor)
 
     def states(self) -> Iterator[tuple[int, dict[str, bytes | None]]]:
-        """Yields each moment's number and what may be left then: bytes by path, None for folders."""
+        """Yields each moment's index and a state that may be left then: bytes by path, None for directories."""
         seen = set()
         for done, (safe, folders) in enumerate(self.synced):
             for tree in range(done + 1):
                 for lose in LOSSES:
-                    state = dict(self._left(done, tree, safe, folders, lose))
+                    state = dict(self._survivors(tree, safe, folders, lose))
                     key = (done == len(self.synced) - 1, tuple(sorted(state.items(), key=str)))
                     if key not in seen:
                         seen.add(key)
                         yield done, state
 
-    def _left(
-        self, done: int, tree: int, safe: dict[int, bytes], folders: dict[int, int], lose: Callable[[bytes], bytes]
+    def _survivors(
+        self, tree: int, safe: dict[int, bytes], folders: dict[int, int], lose: Callable[[bytes], bytes]
     ) -> Iterator[tuple[str, bytes | None]]:
         def walk(folder: int, prefix: str) -> Iterator[tuple[str, bytes | None]]:
             entries = self.trees[max(tree, folders.get(folder, 0))].get(folder, {})
@@ -224,42 +222,42 @@ class Disk:
 
         return walk(self.root.stat().st_ino, "")
 
-    def _look(self, name: str, arguments: tuple[Any, ...]) -> None:
-        self.trees.append(self._tree())
+    def _before(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.trees.append(self._read_tree())
         self.synced.append(self.synced[-1])
 
-    def _note(self, name: str, arguments: tuple[Any, ...]) -> None:
-        self.names.append(name)
-        self.trees.append(self._tree())
+    def _after(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.operations.append(name)
+        self.trees.append(self._read_tree())
         files, folders = (dict(each) for each in self.synced[-1])
         if name == "fsync":
-            status = os.fstat(arguments[0])
-            if status.st_ino in self.trees[-1]:
+            inode = os.fstat(arguments[0]).st_ino
+            if inode in self.trees[-1]:
                 if "folder" in self.heed:
-                    folders[status.st_ino] = len(self.trees) - 1
+                    folders[inode] = len(self.trees) - 1
             elif "file" in self.heed:
-                files |= {inode: content for inode, content in self._files() if inode == status.st_ino}
+                files |= {each: content for each, content in self._files() if each == inode}
         self.synced.append((files, folders))
 
     def _files(self) -> Iterator[tuple[int, bytes]]:
         for entries in self.trees[-1].values():
             yield from ((inode, content) for inode, content in entries.values() if content is not None)
 
-    def _tree(self) -> dict[int, dict[str, tuple[int, bytes | None]]]:
-        """Returns the entries of each folder by its number: name, number, and the bytes of a file."""
+    def _read_tree(self) -> dict[int, dict[str, tuple[int, bytes | None]]]:
+        """Returns the entries of each directory by inode: name, inode, and a file's bytes."""
         tree: dict[int, dict[str, tuple[int, bytes | None]]] = {}
         for path, _, _ in os.walk(self.root):
             entries = {}
             for entry in os.scandir(path):
-                if entry.inode() not in self._held:  # open, so that its number is not given to another
-                    self._held[entry.inode()] = os.open(entry.path, os.O_RDONLY)
+                if entry.inode() not in self._open:  # kept open, so that its inode is not used again
+                    self._open[entry.inode()] = os.open(entry.path, os.O_RDONLY)
                 entries[entry.name] = (entry.inode(), None if entry.is_dir() else Path(entry.path).read_bytes())
             tree[os.stat(path).st_ino] = entries
         return tree
 
 
-def rebuild(state: dict[str, bytes | None], directory: Path) -> None:
-    """Makes a directory what is left of it."""
+def write_tree(state: dict[str, bytes | None], directory: Path) -> None:
+    """Creates a directory from a state that `Disk.states` yielded."""
     directory.mkdir(parents=True)
     for path, content in state.items():
         if content is None:

@@ -1,8 +1,8 @@
-"""Trains the same model on one device and on two, and prints by how much they differ in the end; run by `test_several_devices.py`.
+"""Trains the same model on one device and on two, and prints the difference; `test_several_devices.py` runs it.
 
-    KERAS_BACKEND=jax python tests/training/several_devices.py
+    KERAS_BACKEND=jax python tests/training/optim/several_devices.py
 
-The processor stands for both devices. On TensorFlow they are `tf.distribute.MirroredStrategy`'s, on JAX `keras.distribution.DataParallel`'s.
+Both devices are virtual ones of the CPU. On TensorFlow they are `tf.distribute.MirroredStrategy`'s, on JAX `keras.distribution.DataParallel`'s.
 """
 
 import functools
@@ -25,14 +25,13 @@ CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, 
 
 
 def one_device() -> AbstractContextManager[Any]:
-    """Returns what to build and compile a model in, to train on one."""
+    """Returns a context in which a model is built and compiled for one device."""
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(None)
     return nullcontext()
 
 
 def two_devices() -> AbstractContextManager[Any]:
-    """Returns the same for two."""
     if keras.backend.backend() == "jax":
         keras.distribution.set_distribution(keras.distribution.DataParallel())
         return nullcontext()
@@ -42,7 +41,7 @@ def two_devices() -> AbstractContextManager[Any]:
 
 @functools.cache
 def strategy() -> Any:
-    """Returns TensorFlow's devices; a second strategy in a process would meet the sums of the first."""
+    """Returns TensorFlow's devices; a second strategy in a process would collide with the collectives of the first."""
     import tensorflow as tf
 
     found = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -50,14 +49,14 @@ def strategy() -> Any:
     return found
 
 
-def trained(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarray]:
+def train(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarray]:
     """Returns the weights after 12 steps."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (32, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, 32)
     with scope:
         keras.utils.set_random_seed(0)
         model = vk.vit(CONFIG, num_classes=3)
-        # Of a head of zeros no gradient comes at first, and Adam makes large steps of what rounding leaves of it.
+        # A head of zeros gives no gradient at first, and Adam turns its rounding errors into large steps.
         model.get_layer("head").kernel.assign(rng.normal(size=(32, 3)))
         model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(images, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
@@ -65,7 +64,6 @@ def trained(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarr
 
 
 def main() -> None:
-    """Writes the differences as JSON."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -77,7 +75,7 @@ def main() -> None:
         "sgd": lambda: SGD(rates, weight_decay=0.3, layer_decay=0.7, global_clipnorm=0.1),
         "adamw": lambda: AdamW(rates, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3),
     }.items():
-        one, two = trained(one_device(), optimizer), trained(two_devices(), optimizer)
+        one, two = train(one_device(), optimizer), train(two_devices(), optimizer)
         found[name] = max(float(np.abs(first - second).max()) for first, second in zip(one, two, strict=True))
     if keras.backend.backend() == "tensorflow":
         with two_devices():

@@ -9,8 +9,8 @@ import pytest
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_two_devices_train_as_one(backend):
-    """In a process of its own: devices are made once a process."""
+def test_training_on_two_devices_equals_training_on_one(backend):
+    """In a new process, since a process can set up its devices only once."""
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("several_devices.py"))],
         capture_output=True,
@@ -21,6 +21,6 @@ def test_two_devices_train_as_one(backend):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert (found.pop("sgd") < 1e-5, found.pop("adamw") < 1e-5) == (True, True)
-    if backend == "tensorflow":  # where Keras ends in an error about merging calls
+    if backend == "tensorflow":
         assert "gradient_accumulation_steps=2 on 2 devices" in found.pop("refused")
     assert not found
