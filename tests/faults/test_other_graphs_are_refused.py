@@ -132,7 +132,6 @@ REFUSED = {
     rescaling_in_front: r"'normalization' reads 'rescaling\w*' \(Rescaling\).*pixel_mean",
     rescaling_before_a_model_inside: r"get_layer\('vit'\).*pixel_mean",
     sign_behind: r"'head' is followed by 'negative\w*' \(Negative\).*model\.keras",
-    own_layer_behind: r"'head' is followed by 'squared' \(Squared\)",
     two_outputs: r"2 outputs \(head, sex\)",
     second_input: r"2 inputs \(images, meta\)",
     residual_behind: r"'sum' \(Add\) reads 'mine' \(Dense\) and 'head' \(Dense\)",
