@@ -55,9 +55,9 @@ def tiny(tiny_config):
     """The tiny config with what draws random numbers while it trains, as a preset that training finds by name."""
     name, config = "tiny_random_state", tiny_config.replace(num_layers=1, dropout_rate=0.1)
     preset = replace(presets.load_preset("vit_pico_patch4_32"), name=name, config=config, params=config.num_params)
-    presets._presets()[name] = preset
+    presets.catalog._presets()[name] = preset
     yield preset
-    del presets._presets()[name]
+    del presets.catalog._presets()[name]
 
 
 @pytest.fixture(scope="module")

@@ -50,9 +50,9 @@ def config(tiny_config):
 def tiny_named(config):
     """The tiny config as a preset, since a run is trained by a preset's name."""
     preset = replace(presets.load_preset("vit_pico_patch4_32"), name=TINY, config=config, params=config.num_params)
-    presets._presets()[TINY] = preset
+    presets.catalog._presets()[TINY] = preset
     yield
-    del presets._presets()[TINY]
+    del presets.catalog._presets()[TINY]
 
 
 @pytest.fixture(scope="module")

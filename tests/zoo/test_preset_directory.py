@@ -423,8 +423,8 @@ def test_a_config_that_is_not_json_is_corrupt(preset, content):
     [
         ('{"format": 1, "format": 1}', "'format' appears twice"),
         ('{"config": {"hidden_dim": 8, "hidden_dim": 9}}', "'hidden_dim' appears twice"),
-        ('{"format": NaN}', "NaN is no number"),
-        ('{"format": -Infinity}', "-Infinity is no number"),
+        ('{"format": NaN}', "NaN is not a JSON number"),
+        ('{"format": -Infinity}', "-Infinity is not a JSON number"),
         ('{\n"format": 1,\n}', "line 3 column 1"),
     ],
 )
