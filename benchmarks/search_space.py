@@ -50,10 +50,10 @@ def sampled(hypermodel: ViTHyperModel, count: int) -> dict[str, Any]:
     return {
         "samples": len(pairs),
         "illegal": illegal,
-        "over_budget": sum(bool(hypermodel.problems(values)) for values, _ in pairs),
-        "duplicates": len(pairs) - len({hypermodel.key(values) for values, _ in pairs}),
+        "over_budget": sum(bool(hypermodel.find_problems(values)) for values, _ in pairs),
+        "duplicates": len(pairs) - len({hypermodel.make_key(values) for values, _ in pairs}),
         "samples_a_second": len(pairs) / seconds,
-        "largest_params": max(hypermodel.costs(values)["params"] for values, _ in pairs),
+        "largest_params": max(hypermodel.compute_costs(values)["params"] for values, _ in pairs),
     }
 
 
@@ -102,7 +102,7 @@ if __name__ == "__main__":
     hypermodel = ViTHyperModel(32, 10, max_params=1_000_000)
     wrong_params, errors, without = 0, [], []
     for values, config in hypermodel.sample(options.checked, seed=1):
-        model, costs = vk.vit(config, num_classes=10), hypermodel.costs(values)
+        model, costs = vk.vit(config, num_classes=10), hypermodel.compute_costs(values)
         wrong_params += sum(math.prod(weight.shape) for weight in model.trainable_weights) != costs["params"]
         errors.append(abs(costs["macs"] / macs_of_xla(model, zeros=True) - 1))
         without.append(abs(costs["macs"] / macs_of_xla(model, zeros=False) - 1))

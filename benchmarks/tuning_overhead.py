@@ -39,8 +39,8 @@ def split(count: int) -> Split:
 def bare_seconds(hypermodel: ViTHyperModel, data: ImageData, rounds: int = 20) -> float:
     """The steps and the validation of a trial, and nothing else."""
     values = hypermodel.default_values()
-    recipe = hypermodel.recipe_of(values, epochs=1, steps_per_epoch=data.steps_per_epoch)
-    model = hypermodel.model_of(values)
+    recipe = hypermodel.make_recipe(values, epochs=1, steps_per_epoch=data.steps_per_epoch)
+    model = hypermodel.make_model(values)
     model.compile(**recipe.compile_kwargs())
     train, validation = data.splits["train"], data.splits["validation"]
     seconds = []

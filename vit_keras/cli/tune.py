@@ -11,10 +11,11 @@ from vit_keras.cli.output import complain, out, print_json
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.runs.session import TrainingInterrupted
-from vit_keras.tuning.searching import SearchResult, join, search
+from vit_keras.tuning.options import TunerOptions
+from vit_keras.tuning.searching import SearchResult, join, search_data
 from vit_keras.tuning.space.hypermodel import ViTHyperModel
 from vit_keras.tuning.study.journal import Journal
-from vit_keras.tuning.tuner import JOURNAL, TunerOptions
+from vit_keras.tuning.study.run_directory import JOURNAL
 from vit_keras.tuning.workers.distribution import CHIEF, set_role
 
 _RESUMABLE = 75
@@ -47,7 +48,7 @@ def tune(
             raise InvalidArgumentError("--role needs --run-dir: a folder that chief and workers all can write.")
         set_role(role, address)
     if resume and run_dir is not None:
-        options = {**Journal(run_dir / JOURNAL).told, **options}
+        options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     if "data" not in options:
         raise InvalidArgumentError("DATA missing: vit-keras tune DATA, or --resume --run-dir RUN.")
     try:
@@ -87,16 +88,16 @@ def _searched(
     if role is not None and role != CHIEF and run_dir is not None:
         join(data, hypermodel, run_dir=run_dir, options=tuner_options)
         return None
-    return search(
+    return search_data(
         data,
+        hypermodel,
         budget=options.get("budget", "30min"),
         objective=options.get("objective", "val_accuracy"),
-        hypermodel=hypermodel,
         run_dir=run_dir,
         resume=resume,
         options=tuner_options,
         console=console,
-        told={name: value for name, value in options.items() if name != "workers"},
+        cli_options={name: value for name, value in options.items() if name != "workers"},
     )
 
 

@@ -19,40 +19,37 @@ from vit_keras.errors import StorageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 WORKER = """
-    import json, os, signal, sys, time
-    from pathlib import Path
-    from vit_keras.data.scan.inspection import Limits, inspect
+import os, signal, time
+from pathlib import Path
+from vit_keras.data.scan.inspection import Limits, inspect
+from vit_keras.runtime.worker_process import ParentConnection
 
-    asked = Path(sys.argv[1])
-    limits = Limits(**json.loads(sys.stdin.readline()))
-    print("ready", flush=True)
-    for line in sys.stdin:
-        path = Path(json.loads(line))
-        with asked.open("a", errors="backslashreplace") as file:
-            file.write(f"{path.parent.name}/{path.name} {os.getpid()}\\n")
-        time.sleep(float(sys.argv[2]))
-        if "hang" in path.name:
-            time.sleep(60)
-        if "crash" in path.name:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        print(json.dumps(inspect(path, limits)), flush=True)
+parent = ParentConnection()
+limits = Limits(**parent.receive())
+parent.send({"ready": True})
+while True:
+    path = Path(parent.receive()["path"])
+    with Path(os.environ["SPY_LOG"]).open("a", errors="backslashreplace") as file:
+        file.write(f"{path.parent.name}/{path.name} {os.getpid()}\\n")
+    time.sleep(float(os.environ["SPY_SECONDS"]))
+    if "hang" in path.name:
+        time.sleep(60)
+    if "crash" in path.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    parent.send(inspect(path, limits))
 """
-"""A worker that notes what it is asked, takes its time, and ends as file names tell it to."""
+"""A worker that logs its requests, waits, and ends as file names say."""
 
 
 class Spy:
-    """A worker's command, and what was asked of those it started."""
+    """Replaces the worker module, and reads what the workers were asked."""
 
-    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
         self.log = folder / "asked"
-        (folder / "worker.py").write_text(textwrap.dedent(WORKER))
-        self.command = [sys.executable, str(folder / "worker.py"), str(self.log), str(seconds)]
-
-    def started(self, module, *, text):
-        """Stands in for the function that starts a worker."""
-        return subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=text, start_new_session=True
-        )
+        (folder / "spy_worker.py").write_text(WORKER)
+        monkeypatch.setattr(scanning, "_WORKER", "spy_worker")
+        for name, value in {"PYTHONPATH": folder, "SPY_LOG": self.log, "SPY_SECONDS": seconds}.items():
+            monkeypatch.setenv(name, str(value))
 
     def asked(self) -> list[str]:
         return [line.split()[0] for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -66,9 +63,7 @@ class Spy:
 
 @pytest.fixture
 def spy(tmp_path, monkeypatch):
-    made = Spy(tmp_path)
-    monkeypatch.setattr(scanning, "started", made.started)
-    return made
+    return Spy(tmp_path, monkeypatch)
 
 
 @pytest.fixture
