@@ -48,8 +48,9 @@ class Spy:
         self.log = folder / "asked"
         (folder / "spy_worker.py").write_text(WORKER)
         monkeypatch.setattr(scanning, "_WORKER", "spy_worker")
-        for name, value in {"PYTHONPATH": folder, "SPY_LOG": self.log, "SPY_SECONDS": seconds}.items():
-            monkeypatch.setenv(name, str(value))
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        monkeypatch.setenv("SPY_LOG", str(self.log))
+        monkeypatch.setenv("SPY_SECONDS", str(seconds))
 
     def asked(self) -> list[str]:
         return [line.split()[0] for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -217,17 +218,14 @@ def test_a_spoiled_manifest_is_made_anew(root, tmp_path, spoil):
     assert read(tmp_path / "kept") == before
 
 
-def script(root, folder, spy):
+def script(root, folder):
     return textwrap.dedent(f"""
-        import signal, subprocess
+        import signal
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell turns off for what it starts in the background
         from vit_keras.data.scan import scan as scanning
         from vit_keras.data.scan.listing import list_folder
-        pipe = subprocess.PIPE
-        scanning.started = lambda module, *, text: subprocess.Popen(
-            {spy.command!r}, stdin=pipe, stdout=pipe, text=text, start_new_session=True
-        )
+        scanning._WORKER = "spy_worker"
         scanning.scan(list_folder(Path({str(root)!r})), folder=Path({str(folder)!r}), workers=2)
     """)
 
@@ -254,8 +252,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tmp_path, monkeypatch, how):
     broken(root / "cat" / "broken.png")
     broken(root / "dog" / "half.png", (root / "dog" / "00.png").read_bytes()[:60])
-    spy, kept = Spy(tmp_path, seconds=0.1), tmp_path / "kept"
-    child = subprocess.Popen([sys.executable, "-c", script(root, kept, spy)], stderr=subprocess.PIPE)
+    spy, kept = Spy(tmp_path, monkeypatch, seconds=0.1), tmp_path / "kept"
+    child = subprocess.Popen([sys.executable, "-c", script(root, kept)], stderr=subprocess.PIPE)
     log = kept / "progress.jsonl"
     wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 10)
     child.send_signal(how)
@@ -267,8 +265,7 @@ def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tm
     done = [json.loads(line)["path"] for line in log.read_text().splitlines()[1:-1]]
     assert 10 <= len(done) < 42
     spy.forget()
-    spy.command[-1] = "0"
-    monkeypatch.setattr(scanning, "started", spy.started)
+    monkeypatch.setenv("SPY_SECONDS", "0")
     told = []
     scan(list_folder(root), folder=kept, on_progress=lambda *counts: told.append(counts))
     assert sorted(spy.asked()) == sorted(set(list_folder(root).paths) - set(done))
@@ -280,8 +277,7 @@ def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tm
 
 @posix
 def test_two_scans_at_once_share_the_work(root, tmp_path, monkeypatch):
-    spy = Spy(tmp_path, seconds=0.005)
-    monkeypatch.setattr(scanning, "started", spy.started)
+    spy = Spy(tmp_path, monkeypatch, seconds=0.005)
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(scan(list_folder(root), folder=tmp_path / "kept"))) for _ in "ab"
