@@ -50,7 +50,7 @@ if __name__ == "__main__":
         model = vk.from_preset("vit_small_patch14_dinov2", weights=str(checkpoint(Path(name))), image_size=SIZE)
     images = photographs()
     looked = vk.explain.prefix_attention(model, np.stack(images), layer=-1)["class_token"].mean(1)
-    tokens = vk.explain.features(model, np.stack(images), as_grid=True)[0]
+    tokens = vk.explain.block_features(model, np.stack(images), as_grid=True)[0]
     pictures = []
     for image, heat, colours in zip(images, looked, vk.explain.token_colors(tokens), strict=True):
         large = Image.fromarray((255 * colours).astype("uint8")).resize(SIZE[::-1], Image.Resampling.NEAREST)

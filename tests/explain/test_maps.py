@@ -9,15 +9,17 @@ from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.explain import (
     attention_maps,
     attention_rollout,
+    block_features,
     class_relevance,
     feature_extractor,
-    features,
     gradient_rollout,
     relevance,
 )
-from vit_keras.explain.recording import block_inputs, blocks_of, pooled_logits, pooling_attention, record_block
+from vit_keras.explain.block_record import block_inputs, record_block
+from vit_keras.explain.logits import compute_logits, pooling_attention
 from vit_keras.explain.relevance import attention_gradients
 from vit_keras.models.vit import model_config, vit
+from vit_keras.models.wiring import read_model
 from vit_keras.training.transfer.lora import add_lora
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
@@ -107,13 +109,13 @@ def test_every_step_of_a_block_leads_to_its_output(family):
     model, images, plain = family
     inputs = block_inputs(model, images, range(2))
     tokens = inputs[0]
-    for number, block in enumerate(blocks_of(model)):
+    for number, block in enumerate(read_model(model).blocks):
         record = record_block(block, tokens)
         np.testing.assert_allclose(numbers(record.output), numbers(block(tokens)), **TOLERANCE)
         np.testing.assert_allclose(numbers(record.weights), plain["maps"][number], **TOLERANCE)
         np.testing.assert_allclose(numbers(record.weights) @ numbers(record.values), numbers(record.heads), **TOLERANCE)
         tokens = record.output
-    np.testing.assert_allclose(numbers(pooled_logits(model, tokens)), plain["logits"], **TOLERANCE)
+    np.testing.assert_allclose(numbers(compute_logits(model, tokens)), plain["logits"], **TOLERANCE)
 
 
 def test_gradients_are_what_differences_give(family):
@@ -135,9 +137,9 @@ def test_gradients_are_what_differences_give(family):
 
 def logits_with(model, images, added):
     tokens = block_inputs(model, images, [0])[0]
-    for number, block in enumerate(blocks_of(model)):
+    for number, block in enumerate(read_model(model).blocks):
         tokens = record_block(block, tokens, keras.ops.convert_to_tensor(added[number])).output
-    return numbers(pooled_logits(model, tokens))
+    return numbers(compute_logits(model, tokens))
 
 
 @pytest.mark.parametrize("classes", [None, 2, [0, 4, 1]])
@@ -164,11 +166,11 @@ def test_relevance_is_that_of_plain_numpy(family, classes):
 def test_features_are_what_comes_out_of_blocks(family):
     model, images, _ = family
     config = model_config(model)
-    tokens = features(model, images, blocks=[0, -1], batch_size=2)
+    tokens = block_features(model, images, blocks=[0, -1], batch_size=2)
     assert tokens.shape == (2, 3, config.num_tokens, config.hidden_dim)
-    block = blocks_of(model)[1]
+    block = read_model(model).blocks[1]
     np.testing.assert_allclose(numbers(block(tokens[0])), tokens[1], **TOLERANCE)
-    grids = features(model, images, as_grid=True)
+    grids = block_features(model, images, as_grid=True)
     np.testing.assert_allclose(grids[0, :, 1, 2], tokens[1, :, config.num_prefix_tokens + 6], **TOLERANCE)
     extractor = feature_extractor(model, blocks=[0, 1])
     np.testing.assert_allclose(extractor.predict_on_batch(images)[1], tokens[1], **TOLERANCE)
@@ -196,7 +198,7 @@ def test_looking_leaves_the_model_as_it_was(model, images):
     attention_maps(model, images)
     attention_rollout(model, images)
     class_relevance(model, images)
-    features(model, images)
+    block_features(model, images)
     assert model.predict_function is function
     assert set(vars(model)) == names
     assert model.get_config() == config
@@ -208,8 +210,10 @@ def test_looking_leaves_the_model_as_it_was(model, images):
 
 def test_adapters_are_looked_through(model, images):
     adapted = oracle.randomise(add_lora(model), seed=9)
-    record = record_block(blocks_of(adapted)[0], block_inputs(adapted, images, [0])[0])
-    np.testing.assert_allclose(numbers(record.output), numbers(blocks_of(adapted)[0](record.tokens)), **TOLERANCE)
+    record = record_block(read_model(adapted).blocks[0], block_inputs(adapted, images, [0])[0])
+    np.testing.assert_allclose(
+        numbers(record.output), numbers(read_model(adapted).blocks[0](record.tokens)), **TOLERANCE
+    )
 
 
 def test_one_image_is_a_batch_of_one(model, images):
@@ -226,7 +230,7 @@ def test_relevance_holds_the_maps_of_a_few_images_at_a_time(model, monkeypatch):
     kept = relevance._attention_times_gradient
     monkeypatch.setattr(relevance, "_attention_times_gradient", noting)
     many = np.zeros((5, 12, 16, 3))
-    running = relevance._weighted(model, many, None, 2)
+    running = relevance._weight_attention(model, many, None, 2)
     next(running)
     assert held == [2]  # the next are computed when these have been used
     assert gradient_rollout(model, many, batch_size=2).shape[0] == 5
@@ -250,9 +254,9 @@ def test_half_precision_gives_maps_in_float32():
         ({"layers": 2}, "no block 2: the model has 2, 0 to 1"),
         ({"heads": [0, -3]}, "no head -3"),
         ({"layers": True}, "no block True"),
-        ({"layers": []}, "No block is asked for"),
-        ({"heads": []}, "No head is asked for"),
-        ({"batch_size": 0}, "batch_size=0"),
+        ({"layers": []}, "No block was given"),
+        ({"heads": []}, "No head was given"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, got 0"),
     ],
 )
 def test_what_is_not_there_is_said(model, images, arguments, message):
@@ -267,7 +271,7 @@ def test_what_is_not_there_is_said(model, images, arguments, message):
         (lambda images: "photo.jpg", "expected pixels"),
         (lambda images: images[:0], "expected pixels"),
         (lambda images: np.where(images > 100, np.nan, images), "NaN"),
-        (lambda images: images[..., :1], "where the model takes"),
+        (lambda images: images[..., :1], "but the model takes"),
     ],
 )
 def test_what_is_no_image_is_said(model, images, spoiled, message):
@@ -277,7 +281,7 @@ def test_what_is_no_image_is_said(model, images, spoiled, message):
 
 def test_a_model_of_somebody_else_is_refused(images):
     other = keras.Sequential([keras.Input((12, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
-    for function in (attention_maps, attention_rollout, class_relevance, features):
+    for function in (attention_maps, attention_rollout, class_relevance, block_features):
         with pytest.raises(InvalidArgumentError, match=r"not made by vit_keras\.vit"):
             function(other, images)
 

@@ -65,7 +65,7 @@ def test_positions_are_compared_by_their_cosine(model):
     assert similarity.shape == (3, 4, 3, 4)
     assert similarity[1, 2, 2, 0] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose([similarity[y, x, y, x] for y, x in np.ndindex(3, 4)], 1, rtol=1e-6)
-    with pytest.raises(InvalidArgumentError, match="no learned positions"):
+    with pytest.raises(InvalidArgumentError, match="only learned positions"):
         position_similarity(vit(CONFIG.replace(position_embedding="sincos2d")))
 
 
@@ -79,7 +79,7 @@ def test_filters_are_the_directions_the_projection_varies_in(model):
     first = filters[0].reshape(-1) - filters[0].mean()
     largest = vectors[:, values.argmax()] - vectors[:, values.argmax()].mean()
     assert abs(np.corrcoef(first, largest)[0, 1]) == pytest.approx(1, abs=1e-4)
-    with pytest.raises(InvalidArgumentError, match="no one matrix"):
+    with pytest.raises(InvalidArgumentError, match="single projection"):
         patch_filters(vit(CONFIG.replace(stem="conv")))
 
 
@@ -122,9 +122,9 @@ def test_pictures_are_drawn(images, tmp_path):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     with pytest.raises(InvalidArgumentError, match="nothing to show"):
         show([])
-    with pytest.raises(InvalidArgumentError, match="no picture"):
+    with pytest.raises(InvalidArgumentError, match="pictures: expected arrays"):
         show([np.zeros((2, 2, 2, 2))])
-    with pytest.raises(InvalidArgumentError, match="a map"):
+    with pytest.raises(InvalidArgumentError, match="a finite map"):
         overlay(images[0], np.zeros(3))
     with pytest.raises(InvalidArgumentError, match="1 or 3 channels"):
         overlay(np.zeros((8, 8, 4)), np.zeros((2, 2)))

@@ -180,7 +180,7 @@ def test_so_do_all_that_would_drop_a_layer_without_a_word(make, base, tmp_path, 
     for use in (
         lambda: vk.rebuild(model, stochastic_depth_rate=0.1),
         lambda: vk.explain.class_relevance(model, images),
-        lambda: vk.explain.features(model, images),
+        lambda: vk.explain.block_features(model, images),
         lambda: vk.finetune(model, (images, np.arange(8) % 2), validation=(images, np.arange(8) % 2), run_dir=tmp_path / "run"),
     ):  # fmt: skip
         with pytest.raises(InvalidArgumentError, match=message):
@@ -193,6 +193,6 @@ def test_layers_that_are_called_a_second_time_are_the_model_that_they_were(base,
     model = keras.Model(images, called_again(base, images))
     pixels = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
     assert vk.model_config(model) == CONFIG
-    np.testing.assert_array_equal(vk.explain.features(model, pixels), vk.explain.features(base, pixels))
+    np.testing.assert_array_equal(vk.explain.block_features(model, pixels), vk.explain.block_features(base, pixels))
     again, before = (keras.ops.convert_to_numpy(each(pixels)) for each in (vk.rebuild(model), base))
     np.testing.assert_array_equal(again, before)

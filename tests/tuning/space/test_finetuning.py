@@ -7,7 +7,7 @@ from vit_keras import ViTConfig, from_preset
 from vit_keras.data import ImageData, Split
 from vit_keras.data.augment.augmentation import augmentation_of
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.explain.recording import blocks_of
+from vit_keras.models.wiring import read_model
 from vit_keras.training.planning import plan_finetuning
 from vit_keras.tuning import Choice, FinetuningHyperModel, ViTHyperModel
 from vit_keras.tuning.space import latency
@@ -53,7 +53,7 @@ def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_pa
     assert 0 <= rows[0]["val_accuracy"] <= 1
     kept = from_preset(tmp_path / "model")
     assert kept.input_shape == (None, side, side, 3)
-    assert type(blocks_of(kept)[0]).__name__ == "TransformerBlock"  # adapters were merged
+    assert type(read_model(kept).blocks[0]).__name__ == "TransformerBlock"  # adapters were merged
 
 
 def test_samples_are_ways_to_fine_tune(hypermodel):
