@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from explain.families import CLASSES, FAMILIES, small_model
+from explain.families import CLASSES, FAMILIES, PARAMETERS, small_model
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
@@ -26,14 +26,7 @@ TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 numbers = keras.ops.convert_to_numpy
 
 
-def every_third_at_once(names):
-    """All of them in the slow suite, every third in the fast one."""
-    return [
-        pytest.param(name, marks=[pytest.mark.slow] if number % 3 else [], id=name) for number, name in enumerate(names)
-    ]
-
-
-@pytest.fixture(scope="module", params=every_third_at_once(FAMILIES))
+@pytest.fixture(scope="module", params=PARAMETERS)
 def family(request):
     """A model, three images, and what plain numpy computes of them, block by block."""
     model = small_model(request.param)

@@ -8,14 +8,11 @@ from vit_keras.tuning import Choice, ViTHyperModel
 
 TUNERS = {
     "random": (keras_tuner.RandomSearch, {"max_trials": 2}),
-    "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": 3, "num_initial_points": 2}),
     "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 2, "hyperband_iterations": 1}),
-    "grid": (keras_tuner.GridSearch, {"max_trials": 2}),
 }
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few points
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "random")) for name in TUNERS])
 def test_keras_tuner_s_own_tuners_search_the_space(name, tmp_path, capsys):
     kind, arguments = TUNERS[name]

@@ -57,13 +57,7 @@ class BlockRecord:
 
 
 def block_inputs(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> dict[int, Tensor]:
-    """Returns the inputs of some blocks by index, without running the blocks after the last of them.
-
-    Args:
-        model: A vit_keras model.
-        images: `(batch, height, width, channels)`.
-        indices: Of the blocks.
-    """
+    """Returns the inputs of some blocks by index, without running the blocks after the last of them."""
     parts = read_model(model)
     last = max(indices)
     entered = parts.tensors["stem_norm" if parts.config.stem_norm else "patch_encoder"]

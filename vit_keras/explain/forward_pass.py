@@ -66,11 +66,7 @@ class Anatomy:
     class_names: tuple[str, ...]
 
     def block(self, index: int) -> BlockRecord:
-        """Returns every step of a block as arrays without a batch axis; computed at each call, since all blocks would be large.
-
-        Args:
-            index: Of the block, from 0.
-        """
+        """Returns every step of a block as arrays without a batch axis; computed at each call, since all blocks would be large."""
         block = read_model(self.model).blocks[index]
         record = record_block(block, ops.convert_to_tensor(self.tokens[index][None]))
         return BlockRecord(**{field.name: _array(getattr(record, field.name))[0] for field in fields(BlockRecord)})

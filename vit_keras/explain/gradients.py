@@ -9,12 +9,7 @@ from vit_keras.layers.base.checks import Tensor
 
 
 def compute_gradients(function: Callable[[list[Tensor]], Tensor], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the gradients of a scalar function with respect to its arguments.
-
-    Args:
-        function: Takes tensors of the arrays' shapes and returns a scalar.
-        arrays: Values of the arguments.
-    """
+    """Returns the gradients of a scalar function with respect to its arguments."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -41,10 +41,6 @@ def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str
 def check_images(model: keras.Model, images: Any) -> np.ndarray:
     """Returns images as an array that the model takes; one image becomes a batch of one.
 
-    Args:
-        model: A vit_keras model.
-        images: `(batch, height, width, channels)` or `(height, width, channels)`, pixels 0..255.
-
     Raises:
         DataError: They have another shape than the model takes, are scaled to 0..1 or normalized, or are not finite.
     """
@@ -72,10 +68,6 @@ def check_images(model: keras.Model, images: Any) -> np.ndarray:
 
 def split_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
     """Yields the images in batches, so that memory is bounded.
-
-    Args:
-        images: All images.
-        batch_size: Images per batch.
 
     Raises:
         InvalidArgumentError: The batch size is not positive.

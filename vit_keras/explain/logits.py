@@ -1,4 +1,4 @@
-"""Recomputes what the model does with the output of a block: pooling and head."""
+"""Recomputes what the model does with the output of a block, `(batch, tokens, hidden_dim)`: pooling and head."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,7 @@ from vit_keras.models.wiring import read_model
 
 
 def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
-    """Returns the attention weights of attention pooling, `(batch, heads, tokens)`; 0 for tokens that it skips.
-
-    Args:
-        model: With `pooling="map"`.
-        tokens: `(batch, tokens, hidden_dim)`, the input of the pooling.
-    """
+    """Returns the attention weights of attention pooling, `(batch, heads, tokens)`; 0 for tokens that it skips."""
     pooling = read_model(model).layers["pooling"]
     skipped = pooling.num_skipped_tokens
     tokens = tokens[:, skipped:]
@@ -30,12 +25,7 @@ def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
 
 
 def compute_logits(model: keras.Model, tokens: Tensor) -> Tensor:
-    """Returns the logits, before any softmax, for the output of a block; the features if the model has no head.
-
-    Args:
-        model: A vit_keras model.
-        tokens: `(batch, tokens, hidden_dim)`.
-    """
+    """Returns the logits, before any softmax, for the output of a block; the features if the model has no head."""
     parts = read_model(model)
     config, layers = parts.config, parts.layers
     tokens = normalize_for_pooling(model, tokens)
@@ -53,12 +43,7 @@ def compute_logits(model: keras.Model, tokens: Tensor) -> Tensor:
 
 
 def normalize_for_pooling(model: keras.Model, tokens: Tensor) -> Tensor:
-    """Returns the input of the pooling for the output of a block.
-
-    Args:
-        model: A vit_keras model.
-        tokens: `(batch, tokens, hidden_dim)`.
-    """
+    """Returns the input of the pooling for the output of a block."""
     parts = read_model(model)
     return parts.layers["final_norm"](tokens) if parts.config.final_norm == "before" else tokens
 

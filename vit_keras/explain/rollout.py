@@ -65,9 +65,6 @@ def attention_rollout(
 def multiply_blocks(layers: np.ndarray) -> np.ndarray:
     """Returns the product of all blocks' attention with the residual; rows sum to 1.
 
-    Args:
-        layers: Attention weights `(layers, batch, tokens, tokens)`, not negative.
-
     Shapes:
         returns: `(batch, tokens, tokens)`; row i has the contributions of the input tokens to output token i.
     """
@@ -81,11 +78,6 @@ def multiply_blocks(layers: np.ndarray) -> np.ndarray:
 
 def weight_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) -> np.ndarray:
     """Returns each patch's contribution to the input of the head: the rows of a product, weighted as the model pools its tokens.
-
-    Args:
-        model: A vit_keras model.
-        images: The images of the product.
-        product: `(batch, tokens, tokens)`, one row per output token of the last block.
 
     Shapes:
         returns: `(batch, rows, columns)`, float32.

@@ -88,13 +88,7 @@ class ViTOracle(keras_tuner.Oracle):
     def update_trial(
         self, trial_id: str, metrics: Mapping[str, float], step: int = 0
     ) -> keras_tuner.engine.trial.Trial:
-        """Records an epoch of a trial; the returned status STOPPED ends the trial.
-
-        Args:
-            trial_id: The trial.
-            metrics: Of that epoch, with its "seconds".
-            step: Epochs done.
-        """
+        """Records an epoch of a trial; the returned status STOPPED ends the trial."""
         trial = self.study.trials[int(trial_id)]
         row = dict(metrics)
         seconds = round(float(row.pop("seconds", 0.0)), 3)

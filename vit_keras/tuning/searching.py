@@ -125,19 +125,7 @@ def search_data(
     console: Console | None = None,
     cli_options: Mapping[str, Any] | None = None,
 ) -> SearchResult:
-    """Searches as `search` does, with data and hypermodel given.
-
-    Args:
-        data: The images.
-        hypermodel: The search space.
-        budget: As for `search`.
-        objective: As for `search`.
-        run_dir: As for `search`.
-        resume: As for `search`.
-        options: As for `search`.
-        console: As for `search`.
-        cli_options: Options of the command line, kept in a new journal.
-    """
+    """Searches as `search` does, with data and hypermodel given."""
     run = Path(run_dir) if run_dir is not None else next_run_directory(data.name, prefix="search-").path
     if not resume and (run / JOURNAL).is_file():
         raise StorageError(

@@ -299,11 +299,7 @@ class ViTTuner(keras_tuner.Tuner):
         return last
 
     def on_trial_end(self, trial: Any) -> None:
-        """Reports the end of a trial to the oracle; a subclass must call this, too.
-
-        Args:
-            trial: A trial of keras-tuner.
-        """
+        """Reports the end of a trial to the oracle; a subclass must call this, too."""
         self.oracle.end_trial(trial)
 
     def _report(self, trial: Any, results: Any, *, seconds: float) -> None:
@@ -317,11 +313,7 @@ class ViTTuner(keras_tuner.Tuner):
             self.oracle.update_trial(trial.trial_id, row, step=epoch)
 
     def trial_directory(self, number: int) -> Path:
-        """Returns the directory of a trial: its checkpoints, its metrics, and its model once it completed.
-
-        Args:
-            number: Of the trial.
-        """
+        """Returns the directory of a trial: its checkpoints, its metrics, and its model once it completed."""
         return self.run_dir / "trials" / f"{number:04d}"
 
     def best_trial(self) -> Trial:
@@ -340,9 +332,6 @@ class ViTTuner(keras_tuner.Tuner):
 
     def load_model(self, trial: Any) -> keras.Model:
         """Returns a trial's model at the full horizon.
-
-        Args:
-            trial: A trial of keras-tuner.
 
         Raises:
             NoCompletedTrialError: It was stopped before the horizon, or left no model.

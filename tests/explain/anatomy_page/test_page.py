@@ -3,7 +3,7 @@ import json
 import numpy as np
 import oracle
 import pytest
-from explain.families import CLASSES, FAMILIES, small_model
+from explain.families import CLASSES, PARAMETERS, small_model
 from explain.pages import read_page
 
 from vit_keras.config import ViTConfig
@@ -19,12 +19,9 @@ from vit_keras.presets import list_presets, load_preset
 PRINTED = {"rtol": 1.6e-5, "atol": 1e-6}  # three bytes of a float32
 PASSED = {"rtol": 1e-4, "atol": 1e-5}
 NAMES = ("cat", "dog", "owl", "<b>fox</b>", "elk")
-SIDE_BY_SIDE = {
-    name: pytest.param(name, marks=[pytest.mark.slow] if at % 3 else []) for at, name in enumerate(FAMILIES)
-}
 
 
-@pytest.fixture(scope="module", params=SIDE_BY_SIDE.values())
+@pytest.fixture(scope="module", params=PARAMETERS)
 def passed(request):
     model = small_model(request.param)
     image = np.random.default_rng(0).integers(0, 256, (*model_config(model).image_size, 3)).astype("uint8")

@@ -1,11 +1,10 @@
 import pytest
 from tuning import simulation
-from tuning.simulation import Table, begin, new_study, policy_of, train
+from tuning.simulation import Table, begin, new_study, train
 
 from vit_keras.errors import CorruptFileError
 from vit_keras.tuning.strategy.policy import Step
 from vit_keras.tuning.study.objectives import Objective
-from vit_keras.tuning.study.study import Study
 
 
 def study_with(*curves, costs=None):
@@ -79,14 +78,3 @@ def test_a_record_that_does_not_follow_is_refused(record):
     study = study_with([0.5])
     with pytest.raises(CorruptFileError, match="journal"):
         study.add(record)
-
-
-def test_the_same_records_make_the_same_study():
-    table = Table()
-    study = new_study()
-    records = []
-    add = study.add
-    study.add = lambda record: (records.append(record), add(record))
-    simulation.run(policy_of(table, "60 epochs"), study, table)
-    again = Study(study.objectives, epochs=simulation.EPOCHS, records=records)
-    assert again.trials == study.trials

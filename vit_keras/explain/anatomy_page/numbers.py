@@ -55,11 +55,7 @@ class PackedArrays:
 
 
 def pack_arrays(passed: Anatomy) -> PackedArrays:
-    """Returns the numbers of a forward pass that the page holds.
-
-    Args:
-        passed: The forward pass.
-    """
+    """Returns the numbers of a forward pass that the page holds."""
     numbers, image = PackedArrays(), passed.image
     numbers.add("pixels", image, "uint8" if np.array_equal(image, image.astype("uint8")) else "float24")
     shown = {
@@ -92,12 +88,7 @@ def pack_arrays(passed: Anatomy) -> PackedArrays:
 
 
 def top_classes(passed: Anatomy, count: int = 8) -> list[int]:
-    """Returns the top-k classes by logit; empty for a model without a head.
-
-    Args:
-        passed: The forward pass.
-        count: k.
-    """
+    """Returns the top-k classes by logit; empty for a model without a head."""
     return [] if passed.logits is None else np.argsort(-passed.logits, kind="stable")[:count].tolist()
 
 

@@ -11,25 +11,13 @@ LANGUAGES = ("en", "ru")
 
 
 def read_labels(config: ViTConfig, *, num_classes: int | None, language: str, model: str) -> dict[str, str]:
-    """Returns the texts that belong to no single step.
-
-    Args:
-        config: The model's.
-        num_classes: Number of classes; None without a head.
-        language: One of `LANGUAGES`.
-        model: Name of the model, as HTML.
-    """
+    """Returns the texts that belong to no single step."""
     words = _make_substitutions(config, num_classes, language) | {"model": model}
     return {name: label.format(**words) for name, label in _read_toml(language)["labels"].items()}
 
 
 def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
     """Returns name, title, text, equation and output shape of each step, in order.
-
-    Args:
-        config: The model's.
-        num_classes: Number of classes; None without a head.
-        language: One of `LANGUAGES`.
 
     Example:
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)

@@ -74,11 +74,7 @@ class SearchProgress:
                 thread.join()
 
     def on_event(self, record: Mapping[str, Any]) -> None:
-        """Prints a line if a trial reached a rung or ended.
-
-        Args:
-            record: Of the journal.
-        """
+        """Prints a line if a trial reached a rung or ended."""
         if self._study is None or record["what"] not in ("waiting", "ended"):
             return
         trial = self._study.trials[record["trial"]]
@@ -110,7 +106,7 @@ def describe_resolution(study: Study, data: ImageData) -> str:
     count, name = data.sizes["validation"], study.objective.name
     if not name.endswith("accuracy"):
         return ""
-    return f"{name} is measured on {count:,} images, in steps of {1 / count:.2g} (one image)"
+    return f"the objective {name} is measured on {count:,} images, in steps of {1 / count:.2g} (one image)"
 
 
 def format_line(study: Study, trial: Trial) -> str:

@@ -1,6 +1,7 @@
 """Dimensions of a search space. Each maps its values to the unit interval and back."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,31 @@ from vit_keras.validation import FrozenConfig, is_number
 _DIGITS = 3  # significant digits of a value from a range: smaller differences make no difference in training
 
 
+class _Listed(FrozenConfig):
+    """A dimension with finitely many values, in order."""
+
+    values: Sequence[Any]
+
+    def has(self, value: Any) -> bool:
+        """Returns whether a value is legal."""
+        return any(value == each and type(value) is type(each) for each in self.values)
+
+    def to_unit(self, value: Any) -> float:
+        """Returns a value's place from 0 to 1."""
+        place: float = (self.values.index(value) + 0.5) / len(self.values)
+        return place
+
+    def from_unit(self, place: float) -> Any:
+        """Returns the value at a place from 0 to 1."""
+        return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
+
+    def coordinates(self, value: Any) -> list[float]:
+        """Returns a value's coordinates for the surrogate model: its place."""
+        return [self.to_unit(value)]
+
+
 @dataclass(frozen=True)
-class Choice(FrozenConfig):
+class Choice(_Listed):
     """One of several values; numbers are sorted, strings and booleans have no order.
 
     Args:
@@ -42,26 +66,13 @@ class Choice(FrozenConfig):
         """Whether the values are numbers."""
         return is_number(self.values[0])
 
-    def has(self, value: Any) -> bool:
-        """Returns whether a value is legal."""
-        return any(value == each and type(value) is type(each) for each in self.values)
-
-    def to_unit(self, value: Any) -> float:
-        """Returns a value's place from 0 to 1."""
-        place: float = (self.values.index(value) + 0.5) / len(self.values)
-        return place
-
-    def from_unit(self, place: float) -> Any:
-        """Returns the value at a place from 0 to 1."""
-        return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
-
     def coordinates(self, value: Any) -> list[float]:
         """Returns a value's coordinates: its place, or a one-hot vector if the values have no order."""
         return [self.to_unit(value)] if self.is_ordered else [float(value == each) for each in self.values]
 
 
 @dataclass(frozen=True)
-class IntRange(FrozenConfig):
+class IntRange(_Listed):
     """An integer from a range.
 
     Args:
@@ -87,26 +98,9 @@ class IntRange(FrozenConfig):
             raise InvalidArgumentError(f"{self}: expected integers with low <= high and step >= 1.")
 
     @property
-    def values(self) -> range:
+    def values(self) -> range:  # type: ignore[override]
         """All values, in order."""
         return range(self.low, self.high + 1, self.step)
-
-    def has(self, value: Any) -> bool:
-        """Returns whether a value is legal."""
-        return type(value) is int and value in self.values
-
-    def to_unit(self, value: Any) -> float:
-        """Returns a value's place from 0 to 1."""
-        place: float = ((value - self.low) // self.step + 0.5) / len(self.values)
-        return place
-
-    def from_unit(self, place: float) -> int:
-        """Returns the value at a place from 0 to 1."""
-        return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
-
-    def coordinates(self, value: Any) -> list[float]:
-        """Returns a value's place in a list."""
-        return [self.to_unit(value)]
 
 
 @dataclass(frozen=True)

@@ -92,21 +92,11 @@ class FinetuningHyperModel(Searchable):
         return self._model
 
     def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
-        """Returns the architecture at a trial's resolution.
-
-        Args:
-            values: Of the space.
-        """
+        """Returns the architecture at a trial's resolution."""
         return self.config.replace(image_size=(values["image_size"],) * 2)
 
     def make_recipe(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
-        """Returns the fine-tuning recipe of values.
-
-        Args:
-            values: Of the space.
-            epochs: Training epochs.
-            steps_per_epoch: Training batches per epoch.
-        """
+        """Returns the fine-tuning recipe of values."""
         changes = {name: value for name, value in values.items() if name in _TUNED}
         recipe = plan_finetuning(
             np.arange(self.num_classes),  # labels; the data is not known yet
@@ -120,13 +110,7 @@ class FinetuningHyperModel(Searchable):
         return recipe.replace(epochs=epochs, patience=None, average_decay=None)
 
     def make_model(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
-        """Returns the pretrained model at a trial's resolution with a new head, prepared for the method; not compiled.
-
-        Args:
-            values: Of the space.
-            data: The head is fitted to it first, if the method does that; None leaves the head at zero.
-            recipe: The fine-tuning recipe.
-        """
+        """Returns the pretrained model at a trial's resolution with a new head, prepared for the method; not compiled."""
         size = (values["image_size"],) * 2
         base = self.model if size == self.config.image_size else rebuild(self.model, image_size=size)
         if data is not None:
@@ -134,12 +118,7 @@ class FinetuningHyperModel(Searchable):
         return with_frozen(with_new_head(base, recipe, num_classes=self.num_classes), recipe)
 
     def finish_model(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
-        """Returns the trained model with merged adapters.
-
-        Args:
-            model: Trained.
-            values: Of its trial.
-        """
+        """Returns the trained model with merged adapters."""
         return merge_lora(model) if values["method"] == "adapters" else model
 
     def default_values(self) -> Values:
@@ -156,24 +135,14 @@ class FinetuningHyperModel(Searchable):
         return {**super().fingerprint(), "preset": self.preset, "weights": self.weights}
 
     def load_data(self, train: Any, validation: Any = None) -> ImageData:
-        """Returns images at the largest resolution of the space.
-
-        Args:
-            train: `ImageData`, or what `vk.data.load` takes.
-            validation: Likewise; None if `train` has all splits, otherwise a part is held out.
-        """
+        """Returns images at the largest resolution of the space."""
         side = max(list_values(self.space.dimensions["image_size"]))
         data = load_images(train, validation, image_size=(side, side), channels=self.config.channels)
         check_data(data, (side, side, self.config.channels), self.num_classes)
         return data
 
     def prepare_data(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
-        """Returns the images at a trial's resolution.
-
-        Args:
-            values: Of the space.
-            data: At the largest resolution.
-        """
+        """Returns the images at a trial's resolution."""
         size = (values["image_size"],) * 2
         if data.image_shape[:2] == size:
             return data

@@ -84,14 +84,7 @@ class ViTHyperModel(Searchable):
         self._check_smallest()
 
     def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
-        """Returns the architecture of values; nothing is built.
-
-        Args:
-            values: Of the space.
-
-        Raises:
-            InvalidArgumentError: They are not a legal architecture.
-        """
+        """Returns the architecture of values; nothing is built."""
         width = values["head_dim"] * values["num_heads"]
         named = {name: value for name, value in values.items() if name in _CONFIG_FIELDS}
         if values.get("pooling") in ("mean", "map"):
@@ -100,13 +93,7 @@ class ViTHyperModel(Searchable):
         return _make_config(image_size=self.image_size, channels=self.channels, **named)
 
     def make_recipe(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
-        """Returns the training recipe of values.
-
-        Args:
-            values: Of the space.
-            epochs: Training epochs.
-            steps_per_epoch: Training batches per epoch.
-        """
+        """Returns the training recipe of values."""
         named = {name: value for name, value in values.items() if name in _RECIPE_FIELDS}
         named.pop("stochastic_depth_rate", None)  # the config has it
         return RECIPES[_RECIPE].unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, **named)
@@ -114,13 +101,7 @@ class ViTHyperModel(Searchable):
     def make_model(
         self, values: Mapping[str, Any], *, data: ImageData | None = None, recipe: Recipe | None = None
     ) -> keras.Model:
-        """Returns a new model with random weights, not compiled.
-
-        Args:
-            values: Of the space.
-            data: Ignored.
-            recipe: Ignored.
-        """
+        """Returns a new model with random weights, not compiled."""
         return vit(self.model_config(values), num_classes=self.num_classes)
 
     def default_values(self) -> Values:
@@ -137,9 +118,6 @@ class ViTHyperModel(Searchable):
 
         A convolutional stem needs a patch size that is a power of two; without one the plain stem is used. A model that is too large gets
         the largest number of heads within the limits, then of blocks, then narrower heads and MLPs.
-
-        Args:
-            values: Of the space.
         """
         values = dict(values)
         if values.get("stem") == "conv":
@@ -196,15 +174,7 @@ class ViTHyperModel(Searchable):
         return {**super().fingerprint(), "image_size": list(self.image_size), "channels": self.channels}
 
     def load_data(self, train: Any, validation: Any = None) -> ImageData:
-        """Returns images of the size that is searched for.
-
-        Args:
-            train: `ImageData`, or what `vk.data.load` takes.
-            validation: Likewise; None if `train` has all splits, otherwise a part is held out.
-
-        Raises:
-            InvalidArgumentError: They have another size, or number of classes.
-        """
+        """Returns images of the size that is searched for."""
         data = load_images(train, validation, image_size=self.image_size, channels=self.channels)
         check_data(data, (*self.image_size, self.channels), self.num_classes)
         return data
@@ -221,9 +191,6 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
 
     Its models are deeper and narrower than the paper's, because models of less than 100 M parameters are better so (training on
     ImageNet alone: timm's results tables, mediumd compared with base); heads of 32 and 64 are those of nearly all published sizes.
-
-    Args:
-        image_size: Height and width, px.
 
     Raises:
         InvalidArgumentError: No patch size divides the image into 16 to 196 patches.

@@ -34,12 +34,7 @@ class Latencies:
         self._journal = journal
 
     def measure(self, config: ViTConfig, *, num_classes: int) -> float:
-        """Returns the median seconds of a compiled float32 prediction of one image.
-
-        Args:
-            config: The architecture; fields that matter in training only are ignored.
-            num_classes: Number of classes of the head.
-        """
+        """Returns the median seconds of a compiled float32 prediction of one image."""
         config = config.replace(**_TRAINING_ONLY)
         shape = json.dumps([config.to_dict(), num_classes], sort_keys=True)
         if shape not in self._seconds:

@@ -41,13 +41,7 @@ class Limits(FrozenConfig):
                 raise InvalidArgumentError(f"max_{name} must be a positive number, got {value!r}.")
 
     def find_problems(self, config: ViTConfig, *, num_classes: int, batch_size: int) -> Iterator[str]:
-        """Yields each limit that is exceeded, but for latency, which has to be measured.
-
-        Args:
-            config: The architecture.
-            num_classes: Number of classes of the head.
-            batch_size: Images per training step.
-        """
+        """Yields each limit that is exceeded, but for latency, which has to be measured."""
         cost = cost_of(config, num_classes=num_classes)
         if self.params is not None and cost["parameters"] > self.params:
             yield f"{spoken(cost['parameters'])} parameters are over the limit of {spoken(self.params)}"

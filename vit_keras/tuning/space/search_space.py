@@ -43,41 +43,25 @@ class SearchSpace:
         object.__setattr__(self, "dimensions", dict(self.dimensions))
 
     def sample(self, rng: np.random.Generator) -> Values:
-        """Returns random values.
-
-        Args:
-            rng: Random generator.
-        """
+        """Returns random values."""
         places = rng.random(len(self.dimensions)).tolist()
         pairs = zip(self.dimensions.items(), places, strict=True)
         return {name: dimension.from_unit(place) for (name, dimension), place in pairs}
 
     def encode(self, values: Mapping[str, Any]) -> np.ndarray:
-        """Returns values as a point of the unit cube; strings are one-hot encoded.
-
-        Args:
-            values: By name; names that are not of this space are ignored.
-        """
+        """Returns values as a point of the unit cube; strings are one-hot encoded."""
         return np.array(
             [place for name, dimension in self.dimensions.items() for place in dimension.coordinates(values[name])]
         )
 
     def has(self, values: Mapping[str, Any]) -> bool:
-        """Returns whether there is a legal value of each dimension and no other.
-
-        Args:
-            values: By name.
-        """
+        """Returns whether there is a legal value of each dimension and no other."""
         return values.keys() == self.dimensions.keys() and all(
             dimension.has(values[name]) for name, dimension in self.dimensions.items()
         )
 
     def choose(self, wanted: Mapping[str, Any]) -> Values:
-        """Returns the wanted value of each dimension if it is legal, otherwise the one in the middle.
-
-        Args:
-            wanted: By name.
-        """
+        """Returns the wanted value of each dimension if it is legal, otherwise the one in the middle."""
         return {
             name: wanted[name] if name in wanted and dimension.has(wanted[name]) else dimension.from_unit(0.5)
             for name, dimension in self.dimensions.items()
@@ -112,19 +96,11 @@ class SearchSpace:
         return self.add(**dimensions)
 
     def add(self, **dimensions: Dimension) -> "SearchSpace":
-        """Returns the space with more dimensions, or others of the same name.
-
-        Args:
-            **dimensions: By name: a field of `ViTConfig` or `Recipe`.
-        """
+        """Returns the space with more dimensions, or others of the same name."""
         return SearchSpace({**self.dimensions, **dimensions})
 
     def merge(self, space: "SearchSpace | Mapping[str, Any] | str | Path | None") -> "SearchSpace":
-        """Returns the space with the dimensions of another in place of its own, and added to them.
-
-        Args:
-            space: The other space, its dictionary or its file; None for none.
-        """
+        """Returns the space with the dimensions of another in place of its own, and added to them."""
         if space is None:
             return self
         if isinstance(space, str | Path):

@@ -100,11 +100,7 @@ class Searchable(keras_tuner.HyperModel):
         return Latencies()
 
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
-        """Returns the limits that values exceed, as sentences.
-
-        Args:
-            values: Of the space.
-        """
+        """Returns the limits that values exceed, as sentences."""
         config = self.model_config(values)
         batch_size = int(values.get("batch_size", 1))
         problems = list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
@@ -115,11 +111,7 @@ class Searchable(keras_tuner.HyperModel):
         return problems
 
     def compute_costs(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """Returns the costs that are known before training: "params", "macs", and "latency" if it is limited.
-
-        Args:
-            values: Of the space.
-        """
+        """Returns the costs that are known before training: "params", "macs", and "latency" if it is limited."""
         config = self.model_config(values)
         cost = cost_of(config, num_classes=self.num_classes)
         costs = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
@@ -154,11 +146,7 @@ class Searchable(keras_tuner.HyperModel):
     # What keras-tuner asks.
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declares the space to keras-tuner; nothing is built.
-
-        Args:
-            hp: Receives the dimensions.
-        """
+        """Declares the space to keras-tuner; nothing is built."""
         defaults = self.default_values()
         for name, dimension in self.space.dimensions.items():
             default = defaults[name]
@@ -176,9 +164,6 @@ class Searchable(keras_tuner.HyperModel):
 
         `hp` is not changed, because a tuner compares it with what it has tried.
 
-        Args:
-            hp: The hyperparameters.
-
         Raises:
             FailedTrialError: No smaller values are within the limits.
         """
@@ -191,9 +176,6 @@ class Searchable(keras_tuner.HyperModel):
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Returns a compiled model of `built_values(hp)`.
-
-        Args:
-            hp: The hyperparameters.
 
         Raises:
             FailedTrialError: No smaller values are within the limits; nothing was built.

@@ -45,12 +45,7 @@ class Policy:
     budget: Budget
 
     def decide(self, study: Study, *, seconds: float = 0.0) -> Step:
-        """Returns what a free worker does next.
-
-        Args:
-            study: The trials so far.
-            seconds: Running time of the search.
-        """
+        """Returns what a free worker does next."""
         job = self.halving.find_abandoned(study)
         if job is None:
             job = self.halving.find_promotion(study)

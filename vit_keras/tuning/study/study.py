@@ -124,12 +124,7 @@ class Study:
         ]
 
     def order(self, trials: Iterable[Trial], epochs: int | None = None) -> list[Trial]:
-        """Returns trials ordered by their objectives, the best first; ties are decided by the epoch before.
-
-        Args:
-            trials: With at least that many epochs.
-            epochs: Epoch that is compared; None for the last of each.
-        """
+        """Returns trials ordered by their objectives, the best first; ties are decided by the epoch before."""
 
         def sort_key(trial: Trial) -> tuple[list[float], int]:
             return [-self.objective.value(trial, epoch) for epoch in range(epochs or trial.epochs, 0, -1)], trial.number
@@ -154,9 +149,6 @@ class Study:
 
     def add(self, record: Record) -> None:
         """Updates the study with one record.
-
-        Args:
-            record: As the journal holds it.
 
         Raises:
             CorruptFileError: It does not follow from the records before it.

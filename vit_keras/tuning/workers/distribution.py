@@ -45,10 +45,6 @@ def set_role(role: str, address: str, *, worker: str = "") -> None:
 def serve(oracle: Any, *, lease: float) -> None:
     """Serves workers until the search is over and no trial runs; a lost worker's trial is given to another.
 
-    Args:
-        oracle: A `ViTOracle`.
-        lease: Seconds of silence after which a worker is lost.
-
     Raises:
         RunLockedError: The address is in use.
     """
@@ -80,11 +76,7 @@ def serve(oracle: Any, *, lease: float) -> None:
 
 
 def connect(oracle: Any) -> Any:
-    """Returns a client of the chief's oracle whose calls raise `StorageError` once the chief has ended.
-
-    Args:
-        oracle: This process's own oracle, which decides nothing.
-    """
+    """Returns a client of the chief's oracle whose calls raise `StorageError` once the chief has ended."""
     import grpc
     from keras_tuner.src import protos
     from keras_tuner.src.distribute import oracle_client
@@ -125,12 +117,7 @@ def connect(oracle: Any) -> Any:
 
 @contextmanager
 def heartbeat(client: Any, trial_id: str) -> Iterator[None]:
-    """Tells the chief regularly, inside its block, that this worker is alive, however long an epoch takes.
-
-    Args:
-        client: Returned by `connect`.
-        trial_id: The trial that is trained.
-    """
+    """Tells the chief regularly, inside its block, that this worker is alive, however long an epoch takes."""
     import grpc
 
     ended = threading.Event()

@@ -16,12 +16,7 @@ _BEFORE_THE_STEP = ("name", "source", "expected", "augmentation")
 
 
 class TracedSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule whose peak learning rate is a variable.
-
-    Args:
-        shape: The schedule for a peak of 1, or a number.
-        height: The peak learning rate.
-    """
+    """A schedule whose peak learning rate is a variable."""
 
     def __init__(self, shape: Any, height: keras.Variable) -> None:
         super().__init__()
@@ -38,11 +33,7 @@ class TracedSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class TracedOptimizer:
-    """The optimizer of a recipe, with variable learning rate and weight decay.
-
-    Args:
-        recipe: Sets everything else.
-    """
+    """The optimizer of a recipe, with variable learning rate and weight decay."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.optimizer = recipe.replace(learning_rate=1.0).compile_kwargs()["optimizer"]
@@ -56,21 +47,13 @@ class TracedOptimizer:
             setattr(self.optimizer, name, self._decay)
 
     def set(self, recipe: Recipe) -> None:
-        """Sets learning rate and weight decay.
-
-        Args:
-            recipe: Differs from the first in `TRACED` fields alone.
-        """
+        """Sets learning rate and weight decay."""
         self._height.assign(recipe.learning_rate)
         self._decay.assign(recipe.weight_decay)
 
 
 class TracedStochasticDepth:
-    """Variable stochastic depth rates of a model.
-
-    Args:
-        model: A vit_keras model; the rates of its blocks become variables.
-    """
+    """Variable stochastic depth rates of a model."""
 
     def __init__(self, model: keras.Model) -> None:
         self._blocks = [layer for layer in model.layers if isinstance(layer, TransformerBlock)]
@@ -79,11 +62,7 @@ class TracedStochasticDepth:
                 depth.trace_rate()
 
     def set(self, rate: float) -> None:
-        """Sets the rates, in the model's config, too.
-
-        Args:
-            rate: Stochastic depth rate of the last block.
-        """
+        """Sets the rates, in the model's config, too."""
         for block, skipped in zip(self._blocks, stochastic_depth_rates(rate, len(self._blocks)), strict=True):
             block.stochastic_depth_rate = skipped
             for depth in block.depths:
@@ -91,12 +70,7 @@ class TracedStochasticDepth:
 
 
 def program_key(config: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Returns the fields that determine the compiled step: all but the variables and what happens before the step.
-
-    Args:
-        config: The architecture as a dictionary.
-        recipe: The training recipe.
-    """
+    """Returns the fields that determine the compiled step: all but the variables and what happens before the step."""
     free = (*TRACED, *_BEFORE_THE_STEP)
     return {
         part: {name: value for name, value in fields.items() if name not in free}

@@ -150,22 +150,16 @@ class TrialTrainer:
         return model, hp
 
     def logged_metrics(self, values: Mapping[str, Any]) -> set[str] | None:
-        """Returns the names of the metrics that training logs, found on one batch; None if a subclass's own `fit` decides.
-
-        Args:
-            values: Of any trial.
-        """
+        """Returns the names of the metrics that training logs, found on one batch; None if a subclass's own `fit` decides."""
         data = self._data(values)
         if self._is_custom:
             model, _ = self._build(values)
             if self.hypermodel.overrides("fit"):
                 return None
-            names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
-            return {*names, *(f"val_{name}" for name in names)}
-        recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
-        names = self._get_program(values, data, recipe).model.evaluate(
-            data.validation.take(1), verbose=0, return_dict=True
-        )
+        else:
+            recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+            model = self._get_program(values, data, recipe).model
+        names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
         return {*names, *(f"val_{name}" for name in names)}
 
     def _data(self, values: Mapping[str, Any]) -> ImageData:
@@ -199,13 +193,7 @@ class TrialTrainer:
 
 
 def save_model(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:
-    """Saves a trial's model as a preset directory, or as a `.keras` file if a preset cannot describe it.
-
-    Args:
-        model: Trained.
-        run: The trial's directory.
-        class_names: Names of its classes.
-    """
+    """Saves a trial's model as a preset directory, or as a `.keras` file if a preset cannot describe it."""
     try:
         plain = rebuild(model)  # with constant rates instead of variables
     except VitKerasError:
@@ -215,11 +203,7 @@ def save_model(model: keras.Model, run: RunDirectory, *, class_names: Sequence[s
 
 
 def custom_model_file(run: RunDirectory) -> Path:
-    """Returns the path of a model that a preset cannot describe.
-
-    Args:
-        run: The trial's directory.
-    """
+    """Returns the path of a model that a preset cannot describe."""
     return run.path / "model.keras"
 
 

@@ -76,11 +76,7 @@ class Worker:
         return self._run({"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}, on_epoch)
 
     def logged_metrics(self, values: Mapping[str, Any]) -> Outcome:
-        """Finds the names of the metrics that training logs.
-
-        Args:
-            values: Of any trial.
-        """
+        """Finds the names of the metrics that training logs."""
         return self._run({"do": "logged_metrics", "values": dict(values)}, lambda *_: True)
 
     def interrupt(self) -> None:
