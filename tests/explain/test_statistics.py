@@ -84,18 +84,18 @@ def test_filters_are_the_directions_the_projection_varies_in(model):
 
 
 def _scatter(kernel):
-    centred = kernel - kernel.mean(1, keepdims=True)
-    return centred @ centred.T
+    centered = kernel - kernel.mean(1, keepdims=True)
+    return centered @ centered.T
 
 
-def test_tokens_alike_have_colours_alike():
+def test_tokens_alike_have_colors_alike():
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(2, 8))
     kinds = rng.integers(0, 2, (3, 4, 5))
-    colours = token_colors(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
-    assert colours.min() >= 0
-    assert colours.max() <= 1
-    first = colours[..., 0]
+    colors = token_colors(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+    first = colors[..., 0]
     assert first[kinds == 0].std() < 0.01
     assert abs(first[kinds == 0].mean() - first[kinds == 1].mean()) > 0.9
     with pytest.raises(InvalidArgumentError, match="batch, rows"):

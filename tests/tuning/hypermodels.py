@@ -76,7 +76,7 @@ def split(count: int) -> Split:
 def images() -> ImageData:
     """Images that a tiny model learns in a few epochs."""
     splits = {"train": split(96), "validation": split(48), "test": split(48)}
-    return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=16)
+    return ImageData(name="shades", class_names=("dark", "gray", "light"), splits=splits, batch_size=16)
 
 
 class OwnBuild(Tiny):

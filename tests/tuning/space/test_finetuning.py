@@ -28,7 +28,7 @@ def data(hypermodel):
         return Split(pixels.astype("uint8"), labels.astype("int32"))
 
     splits = {"train": split(24), "validation": split(12), "test": split(12)}
-    return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=8)
+    return ImageData(name="shades", class_names=("dark", "gray", "light"), splits=splits, batch_size=8)
 
 
 def test_what_finetune_would_do_is_tried_first(hypermodel):

@@ -25,6 +25,10 @@ from vit_keras.models.wiring import read_model
 CORNER = 6
 HEAD_CORNER = 4
 STRONGEST = 5
+_VECTORS = (
+    "patches", "projected", "prefix", "positions", "embedded", "tokens", "normalized", "pooled", "features",
+)  # fmt: skip
+_WHOLE = ("pooling_weights", "head_logits", "logits", "output")
 
 
 class PackedArrays:
@@ -58,28 +62,10 @@ def pack_arrays(passed: Anatomy) -> PackedArrays:
     """Returns the numbers of a forward pass that the page holds."""
     numbers, image = PackedArrays(), passed.image
     numbers.add("pixels", image, "uint8" if np.array_equal(image, image.astype("uint8")) else "float24")
-    shown = {
-        name: array[..., :CORNER]
-        for name in (
-            "patches",
-            "projected",
-            "prefix",
-            "positions",
-            "embedded",
-            "tokens",
-            "normalized",
-            "pooled",
-            "features",
-        )
-        if (array := getattr(passed, name)) is not None
-    }
-    shown |= {
-        name: array
-        for name in ("pooling_weights", "head_logits", "logits", "output")
-        if (array := getattr(passed, name)) is not None
-    }
-    for name, array in shown.items():
-        numbers.add(name, array, "float24")
+    for name in _VECTORS + _WHOLE:
+        array = getattr(passed, name)
+        if array is not None:
+            numbers.add(name, array[..., :CORNER] if name in _VECTORS else array, "float24")
     if passed.depth_logits is not None:
         numbers.add("depth_probabilities", softmax(passed.depth_logits, axis=-1)[:, top_classes(passed)], "float24")
     _add_colors(numbers, passed)
