@@ -140,7 +140,7 @@ def test_an_objective_without_a_direction_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_a_failing_trial_does_not_stop_the_search(tmp_path, data):
-    limits = TrialLimits(silence=8.0)
+    limits = TrialLimits(silence=20.0)
     options = TunerOptions(epochs=2, factor=2, trial_limits=limits, seed=2)
     tuner = ViTTuner(Nasty("kill", "hang", "memory", "bug"), run_dir=tmp_path / "run", budget="7 trials", options=options)  # fmt: skip
     tuner.search(data)

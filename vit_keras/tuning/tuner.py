@@ -325,7 +325,11 @@ class ViTTuner(keras_tuner.Tuner):
         if self.study.best is not None:
             return self.study.best
         failed = [trial for trial in self.study.trials if trial.reason]
-        reason = f"trial {failed[0].number} was {failed[0].state}: {failed[0].reason}" if failed else "none was started"
+        reason = (
+            f"trial {failed[0].number} was {failed[0].state}: {failed[0].reason.rstrip('.')}"
+            if failed
+            else "none was started"
+        )
         raise NoCompletedTrialError(
             f"{self.run_dir}: none of {len(self.study.trials)} trials completed; {reason}. See its folder and the logs of the workers."
         )
