@@ -3,7 +3,7 @@ import numpy as np
 import oracle
 from explain.plain import TOLERANCE
 
-from vit_keras.explain.block_record import block_inputs, record_block
+from vit_keras.explain.block_record import compute_block_inputs, record_block
 from vit_keras.explain.logits import compute_logits
 from vit_keras.models.wiring import read_model
 from vit_keras.training.transfer.lora import add_lora
@@ -13,7 +13,7 @@ numbers = keras.ops.convert_to_numpy
 
 def test_every_step_of_a_block_leads_to_its_output(family):
     model, images, plain = family
-    inputs = block_inputs(model, images, range(2))
+    inputs = compute_block_inputs(model, images, range(2))
     tokens = inputs[0]
     for number, block in enumerate(read_model(model).blocks):
         record = record_block(block, tokens)
@@ -26,7 +26,7 @@ def test_every_step_of_a_block_leads_to_its_output(family):
 
 def test_lora_blocks_are_recorded(model, images):
     adapted = oracle.randomise(add_lora(model), seed=9)
-    record = record_block(read_model(adapted).blocks[0], block_inputs(adapted, images, [0])[0])
+    record = record_block(read_model(adapted).blocks[0], compute_block_inputs(adapted, images, [0])[0])
     np.testing.assert_allclose(
         numbers(record.output), numbers(read_model(adapted).blocks[0](record.tokens)), **TOLERANCE
     )

@@ -5,9 +5,9 @@ from explain.plain import TOLERANCE, expected_rollout, seen
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain import class_relevance, gradient_rollout, relevance
-from vit_keras.explain.block_record import block_inputs, record_block
+from vit_keras.explain.block_record import compute_block_inputs, record_block
 from vit_keras.explain.logits import compute_logits
-from vit_keras.explain.relevance import attention_gradients
+from vit_keras.explain.relevance import compute_attention_gradients
 from vit_keras.models.vit import model_config, vit
 from vit_keras.models.wiring import read_model
 
@@ -16,7 +16,7 @@ def test_gradients_are_finite_differences(family):
     """Along random directions through all attention weights of all blocks, as near as float32 allows."""
     model, images, plain = family
     targets = np.array([0, 4, 1])
-    weights, slopes = attention_gradients(model, images, targets)
+    weights, slopes = compute_attention_gradients(model, images, targets)
     np.testing.assert_allclose(weights, plain["maps"], **TOLERANCE)
     rng, step = np.random.default_rng(0), 5e-4
     scale = float(np.sqrt((slopes**2).sum()))
@@ -30,7 +30,7 @@ def test_gradients_are_finite_differences(family):
 
 
 def logits_with(model, images, added):
-    tokens = block_inputs(model, images, [0])[0]
+    tokens = compute_block_inputs(model, images, [0])[0]
     for number, block in enumerate(read_model(model).blocks):
         tokens = record_block(block, tokens, keras.ops.convert_to_tensor(added[number])).output
     return keras.ops.convert_to_numpy(compute_logits(model, tokens))
@@ -41,7 +41,7 @@ def test_relevance_is_that_of_plain_numpy(family, classes):
     model, images, plain = family
     config, pooled = model_config(model), plain["pooled"]
     targets = plain["logits"].argmax(1) if classes is None else np.broadcast_to(classes, (3,))
-    weights, slopes = attention_gradients(model, images, targets)
+    weights, slopes = compute_attention_gradients(model, images, targets)
     weighted = np.maximum(slopes * weights, 0).mean(2)
     expected = []
     for image in range(3):
@@ -64,8 +64,8 @@ def test_memory_is_bounded_by_the_batch(model, monkeypatch):
         held.append(len(images))
         return kept(model, images, classes)
 
-    kept = relevance._attention_times_gradient
-    monkeypatch.setattr(relevance, "_attention_times_gradient", record)
+    kept = relevance._multiply_by_gradient
+    monkeypatch.setattr(relevance, "_multiply_by_gradient", record)
     many = np.zeros((5, 12, 16, 3))
     running = relevance._weight_attention(model, many, None, 2)
     next(running)

@@ -7,7 +7,7 @@ from explain.plain import TOLERANCE, expected_rollout
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain import attention_maps, attention_rollout
-from vit_keras.explain.logits import pooling_attention
+from vit_keras.explain.logits import compute_pooling_attention
 from vit_keras.models.vit import model_config, vit
 
 
@@ -36,7 +36,7 @@ def test_rollout_gives_no_weight_to_tokens_that_attention_pooling_skips():
     )  # fmt: skip
     model = oracle.randomise(vit(config), seed=4)
     tokens = np.random.default_rng(0).normal(size=(2, 18, 16)).astype("float32")
-    shares = keras.ops.convert_to_numpy(pooling_attention(model, keras.ops.convert_to_tensor(tokens)))
+    shares = keras.ops.convert_to_numpy(compute_pooling_attention(model, keras.ops.convert_to_tensor(tokens)))
     assert shares.shape == (2, 2, 18)
     assert not shares[..., :2].any()
     np.testing.assert_allclose(shares.sum(-1), 1, rtol=1e-5)

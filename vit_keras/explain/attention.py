@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.block_record import block_inputs, compute_scores, project_qkv
+from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
 from vit_keras.explain.inputs import check_images, resolve_indices, split_batches
 from vit_keras.models.wiring import read_model
 
@@ -52,7 +52,7 @@ def attention_maps(
     parts = []
     for batch in split_batches(images, batch_size):
         maps = []
-        inputs = block_inputs(model, batch, indices)
+        inputs = compute_block_inputs(model, batch, indices)
         for index in indices:
             queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
             weights = ops.softmax(compute_scores(queries, keys))

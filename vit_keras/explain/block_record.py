@@ -56,7 +56,7 @@ class BlockRecord:
     output: Tensor
 
 
-def block_inputs(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> dict[int, Tensor]:
+def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> dict[int, Tensor]:
     """Returns the inputs of some blocks by index, without running the blocks after the last of them."""
     parts = read_model(model)
     last = max(indices)

@@ -12,7 +12,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.explain.block_record import BlockRecord, record_block
 from vit_keras.explain.inputs import check_images
-from vit_keras.explain.logits import compute_logits, pooling_attention
+from vit_keras.explain.logits import compute_logits, compute_pooling_attention
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.architecture import HEADS, IMAGES
 from vit_keras.models.wiring import read_model
@@ -69,7 +69,7 @@ class Anatomy:
         """Returns every step of a block as arrays without a batch axis; computed at each call, since all blocks would be large."""
         block = read_model(self.model).blocks[index]
         record = record_block(block, ops.convert_to_tensor(self.tokens[index][None]))
-        return BlockRecord(**{field.name: _array(getattr(record, field.name))[0] for field in fields(BlockRecord)})
+        return BlockRecord(**{field.name: _to_numpy(getattr(record, field.name))[0] for field in fields(BlockRecord)})
 
 
 def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) -> Anatomy:
@@ -107,43 +107,45 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
     entered = found["stem_norm" if config.stem_norm else "patch_encoder"]
     outputs = [found[block.name] for block in parts.blocks]
     normalized = found["final_norm"] if config.final_norm == "before" else outputs[-1]
-    prefix = _array(ops.concatenate(encoder.prefix, axis=1))[0] if encoder.prefix else np.zeros((0, config.hidden_dim))
+    prefix = (
+        _to_numpy(ops.concatenate(encoder.prefix, axis=1))[0] if encoder.prefix else np.zeros((0, config.hidden_dim))
+    )
     head_logits = logits = depth_logits = None
     if num_classes is not None:
-        depth_logits = np.concatenate([_array(compute_logits(model, tokens)) for tokens in outputs])
+        depth_logits = np.concatenate([_to_numpy(compute_logits(model, tokens)) for tokens in outputs])
         logits = depth_logits[-1]
         heads = [name for name in HEADS if name in layers and not parts.own_head]
         # A single head may end in a softmax, so its own output may not be logits.
-        head_logits = np.concatenate([_array(found[name]) for name in heads]) if len(heads) > 1 else logits[None]
+        head_logits = np.concatenate([_to_numpy(found[name]) for name in heads]) if len(heads) > 1 else logits[None]
     return Anatomy(
         model=model,
         config=config,
         image=images[0].astype("float32"),
-        patches=_array(patches)[0],
-        projected=_array(encoder.projection(patches))[0],
+        patches=_to_numpy(patches)[0],
+        projected=_to_numpy(encoder.projection(patches))[0],
         prefix=prefix.astype("float32"),
-        positions=_positions(config, encoder),
-        embedded=_array(found["patch_encoder"])[0],
-        tokens=np.concatenate([_array(tokens) for tokens in (entered, *outputs)]),
-        normalized=_array(normalized)[0],
-        pooled=_array(found["pooling"])[0],
-        features=_array(found[_last_before_head(config)])[0],
-        pooling_weights=_array(pooling_attention(model, normalized))[0] if config.pooling == "map" else None,
+        positions=_pad_positions(config, encoder),
+        embedded=_to_numpy(found["patch_encoder"])[0],
+        tokens=np.concatenate([_to_numpy(tokens) for tokens in (entered, *outputs)]),
+        normalized=_to_numpy(normalized)[0],
+        pooled=_to_numpy(found["pooling"])[0],
+        features=_to_numpy(found[_name_before_head(config)])[0],
+        pooling_weights=_to_numpy(compute_pooling_attention(model, normalized))[0] if config.pooling == "map" else None,
         head_logits=head_logits,
         logits=logits,
         depth_logits=depth_logits,
-        output=_array(model(pixels, training=False))[0],
+        output=_to_numpy(model(pixels, training=False))[0],
         class_names=tuple(class_names),
     )
 
 
-def _last_before_head(config: ViTConfig) -> str:
+def _name_before_head(config: ViTConfig) -> str:
     if config.pre_logits_dim is not None:
         return "pre_logits"
     return "final_norm" if config.final_norm == "after" else "pooling"
 
 
-def _positions(config: ViTConfig, encoder: keras.layers.Layer) -> np.ndarray | None:
+def _pad_positions(config: ViTConfig, encoder: keras.layers.Layer) -> np.ndarray | None:
     """Returns a position embedding per token, zeros for prefix tokens that have none."""
     if config.position_embedding == "none":
         return None
@@ -151,6 +153,6 @@ def _positions(config: ViTConfig, encoder: keras.layers.Layer) -> np.ndarray | N
     return np.pad(positions, ((config.num_tokens - len(positions), 0), (0, 0)))
 
 
-def _array(tensor: Tensor) -> np.ndarray:
+def _to_numpy(tensor: Tensor) -> np.ndarray:
     array: np.ndarray = ops.convert_to_numpy(ops.cast(tensor, "float32"))
     return array

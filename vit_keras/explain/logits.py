@@ -11,7 +11,7 @@ from vit_keras.models.own_head import ends_in_probabilities, is_probabilities
 from vit_keras.models.wiring import read_model
 
 
-def pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
+def compute_pooling_attention(model: keras.Model, tokens: Tensor) -> Tensor:
     """Returns the attention weights of attention pooling, `(batch, heads, tokens)`; 0 for tokens that it skips."""
     pooling = read_model(model).layers["pooling"]
     skipped = pooling.num_skipped_tokens

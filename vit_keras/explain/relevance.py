@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.explain.block_record import block_inputs, record_block
+from vit_keras.explain.block_record import compute_block_inputs, record_block
 from vit_keras.explain.gradients import compute_gradients
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.explain.logits import compute_logits
@@ -88,17 +88,17 @@ def _weight_attention(
     done = 0
     for batch in split_batches(images, batch_size):
         chosen = None if wanted is None else wanted[done : done + len(batch)]
-        yield batch, _attention_times_gradient(model, batch, chosen)
+        yield batch, _multiply_by_gradient(model, batch, chosen)
         done += len(batch)
 
 
-def _attention_times_gradient(model: keras.Model, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
-    weights, slopes = attention_gradients(model, images, classes)
+def _multiply_by_gradient(model: keras.Model, images: np.ndarray, classes: np.ndarray | None) -> np.ndarray:
+    weights, slopes = compute_attention_gradients(model, images, classes)
     weighted: np.ndarray = np.maximum(slopes * weights, 0).mean(2)
     return weighted
 
 
-def attention_gradients(
+def compute_attention_gradients(
     model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns all attention weights, and the gradients of a class's logit with respect to them.
@@ -112,7 +112,7 @@ def attention_gradients(
         returns: Both `(layers, batch, heads, tokens, tokens)`.
     """
     blocks, config = read_model(model).blocks, model_config(model)
-    first = block_inputs(model, images, [0])[0]
+    first = compute_block_inputs(model, images, [0])[0]
 
     def logits(added: list[Tensor] | None, seen: list[Tensor] | None = None) -> Tensor:
         tokens = first

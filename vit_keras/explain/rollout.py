@@ -9,9 +9,9 @@ from keras import ops
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
-from vit_keras.explain.block_record import block_inputs
+from vit_keras.explain.block_record import compute_block_inputs
 from vit_keras.explain.inputs import check_images, split_batches
-from vit_keras.explain.logits import normalize_for_pooling, pooling_attention
+from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 from vit_keras.validation import is_number
@@ -83,18 +83,18 @@ def weight_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) 
         returns: `(batch, rows, columns)`, float32.
     """
     config = model_config(model)
-    weights = np.concatenate([_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
+    weights = np.concatenate([_compute_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
     rows = np.einsum("bt,btk->bk", weights, product)
     patches: np.ndarray = rows[:, config.num_prefix_tokens :].reshape(-1, *config.grid_size).astype("float32")
     return patches
 
 
-def _pooling_weights(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
+def _compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
     """Returns the weight of each token of the last block in the pooling, `(batch, tokens)`."""
     if config.pooling == "map":
         last = config.num_layers - 1
-        output = read_model(model).blocks[last](block_inputs(model, images, [last])[last], training=False)
-        weights = pooling_attention(model, normalize_for_pooling(model, output))
+        output = read_model(model).blocks[last](compute_block_inputs(model, images, [last])[last], training=False)
+        weights = compute_pooling_attention(model, normalize_for_pooling(model, output))
         mean_of_heads: np.ndarray = ops.convert_to_numpy(weights).mean(1)
         return mean_of_heads
     token, mean = np.zeros(config.num_tokens), np.zeros(config.num_tokens)

@@ -48,7 +48,11 @@ class PackedArrays:
             kind: "uint8", "int8" or "uint16", little-endian; or "float24", planes of the high, middle and low bytes.
         """
         shape = list(array.shape)
-        data = _float24(array) if kind == "float24" else np.ascontiguousarray(array, np.dtype(kind).newbyteorder("<"))
+        data = (
+            _encode_float24(array)
+            if kind == "float24"
+            else np.ascontiguousarray(array, np.dtype(kind).newbyteorder("<"))
+        )
         self.directory[name] = {"kind": kind, "shape": shape, "start": self._length}
         self._parts.append(data.tobytes())
         self._length += data.nbytes
@@ -127,7 +131,7 @@ def _quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.round(vectors / scales[..., None]).astype("int8"), scales
 
 
-def _float24(array: np.ndarray) -> np.ndarray:
+def _encode_float24(array: np.ndarray) -> np.ndarray:
     """Returns the upper three bytes of every float32, rounded, in planes, which compress better than interleaved bytes."""
     bits = np.ascontiguousarray(array, "<f4").reshape(-1).view("<u4")
     rounded = (bits.astype("uint64") + 0x80) >> 8

@@ -27,10 +27,10 @@ def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> 
     texts, equations = _read_toml(language), _read_toml("equations")
     words = _make_substitutions(config, num_classes, language)
     steps = []
-    for step, shape in _shapes(config, num_classes).items():
-        variant = _variant(step, config, num_classes)
+    for step, shape in _format_shapes(config, num_classes).items():
+        variant = _choose_variant(step, config, num_classes)
         entry = texts[variant if variant in texts else step]  # some variants differ in their equation alone
-        text = entry["text"] + "".join(entry[extra] for extra in _extras(step, config) if extra in entry)
+        text = entry["text"] + "".join(entry[extra] for extra in _choose_extras(step, config) if extra in entry)
         steps.append(
             {
                 "name": step,
@@ -57,7 +57,7 @@ def _make_substitutions(config: ViTConfig, num_classes: int | None, language: st
         "rows": config.grid_size[0],
         "columns": config.grid_size[1],
         "patches": config.num_patches,
-        "patch_dim": _patch_dim(config),
+        "patch_dim": _compute_patch_dim(config),
         "mean": _format_numbers(config.pixel_mean),
         "std": _format_numbers(config.pixel_std),
         "dim": config.hidden_dim,
@@ -78,7 +78,7 @@ def _read_toml(name: str) -> dict[str, Any]:
     return tomllib.loads(files("vit_keras.explain.anatomy_page").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
-def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
+def _format_shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     n, d, heads = config.num_tokens, config.hidden_dim, config.num_heads
     head_dim = d // heads
     height, width = config.image_size
@@ -86,7 +86,7 @@ def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     return {
         "image": f"{height} × {width} × {config.channels}",
         "patches": f"{grid} × {d}" if config.stem == "conv" else f"{config.num_patches} × {patch}",
-        "vectors": f"{config.num_patches} × {_patch_dim(config)}",
+        "vectors": f"{config.num_patches} × {_compute_patch_dim(config)}",
         "projection": f"{config.num_patches} × {d}",
         "prefix": f"{n} × {d}",
         "positions": f"{n} × {d}",
@@ -103,12 +103,12 @@ def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     }
 
 
-def _patch_dim(config: ViTConfig) -> int:
+def _compute_patch_dim(config: ViTConfig) -> int:
     """Returns the input width of the projection: a flattened patch, or the width of a convolutional stem."""
     return config.hidden_dim if config.stem == "conv" else config.patch_size**2 * config.channels
 
 
-def _variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
+def _choose_variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
     """Returns the name of the entry for a step of this model."""
     parallel, scaled = "_parallel" * config.parallel_block, "_scaled" * (config.layer_scale is not None)
     rotary = config.rotary_embedding != "none"
@@ -127,7 +127,7 @@ def _variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
     return step + found.get(step, "")
 
 
-def _extras(step: str, config: ViTConfig) -> list[str]:
+def _choose_extras(step: str, config: ViTConfig) -> list[str]:
     """Returns the names of the sentences to append to a step's text."""
     found = {
         "rotary": step == "queries" and config.rotary_embedding != "none",

@@ -49,7 +49,7 @@ class Policy:
         job = self.halving.find_abandoned(study)
         if job is None:
             job = self.halving.find_promotion(study)
-            if job is not None and not self._affords(study, job, seconds):
+            if job is not None and not self._can_afford(study, job, seconds):
                 job = None
         if job is None and self._may_start(study, seconds):
             proposed = self.sampler.propose(study)
@@ -62,14 +62,16 @@ class Policy:
             return Step("continue", job.epochs, trial=job.trial)
         return Step("wait" if running else "stop")
 
-    def _affords(self, study: Study, job: Job, seconds: float) -> bool:
+    def _can_afford(self, study: Study, job: Job, seconds: float) -> bool:
         """Returns whether the budget is enough for a job and to train the best trial to the horizon."""
         if self.budget.trials is not None:
             return True
         extra = job.epochs - job.trial.epochs
         leader = next(iter(study.ranking), None)
         same = leader is not None and leader.number == job.trial.number
-        return self._left(study, seconds) >= self._price(job.trial, extra) + (0.0 if same else self._reserve(study))
+        return self._compute_left(study, seconds) >= self._compute_price(job.trial, extra) + (
+            0.0 if same else self._compute_reserve(study)
+        )
 
     def _may_start(self, study: Study, seconds: float) -> bool:
         if self.budget.trials is not None:
@@ -78,25 +80,25 @@ class Policy:
         trained = [trial for trial in study.trials if trial.epochs and trial.seconds]
         mean = sum(trial.seconds for trial in trained) / max(sum(trial.epochs for trial in trained), 1)
         price = first if self.budget.epochs is not None else mean * first
-        return not study.trials or self._left(study, seconds) >= price + self._reserve(study)
+        return not study.trials or self._compute_left(study, seconds) >= price + self._compute_reserve(study)
 
-    def _left(self, study: Study, seconds: float) -> float:
+    def _compute_left(self, study: Study, seconds: float) -> float:
         """Returns the budget that is left after the running jobs: epochs, or seconds."""
         running = [trial for trial in study.trials if trial.state == "RUNNING"]
-        due = sum(self._price(trial, trial.target - trial.epochs) for trial in running)
+        due = sum(self._compute_price(trial, trial.target - trial.epochs) for trial in running)
         if self.budget.epochs is not None:
             return self.budget.epochs - study.epochs_trained - due
         return (self.budget.seconds or 0.0) - seconds - due / max(len(running), 1)
 
-    def _reserve(self, study: Study) -> float:
+    def _compute_reserve(self, study: Study) -> float:
         """Returns the budget that the best trial needs to reach the horizon."""
         best = next(iter(study.ranking), None)
         if best is None:
             return 0.0
-        price = self._price(best, self.halving.rungs[-1] - best.epochs)
+        price = self._compute_price(best, self.halving.rungs[-1] - best.epochs)
         return price if self.budget.epochs is not None else price * _MARGIN
 
-    def _price(self, trial: Trial, epochs: int) -> float:
+    def _compute_price(self, trial: Trial, epochs: int) -> float:
         if self.budget.epochs is not None:
             return epochs
         return epochs * trial.pace

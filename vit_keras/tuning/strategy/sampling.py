@@ -44,20 +44,20 @@ class Sampler:
     def propose(self, study: Study) -> tuple[Values, str] | None:
         """Returns a new configuration and its origin, or None if there is none left."""
         rng = np.random.default_rng((self.seed, len(study.trials)))
-        seen = self._seen(study)
+        seen = self._list_seen_keys(study)
         for origin, values in self.candidates.first():
             if self.candidates.make_key(values) not in seen:
                 return values, origin
         known = study.trained[-_LEARNED_FROM:]
         if len(known) < FIRST or rng.random() < _EXPLORED:
-            drawn = self._new(self.candidates.draw(_NEAR, rng), seen) or self._new(
+            drawn = self._select_new(self.candidates.draw(_NEAR, rng), seen) or self._select_new(
                 self.candidates.draw(_DRAWN, rng), seen
             )
             return (drawn[0], "random") if drawn else None
         parents = study.ranking[:_PARENTS]
         pool = self.candidates.draw(_DRAWN, rng)
         pool += [near for parent in parents for near in self.candidates.draw_near(parent.values, _NEAR, rng)]
-        pool = self._new(pool, seen)
+        pool = self._select_new(pool, seen)
         if not pool:
             return None
         points = np.stack([self.candidates.encode(values) for values in pool])
@@ -71,12 +71,12 @@ class Sampler:
             scores, noise_std = _scalarize(study, known, scores, noise_std, rng)
         return Surrogate(places, scores, noise_std)
 
-    def _new(self, drawn: Sequence[Values], seen: set[str]) -> list[Values]:
+    def _select_new(self, drawn: Sequence[Values], seen: set[str]) -> list[Values]:
         """Returns the configurations that were not tried yet, each once."""
         found = {self.candidates.make_key(values): values for values in reversed(drawn)}
         return [values for key, values in reversed(found.items()) if key not in seen]
 
-    def _seen(self, study: Study) -> set[str]:
+    def _list_seen_keys(self, study: Study) -> set[str]:
         for trial in study.trials[len(self._keys) :]:
             self._keys.append(self.candidates.make_key(trial.values))
         return {*self._keys, *(self.candidates.make_key(values) for values, _ in study.refused)}

@@ -35,14 +35,14 @@ class Surrogate:
         self._variances = np.square(noise_std / self._scale)
         self._squares = np.square(places[:, None] - places[None])  # (trials, trials, dimensions)
         self._lengths, self._noise = self._fit()
-        self._factor = cho_factor(self._covariance(self._lengths, self._noise), lower=True)
+        self._factor = cho_factor(self._compute_covariance(self._lengths, self._noise), lower=True)
         self._weights = cho_solve(self._factor, self._target)
 
     def _fit(self) -> tuple[np.ndarray, float]:
         """Returns the most likely length scales and noise: one length for all dimensions, then each longer if that is likelier."""
         dimensions = self.places.shape[1]
         tried = [
-            (self._likelihood(lengths, noise), index, lengths, noise)
+            (self._compute_likelihood(lengths, noise), index, lengths, noise)
             for index, lengths in enumerate(np.full(dimensions, each * dimensions**0.5) for each in _LENGTHS)
             for noise in _NOISES
         ]
@@ -50,16 +50,16 @@ class Surrogate:
         for dimension in range(dimensions):
             longer = lengths.copy()
             longer[dimension] *= _STRETCH
-            likelihood = self._likelihood(longer, noise)
+            likelihood = self._compute_likelihood(longer, noise)
             if likelihood > best:
                 best, lengths = likelihood, longer
         return lengths, noise
 
-    def _covariance(self, lengths: np.ndarray, noise: float) -> np.ndarray:
+    def _compute_covariance(self, lengths: np.ndarray, noise: float) -> np.ndarray:
         return _matern(self._squares @ lengths**-2.0) + np.diag(noise**2 + self._variances + 1e-8)
 
-    def _likelihood(self, lengths: np.ndarray, noise: float) -> float:
-        factor, lower = cho_factor(self._covariance(lengths, noise), lower=True)
+    def _compute_likelihood(self, lengths: np.ndarray, noise: float) -> float:
+        factor, lower = cho_factor(self._compute_covariance(lengths, noise), lower=True)
         return float(-0.5 * self._target @ cho_solve((factor, lower), self._target) - np.log(np.diag(factor)).sum())
 
     def predict(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -107,7 +107,7 @@ class Study:
     def front(self) -> list[Trial]:
         """The completed trials that no other completed trial dominates, the best by the first objective first."""
         completed = [trial for trial in self.trials if trial.state == "COMPLETED"]
-        return self._undominated(self.order(completed))
+        return self._select_undominated(self.order(completed))
 
     @property
     def ranking(self) -> list[Trial]:
@@ -134,12 +134,12 @@ class Study:
             return left
         order: list[Trial] = []
         while left:
-            front = self._undominated(left, epochs)
+            front = self._select_undominated(left, epochs)
             order += front
             left = [trial for trial in left if trial not in front]
         return order
 
-    def _undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
+    def _select_undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
         values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in trials}
         return [
             trial

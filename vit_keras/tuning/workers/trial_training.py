@@ -83,7 +83,7 @@ class TrialTrainer:
             TrainingDivergedError: The loss or a weight became NaN or infinite.
             VitKerasError: The values or the directory cannot be used.
         """
-        data = self._data(values)
+        data = self._prepare_data(values)
         run = RunDirectory(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self._is_custom:
@@ -93,7 +93,7 @@ class TrialTrainer:
         program = self._get_program(values, data, recipe)
         assign(program.model, program.initial, where="The start of a trial")
         program.optimizer.set(recipe)
-        program.depth.set(self._stochastic_depth_rate(values, recipe))
+        program.depth.set(self._get_stochastic_depth_rate(values, recipe))
         program.model.stop_training = False
         reports = _Reports(on_epoch, on_step)
         fitting = Fitting(
@@ -151,7 +151,7 @@ class TrialTrainer:
 
     def logged_metrics(self, values: Mapping[str, Any]) -> set[str] | None:
         """Returns the names of the metrics that training logs, found on one batch; None if a subclass's own `fit` decides."""
-        data = self._data(values)
+        data = self._prepare_data(values)
         if self._is_custom:
             model, _ = self._build(values)
             if self.hypermodel.overrides("fit"):
@@ -162,7 +162,7 @@ class TrialTrainer:
         names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
         return {*names, *(f"val_{name}" for name in names)}
 
-    def _data(self, values: Mapping[str, Any]) -> ImageData:
+    def _prepare_data(self, values: Mapping[str, Any]) -> ImageData:
         """Returns the images as a trial needs them, with a batch size of at most their number."""
         batch_size = min(int(values.get("batch_size", self.data.batch_size)), len(self.data.splits["train"]))
         return replace(self.hypermodel.prepare_data(values, self.data), batch_size=batch_size, seed=self.seed)
@@ -177,7 +177,7 @@ class TrialTrainer:
             self._programs.pop(next(iter(self._programs)))
         return program
 
-    def _stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
+    def _get_stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
         """Returns the recipe's rate, or the architecture's if the recipe has none."""
         rate = recipe.stochastic_depth_rate
         return self.hypermodel.model_config(values).stochastic_depth_rate if rate is None else rate
