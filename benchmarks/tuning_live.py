@@ -76,7 +76,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 values[name] = trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
             else:
                 values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-        fitted = chosen[trial.number] = hypermodel.fitted(values)
+        fitted = chosen[trial.number] = hypermodel.make_legal(values)
         curve: list[float] = []
 
         def on_epoch(
