@@ -52,7 +52,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     import vit_keras as vk
     from vit_keras.evaluation.evaluate import evaluate
-    from vit_keras.tuning.space.search_space import Choice, IntRange
+    from vit_keras.tuning.space.dimensions import Choice, IntRange
     from vit_keras.tuning.workers.trial_training import TrialTrainer
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -76,7 +76,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 values[name] = trial.suggest_int(name, dimension.low, dimension.high, step=dimension.step)
             else:
                 values[name] = trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
-        fitted = chosen[trial.number] = hypermodel.fitted(values)
+        fitted = chosen[trial.number] = hypermodel.make_legal(values)
         curve: list[float] = []
 
         def on_epoch(
@@ -106,7 +106,7 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "seconds": seconds,
         "val_accuracy": best[0],
         "test_accuracy": accuracy,
-        "params": hypermodel.costs(chosen[best[1]])["params"],
+        "params": hypermodel.compute_costs(chosen[best[1]])["params"],
         "trials": len(study.trials),
         "epochs": epochs,
         "values": chosen[best[1]],

@@ -27,10 +27,11 @@ import numpy as np
 import tuning_table as table
 
 from vit_keras.tuning.strategy.budget import Budget
-from vit_keras.tuning.strategy.halving import Halving, rungs
+from vit_keras.tuning.strategy.halving import Halving, make_rungs
 from vit_keras.tuning.strategy.policy import Policy
 from vit_keras.tuning.strategy.sampling import Sampler
-from vit_keras.tuning.study.study import Objective, Study
+from vit_keras.tuning.study.objectives import Objective
+from vit_keras.tuning.study.study import Study
 
 SHARES = (0.10, 0.15, 0.25, 0.50, 1.00)
 CONFIGURATIONS = table.configurations()
@@ -54,16 +55,16 @@ class Rows:
         """Returns the rows in random order."""
         return [{"row": int(row)} for row in rng.permutation(len(CONFIGURATIONS))[:count]]
 
-    def near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-        """Returns none, since `draw` returns every row."""
+    def draw_near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+        """Every row is drawn already."""
         return []
 
     def encode(self, values: dict[str, Any]) -> np.ndarray:
         """Returns the coordinates of a row."""
         return self.points[values["row"]]
 
-    def key(self, values: dict[str, Any]) -> str:
-        """Returns the name of a row."""
+    def make_key(self, values: dict[str, Any]) -> str:
+        """A row's name."""
         return str(values["row"])
 
 
@@ -73,9 +74,9 @@ ROWS = Rows()
 def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 2.0) -> int:
     """Returns the row that our search picks."""
     study = Study([Objective("val_accuracy", "max")], epochs=table.EPOCHS)
-    chosen = rungs(table.EPOCHS, factor=factor)
+    chosen = make_rungs(table.EPOCHS, factor=factor)
     policy = Policy(Halving(chosen, factor), Sampler(ROWS, seed=seed), Budget(epochs=epochs))
-    while (step := policy.next(study)).what != "stop":
+    while (step := policy.decide(study)).what != "stop":
         number = len(study.trials) if step.trial is None else step.trial.number
         if step.trial is None:
             study.add({"what": "proposed", "trial": number, "values": step.values, "origin": step.origin, "costs": {}})
@@ -88,7 +89,7 @@ def ours(curves: np.ndarray, epochs: int, seed: int, *, factor: float = 2.0) -> 
         study.add(
             {"what": "ended", "trial": number, "state": "COMPLETED"} if done else {"what": "waiting", "trial": number}
         )
-    return int(study.ranked()[0].values["row"])
+    return int(study.ranking[0].values["row"])
 
 
 def one_epoch(curves: np.ndarray, epochs: int, seed: int) -> int:

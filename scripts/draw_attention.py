@@ -45,7 +45,7 @@ if __name__ == "__main__":
         )
     images = load_photographs()
     attention = vk.explain.prefix_attention(model, np.stack(images), layer=-1)["class_token"].mean(1)
-    tokens = vk.explain.features(model, np.stack(images), as_grid=True)[0]
+    tokens = vk.explain.block_features(model, np.stack(images), as_grid=True)[0]
     pictures = []
     for image, heat, colors in zip(images, attention, vk.explain.token_colors(tokens), strict=True):
         large = Image.fromarray((255 * colors).astype("uint8")).resize(SIZE[::-1], Image.Resampling.NEAREST)

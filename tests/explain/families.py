@@ -2,6 +2,7 @@
 
 import keras
 import oracle
+import pytest
 
 from vit_keras import vit
 from vit_keras.presets import list_presets, load_preset
@@ -32,6 +33,23 @@ def small_config(config):
 _ALL = {name: config for config, name in _one_of_each().items()}
 # Every shape on TensorFlow; elsewhere, where each operation of each shape is compiled alone, some.
 FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else dict(list(_ALL.items())[::8])
+
+
+def _covering(families):
+    """A few families that together have every value of every field of their configs."""
+    values = {
+        name: {(field, str(value)) for field, value in config.to_dict().items()} for name, config in families.items()
+    }
+    chosen, missing = [], set.union(*values.values())
+    while missing:
+        chosen.append(max(values, key=lambda name: len(values[name] & missing)))
+        missing -= values[chosen[-1]]
+    return chosen
+
+
+_FAST = _covering(FAMILIES)
+PARAMETERS = [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in FAMILIES]
+"""A covering few in the fast suite, all in the slow one."""
 
 
 def small_model(name, *, num_classes=CLASSES):

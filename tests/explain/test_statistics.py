@@ -65,7 +65,7 @@ def test_positions_are_compared_by_their_cosine(model):
     assert similarity.shape == (3, 4, 3, 4)
     assert similarity[1, 2, 2, 0] == pytest.approx(expected, rel=1e-5)
     np.testing.assert_allclose([similarity[y, x, y, x] for y, x in np.ndindex(3, 4)], 1, rtol=1e-6)
-    with pytest.raises(InvalidArgumentError, match="no learned positions"):
+    with pytest.raises(InvalidArgumentError, match="only learned positions"):
         position_similarity(vit(CONFIG.replace(position_embedding="sincos2d")))
 
 
@@ -79,23 +79,23 @@ def test_filters_are_the_directions_the_projection_varies_in(model):
     first = filters[0].reshape(-1) - filters[0].mean()
     largest = vectors[:, values.argmax()] - vectors[:, values.argmax()].mean()
     assert abs(np.corrcoef(first, largest)[0, 1]) == pytest.approx(1, abs=1e-4)
-    with pytest.raises(InvalidArgumentError, match="no one matrix"):
+    with pytest.raises(InvalidArgumentError, match="single projection"):
         patch_filters(vit(CONFIG.replace(stem="conv")))
 
 
 def _scatter(kernel):
-    centred = kernel - kernel.mean(1, keepdims=True)
-    return centred @ centred.T
+    centered = kernel - kernel.mean(1, keepdims=True)
+    return centered @ centered.T
 
 
-def test_tokens_alike_have_colours_alike():
+def test_tokens_alike_have_colors_alike():
     rng = np.random.default_rng(0)
     directions = rng.normal(size=(2, 8))
     kinds = rng.integers(0, 2, (3, 4, 5))
-    colours = token_colors(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
-    assert colours.min() >= 0
-    assert colours.max() <= 1
-    first = colours[..., 0]
+    colors = token_colors(directions[kinds] + 0.001 * rng.normal(size=(3, 4, 5, 8)))
+    assert colors.min() >= 0
+    assert colors.max() <= 1
+    first = colors[..., 0]
     assert first[kinds == 0].std() < 0.01
     assert abs(first[kinds == 0].mean() - first[kinds == 1].mean()) > 0.9
     with pytest.raises(InvalidArgumentError, match="batch, rows"):
@@ -122,9 +122,9 @@ def test_pictures_are_drawn(images, tmp_path):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     with pytest.raises(InvalidArgumentError, match="nothing to show"):
         show([])
-    with pytest.raises(InvalidArgumentError, match="no picture"):
+    with pytest.raises(InvalidArgumentError, match="pictures: expected arrays"):
         show([np.zeros((2, 2, 2, 2))])
-    with pytest.raises(InvalidArgumentError, match="a map"):
+    with pytest.raises(InvalidArgumentError, match="a finite map"):
         overlay(images[0], np.zeros(3))
     with pytest.raises(InvalidArgumentError, match="1 or 3 channels"):
         overlay(np.zeros((8, 8, 4)), np.zeros((2, 2)))

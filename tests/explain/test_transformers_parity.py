@@ -22,9 +22,9 @@ def test_maps_are_those_of_transformers(name, tmp_path):
     copy = vit(ViTConfig(**{**OURS, **ours}), num_classes=num_classes)
     load(copy, tmp_path / "model.safetensors")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-    normalised = torch.from_numpy((images.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5)
+    normalized = torch.from_numpy((images.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5)
     with torch.no_grad():
-        expected = source(pixel_values=normalised, output_attentions=True).attentions
+        expected = source(pixel_values=normalized, output_attentions=True).attentions
     maps = attention_maps(copy, images)
     assert len(expected) == len(maps) == 2
     for ours_, theirs_ in zip(maps, expected, strict=True):

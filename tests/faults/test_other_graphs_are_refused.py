@@ -165,7 +165,7 @@ def test_functions_that_would_silently_drop_a_layer_refuse_it_too(make, base, tm
     for use in (
         lambda: vk.rebuild(model, stochastic_depth_rate=0.1),
         lambda: vk.explain.class_relevance(model, images),
-        lambda: vk.explain.features(model, images),
+        lambda: vk.explain.block_features(model, images),
         lambda: vk.finetune(model, (images, np.arange(8) % 2), validation=(images, np.arange(8) % 2), run_dir=tmp_path / "run"),
     ):  # fmt: skip
         with pytest.raises(InvalidArgumentError, match=message):
@@ -178,6 +178,6 @@ def test_a_model_of_the_same_layers_called_again_is_accepted(base, rng):
     model = keras.Model(images, called_again(base, images))
     pixels = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
     assert vk.model_config(model) == CONFIG
-    np.testing.assert_array_equal(vk.explain.features(model, pixels), vk.explain.features(base, pixels))
+    np.testing.assert_array_equal(vk.explain.block_features(model, pixels), vk.explain.block_features(base, pixels))
     again, before = (keras.ops.convert_to_numpy(each(pixels)) for each in (vk.rebuild(model), base))
     np.testing.assert_array_equal(again, before)

@@ -100,7 +100,7 @@ def test_what_explains_a_model_explains_the_own_head_too(make, images):
     relevance = vk.explain.class_relevance(model, images, classes=4)
     assert relevance.shape == (3, 2, 2)
     assert relevance.any()
-    assert vk.explain.features(model, images).shape[-1] == 16
+    assert vk.explain.block_features(model, images).shape[-1] == 16
     assert vk.explain.attention_rollout(model, images).shape == (3, 2, 2)
     passed = vk.explain.anatomy(model, images[0])
     np.testing.assert_allclose(passed.output, outputs(model, images)[0], rtol=1e-4, atol=1e-5)

@@ -80,11 +80,11 @@ def test_wherever_they_are_seen_first(use, pixels, caplog):
 
 def test_explaining_refuses_them_but_for_a_model_that_is_built_for_them(pixels):
     with pytest.raises(DataError, match="multiply by 255"):
-        vk.explain.features(vk.vit(CONFIG), pixels / 255)
+        vk.explain.block_features(vk.vit(CONFIG), pixels / 255)
     small, usual = (vk.vit(config) for config in (SMALL, CONFIG))
     small.set_weights(usual.get_weights())
     np.testing.assert_allclose(
-        vk.explain.features(small, pixels / 255), vk.explain.features(usual, pixels), rtol=1e-4, atol=1e-5
+        vk.explain.block_features(small, pixels / 255), vk.explain.block_features(usual, pixels), rtol=1e-4, atol=1e-5
     )
 
 

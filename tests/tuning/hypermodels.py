@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from vit_keras.data import ImageData, Split
+from vit_keras.tuning.space.dimensions import Choice, FloatRange
 from vit_keras.tuning.space.hypermodel import ViTHyperModel
-from vit_keras.tuning.space.search_space import Choice, FloatRange
 
 IMAGE, CLASSES = 16, 3
 TINY: dict[str, Any] = {
@@ -42,7 +42,7 @@ class Nasty(Tiny):
 
     def __init__(self, *faults: str) -> None:
         super().__init__()
-        self.space = self.space.added(fault=Choice(("none", *faults)))
+        self.space = self.space.add(fault=Choice(("none", *faults)))
         self._drawn = 0
 
     def default_values(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Nasty(Tiny):
         self._drawn += 1
         return {**super().draw(rng), "fault": faults[self._drawn % len(faults)]}
 
-    def recipe_of(self, values: Any, **kwargs: Any) -> Any:  # asked for in every trial, of a shape that was seen, too
+    def make_recipe(self, values: Any, **kwargs: Any) -> Any:  # asked for in every trial, of a shape that was seen, too
         if values["fault"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if values["fault"] == "hang":
@@ -64,7 +64,7 @@ class Nasty(Tiny):
             raise MemoryError("Unable to allocate 5 TiB")
         if values["fault"] == "bug":
             raise RuntimeError("no luck")
-        return super().recipe_of(values, **kwargs)
+        return super().make_recipe(values, **kwargs)
 
 
 def split(count: int) -> Split:
@@ -76,7 +76,7 @@ def split(count: int) -> Split:
 def images() -> ImageData:
     """Images that a tiny model learns in a few epochs."""
     splits = {"train": split(96), "validation": split(48), "test": split(48)}
-    return ImageData(name="shades", class_names=("dark", "grey", "light"), splits=splits, batch_size=16)
+    return ImageData(name="shades", class_names=("dark", "gray", "light"), splits=splits, batch_size=16)
 
 
 class OwnBuild(Tiny):

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 
 from vit_keras.tuning.strategy.budget import Budget
-from vit_keras.tuning.strategy.halving import Halving, rungs
+from vit_keras.tuning.strategy.halving import Halving, make_rungs
 from vit_keras.tuning.strategy.policy import Policy, Step
 from vit_keras.tuning.strategy.sampling import Sampler
-from vit_keras.tuning.study.study import Objective, Study
+from vit_keras.tuning.study.objectives import Objective
+from vit_keras.tuning.study.study import Study
 
 EPOCHS = 8
 
@@ -29,20 +30,20 @@ class Table:
     def draw(self, count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         return [{"row": int(row)} for row in rng.permutation(len(self.places))[:count]]
 
-    def near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    def draw_near(self, values: dict[str, Any], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
         distances = np.abs(self.places - self.places[values["row"]]).sum(1)
         return [{"row": int(row)} for row in np.argsort(distances)[1 : count + 1]]
 
     def encode(self, values: dict[str, Any]) -> np.ndarray:
         return self.places[values["row"]]
 
-    def key(self, values: dict[str, Any]) -> str:
+    def make_key(self, values: dict[str, Any]) -> str:
         return str(values["row"])
 
 
 def policy_of(table: Table, budget: str, *, seed: int = 0, factor: float = 2.0) -> Policy:
-    chosen = rungs(EPOCHS, factor=factor)
-    return Policy(Halving(chosen, factor), Sampler(table, seed=seed), Budget.of(budget))
+    chosen = make_rungs(EPOCHS, factor=factor)
+    return Policy(Halving(chosen, factor), Sampler(table, seed=seed), Budget.parse(budget))
 
 
 def new_study(*names: str) -> Study:
@@ -52,7 +53,7 @@ def new_study(*names: str) -> Study:
 
 def begin(study: Study, step: Step, *, worker: str = "worker-0") -> int:
     """Notes that a step of a policy was begun, and returns the trial's number."""
-    if step.what == "begin":
+    if step.what == "start":
         number = len(study.trials)
         costs = {"params": 1.0 + number}
         study.add({"what": "proposed", "trial": number, "values": step.values, "origin": step.origin, "costs": costs})
@@ -77,6 +78,6 @@ def train(study: Study, number: int, table: Table, *, until: int | None = None, 
 
 def run(policy: Policy, study: Study, table: Table) -> list[dict[str, Any]]:
     """Searches to the end with one worker, and returns the values proposed in order."""
-    while (step := policy.next(study, seconds=study.epochs_trained)).what != "stop":
+    while (step := policy.decide(study, seconds=study.epochs_trained)).what != "stop":
         train(study, begin(study, step), table)
     return [trial.values for trial in study.trials]

@@ -16,7 +16,7 @@ from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.images import ImageInput, list_images
-from vit_keras.models.endings import find_ending
+from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
 from vit_keras.zoo.load_model import open_model
 
@@ -228,7 +228,7 @@ def predict_probabilities(
 def to_probabilities(model: keras.Model, outputs: np.ndarray) -> np.ndarray:
     """Returns a model's outputs as probabilities in float64: the softmax of logits; probabilities stay as they are."""
     outputs = outputs.astype("float64")
-    if find_ending(model) == "probabilities":
+    if find_output_kind(model) == "probabilities":
         return outputs
     exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)

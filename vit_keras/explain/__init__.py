@@ -1,4 +1,4 @@
-"""Looking inside: what a Vision Transformer does with an image, on any model that `vit` made, without changing it."""
+"""Explains a Vision Transformer's predictions: attention, class relevance, features, and one forward pass step by step."""
 
 import lazy_loader
 

@@ -1,10 +1,10 @@
-from .anatomy_report import anatomy_report as anatomy_report
-from .anatomy_steps import anatomy as anatomy
+from .anatomy_page.page import anatomy_report as anatomy_report
 from .attention import attention_maps as attention_maps
-from .block_features import feature_extractor as feature_extractor
-from .block_features import features as features
 from .drawing import overlay as overlay
 from .drawing import show as show
+from .features import block_features as block_features
+from .features import feature_extractor as feature_extractor
+from .forward_pass import anatomy as anatomy
 from .relevance import class_relevance as class_relevance
 from .relevance import gradient_rollout as gradient_rollout
 from .rollout import attention_rollout as attention_rollout

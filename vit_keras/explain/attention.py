@@ -1,4 +1,4 @@
-"""Which token looks at which."""
+"""Attention weights of blocks and heads."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,16 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.recording import (
-    attention_scores,
-    block_inputs,
-    blocks_of,
-    checked_images,
-    chosen,
-    chosen_blocks,
-    pieces,
-    queries_keys_values,
-)
+from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
+from vit_keras.explain.inputs import check_images, resolve_indices, split_batches
+from vit_keras.models.wiring import read_model
 
 
 def attention_maps(
@@ -27,24 +20,24 @@ def attention_maps(
     heads: Sequence[int] | int | None = None,
     batch_size: int = 8,
 ) -> np.ndarray:
-    """Returns the attention weights of some blocks and heads: row by row what each token looks at.
+    """Returns the attention weights of blocks and heads.
 
-    They are computed beside the model, which keeps its fused kernels and is not changed; blocks behind the last that is asked for are
-    not run. Of tokens the class token is the first where there is one, then the distillation token, registers, and the patches row by row.
+    They are recomputed outside of the model, which keeps its fused kernels and is not changed. The order of tokens is class token,
+    distillation token, registers, as far as the model has them, then the patches row by row.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
+        model: A vit_keras model.
         images: `(batch, height, width, channels)`, pixels 0..255, or one image.
-        layers: Numbers of blocks, -1 for the last; None for all.
-        heads: Numbers of heads; None for all.
-        batch_size: Images at once; memory is bounded by it, but for what is returned.
+        layers: Indices of blocks, -1 for the last; None for all.
+        heads: Indices of heads; None for all.
+        batch_size: Images per batch, which bounds the memory beside the result.
 
     Shapes:
         returns: `(layers, batch, heads, tokens, tokens)`, float32; rows sum to 1.
 
     Raises:
-        DataError: The images are none of the model's.
-        InvalidArgumentError: The model is none of ours, or there is no such block or head.
+        DataError: The images do not fit the model.
+        InvalidArgumentError: It is not a vit_keras model, or there is no such block or head.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
@@ -52,17 +45,17 @@ def attention_maps(
         >>> attention_maps(vit(config), np.zeros((1, 16, 16, 3)), layers=-1).shape
         (1, 1, 2, 5, 5)
     """
-    numbers, blocks = chosen_blocks(model, layers), blocks_of(model)
-    wanted = chosen(heads, blocks[0].num_heads, what="head")
-    images = checked_images(model, images)
+    blocks = read_model(model).blocks
+    indices = resolve_indices(layers, len(blocks), what="block")
+    wanted = resolve_indices(heads, blocks[0].num_heads, what="head")
+    images = check_images(model, images)
     parts = []
-    for piece in pieces(images, batch_size):
-        inputs = block_inputs(model, piece, numbers)
-        found = []
-        for number in numbers:
-            block = blocks[number]
-            queries, keys, _ = queries_keys_values(block.attention, block.attention_norm(inputs[number]))
-            weights = ops.softmax(attention_scores(queries, keys))
-            found.append(ops.convert_to_numpy(weights)[:, wanted])
-        parts.append(np.stack(found))
+    for batch in split_batches(images, batch_size):
+        maps = []
+        inputs = compute_block_inputs(model, batch, indices)
+        for index in indices:
+            queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
+            weights = ops.softmax(compute_scores(queries, keys))
+            maps.append(ops.convert_to_numpy(weights)[:, wanted])
+        parts.append(np.stack(maps))
     return np.concatenate(parts, axis=1)

@@ -1,4 +1,4 @@
-"""Pictures of what the other modules return."""
+"""Draws attention and relevance maps."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,24 +10,24 @@ from vit_keras.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INCHES = 2.2  # a picture's side
-_STRENGTH = 0.7  # of the heat over the image, where it is greatest
-_BRIGHTEST = 99.0  # percentile of a map from which on it is brightest: a single patch may outshine all others
+_INCHES = 2.2  # side of a picture
+_STRENGTH = 0.7  # maximum opacity of the heat map
+_BRIGHTEST = 99.0  # percentile of the brightest value, so that a single outlier does not darken the rest
 
 
-def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") -> np.ndarray:
-    """Returns an image with a map of its patches laid over it, the brighter the more.
+def overlay(image: np.ndarray, heat: np.ndarray, *, colormap: str = "inferno") -> np.ndarray:
+    """Returns an image with a heat map over it.
 
     Args:
         image: `(height, width, channels)`, pixels 0..255.
-        heat: `(rows, columns)`; its greatest hundredth is brightest.
-        colours: A colour map of matplotlib.
+        heat: `(rows, columns)`, larger is brighter.
+        colormap: A colormap of matplotlib.
 
     Shapes:
         returns: `(height, width, 3)`, uint8.
 
     Raises:
-        InvalidArgumentError: The map is none of an image.
+        InvalidArgumentError: A shape is wrong, or the map is not finite.
 
     Example:
         >>> overlay(np.zeros((16, 16, 3)), np.eye(2)).shape
@@ -39,29 +39,29 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, colours: str = "inferno") ->
     image, heat = np.asarray(image), np.asarray(heat, "float64")
     if image.ndim != 3 or image.shape[2] not in (1, 3) or heat.ndim != 2 or not np.isfinite(heat).all():
         raise InvalidArgumentError(
-            f"Expected an image (height, width, 1 or 3 channels) and a map (rows, columns), not {image.shape} and {heat.shape}."
+            f"Expected an image (height, width, 1 or 3 channels) and a finite map (rows, columns), not {image.shape} and {heat.shape}."
         )
     pixels = np.broadcast_to(image.clip(0, 255).astype("uint8"), (*image.shape[:2], 3))
     brightest = float(np.percentile(heat, _BRIGHTEST))
     scaled = ((heat - heat.min()) / max(brightest - heat.min(), 1e-12)).clip(0, 1)
     size = (image.shape[1], image.shape[0])
     smooth = np.asarray(Image.fromarray(scaled.astype("float32")).resize(size, Image.Resampling.BICUBIC)).clip(0, 1)
-    tint = mpl.colormaps[colours](smooth)[..., :3] * 255
-    share = _STRENGTH * (0.6 + 0.4 * smooth[..., None])  # where nothing is, the image is darker
+    tint = mpl.colormaps[colormap](smooth)[..., :3] * 255
+    share = _STRENGTH * (0.6 + 0.4 * smooth[..., None])  # the image is darkened where the map is low
     mixed: np.ndarray = (pixels * (1 - share) + tint * share).round().astype("uint8")
     return mixed
 
 
 def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 6) -> "Figure":
-    """Returns a sheet of pictures: images, overlays, or maps of one number a patch.
+    """Returns a figure with a grid of images, overlays, or maps.
 
     Args:
         pictures: Each `(height, width, 3)`, uint8 or from 0 to 1, or `(rows, columns)`.
-        titles: What stands over each.
-        columns: Pictures in a row.
+        titles: Title of each.
+        columns: Pictures per row.
 
     Raises:
-        InvalidArgumentError: There are none, or one is no picture.
+        InvalidArgumentError: There are no pictures, or one has another shape.
 
     Example:
         >>> len(show([np.zeros((8, 8, 3)), np.eye(4)]).axes)
@@ -76,7 +76,7 @@ def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 
     for array in arrays:
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3)):
             raise InvalidArgumentError(
-                f"An array of shape {array.shape} is no picture; expected (height, width, 3) or (rows, columns)."
+                f"pictures: expected arrays of shape (height, width, 3) or (rows, columns), not {array.shape}."
             )
     columns = min(columns, len(arrays))
     rows = -(-len(arrays) // columns)

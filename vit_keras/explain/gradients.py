@@ -8,13 +8,8 @@ import numpy as np
 from vit_keras.layers.base.checks import Tensor
 
 
-def gradients(function: Callable[[list[Tensor]], Tensor], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns the gradient of a number by each of some arrays.
-
-    Args:
-        function: Takes tensors of the arrays' shapes, returns a scalar.
-        arrays: Where the gradient is taken.
-    """
+def compute_gradients(function: Callable[[list[Tensor]], Tensor], arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns the gradients of a scalar function with respect to its arguments."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -23,15 +18,15 @@ def gradients(function: Callable[[list[Tensor]], Tensor], arrays: Sequence[np.nd
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             value = function(tensors)
-        found = tape.gradient(value, tensors)
+        result = tape.gradient(value, tensors)
     elif backend == "jax":
         import jax
 
-        found = jax.grad(function)([keras.ops.convert_to_tensor(array) for array in arrays])
+        result = jax.grad(function)([keras.ops.convert_to_tensor(array) for array in arrays])
     else:
         import torch
 
         tensors = [keras.ops.convert_to_tensor(array).requires_grad_() for array in arrays]
         with torch.enable_grad():
-            found = torch.autograd.grad(function(tensors), tensors)
-    return [keras.ops.convert_to_numpy(each) for each in found]
+            result = torch.autograd.grad(function(tensors), tensors)
+    return [keras.ops.convert_to_numpy(each) for each in result]

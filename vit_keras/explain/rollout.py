@@ -1,4 +1,4 @@
-"""What the output sees of the image, through all blocks."""
+"""Attention rollout: how much each patch contributes to the output through all blocks."""
 
 from typing import Any, Literal, get_args
 
@@ -9,44 +9,38 @@ from keras import ops
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
-from vit_keras.explain.recording import (
-    block_inputs,
-    blocks_of,
-    checked_images,
-    normalised_tokens,
-    pieces,
-    pooling_attention,
-)
+from vit_keras.explain.block_record import compute_block_inputs
+from vit_keras.explain.inputs import check_images, split_batches
+from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 from vit_keras.validation import is_number
 
 Fusion = Literal["mean", "max", "min"]
-_FUSED: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}
+_FUSIONS: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}
 
 
 def attention_rollout(
     model: keras.Model, images: Any, *, fusion: Fusion = "mean", discard_rate: float = 0.0, batch_size: int = 8
 ) -> np.ndarray:
-    """Returns how much of each patch reaches what the head sees, attention of all blocks multiplied.
+    """Returns how much each patch contributes to the input of the head: the product of all blocks' attention.
 
-    Paper: Abnar and Zuidema 2020, arXiv 2005.00928, section 3: in each block half of a token is its own, by the residual, and rows are
-    brought to a sum of 1 before blocks are multiplied, the first block's rightmost.
+    Paper: Abnar and Zuidema 2020, arXiv 2005.00928, section 3: the identity is added to each block's attention for the residual, and
+    rows are normalized to a sum of 1 before the blocks are multiplied, the first block rightmost.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
+        model: A vit_keras model.
         images: `(batch, height, width, channels)`, pixels 0..255, or one image.
-        fusion: How heads become one: "mean", "max" or "min".
-        discard_rate: Fraction of each row's weights, the smallest, that are left out.
-        batch_size: Images at once.
+        fusion: How heads are combined: "mean", "max" or "min".
+        discard_rate: Fraction of each row's weights that are set to 0, the smallest first.
+        batch_size: Images per batch.
 
     Shapes:
-        returns: `(batch, rows, columns)` of patches, float32; no number is negative. Each map sums to what the head sees of patches and
-            not of the other tokens, 1 at most.
+        returns: `(batch, rows, columns)` of patches, float32, not negative; a map sums to at most 1, less by the share of prefix tokens.
 
     Raises:
-        DataError: The images are none of the model's.
-        InvalidArgumentError: The model is none of ours, or an argument is not legal.
+        DataError: The images do not fit the model.
+        InvalidArgumentError: It is not a vit_keras model, or an argument is not legal.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
@@ -55,26 +49,24 @@ def attention_rollout(
         (1, 2, 3)
     """
     if fusion not in get_args(Fusion):
-        raise InvalidArgumentError(f"fusion={fusion!r} is none of {list(get_args(Fusion))}.")
+        raise InvalidArgumentError(f"fusion must be one of {list(get_args(Fusion))}, got {fusion!r}.")
     if not is_number(discard_rate) or not 0 <= discard_rate < 1:
-        raise InvalidArgumentError(f"discard_rate={discard_rate!r} is not a fraction in [0, 1).")
-    images = checked_images(model, images)
+        raise InvalidArgumentError(f"discard_rate must be at least 0 and below 1, got {discard_rate!r}.")
+    images = check_images(model, images)
     parts = []
-    for piece in pieces(images, batch_size):
-        maps = attention_maps(model, piece, batch_size=len(piece))
-        fused = _FUSED[fusion](maps, axis=2)  # (layers, batch, tokens, tokens)
-        parts.append(seen_patches(model, piece, multiplied(_without_smallest(fused, discard_rate))))
+    for batch in split_batches(images, batch_size):
+        maps = attention_maps(model, batch, batch_size=len(batch))
+        fused = _FUSIONS[fusion](maps, axis=2)  # (layers, batch, tokens, tokens)
+        product = multiply_blocks(_discard_smallest(fused, discard_rate))
+        parts.append(weight_patches(model, batch, product))
     return np.concatenate(parts)
 
 
-def multiplied(layers: np.ndarray) -> np.ndarray:
-    """Returns the product of all blocks, each half itself and half the residual, rows summing to 1.
-
-    Args:
-        layers: `(layers, batch, tokens, tokens)`, not negative.
+def multiply_blocks(layers: np.ndarray) -> np.ndarray:
+    """Returns the product of all blocks' attention with the residual; rows sum to 1.
 
     Shapes:
-        returns: `(batch, tokens, tokens)`; row i is what token i of the last block has of each token before the first.
+        returns: `(batch, tokens, tokens)`; row i has the contributions of the input tokens to output token i.
     """
     identity = np.eye(layers.shape[-1], dtype=layers.dtype)
     product = np.broadcast_to(identity, layers.shape[1:])
@@ -84,50 +76,41 @@ def multiplied(layers: np.ndarray) -> np.ndarray:
     return product
 
 
-def seen_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) -> np.ndarray:
-    """Returns what the head sees of each patch: the class token's row, the mean of the patches' rows, or what pooling looks at.
-
-    Args:
-        model: A model that `vit` or `from_preset` made.
-        images: The images that the product is of.
-        product: `(batch, tokens, tokens)`, rows of tokens out of the last block.
+def weight_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Returns each patch's contribution to the input of the head: the rows of a product, weighted as the model pools its tokens.
 
     Shapes:
         returns: `(batch, rows, columns)`, float32.
     """
     config = model_config(model)
-    shares = np.concatenate([_pooled(model, config, piece) for piece in pieces(images, 8)])
-    rows = np.einsum("bt,btk->bk", np.broadcast_to(shares, (len(product), shares.shape[-1])), product)
+    weights = np.concatenate([_compute_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
+    rows = np.einsum("bt,btk->bk", weights, product)
     patches: np.ndarray = rows[:, config.num_prefix_tokens :].reshape(-1, *config.grid_size).astype("float32")
     return patches
 
 
-def _pooled(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
-    """Returns how much each token out of the last block is of what the head sees, `(batch, tokens)`."""
-    tokens, prefix = config.num_tokens, config.num_prefix_tokens
+def _compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
+    """Returns the weight of each token of the last block in the pooling, `(batch, tokens)`."""
     if config.pooling == "map":
-        last = blocks_of(model)[-1]
-        found = last(block_inputs(model, images, [config.num_layers - 1])[config.num_layers - 1], training=False)
-        layers = read_model(model).layers
-        seen: np.ndarray = ops.convert_to_numpy(
-            pooling_attention(model, normalised_tokens(config, layers, found))
-        ).mean(1)
-        return seen
-    token, mean = np.zeros(tokens), np.zeros(tokens)
+        last = config.num_layers - 1
+        output = read_model(model).blocks[last](compute_block_inputs(model, images, [last])[last], training=False)
+        weights = compute_pooling_attention(model, normalize_for_pooling(model, output))
+        mean_of_heads: np.ndarray = ops.convert_to_numpy(weights).mean(1)
+        return mean_of_heads
+    token, mean = np.zeros(config.num_tokens), np.zeros(config.num_tokens)
     token[0] = 1.0
-    mean[prefix:] = 1 / config.num_patches
+    mean[config.num_prefix_tokens :] = 1 / config.num_patches
     if config.has_two_heads:
         token[:2] = 0.5
-    share = {"token": token, "mean": mean, "token_and_mean": (token + mean) / 2}[config.pooling]
-    shares: np.ndarray = np.repeat(share[None], len(images), axis=0)
-    return shares
+    row = {"token": token, "mean": mean, "token_and_mean": (token + mean) / 2}[config.pooling]
+    return np.tile(row, (len(images), 1))
 
 
-def _without_smallest(maps: np.ndarray, rate: float) -> np.ndarray:
-    """Returns maps whose rows have lost their smallest weights."""
+def _discard_smallest(maps: np.ndarray, rate: float) -> np.ndarray:
+    """Sets the smallest weights of each row to 0."""
     count = int(rate * maps.shape[-1])
     if not count:
         return maps
-    kept = maps.copy()
-    np.put_along_axis(kept, np.argpartition(maps, count - 1, axis=-1)[..., :count], 0.0, axis=-1)
-    return kept
+    result = maps.copy()
+    np.put_along_axis(result, np.argpartition(maps, count - 1, axis=-1)[..., :count], 0.0, axis=-1)
+    return result

@@ -1,4 +1,4 @@
-"""Tuning: depth, heads and the rest within a budget, on keras-tuner's classes."""
+"""Hyperparameter search within a budget, with keras-tuner's classes."""
 
 import lazy_loader
 

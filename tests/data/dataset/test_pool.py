@@ -13,9 +13,10 @@ from vit_keras.data import Preprocessing, load
 from vit_keras.data.augment.augmentation import STRENGTHS
 from vit_keras.data.augment.training_image import from_file
 from vit_keras.data.dataset import pipeline
-from vit_keras.data.dataset.pool import Crew
+from vit_keras.data.dataset.pool import DecoderPool
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
 
 RULE = Preprocessing(image_size=(16, 20))
 STRONG = STRENGTHS["strong"]
@@ -23,9 +24,9 @@ STRONG = STRENGTHS["strong"]
 
 @pytest.fixture
 def pair():
-    crew = Crew(2)
-    yield crew
-    crew.end()
+    pool = DecoderPool(2)
+    yield pool
+    pool.end()
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_cannot_be_made_is_told_by_place_and_the_rest_is_made(pair, paths):
 def test_processes_that_were_killed_are_replaced(pair, paths):
     for _ in range(2):
         decoder = pair._idle.get()
-        os.kill(decoder._process.pid, signal.SIGKILL)
+        os.kill(decoder.pid, signal.SIGKILL)
         pair._idle.put(decoder)
     for _ in range(3):
         images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
@@ -81,10 +82,10 @@ def test_processes_that_were_killed_are_replaced(pair, paths):
 
 
 def test_where_the_processes_die_each_time_every_place_is_failed(pair, paths, monkeypatch):
-    def dies(self, asked, shape):
-        raise BrokenPipeError
+    def die(self, timeout=None):
+        raise WorkerDiedError
 
-    monkeypatch.setattr("vit_keras.data.dataset.pool.Decoder.ask", dies)
+    monkeypatch.setattr(WorkerProcess, "receive", die)
     images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
     assert set(failed) == set(map(str, range(len(paths))))
     assert images.shape == (len(paths), 16, 20, 3)
@@ -112,22 +113,22 @@ def test_a_file_lost_to_the_processes_is_replaced_and_said(make_folder, monkeypa
 
 
 @pytest.mark.slow
-def test_no_process_outlives_the_one_that_hired_it(make_folder):
+def test_no_process_outlives_its_parent(make_folder):
     root = make_folder({"cat": 150, "dog": 150})
     program = textwrap.dedent(
         """
         import sys
         import vit_keras as vk
-        from vit_keras.data.dataset.pool import crew
+        from vit_keras.data.dataset.pool import decoder_pool
         data = vk.data.load(sys.argv[1], image_size=16)
         next(iter(data.training_batches(epochs=1, augmentation="light")))
-        decoders = [crew()._idle.get() for _ in range(crew().count)]
-        print(*(decoder._process.pid for decoder in decoders), flush=True)
+        decoders = [decoder_pool()._idle.get() for _ in range(decoder_pool().count)]
+        print(*(decoder.pid for decoder in decoders), flush=True)
         if sys.argv[2] == "killed":
             import os, signal
             os.kill(os.getpid(), signal.SIGKILL)
         for decoder in decoders:
-            crew()._idle.put(decoder)
+            decoder_pool()._idle.put(decoder)
         """
     )
     for end in ("normal", "killed"):

@@ -19,40 +19,38 @@ from vit_keras.errors import StorageError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are of POSIX")
 WORKER = """
-    import json, os, signal, sys, time
-    from pathlib import Path
-    from vit_keras.data.scan.inspection import Limits, inspect
+import os, signal, time
+from pathlib import Path
+from vit_keras.data.scan.inspection import Limits, inspect
+from vit_keras.runtime.worker_process import ParentConnection
 
-    asked = Path(sys.argv[1])
-    limits = Limits(**json.loads(sys.stdin.readline()))
-    print("ready", flush=True)
-    for line in sys.stdin:
-        path = Path(json.loads(line))
-        with asked.open("a", errors="backslashreplace") as file:
-            file.write(f"{path.parent.name}/{path.name} {os.getpid()}\\n")
-        time.sleep(float(sys.argv[2]))
-        if "hang" in path.name:
-            time.sleep(60)
-        if "crash" in path.name:
-            os.kill(os.getpid(), signal.SIGSEGV)
-        print(json.dumps(inspect(path, limits)), flush=True)
+parent = ParentConnection()
+limits = Limits(**parent.receive())
+parent.send({"ready": True})
+while True:
+    path = Path(parent.receive()["path"])
+    with Path(os.environ["SPY_LOG"]).open("a", errors="backslashreplace") as file:
+        file.write(f"{path.parent.name}/{path.name} {os.getpid()}\\n")
+    time.sleep(float(os.environ["SPY_SECONDS"]))
+    if "hang" in path.name:
+        time.sleep(60)
+    if "crash" in path.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    parent.send(inspect(path, limits))
 """
-"""A worker that notes what it is asked, takes its time, and ends as file names tell it to."""
+"""A worker that logs its requests, waits, and ends as file names say."""
 
 
 class Spy:
-    """A worker's command, and what was asked of those it started."""
+    """Replaces the worker module, and reads what the workers were asked."""
 
-    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, seconds: float = 0.0) -> None:
         self.log = folder / "asked"
-        (folder / "worker.py").write_text(textwrap.dedent(WORKER))
-        self.command = [sys.executable, str(folder / "worker.py"), str(self.log), str(seconds)]
-
-    def started(self, module, *, text):
-        """Stands in for the function that starts a worker."""
-        return subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=text, start_new_session=True
-        )
+        (folder / "spy_worker.py").write_text(WORKER)
+        monkeypatch.setattr(scanning, "_WORKER", "spy_worker")
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        monkeypatch.setenv("SPY_LOG", str(self.log))
+        monkeypatch.setenv("SPY_SECONDS", str(seconds))
 
     def asked(self) -> list[str]:
         return [line.split()[0] for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -66,9 +64,7 @@ class Spy:
 
 @pytest.fixture
 def spy(tmp_path, monkeypatch):
-    made = Spy(tmp_path)
-    monkeypatch.setattr(scanning, "started", made.started)
-    return made
+    return Spy(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -222,17 +218,14 @@ def test_a_spoiled_manifest_is_made_anew(root, tmp_path, spoil):
     assert read(tmp_path / "kept") == before
 
 
-def script(root, folder, spy):
+def script(root, folder):
     return textwrap.dedent(f"""
-        import signal, subprocess
+        import signal
         from pathlib import Path
         signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell turns off for what it starts in the background
         from vit_keras.data.scan import scan as scanning
         from vit_keras.data.scan.listing import list_folder
-        pipe = subprocess.PIPE
-        scanning.started = lambda module, *, text: subprocess.Popen(
-            {spy.command!r}, stdin=pipe, stdout=pipe, text=text, start_new_session=True
-        )
+        scanning._WORKER = "spy_worker"
         scanning.scan(list_folder(Path({str(root)!r})), folder=Path({str(folder)!r}), workers=2)
     """)
 
@@ -259,8 +252,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tmp_path, monkeypatch, how):
     broken(root / "cat" / "broken.png")
     broken(root / "dog" / "half.png", (root / "dog" / "00.png").read_bytes()[:60])
-    spy, kept = Spy(tmp_path, seconds=0.1), tmp_path / "kept"
-    child = subprocess.Popen([sys.executable, "-c", script(root, kept, spy)], stderr=subprocess.PIPE)
+    spy, kept = Spy(tmp_path, monkeypatch, seconds=0.1), tmp_path / "kept"
+    child = subprocess.Popen([sys.executable, "-c", script(root, kept)], stderr=subprocess.PIPE)
     log = kept / "progress.jsonl"
     wait_for(lambda: log.exists() and log.read_bytes().count(b"\n") > 10)
     child.send_signal(how)
@@ -272,8 +265,7 @@ def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tm
     done = [json.loads(line)["path"] for line in log.read_text().splitlines()[1:-1]]
     assert 10 <= len(done) < 42
     spy.forget()
-    spy.command[-1] = "0"
-    monkeypatch.setattr(scanning, "started", spy.started)
+    monkeypatch.setenv("SPY_SECONDS", "0")
     told = []
     scan(list_folder(root), folder=kept, on_progress=lambda *counts: told.append(counts))
     assert sorted(spy.asked()) == sorted(set(list_folder(root).paths) - set(done))
@@ -285,8 +277,7 @@ def test_an_interrupted_scan_leaves_no_process_and_goes_on_where_it_was(root, tm
 
 @posix
 def test_two_scans_at_once_share_the_work(root, tmp_path, monkeypatch):
-    spy = Spy(tmp_path, seconds=0.005)
-    monkeypatch.setattr(scanning, "started", spy.started)
+    spy = Spy(tmp_path, monkeypatch, seconds=0.005)
     found = []
     threads = [
         threading.Thread(target=lambda: found.append(scan(list_folder(root), folder=tmp_path / "kept"))) for _ in "ab"

@@ -25,12 +25,12 @@ DIMENSIONS = [
 
 @pytest.mark.parametrize("dimension", DIMENSIONS, ids=str)
 @given(place=st.floats(0, 1))
-def test_every_place_stands_for_a_value_and_the_value_for_about_that_place(dimension, place):
+def test_values_and_places_are_inverse(dimension, place):
     value = dimension.from_unit(place)
     assert dimension.has(value)
     assert 0 <= dimension.to_unit(value) <= 1
     assert dimension.from_unit(dimension.to_unit(value)) == value
-    assert len(dimension.coordinates(value)) == dimension.width
+    assert all(0 <= place <= 1 for place in dimension.coordinates(value))
 
 
 def test_a_space_survives_json_and_another_process():
@@ -39,21 +39,21 @@ def test_a_space_survives_json_and_another_process():
     assert again.has(SPACE.sample(np.random.default_rng(0)))
 
 
-def test_words_have_no_order_for_a_model():
+def test_strings_are_one_hot_encoded():
     point = SPACE.encode({"depth": 2, "rate": 1e-3, "stem": "b"})
     np.testing.assert_allclose(point, [1 / 12, 0.5, 0.0, 1.0])
 
 
 def test_a_space_is_fixed_narrowed_and_added_to():
-    space = SPACE.fixed(stem="a").narrowed(depth=IntRange(4, 6)).added(heads=Choice((1, 2)))
+    space = SPACE.fix(stem="a").narrow(depth=IntRange(4, 6)).add(heads=Choice((1, 2)))
     values = [space.sample(np.random.default_rng(seed)) for seed in range(50)]
     assert {each["stem"] for each in values} == {"a"}
     assert {each["depth"] for each in values} == {4, 5, 6}
     with pytest.raises(InvalidArgumentError, match="no dept; the closest are \\['depth'"):
-        SPACE.fixed(dept=3)
+        SPACE.fix(dept=3)
 
 
-def test_a_person_s_file_is_read(tmp_path):
+def test_a_toml_or_json_file_is_read(tmp_path):
     path = tmp_path / "space.toml"
     path.write_text('num_layers = {low = 2, high = 6}\nlearning_rate = {low = 1e-4, high = 1e-3, log = true}\nstem = "patch"\npatch_size = [4, 8]\n')  # fmt: skip
     space = SearchSpace.from_file(path)
@@ -70,14 +70,14 @@ def test_a_person_s_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("stem = []", "stem is no dimension"),
-        ("depth = {low = 5, high = 2}", "depth is no dimension"),
-        ("rate = {low = 0.0, high = 2.0, log = true}", "above 0 where log=True"),
-        ("depth = {from = 5}", "depth is no dimension"),
-        ("depth = [1, 'two']", "all numbers, all words"),
+        ("stem = []", "stem is not a dimension"),
+        ("depth = {low = 5, high = 2}", "depth is not a dimension"),
+        ("rate = {low = 0.0, high = 2.0, log = true}", "low > 0 where log=True"),
+        ("depth = {from = 5}", "depth is not a dimension"),
+        ("depth = [1, 'two']", "all numbers, all strings"),
     ],
 )
-def test_a_file_s_mistake_is_named(tmp_path, content, message):
+def test_a_mistake_in_a_file_is_named(tmp_path, content, message):
     path = tmp_path / "space.toml"
     path.write_text(content)
     with pytest.raises(InvalidArgumentError, match=message) as caught:
@@ -85,7 +85,7 @@ def test_a_file_s_mistake_is_named(tmp_path, content, message):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_none_is_said(tmp_path):
+def test_a_missing_file_or_an_empty_space_is_refused(tmp_path):
     with pytest.raises(CorruptFileError, match="could not be read"):
         SearchSpace.from_file(tmp_path / "missing.toml")
     with pytest.raises(InvalidArgumentError, match="empty"):
@@ -97,18 +97,17 @@ def test_samples_are_legal_different_and_within_the_limits(limits):
     hypermodel = ViTHyperModel(28, 10, channels=1, **limits)
     pairs = hypermodel.sample(300, seed=1)
     assert len({json.dumps(values, sort_keys=True) for values, _ in pairs}) == 300
-    assert not any(hypermodel.problems(values) for values, _ in pairs)
+    assert not any(hypermodel.find_problems(values) for values, _ in pairs)
     assert all(hypermodel.space.has(values) for values, _ in pairs)
     assert {config.num_layers for _, config in pairs} > {2, 3, 4}
     assert pairs == hypermodel.sample(300, seed=1)
 
 
-@pytest.mark.parametrize("index", range(3))
-def test_costs_are_those_of_the_model_that_is_built(index):
+def test_costs_are_those_of_the_model_that_is_built():
     hypermodel = ViTHyperModel(32, 10, max_params=100_000)
-    values, config = hypermodel.sample(3, seed=5)[index]
-    weights = vit(config, num_classes=10).trainable_weights
-    assert sum(math.prod(weight.shape) for weight in weights) == hypermodel.costs(values)["params"]
+    for values, config in hypermodel.sample(2, seed=5):
+        weights = vit(config, num_classes=10).trainable_weights
+        assert sum(math.prod(weight.shape) for weight in weights) == hypermodel.compute_costs(values)["params"]
 
 
 def test_an_impossible_limit_says_the_smallest_model():
@@ -116,10 +115,10 @@ def test_an_impossible_limit_says_the_smallest_model():
         ViTHyperModel(28, 10, channels=1, max_params=3000)
 
 
-@pytest.mark.parametrize("max_params", [8_000, 20_000, 100_000, 1_000_000])
-def test_what_is_tried_first_is_within_the_limits(max_params):
+@pytest.mark.parametrize("max_params", [8_000, 100_000])
+def test_the_default_is_within_the_limits(max_params):
     hypermodel = ViTHyperModel(32, 8, max_params=max_params)
-    assert not hypermodel.problems(hypermodel.default_values())
+    assert not hypermodel.find_problems(hypermodel.default_values())
 
 
 def test_a_dimension_that_is_no_field_is_refused():
@@ -132,6 +131,6 @@ def test_a_dimension_that_is_no_field_is_refused():
 def test_any_field_of_config_or_recipe_can_be_tuned():
     hypermodel = ViTHyperModel(32, 10, space={"qk_norm": [True], "label_smoothing": [0.0, 0.2], "optimizer": ["lion"]})
     values, config = hypermodel.sample(1)[0]
-    recipe = hypermodel.recipe_of(values, epochs=3, steps_per_epoch=5)
+    recipe = hypermodel.make_recipe(values, epochs=3, steps_per_epoch=5)
     assert config.qk_norm
     assert (recipe.optimizer, recipe.label_smoothing) == ("lion", values["label_smoothing"])

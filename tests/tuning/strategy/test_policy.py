@@ -7,8 +7,8 @@ from tuning.simulation import EPOCHS, Table, begin, new_study, policy_of, train
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.tuning.strategy.budget import Budget
-from vit_keras.tuning.strategy.halving import rungs
-from vit_keras.tuning.strategy.stopping import hopeless
+from vit_keras.tuning.strategy.halving import make_rungs
+from vit_keras.tuning.strategy.stopping import prune_reason
 from vit_keras.tuning.study.study import Study
 
 
@@ -18,18 +18,17 @@ def test_a_budget_is_kept_and_the_best_trial_reaches_the_horizon(budget):
     simulation.run(policy_of(table, budget), study, table)
     spent = len(study.trials) if "trials" in budget else study.epochs_trained
     assert spent <= int("".join(filter(str.isdigit, budget)))
-    assert study.ranked()[0].state == "COMPLETED"
+    assert study.ranking[0].state == "COMPLETED"
     assert len(study.trials) > 5
 
 
-def test_a_search_finds_what_is_good():
-    """Within half a point of the best of 48 for a quarter of what all would cost, in nine searches of ten."""
+def test_a_quarter_of_the_full_cost_finds_a_score_within_half_a_point_of_the_best_in_nine_searches_of_ten():
     shortfalls = []
     for seed in range(20):
         table, study = Table(seed=seed % 4), new_study()
         simulation.run(policy_of(table, "96 epochs", seed=seed), study, table)
         final = table.curves[:, -1]
-        shortfalls.append(final.max() - final[study.ranked()[0].values["row"]])
+        shortfalls.append(final.max() - final[study.ranking[0].values["row"]])
     assert np.mean(np.array(shortfalls) <= 0.005) >= 0.9
 
 
@@ -39,7 +38,7 @@ def test_nothing_is_proposed_twice_and_a_small_space_ends_the_search():
     assert sorted(values["row"] for values in proposed) == list(range(12))
 
 
-def test_a_search_that_was_killed_proposes_the_same():
+def test_a_killed_search_proposes_the_same():
     table = Table()
     whole = new_study()
     expected = simulation.run(policy_of(table, "96 epochs", seed=3), whole, table)
@@ -48,7 +47,7 @@ def test_a_search_that_was_killed_proposes_the_same():
     killed.add = lambda record: (records.append(record), add(record))
     policy = policy_of(table, "96 epochs", seed=3)
     for _ in range(25):
-        train(killed, begin(killed, policy.next(killed)), table)
+        train(killed, begin(killed, policy.decide(killed)), table)
     resumed = Study(killed.objectives, epochs=EPOCHS, records=records)
     assert simulation.run(policy_of(table, "96 epochs", seed=3), resumed, table) == expected
 
@@ -57,72 +56,72 @@ def test_a_trial_is_promoted_when_it_is_among_the_best_of_its_rung():
     table, study = Table(), new_study()
     policy = policy_of(table, "96 epochs")
     for _ in range(2):
-        train(study, begin(study, policy.next(study)), table)
-    step = policy.next(study)
+        train(study, begin(study, policy.decide(study)), table)
+    step = policy.decide(study)
     best = max(study.trials, key=lambda trial: trial.curve[0]["accuracy"])
-    assert (step.what, step.trial, step.epochs) == ("go_on", best, 2)
+    assert (step.what, step.trial, step.epochs) == ("continue", best, 2)
 
 
-def test_workers_wait_for_nothing_while_there_is_something_to_begin():
+def test_workers_do_not_wait_while_a_trial_can_start():
     table, study = Table(), new_study()
     policy = policy_of(table, "96 epochs")
-    numbers = [begin(study, policy.next(study), worker=str(worker)) for worker in range(4)]
+    numbers = [begin(study, policy.decide(study), worker=str(worker)) for worker in range(4)]
     assert numbers == [0, 1, 2, 3]
 
 
-def test_a_trial_whose_worker_was_lost_is_gone_on_with_first():
+def test_a_trial_whose_worker_was_lost_continues_first():
     table, study = Table(), new_study()
     policy = policy_of(table, "96 epochs")
-    number = begin(study, policy.next(study))
+    number = begin(study, policy.decide(study))
     study.add({"what": "waiting", "trial": number, "reason": "lost"})
-    step = policy.next(study)
-    assert (step.what, step.trial.number, step.epochs) == ("go_on", number, 1)
+    step = policy.decide(study)
+    assert (step.what, step.trial.number, step.epochs) == ("continue", number, 1)
 
 
 def test_faults_are_neither_promoted_nor_learned_from():
     table, study = Table(), new_study()
     policy = policy_of(table, "96 epochs")
     for _ in range(2):
-        train(study, begin(study, policy.next(study)), table)
+        train(study, begin(study, policy.decide(study)), table)
     best = max(study.trials, key=lambda trial: trial.curve[0]["accuracy"])
     study.add({"what": "ended", "trial": best.number, "state": "FAILED", "reason": "no number"})
-    assert policy.next(study).what == "begin"
+    assert policy.decide(study).what == "start"
 
 
-def test_a_trial_that_can_t_win_any_more_is_stopped():
+def test_a_trial_that_can_no_longer_win_is_pruned():
     table, study = Table(), new_study()
     rows = np.argsort(table.curves[:, -1])
     for number, row in enumerate((*rows[-3:], rows[0])):
         study.add({"what": "proposed", "trial": number, "values": {"row": int(row)}, "origin": "random", "costs": {}})
         study.add({"what": "started", "trial": number, "epochs": EPOCHS, "worker": "w"})
         train(study, number, table, until=EPOCHS if number < 3 else 5)
-    assert "would stay below the best" in hopeless(study, study.trials[3])
-    assert not hopeless(study, study.trials[2])
+    assert "would stay below the best" in prune_reason(study, study.trials[3])
+    assert not prune_reason(study, study.trials[2])
 
 
-def test_several_objectives_are_searched_to_a_front():
+def test_several_objectives_give_a_pareto_front():
     table, study = Table(), new_study("params")
     simulation.run(policy_of(table, "96 epochs"), study, table)
-    front = study.front()
+    front = study.front
     assert front
     for one, other in pairwise(front):
         assert other.costs["params"] < one.costs["params"]
 
 
 @pytest.mark.parametrize(("words", "budget"), [("30min", Budget(seconds=1800)), ("1.5h", Budget(seconds=5400)), ("200 epochs", Budget(epochs=200)), ("1 trial", Budget(trials=1)), ("90 s", Budget(seconds=90))])  # fmt: skip
-def test_budgets_are_words(words, budget):
-    assert Budget.of(words) == budget == Budget.of(str(budget))
+def test_budgets_are_parsed(words, budget):
+    assert Budget.parse(words) == budget == Budget.parse(str(budget))
 
 
 @pytest.mark.parametrize("words", ["", "soon", "30", "-3 trials", "0 epochs", "3 parsecs"])
-def test_what_is_no_budget_is_refused(words):
+def test_other_budgets_are_refused(words):
     with pytest.raises(InvalidArgumentError, match="budget"):
-        Budget.of(words)
+        Budget.parse(words)
 
 
 def test_rungs_rise_to_the_horizon():
-    assert rungs(1) == (1,)
-    assert rungs(81, factor=3) == (1, 3, 9, 27, 81)
-    assert rungs(10, first=4) == (4, 10)
-    with pytest.raises(InvalidArgumentError, match="first rung"):
-        rungs(3, first=4)
+    assert make_rungs(1) == (1,)
+    assert make_rungs(81, factor=3) == (1, 3, 9, 27, 81)
+    assert make_rungs(10, first=4) == (4, 10)
+    with pytest.raises(InvalidArgumentError, match="first_rung=4"):
+        make_rungs(3, first=4)

@@ -15,7 +15,7 @@ def test_records_come_back_in_order_with_their_time(path):
     journal.append("started", trial=0)
     again = Journal(path)
     assert [record["what"] for record in again.records] == ["proposed", "started"]
-    assert again.seconds >= again.records[-1]["at"]  # an interruption is not counted
+    assert again.seconds >= again.records[-1]["at"]  # interruptions do not count
 
 
 def test_a_torn_last_line_is_cut_off_when_the_next_is_written(path):
@@ -24,7 +24,7 @@ def test_a_torn_last_line_is_cut_off_when_the_next_is_written(path):
         file.write(b'{"what": "start')
     journal = Journal(path)
     assert [record["what"] for record in journal.records] == ["proposed"]
-    assert path.read_bytes().endswith(b'{"what": "start')  # looking changes nothing
+    assert path.read_bytes().endswith(b'{"what": "start')  # reading changes nothing
     journal.append("waiting", trial=0)
     assert [record["what"] for record in Journal(path).records] == ["proposed", "waiting"]
 
@@ -36,16 +36,16 @@ def test_a_damaged_line_is_named(path, line):
         Journal(path)
 
 
-def test_another_search_is_refused_with_the_difference(path):
+def test_another_fingerprint_is_refused_with_the_difference(path):
     Journal(path).check_fingerprint({"space": "a", "data": "b"})
     Journal(path).check_fingerprint({"space": "a", "data": "b"})
     with pytest.raises(ResumeError, match='data: "b" then, "c" now'):
         Journal(path).check_fingerprint({"space": "a", "data": "c"})
 
 
-def test_another_kind_of_journal_is_refused(path):
+def test_another_journal_is_refused(path):
     Journal(path).append("waiting", trial=0)
-    with pytest.raises(CorruptFileError, match="no journal of a search"):
+    with pytest.raises(CorruptFileError, match="not the journal of a search"):
         Journal(path).check_fingerprint({})
 
 
@@ -54,7 +54,7 @@ def test_a_journal_that_can_t_be_written_says_so(tmp_path):
         Journal(tmp_path / "missing" / "journal.jsonl").append("waiting", trial=0)
 
 
-def test_numbers_that_are_none_are_never_written(path):
+def test_nan_is_never_written(path):
     with pytest.raises(ValueError, match="JSON"):
         Journal(path).append("epoch", metrics={"loss": float("nan")})
     assert not path.exists()

@@ -1,10 +1,10 @@
 import pytest
 from tuning import simulation
-from tuning.simulation import Table, begin, new_study, policy_of, train
+from tuning.simulation import Table, begin, new_study, train
 
 from vit_keras.errors import CorruptFileError
 from vit_keras.tuning.strategy.policy import Step
-from vit_keras.tuning.study.study import Objective, Study
+from vit_keras.tuning.study.objectives import Objective
 
 
 def study_with(*curves, costs=None):
@@ -27,11 +27,11 @@ def study_with(*curves, costs=None):
 
 def test_a_trial_goes_from_proposal_to_its_end():
     study, table = new_study(), Table()
-    number = begin(study, Step("begin", 1, values={"row": 3}, origin="random"))
+    number = begin(study, Step("start", 1, values={"row": 3}, origin="random"))
     assert (study.trials[0].state, study.trials[0].starts) == ("RUNNING", 1)
     train(study, number, table)
     assert study.trials[0].is_waiting
-    begin(study, Step("go_on", simulation.EPOCHS, trial=study.trials[0]))
+    begin(study, Step("continue", simulation.EPOCHS, trial=study.trials[0]))
     train(study, number, table)
     assert study.trials[0].state == "COMPLETED"
     assert study.epochs_trained == simulation.EPOCHS
@@ -44,24 +44,24 @@ def test_an_epoch_that_is_trained_again_changes_nothing():
     assert study.trials[0].seconds == 4.0
 
 
-def test_what_was_trained_further_ranks_first_and_faults_not_at_all():
+def test_more_epochs_rank_first_and_faults_not_at_all():
     study = study_with([0.9], [0.3, 0.4], [0.3, 0.5], [0.99, 0.99])
     study.add({"what": "ended", "trial": 3, "state": "OOM", "reason": "no memory"})
-    assert [trial.number for trial in study.ranked()] == [2, 1, 0]
+    assert [trial.number for trial in study.ranking] == [2, 1, 0]
 
 
-def test_less_is_better_where_the_objective_says_so():
+def test_less_is_better_for_a_min_objective():
     study = study_with([0.9], [0.3])
     study.objectives = (Objective("accuracy", "min"),)
-    assert [trial.number for trial in study.ranked()] == [1, 0]
+    assert [trial.number for trial in study.ranking] == [1, 0]
 
 
-def test_several_objectives_make_a_front_and_no_sum():
+def test_several_objectives_give_a_pareto_front():
     study = study_with([0.5], [0.6], [0.55], [0.4], costs=[10.0, 30.0, 40.0, 5.0])
     for trial in study.trials:
         trial.state = "COMPLETED"
-    assert [trial.number for trial in study.front()] == [1, 0, 3]  # 2 is worse than 1 in both
-    assert [trial.number for trial in study.ranked()] == [1, 0, 3, 2]
+    assert [trial.number for trial in study.front] == [1, 0, 3]  # 2 is worse than 1 in both
+    assert [trial.number for trial in study.ranking] == [1, 0, 3, 2]
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,3 @@ def test_a_record_that_does_not_follow_is_refused(record):
     study = study_with([0.5])
     with pytest.raises(CorruptFileError, match="journal"):
         study.add(record)
-
-
-def test_the_same_records_make_the_same_study():
-    table = Table()
-    study = new_study()
-    records = []
-    add = study.add
-    study.add = lambda record: (records.append(record), add(record))
-    simulation.run(policy_of(table, "60 epochs"), study, table)
-    again = Study(study.objectives, epochs=simulation.EPOCHS, records=records)
-    assert again.trials == study.trials

@@ -11,11 +11,12 @@ import pytest
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.tuning import TunerOptions
 from vit_keras.tuning.study.journal import Journal
-from vit_keras.tuning.study.study import Objective, Study
-from vit_keras.tuning.tuner import JOURNAL
+from vit_keras.tuning.study.objectives import Objective
+from vit_keras.tuning.study.run_directory import JOURNAL
+from vit_keras.tuning.study.study import Study
 from vit_keras.tuning.workers.distribution import set_role
 
-# Chief and workers as processes, with short leases so that a lost worker is noticed within a test.
+# Short leases, so that a lost worker is noticed within a test.
 SCRIPT = """
 import sys
 from tuning.hypermodels import Tiny, images
@@ -93,7 +94,7 @@ def test_a_worker_without_a_chief_says_so_and_ends(start):
 
 
 @pytest.mark.parametrize(("role", "address"), [("boss", "a:1"), ("chief", "localhost"), ("worker", ":8000")])
-def test_a_role_or_an_address_that_is_none_is_refused(role, address):
+def test_another_role_or_address_is_refused(role, address):
     with pytest.raises(InvalidArgumentError, match="HOST:PORT"):
         set_role(role, address)
 

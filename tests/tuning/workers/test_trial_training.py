@@ -6,7 +6,7 @@ from tuning.hypermodels import Tiny, images
 from vit_keras import from_preset
 from vit_keras.models.vit import model_config
 from vit_keras.training.recipes import Recipe
-from vit_keras.tuning.workers.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_of
+from vit_keras.tuning.workers.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_key
 from vit_keras.tuning.workers.trial_training import TrialTrainer
 
 EPOCHS = 3
@@ -42,7 +42,6 @@ def whole(trainer, tmp_path_factory):
 
 
 def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_bits(trainer, data, whole, tmp_path):
-    """Of the same shape and of another, with other rates; then as in a process that knows nothing of them."""
     values, log = trainer.hypermodel.default_values(), Log()
     assert not trainer.train(values, until=1, folder=tmp_path / "paused", on_epoch=log)
     other = {**values, "learning_rate": 3e-3, "weight_decay": 0.2, "num_layers": 3 - values["num_layers"]}
@@ -66,7 +65,7 @@ def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data
     assert not (whole[0] / "checkpoints").exists()
 
 
-def test_a_trial_that_is_told_to_stop_keeps_what_it_has(trainer, tmp_path):
+def test_a_stopped_trial_keeps_its_checkpoint(trainer, tmp_path):
     values, log = trainer.hypermodel.default_values(), Log(last=1)
     assert not trainer.train(values, until=EPOCHS, folder=tmp_path, on_epoch=log)
     assert log.epochs == [1]
@@ -83,13 +82,11 @@ def test_a_seen_shape_is_not_compiled_again(trainer, tmp_path):
     assert all(program.model.train_function in steps for program in trainer._programs.values())
 
 
-def test_the_names_of_what_is_logged_are_known_before(trainer):
-    assert {"val_accuracy", "val_loss"} <= trainer.logged(trainer.hypermodel.default_values())
+def test_the_names_of_logged_metrics_are_known_before_training(trainer):
+    assert {"val_accuracy", "val_loss"} <= trainer.logged_metrics(trainer.hypermodel.default_values())
 
 
-@pytest.mark.parametrize(
-    "optimizer", ["adamw", "muon", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lion", "sgd"))]
-)
+@pytest.mark.parametrize("optimizer", ["muon", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
     recipe = Recipe(
         name="r", source="", epochs=2, steps_per_epoch=5, optimizer=optimizer, learning_rate=3e-3, weight_decay=0.2, layer_decay=0.9
@@ -100,7 +97,7 @@ def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
     models = []
     for chosen in (recipe.compile_kwargs()["optimizer"], traced.optimizer):
         keras.utils.set_random_seed(0)
-        model = Tiny().model_of(Tiny().default_values())
+        model = Tiny().make_model(Tiny().default_values())
         model.compile(chosen, recipe.compile_kwargs()["loss"])
         for step in range(3):
             model.train_on_batch(np.full((4, *config.image_size, 3), 40 * step, "uint8"), np.arange(4) % 3)
@@ -112,7 +109,7 @@ def test_a_traced_optimizer_does_what_the_recipe_s_own_does(optimizer):
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_a_traced_stochastic_depth_does_what_a_model_made_with_that_rate_does(rate):
     values = {**Tiny().default_values(), "num_layers": 2}
-    made, traced = (Tiny().model_of({**values, "stochastic_depth_rate": each}) for each in (rate, 0.1))
+    made, traced = (Tiny().make_model({**values, "stochastic_depth_rate": each}) for each in (rate, 0.1))
     TracedStochasticDepth(traced).set(rate)
     assert model_config(traced) == model_config(made)
     images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), "uint8")
@@ -130,14 +127,14 @@ def test_a_traced_stochastic_depth_does_what_a_model_made_with_that_rate_does(ra
         assert np.abs(ours - keras.ops.convert_to_numpy(traced(images, training=False))).max() > 1e-3
 
 
-def test_only_what_is_traced_and_what_the_host_does_shares_a_program():
+def test_recipes_that_differ_in_variables_or_host_work_share_a_program():
     recipe, config = (
         Recipe(name="r", source="", epochs=2, steps_per_epoch=5),
         Tiny().model_config(Tiny().default_values()),
     )
-    program = program_of(config.to_dict(), recipe)
+    program = program_key(config.to_dict(), recipe)
     same = recipe.replace(learning_rate=0.5, weight_decay=0.5, stochastic_depth_rate=0.3, augmentation="strong")
-    assert program_of(config.replace(stochastic_depth_rate=0.3).to_dict(), same) == program
-    assert program_of(config.to_dict(), recipe.replace(label_smoothing=0.3)) != program
-    assert program_of(config.replace(num_registers=1).to_dict(), recipe) != program
+    assert program_key(config.replace(stochastic_depth_rate=0.3).to_dict(), same) == program
+    assert program_key(config.to_dict(), recipe.replace(label_smoothing=0.3)) != program
+    assert program_key(config.replace(num_registers=1).to_dict(), recipe) != program
     assert set(TRACED) == {"learning_rate", "weight_decay", "stochastic_depth_rate"}

@@ -49,7 +49,7 @@ def tune_command(
     start_backend(debug=debug)
     from vit_keras.cli.training_run import resumable
     from vit_keras.tuning.study.journal import Journal
-    from vit_keras.tuning.tuner import JOURNAL
+    from vit_keras.tuning.study.run_directory import JOURNAL
     from vit_keras.tuning.workers.distribution import set_role
 
     if (role is None) != (address is None):
@@ -60,7 +60,7 @@ def tune_command(
         set_role(role, address)
     options = typed_options(context)
     if resume and run_dir is not None:
-        options = {**Journal(run_dir / JOURNAL).told, **options}
+        options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     if "data" not in options:
         raise InvalidArgumentError("DATA missing: vit-keras tune DATA, or --resume --run-dir RUN.")
     with resumable("tune"):
@@ -81,9 +81,9 @@ def _search(
     """Runs the search, or this machine's part of it; a worker returns None."""
     from vit_keras.data.loading import load
     from vit_keras.data.scan.progress import file_progress
-    from vit_keras.tuning.searching import join, search
+    from vit_keras.tuning.options import TunerOptions
+    from vit_keras.tuning.searching import join, search_data
     from vit_keras.tuning.space.hypermodel import ViTHyperModel
-    from vit_keras.tuning.tuner import TunerOptions
     from vit_keras.tuning.workers.distribution import CHIEF
 
     def pick(*names: str) -> dict[str, Any]:
@@ -101,15 +101,15 @@ def _search(
     if role is not None and role != CHIEF and run_dir is not None:
         join(data, hypermodel, run_dir=run_dir, options=tuner_options)
         return None
-    return search(
+    return search_data(
         data,
+        hypermodel,
         **pick("budget", "objective"),
-        hypermodel=hypermodel,
         run_dir=run_dir,
         resume=resume,
         options=tuner_options,
         console=console,
-        told={name: value for name, value in options.items() if name != "workers"},
+        cli_options={name: value for name, value in options.items() if name != "workers"},
     )
 
 

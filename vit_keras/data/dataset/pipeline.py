@@ -10,7 +10,7 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.training_image import Key, from_file, from_pixels
-from vit_keras.data.dataset.pool import crew
+from vit_keras.data.dataset.pool import decoder_pool
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.runtime.tensorflow_host import stay_on_host
 
@@ -213,8 +213,8 @@ def _choose_maker(split: Split | EncodedSplit, augmentation: Augmentation) -> Ma
 
     def make_in_pool(indices: list[int], keys: list[Key]) -> np.ndarray:
         files = [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)]
-        images, failed = crew().ask({**rules, "files": files}, (len(indices), *split.image_shape))
-        for place in map(int, failed):  # made here, which warns and substitutes
+        images, failed = decoder_pool().ask({**rules, "files": files}, (len(indices), *split.image_shape))
+        for place in map(int, failed):
             images[place] = make_training_image(split, indices[place], augmentation, keys[place])
         return images
 

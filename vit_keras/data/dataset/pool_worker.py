@@ -1,12 +1,7 @@
-"""A process that makes training images for `crew`: requests come in on stdin, a line of JSON each; pixels go out on stdout.
-
-An answer is the length of a JSON object in eight bytes, the object (failed places and reasons), then the pixels of all images
-of the request, those that failed black.
-"""
+"""Worker process of `DecoderPool`: decodes and augments the images of each request."""
 
 import functools
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +12,27 @@ from vit_keras.data.augment.training_image import from_file
 from vit_keras.data.images.decode import Picture, read_unchanged
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import VitKerasError
+from vit_keras.runtime.worker_process import ParentConnection
 
 
 def main() -> None:
-    """Answers requests until stdin ends."""
-    for line in sys.stdin.buffer:
-        images, failed = answer(json.loads(line))
-        head = json.dumps(failed).encode()
-        sys.stdout.buffer.write(len(head).to_bytes(8, "little") + head)
-        sys.stdout.buffer.write(images.data)
-        sys.stdout.buffer.flush()
+    """Answers requests until the parent ends."""
+    parent = ParentConnection()
+    while True:
+        images, failed = answer(parent.receive())
+        parent.send(failed, images.data)
 
 
 def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
-    """Returns the images of a request, `(count, height, width, channels)`, uint8, and why some could not be made, by place.
+    """Returns the images of a request, and the reason for each that failed (a black image), by its index.
 
     Args:
         request: `preprocessing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
+
+    Shapes:
+        images: `(count, height, width, channels)`, uint8.
     """
-    preprocessing, augmentation = _rule(request["preprocessing"]), _augmentation(request["augmentation"])
+    preprocessing, augmentation = _preprocessing(request["preprocessing"]), _augmentation(request["augmentation"])
     files = request["files"]
     images, failed = np.zeros((len(files), *preprocessing.image_size, preprocessing.channels), "uint8"), {}
     for place, (name, size, mtime_ns, seed, position) in enumerate(files):
@@ -49,7 +46,7 @@ def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
 
 
 @functools.cache
-def _rule(text: str) -> Preprocessing:
+def _preprocessing(text: str) -> Preprocessing:
     return Preprocessing.from_dict(json.loads(text))
 
 

@@ -1,17 +1,15 @@
-"""Looks at every file of a listing once, in processes of its own, and goes on where it was interrupted."""
+"""Inspects every file of a listing once, in worker processes, and resumes after an interruption."""
 
 import contextlib
 import hashlib
 import json
 import os
 import queue
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from vit_keras.data.scan.columns import Columns
 from vit_keras.data.scan.inspection import Limits
@@ -19,7 +17,7 @@ from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, Manifest, build_manifest, format_rows, write_manifest
 from vit_keras.errors import StorageError
 from vit_keras.runtime.cache import cache_folder
-from vit_keras.runtime.processes import start_module
+from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
 
 if sys.platform != "win32":
     import fcntl
@@ -28,7 +26,6 @@ FORMAT = 3  # of the rows; 1 did not read TIFF and PPM, 2 had other notes
 _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start
-_TICK = 0.05  # seconds between looks at the clock
 _WORKER = "vit_keras.data.scan.worker"
 
 
@@ -157,124 +154,80 @@ def _is_unchanged(path: Path, row: dict[str, Any]) -> bool:
 def _inspected(
     listing: Listing, missing: list[int], limits: Limits, *, workers: int | None, patience: float
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields number and row of each file, in the order they are done."""
+    """Yields index and row of each file, in the order they are done."""
     count = min(workers or os.cpu_count() or 1, _MOST_WORKERS, -(-len(missing) // _WORTH_A_PROCESS))
     results: queue.SimpleQueue[tuple[int, dict[str, Any]] | BaseException] = queue.SimpleQueue()
     jobs, turn = iter(missing), threading.Lock()
-    crew: list[_Worker] = []
+    inspectors: list[_Inspector] = []
     threads: list[threading.Thread] = []
     try:
-        crew.extend(_Worker(limits, patience) for _ in range(count))
+        inspectors.extend(_Inspector(limits, patience) for _ in range(count))
 
-        def work(worker: _Worker) -> None:
+        def work(inspector: _Inspector) -> None:
             try:
                 while True:
                     with turn:
                         index = next(jobs, None)
                     if index is None:
                         return
-                    results.put((index, worker.ask(listing.root / listing.paths[index])))
-            except BaseException as error:  # handed to the caller, whose thread it ends
+                    results.put((index, inspector.inspect(listing.root / listing.paths[index])))
+            except BaseException as error:  # raised again in the caller's thread
                 results.put(error)
 
-        threads.extend(threading.Thread(target=work, args=(worker,), daemon=True) for worker in crew)
+        threads.extend(threading.Thread(target=work, args=(inspector,), daemon=True) for inspector in inspectors)
         for thread in threads:
             thread.start()
         for _ in range(len(missing)):
-            yield _next(results, crew)
+            result = results.get()
+            if isinstance(result, BaseException):
+                raise result
+            yield result
     finally:
         jobs = iter(())
-        for worker in crew:
-            worker.end()
+        for inspector in inspectors:
+            inspector.end()
         for thread in threads:
             thread.join()
-        for worker in crew:
-            worker.close()
+        for inspector in inspectors:
+            inspector.end()  # a process that its thread started after the first call
 
 
-def _next(
-    results: "queue.SimpleQueue[tuple[int, dict[str, Any]] | BaseException]", crew: "list[_Worker]"
-) -> tuple[int, dict[str, Any]]:
-    while True:
-        try:
-            result = results.get(timeout=_TICK)
-        except queue.Empty:
-            for worker in crew:
-                worker.end_if_overdue()
-            continue
-        if isinstance(result, BaseException):
-            raise result
-        return result
-
-
-class _Worker:
-    """A process that looks at files, started again whenever a file ends it."""
+class _Inspector:
+    """A process that inspects files, replaced whenever a file ends it or takes too long."""
 
     def __init__(self, limits: Limits, patience: float) -> None:
         self.limits, self.patience = limits, patience
-        self._since: float | None = None  # when the file at hand was begun
-        self._overdue: float | None = None  # when a file was begun that took too long
         self._ended = False
-        self.process = self._started()
+        self._process = self._start()
 
-    def _started(self) -> "subprocess.Popen[str]":
-        process = start_module(_WORKER, text=True)
-        with contextlib.suppress(OSError):
-            _pipe(process.stdin).write(json.dumps(vars(self.limits)) + "\n")
-            _pipe(process.stdin).flush()
-        if _pipe(process.stdout).readline() != "ready\n":
+    def _start(self) -> WorkerProcess:
+        process = WorkerProcess(_WORKER)
+        try:
+            process.send(vars(self.limits))
+            process.receive()
+        except WorkerDiedError as error:
             process.kill()
-            with contextlib.suppress(OSError):
-                process.communicate()
-            raise StorageError(f"The process that looks at images could not be started: {_WORKER} ended at once.")
+            raise StorageError(
+                f"The process that inspects images could not be started: {_WORKER} ended at once."
+            ) from error
         return process
 
-    def ask(self, path: Path) -> dict[str, Any]:
-        """Returns the row of a file, or why the process did not live to tell."""
-        while True:
-            begun = self._since = time.monotonic()
-            answer = ""
-            with contextlib.suppress(OSError):
-                _pipe(self.process.stdin).write(json.dumps(os.fspath(path)) + "\n")
-                _pipe(self.process.stdin).flush()
-                answer = _pipe(self.process.stdout).readline()
-            self._since = None
-            row = _parsed(answer.encode())
-            if row is not None:
-                return row
-            code = self.process.wait()
-            if self._ended:
-                return {}
-            self.close()
-            self.process = self._started()
-            late, self._overdue = self._overdue, None
-            if late == begun:
-                return {"reason": f"took over {self.patience:g} s to read (I/O)"}
-            if late is None:
-                return {"reason": f"the decoder crashed on it ({f'signal {-code}' if code < 0 else f'exit {code}'})"}
-            # The file before was done just when its time was up; this one is not to blame.
-
-    def end_if_overdue(self) -> None:
-        """Kills the process where a file takes too long."""
-        since = self._since
-        if since is not None and time.monotonic() - since > self.patience:
-            self._overdue = since
-            self.process.kill()
+    def inspect(self, path: Path) -> dict[str, Any]:
+        """Returns the row of a file, or the reason why the process did not answer."""
+        try:
+            self._process.send({"path": os.fspath(path)})
+            return self._process.receive(self.patience)[0]
+        except WorkerDiedError:
+            code = self._process.wait()
+            reason = f"the decoder crashed on it ({f'signal {-code}' if code < 0 else f'exit {code}'})"
+        except TimeoutError:
+            self._process.kill()
+            reason = f"took over {self.patience:g} s to read (I/O)"
+        if not self._ended:
+            self._process = self._start()
+        return {"reason": reason}
 
     def end(self) -> None:
-        """Kills the process for good."""
+        """Ends the process for good."""
         self._ended = True
-        self.process.kill()
-        self.process.wait()
-
-    def close(self) -> None:
-        """Closes the pipes of a process that has ended."""
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(OSError):  # what was not written any more
-                _pipe(pipe).close()
-
-
-def _pipe(pipe: IO[str] | None) -> IO[str]:
-    if pipe is None:
-        raise StorageError("The process that looks at images has no pipes.")
-    return pipe
+        self._process.kill()

@@ -1,27 +1,26 @@
-"""A process that looks at image files for `scan`: paths come in on stdin, rows go out on stdout, a line of JSON each.
+"""Worker process of `scan`: inspects one image file per message.
 
-A process of its own, with a limit on its memory: what a hostile file does to a decoder ends here.
+It has a limit on its memory, so that a hostile file can only harm this process.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
 from vit_keras.data.scan.inspection import Limits, inspect
+from vit_keras.runtime.worker_process import ParentConnection
 
 _MEMORY = 3 * 2**29  # bytes beyond what the process has when it starts; the largest image allowed takes them
 
 
 def main() -> None:
-    """Answers every path with a row, until stdin ends."""
+    """Answers each path with a row of the manifest until the parent ends."""
     _limit_memory()
-    limits = Limits(**json.loads(sys.stdin.readline()))
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(inspect(Path(json.loads(line)), limits)) + "\n")
-        sys.stdout.flush()
+    parent = ParentConnection()
+    limits = Limits(**parent.receive())
+    parent.send({"ready": True})
+    while True:
+        parent.send(inspect(Path(parent.receive()["path"]), limits))
 
 
 def _limit_memory() -> None:

@@ -1,7 +1,7 @@
 "use strict";
 
-// The page of one forward pass. Numbers come from Python and are printed as they came; only the colours of attention are computed here, from
-// queries and keys in 8 bits. `state` is all that a user chooses; whatever depends on it is drawn by the functions in `drawn`.
+// The page of one forward pass. Numbers come from Python and are printed as they are; only the colors of attention are computed here, from
+// queries and keys in 8 bits. `state` is what the user has chosen; the functions in `drawn` redraw everything that depends on it.
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const { config } = facts;
@@ -11,7 +11,7 @@ const PREFIX = config.num_prefix_tokens;
 const PATCHES = ROWS * COLUMNS;
 const TOKENS = PREFIX + PATCHES;
 const HEAD_DIM = config.hidden_dim / config.num_heads;
-const MOST_IN_A_MATRIX = 1100; // tokens, of which a browser still colours every pair while one waits
+const MOST_IN_A_MATRIX = 1100; // maximum number of tokens for which every pair is drawn; more would take too long
 const LINES = ["#3d6bf5", "#d9480f", "#0b8a6a", "#9c36b5", "#b08900"];
 
 const state = { block: 0, head: 0, token: 0, patch: 0, pixel: null, language: navigator.language.startsWith("ru") ? "ru" : "en" };
@@ -40,7 +40,7 @@ function arrayAt(bytes, { kind, shape, start }) {
   return { shape, values: new Float32Array(bits.buffer) };
 }
 
-/** What lies at some leading places of an array: numbers of the places that are left, one after the other. */
+/** The sub-array at the given leading indices, flattened. */
 function at(name, ...places) {
   const { shape, values } = arrays[name];
   const length = shape.slice(places.length).reduce((product, side) => product * side, 1);
@@ -48,11 +48,11 @@ function at(name, ...places) {
   return values.subarray(first, first + length);
 }
 
-/** What a token looks at: its row of softmax(q k / sqrt(head_dim)); where the page knows a share exactly, that. */
+/** A token's attention weights: its row of softmax(q k / sqrt(head_dim)), with the exact weights where the page has them. */
 function attention(block, head, token) {
-  const keys = at("key_colours", block, head);
+  const keys = at("key_colors", block, head);
   const keyScales = at("key_scales", block, head);
-  const query = at("query_colours", block, head, token);
+  const query = at("query_colors", block, head, token);
   const scale = at("query_scales", block, head)[token] / Math.sqrt(HEAD_DIM);
   const row = new Float32Array(TOKENS);
   let greatest = -Infinity;
@@ -65,12 +65,12 @@ function attention(block, head, token) {
   let sum = 0;
   for (let other = 0; other < TOKENS; other++) sum += row[other] = Math.exp(row[other] - greatest);
   for (let other = 0; other < TOKENS; other++) row[other] /= sum;
-  const known = at("seen_weights", block, head, token);
+  const known = at("shown_weights", block, head, token);
   seenTokens(block, head, token).forEach((other, place) => (row[other] = known[place]));
   return row;
 }
 
-/** The tokens whose scores and weights the page has exactly: those in front, and the patches that are looked at most. */
+/** The tokens whose scores and weights the page has exactly: prefix tokens and the patches with the largest weights. */
 function seenTokens(block, head, token) {
   const front = Array.from({ length: PREFIX }, (_, index) => index);
   return [...front, ...Array.from(at("strongest", block, head, token), (patch) => PREFIX + patch)];
@@ -97,7 +97,7 @@ function tokenName(token) {
 
 const place = (patch) => [Math.floor(patch / COLUMNS), patch % COLUMNS];
 
-/** A number to four places, as far as it has them. */
+/** A number with up to four digits. */
 function printed(number) {
   const size = Math.abs(number);
   const digits = size >= 1000 ? 1 : size >= 100 ? 2 : size >= 10 ? 3 : 4;
@@ -118,7 +118,7 @@ function element(kind, attributes = {}, ...children) {
   return made;
 }
 
-/** A line over a picture, said anew whenever something changes. */
+/** A caption that is updated with every change. */
 function captioned(words_of, ...children) {
   const caption = element("figcaption");
   drawn.push(() => (caption.textContent = words_of()));
@@ -160,7 +160,7 @@ function drawBase() {
 
 const scaleFor = (side) => Math.max(1, Math.round(side / Math.max(WIDTH, HEIGHT)));
 
-/** The image, brighter and warmer where more is looked at; a map's greatest fiftieth is brightest, for one patch may outshine all others. */
+/** The image, brighter and warmer where attention is larger; scaled to the 98th percentile, since one patch may exceed all others. */
 function drawAttention(target, row, marked) {
   const context = target.getContext("2d");
   const [across, down] = [target.width / COLUMNS, target.height / ROWS];
@@ -185,30 +185,30 @@ function outline(target, patch) {
   const [across, down] = [target.width / COLUMNS, target.height / ROWS];
   const line = Math.max(1, target.width / 150);
   context.lineWidth = 2 * line;
-  for (const [colour, inset] of [["#000", 0], ["#fff", line]]) {
-    context.strokeStyle = colour;
+  for (const [color, inset] of [["#000", 0], ["#fff", line]]) {
+    context.strokeStyle = color;
     context.lineWidth = line;
     context.strokeRect(x * across + inset, y * down + inset, across - 2 * inset, down - 2 * inset);
   }
 }
 
-/** Blue below zero, red above, white at zero; `limit` is full colour. */
+/** Blue below zero, red above, white at zero; `limit` is full color. */
 function diverging(value, limit) {
   const strength = Math.min(1, Math.abs(value) / limit);
   return value < 0 ? [255 - 205 * strength, 255 - 155 * strength, 255 - 35 * strength] : [255 - 37 * strength, 255 - 175 * strength, 255 - 215 * strength];
 }
 
-function drawMatrix(target, values, rows, columns, colour) {
+function drawMatrix(target, values, rows, columns, color) {
   [target.width, target.height] = [columns, rows];
   const image = new ImageData(columns, rows);
   for (let i = 0; i < rows * columns; i++) {
-    const [red, green, blue] = colour(values[i], i);
+    const [red, green, blue] = color(values[i], i);
     image.data.set([red, green, blue, 255], 4 * i);
   }
   target.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** A matrix of tokens in 8 bits; its own fifth of the range is full colour, for few numbers are large. */
+/** A matrix of tokens in 8 bits; a fifth of the range is full color, since few numbers are large. */
 function tokenMatrix(name, title) {
   const target = canvas(1, 1, { class: "wide", style: `height: ${Math.min(12, Math.max(4, TOKENS / 16))}rem` });
   const { shape, values } = arrays[name];
@@ -216,7 +216,7 @@ function tokenMatrix(name, title) {
   return captioned(title, target);
 }
 
-/** A vector as a strip of colours, wrapped into rows. */
+/** A vector as a strip of colors, wrapped into rows. */
 function drawStrip(target, values, across) {
   const limit = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
   const down = Math.ceil(values.length / across);
@@ -238,7 +238,7 @@ function attentionPicture(row_of, side = 288) {
   return target;
 }
 
-/** Attention once for each block or head; a click chooses one. */
+/** One attention map per block or head; a click selects it. */
 function smallPictures(what, count, row_of) {
   const grid = element("div", { class: "small" });
   const scale = scaleFor(96);
@@ -275,7 +275,7 @@ function patchPicture(patch, side) {
   return target;
 }
 
-// Steps: what each shows below its words.
+// Steps: what each shows below its text.
 
 const corner = (name, ...places) => at(name, ...places);
 const dim = config.hidden_dim;
@@ -376,7 +376,7 @@ const shows = {
     if (!arrays.positions) return [];
     const before = () => (state.token < PREFIX ? corner("prefix", state.token) : corner("projected", state.token - PREFIX));
     const alike = () => {
-      const vectors = at("position_colours");
+      const vectors = at("position_colors");
       const dot = (a, b) => {
         let sum = 0;
         for (let i = 0; i < dim; i++) sum += vectors[a * dim + i] * vectors[b * dim + i];
@@ -393,35 +393,35 @@ const shows = {
         [`= ${words().sum}`, corner("embedded", state.token), dim, "sum"],
       ]),
       element("div", { class: "pair" }, captioned(() => filled(words().like_it), attentionPicture(alike)),
-        tokenMatrix("position_colours", () => words().every_token)),
+        tokenMatrix("position_colors", () => words().every_token)),
     ];
   },
 
   queries() {
     const inside = (name) => corner(name, state.block, state.head, state.token);
-    const colours = (name) => () => Float32Array.from(at(`${name}_colours`, state.block, state.head, state.token));
+    const colors = (name) => () => Float32Array.from(at(`${name}_colors`, state.block, state.head, state.token));
     return [
       numberTable(() => [
         [filled(tokenName(state.token)), z(state.block), dim],
-        [words().normalised, corner("normed", state.block, state.token), dim, "sum"],
+        [words().normalized, corner("normed", state.block, state.token), dim, "sum"],
         [words().query, inside("queries"), HEAD_DIM],
         [words().key, inside("keys"), HEAD_DIM],
         [words().value, inside("values"), HEAD_DIM],
       ]),
-      strip(() => `${words().query}: ${HEAD_DIM}`, colours("query"), HEAD_DIM),
+      strip(() => `${words().query}: ${HEAD_DIM}`, colors("query"), HEAD_DIM),
     ];
   },
 
   scores() {
     const target = canvas(1, 1, { class: "picks wide", style: `aspect-ratio: ${WIDTH} / ${HEIGHT}` });
     drawn.push(() => {
-      const scores = attention(state.block, state.head, state.token).subarray(PREFIX).map(Math.log); // up to what all of them share
+      const scores = attention(state.block, state.head, state.token).subarray(PREFIX).map(Math.log); // up to a constant
       const mean = scores.reduce((sum, score) => sum + score, 0) / PATCHES;
       const limit = scores.reduce((most, score) => Math.max(most, Math.abs(score - mean)), 1e-6);
       drawMatrix(target, scores, ROWS, COLUMNS, (score) => diverging(score - mean, limit));
     });
     picks(target);
-    return [element("div", { class: "pair" }, captioned(() => filled(words().score_map), target), seenTable([["score", "seen_scores"]], false))];
+    return [element("div", { class: "pair" }, captioned(() => filled(words().score_map), target), seenTable([["score", "shown_scores"]], false))];
   },
 
   softmax() {
@@ -440,7 +440,7 @@ const shows = {
       });
       parts.push(captioned(() => words().all_tokens, target));
     }
-    return [element("div", { class: "pair" }, ...parts), seenTable([["score", "seen_scores"], ["weight", "seen_weights"]], true)];
+    return [element("div", { class: "pair" }, ...parts), seenTable([["score", "shown_scores"], ["weight", "shown_weights"]], true)];
   },
 
   heads() {
@@ -478,7 +478,7 @@ const shows = {
     const parallel = config.parallel_block;
     return [
       numberTable(() => [
-        [words().normalised, inside("mlp_normed"), dim],
+        [words().normalized, inside("mlp_normed"), dim],
         [words().widened, inside("expanded"), config.mlp_dim],
         [parallel ? words().came_in : words().after_attention, inside("after_attention"), dim, "sum"],
         ...(parallel ? [[`+ ${words().attention_adds}`, inside("attended"), dim]] : []),
@@ -515,7 +515,7 @@ const shows = {
     parts.push(
       numberTable(() => [
         ...(first ? [[words().last, corner("tokens", config.num_layers, 0), dim]] : []),
-        ...(first && config.final_norm === "before" ? [[words().normalised, corner("normalised", 0), dim]] : []),
+        ...(first && config.final_norm === "before" ? [[words().normalized, corner("normalized", 0), dim]] : []),
         [words().pooled, at("features"), facts.languages.en.steps.at(-2).shape, "sum"],
       ]),
     );
@@ -552,7 +552,7 @@ const shows = {
   },
 };
 
-/** Every row of attention of a block and head, the square root of the shares as brightness. */
+/** The attention matrix of a block and head; brightness is the square root of the weight. */
 function drawAllRows(target) {
   const all = new Float32Array(TOKENS * TOKENS);
   for (let token = 0; token < TOKENS; token++) {
@@ -570,7 +570,7 @@ function named(token) {
   return cell;
 }
 
-/** The tokens that are looked at most, with what is known exactly of each. */
+/** The tokens with the largest attention weights, with their exact numbers. */
 function seenTable(columns, withRest) {
   const table = element("table");
   drawn.push(() => {
@@ -587,11 +587,11 @@ function seenTable(columns, withRest) {
   return element("div", { class: "scroll" }, table);
 }
 
-/** What the head takes with it: shares, values, and the sum over all tokens. */
+/** The weighted sum of a head: weights, values, and the sum over all tokens. */
 function sumTable() {
   const table = element("table");
   drawn.push(() => {
-    const shares = at("seen_weights", state.block, state.head, state.token);
+    const shares = at("shown_weights", state.block, state.head, state.token);
     const rows = seenTokens(state.block, state.head, state.token).map((token, place) =>
       element("tr", {}, named(token), element("td", {}, printed(shares[place])),
         ...Array.from(corner("values", state.block, state.head, token), (value) => element("td", {}, printed(value))), element("td", { class: "rest" }, "…")),
@@ -607,7 +607,7 @@ function sumTable() {
   return table;
 }
 
-/** The likeliest classes' probabilities, block by block. */
+/** The probabilities of the top classes after each block. */
 function depthChart() {
   const { shape, values } = arrays.depth_probabilities;
   const [depth, count] = [shape[0], Math.min(shape[1], LINES.length)];

@@ -1,1 +1,1 @@
-"""What a search shows: progress, page, charts."""
+"""Progress and report of a search."""

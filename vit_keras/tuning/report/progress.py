@@ -1,4 +1,4 @@
-"""How a search goes, in a terminal."""
+"""Shows the progress of a search in a terminal."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,11 +18,11 @@ _SECONDS = 0.5
 
 
 class SearchProgress:
-    """A bar of the budget while a search goes on, and a line that stays each time a trial comes to a rung or an end.
+    """A progress bar of the budget, and a line each time a trial reaches a rung or ends.
 
     Args:
-        console: Where to; a console that is no terminal gets the lines alone.
-        budget: What may be spent.
+        console: Without a terminal it gets the lines alone.
+        budget: Of the search.
     """
 
     def __init__(self, console: Console, budget: Budget) -> None:
@@ -31,33 +31,22 @@ class SearchProgress:
         self._study: Study | None = None
 
     def introduce(self, data: ImageData, run: Path, study: Study) -> None:
-        """Prints what is about to happen.
-
-        Args:
-            data: What is trained on.
-            run: Where everything is left.
-            study: What is known already.
-        """
+        """Prints data, budget and run directory of the search."""
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
             f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
-            f"search   {self.budget}, a trial at most {study.epochs} epochs, by {', '.join(each.name for each in study.objectives)}",
+            f"search   {self.budget}, up to {study.epochs} epochs per trial, objective {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
             *(f"read     {decision}" for decision in data.decisions),
-            *([f"note     {resolution}"] if (resolution := resolution_of(study, data)) else []),
-            *([f"so far   {len(study.trials)} trials, {study.epochs_trained} epochs"] if study.trials else []),
+            *([f"note     {resolution}"] if (resolution := describe_resolution(study, data)) else []),
+            *([f"resumed  {len(study.trials)} trials, {study.epochs_trained} epochs so far"] if study.trials else []),
         ]
         for line in lines:
             self.console.print(line, highlight=False)
 
     @contextmanager
-    def showing(self, study: Study, journal: Journal) -> Iterator[None]:
-        """Shows the bar inside its block.
-
-        Args:
-            study: What is known.
-            journal: Knows the time.
-        """
+    def show(self, study: Study, journal: Journal) -> Iterator[None]:
+        """Shows the progress bar inside its block."""
         self._study = study
         progress = Progress(
             TextColumn("searching"),
@@ -71,7 +60,9 @@ class SearchProgress:
 
         def refresh() -> None:
             while not ended.wait(_SECONDS):
-                progress.update(task, completed=self._share(study, journal), description=_now(study))
+                progress.update(
+                    task, completed=self._compute_fraction(study, journal), description=_describe_running(study)
+                )
 
         thread = threading.Thread(target=refresh, daemon=True)
         with progress:
@@ -83,11 +74,7 @@ class SearchProgress:
                 thread.join()
 
     def on_event(self, record: Mapping[str, Any]) -> None:
-        """Prints a line where a trial came to a rung or an end.
-
-        Args:
-            record: Of the journal.
-        """
+        """Prints a line if a trial reached a rung or ended."""
         if self._study is None or record["what"] not in ("waiting", "ended"):
             return
         trial = self._study.trials[record["trial"]]
@@ -95,9 +82,9 @@ class SearchProgress:
             return
         if record.get("reason", "").startswith("not promoted"):
             return
-        self.console.print(line_of(self._study, trial), highlight=False)
+        self.console.print(format_line(self._study, trial), highlight=False)
 
-    def _share(self, study: Study, journal: Journal) -> float:
+    def _compute_fraction(self, study: Study, journal: Journal) -> float:
         if self.budget.seconds is not None:
             return min(journal.seconds / self.budget.seconds, 1.0)
         if self.budget.epochs is not None:
@@ -105,7 +92,7 @@ class SearchProgress:
         return min(len(study.trials) / (self.budget.trials or 1), 1.0)
 
 
-def _now(study: Study) -> str:
+def _describe_running(study: Study) -> str:
     running = [
         f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}"
         for trial in study.trials
@@ -114,35 +101,25 @@ def _now(study: Study) -> str:
     return f"{study.epochs_trained} epochs, {', '.join(running)}"
 
 
-def resolution_of(study: Study, data: ImageData) -> str:
-    """Returns the smallest difference that the validation images can show, in words; nothing where the objective is no accuracy.
-
-    Args:
-        study: Has the objective.
-        data: Has the validation images.
-    """
+def describe_resolution(study: Study, data: ImageData) -> str:
+    """Returns the smallest difference in accuracy that the validation images can show; empty for other objectives."""
     count, name = data.sizes["validation"], study.objective.name
     if not name.endswith("accuracy"):
         return ""
-    return f"{name} is measured on {count:,} images: one image is {1 / count:.2g}, and trials that differ by less are equal"
+    return f"the objective {name} is measured on {count:,} images, in steps of {1 / count:.2g} (one image)"
 
 
-def line_of(study: Study, trial: Trial) -> str:
-    """Returns what a trial came to, in a line.
-
-    Args:
-        study: What it is compared with.
-        trial: One that was trained, or failed.
-    """
+def format_line(study: Study, trial: Trial) -> str:
+    """Returns a trial's score, or its fault, and the best trial so far in one line."""
     if not trial.epochs:
         return f"trial {trial.number:4d}  {trial.state}: {trial.reason}"
     name = study.objective.name
     best = study.best
     score = f"epoch {trial.epochs:3d}/{study.epochs}  {name} {trial.curve[-1][name]:.4f}"
-    leads = f"  best so far: trial {best.number}, {best.curve[-1][name]:.4f}" if best else ""
+    leader = f"  best so far: trial {best.number}, {best.curve[-1][name]:.4f}" if best else ""
     ended = (
         f"  {trial.state}" + (f": {trial.reason}" if trial.reason else "")
         if trial.state not in ("QUEUED", "COMPLETED")
         else ""
     )
-    return f"trial {trial.number:4d}  {score}{ended}{leads}"
+    return f"trial {trial.number:4d}  {score}{ended}{leader}"

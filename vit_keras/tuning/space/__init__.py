@@ -1,1 +1,1 @@
-"""What is searched, and how values become a model."""
+"""The search space, and how its values become a model and a recipe."""

@@ -1,4 +1,4 @@
-"""The space of Vision Transformers trained from random weights, for our search and for every tuner of keras-tuner."""
+"""`ViTHyperModel`: the search space of Vision Transformers trained from random weights."""
 
 import functools
 from collections.abc import Mapping
@@ -13,48 +13,41 @@ from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import vit
 from vit_keras.training.recipes import RECIPES, Recipe
+from vit_keras.tuning.space.dimensions import Choice, FloatRange, IntRange, list_values
 from vit_keras.tuning.space.limits import Limits
-from vit_keras.tuning.space.search_space import Choice, FloatRange, IntRange, SearchSpace, Values, values_of
-from vit_keras.tuning.space.searchable import Searchable, load
+from vit_keras.tuning.space.search_space import SearchSpace, Values
+from vit_keras.tuning.space.searchable import Searchable, check_data, load_images
 
-_FEWEST, _MOST = 16, 196  # patches an image
-_REMEMBERED = 4096  # shapes
-_SHAPE = ("head_dim", "mlp_ratio")  # what becomes other fields of a config
-_FROM_SCRATCH = "small_images"
-_PATIENT = {
-    "epochs",
-    "steps_per_epoch",
-    "name",
-    "source",
-    "expected",
-    "seed",
-    "choices",
-    "data",
-    "clock",
-}  # of a recipe, decided elsewhere
+_FEWEST_PATCHES, _MOST_PATCHES = 16, 196  # per image
+_CACHED_CONFIGS = 4096
+_RECIPE = "small_images"
+_DERIVED = ("head_dim", "mlp_ratio")  # dimensions from which hidden_dim and mlp_dim follow
 _CONFIG_FIELDS = {item.name for item in fields(ViTConfig)} - {"image_size", "channels", "hidden_dim", "mlp_dim"}
-_RECIPE_FIELDS = {item.name for item in fields(Recipe)} - _PATIENT
+_FIXED_RECIPE_FIELDS = {
+    "epochs", "steps_per_epoch", "name", "source", "expected", "seed", "choices", "data", "clock"
+}  # fmt: skip
+_RECIPE_FIELDS = {item.name for item in fields(Recipe)} - _FIXED_RECIPE_FIELDS
 
 
 class ViTHyperModel(Searchable):
-    """Depth, heads, width, patches and the way to train of Vision Transformers, legal by construction.
+    """Tunes depth, heads, width, patch size and the training of Vision Transformers; every proposal can be built.
 
-    What is sampled is heads and the width of each, so that heads always divide the width; patches divide the image. What is over a
-    limit is made to fit by fewer heads, then fewer blocks, before anything is built. Our own search asks for what fits from the start; what
-    a tuner of keras-tuner asks for stays as asked, and `built_values` says what was built of it.
+    The number of heads and the width per head are sampled, so that heads always divide the model's width; patch sizes divide the
+    image. Values over a limit get fewer heads, then fewer blocks, before anything is built. `ViTTuner` samples values within the limits;
+    a tuner of keras-tuner may ask for others, and `built_values` returns what was built instead.
 
     Args:
         image_size: Height and width, px.
-        num_classes: Classes of the head.
-        channels: Channels of an image.
-        space: What is tuned: a `SearchSpace`, a TOML or JSON file, or a mapping, laid over `default_space`; None for that.
-        max_params: Most parameters, the head among them.
-        max_macs: Most MACs of an image's forward pass.
-        max_memory: Most bytes of a training step.
-        max_latency: Most seconds to predict one image on this machine; measured once a shape.
+        num_classes: Number of classes of the head.
+        channels: Number of channels of an image.
+        space: A `SearchSpace`, a TOML or JSON file, or a mapping, whose dimensions replace or extend those of `default_space`.
+        max_params: Maximum number of parameters with the head.
+        max_macs: Maximum number of MACs of the forward pass of one image.
+        max_memory: Maximum memory of a training step, bytes.
+        max_latency: Maximum time to predict one image on this machine, seconds; measured once per architecture.
 
     Raises:
-        InvalidArgumentError: The space is none, or nothing in it is within the limits; the message says what the smallest needs.
+        InvalidArgumentError: The space is not valid, or nothing in it is within the limits; the message has the smallest model's size.
 
     Example:
         >>> hypermodel = ViTHyperModel(28, 10, channels=1, max_params=300_000)
@@ -79,170 +72,134 @@ class ViTHyperModel(Searchable):
         self.image_size = (height, width)
         self.channels = channels
         limits = Limits(params=max_params, macs=max_macs, memory=max_memory, latency=max_latency)
-        super().__init__(_laid_over(default_space(self.image_size), space), num_classes=num_classes, limits=limits)
-        unknown = [
-            name
-            for name in self.space.dimensions
-            if name not in {*_SHAPE, "batch_size", *_CONFIG_FIELDS, *_RECIPE_FIELDS}
-        ]
+        merged = default_space(self.image_size).merge(space)
+        super().__init__(merged, num_classes=num_classes, limits=limits)
+        known = {*_DERIVED, "batch_size", *_CONFIG_FIELDS, *_RECIPE_FIELDS}
+        unknown = [name for name in self.space.dimensions if name not in known]
         if unknown:
             raise InvalidArgumentError(
-                f"The search space has {', '.join(unknown)}, which is no field of ViTConfig or Recipe; width is head_dim times num_heads, "
-                "mlp_dim is mlp_ratio times that."
+                f"The search space has {', '.join(unknown)}, which is not a field of ViTConfig or Recipe that can be tuned; tune hidden_dim "
+                "by head_dim and num_heads, and mlp_dim by mlp_ratio."
             )
         self._check_smallest()
 
     def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
-        """Returns the shape that values stand for; nothing is built.
-
-        Args:
-            values: Of the space.
-
-        Raises:
-            InvalidArgumentError: They stand for none.
-        """
+        """Returns the architecture of values; nothing is built."""
         width = values["head_dim"] * values["num_heads"]
         named = {name: value for name, value in values.items() if name in _CONFIG_FIELDS}
         if values.get("pooling") in ("mean", "map"):
             named.setdefault("class_token", False)
         named |= {"hidden_dim": width, "mlp_dim": round(values["mlp_ratio"] * width)}
-        return _config(image_size=self.image_size, channels=self.channels, **named)
+        return _make_config(image_size=self.image_size, channels=self.channels, **named)
 
-    def recipe_of(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
-        """Returns the way to train that values stand for.
-
-        Args:
-            values: Of the space.
-            epochs: Passes over the training images.
-            steps_per_epoch: Training batches an epoch.
-        """
+    def make_recipe(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
+        """Returns the training recipe of values."""
         named = {name: value for name, value in values.items() if name in _RECIPE_FIELDS}
         named.pop("stochastic_depth_rate", None)  # the config has it
-        return RECIPES[_FROM_SCRATCH].unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, **named)
+        return RECIPES[_RECIPE].unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, **named)
 
-    def model_of(
+    def make_model(
         self, values: Mapping[str, Any], *, data: ImageData | None = None, recipe: Recipe | None = None
     ) -> keras.Model:
-        """Returns a new model, random weights, not compiled.
-
-        Args:
-            values: Of the space.
-            data: Not looked at.
-            recipe: Not looked at.
-        """
+        """Returns a new model with random weights, not compiled."""
         return vit(self.model_config(values), num_classes=self.num_classes)
 
     def default_values(self) -> Values:
-        """Returns what is tried first: near what was measured best for the demo, as far as the space has it."""
+        """Returns values near those that were measured best for the demo, as far as the space has them."""
         wanted = {
             "num_layers": 6, "num_heads": 3, "head_dim": 32, "mlp_ratio": 2, "learning_rate": 4e-3, "weight_decay": 0.05,
             "stochastic_depth_rate": 0.0, "augmentation": "light", "batch_size": 64, "pooling": "mean", "stem": "conv",
-            "num_registers": 0, "patch_size": _usual_patch(self.image_size),
+            "num_registers": 0, "patch_size": _default_patch_size(self.image_size),
         }  # fmt: skip
-        values = {
-            name: wanted[name] if name in wanted and dimension.has(wanted[name]) else dimension.from_unit(0.5)
-            for name, dimension in self.space.dimensions.items()
-        }
-        return self.fitted(values)
+        return self.make_legal(self.space.choose(wanted))
 
-    def fitted(self, values: Mapping[str, Any]) -> Values:
-        """Returns values that can be built and are within the limits of size, where there are any.
+    def make_legal(self, values: Mapping[str, Any]) -> Values:
+        """Returns values that can be built and are within the limits of size, if there are any.
 
-        A stem of convolutions needs patches that are powers of two; else it is the plain one. What is too large gets the most heads
-        that are within the limits, then the most blocks, and where that is not enough narrower heads and MLPs.
-
-        Args:
-            values: Of the space.
+        A convolutional stem needs a patch size that is a power of two; without one the plain stem is used. A model that is too large gets
+        the largest number of heads within the limits, then of blocks, then narrower heads and MLPs.
         """
         values = dict(values)
         if values.get("stem") == "conv":
             patch = values["patch_size"]
-            halves = (
-                patch >= 2 and not patch & (patch - 1) and not values["head_dim"] * values["num_heads"] % (patch // 2)
-            )
-            if not halves and self.space.dimensions["stem"].has("patch"):
+            is_power_of_two = patch >= 2 and not patch & (patch - 1)
+            can_halve = is_power_of_two and not values["head_dim"] * values["num_heads"] % (patch // 2)
+            if not can_halve and self.space.dimensions["stem"].has("patch"):
                 values["stem"] = "patch"
         for name in ("num_heads", "num_layers", "head_dim", "mlp_ratio"):
-            if self._is_within(values):
+            if self._is_within_limits(values):
                 break
-            values[name] = self._most(values, name)
+            values[name] = self._find_largest(values, name)
         return values
 
-    def _most(self, values: Values, name: str) -> int:
-        """Returns the greatest value of a dimension, no more than it is, that is within the limits; the least where none is."""
-        smaller = [value for value in values_of(self.space.dimensions[name]) if value <= values[name]]
+    def _find_largest(self, values: Values, name: str) -> int:
+        """Returns the largest value of a dimension, up to the present one, that is within the limits; else the smallest."""
+        smaller = [value for value in list_values(self.space.dimensions[name]) if value <= values[name]]
         low, high = 0, len(smaller) - 1
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self._is_within({**values, name: smaller[middle]}) else (low, middle - 1)
+            if self._is_within_limits({**values, name: smaller[middle]}):
+                low = middle
+            else:
+                high = middle - 1
         return int(smaller[low])
 
-    def _is_within(self, values: Values) -> bool:
+    def _is_within_limits(self, values: Values) -> bool:
         batch_size = int(values.get("batch_size", 1))
-        found = self.limits.problems(self.model_config(values), num_classes=self.num_classes, batch_size=batch_size)
-        return next(found, None) is None
+        problems = self.limits.find_problems(
+            self.model_config(values), num_classes=self.num_classes, batch_size=batch_size
+        )
+        return next(problems, None) is None
 
     def _check_smallest(self) -> None:
         """Refuses limits under which nothing of the space can be built."""
         smallest = {name: dimension.from_unit(0.0) for name, dimension in self.space.dimensions.items()}
-        patches = values_of(self.space.dimensions["patch_size"])
-        shapes = [self.fitted({**smallest, "patch_size": patch}) for patch in patches]
-        if any(self._is_within(values) for values in shapes):
+        patch_sizes = list_values(self.space.dimensions["patch_size"])
+        shapes = [self.make_legal({**smallest, "patch_size": size}) for size in patch_sizes]
+        if any(self._is_within_limits(values) for values in shapes):
             return
-        needs = [(self.costs(values), values) for values in shapes]
-        cost, values = min(needs, key=lambda each: (each[0]["params"], each[0]["macs"]))
+        costs = [(self.compute_costs(values), values) for values in shapes]
+        cost, values = min(costs, key=lambda pair: (pair[0]["params"], pair[0]["macs"]))
+        limits = ", ".join(
+            f"max_{name}={value:,}" for name, value in self.limits.to_dict().items() if value is not None
+        )
         raise InvalidArgumentError(
-            f"Nothing in the search space is within the limits {self.limits}: the smallest model, {values['num_layers']} blocks of "
-            f"{values['num_heads']} heads of {values['head_dim']}, has {cost['params']:,.0f} parameters and {cost['macs']:,.0f} MACs. "
-            "Raise the limits, or widen the space."
+            f"Nothing in the search space is within {limits}: the smallest model, with num_layers={values['num_layers']}, "
+            f"num_heads={values['num_heads']} and head_dim={values['head_dim']}, has {cost['params']:,.0f} parameters and "
+            f"{cost['macs']:,.0f} MACs. Raise the limits, or extend the space."
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns what makes this another search than others, as JSON holds it."""
+        """Returns the settings that a search must have in common with one that it resumes, as JSON can hold them."""
         return {**super().fingerprint(), "image_size": list(self.image_size), "channels": self.channels}
 
-    def data_of(self, train: Any, validation: Any = None) -> ImageData:
-        """Returns images at the size that is searched for.
-
-        Args:
-            train: `ImageData`, or what `vk.data.load` takes.
-            validation: Likewise; None where `train` has all splits, else a part is held out.
-
-        Raises:
-            DataError: They are of another size, or number of classes.
-        """
-        data = load(train, validation, image_size=self.image_size, channels=self.channels)
-        if data.image_shape != (*self.image_size, self.channels) or len(data.class_names) != self.num_classes:
-            raise InvalidArgumentError(
-                f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel is for "
-                f"{(*self.image_size, self.channels)} and {self.num_classes}."
-            )
+    def load_data(self, train: Any, validation: Any = None) -> ImageData:
+        """Returns images of the size that is searched for."""
+        data = load_images(train, validation, image_size=self.image_size, channels=self.channels)
+        check_data(data, (*self.image_size, self.channels), self.num_classes)
         return data
 
 
-@functools.lru_cache(_REMEMBERED)
-def _config(**values: Any) -> ViTConfig:
-    """Returns a shape, checked once: a proposal looks at hundreds, and at most of them several times."""
+@functools.lru_cache(_CACHED_CONFIGS)
+def _make_config(**values: Any) -> ViTConfig:
+    """Returns a config; cached, because each proposal checks hundreds, most of them several times."""
     return ViTConfig(**values)
 
 
 def default_space(image_size: tuple[int, int]) -> SearchSpace:
-    """Returns what is tuned where nothing is said: from a few thousand parameters to some tens of millions.
+    """Returns the default space, for models from a few thousand to some tens of millions of parameters.
 
-    Deeper and narrower than the paper's sizes, for models of less than 100 M parameters do better so (training on ImageNet alone:
-    timm's results tables, mediumd beside base); heads of 32 and 64 in the main, as nearly all published sizes have.
-
-    Args:
-        image_size: Height and width, px.
+    Its models are deeper and narrower than the paper's, because models of less than 100 M parameters are better so (training on
+    ImageNet alone: timm's results tables, mediumd compared with base); heads of 32 and 64 are those of nearly all published sizes.
 
     Raises:
-        InvalidArgumentError: No size of patches divides the image into 16 to 196.
+        InvalidArgumentError: No patch size divides the image into 16 to 196 patches.
     """
-    patches = _patches(image_size)
-    if not patches:
+    patch_sizes = _list_patch_sizes(image_size)
+    if not patch_sizes:
         raise InvalidArgumentError(
-            f"No patch size divides images of {image_size} px into {_FEWEST} to {_MOST} patches: give a space with patch_size, or "
-            "other images."
+            f"No patch size divides images of {image_size} px into {_FEWEST_PATCHES} to {_MOST_PATCHES} patches: give a space with "
+            "patch_size, or another image size."
         )
     return SearchSpace(
         {
@@ -250,12 +207,12 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
             "num_heads": IntRange(1, 12),
             "head_dim": Choice((16, 32, 64)),
             "mlp_ratio": Choice((2, 3, 4)),
-            "patch_size": Choice(tuple(patches)),
+            "patch_size": Choice(tuple(patch_sizes)),
             "stem": Choice(("patch", "conv")),
             "pooling": Choice(("token", "mean")),
             "num_registers": Choice((0, 4)),
             "stochastic_depth_rate": Choice((0.0, 0.1, 0.2)),
-            "learning_rate": FloatRange(4e-4, 4e-2, log=True),  # Muon's, the recipe's optimizer
+            "learning_rate": FloatRange(4e-4, 4e-2, log=True),  # for Muon, the recipe's optimizer
             "weight_decay": FloatRange(1e-3, 0.3, log=True),
             "augmentation": Choice(("none", "light", "medium")),
             "batch_size": Choice((32, 64, 128)),
@@ -263,27 +220,16 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
     )
 
 
-def _patches(image_size: tuple[int, int]) -> list[int]:
+def _list_patch_sizes(image_size: tuple[int, int]) -> list[int]:
     height, width = image_size
     return [
         size
         for size in range(1, min(image_size) + 1)
-        if height % size == 0 and width % size == 0 and _FEWEST <= height * width // size**2 <= _MOST
+        if height % size == 0 and width % size == 0 and _FEWEST_PATCHES <= height * width // size**2 <= _MOST_PATCHES
     ]
 
 
-def _usual_patch(image_size: tuple[int, int]) -> int | None:
-    """Returns the largest patch size that a stem of convolutions can have, else that of the paper, or the largest below."""
-    patches = _patches(image_size)
-    halving = [size for size in patches if size & (size - 1) == 0]
-    return max([size for size in halving if size <= 16] or [size for size in patches if size <= 16], default=None)
-
-
-def _laid_over(default: SearchSpace, space: SearchSpace | Mapping[str, Any] | str | Path | None) -> SearchSpace:
-    """Returns the default space with the dimensions that are given in place of its own, and beside them."""
-    if space is None:
-        return default
-    if isinstance(space, str | Path):
-        space = SearchSpace.from_file(space)
-    given = space if isinstance(space, SearchSpace) else SearchSpace.from_dict(space)
-    return default.added(**given.dimensions)
+def _default_patch_size(image_size: tuple[int, int]) -> int | None:
+    """Returns the largest patch size up to the paper's 16 px, preferring powers of two, which a convolutional stem needs."""
+    sizes = [size for size in _list_patch_sizes(image_size) if size <= 16]
+    return max([size for size in sizes if size & (size - 1) == 0] or sizes, default=None)

@@ -1,4 +1,4 @@
-"""What a model may cost, known before it is built."""
+"""Maximum costs of a model, checked before it is built."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.memory import model_cost, training_bytes
 from vit_keras.training.runs.facts import format_count
-from vit_keras.validation import is_number
+from vit_keras.validation import FrozenConfig, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The most a model may cost; None for no limit.
+class Limits(FrozenConfig):
+    """Maximum costs of a model with its head; None for no limit.
 
     Args:
-        params: Weights, the head's among them.
-        macs: Multiplications with additions of an image's forward pass, the head's among them.
-        memory: Bytes of a training step in float32: weights, gradients, optimizer, and the batch's activations.
+        params: Number of parameters.
+        macs: Multiply-accumulate operations of the forward pass of one image.
+        memory: Bytes of a training step in float32: weights, gradients, optimizer, and activations of the batch.
         latency: Seconds to predict one image on this machine.
 
     Raises:
@@ -25,7 +25,7 @@ class Limits:
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
-        >>> list(Limits(params=1_000_000).problems(config, num_classes=10, batch_size=64))
+        >>> list(Limits(params=1_000_000).find_problems(config, num_classes=10, batch_size=64))
         ['2.7 M parameters are over the limit of 1 M']
     """
 
@@ -38,16 +38,10 @@ class Limits:
         for name in ("params", "macs", "memory", "latency"):
             value = getattr(self, name)
             if value is not None and (not is_number(value) or value <= 0):
-                raise InvalidArgumentError(f"max_{name}={value!r} is not a positive number.")
+                raise InvalidArgumentError(f"max_{name} must be a positive number, got {value!r}.")
 
-    def problems(self, config: ViTConfig, *, num_classes: int, batch_size: int) -> Iterator[str]:
-        """Yields each limit that is passed; latency, which has to be measured, is not looked at.
-
-        Args:
-            config: The shape.
-            num_classes: Classes of the head.
-            batch_size: Images of a training step.
-        """
+    def find_problems(self, config: ViTConfig, *, num_classes: int, batch_size: int) -> Iterator[str]:
+        """Yields each limit that is exceeded, but for latency, which has to be measured."""
         cost = model_cost(config, num_classes=num_classes)
         if self.params is not None and cost["parameters"] > self.params:
             yield f"{format_count(cost['parameters'])} parameters are over the limit of {format_count(self.params)}"
@@ -56,4 +50,4 @@ class Limits:
         if self.memory is not None:
             needed = training_bytes(config, num_classes=num_classes, batch_size=batch_size)
             if needed > self.memory:
-                yield f"{needed / 2**20:,.0f} MiB of a training step are over the limit of {self.memory / 2**20:,.0f} MiB"
+                yield f"{needed / 2**20:,.0f} MiB per training step are over the limit of {self.memory / 2**20:,.0f} MiB"

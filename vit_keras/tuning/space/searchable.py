@@ -1,9 +1,9 @@
-"""How values become a model and a way to train it: what our search and every tuner of keras-tuner ask a hypermodel."""
+"""`Searchable`: base of the hypermodels, which turn values into a model and a recipe, for `ViTTuner` and keras-tuner's own tuners."""
 
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -16,213 +16,191 @@ from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.memory import model_cost
 from vit_keras.training.recipes import Recipe
+from vit_keras.tuning.space.dimensions import Choice, IntRange
 from vit_keras.tuning.space.latency import Latencies
 from vit_keras.tuning.space.limits import Limits
-from vit_keras.tuning.space.search_space import Choice, IntRange, SearchSpace, Values
+from vit_keras.tuning.space.search_space import SearchSpace, Values
 
-_ONE_STEP = 0.9  # of one step, rounded
+_ONE_STEP = 0.9  # of one step; rounded up to one
+
+
+class NoEffectError(InvalidArgumentError, keras_tuner.errors.FatalError):
+    """An argument or a dimension would have no effect; it ends the search of keras-tuner's own tuners, too."""
 
 
 class Searchable(keras_tuner.HyperModel):
-    """What our search and keras-tuner's tuners both can ask: how values become a model and a way to train it.
+    """Base of `ViTHyperModel` and `FinetuningHyperModel`.
 
     Args:
         space: What is tuned.
-        num_classes: Classes of the head.
-        limits: The most a model may cost.
+        num_classes: Number of classes of the head.
+        limits: Maximum costs of a model.
     """
 
     def __init__(self, space: SearchSpace, *, num_classes: int, limits: Limits) -> None:
         super().__init__(name="vit", tunable=True)
         if type(num_classes) is not int or num_classes < 1:
-            raise InvalidArgumentError(f"num_classes={num_classes!r} is not a positive whole number.")
+            raise InvalidArgumentError(f"num_classes must be a positive integer, got {num_classes!r}.")
         self.space = space
         self.num_classes = num_classes
         self.limits = limits
 
+    # What a subclass defines; `values` is a value per dimension of the space.
+
     def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
-        """Returns the shape that values stand for; nothing is built."""
+        """Returns the architecture of values; nothing is built."""
         raise NotImplementedError
 
-    def recipe_of(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
-        """Returns the way to train that values stand for."""
+    def make_recipe(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
+        """Returns the training recipe of values."""
         raise NotImplementedError
 
-    def model_of(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
-        """Returns a new model."""
+    def make_model(self, values: Mapping[str, Any], *, data: ImageData | None, recipe: Recipe) -> keras.Model:
+        """Returns a new model, not compiled."""
         raise NotImplementedError
-
-    def finished(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
-        """Returns what is kept of a trained model."""
-        return model
 
     def default_values(self) -> Values:
-        """Returns what is tried first."""
+        """Returns the values that are tried first."""
         raise NotImplementedError
 
-    def fitted(self, values: Mapping[str, Any]) -> Values:
-        """Returns values that can be built: the same, or with what does not go together or is too large made smaller."""
-        return dict(values)
-
-    def data_of(self, train: Any, validation: Any = None) -> ImageData:
-        """Returns images at the size that is searched for."""
+    def load_data(self, train: Any, validation: Any = None) -> ImageData:
+        """Returns images of the size that the search needs."""
         raise NotImplementedError
 
-    def data_for(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
-        """Returns the images as a trial takes them."""
+    def prepare_data(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
+        """Returns the images as a trial needs them."""
         return data
 
+    def finish_model(self, model: keras.Model, values: Mapping[str, Any]) -> keras.Model:
+        """Returns the model that is saved after training."""
+        return model
+
+    def make_legal(self, values: Mapping[str, Any]) -> Values:
+        """Returns values that can be built: the same, or changed where they conflict or exceed a limit."""
+        return dict(values)
+
     def fingerprint(self) -> dict[str, Any]:
-        """Returns what makes this another search than others, as JSON holds it."""
+        """Returns the settings that a search must have in common with one that it resumes, as JSON can hold them."""
         return {
             "kind": type(self).__name__,
             "space": self.space.to_dict(),
-            "limits": asdict(self.limits),
+            "limits": self.limits.to_dict(),
             "num_classes": self.num_classes,
         }
 
-    def overrides(self, name: str) -> bool:
-        """Returns whether this is a subclass that builds or fits in its own way.
+    # What a search asks.
 
-        Args:
-            name: "build" or "fit".
-        """
+    def overrides(self, name: str) -> bool:
+        """Returns whether a subclass has its own "build" or "fit"."""
         return getattr(type(self), name) is not getattr(Searchable, name)
 
     @functools.cached_property
     def latencies(self) -> Latencies:
-        """What was measured of shapes."""
+        """Measured latencies of architectures."""
         return Latencies()
 
-    def problems(self, values: Mapping[str, Any]) -> list[str]:
-        """Returns why values can't be tried; nothing where they can.
-
-        Args:
-            values: Of the space.
-        """
+    def find_problems(self, values: Mapping[str, Any]) -> list[str]:
+        """Returns the limits that values exceed, as sentences."""
         config = self.model_config(values)
         batch_size = int(values.get("batch_size", 1))
-        found = list(self.limits.problems(config, num_classes=self.num_classes, batch_size=batch_size))
-        if not found and self.limits.latency is not None:
-            latency = self.latencies.of(config, num_classes=self.num_classes)
+        problems = list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        if not problems and self.limits.latency is not None:
+            latency = self.latencies.measure(config, num_classes=self.num_classes)
             if latency > self.limits.latency:
-                found = [f"{1e3 * latency:.3g} ms an image are over the limit of {1e3 * self.limits.latency:.3g} ms"]
-        return found
+                problems = [f"{1e3 * latency:.3g} ms per image is over the limit of {1e3 * self.limits.latency:.3g} ms"]
+        return problems
 
-    def costs(self, values: Mapping[str, Any]) -> dict[str, float]:
-        """Returns what is known of values before they are trained: "params", "macs", and "latency" where that is limited.
-
-        Args:
-            values: Of the space.
-        """
+    def compute_costs(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the costs that are known before training: "params", "macs", and "latency" if it is limited."""
         config = self.model_config(values)
         cost = model_cost(config, num_classes=self.num_classes)
-        found = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
+        costs = {"params": float(cost["parameters"]), "macs": float(cost["macs"])}
         if self.limits.latency is not None:
-            found["latency"] = self.latencies.of(config, num_classes=self.num_classes)
-        return found
+            costs["latency"] = self.latencies.measure(config, num_classes=self.num_classes)
+        return costs
 
-    def key(self, values: Mapping[str, Any]) -> str:
-        """Returns the same word for values that train the same.
-
-        Args:
-            values: Of the space.
-        """
+    def make_key(self, values: Mapping[str, Any]) -> str:
+        """Returns a string that is equal for values that train the same."""
         return json.dumps(dict(values), sort_keys=True)
 
     def draw(self, rng: np.random.Generator) -> Values:
-        """Returns values drawn at random, fitted.
-
-        Args:
-            rng: Draws.
-        """
-        return self.fitted(self.space.sample(rng))
+        """Returns random legal values."""
+        return self.make_legal(self.space.sample(rng))
 
     def sample(self, count: int, seed: int = 0) -> list[tuple[Values, ViTConfig]]:
-        """Returns different values with the shapes they stand for, all within the limits; nothing is built.
+        """Returns different random values within the limits, with their architectures; nothing is built.
 
         Args:
-            count: How many; fewer where the space has no more.
-            seed: Decides the draws.
+            count: Number of samples; fewer are returned if the space has no more.
+            seed: Random seed.
         """
         rng, found = np.random.default_rng(seed), dict[str, Values]()
         for _ in range(20 * count):
             if len(found) == count:
                 break
             values = self.draw(rng)
-            if not self.problems(values):
-                found.setdefault(self.key(values), values)
+            if not self.find_problems(values):
+                found.setdefault(self.make_key(values), values)
         return [(values, self.model_config(values)) for values in found.values()]
 
-    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Tells keras-tuner the space; nothing is built.
+    # What keras-tuner asks.
 
-        Args:
-            hp: What it is told to.
-        """
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
+        """Declares the space to keras-tuner; nothing is built."""
+        defaults = self.default_values()
         for name, dimension in self.space.dimensions.items():
-            default = self.default_values()[name]
+            default = defaults[name]
             if isinstance(dimension, Choice):
-                hp.Choice(
-                    name, list(dimension.values), default=default, **({"ordered": True} if dimension.is_ordered else {})
-                )
+                ordered = {"ordered": True} if dimension.is_ordered else {}
+                hp.Choice(name, list(dimension.values), default=default, **ordered)
             elif isinstance(dimension, IntRange):
                 hp.Int(name, dimension.low, dimension.high, step=dimension.step, default=default)
             else:
-                hp.Float(
-                    name, dimension.low, dimension.high, sampling="log" if dimension.log else "linear", default=default
-                )
+                sampling = "log" if dimension.log else "linear"
+                hp.Float(name, dimension.low, dimension.high, sampling=sampling, default=default)
 
     def built_values(self, hp: keras_tuner.HyperParameters) -> Values:
-        """Returns what `build` makes of hyperparameters: the same values, or where they are over a limit those that fit.
+        """Returns the values that `build` uses: those of `hp`, or smaller ones if they exceed a limit.
 
-        `hp` itself stays as asked, since a tuner tells by it what it tried.
-
-        Args:
-            hp: Values.
+        `hp` is not changed, because a tuner compares it with what it has tried.
 
         Raises:
-            FailedTrialError: No size of it is within the limits.
+            FailedTrialError: No smaller values are within the limits.
         """
         self.declare_hyperparameters(hp)
-        values = self.fitted({name: hp.get(name) for name in self.space.dimensions})
-        found = self.problems(values)
-        if found:
-            raise keras_tuner.errors.FailedTrialError("; ".join(found))
+        values = self.make_legal({name: hp.get(name) for name in self.space.dimensions})
+        problems = self.find_problems(values)
+        if problems:
+            raise keras_tuner.errors.FailedTrialError("; ".join(problems))
         return values
 
     def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        """Returns a compiled model of `built_values(hp)`, as keras-tuner's own tuners ask for.
-
-        Args:
-            hp: Values.
+        """Returns a compiled model of `built_values(hp)`.
 
         Raises:
-            FailedTrialError: No size of it is within the limits; nothing was built.
+            FailedTrialError: No smaller values are within the limits; nothing was built.
         """
         values = self.built_values(hp)
-        recipe = self._unscheduled(values)
-        model = self.model_of(values, data=None, recipe=recipe)
+        recipe = self._make_constant_recipe(values)
+        model = self.make_model(values, data=None, recipe=recipe)
         model.compile(**recipe.compile_kwargs())
-        model.optimizer.build(
-            model.trainable_variables
-        )  # else loading a checkpoint of keras-tuner's warns of its state
+        model.optimizer.build(model.trainable_variables)  # or keras-tuner's load_weights warns of its variables
         return model
 
     def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        """Trains as `model.fit` is asked to, with the batch size and the augmentation of the values.
+        """Trains with the batch size, the augmentation and the schedule of the values.
 
-        A model that is compiled as `build` compiles it gets the schedule of a run of that length; one that a tuner or an own `build`
-        compiled otherwise stays so. Batches that were made elsewhere, such as a `tf.data.Dataset`, are taken as they are.
+        A model that was compiled otherwise than by `build` keeps its optimizer and loss. Batches that were made elsewhere, such as a
+        `tf.data.Dataset`, are used as they are.
 
         Args:
-            hp: Values.
-            model: What `build` returned.
-            *args: For `model.fit`: `ImageData`, which brings its own validation images, arrays of images and labels, or batches.
+            hp: The hyperparameters.
+            model: Returned by `build`.
+            *args: For `model.fit`: `ImageData`, which has its own validation images, arrays of images and labels, or batches.
             **kwargs: For `model.fit`.
 
         Raises:
-            NoEffectError: The space tunes what these images leave no room for.
+            NoEffectError: The space tunes something that cannot have an effect on this data.
         """
         values = self.built_values(hp)
         given = dict(zip(("x", "y"), args, strict=False)) | kwargs
@@ -233,74 +211,63 @@ class Searchable(keras_tuner.HyperModel):
             ignored = sorted(given.keys() & {"batch_size", "validation_split"})
             if ignored:
                 raise NoEffectError(
-                    f"{' and '.join(ignored)} can have no effect: the batch size is a hyperparameter, fixed by space={{'batch_size': 32}}, "
-                    "and validation images are those of validation_data, or held out without it."
+                    f"{' and '.join(ignored)} can have no effect: the batch size is a hyperparameter, which space={{'batch_size': 32}} fixes, "
+                    "and validation images come from validation_data, or are held out without it."
                 )
-            data = self.data_of((train, labels), given.pop("validation_data", None))
+            data = self.load_data((train, labels), given.pop("validation_data", None))
         else:
             self._check_nothing_tuned_of_batches()
             return model.fit(*args, **kwargs)
-        return self._fit_images(values, model, data, given)
-
-    def _fit_images(self, values: Values, model: keras.Model, data: ImageData, given: dict[str, Any]) -> Any:
         epochs, first = int(given.get("epochs", 1)), int(given.get("initial_epoch", 0))
-        data = self.data_for(values, _in_batches(data, values))
-        recipe = self.recipe_of(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
-        as_built = self._unscheduled(values).compile_kwargs()
-        if _compiled_as(optimizer=model.optimizer, loss=model.loss) == _compiled_as(**as_built):
+        batch_size = min(int(values.get("batch_size", data.batch_size)), len(data.splits["train"]))
+        data = self.prepare_data(values, replace(data, batch_size=batch_size))
+        recipe = self.make_recipe(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+        as_built = self._make_constant_recipe(values).compile_kwargs()
+        if _describe_compilation(optimizer=model.optimizer, loss=model.loss) == _describe_compilation(**as_built):
             model.compile(**recipe.compile_kwargs())
         batches = data.training_batches(epochs=epochs - first, augmentation=recipe.augmentation, first_epoch=first)
         own = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
         return model.fit(batches, **{**own, **given})
 
-    def _unscheduled(self, values: Values) -> Recipe:
-        """Returns the way to train values before the length of the run is known: at one rate, after a step of warm-up.
+    def _make_constant_recipe(self, values: Values) -> Recipe:
+        """Returns a recipe for a run of unknown length, with a constant learning rate after one step of warm-up.
 
-        A rate that is a schedule is no variable of the optimizer, so that `load_weights` takes what `fit` trained by another schedule.
+        The optimizer has the same variables as with a schedule, so `load_weights` accepts a checkpoint that `fit` saved.
         """
-        return self.recipe_of(values, epochs=1, steps_per_epoch=1).replace(schedule="constant", warmup_rate=_ONE_STEP)
+        return self.make_recipe(values, epochs=1, steps_per_epoch=1).replace(schedule="constant", warmup_rate=_ONE_STEP)
 
     def _check_nothing_tuned_of_batches(self) -> None:
-        """Refuses hyperparameters that batches made elsewhere would ignore."""
+        """Refuses dimensions that have no effect on batches that were made elsewhere."""
         ends = {name: {each.from_unit(0.0), each.from_unit(1.0)} for name, each in self.space.dimensions.items()}
-        vain = [name for name in ("batch_size", "augmentation") if len(ends.get(name, ())) > 1]
-        if vain:
+        tuned = [name for name in ("batch_size", "augmentation") if len(ends.get(name, ())) > 1]
+        if tuned:
             raise NoEffectError(
-                f"{' and '.join(vain)} can have no effect on batches that are made already: pass ImageData or arrays of images and labels, "
-                "or fix them in the space, as in space={'batch_size': 32, 'augmentation': 'none'}."
+                f"{' and '.join(tuned)} can have no effect on batches: pass ImageData or arrays of images and labels, or fix it in the space, "
+                "as in space={'batch_size': 32, 'augmentation': 'none'}."
             )
         if not ends.get("augmentation", {"none"}) <= {"none"}:
             raise NoEffectError(
-                f"The augmentation {self.space.dimensions['augmentation'].from_unit(0.0)!r} can have no effect on batches that are made "
-                "already: pass ImageData or arrays of images and labels, or fix it as space={'augmentation': 'none'}."
+                f"augmentation={self.space.dimensions['augmentation'].from_unit(0.0)!r} can have no effect on batches: pass ImageData or arrays "
+                "of images and labels, or fix it as space={'augmentation': 'none'}."
             )
 
 
-class NoEffectError(InvalidArgumentError, keras_tuner.errors.FatalError):
-    """Something was asked for that a search would ignore; keras-tuner's tuners end at it, too."""
-
-
-def _compiled_as(*, optimizer: Any, loss: Any, **other: Any) -> Any:
-    """Returns what a model is compiled with so that it can be compared; names of optimizers count themselves."""
+def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
+    """Returns optimizer and loss in a form that can be compared; Keras numbers the names of optimizers."""
     serialized = keras.optimizers.serialize(optimizer)
     return {**serialized["config"], "name": serialized["class_name"]}, keras.losses.serialize(loss)
 
 
-def _in_batches(data: ImageData, values: Mapping[str, Any]) -> ImageData:
-    size = min(int(values.get("batch_size", data.batch_size)), len(data.splits["train"]))
-    return replace(data, batch_size=size)
-
-
-def load(
+def load_images(
     train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
 ) -> ImageData:
-    """Returns images to search with.
+    """Returns the images of a search.
 
     Args:
         train: `ImageData`, or what `vk.data.load` takes.
-        validation: Likewise; None where `train` has all splits, else a part is held out.
-        image_size: Height and width they are brought to, px; None for as they are.
-        channels: Likewise.
+        validation: Likewise; None if `train` has all splits, otherwise a part is held out.
+        image_size: Height and width to resize to, px; None for no resizing.
+        channels: Number of channels to convert to; None for no conversion.
     """
     if isinstance(train, ImageData):
         if validation is not None:
@@ -308,3 +275,12 @@ def load(
         return train
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
     return data_sources.load(source, image_size=image_size, channels=channels)
+
+
+def check_data(data: ImageData, image_shape: tuple[int, ...], num_classes: int) -> None:
+    """Refuses images of another size or number of classes than the hypermodel's."""
+    if data.image_shape != image_shape or len(data.class_names) != num_classes:
+        raise InvalidArgumentError(
+            f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
+            f"{image_shape} and {num_classes}."
+        )

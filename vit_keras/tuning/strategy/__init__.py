@@ -1,1 +1,1 @@
-"""Which trial is trained next, and how far."""
+"""Decides which trial is trained next, and for how many epochs."""

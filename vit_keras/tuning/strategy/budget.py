@@ -1,4 +1,4 @@
-"""What a search may spend: trials, epochs or time."""
+"""The budget of a search: trials, epochs or time."""
 
 import re
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ _COUNT = re.compile(r"\s*([0-9]+)\s*(trials?|epochs?)\s*")
 
 @dataclass(frozen=True)
 class Budget:
-    """One limit of a search; the others are None.
+    """One limit of a search; the other two are None.
 
     Args:
-        trials: Configurations begun.
+        trials: Number of configurations.
         epochs: Epochs of all trials together.
-        seconds: Time of the clock, interruptions left out.
+        seconds: Running time, without interruptions.
 
     Example:
-        >>> Budget.of("30min"), Budget.of("40 trials")
+        >>> Budget.parse("30min"), Budget.parse("40 trials")
         (Budget(trials=None, epochs=None, seconds=1800.0), Budget(trials=40, epochs=None, seconds=None))
     """
 
@@ -33,22 +33,22 @@ class Budget:
         given = [value for value in (self.trials, self.epochs, self.seconds) if value is not None]
         if len(given) != 1 or not is_number(given[0]) or given[0] <= 0:
             raise InvalidArgumentError(
-                f"{self} is no budget: give one positive limit, as '30min', '40 trials' or '200 epochs'."
+                f"A budget is exactly one positive limit, such as '30min', '40 trials' or '200 epochs', not {self!r}."
             )
 
     @classmethod
-    def of(cls, words: "str | Budget") -> "Budget":
-        """Returns the budget that words name.
+    def parse(cls, budget: "str | Budget") -> "Budget":
+        """Returns a budget from its text.
 
         Args:
-            words: A time such as "90s", "30min" or "2h", "40 trials", or "200 epochs".
+            budget: A time such as "90s", "30min" or "2h", "40 trials", or "200 epochs".
 
         Raises:
-            InvalidArgumentError: They name none.
+            InvalidArgumentError: The text is none of these.
         """
-        if isinstance(words, Budget):
-            return words
-        text = str(words).lower()
+        if isinstance(budget, Budget):
+            return budget
+        text = str(budget).lower()
         if count := _COUNT.fullmatch(text):
             number = int(count[1])
             return cls(trials=number) if count[2].startswith("trial") else cls(epochs=number)
@@ -56,11 +56,11 @@ class Budget:
         if time and time[2] in _UNITS:
             return cls(seconds=float(time[1]) * _UNITS[time[2]])
         raise InvalidArgumentError(
-            f"budget={words!r} is none: give a time such as '90s', '30min' or '2h', or '40 trials', or '200 epochs'."
+            f"budget={budget!r}: expected a time such as '90s', '30min' or '2h', or '40 trials', or '200 epochs'."
         )
 
     def __str__(self) -> str:
-        """Returns it as `of` takes it."""
+        """Returns the text that `parse` reads."""
         if self.seconds is not None:
             return f"{self.seconds:g}s"
         return f"{self.trials} trials" if self.trials is not None else f"{self.epochs} epochs"

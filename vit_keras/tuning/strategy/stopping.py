@@ -1,31 +1,25 @@
-"""When a trial is not worth going on with before its next rung."""
+"""Stops a trial that can no longer become the best."""
 
 from vit_keras.tuning.study.study import Study, Trial
 
-LEAST = 3  # completed trials that have to be known
+LEAST = 3  # completed trials that the decision needs
 
 
-def hopeless(study: Study, trial: Trial) -> str:
-    """Returns why a trial can't become the best any more, or an empty word.
+def prune_reason(study: Study, trial: Trial) -> str:
+    """Returns why a trial can no longer become the best, or an empty string.
 
-    It can't where its score, raised by the most that any completed trial gained from that epoch to the end, is below the best of
-    them. Judged by trials that had the same schedule for the same time, not by a curve's own shape: a learning rate that falls to zero
-    lifts every curve at its end. With several objectives none is hopeless.
-
-    Args:
-        study: What is known.
-        trial: A trial with an epoch or more.
+    A trial is pruned if its score, plus the largest gain of any completed trial from the same epoch to the end, is below the best
+    completed score. The gain comes from trials with the same schedule, not from the curve's own shape, because every curve rises
+    when the learning rate falls to zero. With several objectives no trial is pruned.
     """
-    done = [each for each in study.trials if each.state == "COMPLETED"]
-    if len(done) < LEAST or len(study.objectives) > 1 or trial.epochs >= study.epochs:
+    completed = [each for each in study.trials if each.state == "COMPLETED"]
+    if len(completed) < LEAST or len(study.objectives) > 1 or trial.epochs >= study.epochs:
         return ""
     value, epochs = study.objective.value, trial.epochs
-    best = max(value(each) for each in done)
-    most = max(value(each) - value(each, epochs) for each in done)
-    reach = value(trial) + max(most, 0.0)
-    if reach >= best:
+    largest_gain = max(0.0, *(value(each) - value(each, epochs) for each in completed))
+    if value(trial) + largest_gain >= max(value(each) for each in completed):
         return ""
     return (
-        f"at epoch {epochs} its {study.objective.name} is {trial.curve[-1][study.objective.name]:.4g}; with the most that a "
-        f"completed trial gained from there, {most:.4g}, it would stay below the best"
+        f"at epoch {epochs} its {study.objective.name} is {trial.curve[-1][study.objective.name]:.4g}; with the largest gain of a "
+        f"completed trial from there, {largest_gain:.4g}, it would stay below the best"
     )

@@ -1,1 +1,1 @@
-"""What a search knows of its trials."""
+"""The state of a search: its journal, its trials and its objectives."""

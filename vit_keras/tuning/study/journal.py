@@ -1,4 +1,4 @@
-"""Everything that happened in a search, a line each: the truth that a search goes on from."""
+"""The journal of a search: an append-only file of events, from which the search resumes."""
 
 import json
 import os
@@ -15,14 +15,13 @@ _SHOWN = 5  # differences in an error
 
 
 class Journal:
-    """An append-only file of JSON records, each on the disk before anything follows from it.
+    """An append-only file of JSON records, each flushed to the disk before the search continues.
 
-    A record is one line, written with one call. A last line that was torn by a crash is no record, and is cut off before the next is
-    written; a damaged line before it is an error, for what follows it may have followed from it. Reading changes nothing, so that a
-    search can be looked at while it runs.
+    A record is one line, written with one call. An incomplete last line, left by a crash, is ignored and removed before the next
+    record is written; any other damaged line is an error. Reading changes nothing, so a running search can be read.
 
     Args:
-        path: The file; made by the first record.
+        path: The file; the first record creates it.
 
     Raises:
         CorruptFileError: A line is not a record.
@@ -47,23 +46,23 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """How long the search has gone on, its interruptions left out."""
+        """Running time of the search, without interruptions."""
         return time.monotonic() - self._began
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the command line that began the search was told."""
+    def cli_options(self) -> dict[str, Any]:
+        """Options of the command line that started the search."""
         return dict(self.records[0].get("told", {})) if self.records else {}
 
     def append(self, what: str, **fields: Any) -> dict[str, Any]:
-        """Writes a record, waits until it is on the disk, and returns it.
+        """Writes a record, flushes it to the disk, and returns it.
 
         Args:
             what: Its kind.
-            **fields: What JSON holds.
+            **fields: What JSON can hold.
 
         Raises:
-            StorageError: It can't be written.
+            StorageError: It cannot be written.
         """
         record = {"what": what, **fields, "at": round(self.seconds, 3)}
         line = json.dumps(record, allow_nan=False) + "\n"
@@ -80,30 +79,32 @@ class Journal:
         return record
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; the next record opens it again."""
         with self._lock:
             if self._file >= 0:
                 os.close(self._file)
             self._file = -1
 
-    def check_fingerprint(self, fingerprint: Mapping[str, Any], *, told: Mapping[str, Any] | None = None) -> None:
-        """Writes what a new search is begun with, or compares it with what an old one was begun with.
+    def check_fingerprint(
+        self, fingerprint: Mapping[str, Any], *, cli_options: Mapping[str, Any] | None = None
+    ) -> None:
+        """Writes the fingerprint of a new search, or compares it with that of the search to resume.
 
         Args:
-            fingerprint: Space, data, objectives and the like, as JSON holds them.
-            told: What a command line was told, for a new search; `self.told` has it afterwards.
+            fingerprint: Space, data, objectives and the like, as JSON can hold them.
+            cli_options: Options of the command line, kept for a new search.
 
         Raises:
-            ResumeError: An old one was begun with something else; every difference is named.
+            ResumeError: The fingerprints differ; the message names the differences.
         """
         now = json.loads(json.dumps(fingerprint))
         if not self.records:
-            self.append("study", version=VERSION, fingerprint=now, told=dict(told or {}))
+            self.append("study", version=VERSION, fingerprint=now, told=dict(cli_options or {}))
             return
         first = self.records[0]
         if first.get("what") != "study" or first.get("version") != VERSION:
             raise CorruptFileError(
-                f"{self.path}: this is no journal of a search, or of another version than {VERSION}; nothing was changed."
+                f"{self.path}: this is not the journal of a search of version {VERSION}; nothing was changed."
             )
         then = first["fingerprint"]
         changed = [
@@ -113,9 +114,9 @@ class Journal:
         ]
         if changed:
             raise ResumeError(
-                f"{self.path.parent} is a search that was begun with something else: {'; '.join(changed[:_SHOWN])}"
-                f"{f'; and {len(changed) - _SHOWN} more' if len(changed) > _SHOWN else ''}. Go on with what it was begun with, or "
-                "start a new one elsewhere; `warm_start` takes over what this one learned."
+                f"{self.path.parent} holds a search with other settings: {'; '.join(changed[:_SHOWN])}"
+                f"{f'; and {len(changed) - _SHOWN} more' if len(changed) > _SHOWN else ''}. Resume it with the same settings, or start a "
+                "new search in another run_dir; `warm_start` reuses the best trials of this one."
             )
 
     def _read(self) -> list[dict[str, Any]]:
@@ -134,7 +135,7 @@ class Journal:
             except ValueError as error:
                 raise CorruptFileError(f"{self.path}, line {number}: not JSON ({error}).") from error
             if not isinstance(record, dict) or not isinstance(record.get("what"), str):
-                raise CorruptFileError(f"{self.path}, line {number}: this is no record of a search.")
+                raise CorruptFileError(f"{self.path}, line {number}: this is not a record of a search.")
             records.append(record)
         self._whole = len(content) - len(torn)
         return records

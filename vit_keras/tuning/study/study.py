@@ -1,34 +1,35 @@
-"""What a search knows of its trials: the journal's records, folded. No Keras."""
+"""The trials of a search, rebuilt from the records of its journal. Imports no Keras."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vit_keras.errors import CorruptFileError
+from vit_keras.tuning.study.objectives import Objective
 
-STATES = ("QUEUED", "RUNNING", "COMPLETED", "PRUNED", "FAILED", "INVALID", "TIMEOUT", "OOM", "KILLED")
-"""QUEUED waits for a worker, or at a rung for its promotion; the last seven are ends."""
 FAULTS = ("FAILED", "INVALID", "TIMEOUT", "OOM", "KILLED")
+STATES = ("QUEUED", "RUNNING", "COMPLETED", "PRUNED", *FAULTS)
+"""QUEUED waits for a worker, or at a rung for promotion; all but it and RUNNING are final."""
 Record = Mapping[str, Any]
 
 
 @dataclass(kw_only=True)
 class Trial:
-    """One configuration and how far it was trained.
+    """One configuration and its training so far.
 
     Args:
         number: From 0, in the order of proposal.
-        values: What was chosen, by the name of its dimension.
-        origin: Who proposed it: "default", "prior", "warm", "random" or "model".
-        costs: What is known before training, such as "params" and "macs".
+        values: Value of each dimension by name.
+        origin: How it was proposed: "default", "warm", "random" or "model".
+        costs: Known before training, such as "params" and "macs".
         state: One of `STATES`.
-        target: Epochs it was last told to reach.
-        curve: One row of metrics an epoch.
-        starts: How often it was begun since an epoch of it was finished.
-        reason: Why it ended, where it did not complete.
-        worker: Who trains it, while it runs.
-        seconds: What training it took, validation with it.
-        pace: Seconds of its last epoch, which does not compile as the first does.
+        target: Epochs it was last asked to reach.
+        curve: Metrics by name, one row per epoch.
+        starts: Number of starts since its last finished epoch.
+        reason: Why it ended, if it did not complete.
+        worker: Worker that trains it while it runs.
+        seconds: Training time with validation.
+        pace: Seconds of its last epoch; unlike the first it includes no compilation.
     """
 
     number: int
@@ -51,43 +52,16 @@ class Trial:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it stands at a rung, trained as far as it was told to."""
+        """Whether it has reached its target and waits for promotion."""
         return self.state == "QUEUED" and self.epochs >= self.target > 0
 
 
-@dataclass(frozen=True)
-class Objective:
-    """What a search looks for.
-
-    Args:
-        name: A metric that training logs, such as "val_accuracy", or a cost: "params", "macs", "latency".
-        direction: "max" or "min".
-    """
-
-    name: str
-    direction: str
-
-    def value(self, trial: Trial, epochs: int | None = None) -> float:
-        """Returns what a trial is worth, so that more is better.
-
-        Args:
-            trial: A trial with at least that many epochs.
-            epochs: Trained for how long; None for as long as it was.
-        """
-        sign = 1.0 if self.direction == "max" else -1.0
-        if self.name in trial.costs:
-            return sign * trial.costs[self.name]
-        return sign * trial.curve[(epochs or trial.epochs) - 1][self.name]
-
-
 class Study:
-    """The trials of a search, brought up to date record by record.
-
-    The same records make the same study, so a search that was killed goes on where its journal ends.
+    """The trials of a search, updated record by record; the same records give the same study.
 
     Args:
-        objectives: What is looked for; of several the best are those that no other beats in all.
-        epochs: The full horizon.
+        objectives: With several, the best trials are the Pareto front.
+        epochs: Full horizon of a trial.
         records: Of the journal, in order.
 
     Raises:
@@ -111,56 +85,95 @@ class Study:
 
     @property
     def objective(self) -> Objective:
-        """The first objective: the one that learning curves are judged by."""
+        """The first objective, by which trials are promoted and stopped."""
         return self.objectives[0]
 
     @property
     def best(self) -> Trial | None:
-        """The best trial so far: of those that completed, so that all were trained alike, the best at the horizon; None before one did.
-
-        It never gets worse. Of several objectives the first decides.
-        """
-        return next(iter(self.front()), None)
+        """The best completed trial, by the first objective; None before one completed. It never gets worse."""
+        return next(iter(self.front), None)
 
     @property
     def epochs_trained(self) -> int:
         """Epochs of all trials together."""
         return sum(trial.epochs for trial in self.trials)
 
-    def add(self, record: Record) -> None:
-        """Takes in what happened.
+    @property
+    def trained(self) -> list[Trial]:
+        """Every trial with an epoch and without a fault, in the order of proposal."""
+        return [trial for trial in self.trials if trial.epochs and trial.state not in FAULTS]
 
-        Args:
-            record: As the journal has it.
+    @property
+    def front(self) -> list[Trial]:
+        """The completed trials that no other completed trial dominates, the best by the first objective first."""
+        completed = [trial for trial in self.trials if trial.state == "COMPLETED"]
+        return self._select_undominated(self.order(completed))
+
+    @property
+    def ranking(self) -> list[Trial]:
+        """Every trained trial without a fault, the best first.
+
+        Trials trained for more epochs come first: a trial that was stopped early was worse than others at that epoch, and cannot be
+        compared later. With several objectives, trials of equal epochs are in the order of their fronts.
+        """
+        trained = self.trained
+        return [
+            trial
+            for epochs in sorted({trial.epochs for trial in trained}, reverse=True)
+            for trial in self.order([each for each in trained if each.epochs == epochs], epochs)
+        ]
+
+    def order(self, trials: Iterable[Trial], epochs: int | None = None) -> list[Trial]:
+        """Returns trials ordered by their objectives, the best first; ties are decided by the epoch before."""
+
+        def sort_key(trial: Trial) -> tuple[list[float], int]:
+            return [-self.objective.value(trial, epoch) for epoch in range(epochs or trial.epochs, 0, -1)], trial.number
+
+        left = sorted(trials, key=sort_key)
+        if len(self.objectives) == 1:
+            return left
+        order: list[Trial] = []
+        while left:
+            front = self._select_undominated(left, epochs)
+            order += front
+            left = [trial for trial in left if trial not in front]
+        return order
+
+    def _select_undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
+        values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in trials}
+        return [
+            trial
+            for trial in trials
+            if not any(dominates(values[other.number], values[trial.number]) for other in trials)
+        ]
+
+    def add(self, record: Record) -> None:
+        """Updates the study with one record.
 
         Raises:
-            CorruptFileError: It does not follow from those before it.
+            CorruptFileError: It does not follow from the records before it.
         """
-        change: Callable[[Record], None] | None = getattr(self, f"_{record.get('what')}", None)
-        if change is None:
+        update: Callable[[Record], None] | None = getattr(self, f"_{record.get('what')}", None)
+        if update is None:
             raise CorruptFileError(f"The journal has a record of an unknown kind, {record.get('what')!r}.")
         try:
-            change(record)
+            update(record)
         except (KeyError, IndexError, TypeError) as error:
             raise CorruptFileError(
                 f"The journal has a record that does not follow from those before it: {record!r:.200}."
             ) from error
         self.seconds = max(self.seconds, float(record.get("at", 0.0)))
 
+    # One method per kind of record.
+
     def _study(self, record: Record) -> None:
-        """What the search was begun with; `Journal.fingerprint` looks at it."""
+        """How the search was started; `Journal.check_fingerprint` reads it."""
 
     def _proposed(self, record: Record) -> None:
         if record["trial"] != len(self.trials):
             raise IndexError
-        self.trials.append(
-            Trial(
-                number=record["trial"],
-                values=dict(record["values"]),
-                origin=record["origin"],
-                costs=dict(record["costs"]),
-            )
-        )
+        values, costs = dict(record["values"]), dict(record["costs"])
+        self.trials.append(Trial(number=record["trial"], values=values, origin=record["origin"], costs=costs))
 
     def _refused(self, record: Record) -> None:
         self.refused.append((dict(record["values"]), record["reason"]))
@@ -172,7 +185,7 @@ class Study:
 
     def _epoch(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
-        if record["epoch"] <= trial.epochs:  # trained again after a crash, to the same numbers
+        if record["epoch"] <= trial.epochs:  # trained again after a crash, with the same result
             return
         if record["epoch"] != trial.epochs + 1:
             raise IndexError
@@ -182,7 +195,7 @@ class Study:
         trial.starts = 1
 
     def _waiting(self, record: Record) -> None:
-        """A trial got to the rung it was told to reach, or has to be begun again."""
+        """A trial reached its rung, or has to be started again."""
         trial = self.trials[record["trial"]]
         trial.state, trial.worker, trial.reason = "QUEUED", "", record.get("reason", "")
 
@@ -192,59 +205,9 @@ class Study:
             raise KeyError(record["state"])
         trial.state, trial.worker, trial.reason = record["state"], "", record.get("reason", "")
 
-    def ranked(self) -> list[Trial]:
-        """Returns every trial that was trained and did not fail, the best first.
-
-        Those trained further stand first: what was stopped early was worse than others then, and is comparable with none later. With
-        several objectives the order among equals in epochs is by fronts.
-        """
-        judged = [trial for trial in self.trials if trial.epochs and trial.state not in FAULTS]
-        return [
-            trial
-            for epochs in sorted({trial.epochs for trial in judged}, reverse=True)
-            for trial in self.ordered([each for each in judged if each.epochs == epochs], epochs)
-        ]
-
-    def ordered(self, trials: Iterable[Trial], epochs: int | None = None) -> list[Trial]:
-        """Returns trials in the order of what they are worth, the best first; of equals, the one that was worth more an epoch before.
-
-        Args:
-            trials: With at least that many epochs.
-            epochs: Trained for how long; None for as long as each was.
-        """
-
-        def rank(trial: Trial) -> tuple[list[float], int]:
-            last = epochs or trial.epochs
-            return [-self.objective.value(trial, epoch) for epoch in range(last, 0, -1)], trial.number
-
-        left = sorted(trials, key=rank)
-        if len(self.objectives) == 1:
-            return left
-        values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in left}
-        order: list[Trial] = []
-        while left:
-            front = [
-                trial
-                for trial in left
-                if not any(dominates(values[other.number], values[trial.number]) for other in left)
-            ]
-            order += front
-            left = [trial for trial in left if trial not in front]
-        return order
-
-    def front(self) -> list[Trial]:
-        """Returns the completed trials that no other completed trial beats in all objectives."""
-        done = [trial for trial in self.trials if trial.state == "COMPLETED"]
-        values = {trial.number: [each.value(trial) for each in self.objectives] for trial in done}
-        return [
-            trial
-            for trial in self.ordered(done)
-            if not any(dominates(values[other.number], values[trial.number]) for other in done)
-        ]
-
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Returns whether one is at least as good in everything and better in something; more is better.
+    """Returns whether one is at least as good in every objective and better in one; more is better.
 
     Example:
         >>> dominates([1.0, 2.0], [1.0, 1.0]), dominates([1.0, 1.0], [1.0, 1.0])

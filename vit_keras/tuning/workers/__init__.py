@@ -1,1 +1,1 @@
-"""Processes that train trials."""
+"""Processes and machines that train trials."""

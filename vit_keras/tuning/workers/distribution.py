@@ -1,7 +1,7 @@
-"""A search on several machines: keras-tuner's chief and workers, with an end to waiting on both sides.
+"""A search on several machines: keras-tuner's chief and workers, with timeouts on both sides.
 
-As in keras-tuner, who connects is not asked who it is: run it where others can't reach it. The run directory is one that all can write.
-keras-tuner's own chief waits for ever for a worker that was killed, and its workers an hour for a chief that is gone.
+As in keras-tuner there is no authentication: use it in a trusted network only. Every machine must be able to write to the run
+directory. keras-tuner's own chief waits forever for a killed worker, and its workers wait an hour for a chief that has ended.
 """
 
 import os
@@ -13,29 +13,29 @@ from typing import Any
 
 from vit_keras.errors import InvalidArgumentError, RunLockedError, StorageError
 
-LEASE_SECONDS = 60.0  # without a word from a worker, after which its trial is another's
+LEASE_SECONDS = 60.0  # of silence, after which a worker's trial is given to another
 _HEARTBEAT_SECONDS = 10.0
 _WAIT_SECONDS = 120.0  # for a chief that starts later than its workers
 _POLL_SECONDS = 0.5
-_GRACE_SECONDS = 5.0  # in which idle workers hear that it is over
+_GRACE_SECONDS = 5.0  # in which idle workers learn that the search is over
 CHIEF = "chief"
 
 
 def set_role(role: str, address: str, *, worker: str = "") -> None:
-    """Tells keras-tuner, in this process, who it is.
+    """Sets this process's role for keras-tuner, through its environment variables.
 
     Args:
         role: "chief" or "worker".
         address: "HOST:PORT" of the chief.
-        worker: The worker's name; by default one of machine and process.
+        worker: The worker's name; by default made of machine and process.
 
     Raises:
-        InvalidArgumentError: There is no such role, or this is no address.
+        InvalidArgumentError: The role or the address is not valid.
     """
     host, _, port = address.rpartition(":")
     if role not in (CHIEF, "worker") or not host or not port.isdecimal():
         raise InvalidArgumentError(
-            f"role={role!r}, address={address!r}: expected the role chief or worker and the chief's address as HOST:PORT."
+            f"role={role!r}, address={address!r}: expected the role chief or worker, and the chief's address as HOST:PORT."
         )
     os.environ["KERASTUNER_ORACLE_IP"], os.environ["KERASTUNER_ORACLE_PORT"] = host, port
     name = worker or f"worker-{os.uname().nodename.replace(CHIEF, 'c')}-{os.getpid()}"
@@ -43,14 +43,10 @@ def set_role(role: str, address: str, *, worker: str = "") -> None:
 
 
 def serve(oracle: Any, *, lease: float) -> None:
-    """Answers workers until the search is over and none of them trains; what a lost worker trained is given to another.
-
-    Args:
-        oracle: A `ViTOracle`.
-        lease: Seconds without a word from a worker after which it is lost.
+    """Serves workers until the search is over and no trial runs; a lost worker's trial is given to another.
 
     Raises:
-        RunLockedError: The address is taken.
+        RunLockedError: The address is in use.
     """
     import grpc
     from keras_tuner.src import protos
@@ -66,31 +62,27 @@ def serve(oracle: Any, *, lease: float) -> None:
         bound = 0
     if not bound:
         raise RunLockedError(
-            f"{address} can't be listened at: another process has it, or the machine has no such address."
+            f"--address {address} is not available: another process uses it, or this machine has no such address."
         )
     server.start()
     wait = threading.Event().wait
     try:
         while not ((servicer.stop_triggered or oracle.closing) and not oracle.ongoing_trials):
-            oracle.expire(lease)
+            oracle.take_back_lost(lease)
             wait(_POLL_SECONDS)
         wait(_GRACE_SECONDS)
     finally:
         server.stop(grace=1.0).wait()
 
 
-def client_of(oracle: Any) -> Any:
-    """Returns a stand-in for the chief's oracle that says so when there is no chief any more.
-
-    Args:
-        oracle: This process's own, which decides nothing.
-    """
+def connect(oracle: Any) -> Any:
+    """Returns a client of the chief's oracle whose calls raise `StorageError` once the chief has ended."""
     import grpc
     from keras_tuner.src import protos
     from keras_tuner.src.distribute import oracle_client
 
     class Client(oracle_client.OracleClient):
-        """keras-tuner's client, whose calls end."""
+        """keras-tuner's client with a timeout per call."""
 
         def __init__(self) -> None:
             super().__init__(oracle)
@@ -99,25 +91,25 @@ def client_of(oracle: Any) -> Any:
             self.stub: Any = protos.get_service_grpc().OracleStub(self._channel)
             self._wait = _WAIT_SECONDS
 
-        def _reached(self) -> None:
+        def _wait_for_chief(self) -> None:
             try:
                 grpc.channel_ready_future(self._channel).result(timeout=self._wait)
             except grpc.FutureTimeoutError:
                 raise StorageError(
-                    f"No chief answered at {self._address} for {self._wait:g} s: it ended, or the address is another. Its journal has what "
-                    "was reported; start the chief again, then the workers."
+                    f"No chief answered at {self._address} for {self._wait:g} s: it has ended, or the address is wrong. Its journal has every "
+                    "reported epoch; start the chief again, then the workers."
                 ) from None
 
         def create_trial(self, tuner_id: str) -> Any:
-            self._reached()
+            self._wait_for_chief()
             return super().create_trial(tuner_id)
 
         def update_trial(self, trial_id: str, metrics: dict[str, float], step: int = 0) -> Any:
-            self._reached()
+            self._wait_for_chief()
             return super().update_trial(trial_id, metrics, step)
 
         def end_trial(self, trial: Any) -> None:
-            self._reached()
+            self._wait_for_chief()
             super().end_trial(trial)
 
     return Client()
@@ -125,12 +117,7 @@ def client_of(oracle: Any) -> Any:
 
 @contextmanager
 def heartbeat(client: Any, trial_id: str) -> Iterator[None]:
-    """Shows the chief, inside its block, that this worker lives, however long an epoch takes.
-
-    Args:
-        client: What `client_of` returned.
-        trial_id: What is trained.
-    """
+    """Tells the chief regularly, inside its block, that this worker is alive, however long an epoch takes."""
     import grpc
 
     ended = threading.Event()
@@ -139,7 +126,7 @@ def heartbeat(client: Any, trial_id: str) -> Iterator[None]:
         while not ended.wait(_HEARTBEAT_SECONDS):
             try:
                 client.get_trial(trial_id)
-            except grpc.RpcError:  # the next report says it
+            except grpc.RpcError:  # the next report raises it
                 return
 
     thread = threading.Thread(target=beat, daemon=True)

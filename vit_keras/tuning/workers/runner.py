@@ -1,106 +1,68 @@
-"""The process in which trials are trained; `python -m vit_keras.tuning.workers.runner`, as `worker.Worker` starts it.
+"""The process in which trials are trained: `python -m vit_keras.tuning.workers.runner PAYLOAD LOG`, started by `Worker`."""
 
-It is told what to do and says how it goes in lines of JSON over an inherited socket. It ends with the process that started it.
-"""
-
-import json
-import os
 import signal
-import socket
 import sys
-import threading
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import TrainingDivergedError, VitKerasError
+from vit_keras.runtime.worker_process import ParentConnection
 
-_ALIVE_SECONDS = 0.5  # between two signs of life
-
-
-class _Line:
-    """The connection to the search."""
-
-    def __init__(self, number: int) -> None:
-        self._socket = socket.socket(fileno=number)
-        self._reader = self._socket.makefile("r")
-        self._said = 0.0
-
-    def say(self, **message: Any) -> None:
-        self._socket.sendall((json.dumps(message) + "\n").encode())
-        self._said = time.monotonic()
-
-    def hear(self) -> dict[str, Any]:
-        """Returns what the search says; where the search has ended, so does this process."""
-        line = self._reader.readline()
-        if not line:
-            os._exit(0)
-        message: dict[str, Any] = json.loads(line)
-        return message
-
-    def step(self) -> None:
-        if time.monotonic() - self._said >= _ALIVE_SECONDS:
-            self.say(alive=True)
-
-
-def _watch(parent: int) -> None:
-    """Ends this process when the one that started it is gone, even in the middle of a step."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(0)
+_ALIVE_SECONDS = 0.5  # between two messages that the trial is still training
 
 
 def main() -> None:
-    """Trains what it is told to until nobody is there any more."""
-    connection, folder, log = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
-    written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(written, stream.fileno())
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # Ctrl-C reaches the whole group; the search decides, and `fit` listens
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-    line = _Line(connection)
+    """Trains what it is asked to until the parent ends."""
+    folder, log = Path(sys.argv[1]), Path(sys.argv[2])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # `fit` handles them while it trains
+    parent = ParentConnection(log)
 
     from vit_keras.training.checkpoints.callback import Stopped
-    from vit_keras.tuning.workers.shipping import unpack
+    from vit_keras.tuning.workers.payload import unpack
     from vit_keras.tuning.workers.trial_training import TrialTrainer
 
-    parcel = unpack(folder)
-    trainer = TrialTrainer(parcel.hypermodel, parcel.data, epochs=parcel.epochs, seed=parcel.seed)
-    line.say(ready=True)
+    payload = unpack(folder)
+    trainer = TrialTrainer(payload.hypermodel, payload.data, epochs=payload.epochs, seed=payload.seed)
+    parent.send({"ready": True})
     while True:
-        task = line.hear()
+        task = parent.receive()
         try:
-            line.say(done=_carried_out(task, trainer, line))
+            parent.send({"done": _run(task, trainer, parent)})
         except Stopped:
-            line.say(stopped=True)
+            parent.send({"stopped": True})
         except Exception as error:
             traceback.print_exc()
-            line.say(failed=_kind(error), message=f"{type(error).__name__}: {error}")
+            parent.send({"failed": _fault(error), "message": f"{type(error).__name__}: {error}"})
         sys.stdout.flush()
         sys.stderr.flush()
 
 
-def _carried_out(task: dict[str, Any], trainer: Any, line: _Line) -> Any:
-    if task["do"] == "logged":
-        names = trainer.logged(task["values"])
+def _run(task: dict[str, Any], trainer: Any, parent: ParentConnection) -> Any:
+    if task["do"] == "logged_metrics":
+        names = trainer.logged_metrics(task["values"])
         return None if names is None else sorted(names)
+    said_alive = time.monotonic()
+
+    def on_step() -> None:
+        nonlocal said_alive
+        if time.monotonic() - said_alive >= _ALIVE_SECONDS:
+            said_alive = time.monotonic()
+            parent.send({"alive": True})
 
     def on_epoch(epochs: int, metrics: dict[str, float], seconds: float) -> bool:
-        line.say(epoch=epochs, metrics=metrics, seconds=seconds)
-        return bool(line.hear()["go_on"])
+        parent.send({"epoch": epochs, "metrics": metrics, "seconds": seconds})
+        return bool(parent.receive()["continue"])
 
     return trainer.train(
-        task["values"], until=task["epochs"], folder=Path(task["folder"]), on_epoch=on_epoch, on_step=line.step
+        task["values"], until=task["epochs"], folder=Path(task["folder"]), on_epoch=on_epoch, on_step=on_step
     )
 
 
-def _kind(error: Exception) -> str:
-    """Returns the state that an error ends a trial in."""
+def _fault(error: Exception) -> str:
+    """Returns the state of a trial that ended with this error."""
     from vit_keras.runtime.out_of_memory import is_out_of_memory
 
     if is_out_of_memory(error):

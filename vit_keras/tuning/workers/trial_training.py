@@ -1,4 +1,4 @@
-"""One trial after another in one process: each goes on where it stopped, and is compiled once a shape."""
+"""Trains trials one after another in one process; each resumes where it stopped, and each architecture is compiled once."""
 
 import json
 import time
@@ -23,35 +23,35 @@ from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.tuning.space.searchable import Searchable
-from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_of
+from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_key
 from vit_keras.zoo.rebuild import rebuild
 from vit_keras.zoo.save_preset import save_preset
 
-_KEPT = 8  # compiled programs; the one used longest ago goes
+_CACHED_PROGRAMS = 8  # the least recently used one is dropped
 
 
 @dataclass(kw_only=True, eq=False)
 class _Program:
-    """A compiled model, the state it was made in, and what its step takes as inputs."""
+    """A compiled model, its initial state, and the variables of its step."""
 
     model: keras.Model
     optimizer: TracedOptimizer
     depth: TracedStochasticDepth
-    fresh: dict[str, np.ndarray]
+    initial: dict[str, np.ndarray]
 
 
 class TrialTrainer:
     """Trains trials of a search.
 
-    A trial's weights begin as the seed and its shape say, and its images come in the order that the seed says, so that trials of one
-    shape differ in what is tuned alone. It is trained by a schedule made for the full horizon, whatever rung it is told to reach; what
-    it depends on is in its folder, so that it goes on in another process to the same bits.
+    Initial weights depend on the seed and the architecture, and the data order on the seed, so trials of one architecture differ
+    only in their hyperparameters. The schedule is made for the full horizon, whichever rung a trial trains to. A trial's directory
+    holds all its state, so it resumes in another process with the same result, bit for bit.
 
     Args:
-        hypermodel: Makes values into models.
-        data: What is trained on, and validated with.
-        epochs: The full horizon.
-        seed: Of weights and order.
+        hypermodel: Builds models from values.
+        data: Training and validation images.
+        epochs: Full horizon of a trial.
+        seed: Random seed of weights and data order.
     """
 
     def __init__(self, hypermodel: Searchable, data: ImageData, *, epochs: int, seed: int = 0) -> None:
@@ -70,30 +70,30 @@ class TrialTrainer:
         on_epoch: Callable[[int, dict[str, float], float], bool],
         on_step: Callable[[], object] = lambda: None,
     ) -> bool:
-        """Trains a trial from where it is to the end of an epoch, and returns whether it reached the full horizon.
+        """Trains or resumes a trial up to an epoch, and returns whether it reached the full horizon.
 
         Args:
             values: Of the trial.
-            until: Epochs it is to have behind it.
-            folder: What is the trial's.
-            on_epoch: Told the epochs done, the metrics and the seconds of the last one; says whether to go on.
+            until: Epochs in total.
+            folder: The trial's directory.
+            on_epoch: Called with the epochs done, and the metrics and seconds of the last one; returns whether to continue.
             on_step: Called after each training step.
 
         Raises:
-            TrainingDivergedError: The loss or a weight is no number any more.
-            VitKerasError: The values or the folder can't be used.
+            TrainingDivergedError: The loss or a weight became NaN or infinite.
+            VitKerasError: The values or the directory cannot be used.
         """
-        data = self._data(values)
+        data = self._prepare_data(values)
         run = RunDirectory(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if self._is_own:
-            return self._train_own(values, data, until=until, run=run, reports=_Reports(on_epoch, on_step))
-        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+        if self._is_custom:
+            return self._train_custom(values, data, until=until, run=run, reports=_Reports(on_epoch, on_step))
+        recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
         resume = not CheckpointStore(run.checkpoints).is_empty()
-        program = self._program(values, data, recipe)
-        set_arrays(program.model, program.fresh, where="The start of a trial")
+        program = self._get_program(values, data, recipe)
+        set_arrays(program.model, program.initial, where="The start of a trial")
         program.optimizer.set(recipe)
-        program.depth.set(self._stochastic_depth_rate(values, recipe))
+        program.depth.set(self._get_stochastic_depth_rate(values, recipe))
         program.model.stop_training = False
         reports = _Reports(on_epoch, on_step)
         fitting = Fitting(
@@ -109,34 +109,34 @@ class TrialTrainer:
             fitting.fit(resume=resume)
         except Stopped:
             if reports.epochs < until and not reports.ended:
-                raise  # somebody asked the process to stop
+                raise  # the process was asked to stop
             return False
-        save_trained(self.hypermodel.finished(program.model, values), run, class_names=data.class_names)
+        save_model(self.hypermodel.finish_model(program.model, values), run, class_names=data.class_names)
         CheckpointStore(run.checkpoints).clear()
         return True
 
     @property
-    def _is_own(self) -> bool:
-        """Whether the hypermodel builds or fits in its own way, of which nothing is known."""
+    def _is_custom(self) -> bool:
+        """Whether a subclass has its own `build` or `fit`."""
         return self.hypermodel.overrides("build") or self.hypermodel.overrides("fit")
 
-    def _train_own(
+    def _train_custom(
         self, values: Mapping[str, Any], data: ImageData, *, until: int, run: RunDirectory, reports: "_Reports"
     ) -> bool:
-        """Trains by the hypermodel's own `build` and `fit`, from the start: what they keep between two rungs is not known."""
+        """Trains with the subclass's own `build` and `fit`, from the start, since they may keep state that cannot be resumed."""
         with random_state(self.seed), Interruption() as reports.interruption:
-            model, hp = self._built(values)
+            model, hp = self._build(values)
             results = self.hypermodel.fit(hp, model, data, epochs=until, callbacks=[reports], verbose=0)
         if not reports.epochs:
-            metrics = _metrics_of(results, f"{type(self.hypermodel).__name__}.fit")
+            metrics = _read_metrics(results, f"{type(self.hypermodel).__name__}.fit")
             for epoch in range(1, until + 1):
                 reports.report(epoch, metrics)
         if reports.epochs < self.epochs:
             return False
-        save_trained(self.hypermodel.finished(model, values), run, class_names=data.class_names)
+        save_model(self.hypermodel.finish_model(model, values), run, class_names=data.class_names)
         return True
 
-    def _built(self, values: Mapping[str, Any]) -> tuple[keras.Model, keras_tuner.HyperParameters]:
+    def _build(self, values: Mapping[str, Any]) -> tuple[keras.Model, keras_tuner.HyperParameters]:
         hp = keras_tuner.HyperParameters()
         self.hypermodel.declare_hyperparameters(hp)
         hp.values |= values
@@ -144,96 +144,82 @@ class TrialTrainer:
         unknown = sorted(hp.values.keys() - values.keys())
         if unknown:
             raise InvalidArgumentError(
-                f"{type(self.hypermodel).__name__}.build asks for {', '.join(unknown)}, which the search does not tune: add such "
-                "dimensions to the hypermodel's space."
+                f"{type(self.hypermodel).__name__}.build uses {', '.join(unknown)}, which the search does not tune: add it to the hypermodel's "
+                "space."
             )
         return model, hp
 
-    def logged(self, values: Mapping[str, Any]) -> set[str] | None:
-        """Returns the names of the metrics that training logs, found on one batch; None where a hypermodel's own `fit` decides.
-
-        Args:
-            values: Of any trial.
-        """
-        data = self._data(values)
-        if self._is_own:
-            model, _ = self._built(values)
+    def logged_metrics(self, values: Mapping[str, Any]) -> set[str] | None:
+        """Returns the names of the metrics that training logs, found on one batch; None if a subclass's own `fit` decides."""
+        data = self._prepare_data(values)
+        if self._is_custom:
+            model, _ = self._build(values)
             if self.hypermodel.overrides("fit"):
                 return None
-            names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
-            return {*names, *(f"val_{name}" for name in names)}
-        recipe = self.hypermodel.recipe_of(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
-        names = self._program(values, data, recipe).model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
+        else:
+            recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+            model = self._get_program(values, data, recipe).model
+        names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
         return {*names, *(f"val_{name}" for name in names)}
 
-    def _data(self, values: Mapping[str, Any]) -> ImageData:
-        """Returns the images as a trial takes them, in batches of no more than there are."""
+    def _prepare_data(self, values: Mapping[str, Any]) -> ImageData:
+        """Returns the images as a trial needs them, with a batch size of at most their number."""
         batch_size = min(int(values.get("batch_size", self.data.batch_size)), len(self.data.splits["train"]))
-        return replace(self.hypermodel.data_for(values, self.data), batch_size=batch_size, seed=self.seed)
+        return replace(self.hypermodel.prepare_data(values, self.data), batch_size=batch_size, seed=self.seed)
 
-    def _program(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
-        """Returns a compiled model of the values' shape, made now or the last time that shape was asked for."""
+    def _get_program(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
+        """Returns a compiled model of the values' architecture, cached."""
         shape = self.hypermodel.model_config(values).to_dict()
-        key = json.dumps([data.batch_size, program_of(shape, recipe)], sort_keys=True)
-        program = self._programs.pop(key, None) or self._compiled(values, data, recipe)
+        key = json.dumps([data.batch_size, program_key(shape, recipe)], sort_keys=True)
+        program = self._programs.pop(key, None) or self._compile(values, data, recipe)
         self._programs[key] = program
-        while len(self._programs) > _KEPT:
+        while len(self._programs) > _CACHED_PROGRAMS:
             self._programs.pop(next(iter(self._programs)))
         return program
 
-    def _stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
-        """Returns the recipe's, and the shape's where that says nothing."""
+    def _get_stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
+        """Returns the recipe's rate, or the architecture's if the recipe has none."""
         rate = recipe.stochastic_depth_rate
         return self.hypermodel.model_config(values).stochastic_depth_rate if rate is None else rate
 
-    def _compiled(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
+    def _compile(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         with random_state(self.seed):
-            model = self.hypermodel.model_of(values, data=data, recipe=recipe)
+            model = self.hypermodel.make_model(values, data=data, recipe=recipe)
             optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
             model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer.optimizer})
             model.optimizer.build(model.trainable_variables)
             model.evaluate(data.validation.take(1), verbose=0)  # metrics have no variables before the first batch
-            return _Program(model=model, optimizer=optimizer, depth=depth, fresh=get_arrays(model))
+            return _Program(model=model, optimizer=optimizer, depth=depth, initial=get_arrays(model))
 
 
-def save_trained(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:
-    """Saves a trial's model as a preset directory, and one that is more than `vit` builds as a `.keras` file.
-
-    Args:
-        model: Trained.
-        run: What is the trial's.
-        class_names: What its classes mean.
-    """
+def save_model(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:
+    """Saves a trial's model as a preset directory, or as a `.keras` file if a preset cannot describe it."""
     try:
-        plain = rebuild(model)  # whose rates are numbers
+        plain = rebuild(model)  # with constant rates instead of variables
     except VitKerasError:
-        model.save(own_model_file(run))
+        model.save(custom_model_file(run))
     else:
         save_preset(plain, run.model, class_names=class_names)
 
 
-def own_model_file(run: RunDirectory) -> Path:
-    """Returns where a trial's model is that a hypermodel built in its own way.
-
-    Args:
-        run: What is the trial's.
-    """
+def custom_model_file(run: RunDirectory) -> Path:
+    """Returns the path of a model that a preset cannot describe."""
     return run.path / "model.keras"
 
 
-def _metrics_of(results: Any, where: str) -> dict[str, float]:
-    """Returns what a `fit` returned as metrics of its last epoch."""
+def _read_metrics(results: Any, where: str) -> dict[str, float]:
+    """Returns the metrics of the last epoch from the result of a `fit`."""
     if isinstance(results, keras.callbacks.History):
         results = {name: values[-1] for name, values in results.history.items()}
     if not isinstance(results, Mapping):
         raise InvalidArgumentError(
-            f"{where} returned {results!r:.100}: expected the History of `model.fit`, or metrics by name, the objective among them."
+            f"{where} returned {results!r:.100}: expected the History of `model.fit`, or a dictionary of metrics with the objective."
         )
     return {name: float(value) for name, value in results.items()}
 
 
 class _Reports(keras.callbacks.Callback):
-    """Says how a trial goes, and hears whether it is to go on."""
+    """Reports each epoch of a trial, and stops it if the answer says so."""
 
     def __init__(self, on_epoch: Callable[[int, dict[str, float], float], bool], on_step: Callable[[], object]) -> None:
         super().__init__()
@@ -243,31 +229,26 @@ class _Reports(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing that a run needs."""
+        """Returns no state."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Nothing to put back."""
+        """Restores nothing."""
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Shows that the trial is alive; where nothing else stops it, ends it when that is asked for."""
+        """Shows that the trial is alive; stops it on a signal if nothing else does."""
         self.on_step()
         if self.interruption is not None and self.interruption.asked:
             raise Stopped
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Reports the epoch; the seconds are all since the last, validation and compilation with it."""
+        """Reports the epoch, with all time since the last report."""
         self.report(epoch + 1, {name: float(value) for name, value in (logs or {}).items()})
         if self.ended and self.interruption is not None:
             self.model.stop_training = True
 
     def report(self, epochs: int, metrics: dict[str, float]) -> None:
-        """Reports an epoch.
-
-        Args:
-            epochs: Done.
-            metrics: Of the last.
-        """
+        """Reports an epoch."""
         now = time.monotonic()
         seconds, self._began, self.epochs = now - self._began, now, epochs
         self.ended = not self.on_epoch(epochs, metrics, seconds)

@@ -1,12 +1,6 @@
-"""A process that trains, held to its limits from outside."""
+"""A worker process that trains trials, and the limits that are enforced on it from outside."""
 
-import json
-import os
-import select
 import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +9,9 @@ from typing import Any
 
 import psutil
 
+from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
+
+_MODULE = "vit_keras.tuning.workers.runner"
 _POLL_SECONDS = 0.25
 _START_SECONDS = 300.0  # until a backend is imported
 OnEpoch = Callable[[int, dict[str, float], float], bool]
@@ -22,12 +19,12 @@ OnEpoch = Callable[[int, dict[str, float], float], bool]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialLimits:
-    """What one trial may take.
+    """What one trial may use.
 
     Args:
-        seconds: Of the clock, a call of `train`; None for no limit.
+        seconds: Wall time of one call of `train`; None for no limit.
         memory: Bytes of the process; None for no limit.
-        silence: Seconds without a training step or an epoch's end after which the process hangs, compilation included.
+        silence: Seconds without a training step or the end of an epoch, compilation included, after which the process counts as hung.
     """
 
     seconds: float | None = None
@@ -40,8 +37,8 @@ class Outcome:
     """How a task ended.
 
     Args:
-        state: "DONE", "STOPPED" where the process was asked to stop and saved first, or one of the faults of `study.STATES`.
-        value: What the task returned.
+        state: "DONE", "STOPPED" if the process was asked to stop and saved first, or one of `study.FAULTS`.
+        value: The task's return value.
         reason: What went wrong.
     """
 
@@ -51,49 +48,36 @@ class Outcome:
 
 
 class Worker:
-    """Trains one trial at a time in a process of its own, which a trial can take down and nothing else with it.
+    """Trains one trial at a time in a separate process, so that a crash ends that trial alone.
 
-    The process is kept for the next trial, with what it has compiled, and replaced when it died or had to be killed.
+    The process is reused for the next trial, with its compiled programs, and replaced when it died or was killed.
 
     Args:
-        parcel: The folder that `shipping.pack` filled.
-        log: Where the process's own output goes.
-        limits: What one trial may take.
+        payload: The folder that `payload.pack` wrote.
+        log: File for the output of the process.
+        limits: What one trial may use.
     """
 
-    def __init__(self, parcel: Path, log: Path, *, limits: TrialLimits) -> None:
-        self.parcel = parcel
+    def __init__(self, payload: Path, log: Path, *, limits: TrialLimits) -> None:
+        self.payload = payload
         self.log = log
         self.limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self._buffer = b""
-
-    @property
-    def pid(self) -> int:
-        """The number of the process, 0 where there is none."""
-        return self._process.pid if self._process is not None else 0
+        self._process: WorkerProcess | None = None
 
     def train(self, values: Mapping[str, Any], *, epochs: int, folder: Path, on_epoch: OnEpoch) -> Outcome:
-        """Trains a trial to the end of an epoch; the value says whether it reached the full horizon.
+        """Trains a trial up to an epoch; the outcome's value says whether it reached the full horizon.
 
         Args:
             values: Of the trial.
-            epochs: How far.
-            folder: What is the trial's.
-            on_epoch: Told the epochs done, the metrics and the seconds of the last one; says whether to go on.
+            epochs: Epochs in total.
+            folder: The trial's directory.
+            on_epoch: Called with the epochs done, and the metrics and seconds of the last one; returns whether to continue.
         """
-        return self._carry_out(
-            {"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}, on_epoch
-        )
+        return self._run({"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}, on_epoch)
 
-    def logged(self, values: Mapping[str, Any]) -> Outcome:
-        """Finds the names of the metrics that training logs.
-
-        Args:
-            values: Of any trial.
-        """
-        return self._carry_out({"do": "logged", "values": dict(values)}, lambda *_: True)
+    def logged_metrics(self, values: Mapping[str, Any]) -> Outcome:
+        """Finds the names of the metrics that training logs."""
+        return self._run({"do": "logged_metrics", "values": dict(values)}, lambda *_: True)
 
     def interrupt(self) -> None:
         """Asks the process to finish its step, save and stop."""
@@ -104,117 +88,77 @@ class Worker:
         """Ends the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
-        if self._socket is not None:
-            self._socket.close()
-        self._process = self._socket = None
+        self._process = None
 
-    def _carry_out(self, task: dict[str, Any], on_epoch: OnEpoch) -> Outcome:
-        if self._process is None or self._process.poll() is not None:
-            started = self._start()
-            if started is not None:
-                return started
-        began = time.monotonic()
+    def _run(self, task: dict[str, Any], on_epoch: OnEpoch) -> Outcome:
         try:
-            self._say(task)
+            process = self._start()
+            began = time.monotonic()
+            process.send(task)
             while True:
-                message, fault = self._next(began)
-                if fault is not None:
-                    return fault
+                message = self._receive(process, began, silence=self.limits.silence)
                 if "epoch" in message:
-                    go_on = on_epoch(message["epoch"], message["metrics"], message["seconds"])
-                    self._say({"go_on": go_on})
+                    proceed = on_epoch(message["epoch"], message["metrics"], message["seconds"])
+                    process.send({"continue": proceed})
                 elif "done" in message:
                     return Outcome("DONE", message["done"])
                 elif "stopped" in message:
                     return Outcome("STOPPED")
                 elif "failed" in message:
                     if message["failed"] == "OOM":
-                        self.close()  # what a backend holds after that is anybody's guess
+                        self.close()  # a backend may not have freed its memory
                     return Outcome(message["failed"], reason=message["message"])
-        except OSError:  # it died while it was spoken to
+        except _LimitReached as reached:
+            self.close()
+            return reached.outcome
+        except WorkerDiedError:
             return self._died()
 
-    def _start(self) -> Outcome | None:
-        """Starts a process, and returns a fault where it does not come up."""
-        self.close()
-        ours, theirs = socket.socketpair()
-        command = [
-            sys.executable,
-            "-m",
-            "vit_keras.tuning.workers.runner",
-            str(theirs.fileno()),
-            str(self.parcel),
-            str(self.log),
-        ]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=[theirs.fileno()],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        self._socket, self._buffer = ours, b""
-        message, fault = self._next(time.monotonic(), silence=_START_SECONDS)
-        return (
-            fault
-            if fault is not None or "ready" in message
-            else Outcome("FAILED", reason="The process that trains did not start.")
-        )
+    def _start(self) -> WorkerProcess:
+        """Returns the process, a new one if there is none or it has ended."""
+        if self._process is None or not self._process.is_running:
+            self.close()
+            self._process = WorkerProcess(_MODULE, [str(self.payload), str(self.log)], user_code=True)
+            self._receive(self._process, time.monotonic(), silence=_START_SECONDS)
+        return self._process
 
-    def _say(self, message: Mapping[str, Any]) -> None:
-        if self._socket is not None:
-            self._socket.sendall((json.dumps(message) + "\n").encode())
+    def _receive(self, process: WorkerProcess, began: float, *, silence: float) -> dict[str, Any]:
+        """Returns the next message; raises `_LimitReached` for the first limit that is exceeded before it arrives."""
+        last = time.monotonic()
+        while True:
+            self._check_limits(process, time.monotonic() - began, time.monotonic() - last, silence)
+            try:
+                return process.receive(_POLL_SECONDS)[0]
+            except TimeoutError:
+                continue
 
-    def _next(self, began: float, *, silence: float | None = None) -> tuple[dict[str, Any], Outcome | None]:
-        """Returns the next message, or the fault that ended the process."""
-        heard = time.monotonic()
-        if self._socket is None or self._process is None:
-            return {}, Outcome("FAILED", reason="There is no process that trains.")
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._socket], [], [], _POLL_SECONDS)
-            if ready:
-                received = self._socket.recv(1 << 16)
-                if not received:
-                    return {}, self._died()
-                self._buffer += received
-                heard = time.monotonic()
-            fault = self._over(began, heard, self.limits.silence if silence is None else silence)
-            if fault is not None:
-                self.close()
-                return {}, fault
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        return message, None
-
-    def _over(self, began: float, heard: float, silence: float) -> Outcome | None:
-        """Returns which limit is passed, if one is."""
-        limits, now = self.limits, time.monotonic()
-        if limits.seconds is not None and now - began > limits.seconds:
-            return Outcome("TIMEOUT", reason=f"It took over {limits.seconds:g} s.")
-        if now - heard > silence:
-            return Outcome("TIMEOUT", reason=f"It hung: no step for {silence:g} s.")
+    def _check_limits(self, process: WorkerProcess, seconds: float, silent: float, silence: float) -> None:
+        limits = self.limits
+        if limits.seconds is not None and seconds > limits.seconds:
+            raise _LimitReached("TIMEOUT", f"It took over {limits.seconds:g} s.")
+        if silent > silence:
+            raise _LimitReached("TIMEOUT", f"It hung: no step for {silence:g} s.")
         if limits.memory is not None:
             try:
-                used = psutil.Process(self.pid).memory_info().rss
+                used = psutil.Process(process.pid).memory_info().rss
             except psutil.Error:
-                return None  # it just died, which the socket will say
+                return  # it has just ended, which `receive` notices
             if used > limits.memory:
-                return Outcome(
-                    "OOM", reason=f"It took {used / 2**30:.1f} GiB, over its limit of {limits.memory / 2**30:.1f} GiB."
-                )
-        return None
+                reason = f"It took {used / 2**30:.1f} GiB, over its limit of {limits.memory / 2**30:.1f} GiB."
+                raise _LimitReached("OOM", reason)
 
     def _died(self) -> Outcome:
-        """Returns how the process ended."""
         code = self._process.wait() if self._process is not None else 0
         self.close()
         if code >= 0:
-            return Outcome("KILLED", reason=f"Its process ended with exit code {code}; {self.log} has its last words.")
+            return Outcome("KILLED", reason=f"Its process ended with exit code {code}; see the end of {self.log}.")
         name = signal.Signals(-code).name
         if name == "SIGKILL":
-            name += ", as the system does where memory ends"
+            name += ", as the system does when memory runs out"
         return Outcome("KILLED", reason=f"Its process was ended by {name}.")
+
+
+class _LimitReached(Exception):  # noqa: N818  never leaves this module
+    def __init__(self, state: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = Outcome(state, reason=reason)

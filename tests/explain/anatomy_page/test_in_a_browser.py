@@ -1,4 +1,4 @@
-"""The anatomy page in a real browser; left out where there is none."""
+"""The anatomy page in a real browser; skipped without one."""
 
 import numpy as np
 import oracle
@@ -83,7 +83,7 @@ def opened(driver, page):
 
 
 def table(driver, step):
-    """What the last table of a step says, row by row."""
+    """The cells of the last table of a step."""
     return driver.execute_script(
         "return [...[...document.querySelectorAll(`#${arguments[0]} table`)].at(-1).rows].map("
         "(row) => [...row.querySelectorAll('td')].map((cell) => cell.innerText))",
@@ -125,7 +125,7 @@ def test_printed_numbers_are_the_model_s(opened, model, image):
     printed = [number(row[1]) for row in table(opened, "classifier")[1:]]
     np.testing.assert_allclose(printed, np.sort(logits)[::-1], rtol=1e-4, atol=1e-4)
     press(opened, "B", "h")  # from the last block, first head
-    assert caption(opened) == "What the class token looks at in block 2, head 2"
+    assert caption(opened) == "Attention of the class token in block 2, head 2"
     row = attention_maps(model, image, layers=1, heads=1)[0, 0, 0, 0]
     shares = [number(cells[2]) for cells in table(opened, "softmax")[1:-1]]
     prefix = CONFIG.num_prefix_tokens
@@ -181,14 +181,14 @@ def test_pointer_block_head_and_keys_change_what_is_shown(opened):
     assert opened.get_log("browser") == []
 
 
-def test_it_speaks_russian(opened):
+def test_the_language_can_be_changed_to_russian(opened):
     english = opened.find_element("tag name", "body").text
     opened.find_element("id", "language").click()
     settled(opened)
     russian = opened.find_element("tag name", "body").text
     assert "Разрезано на патчи" in russian
     assert opened.find_element("tag name", "html").get_attribute("lang") == "ru"
-    for sentence in ("Every query meets", "looks at", "The first of"):
+    for sentence in ("The dot product", "Attention of", "The first of"):
         assert sentence not in russian
     press(opened, "l")
     assert opened.find_element("tag name", "body").text == english
@@ -208,9 +208,9 @@ def test_nothing_overlaps(opened, width, language):
     assert opened.execute_script(OVERLAPPING) == 0
 
 
-def test_a_reader_without_colour_or_mouse_is_told_what_is_shown(opened):
+def test_screen_reader_and_keyboard(opened):
     picture = opened.find_element("id", "looks")
-    assert picture.get_attribute("aria-label") == "What the class token looks at in block 3, head 1"
+    assert picture.get_attribute("aria-label") == "Attention of the class token in block 3, head 1"
     assert picture.get_attribute("tabindex") == "0"
     for slider in opened.find_elements("css selector", "input"):
         label = opened.find_element("css selector", f"label[for={slider.get_attribute('id')}]")

@@ -1,4 +1,4 @@
-"""Where in this package each step of a forward pass is computed."""
+"""Finds the source code of each step of a forward pass."""
 
 import inspect
 import textwrap
@@ -16,15 +16,12 @@ from vit_keras.models import vit as model
 _PACKAGE = Path(vit_keras.__file__).parent
 
 
-def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
-    """Returns, for each step of a page, the functions that do it: their name, file, line and text.
-
-    Args:
-        config: The model's; some steps are done by other layers in other models.
+def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
+    """Returns name, file, line and text of the functions that compute each step.
 
     Example:
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> sources_of(config)["patches"][0]["name"]
+        >>> find_sources(config)["patches"][0]["name"]
         'Patches.call'
     """
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
@@ -57,10 +54,10 @@ def sources_of(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         steps["queries"].append(layers.RotaryEmbedding.call)
     if config.layer_scale is not None:
         steps["residual"].append(layers.LayerScale.call)
-    return {step: [_source(function) for function in functions] for step, functions in steps.items()}
+    return {step: [_read_source(function) for function in functions] for step, functions in steps.items()}
 
 
-def _source(function: Callable[..., Any]) -> dict[str, Any]:
+def _read_source(function: Callable[..., Any]) -> dict[str, Any]:
     lines, first = inspect.getsourcelines(function)
     file = Path(inspect.getfile(function)).relative_to(_PACKAGE.parent).as_posix()
     return {

@@ -1,4 +1,4 @@
-"""What comes out of blocks, token by token."""
+"""Outputs of blocks as features, per token or per patch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,24 +7,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.recording import checked_images, chosen_blocks, pieces
+from vit_keras.explain.inputs import check_images, resolve_indices, split_batches
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
 
 def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None = None) -> keras.Model:
-    """Returns a model with the same layers and weights that gives what comes out of some blocks.
+    """Returns a model with the same layers and weights whose outputs are those of blocks.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
-        blocks: Numbers of blocks, -1 for the last; None for all.
+        model: A vit_keras model.
+        blocks: Indices of blocks, -1 for the last; None for all.
 
     Returns:
-        A functional model: images in, `(batch, tokens, hidden_dim)` out, of several blocks a list of these.
+        A functional model from images to `(batch, tokens, hidden_dim)`, or a list of these for several blocks.
 
     Raises:
-        InvalidArgumentError: The model is none of ours, or there is no such block.
+        InvalidArgumentError: It is not a vit_keras model, or there is no such block.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
@@ -33,11 +33,12 @@ def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None 
         [(None, 5, 16), (None, 5, 16)]
     """
     parts = read_model(model)
-    outputs = [parts.tensors[parts.blocks[number].name] for number in chosen_blocks(model, blocks)]
+    indices = resolve_indices(blocks, len(parts.blocks), what="block")
+    outputs = [parts.tensors[parts.blocks[index].name] for index in indices]
     return keras.Model(parts.tensors[IMAGES], outputs, name=f"{model.name}_features")
 
 
-def features(
+def block_features(
     model: keras.Model,
     images: Any,
     *,
@@ -45,33 +46,33 @@ def features(
     as_grid: bool = False,
     batch_size: int = 8,
 ) -> np.ndarray:
-    """Returns what comes out of some blocks.
+    """Returns the outputs of blocks.
 
     Args:
-        model: A model that `vit` or `from_preset` made.
+        model: A vit_keras model.
         images: `(batch, height, width, channels)`, pixels 0..255, or one image.
-        blocks: Numbers of blocks, -1 for the last; None for all.
-        as_grid: Gives the patches alone, row by row as they lie in the image.
-        batch_size: Images at once.
+        blocks: Indices of blocks, -1 for the last; None for all.
+        as_grid: Returns the patches alone, as a grid of rows and columns.
+        batch_size: Images per batch.
 
     Shapes:
         returns: `(blocks, batch, tokens, hidden_dim)`, or `(blocks, batch, rows, columns, hidden_dim)`; float32.
 
     Raises:
-        DataError: The images are none of the model's.
-        InvalidArgumentError: The model is none of ours, or there is no such block.
+        DataError: The images do not fit the model.
+        InvalidArgumentError: It is not a vit_keras model, or there is no such block.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> features(vit(config), np.zeros((1, 16, 16, 3)), as_grid=True).shape
+        >>> block_features(vit(config), np.zeros((1, 16, 16, 3)), as_grid=True).shape
         (1, 1, 2, 2, 16)
     """
     extractor, config = feature_extractor(model, blocks=blocks), model_config(model)
-    images = checked_images(model, images)
+    images = check_images(model, images)
     parts = []
-    for piece in pieces(images, batch_size):
-        outputs = extractor(piece, training=False)
+    for batch in split_batches(images, batch_size):
+        outputs = extractor(batch, training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]  # Keras unwraps a list of one
         parts.append(np.stack([ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs]))
     tokens = np.concatenate(parts, axis=1)

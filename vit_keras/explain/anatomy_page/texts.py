@@ -1,4 +1,4 @@
-"""What the anatomy page says of each step, in each of its languages."""
+"""Reads the texts of the page in each of its languages, from the TOML files."""
 
 import functools
 import tomllib
@@ -10,53 +10,42 @@ from vit_keras.config import ViTConfig
 LANGUAGES = ("en", "ru")
 
 
-def labels_of(config: ViTConfig, *, num_classes: int | None, language: str, model: str) -> dict[str, str]:
-    """Returns the words of a page that belong to no step.
-
-    Args:
-        config: The model's.
-        num_classes: Classes of its head; None for none.
-        language: One of `LANGUAGES`.
-        model: What the page calls the model, HTML already.
-    """
-    words = words_of(config, num_classes, language) | {"model": model}
-    return {name: label.format(**words) for name, label in _texts(language)["labels"].items()}
+def read_labels(config: ViTConfig, *, num_classes: int | None, language: str, model: str) -> dict[str, str]:
+    """Returns the texts that belong to no single step."""
+    words = _make_substitutions(config, num_classes, language) | {"model": model}
+    return {name: label.format(**words) for name, label in _read_toml(language)["labels"].items()}
 
 
-def steps_of(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
-    """Returns the steps of a page in order: of each its name, title, text, equation and the shape of what comes out.
-
-    Args:
-        config: The model's.
-        num_classes: Classes of its head; None for none.
-        language: One of `LANGUAGES`.
+def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
+    """Returns name, title, text, equation and output shape of each step, in order.
 
     Example:
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> [step["shape"] for step in steps_of(config, num_classes=3, language="en")][:5]
+        >>> [step["shape"] for step in read_steps(config, num_classes=3, language="en")][:5]
         ['16 × 16 × 3', '4 × 8 × 8 × 3', '4 × 192', '4 × 16', '5 × 16']
     """
-    texts, words, equations = _texts(language), words_of(config, num_classes, language), _texts("equations")
+    texts, equations = _read_toml(language), _read_toml("equations")
+    words = _make_substitutions(config, num_classes, language)
     steps = []
-    for step, shape in _shapes(config, num_classes).items():
-        variant = _variant(step, config, num_classes)
-        # What has words of its own for a variant is told by them; its equation may differ further.
-        told = texts[variant if variant in texts else step]
-        text = told["text"] + "".join(told[extra] for extra in _extras(step, config) if extra in told)
-        step_words = {"title": told["title"].format(**words), "text": text.format(**words)}
-        steps.append({"name": step, **step_words, "equation": equations[variant], "shape": shape})
+    for step, shape in _format_shapes(config, num_classes).items():
+        variant = _choose_variant(step, config, num_classes)
+        entry = texts[variant if variant in texts else step]  # some variants differ in their equation alone
+        text = entry["text"] + "".join(entry[extra] for extra in _choose_extras(step, config) if extra in entry)
+        steps.append(
+            {
+                "name": step,
+                "title": entry["title"].format(**words),
+                "text": text.format(**words),
+                "equation": equations[variant],
+                "shape": shape,
+            }
+        )
     return steps
 
 
-def words_of(config: ViTConfig, num_classes: int | None, language: str) -> dict[str, Any]:
-    """Returns what the texts' braces stand for.
-
-    Args:
-        config: The model's.
-        num_classes: Classes of its head; None for none.
-        language: One of `LANGUAGES`.
-    """
-    texts = _texts(language)
+def _make_substitutions(config: ViTConfig, num_classes: int | None, language: str) -> dict[str, Any]:
+    """Returns the values of the texts' {braces}."""
+    texts = _read_toml(language)
     front = [texts["labels"][name] for name in ("class_token", "distillation_token") if getattr(config, name)]
     if config.num_registers:
         front.append(texts["front"]["registers"].format(num_registers=config.num_registers))
@@ -68,9 +57,9 @@ def words_of(config: ViTConfig, num_classes: int | None, language: str) -> dict[
         "rows": config.grid_size[0],
         "columns": config.grid_size[1],
         "patches": config.num_patches,
-        "patch_dim": _patch_dim(config),
-        "mean": _numbers(config.pixel_mean),
-        "std": _numbers(config.pixel_std),
+        "patch_dim": _compute_patch_dim(config),
+        "mean": _format_numbers(config.pixel_mean),
+        "std": _format_numbers(config.pixel_std),
         "dim": config.hidden_dim,
         "front": texts["front"]["joint"].join(filter(None, [", ".join(front[:-1]), *front[-1:]])),
         "tokens": config.num_tokens,
@@ -85,11 +74,11 @@ def words_of(config: ViTConfig, num_classes: int | None, language: str) -> dict[
 
 
 @functools.cache
-def _texts(name: str) -> dict[str, Any]:
-    return tomllib.loads(files("vit_keras.explain").joinpath("anatomy_page", f"{name}.toml").read_text("utf-8"))
+def _read_toml(name: str) -> dict[str, Any]:
+    return tomllib.loads(files("vit_keras.explain.anatomy_page").joinpath(f"{name}.toml").read_text("utf-8"))
 
 
-def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
+def _format_shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     n, d, heads = config.num_tokens, config.hidden_dim, config.num_heads
     head_dim = d // heads
     height, width = config.image_size
@@ -97,7 +86,7 @@ def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     return {
         "image": f"{height} × {width} × {config.channels}",
         "patches": f"{grid} × {d}" if config.stem == "conv" else f"{config.num_patches} × {patch}",
-        "vectors": f"{config.num_patches} × {_patch_dim(config)}",
+        "vectors": f"{config.num_patches} × {_compute_patch_dim(config)}",
         "projection": f"{config.num_patches} × {d}",
         "prefix": f"{n} × {d}",
         "positions": f"{n} × {d}",
@@ -114,13 +103,13 @@ def _shapes(config: ViTConfig, num_classes: int | None) -> dict[str, str]:
     }
 
 
-def _patch_dim(config: ViTConfig) -> int:
-    """Numbers that go into the projection: a patch's, or of a stem of convolutions its width."""
+def _compute_patch_dim(config: ViTConfig) -> int:
+    """Returns the input width of the projection: a flattened patch, or the width of a convolutional stem."""
     return config.hidden_dim if config.stem == "conv" else config.patch_size**2 * config.channels
 
 
-def _variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
-    """Returns the entry that tells of a step as this model does it."""
+def _choose_variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
+    """Returns the name of the entry for a step of this model."""
     parallel, scaled = "_parallel" * config.parallel_block, "_scaled" * (config.layer_scale is not None)
     rotary = config.rotary_embedding != "none"
     found = {
@@ -138,17 +127,17 @@ def _variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
     return step + found.get(step, "")
 
 
-def _extras(step: str, config: ViTConfig) -> list[str]:
-    """Returns what else is said of a step."""
+def _choose_extras(step: str, config: ViTConfig) -> list[str]:
+    """Returns the names of the sentences to append to a step's text."""
     found = {
         "rotary": step == "queries" and config.rotary_embedding != "none",
-        "normalised": step == "queries" and config.qk_norm,
+        "normalized": step == "queries" and config.qk_norm,
         "scaled": step == "residual" and config.layer_scale is not None,
     }
     return [name for name, holds in found.items() if holds]
 
 
-def _numbers(values: tuple[float, ...]) -> str:
-    """Returns fractions to three places, each once where all are the same."""
-    kept = values[:1] if len(set(values)) == 1 else values
-    return "; ".join(f"{value:.3g}" for value in kept)
+def _format_numbers(values: tuple[float, ...]) -> str:
+    """Returns numbers with three digits; a single one if all are equal."""
+    distinct = values[:1] if len(set(values)) == 1 else values
+    return "; ".join(f"{value:.3g}" for value in distinct)

@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+from explain.families import FAMILIES, PARAMETERS, small_model
+from explain.plain import plain_blocks
+
+from vit_keras.models.vit import model_config
+
+
+@pytest.fixture(scope="module", params=PARAMETERS)
+def family(request):
+    """A model, three images, and what plain numpy computes of them."""
+    model = small_model(request.param)
+    images = np.random.default_rng(0).integers(0, 256, (3, *model_config(model).image_size, 3)).astype("float32")
+    return model, images, plain_blocks(model, images)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model("vit_base_patch16_224" if "vit_base_patch16_224" in FAMILIES else next(iter(FAMILIES)))
+
+
+@pytest.fixture(scope="module")
+def images(model):
+    return np.random.default_rng(0).integers(0, 256, (2, *model_config(model).image_size, 3)).astype("uint8")

@@ -1,0 +1,154 @@
+"""Recomputes every step of a block, since the model's fused path does not return them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import ops
+
+from vit_keras.layers import SelfAttention, TransformerBlock
+from vit_keras.layers.base.checks import Tensor
+from vit_keras.layers.mlp import ACTIVATIONS
+from vit_keras.models.architecture import IMAGES
+from vit_keras.models.wiring import read_model
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockRecord:
+    """Every step of a block in inference, as tensors of the backend.
+
+    Dosovitskiy et al. 2021, arXiv 2010.11929, equations 2 and 3 and appendix A. In a parallel block `after_attention` is the block's
+    input.
+
+    Args:
+        tokens: `(batch, tokens, hidden_dim)`, the block's input.
+        normed: The same shape, normalized.
+        queries: `(batch, heads, tokens, head_dim)`, after query norm and rotary embedding.
+        keys: The same shape, after key norm and rotary embedding.
+        values: The same shape.
+        scores: `(batch, heads, tokens, tokens)`, scaled by `head_dim ** -0.5`, before the softmax; float32.
+        weights: The same shape, after the softmax; rows sum to 1.
+        heads: `(batch, heads, tokens, head_dim)`, the weighted sums of the values.
+        joined: `(batch, tokens, hidden_dim)`, the heads concatenated.
+        attended: The same shape, projected, before layer scale.
+        after_attention: The same shape, with the residual.
+        mlp_normed: The same shape, normalized again.
+        expanded: `(batch, tokens, mlp_dim)`, the input of the MLP's second projection.
+        contracted: `(batch, tokens, hidden_dim)`, the output of the MLP, before layer scale.
+        output: The same shape, the block's output.
+    """
+
+    tokens: Tensor
+    normed: Tensor
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    scores: Tensor
+    weights: Tensor
+    heads: Tensor
+    joined: Tensor
+    attended: Tensor
+    after_attention: Tensor
+    mlp_normed: Tensor
+    expanded: Tensor
+    contracted: Tensor
+    output: Tensor
+
+
+def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> dict[int, Tensor]:
+    """Returns the inputs of some blocks by index, without running the blocks after the last of them."""
+    parts = read_model(model)
+    last = max(indices)
+    entered = parts.tensors["stem_norm" if parts.config.stem_norm else "patch_encoder"]
+    tokens = keras.Model(parts.tensors[IMAGES], entered)(images, training=False)
+    inputs = {}
+    for index, block in enumerate(parts.blocks[: last + 1]):
+        if index in indices:
+            inputs[index] = tokens
+        if index < last:
+            tokens = block(tokens, training=False)
+    return inputs
+
+
+def record_block(block: TransformerBlock, tokens: Tensor, added: Tensor | None = None) -> BlockRecord:
+    """Runs a block and returns every step.
+
+    Args:
+        block: A block of a built model.
+        tokens: `(batch, tokens, hidden_dim)`.
+        added: `(batch, heads, tokens, tokens)`, added to the attention weights, to take the gradient with respect to them.
+    """
+    normed = block.attention_norm(tokens)
+    queries, keys, values = project_qkv(block.attention, normed)
+    scores = compute_scores(queries, keys)
+    weights = ops.softmax(scores)
+    if added is not None:
+        weights = weights + added
+    heads = ops.matmul(ops.cast(weights, values.dtype), values)
+    joined = _join_heads(heads)
+    attended = block.attention.output_projection(joined)
+    if block.parallel:
+        after_attention, mlp_normed = tokens, normed
+    else:
+        after_attention = tokens + block.scales[0](attended)
+        mlp_normed = block.mlp_norm(after_attention)
+    expanded = _expand(block, mlp_normed)
+    contracted = block.mlp.contract(expanded)
+    output = (
+        tokens + block.scales[0](attended + contracted)
+        if block.parallel
+        else after_attention + block.scales[1](contracted)
+    )
+    return BlockRecord(
+        tokens=tokens,
+        normed=normed,
+        queries=queries,
+        keys=keys,
+        values=values,
+        scores=scores,
+        weights=weights,
+        heads=heads,
+        joined=joined,
+        attended=attended,
+        after_attention=after_attention,
+        mlp_normed=mlp_normed,
+        expanded=expanded,
+        contracted=contracted,
+        output=output,
+    )
+
+
+def project_qkv(attention: SelfAttention, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns queries, keys and values, each `(batch, heads, tokens, head_dim)`, after norms and rotary embedding."""
+    _, count, hidden_dim = normed.shape
+    qkv = attention.qkv(normed)
+    if attention.qkv_bias == "query_value":
+        no_bias = ops.zeros((hidden_dim,), attention.query_bias.dtype)
+        qkv = qkv + ops.cast(ops.concatenate([attention.query_bias, no_bias, attention.value_bias]), qkv.dtype)
+    qkv = ops.reshape(qkv, (-1, count, 3, attention.num_heads, hidden_dim // attention.num_heads))
+    queries, keys, values = ops.unstack(qkv, 3, axis=2)
+    queries, keys = attention.rotate(attention.query_norm(queries)), attention.rotate(attention.key_norm(keys))
+    queries, keys, values = (ops.transpose(each, (0, 2, 1, 3)) for each in (queries, keys, values))
+    return queries, keys, values
+
+
+def compute_scores(queries: Tensor, keys: Tensor) -> Tensor:
+    """Returns the scaled dot products of queries and keys, `(batch, heads, tokens, tokens)`, float32."""
+    scaled = queries * queries.shape[-1] ** -0.5
+    return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
+
+
+def _join_heads(heads: Tensor) -> Tensor:
+    _, count, tokens, head_dim = heads.shape
+    return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, tokens, count * head_dim))
+
+
+def _expand(block: TransformerBlock, normed: Tensor) -> Tensor:
+    inside, activation = block.mlp.expand(normed), ACTIVATIONS[block.activation]
+    if block.gated_mlp:
+        gates, values = ops.split(inside, 2, axis=-1)
+        inside = activation(gates) * values
+    else:
+        inside = activation(inside)
+    return block.mlp.normalise(inside)

@@ -1,0 +1,67 @@
+"""What a search maximizes or minimizes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vit_keras.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from vit_keras.tuning.study.study import Trial
+
+COSTS = ("params", "macs", "latency")
+"""Objectives that are known before training; less is better."""
+_KNOWN_DIRECTIONS = ("accuracy", "loss", "precision", "recall", "auc", *COSTS)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One objective of a search.
+
+    Args:
+        name: A metric that training logs, such as "val_accuracy", or one of `COSTS`.
+        direction: "max" or "min".
+    """
+
+    name: str
+    direction: str
+
+    def value(self, trial: "Trial", epochs: int | None = None) -> float:
+        """Returns a trial's value, negated for "min", so that more is better.
+
+        Args:
+            trial: With at least that many epochs.
+            epochs: After which epoch; None for its last.
+        """
+        sign = 1.0 if self.direction == "max" else -1.0
+        if self.name in trial.costs:
+            return sign * trial.costs[self.name]
+        return sign * trial.curve[(epochs or trial.epochs) - 1][self.name]
+
+
+def parse_objectives(names: str | Sequence[str]) -> list[Objective]:
+    """Returns objectives with their directions.
+
+    Args:
+        names: One or several.
+
+    Raises:
+        InvalidArgumentError: The first is no metric, one is given twice, or its direction is unknown.
+
+    Example:
+        >>> parse_objectives(["val_accuracy", "params"])
+        [Objective(name='val_accuracy', direction='max'), Objective(name='params', direction='min')]
+    """
+    listed = [names] if isinstance(names, str) else list(names)
+    if not listed or len(set(listed)) != len(listed) or listed[0] in COSTS:
+        raise InvalidArgumentError(
+            f"objective={names!r}: expected a metric that training logs, such as 'val_accuracy', or a list that begins with one and goes "
+            f"on with different metrics and any of {', '.join(COSTS)}."
+        )
+    unknown = [name for name in listed if not name.endswith(_KNOWN_DIRECTIONS)]
+    if unknown:
+        raise InvalidArgumentError(
+            f"objective: it is not known whether more or less of {', '.join(unknown)} is better; use a metric whose name ends in accuracy, "
+            "auc, precision, recall or loss."
+        )
+    return [Objective(name, "min" if name in COSTS or name.endswith("loss") else "max") for name in listed]

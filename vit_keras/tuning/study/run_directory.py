@@ -1,0 +1,41 @@
+"""Files of a search in its run directory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vit_keras.errors import StorageError
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.objectives import Objective
+from vit_keras.tuning.study.study import Study
+
+JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
+_WARM_TRIALS = 5  # of each earlier search
+
+
+def load_warm_start(directories: Sequence[str | Path], objectives: Sequence[Objective]) -> list[dict[str, Any]]:
+    """Returns the values of the best trials of earlier searches."""
+    best = []
+    for directory in map(Path, directories):
+        path = directory / JOURNAL
+        if not path.is_file():
+            raise StorageError(f"warm_start: {directory} holds no search, since it has no {JOURNAL}.")
+        records = Journal(path).records
+        epochs = max((record["epochs"] for record in records if record["what"] == "started"), default=1)
+        best += [trial.values for trial in Study(objectives, epochs=epochs, records=records).ranking[:_WARM_TRIALS]]
+    return best
+
+
+def check_run_directory(path: Path) -> None:
+    """Refuses a directory that holds something else than a search."""
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"run_dir: {path} is a file, not a directory.")
+    known = (".lock", ".log", LATENCIES)  # all that a search leaves that was killed before its first record
+    if (
+        path.is_dir()
+        and not (path / JOURNAL).is_file()
+        and any(not each.name.endswith(known) for each in path.iterdir())
+    ):
+        raise StorageError(
+            f"run_dir: {path} holds files that are not of a search, and nothing is removed or overwritten: choose another directory."
+        )
