@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from vit_keras import presets
 from vit_keras.errors import (
     CheckpointCorruptError,
     CorruptFileError,
@@ -23,6 +22,7 @@ from vit_keras.errors import (
     RunLockedError,
     StorageError,
 )
+from vit_keras.presets import catalogue, load_preset
 from vit_keras.training import evaluate_run
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.callbacks.progress_bar import ProgressBar
@@ -46,10 +46,10 @@ def config(tiny_config):
 @pytest.fixture(scope="module", autouse=True)
 def tiny_named(config):
     """The tiny config as a preset."""
-    preset = replace(presets.load_preset("vit_pico_patch4_32"), name=TINY, config=config, params=config.num_params)
-    presets._presets()[TINY] = preset
+    preset = replace(load_preset("vit_pico_patch4_32"), name=TINY, config=config, params=config.num_params)
+    catalogue._presets()[TINY] = preset
     yield
-    del presets._presets()[TINY]
+    del catalogue._presets()[TINY]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_other_epochs_than_integers_are_refused(value):
 
 
 def test_defaults_come_from_the_preset_and_the_data(options, folder):
-    assert options.recipe == presets.load_preset(TINY).recipe
+    assert options.recipe == load_preset(TINY).recipe
     assert replace(options, recipe="deit").recipe == "deit"
     assert TrainingOptions().preset == "vit_nano_conv8_32"
     assert TrainingOptions(data=folder).preset == "vit_nano_conv8_96"
@@ -118,7 +118,7 @@ def test_defaults_come_from_the_preset_and_the_data(options, folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"data": "./nowhere"}, "no such folder"), ({"batch_size": 1000}, "make no batch of 1000")]
+    ("change", "message"), [({"data": "./nowhere"}, "no such folder"), ({"batch_size": 1000}, "cannot fill a batch of 1000")]
 )
 def test_nothing_is_written_if_the_data_are_refused(options, tmp_path, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)

@@ -181,7 +181,7 @@ def test_removed_images_are_not_shown(page_of, make_folder):
     split = data.load(str(folder), image_size=16).splits["test"]
     shutil.rmtree(folder)
     predicted = 1 - split.labels
-    with pytest.warns(UserWarning, match="stands in for it"):
+    with pytest.warns(UserWarning, match="replaces it"):
         page = page_of(evaluation_of(predicted, split.labels, np.full(len(predicted), 0.9)), split=split)
     assert page.pictures == []
     assert page.words.count("not shown") == len(predicted)
