@@ -22,7 +22,7 @@ from vit_keras.errors import (
     RunLockedError,
     StorageError,
 )
-from vit_keras.presets import catalogue, load_preset
+from vit_keras.presets import catalog, load_preset
 from vit_keras.training import evaluate_run
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.callbacks.progress_bar import ProgressBar
@@ -47,9 +47,9 @@ def config(tiny_config):
 def tiny_named(config):
     """The tiny config as a preset."""
     preset = replace(load_preset("vit_pico_patch4_32"), name=TINY, config=config, params=config.num_params)
-    catalogue._presets()[TINY] = preset
+    catalog._presets()[TINY] = preset
     yield
-    del catalogue._presets()[TINY]
+    del catalog._presets()[TINY]
 
 
 @pytest.fixture(scope="module")
