@@ -133,9 +133,9 @@ def digits() -> Source:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
-    grey = (pixels.reshape(-1, 8, 8) * (255 / 16)).round().astype("uint8")
+    gray = (pixels.reshape(-1, 8, 8) * (255 / 16)).round().astype("uint8")
     images = np.stack(
-        [np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for one in grey]
+        [np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for one in gray]
     )
     return _divided(Images(_coloured(images), labels), np.random.default_rng(0).permutation(len(labels)), tested=797)
 

@@ -33,9 +33,6 @@ def randomize(layer, seed=0):
     return layer
 
 
-randomise = randomize
-
-
 def build(layer, shape, seed=0):
     """The layer, built for inputs of this shape, with random weights."""
     layer.build(shape)

@@ -21,7 +21,7 @@ KNOWN_CIRCLES: set[frozenset[str]] = {
 
 TESTED_ELSEWHERE = {
     ("cli", "the commands' tests call `main`"): """
-        catalogue compiling output recipes runs
+        catalog compiling output recipes runs
     """,
     ("costs", "tests/test_config.py compares them with built models and published numbers"): """
         costs

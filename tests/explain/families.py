@@ -53,4 +53,4 @@ PARAMETERS = [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow
 
 
 def small_model(name, *, num_classes=CLASSES):
-    return oracle.randomise(vit(FAMILIES[name], num_classes=num_classes), seed=4)
+    return oracle.randomize(vit(FAMILIES[name], num_classes=num_classes), seed=4)

@@ -25,7 +25,7 @@ def test_every_step_of_a_block_leads_to_its_output(family):
 
 
 def test_lora_blocks_are_recorded(model, images):
-    adapted = oracle.randomise(add_lora(model), seed=9)
+    adapted = oracle.randomize(add_lora(model), seed=9)
     record = record_block(read_model(adapted).blocks[0], compute_block_inputs(adapted, images, [0])[0])
     np.testing.assert_allclose(
         numbers(record.output), numbers(read_model(adapted).blocks[0](record.tokens)), **TOLERANCE

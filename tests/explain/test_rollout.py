@@ -34,7 +34,7 @@ def test_rollout_gives_no_weight_to_tokens_that_attention_pooling_skips():
         image_size=16, patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, num_registers=1,
         pooling="map", map_includes_prefix=False,
     )  # fmt: skip
-    model = oracle.randomise(vit(config), seed=4)
+    model = oracle.randomize(vit(config), seed=4)
     tokens = np.random.default_rng(0).normal(size=(2, 18, 16)).astype("float32")
     shares = keras.ops.convert_to_numpy(compute_pooling_attention(model, keras.ops.convert_to_tensor(tokens)))
     assert shares.shape == (2, 2, 18)

@@ -25,7 +25,7 @@ CONFIG = ViTConfig(
 
 @pytest.fixture(scope="module")
 def model():
-    return oracle.randomise(vit(CONFIG, num_classes=3), seed=2)
+    return oracle.randomize(vit(CONFIG, num_classes=3), seed=2)
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ def channels_first():
 
 def test_a_convolutional_stem_takes_channels_last_images_under_channels_first(tmp_path):
     with channels_first():
-        model = oracle.randomise(vk.vit(CONV, num_classes=3))
+        model = oracle.randomize(vk.vit(CONV, num_classes=3))
         expected = oracle.vit(CONV, oracle.weights_of(model), IMAGES)
         np.testing.assert_allclose(outputs(model), expected, rtol=1e-5, atol=1e-5)
         model.save(tmp_path / "model.keras")
@@ -52,7 +52,7 @@ def test_a_convolutional_stem_takes_channels_last_images_under_channels_first(tm
 @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
 def test_a_distilled_model_averages_its_heads_in_float32(name):
     with policy(name):
-        model = oracle.randomise(vk.vit(DISTILLED, num_classes=3))
+        model = oracle.randomize(vk.vit(DISTILLED, num_classes=3))
     heads = [model.get_layer(head).output for head in ("head", "head_distillation")]
     first, second, logits = (
         keras.ops.convert_to_numpy(each) for each in keras.Model(model.input, [*heads, model.output])(IMAGES)
@@ -63,7 +63,7 @@ def test_a_distilled_model_averages_its_heads_in_float32(name):
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16"])
 def test_adapters_compute_and_train_in_pure_half_precision(name):
-    full = oracle.randomise(vk.vit(CONFIG, num_classes=3))
+    full = oracle.randomize(vk.vit(CONFIG, num_classes=3))
     with policy(name):
         model = vk.vit(CONFIG, num_classes=3)
         model.set_weights(full.get_weights())

@@ -14,7 +14,7 @@ CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, 
 
 @pytest.fixture(scope="module")
 def base():
-    return oracle.randomise(vk.vit(CONFIG, num_classes=4))
+    return oracle.randomize(vk.vit(CONFIG, num_classes=4))
 
 
 def called_again(base, pixels, replaced=None):

@@ -83,7 +83,7 @@ def outputs(model, images):
 
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_a_model_with_an_own_head_is_read_saved_loaded_and_rebuilt(make, images, tmp_path):
-    model = oracle.randomise(make())
+    model = oracle.randomize(make())
     expected = outputs(model, images)
     assert vk.model_config(model).replace(distillation_token=False) == CONFIG
     assert model_num_classes(model) == 5
@@ -96,7 +96,7 @@ def test_a_model_with_an_own_head_is_read_saved_loaded_and_rebuilt(make, images,
 
 @pytest.mark.parametrize("make", [behind_the_features, softmax_behind_the_logits, model_inside, sequential, two_heads], ids=lambda make: make.__name__)  # fmt: skip
 def test_what_explains_a_model_explains_the_own_head_too(make, images):
-    model = oracle.randomise(make())
+    model = oracle.randomize(make())
     relevance = vk.explain.class_relevance(model, images, classes=4)
     assert relevance.shape == (3, 2, 2)
     assert relevance.any()
@@ -111,7 +111,7 @@ def test_what_explains_a_model_explains_the_own_head_too(make, images):
 
 
 def test_other_classes_renew_the_last_dense_layer_alone(images, tmp_path):
-    model = oracle.randomise(behind_the_features())
+    model = oracle.randomize(behind_the_features())
     directory = vk.save_preset(model, tmp_path / "mine")
     for other in (vk.rebuild(model, num_classes=3), vk.from_preset(directory, num_classes=3)):
         assert model_num_classes(other) == 3
@@ -128,7 +128,7 @@ def test_other_classes_renew_the_last_dense_layer_alone(images, tmp_path):
 
 
 def test_a_chain_without_a_dense_layer_gets_one_behind_it(images):
-    base = oracle.randomise(vk.vit(CONFIG))
+    base = oracle.randomize(vk.vit(CONFIG))
     model = keras.Model(base.input, keras.layers.UnitNormalization(name="unit")(base.output))
     assert model_num_classes(model) is None
     other = vk.rebuild(model, num_classes=4)
@@ -156,14 +156,14 @@ def test_what_trains_is_chosen_with_the_own_head(images):
         set_trainable(model, "head")
         names = {weight.path for weight in model.trainable_weights}
         assert names == {f"{layer}/{weight}" for layer, weights in {"my_hidden": ("kernel", "bias"), "my_norm": ("gamma", "beta"), "my_head": ("kernel", "bias")}.items() for weight in weights}  # fmt: skip
-        adapted = add_lora(oracle.randomise(model))
+        adapted = add_lora(oracle.randomize(model))
         np.testing.assert_allclose(outputs(adapted, images), outputs(model, images), rtol=1e-5, atol=1e-6)
         assert any("adapter_down" in weight.path for weight in adapted.trainable_weights)
         np.testing.assert_allclose(outputs(merge_lora(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)  # fmt: skip
 
 
 def test_a_linear_probe_of_an_own_head_sees_and_fills_its_last_dense_layer(images, rng):
-    model = oracle.randomise(behind_the_features())
+    model = oracle.randomize(behind_the_features())
     split = vk.data.Split(images, np.zeros(3, "int32"))
     features = extract_features(model, split)
     inside = outputs(keras.Model(model.input, model.get_layer("my_norm").output), images)
@@ -174,7 +174,7 @@ def test_a_linear_probe_of_an_own_head_sees_and_fills_its_last_dense_layer(image
 
 
 def test_finetuning_keeps_own_layers_trains_on_logits_and_says_both(images, tmp_path, capsys):
-    model = oracle.randomise(sequential())
+    model = oracle.randomize(sequential())
     labels = np.arange(24) % 3
     result = vk.finetune(
         model, (np.repeat(images, 8, 0), labels), validation=(images, labels[:3]), epochs=1, method="linear_probe", run_dir=tmp_path / "run",
@@ -188,7 +188,7 @@ def test_finetuning_keeps_own_layers_trains_on_logits_and_says_both(images, tmp_
 
 
 def test_a_checkpoint_without_the_own_head_leaves_it_and_says_so(tmp_path, rng):
-    base, model = oracle.randomise(vk.vit(CONFIG)), oracle.randomise(behind_the_features(), seed=5)
+    base, model = oracle.randomize(vk.vit(CONFIG)), oracle.randomize(behind_the_features(), seed=5)
     vk.save_preset(base, tmp_path / "base")
     before = model.get_layer("my_hidden").get_weights()[0]
     notes = load(model, tmp_path / "base").notes
@@ -200,7 +200,7 @@ def test_a_checkpoint_without_the_own_head_leaves_it_and_says_so(tmp_path, rng):
 
 
 def test_what_a_model_ends_in_is_saved_and_may_be_asked_for(images, tmp_path):
-    model = oracle.randomise(vk.vit(CONFIG, num_classes=4, classifier_activation="softmax"))
+    model = oracle.randomize(vk.vit(CONFIG, num_classes=4, classifier_activation="softmax"))
     directory = vk.save_preset(model, tmp_path / "mine")
     np.testing.assert_array_equal(outputs(vk.from_preset(directory), images), outputs(model, images))
     logits = outputs(vk.from_preset(directory, classifier_activation="linear"), images)
@@ -208,7 +208,7 @@ def test_what_a_model_ends_in_is_saved_and_may_be_asked_for(images, tmp_path):
     made = vk.from_preset("vit_pico_patch4_32", num_classes=3, classifier_activation="softmax")
     assert read_model(made).classifier_activation == "softmax"
 
-    own = vk.save_preset(oracle.randomise(sequential()), tmp_path / "own")
+    own = vk.save_preset(oracle.randomize(sequential()), tmp_path / "own")
     logits = outputs(vk.from_preset(own, classifier_activation="linear"), images)
     np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), outputs(vk.from_preset(own), images), rtol=1e-5)  # fmt: skip
 

@@ -27,7 +27,7 @@ def quietly():
 
 
 def quantized(how="int8", config=CONFIG):
-    model = oracle.randomise(vk.vit(config, num_classes=3))
+    model = oracle.randomize(vk.vit(config, num_classes=3))
     model.quantize(**({"mode": how} if isinstance(how, str) else {"config": how}))
     return model
 

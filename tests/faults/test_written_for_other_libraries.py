@@ -50,7 +50,7 @@ TOWERS = {
 
 def written(folder, config, *, to, num_classes=5, **arguments):
     """Returns a model with random weights, and its directory for another library."""
-    model = oracle.randomise(vit(config, num_classes=num_classes))
+    model = oracle.randomize(vit(config, num_classes=num_classes))
     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
     names = NAMES if num_classes else None
     return model, write(arrays, config, folder / "out", to=to, class_names=names, **arguments)

@@ -42,7 +42,7 @@ def test_a_name_gives_the_presets_model_without_a_head():
 
 @pytest.mark.parametrize("name", ["vit_pico_patch4_28", "vit_pico_conv4_28", "test_vit3"])  # one of each kind
 def test_a_small_preset_runs_forward_and_backward(name):
-    model = oracle.randomise(from_preset(name, num_classes=3))
+    model = oracle.randomize(from_preset(name, num_classes=3))
     images = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype("uint8")
     before = arrays(model)
     model.compile(keras.optimizers.SGD(1e-2), "mse", jit_compile=JIT)

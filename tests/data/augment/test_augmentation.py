@@ -41,9 +41,9 @@ def test_flip_rate_one_flips_exactly(images):
     np.testing.assert_array_equal(applied(images, flip_rate=1), images[:, :, ::-1])
 
 
-def test_rotation_turns_about_the_centre_within_its_range():
+def test_rotation_turns_about_the_center_within_its_range():
     bar = np.zeros((300, 33, 33, 1), "uint8")
-    bar[:, 16, 16:] = 255  # from the centre to the right
+    bar[:, 16, 16:] = 255  # from the center to the right
     turned = applied(bar, rotation=30)
     rows, columns = np.mgrid[:33, :33] - 16
     angles = [

@@ -55,10 +55,10 @@ def test_squash_keeps_the_corners_and_center_cuts_them():
     squashed = to_pixels(
         Preprocessing(image_size=(30, 30), channels=1, crop_mode="squash", interpolation="nearest").apply(image)
     )
-    centred = to_pixels(Preprocessing(image_size=(30, 30), channels=1, interpolation="nearest").apply(image))
+    centered = to_pixels(Preprocessing(image_size=(30, 30), channels=1, interpolation="nearest").apply(image))
     assert (squashed[:, :10] == 255).all()
     assert (squashed[:, 10:] == 0).all()
-    assert (centred == 0).all()
+    assert (centered == 0).all()
 
 
 def test_a_border_is_grey_and_the_image_whole():

@@ -39,8 +39,8 @@ def root(tmp_path):
 
 def test_images_with_any_name_are_read(root):
     for name, kind in NAMES.items():
-        grey = PIXELS[..., 0] if name.lower().endswith("pgm") else PIXELS
-        (root / "cat" / name).write_bytes(encoded(kind, grey))
+        gray = PIXELS[..., 0] if name.lower().endswith("pgm") else PIXELS
+        (root / "cat" / name).write_bytes(encoded(kind, gray))
     listing = list_folder(root)
     assert {path.removeprefix("cat/") for path in listing.paths} >= set(NAMES)
     assert (listing.ignored, listing.rejected) == ({}, ())

@@ -48,7 +48,7 @@ return boxes.filter((box, at) => boxes.slice(at + 1).some((other) => other.top <
 
 @pytest.fixture(scope="module")
 def model():
-    return oracle.randomise(vit(CONFIG, num_classes=len(NAMES)), seed=1)
+    return oracle.randomize(vit(CONFIG, num_classes=len(NAMES)), seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -106,7 +106,7 @@ def test_every_number_of_a_page_is_one_of_the_forward_pass(passed):
 
 @pytest.fixture(scope="module")
 def small():
-    return oracle.randomise(vit(CONFIG, num_classes=CLASSES), seed=2)
+    return oracle.randomize(vit(CONFIG, num_classes=CLASSES), seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_markup_in_names_stays_text(small, image):
 
 
 def test_a_model_without_a_head_ends_in_its_features(image):
-    model = oracle.randomise(vit(CONFIG), seed=2)
+    model = oracle.randomize(vit(CONFIG), seed=2)
     facts, arrays = read_page(format_page(anatomy(model, image), title="tiny"))
     assert facts["classes"] == []
     assert "logits" not in arrays
@@ -134,7 +134,7 @@ def test_a_model_without_a_head_ends_in_its_features(image):
 
 
 def test_a_head_of_probabilities_still_shows_its_logits(image):
-    model = oracle.randomise(vit(CONFIG, num_classes=3, classifier_activation="softmax"), seed=2)
+    model = oracle.randomize(vit(CONFIG, num_classes=3, classifier_activation="softmax"), seed=2)
     _, arrays = read_page(format_page(anatomy(model, image), title="tiny"))
     np.testing.assert_allclose(oracle.softmax(arrays["logits"]), model.predict(image[None], verbose=0)[0], **PASSED)
 
@@ -188,7 +188,7 @@ def test_wrong_arguments_are_refused(small, image, tmp_path):
 def test_a_page_of_s16_is_small(tmp_path):
     from vit_keras import from_preset
 
-    model = oracle.randomise(from_preset("vit_small_patch16_224", num_classes=10))
+    model = oracle.randomize(from_preset("vit_small_patch16_224", num_classes=10))
     noise = np.random.default_rng(0).integers(0, 256, (224, 224, 3))  # nothing compresses worse
     path = tmp_path / "page.html"
     anatomy_report(model, noise, path)

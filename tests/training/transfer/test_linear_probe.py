@@ -112,10 +112,10 @@ def test_with_few_images_the_choice_is_no_worse_than_scikit_learns_default(per_c
 
 def test_two_images_are_enough_to_find_the_informative_feature(rng):
     """Standardized by their own deviation, all features of two images would look the same."""
-    centre = np.zeros((2, DIM))
-    centre[:, 0] = (-4, 4)
-    holdout = np.repeat(centre, 200, axis=0) + rng.normal(size=(400, DIM))
-    probe = linear_probe(centre + rng.normal(size=(2, DIM)), np.array([0, 1]), num_classes=2)
+    center = np.zeros((2, DIM))
+    center[:, 0] = (-4, 4)
+    holdout = np.repeat(center, 200, axis=0) + rng.normal(size=(400, DIM))
+    probe = linear_probe(center + rng.normal(size=(2, DIM)), np.array([0, 1]), num_classes=2)
     assert probe.accuracy(holdout, np.repeat([0, 1], 200)) > 0.95
 
 
