@@ -118,7 +118,8 @@ def test_defaults_come_from_the_preset_and_the_data(options, folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"data": "./nowhere"}, "no such folder"), ({"batch_size": 1000}, "cannot fill a batch of 1000")]
+    ("change", "message"),
+    [({"data": "./nowhere"}, "no such folder"), ({"batch_size": 1000}, "cannot fill a batch of 1000")],
 )
 def test_nothing_is_written_if_the_data_are_refused(options, tmp_path, monkeypatch, change, message):
     monkeypatch.chdir(tmp_path)
