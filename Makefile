@@ -6,7 +6,8 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
 # A file's tests share what takes long to make, so a file stays on one core.
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile
+# What TensorFlow prints as it crashes reaches the log with --capture=sys.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --capture=sys
 BACKEND_TESTS := tests/layers tests/models tests/training tests/evaluation tests/runtime tests/faults tests/zoo/test_rebuild.py \
 	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
 	tests/zoo/test_preset_directory.py::test_a_small_preset_runs_forward_and_backward
