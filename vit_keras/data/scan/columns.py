@@ -7,13 +7,7 @@ import numpy as np
 
 
 class Columns:
-    """The rows of `inspect` for each of `count` files, compact enough for millions of files.
-
-    Attributes:
-        found: Whether the file has a row.
-        reasons: Why a file can't be used, by index.
-        notes: Notes on a usable file, by index.
-    """
+    """The rows of `inspect` for each of `count` files, compact enough for millions of files."""
 
     def __init__(self, count: int) -> None:
         self.sizes, self.mtimes = np.full(count, -1, "int64"), np.full(count, -1, "int64")
@@ -24,9 +18,9 @@ class Columns:
         self.shadow, self.highlight = np.zeros(count, "float32"), np.zeros(count, "float32")
         self.entropy = np.zeros(count, "float32")
         self.formats, self.modes = [""] * count, [""] * count
-        self.notes: dict[int, tuple[str, ...]] = {}
-        self.reasons: dict[int, str] = {}
-        self.found = np.zeros(count, dtype=bool)
+        self.notes: dict[int, tuple[str, ...]] = {}  # on a usable file, by index
+        self.reasons: dict[int, str] = {}  # why a file can't be used, by index
+        self.found = np.zeros(count, dtype=bool)  # whether the file has a row
 
     def put(self, index: int, row: dict[str, Any]) -> None:
         """Stores a row of `inspect`; raises KeyError, TypeError, ValueError or OverflowError for anything else."""
