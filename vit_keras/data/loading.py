@@ -42,20 +42,20 @@ def load(
 
             - "emoji", the embedded set: 8 groups of emoji in five drawing styles for training and a sixth for the test
             - "mnist", "fashion_mnist", "cifar10" or "cifar100", which `keras.datasets` downloads
-            - a folder ("./emoji") with one folder of images per class, or with folders "train", "validation" and "test" of these
+            - a folder with a folder of images per class, or with folders "train", "validation" and "test" of these; "./emoji" is a folder
             - a CSV file with the columns "path", "label" and perhaps "split"
             - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
             - arrays `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
-        image_size: Height and width, px, or one integer for a square; by default the images' own. Image files need a size.
+        image_size: Height and width, px, or one integer for a square; by default the images' own, which image files don't have.
         preprocessing: In place of `image_size` and `channels`: also crop and interpolation (`preset_preprocessing`).
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
-        class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted.
+        class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
         batch_size: Images per batch.
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits.
         reading: How to treat unreadable files and links, and where to cache decoded images.
-        pixel_range: Values of black and white in arrays, such as (0, 1); "auto" recognizes 0..255 and 0..1, uint8 is 0..255.
+        pixel_range: Black and white in arrays, such as (0, 1); "auto" recognizes 0..255 and 0..1, or raises; uint8 is always 0..255.
         on_progress: Called with the number of files checked and of all files, when a folder is read for the first time.
 
     Raises:

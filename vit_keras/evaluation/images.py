@@ -32,8 +32,7 @@ class ImageInput:
         if isinstance(self.content, Path):
             return read_image(self.content, preprocessing)
         if isinstance(self.content, Image.Image):
-            picture = Picture(_encode(self.content), self.name)
-            return to_pixels(preprocessing.apply(picture.decode(channels=preprocessing.channels)))
+            return Picture(_encode(self.content), self.name).preprocess(preprocessing)
         image = to_image((scale or PixelScale()).apply(self.content[None])[0])
         return to_pixels(preprocessing.apply(image.convert("L" if preprocessing.channels == 1 else "RGB")))
 

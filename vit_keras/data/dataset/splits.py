@@ -13,7 +13,7 @@ import numpy as np
 
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Preprocessing, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
 _SUBSTITUTES = 8  # files tried in place of an unreadable one
@@ -150,10 +150,7 @@ class EncodedSplit:
 
     def image(self, index: int) -> np.ndarray:
         """Returns one preprocessed image, `(height, width, channels)`, uint8."""
-        return self.decode(
-            index,
-            lambda picture: to_pixels(self.preprocessing.apply(picture.decode(channels=self.preprocessing.channels))),
-        )
+        return self.decode(index, lambda picture: picture.preprocess(self.preprocessing))
 
     def subset(self, indices: np.ndarray) -> "EncodedSplit":
         """Returns the images at these indices, in this order."""

@@ -52,8 +52,8 @@ class Checkup:
             "sizes": self._sizes(),
             "findings": [vars(finding) for finding in self.findings],
             "quarantined": [vars(item) for item in manifest.quarantined],
-            "skipped": dict(self.listing.skipped),
-            "ignored": self.listing.ignored,
+            "skipped": dict(manifest.skipped),
+            "ignored": manifest.ignored,
             "manifest": str(folder / MANIFEST) if folder else None,
             "quarantine": str(folder / QUARANTINE) if folder else None,
         }

@@ -39,8 +39,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Returns an image file as pixels `(height, width, channels)`, uint8: upright, on white, preprocessed."""
-    image = Picture(read_bytes(path), path).decode(channels=preprocessing.channels)
-    return to_pixels(preprocessing.apply(image))
+    return Picture(read_bytes(path), path).preprocess(preprocessing)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -110,6 +109,10 @@ class Picture:
             upright = self._image if transpose is None else self._image.transpose(transpose)
             image, mode = _put_on_white(upright, self.name), "L" if channels == 1 else "RGB"
             return image if image.mode == mode else image.convert(mode)
+
+    def preprocess(self, preprocessing: Preprocessing) -> np.ndarray:
+        """Returns the decoded and preprocessed pixels, `(height, width, channels)`, uint8."""
+        return to_pixels(preprocessing.apply(self.decode(channels=preprocessing.channels)))
 
 
 @contextmanager

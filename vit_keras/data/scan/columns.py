@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+_LOOKS = {"brightness": 2, "contrast": 2, "shadow": 2, "highlight": 2, "entropy": 3}  # decimal places in a row
+
 
 class Columns:
     """The rows of `inspect` for each of `count` files, compact enough for millions of files."""
@@ -34,9 +36,8 @@ class Columns:
             self.orientations[index] = row["orientation"]
             self.sha256[index] = np.frombuffer(bytes.fromhex(row["sha256"]), "uint8")
             self.phash[index] = np.uint64(int(row["phash"], 16))
-            self.brightness[index], self.contrast[index] = row["brightness"], row["contrast"]
-            self.shadow[index], self.highlight[index] = row["shadow"], row["highlight"]
-            self.entropy[index] = row["entropy"]
+            for name in _LOOKS:
+                getattr(self, name)[index] = row[name]
             self.formats[index], self.modes[index] = sys.intern(row["format"]), sys.intern(row["mode"])
             if row["notes"]:
                 self.notes[index] = tuple(sys.intern(note) for note in row["notes"])
@@ -55,11 +56,7 @@ class Columns:
             "height": int(self.heights[index]),
             "orientation": int(self.orientations[index]),
             "phash": f"{int(self.phash[index]):016x}",
-            "brightness": round(float(self.brightness[index]), 2),
-            "contrast": round(float(self.contrast[index]), 2),
-            "shadow": round(float(self.shadow[index]), 2),
-            "highlight": round(float(self.highlight[index]), 2),
-            "entropy": round(float(self.entropy[index]), 3),
+            **{name: round(float(getattr(self, name)[index]), places) for name, places in _LOOKS.items()},
             "notes": list(self.notes.get(index, ())),
         }
 

@@ -40,20 +40,12 @@ class Quarantined:
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
-    """The usable files of a data set, and those left out."""
+class Manifest(Listing):
+    """The usable files of a listing (`paths`, `labels`, `splits`, `columns`), and those left out."""
 
-    root: Path
-    class_names: tuple[str, ...]
-    paths: list[str]  # of the usable files, as are labels, splits and columns; see `Listing`
-    labels: np.ndarray
-    splits: np.ndarray
-    columns: Columns
+    columns: Columns = field(kw_only=True)
     quarantined: tuple[Quarantined, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)
     folder: Path | None = None  # where the manifest was written
-    decisions: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -129,7 +121,11 @@ class Manifest:
 
 
 def _generalize(reason: str) -> str:
-    """Returns a reason without the details of one file: "truncated or damaged (broken data stream)." without its parenthesis."""
+    """Returns a reason without the details of one file.
+
+    >>> _generalize("truncated or damaged (broken data stream)."), _generalize("4x4 px; the shorter side must have 8 px.")
+    ('truncated or damaged', 'the shorter side must have 8 px')
+    """
     parts = [part.strip(" .)") for part in re.split(r"[:;(]", reason)]
     return next((part for part in parts if not part[:1].isdigit()), reason)
 
@@ -140,32 +136,19 @@ def _list_reasons(bad: Sequence[Quarantined], root: Path) -> str:
 
 def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
     """Returns the manifest of a listing."""
-    usable = np.ones(len(listing.paths), dtype=bool)
-    usable[list(columns.reasons)] = False
-    places = np.flatnonzero(usable)
-    quarantined = [
-        Quarantined(
-            listing.paths[index],
-            listing.class_names[listing.labels[index]],
-            _split_name(listing.splits[index]),
-            columns.reasons[index],
-        )
-        for index in sorted(columns.reasons)
-    ]
+    places = np.delete(np.arange(len(listing.paths)), list(columns.reasons))
+    quarantined = []
+    for index, reason in sorted(columns.reasons.items()):
+        name, split = listing.class_names[listing.labels[index]], _split_name(listing.splits[index])
+        quarantined.append(Quarantined(listing.paths[index], name, split, reason))
     quarantined += [Quarantined(path, *_find_class(path, listing), reason) for path, reason in listing.rejected]
-    return Manifest(
-        root=listing.root,
-        class_names=listing.class_names,
-        paths=[listing.paths[place] for place in places],
-        labels=listing.labels[places],
-        splits=listing.splits[places],
-        columns=columns.take(places),
-        quarantined=tuple(quarantined),
-        skipped=listing.skipped,
-        ignored=listing.ignored,
-        folder=folder,
-        decisions=listing.decisions,
-    )
+    usable = {
+        "paths": [listing.paths[place] for place in places],
+        "labels": listing.labels[places],
+        "splits": listing.splits[places],
+        "columns": columns.take(places),
+    }
+    return Manifest(**{**vars(listing), **usable}, quarantined=tuple(quarantined), folder=folder)
 
 
 def _split_name(number: int) -> str:

@@ -54,5 +54,8 @@ def _split(images: Any, labels: Any) -> Split:
 
 def _with_validation(name: str, class_names: tuple[str, ...], train: Split, test: Split, seed: int) -> ImageData:
     held = hold_out(train.labels, class_names, seed=seed)
-    splits = {"train": train.subset(~held), "validation": train.subset(held), "test": test}
-    return ImageData(name=name, class_names=class_names, splits={**splits})
+    return ImageData(
+        name=name,
+        class_names=class_names,
+        splits={"train": train.subset(~held), "validation": train.subset(held), "test": test},
+    )

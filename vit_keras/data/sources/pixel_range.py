@@ -152,8 +152,8 @@ class PixelScale:
     def decide(self) -> PixelRange:
         """Returns the range of all images so far; raises `DataError` if it is unclear, or differs between splits or calls."""
         found = self.stated or self._recognize()
-        for name, tally in self._tallies.items() if self.stated else ():
-            if tally.count and not tally.fits(found):
+        for name, tally in self._tallies.items():
+            if self.stated and tally.count and not tally.fits(found):
                 raise DataError(
                     f"{name}: {tally.described}, which does not fit pixel_range=({found[0]:g}, {found[1]:g})."
                 )
