@@ -7,11 +7,7 @@ from vit_keras.errors import ClassLayoutError, InvalidArgumentError
 
 
 def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Sorts class names by number if all are integers, else as text.
-
-    >>> sort_class_names(["10", "0", "2"]), sort_class_names(["10", "2", "cat"])
-    (('0', '2', '10'), ('10', '2', 'cat'))
-    """
+    """Sorts class names by number if all are integers, else as text."""
     names = list(names)
     if all(name.isascii() and name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
@@ -65,9 +61,5 @@ def describe_order(names: tuple[str, ...], given: tuple[str, ...] | None) -> tup
 
 
 def are_numbers(class_names: Sequence[str]) -> bool:
-    """Whether the class names are just their label numbers, as for arrays without names.
-
-    >>> are_numbers(["0", "1"]), are_numbers(["1", "0"])
-    (True, False)
-    """
+    """Whether the class names are just their label numbers, as for arrays without names."""
     return tuple(class_names) == tuple(map(str, range(len(class_names))))

@@ -42,28 +42,21 @@ def load(
 
             - "emoji", the embedded set: 8 groups of emoji in five drawing styles for training and a sixth for the test
             - "mnist", "fashion_mnist", "cifar10" or "cifar100", which `keras.datasets` downloads
-            - a folder with one folder of images per class, or with folders "train", "validation" and "test" of these
+            - a folder with a folder of images per class, or with folders "train", "validation" and "test" of these; "./emoji" is a folder
             - a CSV file with the columns "path", "label" and perhaps "split"
             - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
-            - arrays `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of the splits to
-              any of these
-
-            For a folder with the name of a built-in set, write "./emoji".
-        image_size: Height and width of all images, px; one integer for a square. By default the images' own size; image files need
-            `image_size` or `preprocessing`.
-        preprocessing: Image size, channels, crop and interpolation together, such as those of a checkpoint
-            (`preset_preprocessing`); in place of `image_size` and `channels`.
+            - arrays `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
+        image_size: Height and width, px, or one integer for a square; by default the images' own, which image files don't have.
+        preprocessing: In place of `image_size` and `channels`: also crop and interpolation (`preset_preprocessing`).
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
-        class_names: Class names in the order of a model's logits: the names of the labels 0, 1, ... of arrays; for other sources the
-            names they have, in another order. By default sorted, integers by value.
+        class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
         batch_size: Images per batch.
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits.
         reading: How to treat unreadable files and links, and where to cache decoded images.
-        pixel_range: Values of black and white in arrays and data sets, such as (0, 1) or (-1, 1). "auto" recognizes 0..255 and 0..1
-            from all splits together, and rejects anything unclear; uint8 is always 0..255.
-        on_progress: Called with the number of files checked and the number of all files, when a folder is read for the first time.
+        pixel_range: Black and white in arrays, such as (0, 1); "auto" recognizes 0..255 and 0..1, or raises; uint8 is always 0..255.
+        on_progress: Called with the number of files checked and of all files, when a folder is read for the first time.
 
     Raises:
         DataError: The source does not exist or can't be used.
@@ -98,9 +91,9 @@ def load(
             f"pixel_range={pixel_range!r} is only for arrays and data sets in memory: image files state their own bit depth. Drop it."
         )
     elif isinstance(source, str) and source == "emoji":
-        data = _reorder(read_emoji(seed), names)
+        data = read_emoji(seed)
     elif isinstance(source, str) and source in KERAS_NAMES:
-        data = _reorder(read_keras(source, seed), names)
+        data = read_keras(source, seed)
     elif (folder := _find_folder(source)) is None:
         data = read_tfds(
             _find_builder(source),
@@ -110,7 +103,6 @@ def load(
             limit=limit,
             reading=reading,
         )
-        data = _reorder(data, names)
     elif (chosen := choose_preprocessing(3)) is None:
         raise DataError(f"{source}: image files need an image size; pass image_size, such as image_size=224.")
     else:
@@ -123,6 +115,8 @@ def load(
             class_names=names,
             on_progress=on_progress,
         )
+    if names is not None and names != data.class_names:
+        data = data.reorder_classes(names)
     data = replace(data, batch_size=batch_size, seed=seed)
     if limit is not None:
         data = data.limit(limit)
@@ -130,10 +124,6 @@ def load(
     return data.resize(
         preprocessing or Preprocessing(image_size=size or (height, width), channels=channels or own_channels)
     )
-
-
-def _reorder(data: ImageData, class_names: tuple[str, ...] | None) -> ImageData:
-    return data if class_names is None else data.reorder_classes(class_names)
 
 
 def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:

@@ -24,21 +24,13 @@ def _words(name: str) -> list[str]:
 
 
 def parse_split(name: str) -> str | None:
-    """Returns the split that a name stands for, or None.
-
-    >>> [parse_split(name) for name in ("Testing", "dev", "train_images", "VAL", "bullet_train")]
-    ['test', 'validation', 'train', 'validation', None]
-    """
+    """Returns the split that a name stands for, or None."""
     words = _words(name)
     return _WORDS.get(words[0]) if len(words) == 1 else None
 
 
 def parse_affixed_split(name: str) -> tuple[str, str] | None:
-    """Returns the split that one word of a name stands for, and the other words; None if there is not exactly one.
-
-    >>> parse_affixed_split("seg_train"), parse_affixed_split("val2017")
-    (('train', 'seg'), ('validation', '2017'))
-    """
+    """Returns the split that one word of a name stands for, and the other words; None if there is not exactly one."""
     words = _words(name)
     found = [word for word in words if word in _WORDS]
     if len(found) != 1:
@@ -47,11 +39,7 @@ def parse_affixed_split(name: str) -> tuple[str, str] | None:
 
 
 def match_splits(names: Iterable[str], source: object, splits: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the name of each split; names that stand for none are left out.
-
-    Raises:
-        ClassLayoutError: Two names stand for the same split, or a stated name does not exist.
-    """
+    """Returns the name of each split, without names that stand for none; raises `ClassLayoutError` if two stand for the same split."""
     names = list(names)
     absent = [name for name in splits or () if name not in names]
     if absent:

@@ -12,24 +12,24 @@ from vit_keras.data import EncodedSplit, ImageData, Split
 from vit_keras.data.class_names import are_numbers
 from vit_keras.data.loading import load
 from vit_keras.data.sources.arrays import is_in_memory
+from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, LabelError
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.evaluation.predict import predict_probabilities
 from vit_keras.zoo.load_model import OpenModel, open_model
 
-SPLITS = ("train", "validation", "test")
-
 
 def evaluate(model: keras.Model | str | Path, data: Any, *, split: str = "test", batch_size: int = 256) -> Evaluation:
     """Measures accuracy, top-5 accuracy, loss and the scores per class.
 
+    Images are resized by the model's preprocessing. Classes are matched by name where both sides have names; else labels are the
+    indices of the outputs. Sources without a test split get one as in `vk.data.load`; arrays, data sets in memory and a `Split` are
+    used whole.
+
     Args:
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset directory, a `.keras` file.
-        data: What `vk.data.load` returns or takes: a folder, a CSV file, a data set's name, arrays `(images, labels)`, a
-            `tf.data.Dataset`; or a `Split`. Images are resized by the model's preprocessing; classes are matched by name where both
-            sides have names, else labels are the indices of the outputs.
-        split: "train", "validation", "test", or "all". Sources without a test split get one as in `vk.data.load`; arrays, data sets
-            in memory and a `Split` are used whole.
+        data: What `vk.data.load` returns or takes, or a `Split`.
+        split: "train", "validation", "test", or "all".
         batch_size: Images per step.
 
     Raises:

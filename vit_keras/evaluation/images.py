@@ -11,43 +11,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vit_keras.data.images.decode import Picture, read_image
+from vit_keras.data.images.decode import ORIENTATION, Picture, read_image
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.images.signatures import is_image
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
 
-_ORIENTATION = 0x0112  # Exif tag
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageInput:
-    """One image that is not decoded yet.
-
-    Args:
-        name: Its path, or "image 3" for the fourth of all images.
-        content: A path, an array `(height, width, channels)`, or a PIL image.
-    """
+    """One image that is not decoded yet, named by its path, or "image 3" for the fourth of all images."""
 
     name: str
     content: Path | np.ndarray | Image.Image
 
     def load(self, preprocessing: Preprocessing, scale: PixelScale | None = None) -> np.ndarray:
-        """Returns the pixels, `(height, width, channels)`, uint8.
-
-        Args:
-            preprocessing: Size and channels.
-            scale: Converts arrays to 0..255; None for arrays of uint8.
-
-        Raises:
-            VitKerasError: The image can't be read.
-        """
+        """Returns the pixels, `(height, width, channels)`, uint8; `scale` converts arrays, which without it must be uint8."""
         if isinstance(self.content, Path):
             return read_image(self.content, preprocessing)
         if isinstance(self.content, Image.Image):
-            picture = Picture(_encode(self.content), self.name)
-            return to_pixels(preprocessing.apply(picture.decode(channels=preprocessing.channels)))
+            return Picture(_encode(self.content), self.name).preprocess(preprocessing)
         image = to_image((scale or PixelScale()).apply(self.content[None])[0])
         return to_pixels(preprocessing.apply(image.convert("L" if preprocessing.channels == 1 else "RGB")))
 
@@ -55,12 +40,8 @@ class ImageInput:
 def list_images(images: Any) -> list[ImageInput]:
     """Returns all images that a user passed, in order; folders are searched with their subfolders.
 
-    Args:
-        images: A path of a file or folder; a PIL image; a numeric array of one image `(height, width)` or `(height, width,
-            channels)`, or of a batch `(count, height, width, channels)`; or a list of these.
-
-    Raises:
-        InvalidArgumentError: Something is none of these, is a URL, or is a folder without images.
+    Accepts a path, a PIL image, a numeric array `(height, width)`, `(height, width, channels)` or `(count, height, width, channels)`,
+    or a list of these; raises `InvalidArgumentError` for anything else, such as a URL or a folder without images.
     """
     listed: list[ImageInput] = []
     for content in _flatten(images):
@@ -115,7 +96,7 @@ def _encode(image: Image.Image) -> bytes:
     """Returns a PIL image as a file, so that orientation, transparency and 16 bits are handled as in files."""
     image.load()  # turns a TIFF upright
     exif = Image.Exif()
-    exif[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    exif[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     file = io.BytesIO()
     if image.mode in ("F", "I"):
         image.save(file, "TIFF")  # the decoder checks their range

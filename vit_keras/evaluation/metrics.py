@@ -16,23 +16,14 @@ _Z = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """Precision, recall and F1 of one class.
+    """Precision, recall and F1 of one class."""
 
-    Args:
-        label: Its index into the class names.
-        support: Number of images of the class.
-        precision: Fraction; NaN where the class was never predicted.
-        recall: Fraction; NaN where the class has no images.
-        f1: Harmonic mean of the two; NaN where the class has no images and was never predicted.
-        recall_interval: The 95 % interval of the recall.
-    """
-
-    label: int
-    support: int
-    precision: float
-    recall: float
-    f1: float
-    recall_interval: tuple[float, float]
+    label: int  # index into the class names
+    support: int  # images of the class
+    precision: float  # NaN where the class was never predicted
+    recall: float  # NaN where the class has no images
+    f1: float  # NaN where the class has no images and was never predicted
+    recall_interval: tuple[float, float]  # 95 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +98,6 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        """The metrics as a table, the class with the lowest recall first."""
         count = len(self.labels)
         low, high = wilson_interval(int((self.predictions == self.labels).sum()), count)
         top5 = f", top-5 accuracy {100 * self.top5_accuracy:.2f} %" if self.probabilities.shape[1] > TOP else ""
@@ -131,18 +121,10 @@ class Evaluation:
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:
-    """Returns the 95 % interval of a fraction, by Wilson's score.
+    """Returns the 95 % interval of a fraction, by Wilson's score; (0, 1) for no images.
 
     Unlike the normal approximation it stays within 0 and 1 and holds for few images and for fractions near 0 and 1 (Wilson 1927;
     Brown, Cai and DasGupta 2001).
-
-    Args:
-        right: Number of correct images.
-        count: Number of all images; (0, 1) for none.
-
-    Example:
-        >>> [round(bound, 3) for bound in wilson_interval(90, 100)]
-        [0.826, 0.945]
     """
     if count == 0:
         return 0.0, 1.0
@@ -186,12 +168,7 @@ def confusions(evaluation: Evaluation) -> np.ndarray:
 
 
 def confused_pairs(counts: np.ndarray) -> list[tuple[int, int, int]]:
-    """Returns (true class, predicted class, count) of all errors in a confusion matrix, the most frequent first.
-
-    Example:
-        >>> confused_pairs(np.array([[5, 1], [3, 5]]))
-        [(1, 0, 3), (0, 1, 1)]
-    """
+    """Returns (true class, predicted class, count) of all errors in a confusion matrix, the most frequent first."""
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
     rows, columns = np.nonzero(wrong)
@@ -208,17 +185,11 @@ def confident_mistakes(evaluation: Evaluation) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """The images whose confidence lies in one interval.
-
-    Args:
-        count: Number of images.
-        right: Number of correct images.
-        confidence: Mean probability of the predicted class.
-    """
+    """The images whose confidence lies in one interval."""
 
     count: int
-    right: int
-    confidence: float
+    right: int  # correct images
+    confidence: float  # mean probability of the predicted class
 
 
 def calibration_bins(evaluation: Evaluation) -> list[CalibrationBin]:

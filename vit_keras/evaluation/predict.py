@@ -40,7 +40,6 @@ class Prediction:
     error: str | None = None
 
     def __str__(self) -> str:
-        """The image and its classes, one per line."""
         if self.error is not None:
             return f"{self.image}\n  not classified: {self.error}"
         rows = (
@@ -51,11 +50,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictions(Sequence[Prediction]):
-    """One `Prediction` per image, in the order of the images; `print` shows them as a list.
-
-    Args:
-        rows: The predictions.
-    """
+    """One `Prediction` per image, in the order of the images; `print` shows them as a list."""
 
     rows: tuple[Prediction, ...]
 
@@ -64,15 +59,12 @@ class Predictions(Sequence[Prediction]):
     @overload
     def __getitem__(self, index: slice) -> "Predictions": ...
     def __getitem__(self, index: int | slice) -> "Prediction | Predictions":
-        """Returns one prediction, or some."""
         return Predictions(self.rows[index]) if isinstance(index, slice) else self.rows[index]
 
     def __len__(self) -> int:
-        """Returns the number of images."""
         return len(self.rows)
 
     def __str__(self) -> str:
-        """All images with their classes."""
         return "\n".join(map(str, self.rows))
 
     __repr__ = __str__
@@ -83,11 +75,7 @@ class Predictions(Sequence[Prediction]):
         return [row for row in self.rows if row.error is not None]
 
     def to_dataframe(self) -> Any:
-        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., error.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
+        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., error."""
         try:
             import pandas  # type: ignore[import-untyped]
         except ImportError as error:
@@ -116,8 +104,7 @@ def predict(
 
     Args:
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset directory, a `.keras` file.
-        images: A path of a file or folder (searched with its subfolders); a PIL image; an array of one image `(height, width,
-            channels)` or of a batch `(count, height, width, channels)`; or a list of these. URLs are not supported.
+        images: A path of a file or folder, a PIL image, an array `([count,] height, width, channels)`, or a list of these.
         top: Number of classes per image.
         preprocessing: How images are resized; None for what was saved with the model, else the model's size.
         pixel_range: Of arrays: the values of black and white, such as (0, 1); "auto" recognizes 0..255 and 0..1.
@@ -144,7 +131,8 @@ def predict(
         raise InvalidArgumentError(f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, got {on_error!r}.")
     opened = open_model(model)
     if model_num_classes(opened.model) is None:
-        raise InvalidArgumentError(f"{_describe(model)} has no head, so it can't classify images.")
+        described = f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model"
+        raise InvalidArgumentError(f"{described} has no head, so it can't classify images.")
     inputs, scale, errors = list_images(images), PixelScale(pixel_range), dict[int, VitKerasError]()
     for index, image in enumerate(inputs):
         if isinstance(image.content, np.ndarray):
@@ -209,16 +197,7 @@ def _classify(
 def predict_probabilities(
     model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256
 ) -> np.ndarray:
-    """Returns the class probabilities of images that have the model's size.
-
-    Args:
-        model: A model with a head.
-        images: `(count, height, width, channels)`, pixels 0..255, or a split.
-        batch_size: Images per step.
-
-    Returns:
-        `(count, classes)`, float64.
-    """
+    """Returns the class probabilities, `(count, classes)`, float64, of images (pixels 0..255) that have the model's size."""
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
     batches = make_batches(images, batch_size).map(lambda pixels, labels: pixels)
@@ -233,7 +212,3 @@ def to_probabilities(model: keras.Model, outputs: np.ndarray) -> np.ndarray:
     exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _describe(model: keras.Model | str | Path) -> str:
-    return f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model"

@@ -11,22 +11,12 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def text(words: str) -> str:
-    r"""Escapes untrusted text for HTML, and characters that can't be printed.
-
-    Example:
-        >>> text("<script>\n")
-        '&lt;script&gt;\\n'
-    """
+    """Escapes untrusted text for HTML, and characters that can't be printed."""
     return escape(escape_unprintable(words))
 
 
 def tag(name: str, content: str, css_class: str = "") -> str:
-    """Returns an element; `content` is HTML, and `name` may include attributes.
-
-    Example:
-        >>> tag("td", "3", "number")
-        '<td class="number">3</td>'
-    """
+    """Returns an element; `content` is HTML, and `name` may include attributes."""
     opening = f'{name} class="{css_class}"' if css_class else name
     return f"<{opening}>{content}</{name.partition(' ')[0]}>"
 
@@ -51,13 +41,7 @@ def more(count: int) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> str:
-    """Returns a table of the first `MAX_ROWS` rows.
-
-    Args:
-        heads: Column titles, HTML.
-        rows: Cells as text, which is escaped here.
-        numbers: Indices of the columns that contain numbers.
-    """
+    """Returns a table of the first `MAX_ROWS` rows: `heads` are HTML, cells text, which is escaped; `numbers` the columns of numbers."""
 
     def row(element: str, cells: Iterable[str], otherwise: str) -> str:
         classes = ("number" if index in numbers else otherwise for index in range(len(heads)))

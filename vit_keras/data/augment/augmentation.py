@@ -28,7 +28,7 @@ class Augmentation(FrozenConfig):
     Args:
         crop_scale: Minimum and maximum area of a random resized crop, fractions of the image's area; None for no crop.
         crop_ratio: Minimum and maximum width to height of that crop.
-        policy: Policy for single images, as `parse_policy` reads it: "rand-m9-mstd0.5-inc1", "3-augment", "autocontrast-p0.5".
+        policy: Policy for single images: "rand-m9-mstd0.5-inc1" (timm's keys), "3-augment", "autocontrast-p0.5".
         flip_rate: Fraction of the images flipped left to right.
         rotation: Maximum rotation, degrees, in either direction.
         zoom: Maximum scaling, as the natural logarithm of the factor, up or down.
@@ -243,15 +243,7 @@ STRENGTHS: Mapping[str, Augmentation] = {
 
 
 def resolve_augmentation(value: Augmentation | str | None) -> Augmentation:
-    """Returns an augmentation, or that of a name in `STRENGTHS`; None stands for "none".
-
-    Raises:
-        InvalidArgumentError: There is no such name.
-
-    Example:
-        >>> resolve_augmentation("light").flip_rate
-        0.5
-    """
+    """Returns an augmentation, or that of a name in `STRENGTHS`; None stands for "none"."""
     if isinstance(value, Augmentation):
         return value
     name = "none" if value is None else value
@@ -267,7 +259,6 @@ class _Draws:
         self._seed, self._count, self._calls = seed, count, 0
 
     def between(self, low: float, high: float) -> Any:
-        """Draws one number per image, uniform from low to high."""
         import tensorflow as tf
 
         self._calls += 1
@@ -275,9 +266,7 @@ class _Draws:
         return tf.random.stateless_uniform((self._count,), seed, low, high)
 
     def within(self, largest: float) -> Any:
-        """Draws one number per image, uniform from -largest to largest."""
         return self.between(-largest, largest)
 
     def happens(self, rate: float) -> Any:
-        """Draws one boolean per image, true for that fraction."""
         return self.between(0.0, 1.0) < rate

@@ -19,21 +19,9 @@ def mix(
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
     """Mixes each image with its partner, image i with image `batch - 1 - i`, and their targets in the same proportion.
 
-    Whether and how an image is mixed, and its share, are drawn per image. Papers: MixUp, Zhang et al. 2018, arXiv 1710.09412;
-    CutMix, Yun et al. 2019, arXiv 1905.04899. CutMix's share is the area of the box after clipping to the image.
-
-    Args:
-        images: `(batch, height, width, channels)`, pixels 0..255; the shape is static.
-        labels: `(batch,)`, integers.
-        num_classes: Width of the targets.
-        seed: Two integers that determine all random draws.
-        mixup_alpha: Both parameters of MixUp's Beta distribution; 0 turns MixUp off.
-        cutmix_alpha: Both parameters of CutMix's; 0 turns CutMix off.
-        mix_rate: Fraction of the images that are mixed.
-        switch_rate: Fraction of the mixed images that use CutMix, if both are on.
-
-    Returns:
-        float32 images of the same shape, and targets `(batch, num_classes)`, float32, which sum to 1 per image.
+    Whether and how an image is mixed, and its share, are drawn per image; the options are those of `Augmentation`. Papers: MixUp,
+    Zhang et al. 2018, arXiv 1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899. CutMix's share is the area of the box after
+    clipping to the image. Returns float32 images 0..255, and targets `(batch, num_classes)`, which sum to 1 per image.
     """
     import tensorflow as tf
 

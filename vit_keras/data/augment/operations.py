@@ -7,18 +7,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-_GRAY: Mapping[str, int | tuple[int, ...]] = {"L": 128, "RGB": (128, 128, 128)}  # fill beyond the edges
+from vit_keras.data.images.preprocess import GRAY
+
 _KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation on an image, and how it depends on a magnitude, usually 0 to 10.
-
-    Args:
-        change: Takes an image, the argument and a random generator; returns the changed image.
-        argument: Takes a magnitude and a random generator; returns the argument.
-    """
+    """An operation on an image; `argument` makes its argument from a magnitude, usually 0 to 10."""
 
     change: Callable[[Image.Image, float, np.random.Generator], Image.Image]
     argument: Callable[[float, np.random.Generator], float] = lambda magnitude, rng: magnitude
@@ -42,13 +38,13 @@ def _enhance(enhancer: Callable[[Image.Image], Any]) -> Callable[..., Image.Imag
 
 
 def _rotate(image: Image.Image, degrees: float, rng: np.random.Generator) -> Image.Image:
-    return image.rotate(degrees, _kernel(rng), fillcolor=_GRAY[image.mode])
+    return image.rotate(degrees, _kernel(rng), fillcolor=GRAY[image.mode])
 
 
 def _affine(matrix: Callable[[Image.Image, float], tuple[float, ...]]) -> Callable[..., Image.Image]:
     """Makes an operation whose pixel (x, y) comes from (a x + b y + c, d x + e y + f)."""
     return lambda image, argument, rng: image.transform(
-        image.size, Image.Transform.AFFINE, matrix(image, argument), _kernel(rng), fillcolor=_GRAY[image.mode]
+        image.size, Image.Transform.AFFINE, matrix(image, argument), _kernel(rng), fillcolor=GRAY[image.mode]
     )
 
 

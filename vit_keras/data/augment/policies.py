@@ -17,36 +17,25 @@ _INCREASING, _PLAIN = tuple(OPERATIONS.values()), tuple(PLAIN_OPERATIONS.values(
 
 
 class Policy(Protocol):
-    """A random change to an image in mode "RGB" or "L"."""
+    """A random change to an image in mode "RGB" or "L"; all random draws come from `rng`."""
 
     def apply(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """Returns the changed image; all random draws come from `rng`."""
+        """Returns the changed image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugment:
-    """Applies operations drawn from fifteen, each with a magnitude drawn around a mean.
+    """Applies operations drawn from fifteen with replacement, each with a magnitude drawn around a mean.
 
     Paper: Cubuk et al. 2019, arXiv 1909.13719. The operations, magnitudes and option names are timm's.
-
-    Args:
-        magnitude: Mean magnitude.
-        magnitude_std: Standard deviation of the magnitude; infinite for uniform from 0 to `magnitude`.
-        highest: Maximum magnitude; larger draws are clipped.
-        num_operations: Operations drawn per image, with replacement.
-        rate: Probability that a drawn operation is applied.
-        increasing: Whether a larger magnitude always means more change.
-
-    Raises:
-        InvalidArgumentError: One of them is out of range.
     """
 
-    magnitude: float = 10.0
-    magnitude_std: float = 0.0
-    highest: float = 10.0
-    num_operations: int = 2
-    rate: float = 0.5
-    increasing: bool = False
+    magnitude: float = 10.0  # mean
+    magnitude_std: float = 0.0  # standard deviation; infinite for uniform from 0 to `magnitude`
+    highest: float = 10.0  # larger magnitudes are clipped
+    num_operations: int = 2  # drawn per image
+    rate: float = 0.5  # probability that a drawn operation is applied
+    increasing: bool = False  # whether a larger magnitude always means more change
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -72,15 +61,9 @@ class ThreeAugment:
     """Turns an image gray, solarizes or blurs it; then jitters brightness, contrast and saturation in random order.
 
     Paper: Touvron et al. 2022, DeiT III, arXiv 2204.07118, section 3.
-
-    Args:
-        jitter: Maximum change of each factor from 1, up or down.
-
-    Raises:
-        InvalidArgumentError: The jitter is not a number from 0 to 1.
     """
 
-    jitter: float = 0.3
+    jitter: float = 0.3  # maximum change of each factor from 1, up or down
 
     def __post_init__(self) -> None:
         _check_numbers(self)
@@ -103,11 +86,7 @@ _JITTERED = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 @dataclass(frozen=True, kw_only=True)
 class SingleOperation:
-    """Applies one operation to a fraction of the images.
-
-    Raises:
-        InvalidArgumentError: One of the numbers is out of range.
-    """
+    """Applies one operation to a fraction of the images."""
 
     name: str
     magnitude: float = 5.0
@@ -157,19 +136,11 @@ _KINDS: dict[str, tuple[Callable[..., Policy], dict[str, tuple[str, Callable[[st
 
 @functools.cache
 def parse_policy(name: str) -> Policy:
-    """Returns the policy of a name.
+    """Returns the policy of a name; raises `InvalidArgumentError` if there is none.
 
-    Args:
-        name: "rand" with timm's keys, such as `rand-m9-mstd0.5-inc1`: `m` magnitude, `n` operations per image, `p` probability of
-            each, `mstd` standard deviation (over 100: uniform), `mmax` maximum, `inc1` increasing; or "3-augment", with its jitter
-            after `j`; or a key of `OPERATIONS` with its magnitude after `m` and its probability after `p`: `autocontrast-p0.5`.
-
-    Raises:
-        InvalidArgumentError: There is no such policy.
-
-    Example:
-        >>> parse_policy("rand-m9-mstd0.5-inc1").num_operations
-        2
+    "rand" takes timm's keys, as in `rand-m9-mstd0.5-inc1`: `m` magnitude, `n` operations per image, `p` probability of each, `mstd`
+    standard deviation (over 100: uniform), `mmax` maximum, `inc1` increasing. "3-augment" takes its jitter after `j`. A key of
+    `OPERATIONS` takes its magnitude after `m` and its probability after `p`: `autocontrast-p0.5`.
     """
     kind = next((kind for kind in _KINDS if f"{name}-".startswith(f"{kind}-")), None)
     if kind is None:

@@ -20,17 +20,7 @@ def draw_sheet(
     titles: Sequence[Sequence[str]],
     out: Path,
 ) -> None:
-    """Draws one row per image: the original, then its augmented variants.
-
-    Args:
-        originals: Images, `(height, width, channels)`, pixels 0..255.
-        variants: The same number of images for each original.
-        titles: The title of each cell, row by row.
-        out: PNG or JPEG file to write.
-
-    Raises:
-        InvalidArgumentError: There is no image, or the rows have different numbers of cells.
-    """
+    """Draws one row per image, pixels 0..255: the original, then its variants, each with a title; `out` is a PNG or JPEG file."""
     sizes = {len(row) + 1 for row in variants} | {len(row) for row in titles}
     if len({len(originals), len(variants), len(titles)}) > 1 or len(sizes) != 1:
         raise InvalidArgumentError(

@@ -17,10 +17,7 @@ def hold_out(
 ) -> np.ndarray:
     """Returns a mask of the images held out: `rate` of each class, at least one.
 
-    Images of a class with equal `duplicate_ids` `(count,)` are held out together.
-
-    Raises:
-        DataError: A class has fewer than two images.
+    Images of a class with equal `duplicate_ids` `(count,)` are held out together. Raises `DataError` for a class of one image.
     """
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), dtype=bool)
@@ -51,10 +48,7 @@ def split_indices(
 ) -> dict[str, np.ndarray]:
     """Returns the indices of the training images and of each missing split, "test" and "validation".
 
-    `rates` are the fractions of each class for validation and test; `duplicate_ids` as for `hold_out`.
-
-    Raises:
-        DataError: A class has too few images.
+    `rates` are the fractions of each class for validation and test. Raises `DataError` if a class has too few images.
     """
     needed = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
     for label, name in enumerate(class_names):

@@ -36,7 +36,7 @@ class ImageData:
         seed: Random seed of the order of the training images.
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
         notes: One line per image that was left out, and other remarks about the source.
-        decisions: One line per decision about an ambiguous source: its pixel range, its split names, the order of its classes.
+        decisions: One line per decision about an ambiguous source: its pixel range, split names, order of classes.
 
     Raises:
         DataError: A split is missing or empty, images differ in shape, or an argument is not legal.
@@ -113,11 +113,7 @@ class ImageData:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Number of complete training batches per epoch, times `parts`.
-
-        Raises:
-            DataError: There are fewer training images than a batch holds.
-        """
+        """Number of complete training batches per epoch, times `parts`; raises `DataError` if there is none."""
         count = len(self.splits["train"])
         if count < self.batch_size:
             raise DataError(
@@ -126,14 +122,7 @@ class ImageData:
         return count // self.batch_size * self.parts
 
     def batches(self, split: str) -> "tf.data.Dataset":
-        """Returns batches of all images of a split in order; the last batch may be smaller.
-
-        Args:
-            split: "train", "validation" or "test".
-
-        Raises:
-            InvalidArgumentError: There is no such split.
-        """
+        """Returns batches of all images of a split in order; the last batch may be smaller."""
         if split not in self.splits:
             raise InvalidArgumentError(f"There is no split {split!r}: expected one of {', '.join(self.splits)}.")
         return pipeline.make_batches(self.splits[split], self.batch_size)
@@ -169,15 +158,7 @@ class ImageData:
     def epoch_batches(
         self, next_epoch: Callable[[], int], *, augmentation: Augmentation | str | None = None
     ) -> "tf.data.Dataset":
-        """Returns the batches of one epoch, as `training_batches` does, of the epoch that `next_epoch` names at each reading.
-
-        Args:
-            next_epoch: Called whenever the batches are read from the start; returns the epoch, 0 for the first.
-            augmentation: As for `training_batches`.
-
-        Raises:
-            InvalidArgumentError: As for `training_batches`.
-        """
+        """Returns the `training_batches` of the epoch (from 0) that `next_epoch` names whenever they are read from the start."""
         import tensorflow as tf
 
         steps = self.steps_per_epoch
@@ -201,12 +182,7 @@ class ImageData:
         )
 
     def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:
-        """Returns the names of the images that a training step sees: their paths, or their numbers among the training images.
-
-        Args:
-            step: Number of the step, from 0 at the start of training.
-            augmentation: The same as for `training_batches`.
-        """
+        """Returns the paths of the images that a training step sees, or their numbers; step 0 is the first of training."""
         import tensorflow as tf
 
         split = self.splits["train"]
@@ -237,28 +213,14 @@ class ImageData:
                 split.check_readable()
 
     def reorder_classes(self, class_names: tuple[str, ...]) -> "ImageData":
-        """Returns the same images with their classes, and so a model's logits, in another order.
-
-        Args:
-            class_names: The same names in the new order.
-
-        Raises:
-            ClassLayoutError: The names are others.
-        """
+        """Returns the same images with their classes, and so a model's logits, in another order."""
         order = order_classes(self.class_names, class_names, self.name)
         labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
         splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
         return replace(self, class_names=order, splits=splits)
 
     def limit(self, count: int) -> "ImageData":
-        """Returns at most `count` images of each split, drawn by the seed.
-
-        Args:
-            count: Maximum number of images per split.
-
-        Raises:
-            DataError: `count` is not a positive integer.
-        """
+        """Returns at most `count` images of each split, drawn by the seed."""
         check_arguments(self.name, limit=count)
         return replace(
             self,
@@ -269,14 +231,7 @@ class ImageData:
         )
 
     def resize(self, preprocessing: Preprocessing) -> "ImageData":
-        """Returns the data with every image decoded and resized now; unchanged if the images have this size and these channels.
-
-        Args:
-            preprocessing: Size, channels and rule.
-
-        Raises:
-            DataError: The images have neither 1 nor 3 channels.
-        """
+        """Returns the data with every image decoded and resized now; unchanged if the images have this size and these channels."""
         shape = (*preprocessing.image_size, preprocessing.channels)
         if self.image_shape == shape:
             return self

@@ -25,10 +25,7 @@ MakeImages = Callable[[list[int], list[Key]], np.ndarray]
 def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: int | None = None) -> "tf.data.Dataset":
     """Returns batches of images and labels, by default in order and complete.
 
-    Args:
-        split: Labeled images.
-        batch_size: Images per batch.
-        shuffle_seed: Reads the images in a new order each time, determined by this seed, and drops the incomplete last batch.
+    With a `shuffle_seed` each reading has a new order, determined by the seed, and drops the incomplete last batch.
     """
     import tensorflow as tf
 
@@ -45,21 +42,13 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOrder:
-    """Which images each training step sees: a pure function of seed and step.
+    """Which images each training step sees: a pure function of seed and step."""
 
-    Args:
-        count: Number of training images.
-        batch_size: Images per step.
-        steps_per_epoch: Steps per epoch.
-        seed: Random seed of the order of every epoch.
-        repeats: Consecutive places that each image takes.
-    """
-
-    count: int
+    count: int  # training images
     batch_size: int
     steps_per_epoch: int
     seed: int
-    repeats: int = 1
+    repeats: int = 1  # consecutive places that each image takes
 
     def indices(self, step: "tf.Tensor") -> "tf.Tensor":
         """Returns the indices of a step's images, `(batch_size,)`, int64; step 0 is the first of training."""
@@ -108,11 +97,7 @@ def preview_batch(
     seed: int,
     step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns these images as a training step would see them.
-
-    Returns:
-        Images `(count, height, width, channels)`, pixels 0..255, and targets `(count, num_classes)`, fractions.
-    """
+    """Returns images, pixels 0..255, as a training step would see them, and targets `(count, num_classes)`, fractions."""
     import tensorflow as tf
 
     stay_on_host()

@@ -15,11 +15,7 @@ _MOST_PROCESSES = 16
 
 
 class DecoderPool:
-    """Processes that take turns with requests.
-
-    Args:
-        count: Number of processes.
-    """
+    """Processes that take turns with requests."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -31,10 +27,6 @@ class DecoderPool:
         """Returns the images of a request, and the reason for each that failed, by its index in the request.
 
         A process that ended is replaced and asked once more; if that ends, too, every image has failed.
-
-        Args:
-            request: As `vit_keras.data.dataset.pool_worker.answer` takes it.
-            shape: Shape of the images.
         """
         decoder = self._idle.get()
         try:

@@ -24,15 +24,11 @@ def main() -> None:
 
 
 def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
-    """Returns the images of a request, and the reason for each that failed (a black image), by its index.
+    """Returns the images of a request, uint8, and the reason for each that failed (a black image), by its index.
 
-    Args:
-        request: `preprocessing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
-
-    Shapes:
-        images: `(count, height, width, channels)`, uint8.
+    The request has `preprocessing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
     """
-    preprocessing, augmentation = _preprocessing(request["preprocessing"]), _augmentation(request["augmentation"])
+    preprocessing, augmentation = _parse_rules(request["preprocessing"], request["augmentation"])
     files = request["files"]
     images, failed = np.zeros((len(files), *preprocessing.image_size, preprocessing.channels), "uint8"), {}
     for place, (name, size, mtime_ns, seed, position) in enumerate(files):
@@ -46,13 +42,8 @@ def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
 
 
 @functools.cache
-def _preprocessing(text: str) -> Preprocessing:
-    return Preprocessing.from_dict(json.loads(text))
-
-
-@functools.cache
-def _augmentation(text: str) -> Augmentation:
-    return Augmentation.from_dict(json.loads(text))
+def _parse_rules(preprocessing: str, augmentation: str) -> tuple[Preprocessing, Augmentation]:
+    return Preprocessing.from_dict(json.loads(preprocessing)), Augmentation.from_dict(json.loads(augmentation))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy as np
 
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import Preprocessing, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
 _SUBSTITUTES = 8  # files tried in place of an unreadable one
@@ -54,7 +54,6 @@ class Split:
             )
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.images)
 
     @property
@@ -91,7 +90,6 @@ class Encoded(ABC):
     places: np.ndarray
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.places)
 
     def subset(self, indices: np.ndarray) -> Self:
@@ -143,7 +141,6 @@ class EncodedSplit:
             raise InvalidArgumentError(f"cache={self.cache!r} is none of {', '.join(CACHES)}.")
 
     def __len__(self) -> int:
-        """Number of images."""
         return len(self.labels)
 
     @property
@@ -153,10 +150,7 @@ class EncodedSplit:
 
     def image(self, index: int) -> np.ndarray:
         """Returns one preprocessed image, `(height, width, channels)`, uint8."""
-        return self.decode(
-            index,
-            lambda picture: to_pixels(self.preprocessing.apply(picture.decode(channels=self.preprocessing.channels))),
-        )
+        return self.decode(index, lambda picture: picture.preprocess(self.preprocessing))
 
     def subset(self, indices: np.ndarray) -> "EncodedSplit":
         """Returns the images at these indices, in this order."""
@@ -174,11 +168,7 @@ class EncodedSplit:
         return digest.digest()
 
     def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:
-        """Applies a function to a file, or to a substitute of the same class if the file is unreadable.
-
-        Raises:
-            TooManyBadFilesError: Too many files are unreadable.
-        """
+        """Applies a function to a file, or to a substitute of the same class; raises `TooManyBadFilesError` if too many fail."""
         try:
             return function(Picture(self.files.read(index), self.files.name(index)))
         except VitKerasError as error:
@@ -213,11 +203,6 @@ class EncodedSplit:
 
     @functools.cached_property
     def prepared(self) -> "Split | EncodedSplit":
-        """All images decoded and preprocessed, cached as `cache` says; the split itself if they are not cached.
-
-        Raises:
-            TooManyBadFilesError: Too many files are unreadable.
-            StorageError: The cache folder can't be written.
-        """
+        """All images decoded and preprocessed, cached as `cache` says; the split itself if they are not cached."""
         images = cache_images(self.image, (len(self), *self.image_shape), cache=self.cache, key=self.digest)
         return self if images is None else Split(images, self.labels)

@@ -59,15 +59,11 @@ def examine(
     look_alikes = find_near_duplicates(columns.phash, columns.sha256, columns.contrast >= rules.BLANK)
     found = [
         *rules.find_unusable(manifest),
-        *rules.find_copies(manifest, copies),
-        *rules.find_look_alikes(manifest, look_alikes),
+        *rules.find_groups(manifest, copies, rules.COPIES),
+        *rules.find_groups(manifest, look_alikes, rules.LOOK_ALIKES),
         *rules.find_imbalance(manifest),
         *rules.find_odd_looks(manifest),
-        *rules.find_nearly_black(manifest),
-        *rules.find_conversions(manifest),
-        *rules.find_decisions(listing),
-        *rules.find_skipped(listing),
-        *(rules.find_nested(listing) if source.is_dir() else ()),
+        *rules.find_remarks(manifest, listing, nested=source.is_dir()),
     ]
     found.sort(key=lambda finding: _LEVELS.index(finding.level))
     checkup = Checkup(source, listing, manifest, tuple(found))

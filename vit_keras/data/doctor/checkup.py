@@ -21,14 +21,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, eq=False)
 class Checkup:
-    """The result of a data check.
-
-    Args:
-        source: The folder or the CSV file.
-        listing: Its files by name.
-        manifest: Its usable files, and those left out.
-        findings: Problems and remarks, the worst first.
-    """
+    """The result of a data check: the files by name, those usable and left out, and the findings, the worst first."""
 
     source: Path
     listing: Listing
@@ -36,12 +29,7 @@ class Checkup:
     findings: tuple[Finding, ...]
 
     def enforce(self, reading: ReadOptions, *, strict: bool = False) -> None:
-        """Raises an error if the data set should not be trained on.
-
-        Raises:
-            TooManyBadFilesError: More files are unusable than `reading` allows.
-            DataError: `strict`, and there are errors among the findings.
-        """
+        """Raises `TooManyBadFilesError` if more files are unusable than `reading` allows; if `strict`, `DataError` for any error."""
         self.manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
         errors = [finding.text for finding in self.findings if finding.level == "error"]
         if strict and errors:
@@ -64,8 +52,8 @@ class Checkup:
             "sizes": self._sizes(),
             "findings": [vars(finding) for finding in self.findings],
             "quarantined": [vars(item) for item in manifest.quarantined],
-            "skipped": dict(self.listing.skipped),
-            "ignored": self.listing.ignored,
+            "skipped": dict(manifest.skipped),
+            "ignored": manifest.ignored,
             "manifest": str(folder / MANIFEST) if folder else None,
             "quarantine": str(folder / QUARANTINE) if folder else None,
         }

@@ -19,12 +19,8 @@ def find_near_duplicates(phash: np.ndarray, sha256: np.ndarray, comparable: np.n
     """Returns groups of near-duplicates, as ascending indices; an image is in at most one group.
 
     Groups of files that all have the same bytes are left out. No pair is missed: if two hashes differ in two bits, two of their four
-    16-bit parts are equal, so only hashes that share two parts need to be compared.
-
-    Args:
-        phash: `(count,)`, uint64, perceptual hashes.
-        sha256: `(count, 32)`, uint8.
-        comparable: `(count,)`, bool; the hashes of nearly blank images are random.
+    16-bit parts are equal, so only hashes that share two parts need to be compared. `comparable` leaves out nearly blank images,
+    whose hashes are random.
     """
     places = np.flatnonzero(comparable)
     hashes, firsts, number = np.unique(phash[places], return_index=True, return_inverse=True)
@@ -55,11 +51,7 @@ def _find_near_pairs(hashes: np.ndarray) -> np.ndarray:
 def _choose_centers(firsts: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Returns the hash at the center of each hash's group: itself or an earlier one, near it if possible.
 
-    Groups do not chain, because small steps lead from any image to any other.
-
-    Args:
-        firsts: `(count,)`, index of the first image with each hash.
-        pairs: Pairs of near hashes.
+    Groups do not chain, because small steps lead from any image to any other. `firsts` is the first image with each hash.
     """
     both = np.concatenate([pairs, pairs[:, ::-1]])
     both = both[np.argsort(both[:, 0], kind="stable")]
@@ -77,7 +69,6 @@ def _choose_centers(firsts: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _group(number: np.ndarray) -> list[np.ndarray]:
-    """Returns groups of at least two indices with the same number."""
     order = np.argsort(number, kind="stable")
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))

@@ -21,25 +21,27 @@ HUGE = 12_000_000  # pixels, a phone's photo
 FEW = 10  # images per class
 IMBALANCED = 100  # ratio of the largest to the smallest class
 _MAX_CLASSES = 10
+COPIES = (  # kind, level and text for groups with several labels, with several splits, and with one of both
+    ("conflict", "error", "images with more than one label: {}. At most one label is right; remove the other files."),
+    ("leak", "error", "images in more than one split: {}. Memorized images inflate the score; keep each in one split."),
+    ("copy", "note", "images repeated in their class: {}. They count more than others."),
+)
+LOOK_ALIKES = (
+    ("near conflict", "warning", "groups of near-duplicates with more than one label: {}. Look at them."),
+    ("near leak", "warning", "groups of near-duplicates in more than one split: {}. Look at them."),
+    ("near copy", "note", "groups of near-duplicates in one class: {}."),
+)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem of a data set, or a remark about it.
+    """A problem of a data set, or a remark about it."""
 
-    Args:
-        kind: Identifier for programs.
-        level: "error" (rejected by `strict`), "warning" or "note".
-        text: What was found, and how to fix it.
-        files: Groups of the files in question; a single file is a group of one.
-        reasons: Reason of each group, if they differ.
-    """
-
-    kind: str
-    level: str
-    text: str
-    files: tuple[tuple[str, ...], ...] = ()
-    reasons: tuple[str, ...] = ()
+    kind: str  # identifier for programs
+    level: str  # "error" (rejected by `strict`), "warning" or "note"
+    text: str  # what was found, and how to fix it
+    files: tuple[tuple[str, ...], ...] = ()  # groups; a single file is a group of one
+    reasons: tuple[str, ...] = ()  # of each group, if they differ
 
 
 def count_classes(manifest: Manifest) -> dict[str, np.ndarray]:
@@ -78,46 +80,20 @@ def find_unusable(manifest: Manifest) -> Iterator[Finding]:
         )
 
 
-def find_copies(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
-    """Yields findings on groups of files with the same bytes."""
-    kinds = {
-        "conflict": ("conflict", "error", "images with more than one label: {}. At most one label is right; remove the other files."),
-        "leak": ("leak", "error", "images in more than one split: {}. Memorized images inflate the score; keep each in one split."),
-        "copy": ("copy", "note", "images repeated in their class: {}. They count more than others."),
-    }  # fmt: skip
-    yield from _report_groups(manifest, groups, kinds)
-
-
-def find_look_alikes(manifest: Manifest, groups: list[np.ndarray]) -> Iterator[Finding]:
-    """Yields findings on groups of near-duplicates."""
-    kinds = {
-        "conflict": (
-            "near conflict",
-            "warning",
-            "groups of near-duplicates with more than one label: {}. Look at them.",
-        ),
-        "leak": ("near leak", "warning", "groups of near-duplicates in more than one split: {}. Look at them."),
-        "copy": ("near copy", "note", "groups of near-duplicates in one class: {}."),
-    }
-    yield from _report_groups(manifest, groups, kinds)
-
-
-def _report_groups(
-    manifest: Manifest, groups: list[np.ndarray], kinds: dict[str, tuple[str, str, str]]
+def find_groups(
+    manifest: Manifest, groups: list[np.ndarray], kinds: tuple[tuple[str, str, str], ...]
 ) -> Iterator[Finding]:
-    found: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
+    """Yields findings on groups of images that repeat each other; `kinds` is `COPIES` or `LOOK_ALIKES`."""
+    found: tuple[list[np.ndarray], ...] = ([], [], [])
     for group in groups:
         labels, splits = (len(set(values[group])) for values in (manifest.labels, manifest.splits))
-        if labels > 1:
-            found["conflict"].append(group)
-        if splits > 1:
-            found["leak"].append(group)
-        if labels == splits == 1:
-            found["copy"].append(group)
-    for name, (kind, level, text) in kinds.items():
-        if found[name]:
-            files = tuple(tuple(manifest.paths[place] for place in group) for group in found[name])
-            yield Finding(kind, level, text.format(f"{len(found[name]):,}"), files)
+        for chosen, applies in zip(found, (labels > 1, splits > 1, labels == splits == 1), strict=True):
+            if applies:
+                chosen.append(group)
+    for (kind, level, text), chosen in zip(kinds, found, strict=True):
+        if chosen:
+            files = tuple(tuple(manifest.paths[place] for place in group) for group in chosen)
+            yield Finding(kind, level, text.format(f"{len(chosen):,}"), files)
 
 
 def find_imbalance(manifest: Manifest) -> Iterator[Finding]:
@@ -168,21 +144,15 @@ def find_odd_looks(manifest: Manifest) -> Iterator[Finding]:
             yield Finding(kind, "note", f"{text}: {len(places):,}.", _paths(manifest, places))
 
 
-def find_conversions(manifest: Manifest) -> Iterator[Finding]:
-    """Yields findings on how usable images are converted, such as rotated upright."""
+def find_remarks(manifest: Manifest, listing: Listing, *, nested: bool) -> Iterator[Finding]:
+    """Yields findings on conversions, on how the source was understood, on what was skipped, and on images in subfolders."""
+    for text in manifest.describe_nearly_black():
+        yield Finding("nearly black", "warning", text, _paths(manifest, manifest.find_nearly_black()))
     for note, count in manifest.notes.most_common():
         places = [place for place, notes in sorted(manifest.columns.notes.items()) if note in notes]
         yield Finding("note", "note", f"{note}: {count:,}.", _paths(manifest, places))
-
-
-def find_nearly_black(manifest: Manifest) -> Iterator[Finding]:
-    """Yields a finding on 16-bit images that use a small part of their range."""
-    for text in manifest.describe_nearly_black():
-        yield Finding("nearly black", "warning", text, _paths(manifest, manifest.find_nearly_black()))
-
-
-def find_skipped(listing: Listing) -> Iterator[Finding]:
-    """Yields findings on files that are not listed."""
+    for decision in listing.decisions:
+        yield Finding("read", "note", f"{escape_unprintable(decision)}.")
     if listing.skipped:
         files, reasons = tuple((path,) for path, _ in listing.skipped), tuple(reason for _, reason in listing.skipped)
         yield Finding("skipped", "warning", f"files and folders skipped: {len(files):,}.", files, reasons)
@@ -192,20 +162,10 @@ def find_skipped(listing: Listing) -> Iterator[Finding]:
     if listing.ignored:
         counts = ", ".join(f"{count:,} {escape_unprintable(kind)}" for kind, count in sorted(listing.ignored.items()))
         yield Finding("ignored", "note", f"files ignored: {counts}.")
-
-
-def find_decisions(listing: Listing) -> Iterator[Finding]:
-    """Yields findings on how folders or columns were understood."""
-    for decision in listing.decisions:
-        yield Finding("read", "note", f"{escape_unprintable(decision)}.")
-
-
-def find_nested(listing: Listing) -> Iterator[Finding]:
-    """Yields a finding on images in subfolders of class folders."""
-    nested = tuple((path,) for path in listing.paths if path.rpartition("/")[0] not in listing.folders)
-    if nested:
-        text = f"images in subfolders of a class folder, which belong to that class: {len(nested):,}."
-        yield Finding("nested", "note", text, nested)
+    files = tuple((path,) for path in listing.paths if path.rpartition("/")[0] not in listing.folders)
+    if nested and files:
+        text = f"images in subfolders of a class folder, which belong to that class: {len(files):,}."
+        yield Finding("nested", "note", text, files)
 
 
 def _paths(manifest: Manifest, places: Iterable[int]) -> tuple[tuple[str, ...], ...]:

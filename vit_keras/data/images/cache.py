@@ -24,14 +24,7 @@ def cache_images(
 ) -> np.ndarray | None:
     """Returns all images as one array, decoded now or read from the cache; None if they are not cached.
 
-    Args:
-        decode: Returns the image of an index.
-        shape: Of the array: count, height, width, channels.
-        cache: "memory", "disk" (a memory-mapped file in the cache folder), "none", or "auto" for the first that has room.
-        key: Hash of the images' content; names the file.
-
-    Raises:
-        StorageError: The cache folder can't be read or written.
+    `cache` as in `ReadOptions`; `key`, a hash of the images' content, names the memory-mapped file in the cache folder.
     """
     place = _choose_place(int(np.prod(shape, dtype="int64"))) if cache == "auto" else cache
     if place == "none":

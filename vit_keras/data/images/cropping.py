@@ -10,22 +10,10 @@ _TRIES = 10
 def random_box(
     size: tuple[int, int], rng: np.random.Generator, *, scale: tuple[float, float], ratio: tuple[float, float]
 ) -> tuple[int, int, int, int]:
-    """Draws a box in an image: uniform in area and position, log-uniform in aspect ratio.
+    """Draws a box (left, top, right, bottom; px) in an image: uniform in area and position, log-uniform in aspect ratio.
 
-    Paper: Szegedy et al. 2015, arXiv 1409.4842, section 6. Ten tries, then the center: torchvision's rule.
-
-    Args:
-        size: Width and height of the image, px.
-        rng: Random generator.
-        scale: Minimum and maximum area, fractions of the image's.
-        ratio: Minimum and maximum width to height.
-
-    Returns:
-        Left, top, right and bottom, px.
-
-    Example:
-        >>> random_box((100, 50), np.random.default_rng(0), scale=(1.0, 1.0), ratio=(2.0, 2.0))
-        (0, 0, 100, 50)
+    Paper: Szegedy et al. 2015, arXiv 1409.4842, section 6. Ten tries, then the center: torchvision's rule. `size` is width and
+    height, px; `scale` the range of the area, fractions of the image's; `ratio` the range of width to height.
     """
     width, height = size
     lowest, highest = math.log(ratio[0]), math.log(ratio[1])

@@ -19,7 +19,7 @@ from vit_keras.errors import CorruptFileError, DataError, StorageError
 LARGEST_PIXELS = 50_000_000  # by the header, before anything is decoded
 LARGEST_BYTES = 200 * 2**20
 _SAME_FORMAT = {"MPO": "JPEG"}  # a phone's JPEG with more images behind the first
-_ORIENTATION = 0x0112  # Exif tag
+ORIENTATION = 0x0112  # Exif tag
 _FIRST_TRANSPOSED = 5  # from this orientation on, width and height are swapped
 # What makes an image upright. Pillow's own helper rewrites the Exif tags, and fails on malformed ones.
 _TRANSPOSES = {
@@ -38,27 +38,12 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
-    """Returns an image file as pixels: upright, on white, preprocessed.
-
-    Returns:
-        `(height, width, channels)`, uint8.
-
-    Raises:
-        StorageError: The file does not exist or can't be read.
-        CorruptFileError: It is truncated or damaged.
-        DataError: It is not an image, or too large.
-    """
-    image = Picture(read_bytes(path), path).decode(channels=preprocessing.channels)
-    return to_pixels(preprocessing.apply(image))
+    """Returns an image file as pixels `(height, width, channels)`, uint8: upright, on white, preprocessed."""
+    return Picture(read_bytes(path), path).preprocess(preprocessing)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns the bytes of a regular file; a pipe or a device is not opened, so that this never blocks.
-
-    Raises:
-        StorageError: There is no such file, or it can't be read.
-        DataError: It is over `LARGEST_BYTES`.
-    """
+    """Returns the bytes of a regular file of at most `LARGEST_BYTES`; never opens a pipe or a device, which could block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise StorageError(f"{path}: not a file.")
@@ -79,12 +64,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
-    """Returns the bytes of a file that still has this size (bytes) and modification time (ns).
-
-    Raises:
-        StorageError: It no longer exists.
-        DataError: It changed.
-    """
+    """Returns the bytes of a file; raises `DataError` unless it still has this size (bytes) and modification time (ns)."""
     content = read_bytes(path)
     status = os.stat(path)
     if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
@@ -93,24 +73,7 @@ def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 class Picture:
-    """An image whose header was read and is within the limits; its pixels are decoded by `decode`.
-
-    Args:
-        content: The file's bytes.
-        name: Path of the file, for messages.
-
-    Attributes:
-        format: One of `FORMATS`.
-        mode: Pillow's mode of the file: "RGB", "L", "P", "CMYK", "RGBA", ...
-        size: Width and height, px, upright.
-        orientation: Exif orientation, 1 for upright.
-        animated: Whether there is more than one frame.
-        transparent: Whether the file declares one color as transparent.
-
-    Raises:
-        CorruptFileError: It is truncated or damaged.
-        DataError: It is not an image, or too large.
-    """
+    """An image whose header was read and is within the limits; its pixels are decoded by `decode`."""
 
     def __init__(self, content: bytes, name: object) -> None:
         self.name = name
@@ -122,27 +85,21 @@ class Picture:
                     f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
                 )
             self.format: str = _SAME_FORMAT.get(self._image.format or "", self._image.format or "")
-            self.mode = self._image.mode
+            self.mode = self._image.mode  # the file's: "RGB", "L", "P", "CMYK", "RGBA", ...
             self.animated = bool(getattr(self._image, "is_animated", False))
             # A PNG may have its Exif data behind its pixels, where only decoding finds it.
             if self.format == "PNG":
                 self._image.load()
             # Pillow itself turns a TIFF upright: its size at once, its pixels when they are decoded.
-            orientation = 1 if self.format == "TIFF" else self._image.getexif().get(_ORIENTATION, 1)
-            self.transparent = "transparency" in self._image.info
-        self.orientation = orientation if orientation in _TRANSPOSES else 1
+            orientation = 1 if self.format == "TIFF" else self._image.getexif().get(ORIENTATION, 1)
+            self.transparent = "transparency" in self._image.info  # one color is
+        self.orientation = orientation if orientation in _TRANSPOSES else 1  # Exif; 1 is upright
         self.size = (height, width) if self.orientation >= _FIRST_TRANSPOSED else (width, height)
 
     def decode(self, *, channels: int = 3, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Returns the image upright, on white, in mode "RGB" for 3 channels or "L" for 1.
 
-        Args:
-            channels: 3 or 1.
-            at_least: Width and height, px, that are enough: a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is
-                faster. By default the full size.
-
-        Raises:
-            CorruptFileError: It is truncated or damaged.
+        `at_least` is a width and height, px, that is enough: a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is faster.
         """
         with _convert_errors(self.name):
             if at_least is not None:
@@ -153,10 +110,13 @@ class Picture:
             image, mode = _put_on_white(upright, self.name), "L" if channels == 1 else "RGB"
             return image if image.mode == mode else image.convert(mode)
 
+    def preprocess(self, preprocessing: Preprocessing) -> np.ndarray:
+        """Returns the decoded and preprocessed pixels, `(height, width, channels)`, uint8."""
+        return to_pixels(preprocessing.apply(self.decode(channels=preprocessing.channels)))
+
 
 @contextmanager
 def _convert_errors(name: object, content: bytes = b"") -> Iterator[None]:
-    """Turns what Pillow and its plugins raise into a `VitKerasError`."""
     try:
         yield
     except DataError:

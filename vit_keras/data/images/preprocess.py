@@ -17,7 +17,7 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_GRAY: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
+GRAY: dict[str, int | tuple[int, ...]] = {"RGB": (128, 128, 128), "L": 128}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,7 @@ class Preprocessing(FrozenConfig):
         image_size: Height and width, px.
         channels: 3 for color, 1 for gray.
         crop: Fraction of the resized image's sides to keep, 0.1 to 1; the same margin is cut off on opposite sides.
-        crop_mode: "center" keeps the aspect ratio and cuts off what is too long; "squash" changes the aspect ratio; "border" keeps
-            it and adds gray borders.
+        crop_mode: "center" cuts off what is too long, "squash" changes the aspect ratio, "border" adds gray borders.
         interpolation: "bicubic", "bilinear", "lanczos" or "nearest", with Pillow's antialiasing.
 
     Raises:
@@ -86,17 +85,12 @@ class Preprocessing(FrozenConfig):
             box = (left * scale_x, top * scale_y, (left + width) * scale_x, (top + height) * scale_y)
             return self.resize_box(image, box)
         whole = image.resize(resized, INTERPOLATIONS[self.interpolation])
-        framed = Image.new(image.mode, (width, height), _GRAY[image.mode])
+        framed = Image.new(image.mode, (width, height), GRAY[image.mode])
         framed.paste(whole, (-left, -top))
         return framed
 
     def resize_box(self, image: Image.Image, box: tuple[float, float, float, float]) -> Image.Image:
-        """Returns a box of the image at `image_size`, whatever `crop` and `crop_mode` say.
-
-        Args:
-            image: In mode "RGB" or "L".
-            box: Left, top, right and bottom, px; clipped to the image.
-        """
+        """Returns a box of the image (left, top, right, bottom; px, clipped to it) at `image_size`; `crop` and `crop_mode` don't matter."""
         height, width = self.image_size
         inside = (max(box[0], 0), max(box[1], 0), min(box[2], image.size[0]), min(box[3], image.size[1]))
         return image.resize((width, height), INTERPOLATIONS[self.interpolation], box=inside)
@@ -112,8 +106,7 @@ def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preproce
 
     Args:
         preset: A name of `list_presets()`.
-        weights: A tag of its weights, to get the evaluation preprocessing of that checkpoint; by default the preset's image size
-            without a crop.
+        weights: A tag of its weights, for that checkpoint's evaluation preprocessing; by default the image size without a crop.
 
     Raises:
         InvalidArgumentError: There is no such preset or tag.

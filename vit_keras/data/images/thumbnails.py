@@ -14,14 +14,7 @@ _QUALITY = 72
 
 
 def to_data_url(image: Image.Image, *, form: str = "jpeg") -> str:
-    """Returns an image in mode "RGB" or "L", scaled down to at most 112 px, as a `data:` URL.
-
-    "png" is for images of few pixels, which a page enlarges.
-
-    Example:
-        >>> to_data_url(Image.new("RGB", (500, 300)))[:23]
-        'data:image/jpeg;base64,'
-    """
+    """Returns an image, scaled down to at most 112 px, as a `data:` URL; "png" is for images of few pixels, which a page enlarges."""
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
     file = io.BytesIO()

@@ -5,15 +5,11 @@ from typing import Any
 
 import numpy as np
 
+_LOOKS = {"brightness": 2, "contrast": 2, "shadow": 2, "highlight": 2, "entropy": 3}  # decimal places in a row
+
 
 class Columns:
-    """The rows of `inspect` for each of `count` files, compact enough for millions of files.
-
-    Attributes:
-        found: Whether the file has a row.
-        reasons: Why a file can't be used, by index.
-        notes: Notes on a usable file, by index.
-    """
+    """The rows of `inspect` for each of `count` files, compact enough for millions of files."""
 
     def __init__(self, count: int) -> None:
         self.sizes, self.mtimes = np.full(count, -1, "int64"), np.full(count, -1, "int64")
@@ -24,9 +20,9 @@ class Columns:
         self.shadow, self.highlight = np.zeros(count, "float32"), np.zeros(count, "float32")
         self.entropy = np.zeros(count, "float32")
         self.formats, self.modes = [""] * count, [""] * count
-        self.notes: dict[int, tuple[str, ...]] = {}
-        self.reasons: dict[int, str] = {}
-        self.found = np.zeros(count, dtype=bool)
+        self.notes: dict[int, tuple[str, ...]] = {}  # on a usable file, by index
+        self.reasons: dict[int, str] = {}  # why a file can't be used, by index
+        self.found = np.zeros(count, dtype=bool)  # whether the file has a row
 
     def put(self, index: int, row: dict[str, Any]) -> None:
         """Stores a row of `inspect`; raises KeyError, TypeError, ValueError or OverflowError for anything else."""
@@ -40,9 +36,8 @@ class Columns:
             self.orientations[index] = row["orientation"]
             self.sha256[index] = np.frombuffer(bytes.fromhex(row["sha256"]), "uint8")
             self.phash[index] = np.uint64(int(row["phash"], 16))
-            self.brightness[index], self.contrast[index] = row["brightness"], row["contrast"]
-            self.shadow[index], self.highlight[index] = row["shadow"], row["highlight"]
-            self.entropy[index] = row["entropy"]
+            for name in _LOOKS:
+                getattr(self, name)[index] = row[name]
             self.formats[index], self.modes[index] = sys.intern(row["format"]), sys.intern(row["mode"])
             if row["notes"]:
                 self.notes[index] = tuple(sys.intern(note) for note in row["notes"])
@@ -61,11 +56,7 @@ class Columns:
             "height": int(self.heights[index]),
             "orientation": int(self.orientations[index]),
             "phash": f"{int(self.phash[index]):016x}",
-            "brightness": round(float(self.brightness[index]), 2),
-            "contrast": round(float(self.contrast[index]), 2),
-            "shadow": round(float(self.shadow[index]), 2),
-            "highlight": round(float(self.highlight[index]), 2),
-            "entropy": round(float(self.entropy[index]), 3),
+            **{name: round(float(getattr(self, name)[index]), places) for name, places in _LOOKS.items()},
             "notes": list(self.notes.get(index, ())),
         }
 

@@ -27,13 +27,10 @@ class Limits:
 
 
 def inspect(path: Path, limits: Limits) -> dict[str, Any]:
-    """Decodes an image file completely and describes it.
+    """Decodes an image file completely and describes it in a row for JSON: `reason` if it can't be used.
 
-    Returns:
-        A row for JSON. For a usable file: `size` (bytes), `mtime_ns`, `sha256`, `format`, `mode`, `width` and `height` (px, upright),
-        `orientation` (Exif), `phash` (perceptual hash, 16 hexadecimal digits), `brightness` and `contrast` (mean and standard
-        deviation of the luma, 0..255), `shadow` and `highlight` (its 5th and 99th percentile), `entropy` (bits), `notes`. For
-        another: `reason`, and `size` and `mtime_ns` if they could be read.
+    Units: `size` bytes; `width` and `height` px, upright; `brightness` and `contrast` mean and standard deviation of the luma,
+    0..255; `shadow` and `highlight` its 5th and 99th percentile; `entropy` bits.
     """
     row: dict[str, Any] = {}
     try:
@@ -86,7 +83,6 @@ def _describe(picture: Picture, image: Image.Image, path: Path) -> dict[str, Any
 
 
 def _take_notes(picture: Picture, path: Path) -> list[str]:
-    """Returns how a usable file is converted, and whether its name misleads."""
     notes = []
     if path.suffix.lower() not in ("", *SUFFIXES[picture.format]):
         notes.append(f"{picture.format} with the file name suffix of another format")

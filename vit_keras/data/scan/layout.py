@@ -21,9 +21,6 @@ def find_class_folders(
     """Returns the class folders of each split, under "" if there are no splits, and how the splits were understood.
 
     `splits` states the split of each folder; empty for no splits, None to recognize usual names.
-
-    Raises:
-        ClassLayoutError: Folders look like splits, but it is not clear which is which.
     """
     folders = {folder.name: folder for folder in walk.folders(root)}
     found = _find_splits(root, folders, splits)
@@ -130,12 +127,7 @@ def _has_folders(folder: Path) -> bool:
 def find_class_names(
     root: Path, sources: dict[str, list[Path]], walk: Walk, given: tuple[str, ...] | None
 ) -> tuple[str, ...]:
-    """Returns the class names in order.
-
-    Raises:
-        ClassLayoutError: There are fewer than two classes, names collide, or a split has a class that training has not.
-        EmptyDatasetError: There are neither classes nor images.
-    """
+    """Returns the class names in order."""
     found = {split: [class_name(folder) for folder in folders] for split, folders in sources.items()}
     for split, names in found.items():
         folded = Counter(name.strip().casefold() for name in names)

@@ -16,33 +16,19 @@ from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, Sto
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """The image files of a data set, by name.
-
-    Args:
-        root: The folder that paths are relative to.
-        class_names: Class names in the order of the labels.
-        paths: Relative to `root`, with `/` as separator.
-        labels: `(count,)`, int32, indices into the class names.
-        splits: `(count,)`, int8, indices into `SPLITS`; -1 if the source has no splits.
-        rejected: Image files that can't be used, each a path and a reason.
-        skipped: Links, pipes, images in no class folder: each a path and a reason.
-        ignored: Number of files that are not images, by suffix.
-        outside: Links followed out of the folder.
-        folders: Label and split (-1 for none) of each class folder, by its path relative to `root`.
-        decisions: Sentences on how folders or columns were understood, unless that is obvious.
-    """
+    """The image files of a data set, by name."""
 
     root: Path
-    class_names: tuple[str, ...]
-    paths: list[str]
-    labels: np.ndarray
-    splits: np.ndarray
-    rejected: tuple[tuple[str, str], ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)
-    outside: tuple[str, ...] = ()
-    folders: dict[str, tuple[int, int]] = field(default_factory=dict)
-    decisions: tuple[str, ...] = ()
+    class_names: tuple[str, ...]  # in the order of the labels
+    paths: list[str]  # relative to `root`, with `/` as separator
+    labels: np.ndarray  # (count,), int32
+    splits: np.ndarray  # (count,), int8, indices into `SPLITS`; -1 if the source has no splits
+    rejected: tuple[tuple[str, str], ...] = ()  # path and reason of image files that can't be used
+    skipped: tuple[tuple[str, str], ...] = ()  # path and reason of links, pipes, images in no class folder
+    ignored: dict[str, int] = field(default_factory=dict)  # number of files that are not images, by suffix
+    outside: tuple[str, ...] = ()  # links followed out of the folder
+    folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # label and split of each class folder, by path
+    decisions: tuple[str, ...] = ()  # sentences on how folders or columns were understood, unless that is obvious
 
 
 def list_folder(
@@ -56,14 +42,6 @@ def list_folder(
     """Returns the files of `root/CLASS/*.jpg`, or of `root/train/CLASS/*.jpg` and its siblings `validation` and `test`.
 
     Subfolders of a class folder belong to the class. Hidden files and leftovers of operating systems are ignored.
-    The options are those of `ReadOptions`.
-
-    Raises:
-        EmptyDatasetError: There are no images.
-        ClassLayoutError: The folders are not classes: fewer than two, names that collide, a split without its classes, or folders
-            that look like splits with unknown names.
-        DataError: There is no such folder, or a class folder can't be read.
-        StorageError: The folder itself can't be read.
     """
     if not root.is_dir():
         raise DataError(f"{root}: there is no such folder.")
@@ -73,13 +51,8 @@ def list_folder(
     except OSError as error:
         raise StorageError(f"{root}: could not be read ({error}).") from error
     names = find_class_names(root, sources, walk, class_names)
-    listing = _list_files(
-        sources,
-        names,
-        walk,
-        drop_empty_classes=drop_empty_classes,
-        decisions=(*decisions, *describe_order(names, class_names)),
-    )
+    decisions += describe_order(names, class_names)
+    listing = _list_files(sources, names, walk, drop_empty_classes=drop_empty_classes, decisions=decisions)
     if class_names is not None:
         check_same_classes(listing.class_names, class_names, root)  # some may have been dropped
     return listing

@@ -40,37 +40,14 @@ class Quarantined:
 
 
 @dataclass(frozen=True, eq=False)
-class Manifest:
-    """The usable files of a data set, and those left out.
+class Manifest(Listing):
+    """The usable files of a listing (`paths`, `labels`, `splits`, `columns`), and those left out."""
 
-    Args:
-        root: The folder that paths are relative to.
-        class_names: Class names in the order of the labels.
-        paths: Paths of the usable files, relative to `root`.
-        labels: `(count,)`, int32.
-        splits: `(count,)`, int8, indices into `SPLITS`; -1 if the source has no splits.
-        columns: Inspection of each usable file.
-        quarantined: Files left out because they can't be used.
-        skipped: Links and pipes that were skipped, each a path and a reason.
-        ignored: Number of files that are not images, by suffix.
-        folder: Where the manifest was written, if it was.
-        decisions: Sentences on how folders or columns were understood, unless that is obvious.
-    """
-
-    root: Path
-    class_names: tuple[str, ...]
-    paths: list[str]
-    labels: np.ndarray
-    splits: np.ndarray
-    columns: Columns
+    columns: Columns = field(kw_only=True)
     quarantined: tuple[Quarantined, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
-    ignored: dict[str, int] = field(default_factory=dict)
-    folder: Path | None = None
-    decisions: tuple[str, ...] = ()
+    folder: Path | None = None  # where the manifest was written
 
     def __len__(self) -> int:
-        """Number of usable files."""
         return len(self.paths)
 
     @property
@@ -108,23 +85,20 @@ class Manifest:
     def describe_nearly_black(self) -> tuple[str, ...]:
         """Returns a sentence on `find_nearly_black`."""
         count = len(self.find_nearly_black())
-        if not count:
-            return ()
-        return (
+        text = (
             f"nearly black images with 16 bits per channel: all {count:,}. Their range 0..65535 is scaled to 0..255, but they seem to "
-            "use fewer bits; convert them to 8 bits.",
+            "use fewer bits; convert them to 8 bits."
         )
+        return (text,) if count else ()
 
     def check_limit(self, *, max_error_rate: float = 0.01, on_error: str = "quarantine") -> None:
         """Raises `TooManyBadFilesError` if too many files, or all files of a class, can't be used."""
         bad, count = self.quarantined, len(self) + len(self.quarantined)
         more = f"\nAll of them are listed in {self.folder / QUARANTINE}." if self.folder else ""
         for split, names in self._find_lost_classes().items():
-            reasons = _list_reasons(
-                [item for item in bad if item.class_name in names and item.split == split], self.root
-            )
+            lost = [item for item in bad if item.class_name in names and item.split == split]
             raise TooManyBadFilesError(
-                f"{self.root / split}: no image of {names} can be read. The first reasons:{reasons}{more}"
+                f"{self.root / split}: no image of {names} can be read. The first reasons:{_list_reasons(lost, self.root)}{more}"
             )
         if len(bad) > (0 if on_error == "error" else max(1, max_error_rate * count)):
             if on_error == "error":
@@ -138,7 +112,6 @@ class Manifest:
             )
 
     def _find_lost_classes(self) -> dict[str, list[str]]:
-        """Returns the classes without a usable file, by split."""
         lost: dict[str, list[str]] = {}
         for split, name in sorted({(item.split, item.class_name) for item in self.quarantined if item.class_name}):
             number = SPLITS.index(split) if split else -1
@@ -163,32 +136,19 @@ def _list_reasons(bad: Sequence[Quarantined], root: Path) -> str:
 
 def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> Manifest:
     """Returns the manifest of a listing."""
-    usable = np.ones(len(listing.paths), dtype=bool)
-    usable[list(columns.reasons)] = False
-    places = np.flatnonzero(usable)
-    quarantined = [
-        Quarantined(
-            listing.paths[index],
-            listing.class_names[listing.labels[index]],
-            _split_name(listing.splits[index]),
-            columns.reasons[index],
-        )
-        for index in sorted(columns.reasons)
-    ]
+    places = np.delete(np.arange(len(listing.paths)), list(columns.reasons))
+    quarantined = []
+    for index, reason in sorted(columns.reasons.items()):
+        name, split = listing.class_names[listing.labels[index]], _split_name(listing.splits[index])
+        quarantined.append(Quarantined(listing.paths[index], name, split, reason))
     quarantined += [Quarantined(path, *_find_class(path, listing), reason) for path, reason in listing.rejected]
-    return Manifest(
-        root=listing.root,
-        class_names=listing.class_names,
-        paths=[listing.paths[place] for place in places],
-        labels=listing.labels[places],
-        splits=listing.splits[places],
-        columns=columns.take(places),
-        quarantined=tuple(quarantined),
-        skipped=listing.skipped,
-        ignored=listing.ignored,
-        folder=folder,
-        decisions=listing.decisions,
-    )
+    usable = {
+        "paths": [listing.paths[place] for place in places],
+        "labels": listing.labels[places],
+        "splits": listing.splits[places],
+        "columns": columns.take(places),
+    }
+    return Manifest(**{**vars(listing), **usable}, quarantined=tuple(quarantined), folder=folder)
 
 
 def _split_name(number: int) -> str:
@@ -216,11 +176,7 @@ def format_rows(listing: Listing, columns: Columns) -> Iterator[str]:
 
 
 def write_manifest(manifest: Manifest, header: dict[str, Any], rows: Iterator[str], folder: Path) -> None:
-    """Writes the manifest and the list of quarantined files, each completely or not at all.
-
-    Raises:
-        StorageError: They could not be written.
-    """
+    """Writes the manifest and the list of quarantined files, each completely or not at all."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)  # names may contain line breaks
     writer.writerow(["path", "class", "split", "reason"])

@@ -40,19 +40,9 @@ def scan(
 ) -> Manifest:
     """Inspects every file of a listing once; nothing is written next to the files.
 
-    Each file is decoded in a worker process with a memory limit; a file that takes too long or crashes the process is left out. A
-    scan that was killed resumes where it was, and unchanged files are not read again.
-
-    Args:
-        listing: The files.
-        limits: Requirements of a usable image.
-        workers: Number of processes; by default one per core, at most 8.
-        patience: Seconds that a file may take.
-        on_progress: Called with the number of files done and the number of all files.
-        folder: Folder of the manifest; by default in the cache, named after the listing's root.
-
-    Raises:
-        StorageError: The folder can't be written, or the processes can't be started.
+    Each file is decoded in a worker process with a memory limit; a file that takes more than `patience` seconds or crashes the
+    process is left out. A scan that was killed resumes where it was, and unchanged files are not read again. `folder` is that of the
+    manifest; by default in the cache.
     """
     limits = limits or Limits()
     folder = folder or manifest_folder(listing.root)
@@ -228,6 +218,5 @@ class _Inspector:
         return {"reason": reason}
 
     def end(self) -> None:
-        """Ends the process for good."""
         self._ended = True
         self._process.kill()

@@ -21,23 +21,15 @@ _LINK, _SPECIAL, _LISTED = (
 
 
 class Walk:
-    """Walks folders below a root and records what is not listed; a file is listed once, however many links lead to it.
-
-    Attributes:
-        rejected: Image files that can't be used, each a path and a reason.
-        skipped: What is not listed because of its kind or place, each a path and a reason.
-        outside: Links followed out of the root.
-        ignored: Number of files that are not images, by suffix.
-        loose: Number of images outside class folders.
-    """
+    """Walks folders below a root and records what is not listed; a file is listed once, however many links lead to it."""
 
     def __init__(self, root: Path, *, follow_links: bool) -> None:
         self.root, self.follow_links = root, follow_links
-        self.rejected: list[tuple[str, str]] = []
-        self.skipped: list[tuple[str, str]] = []
-        self.outside: list[str] = []
-        self.ignored: Counter[str] = Counter()
-        self.loose = 0
+        self.rejected: list[tuple[str, str]] = []  # path and reason of image files that can't be used
+        self.skipped: list[tuple[str, str]] = []  # path and reason of what is not listed because of its kind or place
+        self.outside: list[str] = []  # links followed out of the root
+        self.ignored: Counter[str] = Counter()  # number of files that are not images, by suffix
+        self.loose = 0  # images outside class folders
         self._seen = {_identify(root)}
 
     def relative(self, path: Path | str) -> str:

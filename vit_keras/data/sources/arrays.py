@@ -36,15 +36,7 @@ def read_arrays(
     limit: int | None,
     pixel_range: Any = "auto",
 ) -> ImageData:
-    """Returns images and labels that a program already has, their pixels scaled to 0..255 by one rule for all splits.
-
-    Scaling is also logged as a warning of `vit_keras.data.sources.arrays`.
-
-    Raises:
-        DataError: They are not images, their pixel range is unclear, or they would take more than 8 GiB.
-        LabelError: The labels are not integers of at least 0.
-        ClassLayoutError: A name has no images.
-    """
+    """Returns images and labels in memory, scaled to 0..255 by one rule for all splits; scaling is also logged as a warning."""
     given, decisions = _find_splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
     scale = PixelScale(pixel_range)
     readers = {
@@ -105,7 +97,6 @@ class _ImageReader:
         self._scaled: list[np.ndarray] = []
 
     def add(self, images: Any, name: str) -> int:
-        """Adds images and returns their number."""
         array = _check_images(name, images)
         self.scale.look(self.name, array, name)
         self._unscaled.append(array)
@@ -132,7 +123,6 @@ class _ImageReader:
 
 
 def _read(part: Any, reader: _ImageReader, limit: int | None) -> np.ndarray:
-    """Reads one split's images into `reader`, and returns its labels."""
     if _is_dataset(part):
         return _read_dataset(part, reader, limit)
     name = reader.name
@@ -178,7 +168,6 @@ def _iterate(name: str, dataset: Any, limit: int | None) -> Iterator[Any]:
 
 
 def _check_images(name: str, images: Any) -> np.ndarray:
-    """Returns images as one numeric array `(count, height, width, channels)`."""
     try:
         array = np.asarray(images)
     except ValueError:  # numpy's, for lists of arrays with different shapes
@@ -200,7 +189,6 @@ def _check_images(name: str, images: Any) -> np.ndarray:
 
 
 def _resize(array: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
-    """Resizes images and keeps their number of channels."""
     if preprocessing is None or array.shape[1:3] == preprocessing.image_size:
         return array
     images = np.empty((len(array), *preprocessing.image_size, array.shape[-1]), "uint8")

@@ -7,7 +7,7 @@ import numpy as np
 
 from vit_keras.data.dataset.holdout import hold_out
 from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import EncodedSplit, Split
+from vit_keras.data.dataset.splits import Split
 from vit_keras.errors import DataError
 
 UNSEEN_STYLE = "twemoji"  # the drawing style of the emoji set's test split, which its training split does not have
@@ -34,11 +34,7 @@ def read_emoji(seed: int) -> ImageData:
 
 
 def read_keras(name: str, seed: int) -> ImageData:
-    """Returns a set of `keras.datasets`; the seed draws its validation split.
-
-    Raises:
-        DataError: It could not be downloaded, or its files are damaged.
-    """
+    """Returns a set of `keras.datasets`; the seed draws its validation split."""
     import keras
 
     try:
@@ -58,9 +54,8 @@ def _split(images: Any, labels: Any) -> Split:
 
 def _with_validation(name: str, class_names: tuple[str, ...], train: Split, test: Split, seed: int) -> ImageData:
     held = hold_out(train.labels, class_names, seed=seed)
-    splits: dict[str, Split | EncodedSplit] = {
-        "train": train.subset(~held),
-        "validation": train.subset(held),
-        "test": test,
-    }
-    return ImageData(name=name, class_names=class_names, splits=splits)
+    return ImageData(
+        name=name,
+        class_names=class_names,
+        splits={"train": train.subset(~held), "validation": train.subset(held), "test": test},
+    )

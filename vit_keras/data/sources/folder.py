@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_keras.data.dataset.holdout import split_indices
 from vit_keras.data.dataset.image_data import ImageData
-from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
+from vit_keras.data.dataset.splits import Encoded, EncodedSplit
 from vit_keras.data.images.decode import read_unchanged
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
@@ -62,10 +62,6 @@ def read_folder(
 
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
-
-    Raises:
-        DataError: It is not a data set, or too many files are unreadable.
-        StorageError: The folder can't be read.
     """
     reading = reading or ReadOptions()
     _, manifest = scan_source(source, reading, class_names=class_names, on_progress=on_progress)
@@ -90,12 +86,11 @@ def read_folder(
         duplicate_ids=duplicate_ids.reshape(-1),
     )
     places |= {split: train[indices] for split, indices in drawn.items()}
-    splits: dict[str, Split | EncodedSplit] = {split: whole.subset(indices) for split, indices in places.items()}
     left_out = [(item.path, item.reason) for item in manifest.quarantined]
     return ImageData(
         name=str(source),
         class_names=manifest.class_names,
-        splits=splits,
+        splits={split: whole.subset(indices) for split, indices in places.items()},
         seed=seed,
         notes=tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped]),
         decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black()),

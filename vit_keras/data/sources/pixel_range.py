@@ -37,11 +37,7 @@ def check_range(pixel_range: object) -> PixelRange | None:
 
 
 def format_range(pixel_range: PixelRange) -> str:
-    """Returns a range for messages.
-
-    >>> format_range((0.0, 255.0))
-    '0..255'
-    """
+    """Returns a range for messages, such as 0..255."""
     return f"{pixel_range[0]:g}..{pixel_range[1]:g}"
 
 
@@ -60,11 +56,7 @@ class Tally:
     faint: int = 0  # images with fractions whose brightest value is about 1
 
     def add(self, name: str, images: np.ndarray) -> None:
-        """Adds images `(count, height, width, channels)` of any numeric type, named `name` in messages.
-
-        Raises:
-            DataError: A pixel is NaN or infinite.
-        """
+        """Adds images of any numeric type, named `name` in messages; raises `DataError` if a pixel is NaN or infinite."""
         self.dtypes.add(images.dtype.name)
         if not images.size or (images.dtype == np.uint8 and self.stated in (None, BYTES)):
             return
@@ -91,13 +83,8 @@ class Tally:
 
     @property
     def is_float(self) -> bool:
-        """Whether some of the pixels are floating-point numbers."""
+        """Whether some pixels are floating-point numbers."""
         return any("float" in dtype for dtype in self.dtypes)
-
-    @property
-    def is_black(self) -> bool:
-        """Whether every pixel is 0, which is black in both 0..1 and 0..255."""
-        return self.count > 0 and self.low == self.high == 0
 
     @property
     def described(self) -> str:
@@ -116,14 +103,10 @@ class Tally:
         )
 
     def recognize(self, name: str) -> PixelRange | None:
-        """Returns the range of the split `name`; None if all pixels are black, which fits every range.
-
-        Raises:
-            DataError: It is unclear.
-        """
+        """Returns the range of the split `name`, None if all pixels are black; raises `DataError` if it is unclear."""
         if not self.count:
             return BYTES  # uint8
-        if self.is_black:
+        if self.low == self.high == 0:
             return None
         if self.is_float and self.fits(UNIT):
             return UNIT
@@ -155,11 +138,7 @@ class Tally:
 
 
 class PixelScale:
-    """Scales the pixels of all splits of a source to 0..255 by the same rule.
-
-    Raises:
-        InvalidArgumentError: It is neither.
-    """
+    """Scales the pixels of all splits of a source to 0..255 by the same rule."""
 
     def __init__(self, pixel_range: Any = "auto") -> None:
         self.stated = check_range(pixel_range)
@@ -167,20 +146,17 @@ class PixelScale:
         self._decided: PixelRange | None = None
 
     def look(self, split: str, images: np.ndarray, name: str = "") -> None:
-        """Takes images of a split into account; the last `decide` comes after all images of all splits.
-
-        Raises:
-            DataError: A pixel is NaN or infinite.
-        """
+        """Takes images of a split into account; the last `decide` comes after all images of all splits."""
         self._tallies.setdefault(split, Tally(self.stated)).add(name or split, images)
 
     def decide(self) -> PixelRange:
-        """Returns the range of all images so far.
-
-        Raises:
-            DataError: It is unclear, differs between splits, does not fit the stated one, or differs from an earlier decision.
-        """
-        found = self._check_statement(self.stated) if self.stated else self._recognize()
+        """Returns the range of all images so far; raises `DataError` if it is unclear, or differs between splits or calls."""
+        found = self.stated or self._recognize()
+        for name, tally in self._tallies.items():
+            if self.stated and tally.count and not tally.fits(found):
+                raise DataError(
+                    f"{name}: {tally.described}, which does not fit pixel_range=({found[0]:g}, {found[1]:g})."
+                )
         if self._decided not in (None, found):
             raise DataError(
                 f"The first images have the pixel range {format_range(self._decided or found)}, but all images together "
@@ -188,14 +164,6 @@ class PixelScale:
             )
         self._decided = found
         return found
-
-    def _check_statement(self, stated: PixelRange) -> PixelRange:
-        for name, tally in self._tallies.items():
-            if tally.count and not tally.fits(stated):
-                raise DataError(
-                    f"{name}: {tally.described}, which does not fit pixel_range=({stated[0]:g}, {stated[1]:g})."
-                )
-        return stated
 
     def _recognize(self) -> PixelRange:
         found = {name: tally.recognize(name) for name, tally in self._tallies.items()}

@@ -28,11 +28,6 @@ def list_table(
     Paths are relative to the table's folder and stay inside it; labels are class names. The splits are those of a column named
     `split`, `set`, `subset`, `fold` or similar; else of a column whose values all name splits; else of the first level of folders
     in the paths that all name splits.
-
-    Raises:
-        DataError: The table or some of its rows can't be used; rows are named by number, of which 1 is the header.
-        EmptyDatasetError: It has no rows.
-        ClassLayoutError: It has fewer than two classes.
     """
     root = table.parent.resolve()
     content = _read(table)
@@ -91,7 +86,7 @@ def _order_labels(table: Path, names: list[str], splits: list[int], given: tuple
 
 @dataclass(frozen=True)
 class _Content:
-    """A table: its column names, the number and cells of each row, and which column holds paths and which labels."""
+    """A table; `rows` are numbers and cells, `paths` and `labels` the indices of those columns."""
 
     header: list[str]
     rows: list[tuple[int, list[str]]]
@@ -133,13 +128,7 @@ def _find_column(table: Path, header: list[str], words: tuple[str, ...]) -> int:
 
 @dataclass(frozen=True)
 class _Splits:
-    """The split of each row.
-
-    Args:
-        values: What each row says; all empty if there are no splits.
-        stated: The split of each value as stated by the user; None to recognize the names.
-        decisions: How it was found, unless that is obvious.
-    """
+    """What each row says about its split (all empty: no splits), and the split of each value as stated by the user, if it was."""
 
     values: list[str]
     stated: Mapping[str, str] | None
@@ -147,10 +136,6 @@ class _Splits:
 
     def parse(self, value: str) -> str | None:
         return parse_split(value) if self.stated is None else self.stated.get(value)
-
-    @property
-    def parsed(self) -> list[str | None]:
-        return [self.parse(value) for value in self.values]
 
     @property
     def is_complete(self) -> bool:
@@ -178,7 +163,7 @@ def _find_splits(table: Path, content: _Content, stated: Mapping[str, str] | Non
         return columns["split"]
     named = {name: found for name, found in columns.items() if name in _SPLITS}
     complete = {name: found for name, found in (named or columns).items() if found.is_complete}
-    if len({tuple(found.parsed) for found in complete.values()}) > 1:
+    if len({tuple(map(found.parse, found.values)) for found in complete.values()}) > 1:
         raise DataError(f"{table}: the columns {list(complete)} contain different splits; name the right one split.")
     for name, found in complete.items():
         return found.describe(f"cells of the column {name}")
@@ -188,7 +173,6 @@ def _find_splits(table: Path, content: _Content, stated: Mapping[str, str] | Non
 
 
 def _find_folder_splits(content: _Content, stated: Mapping[str, str] | None) -> _Splits | None:
-    """Returns the split of each row by the first level of folders in the paths that all name splits."""
     folders = [PurePosixPath(path).parts[:-1] for path in content.column(content.paths)]
     for level in range(min(map(len, folders), default=0)):
         found = _Splits([parts[level] for parts in folders], stated)

@@ -26,8 +26,7 @@ _LARGEST_BYTES = 8 * 2**30
 def find_builder(name: str, others: Sequence[str]) -> Any:
     """Returns the builder of `NAME`, `NAME/CONFIG`, `NAME:VERSION`, or of a folder that a builder has prepared.
 
-    `NAME`, `NAME/CONFIG` or `NAME:VERSION` is looked up, or a folder with a `dataset_info.json`; `others` are names of other sources
-    to suggest. Raises `DataError` if there is none, or if loading it would run code of its author.
+    Suggests `others`, too, if there is none. A data set that would run its author's code is refused.
     """
     stay_on_host()
     import tensorflow_datasets as tfds
@@ -65,9 +64,6 @@ def read_tfds(
 
     The images stay encoded until they are used: in memory, or on disk if the builder was prepared as ArrayRecord. With a
     limit, twice as many are read, to have enough for the missing splits.
-
-    Raises:
-        DataError: It has no images with labels, takes over 8 GiB in memory, or could not be prepared.
     """
     features, name = builder.info.features, builder.name
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
@@ -158,7 +154,6 @@ def _read_split(
 
 
 def _read_contents(builder: Any, split: str, limit: int | None, decoders: Any) -> tuple[list[bytes], np.ndarray]:
-    """Reads a split's encoded images and labels into memory."""
     contents: list[bytes] = []
     labels: list[int] = []
     size = 0
