@@ -31,9 +31,9 @@ class StepCounter(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Raises `NonFiniteError` one step after the loss became NaN or infinite.
+    """Raises `NonFiniteError` one step after the loss became NaN or infinite; `counter` must be called before it.
 
-    It checks each loss while the next step runs, so the host never waits for the device. `counter` must be called before it.
+    It checks each loss while the next step runs, so the host never waits for the device.
     """
 
     def __init__(self, counter: StepCounter) -> None:

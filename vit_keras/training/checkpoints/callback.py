@@ -82,8 +82,7 @@ class Checkpointing(keras.callbacks.Callback):
     def save(self, *, stop: bool = False) -> None:
         """Saves a checkpoint in the background; with `stop`, waits until it is on disk and raises `Stopped`.
 
-        Raises:
-            NonFiniteError: The loss or a weight is not finite; nothing is saved.
+        Nothing is saved where the loss or a weight is not finite, which raises `NonFiniteError`.
         """
         self.loss.check()
         if self._allocation is not None:
@@ -111,10 +110,6 @@ class Checkpointing(keras.callbacks.Callback):
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:
-    """Restores the variables of a model, its optimizer and its metrics.
-
-    Raises:
-        ResumeError: The checkpoint is of another model or recipe.
-    """
+    """Restores the variables of a model, its optimizer and its metrics; `ResumeError` for another model or recipe."""
     arrays = {name: array for name, array in checkpoint.tensors.items() if not name.startswith("callback/")}
     set_arrays(model, arrays, where=str(checkpoint.path))

@@ -17,10 +17,7 @@ _NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "Be
 
 
 def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns every variable of a compiled model, with those of its seeds, optimizer and metrics.
-
-    The optimizer must be built, and the metrics must have seen a batch.
-    """
+    """Returns every variable of a compiled model, whose optimizer is built and whose metrics have seen a batch."""
     owners = {
         "model": [*model.trainable_variables, *model.non_trainable_variables],
         "optimizer": model.optimizer.variables,
@@ -49,11 +46,7 @@ def _copy(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
 
 
 def set_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Sets the variables that `get_arrays` copied, all of them or none; `where` names their origin in error messages.
-
-    Raises:
-        ResumeError: They are of another model, optimizer or set of metrics.
-    """
+    """Sets the variables that `get_arrays` copied, all or, with `ResumeError`, none; `where` names their origin in the error."""
     generators = _torch_generators().keys() & arrays
     values = {name: array for name, array in arrays.items() if name not in generators}
     variables = named_variables(model)
@@ -114,11 +107,7 @@ def set_callback_states(
     *,
     where: str,
 ) -> None:
-    """Restores what `get_callback_states` returned; `where` names its origin in error messages.
-
-    Raises:
-        ResumeError: It is the state of other callbacks.
-    """
+    """Restores what `get_callback_states` returned; other callbacks raise `ResumeError`, in which `where` names its origin."""
     now, then = [_saved_name(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:
         raise ResumeError(f"{where} is of a run with other callbacks: {then} then, {now} now.")

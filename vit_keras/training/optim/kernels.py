@@ -15,13 +15,6 @@ def select_fastest(optimizer: type[keras.optimizers.Optimizer]) -> Any:
     On torch, Keras' constructors return subclasses that update all variables in one call; a class derived from Keras' own would
     miss that. On TensorFlow, Keras runs about twenty operations per variable, where AdamW has a fused kernel. On JAX the compiler
     fuses the loop.
-
-    Args:
-        optimizer: A Keras optimizer.
-
-    Example:
-        >>> issubclass(select_fastest(keras.optimizers.AdamW), keras.optimizers.AdamW)
-        True
     """
     if keras.backend.backend() == "torch":
         return type(optimizer())

@@ -21,17 +21,8 @@ class _Optimizer(keras.optimizers.Optimizer):
 
     Weight decay skips `NO_DECAY` (Keras forgets such a list when an optimizer is saved). A schedule counts optimizer steps.
     Gradients are clipped by the norm of the whole batch on several devices. The learning rate decays from layer to layer: it is
-    set, logged and scheduled as one number, and updates and weight decay are scaled per variable.
-
-    Args:
-        learning_rate: A number or a schedule, which counts optimizer steps.
-        layer_decay: Factor of the learning rate per layer, from the head down; 1 for the same rate everywhere.
-        num_layers: Blocks of the model. None takes the last trained block as the model's last, which is wrong only where
-            later blocks are frozen.
-        **kwargs: Arguments of the Keras optimizer.
-
-    Raises:
-        InvalidArgumentError: `layer_decay` is not above 0 and at most 1, or `num_layers` is not a positive integer.
+    set, logged and scheduled as one number, and updates and weight decay are scaled per variable. `num_layers=None` takes the
+    last trained block as the model's last, which is wrong only where later blocks are frozen.
     """
 
     weight_decay_names: tuple[str, ...] = ("weight_decay",)
@@ -106,8 +97,11 @@ class _Optimizer(keras.optimizers.Optimizer):
         if replicas == 1 or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             clipped: Sequence[Tensor] = super()._clip_gradients(grads)
             return clipped
+        import tensorflow as tf
+
         # Keras would clip each device's part. Clip the sum instead, and give each device an equal part: Keras adds them up.
-        return [gradient / replicas for gradient in super()._clip_gradients(_sum_over_replicas(grads))]
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+        return [gradient / replicas for gradient in super()._clip_gradients(total)]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer_decay": self.layer_decay, "num_layers": self.num_layers}
@@ -121,13 +115,6 @@ def _count_replicas() -> int:
 
     count: int = tf.distribute.get_strategy().num_replicas_in_sync
     return count
-
-
-def _sum_over_replicas(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-    import tensorflow as tf
-
-    summed: list[Tensor] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
-    return summed
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

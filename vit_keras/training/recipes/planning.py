@@ -31,15 +31,7 @@ def plan_recipe(
 ) -> Recipe:
     """Returns the recipe for training a model on data; `choices` lists each choice with its reason.
 
-    Args:
-        model: The model to train.
-        data: The data to train on.
-        method: A recipe of `RECIPES`, or "auto" to choose one of `FINETUNING`.
-        epochs: Training epochs; None to choose.
-        changes: Fields to use instead of the chosen values; `class_weights` may be "balanced".
-
-    Raises:
-        InvalidArgumentError: The method or a field is unknown, or a value is not legal.
+    `method` is a recipe of `RECIPES`, or "auto" to choose one of `FINETUNING`; `changes` are fields to use instead of the chosen values.
     """
     published, reason = _choose(method, data.splits["train"].labels, len(data.class_names))
     return fit_to_data(published, model, data, epochs=epochs, changes=changes, reason=reason)
@@ -55,14 +47,7 @@ def plan_finetuning(
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> recipe = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
-        >>> recipe.name, recipe.epochs
-        ('head_first', 60)
-    """
+    """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels."""
     published, reason = _choose(method, labels, num_classes)
     return fit_to_labels(
         published,

@@ -83,12 +83,7 @@ class RunDirectory:
 
 
 def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
-    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist.
-
-    Example:
-        >>> next_run_directory("no/such data").path.as_posix()
-        'runs/no-such-data-1'
-    """
+    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist."""
     name = Path(data).resolve().name if Path(data).exists() else data
     name = prefix + (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
     number = 1

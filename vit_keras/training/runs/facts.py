@@ -1,5 +1,6 @@
 """Formats the contents of `run.json` for a reader."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,13 +48,13 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
-def count_noun(count: int, noun: str) -> str:
-    """Returns a count with its noun, in the plural unless the count is 1.
+def format_fraction(value: float) -> str:
+    """Returns a fraction in percent; "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.1%}"
 
-    Example:
-        >>> count_noun(1, "epoch"), count_noun(1200, "step")
-        ('1 epoch', '1,200 steps')
-    """
+
+def count_noun(count: int, noun: str) -> str:
+    """Returns a count with its noun, in the plural unless the count is 1."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

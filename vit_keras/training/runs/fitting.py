@@ -34,15 +34,10 @@ class Fitting:
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
-    pause: Callable[[int], bool] = lambda epochs: (
-        False
-    )  # called with the number of finished epochs; True saves and stops
+    pause: Callable[[int], bool] = lambda epochs: False  # given the number of finished epochs; True saves and stops
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
-        """Trains to the end, and returns a row of metrics per epoch.
-
-        Args:
-            resume: Whether to resume from the newest checkpoint of the run.
+        """Trains to the end, or resumes from the newest checkpoint of the run, and returns a row of metrics per epoch.
 
         Raises:
             Stopped: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved.
@@ -55,7 +50,8 @@ class Fitting:
         checkpoint = store.newest() if resume else None
         if checkpoint is not None:
             self._restore(checkpoint)
-        with Interruption(on_first=self._print_stopping) as interruption:
+        stopping = "Stopping after this step; once more stops at once."
+        with Interruption(lambda: self.console.print(stopping, highlight=False)) as interruption:
             try:
                 return self._train(store, checkpoint, interruption)
             except NonFiniteError as fault:
@@ -124,9 +120,6 @@ class Fitting:
             self.model.optimizer.build(self.model.trainable_variables)
             self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
         restore(self.model, checkpoint)
-
-    def _print_stopping(self) -> None:
-        self.console.print("Stopping after this step; once more stops at once.", highlight=False)
 
     def _report_divergence(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
         """Writes `divergence.json`, restores the last checkpoint, and returns the error to raise."""

@@ -27,24 +27,10 @@ _HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 class RunLock:
-    """Context manager that keeps a second process out of a run directory.
+    """Context manager that keeps a second process out of a run directory, with `RunLockedError`.
 
     The operating system releases the lock when the process ends, however it ends; a process with the same id later does not hold it. The
     file `.lock` describes the owner; after the block it stays, empty.
-
-    Args:
-        path: The run directory.
-
-    Raises:
-        RunLockedError: Another process uses the directory.
-        StorageError: The directory is missing or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
-        ...     RunLock(Path(folder)).__enter__()  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        vit_keras.errors.RunLockedError: ... is in use by process ...
     """
 
     def __init__(self, path: Path) -> None:

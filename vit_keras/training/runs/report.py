@@ -26,7 +26,7 @@ from vit_keras.reporting.pages import cards, folded, more, page, picture, sectio
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, images_per_second
+from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
 from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
@@ -135,10 +135,10 @@ def _classes(evaluation: Evaluation, class_names: Sequence[str]) -> str:
         (
             class_names[score.label],
             f"{score.support:,}",
-            _format_fraction(score.precision),
-            _format_fraction(score.recall),
+            format_fraction(score.precision),
+            format_fraction(score.recall),
             "{:.0f}-{:.0f}%".format(*(100 * bound for bound in score.recall_interval)) if score.support else "-",
-            _format_fraction(score.f1),
+            format_fraction(score.f1),
         )
         for score in scores
     ]
@@ -148,10 +148,6 @@ def _classes(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     if len(rows) <= _MAX_CLASSES:
         return section("Classes", tag("div", found, "panel"))
     return section("Classes", folded(f"All {len(rows):,} classes", found))
-
-
-def _format_fraction(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def _calibration(evaluation: Evaluation) -> str:

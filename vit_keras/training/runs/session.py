@@ -36,11 +36,7 @@ _MAX_NOTES = 10  # printed
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM during training; the run can be resumed.
-
-    Args:
-        run_directory: The run to resume.
-    """
+    """Ctrl-C or SIGTERM during training; the run in `run_directory` can be resumed."""
 
     def __init__(self, run_directory: Path) -> None:
         super().__init__(str(run_directory))
@@ -87,7 +83,14 @@ class Session:
             "status": "running",
             **self.record,
             "recipe": self.recipe.to_dict(),
-            "data": _describe(self.data),
+            "data": {
+                "name": self.data.name,
+                "class_names": list(self.data.class_names),
+                "images": self.data.sizes,
+                "fingerprint": self.data.fingerprint,
+                "decisions": list(self.data.decisions),
+                "notes": list(self.data.notes),
+            },
             "environment": environment(),
             "seconds": {},
         }
@@ -227,14 +230,3 @@ class Session:
         lines += [f"choice   {choice.what} {choice.value}: {choice.reason}" for choice in recipe.choices]
         for line in lines:
             self.console.print(line, highlight=False)
-
-
-def _describe(data: ImageData) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "class_names": list(data.class_names),
-        "images": data.sizes,
-        "fingerprint": data.fingerprint,
-        "decisions": list(data.decisions),
-        "notes": list(data.notes),
-    }

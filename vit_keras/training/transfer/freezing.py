@@ -19,8 +19,8 @@ _BIASES = ("bias", "beta", "query_bias", "value_bias")
 def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
     """Sets which weights of a model train, and freezes all others; the optimizer keeps no state for frozen weights.
 
-    A compiled model must be compiled again, or `fit` raises an error: Keras would use the old choice. A `.keras` file keeps the choice, except for
-    "bias": Keras saves per layer whether a norm outside the blocks trains, so call this again after loading.
+    A compiled model must be compiled again, or `fit` raises an error: Keras would use the old choice. A `.keras` file keeps the choice,
+    except for "bias": Keras saves per layer whether a norm outside the blocks trains, so call this again after loading.
 
     Args:
         model: Made by `vit` or `from_preset`.
