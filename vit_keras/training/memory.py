@@ -49,7 +49,6 @@ def free_bytes(device: str | None = None) -> int:
 
 
 def _free_on_gpu(number: int) -> int | None:
-    """Returns the free memory that the backend reports; None where it reports none."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -157,7 +157,6 @@ def _timed(step: Callable[[], object], *, seconds: float) -> list[float]:
 
 
 def _matmul_flops(dtype: str, side: int) -> float:
-    """Returns the FLOPs per second of the fastest of some rounds of a square matrix product."""
     matrix = keras.ops.cast(keras.random.normal((side, side), seed=0), dtype)
     times = _timed(lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)[:1, :1]), seconds=0.5)
     return 2 * side**3 / min(times)

@@ -79,9 +79,7 @@ class _OnJax(MovingAverage):
                 for average, weight in zip(averages, weights, strict=True)
             ]
 
-        self._move = jax.jit(
-            move, donate_argnums=0
-        )  # donates the averages' buffers; Keras donates those of the weights
+        self._move = jax.jit(move, donate_argnums=0)  # the averages' buffers; Keras donates those of the weights
 
     def move(self, rate: float) -> None:
         self._averages = self._move(self._averages, self._weights(), np.float32(rate))

@@ -110,7 +110,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _open_tensors(folder: Path, names: list[str]) -> SafetensorsFile:
-    """Opens the file of tensors and checks their names."""
     file = SafetensorsFile(folder / TENSORS)
     different = sorted(file.tensors.keys() ^ set(names))
     if different:

@@ -152,7 +152,7 @@ class CheckpointStore:
         return self.directory / (f"step-{step:08d}" + (f"-{number}" if number > 1 else ""))
 
     def _list(self, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
-        """Returns checkpoints whose name matches, with their steps, oldest first."""
+        """Returns the matching directories with their steps, oldest first."""
         found = [
             (int(match[1]), int(match[2] or 1), path)
             for path, match in self._match(pattern)
@@ -198,7 +198,6 @@ def _remove(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> Path:
-    """Renames a damaged checkpoint to `.corrupt` and returns its new path."""
     target, number = path.with_name(f"{path.name}.corrupt"), 1
     while os.path.lexists(target):
         number += 1

@@ -24,7 +24,7 @@ def are_labels(y_true: Tensor, num_classes: int) -> bool:
 
 
 class _ClassificationLoss(keras.losses.Loss):
-    """Turns labels into targets and applies class weights; subclasses compute the loss of targets."""
+    """Turns labels into targets, with NaN as the loss of an invalid label, and applies class weights."""
 
     from_logits = True  # as in Keras' losses
 
@@ -36,7 +36,6 @@ class _ClassificationLoss(keras.losses.Loss):
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one loss per image, NaN for an invalid label."""
         num_classes = y_pred.shape[-1]
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             raise InvalidArgumentError(f"There are {len(self.class_weights)} class_weights for {num_classes} classes.")

@@ -54,7 +54,6 @@ class _Optimizer(keras.optimizers.Optimizer):
         super().build(variables)
 
     def _group_by_scale(self, variables: Sequence[keras.Variable]) -> Iterator[tuple[float, list[int]]]:
-        """Yields each layer scale with the indices of its variables."""
         if self.layer_decay == 1:
             yield 1.0, list(range(len(variables)))
             return
@@ -127,10 +126,6 @@ class AdamW(_Optimizer, select_fastest(keras.optimizers.AdamW)):  # type: ignore
         learning_rate: A number or a schedule, which counts optimizer steps.
         layer_decay: Factor of the learning rate per layer, from the head down; 1 for the same rate everywhere.
         **kwargs: `num_layers`, the model's blocks where the last are frozen; arguments of `keras.optimizers.AdamW`.
-
-    Example:
-        >>> AdamW(1e-3, weight_decay=0.05).weight_decay
-        0.05
     """
 
 
@@ -146,10 +141,6 @@ class Muon(_Optimizer, select_fastest(keras.optimizers.Muon)):  # type: ignore[m
         weight_decay: Per step and unit of learning rate, for both kinds of update; none on `NO_DECAY`.
         beta_2: Decay of AdamW's second moment.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Muon`.
-
-    Example:
-        >>> Muon(1e-3, weight_decay=0.05).adam_weight_decay
-        0.05
     """
 
     weight_decay_names = ("weight_decay", "adam_weight_decay")
@@ -170,10 +161,6 @@ class Lion(_Optimizer, select_fastest(keras.optimizers.Lion)):  # type: ignore[m
     Args:
         learning_rate: A number or a schedule, which counts optimizer steps.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Lion`.
-
-    Example:
-        >>> Lion(1e-4, weight_decay=0.5).beta_2
-        0.99
     """
 
     def __init__(self, learning_rate: Any = 1e-4, **kwargs: Any) -> None:
@@ -190,10 +177,6 @@ class Lamb(_Optimizer, select_fastest(keras.optimizers.Lamb)):  # type: ignore[m
     Args:
         learning_rate: A number or a schedule, which counts optimizer steps.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Lamb`.
-
-    Example:
-        >>> Lamb(3e-3, weight_decay=0.05).weight_decay
-        0.05
     """
 
 
@@ -205,10 +188,6 @@ class SGD(_Optimizer, select_fastest(keras.optimizers.SGD)):  # type: ignore[mis
         learning_rate: A number or a schedule, which counts optimizer steps.
         momentum: Fraction of the previous update that is added to the next.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.SGD`.
-
-    Example:
-        >>> SGD(0.03).momentum
-        0.9
     """
 
     def __init__(self, learning_rate: Any = 0.01, *, momentum: float = 0.9, **kwargs: Any) -> None:

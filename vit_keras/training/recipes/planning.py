@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from vit_keras.data import ImageData
 
-FEW = 10
-"""Median number of images per class up to which only the head is trained."""
+FEW = 10  # median number of images per class up to which only the head is trained
 
 
 def plan_recipe(
@@ -62,7 +61,6 @@ def plan_finetuning(
 
 
 def _choose(method: str, labels: np.ndarray, num_classes: int) -> tuple[PublishedRecipe, str]:
-    """Returns a recipe and the reason for it."""
     if method in RECIPES:
         return RECIPES[method], "as asked"
     if method != "auto":

@@ -20,8 +20,7 @@ _CHOICES = {
     "loss": ("crossentropy", "binary_crossentropy"),
     "method": ("full", "head_first", "last_blocks", "bias", "lora", "linear_probe"),
 }
-RENAMED = {"adapters": "lora"}
-"""Recipes and methods that earlier versions wrote under another name."""
+RENAMED = {"adapters": "lora"}  # recipes and methods of earlier versions
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,10 @@ if TYPE_CHECKING:
     from vit_keras.data import ImageData
     from vit_keras.training.recipes.published import PublishedRecipe
 
-STEPS = 400
-"""Training steps that a fine-tuning run aims at, within the limits of `EPOCHS`."""
+STEPS = 400  # training steps that a fine-tuning run aims at, within the limits of `EPOCHS`
 EPOCHS = (5, 60)
-FEW_EPOCHS = 8
-"""Below this number of epochs, no augmentation: it takes longer to pay off."""
-SCRATCH_EPOCHS = 50
-"""Default number of epochs for recipes that start from random weights."""
+FEW_EPOCHS = 8  # below this number of epochs, no augmentation: it takes longer to pay off
+SCRATCH_EPOCHS = 50  # default for recipes that start from random weights
 _WIDTH = 128  # of the models in benchmarks/finetune.py
 _SHALLOW, _DEEP_DECAY = 6, 0.75
 _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05

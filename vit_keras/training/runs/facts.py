@@ -54,7 +54,12 @@ def format_fraction(value: float) -> str:
 
 
 def count_noun(count: int, noun: str) -> str:
-    """Returns a count with its noun, in the plural unless the count is 1."""
+    """Returns a count with its noun, in the plural unless the count is 1.
+
+    Example:
+        >>> count_noun(1, "epoch"), count_noun(1200, "step")
+        ('1 epoch', '1,200 steps')
+    """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

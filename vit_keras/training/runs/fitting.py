@@ -49,7 +49,10 @@ class Fitting:
         store = CheckpointStore(self.run.checkpoints)
         checkpoint = store.newest() if resume else None
         if checkpoint is not None:
-            self._restore(checkpoint)
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
+                self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
+            restore(self.model, checkpoint)
         stopping = "Stopping after this step; once more stops at once."
         with Interruption(lambda: self.console.print(stopping, highlight=False)) as interruption:
             try:
@@ -99,7 +102,6 @@ class Fitting:
         return history.rows
 
     def _fit_part(self, callback_list: "_CallbackList", step: int, *, epochs: int) -> None:
-        """Trains from a step to the end of an epoch."""
         epoch, done = divmod(step, self.recipe.steps_per_epoch)
         batches = self.data.training_batches(
             epochs=epochs - epoch, augmentation=self.recipe.augmentation, first_epoch=epoch, first_step=done
@@ -114,12 +116,6 @@ class Fitting:
             shuffle=False,  # the batches are already shuffled
             verbose=0,
         )
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
-            self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
-        restore(self.model, checkpoint)
 
     def _report_divergence(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
         """Writes `divergence.json`, restores the last checkpoint, and returns the error to raise."""

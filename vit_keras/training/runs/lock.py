@@ -113,7 +113,6 @@ def _unlock(file: int) -> None:
 
 
 def _owner(file: int) -> dict[str, Any]:
-    """Returns the description of the owner; empty where there is none."""
     os.lseek(file, 0, os.SEEK_SET)
     try:
         owner = json.loads(os.read(file, _MAX_BYTES))

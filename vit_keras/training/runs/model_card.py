@@ -22,14 +22,14 @@ _WORST = 10
 def model_card_notes(record: Mapping[str, Any], evaluation: Evaluation, class_names: Sequence[str]) -> str:
     """Returns results, training, data, license (to be filled in) and limits of a trained model, as Markdown for `write_card`."""
     scores = sorted(class_scores(evaluation), key=lambda score: (math.isnan(score.recall), score.recall))
-    parts = (
+    parts = [
         _results(record, evaluation),
         _classes(scores, class_names),
         _training(record),
         _data(record, class_names),
         _license(record),
         _limits(scores, evaluation, class_names),
-    )
+    ]
     return "\n" + "\n".join(parts)
 
 

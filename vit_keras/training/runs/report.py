@@ -47,14 +47,16 @@ def write_report(
 ) -> None:
     """Writes the page; an existing file is replaced."""
     data, recipe = record["data"], record["recipe"]
+    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
+    speed = images_per_second(record, history)
     body = (
-        _headline(record, history, evaluation)
+        _headline(record, evaluation, cost, speed)
         + _curves(history)
         + _confusions(evaluation, class_names)
         + _classes(evaluation, class_names)
         + _calibration(evaluation)
         + _mistakes(evaluation, split, class_names)
-        + _run(record, history, evaluation)
+        + _run(record, cost, speed)
         + tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft")
         + "\n"
     )
@@ -63,12 +65,10 @@ def write_report(
     write_text(path, page(title, heading=str(data["name"]), below=below, body=body))
 
 
-def _headline(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:
+def _headline(record: Mapping[str, Any], evaluation: Evaluation, cost: dict[str, int], speed: float | None) -> str:
     count, correct = len(evaluation.labels), int((evaluation.predictions == evaluation.labels).sum())
     low, high = wilson_interval(correct, count)
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
-    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
-    speed = images_per_second(record, history)
     items = [
         ("", f"{correct / count:.1%}", f"accuracy; 95 % interval {low:.1%} to {high:.1%}"),
         ("", f"{baseline:.1%}", "accuracy of the nearest-neighbor baseline") if baseline is not None else None,
@@ -191,9 +191,7 @@ def _address(split: Split | EncodedSplit, index: int) -> str | None:
     return to_data_url(to_image(pixels), form="png" if max(pixels.shape[:2]) <= _TINY else "jpeg")
 
 
-def _run(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:
-    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
-    speed = images_per_second(record, history)
+def _run(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:
     work = {
         **{f"seconds: {name}": round(value, 1) for name, value in record.get("seconds", {}).items()},
         **({"training images per second, including validation": round(speed, 1)} if speed is not None else {}),

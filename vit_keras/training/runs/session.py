@@ -180,7 +180,6 @@ class Session:
         )
 
     def _evaluate(self) -> tuple[keras.Model, Evaluation]:
-        """Returns the saved model, in float32, and its evaluation on the test split."""
         with dtype_policy("float32"):
             model = from_preset(self.run.model)
         return model, evaluate(model, self.data.splits["test"])

@@ -152,7 +152,6 @@ def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, key: str, features: np.ndarray) -> None:
-    """Writes features; a full disk causes a warning."""
     checks = {"key": bytes.fromhex(key), "sha256": hashlib.sha256(features.data).digest()}
     try:
         write_tensors(

@@ -121,7 +121,6 @@ def linear_probe(
 
 
 def _present_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns the classes with training images, and warns of the others."""
     present = np.unique(labels)
     if len(present) < 2:
         raise ClassLayoutError(

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
-from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
+from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
@@ -88,7 +88,8 @@ def merge_lora(model: keras.Model) -> keras.Model:
     check_not_quantized(model, "merge_lora")
     merged = _replace_blocks(model, None)
     kernels = read_model(merged).weights()
-    for adapter in _lora_layers(model):
+    adapted = [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
+    for adapter in adapted:
         down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
         kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
         kernels[adapter.layer.kernel.path].assign(kernel)
@@ -187,17 +188,13 @@ def _replace_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> kera
     return clone
 
 
-def _lora_layers(model: keras.Model) -> list[LowRank]:
-    return [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
-
-
 def _check_has_lora(model: keras.Model) -> None:
     if read_lora_config(model) is None:
         raise InvalidArgumentError(f"The model {model.name!r} has no LoRA matrices; add_lora returns a copy with them.")
 
 
 def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns the weights that a LoRA file holds, by name."""
+    """Returns the weights that a LoRA file holds."""
     parts = read_model(model)
     heads = {layer.name for layer in parts.heads}
     return {

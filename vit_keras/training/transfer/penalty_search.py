@@ -7,8 +7,7 @@ import numpy as np
 
 from vit_keras.training.transfer.softmax_regression import SoftmaxRegression
 
-PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
-"""10 to 10^-6, half a power of ten apart."""
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))  # 10 to 10^-6
 
 _WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image per class, for 2 to 10 classes
 _FOLDS = 5
