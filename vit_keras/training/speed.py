@@ -12,7 +12,7 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
-from vit_keras.models.vit import model_config, vit
+from vit_keras.models.vit import vit
 from vit_keras.runtime.devices import devices
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training.memory import free_bytes, largest_batch
@@ -105,7 +105,7 @@ def measure_speed(
         for kind, measured in rates.items():
             for size in sizes:
                 if kind == "inference" or size <= most:
-                    measured.append(_rate(_step(model, kind, size), kind, config, size, seconds=seconds, peak=peak))
+                    measured.append(_measure(model, config, kind, size, seconds=seconds, peak=peak))
     return Speed(
         device=device,
         precision=policy,
@@ -119,20 +119,15 @@ def measure_speed(
     )
 
 
-def _step(model: keras.Model, kind: str, batch_size: int) -> Callable[[], object]:
-    config, rng = model_config(model), np.random.default_rng(0)
+def _measure(model: keras.Model, config: ViTConfig, kind: str, batch_size: int, *, seconds: float, peak: float) -> Rate:
+    rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, *config.image_size, config.channels)).astype("uint8")
     if kind == "inference":
-        return lambda: model.predict_on_batch(images)
-    labels = rng.integers(0, _CLASSES, batch_size)
-    model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return lambda: model.train_on_batch(images, labels)
-
-
-def _rate(
-    step: Callable[[], object], kind: str, config: ViTConfig, batch_size: int, *, seconds: float, peak: float
-) -> Rate:
-    times = _timed(step, seconds=seconds)
+        times = _timed(lambda: model.predict_on_batch(images), seconds=seconds)
+    else:
+        labels = rng.integers(0, _CLASSES, batch_size)
+        model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        times = _timed(lambda: model.train_on_batch(images, labels), seconds=seconds)
     slow, median, fast = (batch_size / value for value in np.quantile(times, [0.75, 0.5, 0.25]))
     flops = 2 * config.num_macs * (3 if kind == "training" else 1)
     return Rate(

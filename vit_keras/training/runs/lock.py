@@ -63,7 +63,9 @@ class RunLock:
         """Releases the lock. The file is not removed, because another process may have just opened it to take the lock."""
         with contextlib.suppress(OSError):  # the description has no effect once the lock is free
             os.ftruncate(self._file, 0)
-        _unlock(self._file)
+        if sys.platform != "win32":  # there, closing the file releases it
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # closing is not enough where a child process has the file open
         os.close(self._file)
 
     def _take(self, file: int) -> None:
@@ -103,13 +105,6 @@ def _lock(file: int) -> bool | None:
     except OSError as error:
         return False if error.errno in _HELD else None
     return True
-
-
-def _unlock(file: int) -> None:
-    if sys.platform == "win32":  # closing the file releases it
-        return
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a child process has the file open
 
 
 def _owner(file: int) -> dict[str, Any]:

@@ -101,7 +101,9 @@ class Session:
                 previous = self.run.read()
                 check_same_run(self.run, previous, record, force=force)
                 if previous["status"] == "finished":
-                    return self._load_finished(previous)
+                    self.console.print(f"{self.run.path} is already complete", highlight=False)
+                    model, evaluation = self._evaluate()
+                    return self._result(model, evaluation, previous, self._read_history())
                 record["parts"] = previous.get("parts", 1)
             self.run.write(record)
             try:
@@ -195,11 +197,6 @@ class Session:
         figures.draw_predictions(test, evaluation, names, run.figures / "predictions.png")
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=test, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
-
-    def _load_finished(self, record: dict[str, Any]) -> TrainingResult:
-        self.console.print(f"{self.run.path} is already complete", highlight=False)
-        model, evaluation = self._evaluate()
-        return self._result(model, evaluation, record, self._read_history())
 
     def _result(
         self, model: keras.Model, evaluation: Evaluation, record: dict[str, Any], history: list[dict[str, float]]
