@@ -31,10 +31,7 @@ class StepCounter(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Raises `NonFiniteError` one step after the loss became NaN or infinite; `counter` must be called before it.
-
-    It checks each loss while the next step runs, so the host never waits for the device.
-    """
+    """Raises `NonFiniteError` for a loss while the next step runs, so the host never waits for the device; `counter` comes first."""
 
     def __init__(self, counter: StepCounter) -> None:
         super().__init__()

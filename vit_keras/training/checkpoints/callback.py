@@ -29,10 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(eq=False)
 class Checkpointing(keras.callbacks.Callback):
-    """Saves the state of training after each epoch, at intervals within one, and when training is asked to stop.
-
-    The last of the callbacks, since it saves the states of the others.
-    """
+    """Saves training after each epoch, at intervals, and before a stop; comes last, since it saves the states of the others."""
 
     store: CheckpointStore
     others: Sequence[keras.callbacks.Callback]  # all other callbacks, in order
@@ -80,10 +77,7 @@ class Checkpointing(keras.callbacks.Callback):
         self.save(stop=self.interruption.asked or self.pause(epoch + 1))
 
     def save(self, *, stop: bool = False) -> None:
-        """Saves a checkpoint in the background; with `stop`, waits until it is on disk and raises `Stopped`.
-
-        Nothing is saved where the loss or a weight is not finite, which raises `NonFiniteError`.
-        """
+        """Saves in the background, unless it raises `NonFiniteError`; `stop` waits until it is on disk and raises `Stopped`."""
         self.loss.check()
         if self._allocation is not None:
             self._allocation.join()

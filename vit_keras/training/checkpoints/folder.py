@@ -51,8 +51,8 @@ def write_folder(folder: Path, step: int, *, tensors: Mapping[str, np.ndarray], 
 def read_folder(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the tensors and the state of a checkpoint after verifying every byte of it.
 
-    Raises `CorruptFileError` for a file that is missing, damaged or from another checkpoint, `ResumeError` for one of a newer version,
-    and `StorageError` where a file cannot be read at the moment.
+    `CorruptFileError`: a file is missing, damaged or from another checkpoint. `ResumeError`: from a newer version. `StorageError`: a file
+    cannot be read at the moment.
     """
     manifest = _read_manifest(folder / MANIFEST)
     if manifest["step"] != step:

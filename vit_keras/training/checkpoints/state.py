@@ -86,10 +86,9 @@ def _set_torch_generator(device: str, state: np.ndarray) -> None:
 def get_callback_states(
     callbacks: Sequence[keras.callbacks.Callback], into: Mapping[str, np.ndarray] | None = None
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Returns the states of callbacks: arrays by name, and one JSON value per callback.
+    """Returns the states of callbacks: arrays by name, and one JSON value per callback; `into` is as for `get_arrays`.
 
-    The state is what a callback's `get_state` returns. Of a callback without `get_state` and `set_state`, such as Keras' own, it is
-    every attribute that is a number, a string, an array, or a container of these. `into` is as for `get_arrays`.
+    Of a callback without `get_state`, such as Keras' own, it is every attribute that is a number, string, array, or container of these.
     """
     arrays: dict[str, np.ndarray] = {}
     states = []

@@ -63,10 +63,7 @@ class CheckpointStore:
         self._pending: Future[None] | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Saves a checkpoint in a thread, after the previous save has finished, whose `StorageError` it raises.
-
-        The arrays are not copied, and must not change until `wait` returns.
-        """
+        """Saves in a thread, after the previous save, whose `StorageError` it raises; `tensors` must not change until `wait` returns."""
         if step < 0:
             raise InvalidArgumentError(f"step is {step}; expected 0 or more.")
         try:

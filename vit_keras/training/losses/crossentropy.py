@@ -66,10 +66,9 @@ class _ClassificationLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class SmoothedCrossentropy(_ClassificationLoss):
-    """Cross-entropy of logits with label smoothing; Keras smooths one-hot targets only.
+    """Cross-entropy of logits with label smoothing (Szegedy et al. 2016, arXiv 1512.00567, section 7); Keras smooths one-hot targets only.
 
-    Paper: Szegedy et al. 2016, arXiv 1512.00567, section 7. `class_weights` is one factor per class for the loss of its images (for a
-    mixed image, the mean over its classes).
+    `class_weights` is one factor per class for the loss of its images; for a mixed image, the mean over its classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0, *, name: str = "crossentropy", **kwargs: Any) -> None:

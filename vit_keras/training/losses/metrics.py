@@ -13,8 +13,7 @@ from vit_keras.training.losses.crossentropy import are_labels
 class Accuracy(keras.metrics.MeanMetricWrapper):
     """Top-1 accuracy for labels and for mixed targets, whose class is the one with the largest share.
 
-    Keras decides by the first batch whether "accuracy" takes labels or targets, so it is wrong for one of the two when a model
-    trains on mixed targets and validates on labels.
+    Keras decides by the first batch which of the two it gets: wrong where training has mixed targets and validation has labels.
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:

@@ -28,10 +28,7 @@ def plan_recipe(
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Returns the recipe for training a model on data; `choices` lists each choice with its reason.
-
-    `method` is a recipe of `RECIPES`, or "auto" to choose one of `FINETUNING`; `changes` are fields to use instead of the chosen values.
-    """
+    """Returns the recipe for training a model on data, by name or, by default, one of `FINETUNING`, with its choices."""
     published, reason = _choose(method, data.splits["train"].labels, len(data.class_names))
     return fit_to_data(published, model, data, epochs=epochs, changes=changes, reason=reason)
 

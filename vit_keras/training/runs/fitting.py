@@ -39,12 +39,8 @@ class Fitting:
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Trains to the end, or resumes from the newest checkpoint of the run, and returns a row of metrics per epoch.
 
-        Raises:
-            Stopped: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved.
-            TrainingDivergedError: The loss or a weight became NaN or infinite; the model is restored from the last checkpoint.
-            ResumeError: The checkpoint is of another model or recipe.
-            CheckpointCorruptError: All checkpoints are damaged.
-            StorageError: A checkpoint cannot be written.
+        `Stopped`: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved. `TrainingDivergedError`: the loss or a weight became NaN
+        or infinite; the model is restored from the last checkpoint.
         """
         store = CheckpointStore(self.run.checkpoints)
         checkpoint = store.newest() if resume else None

@@ -29,8 +29,8 @@ _HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 class RunLock:
     """Context manager that keeps a second process out of a run directory, with `RunLockedError`.
 
-    The operating system releases the lock when the process ends, however it ends; a process with the same id later does not hold it. The
-    file `.lock` describes the owner; after the block it stays, empty.
+    The operating system releases the lock when the process ends, however it ends. The file `.lock` describes the owner; after the block it
+    stays, empty.
     """
 
     def __init__(self, path: Path) -> None:

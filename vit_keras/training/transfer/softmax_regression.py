@@ -77,10 +77,7 @@ class SoftmaxRegression:
         return np.zeros((self.features.shape[1] + 1, self.num_classes))
 
     def value(self, coefficients: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
-        """Returns `mean loss + penalty / 2 * sum of squared kernel`, and its gradient; the bias is not penalized.
-
-        The penalty is `1 / (count * C)` of scikit-learn's C.
-        """
+        """Returns `mean loss + penalty / 2 * sum of squared kernel`, and its gradient; the penalty is `1 / (count * C)` of scikit-learn's C."""
         kernel, bias = coefficients[:-1], coefficients[-1].astype(self.features.dtype)
         kernel_cast = kernel.astype(self.features.dtype)
         loss, gradient = penalty / 2 * float((kernel**2).sum()), np.zeros_like(coefficients)
