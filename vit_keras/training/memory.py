@@ -22,10 +22,10 @@ def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
     }
 
 
-def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int, bytes_per_number: int = _FLOAT) -> int:
+def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int) -> int:
     """Estimates the memory of a training step: weights, gradients and optimizer in float32, and activations."""
     weights = model_cost(config, num_classes=num_classes)["parameters"]
-    return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(bytes_per_number)
+    return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(_FLOAT)
 
 
 def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_number: int = _FLOAT) -> int:

@@ -31,7 +31,7 @@ class StepCounter(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Raises `NonFiniteError` for a loss while the next step runs, so the host never waits for the device; `counter` comes first."""
+    """Raises `NonFiniteError` for a loss while the next step runs, so that no step waits for the device; `counter` comes before it."""
 
     def __init__(self, counter: StepCounter) -> None:
         super().__init__()
