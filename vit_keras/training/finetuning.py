@@ -34,16 +34,13 @@ def finetune(
     resumed with the same call and `resume=True`; on a CPU with TensorFlow or JAX, the result is the same bit for bit.
 
     Args:
-        model: Made by `vit` or `from_preset`, usually pretrained; its head is replaced where the classes differ. Of a head of
-            your own, only the last dense layer is replaced where the classes differ.
-        train: An `ImageData` of `vk.data.load`, which has all splits; or arrays `(images, labels)`, a `tf.data.Dataset` or a
-            `keras.utils.PyDataset`.
-        validation: Likewise, also used as the test split. None where `train` has all splits; otherwise a part of it is split off.
+        model: Made by `vit` or `from_preset`; where the classes differ, its head is replaced, or the last dense layer of your own.
+        train: An `ImageData` with all splits; or arrays `(images, labels)`, a `tf.data.Dataset` or a `keras.utils.PyDataset`.
+        validation: Likewise, also used as the test split; None where `train` has all splits, or to split off a part of it.
         recipe: A complete recipe, such as `vk.recipes.finetune(model, data)`; None to make one from the options below.
         method: A recipe of `vk.recipes.FINETUNING`; "auto" chooses by the number of images per class.
         epochs: Training epochs; None to choose.
-        run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ... in the current directory,
-            with the name of the data.
+        run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ..., named by the data.
         resume: Whether to resume the interrupted run in `run_dir`.
         force_resume: Whether to resume under other versions, which may change the last digits of the result.
         callbacks: Keras callbacks in addition to the recipe's, such as `keras.callbacks.TensorBoard`.

@@ -14,13 +14,7 @@ _USABLE = 0.9  # of the free memory: the backend, its workspace and the images n
 
 
 def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
-    """Returns the parameters, and the MACs per image, of a model with its head.
-
-    Example:
-        >>> from vit_keras.presets import load_preset
-        >>> model_cost(load_preset("vit_base_patch16_224").config, num_classes=1000)["parameters"]
-        86567656
-    """
+    """Returns the parameters, and the MACs per image, of a model with its head."""
     heads = 2 if config.has_two_heads else 1
     return {
         "parameters": config.num_params + heads * (config.feature_dim + 1) * num_classes,
@@ -28,26 +22,14 @@ def model_cost(config: ViTConfig, *, num_classes: int) -> dict[str, int]:
     }
 
 
-def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int, bytes_per_number: int = _FLOAT) -> int:
-    """Returns the approximate memory of a training step: weights, gradients and optimizer in float32, and activations.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> training_bytes(config, num_classes=10, batch_size=64) // 2**20
-        35
-    """
+def training_bytes(config: ViTConfig, *, num_classes: int, batch_size: int) -> int:
+    """Estimates the memory of a training step: weights, gradients and optimizer in float32, and activations."""
     weights = model_cost(config, num_classes=num_classes)["parameters"]
-    return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(bytes_per_number)
+    return _STATE * _FLOAT * weights + batch_size * config.activation_bytes(_FLOAT)
 
 
 def largest_batch(config: ViTConfig, *, num_classes: int, free: int, bytes_per_number: int = _FLOAT) -> int:
-    """Returns the largest batch size whose training step should fit in memory; 0 where one image does not fit.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> largest_batch(config, num_classes=10, free=2**30)
-        1729
-    """
+    """Returns the largest batch size whose training step should fit in memory; 0 where one image does not fit."""
     fixed = training_bytes(config, num_classes=num_classes, batch_size=0)
     return max(0, int((_USABLE * free - fixed) // config.activation_bytes(bytes_per_number)))
 
@@ -67,7 +49,6 @@ def free_bytes(device: str | None = None) -> int:
 
 
 def _free_on_gpu(number: int) -> int | None:
-    """Returns the free memory that the backend reports; None where it reports none."""
     if keras.backend.backend() == "jax":
         import jax
 

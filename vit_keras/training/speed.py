@@ -12,14 +12,14 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
-from vit_keras.models.vit import model_config, model_num_classes, vit
+from vit_keras.models.vit import vit
 from vit_keras.runtime.devices import devices
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.training.memory import free_bytes, largest_batch
 from vit_keras.training.optim.optimizers import AdamW
 
 BATCH_SIZES = (1, 16, 64)
-_CLASSES = 1000  # default number
+_CLASSES = 1000
 _MATRIX = {"cpu": 2048, "gpu": 8192}  # rows and columns
 _UNSTEADY = 0.2  # interquartile range relative to the median from which to repeat on a quieter machine
 
@@ -62,30 +62,15 @@ class Speed:
 def measure_speed(
     config: ViTConfig,
     *,
-    num_classes: int = _CLASSES,
     batch_sizes: Sequence[int] | None = None,
     precision: str = "auto",
     device: str | None = None,
     seconds: float = 5.0,
 ) -> Speed:
-    """Measures images per second of inference and training with Keras' compiled steps, on images in memory.
+    """Measures images per second of inference and training with Keras' compiled steps, on random images in memory.
 
-    Args:
-        config: The model's; its weights are random.
-        num_classes: Classes of the head.
-        batch_sizes: Images per batch; by default 1, 16 and 64, for training only those that should fit in memory.
-        precision: "auto", "float32", "mixed_bfloat16" or "mixed_float16".
-        device: Such as "gpu:1"; by default the backend's first.
-        seconds: Approximate duration of each measurement, without compilation.
-
-    Raises:
-        InvalidArgumentError: An argument is not legal, or a given batch size should not fit in memory.
-
-    Example:
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> speed = measure_speed(config, batch_sizes=[4], precision="float32", seconds=0.01)
-        >>> [rate.batch_size for rate in speed.training], speed.inference[0].images_per_second > 0
-        ([4], True)
+    By default, training is measured at the sizes of `BATCH_SIZES` that should fit in memory. `device` is such as "gpu:1"; each
+    measurement takes about `seconds`, without compilation. Illegal arguments and sizes that should not fit raise `InvalidArgumentError`.
     """
     policy = resolve(precision)
     sizes = BATCH_SIZES if batch_sizes is None else tuple(batch_sizes)
@@ -100,7 +85,7 @@ def measure_speed(
     device = device or found[0]
     free, load = free_bytes(device), os.getloadavg()[0] / (os.cpu_count() or 1)
     number = 4 if policy == "float32" else 2
-    most = largest_batch(config, num_classes=num_classes, free=free, bytes_per_number=number)
+    most = largest_batch(config, num_classes=_CLASSES, free=free, bytes_per_number=number)
     if batch_sizes is not None and max(sizes) > most:
         raise InvalidArgumentError(
             f"A training step with {max(sizes)} images should not fit in the {free / 2**30:.1f} GiB of free memory; about {most} would. "
@@ -109,7 +94,7 @@ def measure_speed(
     rates: dict[str, list[Rate]] = {"inference": [], "training": []}
     with keras.device(device):
         with dtype_policy(policy):
-            model = vit(config, num_classes=num_classes)
+            model = vit(config, num_classes=_CLASSES)
         kernel = attention_kernel(
             num_tokens=config.num_tokens,
             num_heads=config.num_heads,
@@ -120,7 +105,7 @@ def measure_speed(
         for kind, measured in rates.items():
             for size in sizes:
                 if kind == "inference" or size <= most:
-                    measured.append(_rate(_step(model, kind, size), kind, config, size, seconds=seconds, peak=peak))
+                    measured.append(_measure(model, config, kind, size, seconds=seconds, peak=peak))
     return Speed(
         device=device,
         precision=policy,
@@ -134,20 +119,15 @@ def measure_speed(
     )
 
 
-def _step(model: keras.Model, kind: str, batch_size: int) -> Callable[[], object]:
-    config, rng = model_config(model), np.random.default_rng(0)
+def _measure(model: keras.Model, config: ViTConfig, kind: str, batch_size: int, *, seconds: float, peak: float) -> Rate:
+    rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, *config.image_size, config.channels)).astype("uint8")
     if kind == "inference":
-        return lambda: model.predict_on_batch(images)
-    labels = rng.integers(0, model_num_classes(model) or 1, batch_size)
-    model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return lambda: model.train_on_batch(images, labels)
-
-
-def _rate(
-    step: Callable[[], object], kind: str, config: ViTConfig, batch_size: int, *, seconds: float, peak: float
-) -> Rate:
-    times = _timed(step, seconds=seconds)
+        times = _timed(lambda: model.predict_on_batch(images), seconds=seconds)
+    else:
+        labels = rng.integers(0, _CLASSES, batch_size)
+        model.compile(AdamW(1e-4), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        times = _timed(lambda: model.train_on_batch(images, labels), seconds=seconds)
     slow, median, fast = (batch_size / value for value in np.quantile(times, [0.75, 0.5, 0.25]))
     flops = 2 * config.num_macs * (3 if kind == "training" else 1)
     return Rate(
@@ -172,8 +152,6 @@ def _timed(step: Callable[[], object], *, seconds: float) -> list[float]:
 
 
 def _matmul_flops(dtype: str, side: int) -> float:
-    """Returns the FLOPs per second of the fastest of some rounds of a square matrix product."""
     matrix = keras.ops.cast(keras.random.normal((side, side), seed=0), dtype)
-    product = keras.ops.matmul
-    times = _timed(lambda: keras.ops.convert_to_numpy(product(matrix, matrix)[:1, :1]), seconds=0.5)
+    times = _timed(lambda: keras.ops.convert_to_numpy(keras.ops.matmul(matrix, matrix)[:1, :1]), seconds=0.5)
     return 2 * side**3 / min(times)

@@ -35,16 +35,14 @@ def train(
 ) -> TrainingResult:
     """Trains a copy of a model from its random weights, evaluates it, and writes the results to a run directory.
 
-    The directory holds `model/` (a preset directory), `run.json`, `metrics.csv`, `report.html` and `figures/`; until the run is finished,
-    also checkpoints. A run that was killed at any moment can be resumed with the same call, a model with the same weights, and
-    `resume=True`; on a CPU with TensorFlow or JAX, the result is the same bit for bit.
+    The directory holds `model/` (a preset directory), `run.json`, `metrics.csv`, `report.html` and `figures/`. A run is resumed as in
+    `finetune`, with a model of the same weights.
 
     Args:
         model: Made by `vit`, with random weights; its head is replaced where the number of classes differs.
         train: As for `finetune`.
         validation: As for `finetune`.
-        recipe: A name of `vk.recipes.SCRATCH` or a complete recipe, such as `vk.recipes.deit3(model, data)`; None to choose by the
-            image size.
+        recipe: A name of `vk.recipes.SCRATCH`, or a complete recipe; None to choose by the image size.
         epochs: Training epochs; None for 50.
         run_dir: As for `finetune`.
         resume: As for `finetune`.

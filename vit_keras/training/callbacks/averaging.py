@@ -18,9 +18,8 @@ from vit_keras.validation import is_number
 class ExponentialMovingAverage(keras.callbacks.Callback):
     """Averages the trainable weights over the steps of `fit`: `average = decay * average + (1 - decay) * weights`.
 
-    Validation inside `fit` uses the averages, training the weights; after training the model holds the averages. Keras' `use_ema`
-    overwrites the weights when `fit` ends, and fails on JAX when a model is evaluated and then trained again. After an interrupted
-    validation the model holds the averages.
+    Validation inside `fit` uses the averages, training the weights. After an interrupted validation the model holds the averages.
+    Keras' `use_ema` overwrites the weights when `fit` ends, and fails on JAX when a model is evaluated and then trained again.
 
     Paper: Polyak and Juditsky 1992, doi 10.1137/0330046; the smaller decay of the first updates, which soon forgets the initial
     weights, is that of TensorFlow's `tf.train.ExponentialMovingAverage(num_updates=...)`.
@@ -65,11 +64,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         return cls(**config)
 
     def decay_at(self, update: int) -> float:
-        """Returns the fraction of the average that an update keeps.
-
-        Args:
-            update: Counted from 0.
-        """
+        """Returns the fraction of the average that an update, counted from 0, keeps."""
         return min(self.decay, (1 + update) / (10 + update))
 
     @property
@@ -92,11 +87,7 @@ class ExponentialMovingAverage(keras.callbacks.Callback):
         return counts | dict(zip(name_variables(self.variables), self.arrays(), strict=True))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores the state that `get_state` returned, now or when training begins.
-
-        Raises:
-            ResumeError: The averages are of other variables.
-        """
+        """Restores the state that `get_state` returned, now or when training begins; `ResumeError` for that of other variables."""
         self._weights = None
         if self._average is None:
             self._pending_state = state

@@ -31,10 +31,7 @@ class StepCounter(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Raises `NonFiniteError` one step after the loss became NaN or infinite.
-
-    It checks each loss while the next step runs, so the host never waits for the device. `counter` must be called before it.
-    """
+    """Raises `NonFiniteError` for a loss while the next step runs, so that no step waits for the device; `counter` comes before it."""
 
     def __init__(self, counter: StepCounter) -> None:
         super().__init__()

@@ -14,12 +14,9 @@ from vit_keras.runtime.files import write_text
 
 
 class EpochHistory(keras.callbacks.Callback):
-    """One row per epoch with the metrics, the final learning rate and the seconds, across interruptions of the run.
+    """Rows of metrics, final learning rate and seconds per epoch, across interruptions of the run; also written as CSV."""
 
-    After each epoch the rows are written to `path` as CSV.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.rows: list[dict[str, float]] = []
@@ -53,7 +50,7 @@ class EpochHistory(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Replaces the CSV file atomically."""
-        if self.path is None or not self.rows:
+        if not self.rows:
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n", restval="", extrasaction="ignore")
@@ -63,11 +60,7 @@ class EpochHistory(keras.callbacks.Callback):
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """Returns the rows that `EpochHistory` wrote.
-
-    Raises:
-        CorruptFileError: The file is missing or holds no metrics.
-    """
+    """Returns the rows that `EpochHistory` wrote; `CorruptFileError` where the file is missing or holds no metrics."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

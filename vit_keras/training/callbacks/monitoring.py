@@ -13,12 +13,7 @@ _LOWER = ("loss", "error", "crossentropy", "entropy")
 
 
 class Monitor:
-    """Reads a metric from Keras' logs and compares its values; "auto" infers from its name which direction is better.
-
-    Example:
-        >>> Monitor("val_accuracy").is_better(0.5, than=0.4), Monitor("val_loss").is_better(float("nan"), than=None)
-        (True, False)
-    """
+    """Reads a metric from Keras' logs and compares its values; "auto" infers from its name which direction is better."""
 
     def __init__(self, name: str, *, better: Direction = "auto") -> None:
         check_choice("Monitor", choices=("auto", "lower", "higher"), better=better)

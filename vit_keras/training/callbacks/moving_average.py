@@ -35,15 +35,7 @@ class MovingAverage:
 
 
 def start_average(model: keras.Model) -> MovingAverage:
-    """Returns an average of the trainable weights that starts at their current values.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
-        >>> average = start_average(model)
-        >>> model.weights[0].assign([[1.0]]) is None or average.move(0.25)
-        >>> ops.convert_to_numpy(average.values()[0]).tolist()
-        [[0.25]]
-    """
+    """Returns an average of the trainable weights that starts at their current values."""
     return {"tensorflow": _OnTensorFlow, "jax": _OnJax, "torch": _OnTorch}[keras.backend.backend()](model)
 
 
@@ -87,9 +79,7 @@ class _OnJax(MovingAverage):
                 for average, weight in zip(averages, weights, strict=True)
             ]
 
-        self._move = jax.jit(
-            move, donate_argnums=0
-        )  # donates the averages' buffers; Keras donates those of the weights
+        self._move = jax.jit(move, donate_argnums=0)  # the averages' buffers; Keras donates those of the weights
 
     def move(self, rate: float) -> None:
         self._averages = self._move(self._averages, self._weights(), np.float32(rate))

@@ -7,12 +7,7 @@ import numpy as np
 
 
 def name_variables(variables: Iterable[keras.Variable]) -> dict[str, keras.Variable]:
-    """Names variables by index and short name; paths are not unique and depend on how many models the process has built.
-
-    Example:
-        >>> list(name_variables(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).weights))
-        ['0000/kernel', '0001/bias']
-    """
+    """Names variables by index, such as 0000/kernel; paths are not unique and depend on what else the process has built."""
     return {f"{index:04d}/{variable.name}": variable for index, variable in enumerate(variables)}
 
 

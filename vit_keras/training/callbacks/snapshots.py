@@ -11,13 +11,7 @@ from vit_keras.training.callbacks.naming import find_differences, name_variables
 
 
 def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | None = None) -> dict[str, np.ndarray]:
-    """Returns a copy of every weight, by index and short name; averages replace the weights that they are of.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-        >>> list(take_snapshot(model))
-        ['0000/kernel', '0001/bias']
-    """
+    """Returns a copy of every weight, named by `name_variables`; averages replace the weights that they are of."""
     averages = {}
     if average is not None:
         averages = dict(zip(map(id, average.variables), average.arrays(), strict=False))
@@ -30,11 +24,7 @@ def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | Non
 
 
 def restore_snapshot(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
-    """Sets a model's weights to those of a snapshot, all of them or none.
-
-    Raises:
-        WeightMismatchError: They are of another model.
-    """
+    """Sets a model's weights to those of a snapshot, all or, with `WeightMismatchError`, none."""
     variables = name_variables(model.weights)
     if differences := find_differences(weights, variables):
         raise WeightMismatchError(

@@ -29,10 +29,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass(eq=False)
 class Checkpointing(keras.callbacks.Callback):
-    """Saves the state of training after each epoch, at intervals within one, and when training is asked to stop.
-
-    The last of the callbacks, since it saves the states of the others.
-    """
+    """Saves training after each epoch, at intervals, and before a stop; comes last, since it saves the states of the others."""
 
     store: CheckpointStore
     others: Sequence[keras.callbacks.Callback]  # all other callbacks, in order
@@ -80,11 +77,7 @@ class Checkpointing(keras.callbacks.Callback):
         self.save(stop=self.interruption.asked or self.pause(epoch + 1))
 
     def save(self, *, stop: bool = False) -> None:
-        """Saves a checkpoint in the background; with `stop`, waits until it is on disk and raises `Stopped`.
-
-        Raises:
-            NonFiniteError: The loss or a weight is not finite; nothing is saved.
-        """
+        """Saves in the background, unless it raises `NonFiniteError`; `stop` waits until it is on disk and raises `Stopped`."""
         self.loss.check()
         if self._allocation is not None:
             self._allocation.join()
@@ -111,10 +104,6 @@ class Checkpointing(keras.callbacks.Callback):
 
 
 def restore(model: keras.Model, checkpoint: Checkpoint) -> None:
-    """Restores the variables of a model, its optimizer and its metrics.
-
-    Raises:
-        ResumeError: The checkpoint is of another model or recipe.
-    """
+    """Restores the variables of a model, its optimizer and its metrics; `ResumeError` for another model or recipe."""
     arrays = {name: array for name, array in checkpoint.tensors.items() if not name.startswith("callback/")}
     set_arrays(model, arrays, where=str(checkpoint.path))

@@ -32,13 +32,7 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}  # from file systems that 
 
 
 def write_folder(folder: Path, step: int, *, tensors: Mapping[str, np.ndarray], state: str) -> None:
-    """Writes a checkpoint into an empty directory and syncs it to the disk.
-
-    Raises:
-        StorageError, OSError: A file could not be written.
-        CorruptFileError: The tensors could not be read back, such as one called `__metadata__`.
-        UnsafeFileError: There are more tensors than a file may hold.
-    """
+    """Writes a checkpoint into an empty directory and syncs it to the disk."""
     names = sorted(tensors)
     write_tensors({name: tensors[name] for name in names}, folder / TENSORS)
     write_text(folder / STATE, state)
@@ -57,10 +51,8 @@ def write_folder(folder: Path, step: int, *, tensors: Mapping[str, np.ndarray], 
 def read_folder(folder: Path, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Returns the tensors and the state of a checkpoint after verifying every byte of it.
 
-    Raises:
-        CorruptFileError: A file is missing, damaged, or from another checkpoint.
-        ResumeError: It was written by a newer version.
-        StorageError: A file cannot be read at the moment.
+    `CorruptFileError`: a file is missing, damaged or from another checkpoint. `ResumeError`: from a newer version. `StorageError`: a file
+    cannot be read at the moment.
     """
     manifest = _read_manifest(folder / MANIFEST)
     if manifest["step"] != step:
@@ -118,7 +110,6 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _open_tensors(folder: Path, names: list[str]) -> SafetensorsFile:
-    """Opens the file of tensors and checks their names."""
     file = SafetensorsFile(folder / TENSORS)
     different = sorted(file.tensors.keys() ^ set(names))
     if different:

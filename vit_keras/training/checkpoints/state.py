@@ -17,10 +17,7 @@ _NAMES = {"ExponentialMovingAverage": "WeightAverage", "RestoreBestWeights": "Be
 
 
 def named_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns every variable of a compiled model, with those of its seeds, optimizer and metrics.
-
-    The optimizer must be built, and the metrics must have seen a batch.
-    """
+    """Returns every variable of a compiled model, whose optimizer is built and whose metrics have seen a batch."""
     owners = {
         "model": [*model.trainable_variables, *model.non_trainable_variables],
         "optimizer": model.optimizer.variables,
@@ -49,11 +46,7 @@ def _copy(array: np.ndarray, into: np.ndarray | None) -> np.ndarray:
 
 
 def set_arrays(model: keras.Model, arrays: Mapping[str, np.ndarray], *, where: str) -> None:
-    """Sets the variables that `get_arrays` copied, all of them or none; `where` names their origin in error messages.
-
-    Raises:
-        ResumeError: They are of another model, optimizer or set of metrics.
-    """
+    """Sets the variables that `get_arrays` copied, all or, with `ResumeError`, none; `where` names their origin in the error."""
     generators = _torch_generators().keys() & arrays
     values = {name: array for name, array in arrays.items() if name not in generators}
     variables = named_variables(model)
@@ -93,10 +86,9 @@ def _set_torch_generator(device: str, state: np.ndarray) -> None:
 def get_callback_states(
     callbacks: Sequence[keras.callbacks.Callback], into: Mapping[str, np.ndarray] | None = None
 ) -> tuple[dict[str, np.ndarray], list[Any]]:
-    """Returns the states of callbacks: arrays by name, and one JSON value per callback.
+    """Returns the states of callbacks: arrays by name, and one JSON value per callback; `into` is as for `get_arrays`.
 
-    The state is what a callback's `get_state` returns. Of a callback without `get_state` and `set_state`, such as Keras' own, it is
-    every attribute that is a number, a string, an array, or a container of these. `into` is as for `get_arrays`.
+    Of a callback without `get_state`, such as Keras' own, it is every attribute that is a number, string, array, or container of these.
     """
     arrays: dict[str, np.ndarray] = {}
     states = []
@@ -114,11 +106,7 @@ def set_callback_states(
     *,
     where: str,
 ) -> None:
-    """Restores what `get_callback_states` returned; `where` names its origin in error messages.
-
-    Raises:
-        ResumeError: It is the state of other callbacks.
-    """
+    """Restores what `get_callback_states` returned; other callbacks raise `ResumeError`, in which `where` names its origin."""
     now, then = [_saved_name(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:
         raise ResumeError(f"{where} is of a run with other callbacks: {then} then, {now} now.")

@@ -50,24 +50,8 @@ class CheckpointStore:
     """A directory of checkpoints, whose newest complete one survives a crash of the process, a full disk and a power failure.
 
     Each checkpoint is a directory `step-00000123`, renamed into place after it is synced to the disk, with checksums in its
-    manifest. The newest is the one with the highest step. Anything else in the directory is left alone. Only one process at a time
-    may write: hold the run's `RunLock`.
-
-    Args:
-        directory: The directory; created when needed.
-        keep: Checkpoints to keep, at least 1; an older one is removed after a newer one is saved.
-
-    Raises:
-        InvalidArgumentError: `keep` is less than 1.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     store = CheckpointStore(Path(folder))
-        ...     store.save(5, {"kernel": np.ones(3, "float32")}, {"epoch": 1})
-        ...     newest = store.newest()
-        >>> newest.step, newest.tensors["kernel"].shape, newest.state
-        (5, (3,), {'epoch': 1})
+    manifest. The newest is the one with the highest step; after a save, `keep` remain. Anything else in the directory is left alone.
+    Only one process at a time may write: hold the run's `RunLock`.
     """
 
     def __init__(self, directory: Path, *, keep: int = 2) -> None:
@@ -79,17 +63,7 @@ class CheckpointStore:
         self._pending: Future[None] | None = None
 
     def save(self, step: int, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
-        """Saves a checkpoint in a thread, after the previous save has finished.
-
-        Args:
-            step: Optimizer steps done.
-            tensors: Arrays by name. They are not copied, and must not change until `wait` returns.
-            state: Anything that JSON can hold.
-
-        Raises:
-            InvalidArgumentError: The step is negative, or the state is not valid JSON.
-            StorageError: The previous checkpoint could not be written; this one was not started.
-        """
+        """Saves in a thread, after the previous save, whose `StorageError` it raises; `tensors` must not change until `wait` returns."""
         if step < 0:
             raise InvalidArgumentError(f"step is {step}; expected 0 or more.")
         try:
@@ -102,11 +76,7 @@ class CheckpointStore:
         self._pending = self._writer.submit(self._write, step, dict(tensors), text)
 
     def wait(self) -> None:
-        """Waits until the last save is on the disk.
-
-        Raises:
-            StorageError: It could not be written; the earlier checkpoints are unchanged.
-        """
+        """Waits until the last save is on the disk; after a `StorageError`, the earlier checkpoints are unchanged."""
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.result()
@@ -114,10 +84,8 @@ class CheckpointStore:
     def newest(self) -> Checkpoint | None:
         """Returns the newest valid checkpoint, or None if there never was one; damaged ones are renamed to `.corrupt`.
 
-        Raises:
-            CheckpointCorruptError: There are checkpoints, and all of them are damaged; none is removed.
-            ResumeError: The newest was written by a newer version.
-            StorageError: The directory or a file cannot be read at the moment, or the last write failed.
+        Raises `CheckpointCorruptError` where all are damaged, `ResumeError` where the newest was written by a newer version, and
+        `StorageError` where the directory or a file cannot be read at the moment, or the last write failed.
         """
         self.wait()
         corrupt = self._list(_CORRUPT)
@@ -155,7 +123,13 @@ class CheckpointStore:
                 self.directory.mkdir(parents=True, exist_ok=True)
                 sync_folder(self.directory.parent)
             self._remove_leftovers()
-            self._check_space(sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _MARGIN)
+            needed = sum(tensor.nbytes for tensor in tensors.values()) + len(state) + _MARGIN
+            free = shutil.disk_usage(self.directory).free
+            if free < needed:
+                raise StorageError(
+                    f"{self.directory}: a checkpoint needs {needed:,} bytes and {free:,} are free. Nothing was written, and the earlier "
+                    "checkpoints are unchanged: free some disk space, and resume."
+                )
             target = self._free_path(step)
             with atomic_directory(target) as folder:
                 write_folder(folder, step, tensors=tensors, state=state)
@@ -168,14 +142,6 @@ class CheckpointStore:
             if path != target:
                 _remove(path)
 
-    def _check_space(self, needed: int) -> None:
-        free = shutil.disk_usage(self.directory).free
-        if free < needed:
-            raise StorageError(
-                f"{self.directory}: a checkpoint needs {needed:,} bytes and {free:,} are free. Nothing was written, and the earlier "
-                "checkpoints are unchanged: free some disk space, and resume."
-            )
-
     def _free_path(self, step: int) -> Path:
         """Returns a new path for a checkpoint; an earlier one of the same step stays until the new one is saved."""
         matches = map(_COMPLETE.fullmatch, os.listdir(self.directory))
@@ -183,7 +149,7 @@ class CheckpointStore:
         return self.directory / (f"step-{step:08d}" + (f"-{number}" if number > 1 else ""))
 
     def _list(self, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
-        """Returns checkpoints whose name matches, with their steps, oldest first."""
+        """Returns the matching directories with their steps, oldest first."""
         found = [
             (int(match[1]), int(match[2] or 1), path)
             for path, match in self._match(pattern)
@@ -229,7 +195,6 @@ def _remove(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> Path:
-    """Renames a damaged checkpoint to `.corrupt` and returns its new path."""
     target, number = path.with_name(f"{path.name}.corrupt"), 1
     while os.path.lexists(target):
         number += 1
@@ -241,7 +206,6 @@ def _set_aside(path: Path) -> Path:
 
 
 def _find_reason(path: Path, step: int) -> str:
-    """Returns why a `.corrupt` checkpoint cannot be used."""
     try:
         read_folder(path, step)
     except VitKerasError as error:

@@ -24,24 +24,18 @@ def are_labels(y_true: Tensor, num_classes: int) -> bool:
 
 
 class _ClassificationLoss(keras.losses.Loss):
-    """Turns labels into targets and applies class weights; subclasses compute the loss of targets."""
+    """Turns labels into targets, with NaN as the loss of an invalid label, and applies class weights."""
 
     from_logits = True  # as in Keras' losses
 
     def __init__(
-        self,
-        label_smoothing: float = 0.0,
-        *,
-        class_weights: Sequence[float] | None = None,
-        name: str,
-        **kwargs: Any,
+        self, label_smoothing: float = 0.0, *, class_weights: Sequence[float] | None = None, name: str, **kwargs: Any
     ) -> None:
         super().__init__(name=name, **kwargs)
         self.label_smoothing = label_smoothing
         self.class_weights = None if class_weights is None else [float(weight) for weight in class_weights]
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one loss per image, NaN for an invalid label."""
         num_classes = y_pred.shape[-1]
         if self.class_weights is not None and len(self.class_weights) != num_classes:
             raise InvalidArgumentError(f"There are {len(self.class_weights)} class_weights for {num_classes} classes.")
@@ -72,26 +66,9 @@ class _ClassificationLoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class SmoothedCrossentropy(_ClassificationLoss):
-    """Cross-entropy of logits with label smoothing; Keras smooths one-hot targets only.
+    """Cross-entropy of logits with label smoothing (Szegedy et al. 2016, arXiv 1512.00567, section 7); Keras smooths one-hot targets only.
 
-    Paper: Szegedy et al. 2016, arXiv 1512.00567, section 7.
-
-    Args:
-        label_smoothing: Fraction of the target spread over all classes.
-        name: Name of the loss.
-        **kwargs: `class_weights`, one factor per class for the loss of its images (for a mixed image, the mean over its classes);
-            arguments of `keras.losses.Loss`.
-
-    Shapes:
-        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
-        y_pred: `(batch, classes)`, logits.
-
-    Raises:
-        InvalidArgumentError: The shapes differ from these, or there is not one weight per class.
-
-    Example:
-        >>> SmoothedCrossentropy(0.1).get_config()["label_smoothing"]
-        0.1
+    `class_weights` is one factor per class for the loss of its images; for a mixed image, the mean over its classes.
     """
 
     def __init__(self, label_smoothing: float = 0.0, *, name: str = "crossentropy", **kwargs: Any) -> None:
@@ -108,25 +85,8 @@ class BinaryCrossentropy(_ClassificationLoss):
     """Sigmoid cross-entropy of each class's logit, averaged over the classes.
 
     Papers: Wightman et al. 2021, arXiv 2110.00476; Touvron et al. 2022, DeiT III, arXiv 2204.07118. Smoothing is timm's: a fraction
-    of the target is spread over all classes. Keras smooths towards 0.5.
-
-    Args:
-        label_smoothing: Fraction of the target spread over all classes.
-        threshold: Targets above it become 1, others 0, before smoothing; None to keep them. DeiT III uses 0: both classes of a
-            mixed image count in full.
-        name: Name of the loss.
-        **kwargs: `class_weights` as for `SmoothedCrossentropy`; arguments of `keras.losses.Loss`.
-
-    Shapes:
-        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
-        y_pred: `(batch, classes)`, logits.
-
-    Raises:
-        InvalidArgumentError: The shapes differ from these, or there is not one weight per class.
-
-    Example:
-        >>> round(float(BinaryCrossentropy()(ops.array([0]), ops.array([[0.0, 0.0]]))), 4)
-        0.6931
+    of the target is spread over all classes. Keras smooths towards 0.5. Targets above `threshold` become 1, others 0, before
+    smoothing; DeiT III uses 0: both classes of a mixed image count in full.
     """
 
     def __init__(

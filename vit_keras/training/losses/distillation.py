@@ -16,26 +16,10 @@ _TOKEN_HEAD = "head_distillation"
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class DistillationLoss(keras.losses.Loss):
-    """Distance between a student's and its teacher's predictions.
+    """Distance between a student's logits, `y_pred`, and its teacher's, `y_true`, both `(batch, classes)`.
 
     Paper: Touvron et al. 2021, arXiv 2012.12877, equation 3 ("hard": cross-entropy with the teacher's class) and equation 2, after
     Hinton et al. 2015, arXiv 1503.02531 ("soft": squared temperature times the KL divergence of the softened probabilities).
-
-    Args:
-        kind: "hard" or "soft".
-        temperature: Divides the logits in "soft".
-
-    Shapes:
-        y_true: `(batch, classes)`, the teacher's logits.
-        y_pred: `(batch, classes)`, the student's logits.
-
-    Raises:
-        InvalidArgumentError: `kind` is unknown or `temperature` is not positive.
-
-    Example:
-        >>> loss = DistillationLoss("soft", temperature=2.0)
-        >>> round(float(loss(ops.convert_to_tensor([[2.0, 0.0]]), ops.convert_to_tensor([[2.0, 0.0]]))), 6) + 0.0
-        0.0
     """
 
     def __init__(
@@ -65,14 +49,14 @@ class DistillationLoss(keras.losses.Loss):
 class Distillation(keras.Model):
     """Trains `student` in place with `fit`; afterwards use `student`.
 
-    The loss is `(1 - alpha) * label loss + alpha * DistillationLoss`, where `compile` sets the label loss. With a distillation
-    token, the class token's head learns the labels and the other head the teacher (Touvron et al. 2021, arXiv 2012.12877, section
-    4); metrics and validation use the average of both. The validation loss is the label loss.
+    The loss is `(1 - alpha) * label loss + alpha * distillation loss`, where `compile` sets the label loss, which is also the
+    validation loss. With a distillation token, the class token's head learns the labels and the other head the teacher; metrics and
+    validation use the average of both. Paper: Touvron et al. 2021, arXiv 2012.12877, section 4.
 
     Args:
         student: A model that returns logits; with a distillation token, as `vit` builds it.
-        teacher: A model from the same pixels to logits of the same classes; it is frozen. None where each training batch contains
-            `{"labels": ..., "teacher": logits}` with precomputed logits in place of labels.
+        teacher: A model with the same pixels and classes, which is frozen; None where training batches contain
+            `{"labels": ..., "teacher": logits}` in place of labels.
         kind: "hard", which the paper found better, or "soft".
         alpha: Weight of the distillation loss; the paper uses 0.5 for "hard" and 0.1 for "soft".
         temperature: Of the "soft" loss; the paper uses 3.
@@ -123,12 +107,7 @@ class Distillation(keras.Model):
         return {"labels": logits, "teacher": logits, "logits": logits}
 
     def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
+        self, x: Tensor = None, y: Any = None, y_pred: Any = None, sample_weight: Tensor = None, training: bool = True
     ) -> Tensor:
         """Returns the label loss, in training combined with the distillation loss."""
         labels = _get_labels(y)

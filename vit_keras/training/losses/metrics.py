@@ -13,25 +13,7 @@ from vit_keras.training.losses.crossentropy import are_labels
 class Accuracy(keras.metrics.MeanMetricWrapper):
     """Top-1 accuracy for labels and for mixed targets, whose class is the one with the largest share.
 
-    Keras decides by the first batch whether "accuracy" takes labels or targets, so it is wrong for one of the two when a model
-    trains on mixed targets and validates on labels.
-
-    Args:
-        name: Name of the metric.
-        dtype: Dtype of its state.
-
-    Shapes:
-        y_true: `(batch,)`, integers, or targets `(batch, classes)`.
-        y_pred: `(batch, classes)`, logits or probabilities.
-
-    Raises:
-        InvalidArgumentError: The shapes differ from these.
-
-    Example:
-        >>> metric = Accuracy()
-        >>> metric.update_state(ops.array([0, 1]), ops.array([[0.9, 0.1], [0.8, 0.2]]))
-        >>> float(metric.result())
-        0.5
+    Keras decides by the first batch which of the two it gets: wrong where training has mixed targets and validation has labels.
     """
 
     def __init__(self, name: str = "accuracy", dtype: Any = None) -> None:

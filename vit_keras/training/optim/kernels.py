@@ -12,16 +12,8 @@ from vit_keras.layers.base.checks import Tensor
 def select_fastest(optimizer: type[keras.optimizers.Optimizer]) -> Any:
     """Returns the class to derive an optimizer from.
 
-    On torch, Keras' constructors return subclasses that update all variables in one call; a class derived from Keras' own would
-    miss that. On TensorFlow, Keras runs about twenty operations per variable, where AdamW has a fused kernel. On JAX the compiler
-    fuses the loop.
-
-    Args:
-        optimizer: A Keras optimizer.
-
-    Example:
-        >>> issubclass(select_fastest(keras.optimizers.AdamW), keras.optimizers.AdamW)
-        True
+    On torch, Keras' constructors return subclasses that update all variables in one call. On TensorFlow, Keras runs about twenty
+    operations per variable, where AdamW has a fused kernel. On JAX the compiler fuses the loop.
     """
     if keras.backend.backend() == "torch":
         return type(optimizer())

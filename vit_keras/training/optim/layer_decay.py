@@ -16,15 +16,6 @@ def layer_scales(paths: Sequence[str], layer_decay: float, *, num_layers: int | 
 
     The stem (with tokens and positions) is one layer, each block is one, the final norm belongs to the last block. Papers: Clark
     et al. 2020, arXiv 2003.10555; Bao et al. 2022, arXiv 2106.08254. The numbers are timm's.
-
-    `paths` are of variables of a model that `vit` built, and `num_layers` are its blocks, by default up to the last in `paths`.
-
-    Raises:
-        InvalidArgumentError: The variables are not of such a model, or its number of blocks cannot be inferred.
-
-    Example:
-        >>> layer_scales(["patch_encoder/class_token", "block_00/mlp/expand/kernel", "final_norm/gamma", "head/bias"], 0.5)
-        [0.25, 0.5, 0.5, 1.0]
     """
     if num_layers is None:
         num_layers = _infer_num_layers(paths, layer_decay)

@@ -21,17 +21,8 @@ class _Optimizer(keras.optimizers.Optimizer):
 
     Weight decay skips `NO_DECAY` (Keras forgets such a list when an optimizer is saved). A schedule counts optimizer steps.
     Gradients are clipped by the norm of the whole batch on several devices. The learning rate decays from layer to layer: it is
-    set, logged and scheduled as one number, and updates and weight decay are scaled per variable.
-
-    Args:
-        learning_rate: A number or a schedule, which counts optimizer steps.
-        layer_decay: Factor of the learning rate per layer, from the head down; 1 for the same rate everywhere.
-        num_layers: Blocks of the model. None takes the last trained block as the model's last, which is wrong only where
-            later blocks are frozen.
-        **kwargs: Arguments of the Keras optimizer.
-
-    Raises:
-        InvalidArgumentError: `layer_decay` is not above 0 and at most 1, or `num_layers` is not a positive integer.
+    set, logged and scheduled as one number, and updates and weight decay are scaled per variable. `num_layers=None` takes the
+    last trained block as the model's last, which is wrong only where later blocks are frozen.
     """
 
     weight_decay_names: tuple[str, ...] = ("weight_decay",)
@@ -63,7 +54,6 @@ class _Optimizer(keras.optimizers.Optimizer):
         super().build(variables)
 
     def _group_by_scale(self, variables: Sequence[keras.Variable]) -> Iterator[tuple[float, list[int]]]:
-        """Yields each layer scale with the indices of its variables."""
         if self.layer_decay == 1:
             yield 1.0, list(range(len(variables)))
             return
@@ -106,8 +96,11 @@ class _Optimizer(keras.optimizers.Optimizer):
         if replicas == 1 or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             clipped: Sequence[Tensor] = super()._clip_gradients(grads)
             return clipped
+        import tensorflow as tf
+
         # Keras would clip each device's part. Clip the sum instead, and give each device an equal part: Keras adds them up.
-        return [gradient / replicas for gradient in super()._clip_gradients(_sum_over_replicas(grads))]
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+        return [gradient / replicas for gradient in super()._clip_gradients(total)]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer_decay": self.layer_decay, "num_layers": self.num_layers}
@@ -123,13 +116,6 @@ def _count_replicas() -> int:
     return count
 
 
-def _sum_over_replicas(gradients: Sequence[Tensor]) -> Sequence[Tensor]:
-    import tensorflow as tf
-
-    summed: list[Tensor] = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
-    return summed
-
-
 @keras.saving.register_keras_serializable(package="vit_keras")
 class AdamW(_Optimizer, select_fastest(keras.optimizers.AdamW)):  # type: ignore[misc]
     """AdamW without weight decay on `NO_DECAY`.
@@ -140,10 +126,6 @@ class AdamW(_Optimizer, select_fastest(keras.optimizers.AdamW)):  # type: ignore
         learning_rate: A number or a schedule, which counts optimizer steps.
         layer_decay: Factor of the learning rate per layer, from the head down; 1 for the same rate everywhere.
         **kwargs: `num_layers`, the model's blocks where the last are frozen; arguments of `keras.optimizers.AdamW`.
-
-    Example:
-        >>> AdamW(1e-3, weight_decay=0.05).weight_decay
-        0.05
     """
 
 
@@ -159,10 +141,6 @@ class Muon(_Optimizer, select_fastest(keras.optimizers.Muon)):  # type: ignore[m
         weight_decay: Per step and unit of learning rate, for both kinds of update; none on `NO_DECAY`.
         beta_2: Decay of AdamW's second moment.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Muon`.
-
-    Example:
-        >>> Muon(1e-3, weight_decay=0.05).adam_weight_decay
-        0.05
     """
 
     weight_decay_names = ("weight_decay", "adam_weight_decay")
@@ -183,10 +161,6 @@ class Lion(_Optimizer, select_fastest(keras.optimizers.Lion)):  # type: ignore[m
     Args:
         learning_rate: A number or a schedule, which counts optimizer steps.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Lion`.
-
-    Example:
-        >>> Lion(1e-4, weight_decay=0.5).beta_2
-        0.99
     """
 
     def __init__(self, learning_rate: Any = 1e-4, **kwargs: Any) -> None:
@@ -203,10 +177,6 @@ class Lamb(_Optimizer, select_fastest(keras.optimizers.Lamb)):  # type: ignore[m
     Args:
         learning_rate: A number or a schedule, which counts optimizer steps.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.Lamb`.
-
-    Example:
-        >>> Lamb(3e-3, weight_decay=0.05).weight_decay
-        0.05
     """
 
 
@@ -218,10 +188,6 @@ class SGD(_Optimizer, select_fastest(keras.optimizers.SGD)):  # type: ignore[mis
         learning_rate: A number or a schedule, which counts optimizer steps.
         momentum: Fraction of the previous update that is added to the next.
         **kwargs: `layer_decay` and `num_layers` as for `AdamW`; arguments of `keras.optimizers.SGD`.
-
-    Example:
-        >>> SGD(0.03).momentum
-        0.9
     """
 
     def __init__(self, learning_rate: Any = 0.01, *, momentum: float = 0.9, **kwargs: Any) -> None:

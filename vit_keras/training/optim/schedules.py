@@ -15,10 +15,6 @@ def make_schedule(shape: str, learning_rate: float, *, steps: int, warmup_steps:
     """Returns a schedule that rises from zero to `learning_rate` over `warmup_steps`, then follows one of `SHAPES` until `steps`.
 
     Where the rate never changes it is a float, so that it can be set while training.
-
-    Example:
-        >>> float(make_schedule("linear", 1.0, steps=30, warmup_steps=10)(20))
-        0.5
     """
     check_choice("make_schedule", choices=SHAPES, shape=shape)
     if shape == "cosine":
@@ -29,12 +25,7 @@ def make_schedule(shape: str, learning_rate: float, *, steps: int, warmup_steps:
 
 
 def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> keras.optimizers.schedules.CosineDecay:
-    """Returns a schedule that rises from zero to `learning_rate`, then decays to zero along half a cosine until `steps`.
-
-    Example:
-        >>> float(warmup_cosine(1.0, steps=100, warmup_steps=10)(10))
-        1.0
-    """
+    """Returns a schedule that rises from zero to `learning_rate`, then decays to zero along half a cosine until `steps`."""
     if not warmup_steps:
         return keras.optimizers.schedules.CosineDecay(learning_rate, decay_steps=steps)
     return keras.optimizers.schedules.CosineDecay(
@@ -44,17 +35,7 @@ def warmup_cosine(learning_rate: float, *, steps: int, warmup_steps: int) -> ker
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
-    """A linear warmup from zero, then a linear decay to zero or a constant rate; Keras has neither.
-
-    Args:
-        learning_rate: The peak.
-        warmup_steps: Optimizer steps of the warmup; 0 to start at the peak.
-        decay_steps: Optimizer steps of the decay; None for a constant rate.
-
-    Example:
-        >>> [float(WarmupLinear(1.0, warmup_steps=4)(step)) for step in (0, 2, 4, 99)]
-        [0.0, 0.5, 1.0, 1.0]
-    """
+    """A linear warmup from zero, then a linear decay to zero, or a constant rate without `decay_steps`; Keras has neither."""
 
     def __init__(self, learning_rate: float, *, warmup_steps: int, decay_steps: int | None = None) -> None:
         super().__init__()
@@ -72,8 +53,4 @@ class WarmupLinear(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        return {
-            "learning_rate": self.learning_rate,
-            "warmup_steps": self.warmup_steps,
-            "decay_steps": self.decay_steps,
-        }
+        return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps, "decay_steps": self.decay_steps}

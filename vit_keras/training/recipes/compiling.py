@@ -26,12 +26,6 @@ _OPTIMIZERS = {
 
 def make_compile_kwargs(recipe: "Recipe") -> dict[str, Any]:
     """Returns a new optimizer, loss and metric for `model.compile`."""
-    loss = _LOSSES[recipe.loss](recipe.label_smoothing, class_weights=recipe.class_weights)
-    return {"optimizer": make_optimizer(recipe), "loss": loss, "metrics": [Accuracy()]}
-
-
-def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
-    """Returns a new optimizer with the recipe's learning-rate schedule."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
     schedule = make_schedule(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
@@ -41,7 +35,7 @@ def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
         moments = {}  # Lion's beta_2 does not decay a second moment: the paper's value is kept
     else:
         moments = {"beta_2": recipe.beta_2}
-    return _OPTIMIZERS[recipe.optimizer](
+    optimizer = _OPTIMIZERS[recipe.optimizer](
         schedule,
         weight_decay=recipe.weight_decay,
         layer_decay=recipe.layer_decay,
@@ -49,6 +43,8 @@ def make_optimizer(recipe: "Recipe") -> keras.optimizers.Optimizer:
         gradient_accumulation_steps=recipe.accumulation if recipe.accumulation > 1 else None,
         **moments,
     )
+    loss = _LOSSES[recipe.loss](recipe.label_smoothing, class_weights=recipe.class_weights)
+    return {"optimizer": optimizer, "loss": loss, "metrics": [Accuracy()]}
 
 
 def make_weight_callbacks(recipe: "Recipe") -> list[keras.callbacks.Callback]:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from vit_keras.data import ImageData
 
-FEW = 10
-"""Median number of images per class up to which only the head is trained."""
+FEW = 10  # median number of images per class up to which only the head is trained
 
 
 def plan_recipe(
@@ -29,18 +28,7 @@ def plan_recipe(
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Returns the recipe for training a model on data; `choices` lists each choice with its reason.
-
-    Args:
-        model: The model to train.
-        data: The data to train on.
-        method: A recipe of `RECIPES`, or "auto" to choose one of `FINETUNING`.
-        epochs: Training epochs; None to choose.
-        changes: Fields to use instead of the chosen values; `class_weights` may be "balanced".
-
-    Raises:
-        InvalidArgumentError: The method or a field is unknown, or a value is not legal.
-    """
+    """Returns the recipe for training a model on data, by name or, by default, one of `FINETUNING`, with its choices."""
     published, reason = _choose(method, data.splits["train"].labels, len(data.class_names))
     return fit_to_data(published, model, data, epochs=epochs, changes=changes, reason=reason)
 
@@ -55,14 +43,7 @@ def plan_finetuning(
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> recipe = plan_finetuning(np.repeat([0, 1], 50), config, num_classes=2, steps_per_epoch=2)
-        >>> recipe.name, recipe.epochs
-        ('head_first', 60)
-    """
+    """Returns the recipe of `plan_recipe` where there is no model yet, only its config and the labels."""
     published, reason = _choose(method, labels, num_classes)
     return fit_to_labels(
         published,
@@ -77,7 +58,6 @@ def plan_finetuning(
 
 
 def _choose(method: str, labels: np.ndarray, num_classes: int) -> tuple[PublishedRecipe, str]:
-    """Returns a recipe and the reason for it."""
     if method in RECIPES:
         return RECIPES[method], "as asked"
     if method != "auto":

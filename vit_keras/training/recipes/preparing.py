@@ -16,12 +16,9 @@ from vit_keras.training.transfer.linear_probe import linear_probe
 from vit_keras.training.transfer.lora import add_lora
 from vit_keras.zoo.rebuild import rebuild
 
-LAST_BLOCKS = 2
-"""Blocks that the method "last_blocks" trains."""
-FITS_HEAD = ("linear_probe", "head_first", "bias", "lora")
-"""Methods that start from a head fitted to the features of the model."""
-_TRAINABLE = {"head_first": "full", "linear_probe": "head"}
-"""What `set_trainable` gets for a method, where that is not the method's own name."""
+LAST_BLOCKS = 2  # of the method "last_blocks"
+FITS_HEAD = ("linear_probe", "head_first", "bias", "lora")  # methods that start from a fitted head
+_TRAINABLE = {"head_first": "full", "linear_probe": "head"}  # for `set_trainable`, where it is not the method's name
 
 
 def prepare(

@@ -72,11 +72,6 @@ class PublishedRecipe:
         return recipe.replace(epochs=-(-self.total_steps // steps_per_epoch))
 
 
-def _read_table() -> dict[str, PublishedRecipe]:
-    table = tomllib.loads(files(__package__).joinpath("recipes.toml").read_text("utf-8"))
-    return {name: _parse(name, values) for name, values in table.items()}
-
-
 def _parse(name: str, values: dict[str, Any]) -> PublishedRecipe:
     return PublishedRecipe(
         name=name,
@@ -96,7 +91,8 @@ def _parse_value(key: str, value: Any) -> Any:
     return None if value == "none" else value
 
 
-RECIPES = _read_table()
+_TABLE = tomllib.loads(files(__package__).joinpath("recipes.toml").read_text("utf-8"))
+RECIPES = {name: _parse(name, values) for name, values in _TABLE.items()}
 """Recipes by name."""
 
 SCRATCH = tuple(name for name, recipe in RECIPES.items() if recipe.initial_weights == "random")

@@ -20,19 +20,12 @@ _CHOICES = {
     "loss": ("crossentropy", "binary_crossentropy"),
     "method": ("full", "head_first", "last_blocks", "bias", "lora", "linear_probe"),
 }
-RENAMED = {"adapters": "lora"}
-"""Recipes and methods that earlier versions wrote under another name."""
+RENAMED = {"adapters": "lora"}  # recipes and methods of earlier versions
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One value that was chosen for a model and data.
-
-    Args:
-        what: The name of the value.
-        value: The value.
-        reason: Why it was chosen.
-    """
+    """One value that was chosen for a model and data."""
 
     what: str
     value: Any
@@ -79,8 +72,8 @@ class Recipe(FrozenConfig):
         augmentation: What is done to each training image, or the name of a strength, such as "light".
         stochastic_depth_rate: Drop rate of the last block; None for the model's own.
         average_decay: Decay of an exponential moving average of the weights, which is validated and kept; None for no average.
-        patience: Epochs without a better validation loss after which training stops. The weights of the best epoch are then
-            restored, also after the last epoch. None trains all epochs and keeps the final weights.
+        patience: Epochs without a better validation loss after which training stops; the best epoch's weights are kept, also
+            without a stop. None trains all epochs and keeps the final weights.
         seed: Random seed of a new head, stochastic depth, dropout, the order of the images and their augmentation.
         choices: What was chosen for the model and data, and why.
         data: The data that the recipe was made for, the default of `prepare` and `batches`; neither compared nor written.
@@ -188,11 +181,7 @@ class Recipe(FrozenConfig):
         return self.seeded(data).epoch_batches(self.clock.next_epoch, augmentation=self.augmentation)
 
     def seeded(self, data: "ImageData") -> "ImageData":
-        """Returns data with the recipe's seed, and batches that are no larger than the training split.
-
-        Raises:
-            InvalidArgumentError: The recipe has another number of steps per epoch.
-        """
+        """Returns data with the recipe's seed, and batches that are no larger than the training split; other steps per epoch raise."""
         data = replace(data, seed=self.seed, batch_size=min(data.batch_size, len(data.splits["train"])))
         if data.steps_per_epoch != self.steps_per_epoch:
             raise InvalidArgumentError(
@@ -232,23 +221,13 @@ class Recipe(FrozenConfig):
 
         Raises:
             InvalidArgumentError: A field is unknown, or a value is not legal.
-
-        Example:
-            >>> Recipe(name="mine", source="", epochs=10, steps_per_epoch=100).replace(epochs=3).epochs
-            3
         """
         choices = tuple(choice for choice in self.choices if choice.what not in changes)
         return replace(super().replace(**changes), choices=choices)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Returns the recipe that `to_dict` wrote, also in an earlier version; see `FrozenConfig.from_dict`.
-
-        Example:
-            >>> recipe = Recipe(name="mine", source="", epochs=10, steps_per_epoch=100)
-            >>> Recipe.from_dict(recipe.to_dict()) == recipe
-            True
-        """
+        """Returns the recipe that `to_dict` wrote, also in an earlier version; see `FrozenConfig.from_dict`."""
         values = rename_values(values)
         if isinstance(values.get("augmentation"), Mapping):
             values["augmentation"] = Augmentation.from_dict(values["augmentation"])

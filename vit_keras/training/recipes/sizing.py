@@ -16,17 +16,15 @@ if TYPE_CHECKING:
     from vit_keras.data import ImageData
     from vit_keras.training.recipes.published import PublishedRecipe
 
-STEPS = 400
-"""Training steps that a fine-tuning run aims at, within the limits of `EPOCHS`."""
+STEPS = 400  # training steps that a fine-tuning run aims at, within the limits of `EPOCHS`
 EPOCHS = (5, 60)
-FEW_EPOCHS = 8
-"""Below this number of epochs, no augmentation: it takes longer to pay off."""
-SCRATCH_EPOCHS = 50
-"""Default number of epochs for recipes that start from random weights."""
+FEW_EPOCHS = 8  # below this number of epochs, no augmentation: it takes longer to pay off
+SCRATCH_EPOCHS = 50  # default for recipes that start from random weights
 _WIDTH = 128  # of the models in benchmarks/finetune.py
 _SHALLOW, _DEEP_DECAY = 6, 0.75
 _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05
 _IMBALANCED = 3  # ratio of the largest class to the smallest
+_NOT_LISTED = ("class_weights", "seed")
 
 RULES = {
     "learning_rate": f"at width {_WIDTH}; the wider, the lower in proportion",
@@ -85,11 +83,14 @@ def fit_to_labels(
     elif epochs is None:
         epochs = int(np.clip(-(-STEPS // steps_per_epoch), *EPOCHS))
         epochs_reason = f"{epochs * steps_per_epoch} steps of {steps_per_epoch} per epoch"
-    if isinstance(changes.get("class_weights"), str):
-        changes["class_weights"] = _parse_class_weights(changes["class_weights"], counts)
+    word = changes.get("class_weights")
+    if isinstance(word, str):
+        if word != "balanced":
+            raise InvalidArgumentError(f'class_weights must be "balanced" or a number per class, got {word!r}.')
+        changes["class_weights"] = balance_classes(counts)
         class_choice = [Choice("class_weights", "balanced", "as asked")]
     else:
-        class_choice = _warn_of_imbalance(counts) if changes.get("class_weights") is None else []
+        class_choice = _warn_of_imbalance(counts) if word is None else []
     recipe = published.unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, num_layers=config.num_layers)
     sized = {name: value for name, value in _size_fields(published, recipe, config).items() if name not in changes}
     recipe = recipe.replace(**{name: value for name, (value, _) in sized.items()}, **changes)
@@ -105,15 +106,6 @@ def fit_to_labels(
             *(Choice(name, value, "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
         ),
     )
-
-
-_NOT_LISTED = ("class_weights", "seed")
-
-
-def _parse_class_weights(word: str, counts: np.ndarray) -> tuple[float, ...]:
-    if word != "balanced":
-        raise InvalidArgumentError(f'class_weights must be "balanced" or a number per class, got {word!r}.')
-    return balance_classes(counts)
 
 
 def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:
@@ -169,11 +161,6 @@ def _size_weight_decay(recipe: Recipe) -> tuple[Any, str]:
 
 
 def balance_classes(counts: np.ndarray) -> tuple[float, ...]:
-    """Returns class weights that give every class the same total weight, 1 on average over the images.
-
-    Example:
-        >>> balance_classes(np.array([10, 30]))
-        (2.0, 0.6666666666666666)
-    """
+    """Returns class weights that give every class the same total weight, 1 on average over the images."""
     present = counts > 0
     return tuple(float(counts.sum() / (present.sum() * count)) if count else 1.0 for count in counts)

@@ -15,14 +15,14 @@ from vit_keras.runtime.devices import devices
 from vit_keras.runtime.files import write_text
 from vit_keras.training.recipes.recipe import rename_values
 
-RUNS = Path("runs")
-"""Default folder of runs, in the current directory."""
+RUNS = Path("runs")  # in the current directory
 STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
-
-
-_RENAMED = {"accept_licence": "accept_license", "max_bad": "max_error_rate", "on_bad": "on_error"}
-"""Options and results that had other names in earlier versions."""
+_RENAMED = {
+    "accept_licence": "accept_license",
+    "max_bad": "max_error_rate",
+    "on_bad": "on_error",
+}  # in earlier versions
 
 
 class RunDirectory:
@@ -67,13 +67,12 @@ class RunDirectory:
         except (ValueError, RecursionError) as error:
             raise CorruptFileError(f"{self.record_file}: not JSON ({error}).") from error
         needed = {"status", "options", "command", "precision", "config", "recipe", "data", "environment"}
-        if isinstance(record, dict) and record.get("status") == "finished":
-            needed.add("results")
         if not (
             isinstance(record, dict)
             and needed <= record.keys()
             and record["status"] in STATUSES
             and isinstance(record["options"], dict)
+            and (record["status"] != "finished" or "results" in record)
         ):
             raise CorruptFileError(f"{self.record_file}: this was not written by a training run.")
         for key in ("options", "recipe"):
@@ -83,12 +82,7 @@ class RunDirectory:
 
 
 def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
-    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist.
-
-    Example:
-        >>> next_run_directory("no/such data").path.as_posix()
-        'runs/no-such-data-1'
-    """
+    """Returns the first of `runs/NAME-1`, `runs/NAME-2`, ... in the current directory that does not exist."""
     name = Path(data).resolve().name if Path(data).exists() else data
     name = prefix + (re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run")
     number = 1

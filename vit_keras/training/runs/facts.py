@@ -1,5 +1,6 @@
 """Formats the contents of `run.json` for a reader."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,6 +46,11 @@ def format_count(count: float) -> str:
         if count >= size:
             return f"{count / size:.3g} {unit}"
     return f"{count:.0f}"
+
+
+def format_fraction(value: float) -> str:
+    """Returns a fraction in percent; "-" for NaN."""
+    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def count_noun(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vit_keras.data import EncodedSplit, Split
-from vit_keras.evaluation.metrics import Evaluation
+from vit_keras.evaluation.metrics import Evaluation, confusions
 
 _CORRECT, _WRONG = "#1a7f37", "#c62828"
 _MAX_CLASSES = 30  # up to which a confusion matrix shows counts
@@ -33,9 +33,7 @@ def draw_learning_curves(metrics: Path, out: Path) -> None:
 
 def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], out: Path) -> None:
     """Draws how often each class is predicted as each other class."""
-    from sklearn.metrics import confusion_matrix as count
-
-    counts = count(evaluation.labels, evaluation.predictions, labels=range(len(class_names)))
+    counts = confusions(evaluation)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(3 + 0.6 * len(class_names), 6, 24))
     figure = Figure(figsize=(side + 1, side), layout="constrained")
@@ -52,20 +50,15 @@ def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], 
     if len(class_names) <= _MAX_CLASSES:
         for row, column in np.ndindex(*counts.shape):
             color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=9)
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=9)
     _save(figure, out)
 
 
 def draw_predictions(
-    split: Split | EncodedSplit,
-    evaluation: Evaluation,
-    class_names: tuple[str, ...],
-    out: Path,
-    *,
-    seed: int = 0,
+    split: Split | EncodedSplit, evaluation: Evaluation, class_names: tuple[str, ...], out: Path
 ) -> None:
     """Draws test images with their predictions: four rows of correct and four of wrong ones."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     correct = evaluation.predictions == evaluation.labels
     columns, rows = 8, 4
     chosen = [rng.permutation(np.flatnonzero(kind))[: columns * rows] for kind in (correct, ~correct)]

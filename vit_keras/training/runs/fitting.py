@@ -34,28 +34,23 @@ class Fitting:
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
-    pause: Callable[[int], bool] = lambda epochs: (
-        False
-    )  # called with the number of finished epochs; True saves and stops
+    pause: Callable[[int], bool] = lambda epochs: False  # given the number of finished epochs; True saves and stops
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
-        """Trains to the end, and returns a row of metrics per epoch.
+        """Trains to the end, or resumes from the newest checkpoint of the run, and returns a row of metrics per epoch.
 
-        Args:
-            resume: Whether to resume from the newest checkpoint of the run.
-
-        Raises:
-            Stopped: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved.
-            TrainingDivergedError: The loss or a weight became NaN or infinite; the model is restored from the last checkpoint.
-            ResumeError: The checkpoint is of another model or recipe.
-            CheckpointCorruptError: All checkpoints are damaged.
-            StorageError: A checkpoint cannot be written.
+        `Stopped`: Ctrl-C, SIGTERM, or a pause, after the step was finished and saved. `TrainingDivergedError`: the loss or a weight became NaN
+        or infinite; the model is restored from the last checkpoint.
         """
         store = CheckpointStore(self.run.checkpoints)
         checkpoint = store.newest() if resume else None
         if checkpoint is not None:
-            self._restore(checkpoint)
-        with Interruption(on_first=self._print_stopping) as interruption:
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
+                self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
+            restore(self.model, checkpoint)
+        stopping = "Stopping after this step; once more stops at once."
+        with Interruption(lambda: self.console.print(stopping, highlight=False)) as interruption:
             try:
                 return self._train(store, checkpoint, interruption)
             except NonFiniteError as fault:
@@ -103,7 +98,6 @@ class Fitting:
         return history.rows
 
     def _fit_part(self, callback_list: "_CallbackList", step: int, *, epochs: int) -> None:
-        """Trains from a step to the end of an epoch."""
         epoch, done = divmod(step, self.recipe.steps_per_epoch)
         batches = self.data.training_batches(
             epochs=epochs - epoch, augmentation=self.recipe.augmentation, first_epoch=epoch, first_step=done
@@ -118,15 +112,6 @@ class Fitting:
             shuffle=False,  # the batches are already shuffled
             verbose=0,
         )
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        if not self.model.optimizer.built:
-            self.model.optimizer.build(self.model.trainable_variables)
-            self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
-        restore(self.model, checkpoint)
-
-    def _print_stopping(self) -> None:
-        self.console.print("Stopping after this step; once more stops at once.", highlight=False)
 
     def _report_divergence(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
         """Writes `divergence.json`, restores the last checkpoint, and returns the error to raise."""

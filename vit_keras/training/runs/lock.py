@@ -27,24 +27,10 @@ _HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 class RunLock:
-    """Context manager that keeps a second process out of a run directory.
+    """Context manager that keeps a second process out of a run directory, with `RunLockedError`.
 
-    The operating system releases the lock when the process ends, however it ends; a process with the same id later does not hold it. The
-    file `.lock` describes the owner; after the block it stays, empty.
-
-    Args:
-        path: The run directory.
-
-    Raises:
-        RunLockedError: Another process uses the directory.
-        StorageError: The directory is missing or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder, RunLock(Path(folder)):
-        ...     RunLock(Path(folder)).__enter__()  # doctest: +ELLIPSIS
-        Traceback (most recent call last):
-        vit_keras.errors.RunLockedError: ... is in use by process ...
+    The operating system releases the lock when the process ends, however it ends. The file `.lock` describes the owner; after the block it
+    stays, empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +63,9 @@ class RunLock:
         """Releases the lock. The file is not removed, because another process may have just opened it to take the lock."""
         with contextlib.suppress(OSError):  # the description has no effect once the lock is free
             os.ftruncate(self._file, 0)
-        _unlock(self._file)
+        if sys.platform != "win32":  # there, closing the file releases it
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # closing is not enough where a child process has the file open
         os.close(self._file)
 
     def _take(self, file: int) -> None:
@@ -119,15 +107,7 @@ def _lock(file: int) -> bool | None:
     return True
 
 
-def _unlock(file: int) -> None:
-    if sys.platform == "win32":  # closing the file releases it
-        return
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(file, fcntl.LOCK_UN)  # closing is not enough where a child process has the file open
-
-
 def _owner(file: int) -> dict[str, Any]:
-    """Returns the description of the owner; empty where there is none."""
     os.lseek(file, 0, os.SEEK_SET)
     try:
         owner = json.loads(os.read(file, _MAX_BYTES))

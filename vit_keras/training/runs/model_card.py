@@ -13,16 +13,14 @@ from vit_keras.evaluation.metrics import (
     wilson_interval,
 )
 from vit_keras.reporting.text import escape_markdown
+from vit_keras.training.runs.facts import format_fraction
 
 _MAX_CLASSES = 30  # of more, only the worst are listed
 _WORST = 10
 
 
 def model_card_notes(record: Mapping[str, Any], evaluation: Evaluation, class_names: Sequence[str]) -> str:
-    """Returns results, training, data, license and limits of a trained model, as Markdown for `write_card`.
-
-    The licenses, which only the author knows, are marked as to be filled in.
-    """
+    """Returns results, training, data, license (to be filled in) and limits of a trained model, as Markdown for `write_card`."""
     scores = sorted(class_scores(evaluation), key=lambda score: (math.isnan(score.recall), score.recall))
     parts = [
         _results(record, evaluation),
@@ -60,18 +58,14 @@ def _classes(scores: Sequence[ClassScore], class_names: Sequence[str]) -> str:
         [
             escape_markdown(class_names[score.label]),
             f"{score.support:,}",
-            _format_fraction(score.precision),
-            _format_fraction(score.recall),
+            format_fraction(score.precision),
+            format_fraction(score.recall),
             "{:.1%} to {:.1%}".format(*score.recall_interval) if score.support else "-",
         ]
         for score in chosen
     ]
     title = "Per class" if chosen is scores else f"The {_WORST} classes of {len(scores):,} with the lowest recall"
     return f"{title}:\n\n" + _table(("class", "images", "precision", "recall", "95 % interval of recall"), rows)
-
-
-def _format_fraction(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def _training(record: Mapping[str, Any]) -> str:

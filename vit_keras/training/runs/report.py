@@ -26,7 +26,7 @@ from vit_keras.reporting.pages import cards, folded, more, page, picture, sectio
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, images_per_second
+from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
 from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
@@ -47,14 +47,16 @@ def write_report(
 ) -> None:
     """Writes the page; an existing file is replaced."""
     data, recipe = record["data"], record["recipe"]
+    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
+    speed = images_per_second(record, history)
     body = (
-        _headline(record, history, evaluation)
+        _headline(record, evaluation, cost, speed)
         + _curves(history)
         + _confusions(evaluation, class_names)
         + _classes(evaluation, class_names)
         + _calibration(evaluation)
         + _mistakes(evaluation, split, class_names)
-        + _run(record, history, evaluation)
+        + _run(record, cost, speed)
         + tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft")
         + "\n"
     )
@@ -63,12 +65,10 @@ def write_report(
     write_text(path, page(title, heading=str(data["name"]), below=below, body=body))
 
 
-def _headline(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:
+def _headline(record: Mapping[str, Any], evaluation: Evaluation, cost: dict[str, int], speed: float | None) -> str:
     count, correct = len(evaluation.labels), int((evaluation.predictions == evaluation.labels).sum())
     low, high = wilson_interval(correct, count)
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
-    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
-    speed = images_per_second(record, history)
     items = [
         ("", f"{correct / count:.1%}", f"accuracy; 95 % interval {low:.1%} to {high:.1%}"),
         ("", f"{baseline:.1%}", "accuracy of the nearest-neighbor baseline") if baseline is not None else None,
@@ -135,10 +135,10 @@ def _classes(evaluation: Evaluation, class_names: Sequence[str]) -> str:
         (
             class_names[score.label],
             f"{score.support:,}",
-            _format_fraction(score.precision),
-            _format_fraction(score.recall),
+            format_fraction(score.precision),
+            format_fraction(score.recall),
             "{:.0f}-{:.0f}%".format(*(100 * bound for bound in score.recall_interval)) if score.support else "-",
-            _format_fraction(score.f1),
+            format_fraction(score.f1),
         )
         for score in scores
     ]
@@ -148,10 +148,6 @@ def _classes(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     if len(rows) <= _MAX_CLASSES:
         return section("Classes", tag("div", found, "panel"))
     return section("Classes", folded(f"All {len(rows):,} classes", found))
-
-
-def _format_fraction(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.1%}"
 
 
 def _calibration(evaluation: Evaluation) -> str:
@@ -195,9 +191,7 @@ def _address(split: Split | EncodedSplit, index: int) -> str | None:
     return to_data_url(to_image(pixels), form="png" if max(pixels.shape[:2]) <= _TINY else "jpeg")
 
 
-def _run(record: Mapping[str, Any], history: Sequence[Mapping[str, float]], evaluation: Evaluation) -> str:
-    cost = model_cost(ViTConfig.from_dict(record["config"]), num_classes=evaluation.probabilities.shape[1])
-    speed = images_per_second(record, history)
+def _run(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:
     work = {
         **{f"seconds: {name}": round(value, 1) for name, value in record.get("seconds", {}).items()},
         **({"training images per second, including validation": round(speed, 1)} if speed is not None else {}),

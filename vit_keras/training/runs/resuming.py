@@ -10,10 +10,8 @@ from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
 from vit_keras.training.runs.directory import RunDirectory
 
 _SHOWN = 5  # differences in an error
-_SAME = ("data", "precision", "recipe", "config", "base")
-"""Entries of `run.json` that may not change in a resumed run."""
-_TEXT = ("decisions", "notes", "source", "expected")
-"""Fields of these entries that describe, and do not change the result."""
+_SAME = ("data", "precision", "recipe", "config", "base")  # of `run.json`, may not change
+_TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
 _NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
 """Fields of recipe and config that earlier versions did not write, because they had only one value."""
 

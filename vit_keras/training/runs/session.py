@@ -36,11 +36,7 @@ _MAX_NOTES = 10  # printed
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM during training; the run can be resumed.
-
-    Args:
-        run_directory: The run to resume.
-    """
+    """Ctrl-C or SIGTERM during training; the run in `run_directory` can be resumed."""
 
     def __init__(self, run_directory: Path) -> None:
         super().__init__(str(run_directory))
@@ -87,7 +83,14 @@ class Session:
             "status": "running",
             **self.record,
             "recipe": self.recipe.to_dict(),
-            "data": _describe(self.data),
+            "data": {
+                "name": self.data.name,
+                "class_names": list(self.data.class_names),
+                "images": self.data.sizes,
+                "fingerprint": self.data.fingerprint,
+                "decisions": list(self.data.decisions),
+                "notes": list(self.data.notes),
+            },
             "environment": environment(),
             "seconds": {},
         }
@@ -98,7 +101,9 @@ class Session:
                 previous = self.run.read()
                 check_same_run(self.run, previous, record, force=force)
                 if previous["status"] == "finished":
-                    return self._load_finished(previous)
+                    self.console.print(f"{self.run.path} is already complete", highlight=False)
+                    model, evaluation = self._evaluate()
+                    return self._result(model, evaluation, previous, self._read_history())
                 record["parts"] = previous.get("parts", 1)
             self.run.write(record)
             try:
@@ -177,7 +182,6 @@ class Session:
         )
 
     def _evaluate(self) -> tuple[keras.Model, Evaluation]:
-        """Returns the saved model, in float32, and its evaluation on the test split."""
         with dtype_policy("float32"):
             model = from_preset(self.run.model)
         return model, evaluate(model, self.data.splits["test"])
@@ -193,11 +197,6 @@ class Session:
         figures.draw_predictions(test, evaluation, names, run.figures / "predictions.png")
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=test, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
-
-    def _load_finished(self, record: dict[str, Any]) -> TrainingResult:
-        self.console.print(f"{self.run.path} is already complete", highlight=False)
-        model, evaluation = self._evaluate()
-        return self._result(model, evaluation, record, self._read_history())
 
     def _result(
         self, model: keras.Model, evaluation: Evaluation, record: dict[str, Any], history: list[dict[str, float]]
@@ -227,14 +226,3 @@ class Session:
         lines += [f"choice   {choice.what} {choice.value}: {choice.reason}" for choice in recipe.choices]
         for line in lines:
             self.console.print(line, highlight=False)
-
-
-def _describe(data: ImageData) -> dict[str, Any]:
-    return {
-        "name": data.name,
-        "class_names": list(data.class_names),
-        "images": data.sizes,
-        "fingerprint": data.fingerprint,
-        "decisions": list(data.decisions),
-        "notes": list(data.notes),
-    }

@@ -8,12 +8,7 @@ from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError,
 
 
 def check_features(features: Any, what: str, *, dim: int | None = None) -> np.ndarray:
-    """Returns features as an array of finite numbers.
-
-    Example:
-        >>> check_features([[1.0, 2.0]], "training features").shape
-        (1, 2)
-    """
+    """Returns features as an array of finite numbers."""
     array = np.asarray(features)
     if array.dtype.kind not in "fiu" or array.ndim != 2:
         raise DataError(
@@ -36,12 +31,7 @@ def check_features(features: Any, what: str, *, dim: int | None = None) -> np.nd
 
 
 def check_labels(labels: Any, what: str, *, count: int, num_classes: int) -> np.ndarray:
-    """Returns labels as an int64 array of class indices.
-
-    Example:
-        >>> check_labels([0, 2], "training labels", count=2, num_classes=3)
-        array([0, 2])
-    """
+    """Returns labels as an int64 array of class indices."""
     if type(num_classes) is not int or num_classes < 2:
         raise InvalidArgumentError(f"num_classes must be an integer of at least 2, got {num_classes!r}.")
     array = np.asarray(labels)

@@ -43,8 +43,7 @@ def extract_features(
         model: Made by `vit` or `from_preset`, with a head or without; its weights are shared, not copied.
         split: The images.
         batch_size: Images per batch.
-        cache: Folder in which features are kept, and found again for the same model and images; None for no files. A file that
-            is damaged or cannot be written causes a warning.
+        cache: Folder that keeps features by model and images; None for no files. Damaged or unwritable files cause a warning.
         on_progress: Called with the number of images done and the total.
 
     Shapes:
@@ -57,8 +56,7 @@ def extract_features(
         StorageError: The folder cannot be created.
 
     Example:
-        >>> from vit_keras.config import ViTConfig
-        >>> from vit_keras.models.vit import vit
+        >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
         >>> images = Split(np.zeros((3, 16, 16, 3), "uint8"), np.zeros(3, "int32"))
         >>> extract_features(vit(config, num_classes=2), images).shape
@@ -75,7 +73,7 @@ def extract_features(
             f"The images are {split.image_shape} (height, width, channels) and the model takes {wanted}. Load them with the model's "
             "image_size and channels, or with preset_preprocessing(preset)."
         )
-    extractor = _without_head(model)
+    extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
     if cache is None:
         return _compute(extractor, split, batch_size, on_progress)
     try:
@@ -92,24 +90,13 @@ def extract_features(
             on_progress(len(split), len(split))
         return found
     features = _compute(extractor, split, batch_size, on_progress)
-    if not (
-        isinstance(split, EncodedSplit) and split.replaced
-    ):  # the key is for the original files, not for their replacements
+    if not (isinstance(split, EncodedSplit) and split.replaced):  # the key is of the original files
         _write(path, key, features)
     return features
 
 
-def _without_head(model: keras.Model) -> keras.Model:
-    """Returns a model with the same layers that ends where the last classifier begins."""
-    parts = read_model(model)
-    return keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
-
-
 def _compute(
-    extractor: keras.Model,
-    split: Split | EncodedSplit,
-    batch_size: int,
-    on_progress: Callable[[int, int], None] | None,
+    extractor: keras.Model, split: Split | EncodedSplit, batch_size: int, on_progress: Callable[[int, int], None] | None
 ) -> np.ndarray:
     batch_size, done = min(batch_size, len(split)), 0
     features = np.empty((len(split), extractor.output_shape[-1]), "float32")
@@ -165,7 +152,6 @@ def _read(path: Path, key: str, shape: tuple[int, int]) -> np.ndarray | None:
 
 
 def _write(path: Path, key: str, features: np.ndarray) -> None:
-    """Writes features; a full disk causes a warning."""
     checks = {"key": bytes.fromhex(key), "sha256": hashlib.sha256(features.data).digest()}
     try:
         write_tensors(

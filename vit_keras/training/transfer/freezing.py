@@ -9,8 +9,7 @@ from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS
 from vit_keras.layers.base.checks import check_choice
 from vit_keras.models.wiring import read_model
 
-CHOICES = ("full", "head", "bias", "last_blocks", "lora")
-"""What `set_trainable` can leave trainable."""
+CHOICES = ("full", "head", "bias", "last_blocks", "lora")  # for `set_trainable`
 
 _BEFORE_BLOCKS = ("normalization", "patches", "conv_stem", "patch_encoder", "stem_norm")
 _BIASES = ("bias", "beta", "query_bias", "value_bias")
@@ -19,8 +18,8 @@ _BIASES = ("bias", "beta", "query_bias", "value_bias")
 def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> None:
     """Sets which weights of a model train, and freezes all others; the optimizer keeps no state for frozen weights.
 
-    A compiled model must be compiled again, or `fit` raises an error: Keras would use the old choice. A `.keras` file keeps the choice, except for
-    "bias": Keras saves per layer whether a norm outside the blocks trains, so call this again after loading.
+    A compiled model must be compiled again, or `fit` raises an error: Keras would use the old choice. A `.keras` file keeps the choice,
+    except for "bias": Keras saves per layer whether a norm outside the blocks trains, so call this again after loading.
 
     Args:
         model: Made by `vit` or `from_preset`.
@@ -75,7 +74,6 @@ def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> Non
 
 
 def _trains(layer: str, weight: str, what: str, frozen: set[str]) -> bool:
-    """Returns whether a weight outside the heads trains, given the names of its layer and itself."""
     if what == "full":
         return True
     if what == "last_blocks":

@@ -19,19 +19,12 @@ _SHOWN = 10  # classes in a warning
 
 @dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A linear classifier of features.
+    """A linear classifier of features."""
 
-    Args:
-        kernel: `(dim, num_classes)`, float32, for features as the model outputs them.
-        bias: `(num_classes,)`, float32.
-        penalty: The L2 penalty it was fitted with.
-        validation_accuracies: Accuracy on the holdout images for each penalty tried; empty without a holdout split.
-    """
-
-    kernel: np.ndarray
-    bias: np.ndarray
-    penalty: float
-    validation_accuracies: Mapping[float, float]
+    kernel: np.ndarray  # `(dim, num_classes)`, float32, for features as the model outputs them
+    bias: np.ndarray  # `(num_classes,)`, float32
+    penalty: float  # the L2 penalty it was fitted with
+    validation_accuracies: Mapping[float, float]  # on the holdout images, by penalty; empty without a holdout split
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Returns the logits of features, `(count, num_classes)`."""
@@ -54,13 +47,7 @@ class LinearProbe:
         """Writes the classifier into a model's head, so that the model's logits are those of this classifier.
 
         In a head of your own, this is the last dense layer. A model with two heads, which averages them, gets twice the classifier in
-        the first and zeros in the second.
-
-        Args:
-            model: Made by `vit` or `from_preset`, with as many classes.
-
-        Raises:
-            WeightMismatchError: Its head has another shape, or it has none; nothing is changed.
+        the first and zeros in the second. Heads of another shape raise `WeightMismatchError`, and nothing is changed.
         """
         heads = read_model(model).classifiers
         shapes = [tuple(tuple(weight.shape) for weight in head.weights) for head in heads]
@@ -91,24 +78,8 @@ def linear_probe(
     images, or one fold of 5,000 images or more. The classifier is then fitted to all training images. A class without training images
     is never predicted, and a warning names it. If no class has two images, there is no holdout, and the penalty nearest to 1 is used.
 
-    Args:
-        features: `(count, dim)`, of the training images.
-        labels: `(count,)`, of the training images.
-        validation_features: `(count, dim)`, to choose the penalty.
-        validation_labels: `(count,)`, to choose the penalty.
-        num_classes: Number of classes.
-        penalties: Penalties to choose from, in `mean loss + penalty / 2 * sum of squared kernel` on standardized features.
-        class_weights: Weight of an image per class, in the loss and in the choice; None for equal weights.
-
-    Raises:
-        DataError: Features or labels are empty, not finite, out of range, of a single class, or differ in length.
-        InvalidArgumentError: Penalties or class weights are not positive numbers, or not as many as needed.
-
-    Example:
-        >>> features = np.array([[0.0], [1.0], [4.0], [5.0]])
-        >>> probe = linear_probe(features, np.array([0, 0, 1, 1]), num_classes=2)
-        >>> probe.predict(np.array([[0.5], [4.5]]))
-        array([0, 1])
+    The `penalties` are those in `mean loss + penalty / 2 * sum of squared kernel` on standardized features; `class_weights` are weights of
+    an image per class, in the loss and in the choice.
     """
     features = check_features(features, "training features")
     labels = check_labels(labels, "training labels", count=len(features), num_classes=num_classes)
@@ -150,7 +121,6 @@ def linear_probe(
 
 
 def _present_classes(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns the classes with training images, and warns of the others."""
     present = np.unique(labels)
     if len(present) < 2:
         raise ClassLayoutError(

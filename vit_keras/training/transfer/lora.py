@@ -12,7 +12,7 @@ from safetensors import safe_open
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.layers import TransformerBlock
-from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, LowRank, check_adapters
+from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
@@ -37,8 +37,8 @@ def add_lora(
     """Returns a copy of a model with LoRA matrices in its blocks; only these and the head train.
 
     Before training, the copy has the outputs of the model: bit for bit, except where a compiler fuses other operations and rounds
-    differently, as TensorFlow does in `predict`. It has its own weights and must be compiled; the model is not changed. Queries, keys and
-    values are one projection and share one low-rank product. A `.keras` file keeps the LoRA matrices and what trains.
+    differently, as TensorFlow does in `predict`. It has its own weights and must be compiled. Queries, keys and values are one projection
+    and share one low-rank product. A `.keras` file keeps the LoRA matrices and what trains.
 
     Paper: Hu et al. 2021, arXiv 2106.09685.
 
@@ -83,20 +83,13 @@ def merge_lora(model: keras.Model) -> keras.Model:
 
     Raises:
         InvalidArgumentError: The model has no LoRA matrices, or is quantized.
-
-    Example:
-        >>> from vit_keras import vit
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> model = vit(config, num_classes=10)
-        >>> merged = merge_lora(add_lora(model))
-        >>> [w.path for w in merged.weights] == [w.path for w in model.weights]
-        True
     """
     _check_has_lora(model)
     check_not_quantized(model, "merge_lora")
     merged = _replace_blocks(model, None)
     kernels = read_model(merged).weights()
-    for adapter in _lora_layers(model):
+    adapted = [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
+    for adapter in adapted:
         down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
         kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
         kernels[adapter.layer.kernel.path].assign(kernel)
@@ -139,14 +132,13 @@ def load_lora(model: keras.Model, path: str | Path) -> keras.Model:
     """Returns a copy of a model with the LoRA matrices and the head of a file, ready to predict, train or merge.
 
     Args:
-        model: The model whose copy was trained: with the same weights, and a head of as many classes. LoRA matrices that it has
-            are dropped.
+        model: With the weights that `add_lora` was given and as many classes; LoRA matrices that it has are dropped.
         path: A file of `save_lora`.
 
     Raises:
         StorageError: There is no such file.
         CorruptFileError: It is damaged, or holds a number that is not finite.
-        WeightMismatchError: It is not a LoRA file, or is for another config, other weights or another head; nothing is changed.
+        WeightMismatchError: It is not a LoRA file, or is for another config, other weights or another head.
     """
     path = Path(path)
     described = _read_header(path)
@@ -196,17 +188,13 @@ def _replace_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> kera
     return clone
 
 
-def _lora_layers(model: keras.Model) -> list[LowRank]:
-    return [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
-
-
 def _check_has_lora(model: keras.Model) -> None:
     if read_lora_config(model) is None:
         raise InvalidArgumentError(f"The model {model.name!r} has no LoRA matrices; add_lora returns a copy with them.")
 
 
 def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns the weights that a LoRA file holds, by name."""
+    """Returns the weights that a LoRA file holds."""
     parts = read_model(model)
     heads = {layer.name for layer in parts.heads}
     return {
@@ -237,7 +225,6 @@ def _digest(model: keras.Model) -> str:
 
 
 def _read_header(path: Path) -> dict[str, Any]:
-    """Returns the settings in the header of a LoRA file."""
     with SafetensorsFile(path):  # checks the bytes before another reader sees them
         pass
     with safe_open(path, framework="numpy") as file:

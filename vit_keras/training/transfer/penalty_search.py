@@ -7,8 +7,7 @@ import numpy as np
 
 from vit_keras.training.transfer.softmax_regression import SoftmaxRegression
 
-PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))
-"""10 to 10^-6, half a power of ten apart."""
+PENALTIES = tuple(10.0 ** (exponent / 2) for exponent in range(2, -13, -1))  # 10 to 10^-6
 
 _WITHOUT_COMPARISON = 1.0  # within half a point of the best with one image per class, for 2 to 10 classes
 _FOLDS = 5
@@ -45,12 +44,7 @@ class Choice:
 
 
 def split_folds(labels: np.ndarray) -> list[np.ndarray]:
-    """Returns the indices of stratified folds; a class with one image stays out of all folds, so no class loses its only image.
-
-    Example:
-        >>> [fold.tolist() for fold in split_folds(np.array([0, 0, 1]))]
-        [[0], [1]]
-    """
+    """Returns the indices of stratified folds; a class with one image stays out of all folds, so no class loses its only image."""
     fold, dealt = np.full(len(labels), -1), 0
     rng = np.random.Generator(np.random.Philox(key=0))
     for label in np.unique(labels):
@@ -63,15 +57,11 @@ def split_folds(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def choose_penalty(folds: Sequence[Holdout], penalties: Sequence[float]) -> Choice:
-    """Returns the penalty with the best accuracy among those whose loss is within one standard error of the lowest.
+    """Returns the penalty, of those from strong to weak, with the best accuracy where the loss is within one standard error of the lowest.
 
     With few holdout images, accuracy is coarse and its maximum random; the loss alone prefers strong penalties. A penalty whose accuracy
     is better by two standard errors is taken whatever its loss: with many classes, accuracy may still rise where the loss no longer
     falls. Of equal accuracies, the one with the lowest loss is taken.
-
-    Args:
-        folds: Holdout images, each with its problem; may be empty.
-        penalties: From strong to weak.
     """
     if not folds:
         nearest = min(penalties, key=lambda penalty: abs(np.log(penalty / _WITHOUT_COMPARISON)))

@@ -16,18 +16,12 @@ class Axes:
 
     The rotation does not change the optimum, because the penalty is the same in every direction. But along the principal axes the
     curvature of the loss is proportional to `spread`, and L-BFGS needs a half to a third of the steps once each axis is scaled by it.
-
-    Args:
-        mean: `(dim,)`, of the features.
-        scale: `(dim,)`, about their standard deviation.
-        rotation: `(dim, rank)`, orthonormal columns.
-        spread: `(rank,)`, variance of the standardized features along each axis.
     """
 
-    mean: np.ndarray
-    scale: np.ndarray
-    rotation: np.ndarray
-    spread: np.ndarray
+    mean: np.ndarray  # `(dim,)`, of the features
+    scale: np.ndarray  # `(dim,)`, about their standard deviation
+    rotation: np.ndarray  # `(dim, rank)`, orthonormal columns
+    spread: np.ndarray  # `(rank,)`, variance of the standardized features along each axis
 
     def rotate(self, features: np.ndarray) -> np.ndarray:
         """Returns features along the axes, `(count, rank)`, in the dtype of `rotation`."""
@@ -41,13 +35,7 @@ class Axes:
 
 
 def find_axes(features: np.ndarray) -> Axes:
-    """Returns the principal axes of features, each scaled to about unit variance first.
-
-    Example:
-        >>> axes = find_axes(np.array([[0.0, 5.0], [2.0, 5.0], [4.0, 5.0]]))
-        >>> axes.mean, axes.rotation.shape
-        (array([2., 5.]), (2, 2))
-    """
+    """Returns the principal axes of features, each scaled to about unit variance first."""
     count, dim = features.shape
     mean = features.mean(axis=0, dtype="float64")
     scale = _scale(features.var(axis=0, dtype="float64"), count)
@@ -89,12 +77,7 @@ class SoftmaxRegression:
         return np.zeros((self.features.shape[1] + 1, self.num_classes))
 
     def value(self, coefficients: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
-        """Returns `mean loss + penalty / 2 * sum of squared kernel`, and its gradient; the bias is not penalized.
-
-        Args:
-            coefficients: `(rank + 1, num_classes)`, the bias last.
-            penalty: L2 penalty; scikit-learn's C is `1 / (penalty * count)`.
-        """
+        """Returns `mean loss + penalty / 2 * sum of squared kernel`, and its gradient; the penalty is `1 / (count * C)` of scikit-learn's C."""
         kernel, bias = coefficients[:-1], coefficients[-1].astype(self.features.dtype)
         kernel_cast = kernel.astype(self.features.dtype)
         loss, gradient = penalty / 2 * float((kernel**2).sum()), np.zeros_like(coefficients)
@@ -139,15 +122,9 @@ class SoftmaxRegression:
         coefficients: np.ndarray = found.x.reshape(start.shape) * unit
         return coefficients
 
-    def fit_closely(self, penalty: float, start: np.ndarray, *, tolerance: float = 1e-7) -> np.ndarray:
-        """Returns the coefficients that minimize the value, restarting L-BFGS until a restart gains nothing.
-
-        Args:
-            penalty: L2 penalty, positive.
-            start: Initial coefficients.
-            tolerance: Relative decrease of the value per step below which a fit stops.
-        """
-        value = self.value(start, penalty)[0]
+    def fit_closely(self, penalty: float, start: np.ndarray) -> np.ndarray:
+        """Returns the coefficients that minimize the value, restarting L-BFGS until a restart gains nothing."""
+        value, tolerance = self.value(start, penalty)[0], 1e-7  # relative decrease per step below which a fit stops
         for _ in range(20):
             start = self.fit(penalty, start, tolerance=tolerance)
             former, value = value, self.value(start, penalty)[0]

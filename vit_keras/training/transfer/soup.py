@@ -91,10 +91,6 @@ class BestCheckpoints(keras.callbacks.Callback):
 
     Raises:
         InvalidArgumentError: An argument is not legal, or `fit` has no such metric.
-
-    Example:
-        >>> BestCheckpoints(keep=5, monitor="val_accuracy").weights
-        []
     """
 
     def __init__(
