@@ -1,6 +1,6 @@
 """Makes the optimizer, the loss, the metric and the callbacks of a recipe."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -10,9 +10,7 @@ from vit_keras.training.losses.crossentropy import BinaryCrossentropy, SmoothedC
 from vit_keras.training.losses.metrics import Accuracy
 from vit_keras.training.optim import optimizers
 from vit_keras.training.optim.schedules import make_schedule
-
-if TYPE_CHECKING:
-    from vit_keras.training.recipes.recipe import Recipe
+from vit_keras.training.recipes.settings import RecipeSettings
 
 _LOSSES = {"crossentropy": SmoothedCrossentropy, "binary_crossentropy": BinaryCrossentropy}
 _OPTIMIZERS = {
@@ -24,7 +22,7 @@ _OPTIMIZERS = {
 }
 
 
-def make_compile_kwargs(recipe: "Recipe") -> dict[str, Any]:
+def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
     """Returns a new optimizer, loss and metric for `model.compile`."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
@@ -47,7 +45,7 @@ def make_compile_kwargs(recipe: "Recipe") -> dict[str, Any]:
     return {"optimizer": optimizer, "loss": loss, "metrics": [Accuracy()]}
 
 
-def make_weight_callbacks(recipe: "Recipe") -> list[keras.callbacks.Callback]:
+def make_weight_callbacks(recipe: RecipeSettings) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that decide which weights are kept: the moving average and the best epoch."""
     average = None if recipe.average_decay is None else ExponentialMovingAverage(recipe.average_decay)
     best = None if recipe.patience is None else RestoreBestWeights(patience=recipe.patience, average=average)

@@ -1,14 +1,15 @@
 """Reads `recipes.toml`: the recipes that papers published and those measured here."""
 
 import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from vit_keras.data.augment.augmentation import STRENGTHS, Augmentation
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Recipe
+from vit_keras.training.recipes.sizing import fit_to_data
 
 if TYPE_CHECKING:
     import keras
@@ -17,16 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PublishedRecipe:
+class PublishedRecipe(RecipeEntry):
     """A recipe as it was published: call it with a model and data to get a `Recipe`."""
-
-    name: str
-    summary: str  # what it is for, its paper, and its conditions
-    initial_weights: str  # "random" or "pretrained"
-    fields: Mapping[str, Any]  # of `Recipe`
-    deeper: tuple[Mapping[str, Any], ...] = ()  # fields for models of at least `num_layers` blocks
-    sized: tuple[str, ...] = ()  # fields that depend on the model and the run
-    total_steps: int | None = None  # decides the number of epochs, if given
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "__doc__", self.summary)  # what editors show of `vk.recipes.NAME`
@@ -44,32 +37,12 @@ class PublishedRecipe:
             InvalidArgumentError: `data` is not made by `vk.data.load`, or a field is unknown or not legal.
         """
         from vit_keras.data import ImageData
-        from vit_keras.training.recipes.sizing import fit_to_data
 
         if not isinstance(data, ImageData):
             raise InvalidArgumentError(
                 f"vk.recipes.{self.name}(model, data) got data of type {type(data).__name__}; make an ImageData with vk.data.load."
             )
         return fit_to_data(self, model, data, epochs=epochs, changes=changes)
-
-    def unsized(self, *, epochs: int, steps_per_epoch: int, num_layers: int = 12, **changes: Any) -> Recipe:
-        """Returns the recipe as published, without adapting it to a model and data.
-
-        Args:
-            epochs: Training epochs.
-            steps_per_epoch: Training batches per epoch.
-            num_layers: Blocks of the model, which some published values depend on.
-            **changes: Fields of `Recipe` to use instead of the recipe's.
-        """
-        values = dict(self.fields)
-        for deeper in self.deeper:
-            if num_layers >= deeper["num_layers"]:
-                values |= deeper
-        values.pop("num_layers", None)
-        recipe = Recipe(name=self.name, **values, epochs=epochs, steps_per_epoch=steps_per_epoch).replace(**changes)
-        if self.total_steps is None:
-            return recipe
-        return recipe.replace(epochs=-(-self.total_steps // steps_per_epoch))
 
 
 def _parse(name: str, values: dict[str, Any]) -> PublishedRecipe:

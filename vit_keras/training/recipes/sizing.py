@@ -8,13 +8,13 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
 
 if TYPE_CHECKING:
     import keras
 
     from vit_keras.data import ImageData
-    from vit_keras.training.recipes.published import PublishedRecipe
 
 STEPS = 400  # training steps that a fine-tuning run aims at, within the limits of `EPOCHS`
 EPOCHS = (5, 60)
@@ -36,7 +36,7 @@ RULES = {
 
 
 def fit_to_data(
-    published: "PublishedRecipe",
+    published: RecipeEntry,
     model: "keras.Model",
     data: "ImageData",
     *,
@@ -65,7 +65,7 @@ def fit_to_data(
 
 
 def fit_to_labels(
-    published: "PublishedRecipe",
+    published: RecipeEntry,
     labels: np.ndarray,
     config: ViTConfig,
     *,
@@ -118,7 +118,7 @@ def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:
     return [Choice("class_weights", None, reason)]
 
 
-def _size_fields(published: "PublishedRecipe", recipe: Recipe, config: ViTConfig) -> dict[str, tuple[Any, str]]:
+def _size_fields(published: RecipeEntry, recipe: Recipe, config: ViTConfig) -> dict[str, tuple[Any, str]]:
     """Returns a value and its reason for each of the recipe's `sized` fields that the model or the run decides."""
     sizes = {
         "learning_rate": _size_learning_rate(recipe, config),

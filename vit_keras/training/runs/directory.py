@@ -13,7 +13,7 @@ from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.runtime.cpu import processor_name
 from vit_keras.runtime.devices import devices
 from vit_keras.runtime.files import write_text
-from vit_keras.training.recipes.recipe import rename_values
+from vit_keras.training.recipes.settings import rename_values
 
 RUNS = Path("runs")  # in the current directory
 STATUSES = ("running", "interrupted", "diverged", "finished")
