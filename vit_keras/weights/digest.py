@@ -8,13 +8,9 @@ import numpy as np
 
 
 def digest_weights(weights: Iterable[tuple[str, Any]], *, prefix: str = "") -> str:
-    """Returns the SHA-256 of weights: of each its label, then its bytes.
+    """Returns the SHA-256 of weights: of the prefix, then of each weight its label and its bytes.
 
-    Files hold such digests, so a label never changes: what it says beside the name is up to the file.
-
-    Args:
-        weights: Label and values of each weight, in the order to hash.
-        prefix: Text hashed before the weights.
+    Files hold such digests, so labels never change.
 
     Example:
         >>> digest_weights([("bias", np.zeros(2, "float32"))])[:8]

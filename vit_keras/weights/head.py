@@ -9,18 +9,16 @@ from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.tables import Table
 
 HeadChange: TypeAlias = Literal["fit", "load", "new"]
-
+# Fields of `ViTConfig` that determine the head's input.
 HEAD_FIELDS = ("pooling", "map_includes_prefix", "final_norm", "pre_logits_dim", "distillation_head")
-"""Fields of `ViTConfig` that determine the head's input."""
 
 
 def count_classes(table: Table, tensors: Mapping[str, TensorInfo]) -> int | None:
     """Returns the number of classes of a file's head; None without a head."""
-    for row in table.rows:
-        for way in row.ways if row.targets == ("head/kernel",) else ():
-            if len(way.names) == 1 and way.names[0] in tensors:
-                shape = way.layout.our_shape(tensors[way.names[0]].shape)
-                return shape[-1] if shape else None
+    for way in table.ways_to("head/kernel"):
+        if len(way.names) == 1 and way.names[0] in tensors:
+            shape = way.layout.our_shape(tensors[way.names[0]].shape)
+            return shape[-1] if shape else None
     return None
 
 

@@ -1,7 +1,7 @@
 """Loads a checkpoint into a model: plan, check every number, then assign all weights or none."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def load(
     allow_nonfinite: bool = False,
     settings: Settings | None = None,
 ) -> Plan:
-    """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model.
+    """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model; returns what was done.
 
     Everything that is changed, kept or left out to fit the model, and where a config.json beside the file contradicts the model's
     config, is in the plan's notes and logged as a warning.
@@ -43,32 +43,23 @@ def load(
         model: A model that `vit` or `from_preset` made.
         path: A `.safetensors` file, an index of sharded ones, an `.npz`, or a directory with one of the first two.
         source: Whose names the file has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
-        adapt: What may be changed of the checkpoint to fit the model; by default `AdaptOptions()`.
-        keep_on_failure: Leaves the model unchanged when the file turns out to be damaged, which needs memory for a second copy of
-            the weights. False assigns tensor by tensor, for a model that is discarded after a failure.
+        adapt: What may be changed of the checkpoint to fit the model.
+        keep_on_failure: Leaves the model unchanged when the file turns out to be damaged; needs memory for a copy of the weights.
         allow_nonfinite: Loads NaN and infinity, to inspect a model whose training diverged.
         settings: What `read_settings` returned for the checkpoint; None to read it.
-
-    Returns:
-        What was done.
 
     Raises:
         StorageError: The file does not exist or cannot be read.
         InvalidArgumentError: An argument is illegal, vit_keras did not make the model, or the file has an unsupported format.
         CorruptFileError: The file is damaged, or holds NaN or infinity.
-        WeightMismatchError: It does not fit the model, or a config.json beside it says that its weights compute something else; the
-            message has all reasons.
+        WeightMismatchError: It does not fit the model, or its config.json has other settings; the message has all reasons.
 
     Example:
         >>> import tempfile
-        >>> from vit_keras import ViTConfig, vit
-        >>> from vit_keras.weights import write_tensors
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> model = vit(config, num_classes=10)
+        >>> from vit_keras import from_preset, save_preset
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-        ...     write_tensors(arrays, Path(folder) / "model.safetensors")
-        ...     load(vit(config, num_classes=3), folder).notes[0].split(":")[0]
+        ...     path = save_preset(from_preset("test_vit", num_classes=10), folder + "/mine")
+        ...     load(from_preset("test_vit", num_classes=3), path).notes[0].split(":")[0]
         'head'
     """
     parts = read_model(model)
@@ -82,21 +73,21 @@ def load(
         _check_zeros(steps, file)
         for note in steps.notes:
             _log.warning("%s: %s", path, note)
-        if not keep_on_failure:
-            for name, array in _read_weights(steps, file, variables, allow_nonfinite):
+        if keep_on_failure:
+            # Checks all weights before the first is assigned: reading twice needs less memory than keeping them.
+            for _ in read_weights(steps, file, variables, allow_nonfinite):
+                pass
+            _assign_all(variables, read_weights(steps, file, variables, allow_nonfinite))
+        else:
+            for name, array in read_weights(steps, file, variables, allow_nonfinite):
                 variables[name].assign(array)
-            return steps
-        # Checks all weights before the first is assigned: reading twice needs less memory than keeping them.
-        for _ in _read_weights(steps, file, variables, allow_nonfinite):
-            pass
-        _assign_all(variables, _read_weights(steps, file, variables, allow_nonfinite))
     return steps
 
 
-def _read_weights(
-    steps: Plan, file: TensorFile, variables: dict[str, Any], allow_nonfinite: bool
+def read_weights(
+    steps: Plan, file: TensorFile, variables: Mapping[str, Any], allow_nonfinite: bool
 ) -> Iterator[tuple[str, Array]]:
-    """Yields the weights one by one, each after checking it."""
+    """Yields the weights one by one, checked."""
     for step in steps.steps:
         for name, array in step.run([file.read(source) for source in step.sources]).items():
             shape = tuple(variables[name].shape)

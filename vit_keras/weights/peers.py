@@ -17,10 +17,7 @@ _PACKAGES = {"huggingface": ("transformers", "torch"), "timm": ("timm", "torch")
 
 
 def compute_reference(directory: str | Path, config: ViTConfig) -> Reference:
-    """Returns what transformers or timm computes with its own model of a directory, for random pixels.
-
-    The library itself builds the model, loads the weights and normalizes the pixels.
-    """
+    """Returns what transformers or timm computes for random pixels, with its own model and normalization."""
     folder = Path(directory)
     config_json = read_json(folder / CONFIG)
     library = library_of(config_json) if isinstance(config_json, dict) else None
@@ -56,13 +53,8 @@ def _run_transformers(
     model = getattr(transformers, architecture).from_pretrained(folder).eval()
     if (folder / HF_PREPROCESSOR).is_file():
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
-        inputs = processor(
-            images=list(pixels),
-            do_resize=False,
-            do_center_crop=False,
-            input_data_format="channels_last",
-            return_tensors="pt",
-        )["pixel_values"]
+        options = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_last"}
+        inputs = processor(images=list(pixels), return_tensors="pt", **options)["pixel_values"]
     else:
         inputs = _normalize(torch, pixels, config.pixel_mean, config.pixel_std)
     text = {"input_ids": torch.zeros((1, 1), dtype=torch.long)} if hasattr(model, "text_model") else {}
@@ -98,7 +90,6 @@ def _normalize(torch: Any, pixels: np.ndarray, mean: Sequence[float], std: Seque
 
 
 def _run_with_hooks(torch: Any, model: Any, num_layers: int, *args: Any, **kwargs: Any) -> tuple[list[np.ndarray], Any]:
-    """Returns the output of each block, and of the model."""
     blocks: list[np.ndarray] = []
 
     def record(_: Any, __: Any, output: Any) -> None:

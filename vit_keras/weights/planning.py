@@ -17,12 +17,11 @@ from vit_keras.weights.mappings.layouts import Shape
 from vit_keras.weights.mappings.sources import find_table
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered, row, way
 from vit_keras.weights.steps import Conversion, MisfitError, Plan, Step
+from vit_keras.weights.store import count_each
 
-_SHOWN = 10  # tensors of each kind in an error
+_SHOWN = 10  # misfits in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
-_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling"}
-"""Layers after the blocks, which a file may have and a model may lack."""
-
+_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling"}  # a file may have them and a model lack them
 _KERNEL, _POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 _PREFIX_TOKENS = ("patch_encoder/class_token", "patch_encoder/distillation_token", "patch_encoder/registers")
 
@@ -42,9 +41,9 @@ def plan(
     Args:
         weights: Shape of each of the model's weights, by name.
         config: The model's config.
-        file: The open file.
+        file: What `open_tensors` returned.
         source: The library whose names the file has, or "auto" to detect it.
-        adapt: What may be changed of the file to fit the model; by default `AdaptOptions()`.
+        adapt: What may be changed of the file to fit the model.
         stated: Known fields of `ViTConfig` of the file's model, such as from a config.json beside it.
         own_head: Names of weights in layers of the user's own, which only vit_keras' files have.
 
@@ -58,24 +57,17 @@ def plan(
         >>> import numpy as np
         >>> from vit_keras.weights import open_tensors, write_tensors
         >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> shapes = {"patch_encoder/class_token": (1, 1, 32), "block_00/attention/qkv/kernel": (32, 96)}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_tensors({name: np.zeros(shape) for name, shape in shapes.items()}, Path(folder) / "model.safetensors")
+        ...     write_tensors({"block_00/attention/qkv/kernel": np.zeros((32, 96))}, Path(folder) / "model.safetensors")
         ...     with open_tensors(folder) as file:
-        ...         print(plan(shapes, config, file).describe().split(": ")[1])
-        vit_keras (a preset directory of vit_keras)
-        2 tensors become 2 weights
-        tensors of float64 are rounded
+        ...         plan({"block_00/attention/qkv/kernel": (32, 96)}, config, file).notes[-1]
+        'tensors of float64 are rounded'
     """
     table = find_table(file.tensors, source, path=file.path)
-    absent = frozenset(own_head)
     if table.source == "vit_keras":
         known = {target for item in table.rows for target in item.targets}
         table = replace(table, rows=(*table.rows, *(row(name, way(name)) for name in own_head if name not in known)))
-        absent = frozenset()
-    return _Planner(
-        weights, config, file, table, adapt or AdaptOptions(), stated or {}, frozenset(own_head), absent
-    ).plan()
+    return _Planner(weights, config, file, table, adapt or AdaptOptions(), stated or {}, frozenset(own_head)).plan()
 
 
 @dataclass
@@ -87,9 +79,9 @@ class _Planner:
     adapt: AdaptOptions
     stated: Mapping[str, Any]
     own_head: frozenset[str]
-    never_in_file: frozenset[str]
     loads_head: bool = False
     names: dict[str, str] = field(default_factory=dict)  # canonical name -> the file's name
+    tensors: dict[str, TensorInfo] = field(default_factory=dict)  # by canonical name
     steps: dict[str, Step] = field(default_factory=dict)  # by the first weight
     covered: set[str] = field(default_factory=set)  # weights that a step makes, or that keep their values
     used: set[str] = field(default_factory=set)  # canonical names of tensors
@@ -100,11 +92,11 @@ class _Planner:
     problems: list[str] = field(default_factory=list)
 
     def plan(self) -> Plan:
-        for name in self.file.tensors:
+        for name, info in self.file.tensors.items():
             canonical = self.table.canonical(name)
             if canonical in self.names:
                 self.problems.append(f"{name} and {self.names[canonical]} are the same tensor")
-            self.names[canonical] = name
+            self.names[canonical], self.tensors[canonical] = name, info
         self._check_depth()
         for item in self.table.rows:
             for block in range(self.config.num_layers) if item.is_per_block else [None]:
@@ -130,7 +122,8 @@ class _Planner:
         ours = [target for target in targets if target != GAP]
         if not all(name in self.weights for name in ours) or any(name in self.covered for name in ours):
             return
-        if not self.never_in_file.isdisjoint(ours) or (self.adapt.head == "new" and _is_head(ours[0])):
+        is_own = self.table.source != "vit_keras" and not self.own_head.isdisjoint(ours)
+        if is_own or (self.adapt.head == "new" and _is_head(ours[0])):
             return
         found = self._find_way(item, block)
         if found is None:
@@ -147,7 +140,6 @@ class _Planner:
             self._convert(blocks, used_way, sources)
 
     def _find_way(self, item: Row, block: int | None) -> tuple[Way, tuple[str, ...]] | None:
-        """Returns the first way whose tensors are all in the file, with their canonical names."""
         for candidate in item.ways_for(self.config):
             sources = self._number(candidate.names, block)
             if all(name in self.names for name in sources):
@@ -180,14 +172,14 @@ class _Planner:
             self.steps[ours[0]] = step
             self.loads_head = self.loads_head or ours[0] in self.own_head
         else:
-            found = ", ".join(str(self._info(name).shape) for name in sources)
+            found = ", ".join(str(self.tensors[name].shape) for name in sources)
             self.problems.append(f"{', '.join(blocks[0])} is {wanted}, and {', '.join(files)} of {found} does not fit")
 
     def _joined_shape(self, used_way: Way, sources: tuple[str, ...], num_blocks: int) -> Shape | None:
-        """Returns the shape, in our layout and of one block, of the concatenated tensors; None where they do not match."""
+        """Returns our shape of one block of the concatenated tensors; None where they do not match."""
         ours: list[Shape] = []
         for name in sources:
-            shape = self._info(name).shape
+            shape = self.tensors[name].shape
             axis = used_way.stacked
             if axis is not None:
                 if len(shape) <= axis or shape[axis] < num_blocks:
@@ -203,7 +195,6 @@ class _Planner:
         return (*ours[0][:-1], sum(shape[-1] for shape in ours))
 
     def _adapt(self, step: Conversion, joined: Shape) -> None:
-        """Adds the step of positions or the patch kernel, adapted to the model's size."""
         try:
             if step.targets[0] == _KERNEL:
                 shape, stated_size = self.file.tensors[step.sources[0]].shape, self.stated.get("patch_size")
@@ -256,8 +247,8 @@ class _Planner:
             self.covered.update(own)
 
     def _differing_features(self) -> dict[str, Any]:
-        """Returns the features that the file's head was trained on and the model does not have."""
-        return differing_features({**head_features(self.table, self._tensors()), **self.stated}, self.config)
+        """Returns the fields of the file's head input that the model does not have."""
+        return differing_features({**head_features(self.table, self.tensors), **self.stated}, self.config)
 
     def _check_head(self) -> None:
         differing = self._differing_features()
@@ -276,27 +267,26 @@ class _Planner:
     # Everything else
 
     def _check_depth(self) -> None:
-        depth, wanted = count_blocks(self.table, self._tensors()), self.config.num_layers
-        if depth is not None and depth > wanted:
-            if self.adapt.fewer_layers:
-                self.notes.append(f"the first {wanted} of {depth} blocks are loaded")
-            else:
-                self.problems.append(
-                    f"the file has {depth} blocks and the model {wanted}; fewer_layers=True loads the first ones"
-                )
+        depth, wanted = count_blocks(self.table, self.tensors) or 0, self.config.num_layers
+        if depth > wanted and self.adapt.fewer_layers:
+            self.notes.append(f"the first {wanted} of {depth} blocks are loaded")
+        elif depth > wanted:
+            self.problems.append(
+                f"the file has {depth} blocks and the model {wanted}; fewer_layers=True loads the first ones"
+            )
 
     def _leave_out(self, name: str) -> None:
         rows = self.table.find_rows(name)
         layers = {target.split("/")[0] for item, _ in rows for target in item.targets}
         blocks = [block for _, block in rows if block is not None]
-        why = self.table.why_ignored(name)
+        why = next((why for pattern, why in self.table.ignored if re.fullmatch(pattern, name)), None)
         if why is not None:
             self.notes.append(f"left out ({why}): {re.sub(r'(?<=[._])[0-9]+(?=[./])', '*', self.names[name])}")
         elif layers and layers <= _OPTIONAL_LAYERS:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
-        elif (blocks and min(blocks) >= self.config.num_layers) or 0 in self._info(name).shape:
+        elif (blocks and min(blocks) >= self.config.num_layers) or 0 in self.tensors[name].shape:
             pass  # reported by _check_depth; or empty, such as no registers
-        elif self.table.may_be_zero(name):
+        elif any(re.fullmatch(pattern, name) for pattern in self.table.zeros):
             self.zeros.append(self.names[name])
             self.notes.append("left out: biases that are all zero")
         else:
@@ -310,36 +300,23 @@ class _Planner:
         return [f"{name} of {dtype}" for name, dtype in dtypes.items() if dtype not in _FLOATS]
 
     def _raise_problems(self, missing: list[str], wrong_dtypes: list[str]) -> None:
-        reasons = [
-            f"{len(found)} {what}: {found[:_SHOWN]}"
-            for found, what in (
-                (missing, "missing"),
-                (self.extra, "not in the model"),
-                (wrong_dtypes, "of an unsupported dtype"),
-            )
-            if found
-        ]
+        reasons = count_each(
+            {"missing": missing, "not in the model": self.extra, "of an unsupported dtype": wrong_dtypes}
+        )
         reasons += self.problems[:_SHOWN]
         if len(self.problems) > _SHOWN:
             reasons.append(f"and {len(self.problems) - _SHOWN} more of another shape or layout")
         if not reasons:
             return
-        config, sizes = self.config, infer_sizes(self.table, self._tensors(), self.config)
-        hint = (
-            f" The file looks like {sizes}; the model has {config.num_layers} blocks of width {config.hidden_dim}, patches of "
-            f"{config.patch_size} px."
-            if sizes.differs(config)
-            else ""
-        )
+        config, sizes, hint = self.config, infer_sizes(self.table, self.tensors, self.config), ""
+        if sizes is not None:
+            hint = (
+                f" The file looks like {sizes}; the model has {config.num_layers} blocks of width {config.hidden_dim}, patches of "
+                f"{config.patch_size} px."
+            )
         raise WeightMismatchError(
             f"{self.file.path} ({self.table.title}) does not fit the model: {'; '.join(reasons)}.{hint}"
         )
-
-    def _tensors(self) -> dict[str, TensorInfo]:
-        return {canonical: self.file.tensors[name] for canonical, name in self.names.items()}
-
-    def _info(self, name: str) -> TensorInfo:
-        return self.file.tensors[self.names[name]]
 
 
 def _is_head(name: str) -> bool:

@@ -14,32 +14,23 @@ Change: TypeAlias = Callable[[Array], Array]
 
 
 class MisfitError(Exception):
-    """A reason why a tensor does not fit the model, which the plan's report includes."""
+    """A reason why a tensor does not fit the model."""
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """Concatenated tensors become concatenated weights.
+    """Concatenated tensors become concatenated weights."""
 
-    Args:
-        blocks: Names of the weights of each block; one entry where the tensors are of one block, or outside of blocks.
-        shapes: Shapes of the weights, equal in each block.
-        sources: Names of the file's tensors; empty for weights that are zero.
-        layout: Layout of each tensor.
-        stacked: The tensors' axis over the blocks; None without.
-        adapt: Change of the concatenated tensors; None without.
-    """
-
-    blocks: tuple[tuple[str, ...], ...]
-    shapes: tuple[Shape, ...]
-    sources: tuple[str, ...]
-    layout: Layout
-    stacked: int | None = None
-    adapt: Change | None = None
+    blocks: tuple[tuple[str, ...], ...]  # the weights of each block; one entry for tensors of one block or of none
+    shapes: tuple[Shape, ...]  # of the weights of one block
+    sources: tuple[str, ...]  # the file's tensors; empty for weights that are zero
+    layout: Layout  # of each tensor
+    stacked: int | None = None  # the tensors' axis over the blocks
+    adapt: Change | None = None  # of the concatenated tensors
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """Names of the weights."""
+        """The weights."""
         return tuple(name for names in self.blocks for name in names if name != GAP)
 
     def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
@@ -67,10 +58,10 @@ class Conversion:
 class PositionFolding:
     """Adds the file's positions of prefix tokens to the tokens themselves: the sum is all that the model computes."""
 
-    tokens: tuple[Conversion, ...]  # the steps of the prefix tokens, in the model's order
+    tokens: tuple[Conversion, ...]  # in the model's order
     positions: Conversion
-    count: int  # number of positions of prefix tokens
-    fit: Change  # change of the patches' positions
+    count: int  # positions of prefix tokens
+    fit: Change  # of the patches' positions
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -99,7 +90,6 @@ class PositionFolding:
 
 
 Step: TypeAlias = Conversion | PositionFolding
-"""A conversion of some tensors of a file to weights."""
 
 
 @dataclass(frozen=True)

@@ -72,15 +72,16 @@ def is_finite(array: np.ndarray) -> bool:
     return all(np.isfinite(flat[start : start + _PART]).all() for start in range(0, flat.size, _PART))
 
 
+def count_each(problems: Mapping[str, list[str]]) -> list[str]:
+    """Returns a line for each kind of problem that there is: how many, and the first ten."""
+    return [f"{len(found)} {what}: {found[:_SHOWN]}" for what, found in problems.items() if found]
+
+
 def _check_names(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
     missing, extra = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     other = [
         f"{name} is {found[name]}, not {shape}" for name, shape in expected.items() if found.get(name, shape) != shape
     ]
-    reasons = [
-        f"{len(names)} {what}: {names[:_SHOWN]}"
-        for names, what in ((missing, "missing"), (extra, "not in the model"), (other, "of another shape"))
-        if names
-    ]
+    reasons = count_each({"missing": missing, "not in the model": extra, "of another shape": other})
     if reasons:
         raise WeightMismatchError(f"{path} does not fit the model: {'; '.join(reasons)}.")

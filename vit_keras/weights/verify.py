@@ -16,16 +16,15 @@ from vit_keras.models.vit import model_config, vit
 from vit_keras.weights.loading import load
 from vit_keras.weights.store import write_tensors
 
-TOLERANCE = 1e-4
-"""Largest allowed difference: this much, plus this fraction of the reference."""
+TOLERANCE = 1e-4  # allowed difference: this much, plus this fraction of the reference
 
 
 @dataclass(frozen=True)
 class Difference:
     """The difference of one output from the reference."""
 
-    output: str  # name of the output: "block 0"..., or "logits"
-    largest: float  # largest absolute difference
+    output: str  # "block 0"..., or "logits"
+    largest: float
     within: bool  # whether each number is within `TOLERANCE`
 
 

@@ -42,10 +42,9 @@ def write(
     """Writes a model for another library: `config.json`, `model.safetensors`, and how it preprocesses images.
 
     `timm.create_model` with `"local-dir:PATH"`, or transformers' `AutoModel`, `AutoImageProcessor` and `pipeline` open the
-    directory and compute the model's logits. The directory appears complete or not at all. A model that the library does not
-    have is refused. Where transformers has no such way to resize images, `preprocessor_config.json` is left out, with a warning of
-    the logger `vit_keras.weights.writing`. Dropout rates, `remat`, and how positions and patches are resized are not written:
-    they do not change the outputs.
+    directory, which appears complete or not at all, and compute the model's logits. Where transformers has no such way to resize
+    images, `preprocessor_config.json` is left out, with a logged warning. Dropout rates, `remat`, and how positions and patches are
+    resized are not written: they do not change the outputs.
 
     Args:
         weights: The model's weights by name.
@@ -63,15 +62,13 @@ def write(
     Example:
         >>> import tempfile
         >>> import keras
-        >>> from vit_keras import vit
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> model = vit(config, num_classes=2)
+        >>> from vit_keras import from_preset, model_config
+        >>> model = from_preset("test_vit", num_classes=2)
         >>> arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     sorted(item.name for item in write(arrays, config, folder + "/out", to="timm").iterdir())
+        ...     sorted(item.name for item in write(arrays, model_config(model), folder + "/out", to="timm").iterdir())
         ['config.json', 'model.safetensors']
     """
-    target = Path(directory)
     if to not in TARGETS:
         raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
     if classifier_activation not in (None, "linear"):
@@ -82,12 +79,17 @@ def write(
     classes = int(weights["head/kernel"].shape[-1]) if "head/kernel" in weights else None
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
+    if preprocessing is None:
+        preprocessing = Preprocessing(image_size=config.image_size)
+    else:
+        check_preprocessing(preprocessing, config)
     if to == "timm":
         json_files = {"config.json": timm_config(config, classes, class_names, preprocessing)}
         tensors = translate(weights, config, timm_table(config))
     else:
         names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
         tensors, json_files = _for_huggingface(weights, config, names, preprocessing)
+    target = Path(directory)
     with atomic_directory(target) as unfinished:
         write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
         for name, content in json_files.items():
@@ -96,13 +98,8 @@ def write(
 
 
 def _for_huggingface(
-    weights: Mapping[str, Array], config: ViTConfig, class_names: Sequence[str], preprocessing: Preprocessing | None
+    weights: Mapping[str, Array], config: ViTConfig, class_names: Sequence[str], preprocessing: Preprocessing
 ) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
-    """Returns the tensors and JSON files of transformers' model."""
-    if preprocessing is None:
-        preprocessing = Preprocessing(image_size=config.image_size)
-    else:
-        check_preprocessing(preprocessing, config)
     model = huggingface_model(config, class_names)
     on_prefix = config.class_token + config.distillation_token
     if _POSITIONS in weights and not config.position_on_prefix and on_prefix:

@@ -11,29 +11,18 @@ from vit_keras.validation import closest
 
 @dataclass(frozen=True)
 class FoundModel:
-    """What a word names: a preset or a path."""
+    """What a word names: a preset, perhaps with the tag of its weights, or an existing file or directory."""
 
-    preset: str | None = None  # name of a preset, or None
-    tag: str | None = None  # tag of the preset's weights, from `NAME:TAG`; None without
-    path: Path | None = None  # an existing file or directory, or None
+    preset: str | None = None
+    tag: str | None = None
+    path: Path | None = None
 
 
 def find_model(model: str | Path) -> FoundModel:
     """Returns what a word names: a preset, `NAME:TAG` of a preset's weights, a file or a directory.
 
-    A preset's name takes precedence over a file of the same name; a `Path` always means a file or directory. A run directory
-    stands for the `model` directory in it.
-
-    Args:
-        model: The word or path.
-
-    Raises:
-        InvalidArgumentError: There is no such preset, and no file or directory of that name.
-        StorageError: A `Path`, or a word with a slash, does not exist.
-
-    Example:
-        >>> find_model("vit_tiny_patch16_224:augreg_in21k_ft_in1k")
-        FoundModel(preset='vit_tiny_patch16_224', tag='augreg_in21k_ft_in1k', path=None)
+    A preset's name takes precedence over a file of the same name, unless it is a `Path` or has a slash. A run directory stands for
+    the `model` directory in it.
     """
     path = Path(model)
     is_path = isinstance(model, Path) or os.sep in model

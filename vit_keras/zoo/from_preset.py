@@ -17,7 +17,7 @@ from vit_keras.weights.head import head_change
 from vit_keras.weights.loading import load
 from vit_keras.weights.settings.apply import apply_settings, log_assumptions
 from vit_keras.weights.settings.read import Settings, read_settings
-from vit_keras.zoo.find_model import find_model
+from vit_keras.zoo.find_model import FoundModel, find_model
 from vit_keras.zoo.model_end import ModelEnd
 from vit_keras.zoo.preset_directory import CONFIG, LABELS, ModelDirectory, read_directory
 
@@ -40,22 +40,18 @@ def from_preset(
     Weights are adapted to another image size, patch size, number of channels or classes, or fewer layers: positions and patches
     are resized by the preset's rules, and a new head starts at zero. The logger `vit_keras` reports each change as a warning.
 
-    For a checkpoint given by its path, a config.json beside it, else its tensor names, override the preset's image size, heads,
-    activation, epsilon, pixel statistics, pooling and final norm. The logger reports what differs, and what had to be assumed.
-    Arguments given here override both.
+    For a checkpoint given by its path (a directory, safetensors, or Google's npz), a config.json beside it, else its tensor names,
+    override the preset's image size, heads, activation, epsilon, pixel statistics, pooling and final norm, and arguments given here
+    override both. The logger reports what differs, and what had to be assumed.
 
     Args:
-        preset: A name of `list_presets()`, `NAME:TAG` for the preset's weights of that tag, or a directory with its weights and
-            head: a preset directory, or one that transformers' `save_pretrained` or timm's `save_for_hf` wrote.
-        weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or the path of a
-            checkpoint: a directory, safetensors with timm's, Hugging Face's, Meta's or vit_keras' names, or Google's npz.
+        preset: A name of `list_presets()`, `NAME:TAG` for the preset's weights of that tag, or a directory with weights and head.
+        weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or a checkpoint's path.
         num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
-        classifier_activation: Activation of the head: "softmax" for probabilities, "linear" for logits; None for what a directory
-            was saved with, else logits.
+        classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
-        source: Whose tensor names a checkpoint given by its path has: "timm", "huggingface", "google", "meta", "vit_keras", or
-            "auto" to detect it.
+        source: Whose tensor names a checkpoint has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
         **changes: Fields of `ViTConfig` in place of the preset's.
@@ -73,31 +69,59 @@ def from_preset(
     if image_size is not None:
         changes["image_size"] = image_size
     found = find_model(preset)
+    if found.path is not None and not found.path.is_dir():
+        raise StorageError(f"{found.path} is a file: give a preset's name, and the file as weights.")
+    return build_and_load(
+        read_directory(found.path) if found.path is not None else found,
+        weights=weights,
+        num_classes=num_classes,
+        classifier_activation=classifier_activation,
+        accept_license=accept_license,
+        source=source,
+        name=name,
+        offline=offline,
+        **changes,
+    )
+
+
+def build_and_load(
+    found: FoundModel | ModelDirectory,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    classifier_activation: str | None = None,
+    accept_license: bool = False,
+    source: str = "auto",
+    name: str | None = None,
+    offline: bool | None = None,
+    **changes: Any,
+) -> keras.Model:
+    """Returns the model of `from_preset`, given a preset's name or a directory that was read."""
     checkpoint: Checkpoint | None = None
     settings: Settings | None = None
-    directory: ModelDirectory | None = None
-    end = ModelEnd()
-    if found.path is not None:
-        if not found.path.is_dir():
-            raise StorageError(f"{found.path} is a file: give a preset's name, and the file as weights.")
-        directory = read_directory(found.path)
+    directory, end = None, ModelEnd()
+    if isinstance(found, ModelDirectory):
+        directory = found
         config, saved_classes, end = directory.config, directory.num_classes, directory.end
         if weights is None:
-            weights, settings = found.path, directory.read_settings()
+            weights, settings = directory.path, directory.read_settings()
             if directory.settings is not None:
                 log_assumptions(settings, config.replace(**changes))
         else:
             settings = read_settings(weights, source=source)
     else:
-        loaded = load_preset(str(found.preset))
-        config, saved_classes = loaded.config, None
+        name = name or found.preset
+        preset = load_preset(str(found.preset))
+        config, saved_classes = preset.config, None
         if found.tag is not None and weights is not None:
-            raise InvalidArgumentError(f"{preset!r} names weights already: leave out weights={weights!r}.")
+            raise InvalidArgumentError(
+                f"'{found.preset}:{found.tag}' names weights already: leave out weights={weights!r}."
+            )
         tag = found.tag
         if tag is None and isinstance(weights, str) and not Path(weights).exists():
             tag = weights
         if tag is not None:
-            checkpoint = _find_checkpoint(loaded, tag, accept_license=accept_license)
+            checkpoint = _find_checkpoint(preset, tag, accept_license=accept_license)
             config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
             source = checkpoint.source
         elif weights is not None:
@@ -112,7 +136,7 @@ def from_preset(
         config,
         num_classes=classes or None,
         classifier_activation=classifier_activation,
-        name=name or found.preset or "vit",
+        name=name or "vit",
     )
     if checkpoint is not None:
         weights = _download(checkpoint, config, offline=offline)

@@ -22,8 +22,8 @@ from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.zoo.find_model import find_model
-from vit_keras.zoo.from_preset import from_preset
-from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
+from vit_keras.zoo.from_preset import build_and_load, from_preset
+from vit_keras.zoo.preset_directory import read_directory
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
 _CHECKPOINTS = (".safetensors", ".npz")
@@ -32,27 +32,21 @@ _KINDS = f"a run directory, a preset directory, a {_KERAS} file, or a {_WEIGHTS}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OpenModel:
-    """A model with what is needed to use it on images of any size.
-
-    Args:
-        model: The model.
-        preprocessing: How images become the model's input.
-        class_names: Class names in the order of the outputs; empty for a model without a head.
-    """
+    """A model with what is needed to use it on images of any size."""
 
     model: keras.Model
     preprocessing: Preprocessing
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # in the order of the outputs; empty for a model without a head
 
 
 def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.Model:
-    """Loads a model from a file or directory that this library or Keras wrote.
+    """Loads a model from a file or directory that this library, Keras, transformers or timm wrote.
+
+    Open `.keras` files only from people you trust: Keras' safe mode is on, but it blocks known attacks only.
 
     Args:
-        path: A run directory (`vk.train`, `vk.finetune`, `vk.tuning.search`), a preset directory (`vk.save_preset`, transformers,
-            timm), a `.keras` file (`model.save`), or a `.weights.h5` file (`model.save_weights`). Open `.keras` files only from
-            people you trust: Keras' safe mode is on, but it blocks known attacks only.
-        preset: For a `.weights.h5` file, which holds no architecture: the preset's name, or a directory with the same architecture.
+        path: A run directory, a preset directory, a `.keras` file (`model.save`), or a `.weights.h5` file (`model.save_weights`).
+        preset: For a `.weights.h5` file, which holds no architecture: a preset's name, or a directory.
 
     Raises:
         StorageError: There is no such file, or the directory holds no model.
@@ -65,10 +59,9 @@ def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.M
     Example:
         >>> import tempfile
         >>> import vit_keras as vk
-        >>> config = vk.ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> model = vk.from_preset("test_vit", num_classes=2)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     _ = vk.save_preset(vk.vit(config, num_classes=2), folder + "/mine", class_names=["cat", "dog"])
-        ...     model = load_model(folder + "/mine")
+        ...     model = load_model(vk.save_preset(model, folder + "/mine", class_names=["cat", "dog"]))
         >>> model.output_shape, model.class_names
         ((None, 2), ('cat', 'dog'))
     """
@@ -76,12 +69,9 @@ def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.M
 
 
 def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = None) -> OpenModel:
-    """Returns a model with its preprocessing and class names.
+    """Returns what `load_model` takes, or a model of this library, with its preprocessing and class names.
 
-    Args:
-        source: What `load_model` takes, or a model of this library. Where no preprocessing is saved with it, images are resized to
-            the model's size, the shorter side first, and cropped to the center.
-        preset: As in `load_model`.
+    Where no preprocessing is saved, images are resized to the model's size, the shorter side first, and cropped to the center.
     """
     if isinstance(source, keras.Model):
         return _with_defaults(source)
@@ -94,8 +84,11 @@ def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = 
         raise InvalidArgumentError(f"{path}: preset= is for {_WEIGHTS} files; leave it out.")
     if path.is_dir():
         _check_has_model(path)
+        saved = read_directory(path)
         return OpenModel(
-            model=from_preset(path), preprocessing=load_preprocessing(path), class_names=load_class_names(path)
+            model=build_and_load(saved),
+            preprocessing=saved.read_preprocessing(),
+            class_names=saved.class_names(),
         )
     if path.name.endswith(_WEIGHTS):
         return _with_defaults(_load_weights(path, preset))
@@ -119,7 +112,6 @@ def _with_defaults(model: keras.Model) -> OpenModel:
 
 
 def _check_has_model(path: Path) -> None:
-    """Raises an error for a directory without a model, which may be an unfinished run."""
     if (path / "config.json").is_file():
         return
     if (path / "run.json").is_file():
@@ -152,10 +144,9 @@ def _load_weights(path: Path, preset: str | Path | None) -> keras.Model:
     try:
         with h5py.File(path) as file:
             layers = file.get("layers", {})
-            heads = sorted(
-                (name for name in layers if re.fullmatch(r"dense(_\d+)?", name)), key=lambda name: (len(name), name)
-            )
-            kernel = layers[heads[-1]].get("vars/0") if heads else None
+            heads = [name for name in layers if re.fullmatch(r"dense(_\d+)?", name)]
+            last = max(heads, key=lambda name: (len(name), name), default=None)
+            kernel = layers[last].get("vars/0") if last is not None else None
             num_classes = 0 if kernel is None else int(kernel.shape[-1])
     except OSError as error:
         raise CorruptFileError(f"{path}: not an HDF5 file, or damaged ({error}).") from error

@@ -9,6 +9,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
+from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.model_end import ModelEnd
@@ -32,8 +33,16 @@ class ModelDirectory:
     settings: Settings | None = None  # of a directory of transformers or timm
 
     def read_settings(self) -> Settings:
-        """Returns the settings of the weights in this directory, without parsing config.json again."""
+        """Returns the settings of the weights in this directory."""
         return self.settings or read_settings(self.path, config_json=self.config_json)
+
+    def read_preprocessing(self) -> Preprocessing:
+        """Returns the preprocessing; where the directory states none, a resize to the model's size without a crop."""
+        if self.preprocessing is not None:
+            return self.preprocessing
+        stated = self.settings.preprocessing if self.settings is not None else None
+        with prefix_errors(self.path / CONFIG):
+            return Preprocessing(channels=self.config.channels, **(stated or {"image_size": self.config.image_size}))
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the names of the model's outputs; their indices where the directory has no names."""
@@ -52,10 +61,8 @@ class ModelDirectory:
         path = self.path / WEIGHTS
         if self.sha256 is None or not path.is_file():
             return
-        try:
+        with errors_of_reading(path):
             actual = file_sha256(path)
-        except OSError as error:
-            raise StorageError(f"{path}: could not be read ({error}).") from error
         if actual != self.sha256:
             raise CorruptFileError(
                 f"{path}: has sha256 {actual}, and {CONFIG} says {self.sha256}: the file is damaged or was replaced. Copy it "
@@ -92,13 +99,11 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     sha256 = hashes.get(WEIGHTS) if isinstance(hashes, dict) else None
     if hashes is not None and not isinstance(sha256, str):
         raise CorruptFileError(f"{path}: sha256 is {hashes!r}; expected the hash of {WEIGHTS}, or null.")
-    try:
+    with prefix_errors(path):
         config = ViTConfig.from_dict(saved["config"])
         end = ModelEnd.from_dict(saved, classes)
         # Earlier versions called the key "resizing".
         preprocessing = _read_preprocessing(saved.get("preprocessing", saved.get("resizing")), config)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{path}: {error}") from error
     return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing)
 
 
@@ -113,18 +118,11 @@ def load_preprocessing(directory: str | Path) -> Preprocessing:
         CorruptFileError: A file is damaged.
         InvalidArgumentError: A field is unknown, missing or illegal, or does not fit the model.
     """
-    saved = read_directory(directory)
-    if saved.preprocessing is not None:
-        return saved.preprocessing
-    stated = saved.settings.preprocessing if saved.settings is not None else None
-    try:
-        return Preprocessing(channels=saved.config.channels, **(stated or {"image_size": saved.config.image_size}))
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{saved.path / CONFIG}: {error}") from error
+    return read_directory(directory).read_preprocessing()
 
 
 def load_class_names(directory: str | Path) -> tuple[str, ...]:
-    """Returns the names of a directory's model's outputs; their indices where it has no names.
+    """Returns the names of the outputs of a directory's model; their indices where it has no names.
 
     Args:
         directory: A preset directory, or a directory of transformers or timm.

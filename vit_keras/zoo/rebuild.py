@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.head import differing_features, head_change
+from vit_keras.weights.loading import read_weights
 from vit_keras.weights.planning import plan
 
 
@@ -30,10 +31,10 @@ def rebuild(
     dtype_policy: str | None = None,
     **changes: Any,
 ) -> keras.Model:
-    """Returns a new model with the same weights and a changed config, such as another image size.
+    """Returns a new model, not compiled, with the same weights and a changed config, such as another image size.
 
     Positions, patches and channels are resized by the config's rules, as in `from_preset`; a head for another number of classes
-    starts at zero; frozen layers stay frozen. The old model is unchanged. The new model is not compiled.
+    starts at zero; frozen layers stay frozen. The old model is unchanged.
 
     Your own layers behind the model keep their weights; for another number of classes the last dense one of them is new. A model
     nested in a `Sequential` or functional model is flattened: the new model is one graph.
@@ -50,9 +51,8 @@ def rebuild(
         WeightMismatchError: The weights do not fit the changed config.
 
     Example:
-        >>> from vit_keras import ViTConfig
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
-        >>> model = rebuild(vit(config, num_classes=10), image_size=64, stochastic_depth_rate=0.1)
+        >>> from vit_keras import from_preset
+        >>> model = rebuild(from_preset("test_vit", num_classes=10), image_size=64, stochastic_depth_rate=0.1)
         >>> model.input_shape, model.output_shape
         ((None, 64, 64, 3), (None, 10))
     """
@@ -61,20 +61,20 @@ def rebuild(
     config = parts.config.replace(**changes)
     policy = parts.layers["patch_encoder"].dtype_policy.name
     with _dtype_policy(dtype_policy or policy):
-        end = _build_end(parts, num_classes, classifier_activation, {policy: dtype_policy or policy})
-        body = vit(
-            config, num_classes=end.head_classes, classifier_activation=end.classifier_activation, name=model.name
+        head_classes, activation, own_head = _build_end(
+            parts, num_classes, classifier_activation, {policy: dtype_policy or policy}
         )
-        new = append_layers(body, end.own_head)
+        body = vit(config, num_classes=head_classes, classifier_activation=activation, name=model.name)
+        new = append_layers(body, own_head)
     is_head_new = num_classes is not None and num_classes != parts.num_classes
-    if end.own_head:
+    if own_head:
         differing = differing_features(asdict(parts.config), config)
         if differing:
             raise WeightMismatchError(
                 f"Your own head was trained on features of {differing}, which you changed; num_classes=0 removes it."
             )
-    _copy_weights(body, parts, model.name, config, num_classes)
-    _copy_own_weights(end.own_head, parts.own_weights(), new=find_classifier(end.own_head) if is_head_new else None)
+    _copy_weights(body, parts, config, num_classes)
+    _copy_own_weights(own_head, parts.own_weights(), new=find_classifier(own_head) if is_head_new else None)
     variables = read_model(new).weights()
     for name, weight in parts.weights().items():
         if name in variables:
@@ -84,24 +84,16 @@ def rebuild(
     return new
 
 
-@dataclass(frozen=True)
-class _NewEnd:
-    """What the new model ends in: the head that `vit` makes, then the user's own layers, new and without weights."""
-
-    head_classes: int | None
-    classifier_activation: str | None
-    own_head: tuple[keras.layers.Layer, ...]
-
-
 def _build_end(
     parts: ModelParts, num_classes: int | None, classifier_activation: str | None, dtype_policies: Mapping[str, str]
-) -> _NewEnd:
+) -> tuple[int | None, str | None, list[keras.layers.Layer]]:
+    """Returns classes and activation of the head that `vit` makes, and the user's own layers, new and without weights."""
     wanted = parts.num_classes if num_classes is None else num_classes or None
     if num_classes == 0 and classifier_activation is not None:
         raise InvalidArgumentError(f"classifier_activation={classifier_activation!r} needs classes, and num_classes=0.")
     if num_classes == 0 or not parts.own_head:
         given = parts.classifier_activation if classifier_activation is None else classifier_activation
-        return _NewEnd(wanted, given if wanted else None, ())
+        return wanted, given if wanted else None, []
     head_classes, activation = parts.head_classes, parts.classifier_activation
     classifier, layers = find_classifier(parts.own_head), list[keras.layers.Layer]()
     for layer in parts.own_head:
@@ -125,32 +117,24 @@ def _build_end(
             layers[-1] = copy(layers[-1], activation=classifier_activation)
         elif classifier_activation != "linear":
             layers.append(keras.layers.Activation(classifier_activation, dtype="float32", name="probabilities"))
-    return _NewEnd(head_classes, activation if head_classes else None, tuple(layers))
+    return head_classes, activation if head_classes else None, layers
 
 
-def _copy_weights(
-    body: keras.Model, parts: ModelParts, model_name: str, config: ViTConfig, num_classes: int | None
-) -> None:
-    """Assigns the weights of the layers that `vit` made, adapted to the new config."""
+def _copy_weights(body: keras.Model, parts: ModelParts, config: ViTConfig, num_classes: int | None) -> None:
     variables = {weight.path: weight for weight in body.weights}
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     stated = asdict(parts.config)
     adapt = AdaptOptions(
         head=head_change(num_classes, stated, config), fewer_layers=config.num_layers < parts.config.num_layers
     )
-    memory = _ModelFile(parts, model_name)
-    for step in plan(shapes, config, memory, source="vit_keras", adapt=adapt, stated=stated).steps:
-        for name, array in step.run([memory.read(source) for source in step.sources]).items():
-            if array.shape != shapes[name]:
-                raise WeightMismatchError(f"{model_name}: {name} became {array.shape}, not {shapes[name]}.")
-            variables[name].assign(array)
+    memory = _ModelFile(parts, body.name)
+    steps = plan(shapes, config, memory, source="vit_keras", adapt=adapt, stated=stated)
+    for name, array in read_weights(steps, memory, variables, allow_nonfinite=True):
+        variables[name].assign(array)
 
 
 def _copy_own_weights(
-    own_head: Sequence[keras.layers.Layer],
-    weights: Mapping[str, keras.Variable],
-    *,
-    new: keras.layers.Layer | None,
+    own_head: Sequence[keras.layers.Layer], weights: Mapping[str, keras.Variable], *, new: keras.layers.Layer | None
 ) -> None:
     """Assigns the weights of own layers; from the new layer on, weights of other shapes keep their initial values."""
     must_fit = True

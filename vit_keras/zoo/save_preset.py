@@ -27,29 +27,27 @@ def save_preset(
     notes: str = "",
     preprocessing: Preprocessing | None = None,
 ) -> Path:
-    """Writes a model as a preset directory: `config.json`, `model.safetensors`, `labels.json`, `README.md`.
+    """Writes a model as a preset directory, which appears complete or not at all.
 
-    The directory appears complete or not at all.
+    Simple Keras layers behind the model, such as your own head, are saved too; one with anything else is for `model.save`.
 
     Args:
-        model: A model that `vit` or `from_preset` made. Simple Keras layers behind it, such as your own head, are saved too; a
-            model with anything else is refused, and `model.save` saves it.
+        model: A model that `vit` or `from_preset` made.
         directory: The new directory; it must not exist.
         class_names: Names of the head's outputs; by default their indices.
         notes: Markdown for the model card.
         preprocessing: How images are resized to the model's size; None to resize without a crop.
 
     Raises:
-        InvalidArgumentError: vit_keras did not make the model, or it is quantized or has layers that are not saved; or the class
-            names or the preprocessing do not fit it.
+        InvalidArgumentError: The model is not vit_keras', is quantized or has other layers, or an argument does not fit it.
         StorageError: The directory exists or cannot be written.
 
     Example:
         >>> import tempfile
-        >>> from vit_keras import ViTConfig, load_class_names, vit
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
+        >>> from vit_keras import from_preset, load_class_names
+        >>> model = from_preset("test_vit", num_classes=2)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = save_preset(vit(config, num_classes=2), folder + "/mine", class_names=["cat", "dog"])
+        ...     path = save_preset(model, folder + "/mine", class_names=["cat", "dog"])
         ...     sorted(item.name for item in path.iterdir()), load_class_names(path)
         (['README.md', 'config.json', 'labels.json', 'model.safetensors'], ('cat', 'dog'))
     """

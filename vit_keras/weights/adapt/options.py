@@ -13,15 +13,11 @@ class AdaptOptions:
     """What may be changed of a checkpoint to fit the model. Positions and patches are resized by the config's rules.
 
     Args:
-        head: "fit" loads the file's head where the number of classes is equal and else keeps the model's, "load" requires the
-            file's, "new" keeps the model's.
+        head: "fit" loads the file's if it has as many classes, else keeps the model's; "load" requires it; "new" never loads it.
         fewer_layers: Loads the first blocks of a file that has more than the model.
-        grid_size: Rows and columns of the file's positions; None for what a config.json beside the file says, else for the
-            model's own where their number fits, else for a square.
-        patch_size: Side of the file's patches, px; None for what a config.json beside the file says, else for what the kernel's
-            shape reveals.
-        channels: How the patch kernel is adapted to another number of channels; "auto" as timm: "sum" to one channel, "repeat"
-            to any other number.
+        grid_size: Rows and columns of the file's positions; None for those of its config.json, else the model's, else a square.
+        patch_size: Side of the file's patches, px; None for that of its config.json, else what the kernel's shape reveals.
+        channels: How the patch kernel gets other channels; "auto" as timm: "sum" to one channel, "repeat" to any other number.
 
     Raises:
         InvalidArgumentError: A value is illegal.

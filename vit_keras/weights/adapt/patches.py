@@ -16,17 +16,14 @@ _LARGEST_PATCH = 2**20  # numbers per patch
 class PatchKernel:
     """The patches that a kernel projects."""
 
-    side: int  # side of a patch, px
-    channels: int  # channels of an image
+    side: int  # px
+    channels: int
 
 
 def adapt_patches(
     step: Conversion, shape: Shape, config: ViTConfig, options: AdaptOptions, stated_size: int | None
 ) -> tuple[Conversion, list[str]]:
-    """Returns a step that makes a file's patch kernel fit the model, and notes.
-
-    `shape` is the file's; `stated_size` is the file's patch size, px, or None where it is unknown.
-    """
+    """Returns a step that makes a file's patch kernel of this shape and patch size, px, fit the model, and notes."""
     wanted = PatchKernel(config.patch_size, config.channels)
     patch_size = options.patch_size or stated_size
     found = wanted if config.stem == "conv" else find_patches(shape, step.layout, config, patch_size)
@@ -45,7 +42,7 @@ def adapt_patches(
         notes.append(
             f'patches resized from {found.side} to {wanted.side} px by the pseudo-inverse of "{config.patch_resize}"'
         )
-    return replace(step, adapt=fit_patches(found, config, rule)), notes
+    return replace(step, adapt=_fit_patches(found, config, rule)), notes
 
 
 def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: int | None = None) -> PatchKernel | None:
@@ -64,16 +61,14 @@ def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: in
         kernels = [PatchKernel(side, shape[0] // side**2) for side in sides if side and shape[0] % side**2 == 0]
         if patch_size is None:
             kernels = [
-                kernel for kernel in kernels if kernel.side == config.patch_size or kernel.channels == config.channels
+                found for found in kernels if found.side == config.patch_size or found.channels == config.channels
             ]
         if len(kernels) == 1 and kernels[0].channels:
             found = kernels[0]
     return found if found is not None and found.side**2 * found.channels <= _LARGEST_PATCH else None
 
 
-def fit_patches(found: PatchKernel, config: ViTConfig, rule: ChannelResize) -> Change:
-    """Returns the change from a file's patch kernel to the model's."""
-
+def _fit_patches(found: PatchKernel, config: ViTConfig, rule: ChannelResize) -> Change:
     def fit(kernel: Array) -> Array:
         if found.channels != config.channels:
             kernel = resize_channels(kernel, before=found.channels, after=config.channels, rule=rule)

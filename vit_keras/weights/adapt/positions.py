@@ -15,9 +15,7 @@ _LARGEST_GRID = 256 * 256  # patches
 
 
 @dataclass(frozen=True)
-class Positions:
-    """The layout of a file's positions: those of prefix tokens, then a grid."""
-
+class _Positions:
     prefix: int  # prefix tokens that have positions
     grid: tuple[int, int]  # rows and columns
 
@@ -31,10 +29,9 @@ def adapt_positions(
 ) -> tuple[Step, list[str]]:
     """Returns a step that makes a file's positions fit the model, and notes.
 
-    The grid of the file's positions is `grid_size`, or None where it is unknown. A model without positions of prefix tokens gets
-    them added to the steps of these tokens.
+    A model without positions of prefix tokens gets them added to the steps of these tokens.
     """
-    found = find_positions(count, config, grid_size)
+    found = _find_positions(count, config, grid_size)
     if found is None or found.prefix > config.num_prefix_tokens:
         raise MisfitError(
             f"{step.sources[0]} has {count} positions, and the model has {config.num_prefix_tokens} prefix tokens and "
@@ -53,15 +50,15 @@ def adapt_positions(
             if sum(item.shapes[0][1] for item in tokens) < found.prefix:
                 tokens.append(token)
         notes.append(f"positions of {found.prefix} prefix tokens added to the tokens themselves")
-        fit = fit_positions(Positions(0, found.grid), config)
+        fit = _fit_positions(_Positions(0, found.grid), config)
         return PositionFolding(tuple(tokens), step, found.prefix, fit), notes
     missing = config.num_prefix_tokens - found.prefix
     if config.position_on_prefix and missing:
         notes.append(f"positions of {missing} prefix tokens set to zero: the file has none for them")
-    return replace(step, adapt=fit_positions(found, config)), notes
+    return replace(step, adapt=_fit_positions(found, config)), notes
 
 
-def find_positions(count: int, config: ViTConfig, grid_size: tuple[int, int] | None) -> Positions | None:
+def _find_positions(count: int, config: ViTConfig, grid_size: tuple[int, int] | None) -> _Positions | None:
     """Returns the layout of a file's positions; None where none is plausible."""
     if not 1 <= count <= _LARGEST_GRID:
         return None
@@ -69,18 +66,18 @@ def find_positions(count: int, config: ViTConfig, grid_size: tuple[int, int] | N
     prefixes = dict.fromkeys([model, 0, 1, config.class_token + config.distillation_token, config.num_prefix_tokens])
     if grid_size is not None:
         rest = count - grid_size[0] * grid_size[1]
-        return Positions(rest, grid_size) if rest in prefixes else None
+        return _Positions(rest, grid_size) if rest in prefixes else None
     for prefix in prefixes:
         if count - prefix == config.num_patches:
-            return Positions(prefix, config.grid_size)
+            return _Positions(prefix, config.grid_size)
     for prefix in prefixes:
         side = math.isqrt(max(count - prefix, 0))
         if side and side * side == count - prefix:
-            return Positions(prefix, (side, side))
+            return _Positions(prefix, (side, side))
     return None
 
 
-def fit_positions(found: Positions, config: ViTConfig) -> Change:
+def _fit_positions(found: _Positions, config: ViTConfig) -> Change:
     """Returns the change from a file's positions to the model's; prefix tokens without positions in the file get zeros."""
     wanted = config.num_prefix_tokens if config.position_on_prefix else found.prefix
 

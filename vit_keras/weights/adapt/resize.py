@@ -20,12 +20,12 @@ Matrix: TypeAlias = npt.NDArray[np.floating[Any]]  # always float64
 _OFFSET = 0.1  # patches; DINO and DINOv2 add it to the new size
 _RADIUS = {"bilinear": 1, "bicubic": 2}
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    "bicubic_antialias": {"kind": "bicubic", "antialias": True},
-    "bicubic": {"kind": "bicubic"},
-    "bicubic_offset": {"kind": "bicubic"},
-    "bilinear": {"kind": "bilinear"},
-    "bilinear_antialias": {"kind": "bilinear", "antialias": True},
-    "bilinear_corners": {"kind": "bilinear", "align_corners": True},
+    "bicubic_antialias": {"kind": "bicubic", "antialias": True},  # as timm
+    "bicubic": {"kind": "bicubic"},  # as transformers
+    "bicubic_offset": {"kind": "bicubic"},  # as DINO and DINOv2
+    "bilinear": {"kind": "bilinear"},  # patches as in FlexiViT
+    "bilinear_antialias": {"kind": "bilinear", "antialias": True},  # positions as in big_vision's FlexiViT and SigLIP 2
+    "bilinear_corners": {"kind": "bilinear", "align_corners": True},  # as Google's vision_transformer
 }
 
 
@@ -42,23 +42,8 @@ def resize_matrix(
 
     New cell `i` is centered at `(i + 1/2) * before / after - 1/2` of the old cells, with `align_corners` at
     `i * (before - 1) / (after - 1)`. Without `antialias`, cells beyond the edge repeat the edge cell. With it, the kernel is
-    stretched to the width of the new cells when the axis shrinks, and cells beyond the edge are left out.
-
-    Args:
-        before: Old number of cells.
-        after: New number of cells.
-        kind: "bilinear", the triangle, or "bicubic", Keys' cubic (Keys 1981, doi 10.1109/TASSP.1981.1163711) with torch's slope
-            at 1: -0.5 with `antialias` and -0.75 without.
-        antialias: Averages over the old cells where the axis shrinks.
-        align_corners: Keeps the first and last cells in place; not together with `antialias` or `scale`.
-        scale: New cells per old cell, in place of `after / before`: torch's `scale_factor`.
-
-    Raises:
-        InvalidArgumentError: An argument is illegal.
-
-    Example:
-        >>> resize_matrix(2, 3, kind="bilinear").tolist()
-        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    stretched to the width of the new cells when the axis shrinks, and cells beyond the edge are left out. "bicubic" is Keys' cubic
+    (Keys 1981, doi 10.1109/TASSP.1981.1163711) with torch's slope at 1. `scale` is torch's `scale_factor`, new cells per old cell.
     """
     _check_sizes("resize_matrix", before=before, after=after)
     _check_choice("resize_matrix", "kind", kind, get_args(Kind))
@@ -100,23 +85,9 @@ def resize_positions(
     rule: PositionResize,
     num_prefix: int = 0,
 ) -> npt.NDArray[np.float32]:
-    """Returns learned positions for another grid of patches; equal grids give the same bits.
+    """Returns learned positions `(1, num_prefix + rows * columns, hidden_dim)` for another grid (rows, columns) of patches.
 
-    Args:
-        positions: `(1, num_prefix + rows * columns, hidden_dim)`, the grid row by row, any float dtype.
-        before: Old rows and columns of patches.
-        after: New rows and columns of patches.
-        rule: "bicubic_antialias" as timm, "bicubic" as transformers, "bicubic_offset" as DINO and DINOv2 (computed for a grid
-            that is 0.1 patches longer), "bilinear", "bilinear_antialias" as big_vision's FlexiViT and SigLIP 2,
-            "bilinear_corners" as Google's vision_transformer.
-        num_prefix: Number of positions of prefix tokens, which are unchanged.
-
-    Raises:
-        InvalidArgumentError: The positions do not form that grid, or an argument is illegal.
-
-    Example:
-        >>> resize_positions(np.ones((1, 1 + 4, 8)), before=(2, 2), after=(3, 4), rule="bicubic", num_prefix=1).shape
-        (1, 13, 8)
+    Those of prefix tokens are unchanged, and equal grids give the same bits.
     """
     _check_choice("resize_positions", "rule", rule, get_args(PositionResize))
     for name, sides in (("before", before), ("after", after)):
@@ -151,21 +122,8 @@ def resize_patches(
 
     Paper: Beyer et al. 2023, arXiv 2212.08013, section 3.4. A patch x resized by the matrix B and projected by the new kernel
     should give the same token, `(B x) . new = x . old`: `new = pinv(B).T @ old` is exact where patches grow, and the least-squares
-    solution where they shrink. B is the Kronecker product of one matrix M per axis, so `pinv(M)` is enough.
-
-    Args:
-        kernel: `(before * before * channels, hidden_dim)`, its rows in the order y, x, channel; any float dtype.
-        before: Old side of a patch, px.
-        after: New side of a patch, px.
-        channels: Channels of the images.
-        rule: How a patch is resized: "bicubic_antialias" as timm, or "bilinear", without antialias, as FlexiViT.
-
-    Raises:
-        InvalidArgumentError: The kernel is not of such patches, or an argument is illegal.
-
-    Example:
-        >>> resize_patches(np.ones((8 * 8 * 3, 16)), before=8, after=4, channels=3, rule="bilinear").shape
-        (48, 16)
+    solution where they shrink. B is the Kronecker product of one matrix M per axis, so `pinv(M)` is enough. The rows of the kernel
+    `(before * before * channels, hidden_dim)` are in the order y, x, channel.
     """
     _check_choice("resize_patches", "rule", rule, get_args(PatchResize))
     _check_sizes("resize_patches", before=before, after=after, channels=channels)
@@ -190,21 +148,7 @@ def resize_channels(kernel: npt.ArrayLike, *, before: int, after: int, rule: Cha
     "sum": `sum(old)`, for one channel only;
     "mean": `sum(old) / after`, equal in all channels;
     "repeat": `old[i % before] * before / after`.
-    Each gives an image with equal channels the same tokens as before, "repeat" only where `after` is a multiple of `before`. timm
-    uses "sum" for one channel and "repeat" for any other number.
-
-    Args:
-        kernel: `(patch * patch * before, hidden_dim)`, its rows in the order y, x, channel; any float dtype.
-        before: Old number of channels.
-        after: New number of channels.
-        rule: "sum", "mean" or "repeat".
-
-    Raises:
-        InvalidArgumentError: The kernel is not of square patches with such channels, or an argument is illegal.
-
-    Example:
-        >>> resize_channels(np.array([[1.0], [2.0], [3.0]]), before=3, after=1, rule="sum").tolist()
-        [[6.0]]
+    Each gives an image with equal channels the same tokens as before, "repeat" only where `after` is a multiple of `before`.
     """
     _check_choice("resize_channels", "rule", rule, get_args(ChannelResize))
     _check_sizes("resize_channels", before=before, after=after)
@@ -235,15 +179,13 @@ def _kernel(distances: Matrix, kind: Kind, slope: float) -> Matrix:
     else:
         near = ((slope + 2) * x - (slope + 3)) * x * x + 1
         far = ((x - 5) * x + 8) * x * slope - 4 * slope
-    weights: Matrix = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
-    return weights
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def _along_both(along_rows: Matrix, along_columns: Matrix, grid: Matrix) -> Matrix:
     """Returns a grid `(rows, columns, ...)` resampled along its first two axes."""
     rows_done = np.tensordot(along_rows, grid, 1)  # (new rows, columns, ...)
-    resized: Matrix = np.tensordot(along_columns, rows_done, (1, 1)).swapaxes(0, 1)  # (new rows, new columns, ...)
-    return resized
+    return np.tensordot(along_columns, rows_done, (1, 1)).swapaxes(0, 1)  # (new rows, new columns, ...)
 
 
 def _check_sizes(function: str, **sizes: int) -> None:

@@ -37,32 +37,12 @@ def fetch(
 ) -> Path:
     """Returns the path of a file in the cache, after downloading it if it is not there.
 
-    The file appears complete and checked, or not at all. An interrupted download is resumed where the server supports it and
-    still has the same file. A second process waits for the first.
+    The file appears complete and checked, or not at all; a second process waits for the first. Without `sha256`, the hash of the
+    first download is expected. `timeout` is seconds for each answer, `progress` is called with the bytes received and the total.
 
-    Environment: `VIT_KERAS_CACHE` is the cache; `VIT_KERAS_OFFLINE=1` uses only the cache; `VIT_KERAS_MIRROR` substitutes
+    `hf://owner/repository[@revision]/path` uses huggingface_hub and its cache where that is installed; a branch stays at the commit
+    of its first download. `VIT_KERAS_CACHE` is the cache; `VIT_KERAS_OFFLINE=1` uses only the cache; `VIT_KERAS_MIRROR` substitutes
     servers, as `https://huggingface.co=https://mirror.example,...`; `HF_TOKEN` is sent to huggingface.co only.
-
-    Args:
-        url: `https://...`, or `hf://owner/repository[@revision]/path` for a file on Hugging Face, which uses huggingface_hub and
-            its cache where that is installed; a branch stays at the commit of its first download. Plain http is allowed only for
-            this machine.
-        max_bytes: Maximum size of the file.
-        sha256: Expected hash, in hexadecimal. None records the hash of the first download.
-        offline: Uses only the cache and never downloads; None for what `VIT_KERAS_OFFLINE` says.
-        timeout: Seconds to wait for each answer of the server.
-        progress: Called with the bytes received and the total, None where the server does not state it.
-
-    Raises:
-        InvalidArgumentError: The address or another argument is illegal.
-        StorageError: The file could not be downloaded, is too large, is not in the cache when offline, or could not be written.
-        CorruptFileError: The downloaded or cached file is not the expected one.
-
-    Example:
-        >>> fetch("http://example.org/model.safetensors", max_bytes=2**30)
-        Traceback (most recent call last):
-            ...
-        vit_keras.errors.InvalidArgumentError: http://example.org/model.safetensors: only https addresses are read.
     """
     if type(max_bytes) is not int or max_bytes < 1:
         raise InvalidArgumentError(f"fetch: max_bytes={max_bytes!r} is not a positive integer.")
@@ -192,7 +172,6 @@ def _check_file(path: Path, source: Source, *, sha256: str | None, max_bytes: in
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """Returns the record of a file; empty where there is none, or it is damaged."""
     try:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -202,12 +181,7 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _write_record(source: Source, path: Path, sha256: str, commit: str | None) -> None:
     status = path.stat()
-    record = {
-        "url": source.shown,
-        "commit": commit,
-        "sha256": sha256,
-        "size": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-    }
+    size_and_time = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    record = {"url": source.shown, "commit": commit, "sha256": sha256, **size_and_time}
     source.record.parent.mkdir(parents=True, exist_ok=True)
     write_text(source.record, json.dumps(record, indent=2) + "\n")

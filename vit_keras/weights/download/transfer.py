@@ -27,7 +27,7 @@ _COMMIT = "X-Repo-Commit"  # header of Hugging Face
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """One download; the arguments are those of `fetch`."""
+    """One download, with the arguments of `fetch`."""
 
     source: Source
     sha256: str | None
@@ -43,7 +43,7 @@ class Transfer:
         return self._finish(part), as_commit(notes.get("commit"))
 
     def _read_part(self, part: Path) -> tuple[int, dict[str, Any]]:
-        """Returns the bytes of the part that can be resumed, and the notes from its start; 0 where it cannot be."""
+        """Returns the bytes of the part that can be resumed, else 0, and the notes from its start."""
         nothing: tuple[int, dict[str, Any]] = (0, {})
         try:
             notes, done = json.loads(_notes_path(part).read_text("utf-8")), part.stat().st_size
@@ -195,8 +195,7 @@ class _Redirects(HTTPRedirectHandler):
     """Follows redirects to https only, and sends the token to Hugging Face only."""
 
     max_redirections = 5
-    commit: str | None = None
-    """The commit that an answer on the way stated."""
+    commit: str | None = None  # as an answer on the way stated it
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -212,7 +211,7 @@ class _Redirects(HTTPRedirectHandler):
 
 
 def _authorize(request: Request) -> Request:
-    """Returns the request, with `HF_TOKEN` if it goes to Hugging Face, in a header that redirects do not copy."""
+    """Adds `HF_TOKEN` to a request to Hugging Face, in a header that redirects do not copy."""
     token = os.environ.get("HF_TOKEN", "").strip()
     if token and request.type == "https" and request.host == urlsplit(HUB).netloc:
         if not token.isascii() or not token.isprintable():
@@ -233,7 +232,6 @@ def _is_markup(start: bytes) -> bool:
 
 
 def _notes_path(part: Path) -> Path:
-    """Returns the file with the server's statements at the start of the part."""
     return part.with_name(f"{part.name}.json")
 
 

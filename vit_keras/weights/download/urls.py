@@ -43,7 +43,7 @@ class Source:
 
 
 def parse_url(url: str) -> Source:
-    """Returns the source of an address."""
+    """Returns the source of an `https://` or `hf://` address, or of a plain http one to this machine."""
     is_text = isinstance(url, str) and url.isascii() and url.isprintable() and " " not in url
     if not is_text or len(url) > _LONGEST_ADDRESS:
         raise InvalidArgumentError(
@@ -65,7 +65,7 @@ def parse_url(url: str) -> Source:
 
 
 def as_commit(value: object) -> str | None:
-    """Returns the value if it is a full commit hash, which identifies a version of a repository on Hugging Face."""
+    """Returns the value if it is a full commit hash."""
     return value if isinstance(value, str) and re.fullmatch("[0-9a-f]{40}", value) else None
 
 

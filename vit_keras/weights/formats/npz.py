@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,16 +15,22 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib import format as npy
 
-from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
-from vit_keras.weights.formats.tensor_file import LARGEST_COUNT, TensorFile, TensorInfo, check_regular
+from vit_keras.errors import CorruptFileError, UnsafeFileError
+from vit_keras.weights.formats.tensor_file import (
+    LARGEST_COUNT,
+    TensorFile,
+    TensorInfo,
+    check_regular,
+    errors_of_reading,
+)
 
 _LARGEST_NPY_HEADER = 10_000  # bytes; an array without fields needs a hundred
 _LARGEST_RATIO = 10  # declared bytes per byte of the file; weights hardly compress, a zip bomb does a thousandfold
 SMALL = 16 * 2**20  # bytes that need no ratio check
+# What zipfile raises on a damaged file; NotImplementedError is a RuntimeError.
 _DAMAGES = (
     zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, struct.error, OverflowError, KeyError, IndexError
 )  # fmt: skip
-"""What zipfile raises on a damaged file; NotImplementedError is a RuntimeError."""
 
 
 @dataclass(frozen=True)
@@ -36,34 +43,21 @@ class _Member:
 
 
 class NpzFile(TensorFile):
-    """An open `.npz` file.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StorageError: It cannot be read.
-        CorruptFileError: It is damaged, or has two arrays of one name.
-        UnsafeFileError: It holds Python objects or unsafe names, or claims far more data than its size allows.
-    """
+    """An open `.npz` file; one that is damaged, or unsafe to read, raises an error."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         size = check_regular(path)
-        try:
-            self._zip = zipfile.ZipFile(path)
-        except _DAMAGES as error:
-            raise CorruptFileError(f"{path}: not a complete .npz file ({error}).") from error
-        except OSError as error:
-            raise StorageError(f"{path}: could not be read ({error}).") from error
-        try:
-            _check_members(self._zip.infolist(), path, size)
-            self._members = {
-                zipped.filename.removesuffix(".npy"): self._read_header(zipped) for zipped in self._zip.infolist()
-            }
-        except BaseException:
-            self._zip.close()
-            raise
+        with ExitStack() as stack:
+            try:
+                with errors_of_reading(path):
+                    self._zip = stack.enter_context(zipfile.ZipFile(path))
+            except _DAMAGES as error:
+                raise CorruptFileError(f"{path}: not a complete .npz file ({error}).") from error
+            members = self._zip.infolist()
+            _check_members(members, path, size)
+            self._members = {member.filename.removesuffix(".npy"): self._read_header(member) for member in members}
+            self._opened = stack.pop_all()
         self.tensors = {name: member.info for name, member in self._members.items()}
 
     def _read_header(self, zipped: zipfile.ZipInfo) -> _Member:
@@ -89,24 +83,18 @@ class NpzFile(TensorFile):
         member = self._members[name]
         raw = np.empty(member.zipped.file_size - member.start, "uint8")
         try:
-            with self._zip.open(member.zipped) as file:
+            with errors_of_reading(self.path), self._zip.open(member.zipped) as file:
                 file.read(member.start)
                 count = file.readinto(raw.data) if raw.size else 0  # type: ignore[attr-defined]  # it is a BufferedIOBase
                 rest = file.read(1)  # zipfile compares the checksum at the end of the member
         except _DAMAGES as error:
             raise CorruptFileError(f"{self.path}: {name} is damaged ({error}).") from error
-        except OSError as error:
-            raise StorageError(f"{self.path}: could not be read ({error}).") from error
         if count != raw.size or rest:
             raise CorruptFileError(f"{self.path}: {name} does not have the length that its header states.")
         array = raw.view(member.dtype).reshape(member.info.shape, order="F" if member.fortran_order else "C")
         if member.info.dtype == "bfloat16":
             return array.view("bfloat16")
         return array.astype(member.dtype.newbyteorder("="), copy=False)
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._zip.close()
 
 
 def _check_members(members: list[zipfile.ZipInfo], path: Path, size: int) -> None:

@@ -6,13 +6,11 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageErro
 from vit_keras.weights.formats.npz import NpzFile
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.formats.sharded import ShardedFile
-from vit_keras.weights.formats.tensor_file import TensorFile, check_regular
+from vit_keras.weights.formats.tensor_file import TensorFile, check_regular, errors_of_reading
 
 _SAFETENSORS, _NPZ = ".safetensors", ".npz"
 _INDEX = ".safetensors.index.json"
-STANDARD_NAMES = (f"model{_SAFETENSORS}", f"model{_INDEX}")
-"""File names that libraries use beside a config.json."""
-
+STANDARD_NAMES = (f"model{_SAFETENSORS}", f"model{_INDEX}")  # that libraries use beside a config.json
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 _KERAS = {".h5", ".hdf5", ".keras"}
 _CONVERT = (
@@ -89,26 +87,20 @@ def _find_file(path: Path) -> Path:
 
 def _detect_kind(path: Path) -> str:
     """Returns ".safetensors", ".npz", or a description of what the first bytes show."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-            # Before pickles: a header of 640 bytes starts like one.
-            if start[8:9] == b"{" and start[4:8] == bytes(4):
-                return _SAFETENSORS
-            if start.startswith(b"PK\x03\x04"):
-                # The first member's name is in the local header, the list of members only at the end of the file.
-                file.seek(26)
-                length = int.from_bytes(file.read(2), "little")
-                file.seek(30)
-                name = file.read(length)
-                if (
-                    name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder"))
-                    or name == b"data.pkl"
-                ):
-                    return "a pickle"
-                return "a Keras model" if name in (b"metadata.json", b"config.json") else _NPZ
-    except OSError as error:
-        raise StorageError(f"{path}: could not be read ({error}).") from error
+    with errors_of_reading(path), path.open("rb") as file:
+        start = file.read(16)
+        # Before pickles: a header of 640 bytes starts like one.
+        if start[8:9] == b"{" and start[4:8] == bytes(4):
+            return _SAFETENSORS
+        if start.startswith(b"PK\x03\x04"):
+            # The first member's name is in the local header, the list of members only at the end of the file.
+            file.seek(26)
+            length = int.from_bytes(file.read(2), "little")
+            file.seek(30)
+            name = file.read(length)
+            if name == b"data.pkl" or name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")):
+                return "a pickle"
+            return "a Keras model" if name in (b"metadata.json", b"config.json") else _NPZ
     if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a pickle"
     unknown = _SAFETENSORS if path.suffix.lower() == _SAFETENSORS else "of an unknown kind"

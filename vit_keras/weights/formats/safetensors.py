@@ -1,6 +1,7 @@
 """Reads a safetensors file, after checking its header against the file size."""
 
 import math
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,17 @@ import ml_dtypes  # noqa: F401  numpy learns bfloat16 from it
 import numpy as np
 import numpy.typing as npt
 
-from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError, VitKerasError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, UnsafeFileError, WeightMismatchError
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.formats.tensor_file import LARGEST_COUNT, TensorFile, TensorInfo, check_regular
+from vit_keras.weights.formats.tensor_file import (
+    LARGEST_COUNT,
+    TensorFile,
+    TensorInfo,
+    check_regular,
+    errors_of_reading,
+)
 
-LARGEST_HEADER = 8 * 2**20
-"""Maximum size of the header, bytes; 20,000 tensors need half of it."""
-
+LARGEST_HEADER = 8 * 2**20  # bytes; 20,000 tensors need half of it
 _LARGEST_RANK = 32  # of arrays in every NumPy version
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32", "I16": "int16",
@@ -24,32 +29,16 @@ _DTYPES = {
 
 
 class SafetensorsFile(TensorFile):
-    """An open safetensors file. `read` copies: the file is not mapped into memory.
-
-    Args:
-        path: The file.
-
-    Raises:
-        StorageError: It cannot be read.
-        CorruptFileError: Its header does not describe exactly the bytes of the file.
-    """
+    """An open safetensors file, whose header describes exactly its bytes. `read` copies: the file is not mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         size = check_regular(path)
-        try:
-            self._file = path.open("rb")
-        except OSError as error:
-            raise StorageError(f"{path}: could not be read ({error}).") from error
-        try:
+        with errors_of_reading(path), ExitStack() as stack:
+            self._file = stack.enter_context(path.open("rb"))
             self._start, header = _read_header(self._file, path, size)
             self._places = _check_places(header, path, size - self._start)
-        except VitKerasError:
-            self._file.close()
-            raise
-        except OSError as error:
-            self._file.close()
-            raise StorageError(f"{path}: could not be read ({error}).") from error
+            self._opened = stack.pop_all()
         self.tensors = {name: info for name, (info, _, _) in self._places.items()}
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
@@ -58,22 +47,15 @@ class SafetensorsFile(TensorFile):
         if info.dtype not in _DTYPES.values():
             raise WeightMismatchError(f"{self.path}: {name} has dtype {info.dtype}, which is not supported.")
         raw = np.empty(end - start, "uint8")
-        try:
+        with errors_of_reading(self.path):
             self._file.seek(self._start + start)
             count = self._file.readinto(raw.data)
-        except OSError as error:
-            raise StorageError(f"{self.path}: could not be read ({error}).") from error
         if count != end - start:
             raise CorruptFileError(f"{self.path}: the file became shorter while it was read, at {name}.")
         return raw.view(info.dtype).reshape(info.shape)
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
 
 def _read_header(file: Any, path: Path, size: int) -> tuple[int, dict[str, Any]]:
-    """Returns the offset of the tensors' data, and the header."""
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or not 2 <= length <= min(LARGEST_HEADER, size - 8):

@@ -6,38 +6,26 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 import numpy.typing as npt
 
-from vit_keras.errors import CorruptFileError, StorageError, UnsafeFileError
+from vit_keras.errors import CorruptFileError, UnsafeFileError
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.weights.formats.safetensors import LARGEST_HEADER, SafetensorsFile
-from vit_keras.weights.formats.tensor_file import TensorFile, check_regular
+from vit_keras.weights.formats.tensor_file import TensorFile, check_regular, errors_of_reading
 
 _LARGEST_SHARDS = 256
 
 
 class ShardedFile(TensorFile):
-    """The open shards of a checkpoint.
-
-    Args:
-        path: The index, `*.safetensors.index.json`, in the same folder as the shards.
-
-    Raises:
-        StorageError: The index or a shard does not exist.
-        UnsafeFileError: The index names a file in another folder.
-        CorruptFileError: The index or a shard is damaged, or they disagree.
-    """
+    """The open shards of a checkpoint, in the same folder as their index `*.safetensors.index.json`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._shard_of = _read_index(path)
-        self._stack = ExitStack()
         self._shards: dict[str, SafetensorsFile] = {}
-        try:
+        with ExitStack() as stack:
             for shard in dict.fromkeys(self._shard_of.values()):
-                self._shards[shard] = self._stack.enter_context(SafetensorsFile(path.with_name(shard)))
+                self._shards[shard] = stack.enter_context(SafetensorsFile(path.with_name(shard)))
                 self._check(shard)
-        except BaseException:
-            self._stack.close()
-            raise
+            self._opened = stack.pop_all()
         self.tensors = {name: self._shards[shard].tensors[name] for name, shard in self._shard_of.items()}
 
     def _check(self, shard: str) -> None:
@@ -54,21 +42,13 @@ class ShardedFile(TensorFile):
         """Returns one tensor in its own dtype."""
         return self._shards[self._shard_of[name]].read(name)
 
-    def close(self) -> None:
-        """Closes the file."""
-        self._stack.close()
-
 
 def _read_index(path: Path) -> dict[str, str]:
-    """Returns the name of each tensor's file."""
     size = check_regular(path)
     if size > LARGEST_HEADER:
         raise CorruptFileError(f"{path}: an index of {size} bytes is too large; the limit is {LARGEST_HEADER}.")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: could not be read ({error}).") from error
-    index = parse_json(content, path)
+    with errors_of_reading(path):
+        index = parse_json(path.read_bytes(), path)
     shard_of = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(shard_of, dict) or not shard_of:
         raise CorruptFileError(f'{path}: no "weight_map" from tensor names to files, which an index must have.')

@@ -1,7 +1,8 @@
 """The interface of an open checkpoint file."""
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,10 +10,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
 
-LARGEST_COUNT = 20_000
-"""Maximum number of tensors in a file; no ViT has a tenth of that."""
+LARGEST_COUNT = 20_000  # tensors in a file; no ViT has a tenth of that
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TensorInfo:
     """Shape and dtype of a tensor, known before its data is read."""
 
     shape: tuple[int, ...]
-    dtype: str  # NumPy's name of the dtype, "bfloat16" included; the file's own name where NumPy has none
+    dtype: str  # NumPy's name, "bfloat16" included; the file's own name where NumPy has none
 
 
 class TensorFile:
@@ -28,6 +28,7 @@ class TensorFile:
 
     path: Path
     tensors: Mapping[str, TensorInfo]
+    _opened = ExitStack()  # what `close` closes
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Returns one tensor in its own dtype."""
@@ -35,12 +36,33 @@ class TensorFile:
 
     def close(self) -> None:
         """Closes the file."""
+        self._opened.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def errors_of_reading(path: Path) -> Iterator[None]:
+    """Raises `StorageError` in place of the system's errors."""
+    try:
+        yield
+    except VitKerasError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: could not be read ({error}).") from error
+
+
+@contextmanager
+def prefix_errors(where: object) -> Iterator[None]:
+    """Puts the file in front of the message of an `InvalidArgumentError`."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from error
 
 
 def check_regular(path: Path) -> int:

@@ -4,10 +4,11 @@ In memory version 5 renames many; each table's renames map those and the models'
 transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
 """
 
-from vit_keras.config import ViTConfig
+from operator import attrgetter
+
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, way
+from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
 
 _B = "block_{i}"
 _TEXT = (
@@ -15,28 +16,15 @@ _TEXT = (
     (r"embeddings\.position_ids", "indices of the positions"),
 )
 _MASK = ((r"embeddings\.mask_token", "only for training with masks"),)
-
-
-def _is_gated(config: ViTConfig) -> bool:
-    return config.gated_mlp
-
-
-def _is_plain(config: ViTConfig) -> bool:
-    return not config.gated_mlp
-
-
-def _has_one_head(config: ViTConfig) -> bool:
-    return not config.has_two_heads
-
-
-def _has_two_heads(config: ViTConfig) -> bool:
-    return config.has_two_heads
+_IS_GATED: When = attrgetter("gated_mlp")
+_BY_GATE = (unless(_IS_GATED), _IS_GATED)
+_HAS_TWO_HEADS: When = attrgetter("has_two_heads")
 
 
 def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
     """Returns the rows of separate queries, keys and values, whichever have biases."""
     return (
-        *dense(f"{_B}/attention/qkv", (query, key, value), layout=LINEAR),
+        *dense(f"{_B}/attention/qkv", (query, key, value)),
         row(f"{_B}/attention/query_bias", way(f"{query}.bias")),
         row(f"{_B}/attention/value_bias", way(f"{value}.bias")),
     )
@@ -48,8 +36,6 @@ _V5_ATTENTION = tuple(
         ("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense"),
     )
 )  # fmt: skip
-"""Renames of version 5's names of attention."""
-
 _LAYER = "encoder.layer.{i}"
 _EMBEDDINGS: tuple[Row, ...] = (
     *dense("patch_encoder/projection", "embeddings.patch_embeddings.projection", layout=CONV),
@@ -60,7 +46,7 @@ _EMBEDDINGS: tuple[Row, ...] = (
 )
 _ATTENTION: tuple[Row, ...] = (
     *_qkv(*(f"{_LAYER}.attention.attention.{name}" for name in ("query", "key", "value"))),
-    *dense(f"{_B}/attention/output", f"{_LAYER}.attention.output.dense", layout=LINEAR),
+    *dense(f"{_B}/attention/output", f"{_LAYER}.attention.output.dense"),
 )
 
 HF_VIT = Table(
@@ -79,12 +65,12 @@ HF_VIT = Table(
         *_ATTENTION,
         *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
         *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
-        *dense(f"{_B}/mlp/expand", f"{_LAYER}.intermediate.dense", layout=LINEAR),
-        *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense", layout=LINEAR),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.intermediate.dense"),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense"),
         *affine("final_norm", "layernorm"),
-        *dense("pre_logits", "pooler.dense", layout=LINEAR),
-        *dense("head", "classifier", "cls_classifier", layout=LINEAR, whens=(_has_one_head, _has_two_heads)),
-        *dense("head_distillation", "distillation_classifier", layout=LINEAR),
+        *dense("pre_logits", "pooler.dense"),
+        *dense("head", "classifier", "cls_classifier", whens=(unless(_HAS_TWO_HEADS), _HAS_TWO_HEADS)),
+        *dense("head_distillation", "distillation_classifier"),
     ),
     ignored=(*_MASK, (r"decoder\..*", "decoder of masked patches")),
     head_features=(
@@ -113,13 +99,11 @@ HF_DINOV2 = Table(
         row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.layer_scale2.lambda1")),
         *dense(
             f"{_B}/mlp/expand", f"{_LAYER}.mlp.fc1", f"{_LAYER}.mlp.weights_in",
-            (f"{_LAYER}.mlp.gate_proj", f"{_LAYER}.mlp.up_proj"), layout=LINEAR, whens=(_is_plain, _is_gated, never),
+            (f"{_LAYER}.mlp.gate_proj", f"{_LAYER}.mlp.up_proj"), whens=(*_BY_GATE, never),
         ),
-        *dense(
-            f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2", f"{_LAYER}.mlp.weights_out", layout=LINEAR, whens=(_is_plain, _is_gated),
-        ),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2", f"{_LAYER}.mlp.weights_out", whens=_BY_GATE),
         *affine("final_norm", "layernorm"),
-        *dense("head", "classifier", layout=LINEAR),
+        *dense("head", "classifier"),
     ),
     ignored=_MASK,
     head_features=(
@@ -142,14 +126,14 @@ HF_DINOV3 = Table(
         *affine(f"{_B}/attention_norm", f"{_V3}.norm1"),
         *affine(f"{_B}/mlp_norm", f"{_V3}.norm2"),
         *_qkv(*(f"{_V3}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
-        *dense(f"{_B}/attention/output", f"{_V3}.attention.o_proj", layout=LINEAR),
+        *dense(f"{_B}/attention/output", f"{_V3}.attention.o_proj"),
         row(f"{_B}/attention_scale/gamma", way(f"{_V3}.layer_scale1.lambda1")),
         row(f"{_B}/mlp_scale/gamma", way(f"{_V3}.layer_scale2.lambda1")),
         *dense(
-            f"{_B}/mlp/expand", (f"{_V3}.mlp.gate_proj", f"{_V3}.mlp.up_proj"), f"{_V3}.mlp.up_proj", layout=LINEAR,
-            whens=(_is_gated, _is_plain),
+            f"{_B}/mlp/expand", (f"{_V3}.mlp.gate_proj", f"{_V3}.mlp.up_proj"), f"{_V3}.mlp.up_proj",
+            whens=_BY_GATE[::-1],
         ),
-        *dense(f"{_B}/mlp/contract", f"{_V3}.mlp.down_proj", layout=LINEAR),
+        *dense(f"{_B}/mlp/contract", f"{_V3}.mlp.down_proj"),
         *affine("final_norm", "norm"),
     ),
     ignored=(*_MASK, (r"rope_embeddings\..*", "constant")),
@@ -163,11 +147,11 @@ _TOWER_ROWS: tuple[Row, ...] = (
     *dense("patch_encoder/projection", "embeddings.patch_embedding", layout=CONV),
     row("patch_encoder/position_embedding", way("embeddings.position_embedding.weight", layout=TABLE)),
     *_qkv(*(f"{_TOWER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
-    *dense(f"{_B}/attention/output", f"{_TOWER}.self_attn.out_proj", layout=LINEAR),
+    *dense(f"{_B}/attention/output", f"{_TOWER}.self_attn.out_proj"),
     *affine(f"{_B}/attention_norm", f"{_TOWER}.layer_norm1"),
     *affine(f"{_B}/mlp_norm", f"{_TOWER}.layer_norm2"),
-    *dense(f"{_B}/mlp/expand", f"{_TOWER}.mlp.fc1", layout=LINEAR),
-    *dense(f"{_B}/mlp/contract", f"{_TOWER}.mlp.fc2", layout=LINEAR),
+    *dense(f"{_B}/mlp/expand", f"{_TOWER}.mlp.fc1"),
+    *dense(f"{_B}/mlp/contract", f"{_TOWER}.mlp.fc2"),
     *affine("final_norm", "post_layernorm"),
 )
 _TOWER_RENAMES = ((r"^vision_model\.", ""),)
@@ -202,11 +186,11 @@ HF_SIGLIP = Table(
         row("pooling/probe", way("head.probe")),
         row(("pooling/query/kernel", "pooling/key_value/kernel"), way("head.attention.in_proj_weight", layout=LINEAR)),
         row(("pooling/query/bias", "pooling/key_value/bias"), way("head.attention.in_proj_bias")),
-        *dense("pooling/output", "head.attention.out_proj", layout=LINEAR),
+        *dense("pooling/output", "head.attention.out_proj"),
         *affine("pooling/mlp_norm", "head.layernorm"),
-        *dense("pooling/mlp/expand", "head.mlp.fc1", layout=LINEAR),
-        *dense("pooling/mlp/contract", "head.mlp.fc2", layout=LINEAR),
-        *dense("head", "classifier", layout=LINEAR),
+        *dense("pooling/mlp/expand", "head.mlp.fc1"),
+        *dense("pooling/mlp/contract", "head.mlp.fc2"),
+        *dense("head", "classifier"),
     ),
     ignored=_TEXT,
     # The input of SiglipForImageClassification's head is the mean of the tokens, even if the file holds attention pooling.

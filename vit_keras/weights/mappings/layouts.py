@@ -18,7 +18,7 @@ class Layout:
     """A transposition of their axes, then a reshape."""
 
     rank: int | None  # axes of their tensor; None for any number
-    order: tuple[int, ...] | None  # their axes in our order; None for the same order
+    order: tuple[int, ...] | None  # their axes in our order; None for the same
     shape: Callable[[Shape], Shape]  # our shape, from their transposed shape
     their_shape: Callable[[Shape, ViTConfig], Shape]  # their transposed shape, from our shape and the config
     heads_axis: int | None = None  # their axis over attention heads; None without
@@ -61,37 +61,24 @@ def _split_heads(width: int, config: ViTConfig) -> Shape:
     return (config.num_heads, width // config.num_heads)
 
 
-SAME = Layout(None, None, _same, _same_back)
-"""The same layout as ours."""
-
-LINEAR = Layout(2, (1, 0), _same, _same_back)
-"""torch's `Linear`: (out, in)."""
-
-CONV = Layout(4, (2, 3, 1, 0), _flat_patch, _square_patch)
-"""torch's `Conv2d` over patches: (out, channels, y, x)."""
-
-FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)
-"""Flax's `Conv` over patches: (y, x, channels, out)."""
-
+SAME = Layout(None, None, _same, _same_back)  # as ours
+LINEAR = Layout(2, (1, 0), _same, _same_back)  # torch's `Linear`: (out, in)
+CONV = Layout(4, (2, 3, 1, 0), _flat_patch, _square_patch)  # torch's `Conv2d` over patches: (out, channels, y, x)
+FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)  # Flax's `Conv` over patches: (y, x, channels, out)
+# Tokens or positions without our leading axes of size 1, two or one.
 VECTOR = Layout(1, None, lambda shape: (1, 1, *shape), lambda shape, _: shape[2:])
-"""A token without our two leading axes of size 1."""
-
 TABLE = Layout(2, None, lambda shape: (1, *shape), lambda shape, _: shape[1:])
-"""Tokens or positions without our leading axis of size 1."""
-
+# Flax's kernel of queries, keys or values: (in, heads, head_dim).
 HEADS_OUT = Layout(
     3, None, lambda shape: (shape[0], shape[1] * shape[2]),
     lambda shape, config: (shape[0], *_split_heads(shape[1], config)), heads_axis=1,
 )  # fmt: skip
-"""Flax's kernel of queries, keys or values: (in, heads, head_dim)."""
-
+# Flax's kernel of the attention's output: (heads, head_dim, out).
 HEADS_IN = Layout(
     3, None, lambda shape: (shape[0] * shape[1], shape[2]),
     lambda shape, config: (*_split_heads(shape[0], config), shape[1]), heads_axis=0,
 )  # fmt: skip
-"""Flax's kernel of the attention's output: (heads, head_dim, out)."""
-
+# Flax's bias of queries, keys or values: (heads, head_dim).
 HEADS_BIAS = Layout(
     2, None, lambda shape: (shape[0] * shape[1],), lambda shape, config: _split_heads(shape[0], config), heads_axis=0
 )
-"""Flax's bias of queries, keys or values: (heads, head_dim)."""

@@ -7,38 +7,36 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.mappings.layouts import SAME, Layout
+from vit_keras.weights.mappings.layouts import LINEAR, SAME, Layout
 
 When: TypeAlias = Callable[[ViTConfig], bool]
 
-GAP = ""
-"""A target for numbers that we have no weight for, as wide as the row's other targets: biases of keys."""
+GAP = ""  # a target for numbers that we have no weight for, as wide as the row's other targets: biases of keys
 
 
 def always(_: ViTConfig) -> bool:
-    """Returns True: a way that is always written."""
+    """The condition of a way that is always written."""
     return True
 
 
 def never(_: ViTConfig) -> bool:
-    """Returns False: a way that is only read."""
+    """The condition of a way that is only read."""
     return False
+
+
+def unless(when: When) -> When:
+    """Returns the opposite condition."""
+    return lambda config: not when(config)
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way in which a library stores the weights of a row.
+    """One way in which a library stores the weights of a row: all ways are read, those whose condition holds are written."""
 
-    Args:
-        names: Their tensors, concatenated along our last axis; `{i}` is a block's number. Empty for weights that are all zero.
-        layout: The layout of each tensor.
-        stacked: The axis over all blocks, where one tensor holds all; None otherwise.
-        when: Configs for which the library stores it so: all ways are read, only these are written.
-    """
-
+    # Tensors, concatenated along our last axis; `{i}` is a block's number; empty for weights that are all zero.
     names: tuple[str, ...]
     layout: Layout = SAME
-    stacked: int | None = None
+    stacked: int | None = None  # the axis over all blocks, where one tensor holds all
     when: When = always
 
     @property
@@ -66,31 +64,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A library's tensor names, and ours.
+    """A library's tensor names, and ours; names are regular expressions, except in the rows."""
 
-    Args:
-        source: The library's name in arguments.
-        title: The library and model, for messages.
-        signs: Patterns that identify a file: each must match one of its tensor names.
-        rows: The mapping.
-        renames: Patterns and replacements, applied in order: other spellings of names, to the spelling of the rows.
-        ignored: Patterns of names that are not loaded, each with the reason.
-        zeros: Patterns of names that may be left out where the tensor is all zero.
-        digits: Minimum digits of a block's number.
-        head_features: Patterns of names, and the fields of `ViTConfig` about the head's input that such a tensor reveals; the last
-            match wins.
-        convention: Fields of `ViTConfig` that all published models of this kind share and no tensor reveals.
-    """
-
-    source: str
-    title: str
-    signs: tuple[str, ...]
+    source: str  # the library's name in arguments
+    title: str  # the library and model, for messages
+    signs: tuple[str, ...]  # each must match one of a file's names
     rows: tuple[Row, ...]
-    renames: tuple[tuple[str, str], ...] = ()
-    ignored: tuple[tuple[str, str], ...] = ()
-    zeros: tuple[str, ...] = ()
-    digits: int = 1
+    renames: tuple[tuple[str, str], ...] = ()  # applied in order: other spellings, to the spelling of the rows
+    ignored: tuple[tuple[str, str], ...] = ()  # names that are not loaded, each with the reason
+    zeros: tuple[str, ...] = ()  # names that may be left out where the tensor is all zero
+    digits: int = 1  # minimum digits of a block's number
+    # Fields of `ViTConfig` about the head's input that a name reveals; the last match wins.
     head_features: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    # Fields of `ViTConfig` that all published models of this kind share and no tensor reveals.
     convention: Mapping[str, Any] = field(default_factory=dict)
 
     def canonical(self, name: str) -> str:
@@ -114,6 +100,10 @@ class Table:
                     index.setdefault(name, []).append(row)
         return index
 
+    def ways_to(self, target: str) -> list[Way]:
+        """Returns the ways in which one weight is stored alone."""
+        return [way for row in self.rows if row.targets == (target,) for way in row.ways]
+
     def find_rows(self, name: str) -> list[tuple[Row, int | None]]:
         """Returns the rows of a canonical name, each with the block's number, or None outside of blocks."""
         found: list[tuple[Row, int | None]] = [(row, None) for row in self.rows_by_name.get(name, ())]
@@ -121,14 +111,6 @@ class Table:
             pattern = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
             found += [(row, int(number[0])) for row in self.rows_by_name.get(pattern, ())]
         return found
-
-    def may_be_zero(self, name: str) -> bool:
-        """Whether a canonical name may be left out where the tensor is all zero."""
-        return any(re.fullmatch(pattern, name) for pattern in self.zeros)
-
-    def why_ignored(self, name: str) -> str | None:
-        """Returns the reason why a canonical name is not loaded; None where it is loaded."""
-        return next((why for pattern, why in self.ignored if re.fullmatch(pattern, name)), None)
 
 
 def row(targets: str | tuple[str, ...], *ways: Way) -> Row:
@@ -143,7 +125,7 @@ def way(*names: str, layout: Layout = SAME, stacked: int | None = None, when: Wh
 
 def affine(ours: str, *theirs: str, when: When = always) -> tuple[Row, ...]:
     """Returns the rows of a LayerNorm."""
-    conditions = (when, lambda config: not when(config))
+    conditions = (when, unless(when))
     return tuple(
         Row(
             (f"{ours}/{own}",),
@@ -154,7 +136,7 @@ def affine(ours: str, *theirs: str, when: When = always) -> tuple[Row, ...]:
 
 
 def dense(
-    ours: str, *theirs: tuple[str, ...] | str, layout: Layout, whens: tuple[When, ...] = (always,)
+    ours: str, *theirs: tuple[str, ...] | str, layout: Layout = LINEAR, whens: tuple[When, ...] = (always,)
 ) -> tuple[Row, ...]:
     """Returns the rows of a projection: its kernel and its bias."""
     layers = [(names,) if isinstance(names, str) else names for names in theirs]

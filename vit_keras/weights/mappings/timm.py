@@ -3,9 +3,11 @@
 Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `deit.py` and `eva.py`.
 """
 
+from operator import attrgetter
+
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.layouts import CONV, LINEAR
-from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, way
+from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, unless, way
 
 
 def is_eva(config: ViTConfig) -> bool:
@@ -23,28 +25,11 @@ def has_split_gate(config: ViTConfig) -> bool:
     return config.gated_mlp and (config.mlp_inner_norm or config.rotary_embedding == "centered")
 
 
-def _is_plain(config: ViTConfig) -> bool:
-    return not is_eva(config)
-
-
-def _has_fused_qkv(config: ViTConfig) -> bool:
-    return not has_split_qkv(config)
-
-
-def _has_packed_gate(config: ViTConfig) -> bool:
-    return not has_split_gate(config)
-
-
-def _is_sequential(config: ViTConfig) -> bool:
-    return not config.parallel_block
-
-
-def _norm_before_pooling(config: ViTConfig) -> bool:
-    return config.final_norm == "before"
-
-
 _B, _ATTN, _MLP = "block_{i}", "blocks.{i}.attn", "blocks.{i}.mlp"
 _QKV = (f"{_ATTN}.q_proj", f"{_ATTN}.k_proj", f"{_ATTN}.v_proj")
+_IS_VIT = unless(is_eva)
+_HAS_FUSED_QKV = unless(has_split_qkv)
+_IS_SEQUENTIAL = unless(attrgetter("parallel_block"))
 
 ROWS: tuple[Row, ...] = (
     *dense("patch_encoder/projection", "patch_embed.proj", layout=CONV),
@@ -57,51 +42,42 @@ ROWS: tuple[Row, ...] = (
     *affine(f"{_B}/mlp_norm", "blocks.{i}.norm2"),
     row(
         f"{_B}/attention/qkv/kernel",
-        way(f"{_ATTN}.qkv.weight", layout=LINEAR, when=_has_fused_qkv),
+        way(f"{_ATTN}.qkv.weight", layout=LINEAR, when=_HAS_FUSED_QKV),
         way(*(f"{name}.weight" for name in _QKV), layout=LINEAR, when=has_split_qkv),
     ),
     row(f"{_B}/attention/qkv/bias", way(f"{_ATTN}.qkv.bias"), way(*(f"{name}.bias" for name in _QKV), when=never)),
-    row(
-        f"{_B}/attention/query_bias",
-        way(f"{_ATTN}.q_bias", when=_has_fused_qkv),
-        way(f"{_ATTN}.q_proj.bias", when=has_split_qkv),
+    *(
+        row(
+            f"{_B}/attention/{name}_bias",
+            way(f"{_ATTN}.{name[0]}_bias", when=_HAS_FUSED_QKV),
+            way(f"{_ATTN}.{name[0]}_proj.bias", when=has_split_qkv),
+        )
+        for name in ("query", "value")
     ),
-    row(
-        f"{_B}/attention/value_bias",
-        way(f"{_ATTN}.v_bias", when=_has_fused_qkv),
-        way(f"{_ATTN}.v_proj.bias", when=has_split_qkv),
-    ),
-    *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_is_sequential),
-    *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_is_sequential),
+    *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_IS_SEQUENTIAL),
+    *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_IS_SEQUENTIAL),
     row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
-    *dense(f"{_B}/attention/output", f"{_ATTN}.proj", layout=LINEAR),
-    row(
-        f"{_B}/attention_scale/gamma",
-        way("blocks.{i}.ls1.gamma", when=_is_plain),
-        way("blocks.{i}.gamma_1", when=is_eva),
-    ),
-    row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_is_plain), way("blocks.{i}.gamma_2", when=is_eva)),
+    *dense(f"{_B}/attention/output", f"{_ATTN}.proj"),
+    row(f"{_B}/attention_scale/gamma", way("blocks.{i}.ls1.gamma", when=_IS_VIT), way("blocks.{i}.gamma_1", when=is_eva)),
+    row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_IS_VIT), way("blocks.{i}.gamma_2", when=is_eva)),
     *dense(
-        f"{_B}/mlp/expand",
-        f"{_MLP}.fc1",
-        (f"{_MLP}.fc1_g", f"{_MLP}.fc1_x"),
-        layout=LINEAR,
-        whens=(_has_packed_gate, has_split_gate),
+        f"{_B}/mlp/expand", f"{_MLP}.fc1", (f"{_MLP}.fc1_g", f"{_MLP}.fc1_x"),
+        whens=(unless(has_split_gate), has_split_gate),
     ),
     *affine(f"{_B}/mlp/inner_norm", f"{_MLP}.norm"),
-    *dense(f"{_B}/mlp/contract", f"{_MLP}.fc2", layout=LINEAR),
-    *affine("final_norm", "norm", "fc_norm", when=_norm_before_pooling),
+    *dense(f"{_B}/mlp/contract", f"{_MLP}.fc2"),
+    *affine("final_norm", "norm", "fc_norm", when=lambda config: config.final_norm == "before"),
     row("pooling/probe", way("attn_pool.latent")),
-    *dense("pooling/query", "attn_pool.q", layout=LINEAR),
-    *dense("pooling/key_value", "attn_pool.kv", layout=LINEAR),
-    *dense("pooling/output", "attn_pool.proj", layout=LINEAR),
+    *dense("pooling/query", "attn_pool.q"),
+    *dense("pooling/key_value", "attn_pool.kv"),
+    *dense("pooling/output", "attn_pool.proj"),
     *affine("pooling/mlp_norm", "attn_pool.norm"),
-    *dense("pooling/mlp/expand", "attn_pool.mlp.fc1", layout=LINEAR),
-    *dense("pooling/mlp/contract", "attn_pool.mlp.fc2", layout=LINEAR),
-    *dense("pre_logits", "pre_logits.fc", layout=LINEAR),
-    *dense("head", "head", layout=LINEAR),
-    *dense("head_distillation", "head_dist", layout=LINEAR),
-)
+    *dense("pooling/mlp/expand", "attn_pool.mlp.fc1"),
+    *dense("pooling/mlp/contract", "attn_pool.mlp.fc2"),
+    *dense("pre_logits", "pre_logits.fc"),
+    *dense("head", "head"),
+    *dense("head_distillation", "head_dist"),
+)  # fmt: skip
 
 _PARALLEL: tuple[Row, ...] = (
     # One projection makes the MLP's hidden layer and queries, keys and values.
@@ -109,8 +85,8 @@ _PARALLEL: tuple[Row, ...] = (
     row((f"{_B}/mlp/expand/kernel", f"{_B}/attention/qkv/kernel"), way("blocks.{i}.in_proj.weight", layout=LINEAR)),
     row((f"{_B}/mlp/expand/bias", f"{_B}/attention/qkv/bias"), way("blocks.{i}.in_proj.bias")),
     row(f"{_B}/mlp/expand/bias", way("blocks.{i}.mlp_bias")),
-    *dense(f"{_B}/attention/output", "blocks.{i}.attn_out_proj", layout=LINEAR),
-    *dense(f"{_B}/mlp/contract", "blocks.{i}.mlp_out_proj", layout=LINEAR),
+    *dense(f"{_B}/attention/output", "blocks.{i}.attn_out_proj"),
+    *dense(f"{_B}/mlp/contract", "blocks.{i}.mlp_out_proj"),
     row(f"{_B}/scale/gamma", way("blocks.{i}.ls.gamma")),
 )
 HEAD_FEATURES = (

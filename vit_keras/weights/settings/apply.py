@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.errors import WeightMismatchError
+from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.head import HEAD_FIELDS
 from vit_keras.weights.settings.read import Settings
 
@@ -13,15 +14,13 @@ _log = logging.getLogger(__name__)
 
 _ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference")
 _ATTENTION_FIELDS = ("num_heads", *_ROTARY_FIELDS)
+# Those that change what the same weights compute, and that no tensor's shape reveals, except those about the head.
 _FORWARD_FIELDS = ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ROTARY_FIELDS)
-"""Fields that change what the same weights compute, and that no tensor's shape reveals; those about the head aside."""
-
 _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
 
 
-def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[str, Any] | None = None) -> ViTConfig:
+def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[str, Any] = {}) -> ViTConfig:
     """Returns a preset's config with the checkpoint's values of what its shapes do not reveal; logs what differs."""
-    changes = changes or {}
     other = [
         name
         for name in _SIZE_FIELDS
@@ -37,10 +36,8 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
     if not config.distillation_token:
         names.discard("distillation_head")
     taken = {name: value for name, value in settings.fields.items() if name in names}
-    try:
+    with prefix_errors(settings.origin):
         changed = config.replace(**{**taken, **changes})
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{settings.origin}: {error}") from error
     differing = {name: getattr(changed, name) for name in taken if getattr(config, name) != getattr(changed, name)}
     differing.pop("position_resize", None)  # reported where positions are resized
     if differing:
@@ -55,11 +52,7 @@ def log_assumptions(settings: Settings, config: ViTConfig) -> None:
     names = ["num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling"]
     if config.pooling == "map" and config.num_prefix_tokens:
         names.append("map_includes_prefix")
-    assumed = {
-        name: getattr(config, name)
-        for name in names
-        if name not in {*settings.stated.keys(), *settings.inferred.keys()}
-    }
+    assumed = {name: getattr(config, name) for name in names if name not in {*settings.stated, *settings.inferred}}
     if assumed:
         _log.warning(
             "%s: assumed, because the checkpoint does not state it: %s", settings.origin, _list_values(assumed, assumed)

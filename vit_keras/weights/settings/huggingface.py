@@ -52,7 +52,6 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
 class _Kind:
     defaults: Mapping[str, Any]  # transformers' own, for fields that a file leaves out
     fields: Callable[[Mapping[str, Any]], dict[str, Any]]  # fields that need more than a rename
-    renames: Mapping[str, str]
     pixels: Mapping[str, Any] = field(default_factory=dict)  # statistics of all published models of the kind
     position_resize: str = "bicubic"
 
@@ -73,21 +72,19 @@ _SIGLIP = {**_SIZES, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 _CLIP = {**_SIZES, "layer_norm_eps": 1e-5, "patch_size": 32, "hidden_act": "quick_gelu"}
 
 _KINDS = {
-    "vit": _Kind(_SIZES, _qkv_bias, HF_FIELDS["vit"]),
-    "deit": _Kind(_SIZES, lambda values: {**_qkv_bias(values), "distillation_token": True}, HF_FIELDS["deit"], IMAGENET),
-    "vit_mae": _Kind(_SIZES, _qkv_bias, HF_FIELDS["vit"], IMAGENET),
-    "vit_msn": _Kind({**_SIZES, "layer_norm_eps": 1e-6}, _qkv_bias, HF_FIELDS["vit"], IMAGENET),
-    "ijepa": _Kind(_SIZES, lambda values: {**_qkv_bias(values), "class_token": False}, HF_FIELDS["vit"], IMAGENET),
-    "dinov2": _Kind(_DINOV2, _dinov2, HF_FIELDS["dinov2"], IMAGENET),
+    "vit": _Kind(_SIZES, _qkv_bias),
+    "deit": _Kind(_SIZES, lambda values: {**_qkv_bias(values), "distillation_token": True}, IMAGENET),
+    "vit_mae": _Kind(_SIZES, _qkv_bias, IMAGENET),
+    "vit_msn": _Kind({**_SIZES, "layer_norm_eps": 1e-6}, _qkv_bias, IMAGENET),
+    "ijepa": _Kind(_SIZES, lambda values: {**_qkv_bias(values), "class_token": False}, IMAGENET),
+    "dinov2": _Kind(_DINOV2, _dinov2, IMAGENET),
     "dinov2_with_registers": _Kind(
         {**_DINOV2, "patch_size": 16, "num_register_tokens": 4}, lambda values: {**_dinov2(values), "position_on_prefix": False},
-        HF_FIELDS["dinov2_with_registers"], IMAGENET, "bicubic_antialias",
+        IMAGENET, "bicubic_antialias",
     ),
-    "dinov3_vit": _Kind(_DINOV3, _dinov3, HF_FIELDS["dinov3_vit"], IMAGENET),
-    "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HF_FIELDS["siglip_vision_model"], HALF),
-    "clip_vision_model": _Kind(
-        _CLIP, lambda _: {"stem_norm": True, "patch_bias": False}, HF_FIELDS["clip_vision_model"], CLIP
-    ),
+    "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
+    "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
+    "clip_vision_model": _Kind(_CLIP, lambda _: {"stem_norm": True, "patch_bias": False}, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
 _TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
@@ -109,11 +106,12 @@ def huggingface_settings(
             f"{sorted([*_KINDS, *_TOWERS])}."
         )
     values = {**kind.defaults, **values}
+    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # vit_mae, vit_msn and ijepa have those of vit
     activation = str(values["hidden_act"])
     image_size = _read_sides(values["image_size"], where)
     try:
         stated = {
-            **{ours: values[theirs] for theirs, ours in {**HF_SHARED_FIELDS, **kind.renames}.items()},
+            **{ours: values[theirs] for theirs, ours in (HF_SHARED_FIELDS | renames).items()},
             "image_size": image_size,
             "patch_size": _read_sides(values["patch_size"], where)[0],
             "activation": _ACTIVATIONS.get(activation, activation),
@@ -128,12 +126,8 @@ def huggingface_settings(
     if processor is not None:
         stated |= _read_pixel_statistics(processor, where)
         preprocessing = _read_preprocessing(processor, image_size)
-    return {
-        "stated": stated,
-        "convention": kind.pixels,
-        "class_names": _read_class_names(config_json),
-        "preprocessing": preprocessing,
-    }
+    names = _read_class_names(config_json)
+    return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
 
 
 def _read_class_names(config_json: Mapping[str, Any]) -> tuple[str, ...]:

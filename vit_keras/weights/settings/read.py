@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, WeightMismatchError
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.weights.formats.opening import STANDARD_NAMES, open_tensors
+from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.head import count_classes, head_features
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.mappings.sources import find_table
@@ -16,43 +17,30 @@ from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.timm import timm_settings
 
 CONFIG = "config.json"
-_LARGEST_JSON = 2**22
-"""Maximum size of a JSON file, bytes: the names of 21,841 classes, in both directions, are up to 3 MB."""
+_LARGEST_JSON = 2**22  # bytes; the names of 21,841 classes, in both directions, are up to 3 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is known of a checkpoint's model.
+    """What is known of a checkpoint's model; `stated`, `inferred` and `convention` hold fields of `ViTConfig`."""
 
-    Args:
-        origin: The file that `stated` is from, for messages.
-        stated: Fields of `ViTConfig` that a config.json states; all of them where a model can be built from it.
-        inferred: Fields that the tensors' names reveal.
-        convention: Fields that all published models of this kind share, where nothing states them.
-        num_classes: Classes of the head; None without a head.
-        class_names: Names of the head's outputs, where they are stated.
-        preprocessing: Stated arguments of `Preprocessing`: image_size, crop, crop_mode, interpolation.
-    """
-
-    origin: str
-    stated: Mapping[str, Any] = field(default_factory=dict)
-    inferred: Mapping[str, Any] = field(default_factory=dict)
-    convention: Mapping[str, Any] = field(default_factory=dict)
-    num_classes: int | None = None
+    origin: str  # the file that `stated` is from, for messages
+    stated: Mapping[str, Any] = field(default_factory=dict)  # by a config.json; all fields where it describes a model
+    inferred: Mapping[str, Any] = field(default_factory=dict)  # from the tensors' names
+    convention: Mapping[str, Any] = field(default_factory=dict)  # of all published models of this kind
+    num_classes: int | None = None  # None without a head
     class_names: tuple[str, ...] | None = None
-    preprocessing: Mapping[str, Any] | None = None
+    preprocessing: Mapping[str, Any] | None = None  # arguments of `Preprocessing`
 
     @property
     def fields(self) -> dict[str, Any]:
-        """All known fields; stated ones override inferred ones, which override the convention."""
+        """All known fields."""
         return {**self.convention, **self.inferred, **self.stated}
 
     def config(self) -> ViTConfig:
         """Returns the config of the model that the directory describes."""
-        try:
+        with prefix_errors(self.origin):
             return ViTConfig(**self.fields)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{self.origin}: {error}") from error
 
 
 def read_settings(path: str | Path, *, source: str = "auto", config_json: Mapping[str, Any] | None = None) -> Settings:
@@ -64,7 +52,7 @@ def read_settings(path: str | Path, *, source: str = "auto", config_json: Mappin
     inferred, classes = head_features(table, tensors), count_classes(table, tensors)
     if config_json is None and where is not None and where.is_file():
         config_json = read_json(where)
-    library = library_of(config_json) if where is not None and isinstance(config_json, dict) else None
+    library = library_of(config_json) if isinstance(config_json, dict) else None
     if library is None or where is None or config_json is None:
         return Settings(origin=str(path), inferred=inferred, convention=table.convention, num_classes=classes)
     if table.source != library and not (library == "timm" and table.source == "meta"):
@@ -99,13 +87,8 @@ def library_of(config_json: Mapping[str, Any]) -> str | None:
 
 def read_json(path: Path) -> Any:
     """Returns the content of a JSON file beside a checkpoint."""
-    try:
+    with errors_of_reading(path):
         size = path.stat().st_size
         if size > _LARGEST_JSON:
             raise CorruptFileError(f"{path}: {size} bytes are too many for this file; the limit is {_LARGEST_JSON}.")
-        content = path.read_bytes()
-    except CorruptFileError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{path}: could not be read ({error}).") from error
-    return parse_json(content, path)
+        return parse_json(path.read_bytes(), path)

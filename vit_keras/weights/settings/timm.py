@@ -12,6 +12,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.validation import closest
+from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
     TIMM_EVA_FIELDS,
@@ -64,12 +65,10 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     arguments = {**_read_defaults(config_json, cfg, where), **arguments}
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
     fields = _read_fields(arguments, base, where)
-    try:
+    with prefix_errors(where):
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
             config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", False)))
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{where}: {error}") from error
     names = config_json.get("label_names", cfg.get("label_names"))
     stated = asdict(config)
     del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm

@@ -15,11 +15,10 @@ from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfit
 class HuggingFaceModel:
     """One of transformers' models."""
 
-    table: Table  # the mapping table of its tensors
-    prefix: str  # prefix of its tensors' names
+    table: Table
+    prefix: str  # of its tensors' names
     config: dict[str, Any]  # its config.json
-    # Shapes by name of tensors that only transformers has: the token for masked patches.
-    unused: Mapping[str, tuple[int, ...]]
+    unused: Mapping[str, tuple[int, ...]]  # shapes of tensors that only transformers has: the token for masked patches
 
     def full_name(self, name: str) -> str:
         """Returns a tensor's name in the model; heads have no prefix."""

@@ -8,13 +8,7 @@ from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.mappings.config_fields import TIMM_EVA_FIELDS, TIMM_POOLS, TIMM_SHARED_FIELDS, TIMM_VIT_FIELDS
 from vit_keras.weights.mappings.timm import has_split_qkv
-from vit_keras.weights.writers.requirements import (
-    PLAIN,
-    check_preprocessing,
-    find_kind,
-    list_misfits,
-    repeat_per_channel,
-)
+from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfits, repeat_per_channel
 
 _BORDER = 128  # gray level with which `Preprocessing` pads, of 0..255
 _BOTH = (True, False)
@@ -71,10 +65,7 @@ def timm_config(
     """Returns timm's config.json."""
     architecture = find_kind("timm", {name: _list_reasons(allowed, config) for name, allowed in _KINDS.items()})
     is_eva = architecture.startswith(_EVA_KINDS)
-    if preprocessing is None:
-        preprocessing = Preprocessing(image_size=config.image_size)
-    else:
-        check_preprocessing(preprocessing, config)
+    preprocessing = preprocessing or Preprocessing(image_size=config.image_size)
     mean = repeat_per_channel(config.pixel_mean, config.channels)
     if preprocessing.crop_mode == "border" and any(round(255 * value) != _BORDER for value in mean):
         raise InvalidArgumentError(
