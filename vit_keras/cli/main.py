@@ -55,11 +55,7 @@ app.add_typer(data_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug.
-
-    Args:
-        arguments: Command line arguments; by default those of the process.
-    """
+    """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's start-up notes

@@ -53,12 +53,8 @@ def typed_options(context: typer.Context) -> dict[str, Any]:
 def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
     """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
 
-    Raises:
-        InvalidArgumentError: An assignment has no "=".
-
-    Example:
-        >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
-        {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
+    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
     """
     fields = {}
     for assignment in assignments or ():

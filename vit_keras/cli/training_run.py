@@ -19,14 +19,7 @@ _RESUMABLE = 75
 def merge_recorded(
     options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
 ) -> dict[str, Any]:
-    """Returns the typed options, and those recorded in a resumed run for all others.
-
-    Args:
-        options: What the user typed.
-        kind: The dataclass of the command's options.
-        run_dir: The run directory.
-        resume: Whether the run is resumed.
-    """
+    """Returns the typed options, and those recorded in a resumed run for all others."""
     recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
     return {**recorded, **options}
 

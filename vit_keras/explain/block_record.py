@@ -18,25 +18,8 @@ from vit_keras.models.wiring import read_model
 class BlockRecord:
     """Every step of a block in inference, as tensors of the backend.
 
-    Dosovitskiy et al. 2021, arXiv 2010.11929, equations 2 and 3 and appendix A. In a parallel block `after_attention` is the block's
-    input.
-
-    Args:
-        tokens: `(batch, tokens, hidden_dim)`, the block's input.
-        normed: The same shape, normalized.
-        queries: `(batch, heads, tokens, head_dim)`, after query norm and rotary embedding.
-        keys: The same shape, after key norm and rotary embedding.
-        values: The same shape.
-        scores: `(batch, heads, tokens, tokens)`, scaled by `head_dim ** -0.5`, before the softmax; float32.
-        weights: The same shape, after the softmax; rows sum to 1.
-        heads: `(batch, heads, tokens, head_dim)`, the weighted sums of the values.
-        joined: `(batch, tokens, hidden_dim)`, the heads concatenated.
-        attended: The same shape, projected, before layer scale.
-        after_attention: The same shape, with the residual.
-        mlp_normed: The same shape, normalized again.
-        expanded: `(batch, tokens, mlp_dim)`, the input of the MLP's second projection.
-        contracted: `(batch, tokens, hidden_dim)`, the output of the MLP, before layer scale.
-        output: The same shape, the block's output.
+    Dosovitskiy et al. 2021, arXiv 2010.11929, equations 2 and 3 and appendix A. Tokens are `(batch, tokens, width)`, heads
+    `(batch, heads, tokens, head_dim)`. In a parallel block `after_attention` is the block's input.
     """
 
     tokens: Tensor
@@ -74,10 +57,7 @@ def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequen
 def record_block(block: TransformerBlock, tokens: Tensor, added: Tensor | None = None) -> BlockRecord:
     """Runs a block and returns every step.
 
-    Args:
-        block: A block of a built model.
-        tokens: `(batch, tokens, hidden_dim)`.
-        added: `(batch, heads, tokens, tokens)`, added to the attention weights, to take the gradient with respect to them.
+    `added`, `(batch, heads, tokens, tokens)`, is added to the attention weights, to take the gradient with respect to them.
     """
     normed = block.attention_norm(tokens)
     queries, keys, values = project_qkv(block.attention, normed)

@@ -101,15 +101,9 @@ def _multiply_by_gradient(model: keras.Model, images: np.ndarray, classes: np.nd
 def compute_attention_gradients(
     model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all attention weights, and the gradients of a class's logit with respect to them.
+    """Returns all attention weights, and the gradients of a class's logit (the predicted class's for None) with respect to them.
 
-    Args:
-        model: A vit_keras model with a head.
-        images: `(batch, height, width, channels)`, pixels 0..255.
-        classes: `(batch,)`; None for the predicted class of each.
-
-    Shapes:
-        returns: Both `(layers, batch, heads, tokens, tokens)`.
+    Both are `(layers, batch, heads, tokens, tokens)`.
     """
     blocks, config = read_model(model).blocks, model_config(model)
     first = compute_block_inputs(model, images, [0])[0]

@@ -144,13 +144,7 @@ AdaptedParallelBlock.__name__ = AdaptedBlock.__name__  # a path in `.keras` file
 
 
 def check_adapters(*, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Raises `InvalidArgumentError` for arguments that don't describe adapters.
-
-    Args:
-        rank: Width between the two matrices.
-        alpha: The adapter's output is scaled by `alpha / rank`.
-        targets: The adapted projections.
-    """
+    """Raises `InvalidArgumentError` for arguments that don't describe adapters."""
     _check_rank("An adapter", rank=rank, alpha=alpha)
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or len(set(targets)) < len(targets):
         raise InvalidArgumentError(

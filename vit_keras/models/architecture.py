@@ -40,14 +40,7 @@ BLOCK_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSpec:
-    """One layer of the model.
-
-    Args:
-        name: The layer's name.
-        kind: Its class.
-        arguments: Its constructor's arguments, except the name.
-        inputs: Names of the layers whose outputs it reads, or `IMAGES`.
-    """
+    """One layer of the model; `inputs` are the names of the layers whose outputs it reads, or `IMAGES`."""
 
     name: str
     kind: type[keras.layers.Layer]
@@ -65,16 +58,6 @@ def layer_specs(
     """Returns the layers in the order of the forward pass; the last one's output is the model's.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, figure 1.
-
-    Args:
-        config: The architecture.
-        num_classes: Classes of the head; None for no head.
-        classifier_activation: Activation of the head; None for logits.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=1, num_heads=2, mlp_dim=128)
-        >>> [spec.name for spec in layer_specs(config, num_classes=10)][-4:]
-        ['block_00', 'final_norm', 'pooling', 'head']
     """
     specs: list[LayerSpec] = []
     _add_encoder(specs, config)
@@ -92,13 +75,8 @@ def layer_specs(
 def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
     """Returns the rate of each block, which rises linearly from 0 to `rate`; a single block has `rate`.
 
-    Args:
-        rate: Rate of the last block.
-        num_layers: Number of blocks.
-
-    Example:
-        >>> stochastic_depth_rates(0.2, 3)
-        [0.0, 0.1, 0.2]
+    >>> stochastic_depth_rates(0.2, 3)
+    [0.0, 0.1, 0.2]
     """
     return [rate * float(depth) for depth in np.linspace(1, 0, num_layers)[::-1]]
 

@@ -18,11 +18,7 @@ _TOLERANCE = 1e-6  # of computed rates
 
 
 def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
-    """Returns the config that the layers of a graph were built from.
-
-    Raises:
-        InvalidArgumentError: `vit` did not build the layers.
-    """
+    """Returns the config that the layers of a graph were built from; raises if `vit` did not build them."""
     layers = {name: call.operation for name, call in calls.items()}
     blocks = [layer for layer in layers.values() if isinstance(layer, TransformerBlock)]
     stem = layers.get("patches") or layers.get("conv_stem")
@@ -80,8 +76,7 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
 def match_layers(model: keras.Model, calls: Calls, config: ViTConfig) -> list[LayerSpec]:
     """Returns the layers that `vit` builds from a config and that the graph has, with the head if it is that of `vit`.
 
-    Raises:
-        InvalidArgumentError: A layer or a connection differs.
+    Raises `InvalidArgumentError` if a layer or a connection differs.
     """
     specs = _specs_with_head(calls, config) or layer_specs(config)
     difference = next(_find_differences(calls, specs), None)

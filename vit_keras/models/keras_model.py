@@ -172,12 +172,7 @@ class VisionTransformer(keras.Model):
 
 
 def make_multi_step(step: _Step, count: int) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:
-    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device.
-
-    Args:
-        step: State and batch in, logs and state out, as `keras.Model.train_step` on JAX.
-        count: Steps per call.
-    """
+    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device."""
     import jax
 
     def scanned(state: Any, batches: list[Any]) -> tuple[Any, Any]:

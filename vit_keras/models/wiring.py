@@ -85,20 +85,7 @@ class ModelParts:
 def read_model(model: keras.Model) -> ModelParts:
     """Returns the parts of a model, also of one loaded from a `.keras` file or inside another model.
 
-    Args:
-        model: A model that `vit` built, perhaps with simple Keras layers after it.
-
-    Raises:
-        InvalidArgumentError: `vit` did not build it, or its layers or connections were changed; the message says which, and how
-            to fix it.
-
-    Example:
-        >>> from vit_keras.models.vit import vit
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> model = vit(config)
-        >>> parts = read_model(keras.Model(model.input, keras.layers.Dense(5, name="mine")(model.output)))
-        >>> parts.config == config, parts.num_classes, [layer.name for layer in parts.own_head]
-        (True, 5, ['mine'])
+    Raises `InvalidArgumentError` if `vit` did not build it, or its layers or connections were changed.
     """
     body, outer_layers = _unwrap(model)
     calls = read_calls(body)

@@ -21,19 +21,7 @@ _CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
 
 
 def read_family(where: str, text: str) -> list[Preset]:
-    r"""Returns the presets of one family file.
-
-    Args:
-        where: The file's path; its name without ending is the family.
-        text: The file's content, TOML.
-
-    Raises:
-        InvalidArgumentError: The text is not TOML, a key is unknown or missing, or a preset is not a legal ViT.
-
-    Example:
-        >>> read_family("empty.toml", "[family]\ndescription = ''\npaper = ''\nlicense = ''\nrecipe = ''")
-        []
-    """
+    """Returns the presets of one family file, a TOML text; the name of its path without ending is the family."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -13,12 +13,7 @@ _WORDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error of any backend means that memory ran out.
-
-    Example:
-        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
-        (True, False)
-    """
+    """Returns whether an error of any backend means that memory ran out."""
     if any(kind.__name__ in _KINDS for kind in type(error).__mro__):
         return True
     from_backend = isinstance(error, RuntimeError) or type(error).__module__.startswith(("tensorflow", "jax", "torch"))

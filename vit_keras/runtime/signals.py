@@ -14,18 +14,9 @@ class Aborted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Records the first Ctrl-C or SIGTERM inside its `with` block in `asked`; the second one raises `Aborted`.
+    """Records the first Ctrl-C or SIGTERM inside its `with` block in `asked` and calls `on_first`; the second one raises `Aborted`.
 
     Outside the main thread, where Python handles no signals, it does nothing.
-
-    Args:
-        on_first: Called at the first signal, such as to print a message.
-
-    Example:
-        >>> with Interruption() as interruption:
-        ...     signal.raise_signal(signal.SIGTERM)
-        ...     interruption.asked
-        True
     """
 
     def __init__(self, on_first: Callable[[], object] | None = None) -> None:

@@ -28,14 +28,8 @@ _STATUS = {
 class ViTOracle(keras_tuner.Oracle):
     """Asynchronous successive halving with a model-based sampler, resumable from its journal.
 
-    To keras-tuner a configuration is one trial, which is handed out once per rung.
-
-    Args:
-        policy: Decides what is trained next.
-        study: The trials so far, rebuilt from the journal.
-        journal: Every event is written here first.
-        compute_costs: Returns what is known of values before training, such as parameters.
-        on_event: Called with each record after it is written.
+    To keras-tuner a configuration is one trial, which is handed out once per rung. `compute_costs` returns what is known of values
+    before training, such as parameters; `on_event` gets each record after the journal has it.
     """
 
     def __init__(
@@ -105,11 +99,7 @@ class ViTOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def end_trial(self, trial: keras_tuner.engine.trial.Trial) -> None:
-        """Records how a worker left a trial.
-
-        Args:
-            trial: Its status is COMPLETED if the worker did its task; otherwise its values hold the fault and the reason.
-        """
+        """Records how a worker left a trial; unless it is COMPLETED, its values hold the fault and the reason."""
         own = self.study.trials[int(trial.trial_id)]
         self._release(own)
         if trial.status == TrialStatus.COMPLETED:

@@ -196,15 +196,9 @@ def _load_model(path: Path) -> keras.Model:
 def join(data: ImageData, hypermodel: Searchable, *, run_dir: str | Path, options: TunerOptions) -> None:
     """Trains trials for a chief on another machine, or in another process, until its search is over.
 
-    Args:
-        data: The chief's data.
-        hypermodel: The chief's hypermodel.
-        run_dir: The chief's run directory, which every machine can write to.
-        options: The chief's options; `workers` is that of this machine.
-
-    Raises:
-        StorageError: There is no chief at the address, or it has ended.
-        TrainingInterrupted: Ctrl-C or SIGTERM; the current steps were finished and saved.
+    Data, hypermodel, options and run directory, which every machine can write to, are the chief's; `workers` is that of this machine.
+    Raises `StorageError` if there is no chief at the address, or it has ended, and `TrainingInterrupted` after Ctrl-C or SIGTERM, when
+    the current steps were finished and saved.
     """
     try:
         ViTTuner(hypermodel, run_dir=run_dir, options=options).search(data)

@@ -80,15 +80,7 @@ def load_checkpoint(
     accept_license: bool = False,
     offline: bool = False,
 ) -> "tuple[keras.Model, tuple[str, ...] | None]":
-    """Returns a checkpoint's model, and its class names where they are known.
-
-    Args:
-        checkpoint: A preset directory, a checkpoint file, or NAME:TAG.
-        preset: The architecture of a checkpoint file.
-        source: Naming of the weights; "auto" recognizes it.
-        accept_license: Accepts a restricted license.
-        offline: Uses only cached files and never downloads.
-    """
+    """Returns a checkpoint's model, and its class names where they are known."""
     from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.from_preset import from_preset
     from vit_keras.zoo.preset_directory import load_class_names

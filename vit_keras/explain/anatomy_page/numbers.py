@@ -40,13 +40,7 @@ class PackedArrays:
         self._length = 0
 
     def add(self, name: str, array: np.ndarray, kind: str) -> None:
-        """Appends an array.
-
-        Args:
-            name: Its name in the page.
-            array: Any shape.
-            kind: "uint8", "int8" or "uint16", little-endian; or "float24", planes of the high, middle and low bytes.
-        """
+        """Appends an array as "uint8", "int8", "uint16" (little-endian), or "float24": planes of the high, middle and low bytes."""
         shape = list(array.shape)
         data = (
             _encode_float24(array)

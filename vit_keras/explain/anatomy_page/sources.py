@@ -17,13 +17,7 @@ _PACKAGE = Path(vit_keras.__file__).parent
 
 
 def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
-    """Returns name, file, line and text of the functions that compute each step.
-
-    Example:
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> find_sources(config)["patches"][0]["name"]
-        'Patches.call'
-    """
+    """Returns name, file, line and text of the functions that compute each step."""
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
     pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
     parallel, block = layers.ParallelBlock, layers.TransformerBlock

@@ -17,13 +17,7 @@ def read_labels(config: ViTConfig, *, num_classes: int | None, language: str, mo
 
 
 def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
-    """Returns name, title, text, equation and output shape of each step, in order.
-
-    Example:
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> [step["shape"] for step in read_steps(config, num_classes=3, language="en")][:5]
-        ['16 × 16 × 3', '4 × 8 × 8 × 3', '4 × 192', '4 × 16', '5 × 16']
-    """
+    """Returns name, title, text, equation and output shape of each step, in order."""
     texts, equations = _read_toml(language), _read_toml("equations")
     words = _make_substitutions(config, num_classes, language)
     steps = []

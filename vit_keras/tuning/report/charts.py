@@ -78,12 +78,7 @@ def draw_importance(importance: Mapping[str, float]) -> str:
 
 
 def draw_parallel_coordinates(trials: Sequence[Trial], dimensions: Mapping[str, Sequence[Any]]) -> str:
-    """Draws one vertical axis per dimension and one line per trial; the better a trial, the stronger its color.
-
-    Args:
-        trials: The best first.
-        dimensions: The values that each dimension took, in order.
-    """
+    """Draws one vertical axis per dimension and one line per trial, the best first; the better a trial, the stronger its color."""
     figure, axes = new_chart("", "")
     figure.set_size_inches(9, 3.2)
     names = list(dimensions)

@@ -26,17 +26,7 @@ _MOST_DIMENSIONS = 10
 
 
 def write_study_report(run: Path, study: Study, *, data: ImageData, test_accuracy: float | None = None) -> None:
-    """Writes `study.html`, a self-contained page, and `study.csv`.
-
-    Args:
-        run: The run directory of the search.
-        study: With one trial or more.
-        data: The training data.
-        test_accuracy: Of the best trial's model; None before it was evaluated.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
+    """Writes `study.html`, a self-contained page, and `study.csv`, of a study with one trial or more."""
     body = _format_headline(study, test_accuracy)
     resolution = describe_resolution(study, data)
     if resolution:

@@ -18,12 +18,7 @@ _SECONDS = 0.5
 
 
 class SearchProgress:
-    """A progress bar of the budget, and a line each time a trial reaches a rung or ends.
-
-    Args:
-        console: Without a terminal it gets the lines alone.
-        budget: Of the search.
-    """
+    """A progress bar of the budget, only in a terminal, and a line each time a trial reaches a rung or ends."""
 
     def __init__(self, console: Console, budget: Budget) -> None:
         self.console = console

@@ -157,14 +157,7 @@ Dimension = Choice | IntRange | FloatRange
 
 
 def list_values(dimension: Dimension) -> list[Any]:
-    """Returns the values of a dimension in order.
-
-    Args:
-        dimension: A choice or an integer range.
-
-    Raises:
-        InvalidArgumentError: It is a range of real numbers.
-    """
+    """Returns the values of a choice or an integer range in order; raises `InvalidArgumentError` for real numbers."""
     if isinstance(dimension, FloatRange):
         raise InvalidArgumentError(f"{dimension} has too many values to list: give a list of values, or integers.")
     return list(dimension.values)

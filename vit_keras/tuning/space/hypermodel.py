@@ -191,9 +191,6 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
 
     Its models are deeper and narrower than the paper's, because models of less than 100 M parameters are better so (training on
     ImageNet alone: timm's results tables, mediumd compared with base); heads of 32 and 64 are those of nearly all published sizes.
-
-    Raises:
-        InvalidArgumentError: No patch size divides the image into 16 to 196 patches.
     """
     patch_sizes = _list_patch_sizes(image_size)
     if not patch_sizes:

@@ -20,9 +20,6 @@ class Limits(FrozenConfig):
         memory: Bytes of a training step in float32: weights, gradients, optimizer, and activations of the batch.
         latency: Seconds to predict one image on this machine.
 
-    Raises:
-        InvalidArgumentError: A limit is not positive.
-
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
         >>> list(Limits(params=1_000_000).find_problems(config, num_classes=10, batch_size=64))

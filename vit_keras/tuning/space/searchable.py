@@ -29,13 +29,7 @@ class NoEffectError(InvalidArgumentError, keras_tuner.errors.FatalError):
 
 
 class Searchable(keras_tuner.HyperModel):
-    """Base of `ViTHyperModel` and `FinetuningHyperModel`.
-
-    Args:
-        space: What is tuned.
-        num_classes: Number of classes of the head.
-        limits: Maximum costs of a model.
-    """
+    """Base of `ViTHyperModel` and `FinetuningHyperModel`."""
 
     def __init__(self, space: SearchSpace, *, num_classes: int, limits: Limits) -> None:
         super().__init__(name="vit", tunable=True)
@@ -261,13 +255,9 @@ def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
 def load_images(
     train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
 ) -> ImageData:
-    """Returns the images of a search.
+    """Returns the images of a search, resized (px) and converted to `channels` unless these are None.
 
-    Args:
-        train: `ImageData`, or what `vk.data.load` takes.
-        validation: Likewise; None if `train` has all splits, otherwise a part is held out.
-        image_size: Height and width to resize to, px; None for no resizing.
-        channels: Number of channels to convert to; None for no conversion.
+    Where `validation` is None, `train` has all splits, or a part is held out.
     """
     if isinstance(train, ImageData):
         if validation is not None:

@@ -30,10 +30,6 @@ class Sampler:
 
     A proposal depends on the study and the seed alone, so a search that was killed proposes the same when it resumes. No
     configuration is proposed twice.
-
-    Args:
-        candidates: Legal configurations.
-        seed: Random seed.
     """
 
     def __init__(self, candidates: Candidates, *, seed: int = 0) -> None:

@@ -207,10 +207,5 @@ class Study:
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Returns whether one is at least as good in every objective and better in one; more is better.
-
-    Example:
-        >>> dominates([1.0, 2.0], [1.0, 1.0]), dominates([1.0, 1.0], [1.0, 1.0])
-        (True, False)
-    """
+    """Returns whether one is at least as good in every objective and better in one; more is better."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))

@@ -16,14 +16,7 @@ _DATA_FIELDS = ("name", "class_names", "batch_size", "seed", "notes", "decisions
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Payload:
-    """What a worker process needs besides a trial's values.
-
-    Args:
-        hypermodel: Builds models from values.
-        data: Training and validation images.
-        epochs: Full horizon of a trial.
-        seed: Random seed of weights and data order.
-    """
+    """What a worker process needs besides a trial's values."""
 
     hypermodel: Any
     data: ImageData
@@ -32,14 +25,9 @@ class Payload:
 
 
 def pack(payload: Payload, folder: Path) -> None:
-    """Writes a payload; arrays of images go to files of their own, which the processes map and share.
+    """Writes a payload to a directory that only its owner may write to.
 
-    Args:
-        payload: What to write.
-        folder: An existing directory that only its owner may write to.
-
-    Raises:
-        InvalidArgumentError: The hypermodel cannot be pickled.
+    Arrays of images go to files of their own, which the processes map and share.
     """
     splits = dict(payload.data.splits)
     for name, split in payload.data.splits.items():
@@ -63,11 +51,7 @@ def pack(payload: Payload, folder: Path) -> None:
 
 
 def unpack(folder: Path) -> Payload:
-    """Returns the payload that `pack` wrote, with memory-mapped images.
-
-    Args:
-        folder: Written by this search; it holds a pickle, which can run any code when it is read.
-    """
+    """Returns the payload that `pack` wrote, with memory-mapped images. It is a pickle, which can run any code when it is read."""
     content = pickle.loads((folder / _FILE).read_bytes())
     splits = content.pop("splits")
     for name in ("train", "validation", "test"):

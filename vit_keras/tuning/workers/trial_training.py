@@ -46,12 +46,6 @@ class TrialTrainer:
     Initial weights depend on the seed and the architecture, and the data order on the seed, so trials of one architecture differ
     only in their hyperparameters. The schedule is made for the full horizon, whichever rung a trial trains to. A trial's directory
     holds all its state, so it resumes in another process with the same result, bit for bit.
-
-    Args:
-        hypermodel: Builds models from values.
-        data: Training and validation images.
-        epochs: Full horizon of a trial.
-        seed: Random seed of weights and data order.
     """
 
     def __init__(self, hypermodel: Searchable, data: ImageData, *, epochs: int, seed: int = 0) -> None:
@@ -70,18 +64,10 @@ class TrialTrainer:
         on_epoch: Callable[[int, dict[str, float], float], bool],
         on_step: Callable[[], object] = lambda: None,
     ) -> bool:
-        """Trains or resumes a trial up to an epoch, and returns whether it reached the full horizon.
+        """Trains or resumes a trial up to the epoch `until`, and returns whether it reached the full horizon.
 
-        Args:
-            values: Of the trial.
-            until: Epochs in total.
-            folder: The trial's directory.
-            on_epoch: Called with the epochs done, and the metrics and seconds of the last one; returns whether to continue.
-            on_step: Called after each training step.
-
-        Raises:
-            TrainingDivergedError: The loss or a weight became NaN or infinite.
-            VitKerasError: The values or the directory cannot be used.
+        `on_epoch` gets the epochs done, and the metrics and seconds of the last one, and returns whether to continue; `on_step` is called
+        after each training step. Raises `TrainingDivergedError` if the loss or a weight became NaN or infinite.
         """
         data = self._prepare_data(values)
         run = RunDirectory(folder)
