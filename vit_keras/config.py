@@ -179,9 +179,8 @@ class ViTConfig(FrozenConfig):
             if get_origin(hint) is Literal and value not in choices:
                 synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
                 close = [synonym] if synonym else closest(str(value), choices, count=1)
-                yield f"{name}={value!r} is none of {list(choices)}" + "".join(
-                    f" (did you mean {each!r}?)" for each in close
-                )
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                yield f"{name}={value!r} is none of {list(choices)}{hint}"
         for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
             is_optional = name == "pre_logits_dim"

@@ -28,11 +28,8 @@ from vit_keras.errors import VitKerasError
 UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
 _STYLE: Any = {
-    "no_args_is_help": True,
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-}
+    "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None,
+}  # fmt: skip
 
 app = typer.Typer(name="vit-keras", help="Vision Transformers for Keras: list, train, tune, use, explain.", **_STYLE)
 app.command("list")(list_command)

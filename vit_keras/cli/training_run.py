@@ -43,10 +43,8 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    count = len(result.evaluation.labels)
-    out.print(
-        f"test accuracy      {results['test_accuracy']:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)"
-    )
+    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
+    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

@@ -66,37 +66,20 @@ def record_block(block: TransformerBlock, tokens: Tensor, added: Tensor | None =
     if added is not None:
         weights = weights + added
     heads = ops.matmul(ops.cast(weights, values.dtype), values)
-    joined = _join_heads(heads)
+    _, count, num_tokens, head_dim = heads.shape
+    joined = ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, num_tokens, count * head_dim))
     attended = block.attention.output_projection(joined)
-    if block.parallel:
-        after_attention, mlp_normed = tokens, normed
-    else:
-        after_attention = tokens + block.scales[0](attended)
-        mlp_normed = block.mlp_norm(after_attention)
+    after_attention = tokens if block.parallel else tokens + block.scales[0](attended)
+    mlp_normed = normed if block.parallel else block.mlp_norm(after_attention)
     expanded = _expand(block, mlp_normed)
     contracted = block.mlp.contract(expanded)
-    output = (
-        tokens + block.scales[0](attended + contracted)
-        if block.parallel
-        else after_attention + block.scales[1](contracted)
-    )
+    branches = block.scales[0](attended + contracted) if block.parallel else block.scales[1](contracted)
+    output = after_attention + branches
     return BlockRecord(
-        tokens=tokens,
-        normed=normed,
-        queries=queries,
-        keys=keys,
-        values=values,
-        scores=scores,
-        weights=weights,
-        heads=heads,
-        joined=joined,
-        attended=attended,
-        after_attention=after_attention,
-        mlp_normed=mlp_normed,
-        expanded=expanded,
-        contracted=contracted,
-        output=output,
-    )
+        tokens=tokens, normed=normed, queries=queries, keys=keys, values=values, scores=scores, weights=weights, heads=heads,
+        joined=joined, attended=attended, after_attention=after_attention, mlp_normed=mlp_normed, expanded=expanded,
+        contracted=contracted, output=output,
+    )  # fmt: skip
 
 
 def project_qkv(attention: SelfAttention, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,16 +102,9 @@ def compute_scores(queries: Tensor, keys: Tensor) -> Tensor:
     return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
 
 
-def _join_heads(heads: Tensor) -> Tensor:
-    _, count, tokens, head_dim = heads.shape
-    return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, tokens, count * head_dim))
-
-
 def _expand(block: TransformerBlock, normed: Tensor) -> Tensor:
     inside, activation = block.mlp.expand(normed), ACTIVATIONS[block.activation]
-    if block.gated_mlp:
-        gates, values = ops.split(inside, 2, axis=-1)
-        inside = activation(gates) * values
-    else:
-        inside = activation(inside)
-    return block.mlp.normalise(inside)
+    if not block.gated_mlp:
+        return block.mlp.normalise(activation(inside))
+    gates, values = ops.split(inside, 2, axis=-1)
+    return block.mlp.normalise(activation(gates) * values)

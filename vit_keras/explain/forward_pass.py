@@ -107,9 +107,10 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
     entered = found["stem_norm" if config.stem_norm else "patch_encoder"]
     outputs = [found[block.name] for block in parts.blocks]
     normalized = found["final_norm"] if config.final_norm == "before" else outputs[-1]
-    prefix = (
-        _to_numpy(ops.concatenate(encoder.prefix, axis=1))[0] if encoder.prefix else np.zeros((0, config.hidden_dim))
-    )
+    after_pooling = "final_norm" if config.final_norm == "after" else "pooling"
+    before_head = after_pooling if config.pre_logits_dim is None else "pre_logits"
+    empty = np.zeros((1, 0, config.hidden_dim))
+    prefix = _to_numpy(ops.concatenate(encoder.prefix, axis=1) if encoder.prefix else empty)[0]
     head_logits = logits = depth_logits = None
     if num_classes is not None:
         depth_logits = np.concatenate([_to_numpy(compute_logits(model, tokens)) for tokens in outputs])
@@ -123,13 +124,13 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         image=images[0].astype("float32"),
         patches=_to_numpy(patches)[0],
         projected=_to_numpy(encoder.projection(patches))[0],
-        prefix=prefix.astype("float32"),
+        prefix=prefix,
         positions=_pad_positions(config, encoder),
         embedded=_to_numpy(found["patch_encoder"])[0],
         tokens=np.concatenate([_to_numpy(tokens) for tokens in (entered, *outputs)]),
         normalized=_to_numpy(normalized)[0],
         pooled=_to_numpy(found["pooling"])[0],
-        features=_to_numpy(found[_name_before_head(config)])[0],
+        features=_to_numpy(found[before_head])[0],
         pooling_weights=_to_numpy(compute_pooling_attention(model, normalized))[0] if config.pooling == "map" else None,
         head_logits=head_logits,
         logits=logits,
@@ -137,12 +138,6 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         output=_to_numpy(model(pixels, training=False))[0],
         class_names=tuple(class_names),
     )
-
-
-def _name_before_head(config: ViTConfig) -> str:
-    if config.pre_logits_dim is not None:
-        return "pre_logits"
-    return "final_norm" if config.final_norm == "after" else "pooling"
 
 
 def _pad_positions(config: ViTConfig, encoder: keras.layers.Layer) -> np.ndarray | None:

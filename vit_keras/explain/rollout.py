@@ -67,8 +67,7 @@ def multiply_blocks(layers: np.ndarray) -> np.ndarray:
 
     In `(batch, tokens, tokens)`, row i has the contributions of the input tokens to output token i.
     """
-    identity = np.eye(layers.shape[-1], dtype=layers.dtype)
-    product = np.broadcast_to(identity, layers.shape[1:])
+    product = identity = np.eye(layers.shape[-1], dtype=layers.dtype)
     for layer in layers:
         mixed = layer + identity
         product = mixed / mixed.sum(-1, keepdims=True) @ product
@@ -102,7 +101,6 @@ def _compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.n
 
 
 def _discard_smallest(maps: np.ndarray, rate: float) -> np.ndarray:
-    """Sets the smallest weights of each row to 0."""
     count = int(rate * maps.shape[-1])
     if not count:
         return maps

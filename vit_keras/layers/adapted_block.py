@@ -60,14 +60,10 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         """Creates the matrices in float32 under every policy: their updates are too small for half precision."""
         if not self.layer.built:
             self.layer.build(input_shape)
-        inputs = input_shape[-1]
         uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
-        self.adapter_down = self.add_weight(
-            shape=(inputs, self.rank), initializer=uniform, dtype="float32", name="adapter_down"
-        )
-        self.adapter_up = self.add_weight(
-            shape=(self.rank, self.layer.units), initializer="zeros", dtype="float32", name="adapter_up"
-        )
+        down, up = (input_shape[-1], self.rank), (self.rank, self.layer.units)
+        self.adapter_down = self.add_weight(down, initializer=uniform, dtype="float32", name="adapter_down")
+        self.adapter_up = self.add_weight(up, initializer="zeros", dtype="float32", name="adapter_up")
 
     def call(self, inputs: Tensor) -> Tensor:
         """Computes the paper's equation 3."""

@@ -103,12 +103,9 @@ class PatchEncoder(CompositeLayer):
             if count
         ]
         if self.position_embedding == "learned":
-            positions = patches + (self.num_prefix_tokens if self.position_on_prefix else 0)
-            self.positions = self.add_weight(
-                shape=(1, positions, self.hidden_dim),
-                initializer=keras.initializers.RandomNormal(stddev=0.02),
-                name="position_embedding",
-            )
+            shape = (1, patches + (self.num_prefix_tokens if self.position_on_prefix else 0), self.hidden_dim)
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            self.positions = self.add_weight(shape=shape, initializer=normal, name="position_embedding")
         elif self.position_embedding == "sincos2d":
             self.positions = self._fixed_positions(patches)
 

@@ -106,7 +106,6 @@ class TransformerBlock(CompositeLayer):
         self.attention_dropout_rate = attention_dropout_rate
         self.stochastic_depth_rate = stochastic_depth_rate
         self.remat = remat
-
         self._make_parts()
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:

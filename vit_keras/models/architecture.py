@@ -47,10 +47,6 @@ class LayerSpec:
     arguments: dict[str, Any]
     inputs: tuple[str, ...]
 
-    def build(self) -> keras.layers.Layer:
-        """Returns a new layer."""
-        return self.kind(**self.arguments, name=self.name)
-
 
 def layer_specs(
     config: ViTConfig, *, num_classes: int | None = None, classifier_activation: str | None = None
@@ -97,26 +93,15 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
     else:
         _add(specs, "patches", Patches, patch_size=config.patch_size)
     _add(
-        specs,
-        "patch_encoder",
-        PatchEncoder,
-        use_bias=config.patch_bias,
-        grid_size=config.grid_size,
-        dropout_rate=config.dropout_rate,
-        **{name: getattr(config, name) for name in ENCODER_FIELDS},
-    )
+        specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
+        dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
+    )  # fmt: skip
     if config.stem_norm:
         _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
+    fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
-        _add(
-            specs,
-            f"block_{index:02d}",
-            TransformerBlock,
-            parallel=config.parallel_block,
-            rotary=_rotary(config),
-            stochastic_depth_rate=rate,
-            **{name: getattr(config, name) for name in BLOCK_FIELDS},
-        )
+        own = {"parallel": config.parallel_block, "rotary": _rotary(config), "stochastic_depth_rate": rate}
+        _add(specs, f"block_{index:02d}", TransformerBlock, **own, **fields)
 
 
 def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
@@ -127,15 +112,9 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     tokens = specs[-1].name
     if config.pooling == "map":
         _add(
-            specs,
-            "pooling",
-            AttentionPooling,
-            num_heads=config.num_heads,
-            mlp_dim=config.mlp_dim,
-            activation=config.activation,
-            norm_epsilon=config.norm_epsilon,
-            num_skipped_tokens=0 if config.map_includes_prefix else prefix,
-        )
+            specs, "pooling", AttentionPooling, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
+            norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
+        )  # fmt: skip
     else:
         _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":

@@ -24,12 +24,9 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
     stem = layers.get("patches") or layers.get("conv_stem")
     missing = [name for name in ("normalization", "patch_encoder", "final_norm", "pooling") if name not in layers]
     if not blocks or stem is None or missing:
-        reason = (
-            f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if blocks and missing else "."
-        )
-        raise InvalidArgumentError(
-            f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig{reason}"
-        )
+        reason = f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if missing else "."
+        what = f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig"
+        raise InvalidArgumentError(what + (reason if blocks else "."))
     encoder, pooling, block = layers["patch_encoder"], layers["pooling"], blocks[-1]
     has_map = isinstance(pooling, AttentionPooling)
     try:

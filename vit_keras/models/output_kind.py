@@ -110,13 +110,9 @@ def adapt_metrics(metrics: Any, *, num_outputs: int) -> Adapted:
 
 
 def _adapt_each(given: Any, adapt: Callable[[Any], Adapted]) -> Adapted:
-    if isinstance(given, Mapping):
-        adapted = {name: adapt(each) for name, each in given.items()}
-        return {name: each for name, (each, _) in adapted.items()}, [
-            text for _, texts in adapted.values() for text in texts
-        ]
-    results = [adapt(each) for each in given]
-    return type(given)(each for each, _ in results), [text for _, texts in results for text in texts]
+    results = [adapt(each) for each in (given.values() if isinstance(given, Mapping) else given)]
+    adapted, texts = [each for each, _ in results], [text for _, found in results for text in found]
+    return dict(zip(given, adapted, strict=True)) if isinstance(given, Mapping) else type(given)(adapted), texts
 
 
 def _returns_logits(operation: Any) -> bool:

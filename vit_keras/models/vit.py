@@ -48,8 +48,8 @@ def vit(
     tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
-        inputs = [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = spec.build()(inputs if len(inputs) > 1 else inputs[0])
+        layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
+        tensors[spec.name] = layer(inputs if len(inputs) > 1 else inputs[0])
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 

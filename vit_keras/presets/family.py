@@ -53,17 +53,11 @@ def read_family(where: str, text: str) -> list[Preset]:
             )
             for tag, entry in weights.items()
         }
-        presets.append(
-            Preset(
-                name=name,
-                family=PurePath(where).stem,
-                source=table["source"],
-                params=table["params"],
-                config=config,
-                weights=checkpoints,
-                **stated,
-            )
+        family, source, params = PurePath(where).stem, table["source"], table["params"]
+        preset = Preset(
+            name=name, family=family, source=source, params=params, config=config, weights=checkpoints, **stated
         )
+        presets.append(preset)
     return presets
 
 

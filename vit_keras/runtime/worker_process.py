@@ -45,7 +45,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **(_user_environment() if user_code else _environment())},
+            env={**os.environ, **_environment(user_code)},
             start_new_session=True,
         )
         if sys.platform == "linux" and self._process.stdout is not None:
@@ -140,14 +140,12 @@ class ParentConnection:
         _write(self._writer, message, payload)
 
 
-def _environment() -> dict[str, str]:
+def _environment(user_code: bool) -> dict[str, str]:
+    if user_code:
+        return {"PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
     package = str(Path(vit_keras.__file__).parent.parent)
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     return {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _user_environment() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
 
 
 def _write(file: Any, message: Mapping[str, Any], payload: bytes | memoryview = b"") -> None:

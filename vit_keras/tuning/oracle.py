@@ -17,12 +17,8 @@ EPOCHS, INITIAL_EPOCH, REASON = "tuner/epochs", "tuner/initial_epoch", "tuner/re
 """Entries of a trial's values beside the hyperparameters: the first two as keras-tuner's Hyperband has them; the third carries the
 reason of a failure, because a chief receives only the values of a trial."""
 TrialStatus = trial_module.TrialStatus
-_STATUS = {
-    "QUEUED": TrialStatus.RUNNING,
-    "RUNNING": TrialStatus.RUNNING,
-    "COMPLETED": TrialStatus.COMPLETED,
-    "PRUNED": TrialStatus.COMPLETED,
-}
+_STATUS = dict.fromkeys(("QUEUED", "RUNNING"), TrialStatus.RUNNING)
+_STATUS |= dict.fromkeys(("COMPLETED", "PRUNED"), TrialStatus.COMPLETED)
 
 
 class ViTOracle(keras_tuner.Oracle):
@@ -204,18 +200,5 @@ class ViTOracle(keras_tuner.Oracle):
 
     # keras-tuner's own persistence, which the journal replaces.
 
-    def save(self) -> None:  # noqa: D102
-        pass
-
-    def reload(self) -> None:  # noqa: D102
-        pass
-
-    def get_state(self) -> dict[str, Any]:  # noqa: D102
-        return {}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:  # noqa: D102
-        pass
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Is never called: `create_trial` decides."""
-        raise NotImplementedError
+    def save(self) -> None: ...  # noqa: D102
+    def reload(self) -> None: ...  # noqa: D102

@@ -102,15 +102,8 @@ def search(
     else:
         data = hypermodel.load_data(train, validation)
     return search_data(
-        data,
-        hypermodel,
-        budget=budget,
-        objective=objective,
-        run_dir=run_dir,
-        resume=resume,
-        options=options,
-        console=console,
-    )
+        data, hypermodel, budget=budget, objective=objective, run_dir=run_dir, resume=resume, options=options, console=console,
+    )  # fmt: skip
 
 
 def search_data(
@@ -165,12 +158,7 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     write_text(run / "search.json", json.dumps(record, indent=2) + "\n")
     write_study_report(run, study, data=data, test_accuracy=accuracy)
     return SearchResult(
-        run_directory=run,
-        model_directory=target,
-        best=best,
-        study=study,
-        test_accuracy=accuracy,
-        record=record,
+        run_directory=run, model_directory=target, best=best, study=study, test_accuracy=accuracy, record=record
     )
 
 

@@ -3,7 +3,7 @@
 import sys
 from typing import Annotated
 
-import typer
+from typer import Argument, Exit, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json, ModelPath
@@ -14,11 +14,9 @@ def predict_command(
     model: ModelPath,
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."
-        ),
+        Argument(metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."),
     ],
-    top: Annotated[int, typer.Option(help="Number of classes per image.")] = 5,
+    top: Annotated[int, Option(help="Number of classes per image.")] = 5,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -50,4 +48,4 @@ def predict_command(
                 sys.stdout.flush()
                 err.print(printable(f"skipped {row.error}"))
     if rows.errors:
-        raise typer.Exit(SOME_FAILED)
+        raise Exit(SOME_FAILED)

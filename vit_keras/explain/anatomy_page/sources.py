@@ -10,6 +10,7 @@ import vit_keras
 from vit_keras import layers
 from vit_keras.config import ViTConfig
 from vit_keras.layers.kernels.attention_kernel import attend_by_products
+from vit_keras.layers.patch_encoder import sincos2d
 from vit_keras.models import architecture
 from vit_keras.models import vit as model
 
@@ -41,8 +42,6 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "classifier": [architecture._add_heads],
     }
     if config.position_embedding == "sincos2d":
-        from vit_keras.layers.patch_encoder import sincos2d
-
         steps["positions"].append(sincos2d)
     if config.rotary_embedding != "none":
         steps["queries"].append(layers.RotaryEmbedding.call)
@@ -54,9 +53,5 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
 def _read_source(function: Callable[..., Any]) -> dict[str, Any]:
     lines, first = inspect.getsourcelines(function)
     file = Path(inspect.getfile(function)).relative_to(_PACKAGE.parent).as_posix()
-    return {
-        "name": function.__qualname__,
-        "file": file,
-        "line": first,
-        "text": textwrap.dedent("".join(lines)).rstrip(),
-    }
+    text = textwrap.dedent("".join(lines)).rstrip()
+    return {"name": function.__qualname__, "file": file, "line": first, "text": text}

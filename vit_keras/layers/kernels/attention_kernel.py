@@ -23,16 +23,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionKernel:
-    """How attention is computed.
+    """How attention is computed, and why so."""
 
-    Args:
-        name: `FLASH`, `XLA`, `FUSED` or `PRODUCTS`.
-        padding: Masked tokens that are appended because the kernel takes no odd number of tokens.
-        reason: Why this kernel was chosen.
-    """
-
-    name: str
-    padding: int = 0
+    name: str  # `FLASH`, `XLA`, `FUSED` or `PRODUCTS`
+    padding: int = 0  # masked tokens that are appended because the kernel takes no odd number of tokens
     reason: str = ""
 
     def __str__(self) -> str:

@@ -126,10 +126,7 @@ def _format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
             str(trial.number),
             f"{trial.curve[-1][study.objective.name]:.4f}",
             str(trial.epochs),
-            *(
-                format_count(trial.costs[name]) if trial.costs[name] >= 1 else f"{trial.costs[name]:.3g}"
-                for name in costs
-            ),
+            *(charts.format_cost(trial.costs[name]) for name in costs),
             *(charts.format_value(trial.values.get(name)) for name in dimensions),
         ]
         for rank, trial in enumerate(ranking[:_LEADERS], start=1)
@@ -162,11 +159,8 @@ def _format_charts(study: Study, ranking: Sequence[Trial]) -> str:
 
 
 def _format_stopped(study: Study) -> str:
-    rows = [
-        (str(trial.number), trial.state, str(trial.epochs), trial.reason)
-        for trial in study.trials
-        if trial.reason and trial.state != "QUEUED"
-    ]
+    stopped = [trial for trial in study.trials if trial.reason and trial.state != "QUEUED"]
+    rows = [(str(trial.number), trial.state, str(trial.epochs), trial.reason) for trial in stopped]
     if not rows:
         return ""
     title = f"{len(rows)} {'trial' if len(rows) == 1 else 'trials'}"

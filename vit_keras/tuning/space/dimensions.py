@@ -17,20 +17,16 @@ class _Listed(FrozenConfig):
     values: Sequence[Any]
 
     def has(self, value: Any) -> bool:
-        """Returns whether a value is legal."""
         return any(value == each and type(value) is type(each) for each in self.values)
 
     def to_unit(self, value: Any) -> float:
-        """Returns a value's place from 0 to 1."""
         place: float = (self.values.index(value) + 0.5) / len(self.values)
         return place
 
     def from_unit(self, place: float) -> Any:
-        """Returns the value at a place from 0 to 1."""
         return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
 
     def coordinates(self, value: Any) -> list[float]:
-        """Returns a value's coordinates for the surrogate model: its place."""
         return [self.to_unit(value)]
 
 

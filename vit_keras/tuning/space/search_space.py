@@ -23,9 +23,6 @@ _KIND_NAMES = {kind: name for name, kind in _KINDS.items()}
 class SearchSpace:
     """Dimensions by name; every combination of their values can be proposed.
 
-    Args:
-        dimensions: By name.
-
     Raises:
         InvalidArgumentError: There are none.
 
@@ -44,15 +41,11 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Values:
         """Returns random values."""
-        places = rng.random(len(self.dimensions)).tolist()
-        pairs = zip(self.dimensions.items(), places, strict=True)
-        return {name: dimension.from_unit(place) for (name, dimension), place in pairs}
+        return {name: dimension.from_unit(float(rng.random())) for name, dimension in self.dimensions.items()}
 
     def encode(self, values: Mapping[str, Any]) -> np.ndarray:
         """Returns values as a point of the unit cube; strings are one-hot encoded."""
-        return np.array(
-            [place for name, dimension in self.dimensions.items() for place in dimension.coordinates(values[name])]
-        )
+        return np.concatenate([dimension.coordinates(values[name]) for name, dimension in self.dimensions.items()])
 
     def has(self, values: Mapping[str, Any]) -> bool:
         """Returns whether there is a legal value of each dimension and no other."""
@@ -70,9 +63,6 @@ class SearchSpace:
     def fix(self, **values: Any) -> "SearchSpace":
         """Returns the space with a single value for some dimensions.
 
-        Args:
-            **values: By name.
-
         Raises:
             InvalidArgumentError: There is no such dimension.
         """
@@ -80,9 +70,6 @@ class SearchSpace:
 
     def narrow(self, **dimensions: Dimension) -> "SearchSpace":
         """Returns the space with some of its dimensions replaced.
-
-        Args:
-            **dimensions: By name.
 
         Raises:
             InvalidArgumentError: There is no such dimension.
@@ -119,7 +106,7 @@ class SearchSpace:
         """Returns the space of a dictionary, as `to_dict` or a person writes it: a list is a choice, a single value is fixed.
 
         Args:
-            fields: By name.
+            fields: Dimensions by name.
             where: Origin of the fields, for error messages.
 
         Raises:

@@ -61,6 +61,16 @@ class Searchable(keras_tuner.HyperModel):
         """Returns images of the size that the search needs."""
         raise NotImplementedError
 
+    def _load_images(self, train: Any, validation: Any, *, image_size: tuple[int, int], channels: int) -> ImageData:
+        """Returns images of this size; refuses those of another size or number of classes."""
+        data = load_images(train, validation, image_size=image_size, channels=channels)
+        if data.image_shape != (*image_size, channels) or len(data.class_names) != self.num_classes:
+            raise InvalidArgumentError(
+                f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
+                f"{(*image_size, channels)} and {self.num_classes}."
+            )
+        return data
+
     def prepare_data(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
         """Returns the images as a trial needs them."""
         return data
@@ -93,13 +103,16 @@ class Searchable(keras_tuner.HyperModel):
         """Measured latencies of architectures."""
         return Latencies()
 
+    def find_size_problems(self, values: Mapping[str, Any]) -> list[str]:
+        """Returns the limits but latency that values exceed, as sentences."""
+        config, batch_size = self.model_config(values), int(values.get("batch_size", 1))
+        return list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits that values exceed, as sentences."""
-        config = self.model_config(values)
-        batch_size = int(values.get("batch_size", 1))
-        problems = list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        problems = self.find_size_problems(values)
         if not problems and self.limits.latency is not None:
-            latency = self.latencies.measure(config, num_classes=self.num_classes)
+            latency = self.latencies.measure(self.model_config(values), num_classes=self.num_classes)
             if latency > self.limits.latency:
                 problems = [f"{1e3 * latency:.3g} ms per image is over the limit of {1e3 * self.limits.latency:.3g} ms"]
         return problems
@@ -265,12 +278,3 @@ def load_images(
         return train
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
     return data_sources.load(source, image_size=image_size, channels=channels)
-
-
-def check_data(data: ImageData, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Refuses images of another size or number of classes than the hypermodel's."""
-    if data.image_shape != image_shape or len(data.class_names) != num_classes:
-        raise InvalidArgumentError(
-            f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
-            f"{image_shape} and {num_classes}."
-        )

@@ -55,9 +55,8 @@ class Policy:
         extra = job.epochs - job.trial.epochs
         leader = next(iter(study.ranking), None)
         same = leader is not None and leader.number == job.trial.number
-        return self._compute_left(study, seconds) >= self._compute_price(job.trial, extra) + (
-            0.0 if same else self._compute_reserve(study)
-        )
+        reserve = 0.0 if same else self._compute_reserve(study)
+        return self._compute_left(study, seconds) >= self._compute_price(job.trial, extra) + reserve
 
     def _may_start(self, study: Study, seconds: float) -> bool:
         if self.budget.trials is not None:
@@ -85,6 +84,4 @@ class Policy:
         return price if self.budget.epochs is not None else price * _MARGIN
 
     def _compute_price(self, trial: Trial, epochs: int) -> float:
-        if self.budget.epochs is not None:
-            return epochs
-        return epochs * trial.pace
+        return epochs if self.budget.epochs is not None else epochs * trial.pace

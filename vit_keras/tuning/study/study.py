@@ -148,11 +148,7 @@ class Study:
         ]
 
     def add(self, record: Record) -> None:
-        """Updates the study with one record.
-
-        Raises:
-            CorruptFileError: It does not follow from the records before it.
-        """
+        """Updates the study with one record; raises `CorruptFileError` if it does not follow from those before it."""
         update: Callable[[Record], None] | None = getattr(self, f"_{record.get('what')}", None)
         if update is None:
             raise CorruptFileError(f"The journal has a record of an unknown kind, {record.get('what')!r}.")
