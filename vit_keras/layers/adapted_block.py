@@ -42,9 +42,6 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         inputs: `(..., inputs)`.
         returns: `(..., units)`, with the projection's units.
 
-    Raises:
-        InvalidArgumentError: `rank` or `alpha` is not positive.
-
     Example:
         >>> LowRank(keras.layers.Dense(12), rank=2, alpha=4)(keras.Input((8,))).shape
         (None, 12)
@@ -89,9 +86,6 @@ class AdaptedBlock(TransformerBlock):
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
-
-    Raises:
-        InvalidArgumentError: An argument is out of its range.
 
     Example:
         >>> block = AdaptedBlock(4, 256, adapters={"rank": 8, "alpha": 8, "targets": ["qkv"]}, name="block_00")

@@ -32,9 +32,6 @@ class SelfAttention(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
-
     Example:
         >>> SelfAttention(4)(keras.Input((197, 64))).shape
         (None, 197, 64)

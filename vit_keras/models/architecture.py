@@ -100,7 +100,11 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
         _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
     fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
-        own = {"parallel": config.parallel_block, "rotary": _rotary(config), "stochastic_depth_rate": rate}
+        own: dict[str, Any] = {
+            "parallel": config.parallel_block,
+            "rotary": _rotary(config),
+            "stochastic_depth_rate": rate,
+        }
         _add(specs, f"block_{index:02d}", TransformerBlock, **own, **fields)
 
 
@@ -130,19 +134,15 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
 
 def _add_heads(specs: list[LayerSpec], features: list[str], num_classes: int, activation: str | None) -> list[str]:
     """Adds a head for each of the features; returns the heads' names."""
-    return [
-        _add(
-            specs,
-            head,
-            keras.layers.Dense,
-            [name],
-            units=num_classes,
-            activation=activation,
-            kernel_initializer="zeros",
-            dtype="float32",  # half precision would lose the difference between close classes
-        )
-        for head, name in zip(HEADS, features, strict=False)
-    ]
+    # Half precision would lose the difference between close classes.
+    arguments: dict[str, Any] = {
+        "units": num_classes,
+        "activation": activation,
+        "kernel_initializer": "zeros",
+        "dtype": "float32",
+    }
+    names = zip(HEADS, features, strict=False)
+    return [_add(specs, head, keras.layers.Dense, [name], **arguments) for head, name in names]
 
 
 def _rotary(config: ViTConfig) -> dict[str, Any] | None:

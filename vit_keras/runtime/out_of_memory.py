@@ -2,14 +2,9 @@
 
 _KINDS = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
 _WORDS = (
-    "resource_exhausted",
-    "out of memory",
-    "out_of_memory",
-    "can't allocate memory",
-    "failed to allocate",
-    "alloc_failed",
+    "resource_exhausted", "out of memory", "out_of_memory", "can't allocate memory", "failed to allocate", "alloc_failed",
     "memoryerror",
-)
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -80,8 +80,7 @@ def search(
         objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
         max_params: Maximum number of parameters of a model with its head; no larger model is built.
         hypermodel: The search space; by default `ViTHyperModel` for the images' size and classes, with `max_params`.
-        run_dir: A directory that does not exist; by default the first free `runs/search-NAME-1`, `runs/search-NAME-2`, ... in the
-            current directory, with the name of the data.
+        run_dir: A directory that does not exist; by default the first free of `runs/search-DATA-1`, `runs/search-DATA-2`, ...
         resume: Resumes the search in `run_dir`; a larger budget continues a finished one.
         options: Epochs per trial, rungs, workers, seed, limits.
         console: Where progress is shown; stdout by default.

@@ -1,7 +1,7 @@
 """`vit-keras predict`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
@@ -26,20 +26,13 @@ def predict_command(
 
     rows = predict(model, images, top=top)
     if as_json:
-        print_json(
-            [
-                {"file": row.image, "error": row.error}
-                if row.error is not None
-                else {
-                    "file": row.image,
-                    "classes": [
-                        {"name": name, "probability": probability}
-                        for name, probability in zip(row.classes, row.probabilities, strict=True)
-                    ],
-                }
-                for row in rows
-            ]
-        )
+        found = []
+        for row in rows:
+            pairs = zip(row.classes, row.probabilities, strict=True)
+            classes = [{"name": name, "probability": probability} for name, probability in pairs]
+            outcome: dict[str, Any] = {"classes": classes} if row.error is None else {"error": row.error}
+            found.append({"file": row.image, **outcome})
+        print_json(found)
     else:
         for row in rows:
             if row.error is None:

@@ -94,15 +94,9 @@ def _search(
         join(data, hypermodel, run_dir=run_dir, options=tuner_options)
         return None
     return search_data(
-        data,
-        hypermodel,
-        **pick("budget", "objective"),
-        run_dir=run_dir,
-        resume=resume,
-        options=tuner_options,
-        console=console,
+        data, hypermodel, **pick("budget", "objective"), run_dir=run_dir, resume=resume, options=tuner_options, console=console,
         cli_options={name: value for name, value in options.items() if name != "workers"},
-    )
+    )  # fmt: skip
 
 
 def _print_result(result: "SearchResult", *, as_json: bool) -> None:

@@ -72,16 +72,15 @@ def _collect_facts(passed: Anatomy, title: str) -> dict[str, Any]:
             logit, probability = float(passed.logits[number]), float(probabilities[number])
             name = escape_unprintable(names[number])
             classes.append({"name": name, "number": number, "logit": logit, "probability": probability})
+    languages = {}
+    for language in LANGUAGES:
+        labels = read_labels(config, num_classes=num_classes, language=language, model=text(title))
+        steps = read_steps(config, num_classes=num_classes, language=language)
+        languages[language] = {"labels": labels, "steps": steps}
     return {
         "model": escape_unprintable(title),
         "config": config.to_dict() | {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens},
         "classes": classes,
         "sources": find_sources(config),
-        "languages": {
-            language: {
-                "labels": read_labels(config, num_classes=num_classes, language=language, model=text(title)),
-                "steps": read_steps(config, num_classes=num_classes, language=language),
-            }
-            for language in LANGUAGES
-        },
+        "languages": languages,
     }

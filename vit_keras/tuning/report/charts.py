@@ -13,6 +13,7 @@ from vit_keras.training.runs.facts import format_count
 from vit_keras.tuning.study.study import Study, Trial
 
 _HIGHLIGHTED = 3  # trials
+_LABEL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": INK}
 
 
 def draw_learning_curves(study: Study) -> str:
@@ -86,14 +87,8 @@ def draw_parallel_coordinates(trials: Sequence[Trial], dimensions: Mapping[str, 
     for place, name in enumerate(names):
         axes.axvline(place, color=INK, alpha=0.25, linewidth=0.8)
         for end, height, offset, side in ((0, 0.0, -4, "top"), (-1, 1.0, 4, "bottom")):
-            style: dict[str, Any] = {
-                "textcoords": "offset points",
-                "ha": "center",
-                "va": side,
-                "fontsize": 7,
-                "color": INK,
-            }
-            axes.annotate(format_value(dimensions[name][end]), (place, height), (0, offset), **style)
+            label = format_value(dimensions[name][end])
+            axes.annotate(label, (place, height), (0, offset), va=side, **_LABEL)
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)

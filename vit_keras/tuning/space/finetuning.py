@@ -24,14 +24,8 @@ from vit_keras.zoo.rebuild import rebuild
 
 _METHODS = ("head_first", "finetune", "last_blocks", "lora", "bias_only")
 _TUNED = {
-    "learning_rate",
-    "weight_decay",
-    "layer_decay",
-    "augmentation",
-    "label_smoothing",
-    "stochastic_depth_rate",
-    "warmup_rate",
-}
+    "learning_rate", "weight_decay", "layer_decay", "augmentation", "label_smoothing", "stochastic_depth_rate", "warmup_rate",
+}  # fmt: skip
 _RANGE_FACTOR = 10.0  # the planned learning rate is tried up to this many times lower and higher
 
 

@@ -207,11 +207,8 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
 
 def _list_patch_sizes(image_size: tuple[int, int]) -> list[int]:
     height, width = image_size
-    return [
-        size
-        for size in range(1, min(image_size) + 1)
-        if height % size == 0 and width % size == 0 and _FEWEST_PATCHES <= height * width // size**2 <= _MOST_PATCHES
-    ]
+    divisors = [size for size in range(1, min(image_size) + 1) if height % size == 0 and width % size == 0]
+    return [size for size in divisors if _FEWEST_PATCHES <= height * width // size**2 <= _MOST_PATCHES]
 
 
 def _default_patch_size(image_size: tuple[int, int]) -> int | None:

@@ -49,9 +49,8 @@ class SearchSpace:
 
     def has(self, values: Mapping[str, Any]) -> bool:
         """Returns whether there is a legal value of each dimension and no other."""
-        return values.keys() == self.dimensions.keys() and all(
-            dimension.has(values[name]) for name, dimension in self.dimensions.items()
-        )
+        is_complete = values.keys() == self.dimensions.keys()
+        return is_complete and all(dimension.has(values[name]) for name, dimension in self.dimensions.items())
 
     def choose(self, wanted: Mapping[str, Any]) -> Values:
         """Returns the wanted value of each dimension if it is legal, otherwise the one in the middle."""
@@ -96,10 +95,8 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the space as JSON can hold it."""
-        return {
-            name: {"kind": _KIND_NAMES[type(dimension)], **dimension.to_dict()}
-            for name, dimension in self.dimensions.items()
-        }
+        dimensions = self.dimensions.items()
+        return {name: {"kind": _KIND_NAMES[type(each)], **each.to_dict()} for name, each in dimensions}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], *, where: str = "The search space") -> "SearchSpace":

@@ -61,16 +61,6 @@ class Searchable(keras_tuner.HyperModel):
         """Returns images of the size that the search needs."""
         raise NotImplementedError
 
-    def _load_images(self, train: Any, validation: Any, *, image_size: tuple[int, int], channels: int) -> ImageData:
-        """Returns images of this size; refuses those of another size or number of classes."""
-        data = load_images(train, validation, image_size=image_size, channels=channels)
-        if data.image_shape != (*image_size, channels) or len(data.class_names) != self.num_classes:
-            raise InvalidArgumentError(
-                f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
-                f"{(*image_size, channels)} and {self.num_classes}."
-            )
-        return data
-
     def prepare_data(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
         """Returns the images as a trial needs them."""
         return data
@@ -235,6 +225,16 @@ class Searchable(keras_tuner.HyperModel):
         batches = data.training_batches(epochs=epochs - first, augmentation=recipe.augmentation, first_epoch=first)
         own = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
         return model.fit(batches, **{**own, **given})
+
+    def _load_images(self, train: Any, validation: Any, *, image_size: tuple[int, int], channels: int) -> ImageData:
+        """Returns images of this size; refuses those of another size or number of classes."""
+        data = load_images(train, validation, image_size=image_size, channels=channels)
+        if data.image_shape != (*image_size, channels) or len(data.class_names) != self.num_classes:
+            raise InvalidArgumentError(
+                f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
+                f"{(*image_size, channels)} and {self.num_classes}."
+            )
+        return data
 
     def _make_constant_recipe(self, values: Values) -> Recipe:
         """Returns a recipe for a run of unknown length, with a constant learning rate after one step of warm-up.

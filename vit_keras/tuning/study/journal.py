@@ -77,11 +77,8 @@ class Journal:
                 f"{self.path}: this is not the journal of a search of version {VERSION}; nothing was changed."
             )
         then = first["fingerprint"]
-        changed = [
-            f"{name}: {_short(then.get(name))} then, {_short(now.get(name))} now"
-            for name in sorted(then.keys() | now.keys())
-            if then.get(name) != now.get(name)
-        ]
+        names = (name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name))
+        changed = [f"{name}: {_short(then.get(name))} then, {_short(now.get(name))} now" for name in names]
         if changed:
             raise ResumeError(
                 f"{self.path.parent} holds a search with other settings: {'; '.join(changed[:_SHOWN])}"

@@ -140,12 +140,9 @@ class Study:
         return order
 
     def _select_undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
-        values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in trials}
-        return [
-            trial
-            for trial in trials
-            if not any(dominates(values[other.number], values[trial.number]) for other in trials)
-        ]
+        values = [[each.value(trial, epochs) for each in self.objectives] for trial in trials]
+        pairs = zip(trials, values, strict=True)
+        return [trial for trial, own in pairs if not any(dominates(other, own) for other in values)]
 
     def add(self, record: Record) -> None:
         """Updates the study with one record; raises `CorruptFileError` if it does not follow from those before it."""
