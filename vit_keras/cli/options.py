@@ -11,6 +11,7 @@ from vit_keras.errors import InvalidArgumentError
 
 AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.")]
 BatchSize = Annotated[int | None, Option(help="Images per step.")]
+DataSource = Annotated[str | None, Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")]
 Debug = Annotated[bool, Option("--debug", help="Show the full traceback of an error.")]
 Epochs = Annotated[int | None, Option(help="Training epochs.")]
 ForceResume = Annotated[

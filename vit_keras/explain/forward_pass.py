@@ -31,9 +31,7 @@ class Anatomy:
     image: np.ndarray  # `(height, width, channels)`, pixels 0..255
     patches: np.ndarray  # `(patches, patch_dim)`, normalized and flattened; the output of a convolutional stem
     projected: np.ndarray  # `(patches, hidden_dim)`
-    prefix: (
-        np.ndarray
-    )  # `(prefix tokens, hidden_dim)`: class token, distillation token, registers, as far as there are any
+    prefix: np.ndarray  # `(prefix tokens, hidden_dim)`: class token, distillation token, registers, if there are any
     positions: np.ndarray | None  # `(tokens, hidden_dim)`, zero for tokens without one; None if the model adds none
     embedded: np.ndarray  # `(tokens, hidden_dim)`, with positions; equation 1
     tokens: np.ndarray  # `(layers + 1, tokens, hidden_dim)`, the input of each block and the output of the last

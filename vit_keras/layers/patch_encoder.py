@@ -65,9 +65,8 @@ class PatchEncoder(CompositeLayer):
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, hidden_dim=hidden_dim)
-        check_choice(
-            type(self).__name__, choices=("learned", "sincos2d", "none"), position_embedding=position_embedding
-        )
+        positions = ("learned", "sincos2d", "none")
+        check_choice(type(self).__name__, choices=positions, position_embedding=position_embedding)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         if position_embedding == "sincos2d" and hidden_dim % 4:
             raise InvalidArgumentError(

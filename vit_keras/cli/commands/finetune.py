@@ -12,9 +12,7 @@ from vit_keras.errors import InvalidArgumentError
 def finetune_command(
     context: Context,
     preset: Annotated[str | None, Argument(metavar="PRESET", help="A preset's name, or a preset directory.")] = None,
-    data: Annotated[
-        str | None, Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
-    ] = None,
+    data: options.DataSource = None,
     weights: Annotated[
         str | None, Option(help="A tag of the preset's checkpoints, or the path of a checkpoint.")
     ] = None,

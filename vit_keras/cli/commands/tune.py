@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
-from typer import Argument, Context, Option
+from typer import Context, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, Limit, Resume, RunDir, Seed, typed_options
+from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, typed_options
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 def tune_command(
     context: Context,
-    data: Annotated[
-        str | None, Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
-    ] = None,
+    data: DataSource = None,
     budget: Annotated[
         str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,

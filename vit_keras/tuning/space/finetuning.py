@@ -138,7 +138,5 @@ class FinetuningHyperModel(Searchable):
         self, num_classes: int, method: str = "head_first", *, steps_per_epoch: int = 1, **options: Any
     ) -> Recipe:
         """Returns the default recipe for data that is not known yet."""
-        labels, steps = np.arange(num_classes), steps_per_epoch
-        return plan_finetuning(
-            labels, self.config, num_classes=num_classes, steps_per_epoch=steps, method=method, **options
-        )
+        options |= {"num_classes": num_classes, "steps_per_epoch": steps_per_epoch, "method": method}
+        return plan_finetuning(np.arange(num_classes), self.config, **options)

@@ -21,9 +21,7 @@ class Limits(FrozenConfig):
 
     params: int | None = None
     macs: int | None = None  # multiply-accumulate operations of the forward pass of one image
-    memory: int | None = (
-        None  # bytes of a training step in float32: weights, gradients, optimizer, the batch's activations
-    )
+    memory: int | None = None  # bytes of a training step in float32: weights, gradients, optimizer, activations
     latency: float | None = None  # seconds to predict one image on this machine
 
     def __post_init__(self) -> None:
