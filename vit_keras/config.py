@@ -71,16 +71,14 @@ class ViTConfig(FrozenConfig):
         patch_bias: Adds a bias to the projection of the patches.
         class_token: Prepends a learned class token.
         distillation_token: Adds a distillation token after it (Touvron et al. 2021, arXiv 2012.12877).
-        distillation_head: Gives the distillation token its own head; the output is the mean of both heads. False leaves one
-            head, on the class token.
+        distillation_head: Gives the distillation token its own head; the output is the mean of both. False leaves the other head.
         num_registers: Register tokens after those, which no head reads (Darcet et al. 2024, arXiv 2309.16588).
         position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
             FlexiViT, "bilinear_corners" as in Google's vision_transformer.
-        patch_resize: How the projection is resized to another patch size: pseudo-inverse of this resize (Beyer et al. 2023,
-            arXiv 2212.08013).
+        patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
             arXiv 2508.10104), or "none".
@@ -179,9 +177,8 @@ class ViTConfig(FrozenConfig):
             if get_origin(hint) is Literal and value not in choices:
                 synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
                 close = [synonym] if synonym else closest(str(value), choices, count=1)
-                yield f"{name}={value!r} is none of {list(choices)}" + "".join(
-                    f" (did you mean {each!r}?)" for each in close
-                )
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                yield f"{name}={value!r} is none of {list(choices)}{hint}"
         for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
             is_optional = name == "pre_logits_dim"

@@ -40,14 +40,7 @@ class FrozenConfig:
     _synonyms: ClassVar[Mapping[str, str]] = {}
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with these fields changed.
-
-        Args:
-            **changes: Values by field name.
-
-        Raises:
-            InvalidArgumentError: A field is unknown, or a value is not legal.
-        """
+        """Returns a copy with these fields changed; raises `InvalidArgumentError` for an unknown field or an illegal value."""
         self.check_fields(changes, partial=True)
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 
@@ -57,28 +50,13 @@ class FrozenConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Returns the config that `to_dict` wrote.
-
-        Args:
-            values: Values by field name; a missing field has its default.
-
-        Raises:
-            InvalidArgumentError: A field is unknown or missing, or a value is not legal.
-        """
+        """Returns the config that `to_dict` wrote; a missing field has its default."""
         cls.check_fields(values)
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     @classmethod
     def check_fields(cls, values: Mapping[str, Any], *, partial: bool = False) -> None:
-        """Checks the names of fields.
-
-        Args:
-            values: Values by field name.
-            partial: Whether required fields may be missing.
-
-        Raises:
-            InvalidArgumentError: A field is unknown or missing.
-        """
+        """Raises `InvalidArgumentError` for unknown fields and, unless `partial`, for missing ones."""
         known = _required_by_name(cls)
         problems = []
         for name in values:

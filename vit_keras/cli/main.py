@@ -28,11 +28,8 @@ from vit_keras.errors import VitKerasError
 UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
 _STYLE: Any = {
-    "no_args_is_help": True,
-    "add_completion": False,
-    "pretty_exceptions_enable": False,
-    "rich_markup_mode": None,
-}
+    "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None,
+}  # fmt: skip
 
 app = typer.Typer(name="vit-keras", help="Vision Transformers for Keras: list, train, tune, use, explain.", **_STYLE)
 app.command("list")(list_command)
@@ -55,11 +52,7 @@ app.add_typer(data_app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug.
-
-    Args:
-        arguments: Command line arguments; by default those of the process.
-    """
+    """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in typed
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's start-up notes

@@ -5,40 +5,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Context, Option
 
 from vit_keras.errors import InvalidArgumentError
 
-AcceptLicense = Annotated[bool, typer.Option("--accept-license", help="Accept a restricted license.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per step.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
-Epochs = Annotated[int | None, typer.Option(help="Training epochs.")]
+AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.")]
+BatchSize = Annotated[int | None, Option(help="Images per step.")]
+DataSource = Annotated[str | None, Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")]
+Debug = Annotated[bool, Option("--debug", help="Show the full traceback of an error.")]
+Epochs = Annotated[int | None, Option(help="Training epochs.")]
 ForceResume = Annotated[
     bool,
-    typer.Option(
-        "--force-resume", help="Resume with other package versions, too; results may differ in the last digits."
-    ),
+    Option("--force-resume", help="Resume with other package versions, too; results may differ in the last digits."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON value to stdout and nothing else.")]
-Limit = Annotated[int | None, typer.Option(help="Maximum number of images per split.")]
-ModelPath = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A run directory, a preset directory, or a .keras file.")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Use only cached files; never download.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
+Limit = Annotated[int | None, Option(help="Maximum number of images per split.")]
+ModelPath = Annotated[Path, Argument(metavar="MODEL", help="A run directory, a preset directory, or a .keras file.")]
+Offline = Annotated[bool, Option("--offline", help="Use only cached files; never download.")]
 Precision = Annotated[
-    str | None, typer.Option(help="auto (default: the fastest here), float32, mixed_bfloat16 or mixed_float16.")
+    str | None, Option(help="auto (default: the fastest here), float32, mixed_bfloat16 or mixed_float16.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume the interrupted run in --run-dir.")]
-RunDir = Annotated[
-    Path | None, typer.Option(help="Directory to create for the run; by default the next free one in runs/.")
-]
-Seed = Annotated[int | None, typer.Option(help="Random seed; 0 by default.")]
+Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in --run-dir.")]
+RunDir = Annotated[Path | None, Option(help="Directory to create for the run; by default the next free one in runs/.")]
+Seed = Annotated[int | None, Option(help="Random seed; 0 by default.")]
 
 _HOW_TO_RUN = ("run_dir", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "debug")
 """Parameters that say how a command runs, not what it computes."""
 
 
-def typed_options(context: typer.Context) -> dict[str, Any]:
+def typed_options(context: Context) -> dict[str, Any]:
     """Returns the options that the user typed and that define the result, by parameter name; their defaults are None, False or ().
 
     A resumed run takes all others from its record, so a typed default is not the same as no value.
@@ -53,12 +48,8 @@ def typed_options(context: typer.Context) -> dict[str, Any]:
 def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
     """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
 
-    Raises:
-        InvalidArgumentError: An assignment has no "=".
-
-    Example:
-        >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
-        {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
+    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
     """
     fields = {}
     for assignment in assignments or ():

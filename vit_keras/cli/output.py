@@ -59,11 +59,6 @@ def print_json(value: Any) -> None:
 
 
 def refuse_existing(path: Path, option: str) -> None:
-    """Raises `StorageError` where a file exists already.
-
-    Args:
-        path: The file to be written.
-        option: The option that names it.
-    """
+    """Raises `StorageError` where the file that an option names exists already."""
     if path.exists():
         raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}.")

@@ -19,14 +19,7 @@ _RESUMABLE = 75
 def merge_recorded(
     options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
 ) -> dict[str, Any]:
-    """Returns the typed options, and those recorded in a resumed run for all others.
-
-    Args:
-        options: What the user typed.
-        kind: The dataclass of the command's options.
-        run_dir: The run directory.
-        resume: Whether the run is resumed.
-    """
+    """Returns the typed options, and those recorded in a resumed run for all others."""
     recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
     return {**recorded, **options}
 
@@ -50,10 +43,8 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    count = len(result.evaluation.labels)
-    out.print(
-        f"test accuracy      {results['test_accuracy']:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)"
-    )
+    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
+    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

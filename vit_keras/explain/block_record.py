@@ -18,25 +18,8 @@ from vit_keras.models.wiring import read_model
 class BlockRecord:
     """Every step of a block in inference, as tensors of the backend.
 
-    Dosovitskiy et al. 2021, arXiv 2010.11929, equations 2 and 3 and appendix A. In a parallel block `after_attention` is the block's
-    input.
-
-    Args:
-        tokens: `(batch, tokens, hidden_dim)`, the block's input.
-        normed: The same shape, normalized.
-        queries: `(batch, heads, tokens, head_dim)`, after query norm and rotary embedding.
-        keys: The same shape, after key norm and rotary embedding.
-        values: The same shape.
-        scores: `(batch, heads, tokens, tokens)`, scaled by `head_dim ** -0.5`, before the softmax; float32.
-        weights: The same shape, after the softmax; rows sum to 1.
-        heads: `(batch, heads, tokens, head_dim)`, the weighted sums of the values.
-        joined: `(batch, tokens, hidden_dim)`, the heads concatenated.
-        attended: The same shape, projected, before layer scale.
-        after_attention: The same shape, with the residual.
-        mlp_normed: The same shape, normalized again.
-        expanded: `(batch, tokens, mlp_dim)`, the input of the MLP's second projection.
-        contracted: `(batch, tokens, hidden_dim)`, the output of the MLP, before layer scale.
-        output: The same shape, the block's output.
+    Dosovitskiy et al. 2021, arXiv 2010.11929, equations 2 and 3 and appendix A. Tokens are `(batch, tokens, width)`, heads
+    `(batch, heads, tokens, head_dim)`. In a parallel block `after_attention` is the block's input.
     """
 
     tokens: Tensor
@@ -74,10 +57,7 @@ def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequen
 def record_block(block: TransformerBlock, tokens: Tensor, added: Tensor | None = None) -> BlockRecord:
     """Runs a block and returns every step.
 
-    Args:
-        block: A block of a built model.
-        tokens: `(batch, tokens, hidden_dim)`.
-        added: `(batch, heads, tokens, tokens)`, added to the attention weights, to take the gradient with respect to them.
+    `added`, `(batch, heads, tokens, tokens)`, is added to the attention weights, to take the gradient with respect to them.
     """
     normed = block.attention_norm(tokens)
     queries, keys, values = project_qkv(block.attention, normed)
@@ -86,37 +66,20 @@ def record_block(block: TransformerBlock, tokens: Tensor, added: Tensor | None =
     if added is not None:
         weights = weights + added
     heads = ops.matmul(ops.cast(weights, values.dtype), values)
-    joined = _join_heads(heads)
+    _, count, num_tokens, head_dim = heads.shape
+    joined = ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, num_tokens, count * head_dim))
     attended = block.attention.output_projection(joined)
-    if block.parallel:
-        after_attention, mlp_normed = tokens, normed
-    else:
-        after_attention = tokens + block.scales[0](attended)
-        mlp_normed = block.mlp_norm(after_attention)
+    after_attention = tokens if block.parallel else tokens + block.scales[0](attended)
+    mlp_normed = normed if block.parallel else block.mlp_norm(after_attention)
     expanded = _expand(block, mlp_normed)
     contracted = block.mlp.contract(expanded)
-    output = (
-        tokens + block.scales[0](attended + contracted)
-        if block.parallel
-        else after_attention + block.scales[1](contracted)
-    )
+    branches = block.scales[0](attended + contracted) if block.parallel else block.scales[1](contracted)
+    output = after_attention + branches
     return BlockRecord(
-        tokens=tokens,
-        normed=normed,
-        queries=queries,
-        keys=keys,
-        values=values,
-        scores=scores,
-        weights=weights,
-        heads=heads,
-        joined=joined,
-        attended=attended,
-        after_attention=after_attention,
-        mlp_normed=mlp_normed,
-        expanded=expanded,
-        contracted=contracted,
-        output=output,
-    )
+        tokens=tokens, normed=normed, queries=queries, keys=keys, values=values, scores=scores, weights=weights, heads=heads,
+        joined=joined, attended=attended, after_attention=after_attention, mlp_normed=mlp_normed, expanded=expanded,
+        contracted=contracted, output=output,
+    )  # fmt: skip
 
 
 def project_qkv(attention: SelfAttention, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,16 +102,9 @@ def compute_scores(queries: Tensor, keys: Tensor) -> Tensor:
     return ops.cast(ops.matmul(scaled, ops.transpose(keys, (0, 1, 3, 2))), "float32")
 
 
-def _join_heads(heads: Tensor) -> Tensor:
-    _, count, tokens, head_dim = heads.shape
-    return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, tokens, count * head_dim))
-
-
 def _expand(block: TransformerBlock, normed: Tensor) -> Tensor:
     inside, activation = block.mlp.expand(normed), ACTIVATIONS[block.activation]
-    if block.gated_mlp:
-        gates, values = ops.split(inside, 2, axis=-1)
-        inside = activation(gates) * values
-    else:
-        inside = activation(inside)
-    return block.mlp.normalise(inside)
+    if not block.gated_mlp:
+        return block.mlp.normalise(activation(inside))
+    gates, values = ops.split(inside, 2, axis=-1)
+    return block.mlp.normalise(activation(gates) * values)

@@ -74,7 +74,7 @@ def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 
     if not arrays or columns < 1:
         raise InvalidArgumentError(f"There is nothing to show: {len(arrays)} pictures in {columns} columns.")
     for array in arrays:
-        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (1, 3)):
+        if array.ndim != 2 and (array.ndim != 3 or array.shape[-1] not in (1, 3)):
             raise InvalidArgumentError(
                 f"pictures: expected arrays of shape (height, width, 3) or (rows, columns), not {array.shape}."
             )

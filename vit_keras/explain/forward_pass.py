@@ -24,46 +24,26 @@ class Anatomy:
 
     Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1. Every step is the output of the model's own layer, or recomputed from its
     weights if the layer does not return it.
-
-    Args:
-        model: The model.
-        config: Its architecture.
-        image: `(height, width, channels)`, pixels 0..255.
-        patches: `(patches, patch_dim)`, normalized and flattened; the output of a convolutional stem.
-        projected: `(patches, hidden_dim)`.
-        prefix: `(prefix tokens, hidden_dim)`, learned class token, distillation token and registers, as far as there are any.
-        positions: `(tokens, hidden_dim)`, zero for tokens without a position; None if the model adds none.
-        embedded: `(tokens, hidden_dim)`, with positions; equation 1.
-        tokens: `(layers + 1, tokens, hidden_dim)`, the input of each block and the output of the last.
-        normalized: `(tokens, hidden_dim)`, the input of the pooling.
-        pooled: `(width,)`, the output of the pooling.
-        features: `(width,)`, the input of the head.
-        pooling_weights: `(heads, tokens)`, attention weights of attention pooling; None for other poolings.
-        head_logits: `(heads, classes)`, one row per classifier, two for a distilled model; None without a head.
-        logits: `(classes,)`, before any softmax; None without a head.
-        depth_logits: `(layers, classes)`, the head's logits for the output of each block; None without a head.
-        output: The output of the model.
-        class_names: Names of the classes; empty if unknown.
     """
 
     model: keras.Model
     config: ViTConfig
-    image: np.ndarray
-    patches: np.ndarray
-    projected: np.ndarray
-    prefix: np.ndarray
-    positions: np.ndarray | None
-    embedded: np.ndarray
-    tokens: np.ndarray
-    normalized: np.ndarray
-    pooled: np.ndarray
-    features: np.ndarray
-    pooling_weights: np.ndarray | None
-    head_logits: np.ndarray | None
-    logits: np.ndarray | None
-    depth_logits: np.ndarray | None
+    image: np.ndarray  # `(height, width, channels)`, pixels 0..255
+    patches: np.ndarray  # `(patches, patch_dim)`, normalized and flattened; the output of a convolutional stem
+    projected: np.ndarray  # `(patches, hidden_dim)`
+    prefix: np.ndarray  # `(prefix tokens, hidden_dim)`: class token, distillation token, registers, if there are any
+    positions: np.ndarray | None  # `(tokens, hidden_dim)`, zero for tokens without one; None if the model adds none
+    embedded: np.ndarray  # `(tokens, hidden_dim)`, with positions; equation 1
+    tokens: np.ndarray  # `(layers + 1, tokens, hidden_dim)`, the input of each block and the output of the last
+    normalized: np.ndarray  # `(tokens, hidden_dim)`, the input of the pooling
+    pooled: np.ndarray  # `(width,)`, the output of the pooling
+    features: np.ndarray  # `(width,)`, the input of the head
+    pooling_weights: np.ndarray | None  # `(heads, tokens)`, of attention pooling; None for other poolings
+    head_logits: np.ndarray | None  # `(heads, classes)`, two rows for a distilled model; None without a head
+    logits: np.ndarray | None  # `(classes,)`, before any softmax; None without a head
+    depth_logits: np.ndarray | None  # `(layers, classes)`, the head's for the output of each block; None without a head
     output: np.ndarray
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # empty if unknown
 
     def block(self, index: int) -> BlockRecord:
         """Returns every step of a block as arrays without a batch axis; computed at each call, since all blocks would be large."""
@@ -107,9 +87,10 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
     entered = found["stem_norm" if config.stem_norm else "patch_encoder"]
     outputs = [found[block.name] for block in parts.blocks]
     normalized = found["final_norm"] if config.final_norm == "before" else outputs[-1]
-    prefix = (
-        _to_numpy(ops.concatenate(encoder.prefix, axis=1))[0] if encoder.prefix else np.zeros((0, config.hidden_dim))
-    )
+    after_pooling = "final_norm" if config.final_norm == "after" else "pooling"
+    before_head = after_pooling if config.pre_logits_dim is None else "pre_logits"
+    empty = np.zeros((1, 0, config.hidden_dim))
+    prefix = _to_numpy(ops.concatenate(encoder.prefix, axis=1) if encoder.prefix else empty)[0]
     head_logits = logits = depth_logits = None
     if num_classes is not None:
         depth_logits = np.concatenate([_to_numpy(compute_logits(model, tokens)) for tokens in outputs])
@@ -123,13 +104,13 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         image=images[0].astype("float32"),
         patches=_to_numpy(patches)[0],
         projected=_to_numpy(encoder.projection(patches))[0],
-        prefix=prefix.astype("float32"),
+        prefix=prefix,
         positions=_pad_positions(config, encoder),
         embedded=_to_numpy(found["patch_encoder"])[0],
         tokens=np.concatenate([_to_numpy(tokens) for tokens in (entered, *outputs)]),
         normalized=_to_numpy(normalized)[0],
         pooled=_to_numpy(found["pooling"])[0],
-        features=_to_numpy(found[_name_before_head(config)])[0],
+        features=_to_numpy(found[before_head])[0],
         pooling_weights=_to_numpy(compute_pooling_attention(model, normalized))[0] if config.pooling == "map" else None,
         head_logits=head_logits,
         logits=logits,
@@ -137,12 +118,6 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         output=_to_numpy(model(pixels, training=False))[0],
         class_names=tuple(class_names),
     )
-
-
-def _name_before_head(config: ViTConfig) -> str:
-    if config.pre_logits_dim is not None:
-        return "pre_logits"
-    return "final_norm" if config.final_norm == "after" else "pooling"
 
 
 def _pad_positions(config: ViTConfig, encoder: keras.layers.Layer) -> np.ndarray | None:

@@ -12,20 +12,7 @@ from vit_keras.models.vit import model_config
 
 
 def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str) -> list[int]:
-    """Returns indices from 0; negative ones count from the end.
-
-    Args:
-        wanted: One index, several, or None for all.
-        count: Number of blocks or heads.
-        what: "block" or "head", for error messages.
-
-    Raises:
-        InvalidArgumentError: An index is out of range, or there is none.
-
-    Example:
-        >>> resolve_indices([0, -1], 12, what="block")
-        [0, 11]
-    """
+    """Returns indices from 0, those of all blocks or heads for None; negative ones count from the end."""
     indices = range(count) if wanted is None else [wanted] if isinstance(wanted, int | np.integer) else list(wanted)
     if not len(indices):
         raise InvalidArgumentError(f"No {what} was given: expected indices from 0 to {count - 1}, or None for all.")
@@ -38,11 +25,7 @@ def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str
 
 
 def check_images(model: keras.Model, images: Any) -> np.ndarray:
-    """Returns images as an array that the model takes; one image becomes a batch of one.
-
-    Raises:
-        DataError: They have another shape than the model takes, are scaled to 0..1 or normalized, or are not finite.
-    """
+    """Returns images as an array that the model takes, one image as a batch of one; raises `DataError` for others."""
     config = model_config(model)
     expected = (*config.image_size, config.channels)
     pixels = np.asarray(images)
@@ -66,11 +49,7 @@ def check_images(model: keras.Model, images: Any) -> np.ndarray:
 
 
 def split_batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yields the images in batches, so that memory is bounded.
-
-    Raises:
-        InvalidArgumentError: The batch size is not positive.
-    """
+    """Yields the images in batches, so that memory is bounded."""
     if type(batch_size) is not int or batch_size < 1:
         raise InvalidArgumentError(f"batch_size must be a positive integer, got {batch_size!r}.")
     for first in range(0, len(images), batch_size):

@@ -47,10 +47,10 @@ def class_relevance(
     """
     parts = []
     for batch, weighted in _weight_attention(model, images, classes, batch_size):
-        relevance = np.broadcast_to(np.eye(weighted.shape[-1], dtype="float32"), weighted.shape[1:])
+        relevance = identity = np.eye(weighted.shape[-1], dtype="float32")
         for layer in weighted:
             relevance = relevance + layer @ relevance
-        parts.append(weight_patches(model, batch, relevance - np.eye(weighted.shape[-1], dtype="float32")))
+        parts.append(weight_patches(model, batch, relevance - identity))
     return np.concatenate(parts)
 
 
@@ -101,15 +101,9 @@ def _multiply_by_gradient(model: keras.Model, images: np.ndarray, classes: np.nd
 def compute_attention_gradients(
     model: keras.Model, images: np.ndarray, classes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all attention weights, and the gradients of a class's logit with respect to them.
+    """Returns all attention weights, and the gradients of a class's logit (the predicted class's for None) with respect to them.
 
-    Args:
-        model: A vit_keras model with a head.
-        images: `(batch, height, width, channels)`, pixels 0..255.
-        classes: `(batch,)`; None for the predicted class of each.
-
-    Shapes:
-        returns: Both `(layers, batch, heads, tokens, tokens)`.
+    Both are `(layers, batch, heads, tokens, tokens)`.
     """
     blocks, config = read_model(model).blocks, model_config(model)
     first = compute_block_inputs(model, images, [0])[0]
@@ -128,9 +122,8 @@ def compute_attention_gradients(
     targets = values.argmax(1) if classes is None else classes
     mask = np.eye(values.shape[1], dtype="float32")[targets]
     shape = (len(images), config.num_heads, config.num_tokens, config.num_tokens)
-    slopes = compute_gradients(
-        lambda added: ops.sum(logits(added) * ops.convert_to_tensor(mask)), [np.zeros(shape, "float32") for _ in blocks]
-    )
+    zeros = [np.zeros(shape, "float32") for _ in blocks]
+    slopes = compute_gradients(lambda added: ops.sum(logits(added) * ops.convert_to_tensor(mask)), zeros)
     return np.stack([ops.convert_to_numpy(each) for each in weights]), np.stack(slopes)
 
 

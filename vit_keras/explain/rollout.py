@@ -65,11 +65,9 @@ def attention_rollout(
 def multiply_blocks(layers: np.ndarray) -> np.ndarray:
     """Returns the product of all blocks' attention with the residual; rows sum to 1.
 
-    Shapes:
-        returns: `(batch, tokens, tokens)`; row i has the contributions of the input tokens to output token i.
+    In `(batch, tokens, tokens)`, row i has the contributions of the input tokens to output token i.
     """
-    identity = np.eye(layers.shape[-1], dtype=layers.dtype)
-    product = np.broadcast_to(identity, layers.shape[1:])
+    product = identity = np.eye(layers.shape[-1], dtype=layers.dtype)
     for layer in layers:
         mixed = layer + identity
         product = mixed / mixed.sum(-1, keepdims=True) @ product
@@ -77,11 +75,7 @@ def multiply_blocks(layers: np.ndarray) -> np.ndarray:
 
 
 def weight_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) -> np.ndarray:
-    """Returns each patch's contribution to the input of the head: the rows of a product, weighted as the model pools its tokens.
-
-    Shapes:
-        returns: `(batch, rows, columns)`, float32.
-    """
+    """Returns each patch's contribution to the input of the head: the rows of a product, weighted as the model pools its tokens."""
     config = model_config(model)
     weights = np.concatenate([_compute_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
     rows = np.einsum("bt,btk->bk", weights, product)
@@ -107,7 +101,6 @@ def _compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.n
 
 
 def _discard_smallest(maps: np.ndarray, rate: float) -> np.ndarray:
-    """Sets the smallest weights of each row to 0."""
     count = int(rate * maps.shape[-1])
     if not count:
         return maps

@@ -87,9 +87,8 @@ def patch_filters(model: keras.Model, *, count: int = 28) -> np.ndarray:
         raise InvalidArgumentError(
             f'The model {model.name!r} has stem="{config.stem}", but patch filters need the single projection of stem="patch".'
         )
-    kernel = ops.convert_to_numpy(
-        read_model(model).layers["patch_encoder"].projection.kernel
-    )  # (patch_dim, hidden_dim)
+    projection = read_model(model).layers["patch_encoder"].projection
+    kernel = ops.convert_to_numpy(projection.kernel)  # (patch_dim, hidden_dim)
     components = np.linalg.svd(kernel - kernel.mean(1, keepdims=True), full_matrices=False)[0].T[:count]
     size = config.patch_size
     filters: np.ndarray = components.reshape(-1, size, size, config.channels)

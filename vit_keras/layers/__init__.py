@@ -2,7 +2,8 @@
 
 Shapes, in every docstring of this package: `batch`, the number of images; `height`, `width` (px) and `channels` of an image; `patches =
 height * width / patch_size**2`; `tokens`, prefix tokens (class, distillation, registers) and patches; `hidden_dim`, the width of
-a token. Images are channels last.
+a token. Images are channels last. Layers raise `InvalidArgumentError` for an argument out of its range, and for inputs whose
+shape they do not take.
 """
 
 import keras as keras  # before the modules inside, which register with it: see `vit_keras.registration`

@@ -42,9 +42,6 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         inputs: `(..., inputs)`.
         returns: `(..., units)`, with the projection's units.
 
-    Raises:
-        InvalidArgumentError: `rank` or `alpha` is not positive.
-
     Example:
         >>> LowRank(keras.layers.Dense(12), rank=2, alpha=4)(keras.Input((8,))).shape
         (None, 12)
@@ -60,14 +57,10 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         """Creates the matrices in float32 under every policy: their updates are too small for half precision."""
         if not self.layer.built:
             self.layer.build(input_shape)
-        inputs = input_shape[-1]
         uniform = keras.initializers.VarianceScaling(1 / 3, mode="fan_in", distribution="uniform")
-        self.adapter_down = self.add_weight(
-            shape=(inputs, self.rank), initializer=uniform, dtype="float32", name="adapter_down"
-        )
-        self.adapter_up = self.add_weight(
-            shape=(self.rank, self.layer.units), initializer="zeros", dtype="float32", name="adapter_up"
-        )
+        down, up = (input_shape[-1], self.rank), (self.rank, self.layer.units)
+        self.adapter_down = self.add_weight(down, initializer=uniform, dtype="float32", name="adapter_down")
+        self.adapter_up = self.add_weight(up, initializer="zeros", dtype="float32", name="adapter_up")
 
     def call(self, inputs: Tensor) -> Tensor:
         """Computes the paper's equation 3."""
@@ -93,9 +86,6 @@ class AdaptedBlock(TransformerBlock):
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
-
-    Raises:
-        InvalidArgumentError: An argument is out of its range.
 
     Example:
         >>> block = AdaptedBlock(4, 256, adapters={"rank": 8, "alpha": 8, "targets": ["qkv"]}, name="block_00")
@@ -144,13 +134,7 @@ AdaptedParallelBlock.__name__ = AdaptedBlock.__name__  # a path in `.keras` file
 
 
 def check_adapters(*, rank: int, alpha: float, targets: Sequence[str]) -> None:
-    """Raises `InvalidArgumentError` for arguments that don't describe adapters.
-
-    Args:
-        rank: Width between the two matrices.
-        alpha: The adapter's output is scaled by `alpha / rank`.
-        targets: The adapted projections.
-    """
+    """Raises `InvalidArgumentError` for arguments that don't describe adapters."""
     _check_rank("An adapter", rank=rank, alpha=alpha)
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or len(set(targets)) < len(targets):
         raise InvalidArgumentError(

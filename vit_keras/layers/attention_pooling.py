@@ -30,9 +30,6 @@ class AttentionPooling(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: `(batch, hidden_dim)`.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
-
     Example:
         >>> AttentionPooling(4, 256)(keras.Input((196, 64))).shape
         (None, 64)

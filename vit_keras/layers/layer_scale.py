@@ -33,9 +33,8 @@ class LayerScale(BaseLayer):
 
     def build(self, input_shape: Shape) -> None:
         """Creates the factors."""
-        self.gamma = self.add_weight(
-            shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.initial_value), name="gamma"
-        )
+        constant = keras.initializers.Constant(self.initial_value)
+        self.gamma = self.add_weight(shape=(input_shape[-1],), initializer=constant, name="gamma")
         self.built = True
 
     def call(self, tokens: Tensor) -> Tensor:

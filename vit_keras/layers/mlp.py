@@ -40,9 +40,6 @@ class MLP(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range.
-
     Example:
         >>> MLP(256)(keras.Input((197, 64))).shape
         (None, 197, 64)

@@ -21,9 +21,6 @@ class ParallelBlock(TransformerBlock):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
-
     Example:
         >>> ParallelBlock(4, 256)(keras.Input((197, 64))).shape
         (None, 197, 64)

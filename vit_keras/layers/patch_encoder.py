@@ -65,9 +65,8 @@ class PatchEncoder(CompositeLayer):
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, hidden_dim=hidden_dim)
-        check_choice(
-            type(self).__name__, choices=("learned", "sincos2d", "none"), position_embedding=position_embedding
-        )
+        positions = ("learned", "sincos2d", "none")
+        check_choice(type(self).__name__, choices=positions, position_embedding=position_embedding)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         if position_embedding == "sincos2d" and hidden_dim % 4:
             raise InvalidArgumentError(
@@ -103,12 +102,9 @@ class PatchEncoder(CompositeLayer):
             if count
         ]
         if self.position_embedding == "learned":
-            positions = patches + (self.num_prefix_tokens if self.position_on_prefix else 0)
-            self.positions = self.add_weight(
-                shape=(1, positions, self.hidden_dim),
-                initializer=keras.initializers.RandomNormal(stddev=0.02),
-                name="position_embedding",
-            )
+            shape = (1, patches + (self.num_prefix_tokens if self.position_on_prefix else 0), self.hidden_dim)
+            normal = keras.initializers.RandomNormal(stddev=0.02)
+            self.positions = self.add_weight(shape=shape, initializer=normal, name="position_embedding")
         elif self.position_embedding == "sincos2d":
             self.positions = self._fixed_positions(patches)
 

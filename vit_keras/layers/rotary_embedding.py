@@ -77,9 +77,8 @@ class RotaryEmbedding(BaseLayer):
             )
         self.positions = np.pad(positions, ((prefix, 0), (0, 0))).astype("float32")  # prefix tokens have an angle of 0
         if self.kind == "mixed":
-            self.frequencies = self.add_weight(
-                shape=(2, num_heads, head_dim // 2), initializer=self._random_directions, name="frequencies"
-            )
+            shape = (2, num_heads, head_dim // 2)
+            self.frequencies = self.add_weight(shape=shape, initializer=self._random_directions, name="frequencies")
         else:
             bands = self.temperature ** (-np.arange(head_dim // 4) / (head_dim // 4))
             scale = 2 * math.pi if self.kind == "centered" else 1.0

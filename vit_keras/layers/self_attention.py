@@ -32,9 +32,6 @@ class SelfAttention(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
-
     Example:
         >>> SelfAttention(4)(keras.Input((197, 64))).shape
         (None, 197, 64)
@@ -67,9 +64,7 @@ class SelfAttention(CompositeLayer):
             LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
         )
-        self.rotate = (
-            RotaryEmbedding(**rotary, dtype=dtype, name="rotary") if rotary is not None else identity(dtype=dtype)
-        )
+        self.rotate = identity(dtype=dtype) if rotary is None else RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
     def build_parts(self, input_shape: Shape) -> None:
@@ -106,12 +101,9 @@ class SelfAttention(CompositeLayer):
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
         kernel = attention_kernel(
-            num_tokens=count,
-            num_heads=self.num_heads,
-            head_dim=hidden_dim // self.num_heads,
-            dtype=self.compute_dtype,
+            num_tokens=count, num_heads=self.num_heads, head_dim=hidden_dim // self.num_heads, dtype=self.compute_dtype,
             dropout=dropout is not None,
-        )
+        )  # fmt: skip
         attended = kernel.attend(qkv, dropout)  # (batch, tokens, heads, head_dim)
         joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
         return ops.reshape(joined, (-1, count, hidden_dim))

@@ -19,15 +19,12 @@ class StochasticDepth(BaseLayer):
     Paper: Huang et al. 2016, arXiv 1603.09382, with the remaining branches scaled by `1 / (1 - rate)`, which keeps the mean.
 
     Args:
-        rate: Fraction of the images whose branch is dropped.
+        rate: Fraction of the images whose branch is dropped, in [0, 1).
         seed: Integer that fixes the choice.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
-
-    Raises:
-        InvalidArgumentError: `rate` is not in [0, 1).
 
     Example:
         >>> StochasticDepth(0.1)(keras.Input((197, 64))).shape

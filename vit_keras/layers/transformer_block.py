@@ -45,9 +45,6 @@ class TransformerBlock(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         returns: The same.
 
-    Raises:
-        InvalidArgumentError: An argument is out of its range, or the heads don't divide the width.
-
     Example:
         >>> TransformerBlock(4, 256)(keras.Input((197, 64))).shape
         (None, 197, 64)
@@ -106,7 +103,6 @@ class TransformerBlock(CompositeLayer):
         self.attention_dropout_rate = attention_dropout_rate
         self.stochastic_depth_rate = stochastic_depth_rate
         self.remat = remat
-
         self._make_parts()
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:

@@ -40,23 +40,12 @@ BLOCK_FIELDS = (
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSpec:
-    """One layer of the model.
-
-    Args:
-        name: The layer's name.
-        kind: Its class.
-        arguments: Its constructor's arguments, except the name.
-        inputs: Names of the layers whose outputs it reads, or `IMAGES`.
-    """
+    """One layer of the model; `inputs` are the names of the layers whose outputs it reads, or `IMAGES`."""
 
     name: str
     kind: type[keras.layers.Layer]
     arguments: dict[str, Any]
     inputs: tuple[str, ...]
-
-    def build(self) -> keras.layers.Layer:
-        """Returns a new layer."""
-        return self.kind(**self.arguments, name=self.name)
 
 
 def layer_specs(
@@ -65,16 +54,6 @@ def layer_specs(
     """Returns the layers in the order of the forward pass; the last one's output is the model's.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, figure 1.
-
-    Args:
-        config: The architecture.
-        num_classes: Classes of the head; None for no head.
-        classifier_activation: Activation of the head; None for logits.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=1, num_heads=2, mlp_dim=128)
-        >>> [spec.name for spec in layer_specs(config, num_classes=10)][-4:]
-        ['block_00', 'final_norm', 'pooling', 'head']
     """
     specs: list[LayerSpec] = []
     _add_encoder(specs, config)
@@ -92,13 +71,8 @@ def layer_specs(
 def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
     """Returns the rate of each block, which rises linearly from 0 to `rate`; a single block has `rate`.
 
-    Args:
-        rate: Rate of the last block.
-        num_layers: Number of blocks.
-
-    Example:
-        >>> stochastic_depth_rates(0.2, 3)
-        [0.0, 0.1, 0.2]
+    >>> stochastic_depth_rates(0.2, 3)
+    [0.0, 0.1, 0.2]
     """
     return [rate * float(depth) for depth in np.linspace(1, 0, num_layers)[::-1]]
 
@@ -119,26 +93,19 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
     else:
         _add(specs, "patches", Patches, patch_size=config.patch_size)
     _add(
-        specs,
-        "patch_encoder",
-        PatchEncoder,
-        use_bias=config.patch_bias,
-        grid_size=config.grid_size,
-        dropout_rate=config.dropout_rate,
-        **{name: getattr(config, name) for name in ENCODER_FIELDS},
-    )
+        specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
+        dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
+    )  # fmt: skip
     if config.stem_norm:
         _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
+    fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
-        _add(
-            specs,
-            f"block_{index:02d}",
-            TransformerBlock,
-            parallel=config.parallel_block,
-            rotary=_rotary(config),
-            stochastic_depth_rate=rate,
-            **{name: getattr(config, name) for name in BLOCK_FIELDS},
-        )
+        own: dict[str, Any] = {
+            "parallel": config.parallel_block,
+            "rotary": _rotary(config),
+            "stochastic_depth_rate": rate,
+        }
+        _add(specs, f"block_{index:02d}", TransformerBlock, **own, **fields)
 
 
 def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
@@ -149,15 +116,9 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     tokens = specs[-1].name
     if config.pooling == "map":
         _add(
-            specs,
-            "pooling",
-            AttentionPooling,
-            num_heads=config.num_heads,
-            mlp_dim=config.mlp_dim,
-            activation=config.activation,
-            norm_epsilon=config.norm_epsilon,
-            num_skipped_tokens=0 if config.map_includes_prefix else prefix,
-        )
+            specs, "pooling", AttentionPooling, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
+            norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
+        )  # fmt: skip
     else:
         _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":
@@ -173,19 +134,15 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
 
 def _add_heads(specs: list[LayerSpec], features: list[str], num_classes: int, activation: str | None) -> list[str]:
     """Adds a head for each of the features; returns the heads' names."""
-    return [
-        _add(
-            specs,
-            head,
-            keras.layers.Dense,
-            [name],
-            units=num_classes,
-            activation=activation,
-            kernel_initializer="zeros",
-            dtype="float32",  # half precision would lose the difference between close classes
-        )
-        for head, name in zip(HEADS, features, strict=False)
-    ]
+    # Half precision would lose the difference between close classes.
+    arguments: dict[str, Any] = {
+        "units": num_classes,
+        "activation": activation,
+        "kernel_initializer": "zeros",
+        "dtype": "float32",
+    }
+    names = zip(HEADS, features, strict=False)
+    return [_add(specs, head, keras.layers.Dense, [name], **arguments) for head, name in names]
 
 
 def _rotary(config: ViTConfig) -> dict[str, Any] | None:

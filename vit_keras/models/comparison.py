@@ -18,22 +18,15 @@ _TOLERANCE = 1e-6  # of computed rates
 
 
 def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
-    """Returns the config that the layers of a graph were built from.
-
-    Raises:
-        InvalidArgumentError: `vit` did not build the layers.
-    """
+    """Returns the config that the layers of a graph were built from; raises if `vit` did not build them."""
     layers = {name: call.operation for name, call in calls.items()}
     blocks = [layer for layer in layers.values() if isinstance(layer, TransformerBlock)]
     stem = layers.get("patches") or layers.get("conv_stem")
     missing = [name for name in ("normalization", "patch_encoder", "final_norm", "pooling") if name not in layers]
     if not blocks or stem is None or missing:
-        reason = (
-            f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if blocks and missing else "."
-        )
-        raise InvalidArgumentError(
-            f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig{reason}"
-        )
+        reason = f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if missing else "."
+        what = f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig"
+        raise InvalidArgumentError(what + (reason if blocks else "."))
     encoder, pooling, block = layers["patch_encoder"], layers["pooling"], blocks[-1]
     has_map = isinstance(pooling, AttentionPooling)
     try:
@@ -80,8 +73,7 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
 def match_layers(model: keras.Model, calls: Calls, config: ViTConfig) -> list[LayerSpec]:
     """Returns the layers that `vit` builds from a config and that the graph has, with the head if it is that of `vit`.
 
-    Raises:
-        InvalidArgumentError: A layer or a connection differs.
+    Raises `InvalidArgumentError` if a layer or a connection differs.
     """
     specs = _specs_with_head(calls, config) or layer_specs(config)
     difference = next(_find_differences(calls, specs), None)

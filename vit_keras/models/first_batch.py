@@ -12,11 +12,7 @@ def check_first(
 ) -> Any:
     """Calls `check` with the first batch and returns batches to use instead: the same ones.
 
-    Args:
-        batches: A list of batches, or an iterator.
-        check: Called with the first batch.
-        is_worthwhile: Whether batches of this element spec need a check; asked on TensorFlow, where a check takes a detour.
-        num_batches: Batches that will be taken from the result.
+    On TensorFlow, where a check takes a detour, `is_worthwhile` says first whether batches of an element spec need one.
     """
     if isinstance(batches, list | tuple):
         check(batches[0])

@@ -21,14 +21,7 @@ PIXELS = (
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer.
-
-    Args:
-        operation: The layer.
-        inputs: Names of the layers whose outputs it reads, or `IMAGES`.
-        output: Its output.
-        keywords: Keyword arguments of the call that are not None.
-    """
+    """One call of a layer: the names of the layers (or `IMAGES`) that it reads, and the keywords that are not None."""
 
     operation: Any
     inputs: tuple[str, ...]
@@ -43,8 +36,7 @@ Calls: TypeAlias = Mapping[str, Call]
 def read_calls(model: keras.Model) -> Calls:
     """Returns the calls between the input and the output of a functional model with one of each.
 
-    Raises:
-        InvalidArgumentError: A layer is used more than once.
+    Raises `InvalidArgumentError` if a layer is used more than once.
     """
     calls: dict[str, Call] = {}
     start = model.inputs[0]

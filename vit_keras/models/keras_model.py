@@ -70,10 +70,8 @@ class VisionTransformer(keras.Model):
                 changes = [*changes, *of_metrics, *of_weighted]
             for change in changes:
                 _log.warning("%s ends in %s: %s.", self.name, kind, change)
-        names = [
-            metric if isinstance(metric, str) else type(metric).__name__
-            for metric in keras.tree.flatten((metrics, weighted_metrics))
-        ]
+        given = keras.tree.flatten((metrics, weighted_metrics))
+        names = [metric if isinstance(metric, str) else type(metric).__name__ for metric in given]
         self._set_untracked("_single_label_metrics", tuple(name for name in names if name in _SINGLE_LABEL_METRICS))
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
 
@@ -106,18 +104,15 @@ class VisionTransformer(keras.Model):
             return
         super().make_train_function(force=force)
         if keras.backend.backend() == "tensorflow":
-            self._build_optimizer()
+            import tensorflow as tf
+
+            if not self.optimizer.built and not tf.distribute.has_strategy():
+                self.optimizer.build(self.trainable_variables)
         is_local = keras.distribution.distribution() is None
         is_compiled = self.jit_compile and not self.run_eagerly
         if keras.backend.backend() == "jax" and self.steps_per_execution > 1 and is_compiled and is_local:
             self.train_function = make_multi_step(self.train_step, self.steps_per_execution)
         self._check_first_batch("train_function")
-
-    def _build_optimizer(self) -> None:
-        import tensorflow as tf
-
-        if not self.optimizer.built and not tf.distribute.has_strategy():
-            self.optimizer.build(self.trainable_variables)
 
     def _check_first_batch(self, name: str) -> None:
         """Replaces a step function by one that checks the first batch and then puts the step function back."""
@@ -167,17 +162,11 @@ class VisionTransformer(keras.Model):
             _log.warning("%s: %s", self.name, text)
 
     def _set_untracked(self, name: str, value: Any) -> None:
-        """Sets an attribute that Keras does not track as part of the model."""
         object.__setattr__(self, name, value)
 
 
 def make_multi_step(step: _Step, count: int) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:
-    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device.
-
-    Args:
-        step: State and batch in, logs and state out, as `keras.Model.train_step` on JAX.
-        count: Steps per call.
-    """
+    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device."""
     import jax
 
     def scanned(state: Any, batches: list[Any]) -> tuple[Any, Any]:

@@ -39,13 +39,7 @@ _METRIC_NAMES = {
 
 
 def find_output_kind(model: keras.Model) -> OutputKind | None:
-    """Returns what a functional model with one output returns; None where its layers don't tell.
-
-    Example:
-        >>> images = keras.Input((4,))
-        >>> find_output_kind(keras.Model(images, keras.layers.Dense(3)(images)))
-        'logits'
-    """
+    """Returns what a functional model with one output returns; None where its layers don't tell."""
     if len(model.outputs) != 1:
         return None
     tensor = model.outputs[0]
@@ -70,14 +64,9 @@ def find_output_kind(model: keras.Model) -> OutputKind | None:
 def adapt_loss(loss: Any, kind: OutputKind) -> Adapted:
     """Returns a loss, or a structure of them, for the model's output, and what was changed.
 
-    Args:
-        loss: Argument of `compile`.
-        kind: What the model returns.
-
-    Example:
-        >>> adapted, changes = adapt_loss("sparse_categorical_crossentropy", "logits")
-        >>> adapted.from_logits, changes
-        (True, ['the loss SparseCategoricalCrossentropy takes logits now: from_logits=True'])
+    >>> adapted, changes = adapt_loss("sparse_categorical_crossentropy", "logits")
+    >>> adapted.from_logits, changes
+    (True, ['the loss SparseCategoricalCrossentropy takes logits now: from_logits=True'])
     """
     if isinstance(loss, Mapping | list | tuple):
         return _adapt_each(loss, lambda each: adapt_loss(each, kind))
@@ -96,12 +85,7 @@ def adapt_loss(loss: Any, kind: OutputKind) -> Adapted:
 
 
 def adapt_metrics(metrics: Any, *, num_outputs: int) -> Adapted:
-    """Returns metrics, or a structure of them, for a model that returns logits, and what was changed or is wrong.
-
-    Args:
-        metrics: Argument of `compile`.
-        num_outputs: Width of the output.
-    """
+    """Returns metrics, or a structure of them, for a model that returns logits, and what was changed or is wrong."""
     if isinstance(metrics, Mapping | list | tuple):
         return _adapt_each(metrics, lambda each: adapt_metrics(each, num_outputs=num_outputs))
     if isinstance(metrics, str):
@@ -126,13 +110,9 @@ def adapt_metrics(metrics: Any, *, num_outputs: int) -> Adapted:
 
 
 def _adapt_each(given: Any, adapt: Callable[[Any], Adapted]) -> Adapted:
-    if isinstance(given, Mapping):
-        adapted = {name: adapt(each) for name, each in given.items()}
-        return {name: each for name, (each, _) in adapted.items()}, [
-            text for _, texts in adapted.values() for text in texts
-        ]
-    results = [adapt(each) for each in given]
-    return type(given)(each for each, _ in results), [text for _, texts in results for text in texts]
+    results = [adapt(each) for each in (given.values() if isinstance(given, Mapping) else given)]
+    adapted, texts = [each for each, _ in results], [text for _, found in results for text in found]
+    return dict(zip(given, adapted, strict=True)) if isinstance(given, Mapping) else type(given)(adapted), texts
 
 
 def _returns_logits(operation: Any) -> bool:

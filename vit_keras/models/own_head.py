@@ -53,12 +53,8 @@ def find_problem(layer: Any) -> str | None:
 def describe(layers: Sequence[keras.layers.Layer]) -> list[dict[str, Any]]:
     """Returns layers as plain data, for a preset directory.
 
-    Raises:
-        InvalidArgumentError: A layer is not allowed, or has arguments that can't be saved.
-
-    Example:
-        >>> describe([keras.layers.Dense(5, activation="relu", name="mine")])
-        [{'layer': 'Dense', 'name': 'mine', 'units': 5, 'activation': 'relu', 'use_bias': True}]
+    >>> describe([keras.layers.Dense(5, activation="relu", name="mine")])
+    [{'layer': 'Dense', 'name': 'mine', 'units': 5, 'activation': 'relu', 'use_bias': True}]
     """
     described = []
     for layer in layers:
@@ -74,18 +70,7 @@ def describe(layers: Sequence[keras.layers.Layer]) -> list[dict[str, Any]]:
 
 
 def build(described: Any) -> tuple[keras.layers.Layer, ...]:
-    """Returns new layers from their description. They compute in float32, as every head does.
-
-    Args:
-        described: What `describe` returned, from an untrusted file.
-
-    Raises:
-        InvalidArgumentError: It is not a legal description.
-
-    Example:
-        >>> [layer.name for layer in build([{"layer": "Dropout", "name": "mine", "rate": 0.5}])]
-        ['mine']
-    """
+    """Returns new layers from what `describe` returned, in an untrusted file. They compute in float32, as every head does."""
     if not isinstance(described, list) or len(described) > _LONGEST:
         raise InvalidArgumentError(f"own_head is {described!r:.200}; expected a list of at most {_LONGEST} layers.")
     layers = tuple(_build_layer(values) for values in described)
@@ -98,13 +83,7 @@ def build(described: Any) -> tuple[keras.layers.Layer, ...]:
 def copy(
     layer: keras.layers.Layer, *, dtype_policies: Mapping[str, str] | None = None, **changes: Any
 ) -> keras.layers.Layer:
-    """Returns a new layer with the same arguments and without weights.
-
-    Args:
-        layer: Any layer.
-        dtype_policies: New names of dtype policies, by the old ones.
-        **changes: Arguments that replace the layer's.
-    """
+    """Returns a new layer with the same arguments, or these changes, and without weights; dtype policies are renamed."""
     config = {**layer.get_config(), **changes}
     policy = (dtype_policies or {}).get(layer.dtype_policy.name)
     if policy is not None:
@@ -139,12 +118,7 @@ def is_probabilities(layer: keras.layers.Layer) -> bool:
 
 
 def check_activation(name: Any, *, what: str) -> None:
-    """Raises `InvalidArgumentError` for a name that is not one of Keras' own activations.
-
-    Args:
-        name: A value from an untrusted file.
-        what: How the message calls it.
-    """
+    """Raises `InvalidArgumentError` for a name, from an untrusted file, that is not one of Keras' own activations."""
     if name not in _ACTIVATIONS:
         raise InvalidArgumentError(f"{what} is {name!r:.100}; expected one of {list(_ACTIVATIONS)}.")
 

@@ -12,17 +12,9 @@ _SMALL_STD = 0.02  # a model for pixels 0..1 divides by less
 
 
 def find_pixel_problem(pixels: Any, *, pixel_std: Sequence[float]) -> str | None:
-    """Returns what is wrong with the range of pixels and how to fix it, or None.
+    """Returns what is wrong with the range of pixels and how to fix it, or None. Integers count as 0..255.
 
-    Args:
-        pixels: An array of any shape. Integers count as 0..255.
-        pixel_std: What the model divides pixels / 255 by; models for another range than 0..255 accept all pixels.
-
-    Example:
-        >>> find_pixel_problem(np.array([0.2, 0.5, 0.9]), pixel_std=[0.5]).partition(",")[0]
-        'nearly all pixels are from 0 to 1'
-        >>> find_pixel_problem(np.array([20.0, 128.0, 230.0]), pixel_std=[0.5]) is None
-        True
+    Models whose `pixel_std`, the divisor of pixels / 255, is for another range than 0..255 accept all pixels.
     """
     pixels = np.asarray(pixels)
     if pixels.dtype.kind in "uib" or min(pixel_std) < _SMALL_STD:

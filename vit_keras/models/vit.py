@@ -48,23 +48,13 @@ def vit(
     tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
-        inputs = [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = spec.build()(inputs if len(inputs) > 1 else inputs[0])
+        layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
+        tensors[spec.name] = layer(inputs if len(inputs) > 1 else inputs[0])
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 
 def append_layers(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> keras.Model:
-    """Returns a model with more layers after its output; it shares the layers of the first. Without any, returns the model itself.
-
-    Args:
-        model: A model that `vit` built.
-        layers: New layers, first to last.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> append_layers(vit(config), [keras.layers.Dropout(0.1), keras.layers.Dense(5)]).output_shape
-        (None, 5)
-    """
+    """Returns a model with more layers after its output, which shares the layers of the first; without any, the model itself."""
     if not layers:
         return model
     output = model.output
@@ -90,20 +80,7 @@ def model_config(model: keras.Model) -> ViTConfig:
 
 
 def weight_shapes(config: ViTConfig, *, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
-    """Returns the shape of each weight of the model, by name, without allocating any.
-
-    Args:
-        config: The architecture.
-        num_classes: Classes of the head; None for none.
-
-    Raises:
-        InvalidArgumentError: `num_classes` is not positive.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
-        >>> weight_shapes(config)["block_01/attention/qkv/kernel"]
-        (64, 192)
-    """
+    """Returns the shape of each weight of the model, by name, without allocating any."""
 
     def build() -> dict[str, tuple[int, ...]]:
         with keras.StatelessScope(initialize_variables=False):
@@ -121,12 +98,7 @@ def model_num_classes(model: keras.Model) -> int | None:
 
 
 def check_not_quantized(model: keras.Model, action: str) -> None:
-    """Raises `InvalidArgumentError` for a model with quantized weights.
-
-    Args:
-        model: Any model.
-        action: The action that the message names.
-    """
+    """Raises `InvalidArgumentError` for a model with quantized weights."""
     modes = sorted({layer.quantization_mode for layer in model._flatten_layers()} - {None})
     if modes:
         raise InvalidArgumentError(

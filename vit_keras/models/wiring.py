@@ -16,27 +16,16 @@ from vit_keras.models.own_head import find_classifier, find_problem, read_activa
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelParts:
-    """The layers of a model that `vit` built, and the user's own layers after them.
+    """The layers of a model that `vit` built, and the user's own layers after them."""
 
-    Args:
-        config: The config of the layers that `vit` built.
-        num_classes: Classes of the model's last classifier; None for a model that returns features.
-        classifier_activation: Activation of the head that `vit` built; None for logits, or without that head.
-        layers: The layers that `vit` built, by name, in the order of the forward pass.
-        tensors: Their outputs in the model's graph; `IMAGES` is the input.
-        pooled: Name of the layer whose output the head of `vit` reads, or would read.
-        own_head: The user's layers after them, first to last.
-        is_nested: Whether the layers that `vit` built are in a model inside this one.
-    """
-
-    config: ViTConfig
-    num_classes: int | None
-    classifier_activation: str | None
-    layers: Mapping[str, keras.layers.Layer]
-    tensors: Mapping[str, keras.KerasTensor]
-    pooled: str
-    own_head: tuple[keras.layers.Layer, ...]
-    is_nested: bool
+    config: ViTConfig  # of the layers that `vit` built
+    num_classes: int | None  # of the last classifier; None for a model that returns features
+    classifier_activation: str | None  # of the head that `vit` built; None for logits, or without that head
+    layers: Mapping[str, keras.layers.Layer]  # that `vit` built, by name, in the order of the forward pass
+    tensors: Mapping[str, keras.KerasTensor]  # their outputs in the model's graph; `IMAGES` is the input
+    pooled: str  # name of the layer whose output the head of `vit` reads, or would read
+    own_head: tuple[keras.layers.Layer, ...]  # the user's layers after them, first to last
+    is_nested: bool  # the layers that `vit` built are in a model inside this one
 
     @property
     def head_classes(self) -> int | None:
@@ -85,20 +74,7 @@ class ModelParts:
 def read_model(model: keras.Model) -> ModelParts:
     """Returns the parts of a model, also of one loaded from a `.keras` file or inside another model.
 
-    Args:
-        model: A model that `vit` built, perhaps with simple Keras layers after it.
-
-    Raises:
-        InvalidArgumentError: `vit` did not build it, or its layers or connections were changed; the message says which, and how
-            to fix it.
-
-    Example:
-        >>> from vit_keras.models.vit import vit
-        >>> config = ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
-        >>> model = vit(config)
-        >>> parts = read_model(keras.Model(model.input, keras.layers.Dense(5, name="mine")(model.output)))
-        >>> parts.config == config, parts.num_classes, [layer.name for layer in parts.own_head]
-        (True, 5, ['mine'])
+    Raises `InvalidArgumentError` if `vit` did not build it, or its layers or connections were changed.
     """
     body, outer_layers = _unwrap(model)
     calls = read_calls(body)
@@ -146,7 +122,6 @@ def _unwrap(model: keras.Model) -> tuple[keras.Model, list[keras.layers.Layer]]:
 
 
 def _check_functional(model: keras.Model, body: keras.Model) -> None:
-    """Raises where a model is not a graph from one input to one output."""
     try:
         inputs, outputs = body.inputs, body.outputs
     except (AttributeError, ValueError):

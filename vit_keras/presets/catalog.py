@@ -67,14 +67,13 @@ def preset_info(name: str) -> dict[str, Any]:
         (85798656, 17.56, 197)
     """
     preset = load_preset(name)
-    config = preset.config
+    config, weights = preset.config, {}
+    for tag, checkpoint in preset.weights.items():
+        weights[tag] = {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
     stated = ("name", "family", "description", "paper", "source", "license", "recipe")
     return {
         **{key: getattr(preset, key) for key in stated},
-        "weights": {
-            tag: {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
-            for tag, checkpoint in preset.weights.items()
-        },
+        "weights": weights,
         "params": config.num_params,
         "gmacs": config.num_macs / 1e9,
         "activation_mib": config.activation_bytes() / 2**20,
@@ -122,14 +121,12 @@ def register_presets(path: str | Path) -> list[str]:
         ['vit_ours_patch8_32'] ['vit_ours_patch8_32']
     """
     file = str(Path(path).expanduser().resolve())
-    registered = os.environ.get(_REGISTERED_FILES, "")
-    listed = [each for each in registered.split(os.pathsep) if each]
-    if file not in listed:
-        listed.append(file)
+    listed = [each for each in os.environ.get(_REGISTERED_FILES, "").split(os.pathsep) if each]
+    registered = os.pathsep.join(listed if file in listed else [*listed, file])
     names = [preset.name for preset in _read_registered(file)]
     _read_presets.cache_clear()
-    _read_presets(os.pathsep.join(listed))
-    os.environ[_REGISTERED_FILES] = os.pathsep.join(listed)
+    _read_presets(registered)
+    os.environ[_REGISTERED_FILES] = registered
     return names
 
 

@@ -21,19 +21,7 @@ _CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
 
 
 def read_family(where: str, text: str) -> list[Preset]:
-    r"""Returns the presets of one family file.
-
-    Args:
-        where: The file's path; its name without ending is the family.
-        text: The file's content, TOML.
-
-    Raises:
-        InvalidArgumentError: The text is not TOML, a key is unknown or missing, or a preset is not a legal ViT.
-
-    Example:
-        >>> read_family("empty.toml", "[family]\ndescription = ''\npaper = ''\nlicense = ''\nrecipe = ''")
-        []
-    """
+    """Returns the presets of one family file, a TOML text; the name of its path without ending is the family."""
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -65,17 +53,11 @@ def read_family(where: str, text: str) -> list[Preset]:
             )
             for tag, entry in weights.items()
         }
-        presets.append(
-            Preset(
-                name=name,
-                family=PurePath(where).stem,
-                source=table["source"],
-                params=table["params"],
-                config=config,
-                weights=checkpoints,
-                **stated,
-            )
+        family, source, params = PurePath(where).stem, table["source"], table["params"]
+        preset = Preset(
+            name=name, family=family, source=source, params=params, config=config, weights=checkpoints, **stated
         )
+        presets.append(preset)
     return presets
 
 

@@ -11,33 +11,19 @@ _FREE_LICENSES = ("Apache-2.0", "MIT")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Trained weights of a preset.
+    """Trained weights of a preset."""
 
-    Args:
-        tag: Name of the weights, after their training data.
-        source: Naming convention of the file: "timm", "huggingface", "google", "meta" or "vit_keras".
-        url: Address of the file; `hf://OWNER/REPOSITORY/FILE` is on the Hugging Face hub.
-        license: License of the weights.
-        sha256: Hash of the file, if known.
-        num_classes: Classes of the head; None without a head.
-        top1: ImageNet-1k accuracy, percent, as timm measured it at this preset's size.
-        crop: Fraction of the resized image's shorter side that evaluation keeps.
-        crop_mode: "center", or "squash" to resize to the exact size without a crop.
-        interpolation: Interpolation of evaluation's resize.
-        config: Fields of `ViTConfig` that differ from the preset's.
-    """
-
-    tag: str
-    source: str
-    url: str
+    tag: str  # name of the weights, after their training data
+    source: str  # naming convention of the file: "timm", "huggingface", "google", "meta" or "vit_keras"
+    url: str  # address of the file; `hf://OWNER/REPOSITORY/FILE` is on the Hugging Face hub
     license: str
-    sha256: str | None = None
-    num_classes: int | None = None
-    top1: float | None = None
-    crop: float = 1.0
-    crop_mode: str = "center"
-    interpolation: str = "bicubic"
-    config: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str | None = None  # of the file, if known
+    num_classes: int | None = None  # None without a head
+    top1: float | None = None  # ImageNet-1k accuracy, percent, as timm measured it at this preset's size
+    crop: float = 1.0  # fraction of the resized image's shorter side that evaluation keeps
+    crop_mode: str = "center"  # "center", or "squash" to resize to the exact size without a crop
+    interpolation: str = "bicubic"  # of evaluation's resize
+    config: Mapping[str, Any] = field(default_factory=dict)  # fields of `ViTConfig` that differ from the preset's
 
     @property
     def needs_acceptance(self) -> bool:
@@ -47,31 +33,18 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A named Vision Transformer.
+    """A named Vision Transformer."""
 
-    Args:
-        name: Name of the architecture, timm's where timm has it.
-        family: Name of its file.
-        description: Describes the family.
-        paper: Address of the family's paper.
-        source: Source of this preset's config.
-        license: License of the family.
-        recipe: Name of the recipe to train it with.
-        params: Number of parameters without a head, as stated in the file.
-        config: The model's config.
-        weights: Checkpoints by tag.
-    """
-
-    name: str
-    family: str
+    name: str  # name of the architecture, timm's where timm has it
+    family: str  # name of its file
     description: str
-    paper: str
-    source: str
+    paper: str  # address of the family's paper
+    source: str  # source of this preset's config
     license: str
-    recipe: str
-    params: int
+    recipe: str  # name of the recipe to train it with
+    params: int  # without a head, as stated in the file
     config: ViTConfig
-    weights: Mapping[str, Checkpoint] = field(default_factory=dict)
+    weights: Mapping[str, Checkpoint] = field(default_factory=dict)  # by tag
 
 
 def checkpoint_bytes(config: ViTConfig, checkpoint: Checkpoint) -> int:

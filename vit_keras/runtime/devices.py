@@ -4,12 +4,7 @@ import keras
 
 
 def devices() -> list[str]:
-    """Returns the backend's devices, such as "cpu:0" or "gpu:0".
-
-    Example:
-        >>> len(devices()) > 0
-        True
-    """
+    """Returns the backend's devices, such as "cpu:0" or "gpu:0"."""
     if keras.backend.backend() == "torch":  # Keras' list lacks it
         device = keras.ops.convert_to_tensor(0).device
         return [f"{'cpu' if device.type == 'cpu' else 'gpu'}:{device.index or 0}"]

@@ -16,22 +16,7 @@ def atomic_file(path: Path, *, how_to_fix: str = "") -> Iterator[Path]:
     """Yields a temporary path to write, which replaces `path` when the block ends without an error.
 
     The temporary path is in the same directory and has the same suffix. It is flushed to the disk before the replacement.
-
-    Args:
-        path: The file.
-        how_to_fix: A sentence that the error message ends with.
-
-    Raises:
-        StorageError: The file could not be written; an earlier version of it is unchanged.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     target = Path(folder) / "notes.txt"
-        ...     with atomic_file(target) as unfinished:
-        ...         _ = unfinished.write_text("done", "utf-8")
-        ...     target.read_text("utf-8")
-        'done'
+    Where it could not be written, `StorageError`, which ends with the sentence `how_to_fix`, leaves an earlier version unchanged.
     """
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -58,8 +43,7 @@ def write_text(path: Path, text: str, *, how_to_fix: str = "") -> None:
 def atomic_directory(target: Path) -> Iterator[Path]:
     """Yields a temporary directory to fill, which is renamed to `target` when the block ends without an error.
 
-    Raises:
-        StorageError: The target exists or could not be written; nothing of it is left.
+    Raises `StorageError` if the target exists or could not be written; nothing of it is left.
     """
     if target.exists() or target.is_symlink():
         raise StorageError(

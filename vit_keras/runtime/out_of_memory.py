@@ -2,23 +2,13 @@
 
 _KINDS = {"MemoryError", "OutOfMemoryError", "ResourceExhaustedError"}
 _WORDS = (
-    "resource_exhausted",
-    "out of memory",
-    "out_of_memory",
-    "can't allocate memory",
-    "failed to allocate",
-    "alloc_failed",
+    "resource_exhausted", "out of memory", "out_of_memory", "can't allocate memory", "failed to allocate", "alloc_failed",
     "memoryerror",
-)
+)  # fmt: skip
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Returns whether an error of any backend means that memory ran out.
-
-    Example:
-        >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
-        (True, False)
-    """
+    """Returns whether an error of any backend means that memory ran out."""
     if any(kind.__name__ in _KINDS for kind in type(error).__mro__):
         return True
     from_backend = isinstance(error, RuntimeError) or type(error).__module__.startswith(("tensorflow", "jax", "torch"))

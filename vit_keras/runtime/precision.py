@@ -13,26 +13,15 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
 
 def resolve(precision: str) -> str:
-    """Returns the dtype policy of a precision; "auto" is mixed_bfloat16 where the hardware multiplies bfloat16, else float32.
-
-    Args:
-        precision: One of `PRECISIONS`.
-
-    Raises:
-        InvalidArgumentError: It is another value.
-    """
+    """Returns the dtype policy of one of `PRECISIONS`; "auto" is mixed_bfloat16 where the hardware multiplies bfloat16, else float32."""
     if precision not in PRECISIONS:
         raise InvalidArgumentError(f"precision={precision!r} is not one of {list(PRECISIONS)}.")
     if precision != "auto":
         return precision
-    return "mixed_bfloat16" if _multiplies_bfloat16() else "float32"
-
-
-def _multiplies_bfloat16() -> bool:
-    """True on accelerators, and on TensorFlow on CPUs with the instructions; other CPUs emulate bfloat16 slowly."""
-    if has_accelerator():
-        return True
-    return keras.backend.backend() == "tensorflow" and not instruction_sets().isdisjoint({"avx512_bf16", "amx_bf16"})
+    # CPUs emulate bfloat16 slowly, but for TensorFlow on those with the instructions.
+    has_instructions = not instruction_sets().isdisjoint({"avx512_bf16", "amx_bf16"})
+    is_fast = has_accelerator() or (keras.backend.backend() == "tensorflow" and has_instructions)
+    return "mixed_bfloat16" if is_fast else "float32"
 
 
 @contextmanager

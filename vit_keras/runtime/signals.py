@@ -14,18 +14,9 @@ class Aborted(KeyboardInterrupt):
 
 
 class Interruption:
-    """Records the first Ctrl-C or SIGTERM inside its `with` block in `asked`; the second one raises `Aborted`.
+    """Records the first Ctrl-C or SIGTERM inside its `with` block in `asked` and calls `on_first`; the second one raises `Aborted`.
 
     Outside the main thread, where Python handles no signals, it does nothing.
-
-    Args:
-        on_first: Called at the first signal, such as to print a message.
-
-    Example:
-        >>> with Interruption() as interruption:
-        ...     signal.raise_signal(signal.SIGTERM)
-        ...     interruption.asked
-        True
     """
 
     def __init__(self, on_first: Callable[[], object] | None = None) -> None:
@@ -34,7 +25,6 @@ class Interruption:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
-        """Installs the handlers."""
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
@@ -42,7 +32,6 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Restores the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

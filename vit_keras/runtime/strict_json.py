@@ -8,19 +8,7 @@ from vit_keras.errors import CorruptFileError
 
 
 def parse_json(content: bytes, where: object) -> Any:
-    """Returns the value of a JSON text.
-
-    Args:
-        content: The text, UTF-8.
-        where: The file, or the part of it, for the message.
-
-    Raises:
-        CorruptFileError: It is not JSON, is nested too deep, repeats a name, or holds NaN or Infinity.
-
-    Example:
-        >>> parse_json(b'{"format": 1}', "config.json")
-        {'format': 1}
-    """
+    """Returns the value of a JSON text; raises `CorruptFileError` also for deep nesting, a repeated name, NaN and Infinity."""
 
     def check_unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         values = dict(pairs)

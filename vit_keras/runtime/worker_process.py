@@ -33,13 +33,9 @@ class WorkerDiedError(ConnectionError):
 class WorkerProcess:
     """Starts a process that runs a module, and talks to the `ParentConnection` in it.
 
-    It has no terminal and its own process group: Ctrl-C reaches the parent alone. It ends when its parent does.
-
-    Args:
-        module: Name of the module.
-        arguments: Its command-line arguments.
-        user_code: Makes every module importable here importable there, and leaves the number of threads to the libraries;
-            otherwise only installed modules are, and there is one thread.
+    It has no terminal and its own process group: Ctrl-C reaches the parent alone. It ends when its parent does. `user_code` makes
+    every module importable here importable there, and leaves the number of threads to the libraries; otherwise only installed modules
+    are, and there is one thread.
     """
 
     def __init__(self, module: str, arguments: Sequence[str] = (), *, user_code: bool = False) -> None:
@@ -49,7 +45,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, **(_user_environment() if user_code else _environment())},
+            env={**os.environ, **_environment(user_code)},
             start_new_session=True,
         )
         if sys.platform == "linux" and self._process.stdout is not None:
@@ -74,14 +70,7 @@ class WorkerProcess:
         return self._process.poll() is None
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Sends a message.
-
-        Args:
-            message: What JSON can hold.
-
-        Raises:
-            WorkerDiedError: The process has ended.
-        """
+        """Sends what JSON can hold; raises `WorkerDiedError` if the process has ended."""
         try:
             _write(self._process.stdin, message)
         except (OSError, ValueError) as error:  # ValueError: `kill` closed the pipe
@@ -90,12 +79,7 @@ class WorkerProcess:
     def receive(self, timeout: float | None = None) -> Message:
         """Waits for the next message and returns it.
 
-        Args:
-            timeout: Seconds; None waits without a limit.
-
-        Raises:
-            TimeoutError: There was none in time; the process goes on.
-            WorkerDiedError: The process has ended.
+        Raises `TimeoutError` if there was none within `timeout` seconds (None: no limit), `WorkerDiedError` if the process has ended.
         """
         try:
             message = self._received.get(timeout=timeout)
@@ -135,8 +119,7 @@ class WorkerProcess:
 class ParentConnection:
     """The worker's side. It takes stdin and stdout for messages, and ends the process as soon as the parent has ended.
 
-    Args:
-        log: File that what is printed here is appended to; None discards it.
+    What is printed here is appended to the file `log`; None discards it.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -153,23 +136,16 @@ class ParentConnection:
         return {} if message is None else message[0]
 
     def send(self, message: Mapping[str, Any], payload: bytes | memoryview = b"") -> None:
-        """Sends a message.
-
-        Args:
-            message: What JSON can hold.
-            payload: Bytes that follow it.
-        """
+        """Sends what JSON can hold, and the bytes of `payload` after it."""
         _write(self._writer, message, payload)
 
 
-def _environment() -> dict[str, str]:
+def _environment(user_code: bool) -> dict[str, str]:
+    if user_code:
+        return {"PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
     package = str(Path(vit_keras.__file__).parent.parent)
     path = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", ""))))
     return {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _user_environment() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(part or os.getcwd() for part in sys.path)}
 
 
 def _write(file: Any, message: Mapping[str, Any], payload: bytes | memoryview = b"") -> None:

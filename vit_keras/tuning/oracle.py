@@ -17,25 +17,15 @@ EPOCHS, INITIAL_EPOCH, REASON = "tuner/epochs", "tuner/initial_epoch", "tuner/re
 """Entries of a trial's values beside the hyperparameters: the first two as keras-tuner's Hyperband has them; the third carries the
 reason of a failure, because a chief receives only the values of a trial."""
 TrialStatus = trial_module.TrialStatus
-_STATUS = {
-    "QUEUED": TrialStatus.RUNNING,
-    "RUNNING": TrialStatus.RUNNING,
-    "COMPLETED": TrialStatus.COMPLETED,
-    "PRUNED": TrialStatus.COMPLETED,
-}
+_STATUS = dict.fromkeys(("QUEUED", "RUNNING"), TrialStatus.RUNNING)
+_STATUS |= dict.fromkeys(("COMPLETED", "PRUNED"), TrialStatus.COMPLETED)
 
 
 class ViTOracle(keras_tuner.Oracle):
     """Asynchronous successive halving with a model-based sampler, resumable from its journal.
 
-    To keras-tuner a configuration is one trial, which is handed out once per rung.
-
-    Args:
-        policy: Decides what is trained next.
-        study: The trials so far, rebuilt from the journal.
-        journal: Every event is written here first.
-        compute_costs: Returns what is known of values before training, such as parameters.
-        on_event: Called with each record after it is written.
+    To keras-tuner a configuration is one trial, which is handed out once per rung. `compute_costs` returns what is known of values
+    before training, such as parameters; `on_event` gets each record after the journal has it.
     """
 
     def __init__(
@@ -105,11 +95,7 @@ class ViTOracle(keras_tuner.Oracle):
 
     @keras_tuner.synchronized
     def end_trial(self, trial: keras_tuner.engine.trial.Trial) -> None:
-        """Records how a worker left a trial.
-
-        Args:
-            trial: Its status is COMPLETED if the worker did its task; otherwise its values hold the fault and the reason.
-        """
+        """Records how a worker left a trial; unless it is COMPLETED, its values hold the fault and the reason."""
         own = self.study.trials[int(trial.trial_id)]
         self._release(own)
         if trial.status == TrialStatus.COMPLETED:
@@ -214,18 +200,5 @@ class ViTOracle(keras_tuner.Oracle):
 
     # keras-tuner's own persistence, which the journal replaces.
 
-    def save(self) -> None:  # noqa: D102
-        pass
-
-    def reload(self) -> None:  # noqa: D102
-        pass
-
-    def get_state(self) -> dict[str, Any]:  # noqa: D102
-        return {}
-
-    def set_state(self, state: Mapping[str, Any]) -> None:  # noqa: D102
-        pass
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Is never called: `create_trial` decides."""
-        raise NotImplementedError
+    def save(self) -> None: ...  # noqa: D102
+    def reload(self) -> None: ...  # noqa: D102

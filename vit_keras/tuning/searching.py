@@ -80,8 +80,7 @@ def search(
         objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
         max_params: Maximum number of parameters of a model with its head; no larger model is built.
         hypermodel: The search space; by default `ViTHyperModel` for the images' size and classes, with `max_params`.
-        run_dir: A directory that does not exist; by default the first free `runs/search-NAME-1`, `runs/search-NAME-2`, ... in the
-            current directory, with the name of the data.
+        run_dir: A directory that does not exist; by default the first free of `runs/search-DATA-1`, `runs/search-DATA-2`, ...
         resume: Resumes the search in `run_dir`; a larger budget continues a finished one.
         options: Epochs per trial, rungs, workers, seed, limits.
         console: Where progress is shown; stdout by default.
@@ -102,23 +101,16 @@ def search(
     else:
         data = hypermodel.load_data(train, validation)
     return search_data(
-        data,
-        hypermodel,
-        budget=budget,
-        objective=objective,
-        run_dir=run_dir,
-        resume=resume,
-        options=options,
-        console=console,
-    )
+        data, hypermodel, budget=budget, objective=objective, run_dir=run_dir, resume=resume, options=options, console=console,
+    )  # fmt: skip
 
 
 def search_data(
     data: ImageData,
     hypermodel: Searchable,
     *,
-    budget: str | Budget,
-    objective: str | Sequence[str],
+    budget: str | Budget = "30min",
+    objective: str | Sequence[str] = "val_accuracy",
     run_dir: str | Path | None,
     resume: bool,
     options: TunerOptions | None = None,
@@ -165,12 +157,7 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     write_text(run / "search.json", json.dumps(record, indent=2) + "\n")
     write_study_report(run, study, data=data, test_accuracy=accuracy)
     return SearchResult(
-        run_directory=run,
-        model_directory=target,
-        best=best,
-        study=study,
-        test_accuracy=accuracy,
-        record=record,
+        run_directory=run, model_directory=target, best=best, study=study, test_accuracy=accuracy, record=record
     )
 
 
@@ -196,15 +183,9 @@ def _load_model(path: Path) -> keras.Model:
 def join(data: ImageData, hypermodel: Searchable, *, run_dir: str | Path, options: TunerOptions) -> None:
     """Trains trials for a chief on another machine, or in another process, until its search is over.
 
-    Args:
-        data: The chief's data.
-        hypermodel: The chief's hypermodel.
-        run_dir: The chief's run directory, which every machine can write to.
-        options: The chief's options; `workers` is that of this machine.
-
-    Raises:
-        StorageError: There is no chief at the address, or it has ended.
-        TrainingInterrupted: Ctrl-C or SIGTERM; the current steps were finished and saved.
+    Data, hypermodel, options and run directory, which every machine can write to, are the chief's; `workers` is that of this machine.
+    Raises `StorageError` if there is no chief at the address, or it has ended, and `TrainingInterrupted` after Ctrl-C or SIGTERM, when
+    the current steps were finished and saved.
     """
     try:
         ViTTuner(hypermodel, run_dir=run_dir, options=options).search(data)

@@ -31,7 +31,7 @@ from vit_keras.tuning.study.objectives import COSTS, parse_objectives
 from vit_keras.tuning.study.run_directory import JOURNAL, LATENCIES, check_run_directory, load_warm_start
 from vit_keras.tuning.study.study import Study, Trial
 from vit_keras.tuning.workers import distribution
-from vit_keras.tuning.workers.payload import Payload, pack
+from vit_keras.tuning.workers.payload import pack
 from vit_keras.tuning.workers.trial_training import custom_model_file
 from vit_keras.tuning.workers.worker import Worker
 from vit_keras.zoo.from_preset import from_preset
@@ -150,8 +150,7 @@ class ViTTuner(keras_tuner.Tuner):
     def _make_workers(self, data: ImageData) -> Iterator[list[Worker]]:
         with TemporaryDirectory(prefix="vit_keras_") as name, ExitStack() as stack:
             folder = Path(name)
-            payload = Payload(hypermodel=self.hypermodel, data=data, epochs=self.options.epochs, seed=self.options.seed)
-            pack(payload, folder)
+            pack(self.hypermodel, data, folder, epochs=self.options.epochs, seed=self.options.seed)
             workers = [
                 Worker(folder, self.run_dir / f"{self.tuner_id}-{number}.log", limits=self.options.trial_limits)
                 for number in range(self.options.workers)
@@ -325,11 +324,9 @@ class ViTTuner(keras_tuner.Tuner):
         if self.study.best is not None:
             return self.study.best
         failed = [trial for trial in self.study.trials if trial.reason]
-        reason = (
-            f"trial {failed[0].number} was {failed[0].state}: {failed[0].reason.rstrip('.')}"
-            if failed
-            else "none was started"
-        )
+        reason = "none was started"
+        if failed:
+            reason = f"trial {failed[0].number} was {failed[0].state}: {failed[0].reason.rstrip('.')}"
         raise NoCompletedTrialError(
             f"{self.run_dir}: none of {len(self.study.trials)} trials completed; {reason}. See its folder and the logs of the workers."
         )
@@ -358,11 +355,8 @@ class ViTTuner(keras_tuner.Tuner):
 
     # keras-tuner's own persistence, which the journal replaces.
 
-    def save(self) -> None:  # noqa: D102
-        pass
-
-    def reload(self) -> None:  # noqa: D102
-        pass
+    def save(self) -> None: ...  # noqa: D102
+    def reload(self) -> None: ...  # noqa: D102
 
 
 def _check_overrides(tuner: type[ViTTuner], hypermodel: Any) -> None:

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json
@@ -17,18 +17,16 @@ _BUSY = 0.5  # other programs per core above which figures are unreliable
 
 
 def bench_command(
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="A preset's name.")],
-    image_size: Annotated[int | None, typer.Option(help="Height and width in place of the preset's, px.")] = None,
+    preset: Annotated[str, Argument(metavar="PRESET", help="A preset's name.")],
+    image_size: Annotated[int | None, Option(help="Height and width in place of the preset's, px.")] = None,
     batch_size: Annotated[
-        list[int] | None, typer.Option(help="Images per step; may be given several times. By default 1, 16 and 64.")
+        list[int] | None, Option(help="Images per step; may be given several times. By default 1, 16 and 64.")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="auto (the fastest here), float32, mixed_bfloat16 or mixed_float16.")
+        str, Option(help="auto (the fastest here), float32, mixed_bfloat16 or mixed_float16.")
     ] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu:0, gpu:0 and so on; by default the backend's first.")] = None,
-    seconds: Annotated[
-        float, typer.Option(help="Approximate duration of each measurement, without compilation.")
-    ] = 5.0,
+    device: Annotated[str | None, Option(help="cpu:0, gpu:0 and so on; by default the backend's first.")] = None,
+    seconds: Annotated[float, Option(help="Approximate duration of each measurement, without compilation.")] = 5.0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

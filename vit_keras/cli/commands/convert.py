@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import AcceptLicense, Debug, Offline
@@ -20,18 +20,14 @@ TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 
 
 def convert_command(
-    checkpoint: Annotated[
-        str, typer.Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")
-    ],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="File or directory to write; it must not exist.")],
-    to: Annotated[str, typer.Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
-    preset: Annotated[str | None, typer.Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
+    checkpoint: Annotated[str, Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")],
+    target: Annotated[Path, Argument(metavar="OUT", help="File or directory to write; it must not exist.")],
+    to: Annotated[str, Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
+    preset: Annotated[str | None, Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
     source: Annotated[
-        str, typer.Option(help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.")
+        str, Option(help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.")
     ] = "auto",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print which weight is read from where, and stop.")
-    ] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print which weight is read from where, and stop.")] = False,
     accept_license: AcceptLicense = False,
     offline: Offline = False,
     debug: Debug = False,
@@ -80,15 +76,7 @@ def load_checkpoint(
     accept_license: bool = False,
     offline: bool = False,
 ) -> "tuple[keras.Model, tuple[str, ...] | None]":
-    """Returns a checkpoint's model, and its class names where they are known.
-
-    Args:
-        checkpoint: A preset directory, a checkpoint file, or NAME:TAG.
-        preset: The architecture of a checkpoint file.
-        source: Naming of the weights; "auto" recognizes it.
-        accept_license: Accepts a restricted license.
-        offline: Uses only cached files and never downloads.
-    """
+    """Returns a checkpoint's model, and its class names where they are known."""
     from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.from_preset import from_preset
     from vit_keras.zoo.preset_directory import load_class_names

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import err, out, print_error, print_json, printable
@@ -11,18 +11,18 @@ from vit_keras.cli.output import err, out, print_error, print_json, printable
 
 def check_command(
     source: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A folder of class folders, or a CSV of paths and labels.")
+        Path, Argument(metavar="FOLDER", help="A folder of class folders, or a CSV of paths and labels.")
     ],
-    report: Annotated[Path | None, typer.Option(help="HTML report to write; it must not exist.")] = None,
+    report: Annotated[Path | None, Option(help="HTML report to write; it must not exist.")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail on any unusable file, conflicting label or leak between splits.")
+        bool, Option("--strict", help="Fail on any unusable file, conflicting label or leak between splits.")
     ] = False,
-    max_error_rate: Annotated[float, typer.Option(help="Maximum fraction of unusable files.")] = 0.01,
-    min_side: Annotated[int, typer.Option(help="Minimum side of an image, px.")] = 8,
-    max_aspect: Annotated[float, typer.Option(help="Maximum ratio of an image's sides.")] = 20.0,
-    follow_links: Annotated[bool, typer.Option("--follow-links", help="Follow symbolic links.")] = False,
+    max_error_rate: Annotated[float, Option(help="Maximum fraction of unusable files.")] = 0.01,
+    min_side: Annotated[int, Option(help="Minimum side of an image, px.")] = 8,
+    max_aspect: Annotated[float, Option(help="Maximum ratio of an image's sides.")] = 20.0,
+    follow_links: Annotated[bool, Option("--follow-links", help="Follow symbolic links.")] = False,
     drop_empty_classes: Annotated[
-        bool, typer.Option("--drop-empty-classes", help="Leave out class folders without images.")
+        bool, Option("--drop-empty-classes", help="Leave out class folders without images.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -33,12 +33,9 @@ def check_command(
     from vit_keras.data.scan.progress import file_progress
 
     reading = ReadOptions(
-        max_error_rate=max_error_rate,
-        min_side=min_side,
-        max_aspect=max_aspect,
-        follow_links=follow_links,
+        max_error_rate=max_error_rate, min_side=min_side, max_aspect=max_aspect, follow_links=follow_links,
         drop_empty_classes=drop_empty_classes,
-    )
+    )  # fmt: skip
     try:
         with file_progress(err) as on_progress:
             checkup = examine(source, reading, report=report, on_progress=on_progress)

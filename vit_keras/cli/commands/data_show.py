@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug
@@ -17,13 +17,11 @@ _ROWS, _VARIANTS = 6, 6
 
 
 def show_command(
-    source: Annotated[str, typer.Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
-    augment: Annotated[str, typer.Option(help="none, moved, light, medium, strong or 3-augment.")] = "medium",
-    image_size: Annotated[int, typer.Option(help="Height and width, px.")] = 224,
-    out_file: Annotated[Path, typer.Option("--out", help="Picture to write; it must not exist.")] = Path(
-        "augmented.png"
-    ),
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    source: Annotated[str, Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
+    augment: Annotated[str, Option(help="none, moved, light, medium, strong or 3-augment.")] = "medium",
+    image_size: Annotated[int, Option(help="Height and width, px.")] = 224,
+    out_file: Annotated[Path, Option("--out", help="Picture to write; it must not exist.")] = Path("augmented.png"),
+    seed: Annotated[int, Option(help="Random seed.")] = 0,
     debug: Debug = False,
 ) -> None:
     """Draw training images next to augmented versions of them."""

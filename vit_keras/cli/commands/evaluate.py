@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json, ModelPath
@@ -13,11 +13,9 @@ def evaluate_command(
     model: ModelPath,
     data: Annotated[
         str | None,
-        typer.Argument(
-            metavar="DATA", help="A folder, a CSV, or a data set's name; by default the test images of a run."
-        ),
+        Argument(metavar="DATA", help="A folder, a CSV, or a data set's name; by default the test images of a run."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of DATA: train, validation, test, or all.")] = "test",
+    split: Annotated[str, Option(help="Of DATA: train, validation, test, or all.")] = "test",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

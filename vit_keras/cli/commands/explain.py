@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json
@@ -23,26 +23,24 @@ _MOST = 60  # images on a sheet
 
 def explain_command(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A run or preset directory, or NAME or NAME:TAG of a preset.")
+        str, Argument(metavar="MODEL", help="A run or preset directory, or NAME or NAME:TAG of a preset.")
     ],
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Image files, or folders of them.")],
+    images: Annotated[list[str], Argument(metavar="IMAGES", help="Image files, or folders of them.")],
     weights: Annotated[
-        str | None, typer.Option(help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.")
+        str | None, Option(help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.")
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="rollout, attention (of the class token in one block), or relevance (for the top class)."),
+        Option(help="rollout, attention (of the class token in one block), or relevance (for the top class)."),
     ] = "rollout",
-    layer: Annotated[int, typer.Option(help="For --method attention: the block, from 0; -1 for the last.")] = -1,
+    layer: Annotated[int, Option(help="For --method attention: the block, from 0; -1 for the last.")] = -1,
     against: Annotated[
-        str | None, typer.Option(help="A second model to compare with: a directory, or a preset's name.")
+        str | None, Option(help="A second model to compare with: a directory, or a preset's name.")
     ] = None,
-    out_file: Annotated[Path, typer.Option("--out", help="Picture to write; it must not exist.")] = Path(
-        "explained.png"
-    ),
+    out_file: Annotated[Path, Option("--out", help="Picture to write; it must not exist.")] = Path("explained.png"),
     report: Annotated[
         Path | None,
-        typer.Option(help="Write an HTML page instead that shows one image's forward pass step by step."),
+        Option(help="Write an HTML page instead that shows one image's forward pass step by step."),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,
@@ -91,7 +89,7 @@ def explain_command(
         if len(inputs) > _MOST:
             out.print(f"{len(inputs) - _MOST} more images were not drawn; a picture shows {_MOST}")
     if len(kept) < min(len(inputs), _MOST):
-        raise typer.Exit(SOME_FAILED)
+        raise Exit(SOME_FAILED)
 
 
 def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json
@@ -13,9 +13,9 @@ from vit_keras.presets import load_preset, preset_info
 
 
 def info_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset's name.")],
+    name: Annotated[str, Argument(metavar="NAME", help="A preset's name.")],
     attention: Annotated[
-        bool, typer.Option("--attention", help="Also show which attention kernel runs on this machine; starts Keras.")
+        bool, Option("--attention", help="Also show which attention kernel runs on this machine; starts Keras.")
     ] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -55,12 +55,8 @@ def _find_kernel(name: str) -> dict[str, Any]:
     from vit_keras.runtime.precision import resolve
 
     config = load_preset(name).config
-    kernel = attention_kernel(
-        num_tokens=config.num_tokens,
-        num_heads=config.num_heads,
-        head_dim=config.hidden_dim // config.num_heads,
-        dtype=keras.DTypePolicy(resolve("auto")).compute_dtype,
-    )
+    dtype, head_dim = keras.DTypePolicy(resolve("auto")).compute_dtype, config.hidden_dim // config.num_heads
+    kernel = attention_kernel(num_tokens=config.num_tokens, num_heads=config.num_heads, head_dim=head_dim, dtype=dtype)
     return {**asdict(kernel), "description": str(kernel)}
 
 

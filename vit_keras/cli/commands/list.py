@@ -2,8 +2,8 @@
 
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument
 
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import print_json, print_table
@@ -12,7 +12,7 @@ from vit_keras.presets import list_presets, preset_info
 
 
 def list_command(
-    pattern: Annotated[str, typer.Argument(help="Name with the wildcards * ? [...].")] = "*",
+    pattern: Annotated[str, Argument(help="Name with the wildcards * ? [...].")] = "*",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -31,12 +31,6 @@ def list_command(
         table.add_column(heading, justify="right", no_wrap=True)
     for info in infos:
         height, width = info["config"]["image_size"]
-        table.add_row(
-            info["name"],
-            f"{height}x{width} px",
-            str(info["tokens"]),
-            f"{info['params']:,}",
-            f"{info['gmacs']:.3f}",
-            f"{info['activation_mib']:.1f}",
-        )
+        size = f"{height}x{width} px", str(info["tokens"]), f"{info['params']:,}"
+        table.add_row(info["name"], *size, f"{info['gmacs']:.3f}", f"{info['activation_mib']:.1f}")
     print_table(table)

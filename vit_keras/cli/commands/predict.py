@@ -1,9 +1,9 @@
 """`vit-keras predict`."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.options import Debug, Json, ModelPath
@@ -14,11 +14,9 @@ def predict_command(
     model: ModelPath,
     images: Annotated[
         list[str],
-        typer.Argument(
-            metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."
-        ),
+        Argument(metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."),
     ],
-    top: Annotated[int, typer.Option(help="Number of classes per image.")] = 5,
+    top: Annotated[int, Option(help="Number of classes per image.")] = 5,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -28,20 +26,13 @@ def predict_command(
 
     rows = predict(model, images, top=top)
     if as_json:
-        print_json(
-            [
-                {"file": row.image, "error": row.error}
-                if row.error is not None
-                else {
-                    "file": row.image,
-                    "classes": [
-                        {"name": name, "probability": probability}
-                        for name, probability in zip(row.classes, row.probabilities, strict=True)
-                    ],
-                }
-                for row in rows
-            ]
-        )
+        found = []
+        for row in rows:
+            pairs = zip(row.classes, row.probabilities, strict=True)
+            classes = [{"name": name, "probability": probability} for name, probability in pairs]
+            outcome: dict[str, Any] = {"classes": classes} if row.error is None else {"error": row.error}
+            found.append({"file": row.image, **outcome})
+        print_json(found)
     else:
         for row in rows:
             if row.error is None:
@@ -50,4 +41,4 @@ def predict_command(
                 sys.stdout.flush()
                 err.print(printable(f"skipped {row.error}"))
     if rows.errors:
-        raise typer.Exit(SOME_FAILED)
+        raise Exit(SOME_FAILED)

@@ -2,8 +2,8 @@
 
 from typing import Annotated, Any
 
-import typer
 from rich.table import Table
+from typer import Argument
 
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import print_json, print_table
@@ -12,7 +12,7 @@ from vit_keras.validation import closest
 
 
 def recipes_command(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A recipe's name; by default all.")] = None,
+    name: Annotated[str | None, Argument(metavar="NAME", help="A recipe's name; by default all.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:

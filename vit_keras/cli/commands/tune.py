@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.console import Console
+from typer import Context, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, Limit, Resume, RunDir, Seed, typed_options
+from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, typed_options
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -16,30 +16,28 @@ if TYPE_CHECKING:
 
 
 def tune_command(
-    context: typer.Context,
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")
-    ] = None,
+    context: Context,
+    data: DataSource = None,
     budget: Annotated[
-        str | None, typer.Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
+        str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,
     objective: Annotated[
         list[str] | None,
-        typer.Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
+        Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Training epochs of the best trials; 8 by default.")] = None,
-    max_params: Annotated[int | None, typer.Option(help="Maximum number of parameters of a model.")] = None,
-    max_macs: Annotated[int | None, typer.Option(help="Maximum number of MACs per image.")] = None,
+    epochs: Annotated[int | None, Option(help="Training epochs of the best trials; 8 by default.")] = None,
+    max_params: Annotated[int | None, Option(help="Maximum number of parameters of a model.")] = None,
+    max_macs: Annotated[int | None, Option(help="Maximum number of MACs per image.")] = None,
     space: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
+        Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Height and width, px; required for image files.")] = None,
+    image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
     limit: Limit = None,
     seed: Seed = None,
-    workers: Annotated[int | None, typer.Option(help="Trials trained in parallel; 1 by default.")] = None,
-    role: Annotated[str | None, typer.Option(help="chief or worker, for a search on several machines.")] = None,
-    address: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
+    workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
+    role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
+    address: Annotated[str | None, Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
     run_dir: RunDir = None,
     resume: Resume = False,
     as_json: Json = False,
@@ -64,13 +62,8 @@ def tune_command(
     if "data" not in options:
         raise InvalidArgumentError("DATA missing: vit-keras tune DATA, or --resume --run-dir RUN.")
     with resumable("tune"):
-        result = _search(
-            options,
-            run_dir=run_dir,
-            resume=resume or role is not None,
-            role=role,
-            console=progress_console(as_json=as_json),
-        )
+        console, resume = progress_console(as_json=as_json), resume or role is not None
+        result = _search(options, run_dir=run_dir, resume=resume, role=role, console=console)
     if result is not None:
         _print_result(result, as_json=as_json)
 
@@ -92,25 +85,16 @@ def _search(
     with file_progress(console) as on_progress:
         data = load(options["data"], **pick("image_size", "batch_size", "limit", "seed"), on_progress=on_progress)
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
-    hypermodel = ViTHyperModel(
-        data.image_shape[:2],
-        len(data.class_names),
-        channels=data.image_shape[2],
-        **pick("space", "max_params", "max_macs"),
-    )
+    *size, channels = data.image_shape
+    chosen = pick("space", "max_params", "max_macs")
+    hypermodel = ViTHyperModel((size[0], size[1]), len(data.class_names), channels=channels, **chosen)
     if role is not None and role != CHIEF and run_dir is not None:
         join(data, hypermodel, run_dir=run_dir, options=tuner_options)
         return None
     return search_data(
-        data,
-        hypermodel,
-        **pick("budget", "objective"),
-        run_dir=run_dir,
-        resume=resume,
-        options=tuner_options,
-        console=console,
+        data, hypermodel, **pick("budget", "objective"), run_dir=run_dir, resume=resume, options=tuner_options, console=console,
         cli_options={name: value for name, value in options.items() if name != "workers"},
-    )
+    )  # fmt: skip
 
 
 def _print_result(result: "SearchResult", *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.commands.convert import load_checkpoint
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def verify_command(
     reference: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="REFERENCE",
             help="A directory of transformers or timm, or a file of outputs that another library computed.",
         ),
     ],
     preset: Annotated[
-        str | None, typer.Option(help="NAME:TAG or a preset directory; by default the reference's own weights.")
+        str | None, Option(help="NAME:TAG or a preset directory; by default the reference's own weights.")
     ] = None,
     accept_license: AcceptLicense = False,
     offline: Offline = False,
@@ -56,7 +56,6 @@ def verify_command(
 def _load_both(
     reference: Path, *, preset: str | None, accept_license: bool, offline: bool
 ) -> "tuple[keras.Model, Reference]":
-    """Returns our model and the other library's outputs."""
     from vit_keras.models.wiring import read_model
     from vit_keras.weights.peers import compute_reference
     from vit_keras.weights.verify import read_reference

@@ -40,20 +40,10 @@ class PackedArrays:
         self._length = 0
 
     def add(self, name: str, array: np.ndarray, kind: str) -> None:
-        """Appends an array.
-
-        Args:
-            name: Its name in the page.
-            array: Any shape.
-            kind: "uint8", "int8" or "uint16", little-endian; or "float24", planes of the high, middle and low bytes.
-        """
-        shape = list(array.shape)
-        data = (
-            _encode_float24(array)
-            if kind == "float24"
-            else np.ascontiguousarray(array, np.dtype(kind).newbyteorder("<"))
-        )
-        self.directory[name] = {"kind": kind, "shape": shape, "start": self._length}
+        """Appends an array as "uint8", "int8", "uint16" (little-endian), or "float24": planes of the high, middle and low bytes."""
+        self.directory[name] = {"kind": kind, "shape": list(array.shape), "start": self._length}
+        is_float24 = kind == "float24"
+        data = _encode_float24(array) if is_float24 else array.astype(np.dtype(kind).newbyteorder("<"))
         self._parts.append(data.tobytes())
         self._length += data.nbytes
 
@@ -111,16 +101,13 @@ def _add_blocks(numbers: PackedArrays, passed: Anatomy) -> None:
             rows = getattr(record, name)
             of_strongest = np.take_along_axis(rows[..., prefix:], strongest, axis=-1)
             collect(f"shown_{name}", np.concatenate([rows[..., :prefix], of_strongest], axis=-1))
-        for name, vectors in {
-            "query": record.queries,
-            "key": record.keys - record.keys.mean(1, keepdims=True),
-        }.items():
+        centered = record.keys - record.keys.mean(1, keepdims=True)
+        for name, vectors in (("query", record.queries), ("key", centered)):
             quantized, scales = _quantize(vectors)
             collect(f"{name}_colors", quantized, "int8")
             collect(f"{name}_scales", scales)
         if config.layer_scale is not None:
-            of_block = block.scales
-            collect("layer_scales", np.stack([ops.convert_to_numpy(scale.gamma)[:CORNER] for scale in of_block]))
+            collect("layer_scales", np.stack([ops.convert_to_numpy(scale.gamma)[:CORNER] for scale in block.scales]))
     for name, (kind, arrays) in found.items():
         numbers.add(name, np.stack(arrays), kind)
 

@@ -45,10 +45,8 @@ def anatomy_report(
 
 def format_page(passed: Anatomy, *, title: str) -> str:
     """Returns the page of a forward pass; `title` is the name of the model in it."""
-    parts = {
-        name: files("vit_keras.explain.anatomy_page").joinpath(f"anatomy.{name}").read_text("utf-8")
-        for name in ("css", "js")
-    }
+    folder = files("vit_keras.explain.anatomy_page")
+    parts = {name: folder.joinpath(f"anatomy.{name}").read_text("utf-8") for name in ("css", "js")}
     numbers = pack_arrays(passed)
     facts = json.dumps(_collect_facts(passed, title) | {"numbers": numbers.directory}, ensure_ascii=False)
     # The browser runs no other script than the one with this digest.
@@ -70,25 +68,19 @@ def _collect_facts(passed: Anatomy, title: str) -> dict[str, Any]:
     classes = []
     if passed.logits is not None:
         probabilities = softmax(passed.logits)
-        classes = [
-            {
-                "name": escape_unprintable(names[number]),
-                "number": number,
-                "logit": float(passed.logits[number]),
-                "probability": float(probabilities[number]),
-            }
-            for number in top_classes(passed)
-        ]
+        for number in top_classes(passed):
+            logit, probability = float(passed.logits[number]), float(probabilities[number])
+            name = escape_unprintable(names[number])
+            classes.append({"name": name, "number": number, "logit": logit, "probability": probability})
+    languages = {}
+    for language in LANGUAGES:
+        labels = read_labels(config, num_classes=num_classes, language=language, model=text(title))
+        steps = read_steps(config, num_classes=num_classes, language=language)
+        languages[language] = {"labels": labels, "steps": steps}
     return {
         "model": escape_unprintable(title),
         "config": config.to_dict() | {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens},
         "classes": classes,
         "sources": find_sources(config),
-        "languages": {
-            language: {
-                "labels": read_labels(config, num_classes=num_classes, language=language, model=text(title)),
-                "steps": read_steps(config, num_classes=num_classes, language=language),
-            }
-            for language in LANGUAGES
-        },
+        "languages": languages,
     }

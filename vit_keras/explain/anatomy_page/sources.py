@@ -10,6 +10,7 @@ import vit_keras
 from vit_keras import layers
 from vit_keras.config import ViTConfig
 from vit_keras.layers.kernels.attention_kernel import attend_by_products
+from vit_keras.layers.patch_encoder import sincos2d
 from vit_keras.models import architecture
 from vit_keras.models import vit as model
 
@@ -17,13 +18,7 @@ _PACKAGE = Path(vit_keras.__file__).parent
 
 
 def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
-    """Returns name, file, line and text of the functions that compute each step.
-
-    Example:
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> find_sources(config)["patches"][0]["name"]
-        'Patches.call'
-    """
+    """Returns name, file, line and text of the functions that compute each step."""
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
     pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
     parallel, block = layers.ParallelBlock, layers.TransformerBlock
@@ -47,8 +42,6 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "classifier": [architecture._add_heads],
     }
     if config.position_embedding == "sincos2d":
-        from vit_keras.layers.patch_encoder import sincos2d
-
         steps["positions"].append(sincos2d)
     if config.rotary_embedding != "none":
         steps["queries"].append(layers.RotaryEmbedding.call)
@@ -60,9 +53,5 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
 def _read_source(function: Callable[..., Any]) -> dict[str, Any]:
     lines, first = inspect.getsourcelines(function)
     file = Path(inspect.getfile(function)).relative_to(_PACKAGE.parent).as_posix()
-    return {
-        "name": function.__qualname__,
-        "file": file,
-        "line": first,
-        "text": textwrap.dedent("".join(lines)).rstrip(),
-    }
+    text = textwrap.dedent("".join(lines)).rstrip()
+    return {"name": function.__qualname__, "file": file, "line": first, "text": text}

@@ -17,13 +17,7 @@ def read_labels(config: ViTConfig, *, num_classes: int | None, language: str, mo
 
 
 def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> list[dict[str, str]]:
-    """Returns name, title, text, equation and output shape of each step, in order.
-
-    Example:
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> [step["shape"] for step in read_steps(config, num_classes=3, language="en")][:5]
-        ['16 × 16 × 3', '4 × 8 × 8 × 3', '4 × 192', '4 × 16', '5 × 16']
-    """
+    """Returns name, title, text, equation and output shape of each step, in order."""
     texts, equations = _read_toml(language), _read_toml("equations")
     words = _make_substitutions(config, num_classes, language)
     steps = []
@@ -31,15 +25,8 @@ def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> 
         variant = _choose_variant(step, config, num_classes)
         entry = texts[variant if variant in texts else step]  # some variants differ in their equation alone
         text = entry["text"] + "".join(entry[extra] for extra in _choose_extras(step, config) if extra in entry)
-        steps.append(
-            {
-                "name": step,
-                "title": entry["title"].format(**words),
-                "text": text.format(**words),
-                "equation": equations[variant],
-                "shape": shape,
-            }
-        )
+        title, text = entry["title"].format(**words), text.format(**words)
+        steps.append({"name": step, "title": title, "text": text, "equation": equations[variant], "shape": shape})
     return steps
 
 
@@ -111,14 +98,12 @@ def _compute_patch_dim(config: ViTConfig) -> int:
 def _choose_variant(step: str, config: ViTConfig, num_classes: int | None) -> str:
     """Returns the name of the entry for a step of this model."""
     parallel, scaled = "_parallel" * config.parallel_block, "_scaled" * (config.layer_scale is not None)
-    rotary = config.rotary_embedding != "none"
+    without = "_none" if config.rotary_embedding != "none" else "_nowhere"
     found = {
         "patches": "_conv" * (config.stem == "conv"),
         "vectors": "_conv" * (config.stem == "conv"),
         "prefix": "_none" * (not config.num_prefix_tokens),
-        "positions": {"learned": "", "sincos2d": "_sincos", "none": "_none" if rotary else "_nowhere"}[
-            config.position_embedding
-        ],
+        "positions": {"learned": "", "sincos2d": "_sincos", "none": without}[config.position_embedding],
         "residual": parallel or scaled,
         "mlp": parallel + scaled,
         "pooling": f"_{config.pooling}",

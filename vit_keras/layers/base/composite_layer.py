@@ -12,13 +12,9 @@ from vit_keras.layers.base.checks import Shape
 class CompositeLayer(BaseLayer):
     """A layer of layers, whose config also says which of them are frozen or quantized.
 
-    Keras' own config covers the outer layer only: a layer made in `build` would come back trainable and in floating point.
-
-    Args:
-        frozen: Paths, below this layer, of weights that don't train although this layer does.
-        quantized: Serialized `quantization_config` of each quantized layer, by its path below this layer.
-        *args: Positional arguments of the next base class.
-        **kwargs: As for `keras.layers.Layer`.
+    Keras' own config covers the outer layer only: a layer made in `build` would come back trainable and in floating point. `frozen`
+    are paths, below this layer, of weights that don't train although this layer does; `quantized` is the serialized
+    `quantization_config` of each quantized layer, by its path below this layer.
     """
 
     def __init__(

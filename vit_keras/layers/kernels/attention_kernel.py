@@ -23,16 +23,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionKernel:
-    """How attention is computed.
+    """How attention is computed, and why so."""
 
-    Args:
-        name: `FLASH`, `XLA`, `FUSED` or `PRODUCTS`.
-        padding: Masked tokens that are appended because the kernel takes no odd number of tokens.
-        reason: Why this kernel was chosen.
-    """
-
-    name: str
-    padding: int = 0
+    name: str  # `FLASH`, `XLA`, `FUSED` or `PRODUCTS`
+    padding: int = 0  # masked tokens that are appended because the kernel takes no odd number of tokens
     reason: str = ""
 
     def __str__(self) -> str:
@@ -40,11 +34,9 @@ class AttentionKernel:
         return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
 
     def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
-        """Returns softmax attention, `(batch, tokens, heads, head_dim)`.
+        """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`.
 
-        Args:
-            qkv: Queries, keys and values, `(batch, tokens, 3, heads, head_dim)`.
-            dropout: Layer that drops attention weights, as `attend_by_products` takes it; other kernels have no dropout.
+        `dropout`, a layer that drops attention weights, is for `attend_by_products` alone.
         """
         if self.name == PRODUCTS:
             return attend_by_products(qkv, dropout)
@@ -70,21 +62,7 @@ def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None
 def attention_kernel(
     *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False
 ) -> AttentionKernel:
-    """Returns the kernel that `SelfAttention` uses on this backend and device.
-
-    Where a GPU can't use flash attention, the log says so once.
-
-    Args:
-        num_tokens: Tokens per image.
-        num_heads: Attention heads.
-        head_dim: Width of each head.
-        dtype: Compute dtype.
-        dropout: Whether attention weights are dropped, as in training with an attention dropout rate.
-
-    Example:
-        >>> attention_kernel(num_tokens=197, num_heads=12, head_dim=64, dtype="float32").name == FLASH
-        False
-    """
+    """Returns the kernel that `SelfAttention` uses on this backend and device; the log says once why a GPU can't use flash attention."""
     if dropout:
         return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
     backend, platform = keras.backend.backend(), _platform()

@@ -20,13 +20,7 @@ def fused(function: Function) -> Function:
     keeps the arguments only and recomputes the rest. JAX does this by itself and torch has its own kernels, so on those,
     and where TensorFlow was built without XLA, the function itself is returned. For training: `benchmarks/fused.py`.
 
-    Args:
-        function: Takes and returns tensors and depends on its arguments only; the result has the first one's dtype.
-
-    Example:
-        >>> square_root = fused(ops.sqrt)
-        >>> float(square_root(ops.convert_to_tensor(4.0)))
-        2.0
+    The function takes and returns tensors and depends on its arguments only; the result has the first one's dtype.
     """
     if not fuses():
         return function

@@ -13,6 +13,7 @@ from vit_keras.training.runs.facts import format_count
 from vit_keras.tuning.study.study import Study, Trial
 
 _HIGHLIGHTED = 3  # trials
+_LABEL: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "fontsize": 7, "color": INK}
 
 
 def draw_learning_curves(study: Study) -> str:
@@ -22,15 +23,11 @@ def draw_learning_curves(study: Study) -> str:
     best = study.ranking[:_HIGHLIGHTED]
     for trial in sorted(study.trials, key=lambda trial: trial in best):
         values = [row[name] for row in trial.curve]
-        is_first = bool(best) and trial is best[0]
-        axes.plot(
-            range(1, len(values) + 1),
-            values,
-            color=SECOND if is_first else ACCENT if trial in best else INK,
-            alpha=1.0 if trial in best else 0.25,
-            marker="." if len(values) == 1 else "",
-            linewidth=1.6 if is_first else 0.9,
-        )
+        color, alpha, width = (ACCENT, 1.0, 0.9) if trial in best else (INK, 0.25, 0.9)
+        if best and trial is best[0]:
+            color, width = SECOND, 1.6
+        marker = "." if len(values) == 1 else ""
+        axes.plot(range(1, len(values) + 1), values, color=color, alpha=alpha, marker=marker, linewidth=width)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
     return svg(figure)
 
@@ -65,7 +62,7 @@ def draw_pareto_front(study: Study, cost: str) -> str:
             front.append(point)
     axes.plot(*zip(*front, strict=True), color=SECOND, marker="o", markersize=4)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.xaxis.set_major_formatter(lambda value, _: format_count(value) if value >= 1 else f"{value:.3g}")
+    axes.xaxis.set_major_formatter(lambda value, _: format_cost(value))
     return svg(figure)
 
 
@@ -78,43 +75,30 @@ def draw_importance(importance: Mapping[str, float]) -> str:
 
 
 def draw_parallel_coordinates(trials: Sequence[Trial], dimensions: Mapping[str, Sequence[Any]]) -> str:
-    """Draws one vertical axis per dimension and one line per trial; the better a trial, the stronger its color.
-
-    Args:
-        trials: The best first.
-        dimensions: The values that each dimension took, in order.
-    """
+    """Draws one vertical axis per dimension and one line per trial, the best first; the better a trial, the stronger its color."""
     figure, axes = new_chart("", "")
     figure.set_size_inches(9, 3.2)
     names = list(dimensions)
     for rank, trial in reversed(list(enumerate(trials))):
         heights = [dimensions[name].index(trial.values[name]) / (len(dimensions[name]) - 1) for name in names]
         fraction = 1.0 - rank / max(len(trials) - 1, 1)
-        axes.plot(
-            range(len(names)),
-            heights,
-            color=SECOND if rank == 0 else ACCENT,
-            alpha=0.1 + 0.9 * fraction**3,
-            linewidth=2.0 if rank == 0 else 0.9,
-        )
+        color, width = (SECOND, 2.0) if rank == 0 else (ACCENT, 0.9)
+        axes.plot(range(len(names)), heights, color=color, alpha=0.1 + 0.9 * fraction**3, linewidth=width)
     for place, name in enumerate(names):
         axes.axvline(place, color=INK, alpha=0.25, linewidth=0.8)
         for end, height, offset, side in ((0, 0.0, -4, "top"), (-1, 1.0, 4, "bottom")):
-            axes.annotate(
-                format_value(dimensions[name][end]),
-                (place, height),
-                (0, offset),
-                textcoords="offset points",
-                ha="center",
-                va=side,
-                fontsize=7,
-                color=INK,
-            )
+            label = format_value(dimensions[name][end])
+            axes.annotate(label, (place, height), (0, offset), va=side, **_LABEL)
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_ylim(-0.12, 1.12)
     return svg(figure)
+
+
+def format_cost(cost: float) -> str:
+    """Returns a number of parameters or MACs, or a latency in seconds, as text."""
+    return format_count(cost) if cost >= 1 else f"{cost:.3g}"
 
 
 def format_value(value: Any) -> str:

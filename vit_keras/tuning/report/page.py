@@ -26,17 +26,7 @@ _MOST_DIMENSIONS = 10
 
 
 def write_study_report(run: Path, study: Study, *, data: ImageData, test_accuracy: float | None = None) -> None:
-    """Writes `study.html`, a self-contained page, and `study.csv`.
-
-    Args:
-        run: The run directory of the search.
-        study: With one trial or more.
-        data: The training data.
-        test_accuracy: Of the best trial's model; None before it was evaluated.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
+    """Writes `study.html`, a self-contained page, and `study.csv`, of a study with one trial or more."""
     body = _format_headline(study, test_accuracy)
     resolution = describe_resolution(study, data)
     if resolution:
@@ -136,10 +126,7 @@ def _format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
             str(trial.number),
             f"{trial.curve[-1][study.objective.name]:.4f}",
             str(trial.epochs),
-            *(
-                format_count(trial.costs[name]) if trial.costs[name] >= 1 else f"{trial.costs[name]:.3g}"
-                for name in costs
-            ),
+            *(charts.format_cost(trial.costs[name]) for name in costs),
             *(charts.format_value(trial.values.get(name)) for name in dimensions),
         ]
         for rank, trial in enumerate(ranking[:_LEADERS], start=1)
@@ -172,11 +159,8 @@ def _format_charts(study: Study, ranking: Sequence[Trial]) -> str:
 
 
 def _format_stopped(study: Study) -> str:
-    rows = [
-        (str(trial.number), trial.state, str(trial.epochs), trial.reason)
-        for trial in study.trials
-        if trial.reason and trial.state != "QUEUED"
-    ]
+    stopped = [trial for trial in study.trials if trial.reason and trial.state != "QUEUED"]
+    rows = [(str(trial.number), trial.state, str(trial.epochs), trial.reason) for trial in stopped]
     if not rows:
         return ""
     title = f"{len(rows)} {'trial' if len(rows) == 1 else 'trials'}"

@@ -18,12 +18,7 @@ _SECONDS = 0.5
 
 
 class SearchProgress:
-    """A progress bar of the budget, and a line each time a trial reaches a rung or ends.
-
-    Args:
-        console: Without a terminal it gets the lines alone.
-        budget: Of the search.
-    """
+    """A progress bar of the budget, only in a terminal, and a line each time a trial reaches a rung or ends."""
 
     def __init__(self, console: Console, budget: Budget) -> None:
         self.console = console
@@ -48,21 +43,14 @@ class SearchProgress:
     def show(self, study: Study, journal: Journal) -> Iterator[None]:
         """Shows the progress bar inside its block."""
         self._study = study
-        progress = Progress(
-            TextColumn("searching"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
+        columns = TextColumn("searching"), BarColumn(), TextColumn("{task.description}")
+        progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         task, ended = progress.add_task("", total=1.0), threading.Event()
 
         def refresh() -> None:
             while not ended.wait(_SECONDS):
-                progress.update(
-                    task, completed=self._compute_fraction(study, journal), description=_describe_running(study)
-                )
+                fraction = self._compute_fraction(study, journal)
+                progress.update(task, completed=fraction, description=_describe_running(study))
 
         thread = threading.Thread(target=refresh, daemon=True)
         with progress:
@@ -93,12 +81,9 @@ class SearchProgress:
 
 
 def _describe_running(study: Study) -> str:
-    running = [
-        f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}"
-        for trial in study.trials
-        if trial.state == "RUNNING"
-    ]
-    return f"{study.epochs_trained} epochs, {', '.join(running)}"
+    running = [trial for trial in study.trials if trial.state == "RUNNING"]
+    described = (f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}" for trial in running)
+    return f"{study.epochs_trained} epochs, {', '.join(described)}"
 
 
 def describe_resolution(study: Study, data: ImageData) -> str:
@@ -117,9 +102,7 @@ def format_line(study: Study, trial: Trial) -> str:
     best = study.best
     score = f"epoch {trial.epochs:3d}/{study.epochs}  {name} {trial.curve[-1][name]:.4f}"
     leader = f"  best so far: trial {best.number}, {best.curve[-1][name]:.4f}" if best else ""
-    ended = (
-        f"  {trial.state}" + (f": {trial.reason}" if trial.reason else "")
-        if trial.state not in ("QUEUED", "COMPLETED")
-        else ""
-    )
+    ended = "" if trial.state in ("QUEUED", "COMPLETED") else f"  {trial.state}"
+    if ended and trial.reason:
+        ended += f": {trial.reason}"
     return f"trial {trial.number:4d}  {score}{ended}{leader}"

@@ -17,20 +17,16 @@ class _Listed(FrozenConfig):
     values: Sequence[Any]
 
     def has(self, value: Any) -> bool:
-        """Returns whether a value is legal."""
         return any(value == each and type(value) is type(each) for each in self.values)
 
     def to_unit(self, value: Any) -> float:
-        """Returns a value's place from 0 to 1."""
         place: float = (self.values.index(value) + 0.5) / len(self.values)
         return place
 
     def from_unit(self, place: float) -> Any:
-        """Returns the value at a place from 0 to 1."""
         return self.values[min(int(place * len(self.values)), len(self.values) - 1)]
 
     def coordinates(self, value: Any) -> list[float]:
-        """Returns a value's coordinates for the surrogate model: its place."""
         return [self.to_unit(value)]
 
 
@@ -157,14 +153,7 @@ Dimension = Choice | IntRange | FloatRange
 
 
 def list_values(dimension: Dimension) -> list[Any]:
-    """Returns the values of a dimension in order.
-
-    Args:
-        dimension: A choice or an integer range.
-
-    Raises:
-        InvalidArgumentError: It is a range of real numbers.
-    """
+    """Returns the values of a choice or an integer range in order; raises `InvalidArgumentError` for real numbers."""
     if isinstance(dimension, FloatRange):
         raise InvalidArgumentError(f"{dimension} has too many values to list: give a list of values, or integers.")
     return list(dimension.values)

@@ -18,20 +18,14 @@ from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.tuning.space.dimensions import Choice, FloatRange, list_values
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import SearchSpace, Values
-from vit_keras.tuning.space.searchable import Searchable, check_data, load_images
+from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.rebuild import rebuild
 
 _METHODS = ("head_first", "finetune", "last_blocks", "lora", "bias_only")
 _TUNED = {
-    "learning_rate",
-    "weight_decay",
-    "layer_decay",
-    "augmentation",
-    "label_smoothing",
-    "stochastic_depth_rate",
-    "warmup_rate",
-}
+    "learning_rate", "weight_decay", "layer_decay", "augmentation", "label_smoothing", "stochastic_depth_rate", "warmup_rate",
+}  # fmt: skip
 _RANGE_FACTOR = 10.0  # the planned learning rate is tried up to this many times lower and higher
 
 
@@ -97,14 +91,8 @@ class FinetuningHyperModel(Searchable):
     def make_recipe(self, values: Mapping[str, Any], *, epochs: int, steps_per_epoch: int) -> Recipe:
         """Returns the fine-tuning recipe of values."""
         changes = {name: value for name, value in values.items() if name in _TUNED}
-        recipe = plan_finetuning(
-            np.arange(self.num_classes),  # labels; the data is not known yet
-            self.config,
-            num_classes=self.num_classes,
-            steps_per_epoch=steps_per_epoch,
-            method=values["method"],
-            epochs=epochs,
-            changes=changes,
+        recipe = self._plan(
+            self.num_classes, values["method"], steps_per_epoch=steps_per_epoch, epochs=epochs, changes=changes
         )
         return recipe.replace(epochs=epochs, patience=None, average_decay=None)
 
@@ -137,9 +125,7 @@ class FinetuningHyperModel(Searchable):
     def load_data(self, train: Any, validation: Any = None) -> ImageData:
         """Returns images at the largest resolution of the space."""
         side = max(list_values(self.space.dimensions["image_size"]))
-        data = load_images(train, validation, image_size=(side, side), channels=self.config.channels)
-        check_data(data, (side, side, self.config.channels), self.num_classes)
-        return data
+        return self._load_images(train, validation, image_size=(side, side), channels=self.config.channels)
 
     def prepare_data(self, values: Mapping[str, Any], data: ImageData) -> ImageData:
         """Returns the images at a trial's resolution."""
@@ -148,8 +134,9 @@ class FinetuningHyperModel(Searchable):
             return data
         return data.resize(Preprocessing(image_size=size, channels=self.config.channels))
 
-    def _plan(self, num_classes: int) -> Recipe:
+    def _plan(
+        self, num_classes: int, method: str = "head_first", *, steps_per_epoch: int = 1, **options: Any
+    ) -> Recipe:
         """Returns the default recipe for data that is not known yet."""
-        return plan_finetuning(
-            np.arange(num_classes), self.config, num_classes=num_classes, steps_per_epoch=1, method="head_first"
-        )
+        options |= {"num_classes": num_classes, "steps_per_epoch": steps_per_epoch, "method": method}
+        return plan_finetuning(np.arange(num_classes), self.config, **options)

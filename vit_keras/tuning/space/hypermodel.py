@@ -16,17 +16,15 @@ from vit_keras.training.recipes import RECIPES, Recipe
 from vit_keras.tuning.space.dimensions import Choice, FloatRange, IntRange, list_values
 from vit_keras.tuning.space.limits import Limits
 from vit_keras.tuning.space.search_space import SearchSpace, Values
-from vit_keras.tuning.space.searchable import Searchable, check_data, load_images
+from vit_keras.tuning.space.searchable import Searchable
 
 _FEWEST_PATCHES, _MOST_PATCHES = 16, 196  # per image
 _CACHED_CONFIGS = 4096
 _RECIPE = "small_images"
 _DERIVED = ("head_dim", "mlp_ratio")  # dimensions from which hidden_dim and mlp_dim follow
 _CONFIG_FIELDS = {item.name for item in fields(ViTConfig)} - {"image_size", "channels", "hidden_dim", "mlp_dim"}
-_FIXED_RECIPE_FIELDS = {
-    "epochs", "steps_per_epoch", "name", "source", "expected", "seed", "choices", "data", "clock"
-}  # fmt: skip
-_RECIPE_FIELDS = {item.name for item in fields(Recipe)} - _FIXED_RECIPE_FIELDS
+_FIXED_FIELDS = {"epochs", "steps_per_epoch", "name", "source", "expected", "seed", "choices", "data", "clock"}
+_RECIPE_FIELDS = {item.name for item in fields(Recipe)} - _FIXED_FIELDS
 
 
 class ViTHyperModel(Searchable):
@@ -127,7 +125,7 @@ class ViTHyperModel(Searchable):
             if not can_halve and self.space.dimensions["stem"].has("patch"):
                 values["stem"] = "patch"
         for name in ("num_heads", "num_layers", "head_dim", "mlp_ratio"):
-            if self._is_within_limits(values):
+            if not self.find_size_problems(values):
                 break
             values[name] = self._find_largest(values, name)
         return values
@@ -138,31 +136,23 @@ class ViTHyperModel(Searchable):
         low, high = 0, len(smaller) - 1
         while low < high:
             middle = (low + high + 1) // 2
-            if self._is_within_limits({**values, name: smaller[middle]}):
+            if not self.find_size_problems({**values, name: smaller[middle]}):
                 low = middle
             else:
                 high = middle - 1
         return int(smaller[low])
-
-    def _is_within_limits(self, values: Values) -> bool:
-        batch_size = int(values.get("batch_size", 1))
-        problems = self.limits.find_problems(
-            self.model_config(values), num_classes=self.num_classes, batch_size=batch_size
-        )
-        return next(problems, None) is None
 
     def _check_smallest(self) -> None:
         """Refuses limits under which nothing of the space can be built."""
         smallest = {name: dimension.from_unit(0.0) for name, dimension in self.space.dimensions.items()}
         patch_sizes = list_values(self.space.dimensions["patch_size"])
         shapes = [self.make_legal({**smallest, "patch_size": size}) for size in patch_sizes]
-        if any(self._is_within_limits(values) for values in shapes):
+        if not all(self.find_size_problems(values) for values in shapes):
             return
         costs = [(self.compute_costs(values), values) for values in shapes]
         cost, values = min(costs, key=lambda pair: (pair[0]["params"], pair[0]["macs"]))
-        limits = ", ".join(
-            f"max_{name}={value:,}" for name, value in self.limits.to_dict().items() if value is not None
-        )
+        given = {name: value for name, value in self.limits.to_dict().items() if value is not None}
+        limits = ", ".join(f"max_{name}={value:,}" for name, value in given.items())
         raise InvalidArgumentError(
             f"Nothing in the search space is within {limits}: the smallest model, with num_layers={values['num_layers']}, "
             f"num_heads={values['num_heads']} and head_dim={values['head_dim']}, has {cost['params']:,.0f} parameters and "
@@ -175,9 +165,7 @@ class ViTHyperModel(Searchable):
 
     def load_data(self, train: Any, validation: Any = None) -> ImageData:
         """Returns images of the size that is searched for."""
-        data = load_images(train, validation, image_size=self.image_size, channels=self.channels)
-        check_data(data, (*self.image_size, self.channels), self.num_classes)
-        return data
+        return self._load_images(train, validation, image_size=self.image_size, channels=self.channels)
 
 
 @functools.lru_cache(_CACHED_CONFIGS)
@@ -191,9 +179,6 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
 
     Its models are deeper and narrower than the paper's, because models of less than 100 M parameters are better so (training on
     ImageNet alone: timm's results tables, mediumd compared with base); heads of 32 and 64 are those of nearly all published sizes.
-
-    Raises:
-        InvalidArgumentError: No patch size divides the image into 16 to 196 patches.
     """
     patch_sizes = _list_patch_sizes(image_size)
     if not patch_sizes:
@@ -222,11 +207,8 @@ def default_space(image_size: tuple[int, int]) -> SearchSpace:
 
 def _list_patch_sizes(image_size: tuple[int, int]) -> list[int]:
     height, width = image_size
-    return [
-        size
-        for size in range(1, min(image_size) + 1)
-        if height % size == 0 and width % size == 0 and _FEWEST_PATCHES <= height * width // size**2 <= _MOST_PATCHES
-    ]
+    divisors = [size for size in range(1, min(image_size) + 1) if height % size == 0 and width % size == 0]
+    return [size for size in divisors if _FEWEST_PATCHES <= height * width // size**2 <= _MOST_PATCHES]
 
 
 def _default_patch_size(image_size: tuple[int, int]) -> int | None:

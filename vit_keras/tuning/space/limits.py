@@ -14,25 +14,15 @@ from vit_keras.validation import FrozenConfig, is_number
 class Limits(FrozenConfig):
     """Maximum costs of a model with its head; None for no limit.
 
-    Args:
-        params: Number of parameters.
-        macs: Multiply-accumulate operations of the forward pass of one image.
-        memory: Bytes of a training step in float32: weights, gradients, optimizer, and activations of the batch.
-        latency: Seconds to predict one image on this machine.
-
-    Raises:
-        InvalidArgumentError: A limit is not positive.
-
-    Example:
-        >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
-        >>> list(Limits(params=1_000_000).find_problems(config, num_classes=10, batch_size=64))
-        ['2.7 M parameters are over the limit of 1 M']
+    >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
+    >>> list(Limits(params=1_000_000).find_problems(config, num_classes=10, batch_size=64))
+    ['2.7 M parameters are over the limit of 1 M']
     """
 
     params: int | None = None
-    macs: int | None = None
-    memory: int | None = None
-    latency: float | None = None
+    macs: int | None = None  # multiply-accumulate operations of the forward pass of one image
+    memory: int | None = None  # bytes of a training step in float32: weights, gradients, optimizer, activations
+    latency: float | None = None  # seconds to predict one image on this machine
 
     def __post_init__(self) -> None:
         for name in ("params", "macs", "memory", "latency"):

@@ -23,9 +23,6 @@ _KIND_NAMES = {kind: name for name, kind in _KINDS.items()}
 class SearchSpace:
     """Dimensions by name; every combination of their values can be proposed.
 
-    Args:
-        dimensions: By name.
-
     Raises:
         InvalidArgumentError: There are none.
 
@@ -44,21 +41,16 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Values:
         """Returns random values."""
-        places = rng.random(len(self.dimensions)).tolist()
-        pairs = zip(self.dimensions.items(), places, strict=True)
-        return {name: dimension.from_unit(place) for (name, dimension), place in pairs}
+        return {name: dimension.from_unit(float(rng.random())) for name, dimension in self.dimensions.items()}
 
     def encode(self, values: Mapping[str, Any]) -> np.ndarray:
         """Returns values as a point of the unit cube; strings are one-hot encoded."""
-        return np.array(
-            [place for name, dimension in self.dimensions.items() for place in dimension.coordinates(values[name])]
-        )
+        return np.concatenate([dimension.coordinates(values[name]) for name, dimension in self.dimensions.items()])
 
     def has(self, values: Mapping[str, Any]) -> bool:
         """Returns whether there is a legal value of each dimension and no other."""
-        return values.keys() == self.dimensions.keys() and all(
-            dimension.has(values[name]) for name, dimension in self.dimensions.items()
-        )
+        is_complete = values.keys() == self.dimensions.keys()
+        return is_complete and all(dimension.has(values[name]) for name, dimension in self.dimensions.items())
 
     def choose(self, wanted: Mapping[str, Any]) -> Values:
         """Returns the wanted value of each dimension if it is legal, otherwise the one in the middle."""
@@ -70,9 +62,6 @@ class SearchSpace:
     def fix(self, **values: Any) -> "SearchSpace":
         """Returns the space with a single value for some dimensions.
 
-        Args:
-            **values: By name.
-
         Raises:
             InvalidArgumentError: There is no such dimension.
         """
@@ -80,9 +69,6 @@ class SearchSpace:
 
     def narrow(self, **dimensions: Dimension) -> "SearchSpace":
         """Returns the space with some of its dimensions replaced.
-
-        Args:
-            **dimensions: By name.
 
         Raises:
             InvalidArgumentError: There is no such dimension.
@@ -109,17 +95,15 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the space as JSON can hold it."""
-        return {
-            name: {"kind": _KIND_NAMES[type(dimension)], **dimension.to_dict()}
-            for name, dimension in self.dimensions.items()
-        }
+        dimensions = self.dimensions.items()
+        return {name: {"kind": _KIND_NAMES[type(each)], **each.to_dict()} for name, each in dimensions}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any], *, where: str = "The search space") -> "SearchSpace":
         """Returns the space of a dictionary, as `to_dict` or a person writes it: a list is a choice, a single value is fixed.
 
         Args:
-            fields: By name.
+            fields: Dimensions by name.
             where: Origin of the fields, for error messages.
 
         Raises:

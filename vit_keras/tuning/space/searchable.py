@@ -29,13 +29,7 @@ class NoEffectError(InvalidArgumentError, keras_tuner.errors.FatalError):
 
 
 class Searchable(keras_tuner.HyperModel):
-    """Base of `ViTHyperModel` and `FinetuningHyperModel`.
-
-    Args:
-        space: What is tuned.
-        num_classes: Number of classes of the head.
-        limits: Maximum costs of a model.
-    """
+    """Base of `ViTHyperModel` and `FinetuningHyperModel`."""
 
     def __init__(self, space: SearchSpace, *, num_classes: int, limits: Limits) -> None:
         super().__init__(name="vit", tunable=True)
@@ -99,13 +93,16 @@ class Searchable(keras_tuner.HyperModel):
         """Measured latencies of architectures."""
         return Latencies()
 
+    def find_size_problems(self, values: Mapping[str, Any]) -> list[str]:
+        """Returns the limits but latency that values exceed, as sentences."""
+        config, batch_size = self.model_config(values), int(values.get("batch_size", 1))
+        return list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits that values exceed, as sentences."""
-        config = self.model_config(values)
-        batch_size = int(values.get("batch_size", 1))
-        problems = list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        problems = self.find_size_problems(values)
         if not problems and self.limits.latency is not None:
-            latency = self.latencies.measure(config, num_classes=self.num_classes)
+            latency = self.latencies.measure(self.model_config(values), num_classes=self.num_classes)
             if latency > self.limits.latency:
                 problems = [f"{1e3 * latency:.3g} ms per image is over the limit of {1e3 * self.limits.latency:.3g} ms"]
         return problems
@@ -229,6 +226,16 @@ class Searchable(keras_tuner.HyperModel):
         own = {"steps_per_epoch": data.steps_per_epoch, "validation_data": data.validation}
         return model.fit(batches, **{**own, **given})
 
+    def _load_images(self, train: Any, validation: Any, *, image_size: tuple[int, int], channels: int) -> ImageData:
+        """Returns images of this size; refuses those of another size or number of classes."""
+        data = load_images(train, validation, image_size=image_size, channels=channels)
+        if data.image_shape != (*image_size, channels) or len(data.class_names) != self.num_classes:
+            raise InvalidArgumentError(
+                f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
+                f"{(*image_size, channels)} and {self.num_classes}."
+            )
+        return data
+
     def _make_constant_recipe(self, values: Values) -> Recipe:
         """Returns a recipe for a run of unknown length, with a constant learning rate after one step of warm-up.
 
@@ -261,13 +268,9 @@ def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
 def load_images(
     train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
 ) -> ImageData:
-    """Returns the images of a search.
+    """Returns the images of a search, resized (px) and converted to `channels` unless these are None.
 
-    Args:
-        train: `ImageData`, or what `vk.data.load` takes.
-        validation: Likewise; None if `train` has all splits, otherwise a part is held out.
-        image_size: Height and width to resize to, px; None for no resizing.
-        channels: Number of channels to convert to; None for no conversion.
+    Where `validation` is None, `train` has all splits, or a part is held out.
     """
     if isinstance(train, ImageData):
         if validation is not None:
@@ -275,12 +278,3 @@ def load_images(
         return train
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
     return data_sources.load(source, image_size=image_size, channels=channels)
-
-
-def check_data(data: ImageData, image_shape: tuple[int, ...], num_classes: int) -> None:
-    """Refuses images of another size or number of classes than the hypermodel's."""
-    if data.image_shape != image_shape or len(data.class_names) != num_classes:
-        raise InvalidArgumentError(
-            f"{data.name} has images of {data.image_shape} and {len(data.class_names)} classes; the hypermodel needs "
-            f"{image_shape} and {num_classes}."
-        )

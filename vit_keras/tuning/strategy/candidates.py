@@ -16,10 +16,8 @@ _TRIES = 20  # draws per configuration that is asked for, before the space count
 class HypermodelCandidates:
     """Draws configurations from the space of a hypermodel.
 
-    Args:
-        hypermodel: `ViTHyperModel` or `FinetuningHyperModel`.
-        warm: Configurations to try first, such as the best of an earlier search; those outside the space are skipped.
-        latency: Whether every shape's latency is measured, as an objective needs it.
+    Those of `warm`, such as the best of an earlier search, come first; those outside the space are skipped. With `latency` every
+    shape's latency is measured, as an objective needs it.
     """
 
     def __init__(self, hypermodel: Searchable, *, warm: Sequence[Values] = (), latency: bool = False) -> None:

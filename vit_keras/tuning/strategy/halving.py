@@ -9,20 +9,7 @@ from vit_keras.tuning.study.study import FAULTS, Study, Trial
 
 
 def make_rungs(epochs: int, *, first: int = 1, factor: float = 2.0) -> tuple[int, ...]:
-    """Returns the epochs at which trials are compared; the last is the full horizon.
-
-    Args:
-        epochs: Full horizon of a trial.
-        first: Epochs of the first rung.
-        factor: Approximate ratio of one rung's epochs to those of the rung before.
-
-    Raises:
-        InvalidArgumentError: The first rung is beyond the horizon, or the factor is not above 1.
-
-    Example:
-        >>> make_rungs(8), make_rungs(30, factor=3)
-        ((1, 2, 4, 8), (1, 3, 10, 30))
-    """
+    """Returns the epochs at which trials are compared, from `first`, growing by about `factor`; the last is the full horizon."""
     if not 1 <= first <= epochs:
         raise InvalidArgumentError(f"first_rung={first} must be from 1 to epochs={epochs}.")
     if factor <= 1:
@@ -44,12 +31,8 @@ class Job:
 class Halving:
     """Promotes trials without waiting for those that are running.
 
-    Whenever a worker is free, the best trial among the best `1 / factor` of its rung continues to the next rung; if there is none, a
-    new trial starts. Paper: Li et al. 2020, arXiv 1810.05934.
-
-    Args:
-        rungs: Epochs, increasing.
-        factor: One of so many trials at a rung is promoted.
+    Whenever a worker is free, the best trial among the best `1 / factor` of its rung (in epochs) continues to the next rung; if there
+    is none, a new trial starts. Paper: Li et al. 2020, arXiv 1810.05934.
     """
 
     rungs: Sequence[int]

@@ -13,15 +13,7 @@ _MARGIN = 1.15  # safety factor of the time that is reserved to train the best t
 
 @dataclass(frozen=True)
 class Step:
-    """The next step of a worker.
-
-    Args:
-        what: "continue" a trial, "start" a new one, "wait" for others, or "stop".
-        epochs: Epoch to train to.
-        trial: The trial to continue.
-        values: Of the new trial.
-        origin: How the new trial was proposed.
-    """
+    """The next step of a worker: "continue" a trial, "start" a new one with `values`, "wait" for others, or "stop"."""
 
     what: Literal["continue", "start", "wait", "stop"]
     epochs: int = 0
@@ -32,13 +24,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Policy:
-    """Spends a budget so that the best trial reaches the full horizon in time.
-
-    Args:
-        halving: Promotes trials.
-        sampler: Proposes new trials.
-        budget: The limit of the search.
-    """
+    """Spends a budget so that the best trial reaches the full horizon in time."""
 
     halving: Halving
     sampler: Sampler
@@ -69,9 +55,8 @@ class Policy:
         extra = job.epochs - job.trial.epochs
         leader = next(iter(study.ranking), None)
         same = leader is not None and leader.number == job.trial.number
-        return self._compute_left(study, seconds) >= self._compute_price(job.trial, extra) + (
-            0.0 if same else self._compute_reserve(study)
-        )
+        reserve = 0.0 if same else self._compute_reserve(study)
+        return self._compute_left(study, seconds) >= self._compute_price(job.trial, extra) + reserve
 
     def _may_start(self, study: Study, seconds: float) -> bool:
         if self.budget.trials is not None:
@@ -99,6 +84,4 @@ class Policy:
         return price if self.budget.epochs is not None else price * _MARGIN
 
     def _compute_price(self, trial: Trial, epochs: int) -> float:
-        if self.budget.epochs is not None:
-            return epochs
-        return epochs * trial.pace
+        return epochs if self.budget.epochs is not None else epochs * trial.pace

@@ -1,11 +1,11 @@
 """Proposes the next configuration."""
 
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import numpy as np
 
 from vit_keras.tuning.space.search_space import Values
+from vit_keras.tuning.strategy.candidates import HypermodelCandidates
 from vit_keras.tuning.strategy.surrogate import Surrogate, predict_final_scores
 from vit_keras.tuning.study.study import Study, Trial
 
@@ -15,28 +15,14 @@ _DRAWN, _NEAR, _PARENTS = 64, 12, 3
 _LEARNED_FROM = 200  # last trials; the cost of the surrogate grows with their cube
 
 
-class Candidates(Protocol):
-    """What the sampler needs of `HypermodelCandidates`."""
-
-    def first(self) -> Iterable[tuple[str, Values]]: ...  # noqa: D102
-    def draw(self, count: int, rng: np.random.Generator) -> list[Values]: ...  # noqa: D102
-    def draw_near(self, values: Values, count: int, rng: np.random.Generator) -> list[Values]: ...  # noqa: D102
-    def encode(self, values: Values) -> np.ndarray: ...  # noqa: D102
-    def make_key(self, values: Values) -> str: ...  # noqa: D102
-
-
 class Sampler:
     """Proposes the candidate with the largest expected improvement.
 
     A proposal depends on the study and the seed alone, so a search that was killed proposes the same when it resumes. No
     configuration is proposed twice.
-
-    Args:
-        candidates: Legal configurations.
-        seed: Random seed.
     """
 
-    def __init__(self, candidates: Candidates, *, seed: int = 0) -> None:
+    def __init__(self, candidates: HypermodelCandidates, *, seed: int = 0) -> None:
         self.candidates = candidates
         self.seed = seed
         self._keys: list[str] = []
@@ -50,10 +36,11 @@ class Sampler:
                 return values, origin
         known = study.trained[-_LEARNED_FROM:]
         if len(known) < FIRST or rng.random() < _EXPLORED:
-            drawn = self._select_new(self.candidates.draw(_NEAR, rng), seen) or self._select_new(
-                self.candidates.draw(_DRAWN, rng), seen
-            )
-            return (drawn[0], "random") if drawn else None
+            for count in (_NEAR, _DRAWN):
+                drawn = self._select_new(self.candidates.draw(count, rng), seen)
+                if drawn:
+                    return drawn[0], "random"
+            return None
         parents = study.ranking[:_PARENTS]
         pool = self.candidates.draw(_DRAWN, rng)
         pool += [near for parent in parents for near in self.candidates.draw_near(parent.values, _NEAR, rng)]
@@ -90,12 +77,7 @@ def _scalarize(
     The augmented Chebyshev form of Knowles 2006 (ParEGO), doi 10.1109/TEVC.2005.851274.
     """
     columns = [first, *(np.array([each.value(trial) for trial in trials]) for each in study.objectives[1:])]
-    scaled = np.stack([_scale_to_unit(column) for column in columns], axis=1)
+    scaled = np.stack([(column - column.min()) / (np.ptp(column) or 1.0) for column in columns], axis=1)
     weights = rng.dirichlet(np.ones(len(columns)))
     shortfall = (1.0 - scaled) * weights
     return -(shortfall.max(1) + 0.05 * shortfall.sum(1)), noise_std * weights[0] / (np.ptp(first) or 1.0)
-
-
-def _scale_to_unit(column: np.ndarray) -> np.ndarray:
-    scaled: np.ndarray = (column - column.min()) / (np.ptp(column) or 1.0)
-    return scaled

@@ -18,14 +18,9 @@ _STRETCH = 4.0  # the length scale of an unimportant dimension is multiplied by 
 
 
 class Surrogate:
-    """A Gaussian process over the unit cube with one length scale per dimension and a Matern 5/2 kernel.
+    """A Gaussian process over the unit cube with one length scale per dimension and a Matern 5/2 kernel; more is better.
 
     Paper: Snoek et al. 2012, arXiv 1206.2944.
-
-    Args:
-        places: `(trials, dimensions)`, points in the unit cube.
-        scores: `(trials,)`, more is better.
-        noise_std: `(trials,)`, standard deviation of each score.
     """
 
     def __init__(self, places: np.ndarray, scores: np.ndarray, noise_std: np.ndarray) -> None:

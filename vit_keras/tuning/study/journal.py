@@ -19,20 +19,6 @@ class Journal:
 
     A record is one line, written with one call. An incomplete last line, left by a crash, is ignored and removed before the next
     record is written; any other damaged line is an error. Reading changes nothing, so a running search can be read.
-
-    Args:
-        path: The file; the first record creates it.
-
-    Raises:
-        CorruptFileError: A line is not a record.
-        StorageError: The file can't be read.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     record = Journal(Path(folder) / "journal.jsonl").append("waiting", trial=3)
-        ...     [record["trial"] for record in Journal(Path(folder) / "journal.jsonl").records]
-        [3]
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,15 +41,7 @@ class Journal:
         return dict(self.records[0].get("told", {})) if self.records else {}
 
     def append(self, what: str, **fields: Any) -> dict[str, Any]:
-        """Writes a record, flushes it to the disk, and returns it.
-
-        Args:
-            what: Its kind.
-            **fields: What JSON can hold.
-
-        Raises:
-            StorageError: It cannot be written.
-        """
+        """Writes a record of what JSON can hold, flushes it to the disk, and returns it."""
         record = {"what": what, **fields, "at": round(self.seconds, 3)}
         line = json.dumps(record, allow_nan=False) + "\n"
         with self._lock:
@@ -88,15 +66,7 @@ class Journal:
     def check_fingerprint(
         self, fingerprint: Mapping[str, Any], *, cli_options: Mapping[str, Any] | None = None
     ) -> None:
-        """Writes the fingerprint of a new search, or compares it with that of the search to resume.
-
-        Args:
-            fingerprint: Space, data, objectives and the like, as JSON can hold them.
-            cli_options: Options of the command line, kept for a new search.
-
-        Raises:
-            ResumeError: The fingerprints differ; the message names the differences.
-        """
+        """Writes the fingerprint and command line options of a new search; to resume, raises `ResumeError` with the differences, if any."""
         now = json.loads(json.dumps(fingerprint))
         if not self.records:
             self.append("study", version=VERSION, fingerprint=now, told=dict(cli_options or {}))
@@ -107,11 +77,8 @@ class Journal:
                 f"{self.path}: this is not the journal of a search of version {VERSION}; nothing was changed."
             )
         then = first["fingerprint"]
-        changed = [
-            f"{name}: {_short(then.get(name))} then, {_short(now.get(name))} now"
-            for name in sorted(then.keys() | now.keys())
-            if then.get(name) != now.get(name)
-        ]
+        names = (name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name))
+        changed = [f"{name}: {_short(then.get(name))} then, {_short(now.get(name))} now" for name in names]
         if changed:
             raise ResumeError(
                 f"{self.path.parent} holds a search with other settings: {'; '.join(changed[:_SHOWN])}"

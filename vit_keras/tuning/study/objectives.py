@@ -16,23 +16,13 @@ _KNOWN_DIRECTIONS = ("accuracy", "loss", "precision", "recall", "auc", *COSTS)
 
 @dataclass(frozen=True)
 class Objective:
-    """One objective of a search.
-
-    Args:
-        name: A metric that training logs, such as "val_accuracy", or one of `COSTS`.
-        direction: "max" or "min".
-    """
+    """A metric that training logs, such as "val_accuracy", or one of `COSTS`, with the direction "max" or "min"."""
 
     name: str
     direction: str
 
     def value(self, trial: "Trial", epochs: int | None = None) -> float:
-        """Returns a trial's value, negated for "min", so that more is better.
-
-        Args:
-            trial: With at least that many epochs.
-            epochs: After which epoch; None for its last.
-        """
+        """Returns a trial's value after `epochs` (by default its last), negated for "min", so that more is better."""
         sign = 1.0 if self.direction == "max" else -1.0
         if self.name in trial.costs:
             return sign * trial.costs[self.name]
@@ -40,17 +30,10 @@ class Objective:
 
 
 def parse_objectives(names: str | Sequence[str]) -> list[Objective]:
-    """Returns objectives with their directions.
+    """Returns objectives with their directions; the first must be a metric.
 
-    Args:
-        names: One or several.
-
-    Raises:
-        InvalidArgumentError: The first is no metric, one is given twice, or its direction is unknown.
-
-    Example:
-        >>> parse_objectives(["val_accuracy", "params"])
-        [Objective(name='val_accuracy', direction='max'), Objective(name='params', direction='min')]
+    >>> parse_objectives(["val_accuracy", "params"])
+    [Objective(name='val_accuracy', direction='max'), Objective(name='params', direction='min')]
     """
     listed = [names] if isinstance(names, str) else list(names)
     if not listed or len(set(listed)) != len(listed) or listed[0] in COSTS:

@@ -31,11 +31,8 @@ def check_run_directory(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise StorageError(f"run_dir: {path} is a file, not a directory.")
     known = (".lock", ".log", LATENCIES)  # all that a search leaves that was killed before its first record
-    if (
-        path.is_dir()
-        and not (path / JOURNAL).is_file()
-        and any(not each.name.endswith(known) for each in path.iterdir())
-    ):
+    is_other = path.is_dir() and not (path / JOURNAL).is_file()
+    if is_other and any(not each.name.endswith(known) for each in path.iterdir()):
         raise StorageError(
             f"run_dir: {path} holds files that are not of a search, and nothing is removed or overwritten: choose another directory."
         )

@@ -140,19 +140,12 @@ class Study:
         return order
 
     def _select_undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
-        values = {trial.number: [each.value(trial, epochs) for each in self.objectives] for trial in trials}
-        return [
-            trial
-            for trial in trials
-            if not any(dominates(values[other.number], values[trial.number]) for other in trials)
-        ]
+        values = [[each.value(trial, epochs) for each in self.objectives] for trial in trials]
+        pairs = zip(trials, values, strict=True)
+        return [trial for trial, own in pairs if not any(dominates(other, own) for other in values)]
 
     def add(self, record: Record) -> None:
-        """Updates the study with one record.
-
-        Raises:
-            CorruptFileError: It does not follow from the records before it.
-        """
+        """Updates the study with one record; raises `CorruptFileError` if it does not follow from those before it."""
         update: Callable[[Record], None] | None = getattr(self, f"_{record.get('what')}", None)
         if update is None:
             raise CorruptFileError(f"The journal has a record of an unknown kind, {record.get('what')!r}.")
@@ -207,10 +200,5 @@ class Study:
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Returns whether one is at least as good in every objective and better in one; more is better.
-
-    Example:
-        >>> dominates([1.0, 2.0], [1.0, 1.0]), dominates([1.0, 1.0], [1.0, 1.0])
-        (True, False)
-    """
+    """Returns whether one is at least as good in every objective and better in one; more is better."""
     return all(a >= b for a, b in zip(one, other, strict=True)) and any(a > b for a, b in zip(one, other, strict=True))

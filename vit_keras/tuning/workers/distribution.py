@@ -22,16 +22,7 @@ CHIEF = "chief"
 
 
 def set_role(role: str, address: str, *, worker: str = "") -> None:
-    """Sets this process's role for keras-tuner, through its environment variables.
-
-    Args:
-        role: "chief" or "worker".
-        address: "HOST:PORT" of the chief.
-        worker: The worker's name; by default made of machine and process.
-
-    Raises:
-        InvalidArgumentError: The role or the address is not valid.
-    """
+    """Sets this process's role for keras-tuner, "chief" or "worker", through its environment variables; `address` is "HOST:PORT"."""
     host, _, port = address.rpartition(":")
     if role not in (CHIEF, "worker") or not host or not port.isdecimal():
         raise InvalidArgumentError(
@@ -43,11 +34,7 @@ def set_role(role: str, address: str, *, worker: str = "") -> None:
 
 
 def serve(oracle: Any, *, lease: float) -> None:
-    """Serves workers until the search is over and no trial runs; a lost worker's trial is given to another.
-
-    Raises:
-        RunLockedError: The address is in use.
-    """
+    """Serves workers until the search is over and no trial runs; a lost worker's trial is given to another."""
     import grpc
     from keras_tuner.src import protos
     from keras_tuner.src.distribute.oracle_chief import OracleServicer

@@ -1,7 +1,6 @@
 """Hypermodel and data of a search, written once and read by each worker process."""
 
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,13 @@ _FILE = "payload.pickle"
 _DATA_FIELDS = ("name", "class_names", "batch_size", "seed", "notes", "decisions")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Payload:
-    """What a worker process needs besides a trial's values.
+def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: int) -> None:
+    """Writes the arguments of `TrialTrainer` to a directory that only its owner may write to.
 
-    Args:
-        hypermodel: Builds models from values.
-        data: Training and validation images.
-        epochs: Full horizon of a trial.
-        seed: Random seed of weights and data order.
+    Arrays of images go to files of their own, which the processes map and share.
     """
-
-    hypermodel: Any
-    data: ImageData
-    epochs: int
-    seed: int
-
-
-def pack(payload: Payload, folder: Path) -> None:
-    """Writes a payload; arrays of images go to files of their own, which the processes map and share.
-
-    Args:
-        payload: What to write.
-        folder: An existing directory that only its owner may write to.
-
-    Raises:
-        InvalidArgumentError: The hypermodel cannot be pickled.
-    """
-    splits = dict(payload.data.splits)
-    for name, split in payload.data.splits.items():
+    splits = dict(data.splits)
+    for name, split in data.splits.items():
         prepared = split.prepared
         if isinstance(prepared, Split):
             np.save(folder / f"{name}.images.npy", prepared.images)
@@ -50,29 +27,25 @@ def pack(payload: Payload, folder: Path) -> None:
             del splits[name]
         else:
             splits[name] = prepared
-    content = {name: getattr(payload, name) for name in ("hypermodel", "epochs", "seed")}
-    content |= {"data": {name: getattr(payload.data, name) for name in _DATA_FIELDS}, "splits": splits}
+    fields = {name: getattr(data, name) for name in _DATA_FIELDS}
+    content = {"hypermodel": hypermodel, "epochs": epochs, "seed": seed, "data": fields, "splits": splits}
     try:
         pickled = pickle.dumps(content)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise InvalidArgumentError(
-            f"The hypermodel {type(payload.hypermodel).__name__} cannot be sent to the worker processes ({error}). Define its class at the "
+            f"The hypermodel {type(hypermodel).__name__} cannot be sent to the worker processes ({error}). Define its class at the "
             "top level of a module, and keep no open files, locks or lambdas in it."
         ) from error
     (folder / _FILE).write_bytes(pickled)
 
 
-def unpack(folder: Path) -> Payload:
-    """Returns the payload that `pack` wrote, with memory-mapped images.
-
-    Args:
-        folder: Written by this search; it holds a pickle, which can run any code when it is read.
-    """
-    content = pickle.loads((folder / _FILE).read_bytes())
+def unpack(folder: Path) -> dict[str, Any]:
+    """Returns the arguments that `pack` wrote, with memory-mapped images. Unpickling them can run any code."""
+    content: dict[str, Any] = pickle.loads((folder / _FILE).read_bytes())
     splits = content.pop("splits")
     for name in ("train", "validation", "test"):
         if name not in splits:
             images = np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False)
             splits[name] = Split(images, np.load(folder / f"{name}.labels.npy", allow_pickle=False))
     ordered = {name: splits[name] for name in ("train", "validation", "test")}
-    return Payload(**{**content, "data": ImageData(splits=ordered, **content["data"])})
+    return {**content, "data": ImageData(splits=ordered, **content["data"])}

@@ -24,8 +24,7 @@ def main() -> None:
     from vit_keras.tuning.workers.payload import unpack
     from vit_keras.tuning.workers.trial_training import TrialTrainer
 
-    payload = unpack(folder)
-    trainer = TrialTrainer(payload.hypermodel, payload.data, epochs=payload.epochs, seed=payload.seed)
+    trainer = TrialTrainer(**unpack(folder))
     parent.send({"ready": True})
     while True:
         task = parent.receive()
@@ -56,13 +55,11 @@ def _run(task: dict[str, Any], trainer: Any, parent: ParentConnection) -> Any:
         parent.send({"epoch": epochs, "metrics": metrics, "seconds": seconds})
         return bool(parent.receive()["continue"])
 
-    return trainer.train(
-        task["values"], until=task["epochs"], folder=Path(task["folder"]), on_epoch=on_epoch, on_step=on_step
-    )
+    values, until, folder = task["values"], task["epochs"], Path(task["folder"])
+    return trainer.train(values, until=until, folder=folder, on_epoch=on_epoch, on_step=on_step)
 
 
 def _fault(error: Exception) -> str:
-    """Returns the state of a trial that ended with this error."""
     from vit_keras.runtime.out_of_memory import is_out_of_memory
 
     if is_out_of_memory(error):

@@ -46,12 +46,6 @@ class TrialTrainer:
     Initial weights depend on the seed and the architecture, and the data order on the seed, so trials of one architecture differ
     only in their hyperparameters. The schedule is made for the full horizon, whichever rung a trial trains to. A trial's directory
     holds all its state, so it resumes in another process with the same result, bit for bit.
-
-    Args:
-        hypermodel: Builds models from values.
-        data: Training and validation images.
-        epochs: Full horizon of a trial.
-        seed: Random seed of weights and data order.
     """
 
     def __init__(self, hypermodel: Searchable, data: ImageData, *, epochs: int, seed: int = 0) -> None:
@@ -70,18 +64,10 @@ class TrialTrainer:
         on_epoch: Callable[[int, dict[str, float], float], bool],
         on_step: Callable[[], object] = lambda: None,
     ) -> bool:
-        """Trains or resumes a trial up to an epoch, and returns whether it reached the full horizon.
+        """Trains or resumes a trial up to the epoch `until`, and returns whether it reached the full horizon.
 
-        Args:
-            values: Of the trial.
-            until: Epochs in total.
-            folder: The trial's directory.
-            on_epoch: Called with the epochs done, and the metrics and seconds of the last one; returns whether to continue.
-            on_step: Called after each training step.
-
-        Raises:
-            TrainingDivergedError: The loss or a weight became NaN or infinite.
-            VitKerasError: The values or the directory cannot be used.
+        `on_epoch` gets the epochs done, and the metrics and seconds of the last one, and returns whether to continue; `on_step` is called
+        after each training step. Raises `TrainingDivergedError` if the loss or a weight became NaN or infinite.
         """
         data = self._prepare_data(values)
         run = RunDirectory(folder)
@@ -93,18 +79,14 @@ class TrialTrainer:
         program = self._get_program(values, data, recipe)
         set_arrays(program.model, program.initial, where="The start of a trial")
         program.optimizer.set(recipe)
-        program.depth.set(self._get_stochastic_depth_rate(values, recipe))
+        rate = recipe.stochastic_depth_rate
+        program.depth.set(self.hypermodel.model_config(values).stochastic_depth_rate if rate is None else rate)
         program.model.stop_training = False
         reports = _Reports(on_epoch, on_step)
         fitting = Fitting(
-            model=program.model,
-            data=data,
-            recipe=recipe,
-            run=run,
-            console=Console(quiet=True),
-            callbacks=[reports],
+            model=program.model, data=data, recipe=recipe, run=run, console=Console(quiet=True), callbacks=[reports],
             pause=lambda epochs: epochs < self.epochs and (epochs >= until or reports.ended),
-        )
+        )  # fmt: skip
         try:
             fitting.fit(resume=resume)
         except Stopped:
@@ -177,11 +159,6 @@ class TrialTrainer:
             self._programs.pop(next(iter(self._programs)))
         return program
 
-    def _get_stochastic_depth_rate(self, values: Mapping[str, Any], recipe: Recipe) -> float:
-        """Returns the recipe's rate, or the architecture's if the recipe has none."""
-        rate = recipe.stochastic_depth_rate
-        return self.hypermodel.model_config(values).stochastic_depth_rate if rate is None else rate
-
     def _compile(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         with random_state(self.seed):
             model = self.hypermodel.make_model(values, data=data, recipe=recipe)
@@ -229,11 +206,9 @@ class _Reports(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     def get_state(self) -> dict[str, Any]:
-        """Returns no state."""
         return {}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores nothing."""
+    def set_state(self, state: dict[str, Any]) -> None: ...
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Shows that the trial is alive; stops it on a signal if nothing else does."""
@@ -248,7 +223,6 @@ class _Reports(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def report(self, epochs: int, metrics: dict[str, float]) -> None:
-        """Reports an epoch."""
         now = time.monotonic()
         seconds, self._began, self.epochs = now - self._began, now, epochs
         self.ended = not self.on_epoch(epochs, metrics, seconds)

@@ -34,13 +34,7 @@ class TrialLimits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended.
-
-    Args:
-        state: "DONE", "STOPPED" if the process was asked to stop and saved first, or one of `study.FAULTS`.
-        value: The task's return value.
-        reason: What went wrong.
-    """
+    """How a task ended: "DONE" with a value, "STOPPED" if the process was asked to and saved first, or one of `study.FAULTS`."""
 
     state: str
     value: Any = None
@@ -51,11 +45,6 @@ class Worker:
     """Trains one trial at a time in a separate process, so that a crash ends that trial alone.
 
     The process is reused for the next trial, with its compiled programs, and replaced when it died or was killed.
-
-    Args:
-        payload: The folder that `payload.pack` wrote.
-        log: File for the output of the process.
-        limits: What one trial may use.
     """
 
     def __init__(self, payload: Path, log: Path, *, limits: TrialLimits) -> None:
@@ -67,11 +56,7 @@ class Worker:
     def train(self, values: Mapping[str, Any], *, epochs: int, folder: Path, on_epoch: OnEpoch) -> Outcome:
         """Trains a trial up to an epoch; the outcome's value says whether it reached the full horizon.
 
-        Args:
-            values: Of the trial.
-            epochs: Epochs in total.
-            folder: The trial's directory.
-            on_epoch: Called with the epochs done, and the metrics and seconds of the last one; returns whether to continue.
+        `on_epoch` gets the epochs done, and the metrics and seconds of the last one, and returns whether to continue.
         """
         return self._run({"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}, on_epoch)
 
