@@ -39,7 +39,7 @@ def draw_best_by_epochs(study: Study) -> str:
     epochs, points, best = 0, [], None
     for trial in study.trials:
         epochs += trial.epochs
-        if trial.state == "COMPLETED" and (best is None or study.objective.value(trial) > study.objective.value(best)):
+        if trial.state == "COMPLETED" and (best is None or trial.value(study.objective) > best.value(study.objective)):
             best = trial
         if best is not None:
             points.append((epochs, best.curve[-1][name]))

@@ -76,7 +76,7 @@ def _scalarize(
 
     The augmented Chebyshev form of Knowles 2006 (ParEGO), doi 10.1109/TEVC.2005.851274.
     """
-    columns = [first, *(np.array([each.value(trial) for trial in trials]) for each in study.objectives[1:])]
+    columns = [first, *(np.array([trial.value(each) for trial in trials]) for each in study.objectives[1:])]
     scaled = np.stack([(column - column.min()) / (np.ptp(column) or 1.0) for column in columns], axis=1)
     weights = rng.dirichlet(np.ones(len(columns)))
     shortfall = (1.0 - scaled) * weights

@@ -85,7 +85,7 @@ def predict_final_scores(trials: Sequence[Trial], objective: Objective) -> tuple
     A trial that was stopped early is extrapolated by the mean gain per epoch of the trials that continued; the more these gains
     differ, the larger its standard deviation.
     """
-    curves = [[objective.value(trial, epoch + 1) for epoch in range(trial.epochs)] for trial in trials]
+    curves = [[trial.value(objective, epoch + 1) for epoch in range(trial.epochs)] for trial in trials]
     longest = max(map(len, curves))
     gains, variances = np.zeros(longest), np.zeros(longest)  # from each epoch to the next
     for epoch in range(1, longest):

@@ -2,12 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vit_keras.errors import InvalidArgumentError
-
-if TYPE_CHECKING:
-    from vit_keras.tuning.study.study import Trial
 
 COSTS = ("params", "macs", "latency")
 """Objectives that are known before training; less is better."""
@@ -20,13 +16,6 @@ class Objective:
 
     name: str
     direction: str
-
-    def value(self, trial: "Trial", epochs: int | None = None) -> float:
-        """Returns a trial's value after `epochs` (by default its last), negated for "min", so that more is better."""
-        sign = 1.0 if self.direction == "max" else -1.0
-        if self.name in trial.costs:
-            return sign * trial.costs[self.name]
-        return sign * trial.curve[(epochs or trial.epochs) - 1][self.name]
 
 
 def parse_objectives(names: str | Sequence[str]) -> list[Objective]:

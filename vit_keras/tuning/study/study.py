@@ -50,6 +50,13 @@ class Trial:
         """Epochs it was trained for."""
         return len(self.curve)
 
+    def value(self, objective: Objective, epochs: int | None = None) -> float:
+        """Returns an objective's value after `epochs` (by default the last), negated for "min", so that more is better."""
+        sign = 1.0 if objective.direction == "max" else -1.0
+        if objective.name in self.costs:
+            return sign * self.costs[objective.name]
+        return sign * self.curve[(epochs or self.epochs) - 1][objective.name]
+
     @property
     def is_waiting(self) -> bool:
         """Whether it has reached its target and waits for promotion."""
@@ -127,7 +134,7 @@ class Study:
         """Returns trials ordered by their objectives, the best first; ties are decided by the epoch before."""
 
         def sort_key(trial: Trial) -> tuple[list[float], int]:
-            return [-self.objective.value(trial, epoch) for epoch in range(epochs or trial.epochs, 0, -1)], trial.number
+            return [-trial.value(self.objective, epoch) for epoch in range(epochs or trial.epochs, 0, -1)], trial.number
 
         left = sorted(trials, key=sort_key)
         if len(self.objectives) == 1:
@@ -140,7 +147,7 @@ class Study:
         return order
 
     def _select_undominated(self, trials: Sequence[Trial], epochs: int | None = None) -> list[Trial]:
-        values = [[each.value(trial, epochs) for each in self.objectives] for trial in trials]
+        values = [[trial.value(each, epochs) for each in self.objectives] for trial in trials]
         pairs = zip(trials, values, strict=True)
         return [trial for trial, own in pairs if not any(dominates(other, own) for other in values)]
 
