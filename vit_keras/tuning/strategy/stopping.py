@@ -15,11 +15,12 @@ def prune_reason(study: Study, trial: Trial) -> str:
     completed = [each for each in study.trials if each.state == "COMPLETED"]
     if len(completed) < LEAST or len(study.objectives) > 1 or trial.epochs >= study.epochs:
         return ""
-    value, epochs = study.objective.value, trial.epochs
-    largest_gain = max(0.0, *(value(each) - value(each, epochs) for each in completed))
-    if value(trial) + largest_gain >= max(value(each) for each in completed):
+    objective, epochs = study.objective, trial.epochs
+    final = [each.value(objective) for each in completed]
+    largest_gain = max(0.0, *(end - each.value(objective, epochs) for end, each in zip(final, completed, strict=True)))
+    if trial.value(objective) + largest_gain >= max(final):
         return ""
     return (
-        f"at epoch {epochs} its {study.objective.name} is {trial.curve[-1][study.objective.name]:.4g}; with the largest gain of a "
+        f"at epoch {epochs} its {objective.name} is {trial.curve[-1][objective.name]:.4g}; with the largest gain of a "
         f"completed trial from there, {largest_gain:.4g}, it would stay below the best"
     )
