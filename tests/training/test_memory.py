@@ -8,9 +8,8 @@ CONFIG = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num
 
 
 def test_half_precision_makes_room_for_twice_the_images():
-    whole, half = (
-        memory.largest_batch(CONFIG, num_classes=10, free=2**30, bytes_per_number=number) for number in (4, 2)
-    )
+    options = {"num_classes": 10, "free": 2**30}
+    whole, half = (memory.largest_batch(CONFIG, bytes_per_number=number, **options) for number in (4, 2))
     assert half == pytest.approx(2 * whole, rel=0.01)
 
 
