@@ -1,5 +1,6 @@
 """Data that a tiny model learns in a few steps."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -25,3 +26,11 @@ def make_data():
 @pytest.fixture(scope="session")
 def data(make_data):
     return make_data()
+
+
+@pytest.fixture
+def model():
+    """One output of a kernel of zeros; most files have another."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+    model.stop_training = False
+    return model

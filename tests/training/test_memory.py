@@ -14,9 +14,8 @@ def test_the_head_is_counted_among_the_parameters():
 
 
 def test_half_precision_makes_room_for_twice_the_images():
-    whole, half = (
-        memory.largest_batch(CONFIG, num_classes=10, free=2**30, bytes_per_number=number) for number in (4, 2)
-    )
+    options = {"num_classes": 10, "free": 2**30}
+    whole, half = (memory.largest_batch(CONFIG, bytes_per_number=number, **options) for number in (4, 2))
     assert half == pytest.approx(2 * whole, rel=0.01)
 
 

@@ -13,9 +13,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -34,7 +32,7 @@ SCENARIOS = {
 }
 """Existing steps, how many are kept, the step that is saved."""
 
-LOSSES: list[Callable[[bytes], bytes]] = [
+LOSSES = [
     lambda content: b"",
     lambda content: content[: len(content) // 2],
     lambda content: bytes(len(content)),
@@ -43,16 +41,16 @@ LOSSES: list[Callable[[bytes], bytes]] = [
 """What may be left of bytes that were not synced."""
 
 
-def tensors(step: int) -> dict[str, np.ndarray]:
+def tensors(step):
     return {"kernel": np.full((2, 2), step, "float32"), "count": np.array(step)}
 
 
-def state(step: int) -> dict[str, Any]:
-    """Returns a state larger than the tensors and smaller than the manifest, so that a size limit can cut off any of the files."""
+def state(step):
+    # Larger than the tensors and smaller than the manifest, so that a size limit can cut off any of the files.
     return {"step": step, "history": [step] * 120}
 
 
-def fill(directory: Path, steps: list[int], *, keep: int = 2) -> CheckpointStore:
+def fill(directory, steps, *, keep=2):
     store = CheckpointStore(directory, keep=keep)
     for step in steps:
         store.save(step, tensors(step), state(step))
@@ -60,16 +58,15 @@ def fill(directory: Path, steps: list[int], *, keep: int = 2) -> CheckpointStore
     return store
 
 
-def list_names(directory: Path) -> list[str]:
+def list_names(directory):
     return sorted(path.name for path in directory.iterdir())
 
 
-def read_files(directory: Path) -> dict[str, bytes]:
+def read_files(directory):
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def assert_newest(store: CheckpointStore, step: int) -> None:
-    """Asserts that the newest checkpoint is what `fill` saved at this step."""
+def assert_newest(store, step):
     found = store.newest()
     assert found is not None
     assert (found.step, found.state) == (step, state(step))
@@ -81,18 +78,11 @@ def assert_newest(store: CheckpointStore, step: int) -> None:
 
 
 @contextlib.contextmanager
-def watch(
-    before: Callable[[str, tuple[Any, ...]], object] = lambda name, arguments: None,
-    after: Callable[[str, tuple[Any, ...]], object] = lambda name, arguments: None,
-    *,
-    sync: bool = True,
-) -> Iterator[None]:
+def watch(before=lambda name, arguments: None, after=lambda name, arguments: None, *, sync=True):
     """Calls back before and after each of `OPERATIONS`; with `sync=False`, `fsync` does nothing, for speed."""
 
-    def wrap(name: str) -> Callable[..., Any]:
-        original = getattr(os, name)
-
-        def operation(*arguments: Any, **keywords: Any) -> Any:
+    def wrap(name, original):
+        def operation(*arguments, **keywords):
             before(name, arguments)
             result = original(*arguments, **keywords) if sync or name != "fsync" else None
             after(name, arguments)
@@ -102,22 +92,19 @@ def watch(
 
     with contextlib.ExitStack() as stack:
         for name in OPERATIONS:
-            stack.enter_context(mock.patch.object(os, name, wrap(name)))
+            stack.enter_context(mock.patch.object(os, name, wrap(name, getattr(os, name))))
         yield
 
 
-def run_and_kill(save: Callable[[], object], *, at: int | None = None, after_bytes: int | None = None) -> bool:
-    """Runs `save` in a forked process that is killed before operation `at`, or when a file exceeds `after_bytes`.
-
-    Returns False if it was not killed.
-    """
+def run_and_kill(save, *, at=None, after_bytes=None):
+    """Runs `save` in a forked process, and returns if it was killed before operation `at` or past `after_bytes` of a file."""
     import resource
 
     child = os.fork()
     if child == 0:
         number = itertools.count()
 
-        def kill(name: str, arguments: tuple[Any, ...]) -> None:
+        def kill(name, arguments):
             if next(number) == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -142,7 +129,7 @@ def run_and_kill(save: Callable[[], object], *, at: int | None = None, after_byt
     return status < 0
 
 
-def leave_ruins(folder: Path) -> None:
+def leave_ruins(folder):
     """Dies in every way in every scenario."""
     for scenario, (steps, keep, step) in SCENARIOS.items():
         intact = folder / scenario / "intact"
@@ -171,24 +158,17 @@ class Disk:
     """Records what a directory looks like at each operation, and what of it would survive a power failure then.
 
     Directory entries reach the disk in the order they were made, at the latest when their directory is synced; the bytes of a file
-    when the file is synced.
-
-    Args:
-        root: The directory.
-        heed: The kinds that `fsync` works for, of `file` and `folder`.
+    when the file is synced. `heed` has the kinds that `fsync` works for.
     """
 
-    def __init__(self, root: Path, *, heed: frozenset[str] = frozenset({"file", "folder"})) -> None:
-        self.root, self.heed = root, heed
-        self._open: dict[int, int] = {}
+    def __init__(self, root, *, heed=frozenset({"file", "folder"})):
+        self.root, self.heed, self.operations, self._open = root, heed, [], {}
         self.trees = [self._read_tree()]
-        self.synced: list[tuple[dict[int, bytes], dict[int, int]]] = [(dict(self._files()), {})]
-        """Per moment: the synced bytes of each file, and per directory the index of the tree that it was synced with."""
-        self.operations: list[str] = []
+        # Per moment: the synced bytes of each file, and per directory the index of the tree that it was synced with.
+        self.synced = [(dict(self._files()), {})]
 
     @contextlib.contextmanager
-    def record(self) -> Iterator["Disk"]:
-        """Records the operations of the block."""
+    def record(self):
         try:
             with watch(before=self._before, after=self._after):
                 yield self
@@ -196,22 +176,19 @@ class Disk:
             for descriptor in self._open.values():
                 os.close(descriptor)
 
-    def states(self) -> Iterator[tuple[int, dict[str, bytes | None]]]:
+    def states(self):
         """Yields each moment's index and a state that may be left then: bytes by path, None for directories."""
         seen = set()
         for done, (safe, folders) in enumerate(self.synced):
-            for tree in range(done + 1):
-                for lose in LOSSES:
-                    state = dict(self._survivors(tree, safe, folders, lose))
-                    key = (done == len(self.synced) - 1, tuple(sorted(state.items(), key=str)))
-                    if key not in seen:
-                        seen.add(key)
-                        yield done, state
+            for tree, lose in itertools.product(range(done + 1), LOSSES):
+                state = dict(self._survivors(tree, safe, folders, lose))
+                key = (done == len(self.synced) - 1, tuple(sorted(state.items(), key=str)))
+                if key not in seen:
+                    seen.add(key)
+                    yield done, state
 
-    def _survivors(
-        self, tree: int, safe: dict[int, bytes], folders: dict[int, int], lose: Callable[[bytes], bytes]
-    ) -> Iterator[tuple[str, bytes | None]]:
-        def walk(folder: int, prefix: str) -> Iterator[tuple[str, bytes | None]]:
+    def _survivors(self, tree, safe, folders, lose):
+        def walk(folder, prefix):
             entries = self.trees[max(tree, folders.get(folder, 0))].get(folder, {})
             for name, (inode, content) in entries.items():
                 if content is None:
@@ -222,11 +199,11 @@ class Disk:
 
         return walk(self.root.stat().st_ino, "")
 
-    def _before(self, name: str, arguments: tuple[Any, ...]) -> None:
+    def _before(self, name, arguments):
         self.trees.append(self._read_tree())
         self.synced.append(self.synced[-1])
 
-    def _after(self, name: str, arguments: tuple[Any, ...]) -> None:
+    def _after(self, name, arguments):
         self.operations.append(name)
         self.trees.append(self._read_tree())
         files, folders = (dict(each) for each in self.synced[-1])
@@ -239,13 +216,13 @@ class Disk:
                 files |= {each: content for each, content in self._files() if each == inode}
         self.synced.append((files, folders))
 
-    def _files(self) -> Iterator[tuple[int, bytes]]:
-        for entries in self.trees[-1].values():
-            yield from ((inode, content) for inode, content in entries.values() if content is not None)
+    def _files(self):
+        entries = itertools.chain.from_iterable(tree.values() for tree in self.trees[-1].values())
+        return [(inode, content) for inode, content in entries if content is not None]
 
-    def _read_tree(self) -> dict[int, dict[str, tuple[int, bytes | None]]]:
+    def _read_tree(self):
         """Returns the entries of each directory by inode: name, inode, and a file's bytes."""
-        tree: dict[int, dict[str, tuple[int, bytes | None]]] = {}
+        tree = {}
         for path, _, _ in os.walk(self.root):
             entries = {}
             for entry in os.scandir(path):
@@ -256,7 +233,7 @@ class Disk:
         return tree
 
 
-def write_tree(state: dict[str, bytes | None], directory: Path) -> None:
+def write_tree(state, directory):
     """Creates a directory from a state that `Disk.states` yielded."""
     directory.mkdir(parents=True)
     for path, content in state.items():

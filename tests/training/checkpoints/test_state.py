@@ -3,12 +3,12 @@ import json
 import keras
 import numpy as np
 import pytest
+from contracts import JIT
+from training.weights import assert_equal
 
 from vit_keras.errors import ResumeError
 from vit_keras.models.vit import vit
 from vit_keras.training.checkpoints.state import get_arrays, get_callback_states, set_arrays, set_callback_states
-
-JIT = "auto" if keras.backend.backend() == "jax" else False
 
 
 @pytest.fixture
@@ -32,8 +32,7 @@ def test_training_repeats_from_the_saved_arrays_which_are_copies(compiled, rng):
     assert any("seed" in name for name in saved)
     before = {name: array.copy() for name, array in saved.items()}
     losses = [float(np.asarray(model.train_on_batch(images, labels))) for _ in range(2)]
-    for name, array in saved.items():
-        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert_equal(saved.values(), before.values())
     set_arrays(model, saved, where="memory")
     assert [float(np.asarray(model.train_on_batch(images, labels))) for _ in range(2)] == losses
 
@@ -43,8 +42,7 @@ def test_arrays_of_another_model_are_refused_and_change_nothing(compiled):
     before = get_arrays(other)
     with pytest.raises(ResumeError, match=r"checkpoint-7 is of another model .* the first model/0000.* is \("):
         set_arrays(other, get_arrays(model), where="checkpoint-7")
-    for name, array in get_arrays(other).items():
-        np.testing.assert_array_equal(array, before[name])
+    assert_equal(get_arrays(other).values(), before.values())
 
 
 class Custom(keras.callbacks.Callback):

@@ -1,3 +1,4 @@
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,18 +20,10 @@ from vit_keras.training.checkpoints.store import CheckpointStore
 posix = pytest.mark.skipif(sys.platform == "win32", reason="resource limits and user ids are POSIX")
 
 
-@pytest.fixture
-def directory(tmp_path):
-    return tmp_path / "run" / "checkpoints"
-
-
 def test_every_array_and_value_is_restored_bit_for_bit(directory, rng):
     dtypes = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint32", "uint8", "bool"]
-    written = {
-        f"{dtype}/{shape}": rng.integers(0, 2, shape).astype(dtype)
-        for dtype in dtypes
-        for shape in [(), (2, 3), (0, 4)]
-    }
+    shapes = itertools.product(dtypes, [(), (2, 3), (0, 4)])
+    written = {f"{dtype}/{shape}": rng.integers(0, 2, shape).astype(dtype) for dtype, shape in shapes}
     written["nan"] = np.array([np.nan, -np.inf, -0.0], ml_dtypes.bfloat16)
     written["transposed"] = rng.normal(size=(3, 5)).T
     written["strided"] = np.arange(8, dtype="uint32")[::2]
@@ -79,18 +72,15 @@ def test_a_step_saved_again_replaces_the_earlier_one(directory):
     assert list_names(directory) == ["step-00000005-4", "step-00000006"]
 
 
-def test_a_new_checkpoint_with_a_lower_step_is_not_removed_at_once(directory):
-    fill(directory, [10, 20, 5])
-    assert list_names(directory) == ["step-00000005", "step-00000010", "step-00000020"]
-
-
-def test_the_newest_is_the_highest_step_whatever_its_modification_time(directory):
+def test_the_newest_is_the_highest_step_and_a_new_one_with_a_lower_step_is_not_removed_at_once(directory):
     store = fill(directory, [1, 2])
     os.utime(directory / "step-00000001", (2e9, 2e9))
     os.utime(directory / "step-00000002", (0, 0))
     assert_newest(store, 2)
     fill(directory, [3])
     assert list_names(directory) == ["step-00000002", "step-00000003"]
+    fill(directory, [1])
+    assert list_names(directory) == ["step-00000001", "step-00000002", "step-00000003"]
 
 
 @posix
@@ -130,7 +120,7 @@ def test_saving_runs_in_the_background_and_a_second_save_waits(directory, monkey
     assert all(content["array"] is array for content in written)  # not copied
 
 
-def test_a_failed_write_is_raised_by_the_next_call_once(directory, monkeypatch):
+def test_a_failed_write_is_raised_by_the_next_call_once_and_a_programming_error_unchanged(directory, monkeypatch):
     store = fill(directory, [1])
     usage = shutil.disk_usage(directory)
     with monkeypatch.context() as patch:
@@ -140,84 +130,68 @@ def test_a_failed_write_is_raised_by_the_next_call_once(directory, monkeypatch):
     with pytest.raises(StorageError, match=r"checkpoints: a checkpoint needs 16,77\d,\d{3} bytes and 1,234 are free"):
         store.save(3, tensors(3), state(3))
     store.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "write_folder", lambda *given, **named: 1 / 0)
+        store.save(2, tensors(2), state(2))
+        with pytest.raises(ZeroDivisionError):
+            store.wait()
     assert list_names(directory) == ["step-00000001"]
     store.save(3, tensors(3), state(3))
     assert_newest(store, 3)
 
 
-def test_a_programming_error_is_raised_unchanged(directory, monkeypatch):
-    store = fill(directory, [1])
-    monkeypatch.setattr(checkpoints, "write_folder", lambda *given, **named: 1 / 0)
-    store.save(2, tensors(2), state(2))
-    with pytest.raises(ZeroDivisionError):
-        store.wait()
-    assert list_names(directory) == ["step-00000001"]
-
-
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}, np.ones(2)])
-def test_a_state_that_is_not_json_is_refused_at_once(directory, value):
-    with pytest.raises(InvalidArgumentError, match="The state of step 3 cannot be written as JSON"):
-        CheckpointStore(directory).save(3, {}, {"value": value})
+def test_a_state_that_is_not_json_is_refused_at_once(directory):
+    for value in (float("nan"), {1, 2}, np.ones(2)):
+        with pytest.raises(InvalidArgumentError, match="The state of step 3 cannot be written as JSON"):
+            CheckpointStore(directory).save(3, {}, {"value": value})
     with pytest.raises(InvalidArgumentError, match="step is -1"):
         CheckpointStore(directory).save(-1, {}, {})
     assert not directory.exists()
 
 
-@pytest.mark.parametrize(
-    ("bad", "error"),
-    [
+def test_tensors_that_could_not_be_read_again_are_refused(directory):
+    store = fill(directory, [1])
+    for bad, error in (
         ({"a": np.array([object()])}, StorageError),
         ({"a": np.array(["word"])}, StorageError),
         ({"__metadata__": np.ones(1)}, CorruptFileError),
         ({f"{index}": np.ones(0) for index in range(20_001)}, UnsafeFileError),
-    ],
-    ids=["objects", "strings", "a reserved name", "too many"],
-)
-def test_tensors_that_could_not_be_read_again_are_refused(directory, bad, error):
-    store = fill(directory, [1])
-    store.save(2, bad, {})
-    with pytest.raises(error):
-        store.wait()
-    assert list_names(directory) == ["step-00000001"]
-    assert_newest(store, 1)
+    ):
+        store.save(2, bad, {})
+        with pytest.raises(error):
+            store.wait()
+        assert list_names(directory) == ["step-00000001"]
+        assert_newest(store, 1)
 
 
 @posix
-@pytest.mark.parametrize("full", sorted(FILES))
-def test_a_disk_that_gets_full_leaves_earlier_checkpoints_unchanged(directory, full):
+@pytest.mark.parametrize("fault", [*sorted(FILES), "mkdir", "fsync", "rename"])
+def test_a_full_disk_or_a_failing_operation_leaves_earlier_checkpoints_unchanged(directory, monkeypatch, fault):
     import resource
 
-    store = fill(directory, [1, 2])
-    before = read_files(directory)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((directory / "step-00000002" / full).stat().st_size - 1, hard))
-    try:
-        store.save(3, tensors(3), state(3))
-        with pytest.raises(StorageError, match="could not be written") as caught:
-            store.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert (full if full == TENSORS else "checkpoints") in str(caught.value)
-    assert read_files(directory) == before
-    assert list_names(directory) == ["step-00000001", "step-00000002"]
-    assert_newest(store, 2)
-
-
-@posix
-@pytest.mark.parametrize("operation", ["mkdir", "fsync", "rename"])
-def test_a_failing_operation_leaves_earlier_checkpoints_unchanged(directory, monkeypatch, operation):
     def fail(*arguments, **keywords):
         raise OSError(5, "Input/output error")
 
     store = fill(directory, [1, 2])
     before = read_files(directory)
+    message = "could not be written" if fault in FILES else "Input/output error"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with monkeypatch.context() as patch:
-        patch.setattr(os, operation, fail)
-        store.save(3, tensors(3), state(3))
-        with pytest.raises(StorageError, match="Input/output error"):
-            store.wait()
+        if fault in FILES:
+            limit = (directory / "step-00000002" / fault).stat().st_size - 1
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        else:
+            patch.setattr(os, fault, fail)
+        try:
+            store.save(3, tensors(3), state(3))
+            with pytest.raises(StorageError, match=message) as caught:
+                store.wait()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (fault if fault == TENSORS else "checkpoints") in str(caught.value)
     assert read_files(directory) == before
     assert list_names(directory) == ["step-00000001", "step-00000002"]
+    assert_newest(store, 2)
 
 
 @posix
@@ -241,28 +215,15 @@ def test_a_read_only_directory_is_named_and_can_be_read():
         directory.chmod(0o755)
 
 
-def test_a_file_in_place_of_the_directory_is_named_and_kept(tmp_path):
-    path = tmp_path / "checkpoints"
-    path.write_text("mine")
-    store = CheckpointStore(path)
+def test_a_file_in_place_of_the_directory_is_named_and_kept(directory):
+    directory.parent.mkdir()
+    directory.write_text("mine")
+    store = CheckpointStore(directory)
     store.save(1, tensors(1), state(1))
     for use in (store.wait, store.newest):
-        with pytest.raises(StorageError, match=str(path)):
+        with pytest.raises(StorageError, match=str(directory)):
             use()
-    assert path.read_text() == "mine"
-
-
-@posix
-def test_a_file_system_that_cannot_sync_directories_is_no_error(directory, monkeypatch):
-    sync = os.fsync
-
-    def refuse(file):
-        if os.path.isdir(f"/proc/self/fd/{file}"):
-            raise OSError(22, "Invalid argument")
-        sync(file)
-
-    monkeypatch.setattr(os, "fsync", refuse)
-    assert_newest(fill(directory, [1]), 1)
+    assert directory.read_text() == "mine"
 
 
 def test_files_of_others_are_ignored_and_kept(directory, tmp_path):
@@ -303,16 +264,23 @@ def test_leftovers_of_dead_processes_are_removed_and_those_of_live_ones_kept(dir
     assert list_names(directory) == kept
 
 
-def test_an_old_checkpoint_that_cannot_be_removed_is_only_logged(directory, monkeypatch, caplog):
-    rename = os.rename
+@posix
+def test_a_checkpoint_that_cannot_be_removed_is_only_logged_and_folders_need_not_sync(directory, monkeypatch, caplog):
+    rename, sync = os.rename, os.fsync
 
-    def refuse(source, target):
+    def refuse_removal(source, target):
         if "removed" in str(target):
             raise PermissionError(13, "Permission denied", str(source))
         rename(source, target)
 
+    def refuse_directories(file):
+        if os.path.isdir(f"/proc/self/fd/{file}"):
+            raise OSError(22, "Invalid argument")
+        sync(file)
+
     store = fill(directory, [1, 2])
-    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "rename", refuse_removal)
+    monkeypatch.setattr(os, "fsync", refuse_directories)
     store.save(3, tensors(3), state(3))
     store.wait()
     assert "step-00000001 could not be removed" in caplog.text

@@ -44,21 +44,14 @@ ORACLES = {SmoothedCrossentropy: crossentropy, BinaryCrossentropy: binary_crosse
 
 
 @pytest.mark.parametrize("kind", LOSSES)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_of_labels_and_of_mixed_targets_is_the_papers(labels, mixed, logits, kind, smoothing):
+@pytest.mark.parametrize(("smoothing", "weights"), [(0.0, None), (0.1, None), (0.1, [1.0, 0.5, 2.0, 4.0, 0.1])])
+def test_the_weighted_loss_of_labels_and_of_mixed_targets_is_the_papers(
+    labels, mixed, logits, kind, smoothing, weights
+):
     for y_true, targets in ((labels, np.eye(5)[labels]), (labels.reshape(6, 1), np.eye(5)[labels]), (mixed, mixed)):
-        expected = ORACLES[kind](targets, logits, smoothing).mean()
-        assert float(kind(smoothing)(y_true, logits)) == pytest.approx(float(expected), rel=1e-5)
-
-
-@pytest.mark.parametrize("kind", LOSSES)
-def test_class_weights_multiply_the_loss_of_an_image(labels, mixed, logits, kind):
-    weights = np.array([1.0, 0.5, 2.0, 4.0, 0.1])
-    loss = kind(0.1, class_weights=weights)
-    expected = (weights[labels] * ORACLES[kind](np.eye(5)[labels], logits, 0.1)).mean()
-    assert float(loss(labels, logits)) == pytest.approx(float(expected), rel=1e-5)
-    expected = (mixed @ weights * ORACLES[kind](mixed, logits, 0.1)).mean()
-    assert float(loss(mixed, logits)) == pytest.approx(float(expected), rel=1e-5)
+        expected = (targets @ (weights or np.ones(5)) * ORACLES[kind](targets, logits, smoothing)).mean()
+        loss = kind(smoothing, class_weights=weights)
+        assert float(loss(y_true, logits)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_targets_above_the_threshold_become_one(mixed, logits):

@@ -5,12 +5,10 @@
 Both devices are virtual ones of the CPU. On TensorFlow they are `tf.distribute.MirroredStrategy`'s, on JAX `keras.distribution.DataParallel`'s.
 """
 
-import functools
 import json
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
 
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 
@@ -24,32 +22,7 @@ from vit_keras.training.optim.schedules import warmup_cosine
 CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
 
 
-def one_device() -> AbstractContextManager[Any]:
-    """Returns a context in which a model is built and compiled for one device."""
-    if keras.backend.backend() == "jax":
-        keras.distribution.set_distribution(None)
-    return nullcontext()
-
-
-def two_devices() -> AbstractContextManager[Any]:
-    if keras.backend.backend() == "jax":
-        keras.distribution.set_distribution(keras.distribution.DataParallel())
-        return nullcontext()
-    scope: AbstractContextManager[Any] = strategy().scope()
-    return scope
-
-
-@functools.cache
-def strategy() -> Any:
-    """Returns TensorFlow's devices; a second strategy in a process would collide with the collectives of the first."""
-    import tensorflow as tf
-
-    found = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    assert found.num_replicas_in_sync == 2
-    return found
-
-
-def train(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarray]:
+def train(scope, optimizer):
     """Returns the weights after 12 steps."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (32, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, 32)
@@ -63,22 +36,29 @@ def train(scope: AbstractContextManager[Any], optimizer: Any) -> list[np.ndarray
     return [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
 
 
-def main() -> None:
-    if keras.backend.backend() == "tensorflow":
+def main():
+    on_jax, found = keras.backend.backend() == "jax", {}
+    if not on_jax:
         import tensorflow as tf
 
         parts = [tf.config.LogicalDeviceConfiguration()] * 2
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+        # A second strategy in a process would collide with the collectives of the first.
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+        assert strategy.num_replicas_in_sync == 2
     rates = warmup_cosine(1e-2, steps=12, warmup_steps=2)
-    found: dict[str, Any] = {}
     for name, optimizer in {
         "sgd": lambda: SGD(rates, weight_decay=0.3, layer_decay=0.7, global_clipnorm=0.1),
         "adamw": lambda: AdamW(rates, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3),
     }.items():
-        one, two = train(one_device(), optimizer), train(two_devices(), optimizer)
-        found[name] = max(float(np.abs(first - second).max()) for first, second in zip(one, two, strict=True))
-    if keras.backend.backend() == "tensorflow":
-        with two_devices():
+        ends = []
+        for several in (False, True):
+            if on_jax:
+                keras.distribution.set_distribution(keras.distribution.DataParallel() if several else None)
+            ends.append(train(strategy.scope() if several and not on_jax else nullcontext(), optimizer))
+        found[name] = max(float(np.abs(one - two).max()) for one, two in zip(*ends, strict=True))
+    if not on_jax:
+        with strategy.scope():
             try:
                 AdamW(gradient_accumulation_steps=2).build([keras.Variable([1.0])])
             except vk.errors.InvalidArgumentError as error:

@@ -4,17 +4,16 @@ import math
 import keras
 import numpy as np
 import pytest
+from contracts import JIT
+from training.weights import arrays
 
 from vit_keras.models.vit import vit
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.losses.crossentropy import SmoothedCrossentropy
-from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import SGD, AdamW, Lamb, Lion, Muon
 from vit_keras.training.optim.schedules import make_schedule, warmup_cosine
-from vit_keras.training.transfer.freezing import set_trainable
 
 KINDS = [AdamW, Muon, Lion, Lamb, SGD]
-JIT = "auto" if keras.backend.backend() == "jax" else False
 
 
 def randomize(model):
@@ -26,8 +25,7 @@ def randomize(model):
 
 @pytest.fixture(scope="module")
 def model(tiny_config):
-    """Three blocks, of which some can be frozen."""
-    return vit(tiny_config.replace(num_layers=3), num_classes=3)
+    return vit(tiny_config, num_classes=3)
 
 
 @pytest.fixture
@@ -35,17 +33,13 @@ def variables(model):
     return randomize(model)
 
 
-def to_numpy(variables):
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
-
-
 def reload(optimizer):
     return keras.optimizers.deserialize(json.loads(json.dumps(keras.optimizers.serialize(optimizer))))
 
 
-def random_gradients(arrays, seed):
+def random_gradients(start, seed):
     rng = np.random.default_rng(seed)
-    return [rng.normal(size=array.shape).astype("float32") for array in arrays]
+    return [rng.normal(size=array.shape).astype("float32") for array in start]
 
 
 def apply(optimizer, gradients, variables):
@@ -71,7 +65,7 @@ def train(optimizer, variables, start, *, steps=4):
         variable.assign(value)
     for step in range(steps):
         apply(optimizer, random_gradients(start, step), variables)
-    return to_numpy(variables)
+    return arrays(variables)
 
 
 @pytest.fixture(scope="module")
@@ -84,41 +78,36 @@ def model_with_every_kind_of_weight(tiny_config):
 def test_weight_decay_applies_to_kernels_only_also_after_a_reload(model_with_every_kind_of_weight, kind):
     variables = randomize(model_with_every_kind_of_weight)
     optimizer = reload(kind(0.1, weight_decay=0.5))
-    before = to_numpy(variables)
+    before = arrays(variables)
     optimizer.apply([keras.ops.zeros(variable.shape) for variable in variables], variables)
-    for variable, old, new in zip(variables, before, to_numpy(variables), strict=True):
+    for variable, old, new in zip(variables, before, arrays(variables), strict=True):
         expected = old * (1 - 0.1 * 0.5) if variable.name == "kernel" else old
         np.testing.assert_allclose(new, expected, rtol=1e-6, atol=0, err_msg=variable.path)
 
 
 def test_a_step_works_where_no_variable_has_weight_decay(variables):
     biases = [variable for variable in variables if variable.name == "bias"]
-    before = to_numpy(biases)
+    before = arrays(biases)
     apply(SGD(1.0, momentum=0.0, weight_decay=0.5), [np.ones(bias.shape, "float32") for bias in biases], biases)
-    for old, new in zip(before, to_numpy(biases), strict=True):
+    for old, new in zip(before, arrays(biases), strict=True):
         np.testing.assert_allclose(new, old - 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_config_survives_json(kind):
-    optimizer = kind(
-        warmup_cosine(1e-3, steps=100, warmup_steps=10),
-        weight_decay=0.3,
-        layer_decay=0.7,
-        num_layers=12,
-        global_clipnorm=1.0,
-        gradient_accumulation_steps=4,
-    )
+    options = {"weight_decay": 0.3, "global_clipnorm": 1.0, "gradient_accumulation_steps": 4}
+    options |= {"layer_decay": 0.7, "num_layers": 12}
+    optimizer = kind(warmup_cosine(1e-3, steps=100, warmup_steps=10), **options)
     again = reload(optimizer)
     assert type(again) is kind
     assert again.get_config() == optimizer.get_config()
-    assert (again.layer_decay, again.num_layers, again.gradient_accumulation_steps) == (0.7, 12, 4)
+    assert again.get_config().items() >= options.items()
 
 
 def test_muon_orthogonalizes_updates_of_matrices_in_blocks_and_uses_adam_otherwise(variables):
-    before = to_numpy(variables)
+    before = arrays(variables)
     apply(Muon(1.0, weight_decay=0.0), random_gradients(before, 0), variables)
-    for variable, old, new in zip(variables, before, to_numpy(variables), strict=True):
+    for variable, old, new in zip(variables, before, arrays(variables), strict=True):
         update = old - new
         if variable.name == "kernel" and not variable.path.startswith("head/"):
             singular = np.linalg.svd(update / (0.2 * math.sqrt(max(update.shape))), compute_uv=False)
@@ -140,7 +129,7 @@ def test_muon_orthogonalizes_updates_of_matrices_in_blocks_and_uses_adam_otherwi
     ids=lambda value: value.__name__ if isinstance(value, type) else "-".join(value) or "plain",
 )
 def test_the_numbers_are_those_of_keras(variables, kind, options):
-    start, rates = to_numpy(variables), warmup_cosine(0.1, steps=4, warmup_steps=2)
+    start, rates = arrays(variables), warmup_cosine(0.1, steps=4, warmup_steps=2)
     ours = kind(rates, weight_decay=0.3, **options)
     options = options if kind is not SGD else options | {"momentum": 0.9}
     theirs = getattr(keras.optimizers, kind.__name__)(rates, weight_decay=0.3, **options)
@@ -156,8 +145,8 @@ def test_the_numbers_are_those_of_keras(variables, kind, options):
 
 @pytest.mark.parametrize("kind", [AdamW, Muon])
 def test_accumulated_batches_equal_one_large_batch(variables, kind):
-    variables = [variable for variable in variables if not variable.path.startswith(("block_00", "block_01"))]
-    start, rates = to_numpy(variables), warmup_cosine(0.1, steps=4, warmup_steps=2)
+    variables = [variable for variable in variables if not variable.path.startswith("block_00")]
+    start, rates = arrays(variables), warmup_cosine(0.1, steps=4, warmup_steps=2)
     ends = []
     for batches in (3, 1):
         for variable, value in zip(variables, start, strict=True):
@@ -169,34 +158,28 @@ def test_accumulated_batches_equal_one_large_batch(variables, kind):
             parts = [random_gradients(start, 10 * step + part) for part in range(3)]
             mean = [np.mean(gradients, axis=0) for gradients in zip(*parts, strict=True)]
             for gradients in parts if batches > 1 else [mean]:
+                before = arrays(variables)
                 apply(optimizer, gradients, variables)
+                assert (int(optimizer.iterations) > step) or all(map(np.array_equal, arrays(variables), before))
         assert int(optimizer.iterations) == 3
-        ends.append(to_numpy(variables))
+        ends.append(arrays(variables))
     assert max(np.abs(new - old).max() for new, old in zip(ends[0], start, strict=True)) > 0.01
     for variable, accumulated, large in zip(variables, *ends, strict=True):
         np.testing.assert_allclose(accumulated, large, rtol=1e-4, atol=1e-5, err_msg=variable.path)
 
 
-def test_between_optimizer_steps_no_variable_moves(variables):
-    optimizer, start = AdamW(0.1, weight_decay=0.5, gradient_accumulation_steps=3), to_numpy(variables)
-    for part in range(2):
-        apply(optimizer, random_gradients(start, part), variables)
-    for old, new in zip(start, to_numpy(variables), strict=True):
-        np.testing.assert_array_equal(new, old)
-
-
 @pytest.mark.parametrize("shape", ["cosine", "linear"])
-def test_a_schedule_counts_optimizer_steps(variables, shape):
+def test_a_schedule_counts_optimizer_steps_and_between_them_nothing_moves(variables, shape):
     variables = variables[:1]
     rates = make_schedule(shape, 0.5, steps=5, warmup_steps=2)
-    optimizer = SGD(rates, momentum=0.0, gradient_accumulation_steps=2)
+    optimizer = SGD(rates, momentum=0.0, weight_decay=0.0, gradient_accumulation_steps=2)
     ones = [np.ones(variable.shape, "float32") for variable in variables]
     for step in range(5):
-        before = to_numpy(variables)[0]
-        for _ in range(2):
+        before = arrays(variables)[0]
+        for moved in (0, float(rates(step))):
             assert float(optimizer.learning_rate) == float(rates(step))
             apply(optimizer, ones, variables)
-        np.testing.assert_allclose(before - to_numpy(variables)[0], float(rates(step)), atol=1e-5)
+            np.testing.assert_allclose(before - arrays(variables)[0], moved, atol=1e-5 if moved else 0)
 
 
 def test_keras_schedules_still_count_batches():
@@ -208,27 +191,6 @@ def test_keras_schedules_still_count_batches():
         optimizer.apply([keras.ops.ones((1,))])
     assert int(optimizer.iterations) == 1
     assert float(optimizer.learning_rate) == float(rates(4))
-
-
-# --- frozen weights and float16
-
-
-@pytest.mark.parametrize("what", ["bias", "last_blocks"])
-def test_freezing_weights_does_not_change_the_rates_of_the_others(model, variables, what):
-    paths = [variable.path for variable in variables]
-    expected = dict(zip(paths, layer_scales(paths, 0.5), strict=True))
-    set_trainable(model, what)
-    try:
-        variables = model.trainable_variables
-        before = to_numpy(variables)
-        ones = [np.ones(array.shape, "float32") for array in before]
-        apply(SGD(1.0, momentum=0.0, layer_decay=0.5), ones, variables)
-        rates = [(old - new).mean() for old, new in zip(before, to_numpy(variables), strict=True)]
-    finally:
-        set_trainable(model, "full")
-    assert 0 < len(rates) < len(expected)
-    for variable, rate in zip(variables, rates, strict=True):
-        np.testing.assert_allclose(rate, expected[variable.path], rtol=1e-4, err_msg=variable.path)
 
 
 def test_in_float16_the_loss_is_scaled_and_accumulation_and_schedule_still_work():

@@ -4,7 +4,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.optim.schedules import WarmupLinear, make_schedule
 
 
-def test_without_a_warmup_the_learning_rate_starts_at_the_peak():
+def test_a_schedule_starts_at_the_peak_without_a_warmup_ends_at_zero_and_has_a_known_shape():
     for shape in ("cosine", "linear"):
         schedule = make_schedule(shape, 0.5, steps=100, warmup_steps=0)
         assert [float(schedule(step)) for step in (0, 50, 100)] == pytest.approx([0.5, 0.25, 0.0], abs=1e-6)
@@ -19,8 +19,5 @@ def test_a_constant_rate_may_have_a_warmup():
 def test_a_schedule_ends_at_zero_and_stays_there():
     schedule = WarmupLinear(0.5, warmup_steps=10, decay_steps=90)
     assert [float(schedule(step)) for step in (0, 5, 10, 55, 100, 200)] == [0.0, 0.25, 0.5, 0.25, 0.0, 0.0]
-
-
-def test_an_unknown_shape_is_refused():
     with pytest.raises(InvalidArgumentError, match="step"):
         make_schedule("step", 1.0, steps=2, warmup_steps=1)

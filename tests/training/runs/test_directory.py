@@ -30,20 +30,15 @@ def here(tmp_path, monkeypatch):
         ("/no longer/there", "no-longer-there"),
     ],
 )
-def test_the_default_run_directory_is_named_by_the_data_and_lies_in_runs(here, image_folder, data, name):
-    found = next_run_directory(data.format(folder=image_folder))
-    assert found.path == Path("runs") / f"{name}-1"
+def test_the_default_run_directory_is_named_by_the_data_and_has_the_first_free_number(here, image_folder, data, name):
+    data = data.format(folder=image_folder)
+    assert next_run_directory(data).path == Path("runs") / f"{name}-1"
+    Path(f"runs/search-{name}-1").mkdir(parents=True)
+    assert next_run_directory(data).path == Path("runs") / f"{name}-1"
+    assert next_run_directory(data, prefix="search-").path == Path("runs") / f"search-{name}-2"
 
 
-def test_the_number_is_the_first_that_is_free(here):
-    Path("runs/search-emoji-1").mkdir(parents=True)
-    assert next_run_directory("emoji").path == Path("runs/emoji-1")
-    assert next_run_directory("emoji", prefix="search-").path == Path("runs/search-emoji-2")
-
-
-def test_nothing_is_written_beside_data_of_an_absolute_path_and_the_place_is_printed(
-    here, make_folder, tiny_config, capsys
-):
+def test_nothing_is_written_beside_data_of_an_absolute_path(here, make_folder, tiny_config, capsys):
     folder = make_folder({"cat": 12, "dog": 12})
     before = sorted(folder.parent.rglob("*"))
     run = finetune(vit(tiny_config, num_classes=2), str(folder), method="linear_probe")

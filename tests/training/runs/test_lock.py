@@ -1,7 +1,7 @@
 import errno
 import json
 import os
-import signal
+import re
 import socket
 import subprocess
 import sys
@@ -54,7 +54,17 @@ def description(path: Path) -> dict[str, object]:
     return json.loads((path / ".lock").read_text())
 
 
-def test_of_two_processes_one_takes_the_lock_and_the_other_names_it(tmp_path):
+def assert_refused(path, message):
+    with pytest.raises(RunLockedError, match=message), RunLock(path):
+        pass
+
+
+def assert_free(path):
+    with RunLock(path):
+        assert description(path)["pid"] == os.getpid()
+
+
+def test_of_two_processes_one_takes_the_lock_until_it_is_killed_and_the_other_names_it(tmp_path):
     both = [start(tmp_path) for _ in range(2)]
     for process in both:
         tell(process)
@@ -62,78 +72,61 @@ def test_of_two_processes_one_takes_the_lock_and_the_other_names_it(tmp_path):
     winner = answers.index("works\n")
     owner = description(tmp_path)
     assert owner["pid"] == both[winner].pid
-    with pytest.raises(RunLockedError, match=f"is in use by process {owner['pid']} on "), RunLock(tmp_path):
-        pass
+    assert_refused(tmp_path, f"is in use by process {owner['pid']} on ")
     loser = both[1 - winner]
     loser.communicate()
     assert loser.returncode == 6
     assert str(tmp_path) in answers[1 - winner]
-    tell(both[winner])
+    both[winner].kill()
     both[winner].communicate()
-    assert both[winner].returncode == 0
-    with RunLock(tmp_path):
-        assert description(tmp_path)["pid"] == os.getpid()
-
-
-@posix
-def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    process = start(tmp_path)
-    tell(process)
-    assert process.stdout.readline() == "works\n"
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert description(tmp_path)["pid"] == process.pid
-    with RunLock(tmp_path):
-        assert description(tmp_path)["pid"] == os.getpid()
+    assert description(tmp_path) == owner
+    assert_free(tmp_path)
 
 
 def test_the_error_names_process_host_and_time(tmp_path):
     with RunLock(tmp_path):
-        with pytest.raises(RunLockedError) as caught, RunLock(tmp_path):
-            pass
         owner = description(tmp_path)
-        expected = f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()} since {owner['since']}: wait until it"
-        assert str(caught.value).startswith(expected)
-        assert "use another run directory" in str(caught.value)
+        place = f"{tmp_path} is in use by process {os.getpid()} on {socket.gethostname()} since {owner['since']}"
+        assert_refused(tmp_path, f"^{re.escape(place)}: wait until it.*use another run directory")
         assert abs((datetime.now().astimezone() - datetime.fromisoformat(owner["since"])).total_seconds()) < 60
     assert (tmp_path / ".lock").read_bytes() == b""
     assert os.listdir(tmp_path) == [".lock"]
 
 
-def test_a_stale_description_does_not_hold_the_lock(tmp_path):
+def test_a_stale_or_damaged_description_is_ignored(tmp_path):
     stale = {"pid": os.getppid(), "host": socket.gethostname(), "since": "2026-01-01T00:00:00+00:00"}
     (tmp_path / ".lock").write_text(json.dumps(stale))
-    with RunLock(tmp_path):
-        assert description(tmp_path)["pid"] == os.getpid()
-
-
-@pytest.mark.parametrize("torn", [b"", b"{", b"\xff", b"[1]", b'{"pid": 1}', b"x" * 10_000, b"[" * 4096])
-def test_a_damaged_description_is_ignored(tmp_path, torn):
-    (tmp_path / ".lock").write_bytes(torn)
-    with RunLock(tmp_path):
+    assert_free(tmp_path)
+    for torn in (b"", b"{", b"\xff", b"[1]", b'{"pid": 1}', b"x" * 10_000, b"[" * 4096):
         (tmp_path / ".lock").write_bytes(torn)
-        with pytest.raises(RunLockedError, match="in use by another process, just now: wait"), RunLock(tmp_path):
-            pass
-    assert (tmp_path / ".lock").read_bytes() == b""
+        with RunLock(tmp_path):
+            (tmp_path / ".lock").write_bytes(torn)
+            assert_refused(tmp_path, "in use by another process, just now: wait")
+        assert (tmp_path / ".lock").read_bytes() == b""
 
 
-def test_an_error_in_the_block_releases_the_lock(tmp_path):
+@posix
+def test_an_error_in_the_block_and_a_full_disk_release_the_lock(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     with pytest.raises(ZeroDivisionError), RunLock(tmp_path):
         _ = 1 / 0
-    with RunLock(tmp_path):
-        pass
+    assert_free(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        with pytest.raises(StorageError, match="could not be written"), RunLock(tmp_path):
+            pass
+    assert_free(tmp_path)
 
 
 @posix
 def test_a_child_process_with_the_file_open_does_not_hold_the_lock(tmp_path):
     with RunLock(tmp_path) as lock:
-        child = subprocess.Popen(
-            [sys.executable, "-c", "input()"],
-            stdin=subprocess.PIPE,
-            pass_fds=(lock._file,),  # as after a fork
-        )
-    with RunLock(tmp_path):
-        assert child.poll() is None
+        passed = (lock._file,)  # as after a fork
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=passed)
+    assert_free(tmp_path)
+    assert child.poll() is None
     child.communicate(b"\n")
 
 
@@ -148,50 +141,21 @@ def test_without_locks_the_description_decides(tmp_path, monkeypatch):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     here = socket.gethostname()
-    for pid, host, busy in (
-        (os.getppid(), here, True),
-        (1, f"not-{here}", True),
-        (dead.pid, here, False),
-        ("x", here, False),
-    ):
+    for pid, host in ((os.getppid(), here), (1, f"not-{here}"), (dead.pid, here), ("x", here)):
         (tmp_path / ".lock").write_text(json.dumps({"pid": pid, "host": host, "since": "then"}))
-        if busy:
-            with (
-                pytest.raises(
-                    RunLockedError, match=f"process {pid} on {host} since then: .* if that process has ended, remove "
-                ),
-                RunLock(tmp_path),
-            ):
-                pass
+        if pid in (os.getppid(), 1):
+            assert_refused(tmp_path, f"process {pid} on {host} since then: .* if that process has ended, remove ")
         else:
-            with RunLock(tmp_path):
-                assert description(tmp_path)["pid"] == os.getpid()
+            assert_free(tmp_path)
 
 
-def test_a_directory_that_is_missing_is_named(tmp_path):
+@posix
+def test_a_missing_directory_is_named_and_a_link_is_not_followed(tmp_path):
     with pytest.raises(StorageError, match="missing: the run cannot be locked"), RunLock(tmp_path / "missing"):
         pass
     assert not (tmp_path / "missing").exists()
-
-
-@posix
-def test_a_link_is_not_followed(tmp_path):
-    other = tmp_path / "other"
-    other.write_text("mine")
-    (tmp_path / ".lock").symlink_to(other)
+    (tmp_path / "other").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / "other")
     with pytest.raises(StorageError, match="cannot be locked"), RunLock(tmp_path):
         pass
-    assert other.read_text() == "mine"
-
-
-@posix
-def test_a_full_disk_is_reported_and_the_lock_released(tmp_path, monkeypatch):
-    def fail(*arguments):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", fail)
-        with pytest.raises(StorageError, match="could not be written"), RunLock(tmp_path):
-            pass
-    with RunLock(tmp_path):
-        pass
+    assert (tmp_path / "other").read_text() == "mine"

@@ -13,7 +13,6 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.training.runs import figures
 from vit_keras.training.runs import report as reporting
 from vit_keras.training.runs.facts import images_per_second
@@ -24,48 +23,26 @@ HISTORY = [
     {"epoch": 2.0, "loss": 0.5, "accuracy": 0.7, "val_loss": 0.8, "val_accuracy": 0.7, "learning_rate": 0.0, "seconds": 3.0},
 ]  # fmt: skip
 NAMES = ("cat", "dog", "owl")
-LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
-PREDICTED = np.array([0, 0, 1, 0, 1, 1, 1, 1, 0, 2])
-CONFIDENCE = np.array([0.9, 0.8, 0.94, 0.7, 0.9, 0.6, 0.9, 0.5, 0.65, 0.9])
-
-
-def evaluation_of(predicted=PREDICTED, labels=LABELS, confidence=CONFIDENCE, classes=3):
-    rest = (1 - confidence) / (classes - 1)
-    probabilities = np.repeat(rest[:, None], classes, axis=1)
-    probabilities[np.arange(len(predicted)), predicted] = confidence
-    return Evaluation(probabilities, labels)
-
-
-def split_of(labels=LABELS, side=16):
-    images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3)).astype("uint8")
-    return Split(images, labels)
 
 
 @pytest.fixture
-def record(tiny_config):
-    return {
-        "status": "finished",
-        "options": {"data": "pets", "limit": None, "seed": 3},
-        "precision": "float32",
-        "config": tiny_config.to_dict(),
-        "recipe": {"name": "small_images", "learning_rate": 0.004, "augmentation": {"flip_rate": 0.5}},
-        "data": {"name": "pets", "class_names": list(NAMES), "images": {"train": 50, "test": 10}, "fingerprint": "f00d", "notes": []},
-        "environment": {"backend": "jax", "versions": {"keras": "3.15.1"}},
-        "seconds": {"fit": 5.0, "total": 7.5},
-        "results": {"test_accuracy": 0.7, "nearest_neighbour_accuracy": 0.42},
-        "choices": [["method", "head_first", "62 images per class: enough"]],
-    }  # fmt: skip
+def split_of(labels):
+    def make(labels=labels, side=16):
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3)).astype("uint8")
+        return Split(images, labels)
+
+    return make
 
 
 @pytest.fixture
-def page_of(record, tmp_path):
+def page_of(record, evaluation_of, split_of, tmp_path):
     def made(evaluation=None, *, split=None, names=NAMES, history=HISTORY, **changes):
         write_report(
             tmp_path / "report.html",
             record={**record, **changes},
             history=history,
-            evaluation=evaluation if evaluation is not None else evaluation_of(),
-            split=split if split is not None else split_of(),
+            evaluation=evaluation or evaluation_of(),
+            split=split or split_of(),
             class_names=names,
         )
         return Page((tmp_path / "report.html").read_text("utf-8"))
@@ -92,23 +69,21 @@ def test_the_headline_has_the_accuracy_its_interval_and_the_baseline(page_of):
     assert not any("nearest-neighbor" in word for word in page_of(results={"test_accuracy": 0.7}).words)
 
 
-def test_every_metric_has_a_curve_for_training_and_validation(page_of):
-    page = page_of()
+@pytest.mark.parametrize("rows", [[], [{"loss": math.nan, "accuracy": math.inf}], [{"epoch": 3.0, "loss": 0.1}], [{}]])
+def test_every_metric_has_a_curve_without_what_is_missing_or_infinite(page_of, rows):
+    page = page_of(history=[*HISTORY, *rows])
     assert page.tags.count("svg") == 4  # loss, accuracy, learning rate, reliability
     assert page.words.count("validation") == 2
     assert {"loss", "accuracy", "learning rate", "epoch"} <= set(page.words)
 
 
-def test_a_linear_probe_has_no_curves(page_of):
+def test_a_linear_probe_has_no_curves_and_the_speed_is_unknown_without_the_seconds(page_of, record):
     page = page_of(history=[])
     assert "Learning curves" not in page.words
     assert page.tags.count("svg") == 1
     assert not any("per second" in word for word in page.words)
-
-
-@pytest.mark.parametrize("row", [{"loss": math.nan, "accuracy": math.inf}, {"epoch": 3.0, "loss": 0.1}, {}])
-def test_missing_and_infinite_metrics_are_left_out(page_of, row):
-    assert page_of(history=[*HISTORY, row]).tags.count("svg") == 4
+    speeds = [images_per_second(record, rows) for rows in (HISTORY, [{"loss": 1.0}], [])]
+    assert speeds == [2 * 1500 / 5, None, None]
 
 
 def test_the_confusion_matrix_has_counts_and_the_fraction_of_the_row_as_color(page_of):
@@ -119,101 +94,76 @@ def test_the_confusion_matrix_has_counts_and_the_fraction_of_the_row_as_color(pa
     assert cells[4][:2] == ("79 124 255 / 1.00", "dog as dog: 100.0%")
 
 
-def test_for_many_classes_the_most_confused_pairs_are_listed(page_of):
+def test_for_many_classes_the_most_confused_pairs_are_listed(page_of, evaluation_of, split_of):
     names = tuple(f"kind {label}" for label in range(31))
     labels = np.repeat(np.arange(31), 2)
     predicted = np.where(labels == 7, 9, labels)
-    page = page_of(evaluation_of(predicted, labels, np.full(62, 0.9), classes=31), split=split_of(labels), names=names)
+    page = page_of(evaluation_of(predicted, labels, 0.9, 31), split=split_of(labels), names=names)
     place = page.words.index("Most confused pairs")
     assert [word for word in page.words[place + 1 :] if word.strip()][4:8] == ["kind 7", "kind 9", "2", "100.0%"]
     assert "matrix" not in {value for name, value in page.attributes if name == "class"}
 
 
-def test_classes_are_sorted_by_recall(page_of):
-    page = page_of()
-    words = [word for word in page.words if word.strip()]
+def test_classes_are_sorted_by_recall_and_those_without_images_have_no_scores(page_of, evaluation_of):
+    words = [word for word in page_of(evaluation_of(classes=4), names=(*NAMES, "yak")).words if word.strip()]
     place = words.index("F1") + 1
     assert words[place : place + 6] == ["owl", "3", "100.0%", "33.3%", "6-79%", "50.0%"]
     assert [words[place + 6], words[place + 12]] == ["cat", "dog"]
+    assert words[place + 18 : place + 24] == ["yak", "0", "-", "-", "-", "-"]
 
 
-def test_a_class_without_images_has_no_scores(page_of):
-    page = page_of(evaluation_of(classes=4), names=(*NAMES, "yak"))
-    words = [word for word in page.words if word.strip()]
-    place = words.index("yak", words.index("F1"))
-    assert words[place + 1 : place + 6] == ["0", "-", "-", "-", "-"]
-
-
-def test_the_calibration_is_judged(page_of):
-    assert "Mean confidence 77.9%, accuracy 70.0%: overconfident" in page_of().text
-    assert "underconfident" in page_of(evaluation_of(confidence=np.full(10, 0.5))).text
-
-
-def test_the_most_confident_errors_are_shown_with_both_classes(page_of):
+def test_the_calibration_is_judged_and_the_most_confident_errors_are_shown_with_both_classes(
+    page_of, evaluation_of, split_of, labels
+):
     split = split_of()
     page = page_of(split=split)
-    shown = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.partition(",")[2])))) for picture in page.pictures
-    ]
+    assert "Mean confidence 77.9%, accuracy 70.0%: overconfident" in page.text
+    pictures = [base64.b64decode(picture.partition(",")[2]) for picture in page.pictures]
+    shown = [np.asarray(Image.open(io.BytesIO(picture))) for picture in pictures]
     np.testing.assert_array_equal(shown, split.images[[2, 8, 7]])
     assert "<b>dog</b> 94%<br>true: cat 3%" in page.text
+    gray = page_of(evaluation_of(confidence=0.5), split=Split(split.images[..., :1].copy(), labels))
+    assert "underconfident" in gray.text
+    assert len(gray.pictures) == 3
+    words = page_of(evaluation_of(predicted=labels)).words
+    assert words[words.index("Errors") + 2] == "None."
 
 
-def test_larger_images_are_shrunk_so_that_the_page_stays_small(page_of):
+def test_larger_images_are_shrunk_and_have_a_total_limit(page_of, evaluation_of, split_of, monkeypatch):
     labels = np.zeros(60, "int32")
-    evaluation = evaluation_of(np.ones(60, "int32"), labels, np.full(60, 0.9))
-    page = page_of(evaluation, split=split_of(labels, side=224))
+    page = page_of(evaluation_of(labels + 1, labels, 0.9), split=split_of(labels, side=224))
     assert len(page.pictures) == 48
     assert "and 12 more" in page.words
     assert all(picture.startswith("data:image/jpeg") for picture in page.pictures)
     assert len(page.text) < 2_000_000
-
-
-def test_the_images_have_a_total_limit(page_of, monkeypatch):
     monkeypatch.setattr(reporting, "_MAX_IMAGE_BYTES", 1000)
     page = page_of()
     assert len(page.pictures) == 1
     assert page.words.count("not shown") == 2
 
 
-def test_removed_images_are_not_shown(page_of, make_folder):
+def test_removed_images_are_not_shown(page_of, evaluation_of, make_folder):
     folder = make_folder({"cat": 20, "dog": 20})
     split = data.load(str(folder), image_size=16).splits["test"]
     shutil.rmtree(folder)
     predicted = 1 - split.labels
     with pytest.warns(UserWarning, match="replaces it"):
-        page = page_of(evaluation_of(predicted, split.labels, np.full(len(predicted), 0.9)), split=split)
+        page = page_of(evaluation_of(predicted, split.labels, 0.9), split=split)
     assert page.pictures == []
     assert page.words.count("not shown") == len(predicted)
-
-
-def test_a_model_without_errors_is_reported(page_of):
-    page = page_of(evaluation_of(predicted=LABELS))
-    assert page.words[page.words.index("Errors") + 2] == "None."
-
-
-def test_gray_images_are_shown(page_of):
-    gray = Split(split_of().images[..., :1].copy(), LABELS)
-    assert len(page_of(split=gray).pictures) == 3
 
 
 def test_time_cost_and_the_whole_record_are_in_tables(page_of, tiny_config):
     words = [word for word in page_of().words if word.strip()]
     facts = dict(itertools.pairwise(words))
-    assert facts["training images per second, including validation"] == "20"
-    assert facts["seconds: total"] == "7.5"
+    assert facts["training images per second, including validation"] == "600"
+    assert facts["seconds: total"] == "1300.5"
     assert facts["parameters, including the head"] == f"{tiny_config.num_params + 17 * 3:,}"
     assert facts["augmentation.flip_rate"] == "0.5"
     assert facts["limit"] == "none"
     assert facts["hidden_dim"] == "16"
     assert facts["versions.keras"] == "3.15.1"
     assert words[words.index("head_first") + 1] == "62 images per class: enough"
-
-
-def test_the_speed_is_unknown_without_the_seconds(record):
-    assert images_per_second(record, HISTORY) == 2 * 50 / 5
-    assert images_per_second(record, [{"loss": 1.0}]) is None
-    assert images_per_second(record, []) is None
 
 
 @pytest.mark.parametrize(

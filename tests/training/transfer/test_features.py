@@ -44,30 +44,13 @@ def test_the_head_maps_features_to_the_logits(tiny_model, split, features):
     np.testing.assert_allclose(features @ kernel + bias, logits, atol=1e-5)
 
 
-def test_with_two_heads_the_features_are_those_of_the_class_token(tiny_config, split):
-    model = vit(tiny_config.replace(distillation_token=True, num_layers=1), num_classes=3)
-    expected = keras.ops.convert_to_numpy(keras.Model(model.input, model.get_layer("pooling").output)(split.images))
-    np.testing.assert_allclose(extract_features(model, split), expected, atol=1e-5)
-
-
-def test_without_a_head_the_features_are_the_output(tiny_config, split):
-    model = vit(tiny_config.replace(num_layers=1))
-    expected = keras.ops.convert_to_numpy(model(split.images))
-    np.testing.assert_allclose(extract_features(model, split), expected, atol=1e-5)
-
-
-def test_progress_is_reported(tiny_model, split):
-    calls = []
-    extract_features(tiny_model, split, batch_size=4, on_progress=lambda *counts: calls.append(counts))
+@pytest.mark.parametrize(("changes", "classes"), [({"distillation_token": True}, 3), ({}, None)])
+def test_with_two_heads_or_none_the_features_are_pooled_and_progress_is_reported(tiny_config, split, changes, classes):
+    model, calls = vit(tiny_config.replace(num_layers=1, **changes), num_classes=classes), []
+    pooled = keras.Model(model.input, model.get_layer("pooling").output) if classes else model
+    found = extract_features(model, split, batch_size=4, on_progress=lambda *counts: calls.append(counts))
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(pooled(split.images)), atol=1e-5)
     assert calls == [(4, COUNT), (8, COUNT), (COUNT, COUNT)]
-
-
-def test_the_second_call_reads_the_cache(tiny_model, split, features, computed, tmp_path):
-    first = extract_features(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
-    second = extract_features(tiny_model, split, batch_size=4, cache=tmp_path / "new" / "folder")
-    assert computed == [COUNT]
-    np.testing.assert_allclose(first, features, atol=1e-5)
-    np.testing.assert_array_equal(second, first)
 
 
 def test_the_cache_depends_on_everything_but_the_head(tiny_model, tiny_config, split, computed, tmp_path):
@@ -105,33 +88,37 @@ def test_a_damaged_file_is_computed_again_with_a_warning(tiny_model, split, comp
     extract_features(tiny_model, split, cache=tmp_path)  # the file is intact again: no warning
 
 
-def test_a_folder_that_cannot_be_created_is_refused_first(tiny_model, split, computed, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StorageError, match="Choose another"):
-        extract_features(tiny_model, split, cache=tmp_path / "file")
-    assert not computed
-
-
-def test_a_full_disk_causes_only_a_warning(tiny_model, split, features, computed, tmp_path, monkeypatch):
+def test_the_second_call_reads_the_cache_and_a_full_disk_causes_only_a_warning(
+    tiny_model, split, features, computed, tmp_path, monkeypatch
+):
     def full(*arguments):
         raise StorageError("No space left on device.")
 
+    first, second = (extract_features(tiny_model, split, cache=tmp_path / "new" / "folder") for _ in range(2))
+    assert computed == [COUNT]
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="Choose another"):
+        extract_features(tiny_model, split, cache=tmp_path / "file")
+    assert computed == [COUNT]  # refused before
     monkeypatch.setattr(features_module, "write_tensors", full)
     with pytest.warns(UserWarning, match="not cached"):
         found = extract_features(tiny_model, split, cache=tmp_path)
-    np.testing.assert_allclose(found, features, atol=1e-5)
+    np.testing.assert_array_equal(second, first)
+    for one in (first, found):
+        np.testing.assert_allclose(one, features, atol=1e-5)
 
 
 def test_bad_input(tiny_model, tiny_config, split):
-    with pytest.raises(EmptyDatasetError, match="no images"):
-        extract_features(tiny_model, split.subset(np.arange(0)))
-    with pytest.raises(DataError, match=r"\(8, 8, 3\).*takes \(16, 16, 3\)"):
-        extract_features(tiny_model, Split(split.images[:, :8, :8], split.labels))
-    with pytest.raises(InvalidArgumentError, match="batch_size must be a positive integer, got 0"):
-        extract_features(tiny_model, split, batch_size=0)
-    with pytest.raises(InvalidArgumentError, match="not made by vit_keras"):
-        extract_features(keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()]), split)
     broken = vit(tiny_config.replace(num_layers=1), num_classes=3)
     broken.get_layer("final_norm").beta.assign(np.full(16, np.nan, "float32"))
-    with pytest.raises(DataError, match="image 0 are not finite"):
-        extract_features(broken, split)
+    other = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten()])
+    small = Split(split.images[:, :8, :8], split.labels)
+    for model, images, options, error, message in (
+        (tiny_model, split.subset(np.arange(0)), {}, EmptyDatasetError, "no images"),
+        (tiny_model, small, {}, DataError, r"\(8, 8, 3\).*takes \(16, 16, 3\)"),
+        (tiny_model, split, {"batch_size": 0}, InvalidArgumentError, "batch_size must be a positive integer, got 0"),
+        (other, split, {}, InvalidArgumentError, "not made by vit_keras"),
+        (broken, split, {}, DataError, "image 0 are not finite"),
+    ):
+        with pytest.raises(error, match=message):
+            extract_features(model, images, **options)

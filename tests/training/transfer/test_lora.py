@@ -6,38 +6,24 @@ import numpy as np
 import pytest
 from contracts import JIT
 from safetensors.numpy import load_file, save_file
+from training.weights import changed, randomize, values
 
 from vit_keras import from_preset, model_config, save_preset, vit
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, LowRank
+from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import AdamW
 from vit_keras.training.transfer.freezing import set_trainable, trainable_params
 from vit_keras.training.transfer.lora import add_lora, load_lora, merge_lora, read_lora_config, save_lora
 
+PLACES = ["attention/qkv", "attention/output", "mlp/expand", "mlp/contract"]
 OWN = [
-    *(
-        f"block_{block:02d}/{place}/adapter_{way}"
-        for block in range(2)
-        for place in ("attention/qkv", "attention/output", "mlp/expand", "mlp/contract")
-        for way in ("down", "up")
-    ),
-    "head/kernel",
-    "head/bias",
+    f"{block}/{place}/adapter_{way}" for block in ("block_00", "block_01") for place in PLACES for way in ("down", "up")
 ]
+OWN += ["head/kernel", "head/bias"]
 EAGERLY = keras.backend.backend() == "tensorflow"  # faster than tracing for a few steps
 OWN_OF_ONE = {path for path in OWN if not path.startswith("block_01/")}
-
-
-def fill(model, seed=1):
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        weight.assign(rng.normal(size=weight.shape, scale=0.3).astype("float32"))
-    return model
-
-
-def values(model):
-    return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
 def eager(model, images):
@@ -58,7 +44,7 @@ def batch():
 
 @pytest.fixture(scope="module")
 def base(tiny_config):
-    return fill(vit(tiny_config, num_classes=3))
+    return randomize(vit(tiny_config, num_classes=3))
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +67,17 @@ def file(trained, tmp_path):
     return save_lora(trained, tmp_path / "lora.safetensors")
 
 
-def test_the_outputs_do_not_change_before_training(base, batch):
+def test_the_outputs_do_not_change_before_training_and_targets_choose_the_projections(base, batch):
     adapted = add_lora(base)
     assert adapted is not base
     np.testing.assert_array_equal(eager(adapted, batch[0]), eager(base, batch[0]))
     for predict in (base.predict, adapted.predict):  # whose compilers may fuse other operations
         np.testing.assert_allclose(predict(batch[0], verbose=0), eager(base, batch[0]), rtol=1e-4, atol=1e-5)
+    adapted = add_lora(base, rank=3, targets=["contract", "qkv"])
+    assert read_lora_config(adapted) == {"rank": 3, "alpha": 3, "targets": ["contract", "qkv"]}
+    assert read_lora_config(base) is None
+    chosen = {weight.path.split("/")[2] for weight in adapted.trainable_variables if "adapter" in weight.path}
+    assert chosen == {"contract", "qkv"}
 
 
 @pytest.mark.parametrize(
@@ -102,11 +93,11 @@ def test_the_outputs_do_not_change_before_training(base, batch):
     ids=lambda changes: next(iter(changes)),
 )
 def test_every_kind_of_block_takes_lora(tiny_config, batch, changes):
-    model = fill(vit(tiny_config.replace(**changes), num_classes=3))
+    model = randomize(vit(tiny_config.replace(**changes), num_classes=3))
     adapted = add_lora(model, rank=2)
     np.testing.assert_array_equal(eager(adapted, batch[0]), eager(model, batch[0]))
     assert model_config(adapted) == model_config(model)
-    fill(adapted, seed=2)
+    randomize(adapted, seed=2)
     merged = merge_lora(adapted)
     assert [weight.path for weight in merged.weights] == [weight.path for weight in model.weights]
     np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), rtol=1e-4, atol=1e-5)
@@ -114,15 +105,12 @@ def test_every_kind_of_block_takes_lora(tiny_config, batch, changes):
 
 def test_lora_trains_under_recomputation(tiny_config, batch):
     config = tiny_config.replace(num_layers=1)
-    recomputed, plain = (
-        add_lora(fill(vit(config.replace(remat=remat), num_classes=3)), rank=2) for remat in ("block", "none")
-    )
+    bases = [randomize(vit(config.replace(remat=remat), num_classes=3)) for remat in ("block", "none")]
+    recomputed, plain = (add_lora(model, rank=2) for model in bases)
     for weight, other in zip(recomputed.weights, plain.weights, strict=True):
         other.assign(keras.ops.convert_to_numpy(weight).copy())
-    losses = [
-        compiled(model, run_eagerly=EAGERLY).fit(*batch, epochs=3, verbose=0).history["loss"]
-        for model in (recomputed, plain)
-    ]
+    fits = [compiled(model, run_eagerly=EAGERLY).fit(*batch, epochs=3, verbose=0) for model in (recomputed, plain)]
+    losses = [each.history["loss"] for each in fits]
     np.testing.assert_allclose(*losses, rtol=1e-4)
     assert losses[0][-1] < losses[0][0]
 
@@ -141,45 +129,30 @@ def test_the_layer_computes_the_equation_of_the_paper(rng):
     np.testing.assert_allclose(found, rows @ kernel + bias + 12 / 3 * rows @ down @ up, rtol=1e-4, atol=1e-4)
     again = LowRank.from_config(json.loads(json.dumps(layer.get_config())))
     assert (again.rank, again.alpha, again.layer.units) == (3, 12, 12)
-
-
-def test_the_initial_matrices_are_those_of_the_papers_code():
-    keras.utils.set_random_seed(0)
-    layer = LowRank(keras.layers.Dense(4), rank=16, alpha=16)
-    layer.build((None, 400))
-    down = keras.ops.convert_to_numpy(layer.adapter_down)
+    wide = LowRank(keras.layers.Dense(4), rank=16, alpha=16)  # initialized as in the paper's code
+    wide.build((None, 400))
+    down = keras.ops.convert_to_numpy(wide.adapter_down)
     assert 0.9 / math.sqrt(400) < np.abs(down).max() <= 1 / math.sqrt(400)
     np.testing.assert_allclose(down.std(), 1 / math.sqrt(3 * 400), rtol=0.05)
-    assert not keras.ops.convert_to_numpy(layer.adapter_up).any()
+    assert not keras.ops.convert_to_numpy(wide.adapter_up).any()
 
 
 def test_only_lora_and_head_train_and_the_loss_falls(started, trained, base, batch):
     before, _ = started
-    after = values(trained)
-    assert {path for path in before if not np.array_equal(before[path], after[path])} == set(OWN)
-    assert {weight.path for weight in trained.trainable_variables} == set(OWN)
+    assert changed(before, values(trained)) == {weight.path for weight in trained.trainable_variables} == set(OWN)
     assert trainable_params(trained) == 2 * 2 * ((16 + 48) + (16 + 16) + (16 + 32) + (32 + 16)) + 16 * 3 + 3
     assert len(trained.optimizer.variables) == 2 + 2 * len(OWN)  # step and rate; two moments per variable
-    kept = values(base)
-    assert not any(not np.array_equal(kept[path], before[path]) for path in kept)
+    assert not changed(values(base), before)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     assert float(loss(batch[1], eager(trained, batch[0]))) < float(loss(batch[1], eager(base, batch[0])))
-
-
-def test_layer_decay_applies_to_lora(trained):
     assert trained.optimizer.layer_decay == 0.75
-    scales = dict(zip(OWN, layer_scales(OWN, 0.75), strict=True))
-    assert {scale for path, scale in scales.items() if path.startswith("block_00/")} == {0.75**2}
-    assert {scale for path, scale in scales.items() if path.startswith("block_01/")} == {0.75}
-    assert {scale for path, scale in scales.items() if path.startswith("head/")} == {1}
-
-
-def test_targets_choose_the_projections(base):
-    adapted = add_lora(base, rank=3, targets=["contract", "qkv"])
-    assert read_lora_config(adapted) == {"rank": 3, "alpha": 3, "targets": ["contract", "qkv"]}
-    assert read_lora_config(base) is None
-    chosen = {weight.path.split("/")[2] for weight in adapted.trainable_variables if "adapter" in weight.path}
-    assert chosen == {"contract", "qkv"}
+    scales = {"block_00": 0.75**2, "block_01": 0.75, "head": 1}
+    assert layer_scales(OWN, 0.75) == [scales[path.split("/")[0]] for path in OWN]
+    block = trained.get_layer("block_01")
+    assert isinstance(block, AdaptedBlock)
+    for part in (block, block.attention, block.mlp):
+        with pytest.raises(ValueError, match="cannot add new elements"):
+            part.more = keras.layers.Dense(1)
 
 
 def test_a_merged_model_is_a_plain_preset(trained, base, batch, tmp_path):
@@ -194,7 +167,10 @@ def test_a_merged_model_is_a_plain_preset(trained, base, batch, tmp_path):
     np.testing.assert_allclose(eager(loaded, batch[0]), expected, atol=1e-5)
 
 
-def test_a_file_restores_the_model(trained, base, batch, file):
+def test_a_file_holds_only_lora_and_head_and_restores_the_model(trained, base, batch, file):
+    assert load_file(file).keys() == set(OWN)
+    assert save_lora(trained, str(file)) == file  # replaces it
+    assert [item.name for item in file.parent.iterdir()] == [file.name]
     loaded = load_lora(base, file)
     np.testing.assert_array_equal(eager(loaded, batch[0]), eager(trained, batch[0]))
     assert read_lora_config(loaded) == {"rank": 2, "alpha": 6, "targets": list(TARGETS)}
@@ -203,15 +179,8 @@ def test_a_file_restores_the_model(trained, base, batch, file):
     np.testing.assert_array_equal(eager(again, batch[0]), eager(trained, batch[0]))
 
 
-def test_the_file_holds_only_lora_and_head(trained, file):
-    assert load_file(file).keys() == set(OWN)
-    assert save_lora(trained, str(file)) == file  # replaces it
-    assert [item.name for item in file.parent.iterdir()] == [file.name]
-
-
 def test_a_file_loads_into_half_precision(base, tiny_config, file, batch):
-    keras.config.set_dtype_policy("bfloat16")
-    try:
+    with dtype_policy("bfloat16"):
         half = vit(tiny_config, num_classes=3)
         for weight, full in zip(half.weights, base.weights, strict=True):
             weight.assign(keras.ops.cast(full, weight.dtype))
@@ -219,26 +188,20 @@ def test_a_file_loads_into_half_precision(base, tiny_config, file, batch):
         assert {weight.dtype for weight in loaded.trainable_variables} == {"float32"}
         assert {weight.dtype for weight in loaded.weights} == {"float32", "bfloat16"}
         assert {weight.dtype for weight in merge_lora(loaded).weights if "block" in weight.path} == {"bfloat16"}
-    finally:
-        keras.config.set_dtype_policy("float32")
 
 
 def test_lora_trains_in_mixed_precision(tiny_config, batch):
-    policy = "mixed_float16"
-    keras.config.set_dtype_policy(policy)
-    try:
-        adapted = add_lora(fill(vit(tiny_config.replace(num_layers=1), num_classes=3)), rank=2)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    assert adapted.get_layer("block_00").attention.qkv.compute_dtype == policy.removeprefix("mixed_")
+    with dtype_policy("mixed_float16"):
+        adapted = add_lora(randomize(vit(tiny_config.replace(num_layers=1), num_classes=3)), rank=2)
+    assert adapted.get_layer("block_00").attention.qkv.compute_dtype == "float16"
     before = values(adapted)
     history = compiled(adapted, run_eagerly=EAGERLY).fit(*batch, epochs=2, verbose=0).history["loss"]
     assert np.isfinite(history).all()
     after = values(adapted)
-    assert {path for path in before if not np.array_equal(before[path], after[path])} == OWN_OF_ONE
+    assert changed(before, after) == OWN_OF_ONE
     assert {value.dtype for value in after.values()} == {np.dtype("float32")}
     merged = merge_lora(adapted)
-    assert merged.get_layer("block_00").mlp.expand.compute_dtype == policy.removeprefix("mixed_")
+    assert merged.get_layer("block_00").mlp.expand.compute_dtype == "float16"
     np.testing.assert_allclose(eager(merged, batch[0]), eager(adapted, batch[0]), atol=0.05)
 
 
@@ -255,13 +218,11 @@ def test_a_keras_file_keeps_lora(trained, batch, tmp_path):
 def test_a_file_for_another_model_is_refused(tiny_config, base, file):
     before = values(base)
     other = vit(tiny_config.replace(image_size=24, pooling="mean"), num_classes=3)
-    with pytest.raises(
-        WeightMismatchError,
-        match=r"image_size is \[16, 16\] in the file and \[24, 24\] here; pooling is 'token' in the file",
-    ):
-        load_lora(other, file)
-    with pytest.raises(WeightMismatchError, match="the config is the same, but the other weights differ"):
-        load_lora(fill(vit(tiny_config, num_classes=3), seed=7), file)
+    fields = r"image_size is \[16, 16\] in the file and \[24, 24\] here; pooling is 'token' in the file"
+    same = randomize(vit(tiny_config, num_classes=3), seed=7)
+    for model, message in ((other, fields), (same, "the config is the same, but the other weights differ")):
+        with pytest.raises(WeightMismatchError, match=message):
+            load_lora(model, file)
     for classes, reason in ((None, "2 not in the model: .*head/bias"), (5, "2 of another shape: .*head/kernel")):
         rest = vit(tiny_config, num_classes=classes)
         for weight in rest.weights:
@@ -282,6 +243,10 @@ def rewrite(file, *, tensors=None, **changes):
     save_file({**load_file(file), **(tensors or {})}, file, {"vit_keras_adapters": json.dumps(described)})
 
 
+NAN = {"head/bias": np.full(3, np.nan, "float32")}
+UNKNOWN = {"block_09/mlp/expand/adapter_up": np.zeros(1, "float32")}
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -293,12 +258,8 @@ def rewrite(file, *, tensors=None, **changes):
         ({"config": []}, CorruptFileError, "expected exactly"),
         ({"rank": 3}, WeightMismatchError, "16 of another shape"),
         ({"targets": ["qkv"]}, WeightMismatchError, "12 not in the model"),
-        ({"tensors": {"head/bias": np.full(3, np.nan, "float32")}}, CorruptFileError, "not finite"),
-        (
-            {"tensors": {"block_09/mlp/expand/adapter_up": np.zeros(1, "float32")}},
-            WeightMismatchError,
-            "1 not in the model",
-        ),
+        ({"tensors": NAN}, CorruptFileError, "not finite"),
+        ({"tensors": UNKNOWN}, WeightMismatchError, "1 not in the model"),
     ],
     ids=str,
 )
@@ -309,13 +270,15 @@ def test_a_changed_file_is_refused(base, file, changes, error, message):
 
 
 def test_other_and_damaged_files_are_refused(base, tiny_preset, file, tmp_path):
-    with pytest.raises(StorageError):
-        load_lora(base, tmp_path / "missing.safetensors")
-    with pytest.raises(WeightMismatchError, match="not a LoRA file"):
-        load_lora(base, tiny_preset / "model.safetensors")
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(CorruptFileError):
-        load_lora(base, file)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(file.read_bytes()[:-1])
+    for path, error, message in (
+        (tmp_path / "missing.safetensors", StorageError, "missing"),
+        (tiny_preset / "model.safetensors", WeightMismatchError, "not a LoRA file"),
+        (cut, CorruptFileError, "cut"),
+    ):
+        with pytest.raises(error, match=message):
+            load_lora(base, path)
 
 
 def test_a_file_that_would_miss_trained_weights_is_not_written(base, tmp_path):
@@ -328,45 +291,21 @@ def test_a_file_that_would_miss_trained_weights_is_not_written(base, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_adding_twice_and_merging_nothing_are_refused(base, trained, tmp_path):
-    with pytest.raises(InvalidArgumentError, match="already has LoRA matrices"):
-        add_lora(trained)
-    for change in (merge_lora, lambda model: save_lora(model, tmp_path / "lora.safetensors")):
-        with pytest.raises(InvalidArgumentError, match="has no LoRA matrices"):
-            change(base)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"rank": 0},
-        {"rank": 2.0},
-        {"rank": True},
-        {"rank": 17},
-        {"alpha": 0},
-        {"alpha": float("nan")},
-        {"alpha": float("inf")},
-        {"alpha": "much"},
-        {"targets": []},
-        {"targets": "qkv"},
-        {"targets": ["head"]},
-        {"targets": ["qkv", "qkv"]},
-    ],
-    ids=str,
-)
-def test_wrong_arguments_are_refused(base, arguments):
-    with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
-        add_lora(base, **arguments)
-
-
-def test_other_models_are_refused():
-    with pytest.raises(InvalidArgumentError, match="not made by"):
-        add_lora(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]))
-
-
-def test_the_layers_stay_locked(trained):
-    block = trained.get_layer("block_01")
-    assert isinstance(block, AdaptedBlock)
-    for part in (block, block.attention, block.mlp):
-        with pytest.raises(ValueError, match="cannot add new elements"):
-            part.more = keras.layers.Dense(1)
+def test_wrong_arguments_and_models_are_refused(base, trained, tmp_path):
+    for name, wrong in (
+        ("rank", (0, 2.0, True, 17)),
+        ("alpha", (0, math.nan, math.inf, "much")),
+        ("targets", ([], "qkv", ["head"], ["qkv", "qkv"])),
+    ):
+        for value in wrong:
+            with pytest.raises(InvalidArgumentError, match=name):
+                add_lora(base, **{name: value})
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    for use, message in (
+        (lambda: add_lora(dense), "not made by"),
+        (lambda: add_lora(trained), "already has LoRA matrices"),
+        (lambda: merge_lora(base), "has no LoRA matrices"),
+        (lambda: save_lora(base, tmp_path / "lora.safetensors"), "has no LoRA matrices"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            use()
