@@ -105,12 +105,3 @@ def test_parts_of_a_block_frozen_before_it_is_built_stay_frozen():
         paths = [weight.path for weight in each.trainable_weights]
         assert len(paths) == 8  # of two norms and the two projections of the MLP
         assert not any(path.startswith("block/attention/") for path in paths)
-
-
-def test_a_block_in_a_plain_model_stays_frozen(tmp_path):
-    tokens = keras.Input((5, 8))
-    frozen = TransformerBlock(2, 16, trainable=False, name="frozen")
-    model = keras.Model(tokens, TransformerBlock(2, 16, name="trained")(frozen(tokens)))
-    restored = save_and_load(model, tmp_path)
-    assert {weight.path.split("/")[0] for weight in restored.trainable_weights} == {"trained"}
-    assert len(restored.trainable_weights) == 12  # two norms of two, four projections of two
