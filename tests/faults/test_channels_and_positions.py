@@ -15,11 +15,13 @@ KERNEL, POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_e
 TINY = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
 
 
-def randomized(config):
-    model = vk.vit(config)
-    weights = random_weights(config, None)
+def saved(folder, **sizes):
+    """Returns a model with random weights, saved as `own`, and its weights."""
+    config = vk.ViTConfig(**TINY, **sizes)
+    model, weights = vk.vit(config), random_weights(config, None)
     for weight in model.weights:
         weight.assign(weights[weight.path])
+    vk.save_preset(model, folder / "own")
     return model, weights
 
 
@@ -36,19 +38,17 @@ def expected_kernel(kernel, before, after):
     return (repeated * (before / after)).reshape(-1, kernel.shape[-1])
 
 
-@pytest.mark.parametrize(("before", "after"), [(3, 12), (12, 3), (4, 1), (1, 4), (3, 27), (3, 4), (3, 1)])
+@pytest.mark.parametrize(("before", "after"), [(12, 3), (4, 1), (1, 4), (3, 27)])
 def test_other_channels_are_not_mistaken_for_another_patch_size(tmp_path, before, after):
     patch = 12 if 27 in (before, after) else 4
-    model, weights = randomized(vk.ViTConfig(image_size=2 * patch, patch_size=patch, channels=before, **TINY))
-    vk.save_preset(model, tmp_path / "own")
+    model, weights = saved(tmp_path, image_size=2 * patch, patch_size=patch, channels=before)
     expected = expected_kernel(weights[KERNEL], before, after)
     for changed in (vk.from_preset(tmp_path / "own", channels=after), vk.rebuild(model, channels=after)):
         np.testing.assert_allclose(weight_of(changed, KERNEL), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_kernel_of_equal_size_by_coincidence_is_converted_too(tmp_path):
-    model, weights = randomized(vk.ViTConfig(image_size=16, patch_size=8, channels=3, **TINY))
-    vk.save_preset(model, tmp_path / "own")
+    _, weights = saved(tmp_path, image_size=16, patch_size=8)
     changed = vk.from_preset(tmp_path / "own", channels=12, patch_size=4)
     assert weight_of(changed, KERNEL).shape == weights[KERNEL].shape
     assert not np.allclose(weight_of(changed, KERNEL), weights[KERNEL])
@@ -67,15 +67,16 @@ def test_an_ambiguous_kernel_needs_patch_size(tmp_path):
     np.testing.assert_allclose(weight_of(model, KERNEL), expected_kernel(weights[KERNEL], 3, 12), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 8), (16, 64), (8, 16), (24, 24)])
+@pytest.mark.parametrize("size", [(16, 16), (32, 8), (24, 24)])
 def test_positions_of_a_rectangular_grid_keep_rows_and_columns(tmp_path, size):
-    model, weights = randomized(vk.ViTConfig(image_size=(8, 32), patch_size=4, **TINY))
-    vk.save_preset(model, tmp_path / "own")
+    model, weights = saved(tmp_path, image_size=(8, 32), patch_size=4)
     front, patches = weights[POSITIONS][:, :1], weights[POSITIONS][:, 1:]
     resized = resize_positions(patches, before=(2, 8), after=(size[0] // 4, size[1] // 4), rule="bicubic_antialias")
     expected = np.concatenate([front, resized], axis=1)
     for changed in (vk.from_preset(tmp_path / "own", image_size=size), vk.rebuild(model, image_size=size)):
         np.testing.assert_allclose(weight_of(changed, POSITIONS), expected, rtol=1e-5, atol=1e-6)
+        for name in weights.keys() - {POSITIONS}:
+            np.testing.assert_array_equal(weight_of(changed, name), weights[name])
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -35,17 +35,14 @@ def head_only(config):
     return model
 
 
-def backbone_frozen(config):
-    backbone = vk.vit(config)
-    backbone.trainable = False
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, keras.layers.Dense(3)(backbone(images)))
-
-
-@pytest.mark.parametrize(("build", "config"), [(head_only, TOKEN), (backbone_frozen, MAP)], ids=["layers", "backbone"])
-def test_after_saving_only_the_head_trains(build, config, tmp_path):
-    model = train(build(config), epochs=3)
-    restored = save_and_load(model, tmp_path)
+@pytest.mark.parametrize("is_backbone", [False, True])
+def test_after_saving_only_the_head_trains(is_backbone, tmp_path):
+    model = head_only(TOKEN)
+    if is_backbone:
+        backbone, images = vk.vit(MAP), keras.Input((16, 16, 3))
+        backbone.trainable = False
+        model = keras.Model(images, keras.layers.Dense(3)(backbone(images)))
+    restored = save_and_load(train(model, epochs=3), tmp_path)
     assert len(model.trainable_weights) == len(restored.trainable_weights) == 2  # the head's kernel and bias
     assert int(restored.optimizer.iterations) == 3
     before = [np.array(weight) for weight in restored.get_weights()]
@@ -55,9 +52,8 @@ def test_after_saving_only_the_head_trains(build, config, tmp_path):
     assert int(restored.optimizer.iterations) == 4
 
 
-@pytest.mark.parametrize("config", [TOKEN, MAP], ids=["token", "conv_map"])
-def test_only_the_head_trains_in_a_clone_and_a_copy_from_the_config(config):
-    model = head_only(config)
+def test_only_the_head_trains_in_a_clone_and_a_copy_from_the_config():
+    model = head_only(MAP)
     for copy in (keras.models.clone_model(model), type(model).from_config(model.get_config())):
         assert [weight.path for weight in copy.trainable_weights] == ["head/kernel", "head/bias"]
 
@@ -109,12 +105,3 @@ def test_parts_of_a_block_frozen_before_it_is_built_stay_frozen():
         paths = [weight.path for weight in each.trainable_weights]
         assert len(paths) == 8  # of two norms and the two projections of the MLP
         assert not any(path.startswith("block/attention/") for path in paths)
-
-
-def test_a_block_in_a_plain_model_stays_frozen(tmp_path):
-    tokens = keras.Input((5, 8))
-    frozen = TransformerBlock(2, 16, trainable=False, name="frozen")
-    model = keras.Model(tokens, TransformerBlock(2, 16, name="trained")(frozen(tokens)))
-    restored = save_and_load(model, tmp_path)
-    assert {weight.path.split("/")[0] for weight in restored.trainable_weights} == {"trained"}
-    assert len(restored.trainable_weights) == 12  # two norms of two, four projections of two

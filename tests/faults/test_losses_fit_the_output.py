@@ -13,19 +13,16 @@ CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, 
 LOSSES = keras.losses
 
 
-def compiled(caplog, loss, *, activation=None, num_classes=3, distillation_token=False, metrics=None):
-    model = vk.vit(
-        CONFIG.replace(distillation_token=distillation_token), num_classes=num_classes, classifier_activation=activation
-    )
+def compiled(caplog, loss, *, activation=None, num_classes=3, metrics=None, **changes):
+    model = vk.vit(CONFIG.replace(**changes), num_classes=num_classes, classifier_activation=activation)
     with caplog.at_level(logging.WARNING):
         model.compile("adam", loss, metrics=metrics)
     return model
 
 
 def loss_of(model, targets, outputs):
-    return float(
-        model.compute_loss(y=keras.ops.convert_to_tensor(targets), y_pred=keras.ops.convert_to_tensor(outputs))
-    )
+    tensors = {"y": keras.ops.convert_to_tensor(targets), "y_pred": keras.ops.convert_to_tensor(outputs)}
+    return float(model.compute_loss(**tensors))
 
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]], "float32")
@@ -37,80 +34,49 @@ BINARY = -(ONE_HOT * np.log(SIGMOID) + (1 - ONE_HOT) * np.log(1 - SIGMOID)).mean
 
 
 @pytest.mark.parametrize(
-    ("loss", "targets", "expected"),
-    [
-        ("sparse_categorical_crossentropy", LABELS, CATEGORICAL),
-        ("SparseCategoricalCrossentropy", LABELS, CATEGORICAL),
-        (LOSSES.sparse_categorical_crossentropy, LABELS, CATEGORICAL),
-        (LOSSES.SparseCategoricalCrossentropy(), LABELS, CATEGORICAL),
-        ("categorical_crossentropy", ONE_HOT, CATEGORICAL),
-        (LOSSES.CategoricalCrossentropy(label_smoothing=0.0), ONE_HOT, CATEGORICAL),
-        ("binary_crossentropy", ONE_HOT, BINARY),
-        (["binary_crossentropy"], ONE_HOT, BINARY),
-    ],
-)
-@pytest.mark.parametrize("distillation_token", [False, True])
-def test_a_crossentropy_on_logits_takes_logits(loss, targets, expected, distillation_token, caplog):
-    model = compiled(caplog, loss, distillation_token=distillation_token)
-    assert loss_of(model, targets, LOGITS) == pytest.approx(expected, rel=1e-5)
-    (message,) = caplog.messages
-    assert "ends in logits" in message
-    assert "from_logits=True" in message
-
-
-@pytest.mark.parametrize(
     ("loss", "activation", "targets", "outputs", "expected"),
     [
+        ("sparse_categorical_crossentropy", None, LABELS, LOGITS, CATEGORICAL),
+        ("SparseCategoricalCrossentropy", None, LABELS, LOGITS, CATEGORICAL),
+        (LOSSES.sparse_categorical_crossentropy, None, LABELS, LOGITS, CATEGORICAL),
+        (LOSSES.CategoricalCrossentropy(label_smoothing=0.0), None, ONE_HOT, LOGITS, CATEGORICAL),
+        (["binary_crossentropy"], None, ONE_HOT, LOGITS, BINARY),
         (LOSSES.SparseCategoricalCrossentropy(from_logits=True), "softmax", LABELS, SOFTMAX, CATEGORICAL),
         (LOSSES.BinaryCrossentropy(from_logits=True), "sigmoid", ONE_HOT, SIGMOID, BINARY),
     ],
 )
-def test_a_crossentropy_of_logits_on_probabilities_takes_probabilities(
-    loss, activation, targets, outputs, expected, caplog
-):
+def test_a_crossentropy_takes_what_the_model_ends_in(loss, activation, targets, outputs, expected, caplog):
     model = compiled(caplog, loss, activation=activation)
     assert loss_of(model, targets, outputs) == pytest.approx(expected, rel=1e-5)
     (message,) = caplog.messages
-    assert "ends in probabilities" in message
-    assert "from_logits=False" in message
+    assert f"ends in {'probabilities' if activation else 'logits'}" in message
+    assert f"from_logits={not activation}" in message
 
 
 @pytest.mark.parametrize(
-    ("loss", "activation"),
+    ("loss", "activation", "num_classes"),
     [
-        (LOSSES.SparseCategoricalCrossentropy(from_logits=True), None),
-        ("sparse_categorical_crossentropy", "softmax"),
-        ("binary_crossentropy", "sigmoid"),
-        ("mse", None),
-        (None, None),
-        (lambda y_true, y_pred: keras.ops.mean(y_pred), None),
+        (LOSSES.SparseCategoricalCrossentropy(from_logits=True), None, 3),
+        ("binary_crossentropy", "sigmoid", 3),
+        ("mse", None, 3),
+        (None, None, 3),
+        (lambda y_true, y_pred: keras.ops.mean(y_pred), None, 3),
+        ("sparse_categorical_crossentropy", None, None),  # features without a head
     ],
 )
-def test_what_fits_stays_as_it_is_without_a_word(loss, activation, caplog):
-    model = compiled(caplog, loss, activation=activation)
+def test_what_fits_stays_as_it_is_without_a_word(loss, activation, num_classes, caplog):
+    model = compiled(caplog, loss, activation=activation, num_classes=num_classes)
     assert model.loss is loss
     assert not caplog.messages
 
 
-def test_a_recipe_s_loss_on_probabilities_is_warned_of(caplog):
-    compiled(caplog, SmoothedCrossentropy(), activation="softmax")
-    assert "classifier_activation=None" in caplog.text
-
-
-def test_features_without_a_head_are_left_alone(caplog):
-    model = vk.vit(CONFIG)
-    with caplog.at_level(logging.WARNING):
-        model.compile("adam", "sparse_categorical_crossentropy")
-    assert not caplog.messages
-
-
-def test_the_loss_is_right_after_a_file_too(tmp_path, caplog):
-    model = compiled(caplog, "sparse_categorical_crossentropy")
+def test_the_loss_of_two_heads_is_right_after_a_file_too(tmp_path, caplog):
+    model = compiled(caplog, "sparse_categorical_crossentropy", distillation_token=True)
     model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
     caplog.clear()
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loss_of(loaded, LABELS, LOGITS) == pytest.approx(CATEGORICAL, rel=1e-5)
+    for each in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        assert loss_of(each, LABELS, LOGITS) == pytest.approx(CATEGORICAL, rel=1e-5)
     assert not caplog.messages
 
 
@@ -134,7 +100,9 @@ def test_the_accuracy_of_one_logit_is_cut_at_zero(metric, caplog):
     assert float(next(value for name, value in found.items() if "accuracy" in name)) == pytest.approx(2 / 3)
 
 
-def test_a_metric_of_probabilities_is_warned_of(caplog):
+def test_what_cannot_be_corrected_is_warned_of(caplog):
     compiled(caplog, LOSSES.BinaryCrossentropy(from_logits=True), metrics=[keras.metrics.AUC(), keras.metrics.Recall()])
+    compiled(caplog, SmoothedCrossentropy(), activation="softmax")
     assert "AUC takes probabilities by default: give it from_logits=True" in caplog.text
     assert "Recall takes probabilities by default: give it thresholds=0.0" in caplog.text
+    assert "classifier_activation=None" in caplog.text

@@ -17,30 +17,25 @@ def base():
     return oracle.randomize(vk.vit(CONFIG, num_classes=4))
 
 
-def called_again(base, pixels, replaced=None):
-    """Calls the model's layers again on other pixels, some of them replaced."""
+def called_again(base, *, before=None, **replaced):
+    """Returns a model that calls the layers on other pixels, some of them replaced."""
+    images = keras.Input((16, 16, 3), name="pixels")
+    tokens = before(images) if before else images
     for layer in base.layers[1:]:
-        pixels = (replaced or {}).get(layer.name, layer)(pixels)
-    return pixels
+        tokens = replaced.get(layer.name, layer)(tokens)
+    return keras.Model(images, tokens)
 
 
-def rescaling_in_front(base):
+def around(base, *, before=None, after=None):
+    """Returns a model that contains the model, between layers."""
     images = keras.Input((16, 16, 3))
-    return keras.Model(images, called_again(base, keras.layers.Rescaling(255.0)(images)))
-
-
-def rescaling_before_a_model_inside(base):
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, base(keras.layers.Rescaling(255.0)(images)))
-
-
-def sign_behind(base):
-    return keras.Model(base.input, -base.output)
+    outputs = base(before(images) if before else images)
+    return keras.Model(images, after(outputs) if after else outputs)
 
 
 def two_outputs(base):
-    features = base.get_layer("pooling").output
-    return keras.Model(base.input, [base.output, keras.layers.Dense(2, name="sex")(features)])
+    sex = keras.layers.Dense(2, name="sex")(base.get_layer("pooling").output)
+    return keras.Model(base.input, [base.output, sex])
 
 
 def second_input(base):
@@ -53,59 +48,19 @@ def residual_behind(base):
     return keras.Model(base.input, keras.layers.Add(name="sum")([hidden, base.output]))
 
 
-def block_left_out(base):
-    images = keras.Input((16, 16, 3))
-    tokens = images
-    for layer in base.layers[1:]:
-        tokens = tokens if layer.name == "block_00" else layer(tokens)
-    return keras.Model(images, tokens)
-
-
-def block_twice(base):
-    images = keras.Input((16, 16, 3))
-    tokens = images
-    for layer in base.layers[1:]:
-        tokens = layer(layer(tokens)) if layer.name == "block_00" else layer(tokens)
-    return keras.Model(images, tokens)
-
-
-def other_block(base):
-    block = TransformerBlock(4, 32, name="block_00")
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, called_again(base, images, {"block_00": block}))
-
-
-def block_of_another_class(base):
-    class Mine(TransformerBlock):
-        def call(self, tokens, training=None):
-            return super().call(tokens, training=training) * 2
-
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, called_again(base, images, {"block_00": Mine(2, 32, name="block_00")}))
-
-
 def own_pooling(base):
     tokens = base.get_layer("final_norm").output
     return keras.Model(base.input, base.get_layer("head")(keras.layers.GlobalAveragePooling1D()(tokens[:, 1:])))
 
 
-def always_training(base):
-    images = keras.Input((16, 16, 3))
-    tokens = images
-    for layer in base.layers[1:]:
-        tokens = layer(tokens, training=True) if layer.name == "block_00" else layer(tokens)
-    return keras.Model(images, tokens)
-
-
 def two_models_inside(base):
-    images = keras.Input((16, 16, 3))
-    other = vk.vit(CONFIG, num_classes=4, name="other")
+    images, other = keras.Input((16, 16, 3)), vk.vit(CONFIG, num_classes=4, name="other")
     return keras.Model(images, keras.layers.Average()([base(images), other(images)]))
 
 
-def one_name_twice(base):
-    images = keras.Input((16, 16, 3))
-    return keras.Model(images, keras.layers.Dense(3, name="head")(base(images)))
+class Doubled(TransformerBlock):
+    def call(self, tokens, training=None):
+        return super().call(tokens, training=training) * 2
 
 
 def call_of_its_own(base):
@@ -116,67 +71,84 @@ def call_of_its_own(base):
     return Mine(base.input, base.output)
 
 
-def subclassed(base):
-    class Mine(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.backbone = base
+class Subclassed(keras.Model):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
 
-        def call(self, images):
-            return self.backbone(images)
+    def call(self, images):
+        return self.backbone(images)
 
-    return Mine()
+
+def block(base):
+    return base.get_layer("block_00")
 
 
 REFUSED = {
-    rescaling_in_front: r"'normalization' reads 'rescaling\w*' \(Rescaling\).*pixel_mean",
-    rescaling_before_a_model_inside: r"get_layer\('vit'\).*pixel_mean",
-    sign_behind: r"'head' is followed by 'negative\w*' \(Negative\).*model\.keras",
-    two_outputs: r"2 outputs \(head, sex\)",
-    second_input: r"2 inputs \(images, meta\)",
-    residual_behind: r"'sum' \(Add\) reads 'mine' \(Dense\) and 'head' \(Dense\)",
-    block_left_out: r"'block_01' reads|it has no layer 'block_00'",
-    block_twice: r"'block_00' is used more than once",
-    other_block: r"'block_00' has num_heads=4 where the other layers need 2",
-    block_of_another_class: r"'block_00' is a Mine where vit builds a TransformerBlock",
-    own_pooling: r"there is no layer 'pooling'",
-    always_training: r"'block_00' is called with training=True",
-    two_models_inside: r"contains the models \['vit', 'other'\]",
-    one_name_twice: r"\['head'\] name a layer of vit and one after it",
-    call_of_its_own: r"its class Mine has its own call method",
-    subclassed: r"not a functional model",
-}
+    "rescaling in front": (
+        lambda base: called_again(base, before=keras.layers.Rescaling(255.0)),
+        r"'normalization' reads 'rescaling\w*' \(Rescaling\).*pixel_mean",
+    ),
+    "rescaling before a model inside": (
+        lambda base: around(base, before=keras.layers.Rescaling(255.0)), r"get_layer\('vit'\).*pixel_mean",
+    ),
+    "sign behind": (
+        lambda base: keras.Model(base.input, -base.output), r"'head' is followed by 'negative\w*' \(Negative\).*model\.keras",
+    ),
+    "two outputs": (two_outputs, r"2 outputs \(head, sex\)"),
+    "second input": (second_input, r"2 inputs \(images, meta\)"),
+    "residual behind": (residual_behind, r"'sum' \(Add\) reads 'mine' \(Dense\) and 'head' \(Dense\)"),
+    "block left out": (
+        lambda base: called_again(base, block_00=lambda tokens: tokens), r"'block_01' reads|it has no layer 'block_00'",
+    ),
+    "block twice": (
+        lambda base: called_again(base, block_00=lambda tokens: block(base)(block(base)(tokens))),
+        r"'block_00' is used more than once",
+    ),
+    "other block": (
+        lambda base: called_again(base, block_00=TransformerBlock(4, 32, name="block_00")),
+        r"'block_00' has num_heads=4 where the other layers need 2",
+    ),
+    "block of another class": (
+        lambda base: called_again(base, block_00=Doubled(2, 32, name="block_00")),
+        r"'block_00' is a Doubled where vit builds a TransformerBlock",
+    ),
+    "own pooling": (own_pooling, r"there is no layer 'pooling'"),
+    "always training": (
+        lambda base: called_again(base, block_00=lambda tokens: block(base)(tokens, training=True)),
+        r"'block_00' is called with training=True",
+    ),
+    "two models inside": (two_models_inside, r"contains the models \['vit', 'other'\]"),
+    "one name twice": (
+        lambda base: around(base, after=keras.layers.Dense(3, name="head")), r"\['head'\] name a layer of vit and one after it",
+    ),
+    "call of its own": (call_of_its_own, r"its class Mine has its own call method"),
+    "subclassed": (Subclassed, r"not a functional model"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
-def test_the_model_is_refused_before_anything_is_written(make, base, tmp_path):
-    model, message = make(base), REFUSED[make]
-    with pytest.raises(InvalidArgumentError, match=message):
-        vk.model_config(model)
-    with pytest.raises(InvalidArgumentError, match=message):
-        vk.save_preset(model, tmp_path / "mine")
-    assert not any(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("make", [rescaling_in_front, sign_behind, second_input], ids=lambda make: make.__name__)
-def test_functions_that_would_silently_drop_a_layer_refuse_it_too(make, base, tmp_path, rng):
-    model, message = make(base), REFUSED[make]
-    images = rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8")
-    for use in (
-        lambda: vk.rebuild(model, stochastic_depth_rate=0.1),
-        lambda: vk.explain.class_relevance(model, images),
-        lambda: vk.explain.block_features(model, images),
-        lambda: vk.finetune(model, (images, np.arange(8) % 2), validation=(images, np.arange(8) % 2), run_dir=tmp_path / "run"),
-    ):  # fmt: skip
+@pytest.mark.parametrize("kind", REFUSED)
+def test_the_model_is_refused_before_anything_is_written(kind, base, tmp_path, rng):
+    make, message = REFUSED[kind]
+    model, images = make(base), rng.integers(0, 256, (8, 16, 16, 3)).astype("uint8")
+    uses = [lambda: vk.model_config(model), lambda: vk.save_preset(model, tmp_path / "mine")]
+    if kind in ("rescaling in front", "sign behind", "second input"):
+        uses += [
+            lambda: vk.rebuild(model, stochastic_depth_rate=0.1),
+            lambda: vk.explain.class_relevance(model, images),
+            lambda: vk.explain.block_features(model, images),
+            lambda: vk.finetune(
+                model, (images, np.arange(8) % 2), validation=(images, np.arange(8) % 2), run_dir=tmp_path / "run"
+            ),
+        ]
+    for use in uses:
         with pytest.raises(InvalidArgumentError, match=message):
             use()
     assert not any(tmp_path.iterdir())
 
 
 def test_a_model_of_the_same_layers_called_again_is_accepted(base, rng):
-    images = keras.Input((16, 16, 3), name="pixels")
-    model = keras.Model(images, called_again(base, images))
-    pixels = rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
+    model, pixels = called_again(base), rng.integers(0, 256, (2, 16, 16, 3)).astype("uint8")
     assert vk.model_config(model) == CONFIG
     np.testing.assert_array_equal(vk.explain.block_features(model, pixels), vk.explain.block_features(base, pixels))
     again, before = (keras.ops.convert_to_numpy(each(pixels)) for each in (vk.rebuild(model), base))

@@ -1,6 +1,7 @@
 """Layers of the user's own behind a model: saved, loaded, rebuilt, explained and fine-tuned with it."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -37,21 +38,6 @@ def behind_the_features():
     return keras.Model(base.input, dense_head(base.output))
 
 
-def called_head():
-    base = vk.vit(CONFIG)
-    return keras.Model(base.input, dense_head(base.output, name="head"))
-
-
-def cut_before_the_head():
-    base = vk.vit(CONFIG, num_classes=7)
-    return keras.Model(base.input, dense_head(base.layers[-2].output))
-
-
-def softmax_behind_the_logits():
-    base = vk.vit(CONFIG, num_classes=5)
-    return keras.Model(base.input, keras.layers.Softmax()(base.output))
-
-
 def model_inside():
     base, pixels = vk.vit(CONFIG), keras.Input((16, 16, 3))
     return keras.Model(pixels, dense_head(base(pixels, training=False)))
@@ -61,52 +47,52 @@ def sequential():
     return keras.Sequential([keras.Input((16, 16, 3)), vk.vit(CONFIG), keras.layers.Dense(5, activation="softmax")])
 
 
-def two_heads():
-    base = vk.vit(CONFIG.replace(distillation_token=True), num_classes=7)
-    return keras.Model(base.input, keras.layers.Dense(5, name="my_head")(base.output))
+def behind(base, head, layer=-1):
+    return keras.Model(base.input, head(base.layers[layer].output))
 
 
-MAKERS = (
-    behind_the_features,
-    called_head,
-    cut_before_the_head,
-    softmax_behind_the_logits,
-    model_inside,
-    sequential,
-    two_heads,
-)
+MAKERS = {
+    "behind the features": behind_the_features,
+    "called head": lambda: behind(vk.vit(CONFIG), lambda vectors: dense_head(vectors, name="head")),
+    "cut before the head": lambda: behind(vk.vit(CONFIG, num_classes=7), dense_head, layer=-2),
+    "softmax": lambda: behind(vk.vit(CONFIG, num_classes=5), keras.layers.Softmax()),
+    "model inside": model_inside,
+    "sequential": sequential,
+    "two heads": lambda: behind(
+        vk.vit(CONFIG.replace(distillation_token=True), num_classes=7), keras.layers.Dense(5, name="my_head")
+    ),
+}
 
 
 def outputs(model, images):
     return keras.ops.convert_to_numpy(model(images, training=False))
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
-def test_a_model_with_an_own_head_is_read_saved_loaded_and_rebuilt(make, images, tmp_path):
-    model = oracle.randomize(make())
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_model_with_an_own_head_is_read_saved_loaded_rebuilt_and_explained(kind, images, tmp_path):
+    model = oracle.randomize(MAKERS[kind]())
     expected = outputs(model, images)
     assert vk.model_config(model).replace(distillation_token=False) == CONFIG
     assert model_num_classes(model) == 5
 
     directory = vk.save_preset(model, tmp_path / "mine", class_names=list("abcde"))
-    for again in (vk.from_preset(directory), vk.rebuild(model), vk.rebuild(model, stochastic_depth_rate=0.1)):
+    for again in (vk.from_preset(directory), vk.rebuild(model, stochastic_depth_rate=0.1)):
         np.testing.assert_allclose(outputs(again, images), expected, rtol=1e-5, atol=1e-6)
         assert model_num_classes(again) == 5
 
-
-@pytest.mark.parametrize("make", [behind_the_features, softmax_behind_the_logits, model_inside, sequential, two_heads], ids=lambda make: make.__name__)  # fmt: skip
-def test_what_explains_a_model_explains_the_own_head_too(make, images):
-    model = oracle.randomize(make())
     relevance = vk.explain.class_relevance(model, images, classes=4)
     assert relevance.shape == (3, 2, 2)
     assert relevance.any()
     assert vk.explain.block_features(model, images).shape[-1] == 16
     assert vk.explain.attention_rollout(model, images).shape == (3, 2, 2)
     passed = vk.explain.anatomy(model, images[0])
-    np.testing.assert_allclose(passed.output, outputs(model, images)[0], rtol=1e-4, atol=1e-5)
-    logits = passed.logits
-    if make in (softmax_behind_the_logits, sequential):
-        logits = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(passed.output, expected[0], rtol=1e-4, atol=1e-5)
+    ends_in_softmax = kind in ("softmax", "sequential")
+    logits = softmax(passed.logits) if ends_in_softmax else passed.logits
     np.testing.assert_allclose(logits, passed.output, rtol=1e-4, atol=1e-5)
 
 
@@ -155,17 +141,17 @@ def test_what_trains_is_chosen_with_the_own_head(images):
         model = make()
         set_trainable(model, "head")
         names = {weight.path for weight in model.trainable_weights}
-        assert names == {f"{layer}/{weight}" for layer, weights in {"my_hidden": ("kernel", "bias"), "my_norm": ("gamma", "beta"), "my_head": ("kernel", "bias")}.items() for weight in weights}  # fmt: skip
+        assert {name.split("/")[0] for name in names} == {"my_hidden", "my_norm", "my_head"}
+        assert len(names) == 6
         adapted = add_lora(oracle.randomize(model))
         np.testing.assert_allclose(outputs(adapted, images), outputs(model, images), rtol=1e-5, atol=1e-6)
         assert any("adapter_down" in weight.path for weight in adapted.trainable_weights)
-        np.testing.assert_allclose(outputs(merge_lora(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)  # fmt: skip
+        np.testing.assert_allclose(outputs(merge_lora(adapted), images), outputs(model, images), rtol=1e-5, atol=1e-6)
 
 
 def test_a_linear_probe_of_an_own_head_sees_and_fills_its_last_dense_layer(images, rng):
     model = oracle.randomize(behind_the_features())
-    split = vk.data.Split(images, np.zeros(3, "int32"))
-    features = extract_features(model, split)
+    features = extract_features(model, vk.data.Split(images, np.zeros(3, "int32")))
     inside = outputs(keras.Model(model.input, model.get_layer("my_norm").output), images)
     np.testing.assert_allclose(features, inside, rtol=1e-5, atol=1e-6)
     probe = LinearProbe(rng.normal(size=(8, 5)).astype("float32"), rng.normal(size=5).astype("float32"), 1.0, {})
@@ -187,37 +173,36 @@ def test_finetuning_keeps_own_layers_trains_on_logits_and_says_both(images, tmp_
     assert (end.units, end.activation) == (3, keras.activations.linear)
 
 
-def test_a_checkpoint_without_the_own_head_leaves_it_and_says_so(tmp_path, rng):
+def test_a_checkpoint_without_the_own_head_leaves_it_and_says_so(tmp_path):
     base, model = oracle.randomize(vk.vit(CONFIG)), oracle.randomize(behind_the_features(), seed=5)
-    vk.save_preset(base, tmp_path / "base")
     before = model.get_layer("my_hidden").get_weights()[0]
-    notes = load(model, tmp_path / "base").notes
+    notes = load(model, vk.save_preset(base, tmp_path / "base")).notes
     assert any("my_hidden/kernel" in note for note in notes)
     np.testing.assert_array_equal(model.get_layer("my_hidden").get_weights()[0], before)
-    np.testing.assert_array_equal(
-        model.get_layer("block_00").get_weights()[0], base.get_layer("block_00").get_weights()[0]
-    )
+    filled, saved = (each.get_layer("block_00").get_weights()[0] for each in (model, base))
+    np.testing.assert_array_equal(filled, saved)
 
 
 def test_what_a_model_ends_in_is_saved_and_may_be_asked_for(images, tmp_path):
-    model = oracle.randomize(vk.vit(CONFIG, num_classes=4, classifier_activation="softmax"))
-    directory = vk.save_preset(model, tmp_path / "mine")
-    np.testing.assert_array_equal(outputs(vk.from_preset(directory), images), outputs(model, images))
-    logits = outputs(vk.from_preset(directory, classifier_activation="linear"), images)
-    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), outputs(model, images), rtol=1e-5)  # fmt: skip
+    built = vk.vit(CONFIG, num_classes=4, classifier_activation="softmax")
+    for name, model in (("built", built), ("own", sequential())):
+        directory = vk.save_preset(oracle.randomize(model), tmp_path / name)
+        probabilities = outputs(vk.from_preset(directory), images)
+        np.testing.assert_array_equal(probabilities, outputs(model, images))
+        logits = outputs(vk.from_preset(directory, classifier_activation="linear"), images)
+        np.testing.assert_allclose(softmax(logits), probabilities, rtol=1e-5)
     made = vk.from_preset("vit_pico_patch4_32", num_classes=3, classifier_activation="softmax")
     assert read_model(made).classifier_activation == "softmax"
-
-    own = vk.save_preset(oracle.randomize(sequential()), tmp_path / "own")
-    logits = outputs(vk.from_preset(own, classifier_activation="linear"), images)
-    np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), outputs(vk.from_preset(own), images), rtol=1e-5)  # fmt: skip
 
 
 def test_two_models_of_one_preset_stand_in_one_model_by_their_names():
     towers = [vk.from_preset("vit_pico_patch4_32", name=name) for name in ("rgb", "infrared")]
     inputs = [keras.Input((32, 32, 3)) for _ in towers]
-    joined = keras.layers.Concatenate()([tower(pixels) for tower, pixels in zip(towers, inputs, strict=True)])
-    assert [layer.name for layer in keras.Model(inputs, joined).layers if isinstance(layer, keras.Model)] == ["rgb", "infrared"]  # fmt: skip
+    joined = keras.Model(inputs, [tower(pixels) for tower, pixels in zip(towers, inputs, strict=True)])
+    assert [layer.name for layer in joined.layers if isinstance(layer, keras.Model)] == ["rgb", "infrared"]
+
+
+DENSE = {"layer": "Dense", "name": "x", "units": 5, "activation": "relu", "use_bias": True}
 
 
 @pytest.mark.parametrize(
@@ -226,30 +211,35 @@ def test_two_models_of_one_preset_stand_in_one_model_by_their_names():
         ([{"class_name": "Lambda", "config": {}}], UnsafeFileError, "name code"),
         ([{"layer": "Lambda", "name": "x"}], InvalidArgumentError, "not an allowed layer"),
         ([{"layer": "TorchModuleWrapper", "name": "x"}], InvalidArgumentError, "not an allowed layer"),
-        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "mine>evil", "use_bias": True}], InvalidArgumentError, "activation="),
-        ([{"layer": "Dense", "name": "x", "units": 2**30, "activation": "relu", "use_bias": True}], InvalidArgumentError, "units="),
-        ([{"layer": "Dense", "name": "../x", "units": 5, "activation": "relu", "use_bias": True}], InvalidArgumentError, "name="),
-        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "relu"}], InvalidArgumentError, "expected exactly"),
-        ([{"layer": "Dense", "name": "x", "units": 5, "activation": "relu", "use_bias": True, "kernel_initializer": "mine"}], InvalidArgumentError, "expected exactly"),
+        ([{**DENSE, "activation": "mine>evil"}], InvalidArgumentError, "activation="),
+        ([{**DENSE, "units": 2**30}], InvalidArgumentError, "units="),
+        ([{**DENSE, "name": "../x"}], InvalidArgumentError, "name="),
+        ([{**DENSE, "kernel_initializer": "mine"}], InvalidArgumentError, "expected exactly"),
         ([{"layer": "Dropout", "name": "x", "rate": 7.0}], InvalidArgumentError, "rate"),
-        ([{"layer": "Dense", "name": "x", "units": 6, "activation": "relu", "use_bias": True}], InvalidArgumentError, "num_classes is 5, and own_head gives 6"),
+        ([{**DENSE, "units": 6}], InvalidArgumentError, "num_classes is 5, and own_head gives 6"),
         ("Dense", InvalidArgumentError, "expected a list"),
     ],
-)  # fmt: skip
-def test_a_directory_s_own_head_that_is_not_plain_data_is_refused(own_head, error, message, tmp_path):
-    directory = vk.save_preset(behind_the_features(), tmp_path / "mine")
+)
+def test_a_directory_s_own_head_that_is_not_plain_data_is_refused(own_head, error, message, saved, tmp_path):
+    directory = shutil.copytree(saved, tmp_path / "mine")
     path = directory / "config.json"
-    saved = json.loads(path.read_text())
-    assert [layer["layer"] for layer in saved["own_head"]] == ["Dropout", "Dense", "BatchNormalization", "Dense"]
-    path.write_text(json.dumps({**saved, "own_head": own_head}))
+    config = json.loads(path.read_text())
+    assert [layer["layer"] for layer in config["own_head"]] == ["Dropout", "Dense", "BatchNormalization", "Dense"]
+    path.write_text(json.dumps({**config, "own_head": own_head}))
     with pytest.raises(error, match=message):
         vk.from_preset(directory)
 
 
-@pytest.mark.parametrize("to", ["timm", "huggingface"])
-def test_other_libraries_get_no_model_without_its_own_head(to, tmp_path, run):
-    directory = vk.save_preset(behind_the_features(), tmp_path / "mine", class_names=list("abcde"))
-    code, _, said = run("convert", directory, tmp_path / "theirs", "--to", to)
-    assert code == 2
-    assert "layers of your own, ['my_dropout', 'my_hidden', 'my_norm', 'my_head']" in " ".join(said.split())
-    assert not (tmp_path / "theirs").exists()
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A directory of a model with an own head."""
+    directory = tmp_path_factory.mktemp("presets") / "mine"
+    return vk.save_preset(behind_the_features(), directory, class_names=list("abcde"))
+
+
+def test_other_libraries_get_no_model_without_its_own_head(tmp_path, saved, run):
+    for to in ("timm", "huggingface"):
+        code, _, said = run("convert", saved, tmp_path / "theirs", "--to", to)
+        assert code == 2
+        assert "layers of your own, ['my_dropout', 'my_hidden', 'my_norm', 'my_head']" in " ".join(said.split())
+        assert not (tmp_path / "theirs").exists()

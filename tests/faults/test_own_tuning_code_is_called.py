@@ -52,54 +52,44 @@ def test_a_tuners_own_run_trial_decides(data, tmp_path):
     }
     assert scores[2, 2] == ("COMPLETED", [{"val_accuracy": 0.1 + 2 / 10}] * 2)
     assert {state for (_, heads), (state, _) in scores.items() if heads == 1} == {"FAILED"}
-    assert {trial.reason for trial in tuner.study.trials if trial.state == "FAILED"} == {
-        "ArithmeticError: one head is too few"
-    }
+    reasons = {trial.reason for trial in tuner.study.trials if trial.state == "FAILED"}
+    assert reasons == {"ArithmeticError: one head is too few"}
     assert tuner.best_trial().values["num_layers"] == 2
     with pytest.raises(NoCompletedTrialError, match=r"Arithmetic\.run_trial left no model"):
         tuner.get_best_models(1)
 
 
-def test_arguments_of_run_trial_that_have_no_effect_end_the_search(data, tmp_path):
+def test_arguments_without_effect_and_methods_that_are_never_called_are_refused(data, tmp_path):
     with pytest.raises(InvalidArgumentError, match="batch_size, which can have no effect"):
         Passing(Tiny(), run_dir=tmp_path / "run", budget="2 trials", options=OPTIONS).search(data)
-
-
-def test_methods_that_are_never_called_are_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"Watching\.on_epoch_end would never be called"):
-        Watching(Tiny(), run_dir=tmp_path / "run")
+        Watching(Tiny(), run_dir=tmp_path / "other")
     with pytest.raises(InvalidArgumentError, match="is not a ViTHyperModel"):
-        ViTTuner(keras_tuner.HyperModel(), run_dir=tmp_path / "run")
+        ViTTuner(keras_tuner.HyperModel(), run_dir=tmp_path / "other")
+    trainer = TrialTrainer(AsksForMore(), data, epochs=2)
+    with pytest.raises(InvalidArgumentError, match=r"AsksForMore\.build uses dropout"):
+        trainer.logged_metrics(trainer.hypermodel.default_values())
 
 
-def test_a_hypermodels_own_build_is_trained(data, tmp_path):
-    trainer, rows = TrialTrainer(OwnBuild(), data, epochs=2), []
+def test_a_hypermodels_own_build_is_trained_and_its_own_fit_is_called(data, tmp_path):
+    rows = []
+    on_epoch = lambda epochs, metrics, seconds: rows.append((epochs, metrics)) or True  # noqa: E731
+    trainer = TrialTrainer(OwnBuild(), data, epochs=2)
     values = trainer.hypermodel.default_values()
     assert trainer.logged_metrics(values) == {"loss", "accuracy", "val_loss", "val_accuracy"}
-    on_epoch = lambda epochs, metrics, seconds: rows.append((epochs, metrics)) or True  # noqa: E731
     assert not trainer.train(values, until=1, folder=tmp_path, on_epoch=on_epoch)
     assert trainer.train(values, until=2, folder=tmp_path, on_epoch=on_epoch)
     assert [epochs for epochs, _ in rows] == [1, 1, 2]
     assert rows[0] == rows[1]  # each rung trains from the start with the same seed
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
-
-def test_a_hypermodels_own_fit_is_called(data, tmp_path):
-    trainer, rows = TrialTrainer(OwnFit(), data, epochs=2), []
+    rows.clear()
+    trainer = TrialTrainer(OwnFit(), data, epochs=2)
     values = trainer.hypermodel.default_values()
     assert trainer.logged_metrics(values) is None
-    trainer.train(values, until=2, folder=tmp_path, on_epoch=lambda *report: rows.append(report[:2]) or True)
+    trainer.train(values, until=2, folder=tmp_path / "own_fit", on_epoch=on_epoch)
     metrics = {"val_accuracy": 0.5 + values["num_heads"] / 10, "epochs": 2.0}
     assert rows == [(1, metrics), (2, metrics)]
-
-
-def test_a_build_that_uses_another_hyperparameter_is_refused(data, tmp_path):
-    trainer = TrialTrainer(AsksForMore(), data, epochs=2)
-    with pytest.raises(InvalidArgumentError, match=r"AsksForMore\.build uses dropout"):
-        trainer.logged_metrics(trainer.hypermodel.default_values())
-
-
-# keras-tuner's own tuners
 
 
 class Model:
@@ -133,14 +123,7 @@ def test_batch_size_and_augmentation_have_their_effect_on_arrays_too():
     assert all(image.tobytes() in known for image in plain.images)
     assert not any(image.tobytes() in known for image in moved.images)
     assert callable(plain.recompiled["optimizer"]._learning_rate)  # a schedule of that length
-
-
-@own_loop
-def test_an_own_compile_stays():
-    train = split(48)
-    model = fit(OwnBuild(), images(), epochs=1)
-    assert not hasattr(model, "recompiled")
-    assert hasattr(fit(Tiny(), train.images, train.labels), "recompiled")
+    assert not hasattr(fit(OwnBuild(), images(), epochs=1), "recompiled")
 
 
 @own_loop
@@ -163,9 +146,6 @@ def test_a_batch_size_in_addition_to_the_tuned_one_ends_the_search(tmp_path):
     train, options = split(48), {"objective": "val_accuracy", "directory": tmp_path, "max_trials": 1}
     with pytest.raises(NoEffectError, match="batch_size can have no effect"):
         keras_tuner.RandomSearch(Tiny(), **options).search(train.images, train.labels, batch_size=4, verbose=0)
-
-
-# Values over a limit
 
 
 @own_loop

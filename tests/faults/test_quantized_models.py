@@ -62,12 +62,8 @@ def test_a_quantized_model_survives_a_second_file_a_clone_and_a_config(tmp_path)
 
 
 def test_a_quantized_model_in_mixed_precision_survives_a_file(tmp_path):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        model = quantized()
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = vk.rebuild(oracle.randomize(vk.vit(CONFIG, num_classes=3)), dtype_policy="mixed_bfloat16")
+    model.quantize("int8")
     model.save(tmp_path / "model.keras")
     restored = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(outputs(restored), outputs(model))
@@ -84,22 +80,14 @@ def test_a_model_with_some_quantized_layers_survives_a_file(tmp_path):
     assert int8_weights == ["block_00/attention/qkv/kernel", "block_00/mlp/expand/kernel"]
 
 
-def test_a_preset_directory_of_a_quantized_model_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(
-        vk.errors.InvalidArgumentError, match=r"save_preset needs floating-point weights.*int8.*\.keras"
-    ):
-        vk.save_preset(quantized(), tmp_path / "mine")
+def test_what_needs_floating_point_weights_refuses_quantized_ones_before_anything_is_written(tmp_path):
+    model, error = quantized(), vk.errors.InvalidArgumentError
+    with pytest.raises(error, match=r"save_preset needs floating-point weights.*int8.*\.keras"):
+        vk.save_preset(model, tmp_path / "mine")
     assert not list(tmp_path.iterdir())
-
-
-def test_rebuilding_and_merging_quantized_weights_is_refused():
-    model = quantized()
-    with pytest.raises(vk.errors.InvalidArgumentError, match="rebuild needs floating-point weights"):
+    with pytest.raises(error, match="rebuild needs floating-point weights"):
         vk.rebuild(model, stochastic_depth_rate=0.1)
-    with pytest.raises(vk.errors.InvalidArgumentError, match="merge_lora needs floating-point weights"):
-        vk.training.merge_lora(vk.training.add_lora(model, rank=2))
-
-
-def test_lora_on_quantized_weights_changes_nothing_until_trained():
-    model = quantized()
-    np.testing.assert_array_equal(outputs(vk.training.add_lora(model, rank=2)), outputs(model))
+    adapted = vk.training.add_lora(model, rank=2)
+    np.testing.assert_array_equal(outputs(adapted), outputs(model))
+    with pytest.raises(error, match="merge_lora needs floating-point weights"):
+        vk.training.merge_lora(adapted)

@@ -117,11 +117,21 @@ def test_auto_model_of_transformers_gives_our_features(tmp_path, transformers, k
 def test_preprocessing_is_written_for_transformers(tmp_path, rule, expected):
     _, folder = written(tmp_path, PLAIN, to="huggingface", preprocessing=Preprocessing(image_size=(32, 32), **rule))
     found = json.loads((folder / "preprocessor_config.json").read_text())
-    assert expected.items() <= found.items()
-    assert found["crop_size"] == {"height": 32, "width": 32}
-    assert found["image_mean"] == [0.485, 0.456, 0.406]
-    assert found["image_std"] == [0.229, 0.224, 0.225]
-    assert found["rescale_factor"] == 1 / 255
+    expected |= {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "rescale_factor": 1 / 255}
+    assert {**expected, "crop_size": {"height": 32, "width": 32}}.items() <= found.items()
+
+
+def test_convert_writes_the_preprocessing_for_timm_and_transformers(tmp_path):
+    rule = Preprocessing(image_size=(32, 32), crop=0.9, crop_mode="squash", interpolation="bilinear")
+    save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, preprocessing=rule)
+    for to in ("huggingface", "timm"):
+        convert_command(str(tmp_path / "mine"), tmp_path / to, to=to)
+    found = json.loads((tmp_path / "huggingface" / "preprocessor_config.json").read_text())
+    assert found["size"] == {"height": 35, "width": 35}
+    found = json.loads((tmp_path / "timm" / "config.json").read_text())
+    pixels = {"crop_pct": 0.9, "crop_mode": "squash", "interpolation": "bilinear"}
+    assert pixels.items() <= found["pretrained_cfg"].items()
+    assert found["label_names"] == NAMES
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -134,82 +144,58 @@ def test_preprocessing_that_transformers_lacks_is_left_out_with_a_warning(tmp_pa
         transformers.pipeline("image-classification", model=str(folder))
 
 
-def test_preprocessing_is_written_for_timm(tmp_path):
-    rule = Preprocessing(image_size=(32, 32), crop=0.9, crop_mode="squash", interpolation="bilinear")
-    _, folder = written(tmp_path, PLAIN, to="timm", preprocessing=rule)
-    found = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
-    assert (found["crop_pct"], found["crop_mode"], found["interpolation"]) == (0.9, "squash", "bilinear")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"preprocessing": Preprocessing(image_size=(32, 32), crop_mode="border")}, "color of pixel_mean"),
+        ({"preprocessing": Preprocessing(image_size=(64, 64))}, r"the model takes \(32, 32, 3\)"),
+        ({"preprocessing": Preprocessing(image_size=(32, 32), channels=1)}, r"the model takes \(32, 32, 3\)"),
+        ({"classifier_activation": "softmax"}, r"classifier_activation='softmax'.*end in logits"),
+        ({"to": "huggingface", "classifier_activation": "softmax"}, r"classifier_activation='softmax'.*end in logits"),
+    ],
+)
+def test_what_the_other_library_lacks_is_refused_and_nothing_is_written(tmp_path, arguments, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        write(random_weights(PLAIN), PLAIN, tmp_path / "out", **{"to": "timm", **arguments})
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_border_that_timm_pads_with_another_color_is_refused(tmp_path):
+def test_a_border_of_the_color_that_timm_pads_with_is_written(tmp_path):
     rule = Preprocessing(image_size=(32, 32), crop_mode="border")
-    with pytest.raises(InvalidArgumentError, match="color of pixel_mean"):
-        written(tmp_path, PLAIN, to="timm", preprocessing=rule)
-    gray = PLAIN.replace(pixel_mean=0.5)
-    assert written(tmp_path, gray, to="timm", preprocessing=rule)[1].is_dir()
-
-
-def test_preprocessing_to_another_size_is_refused(tmp_path):
-    for rule in (Preprocessing(image_size=(64, 64)), Preprocessing(image_size=(32, 32), channels=1)):
-        with pytest.raises(InvalidArgumentError, match=r"the model takes \(32, 32, 3\)"):
-            written(tmp_path, PLAIN, to="timm", preprocessing=rule)
-
-
-@pytest.mark.parametrize("includes_prefix", [True, False])
-def test_the_tokens_of_attention_pooling_are_written_for_timm(includes_prefix):
-    arguments = timm_config(PLAIN.replace(**MAP, map_includes_prefix=includes_prefix), 5)["model_args"]
-    assert arguments["pool_include_prefix"] is includes_prefix
-
-
-@pytest.mark.parametrize("pooling", ["mean", "token"])
-def test_other_poolings_do_not_write_pool_include_prefix(pooling):
-    assert "pool_include_prefix" not in timm_config(PLAIN.replace(pooling=pooling, num_registers=2), 5)["model_args"]
+    assert written(tmp_path, PLAIN.replace(pixel_mean=0.5), to="timm", preprocessing=rule)[1].is_dir()
 
 
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("changes", "expected"),
     [
+        ({**MAP, "map_includes_prefix": True}, True),
+        ({**MAP, "map_includes_prefix": False}, False),
+        ({"pooling": "mean", "num_registers": 2}, None),
         # Its attention pooling has GELU with any MLP, and that of its Eva always includes prefix tokens.
         ({**MAP, **GATED}, "gated MLP"),
         ({**MAP, "map_includes_prefix": False, "rotary_embedding": "axial", "qkv_bias": "query_value"}, "map_includes_prefix"),
     ],
 )  # fmt: skip
-def test_attention_pooling_that_differs_in_timm_is_refused(changes, word):
-    with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{word}"):
-        timm_config(PLAIN.replace(**changes), 5)
+def test_attention_pooling_is_written_for_timm_or_refused(changes, expected):
+    if isinstance(expected, str):
+        with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{expected}"):
+            timm_config(PLAIN.replace(**changes), 5)
+    else:
+        assert timm_config(PLAIN.replace(**changes), 5)["model_args"].get("pool_include_prefix") is expected
 
 
-@pytest.mark.parametrize("image_size", [(16, 64), (24, 40)])  # as many patches as a square has, and not
-@pytest.mark.parametrize("registers", [0, 2])
+@pytest.mark.parametrize(
+    ("image_size", "registers"), [((16, 64), 0), ((24, 40), 2)]
+)  # as many patches as a square, and not
 def test_rectangles_that_transformers_dinov2_mistakes_for_squares_are_refused(image_size, registers):
     config = PLAIN.replace(**DINOV2, num_registers=registers, position_on_prefix=False, image_size=image_size)
     with pytest.raises(InvalidArgumentError, match="its images are square"):
         huggingface_model(config, NAMES)
 
 
-def test_a_model_with_probabilities_is_refused(tmp_path):
-    for to in ("timm", "huggingface"):
-        with pytest.raises(InvalidArgumentError, match=r"classifier_activation='softmax'.*end in logits"):
-            write(random_weights(PLAIN), PLAIN, tmp_path / "out", to=to, classifier_activation="softmax")
-    assert not list(tmp_path.iterdir())
-
-
 def test_every_field_is_limited_written_or_without_effect():
     handled = [*requirements.PLAIN, *requirements.WRITTEN, *requirements.NOT_WRITTEN]
     assert sorted(handled) == sorted(field.name for field in fields(ViTConfig))
-
-
-def test_convert_keeps_the_preprocessing(tmp_path):
-    rule = Preprocessing(image_size=(32, 32), crop=0.875, interpolation="bilinear")
-    save_preset(vit(PLAIN, num_classes=5), tmp_path / "mine", class_names=NAMES, preprocessing=rule)
-    for to, file in (("huggingface", "preprocessor_config.json"), ("timm", "config.json")):
-        target = tmp_path / to
-        convert_command(str(tmp_path / "mine"), target, to=to)
-        found = json.loads((target / file).read_text())
-        if to == "timm":
-            assert (found["pretrained_cfg"]["crop_pct"], found["label_names"]) == (0.875, NAMES)
-        else:
-            assert found["size"] == {"shortest_edge": 36}
 
 
 @pytest.mark.parametrize(

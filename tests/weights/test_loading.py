@@ -16,12 +16,13 @@ from safetensors.numpy import save, save_file
 from weights.checkpoints import assert_same_bits, random_weights
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, VitKerasError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, VitKerasError, WeightMismatchError
 from vit_keras.models.vit import vit
 from vit_keras.weights import load
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.writing import translate
+from vit_keras.zoo.rebuild import rebuild
 
 SMALL = ViTConfig(image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48)
 
@@ -33,30 +34,21 @@ def path(tmp_path):
 
 @pytest.fixture(scope="module")
 def model():
-    built = vit(SMALL, num_classes=7)
-    fill(built, random_weights(SMALL, seed=5))
-    return built
-
-
-def fill(model, weights) -> None:
-    for weight in model.weights:
+    built, weights = vit(SMALL, num_classes=7), random_weights(SMALL, seed=5)
+    for weight in built.weights:
         weight.assign(weights[weight.path])
+    return built
 
 
 def weights_of(model) -> dict[str, np.ndarray]:
     return {weight.path: np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
-@pytest.mark.parametrize(("keep", "policy"), [(True, "float32"), (False, "float32"), (True, "mixed_bfloat16")], ids=str)
+@pytest.mark.parametrize(("keep", "policy"), [(True, "float32"), (False, "mixed_bfloat16")])
 def test_a_model_is_filled_exactly(path, keep, policy):
     weights = random_weights(SMALL)
     save_file(translate(weights, SMALL, TIMM), path)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        model = vit(SMALL, num_classes=7)
-    finally:
-        keras.config.set_dtype_policy(before)
+    model = rebuild(vit(SMALL, num_classes=7), dtype_policy=policy)
     assert load(model, path, keep_on_failure=keep).table is TIMM
     assert_same_bits(weights_of(model), weights)
 
@@ -71,9 +63,16 @@ def test_a13_other_float_dtypes_are_converted(path, dtype):
     np.testing.assert_array_equal(weights_of(model)["head/kernel"], theirs["head.weight"].T.astype("float32"))
 
 
-@pytest.mark.parametrize(("number", "name"), [(np.nan, "head.bias"), (-np.inf, "blocks.1.attn.qkv.weight")])
-def test_a15_nan_and_infinity_change_nothing(path, model, number, name):
-    theirs = translate(random_weights(SMALL), SMALL, TIMM)
+@pytest.mark.parametrize(
+    ("number", "name", "dtype"),
+    [
+        (np.nan, "head.bias", "float32"),
+        (-np.inf, "blocks.1.attn.qkv.weight", "float32"),
+        (1e300, "head.bias", "float64"),
+    ],
+)
+def test_a15_nan_infinity_and_what_overflows_float32_change_nothing(path, model, number, name, dtype):
+    theirs = {key: array.astype(dtype) for key, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
     theirs[name].reshape(-1)[3] = number
     save_file(theirs, path)
     before = weights_of(model)
@@ -82,28 +81,16 @@ def test_a15_nan_and_infinity_change_nothing(path, model, number, name):
     assert_same_bits(weights_of(model), before)
 
 
-def test_a15_a_number_that_overflows_float32_is_refused(path, model):
-    theirs = {name: array.astype("float64") for name, array in translate(random_weights(SMALL), SMALL, TIMM).items()}
-    theirs["head.bias"][0] = 1e300
-    save_file(theirs, path)
-    with pytest.raises(CorruptFileError, match=r"head\.bias"):
-        load(model, path)
-
-
 @pytest.mark.parametrize("keep", [True, False])
-def test_a15_nan_and_infinity_can_be_allowed(path, keep):
-    weights = random_weights(SMALL)
+def test_a15_nan_and_infinity_can_be_allowed_and_are_not_looked_for_in_what_is_left_out(path, keep):
+    weights, left_out = random_weights(SMALL), {"mask_token": np.full((1, 24), np.nan, "float32")}
+    save_file(translate(weights, SMALL, TIMM) | left_out, path)
+    model = vit(SMALL, num_classes=7)
+    load(model, path, keep_on_failure=keep)
     weights["head/bias"][:2] = np.nan, np.inf
     save_file(translate(weights, SMALL, TIMM), path)
-    model = vit(SMALL, num_classes=7)
     load(model, path, allow_nonfinite=True, keep_on_failure=keep)
     assert_same_bits(weights_of(model), weights)
-
-
-def test_a15_tensors_that_are_left_out_are_not_checked(path):
-    theirs = translate(random_weights(SMALL), SMALL, TIMM) | {"mask_token": np.full((1, 24), np.nan, "float32")}
-    save_file(theirs, path)
-    load(vit(SMALL, num_classes=7), path)
 
 
 def test_a16_a_file_that_does_not_fit_changes_nothing(path, model):
@@ -134,13 +121,6 @@ def test_an_interrupted_load_restores_all_weights(path, model, monkeypatch, erro
         load(model, path)
     monkeypatch.undo()
     assert_same_bits(weights_of(model), before)
-
-
-def test_a_model_that_vit_did_not_make_is_refused(path):
-    save_file(translate(random_weights(SMALL), SMALL, TIMM), path)
-    inputs = keras.Input((4,))
-    with pytest.raises(InvalidArgumentError, match="was not made by"):
-        load(keras.Model(inputs, keras.layers.Dense(2)(inputs)), path)
 
 
 def npz(tensors) -> bytes:

@@ -19,7 +19,7 @@ def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "int64", "uint32", "uint8"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "uint8"])
 def test_round_trip_is_exact(path, dtype):
     written = {
         "kernel": np.arange(6).astype(dtype).reshape(2, 3),
@@ -34,47 +34,32 @@ def test_round_trip_is_exact(path, dtype):
         np.testing.assert_array_equal(read[name], array)
 
 
-def test_all_misfits_are_in_one_report(path, tensors):
+def test_all_misfits_are_in_one_report_that_names_ten_tensors_of_each_kind(path, tensors):
     write_tensors(tensors, path)
-    expected = {"block/kernel": (4, 3), "block/bias": (4,), "norm/gamma": (4,)}
     with pytest.raises(WeightMismatchError) as caught:
-        read_tensors(path, expected)
+        read_tensors(path, {"block/kernel": (4, 3), "block/bias": (4,), "norm/gamma": (4,)})
     for part in (
-        str(path),
-        "1 missing: ['norm/gamma']",
-        "1 not in the model: ['head/kernel']",
-        "block/kernel is (3, 4), not (4, 3)",
-    ):
+        str(path), "1 missing: ['norm/gamma']", "1 not in the model: ['head/kernel']", "block/kernel is (3, 4), not (4, 3)",
+    ):  # fmt: skip
         assert part in str(caught.value)
-
-
-def test_a_report_names_ten_tensors_and_counts_all(path):
     write_tensors({f"extra_{index:03d}": np.zeros(1) for index in range(300)}, path)
     with pytest.raises(WeightMismatchError, match="300 not in the model") as caught:
         read_tensors(path, {})
     assert str(caught.value).count("extra_") == 10
 
 
-def test_a_missing_file_is_named(path):
+def test_a_file_that_cannot_be_read_is_named(path, tensors):
     with pytest.raises(StorageError, match=r"model\.safetensors: there is no such file"):
         read_tensors(path, SHAPES)
-
-
-def test_a_truncated_file_is_corrupt(path, tensors):
     write_tensors(tensors, path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptFileError, match=r"model\.safetensors"):
         read_tensors(path, SHAPES)
-
-
-@pytest.mark.parametrize(("number", "dtype"), [(np.nan, "float32"), (np.inf, "float16"), (-np.inf, ml_dtypes.bfloat16)])
-def test_nan_and_infinity_are_corrupt(path, number, dtype):
-    write_tensors({"good": np.zeros(3, dtype), "bad": np.array([0, number], dtype)}, path)
-    with pytest.raises(CorruptFileError, match=r"not finite \(NaN, infinity\) in 1 of its tensors, such as \['bad'\]"):
-        read_tensors(path, {"good": (3,), "bad": (2,)})
-
-
-def test_an_unsupported_dtype_is_named(path):
+    for number, dtype in ((np.nan, "float32"), (np.inf, "float16"), (-np.inf, ml_dtypes.bfloat16)):
+        write_tensors({"good": np.zeros(3, dtype), "bad": np.array([0, number], dtype)}, path)
+        message = r"not finite \(NaN, infinity\) in 1 of its tensors, such as \['bad'\]"
+        with pytest.raises(CorruptFileError, match=message):
+            read_tensors(path, {"good": (3,), "bad": (2,)})
     header = {"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}
     path.write_bytes(safetensors_bytes(header, bytes(16)))
     with pytest.raises(WeightMismatchError, match=r"unsupported dtypes: .'a': 'complex64'"):
@@ -96,8 +81,6 @@ def test_a_failed_write_leaves_only_the_old_file(path, tensors, monkeypatch, ste
         write_tensors({"other": np.ones(3)}, path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_missing_folder_is_a_storage_error(tmp_path, tensors):
+    monkeypatch.undo()
     with pytest.raises(StorageError):
-        write_tensors(tensors, tmp_path / "nowhere" / "model.safetensors")
+        write_tensors(tensors, path.parent / "nowhere" / "model.safetensors")

@@ -1,6 +1,7 @@
 """Models written for timm and Hugging Face: complete or not at all, and refused where the library has no such model."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -44,34 +45,24 @@ def test_timm_has_an_architecture_for_every_kind_of_model(name):
 
 
 @pytest.mark.parametrize(
-    ("changes", "word"),
+    ("library", "changes", "word"),
     [
-        ({"pooling": "token_and_mean"}, "pooling"),
-        ({"norm_epsilon": 1e-12}, "norm_epsilon"),
-        ({"position_embedding": "sincos2d"}, "position_embedding"),
-        ({"pre_logits_dim": 8}, "pre_logits_dim"),
-        ({"stem": "conv"}, "stem"),
-        ({"patch_bias": False}, "patch_bias"),
+        ("timm", {"pooling": "token_and_mean"}, "pooling"),
+        ("timm", {"norm_epsilon": 1e-12}, "norm_epsilon"),
+        ("timm", {"position_embedding": "sincos2d"}, "position_embedding"),
+        ("timm", {"pre_logits_dim": 8}, "pre_logits_dim"),
+        ("timm", {"stem": "conv"}, "stem"),
+        ("timm", {"patch_bias": False}, "patch_bias"),
+        ("transformers", {"qk_norm": True}, "qk_norm"),
+        ("transformers", {"pooling": "mean"}, "pooling"),
+        ("transformers", {"layer_scale": 1.0}, "layer_scale|token_and_mean"),
+        ("transformers", {"stem": "conv"}, "stem"),
+        ("transformers", {"position_embedding": "sincos2d"}, "position_embedding"),
     ],
 )
-def test_models_that_timm_does_not_have_are_refused(changes, word):
-    with pytest.raises(InvalidArgumentError, match=f"timm has no such model.*{word}"):
-        timm_config(SMALL.replace(**changes), 7)
-
-
-@pytest.mark.parametrize(
-    ("changes", "word"),
-    [
-        ({"qk_norm": True}, "qk_norm"),
-        ({"pooling": "mean"}, "pooling"),
-        ({"layer_scale": 1.0}, "layer_scale|token_and_mean"),
-        ({"stem": "conv"}, "stem"),
-        ({"position_embedding": "sincos2d"}, "position_embedding"),
-    ],
-)
-def test_models_that_transformers_does_not_have_are_refused(changes, word):
-    with pytest.raises(InvalidArgumentError, match=f"transformers has no such model.*({word})"):
-        huggingface_model(SMALL.replace(**changes), NAMES)
+def test_models_that_the_library_does_not_have_are_refused(library, changes, word):
+    with pytest.raises(InvalidArgumentError, match=f"{library} has no such model.*({word})"):
+        {"timm": timm_config, "transformers": huggingface_model}[library](SMALL.replace(**changes), NAMES)
 
 
 @pytest.mark.parametrize("to", ["timm", "huggingface"])
@@ -84,25 +75,26 @@ def test_a_directory_has_config_and_weights(tmp_path, to):
         assert ("head.weight" if to == "timm" else "classifier.weight") in set(file.keys())
 
 
-def test_a_bias_that_the_format_lacks_must_be_zero(tmp_path):
-    config = CONFIGS["clip"]
-    weights = random_weights(config)
-    with pytest.raises(InvalidArgumentError, match="no head/bias; it can be written only if it is zero"):
-        write(weights, config, tmp_path / "out", to="huggingface")
+def test_what_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
+    clip, weights = CONFIGS["clip"], random_weights(SMALL)
+    for given, config, arguments, message in (
+        (random_weights(clip), clip, {"to": "huggingface"}, "no head/bias; it can be written only if it is zero"),
+        (weights | {"more/kernel": np.ones(3)}, SMALL, {"to": "timm"}, r"no place for weights of the model: \['more/kernel'\]"),
+        (weights, SMALL, {"to": "tim"}, "to='tim'"),
+        (weights, SMALL, {"to": "timm", "class_names": ["a", "b"]}, "2 class names for a model of 7"),
+    ):  # fmt: skip
+        with pytest.raises(InvalidArgumentError, match=message):
+            write(given, config, tmp_path / "out", **arguments)
+    write(random_weights(clip) | {"head/bias": np.zeros(7, "float32")}, clip, tmp_path / "out", to="huggingface")
+    shutil.rmtree(tmp_path / "out")
+
+    def full(*arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vit_keras.weights.store.save_file", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        write(weights, SMALL, tmp_path / "out", to="timm")
     assert not list(tmp_path.iterdir())
-    write(weights | {"head/bias": np.zeros(7, "float32")}, config, tmp_path / "out", to="huggingface")
-
-
-def test_a_weight_that_the_format_lacks_is_named(tmp_path):
-    with pytest.raises(InvalidArgumentError, match=r"no place for weights of the model: \['more/kernel'\]"):
-        write(random_weights(SMALL) | {"more/kernel": np.ones(3)}, SMALL, tmp_path / "out", to="timm")
-
-
-def test_illegal_arguments_are_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="to='tim'"):
-        write(random_weights(SMALL), SMALL, tmp_path / "out", to="tim")
-    with pytest.raises(InvalidArgumentError, match="2 class names for a model of 7"):
-        write(random_weights(SMALL), SMALL, tmp_path / "out", to="timm", class_names=["a", "b"])
 
 
 def test_a34_an_existing_directory_is_unchanged(tmp_path):
@@ -112,14 +104,3 @@ def test_a34_an_existing_directory_is_unchanged(tmp_path):
     with pytest.raises(StorageError, match="nothing is overwritten"):
         write(random_weights(SMALL), SMALL, tmp_path / "out", to="timm")
     assert fingerprint(tmp_path) == before
-
-
-def test_a35_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
-    def full(*arguments, **keywords):
-        raise OSError(28, "No space left on device")
-
-    weights = random_weights(SMALL)
-    monkeypatch.setattr("vit_keras.weights.store.save_file", full)
-    with pytest.raises(StorageError, match="No space left on device"):
-        write(weights, SMALL, tmp_path / "out", to="timm")
-    assert not list(tmp_path.iterdir())

@@ -75,13 +75,12 @@ def test_what_is_no_model_is_refused_with_the_way_out(files, name, error, messag
     content = bytearray((files / "tiny.keras").read_bytes())
     content[len(content) // 2] ^= 255
     (files / "damaged.keras").write_bytes(content)
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)])
-    model.save(files / "lambda.keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(files / "lambda.keras")
     with pytest.raises(error, match=message):
         vk.load_model(files / name)
 
 
-def test_a_preset_argument_that_does_not_fit_is_refused(files):
+def test_a_preset_that_does_not_fit_or_in_place_of_a_path_is_refused(files):
     with pytest.raises(InvalidArgumentError, match=r"preset= is for .weights.h5 files; leave it out"):
         vk.load_model(files / "tiny.keras", preset="vit_pico_patch4_32")
     with pytest.raises(WeightMismatchError, match="don't fit the preset 'vit_pico_patch4_32'"):
@@ -89,10 +88,6 @@ def test_a_preset_argument_that_does_not_fit_is_refused(files):
     (files / "text.weights.h5").write_bytes(b"hello")
     with pytest.raises(CorruptFileError, match="not an HDF5 file"):
         vk.load_model(files / "text.weights.h5", preset="vit_pico_patch4_32")
-
-
-def test_a_preset_name_says_how_to_load_it():
-    with pytest.raises(
-        InvalidArgumentError, match=r"is a preset, not a file or directory: use vk.from_preset\('vit_pico_patch4_32'\)"
-    ):
+    message = r"is a preset, not a file or directory: use vk.from_preset\('vit_pico_patch4_32'\)"
+    with pytest.raises(InvalidArgumentError, match=message):
         vk.load_model("vit_pico_patch4_32")

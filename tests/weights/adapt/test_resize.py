@@ -12,51 +12,32 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.adapt.resize import resize_channels, resize_matrix, resize_patches, resize_positions
 
 POSITION_RULES = get_args(PositionResize)
-GRIDS = [
-    ((14, 14), (24, 24)),
-    ((37, 37), (16, 16)),
-    ((14, 14), (14, 20)),
-    ((3, 5), (8, 2)),
-    ((1, 1), (4, 4)),
-    ((6, 6), (1, 1)),
-]
+GRIDS = [((14, 14), (24, 24)), ((37, 37), (16, 16)), ((3, 5), (8, 2)), ((1, 1), (4, 4)), ((6, 6), (1, 1))]
 
 
-def by_torch(positions, before, after, **arguments):
-    """Returns positions (1, n, d) resized by torch, as the peers do."""
+TORCH_RULES = {
+    "bicubic": {"mode": "bicubic", "align_corners": False},
+    "bicubic_antialias": {"mode": "bicubic", "align_corners": False, "antialias": True},
+    "bicubic_offset": {"mode": "bicubic", "recompute_scale_factor": False},  # DINO's
+    "bilinear": {"mode": "bilinear", "align_corners": False},
+    "bilinear_antialias": {"mode": "bilinear", "align_corners": False, "antialias": True},
+    "bilinear_corners": {"mode": "bilinear", "align_corners": True},
+}
+
+
+@pytest.mark.parametrize(("before", "after"), GRIDS)
+@pytest.mark.parametrize("rule", POSITION_RULES)
+def test_positions_are_resized_as_torch_does(rng, rule, before, after):
     torch = pytest.importorskip("torch")
-    images = torch.from_numpy(positions).reshape(1, *before, -1).permute(0, 3, 1, 2)
-    size = {} if "scale_factor" in arguments else {"size": after}
-    resized = torch.nn.functional.interpolate(images, **size, **arguments)
-    assert tuple(resized.shape[2:]) == after
-    return resized.permute(0, 2, 3, 1).reshape(1, after[0] * after[1], -1).numpy()
-
-
-@pytest.mark.parametrize(("before", "after"), GRIDS)
-@pytest.mark.parametrize(
-    ("rule", "arguments"),
-    [
-        ("bicubic", {"mode": "bicubic", "align_corners": False}),
-        ("bicubic_antialias", {"mode": "bicubic", "align_corners": False, "antialias": True}),
-        ("bilinear", {"mode": "bilinear", "align_corners": False}),
-        ("bilinear_antialias", {"mode": "bilinear", "align_corners": False, "antialias": True}),
-        ("bilinear_corners", {"mode": "bilinear", "align_corners": True}),
-    ],
-)
-def test_positions_are_resized_as_torch_does(rng, rule, arguments, before, after):
-    positions = rng.normal(size=(1, before[0] * before[1], 6)).astype("float32")
-    resized = resize_positions(positions, before=before, after=after, rule=rule)
-    assert resized.dtype == np.float32
-    np.testing.assert_allclose(resized, by_torch(positions, before, after, **arguments), atol=1e-5)
-
-
-@pytest.mark.parametrize(("before", "after"), GRIDS)
-def test_the_offset_rule_equals_dinos(rng, before, after):
     positions = rng.normal(size=(1, before[0] * before[1], 6)).astype("float32")
     scales = tuple((new + 0.1) / old for old, new in zip(before, after, strict=True))
-    expected = by_torch(positions, before, after, mode="bicubic", scale_factor=scales, recompute_scale_factor=False)
-    resized = resize_positions(positions, before=before, after=after, rule="bicubic_offset")
-    np.testing.assert_allclose(resized, expected, atol=1e-5)
+    size = {"scale_factor": scales} if rule == "bicubic_offset" else {"size": after}
+    images = torch.from_numpy(positions).reshape(1, *before, -1).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.interpolate(images, **size, **TORCH_RULES[rule])
+    assert tuple(expected.shape[2:]) == after
+    resized = resize_positions(positions, before=before, after=after, rule=rule)
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized, expected.permute(0, 2, 3, 1).reshape(1, -1, 6).numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(("before", "after"), GRIDS)
@@ -84,18 +65,13 @@ def test_the_cubic_half_way_between_two_cells_has_its_closed_form():
     np.testing.assert_allclose(row, [0, cubic / 8, 0.5 - cubic / 8, 0.5 - cubic / 8, cubic / 8, 0, 0, 0], atol=1e-12)
 
 
-@pytest.mark.parametrize(("rule", "num_prefix"), [*((rule, 1) for rule in POSITION_RULES), ("bicubic", 6)])
-def test_positions_of_prefix_tokens_are_unchanged_and_not_in_the_grid(rng, rule, num_prefix):
-    positions = rng.normal(size=(1, num_prefix + 12, 5)).astype("float32")
-    both = resize_positions(positions, before=(3, 4), after=(5, 2), rule=rule, num_prefix=num_prefix)
-    grid = resize_positions(positions[:, num_prefix:], before=(3, 4), after=(5, 2), rule=rule)
-    np.testing.assert_array_equal(both[:, :num_prefix], positions[:, :num_prefix])
-    np.testing.assert_array_equal(both[:, num_prefix:], grid)
-
-
 @pytest.mark.parametrize("rule", POSITION_RULES)
-def test_equal_grids_give_the_same_bits(rng, rule):
+def test_positions_of_prefix_tokens_are_unchanged_and_not_in_the_grid(rng, rule):
     positions = rng.normal(size=(1, 2 + 12, 5)).astype("float32")
+    both = resize_positions(positions, before=(3, 4), after=(5, 2), rule=rule, num_prefix=2)
+    grid = resize_positions(positions[:, 2:], before=(3, 4), after=(5, 2), rule=rule)
+    np.testing.assert_array_equal(both[:, :2], positions[:, :2])
+    np.testing.assert_array_equal(both[:, 2:], grid)
     same = resize_positions(positions, before=(3, 4), after=(3, 4), rule=rule, num_prefix=2)
     np.testing.assert_array_equal(same, positions)
     assert not np.shares_memory(same, positions)
@@ -133,39 +109,47 @@ def test_a_transposed_grid_gives_the_transposed_result(before, after, rule, seed
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("resize", "change", "reason"),
     [
-        ({"positions": np.zeros((1, 10, 4))}, r"\(1, 10, 4\).*3 x 3.*expected \(1, 9, hidden_dim\)"),
-        ({"positions": np.zeros((9, 4))}, r"\(9, 4\)"),
-        ({"positions": np.zeros((2, 9, 4))}, r"\(2, 9, 4\)"),
-        ({"num_prefix": 1}, "1 prefix tokens"),
-        ({"num_prefix": -1}, "num_prefix=-1"),
-        ({"before": (9, 0)}, "before columns=0"),
-        ({"after": (2.0, 3)}, "after rows=2.0"),
-        ({"after": 4}, r"after=4 is not \(rows, columns\)"),
-        ({"rule": "lanczos"}, "rule='lanczos'; choose one of"),
+        (resize_positions, {"positions": np.zeros((1, 10, 4))}, r"\(1, 10, 4\).*3 x 3.*expected \(1, 9, hidden_dim\)"),
+        (resize_positions, {"positions": np.zeros((9, 4))}, r"\(9, 4\)"),
+        (resize_positions, {"num_prefix": 1}, "1 prefix tokens"),
+        (resize_positions, {"num_prefix": -1}, "num_prefix=-1"),
+        (resize_positions, {"before": (9, 0)}, "before columns=0"),
+        (resize_positions, {"after": (2.0, 3)}, "after rows=2.0"),
+        (resize_positions, {"after": 4}, r"after=4 is not \(rows, columns\)"),
+        (resize_positions, {"rule": "lanczos"}, "rule='lanczos'; choose one of"),
+        (resize_patches, {"kernel": np.zeros((75, 4))}, r"\(75, 4\).*4 x 4 px with 3 channels; expected \(48, hidden_dim\)"),
+        (resize_patches, {"kernel": np.zeros((4, 4, 3, 4))}, r"\(4, 4, 3, 4\)"),
+        (resize_patches, {"channels": 1}, "1 channels"),
+        (resize_patches, {"after": 0}, "after=0"),
+        (resize_patches, {"rule": "bicubic"}, "rule='bicubic'; choose one of"),
+        (resize_channels, {"kernel": np.zeros((50, 4))}, r"\(50, 4\).*square patches with 3 channels"),
+        (resize_channels, {"kernel": np.zeros((18, 4))}, "square patches"),
+        (resize_channels, {"kernel": np.zeros((0, 4))}, "square patches"),
+        (resize_channels, {"kernel": np.zeros(48)}, "square patches"),
+        (resize_channels, {"after": 0}, "after=0"),
+        (resize_channels, {"after": 2, "rule": "sum"}, "'sum' makes one channel, not 2; choose 'mean' or 'repeat'"),
+        (resize_channels, {"rule": "median"}, "rule='median'; choose one of"),
     ],
-)
-def test_positions_that_cannot_be_resized_are_refused_with_the_reason(change, reason):
-    arguments = {"positions": np.zeros((1, 9, 4)), "before": (3, 3), "after": (4, 4), "rule": "bicubic", **change}
+)  # fmt: skip
+def test_what_cannot_be_resized_is_refused_with_the_reason(resize, change, reason):
+    arguments = {
+        resize_positions: {"positions": np.zeros((1, 9, 4)), "before": (3, 3), "after": (4, 4), "rule": "bicubic"},
+        resize_patches: {"kernel": np.zeros((48, 4)), "before": 4, "after": 6, "channels": 3, "rule": "bilinear"},
+        resize_channels: {"kernel": np.zeros((48, 4)), "before": 3, "after": 1, "rule": "sum"},
+    }[resize] | change
     with pytest.raises(InvalidArgumentError, match=reason):
-        resize_positions(arguments.pop("positions"), **arguments)
+        resize(arguments.pop("positions" if resize is resize_positions else "kernel"), **arguments)
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"before": 0},
-        {"after": True},
-        {"kind": "nearest"},
-        {"scale": 0.0},
-        {"scale": 1.4},
-        {"scale": float("inf")},
-        {"scale": float("nan")},
-        {"align_corners": True, "antialias": True},
-        {"align_corners": True, "scale": 2.0},
+        {"before": 0}, {"after": True}, {"kind": "nearest"}, {"scale": 0.0}, {"scale": 1.4}, {"scale": float("inf")},
+        {"scale": float("nan")}, {"align_corners": True, "antialias": True}, {"align_corners": True, "scale": 2.0},
     ],
-)
+)  # fmt: skip
 def test_illegal_arguments_of_a_matrix_are_refused(arguments):
     with pytest.raises(InvalidArgumentError, match="resize_matrix"):
         resize_matrix(**{"before": 4, "after": 6, "kind": "bicubic", **arguments})
@@ -194,84 +178,24 @@ def test_patches_are_resized_by_the_pseudo_inverse(rng, rule, arguments, before,
 
 
 @pytest.mark.parametrize("rule", get_args(PatchResize))
-def test_a_larger_patch_gives_the_same_token(rng, rule):
+def test_a_larger_patch_gives_the_same_token_and_an_equal_one_the_same_bits(rng, rule):
     small, kernel = rng.normal(size=(8, 8, 3)), rng.normal(size=(8 * 8 * 3, 4)).astype("float32")
     matrix = resize_matrix(8, 20, kind="bilinear" if rule == "bilinear" else "bicubic", antialias=rule != "bilinear")
     large = np.einsum("ya,xb,abc->yxc", matrix, matrix, small)
     resized = resize_patches(kernel, before=8, after=20, channels=3, rule=rule)
     np.testing.assert_allclose(large.reshape(-1) @ resized, small.reshape(-1) @ kernel, atol=1e-4)
+    np.testing.assert_array_equal(resize_patches(kernel, before=8, after=8, channels=3, rule=rule), kernel)
 
 
-@pytest.mark.parametrize("rule", get_args(PatchResize))
-def test_equal_patches_give_the_same_bits(rng, rule):
-    kernel = rng.normal(size=(8 * 8 * 2, 4)).astype("float32")
-    np.testing.assert_array_equal(resize_patches(kernel, before=8, after=8, channels=2, rule=rule), kernel)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"kernel": np.zeros((75, 4))}, r"\(75, 4\).*4 x 4 px with 3 channels; expected \(48, hidden_dim\)"),
-        ({"kernel": np.zeros((4, 4, 3, 4))}, r"\(4, 4, 3, 4\)"),
-        ({"channels": 1}, "1 channels"),
-        ({"after": 0}, "after=0"),
-        ({"rule": "bicubic"}, "rule='bicubic'; choose one of"),
-    ],
-)
-def test_patches_that_cannot_be_resized_are_refused_with_the_reason(change, reason):
-    arguments = {"kernel": np.zeros((48, 4)), "before": 4, "after": 6, "channels": 3, "rule": "bilinear", **change}
-    with pytest.raises(InvalidArgumentError, match=reason):
-        resize_patches(arguments.pop("kernel"), **arguments)
-
-
-def tokens(images, kernel):
-    """Returns the token of one patch (y, x, channel)."""
-    return images.reshape(-1) @ kernel
-
-
-@pytest.mark.parametrize(("rule", "after"), [("sum", 1), ("mean", 1), ("mean", 2), ("mean", 5), ("repeat", 6)])
-def test_a_gray_image_gives_the_same_tokens_as_with_three_channels(rng, rule, after):
-    kernel, gray = rng.normal(size=(4 * 4 * 3, 5)).astype("float32"), rng.normal(size=(4, 4, 1))
-    resized = resize_channels(kernel, before=3, after=after, rule=rule)
-    assert resized.shape == (4 * 4 * after, 5)
-    answer = tokens(np.repeat(gray, after, axis=2), resized)
-    np.testing.assert_allclose(answer, tokens(np.repeat(gray, 3, axis=2), kernel), atol=1e-5)
-
-
-def test_repeated_channels_equal_timms(rng):
-    """Three channels repeated to five, times 3 / 5."""
-    kernel = rng.normal(size=(2, 2, 3, 4)).astype("float32")
-    red, green, blue = kernel[:, :, 0], kernel[:, :, 1], kernel[:, :, 2]
-    expected = np.stack([red, green, blue, red, green], axis=2) * 3 / 5
-    resized = resize_channels(kernel.reshape(-1, 4), before=3, after=5, rule="repeat")
-    np.testing.assert_allclose(resized.reshape(2, 2, 5, 4), expected, atol=1e-6)
-
-
-def test_the_mean_is_in_every_channel(rng):
-    kernel = rng.normal(size=(2, 2, 3, 4)).astype("float32")
-    resized = resize_channels(kernel.reshape(-1, 4), before=3, after=6, rule="mean").reshape(2, 2, 6, 4)
-    np.testing.assert_allclose(resized, np.repeat(kernel.mean(axis=2, keepdims=True) * 3 / 6, 6, axis=2), atol=1e-6)
-
-
-@pytest.mark.parametrize("rule", ["sum", "mean", "repeat"])
-def test_equal_channels_give_the_same_bits(rng, rule):
-    kernel = rng.normal(size=(4 * 4 * 3, 5)).astype("float32")
-    np.testing.assert_array_equal(resize_channels(kernel, before=3, after=3, rule=rule), kernel)
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"kernel": np.zeros((50, 4))}, r"\(50, 4\).*square patches with 3 channels"),
-        ({"kernel": np.zeros((18, 4))}, "square patches"),
-        ({"kernel": np.zeros((0, 4))}, "square patches"),
-        ({"kernel": np.zeros(48)}, "square patches"),
-        ({"after": 0}, "after=0"),
-        ({"after": 2, "rule": "sum"}, "'sum' makes one channel, not 2; choose 'mean' or 'repeat'"),
-        ({"rule": "median"}, "rule='median'; choose one of"),
-    ],
-)
-def test_channels_that_cannot_be_resized_are_refused_with_the_reason(change, reason):
-    arguments = {"kernel": np.zeros((48, 4)), "before": 3, "after": 1, "rule": "sum", **change}
-    with pytest.raises(InvalidArgumentError, match=reason):
-        resize_channels(arguments.pop("kernel"), **arguments)
+@pytest.mark.parametrize(("rule", "after"), [("sum", 1), ("mean", 1), ("mean", 5), ("repeat", 5), ("repeat", 6)])
+def test_channels_are_changed_by_the_rule_and_gray_images_give_the_same_tokens(rng, rule, after):
+    kernel, gray = rng.normal(size=(4, 4, 3, 5)).astype("float32"), rng.normal(size=(4, 4, 1))
+    flat = kernel.reshape(-1, 5)
+    resized = resize_channels(flat, before=3, after=after, rule=rule)
+    one = {"sum": kernel.sum(2, keepdims=True), "mean": kernel.mean(2, keepdims=True) * 3 / after}
+    expected = one[rule].repeat(after, 2) if rule in one else kernel[:, :, np.arange(after) % 3] * 3 / after  # timm's
+    np.testing.assert_allclose(resized.reshape(4, 4, after, 5), expected, atol=1e-6)
+    if rule != "repeat" or after % 3 == 0:
+        tokens, before = (gray.repeat(each, 2).reshape(-1) for each in (after, 3))
+        np.testing.assert_allclose(tokens @ resized, before @ flat, atol=1e-5)
+    np.testing.assert_array_equal(resize_channels(flat, before=3, after=3, rule=rule), flat)

@@ -30,21 +30,17 @@ def test_a_file_is_downloaded_once_and_recorded(site, cache):
     assert len(site.asked) == 1
 
 
-@pytest.mark.parametrize("by", ["argument", "1", "true", " ON "])
-def test_offline_uses_only_the_cache(site, monkeypatch, by):
+@pytest.mark.parametrize(("variable", "argument"), [(None, True), ("1", None), (" ON ", None)])
+def test_offline_uses_only_the_cache(site, monkeypatch, variable, argument):
     path = fetch(site.put(), max_bytes=LIMIT)
-    if by != "argument":
-        monkeypatch.setenv("VIT_KERAS_OFFLINE", by)
-    offline = True if by == "argument" else None
-    assert fetch(site.root + "/model.safetensors", max_bytes=LIMIT, offline=offline) == path
+    if variable:
+        monkeypatch.setenv("VIT_KERAS_OFFLINE", variable)
+    assert fetch(site.root + "/model.safetensors", max_bytes=LIMIT, offline=argument) == path
     with pytest.raises(StorageError, match="not in the cache, and nothing is downloaded offline"):
-        fetch(site.root + "/other.safetensors", max_bytes=LIMIT, offline=offline)
+        fetch(site.root + "/other.safetensors", max_bytes=LIMIT, offline=argument)
     assert len(site.asked) == 1
-
-
-def test_the_argument_overrides_the_environment(site, monkeypatch):
-    monkeypatch.setenv("VIT_KERAS_OFFLINE", "1")
-    assert fetch(site.put(), max_bytes=LIMIT, offline=False).read_bytes() == BODY
+    if variable:
+        assert fetch(site.put("/other.safetensors"), max_bytes=LIMIT, offline=False).read_bytes() == BODY
 
 
 def test_a_file_from_a_mirror_is_cached_as_the_originals(site, monkeypatch):
@@ -76,16 +72,15 @@ def test_gated_weights_are_reported_with_the_license(site, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_hub")
-@pytest.mark.parametrize("where", ["answer", "redirect"])
+@pytest.mark.parametrize("is_redirected", [False, True])
 @pytest.mark.parametrize(("stated", "recorded"), [(COMMIT, COMMIT), (COMMIT[:-1], None), ("../" + COMMIT, None)])
-def test_the_commit_of_a_branch_is_recorded(site, monkeypatch, where, stated, recorded):
+def test_the_commit_of_a_branch_is_recorded(site, monkeypatch, is_redirected, stated, recorded):
     monkeypatch.setenv("VIT_KERAS_MIRROR", f"https://huggingface.co={site.root}")
-    headers = {"X-Repo-Commit": stated}
-    if where == "redirect":
+    page = {"headers": {"X-Repo-Commit": stated}}
+    if is_redirected:
         site.put("/stored")
-        site.put("/o/n/resolve/main/x.npz", status=302, headers={**headers, "Location": "/stored"}, body=b"")
-    else:
-        site.put("/o/n/resolve/main/x.npz", headers=headers)
+        page = {"headers": {**page["headers"], "Location": "/stored"}, "status": 302, "body": b""}
+    site.put("/o/n/resolve/main/x.npz", **page)
     path = fetch("hf://o/n/x.npz", max_bytes=LIMIT)
     assert (read_record(path)["commit"], read_record(path)["sha256"]) == (recorded, SHA256)
     os.utime(path, (1, 1))
@@ -98,27 +93,21 @@ def test_the_commit_of_a_branch_is_recorded(site, monkeypatch, where, stated, re
     [{"max_bytes": 0}, {"max_bytes": 1.5}, {"max_bytes": True}, {"sha256": "abc"}, {"sha256": "g" * 64}, {"timeout": 0},
      {"timeout": float("nan")}, {"timeout": True}],
 )  # fmt: skip
-def test_illegal_arguments_are_refused(arguments):
+def test_illegal_arguments_are_refused(cache, arguments):
     with pytest.raises(InvalidArgumentError, match=next(iter(arguments))):
         fetch("https://example.org/x", **{"max_bytes": LIMIT, **arguments})
-
-
-def test_an_illegal_address_creates_no_cache(cache):
     with pytest.raises(InvalidArgumentError):
         fetch("http://example.org/x", max_bytes=LIMIT)
     assert not cache.exists()
 
 
-def test_a_cached_file_over_the_limit_is_refused(site):
-    path = fetch(site.put(), max_bytes=LIMIT)
-    with pytest.raises(StorageError, match="1000 are allowed"):
-        fetch(site.root + "/model.safetensors", max_bytes=1000)
-    assert path.exists()
-
-
-def test_a_cached_file_that_changed_is_refused(site):
+def test_a_cached_file_that_is_too_large_or_has_another_hash_is_refused(site):
     url = site.put()
     path = fetch(url, max_bytes=LIMIT)
+    with pytest.raises(StorageError, match="1000 are allowed"):
+        fetch(url, max_bytes=1000)
+    with pytest.raises(CorruptFileError, match=f"the caller says {'0' * 64}"):
+        fetch(url, max_bytes=LIMIT, sha256="0" * 64)
     damage(path)
     with pytest.raises(CorruptFileError, match=f"{path}: .*record of the first download says {SHA256}. Remove it"):
         fetch(url, max_bytes=LIMIT)
@@ -126,30 +115,18 @@ def test_a_cached_file_that_changed_is_refused(site):
     assert fetch(url, max_bytes=LIMIT).read_bytes() == BODY
 
 
-def test_a_cached_file_with_another_hash_than_the_callers_is_refused(site):
-    url = site.put()
-    fetch(url, max_bytes=LIMIT)
-    with pytest.raises(CorruptFileError, match=f"the caller says {'0' * 64}"):
-        fetch(url, max_bytes=LIMIT, sha256="0" * 64)
-
-
-def test_a_touched_file_is_hashed_once(site, monkeypatch):
-    url = site.put()
-    path = fetch(url, max_bytes=LIMIT)
-    os.utime(path, (1, 1))
-    assert fetch(url, max_bytes=LIMIT) == path
-    monkeypatch.setattr(download, "file_sha256", None)  # a second hash would fail
-    assert fetch(url, max_bytes=LIMIT) == path
-
-
 @pytest.mark.parametrize("record", [None, "{", "[]", "{}", '{"sha256": 7}'])
-def test_a_lost_or_damaged_record_is_written_again(site, record):
+def test_a_lost_or_damaged_record_is_written_again(site, monkeypatch, record):
     url = site.put()
     path = fetch(url, max_bytes=LIMIT)
     beside = path.with_name("model.safetensors.json")
     beside.unlink() if record is None else beside.write_text(record)
     fetch(url, max_bytes=LIMIT, sha256=SHA256)
     assert read_record(path)["sha256"] == SHA256
+    os.utime(path, (1, 1))
+    assert fetch(url, max_bytes=LIMIT) == path
+    monkeypatch.setattr(download, "file_sha256", None)  # a second hash would fail
+    assert fetch(url, max_bytes=LIMIT) == path
 
 
 @pytest.mark.parametrize("locks", [True, False])
@@ -218,13 +195,21 @@ def hub(tmp_path, monkeypatch):
     return hub
 
 
-def test_huggingface_hub_is_used_where_it_is_installed(hub):
+def test_huggingface_hub_is_used_where_it_is_installed(hub, monkeypatch):
+    with pytest.raises(StorageError, match="not in the cache, and nothing is downloaded offline"):
+        fetch("hf://owner/name@v1/sub/model.safetensors", max_bytes=LIMIT, offline=True)
+    assert [settings["local_files_only"] for _, _, settings in hub.asked] == [True]
     path = fetch("hf://owner/name@v1/sub/model.safetensors", max_bytes=LIMIT, sha256=SHA256)
     assert path == hub.file
     repository, file, settings = hub.asked[-1]
     assert (repository, file, settings["revision"]) == ("owner/name", "sub/model.safetensors", "v1")
     assert "token" not in settings
     assert fetch("hf://owner/name@v1/sub/model.safetensors", max_bytes=LIMIT, offline=True) == path
+    hub.file.unlink()
+    monkeypatch.setenv("VIT_KERAS_MIRROR", "https://huggingface.co=https://mirror.example")
+    fetch(ON_HUB, max_bytes=LIMIT)
+    settings = hub.asked[-1][2]
+    assert (settings["endpoint"], settings["token"]) == ("https://mirror.example", False)
 
 
 def test_a_branch_stays_at_the_commit_of_its_first_download(hub):
@@ -234,13 +219,6 @@ def test_a_branch_stays_at_the_commit_of_its_first_download(hub):
     for offline in (True, False):
         fetch(ON_HUB, max_bytes=LIMIT, offline=offline)
         assert hub.asked[-1][2] == {"revision": COMMIT, "local_files_only": True}
-
-
-def test_huggingface_hub_does_not_send_the_token_to_a_mirror(hub, monkeypatch):
-    monkeypatch.setenv("VIT_KERAS_MIRROR", "https://huggingface.co=https://mirror.example")
-    fetch(ON_HUB, max_bytes=LIMIT)
-    settings = hub.asked[-1][2]
-    assert (settings["endpoint"], settings["token"]) == ("https://mirror.example", False)
 
 
 def test_a_file_from_huggingface_hub_is_checked_too(hub):
@@ -255,12 +233,6 @@ def test_a_file_from_huggingface_hub_is_checked_too(hub):
     hub.hf_hub_download = lambda *arguments, **settings: str(hub.file)
     with pytest.raises(CorruptFileError, match="the record of the first download"):
         fetch(ON_HUB, max_bytes=LIMIT)
-
-
-def test_offline_only_the_cache_of_huggingface_hub_is_used(hub):
-    with pytest.raises(StorageError, match="not in the cache, and nothing is downloaded offline"):
-        fetch(ON_HUB, max_bytes=LIMIT, offline=True)
-    assert [settings["local_files_only"] for _, _, settings in hub.asked] == [True]
 
 
 @pytest.mark.parametrize(

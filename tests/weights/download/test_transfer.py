@@ -9,16 +9,7 @@ import types
 import urllib.error
 
 import pytest
-from weights.download.server import (
-    BODY,
-    COMMIT,
-    LIMIT,
-    SHA256,
-    interrupt_after,
-    leave_a_part,
-    list_files,
-    read_record,
-)
+from weights.download.server import BODY, COMMIT, LIMIT, SHA256, interrupt_after, leave_a_part, list_files, read_record
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.weights.download import transfer
@@ -29,15 +20,13 @@ PARTIAL = ["model.safetensors.part", "model.safetensors.part.json"]
 MODIFIED = {"Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
 
 
-def test_progress_counts_to_the_total(site):
-    calls = []
-    fetch(site.put(), max_bytes=LIMIT, progress=lambda done, total: calls.append((done, total)))
-    assert calls[-1] == (len(BODY), len(BODY))
-    assert calls == sorted(calls)
-
-
 def test_a_chunked_file_appears_only_if_it_is_complete(site, cache):
-    assert fetch(site.put(chunked=True), max_bytes=LIMIT).read_bytes() == BODY
+    calls = []
+    url = site.put(chunked=True)
+    path = fetch(url, max_bytes=LIMIT, progress=lambda done, total: calls.append(done))
+    assert path.read_bytes() == BODY
+    assert calls[-1] == len(BODY)
+    assert calls == sorted(calls)
     with pytest.raises(StorageError, match="could not be downloaded"):
         fetch(site.put("/cut.npz", chunked=True, cut=100_000), max_bytes=LIMIT)
     assert "cut.npz" not in list_files(cache)
@@ -63,30 +52,30 @@ def test_an_interrupted_download_is_resumed(site, cache):
     assert list_files(cache) == COMPLETE
 
 
-def test_a_complete_part_needs_no_server(site):
-    url = site.put()
-    with pytest.raises(KeyboardInterrupt):
-        fetch(url, max_bytes=LIMIT, progress=interrupt_after(len(BODY)))
-    assert fetch(url, max_bytes=LIMIT).read_bytes() == BODY
-    assert len(site.asked) == 1
-
-
 @pytest.mark.parametrize(
     "now",
     [
-        pytest.param({"ranges": False}, id="no ranges"),
-        pytest.param({"etag": '"two"'}, id="another version"),
-        pytest.param({"body": BODY[:300_000], "etag": '"two"'}, id="another length"),
-        pytest.param({"body": b"short", "etag": None, "headers": MODIFIED}, id="shorter than the part"),
-        pytest.param({"content_range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}, id="another range than requested"),
-        pytest.param({"content_range": "nonsense"}, id="an illegal range"),
+        {"ranges": False},
+        {"etag": '"two"'},
+        {"body": BODY[:300_000], "etag": '"two"'},
+        {"body": b"shorter than the part", "etag": None, "headers": MODIFIED},
+        {"content_range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"},  # another than requested
+        {"content_range": "nonsense"},
     ],
+    ids=lambda now: " ".join(now),
 )
 def test_a_part_that_cannot_be_resumed_is_started_again(site, cache, now):
-    url = site.put()
+    url = site.put(headers={"X-Repo-Commit": COMMIT})
     leave_a_part(url)
-    site.put(**now)
-    assert fetch(url, max_bytes=LIMIT).read_bytes() == now.get("body", BODY)
+    before = next(cache.rglob("*.part")).read_bytes()
+    site.put(body=b"<html>", etag='"portal"', headers={"Content-Type": "text/html"})
+    with pytest.raises(CorruptFileError, match="the server sent a web page"):
+        fetch(url, max_bytes=LIMIT)
+    assert next(cache.rglob("*.part")).read_bytes() == before
+    site.put(**{**now, "headers": {"X-Repo-Commit": "f" * 40, **now.get("headers", {})}})
+    path = fetch(url, max_bytes=LIMIT)
+    assert path.read_bytes() == now.get("body", BODY)
+    assert read_record(path)["commit"] == "f" * 40
     assert list_files(cache) == COMPLETE
 
 
@@ -107,7 +96,7 @@ def test_a_part_of_unknown_version_is_resumed_only_with_a_hash(site):
 
 
 @pytest.mark.parametrize(
-    "notes", ["{", "[]", '{"total": "600000"}', '{"total": 5}', '{"total": 600000, "validator": "a\\nb"}']
+    "notes", ["{", '{"total": "600000"}', '{"total": 5}', '{"total": 600000, "validator": "a\\nb"}']
 )
 def test_a_part_with_damaged_notes_is_started_again(site, cache, notes):
     url = site.put()
@@ -132,37 +121,25 @@ def test_a_killed_process_leaves_a_part_and_no_lock(site, cache):
     assert "Range" in site.asked[-1][1]
 
 
-def test_a_file_with_another_hash_is_deleted(site, cache):
-    with pytest.raises(CorruptFileError, match=f"600000 bytes received have sha256 {SHA256}, expected {'0' * 64}"):
-        fetch(site.put(), max_bytes=LIMIT, sha256="0" * 64)
-    assert list_files(cache) == []
-
-
-@pytest.mark.parametrize("page", [{}, {"chunked": True}, {"length": False}])
-def test_a_file_over_the_limit_is_deleted(site, cache, page):
-    with pytest.raises(StorageError, match="500000 are allowed"):
-        fetch(site.put(**page), max_bytes=500_000, sha256=SHA256)
-    assert list_files(cache) == []
+PAGE = b"\n <!DOCTYPE html><html><body>Welcome to the hotel's network</body></html>"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("model.safetensors", "text/html; charset=utf-8"), ("model.npz", "application/octet-stream")]
-)
-def test_a_log_in_page_is_refused(site, cache, name, kind):
-    page = b"\n <!DOCTYPE html><html><body>Welcome to the hotel's network</body></html>"
-    with pytest.raises(CorruptFileError, match="the server sent a web page"):
-        fetch(site.put(f"/{name}", body=page, headers={"Content-Type": kind}), max_bytes=LIMIT)
+    ("page", "error", "message"),
+    [
+        ({"body": BODY[1:]}, CorruptFileError, f"599999 bytes received have sha256 .*, expected {SHA256}"),
+        ({"body": 2 * BODY}, StorageError, "1048576 are allowed"),
+        ({"body": 2 * BODY, "chunked": True}, StorageError, "1048576 are allowed"),
+        ({"body": 2 * BODY, "length": False}, StorageError, "1048576 are allowed"),
+        ({"body": PAGE, "headers": {"Content-Type": "text/html; charset=utf-8"}}, CorruptFileError, "the server sent a web page"),
+        ({"body": PAGE}, CorruptFileError, "the server sent a web page"),
+        ({"headers": {"Content-Encoding": "gzip"}}, StorageError, "compressed"),
+    ],
+)  # fmt: skip
+def test_what_is_not_the_file_is_refused_and_deleted(site, cache, page, error, message):
+    with pytest.raises(error, match=message):
+        fetch(site.put(**page), max_bytes=LIMIT, sha256=SHA256)
     assert list_files(cache) == []
-
-
-def test_a_log_in_page_leaves_the_part_unchanged(site, cache):
-    url = site.put()
-    leave_a_part(url)
-    before = next(cache.rglob("*.part")).read_bytes()
-    site.put(body=b"<html>", etag='"portal"', headers={"Content-Type": "text/html"})
-    with pytest.raises(CorruptFileError, match="the server sent a web page"):
-        fetch(url, max_bytes=LIMIT)
-    assert next(cache.rglob("*.part")).read_bytes() == before
 
 
 @pytest.mark.parametrize("length", [60, 15_392])  # as bytes "<", and a space and "<"
@@ -171,17 +148,16 @@ def test_a_safetensors_file_whose_header_size_looks_like_markup_is_accepted(site
     assert fetch(site.put(body=body), max_bytes=LIMIT).read_bytes() == body
 
 
-def test_a_compressed_answer_is_refused(site, cache):
-    with pytest.raises(StorageError, match="compressed"):
-        fetch(site.put(headers={"Content-Encoding": "gzip"}), max_bytes=LIMIT)
-    assert list_files(cache) == []
-
-
 @pytest.mark.parametrize(
     ("status", "advice"),
-    [(401, "does not allow"), (403, "does not allow"), (404, "no such file"), (410, "no such file"), (429, "try again later"),
-     (503, "try again later"), (400, "the address"), (204, "the address"), (206, "the address")],
-)  # fmt: skip
+    [
+        (401, "does not allow"),
+        (404, "no such file"),
+        (503, "try again later"),
+        (400, "the address"),
+        (206, "the address"),
+    ],
+)
 def test_a_servers_refusal_is_reported_with_a_way_out(site, cache, status, advice):
     url = site.put(status=status)
     message = f"{url}: the server answered {status} .*{advice}.*download it by hand and pass its path"
@@ -210,15 +186,12 @@ def test_redirects_are_followed_on_this_machine(site):
 
 
 @pytest.mark.parametrize(
-    "to", ["http://example.org/model", "file:///etc/passwd", "ftp://example.org/x", "http://127.0.0.1.example.org/x", "/model.safetensors"]
-)  # fmt: skip
+    "to", ["http://example.org/model", "file:///etc/passwd", "http://127.0.0.1.example.org/x", "/model.safetensors"]
+)
 def test_redirects_to_anything_but_https_and_circles_are_refused(site, cache, to):
     with pytest.raises(StorageError, match=r"(?i)redirect"):
         fetch(site.put(status=302, headers={"Location": to}, body=b""), max_bytes=LIMIT)
     assert list_files(cache) == []
-
-
-def test_https_does_not_redirect_to_this_machine():
     request, file = transfer.Request("https://example.org/x"), types.SimpleNamespace(close=int)
     with pytest.raises(StorageError, match=r"redirects to http://127\.0\.0\.1/x"):
         transfer._Redirects().redirect_request(request, file, 302, "", {}, "http://127.0.0.1/x")
@@ -258,14 +231,9 @@ def test_an_interrupted_download_keeps_its_commit(site, count):
     with pytest.raises(KeyboardInterrupt):
         fetch(url, max_bytes=LIMIT, progress=interrupt_after(count))
     site.put(headers={"X-Repo-Commit": "f" * 40})
-    assert read_record(fetch(url, max_bytes=LIMIT))["commit"] == COMMIT
-
-
-def test_a_download_that_is_started_again_has_the_new_commit(site):
-    url = site.put(headers={"X-Repo-Commit": COMMIT})
-    leave_a_part(url)
-    site.put(headers={"X-Repo-Commit": "f" * 40}, etag='"two"')
-    assert read_record(fetch(url, max_bytes=LIMIT))["commit"] == "f" * 40
+    path = fetch(url, max_bytes=LIMIT)
+    assert (path.read_bytes(), read_record(path)["commit"]) == (BODY, COMMIT)
+    assert len(site.asked) == (2 if count == 1 else 1)  # a complete part needs no server
 
 
 @pytest.mark.parametrize(("pause", "piece"), [(3.0, 2**16), (0.02, 1)])

@@ -26,25 +26,17 @@ def open_bytes(tmp_path, content: bytes):
     return open_tensors(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize(
-    "dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "uint8", "bool", ">f4"]
-)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", ml_dtypes.bfloat16, "int64", "bool", ">f4"])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_arrays_are_read_exactly(tmp_path, dtype, save):
     array = np.arange(24).reshape(4, 6).astype(dtype)
-    save(tmp_path / "x.npz", **{"a/kernel": array, "f": np.asfortranarray(array)})
+    stored = array.view("V2") if dtype is ml_dtypes.bfloat16 else array
+    save(tmp_path / "x.npz", **{"a/kernel": stored, "f": np.asfortranarray(stored)})
     with open_tensors(tmp_path / "x.npz") as file:
         for name in ("a/kernel", "f"):
             np.testing.assert_array_equal(file.read(name), array)
             assert file.read(name).dtype == array.dtype.newbyteorder("=")
-
-
-def test_bfloat16_is_recognized(tmp_path):
-    array = np.arange(6).astype(ml_dtypes.bfloat16)
-    np.savez(tmp_path / "x.npz", a=array.view("V2"))
-    with open_tensors(tmp_path / "x.npz") as file:
-        assert file.tensors["a"].dtype == "bfloat16"
-        np.testing.assert_array_equal(file.read("a"), array)
+            assert file.tensors[name].dtype == array.dtype.name
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -70,12 +62,10 @@ def test_a06_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
             member.write(bytes(2**20))
     tracemalloc.start()
     start = time.perf_counter()
-    try:
-        with pytest.raises(UnsafeFileError, match="claim to hold"):
-            open_tensors(path)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with pytest.raises(UnsafeFileError, match="claim to hold"):
+        open_tensors(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert peak < 2**22
     assert time.perf_counter() - start < 5
 
