@@ -26,13 +26,25 @@ def interrupted(tmp_path):
 
 
 @pytest.fixture
+def refused(run):
+    """Returns a function that asserts that the command line ends with an exit code and a message."""
+
+    def check(code, message, *arguments):
+        ended, out, err = run(*arguments)
+        assert (ended, message in err.replace("\n", ""), "Traceback" in err) == (code, True, False), err
+        return out
+
+    return check
+
+
+@pytest.fixture
 def snapshot():
     """Returns a function that reads all files of a folder."""
     return lambda folder: {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def foreign(tmp_path):
+@pytest.fixture(scope="session")
+def foreign(tmp_path_factory):
     """A checkpoint under timm's names, of the architecture `test_vit`."""
     import keras
 
@@ -40,6 +52,5 @@ def foreign(tmp_path):
     from vit_keras.weights import write
 
     config = load_preset("test_vit").config
-    model = vit(config, num_classes=3)
-    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-    return write(arrays, config, tmp_path / "foreign", to="timm")
+    arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in vit(config, num_classes=3).weights}
+    return write(arrays, config, tmp_path_factory.mktemp("checkpoints") / "foreign", to="timm")

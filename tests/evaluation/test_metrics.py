@@ -24,46 +24,34 @@ def evaluation_of(said, labels, sure, classes):
     return Evaluation(probabilities, np.asarray(labels))
 
 
-@pytest.mark.parametrize(("right", "count"), [(0, 1), (1, 1), (0, 30), (30, 30), (1, 3), (47, 50), (811, 1629)])
+@pytest.mark.parametrize(("right", "count"), [(0, 1), (30, 30), (1, 3), (811, 1629)])
 def test_the_interval_is_wilsons_as_scipy_has_it(right, count):
     expected = binomtest(right, count).proportion_ci(0.95, "wilson")
     assert wilson_interval(right, count) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
-@pytest.mark.parametrize("count", [1, 7, 10_000])
-def test_the_interval_of_none_and_of_all_ends_at_the_end(count):
-    assert wilson_interval(0, count)[0] == 0
-    assert wilson_interval(count, count)[1] == 1
-
-
-def test_of_no_images_nothing_is_known():
-    assert wilson_interval(0, 0) == (0, 1)
+def test_the_interval_of_none_and_of_all_ends_at_the_end():
+    for count in (0, 1, 7, 10_000):
+        assert (wilson_interval(0, count)[0], wilson_interval(count, count)[1]) == (0, 1)
 
 
 def test_scores_of_classes_are_counted_by_hand():
-    # Class 0: 3 images, 2 found, said 3 times. Class 1: 2 images, 1 found, said 2 times. Class 2: none, never said.
+    # Class 0: 3 images, 2 found, predicted 3 times. Class 1: 2 images, 1 found, predicted twice. Class 2: none, never predicted.
     evaluation = evaluation_of([0, 0, 1, 0, 1], [0, 0, 0, 1, 1], [0.9] * 5, classes=3)
-    first, second, third = class_scores(evaluation)
-    assert (first.support, first.precision, first.recall, first.f1) == pytest.approx((3, 2 / 3, 2 / 3, 2 / 3))
-    assert (second.support, second.precision, second.recall, second.f1) == pytest.approx((2, 1 / 2, 1 / 2, 1 / 2))
-    assert second.recall_interval == wilson_interval(1, 2)
-    assert third.support == 0
-    assert third.recall_interval == (0, 1)
-    assert all(map(math.isnan, (third.precision, third.recall, third.f1)))
-
-
-def test_a_class_that_is_never_said_has_no_precision():
+    scores = class_scores(evaluation)
+    found = [(each.support, each.precision, each.recall, each.f1) for each in scores]
+    expected = [(3, 2 / 3, 2 / 3, 2 / 3), (2, 1 / 2, 1 / 2, 1 / 2), (0, math.nan, math.nan, math.nan)]
+    assert found == [pytest.approx(each, nan_ok=True) for each in expected]
+    assert scores[1].recall_interval == wilson_interval(1, 2)
+    assert scores[2].recall_interval == (0, 1)
     _, second = class_scores(evaluation_of([0, 0], [0, 1], [0.9] * 2, classes=2))
     assert math.isnan(second.precision)
     assert (second.recall, second.f1) == (0, 0)
 
 
-def test_confusions_have_what_is_in_rows_and_what_is_said_in_columns():
+def test_confusions_have_labels_in_rows_predictions_in_columns_and_most_frequent_pairs_first():
     counts = confusions(evaluation_of([1, 1, 0], [0, 0, 0], [0.9] * 3, classes=3))
     np.testing.assert_array_equal(counts, [[1, 2, 0], [0, 0, 0], [0, 0, 0]])
-
-
-def test_pairs_leave_out_what_is_right_and_put_the_most_frequent_first():
     assert confused_pairs(np.array([[9, 0, 2], [5, 9, 0], [0, 2, 9]])) == [(1, 0, 5), (0, 2, 2), (2, 1, 2)]
     assert confused_pairs(np.diag([4, 4])) == []
 
@@ -76,13 +64,14 @@ def test_the_surest_mistakes_come_first():
 def test_calibration_is_counted_by_hand():
     # Of two images 0.95 sure, one right; of two 0.6 sure, both right: (|1 - 1.9| + |2 - 1.2|) / 4.
     evaluation = evaluation_of([0, 0, 1, 1], [0, 1, 1, 1], [0.95, 0.95, 0.6, 0.6], classes=2)
-    low, high = calibration_bins(evaluation)
-    assert (low.count, low.right, low.confidence) == pytest.approx((2, 2, 0.6))
-    assert (high.count, high.right, high.confidence) == pytest.approx((2, 1, 0.95))
+    bins = [(each.count, each.right, each.confidence) for each in calibration_bins(evaluation)]
+    assert bins == [pytest.approx((2, 2, 0.6)), pytest.approx((2, 1, 0.95))]
     assert expected_calibration_error(evaluation) == pytest.approx((0.9 + 0.8) / 4)
+    (only,) = calibration_bins(evaluation_of([0, 1], [0, 1], [1.0, 1.0], classes=2))
+    assert (only.count, only.right, only.confidence) == (2, 2, 1.0)
 
 
-def test_a_calibrated_model_has_hardly_an_error_and_a_boaster_has():
+def test_a_calibrated_model_has_hardly_an_error_and_an_overconfident_one_has():
     rng = np.random.default_rng(0)
     sure = rng.uniform(0.5, 1, 40_000)
     right = rng.random(40_000) < sure
@@ -90,8 +79,3 @@ def test_a_calibrated_model_has_hardly_an_error_and_a_boaster_has():
     boasting = evaluation_of(np.where(right, 1, 0), np.ones(40_000, int), np.full(40_000, 0.99), classes=2)
     assert expected_calibration_error(honest) < 0.01
     assert expected_calibration_error(boasting) == pytest.approx(0.24, abs=0.01)
-
-
-def test_certainty_itself_has_a_bin():
-    (only,) = calibration_bins(evaluation_of([0, 1], [0, 1], [1.0, 1.0], classes=2))
-    assert (only.count, only.right, only.confidence) == (2, 2, 1.0)

@@ -11,13 +11,8 @@ def test_list_shows_every_preset_that_matches(run):
         assert "parameters" in out.splitlines()[0]
 
 
-def test_json_is_what_preset_info_says(run):
+def test_json_is_what_preset_info_says_and_no_match_exits_2(run, refused):
     code, out, err = run("list", "vit_tiny_*", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out) == [preset_info(name) for name in list_presets("vit_tiny_*")]
-
-
-def test_no_match_exits_2(run):
-    code, out, err = run("list", "resnet*")
-    assert (code, out) == (2, "")
-    assert "No preset matches 'resnet*'" in err
+    assert refused(2, "No preset matches 'resnet*'", "list", "resnet*") == ""

@@ -11,11 +11,8 @@ def test_verify_compares_block_by_block(run):
     assert "logits" in run("verify", GOLDEN / "vit.safetensors")[1]
 
 
-def test_verify_refuses_another_model_and_another_file(run, foreign, tmp_path):
+def test_verify_refuses_another_model_and_another_file(run, refused, foreign, tmp_path):
     run("convert", foreign, tmp_path / "ours", "--preset", "test_vit")
-    code, _, err = run("verify", GOLDEN / "test_vit.safetensors", "--preset", tmp_path / "ours")
-    assert code == 4
-    assert "The reference has 6 blocks and images of (64, 64, 3)" in err
-    code, _, err = run("verify", GOLDEN / "google_augreg.reference.safetensors")
-    assert code == 4
-    assert "this is not a reference" in err
+    message = "The reference has 6 blocks and images of (64, 64, 3)"
+    refused(4, message, "verify", GOLDEN / "test_vit.safetensors", "--preset", tmp_path / "ours")
+    refused(4, "this is not a reference", "verify", GOLDEN / "google_augreg.reference.safetensors")

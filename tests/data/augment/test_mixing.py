@@ -4,8 +4,7 @@ import pytest
 from vit_keras.data.augment.mixing import mix
 
 DEIT = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "mix_rate": 1.0, "switch_rate": 0.5}
-MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 0.0, "mix_rate": 1.0, "switch_rate": 0.5}
-CUTMIX = {"mixup_alpha": 0.0, "cutmix_alpha": 1.0, "mix_rate": 1.0, "switch_rate": 0.5}
+MIXUP, CUTMIX = {**DEIT, "cutmix_alpha": 0.0}, {**DEIT, "mixup_alpha": 0.0}
 
 
 def mixed(images, labels, *, num_classes=None, seed=(0, 0), **numbers):
@@ -68,13 +67,9 @@ def test_cutmix_is_a_box_of_the_other_image_with_its_true_area():
     images, labels = numbered(400, 9, 16)
     results, targets = mixed(images, labels, **CUTMIX)
     own = own_pixels(images, results)
-    for index in range(400):
-        np.testing.assert_array_equal(
-            results[index], np.where(own[index][..., None], images[index], images[399 - index])
-        )
-        rows, columns = np.nonzero(~own[index])
-        if len(rows):
-            assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a filled rectangle
+    np.testing.assert_array_equal(results, np.where(own[..., None], images, images[::-1]))
+    for rows, columns in (np.nonzero(~each) for each in own if not each.all()):
+        assert len(rows) == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)  # a filled rectangle
     np.testing.assert_allclose(shares(targets), own.mean(axis=(1, 2)), atol=1e-6)
 
 
@@ -90,55 +85,44 @@ def test_the_box_keeps_the_image_s_proportions_where_no_edge_cuts_it():
     assert compared > 100
 
 
-@pytest.mark.parametrize("alpha", [0.001, 0.2, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.2, 4.0])
 def test_mixup_shares_are_beta_distributed(alpha):
     images, labels = numbered(3000, 1, 1)
     share = shares(mixed(images, labels, **{**MIXUP, "mixup_alpha": alpha})[1])
     assert same_distribution(share.round(5), np.random.default_rng(8).beta(alpha, alpha, 20000).round(5)) < 0.035
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_boxes_are_as_large_and_where_the_paper_has_them(alpha):
+def test_boxes_are_as_large_and_where_the_paper_has_them():
     images, labels = numbered(3000, 12, 18)
-    results, targets = mixed(images, labels, **{**CUTMIX, "cutmix_alpha": alpha})
-    paper = paper_boxes(alpha, 12, 18)
+    results, targets = mixed(images, labels, **{**CUTMIX, "cutmix_alpha": 0.5})
+    paper = paper_boxes(0.5, 12, 18)
     kept = 1 - paper.mean(axis=(1, 2))
     assert same_distribution(shares(targets).round(4), kept.round(4)) < 0.035
     np.testing.assert_allclose((~own_pixels(images, results)).mean(axis=0), paper.mean(axis=0), atol=0.04)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
-def test_mix_rate_is_the_fraction_mixed(rate):
-    images, labels = numbered(2000, 2, 2)
-    results, targets = mixed(images, labels, **{**MIXUP, "mix_rate": rate})
-    alone = shares(targets) == 1
-    assert abs(alone.mean() - (1 - rate)) < 0.05
-    np.testing.assert_array_equal(results[alone], images[alone])
-
-
-@pytest.mark.parametrize("rate", [0.0, 0.25, 1.0])
-def test_switch_rate_is_the_fraction_of_cutmix(rate):
+def test_mix_rate_is_the_fraction_mixed_and_switch_rate_that_of_cutmix():
     images, labels = numbered(2000, 8, 8)
-    results, _ = mixed(images, labels, **{**DEIT, "mixup_alpha": 4.0, "switch_rate": rate})
-    by_cutmix = np.isin(results, (0, 255)).all(axis=(1, 2, 3))
-    assert abs(by_cutmix.mean() - rate) < 0.05
+    for rate in (0.0, 0.3):
+        results, targets = mixed(images, labels, **{**MIXUP, "mix_rate": rate})
+        alone = shares(targets) == 1
+        assert abs(alone.mean() - (1 - rate)) < 0.05
+        np.testing.assert_array_equal(results[alone], images[alone])
+        results, _ = mixed(images, labels, **{**DEIT, "mixup_alpha": 4.0, "switch_rate": rate})
+        by_cutmix = np.isin(results, (0, 255)).all(axis=(1, 2, 3))
+        assert abs(by_cutmix.mean() - rate) < 0.05
 
 
-def test_with_both_alphas_0_nothing_is_mixed(photos):
-    images, labels = photos
-    results, targets = mixed(images, labels, mixup_alpha=0.0, cutmix_alpha=0.0, mix_rate=1.0, switch_rate=0.5)
-    np.testing.assert_array_equal(results, images)
-    np.testing.assert_array_equal(targets, np.eye(5)[labels])
-
-
-def test_targets_sum_to_1_and_name_the_two_classes(photos):
+def test_targets_sum_to_1_and_name_the_two_classes_or_one_where_nothing_is_mixed(photos):
     images, labels = photos
     _, targets = mixed(images, labels, num_classes=7, **DEIT)
-    assert targets.shape == (24, 7)
-    assert targets.dtype == np.float32
+    assert (targets.shape, targets.dtype) == ((24, 7), np.float32)
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
     for target, label, other in zip(targets, labels, labels[::-1], strict=True):
         assert set(np.flatnonzero(target)) <= {label, other}
+    results, targets = mixed(images, labels, **{**MIXUP, "mixup_alpha": 0.0})
+    np.testing.assert_array_equal(results, images)
+    np.testing.assert_array_equal(targets, np.eye(5)[labels])
 
 
 def test_an_image_depends_on_its_partner_alone(photos):
@@ -158,11 +142,10 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(photos):
     assert all(one.tobytes() != two.tobytes() for one, two in zip(first, other, strict=True))
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 1e-2, 100.0])
+@pytest.mark.parametrize("alpha", [1e-3, 100.0])
 def test_extreme_alphas_give_numbers(photos, alpha):
-    for numbers in (MIXUP, CUTMIX):
-        name = next(name for name in ("mixup_alpha", "cutmix_alpha") if numbers[name])
-        results, targets = mixed(*photos, **{**numbers, name: alpha})
+    for numbers in ({**MIXUP, "mixup_alpha": alpha}, {**CUTMIX, "cutmix_alpha": alpha}):
+        results, targets = mixed(*photos, **numbers)
         assert np.isfinite(results).all()
         np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
 

@@ -57,7 +57,7 @@ def test_a_magnitude_means_what_it_means_to_timm(key):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("magnitude", [0.0, 5.0, 9.99, 10.0, 15.0, 30.0])
+@pytest.mark.parametrize("magnitude", [0.0, 9.99, 30.0])
 @pytest.mark.parametrize("kind", SETS)
 def test_every_magnitude_keeps_size_and_mode(kind, magnitude, mode, rng):
     for size in ((13, 8), (1, 1)):
@@ -69,13 +69,7 @@ def test_every_magnitude_keeps_size_and_mode(kind, magnitude, mode, rng):
         assert image.tobytes() == before  # never changed in place
 
 
-def test_color_operations_leave_gray_images_unchanged():
-    image = image_of("l")
-    for operations in SETS.values():
-        assert operations["color"].apply(image, 10.0, Always(0.1)).tobytes() == image.tobytes()
-
-
-@pytest.mark.parametrize("name", ["rotate", "shear_x", "shear_y", "translate_x", "translate_y"])
+@pytest.mark.parametrize("name", ["rotate", "translate_x"])
 def test_a_move_goes_either_way_with_either_kernel_one_time_in_two(name, rng):
     image = image_of("l")
     results = [OPERATIONS[name].apply(image, 7.0, rng).tobytes() for _ in range(400)]
@@ -84,8 +78,8 @@ def test_a_move_goes_either_way_with_either_kernel_one_time_in_two(name, rng):
     assert min(counts) > 65  # a hundred is expected; four standard deviations below are 65
 
 
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - {"autocontrast", "equalize", "invert", "posterize"}))
-def test_magnitude_0_leaves_an_image_alone_and_10_does_not(name):
+def test_magnitude_0_leaves_an_image_alone_and_10_does_not():
     image = image_of("rgb")
-    assert OPERATIONS[name].apply(image, 0.0, Always(0.1)).tobytes() == image.tobytes()
-    assert OPERATIONS[name].apply(image, 10.0, Always(0.1)).tobytes() != image.tobytes()
+    for name in set(OPERATIONS) - {"autocontrast", "equalize", "invert", "posterize"}:
+        assert OPERATIONS[name].apply(image, 0.0, Always(0.1)).tobytes() == image.tobytes(), name
+        assert OPERATIONS[name].apply(image, 10.0, Always(0.1)).tobytes() != image.tobytes(), name

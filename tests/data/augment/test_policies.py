@@ -1,16 +1,16 @@
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.augment.operations import OPERATIONS, Operation
+from vit_keras.data.augment.operations import OPERATIONS
 from vit_keras.data.augment.policies import RandAugment, SingleOperation, ThreeAugment, parse_policy
 from vit_keras.errors import InvalidArgumentError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "augmentation"
-NAMES = ("rand-m9-mstd0.5-inc1", "rand-m15-n3-p1-mstd101-mmax20", "3-augment", "3-augment-j0", "equalize-p0.5")
 DOT = Image.new("RGB", (1, 1))
 
 
@@ -26,16 +26,11 @@ def applied(monkeypatch):
     calls = []
 
     def recording(kind, number):
-        class Recording(Operation):
-            def apply(self, image, magnitude, rng):
-                calls.append((kind, number, magnitude))
-                return image
+        return SimpleNamespace(apply=lambda image, magnitude, rng: calls.append((kind, number, magnitude)) or image)
 
-        return Recording(None)
-
-    for kind, name in (("increasing", "_INCREASING"), ("plain", "_PLAIN")):
+    for kind in ("increasing", "plain"):
         operations = tuple(recording(kind, number) for number in range(15))
-        monkeypatch.setattr(f"vit_keras.data.augment.policies.{name}", operations)
+        monkeypatch.setattr(f"vit_keras.data.augment.policies._{kind.upper()}", operations)
     return calls
 
 
@@ -63,18 +58,13 @@ def test_a_name_is_parsed(name, policy):
         ("", "rand-m9-mstd0.5-inc1"),
         ("rnad-m9", "closest are rand"),
         ("autocontrats", "closest are autocontrast"),
-        ("3augment", "closest are 3-augment"),
         ("random-m9", "no policy"),
         ("rand-", "'' is not one of m, n, p, mstd, mmax, inc"),
-        ("rand-m", "'m' is not one of"),
         ("rand-m9-m9", "'m9' is not one of .* each at most once"),
         ("rand-n2.5", "'n2.5' is not one of"),
-        ("rand-inc", "'inc' is not one of"),
-        ("rand-m1.2.3", "'m1.2.3' is not one of"),
         ("rand-p1.5-n0", r"rate=1\.5.*from 0 to 1|num_operations=0.*rate=1\.5"),
         ("3-augment-m9", "'m9' is not one of j"),
         ("3-augment-j1.5", r"jitter=1\.5"),
-        ("invert-p2", r"rate=2\.0"),
         ("invert-j2", "'j2' is not one of m, p"),
     ],
 )
@@ -83,14 +73,14 @@ def test_an_unknown_name_is_an_error_with_the_closest(name, message):
         parse_policy(name)
 
 
-@pytest.mark.parametrize("field", ["magnitude", "magnitude_std", "highest", "num_operations", "rate"])
-def test_an_illegal_number_is_named(field):
-    for value in (-1, math.nan, "1", None, True):
-        with pytest.raises(InvalidArgumentError, match=field):
-            RandAugment(**{field: value})
+def test_an_illegal_number_is_named():
+    for field in ("magnitude", "magnitude_std", "highest", "num_operations", "rate"):
+        for value in (-1, math.nan, "1"):
+            with pytest.raises(InvalidArgumentError, match=field):
+                RandAugment(**{field: value})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["rand-m15-n3-p1-mstd101-mmax20", "3-augment", "equalize-p0.5"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_same_draws_give_the_same_bytes_and_others_do_not(picture, name, mode):
     image, policy = picture.convert(mode), parse_policy(name)
@@ -146,37 +136,27 @@ def test_the_strength_is_drawn_around_the_magnitude_and_cut(applied, rng, name, 
     assert strengths.min() >= 0
 
 
-class Script:
-    """A random generator with given draws."""
-
-    def __init__(self, kind, order, uniforms):
-        self.kind, self.order, self.uniforms = kind, order, iter(uniforms)
-
-    def integers(self, low, high):
-        assert low <= self.kind < high
-        return self.kind
-
-    def permutation(self, count):
-        assert count == len(self.order)
-        return np.array(self.order)
-
-    def uniform(self, low, high):
-        value = next(self.uniforms)
-        assert low <= value <= high
-        return value
+def script(kind, order=(), uniforms=()):
+    """Returns a random generator with given draws."""
+    draws = iter(uniforms)
+    return SimpleNamespace(
+        integers=lambda low, high: kind,
+        permutation=lambda count: np.array(order),
+        uniform=lambda low, high: next(draws),
+    )
 
 
 @pytest.mark.parametrize(("kind", "name", "radius"), [(0, "grey", []), (1, "solarize", []), (2, "blur", [1.3])])
 def test_three_augment_gives_torchvision_s_bytes(picture, kind, name, radius):
     with np.load(GOLDEN / "three_augment.npz", allow_pickle=False) as references:
         reference = references[name]
-    script = Script(kind, [2, 0, 1], [*radius, 1.2, 0.8, 1.1])
-    np.testing.assert_array_equal(np.asarray(ThreeAugment().apply(picture, script)), reference)
+    changed = ThreeAugment().apply(picture, script(kind, [2, 0, 1], [*radius, 1.2, 0.8, 1.1]))
+    np.testing.assert_array_equal(np.asarray(changed), reference)
 
 
 def test_three_augment_always_applies_one_of_three_alike(picture, rng):
     policy = ThreeAugment(jitter=0)
-    gray, solarized = (policy.apply(picture, Script(kind, [], [])).tobytes() for kind in (0, 1))
+    gray, solarized = (policy.apply(picture, script(kind)).tobytes() for kind in (0, 1))
     results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
     blurred = [result for result in results if result not in (gray, solarized)]
     assert len(set(blurred)) > 50  # radii
@@ -185,39 +165,35 @@ def test_three_augment_always_applies_one_of_three_alike(picture, rng):
 
 
 def test_three_augment_jitters_in_every_order_with_uniform_factors(rng):
-    class Recording(np.random.Generator):
-        orders, factors = [], []
+    orders, factors = [], []
 
+    class Recording(np.random.Generator):
         def permutation(self, count):
-            self.orders.append(tuple(super().permutation(count).tolist()))
-            return np.array(self.orders[-1])
+            orders.append(tuple(super().permutation(count).tolist()))
+            return np.array(orders[-1])
 
         def uniform(self, low, high):
+            value = super().uniform(low, high)
             if low > 0.1:  # 0.1 is the least radius of the blur
-                self.factors.append(super().uniform(low, high))
-                return self.factors[-1]
-            return super().uniform(low, high)
+                factors.append(value)
+            return value
 
     recording = Recording(rng.bit_generator)
     for _ in range(1200):
         ThreeAugment(jitter=0.3).apply(DOT, recording)
-    counts = [Recording.orders.count(order) for order in set(Recording.orders)]
+    counts = [orders.count(order) for order in set(orders)]
     assert len(counts) == 6
     assert min(counts) > 140  # two hundred are expected
-    factors = np.array(Recording.factors)
     assert len(factors) == 3600
-    assert 0.7 <= factors.min() < 0.71
-    assert 1.29 < factors.max() <= 1.3
-    assert abs(factors.mean() - 1) < 0.015
+    assert 0.7 <= min(factors) < 0.71
+    assert 1.29 < max(factors) <= 1.3
+    assert abs(np.mean(factors) - 1) < 0.015
 
 
-def test_a_single_operation_is_applied_to_that_fraction(picture, rng):
+def test_a_single_operation_is_applied_to_that_fraction_or_always(picture, rng):
     policy = parse_policy("equalize-p0.3")
     results = [policy.apply(picture, rng).tobytes() for _ in range(1500)]
     assert set(results) == {picture.tobytes(), OPERATIONS["equalize"].apply(picture, 5.0, rng).tobytes()}
     assert abs(results.count(picture.tobytes()) / 1500 - 0.7) < 0.06
-
-
-def test_a_single_operation_without_a_rate_is_always_applied(picture, rng):
     for name in OPERATIONS:
         assert parse_policy(name).apply(picture, rng).tobytes() != picture.tobytes()

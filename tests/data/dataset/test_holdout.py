@@ -5,17 +5,16 @@ from vit_keras.data.dataset.holdout import hold_out, split_indices
 from vit_keras.errors import DataError
 
 
-def test_holding_out_is_stratified_and_seeded():
+def test_holding_out_is_stratified_and_seeded_and_needs_two_images_per_class():
     labels = np.repeat([0, 1, 2], [100, 40, 4])
     held = hold_out(labels, ("a", "b", "c"), seed=3)
     assert np.bincount(labels[held]).tolist() == [10, 4, 1]
     assert (held == hold_out(labels, ("a", "b", "c"), seed=3)).all()
     assert (held != hold_out(labels, ("a", "b", "c"), seed=4)).any()
-
-
-def test_a_class_of_one_image_is_an_error():
     with pytest.raises(DataError, match="'b' has 1 image; it needs two"):
         hold_out(np.array([0, 0, 0, 1]), ("a", "b"), seed=0)
+    places = split_indices(np.zeros(200, int), ("a",), ("test", "validation"), rates=(0.25, 0.25), seed=0)
+    assert {name: len(chosen) for name, chosen in places.items()} == {"train": 100, "test": 50, "validation": 50}
 
 
 def test_duplicates_stay_in_the_same_split():
@@ -31,8 +30,3 @@ def test_a_class_of_copies_of_one_image_is_split_regardless():
     labels = np.repeat([0, 1], 6)
     places = split_indices(labels, ("a", "b"), ("test",), rates=(0.1, 0.3), seed=0, duplicate_ids=labels)
     assert [len(places[name]) for name in ("train", "test")] == [8, 4]
-
-
-def test_both_rates_are_fractions_of_the_whole():
-    places = split_indices(np.zeros(200, int), ("a",), ("test", "validation"), rates=(0.25, 0.25), seed=0)
-    assert {name: len(chosen) for name, chosen in places.items()} == {"train": 100, "test": 50, "validation": 50}

@@ -36,9 +36,7 @@ IMAGES = np.zeros((3, 4, 4, 3), "uint8")
         (IMAGES[0], np.zeros(4, int), r"of shape \(count, height, width, channels\), got uint8 of shape \(4, 4, 3\)"),
         (IMAGES.astype("float32"), np.zeros(3, int), r"uint8 pixels 0\.\.255 .* got float32"),
         (IMAGES, np.zeros(2, int), r"one integer per image, of shape \(3,\), got int64 of shape \(2,\)"),
-        (IMAGES, np.zeros((3, 2), int), "one integer per image"),
         (IMAGES, np.zeros(3), "got float64"),
-        (IMAGES, np.array(["a", "b", "c"]), "got <U1"),
         ([[[[0]]]], [0], "got list and list; convert them with np.asarray"),
     ],
 )
@@ -60,15 +58,12 @@ def test_splits_that_do_not_fit_are_an_error(data):
 def test_a_label_out_of_range_is_an_error(data, name, label):
     labels = data.splits[name].labels.copy()
     labels[0] = label
-    with pytest.raises(
-        DataError, match=rf"{name} labels range from .*{label}.*with 3 classes they must be from 0 to 2"
-    ):
+    message = rf"{name} labels range from .*{label}.*with 3 classes they must be from 0 to 2"
+    with pytest.raises(DataError, match=message):
         replace(data, splits={**data.splits, name: Split(data.splits[name].images, labels)})
 
 
-@pytest.mark.parametrize(
-    "changes", [{"batch_size": 0}, {"batch_size": 2.5}, {"batch_size": None}, {"seed": -1}, {"parts": 3}]
-)
+@pytest.mark.parametrize("changes", [{"batch_size": 0}, {"batch_size": None}, {"seed": -1}, {"parts": 3}], ids=str)
 def test_an_illegal_argument_is_named(data, changes):
     with pytest.raises(VitKerasError, match=next(iter(changes))):
         replace(data, **changes)
@@ -99,13 +94,14 @@ def test_train_has_each_image_once_in_a_new_order_each_time(data):
     assert [len(batch) for batch in read(replace(data, batch_size=10).train)] == [10, 10]
 
 
-@pytest.mark.parametrize("use", [lambda data: data.train, lambda data: data.training_batches(epochs=1)])
-def test_too_few_images_for_a_batch_are_an_error(data, use):
-    with pytest.raises(DataError, match="24 training images cannot fill a batch of 25; reduce batch_size"):
-        use(replace(data, batch_size=25))
+def test_too_few_images_for_a_batch_are_an_error(data):
+    small = replace(data, batch_size=25)
+    for use in (lambda: small.train, lambda: small.training_batches(epochs=1)):
+        with pytest.raises(DataError, match="24 training images cannot fill a batch of 25; reduce batch_size"):
+            use()
 
 
-def test_training_batches_have_each_image_once_per_epoch(data):
+def test_training_batches_have_each_image_once_per_epoch_and_drop_others_each_time(data):
     assert data.steps_per_epoch == 3
     batches = data.training_batches(epochs=3)
     numbers = read(batches)
@@ -114,48 +110,23 @@ def test_training_batches_have_each_image_once_per_epoch(data):
     assert len({tuple(epoch) for epoch in epochs}) == 3
     assert numbers == read(batches) == read(replace(data).training_batches(epochs=3))
     assert numbers != read(replace(data, seed=1).training_batches(epochs=3))
-
-
-def test_training_batches_drop_other_images_in_each_epoch(data):
-    batches = read(replace(data, batch_size=9).training_batches(epochs=5))
+    numbers = read(replace(data, batch_size=9).training_batches(epochs=5))
     for start in range(0, 10, 2):
-        assert len(np.unique(np.concatenate(batches[start : start + 2]))) == 18
-    batches = read(replace(data, batch_size=23).training_batches(epochs=8))
-    assert len({*range(24)} - set.intersection(*map(set, batches))) > 1
-
-
-def test_a_later_first_epoch_gives_the_same_bytes(data):
-    augmentation = Augmentation(flip_rate=0.5, shift=0.3, brightness=0.3, erase_rate=0.5)
-    whole = list(data.training_batches(epochs=3, augmentation=augmentation))
-    later = list(data.training_batches(epochs=2, augmentation=augmentation, first_epoch=1))
-    assert (len(whole), len(later)) == (9, 6)
-    for (images, labels), (later_images, later_labels) in zip(whole[3:], later, strict=True):
-        assert images.numpy().tobytes() == later_images.numpy().tobytes()
-        assert labels.numpy().tobytes() == later_labels.numpy().tobytes()
+        assert len(np.unique(np.concatenate(numbers[start : start + 2]))) == 18
+    numbers = read(replace(data, batch_size=23).training_batches(epochs=8))
+    assert len({*range(24)} - set.intersection(*map(set, numbers))) > 1
 
 
 def test_augmentation_differs_by_epoch_and_by_seed(data):
-    def brightnesses(data):
-        batches = data.training_batches(epochs=2, augmentation=Augmentation(brightness=0.3))
+    def brightnesses(seed):
+        batches = replace(data, batch_size=24, seed=seed).training_batches(
+            epochs=2, augmentation=Augmentation(brightness=0.3)
+        )
         return [np.sort(images.numpy()[:, 1, 1, 0]) for images, _ in batches]
 
-    one_batch = replace(data, batch_size=24)
-    first, second = brightnesses(one_batch)
-    other, _ = brightnesses(replace(one_batch, seed=1))
+    (first, second), (other, _) = brightnesses(0), brightnesses(1)
     assert (first != second).any()
     assert (first != other).any()
-
-
-def test_without_augmentation_training_pixels_are_the_images(data):
-    (images, _), *_ = data.training_batches(epochs=1)
-    for image in images.numpy():
-        np.testing.assert_array_equal(image, data.splits["train"].images[image[0, 0, 0]])
-
-
-def test_batches_have_a_static_shape(data):
-    images, labels = data.training_batches(epochs=1, augmentation=Augmentation(shift=0.1)).element_spec
-    assert images.shape == (8, 4, 4, 3)
-    assert labels.shape == (8,)
 
 
 def test_a_limit_draws_images_with_their_labels_by_the_seed(data):
@@ -180,22 +151,26 @@ def test_resizing_needs_one_or_three_channels(data):
 
 
 def test_the_fingerprint_covers_every_pixel_label_and_class_name_and_nothing_else(data):
-    def changed(name, change):
-        split = Split(data.splits[name].images.copy(), data.splits[name].labels.copy())
-        change(split)
-        return replace(data, splits={**data.splits, name: split})
+    def convert(function, names=tuple(data.splits)):
+        splits = {name: function(data.splits[name]) for name in names}
+        return replace(data, splits=data.splits | splits)
 
-    def convert(function):
-        return replace(data, splits={name: function(split) for name, split in data.splits.items()})
+    def other_pixel(split):
+        images = split.images.copy()
+        images[-1, -1, -1, -1] = 1
+        return Split(images, split.labels)
+
+    def other_label(split):
+        return Split(split.images, np.append(split.labels[:-1], (split.labels[-1] + 1) % 3))
 
     others = [
         replace(data, class_names=("cat", "dog", "cow")),
         convert(lambda split: Split(split.images.reshape(-1, 2, 8, 3), split.labels)),
+        *(convert(change, [name]) for name in data.splits for change in (other_pixel, other_label)),
     ]
-    for name in data.splits:
-        others.append(changed(name, lambda split: split.images.__setitem__((-1, -1, -1, -1), 1)))
-        others.append(changed(name, lambda split: split.labels.__setitem__(-1, (split.labels[-1] + 1) % 3)))
     assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 9
-    same = replace(data, name="other", batch_size=3, seed=7, notes=("a note",))
-    assert same.fingerprint == data.fingerprint
-    assert convert(lambda split: Split(split.images, split.labels.astype("int8"))).fingerprint == data.fingerprint
+    for same in (
+        replace(data, name="other", batch_size=3, seed=7, notes=("a note",)),
+        convert(lambda split: Split(split.images, split.labels.astype("int8"))),
+    ):
+        assert same.fingerprint == data.fingerprint

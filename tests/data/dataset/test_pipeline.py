@@ -27,9 +27,7 @@ def data(photo_folder):
 
 
 def digests(batches):
-    return [
-        hashlib.sha256(images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest() for images, labels in batches
-    ]
+    return [hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest() for x, y in batches]
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -56,16 +54,9 @@ def test_the_bytes_are_the_same_in_another_process_with_any_number_of_threads(ph
         """
     )
     for threads in ("1", "4"):
-        answer = subprocess.run(
-            [sys.executable, "-c", program, photo_folder, threads], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", program, photo_folder, threads]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
         assert json.loads(answer.stdout) == digests(data.training_batches(epochs=1, augmentation="strong"))
-
-
-def test_another_seed_gives_other_bytes(photo_folder, data):
-    other = vk.data.load(photo_folder, preprocessing=RULE, batch_size=6, seed=4)
-    first, second = (digests(each.training_batches(epochs=1, augmentation="light")) for each in (data, other))
-    assert first != second
 
 
 def test_an_epoch_has_every_image_once_with_its_label(data):
@@ -98,21 +89,18 @@ def test_shapes_are_static_and_only_mixing_changes_the_targets(data):
 
 
 def test_a_crop_is_a_part_of_the_image_flipped_or_not(tmp_path):
+    ramp = np.broadcast_to(np.arange(64, dtype="uint8")[None, :, None] * 4, (64, 64, 3)).copy()
     for name in ("a", "b"):
+        (tmp_path / name).mkdir()
         for index in range(3):
-            path = tmp_path / name / f"{index}.png"
-            path.parent.mkdir(exist_ok=True)
-            ramp = np.broadcast_to(np.arange(64, dtype="uint8")[None, :, None] * 4, (64, 64, 3)).copy()
             ramp[0, 0] = index
-            Image.fromarray(ramp).save(path)
+            Image.fromarray(ramp).save(tmp_path / name / f"{index}.png")
     split = vk.data.load(tmp_path, image_size=16).splits["train"]
     augmentation = Augmentation(crop_scale=(0.1, 0.3), flip_rate=0.5)
-    rises = [
-        np.sign(np.diff(make_training_image(split, 0, augmentation, (0, draw))[8, :, 0].astype(int)).mean())
-        for draw in range(200)
-    ]
-    assert set(rises) == {-1.0, 1.0}
-    assert 70 < sum(rise > 0 for rise in rises) < 130
+    rows = [make_training_image(split, 0, augmentation, (0, draw))[8, :, 0].astype(int) for draw in range(200)]
+    rises = [np.sign(row[-1] - row[0]) for row in rows]
+    assert set(rises) == {-1, 1}
+    assert 70 < rises.count(1) < 130
 
 
 def test_the_draws_of_an_image_do_not_depend_on_other_images(data):
@@ -136,15 +124,12 @@ def test_decoded_images_are_cropped_and_changed_by_policies(rng):
 
 
 def test_batches_are_the_same_wherever_images_are_cached(photo_folder):
-    expected = None
+    found = []
     for cache in ("memory", "disk", "none"):
         reading = ReadOptions(cache=cache)
         data = vk.data.load(photo_folder, preprocessing=RULE, batch_size=5, seed=3, reading=reading)
-        test = digests(data.test)
-        assert test == digests(data.test)
-        found = test, digests(data.training_batches(epochs=1))
-        assert found == (expected or found)
-        expected = found
+        found += [(digests(data.test), digests(data.training_batches(epochs=1))) for _ in range(2)]
+    assert found == found[:1] * 6
 
 
 def test_training_survives_a_lost_file_but_not_many(make_folder):

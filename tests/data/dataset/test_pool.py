@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -38,36 +39,27 @@ def paths(tmp_path):
     return [tmp_path / name for name in names]
 
 
-def request(paths, first=0):
-    files = [
-        (str(path), path.stat().st_size, path.stat().st_mtime_ns, 7, first + place) for place, path in enumerate(paths)
-    ]
+def request(paths):
+    files = [(str(path), path.stat().st_size, path.stat().st_mtime_ns, 7, draw) for draw, path in enumerate(paths)]
     return {"preprocessing": json.dumps(RULE.to_dict()), "augmentation": json.dumps(STRONG.to_dict()), "files": files}
 
 
-def expected(paths, first=0):
-    return np.stack(
-        [
-            from_file(Picture(path.read_bytes(), path), RULE, STRONG, (7, first + place))
-            for place, path in enumerate(paths)
-        ]
-    )
+def expected(paths):
+    pictures = [Picture(path.read_bytes(), path) for path in paths]
+    return np.stack([from_file(picture, RULE, STRONG, (7, draw)) for draw, picture in enumerate(pictures)])
 
 
-def test_a_process_makes_the_images_that_this_one_would(pair, paths):
-    images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
+def test_a_process_makes_the_images_that_this_one_would_and_names_those_that_fail(pair, paths):
+    asked, images = request(paths), expected(paths)
+    made, failed = pair.ask(asked, images.shape)
     assert failed == {}
-    np.testing.assert_array_equal(images, expected(paths))
-
-
-def test_what_cannot_be_made_is_told_by_place_and_the_rest_is_made(pair, paths):
-    asked = request(paths)
+    np.testing.assert_array_equal(made, images)
     paths[1].unlink()
-    images, failed = pair.ask(asked, (len(paths), 16, 20, 3))
+    made, failed = pair.ask(asked, images.shape)
     assert list(failed) == ["1"]
     assert "there is no such file" in failed["1"]
-    assert (images[1] == 0).all()
-    np.testing.assert_array_equal(images[2], expected(paths[2:3], first=2)[0])
+    images[1] = 0
+    np.testing.assert_array_equal(made, images)
 
 
 def test_processes_that_were_killed_are_replaced(pair, paths):
@@ -87,8 +79,7 @@ def test_where_the_processes_die_each_time_every_place_is_failed(pair, paths, mo
 
     monkeypatch.setattr(WorkerProcess, "receive", die)
     images, failed = pair.ask(request(paths), (len(paths), 16, 20, 3))
-    assert set(failed) == set(map(str, range(len(paths))))
-    assert images.shape == (len(paths), 16, 20, 3)
+    assert (images.shape, set(failed)) == ((len(paths), 16, 20, 3), set(map(str, range(len(paths)))))
 
 
 def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, monkeypatch):
@@ -131,24 +122,20 @@ def test_no_process_outlives_its_parent(make_folder):
             decoder_pool()._idle.put(decoder)
         """
     )
+
+    def has_ended(pid):
+        for _ in range(100):
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                return True
+            time.sleep(0.05)
+        return False
+
     for end in ("normal", "killed"):
         answer = subprocess.run([sys.executable, "-c", program, root, end], capture_output=True, text=True, check=False)
-        for pid in map(int, answer.stdout.split()):
-            assert _has_ended(pid)
-        assert len(answer.stdout.split()) == (os.cpu_count() if os.cpu_count() < 16 else 16)
-
-
-def _has_ended(pid):
-    """Whether a process ends within seconds: it does when its stdin does."""
-    import time
-
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+        assert all(map(has_ended, map(int, answer.stdout.split())))
+        assert len(answer.stdout.split()) == min(os.cpu_count(), 16)
 
 
 def test_a_folder_named_from_here_is_read_from_anywhere(make_folder, monkeypatch, tmp_path):

@@ -62,9 +62,8 @@ def test_auto_caches_where_there_is_room(photo_folder, monkeypatch):
 @pytest.fixture
 def split(make_folder):
     """A training split of 192 files that may be removed."""
-    return load(make_folder({"cat": 120, "dog": 120}), preprocessing=RULE, reading=ReadOptions(cache="none")).splits[
-        "train"
-    ]
+    reading = ReadOptions(cache="none")
+    return load(make_folder({"cat": 120, "dog": 120}), preprocessing=RULE, reading=reading).splits["train"]
 
 
 def test_a_removed_file_is_always_replaced_by_the_same_one_of_its_class(split):
@@ -78,15 +77,12 @@ def test_a_removed_file_is_always_replaced_by_the_same_one_of_its_class(split):
     assert list(split.replaced) == [removed]
 
 
-def test_a_changed_file_or_a_pipe_is_replaced(split):
+def test_a_changed_file_is_replaced_and_a_pipe_beyond_the_limit_is_an_error(split):
     green = Image.new("RGB", (99, 99), "lime")
     green.save(split.files.name(0))
     with pytest.warns(UserWarning, match="changed since it was checked"):
         assert (split.image(0) != np.asarray(green.resize((32, 24)))).any()
     os.remove(split.files.name(1))
     os.mkfifo(split.files.name(1))
-    with pytest.raises(
-        TooManyBadFilesError, match=r"2 of 192 images can no longer be read, over the limit of 1%"
-    ) as caught:
+    with pytest.raises(TooManyBadFilesError, match=r"(?s)2 of 192 images can no .*over the limit of 1%.*not a file"):
         split.image(1)
-    assert "not a file" in str(caught.value)

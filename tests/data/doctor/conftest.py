@@ -14,8 +14,7 @@ def make(tmp_path):
         path = tmp_path / "root" / path
         path.parent.mkdir(parents=True, exist_ok=True)
         if picture is None:
-            small = Image.fromarray(rng.integers(0, 256, (6, 8, 3)).astype("uint8"))
-            picture = small.resize((80, 60), Image.Resampling.NEAREST)
+            picture = Image.fromarray(rng.integers(0, 256, (6, 8, 3)).astype("uint8")).resize((160, 120))
         picture.save(path, **options)
         return path
 

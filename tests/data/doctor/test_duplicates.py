@@ -20,20 +20,14 @@ def look(hashes, words=None, comparable=None):
 
 def test_same_bytes_are_grouped_in_order():
     assert [group.tolist() for group in find_duplicates(contents(*"abcabdd"))] == [[0, 3], [1, 4], [5, 6]]
-
-
-@pytest.mark.parametrize("words", ["", "a", "abc"])
-def test_a_single_file_is_in_no_group(words):
-    assert find_duplicates(contents(*words)) == []
-
-
-def test_bits_that_differ_in_the_last_byte_alone_make_other_content():
+    for words in ("", "a", "abc"):
+        assert find_duplicates(contents(*words)) == []
     rows = contents("a", "a")
     rows[1, -1] = 0
     assert find_duplicates(rows) == []
 
 
-@pytest.mark.parametrize(("bits", "found"), [(0, True), (1, True), (2, True), (3, False), (20, False)])
+@pytest.mark.parametrize(("bits", "found"), [(0, True), (2, True), (3, False)])
 def test_hashes_up_to_two_bits_apart_look_the_same(bits, found):
     places = np.random.default_rng(bits).permutation(64)[:bits]
     first = 0x0123456789ABCDEF
@@ -64,12 +58,9 @@ def test_a_chain_of_small_steps_is_not_one_group():
     assert max(map(len, groups)) <= 4
 
 
-def test_files_with_the_same_bytes_are_not_near_duplicates():
+def test_files_with_the_same_bytes_or_not_comparable_are_no_near_duplicates():
     assert look([7, 7, 7], "aaa") == []
     assert look([7, 7, 7], "aab") == [[0, 1, 2]]
-
-
-def test_images_that_are_not_comparable_are_in_no_group():
     assert look([7, 7, 7, 7], comparable=[True, False, True, False]) == [[0, 2]]
     assert look([7, 7], comparable=[False, False]) == look([]) == []
 

@@ -97,12 +97,6 @@ def test_where_no_try_fits_it_is_the_middle(size, box):
     assert {tuple(found) for found in boxes(size, count=20, scale=(1.0, 1.0), ratio=(3 / 4, 4 / 3)).tolist()} == {box}
 
 
-def test_the_same_seed_gives_the_same_box_and_another_seed_another():
-    first, second, other = (boxes((500, 375), count=1, seed=seed).tolist() for seed in (1, 1, 2))
-    assert first == second
-    assert first != other
-
-
 def test_every_box_takes_the_same_number_of_draws():
     after = set()
     for size in ((500, 375), (400, 3)):

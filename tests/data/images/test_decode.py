@@ -1,12 +1,10 @@
-import io
 import pickle
 import struct
-import zipfile
-import zlib
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from data.pictures import encoded, png, tagged
 from PIL import Image
 
 from vit_keras.data.images import decode
@@ -14,17 +12,9 @@ from vit_keras.data.images.decode import read_image
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import CorruptFileError, DataError, StorageError, VitKerasError
 
-LOSSLESS = ("PNG", "WEBP", "GIF", "BMP")
-
 
 def read(path, *size, channels=3):
     return read_image(path, Preprocessing(image_size=size or (8, 8), channels=channels))
-
-
-def encoded(picture, kind, **options):
-    file = io.BytesIO()
-    picture.save(file, kind, **({"lossless": True} if kind == "WEBP" else {}), **options)
-    return file.getvalue()
 
 
 def saved(path, picture, kind="PNG", **options):
@@ -39,28 +29,15 @@ def halves(mode="RGB", left="red", right="blue", size=(40, 40)):
     return picture
 
 
-def png(width, height, *, bits=8, color=2, body=b""):
-    """A PNG with any header."""
-
-    def chunk(name, content):
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize("name", ["picture.png", "picture.jpg", "picture", "été 猫 😀.txt", "new\nline.png"])
-@pytest.mark.parametrize("kind", LOSSLESS)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("PNG", "picture.jpg"), ("WEBP", "picture"), ("GIF", "été 猫 😀.txt"), ("BMP", "new\nline.png")],
+)
 def test_a_format_is_recognized_by_its_content_whatever_its_name(tmp_path, rng, kind, name):
     pixels = rng.integers(0, 2, (8, 8, 3)).astype("uint8") * 255
-    np.testing.assert_array_equal(read(saved(tmp_path / name, Image.fromarray(pixels), kind)), pixels)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (33, 32), (640, 480)])
-def test_any_size_becomes_the_requested_size(tmp_path, size):
-    pixels = read(saved(tmp_path / "a.png", Image.new("RGB", size, (10, 20, 30))), 16, 24)
-    assert (pixels.shape, pixels.dtype) == ((16, 24, 3), np.uint8)
-    assert (pixels == (10, 20, 30)).all()
+    found = read(saved(tmp_path / name, Image.fromarray(pixels), kind))
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, pixels)
 
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -107,20 +84,10 @@ def test_a_transparent_color_becomes_white(tmp_path, mode, kind, transparent, se
     pixels = read(saved(tmp_path / "a", picture, kind, transparency=transparent))
     assert (pixels[:, :4] == 255).all()
     assert (pixels[:, 4:] == ((200, 100, 50) if mode == "P" else seen)).all()
-
-
-def test_a_half_transparent_palette_is_put_on_white(tmp_path):
-    picture = Image.new("P", (8, 8), 0)
-    picture.putpalette([0, 0, 0])
-    np.testing.assert_allclose(read(saved(tmp_path / "a.png", picture, transparency=bytes([128]))), 127, atol=1)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_a_16_bit_png_keeps_its_mean(tmp_path, channels):
-    ramp = np.linspace(0, 65535, 64 * 64).astype("uint16").reshape(64, 64)
-    pixels = read(saved(tmp_path / "a.png", Image.fromarray(ramp)), 64, 64, channels=channels)
-    assert abs(pixels.mean() - 127.5) < 1
-    assert (pixels.min(), pixels.max()) == (0, 255)
+    if (mode, kind) == ("P", "PNG"):
+        half = Image.new("P", (8, 8), 0)
+        half.putpalette([0, 0, 0])
+        np.testing.assert_allclose(read(saved(tmp_path / "b", half, transparency=bytes([128]))), 127, atol=1)
 
 
 def test_a_16_bit_color_png_keeps_its_colors(tmp_path):
@@ -146,22 +113,15 @@ def test_an_image_is_turned_upright(tmp_path, orientation, kind, exif):
     upright.paste("red", (0, 0, 8, 8))
     turn = STORED[orientation]
     stored = upright.transpose(getattr(Image.Transpose, turn)) if turn else upright
-    if exif is None:
-        tags = Image.Exif()
-        tags[0x0112] = orientation
-        exif = tags.tobytes()
-    pixels = read(saved(tmp_path / "a", stored, kind, exif=exif), 20, 20)
-    rows, columns = np.nonzero(pixels[..., 0] > 128)
-    assert rows.mean() < 10
-    assert columns.mean() < 10
+    pixels = read(saved(tmp_path / "a", stored, kind, exif=exif or tagged(orientation)), 20, 20)
+    for place in np.nonzero(pixels[..., 0] > 128):
+        assert place.mean() < 10
 
 
 def test_the_sides_are_swapped_before_the_center_is_cropped(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
     picture = Image.new("RGB", (90, 30), "red")
-    picture.paste(Image.new("RGB", (30, 30), "lime"), (30, 0))
-    pixels = read(saved(tmp_path / "a.png", picture, exif=exif.tobytes()), 90, 30)
+    picture.paste("lime", (30, 0, 60, 30))
+    pixels = read(saved(tmp_path / "a.png", picture, exif=tagged(6)), 90, 30)
     assert (pixels[35:55] == (0, 255, 0)).all()
     assert (pixels[:25] == (255, 0, 0)).all()
 
@@ -173,60 +133,36 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path, kind):
     assert (read(path) == (255, 0, 0)).all()
 
 
-def test_a_missing_file_and_a_folder_are_errors(tmp_path):
-    with pytest.raises(StorageError, match=r"nowhere\.png: there is no such file"):
-        read(tmp_path / "nowhere.png")
-    with pytest.raises(StorageError, match="not a file"):
-        read(tmp_path)
-
-
-def zipped():
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a.txt", "text")
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(b"", "empty", id="empty"),
-        pytest.param(b"hello, this is text\n" * 9, "no image", id="text"),
-        pytest.param(b"\n  <!DOCTYPE html><html>", "HTML", id="html"),
-        pytest.param(b"<HTML><body>404</body>", "HTML", id="upper-case html"),
-        pytest.param(pickle.dumps(list(range(99)), protocol=2), "pickle", id="pickle 2"),
-        pytest.param(pickle.dumps(list(range(99)), protocol=5), "pickle", id="pickle 5"),
-        pytest.param(zipped(), "zip", id="zip"),
-        pytest.param(bytes(100), "", id="zeros"),
-        pytest.param(b"%PDF-1.7\n", "PDF", id="pdf"),
-        pytest.param(b"\0\0\0\x20ftypheic" + bytes(50), "HEIC", id="heic"),
-        pytest.param(b"\xff\xd8", "", id="two bytes of jpeg"),
-        *(pytest.param(encoded(halves(), kind), "", id=kind) for kind in ("AVIF", "ICO", "JPEG2000", "TGA")),
+        (b"", "empty"), (b"hello, this is text\n" * 9, "no image"), (b"\n  <!DOCTYPE html><html>", "HTML"),
+        (b"<HTML><body>404</body>", "HTML"), (pickle.dumps([1], protocol=2), "pickle"), (pickle.dumps([1], protocol=5), "pickle"),
+        (b"PK\3\4" + bytes(50), "zip"), (bytes(100), ""), (b"%PDF-1.7\n", "PDF"), (b"\0\0\0\x20ftypheic" + bytes(50), "HEIC"),
+        (b"\xff\xd8", ""), *((encoded(halves(), kind), "") for kind in ("AVIF", "ICO", "JPEG2000", "TGA")),
     ],
-)
+)  # fmt: skip
 def test_other_content_is_an_error_that_describes_it(tmp_path, content, message):
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(content)
-    with pytest.raises(
-        DataError, match=rf"picture\.jpg: not a supported image.*{message}.*expected one of JPEG, PNG, WEBP, GIF, BMP"
-    ):
-        read(path)
+    (tmp_path / "picture.jpg").write_bytes(content)
+    expected = rf"picture\.jpg: not a supported image.*{message}.*expected one of JPEG, PNG, WEBP, GIF, BMP"
+    with pytest.raises(DataError, match=expected):
+        read(tmp_path / "picture.jpg")
 
 
-@pytest.mark.parametrize("rest", [0.5, 0.9, -2])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
-def test_a_truncated_file_is_corrupt(tmp_path, rng, kind, rest):
+def test_a_truncated_file_is_corrupt(tmp_path, rng, kind):
     content = encoded(Image.fromarray(rng.integers(0, 256, (64, 64, 3)).astype("uint8")), kind)
     path = tmp_path / "picture"
-    path.write_bytes(content[: int(len(content) * rest) if rest > 0 else rest])
-    if kind == "PNG" and rest == -2:
-        read(path)  # all pixels are there; only the last checksum is cut off
-        return
-    with pytest.raises(CorruptFileError, match="picture: truncated or damaged"):
-        read(path)
+    for rest in (len(content) // 2, len(content) - 2):
+        path.write_bytes(content[:rest])
+        if kind == "PNG" and rest == len(content) - 2:
+            read(path)  # all pixels are there; only the last checksum is cut off
+            continue
+        with pytest.raises(CorruptFileError, match="picture: truncated or damaged"):
+            read(path)
 
 
-@pytest.mark.parametrize("size", [(7072, 7072), (30000, 30000), (2**31 - 1, 1), (2**31 - 1, 2**31 - 1)])
+@pytest.mark.parametrize("size", [(7072, 7072), (2**31 - 1, 2**31 - 1)])
 def test_too_many_pixels_are_rejected_by_the_header(tmp_path, monkeypatch, size):
     (tmp_path / "bomb.png").write_bytes(png(*size))
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: pytest.fail("decoded"))
@@ -234,38 +170,35 @@ def test_too_many_pixels_are_rejected_by_the_header(tmp_path, monkeypatch, size)
         read(tmp_path / "bomb.png")
 
 
-def test_the_limit_of_pixels_is_inclusive(tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "LARGEST_PIXELS", 40 * 40)
-    assert read(saved(tmp_path / "a.png", halves())).shape == (8, 8, 3)
-    monkeypatch.setattr(decode, "LARGEST_PIXELS", 40 * 40 - 1)
-    with pytest.raises(DataError, match="40x40"):
-        read(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize("size", [(0, 0), (0, 5)])
-def test_a_header_without_pixels_is_an_error(tmp_path, size):
-    (tmp_path / "a.png").write_bytes(png(*size))
+def test_a_header_without_pixels_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(0, 5))
     with pytest.raises(VitKerasError, match=r"a\.png"):
         read(tmp_path / "a.png")
 
 
-def test_too_many_bytes_are_rejected_before_they_are_read(tmp_path, monkeypatch):
+def test_limits_of_pixels_and_bytes(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", halves())
+    monkeypatch.setattr(decode, "LARGEST_PIXELS", 40 * 40)
+    assert read(path).shape == (8, 8, 3)
+    monkeypatch.setattr(decode, "LARGEST_PIXELS", 40 * 40 - 1)
+    with pytest.raises(DataError, match="40x40"):
+        read(path)
     monkeypatch.setattr(decode, "LARGEST_BYTES", 50)
     with pytest.raises(DataError, match=r"a\.png: .*over the limit"):
-        read(saved(tmp_path / "a.png", halves()))
-
-
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [(PermissionError(13, "Permission denied"), "permission denied"), (OSError(5, "Input/output error"), ".*Input/output error")],
-)  # fmt: skip
-def test_an_error_of_the_file_system_is_a_storage_error(tmp_path, monkeypatch, error, message):
-    path = saved(tmp_path / "a.png", halves())
-
-    def refuse(*arguments, **keywords):
-        raise error
-
-    monkeypatch.setattr("builtins.open", refuse)
-    monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(StorageError, match=rf"a\.png: {message}"):
         read(path)
+
+
+def test_an_error_of_the_file_system_is_a_storage_error(tmp_path, monkeypatch):
+    with pytest.raises(StorageError, match=r"nowhere\.png: there is no such file"):
+        read(tmp_path / "nowhere.png")
+    with pytest.raises(StorageError, match="not a file"):
+        read(tmp_path)
+    path = saved(tmp_path / "a.png", halves())
+    for error, message in (
+        (PermissionError(13, "Permission denied"), "permission denied"),
+        (OSError(5, "Input/output error"), ".*Input/output error"),
+    ):
+        for name in ("builtins.open", "pathlib.Path.open"):
+            monkeypatch.setattr(name, Mock(side_effect=error))
+        with pytest.raises(StorageError, match=rf"a\.png: {message}"):
+            read(path)

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from data import pictures
 from PIL import Image
 
 from vit_keras.data import ReadOptions, check, load
@@ -22,9 +23,7 @@ NAMES = {
 
 
 def encoded(kind, pixels=PIXELS, **options):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, kind, **options)
-    return file.getvalue()
+    return pictures.encoded(Image.fromarray(pixels), kind, **options)
 
 
 @pytest.fixture
@@ -51,21 +50,19 @@ def test_images_with_any_name_are_read(root):
     assert kinds == {"PNG": 7, "JPEG": 6, "PPM": 2, "TIFF": 2, "BMP": 1, "WEBP": 1, "GIF": 1}
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF"])
-def test_the_first_bytes_give_the_format_that_pillow_finds(kind):
-    for pixels in (PIXELS, PIXELS[..., 0]):
-        content = encoded(kind, pixels)
-        assert detect_format(content[:512]) == Image.open(io.BytesIO(content)).format == kind
+def test_the_first_bytes_give_the_format_that_pillow_finds():
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "PPM", "TIFF"):
+        for pixels in (PIXELS, PIXELS[..., 0]):
+            content = encoded(kind, pixels)
+            assert detect_format(content[:512]) == Image.open(io.BytesIO(content)).format == kind
 
 
 @pytest.mark.parametrize(
     ("compression", "orientation"), [(None, 1), ("tiff_lzw", 3), ("tiff_adobe_deflate", 6), ("packbits", 8)]
 )
 def test_a_tiff_is_read_upright_like_a_png_with_the_same_tag(compression, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
     tiff, png = (
-        Picture(encoded(kind, exif=exif, **options), kind)
+        Picture(encoded(kind, exif=pictures.tagged(orientation), **options), kind)
         for kind, options in (("TIFF", {"compression": compression}), ("PNG", {}))
     )
     assert tiff.size == png.size
@@ -118,7 +115,8 @@ def test_what_is_left_out_is_counted_by_reason(root):
     for name, content in files.items():
         (root / name).write_bytes(content)
     os.symlink(root / "cat" / "0.png", root / "dog" / "link.png")
-    data = load(root, image_size=8, reading=ReadOptions(max_error_rate=1.0))
+    lenient = ReadOptions(max_error_rate=1.0)
+    data = load(root, image_size=8, reading=lenient)
     (decision,) = data.decisions
     assert decision.startswith("left out: ")
     assert set(decision.removeprefix("left out: ").split("; ")) == {
@@ -128,24 +126,13 @@ def test_what_is_left_out_is_counted_by_reason(root):
     reasons = dict(note.rsplit("/", 1)[1].split(": ", 1) for note in data.notes)
     assert reasons["photo"] == "unsupported format: HEIC; convert it to PNG or JPEG"
     assert reasons["b.dng"] == "unsupported format: camera raw (.dng); convert it to PNG or JPEG"
-    left_out = next(
-        finding
-        for finding in check(root, reading=ReadOptions(max_error_rate=1.0)).findings
-        if finding.kind == "quarantined"
-    )
-    assert "2 unsupported format; 1 truncated or damaged" in left_out.text
+    found = {finding.kind: finding.text for finding in check(root, reading=lenient).findings}
+    assert "2 unsupported format; 1 truncated or damaged" in found["quarantined"]
 
 
 def test_explain_finds_the_same_images_in_a_folder(root):
     (root / "cat" / "0.png").rename(root / "cat" / "zero")
     (root / "cat" / "notes.txt").write_text("a cat")
     (root / "dog" / "x.jfif").write_bytes(encoded("JPEG"))
-    assert [image.content.name for image in list_images(root)] == [
-        "1.png",
-        "2.png",
-        "zero",
-        "0.png",
-        "1.png",
-        "2.png",
-        "x.jfif",
-    ]
+    expected = ["1.png", "2.png", "zero", "0.png", "1.png", "2.png", "x.jfif"]
+    assert [image.content.name for image in list_images(root)] == expected

@@ -1,16 +1,15 @@
 import hashlib
-import io
 import json
 import os
-import struct
-import subprocess
 import sys
 import zlib
+from unittest.mock import Mock
 
 import hypothesis
 import imagehash
 import numpy as np
 import pytest
+from data.pictures import chunk, encoded, png, tagged
 from hypothesis import strategies
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -21,24 +20,6 @@ from vit_keras.data.scan.inspection import Limits, inspect
 def noise(size=(48, 32), mode="RGB"):
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3)).astype("uint8")
     return Image.fromarray(pixels).convert(mode)
-
-
-def encoded(picture, kind="PNG", **options):
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
-def chunk(name, content):
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def png(width, height, *extra, color=2, body=b""):
-    """A PNG with any header."""
-    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
-    return b"".join(
-        [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *extra, chunk(b"IDAT", zlib.compress(body)), chunk(b"IEND", b"")]
-    )
 
 
 @pytest.fixture
@@ -58,24 +39,19 @@ def test_a_good_file_is_described(look, tmp_path):
     picture = noise((64, 40))
     content = encoded(picture)
     row = look(content)
-    status = (tmp_path / "a.png").stat()
-    assert (row["size"], row["mtime_ns"]) == (len(content), status.st_mtime_ns)
-    assert row["sha256"] == hashlib.sha256(content).hexdigest()
-    assert (row["format"], row["mode"], row["width"], row["height"], row["orientation"]) == ("PNG", "RGB", 64, 40, 1)
     luma = np.asarray(picture.convert("L"), dtype="float64")
-    assert row["brightness"] == pytest.approx(luma.mean(), abs=0.01)
-    assert row["contrast"] == pytest.approx(luma.std(), abs=0.01)
-    assert [row["shadow"], row["highlight"]] == pytest.approx(np.percentile(luma, [5, 99]), abs=0.01)
     counts = np.bincount(luma.astype(int).ravel()) / luma.size
-    assert row["entropy"] == pytest.approx(-(counts[counts > 0] * np.log2(counts[counts > 0])).sum(), abs=0.001)
-    assert row["phash"] == str(imagehash.phash(picture))
-    assert row["notes"] == []
+    shadow, highlight = np.percentile(luma, [5, 99])
+    numbers = {"brightness": luma.mean(), "contrast": luma.std(), "shadow": shadow, "highlight": highlight}
+    expected = {
+        "size": len(content), "mtime_ns": (tmp_path / "a.png").stat().st_mtime_ns, "sha256": hashlib.sha256(content).hexdigest(),
+        "format": "PNG", "mode": "RGB", "width": 64, "height": 40, "orientation": 1, "phash": str(imagehash.phash(picture)), "notes": [],
+        "entropy": pytest.approx(-(counts[counts > 0] * np.log2(counts[counts > 0])).sum(), abs=0.001),
+    } | {name: pytest.approx(value, abs=0.01) for name, value in numbers.items()}  # fmt: skip
+    assert {name: row[name] for name in expected} == expected
     assert "reason" not in row
-
-
-def test_one_color_has_no_information(look):
-    row = look(encoded(Image.new("RGB", (30, 30), "red")))
-    assert (row["contrast"], str(row["entropy"])) == (0, "0.0")
+    flat = look(encoded(Image.new("RGB", (30, 30), "red")))
+    assert (flat["contrast"], str(flat["entropy"])) == (0, "0.0")
 
 
 def test_the_hash_hardly_changes_with_size_and_compression(look):
@@ -90,10 +66,9 @@ def test_an_unusable_file_has_a_reason_without_its_name(look):
     content = encoded(noise(), "GIF")
     assert "sha256" in look(content[:-2])  # all pixels are there; only the end mark is cut off
     assert look(content[: len(content) // 2])["reason"].startswith("truncated or damaged")
-    for name in ("été 猫 😀.png", "n\new.png", "a: b.png"):
-        row = look(b"hello", name)
-        assert row["reason"].startswith("not a supported image (its first bytes are of no image format)")
-        assert row["size"] == 5
+    row = look(b"hello", "a: b\n.png")
+    assert row["reason"].startswith("not a supported image (its first bytes are of no image format)")
+    assert row["size"] == 5
 
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
@@ -113,8 +88,6 @@ def test_a_chunk_that_unpacks_to_much_is_refused_or_passed_over(look, name):
         ((10, 31), {"max_aspect": 3.0}, "3 times"),
         ((8, 8), {}, None),
         ((10, 200), {}, None),
-        ((1, 5), {"min_side": 1}, None),
-        ((9, 900), {"max_aspect": 100.0}, None),
     ],
 )
 def test_limits_are_inclusive(look, size, limits, reason):
@@ -125,83 +98,53 @@ def test_limits_are_inclusive(look, size, limits, reason):
 WHITE = ["transparent, put on white"]
 
 
+FRAMES = [Image.new("RGB", (20, 20), color) for color in ("white", "black")]
+
+
 @pytest.mark.parametrize(
-    ("mode", "kind", "notes"),
+    ("mode", "content", "name", "notes", "brightness"),
     [
-        ("L", "PNG", []),
-        ("P", "PNG", []),
-        ("CMYK", "JPEG", ["CMYK, converted to RGB"]),
-        ("LA", "PNG", WHITE),
-        ("RGBA", "PNG", WHITE),
-        ("I;16", "PNG", ["16 bits per channel, converted to 8"]),
+        ("L", encoded(noise(mode="L")), "a.png", [], None),
+        ("P", encoded(noise(mode="P")), "a.png", [], None),
+        ("RGB", encoded(noise(), "JPEG"), "a.JPEG", [], None),
+        ("RGB", encoded(noise()), "a.jpg", ["PNG with the file name suffix of another format"], None),
+        ("CMYK", encoded(noise(mode="CMYK"), "JPEG"), "a.jpg", ["CMYK, converted to RGB"], None),
+        ("LA", encoded(noise(mode="LA")), "a.png", WHITE, None),
+        ("RGBA", encoded(noise(mode="RGBA")), "a.png", WHITE, None),
+        ("P", encoded(Image.new("P", (20, 20)), transparency=0), "a.png", WHITE, 255),
+        ("I;16", encoded(Image.fromarray(np.full((20, 20), 32768, "uint16"))), "a.png", ["16 bits per channel, converted to 8"], 127.5),
+        ("P", encoded(FRAMES[0], "GIF", save_all=True, append_images=FRAMES[1:]), "a.gif", ["animation, of which the first frame is used"], 255),
     ],
-)
-def test_the_conversion_of_every_mode_is_noted(look, mode, kind, notes):
-    picture = Image.fromarray(np.full((20, 20), 32768, "uint16")) if mode == "I;16" else noise((20, 20), mode)
-    row = look(encoded(picture, kind), f"a.{kind.lower()}")
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_conversion_is_noted(look, mode, content, name, notes, brightness):
+    row = look(content, name)
     assert (row["mode"], row["notes"]) == (mode, notes)
-    if mode == "I;16":
-        assert row["brightness"] == pytest.approx(127.5, abs=1)
-
-
-def test_a_transparent_palette_is_put_on_white(look):
-    row = look(encoded(Image.new("P", (20, 20)), transparency=0))
-    assert (row["notes"], row["brightness"]) == (WHITE, 255)
+    assert brightness is None or row["brightness"] == pytest.approx(brightness, abs=1)
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 6])
 def test_the_size_is_that_of_the_upright_image(look, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    row = look(encoded(noise((40, 30)), "JPEG", exif=exif), "a.jpg")
+    row = look(encoded(noise((40, 30)), "JPEG", exif=tagged(orientation)), "a.jpg")
     assert (row["width"], row["height"]) == ((40, 30) if orientation < 5 else (30, 40))
     assert row["orientation"] == orientation
     assert row["notes"] == ([] if orientation == 1 else ["rotated upright (Exif)"])
 
 
-def test_an_animation_is_its_first_frame(look):
-    frames = [Image.new("RGB", (20, 20), color) for color in ("white", "black")]
-    row = look(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), "a.gif")
-    assert row["notes"] == ["animation, of which the first frame is used"]
-    assert row["brightness"] == 255
-
-
-@pytest.mark.parametrize(("kind", "name", "noted"), [("PNG", "a.jpg", True), ("JPEG", "a.JPEG", False)])
-def test_a_misleading_name_is_noted(look, kind, name, noted):
-    notes = look(encoded(noise(), kind), name)["notes"]
-    assert notes == ([f"{kind} with the file name suffix of another format"] if noted else [])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not text")
-def test_a_name_that_is_not_text_is_inspected(look):
-    assert look(encoded(noise()), os.fsdecode(b"caf\xe9.png"))["width"] == 48
-
-
-def test_a_file_that_is_gone_or_locked_has_a_reason(tmp_path, monkeypatch):
-    assert "no such file" in inspect(tmp_path / "gone.png", Limits())["reason"].lower()
-    path = tmp_path / "a.png"
-    path.write_bytes(encoded(noise()))
-
-    def refused(*arguments, **keywords):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("os.open", refused)
-    assert inspect(path, Limits())["reason"] == "permission denied."
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are of POSIX")
-def test_a_pipe_does_not_block(tmp_path):
+def test_a_file_that_cannot_be_read_has_a_reason(tmp_path, monkeypatch):
+    def reason(name):
+        return inspect(tmp_path / name, Limits())["reason"]
+
+    assert "no such file" in reason("gone.png").lower()
     os.mkfifo(tmp_path / "pipe.png")
-    assert "not a file" in inspect(tmp_path / "pipe.png", Limits())["reason"]
-
-
-def test_too_little_memory_is_a_reason(look, monkeypatch):
-    def full(*arguments):
-        raise MemoryError
-
-    content = encoded(noise())
-    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
-    assert "not enough memory" in look(content)["reason"]
+    assert "not a file" in reason("pipe.png")
+    (tmp_path / "a.png").write_bytes(encoded(noise()))
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.ImageFile.ImageFile.load", Mock(side_effect=MemoryError))
+        assert "not enough memory" in reason("a.png")
+    monkeypatch.setattr("os.open", Mock(side_effect=PermissionError(13, "Permission denied")))
+    assert reason("a.png") == "permission denied."
 
 
 GOOD = [
@@ -210,8 +153,7 @@ GOOD = [
         ("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("RGB", "WEBP"), ("RGB", "BMP"), ("L", "PPM"),
     ]
 ] + [encoded(noise((24, 18)), "TIFF", compression="tiff_lzw")]  # fmt: skip
-EXIF = Image.Exif()
-EXIF[0x0112] = 6
+EXIF = tagged(6)
 EXIF[0x010E] = "a photo"
 GOOD += [encoded(noise((24, 18)), kind, exif=EXIF) for kind in ("JPEG", "PNG", "WEBP")]
 
@@ -246,9 +188,3 @@ def test_a_damaged_file_gives_a_row_or_a_reason_and_nothing_else(tmp_path, conte
     assert ("reason" in row) != ("sha256" in row)
     assert row.get("reason", "x")
     json.dumps(row)
-
-
-def test_looking_at_images_needs_neither_keras_nor_tensorflow():
-    code = "import sys, vit_keras.data.scan.worker; print(sorted({'keras', 'tensorflow', 'matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -49,22 +49,18 @@ def test_both_spellings_of_an_accent_are_one_class_across_splits_but_not_within_
     [
         (["val/a/1.png", "test/a/1.png"], "no train folder"),
         (["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"], "val and valid are both the validation"),
-        (
-            ["train/a/1.png", "train/b/1.png", "test/c/1.png"],
-            r"test: the classes \['c'\] are not among the training classes \['a', 'b'\]",
-        ),
+        (["train/a/1.png", "train/b/1.png", "test/c/1.png"], r"test: .* \['c'\] are not among the training classes \['a', 'b'\]"),
         (["a/1.png"], r"at least two class folders, found \['a'\]"),
         (["photos/cat/1.png", "photos/dog/1.png"], r"photos contains folders itself: is it the data set\?"),
         (["1.png", "2.jpg"], r"(?s)2 images are in no class folder.*root/CLASS/image\.jpg.*cat/\n"),
     ],
-)
+)  # fmt: skip
 def test_a_layout_without_classes_is_an_error(make, paths, message):
     with pytest.raises(ClassLayoutError, match=message):
         list_folder(make(*paths))
 
 
 def test_an_empty_folder_is_an_error_that_shows_the_layout(tmp_path):
-    with pytest.raises(
-        EmptyDatasetError, match=r"(?s)found \[\].*cat/\n\s+one\.jpg.*JPEG, PNG, .* TIFF files are read"
-    ):
+    message = r"(?s)found \[\].*cat/\n\s+one\.jpg.*JPEG, PNG, .* TIFF files are read"
+    with pytest.raises(EmptyDatasetError, match=message):
         list_folder(tmp_path)
