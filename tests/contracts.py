@@ -11,7 +11,7 @@ import numpy as np
 
 from vit_keras.layers.base.composite_layer import CompositeLayer
 
-POLICIES = {"float32": "float32", "mixed_float16": "float16", "mixed_bfloat16": "bfloat16", "bfloat16": "bfloat16"}
+POLICIES = {"float32": "float32", "mixed_float16": "float16", "bfloat16": "bfloat16"}
 JIT = keras.backend.backend() == "jax"  # which otherwise compiles every operation of a tiny layer by itself
 
 

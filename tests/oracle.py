@@ -236,34 +236,23 @@ def vit(config, weights, images):
     """Logits where the weights have a head, else features."""
     shared = {"activation": config.activation, "norm_epsilon": config.norm_epsilon, "num_heads": config.num_heads}
     rotary = {
-        "kind": config.rotary_embedding,
-        "grid_size": config.grid_size,
-        "temperature": config.rotary_temperature,
-        "order": config.rotary_order,
-        "reference": config.rotary_reference,
-    }
+        "kind": config.rotary_embedding, "grid_size": config.grid_size, "temperature": config.rotary_temperature,
+        "order": config.rotary_order, "reference": config.rotary_reference,
+    }  # fmt: skip
+    if config.rotary_embedding == "none":
+        rotary = None
     x = pixel_normalization(images.astype("float64"), config.pixel_mean, config.pixel_std)
     if config.stem == "conv":
         x = conv_stem(x, config.patch_size, part(weights, "conv_stem"))
     else:
         x = patches(x, config.patch_size)
-    x = patch_encoder(
-        x,
-        part(weights, "patch_encoder"),
-        position_embedding=config.position_embedding,
-        grid_size=config.grid_size,
-    )
+    positions = {"position_embedding": config.position_embedding, "grid_size": config.grid_size}
+    x = patch_encoder(x, part(weights, "patch_encoder"), **positions)
     if config.stem_norm:
         x = layer_norm(x, part(weights, "stem_norm"), config.norm_epsilon)
     for index in range(config.num_layers):
-        x = transformer_block(
-            x,
-            part(weights, f"block_{index:02d}"),
-            **shared,
-            gated_mlp=config.gated_mlp,
-            parallel=config.parallel_block,
-            rotary=rotary if config.rotary_embedding != "none" else None,
-        )
+        kind = {"gated_mlp": config.gated_mlp, "parallel": config.parallel_block, "rotary": rotary}
+        x = transformer_block(x, part(weights, f"block_{index:02d}"), **shared, **kind)
     if config.final_norm == "before":
         x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
     tokens = x

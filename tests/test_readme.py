@@ -13,10 +13,8 @@ BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```"
 def test_readme_is_short_and_opens_with_the_two_commands():
     lines = README.read_text("utf-8").splitlines()
     assert len(lines) <= 100
-    assert [line.split("#")[0].split() for line in lines if line.startswith("make ")][:2] == [
-        ["make", "demo"],
-        ["make", "test"],
-    ]
+    commands = [line.split("#")[0].strip() for line in lines if line.startswith("make ")]
+    assert commands[:2] == ["make demo", "make test"]
 
 
 def test_the_presets_and_weights_that_need_a_download_exist():

@@ -10,15 +10,6 @@ from vit_keras.presets import list_presets, load_preset
 CLASSES = 5
 
 
-def _one_of_each():
-    """The first preset of each shape of model, whatever its size."""
-    chosen = {}
-    for name in list_presets():
-        small = small_config(load_preset(name).config)
-        chosen.setdefault(small, name)
-    return chosen
-
-
 def small_config(config):
     """The same architecture on 3 x 4 patches of 4 px, two blocks, width 16."""
     reference = (5, 7) if config.rotary_reference else None
@@ -30,7 +21,10 @@ def small_config(config):
     )  # fmt: skip
 
 
-_ALL = {name: config for config, name in _one_of_each().items()}
+_FIRST = {}  # the first preset of each architecture
+for _name in list_presets():
+    _FIRST.setdefault(small_config(load_preset(_name).config), _name)
+_ALL = {name: config for config, name in _FIRST.items()}
 # Every shape on TensorFlow; elsewhere, where each operation of each shape is compiled alone, some.
 FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else dict(list(_ALL.items())[::8])
 
@@ -47,8 +41,8 @@ def _covering(families):
     return chosen
 
 
-_FAST = _covering(FAMILIES)
-PARAMETERS = [pytest.param(name, marks=[] if name in _FAST else pytest.mark.slow) for name in FAMILIES]
+COVERING = _covering(FAMILIES)
+PARAMETERS = [pytest.param(name, marks=[] if name in COVERING else pytest.mark.slow) for name in FAMILIES]
 """A covering few in the fast suite, all in the slow one."""
 
 

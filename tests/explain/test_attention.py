@@ -7,6 +7,7 @@ from explain.plain import TOLERANCE
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain import attention_maps, attention_rollout, block_features, class_relevance
 from vit_keras.models.vit import model_config, vit
+from vit_keras.runtime.precision import dtype_policy
 
 
 def test_maps_are_those_of_plain_numpy_and_rows_sum_to_one(family):
@@ -20,12 +21,8 @@ def test_maps_are_those_of_plain_numpy_and_rows_sum_to_one(family):
 
 
 def test_half_precision_gives_maps_in_float32():
-    with_policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
+    with dtype_policy("mixed_bfloat16"):
         half = vit(next(iter(FAMILIES.values())), num_classes=CLASSES)
-    finally:
-        keras.config.set_dtype_policy(with_policy)
     maps = attention_maps(half, np.zeros((1, *model_config(half).image_size, 3), "uint8"))
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps.sum(-1), 1, rtol=1e-5)
@@ -34,14 +31,12 @@ def test_half_precision_gives_maps_in_float32():
 def test_the_model_is_not_changed(model, images):
     model.compile(loss="mse")
     before = model.predict_on_batch(images)
-    function, names, config = model.predict_function, set(vars(model)), model.get_config()
+    predict, names, config = model.predict_function, set(vars(model)), model.get_config()
     nodes = [len(layer._inbound_nodes) for layer in model.layers]
     weights = [weight.copy() for weight in model.get_weights()]
-    attention_maps(model, images)
-    attention_rollout(model, images)
-    class_relevance(model, images)
-    block_features(model, images)
-    assert model.predict_function is function
+    for function in (attention_maps, attention_rollout, class_relevance, block_features):
+        function(model, images)
+    assert model.predict_function is predict
     assert set(vars(model)) == names
     assert model.get_config() == config
     assert [len(layer._inbound_nodes) for layer in model.layers] == nodes

@@ -2,13 +2,8 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from contracts import check_layer
 
 from vit_keras.layers import ConvStem
-
-
-def test_contract(tmp_path):
-    check_layer(ConvStem(4, 8), (2, 8, 8, 3), tmp_path)
 
 
 @pytest.mark.parametrize(("patch_size", "shape"), [(2, (2, 8, 8, 3)), (4, (2, 8, 16, 3))])

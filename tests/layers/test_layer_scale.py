@@ -1,12 +1,7 @@
 import numpy as np
 import oracle
-from contracts import check_layer
 
 from vit_keras.layers import LayerScale
-
-
-def test_contract(tmp_path):
-    check_layer(LayerScale(0.1), (2, 5, 8), tmp_path)
 
 
 def test_scales_every_channel_by_its_own_factor_from_the_initial_value():

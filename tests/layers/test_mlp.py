@@ -1,35 +1,21 @@
-import itertools
-
 import numpy as np
 import oracle
 import pytest
-from contracts import check_layer
 
 from vit_keras.layers import MLP
 from vit_keras.layers.mlp import ACTIVATIONS
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        {"activation": "gelu_tanh", "dropout_rate": 0.1},
-        {"activation": "silu", "gated": True, "inner_norm": True, "norm_epsilon": 1e-5},
-    ],
-)
-def test_contract(arguments, tmp_path):
-    check_layer(MLP(16, **arguments), (2, 5, 8), tmp_path)
-
-
-@pytest.mark.parametrize(
     ("activation", "gated", "inner_norm"),
-    [*itertools.product(ACTIVATIONS, [False, True], [False]), ("gelu", True, True)],
+    [*((activation, False, False) for activation in ACTIVATIONS), ("silu", True, False), ("gelu", True, True)],
 )
-@pytest.mark.parametrize("training", [False, True])
-def test_equals_the_oracle(activation, gated, inner_norm, training):
+def test_equals_the_oracle(activation, gated, inner_norm):
     mlp = MLP(16, activation=activation, gated=gated, inner_norm=inner_norm, norm_epsilon=1e-3)
     weights = oracle.weights_of(oracle.build(mlp, (2, 5, 8)))
     expected = oracle.mlp(oracle.tokens(), weights, activation, gated=gated, norm_epsilon=1e-3)
-    oracle.assert_close(oracle.call(mlp, oracle.tokens(), training=training), expected)
+    for training in (False, True):  # which has kernels of its own
+        oracle.assert_close(oracle.call(mlp, oracle.tokens(), training=training), expected)
 
 
 @pytest.mark.parametrize(("activation", "of_one"), [("gelu", 0.841345), ("gelu_tanh", 0.841192)])

@@ -1,7 +1,6 @@
 import numpy as np
 import oracle
 import pytest
-from contracts import check_layer
 
 from vit_keras.layers import SelfAttention
 
@@ -16,19 +15,14 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize("arguments", [{"dropout_rate": 0.1}, VARIANTS[2], VARIANTS[3], VARIANTS[5]])
-def test_contract(arguments, tmp_path):
-    check_layer(SelfAttention(2, **arguments), (2, 5, 8), tmp_path)
-
-
 @pytest.mark.parametrize("arguments", VARIANTS)
-@pytest.mark.parametrize("training", [False, True])
-def test_equals_the_oracle(arguments, training):
+def test_equals_the_oracle(arguments):
     arguments = {"num_heads": 2, **arguments}
     attention = oracle.build(SelfAttention(**arguments), (2, 5, 8))
     known = {name: value for name, value in arguments.items() if name in ("num_heads", "norm_epsilon", "rotary")}
     expected = oracle.self_attention(oracle.tokens(), oracle.weights_of(attention), **known)
-    oracle.assert_close(oracle.call(attention, oracle.tokens(), training=training), expected)
+    for training in (False, True):  # which has kernels of its own
+        oracle.assert_close(oracle.call(attention, oracle.tokens(), training=training), expected)
 
 
 def test_large_scores_do_not_overflow():

@@ -1,17 +1,11 @@
 import numpy as np
 import oracle
 import pytest
-from contracts import check_layer
 
 from vit_keras.layers import StochasticDepth
 
 
-@pytest.mark.parametrize("arguments", [{"rate": 0.0}, {"rate": 0.2, "seed": 3}])
-def test_contract(arguments, tmp_path):
-    check_layer(StochasticDepth(**arguments), (8, 5, 8), tmp_path)
-
-
-@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("rate", [0.1, 0.9])
 def test_an_image_is_dropped_whole_or_scaled_up_whole_so_that_the_mean_stays(rate):
     branch = oracle.tokens(1024, 2, 3)
     outputs = oracle.call(StochasticDepth(rate, seed=1), branch, training=True)

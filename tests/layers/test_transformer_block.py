@@ -2,27 +2,12 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from contracts import JIT, check_layer
+from contracts import JIT
+from layers.test_contract import EVERYTHING, MODERN
 
 from vit_keras.layers import ParallelBlock, TransformerBlock
 
 SHAPE = (2, 5, 8)
-EVERYTHING = {
-    "activation": "gelu_tanh",
-    "norm_epsilon": 1e-5,
-    "layer_scale": 0.1,
-    "dropout_rate": 0.1,
-    "attention_dropout_rate": 0.1,
-    "stochastic_depth_rate": 0.1,
-}
-MODERN = {
-    "qkv_bias": "query_value",
-    "qk_norm": True,
-    "rotary": {"kind": "centered", "grid_size": [2, 2], "temperature": 100.0, "order": "yx", "reference": None},
-    "gated_mlp": True,
-    "mlp_inner_norm": True,
-    "activation": "silu",
-}
 
 
 def build(**arguments):
@@ -38,11 +23,6 @@ def train(block):
     for _ in range(2):
         model.train_on_batch(oracle.tokens(), np.ones(SHAPE, "float32"))
     return model.get_weights()
-
-
-@pytest.mark.parametrize("arguments", [EVERYTHING, MODERN, {"remat": "block"}])
-def test_contract(arguments, tmp_path):
-    check_layer(TransformerBlock(2, 16, **arguments), SHAPE, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from contracts import JIT
 
-from vit_keras import ViTConfig, list_presets, load_preset, model_config, vit
+from vit_keras import ViTConfig, load_preset, model_config, vit
 from vit_keras.models.vit import weight_shapes
 from vit_keras.runtime.precision import dtype_policy
 
@@ -20,58 +20,37 @@ TINY = ViTConfig(image_size=16, patch_size=8, hidden_dim=8, num_layers=2, num_he
 MAP = TINY.replace(image_size=8, patch_size=4, stem="conv", pooling="map", class_token=False, layer_scale=1e-5)
 CONFIGS = {
     "token": TINY,
-    "rectangle": TINY.replace(image_size=(8, 32)),
-    "mean": TINY.replace(pooling="mean", class_token=False),
     "mean_beside_a_token": TINY.replace(pooling="mean"),
     "token_and_mean": TINY.replace(pooling="token_and_mean"),
-    "map": TINY.replace(pooling="map", class_token=False),
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
     "map_of_patches": TINY.replace(pooling="map", num_registers=1, map_includes_prefix=False),
     "conv_map": MAP,
-    "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32)),
-    "no_positions": TINY.replace(position_embedding="none", num_layers=1),
+    "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32), num_registers=2),
     "gray": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
     "distilled": TINY.replace(distillation_token=True),
     "registers": TINY.replace(num_registers=3, position_on_prefix=False, position_resize="bicubic_offset"),
     "registers_alone": TINY.replace(num_registers=1, class_token=False, pooling="mean", final_norm="after"),
-    "registers_sincos": TINY.replace(num_registers=2, position_embedding="sincos2d"),
-    "clip": TINY.replace(stem_norm=True, patch_bias=False, activation="quick_gelu", norm_epsilon=1e-5),
+    "clip": TINY.replace(
+        stem_norm=True, patch_bias=False, activation="quick_gelu", norm_epsilon=1e-5, pixel_mean=(0.485, 0.456, 0.406),
+        pixel_std=(0.229, 0.224, 0.225),
+    ),
     "no_qkv_bias": TINY.replace(qkv_bias="none", pre_logits_dim=6),
     "eva": TINY.replace(
-        image_size=(8, 32),
-        qkv_bias="query_value",
-        gated_mlp=True,
-        activation="silu",
-        mlp_inner_norm=True,
-        pooling="mean",
-        final_norm="after",
-        rotary_embedding="axial",
-        rotary_temperature=1e4,
-        rotary_reference=16,
+        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, pooling="mean",
+        final_norm="after", rotary_embedding="axial", rotary_temperature=1e4, rotary_reference=16,
     ),
-    "swiglu": TINY.replace(gated_mlp=True, activation="silu", layer_scale=1e-5),
-    "rotary_xy": TINY.replace(
-        image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"
-    ),
+    "rotary_xy": TINY.replace(image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"),
     "rotary_mixed": TINY.replace(
         image_size=(8, 32), rotary_embedding="mixed", rotary_temperature=10, rotary_order="xy", position_on_prefix=False
     ),
     "dinov3": TINY.replace(
-        image_size=(8, 32),
-        rotary_embedding="centered",
-        num_registers=2,
-        position_embedding="none",
-        qkv_bias="none",
-        layer_scale=1e-5,
-        norm_epsilon=1e-5,
+        image_size=(8, 32), rotary_embedding="centered", num_registers=2, position_embedding="none", qkv_bias="none",
+        layer_scale=1e-5, norm_epsilon=1e-5,
     ),
     "qk_norm": TINY.replace(qk_norm=True, norm_epsilon=1e-3),
     "parallel": TINY.replace(parallel_block=True, qk_norm=True, layer_scale=1e-5),
-    "pixels": TINY.replace(pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225), norm_epsilon=1e-3),
-}
-
-
-FEATURES = ("rectangle", "token_and_mean", "map", "no_qkv_bias", "eva")  # built without a head
+}  # fmt: skip
+FEATURES = ("token_and_mean", "map_of_patches", "no_qkv_bias", "eva")  # built without a head
 
 
 def pixels(config, count=2):
@@ -93,9 +72,7 @@ def test_forward_pass_equals_the_oracle_and_the_model_knows_its_config(name):
     assert model_config(model) == config
 
 
-@pytest.mark.parametrize(
-    "name", ["token", "map_of_a_token", "distilled", "clip", "eva", "dinov3", "rotary_mixed", "parallel"]
-)
+@pytest.mark.parametrize("name", ["map_of_a_token", "distilled", "clip", "eva", "dinov3", "rotary_mixed", "parallel"])
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomize(vit(config, num_classes=3))
@@ -114,14 +91,6 @@ def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     assert parts.sum() == pytest.approx((loss_at(1e-5) - loss_at(-1e-5)) / 2e-5, rel=0, abs=1e-6 * np.abs(parts).sum())
 
 
-@pytest.mark.parametrize("name", {load_preset(name).family: name for name in list_presets()}.values())
-def test_a_preset_of_each_family_has_the_shapes_that_its_config_says(name):
-    config = load_preset(name).config.replace(num_layers=1)  # the other blocks are the same
-    shapes = weight_shapes(config)
-    moving = sum(math.prod(shape) for path, shape in shapes.items() if "/moving_" in path)
-    assert sum(map(math.prod, shapes.values())) - moving == config.num_params
-
-
 def test_shapes_of_the_largest_preset_take_no_memory():
     config = load_preset("vit_7b_patch16_dinov3").config  # 25 GiB in float32
     assert sum(map(math.prod, weight_shapes(config).values())) == config.num_params > 6e9
@@ -135,37 +104,17 @@ def test_pixels_of_every_dtype_give_the_same_result():
         np.testing.assert_array_equal(outputs_of(model, images.astype(dtype)), outputs_of(model, images))
 
 
-def test_an_image_does_not_see_the_others_of_its_batch():
-    model = oracle.randomize(vit(TINY, num_classes=3))
-    images = pixels(TINY)
-    changed = np.stack([images[0], 255 - images[1]])
-    np.testing.assert_allclose(outputs_of(model, changed)[0], outputs_of(model, images)[0], rtol=1e-6, atol=1e-6)
-
-
-@pytest.fixture
-def policy(request):
-    with dtype_policy(request.param):
-        yield request.param
-
-
 @pytest.mark.parametrize(
     ("policy", "config"),
     [
         ("mixed_bfloat16", TINY),
         ("bfloat16", MAP),
         ("mixed_float16", TINY),
-        pytest.param(
-            "mixed_float16",
-            MAP,
-            marks=pytest.mark.xfail(
-                JIT, reason="on a CPU, JAX can't compile Keras' float16 attention", raises=ValueError
-            ),
-        ),
     ],
-    indirect=["policy"],
 )
 def test_logits_are_float32_and_right_in_half_precision(policy, config):
-    model = oracle.randomize(vit(config, num_classes=3))
+    with dtype_policy(policy):
+        model = oracle.randomize(vit(config, num_classes=3))
     model.compile(jit_compile=JIT)
     logits = model.predict(pixels(config), verbose=0)
     assert logits.dtype == "float32"
@@ -185,23 +134,19 @@ def test_a_new_head_starts_at_zero_and_softmax_ends_in_probabilities():
     oracle.assert_close(probabilities, oracle.softmax(outputs_of(logits, pixels(TINY))))
 
 
-@pytest.mark.parametrize("num_classes", [0, -1, 2.0, "10", True])
-def test_refuses_a_number_of_classes_that_is_none(num_classes):
-    with pytest.raises(
-        ValueError, match=rf"num_classes={num_classes!r} is not a positive integer; None leaves out the head"
-    ):
-        vit(TINY, num_classes=num_classes)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        *(({"num_classes": value}, f"num_classes={value!r} is not a positive integer; None leaves out the head") for value in (0, 2.0, True)),
+        ({"classifier_activation": "softmax"}, r"classifier_activation='softmax' needs num_classes\."),
+    ],
+)  # fmt: skip
+def test_refuses_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        vit(TINY, **arguments)
 
 
-def test_refuses_an_activation_without_classes():
-    with pytest.raises(ValueError, match=r"classifier_activation='softmax' needs num_classes\."):
-        vit(TINY, classifier_activation="softmax")
-
-
-DROPPING = TINY.replace(dropout_rate=0.1, attention_dropout_rate=0.2, stochastic_depth_rate=0.3, norm_epsilon=1e-5)
-
-
-@pytest.mark.parametrize("num_layers", [1, 3, 7])
+@pytest.mark.parametrize("num_layers", [1, 3])
 def test_stochastic_depth_rises_from_zero_to_exactly_its_rate(num_layers):
     model = vit(TINY.replace(num_layers=num_layers, stochastic_depth_rate=0.1))
     rates = [layer.stochastic_depth_rate for layer in model.layers if layer.name.startswith("block_")]
@@ -221,43 +166,30 @@ import keras, vit_keras
 import numpy as np
 for name in sys.argv[1:]:
     model = keras.saving.load_model(f"{name}.keras")
+    assert type(model).__name__ == "VisionTransformer"
     np.save(f"{name}.outputs.npy", keras.ops.convert_to_numpy(model(np.load(f"{name}.npy"))))
     with open(f"{name}.json", "w") as file:
         json.dump(vit_keras.model_config(model).to_dict(), file)
 """
 
 
-def in_a_fresh_process(code, folder, *arguments):
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def test_a_file_loads_in_a_fresh_process_bit_for_bit(tmp_path):
-    configs = {"token": DROPPING.replace(position_embedding="sincos2d"), "conv_map": MAP.replace(remat="block")}
+    dropping = TINY.replace(
+        dropout_rate=0.1, attention_dropout_rate=0.2, stochastic_depth_rate=0.3, position_embedding="sincos2d"
+    )
+    configs = {"token": dropping, "conv_map": MAP.replace(remat="block")}
     expected = {}
     for name, config in configs.items():
         model = oracle.randomize(vit(config, num_classes=3, classifier_activation="softmax"))
         model.save(tmp_path / f"{name}.keras")
         np.save(tmp_path / f"{name}.npy", pixels(config))
         expected[name] = outputs_of(model, pixels(config))
-    in_a_fresh_process(LOADER, tmp_path, *configs)
+    command = [sys.executable, "-c", LOADER, *configs]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     for name, config in configs.items():
         np.testing.assert_array_equal(np.load(tmp_path / f"{name}.outputs.npy"), expected[name])
         assert ViTConfig.from_dict(json.loads((tmp_path / f"{name}.json").read_text())) == config
-
-
-@pytest.mark.parametrize(
-    "imports",
-    [
-        "import vit_keras, keras",
-        "import vit_keras, importlib.util; importlib.util.find_spec('keras'); import keras",
-    ],
-    ids=["after", "probed"],
-)
-def test_a_file_loads_whichever_library_is_imported_first(imports, tmp_path):
-    vit(TINY).save(tmp_path / "token.keras")
-    in_a_fresh_process(f"{imports}; keras.saving.load_model('token.keras')", tmp_path)
 
 
 def test_weight_names_and_shapes_are_the_golden_ones():
@@ -265,17 +197,3 @@ def test_weight_names_and_shapes_are_the_golden_ones():
     models = {"token": vit(TINY, num_classes=3), "conv_map": vit(MAP, num_classes=3)}
     names = {name: {weight.path: list(weight.shape) for weight in model.weights} for name, model in models.items()}
     assert names == json.loads(GOLDEN.read_text())
-
-
-@pytest.mark.parametrize(
-    "config", [TINY, MAP.replace(remat="block", stochastic_depth_rate=0.1)], ids=["token", "conv_map"]
-)
-def test_fit_lowers_the_loss(config):
-    keras.utils.set_random_seed(0)
-    labels = np.arange(32) % 2
-    images = np.clip(pixels(config, count=32) * 0.5 + 100 * labels[:, None, None, None], 0, 255).astype("uint8")
-    model = vit(config, num_classes=2)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-2), loss)
-    history = model.fit(images, labels, batch_size=16, epochs=12, verbose=0).history["loss"]
-    assert history[-1] < 0.9 * history[0]

@@ -3,38 +3,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from presets.test_family import FAMILY, PRESET
 
 import vit_keras as vk
 from vit_keras import list_presets, load_preset, preset_info
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.presets.family import read_family
+from vit_keras.training.recipes import RECIPES
 from vit_keras.weights.mappings.sources import SOURCES
 
-FAMILY = """
-[family]
-description = "Mine"
-paper = "https://example.org"
-license = "Apache-2.0"
-recipe = "from_scratch"
-[family.config]
-image_size = 32
-patch_size = 8
-"""
-PRESET = """
-[vit_mine]
-source = "ours"
-params = 1
-hidden_dim = 16
-num_layers = 1
-num_heads = 2
-mlp_dim = 32
-"""
 CHECKPOINTS = [(name, tag) for name in list_presets() for tag in load_preset(name).weights]
 
 
 def test_every_preset_states_its_parameters_its_source_and_its_recipe():
-    from vit_keras.training.recipes import RECIPES
-
     for name in list_presets():
         preset = load_preset(name)
         assert preset.params == preset.config.num_params, name
@@ -44,7 +25,7 @@ def test_every_preset_states_its_parameters_its_source_and_its_recipe():
 
 
 def test_parameters_are_those_that_timm_counts():
-    """With the checkpoint's own head; the golden file holds what timm 1.0.31 counted, in millions."""
+    # With the checkpoint's own head; the golden file holds what timm 1.0.31 counted, in millions.
     lines = (Path(__file__).parents[1] / "golden" / "timm_params.csv").read_text().splitlines()[1:]
     counted = dict(line.split(",") for line in lines)
     found = {}
@@ -52,8 +33,7 @@ def test_parameters_are_those_that_timm_counts():
         preset = load_preset(name)
         checkpoint = preset.weights[tag]
         config = preset.config.replace(**checkpoint.config)
-        heads = 2 if config.distillation_token else 1
-        head = heads * (config.feature_dim + 1) * (checkpoint.num_classes or 0) if checkpoint.num_classes else 0
+        head = (1 + config.distillation_token) * (config.feature_dim + 1) * (checkpoint.num_classes or 0)
         if checkpoint.source == "timm":
             found[f"{name}.{tag}"] = (config.num_params + head) / 1e6
     assert found.keys() == counted.keys()
@@ -98,15 +78,15 @@ def test_an_unknown_name_proposes_the_closest(look_up):
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """A file of presets of a user, which is forgotten after the test."""
-    monkeypatch.setenv("VIT_KERAS_PRESETS", "")
+    """A user's file of presets."""
+    monkeypatch.setenv("VIT_KERAS_PRESETS", "")  # which registering changes
     path = tmp_path / "mine.toml"
     (preset,) = read_family("mine.toml", FAMILY + PRESET)
     path.write_text((FAMILY + PRESET).replace("params = 1", f"params = {preset.config.num_params}"))
     return path
 
 
-def test_registered_presets_behave_as_the_shipped_ones_in_worker_processes_too(mine):
+def test_registered_presets_behave_as_the_shipped_ones_in_worker_processes_too_and_a_changed_file_is_read_again(mine):
     assert vk.register_presets(mine) == vk.register_presets(str(mine)) == ["vit_mine"]
     assert set(list_presets()) > {"vit_mine", "vit_base_patch16_224"}
     assert preset_info("vit_mine")["family"] == "mine"
@@ -114,10 +94,6 @@ def test_registered_presets_behave_as_the_shipped_ones_in_worker_processes_too(m
     code = "import vit_keras; print(vit_keras.list_presets('*_mine'))"
     worker = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert worker.stdout.strip() == "['vit_mine']"
-
-
-def test_a_changed_file_is_read_again(mine):
-    vk.register_presets(mine)
     mine.write_text(mine.read_text().replace("vit_mine", "vit_other"))
     assert vk.register_presets(mine) == ["vit_other"]
     assert list_presets("vit_mine") == []

@@ -8,9 +8,9 @@ import ast
 import importlib.metadata
 import inspect
 import re
-from dataclasses import dataclass
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import keras_tuner
@@ -24,33 +24,18 @@ PACKAGE = Path(__file__).parents[2] / "vit_keras"
 BACKEND = keras.backend.backend()
 
 
-@dataclass(frozen=True)
-class Private:
-    """A private member.
-
-    Args:
-        owner: The class, object or module that has it.
-        name: Its name.
-        reason: What it is needed for, and why no public member does.
-        parameters: The number of a method's parameters; None for an attribute.
-        backend: The only backend where it exists; None for all.
-        distribution: The package it belongs to.
-    """
-
+class Private(NamedTuple):
     owner: str
     name: str
     reason: str
-    parameters: int | None = None
-    backend: str | None = None
+    parameters: int | None = None  # of a method; None for an attribute
+    backend: str | None = None  # the only one where it exists
     distribution: str = "keras"
 
 
 MEMBERS = [
     Private("optimizer", "_apply_weight_decay", "Decay is scaled per layer; Keras has one number.", 1),
-    Private(
-        "optimizer", "_backend_update_step", "Updates are scaled per layer; the public `update_step` is skipped on torch.",
-        3,
-    ),
+    Private("optimizer", "_backend_update_step", "Updates are scaled per layer; the public `update_step` is skipped on torch.", 3),
     Private("optimizer", "_clip_gradients", "Clips the sum of all devices; Keras clips each device's part.", 1),
     Private("optimizer", "_get_current_learning_rate", "A schedule counts optimizer steps; `learning_rate` calls this.", 0),
     Private("optimizer", "_get_variable_index", "Finds a variable's layer scale and moments; no public lookup.", 1),
@@ -89,41 +74,32 @@ def owners() -> dict[str, Any]:
     model.fit(np.ones((1, 2)), np.ones((1, 1)), verbose=0)
     optimizer = keras.optimizers.AdamW()
     optimizer.build([keras.Variable([1.0])])
-    found = {
-        "optimizer": optimizer,
-        "layer": model.layers[0],
-        "tensor": model.layers[0].output,
-        "fitted model": model,
-        "callback list": keras.callbacks.CallbackList([]),
-        "global_state": global_state,
-        "seed_generator": seed_generator,
-        "rng_utils": rng_utils,
-        "tuner": keras_tuner.engine.base_tuner.BaseTuner,
-    }
-    if BACKEND == "torch":
-        import torch
-
-        found["torch"] = torch
-    return found
+    return {
+        "optimizer": optimizer, "layer": model.layers[0], "tensor": model.layers[0].output, "fitted model": model,
+        "callback list": keras.callbacks.CallbackList([]), "global_state": global_state, "seed_generator": seed_generator,
+        "rng_utils": rng_utils, "tuner": keras_tuner.engine.base_tuner.BaseTuner, "torch": sys.modules.get("torch"),
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.name)
-def test_the_member_exists_and_has_its_parameters(member, owners):
-    if member.backend not in (None, BACKEND):
-        pytest.skip(f"only on {member.backend}")
-    version = importlib.metadata.version(member.distribution)
-    where = f"{member.distribution} {version}: the private {member.owner} member {member.name}"
-    use = f"It is used for: {member.reason}"
-    found = getattr(owners[member.owner], member.name, KeyError)
-    assert found is not KeyError, f"{where} is gone. {use}"
+def find_change(member: Private, owner: Any) -> str:
+    found = getattr(owner, member.name, KeyError)
+    if found is KeyError:
+        return "is gone"
     if member.parameters is not None:
         parameters = [name for name in inspect.signature(found).parameters if name != "self"]
-        assert len(parameters) == member.parameters, f"{where} takes {parameters}, not {member.parameters}. {use}"
-    elif member.name.startswith("_") and member.distribution == "keras":
-        assert not inspect.ismethod(found), f"{where} is a method now, and was an attribute. {use}"
+        return f"takes {parameters}, not {member.parameters}" if len(parameters) != member.parameters else ""
+    is_method = member.name.startswith("_") and member.distribution == "keras" and inspect.ismethod(found)
+    return "is a method now, and was an attribute" if is_method else ""
 
 
-def test_the_tracker_can_be_unlocked(owners):
+def test_the_members_exist_and_have_their_parameters(owners):
+    changed = [
+        f"{member.distribution} {importlib.metadata.version(member.distribution)}: the private {member.owner} member"
+        f" {member.name} {change}. It is used for: {member.reason}"
+        for member in MEMBERS
+        if member.backend in (None, BACKEND) and (change := find_change(member, owners[member.owner]))
+    ]
+    assert changed == []
     for method in ("lock", "unlock"):
         assert callable(getattr(owners["layer"]._tracker, method, None)), f"Layer._tracker has no {method} any more"
 

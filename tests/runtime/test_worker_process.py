@@ -56,16 +56,12 @@ def has_ended(pid):
     return False
 
 
-def test_messages_and_bytes_arrive_in_order(start):
+def test_messages_and_bytes_arrive_in_order_and_a_timeout_leaves_the_process_running(start):
     process = start()
     for count in (0, 3, 5_000_000):  # the last is larger than the pipe
         message = {"do": "echo", "bytes": count, "text": "été 猫 \udce9"}
         process.send(message)
         assert process.receive(60) == (message, bytes(count))
-
-
-def test_a_timeout_leaves_the_process_running(start):
-    process = start()
     process.send({"do": "hang"})
     with pytest.raises(TimeoutError):
         process.receive(0.1)

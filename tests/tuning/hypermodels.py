@@ -14,25 +14,13 @@ from vit_keras.tuning.space.hypermodel import ViTHyperModel
 
 IMAGE, CLASSES = 16, 3
 TINY: dict[str, Any] = {
-    "num_layers": Choice((1, 2)),
-    "num_heads": Choice((1, 2)),
-    "head_dim": Choice((8,)),
-    "mlp_ratio": Choice((2,)),
-    "patch_size": Choice((4,)),
-    "stem": Choice(("patch",)),
-    "pooling": Choice(("mean",)),
-    "num_registers": Choice((0,)),
-    "stochastic_depth_rate": Choice((0.1,)),
-    "learning_rate": FloatRange(1e-4, 1e-2, log=True),
-    "weight_decay": FloatRange(1e-3, 0.3, log=True),
-    "augmentation": Choice(("light",)),
-    "batch_size": Choice((16,)),
-}
+    "num_layers": [1, 2], "num_heads": [1, 2], "head_dim": [8], "mlp_ratio": [2], "patch_size": [4], "stem": ["patch"],
+    "pooling": ["mean"], "num_registers": [0], "stochastic_depth_rate": [0.1], "learning_rate": FloatRange(1e-4, 1e-2, log=True),
+    "weight_decay": FloatRange(1e-3, 0.3, log=True), "augmentation": ["light"], "batch_size": [16],
+}  # fmt: skip
 
 
 class Tiny(ViTHyperModel):
-    """Small enough for a test."""
-
     def __init__(self, **space: Any) -> None:
         super().__init__(IMAGE, CLASSES, space={**TINY, **space})
 
@@ -56,26 +44,27 @@ class Nasty(Tiny):
         return {**super().draw(rng), "fault": faults[self._drawn % len(faults)]}
 
     def make_recipe(self, values: Any, **kwargs: Any) -> Any:  # asked for in every trial, of a shape that was seen, too
-        if values["fault"] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if values["fault"] == "hang":
-            time.sleep(1000)
-        if values["fault"] == "memory":
-            raise MemoryError("Unable to allocate 5 TiB")
-        if values["fault"] == "bug":
-            raise RuntimeError("no luck")
+        match values["fault"]:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                time.sleep(1000)
+            case "memory":
+                raise MemoryError("Unable to allocate 5 TiB")
+            case "bug":
+                raise RuntimeError("no luck")
         return super().make_recipe(values, **kwargs)
 
 
-def split(count: int) -> Split:
+def split(count: int, side: int = IMAGE) -> Split:
     labels = np.arange(count) % CLASSES
-    pixels = np.random.default_rng(count).integers(0, 80, (count, IMAGE, IMAGE, 3)) + 60 * labels[:, None, None, None]
+    pixels = np.random.default_rng(count).integers(0, 80, (count, side, side, 3)) + 60 * labels[:, None, None, None]
     return Split(pixels.astype("uint8"), labels.astype("int32"))
 
 
-def images() -> ImageData:
+def images(side: int = IMAGE) -> ImageData:
     """Images that a tiny model learns in a few epochs."""
-    splits = {"train": split(96), "validation": split(48), "test": split(48)}
+    splits = {"train": split(96, side), "validation": split(48, side), "test": split(48, side)}
     return ImageData(name="shades", class_names=("dark", "gray", "light"), splits=splits, batch_size=16)
 
 

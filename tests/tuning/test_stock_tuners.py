@@ -6,35 +6,34 @@ from tuning.hypermodels import Tiny, images, split
 
 from vit_keras.tuning import Choice, ViTHyperModel
 
-TUNERS = {
-    "random": (keras_tuner.RandomSearch, {"max_trials": 2}),
-    "hyperband": (keras_tuner.Hyperband, {"max_epochs": 2, "factor": 2, "hyperband_iterations": 1}),
-}
+own_loop = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend"
+)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "random")) for name in TUNERS])
-def test_keras_tuner_s_own_tuners_search_the_space(name, tmp_path, capsys):
-    kind, arguments = TUNERS[name]
+@own_loop
+@pytest.mark.slow
+def test_keras_tuner_s_hyperband_searches_the_space_on_arrays(tmp_path):
     hypermodel = Tiny(learning_rate=[1e-3, 3e-3], num_layers=[1])
-    tuner = kind(hypermodel, objective="val_accuracy", directory=tmp_path, project_name="search", seed=1, **arguments)
-    train, validation = split(48), split(24)
-    tuner.search(
-        train.images, train.labels, validation_data=(validation.images, validation.labels), epochs=1, verbose=0
+    tuner = keras_tuner.Hyperband(
+        hypermodel, objective="val_accuracy", directory=tmp_path, project_name="search", seed=1, max_epochs=2, factor=2
     )
+    train, validation = split(48), split(24)
+    tuner.search(train.images, train.labels, validation_data=(validation.images, validation.labels), verbose=0)
     trials = tuner.oracle.get_best_trials(10)
     assert len(trials) >= 2
     assert {trial.status for trial in trials} == {"COMPLETED"}
     assert tuner.get_best_models(1)[0].output_shape == (None, 3)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on every backend")
+@own_loop
 def test_image_data_brings_its_validation_and_its_augmentation(tmp_path):
     tuner = keras_tuner.RandomSearch(
         Tiny(), objective="val_accuracy", directory=tmp_path, project_name="search", max_trials=1
     )
     tuner.search(images(), epochs=1, verbose=0)
     assert 0 <= tuner.oracle.get_best_trials(1)[0].score <= 1
+    assert tuner.get_best_models(1)[0].output_shape == (None, 3)
 
 
 def test_a_model_that_is_too_large_is_reduced_and_the_values_stay_as_asked():
@@ -51,10 +50,7 @@ def test_a_model_that_is_too_large_is_reduced_and_the_values_stay_as_asked():
 
 
 def test_declaring_the_space_builds_nothing(monkeypatch):
-    def built(*arguments, **named):
-        raise AssertionError("a model was built")
-
-    monkeypatch.setattr("vit_keras.tuning.space.hypermodel.vit", built)
+    monkeypatch.setattr("vit_keras.tuning.space.hypermodel.vit", lambda *given, **named: pytest.fail("built a model"))
     values = keras_tuner.HyperParameters()
     ViTHyperModel(32, 10).declare_hyperparameters(values)
     assert {"num_layers", "num_heads", "learning_rate"} <= values.values.keys()

@@ -16,27 +16,13 @@ from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.run_directory import JOURNAL
 
 OPTIONS = TunerOptions(epochs=2, factor=2)
-# The script of a search that is killed; its hypermodel is in a module of the tests.
+SETTINGS = {"objective": ["val_accuracy", "params"], "options": OPTIONS}
 SCRIPT = """
 import sys
 from tuning.hypermodels import Tiny, images
 from vit_keras.tuning import TunerOptions, ViTTuner
-options = TunerOptions(epochs=2, factor=2)
-tuner = ViTTuner(Tiny(), run_dir=sys.argv[1], budget="8 trials", options=options)
-tuner.search(images())
+ViTTuner(Tiny(), run_dir=sys.argv[1], budget="8 trials", options=TunerOptions(epochs=2, factor=2)).search(images())
 """
-
-
-def kill_repeatedly(run, seconds):
-    """Kills a search after so many seconds, again after each resume, and leaves a torn last line in its journals."""
-    for alive in seconds:
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(run)])
-        time.sleep(alive)
-        process.kill()
-        process.wait()
-    for path in run.glob("*.jsonl"):
-        with path.open("ab") as journal:
-            journal.write(b'{"what": "epo')
 
 
 @pytest.fixture(autouse=True)
@@ -50,21 +36,43 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def searched(data, tmp_path_factory):
-    """A search of six trials, made once."""
+def result(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("search") / "run"
-    tuner = ViTTuner(Tiny(), run_dir=run, budget="6 trials", objective=["val_accuracy", "params"], options=OPTIONS)
-    tuner.search(data)
-    return tuner
+    return search(data, hypermodel=Tiny(), run_dir=run, budget="6 trials", **SETTINGS)
 
 
-def test_a_search_ends_with_a_trained_model(searched):
+@pytest.fixture(scope="module")
+def searched(result):
+    return ViTTuner(Tiny(), run_dir=result.run_directory, **SETTINGS)
+
+
+def test_search_leaves_a_preset_a_page_and_a_table(result, data):
+    assert result.model.output_shape == (None, 3)
+    assert 0.3 < result.test_accuracy <= 1
+    record = json.loads((result.run_directory / "search.json").read_text())
+    assert record["best"]["trial"] == result.best.number
+    assert len((result.run_directory / "study.csv").read_text().splitlines()) == 7
+    page = Page((result.run_directory / "study.html").read_text())
+    assert "Leaderboard" in page.words
+    assert_needs_nothing_else(page)
+    with pytest.raises(StorageError, match="--resume"):
+        search(data, hypermodel=Tiny(), run_dir=result.run_directory, **SETTINGS)
+
+
+def test_a_finished_search_is_read_and_keras_tuner_s_own_methods_work(searched, capsys):
     assert isinstance(searched, keras_tuner.Tuner)
     assert len(searched.study.trials) == 6
     assert {trial.state for trial in searched.study.trials} == {"COMPLETED", "PRUNED"}
     best = searched.best_trial()
     assert best.curve[-1]["val_accuracy"] > 0.5
     assert searched.get_best_models(1)[0].output_shape == (None, 3)
+    values = searched.get_best_hyperparameters(1)[0]
+    assert searched.hypermodel.build(values).output_shape == (None, 3)
+    searched.results_summary(2)
+    searched.search_space_summary()
+    printed = capsys.readouterr().out
+    assert "Results summary" in printed
+    assert "learning_rate" in printed
 
 
 def test_latency_as_an_objective_is_measured_without_a_limit(tmp_path):
@@ -82,20 +90,8 @@ def test_warm_start_tries_the_best_of_another_search_after_the_default(searched,
         ViTTuner(Tiny(), run_dir=tmp_path / "new", options=TunerOptions(warm_start=[tmp_path]))
 
 
-def test_keras_tuner_s_own_methods_work(searched, capsys):
-    values = searched.get_best_hyperparameters(1)[0]
-    assert searched.hypermodel.build(values).output_shape == (None, 3)
-    searched.results_summary(2)
-    searched.search_space_summary()
-    printed = capsys.readouterr().out
-    assert "Results summary" in printed
-    assert "learning_rate" in printed
-
-
-def test_a_finished_search_can_be_read_and_continued(searched, data):
-    again = ViTTuner(Tiny(), run_dir=searched.run_dir, objective=["val_accuracy", "params"], options=OPTIONS)
-    assert again.best_trial().values == searched.best_trial().values
-    more = ViTTuner(Tiny(), run_dir=searched.run_dir, budget="7 trials", objective=["val_accuracy", "params"], options=OPTIONS)  # fmt: skip
+def test_a_finished_search_is_continued(searched, data):
+    more = ViTTuner(Tiny(), run_dir=searched.run_dir, budget="7 trials", **SETTINGS)
     more.search(data)
     assert len(more.study.trials) == 7
 
@@ -109,39 +105,37 @@ def test_a_finished_search_can_be_read_and_continued(searched, data):
     ],
 )
 def test_resuming_with_other_settings_is_refused_with_the_difference(searched, data, change, named):
-    arguments = {"hypermodel": Tiny(), "objective": ["val_accuracy", "params"], "options": OPTIONS, **change}
-    tuner = ViTTuner(arguments.pop("hypermodel"), run_dir=searched.run_dir, **arguments)
     with pytest.raises(ResumeError, match=named):
-        tuner.search(data)
+        ViTTuner(run_dir=searched.run_dir, **{"hypermodel": Tiny(), **SETTINGS, **change}).search(data)
 
 
 def test_a_directory_of_something_else_is_never_touched(tmp_path, data):
     (tmp_path / "thesis.txt").write_text("two years of work")
-    with pytest.raises(StorageError, match="nothing is removed"):
-        ViTTuner(Tiny(), run_dir=tmp_path)
-    with pytest.raises(StorageError, match="nothing is removed"):
-        search(data, hypermodel=Tiny(), run_dir=tmp_path)
+    for start in (
+        lambda: ViTTuner(Tiny(), run_dir=tmp_path),
+        lambda: search(data, hypermodel=Tiny(), run_dir=tmp_path),
+    ):
+        with pytest.raises(StorageError, match="nothing is removed"):
+            start()
     assert (tmp_path / "thesis.txt").read_text() == "two years of work"
 
 
-def test_an_objective_that_is_not_logged_is_refused_before_the_first_trial(tmp_path, data):
+def test_an_objective_that_is_not_logged_or_has_no_direction_is_refused_before_the_first_trial(tmp_path, data):
     tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", objective="val_auc", options=OPTIONS)
     with pytest.raises(InvalidArgumentError, match=r"does not log val_auc; it logs .*val_accuracy"):
         tuner.search(data)
     assert not tuner.study.trials
-
-
-def test_an_objective_without_a_direction_is_refused(tmp_path):
-    with pytest.raises(InvalidArgumentError, match="is not known whether more or less of happiness"):
-        ViTTuner(Tiny(), run_dir=tmp_path, objective="happiness")
-    with pytest.raises(InvalidArgumentError, match="begins with one"):
-        ViTTuner(Tiny(), run_dir=tmp_path, objective="params")
+    for objective, message in (
+        ("happiness", "is not known whether more or less of happiness"),
+        ("params", "begins with one"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            ViTTuner(Tiny(), run_dir=tmp_path / "other", objective=objective)
 
 
 @pytest.mark.slow
 def test_a_failing_trial_does_not_stop_the_search(tmp_path, data):
-    limits = TrialLimits(silence=20.0)
-    options = TunerOptions(epochs=2, factor=2, trial_limits=limits, seed=2)
+    options = TunerOptions(epochs=2, factor=2, trial_limits=TrialLimits(silence=20.0), seed=2)
     tuner = ViTTuner(Nasty("kill", "hang", "memory", "bug"), run_dir=tmp_path / "run", budget="7 trials", options=options)  # fmt: skip
     tuner.search(data)
     states = {trial.values["fault"]: trial.state for trial in tuner.study.trials}
@@ -167,23 +161,16 @@ def test_a_search_killed_repeatedly_gives_the_uninterrupted_result(tmp_path, dat
     whole = ViTTuner(Tiny(), run_dir=tmp_path / "whole", budget="8 trials", options=OPTIONS)
     whole.search(data)
     killed = tmp_path / "killed"
-    kill_repeatedly(killed, (9.0, 11.0, 13.0))
+    for seconds in (9.0, 11.0, 13.0):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(killed)])
+        time.sleep(seconds)
+        process.kill()
+        process.wait()
+    for path in killed.glob("*.jsonl"):  # and the last line is torn
+        with path.open("ab") as journal:
+            journal.write(b'{"what": "epo')
     last = ViTTuner(Tiny(), run_dir=killed, budget="8 trials", options=OPTIONS)
     last.search(data)
-    assert [trial.values for trial in last.study.trials] == [trial.values for trial in whole.study.trials]
-    assert [trial.curve for trial in last.study.trials] == [trial.curve for trial in whole.study.trials]
+    ours, theirs = ([(trial.values, trial.curve) for trial in tuner.study.trials] for tuner in (last, whole))
+    assert ours == theirs
     assert len(Journal(killed / JOURNAL).records) > len(whole.study.trials)
-
-
-def test_search_leaves_a_preset_a_page_and_a_table(tmp_path, data):
-    result = search(data, hypermodel=Tiny(), budget="3 trials", run_dir=tmp_path / "run", options=OPTIONS)
-    assert result.model.output_shape == (None, 3)
-    assert 0.3 < result.test_accuracy <= 1
-    record = json.loads((tmp_path / "run" / "search.json").read_text())
-    assert record["best"]["trial"] == result.best.number
-    assert len((tmp_path / "run" / "study.csv").read_text().splitlines()) == 4
-    page = Page((tmp_path / "run" / "study.html").read_text())
-    assert "Leaderboard" in page.words
-    assert_needs_nothing_else(page)
-    with pytest.raises(StorageError, match="--resume"):
-        search(data, hypermodel=Tiny(), run_dir=tmp_path / "run", options=OPTIONS)

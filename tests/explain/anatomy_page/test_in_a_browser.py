@@ -14,15 +14,8 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 CONFIG = ViTConfig(
-    image_size=(64, 96),
-    patch_size=16,
-    hidden_dim=48,
-    num_layers=3,
-    num_heads=3,
-    mlp_dim=96,
-    num_registers=2,
-    layer_scale=0.5,
-)
+    image_size=(64, 96), patch_size=16, hidden_dim=48, num_layers=3, num_heads=3, mlp_dim=96, num_registers=2, layer_scale=0.5
+)  # fmt: skip
 NAMES = (
     "<img src=x onerror=alert(1)>",
     "a class with a very long name that has to be broken somewhere, as real ones",
@@ -72,7 +65,6 @@ def driver():
 
 @pytest.fixture
 def opened(driver, page):
-    """The page, opened from disk anew."""
     driver.get_log("browser")
     driver.get_log("performance")
     resize(driver, 1280)
@@ -83,7 +75,6 @@ def opened(driver, page):
 
 
 def table(driver, step):
-    """The cells of the last table of a step."""
     return driver.execute_script(
         "return [...[...document.querySelectorAll(`#${arguments[0]} table`)].at(-1).rows].map("
         "(row) => [...row.querySelectorAll('td')].map((cell) => cell.innerText))",
@@ -103,7 +94,7 @@ def press(driver, *keys):
 
 
 def settled(driver):
-    """Waits until what was changed is drawn."""
+    # until what was changed is drawn
     driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done));")
 
 
@@ -111,13 +102,19 @@ def caption(driver):
     return driver.find_element("css selector", "aside figcaption").text
 
 
-def test_it_opens_from_disk_and_asks_for_nothing(opened, page):
+def test_it_opens_from_disk_asks_for_nothing_and_names_its_controls(opened, page):
     assert opened.get_log("browser") == []
     assert requests(opened) == [page.as_uri()]
     assert len(opened.find_elements("css selector", "section")) == 16
     answer = table(opened, "classifier")[1:]
     assert sorted(row[0] for row in answer) == sorted(NAMES)
     assert opened.execute_script("return document.images.length") == 0
+    picture = opened.find_element("id", "looks")
+    assert picture.get_attribute("aria-label") == "Attention of the class token in block 3, head 1"
+    assert picture.get_attribute("tabindex") == "0"
+    for slider in opened.find_elements("css selector", "input"):
+        label = opened.find_element("css selector", f"label[for={slider.get_attribute('id')}]")
+        assert label.text in ("Block", "Head")
 
 
 def test_printed_numbers_are_the_model_s(opened, model, image):
@@ -151,33 +148,32 @@ def test_pointer_block_head_and_keys_change_what_is_shown(opened):
         assert all(new != old for new, old in zip(now[1], before[1], strict=True))
         return now
 
+    def shows(words):
+        settled(opened)
+        assert words in caption(opened)
+
     first = seen()
     ActionChains(opened).move_to_element_with_offset(
         picture, round(-0.29 * picture.size["width"]), picture.size["height"] // 8
     ).perform()
-    settled(opened)
-    assert "patch in row 3, column 2" in caption(opened)
+    shows("patch in row 3, column 2")
     second = changed(first)
     press(opened, Keys.ARROW_RIGHT, Keys.ARROW_UP)
-    assert "patch in row 2, column 3" in caption(opened)
+    shows("patch in row 2, column 3")
     third = changed(second)
     press(opened, "b")  # round to the first block
-    assert "block 1, head 1" in caption(opened)
+    shows("block 1, head 1")
     changed(third)
     opened.find_element("css selector", "#joined .small button:nth-child(3)").click()
-    settled(opened)
-    assert "block 1, head 3" in caption(opened)
+    shows("block 1, head 3")
     opened.find_element("css selector", "#depth .small button:nth-child(2)").click()
-    settled(opened)
-    assert "block 2, head 3" in caption(opened)
+    shows("block 2, head 3")
     press(opened, "c")
-    assert "the class token" in caption(opened)
+    shows("the class token")
     press(opened, "c")
-    assert "register 1" in caption(opened)
-    slider = opened.find_element("id", "choose-block")
-    slider.send_keys(Keys.ARROW_LEFT)
-    settled(opened)
-    assert "block 1" in caption(opened)
+    shows("register 1")
+    opened.find_element("id", "choose-block").send_keys(Keys.ARROW_LEFT)
+    shows("block 1")
     assert opened.get_log("browser") == []
 
 
@@ -206,12 +202,3 @@ def test_nothing_overlaps(opened, width, language):
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
     assert opened.execute_script(OVERFLOWING) == []
     assert opened.execute_script(OVERLAPPING) == 0
-
-
-def test_screen_reader_and_keyboard(opened):
-    picture = opened.find_element("id", "looks")
-    assert picture.get_attribute("aria-label") == "Attention of the class token in block 3, head 1"
-    assert picture.get_attribute("tabindex") == "0"
-    for slider in opened.find_elements("css selector", "input"):
-        label = opened.find_element("css selector", f"label[for={slider.get_attribute('id')}]")
-        assert label.text in ("Block", "Head")

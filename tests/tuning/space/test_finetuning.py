@@ -2,9 +2,9 @@ import pickle
 
 import numpy as np
 import pytest
+from tuning.hypermodels import images
 
-from vit_keras import ViTConfig, from_preset
-from vit_keras.data import ImageData, Split
+from vit_keras import from_preset
 from vit_keras.data.augment.augmentation import resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.wiring import read_model
@@ -20,17 +20,6 @@ def hypermodel(tiny_preset):
     return FinetuningHyperModel(tiny_preset, 3, space={"batch_size": [8], "image_size": [16, 24]})
 
 
-@pytest.fixture
-def data(hypermodel):
-    def split(count):
-        labels = np.arange(count) % 3
-        pixels = np.random.default_rng(count).integers(0, 60, (count, 24, 24, 3)) + 80 * labels[:, None, None, None]
-        return Split(pixels.astype("uint8"), labels.astype("int32"))
-
-    splits = {"train": split(24), "validation": split(12), "test": split(12)}
-    return ImageData(name="shades", class_names=("dark", "gray", "light"), splits=splits, batch_size=8)
-
-
 def test_what_finetune_would_do_is_tried_first(hypermodel):
     values = hypermodel.default_values()
     planned = plan_finetuning(np.arange(3), hypermodel.config, num_classes=3, steps_per_epoch=1, method="head_first")
@@ -42,14 +31,11 @@ def test_what_finetune_would_do_is_tried_first(hypermodel):
 
 
 @pytest.mark.parametrize(("method", "side"), [("head_first", 16), ("lora", 24)])
-def test_each_method_and_resolution_is_trained_and_kept(hypermodel, data, tmp_path, method, side):
+def test_each_method_and_resolution_is_trained_and_kept(hypermodel, tmp_path, method, side):
     values = {**hypermodel.default_values(), "method": method, "image_size": side}
-    trainer = TrialTrainer(hypermodel, hypermodel.load_data(data), epochs=1)
+    trainer = TrialTrainer(hypermodel, hypermodel.load_data(images(24)), epochs=1)
     rows = []
-    done = trainer.train(
-        values, until=1, folder=tmp_path, on_epoch=lambda epochs, metrics, seconds: rows.append(metrics) is None
-    )
-    assert done
+    assert trainer.train(values, until=1, folder=tmp_path, on_epoch=lambda *row: rows.append(row[1]) is None)
     assert 0 <= rows[0]["val_accuracy"] <= 1
     kept = from_preset(tmp_path / "model")
     assert kept.input_shape == (None, side, side, 3)
@@ -64,7 +50,7 @@ def test_samples_are_ways_to_fine_tune(hypermodel):
     assert (recipe.epochs, recipe.learning_rate) == (4, pairs[0][0]["learning_rate"])
 
 
-def test_what_fine_tuning_does_not_know_is_refused(tiny_preset):
+def test_a_dimension_that_fine_tuning_has_not_is_refused(tiny_preset):
     with pytest.raises(InvalidArgumentError, match="num_layers"):
         FinetuningHyperModel(tiny_preset, 3, space={"num_layers": Choice((1, 2))})
 
@@ -79,15 +65,13 @@ def test_a_limit_of_latency_is_measured_once_a_shape(monkeypatch):
         assert strict.find_problems({**values, **changed})
 
 
-def test_a_search_that_goes_on_finds_the_latencies_it_measured(tmp_path, monkeypatch):
+def test_a_resumed_search_finds_the_latencies_it_measured(tmp_path, tiny_config, monkeypatch):
     path = tmp_path / "run" / "latencies.jsonl"
-    config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32)
     first = latency.Latencies()
     first.store_in(Journal(path))
-    seconds = first.measure(config, num_classes=3)
+    seconds = first.measure(tiny_config, num_classes=3)
     monkeypatch.setattr(latency, "_time_prediction", lambda config, num_classes: pytest.fail("measured again"))
     again = latency.Latencies()
     again.store_in(Journal(path))
-    assert again.measure(config, num_classes=3) == seconds
-    shipped = pickle.loads(pickle.dumps(again))
-    assert shipped.measure(config, num_classes=3) == seconds
+    for each in (again, pickle.loads(pickle.dumps(again))):
+        assert each.measure(tiny_config, num_classes=3) == seconds

@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from tuning import simulation
@@ -12,7 +10,7 @@ from vit_keras.tuning.strategy.stopping import prune_reason
 from vit_keras.tuning.study.study import Study
 
 
-@pytest.mark.parametrize("budget", ["40 epochs", "96 epochs", "60s", "20 trials"])
+@pytest.mark.parametrize("budget", ["40 epochs", "60s", "20 trials"])
 def test_a_budget_is_kept_and_the_best_trial_reaches_the_horizon(budget):
     table, study = Table(), new_study()
     simulation.run(policy_of(table, budget), study, table)
@@ -52,7 +50,7 @@ def test_a_killed_search_proposes_the_same():
     assert simulation.run(policy_of(table, "96 epochs", seed=3), resumed, table) == expected
 
 
-def test_a_trial_is_promoted_when_it_is_among_the_best_of_its_rung():
+def test_a_trial_among_the_best_of_its_rung_is_promoted_but_not_after_a_fault():
     table, study = Table(), new_study()
     policy = policy_of(table, "96 epochs")
     for _ in range(2):
@@ -60,32 +58,16 @@ def test_a_trial_is_promoted_when_it_is_among_the_best_of_its_rung():
     step = policy.decide(study)
     best = max(study.trials, key=lambda trial: trial.curve[0]["accuracy"])
     assert (step.what, step.trial, step.epochs) == ("continue", best, 2)
-
-
-def test_workers_do_not_wait_while_a_trial_can_start():
-    table, study = Table(), new_study()
-    policy = policy_of(table, "96 epochs")
-    numbers = [begin(study, policy.decide(study), worker=str(worker)) for worker in range(4)]
-    assert numbers == [0, 1, 2, 3]
-
-
-def test_a_trial_whose_worker_was_lost_continues_first():
-    table, study = Table(), new_study()
-    policy = policy_of(table, "96 epochs")
-    number = begin(study, policy.decide(study))
-    study.add({"what": "waiting", "trial": number, "reason": "lost"})
-    step = policy.decide(study)
-    assert (step.what, step.trial.number, step.epochs) == ("continue", number, 1)
-
-
-def test_faults_are_neither_promoted_nor_learned_from():
-    table, study = Table(), new_study()
-    policy = policy_of(table, "96 epochs")
-    for _ in range(2):
-        train(study, begin(study, policy.decide(study)), table)
-    best = max(study.trials, key=lambda trial: trial.curve[0]["accuracy"])
     study.add({"what": "ended", "trial": best.number, "state": "FAILED", "reason": "no number"})
     assert policy.decide(study).what == "start"
+
+
+def test_workers_do_not_wait_and_a_trial_whose_worker_was_lost_continues_first():
+    study, policy = new_study(), policy_of(Table(), "96 epochs")
+    assert [begin(study, policy.decide(study), worker=str(worker)) for worker in range(4)] == [0, 1, 2, 3]
+    study.add({"what": "waiting", "trial": 2, "reason": "lost"})
+    step = policy.decide(study)
+    assert (step.what, step.trial.number, step.epochs) == ("continue", 2, 1)
 
 
 def test_a_trial_that_can_no_longer_win_is_pruned():
@@ -102,18 +84,16 @@ def test_a_trial_that_can_no_longer_win_is_pruned():
 def test_several_objectives_give_a_pareto_front():
     table, study = Table(), new_study("params")
     simulation.run(policy_of(table, "96 epochs"), study, table)
-    front = study.front
-    assert front
-    for one, other in pairwise(front):
-        assert other.costs["params"] < one.costs["params"]
+    costs = [trial.costs["params"] for trial in study.front]
+    assert costs == sorted(set(costs), reverse=True) != []
 
 
-@pytest.mark.parametrize(("words", "budget"), [("30min", Budget(seconds=1800)), ("1.5h", Budget(seconds=5400)), ("200 epochs", Budget(epochs=200)), ("1 trial", Budget(trials=1)), ("90 s", Budget(seconds=90))])  # fmt: skip
+@pytest.mark.parametrize(("words", "budget"), [("1.5h", Budget(seconds=5400)), ("200 epochs", Budget(epochs=200)), ("1 trial", Budget(trials=1)), ("90 s", Budget(seconds=90))])  # fmt: skip
 def test_budgets_are_parsed(words, budget):
     assert Budget.parse(words) == budget == Budget.parse(str(budget))
 
 
-@pytest.mark.parametrize("words", ["", "soon", "30", "-3 trials", "0 epochs", "3 parsecs"])
+@pytest.mark.parametrize("words", ["", "30", "-3 trials", "3 parsecs"])
 def test_other_budgets_are_refused(words):
     with pytest.raises(InvalidArgumentError, match="budget"):
         Budget.parse(words)

@@ -36,25 +36,19 @@ def test_a_damaged_line_is_named(path, line):
         Journal(path)
 
 
-def test_another_fingerprint_is_refused_with_the_difference(path):
+def test_another_fingerprint_or_journal_is_refused_with_the_difference(path, tmp_path):
     Journal(path).check_fingerprint({"space": "a", "data": "b"})
     Journal(path).check_fingerprint({"space": "a", "data": "b"})
     with pytest.raises(ResumeError, match='data: "b" then, "c" now'):
         Journal(path).check_fingerprint({"space": "a", "data": "c"})
-
-
-def test_another_journal_is_refused(path):
-    Journal(path).append("waiting", trial=0)
+    Journal(tmp_path / "other.jsonl").append("waiting", trial=0)
     with pytest.raises(CorruptFileError, match="not the journal of a search"):
-        Journal(path).check_fingerprint({})
+        Journal(tmp_path / "other.jsonl").check_fingerprint({})
 
 
-def test_a_journal_that_can_t_be_written_says_so(tmp_path):
+def test_what_can_t_be_written_is_refused(path, tmp_path):
     with pytest.raises(StorageError, match="could not be written"):
         Journal(tmp_path / "missing" / "journal.jsonl").append("waiting", trial=0)
-
-
-def test_nan_is_never_written(path):
     with pytest.raises(ValueError, match="JSON"):
         Journal(path).append("epoch", metrics={"loss": float("nan")})
     assert not path.exists()

@@ -8,20 +8,14 @@ from vit_keras.tuning.study.objectives import Objective
 
 
 def study_with(*curves, costs=None):
-    names = ("params",) if costs else ()
-    study = new_study(*names)
+    study = new_study(*["params"] * bool(costs))
     for number, curve in enumerate(curves):
-        study.add(
-            {
-                "what": "proposed", "trial": number, "values": {"row": number}, "origin": "random",
-                "costs": {"params": costs[number]} if costs else {},
-            }
-        )  # fmt: skip
-        study.add({"what": "started", "trial": number, "epochs": len(curve), "worker": "w"})
+        begin(study, Step("start", len(curve), values={"row": number}, origin="random"))
+        if costs:
+            study.trials[number].costs = {"params": costs[number]}
         for epoch, value in enumerate(curve, start=1):
-            study.add(
-                {"what": "epoch", "trial": number, "epoch": epoch, "metrics": {"accuracy": value}, "seconds": 2.0}
-            )
+            row = {"accuracy": value}
+            study.add({"what": "epoch", "trial": number, "epoch": epoch, "metrics": row, "seconds": 2.0})
     return study
 
 
@@ -44,16 +38,12 @@ def test_an_epoch_that_is_trained_again_changes_nothing():
     assert study.trials[0].seconds == 4.0
 
 
-def test_more_epochs_rank_first_and_faults_not_at_all():
+def test_more_epochs_rank_first_and_faults_not_at_all_and_less_is_better_for_a_min_objective():
     study = study_with([0.9], [0.3, 0.4], [0.3, 0.5], [0.99, 0.99])
     study.add({"what": "ended", "trial": 3, "state": "OOM", "reason": "no memory"})
     assert [trial.number for trial in study.ranking] == [2, 1, 0]
-
-
-def test_less_is_better_for_a_min_objective():
-    study = study_with([0.9], [0.3])
     study.objectives = (Objective("accuracy", "min"),)
-    assert [trial.number for trial in study.ranking] == [1, 0]
+    assert [trial.number for trial in study.ranking] == [1, 2, 0]
 
 
 def test_several_objectives_give_a_pareto_front():

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.tuning import TunerOptions
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.objectives import Objective
 from vit_keras.tuning.study.run_directory import JOURNAL
@@ -31,7 +30,6 @@ ViTTuner(Tiny(), run_dir=run, budget=budget, options=TunerOptions(epochs=2, fact
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Starts a chief or a worker of one search, and ends what still runs when the test is over."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, Path(__file__).parents[2:4])))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -51,22 +49,23 @@ def start(tmp_path, monkeypatch):
 
 
 def study_of(run):
-    options = TunerOptions(epochs=2)
-    return Study([Objective("val_accuracy", "max")], epochs=options.epochs, records=Journal(run / JOURNAL).records)
+    return Study([Objective("val_accuracy", "max")], epochs=2, records=Journal(run / JOURNAL).records)
+
+
+def assert_all_end(run, *processes):
+    for process in processes:
+        assert process.wait(timeout=150) == 0, process.communicate()[1]
+    trials = study_of(run).trials
+    assert len(trials) == 6
+    assert {trial.state for trial in trials} <= {"COMPLETED", "PRUNED"}
 
 
 @pytest.mark.slow
 def test_a_chief_and_two_workers_search_together_and_all_end(start, tmp_path):
     chief, workers = start("chief"), [start("worker"), start("worker")]
-    for process in (*workers, chief):
-        assert process.wait(timeout=150) == 0, process.communicate()[1]
-    study = study_of(tmp_path / "run")
-    assert len(study.trials) == 6
-    assert {trial.state for trial in study.trials} <= {"COMPLETED", "PRUNED"}
-    started = [
-        record["worker"] for record in Journal(tmp_path / "run" / JOURNAL).records if record["what"] == "started"
-    ]
-    assert len(set(started)) == 2
+    assert_all_end(tmp_path / "run", *workers, chief)
+    records = Journal(tmp_path / "run" / JOURNAL).records
+    assert len({record["worker"] for record in records if record["what"] == "started"}) == 2
 
 
 @pytest.mark.slow
@@ -74,16 +73,11 @@ def test_a_killed_worker_s_trial_is_given_to_another_and_the_chief_ends(start, t
     chief, doomed = start("chief"), start("worker")
     run = tmp_path / "run"
     until = time.monotonic() + 60
-    while time.monotonic() < until and not any(trial.state == "RUNNING" for trial in _seen(run)):
+    while time.monotonic() < until and not any(trial.state == "RUNNING" for trial in study_of(run).trials):
         time.sleep(0.1)
     doomed.send_signal(signal.SIGKILL)
     doomed.wait()
-    second = start("worker")
-    assert second.wait(timeout=150) == 0, second.communicate()[1]
-    assert chief.wait(timeout=60) == 0, chief.communicate()[1]
-    study = study_of(run)
-    assert len(study.trials) == 6
-    assert {trial.state for trial in study.trials} <= {"COMPLETED", "PRUNED"}
+    assert_all_end(run, start("worker"), chief)
 
 
 @pytest.mark.slow
@@ -97,10 +91,3 @@ def test_a_worker_without_a_chief_says_so_and_ends(start):
 def test_another_role_or_address_is_refused(role, address):
     with pytest.raises(InvalidArgumentError, match="HOST:PORT"):
         set_role(role, address)
-
-
-def _seen(run):
-    try:
-        return study_of(run).trials
-    except OSError:
-        return []
