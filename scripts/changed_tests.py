@@ -1,10 +1,11 @@
 """Prints the test files of what differs from a commit: `python scripts/changed_tests.py [COMMIT]`, by default the last one.
 
-A module's tests are at the same path below `tests/`; a changed module without such a file selects the tests of its folder.
+A module's tests are at the same path below `tests/`, or where `tests/tested_elsewhere.toml` says.
 """
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -16,11 +17,12 @@ def tests_of(path: Path) -> list[Path]:
         return [path] if path.name.startswith("test_") and (ROOT / path).is_file() else []
     if path.parts[0] != "vit_keras" or path.suffix not in (".py", ".pyi"):
         return []
-    folder = Path("tests", *path.parts[1:-1])
-    own = folder / f"test_{path.stem}.py"
+    own = Path("tests", *path.parts[1:-1], f"test_{path.stem}.py")
     if (ROOT / own).is_file():
         return [own]
-    return [test.relative_to(ROOT) for test in sorted((ROOT / folder).glob("test_*.py"))]
+    elsewhere = tomllib.loads((ROOT / "tests" / "tested_elsewhere.toml").read_text("utf-8"))
+    module = ".".join(path.with_suffix("").parts[1:])
+    return [Path(test) for test, modules in elsewhere.items() if module in modules]
 
 
 def changed_files(commit: str) -> list[Path]:
