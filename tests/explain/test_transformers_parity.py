@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from weights.mappings.test_huggingface import CASES, OURS, make
+from faults.directories import images
+from weights.mappings.test_huggingface import CASES, make
 
-from vit_keras.config import ViTConfig
 from vit_keras.explain import attention_maps
-from vit_keras.models.vit import vit
-from vit_keras.weights import load
+from vit_keras.zoo.from_preset import from_preset
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -15,17 +14,14 @@ pytest.importorskip("transformers")
 
 @pytest.mark.parametrize("name", ["vit", "deit", "dinov2", "dinov2 with registers", "dinov3", "siglip", "clip"])
 def test_maps_are_those_of_transformers(name, tmp_path):
-    model, config, theirs, ours, num_classes, _ = CASES[name]
-    source = make(model, config, theirs)
+    model, config, changes, _, (mean, std) = CASES[name]
+    source = make(tmp_path, model, config, changes)
     source.set_attn_implementation("eager")
-    source.save_pretrained(tmp_path)
-    copy = vit(ViTConfig(**{**OURS, **ours}), num_classes=num_classes)
-    load(copy, tmp_path / "model.safetensors")
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-    normalized = torch.from_numpy((images.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5)
+    pixels = images().astype("float32")
+    normalized = torch.from_numpy((pixels / 255 - np.float32(mean)) / np.float32(std)).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = source(pixel_values=normalized, output_attentions=True).attentions
-    maps = attention_maps(copy, images)
+    maps = attention_maps(from_preset(tmp_path), pixels)
     assert len(expected) == len(maps) == 2
-    for ours_, theirs_ in zip(maps, expected, strict=True):
-        np.testing.assert_allclose(ours_, theirs_.numpy(), atol=1e-5)
+    for ours, theirs in zip(maps, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
