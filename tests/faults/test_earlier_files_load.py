@@ -1,11 +1,13 @@
 """Files of an earlier version, before the package was split into folders, load, predict and resume."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from tuning.hypermodels import Tiny, images
 
 import vit_keras as vk
 
@@ -48,3 +50,20 @@ def test_an_earlier_run_is_resumed(tmp_path):
     )  # fmt: skip
     assert result.record["status"] == "finished"
     assert [row["epoch"] for row in result.history] == [1, 2, 3]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the search used TensorFlow")
+def test_an_earlier_search_is_continued(tmp_path, monkeypatch):
+    monkeypatch.setenv(
+        "PYTHONPATH", str(FILES.parents[1])
+    )  # trials import `tuning.hypermodels` in processes of their own
+    run = shutil.copytree(FILES / "search", tmp_path / "search")
+    data = replace(images(), class_names=("dark", "grey", "light"))  # codespell:ignore grey
+    options = vk.tuning.TunerOptions(epochs=2, factor=2)
+    result = vk.tuning.search(
+        data, hypermodel=Tiny(), run_dir=run, budget="3 trials", objective=["val_accuracy", "params"], options=options, resume=True
+    )  # fmt: skip
+    first, second, third = result.study.trials
+    assert [epoch["val_accuracy"] for epoch in first.curve] == pytest.approx([0.8125, 0.9583333])
+    assert (second.state, second.curve[0]["val_accuracy"]) == ("PRUNED", pytest.approx(0.7083333))
+    assert third.epochs >= 1
