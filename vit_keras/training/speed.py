@@ -92,7 +92,8 @@ def measure_speed(
             'Use a smaller batch size, remat="block", or gradient_accumulation_steps.'
         )
     rates: dict[str, list[Rate]] = {"inference": [], "training": []}
-    with keras.device(device):
+    # On torch, variables that are made on "cpu:0" are copies, which get no gradients.
+    with keras.device("cpu" if device == "cpu:0" and keras.backend.backend() == "torch" else device):
         with dtype_policy(policy):
             model = vit(config, num_classes=_CLASSES)
         kernel = attention_kernel(
