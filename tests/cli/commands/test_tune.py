@@ -43,7 +43,7 @@ def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_pa
     code, out, err = run("tune", "--resume", "--run-dir", tmp_path / "run", "--budget", "4 trials", "--json")
     assert code == 0
     assert json.loads(out)["trials"] == 4
-    assert "so far   3 trials" in err
+    assert "resumed  3 trials" in err
 
 
 @pytest.mark.parametrize(
