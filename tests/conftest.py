@@ -26,6 +26,14 @@ def cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True)
+def graph_optimizer():
+    """Turns TensorFlow's graph optimizer on again after blocks that recompute turned it off."""
+    yield
+    if "tensorflow" in sys.modules and sys.modules["tensorflow"].config.optimizer.get_experimental_options():
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 @pytest.fixture(scope="session")
 def tiny_config() -> ViTConfig:
     return ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)

@@ -62,6 +62,17 @@ def test_remat_changes_neither_outputs_nor_trained_weights(arguments):
         oracle.assert_close(one, other)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has this graph optimizer")
+def test_gradients_of_recomputed_branches_are_computed_without_the_graph_optimizer():
+    import tensorflow as tf
+
+    block = build(remat="block")
+    block(oracle.tokens())
+    assert not tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer")
+    block(oracle.tokens(), training=True)
+    assert tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+
+
 def test_remat_wraps_both_branches_in_training_only(monkeypatch):
     wrapped = []
     monkeypatch.setattr(keras, "remat", lambda function: wrapped.append(function) or function)

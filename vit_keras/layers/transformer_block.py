@@ -89,7 +89,6 @@ class TransformerBlock(CompositeLayer):
         if remat == "block":
             rates = {"dropout_rate": dropout_rate, "attention_dropout_rate": attention_dropout_rate}
             check_choice('TransformerBlock with remat="block"', choices=(0,), **rates)
-            _turn_off_grappler()
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.activation = activation
@@ -159,7 +158,7 @@ class TransformerBlock(CompositeLayer):
                 return scale(compute(tokens, training))
 
             # Stochastic depth stays outside: computed again, it would drop other images.
-            run = keras.remat(scaled) if training and self.remat == "block" else scaled
+            run = _recompute(scaled) if training and self.remat == "block" else scaled
             return depth(run(tokens), training=training)
 
         return branch
@@ -171,12 +170,15 @@ class TransformerBlock(CompositeLayer):
             part.build(input_shape)
 
 
-def _turn_off_grappler() -> None:
-    """Turns off TensorFlow's graph optimizer for the process, with which gradients of recomputed branches are sometimes wrong.
+def _recompute(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Returns `keras.remat(function)`.
 
-    Seen with TensorFlow 2.21 and Keras' own optimizer on a CPU: 5 of 72 trainings of one small block; none of 92 without it.
+    On TensorFlow this turns the graph optimizer off for the process. With it, gradients of recomputed branches were wrong in 5 of 72
+    trainings of one small block, in none of 92 without it (TensorFlow 2.21, Keras' own optimizer, on a CPU).
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    recomputed: Callable[[Tensor], Tensor] = keras.remat(function)
+    return recomputed

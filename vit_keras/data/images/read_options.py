@@ -21,7 +21,7 @@ class ReadOptions:
         follow_links: Whether to follow symbolic links inside the folder.
         drop_empty_classes: Whether to drop a class folder without images; by default it is an error.
         cache: Where to keep decoded images: "memory", "disk", "none", or "auto" for the first of them that has room.
-        splits: The split of each folder, table value or TensorFlow Datasets split, as {"part_a": "test"}; {} draws all splits anew.
+        splits: The split of each folder, table value or TensorFlow Datasets split, as {"part_a": "test"}; {} draws all splits at random.
 
     Raises:
         InvalidArgumentError: One of them is not legal.

@@ -85,7 +85,7 @@ def read_tfds(
         ) from error
     names = match_splits(builder.info.splits, f"The data set {name!r}", reading.splits)
     if reading.splits is not None and not names:
-        names = {"train": "all"}  # draws all splits anew
+        names = {"train": "all"}  # draws all splits at random
     if "train" not in names:
         raise DataError(f"The data set {name!r} has no training split, only {sorted(builder.info.splits)}.")
     preprocessing = choose_preprocessing(features["image"].shape[-1] or 3)
