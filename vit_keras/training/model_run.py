@@ -13,7 +13,7 @@ from vit_keras.data import ImageData, Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
-from vit_keras.training.callbacks.progress_bar import standard_console
+from vit_keras.reporting.progress import standard_console
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory, next_run_directory
 from vit_keras.training.runs.session import Session

@@ -14,9 +14,9 @@ from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
-from vit_keras.training.callbacks.progress_bar import standard_console
 from vit_keras.training.model_run import BATCH_SIZE, model_session, open_run
 from vit_keras.training.recipes import RECIPES
 from vit_keras.training.recipes.planning import plan_recipe

@@ -14,8 +14,8 @@ from rich.console import Console
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.files import atomic_file, write_text
-from vit_keras.training.callbacks.progress_bar import standard_console
 from vit_keras.training.runs.directory import RunDirectory, environment, next_run_directory
 from vit_keras.training.runs.session import TrainingInterrupted
 from vit_keras.tuning.options import TunerOptions
