@@ -110,8 +110,8 @@ def _to_columns(name: str, labels: np.ndarray, num_classes: int | None) -> np.nd
         outside = labels[(labels < 0) | (labels >= num_classes)]
         if outside.size:
             raise LabelError(f"{name}: the label {outside[0]} is not an index of {num_classes} classes.")
-    indices: np.ndarray = labels.astype("int32")
-    return indices
+        columns: np.ndarray = np.eye(num_classes, dtype="uint8")[labels]
+        return columns
     if labels.ndim != 2 or labels.dtype.kind not in "buif":
         raise LabelError(
             f"{name}: multi-label labels must be rows of 0 and 1, one column per class; got {labels.dtype} of shape {labels.shape}."
