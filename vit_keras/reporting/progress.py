@@ -18,7 +18,9 @@ Update = Callable[[float, float, str], None]
 
 def standard_console() -> Console:
     """Returns the default console, on stdout; in a notebook its lines are one output of the cell."""
-    return Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False)
+    # A kernel asks for colors by FORCE_COLOR, which rich takes for a terminal.
+    is_terminal = False if in_notebook() else None
+    return Console(highlight=False, soft_wrap=True, markup=False, force_jupyter=False, force_terminal=is_terminal)
 
 
 def in_notebook() -> bool:
@@ -31,12 +33,16 @@ def in_notebook() -> bool:
 @contextmanager
 def progress_bar(console: Console, name: str, *, shows_time: bool = True) -> Iterator[Update]:
     """Yields a function that moves a bar; the bar is removed after the block, and shown only in a terminal or a notebook."""
-    if console.is_terminal:
-        yield from _terminal_bar(console, name, shows_time=shows_time)
-    elif in_notebook() and console.file in (sys.stdout, sys.stderr):
+    if in_notebook() and console.file in (sys.stdout, sys.stderr):
         yield from _notebook_bar(name)
+    elif console.is_terminal:
+        yield from _terminal_bar(console, name, shows_time=shows_time)
     else:
-        yield lambda done, total, text="": None
+        yield _show_nothing
+
+
+def _show_nothing(done: float, total: float, text: str = "") -> None:
+    """Stands for a bar where none can be shown."""
 
 
 def _terminal_bar(console: Console, name: str, *, shows_time: bool) -> Iterator[Update]:
@@ -58,8 +64,9 @@ def _terminal_bar(console: Console, name: str, *, shows_time: bool) -> Iterator[
 
 
 def _notebook_bar(name: str) -> Iterator[Update]:
-    from IPython.display import display
+    from IPython import display
 
+    show: Any = display.display  # has no types
     handle: Any = None
     shown = 0.0
 
@@ -71,7 +78,7 @@ def _notebook_bar(name: str) -> Iterator[Update]:
         bar = f'<progress value="{done}" max="{total}" style="width: 20em"></progress>'
         content = {"text/html": f"{escape(name)} {bar} {escape(text)}", "text/plain": f"{name} {text}"}
         if handle is None:
-            handle = display(content, raw=True, display_id=True)
+            handle = show(content, raw=True, display_id=True)
         else:
             handle.update(content, raw=True)
 

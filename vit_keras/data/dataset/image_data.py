@@ -11,18 +11,20 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.data.class_names import order_classes
 from vit_keras.data.dataset import pipeline
+from vit_keras.data.dataset.preview import render_images, render_labels
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import TASKS, check_labels, check_task
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
+from vit_keras.reporting import notebook
 from vit_keras.reporting.text import plural
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageData:
     """A data set: training, validation and test images with their class names. `vk.data.load` returns it.
 
@@ -85,6 +87,20 @@ class ImageData:
                     f"{self.name}: {name} labels range from {split.labels.min()} to {split.labels.max()}, but with "
                     f"{plural(len(self.class_names), 'class', 'classes')} they must be from 0 to {len(self.class_names) - 1}."
                 )
+
+    def __repr__(self) -> str:
+        return f"ImageData({self._describe()})"
+
+    def _repr_html_(self) -> str:
+        labels = render_labels(self.splits, self.class_names)
+        images = render_images(self.splits["train"], self.class_names, seed=self.seed)
+        return notebook.title(self._describe()) + notebook.lines(self.decisions) + labels + images
+
+    def _describe(self) -> str:
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
+        outputs = ("target",) if self.task == "regression" else ("class", "classes")
+        size = "x".join(map(str, self.image_shape))
+        return f"{self.name}: {counts} images of {size}, {plural(len(self.class_names), *outputs)}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -23,10 +23,11 @@ from vit_keras.evaluation.metrics import (
     wilson_interval,
 )
 from vit_keras.reporting.pages import cards, folded, more, page, picture, section, table, tag, text
+from vit_keras.reporting.text import flatten_values
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
+from vit_keras.training.runs.facts import count_noun, format_count, format_fraction, images_per_second
 from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
