@@ -21,7 +21,6 @@ from vit_keras.evaluation.predict import predict_probabilities
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.zoo.load_model import OpenModel, open_model
 
-
 AnyEvaluation = Evaluation | MultiLabelEvaluation | RegressionEvaluation
 """The result of `evaluate`, by the task of the labels."""
 
@@ -70,7 +69,9 @@ def evaluate(
     )
     if task == "single_label":
         if labels.max() >= len(opened.class_names):
-            raise LabelError(f"The labels go up to {labels.max()}, but the model has {len(opened.class_names)} classes.")
+            raise LabelError(
+                f"The labels go up to {labels.max()}, but the model has {len(opened.class_names)} classes."
+            )
         return Evaluation(outputs, labels, opened.class_names)
     columns = _match_columns(labels.shape[1], names, opened.class_names)
     outputs, names = outputs[:, columns], tuple(opened.class_names[column] for column in columns)

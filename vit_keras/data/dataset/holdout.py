@@ -56,7 +56,9 @@ def split_indices(
     """
     needed = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
     if labels.ndim == 2 and len(labels) < 1 + len(missing):
-        raise DataError(f"There are {plural(len(labels), 'readable image')}; each of {1 + len(missing)} splits needs one.")
+        raise DataError(
+            f"There are {plural(len(labels), 'readable image')}; each of {1 + len(missing)} splits needs one."
+        )
     for label, name in enumerate(class_names if labels.ndim == 1 else ()):
         count = int((labels == label).sum())
         if count < 1 + len(missing):

@@ -66,9 +66,7 @@ class R2(keras.metrics.Metric):
     scaled by those of the training labels.
     """
 
-    def __init__(
-        self, mean: Sequence[float], scale: Sequence[float], name: str = "r2", dtype: Any = None
-    ) -> None:
+    def __init__(self, mean: Sequence[float], scale: Sequence[float], name: str = "r2", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.mean, self.scale = [float(value) for value in mean], [float(value) for value in scale]
         shape = (len(self.mean),)

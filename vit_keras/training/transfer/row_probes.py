@@ -67,9 +67,7 @@ def multi_label_probe(
     start[-1] = np.log((positive + 1) / (len(labels) - positive + 1))
     held_out = validation_labels.astype("float64")
     weights = np.where(held_out > 0, factors, 1.0)
-    return _search(
-        features, validation_features, fit, lambda logits: mean_loss(logits, held_out, weights), start=start
-    )
+    return _search(features, validation_features, fit, lambda logits: mean_loss(logits, held_out, weights), start=start)
 
 
 def regression_probe(
