@@ -27,6 +27,10 @@ Precision = Annotated[
 ]
 Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in --run-dir.")]
 RunDir = Annotated[Path | None, Option(help="Directory to create for the run; by default the next free one in runs/.")]
+Task = Annotated[
+    str | None,
+    Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),
+]
 Seed = Annotated[int | None, Option(help="Random seed; 0 by default.")]
 
 _HOW_TO_RUN = ("run_dir", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "debug")

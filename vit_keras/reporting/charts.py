@@ -36,5 +36,11 @@ def svg(figure: Figure) -> str:
 def add_legend(axes: Axes) -> None:
     """Adds a legend of the labeled lines above a chart."""
     axes.legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=8, labelcolor=INK, handlelength=1.4
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        handlelength=1.4,
     )

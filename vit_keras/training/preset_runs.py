@@ -12,7 +12,7 @@ from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
+from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.precision import dtype_policy, resolve
@@ -21,6 +21,7 @@ from vit_keras.training.model_run import BATCH_SIZE, model_session, open_run
 from vit_keras.training.recipes import RECIPES
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.recipes.sizing import SCRATCH_EPOCHS
+from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import check_options, load_as_recorded
 from vit_keras.training.runs.session import Session, TrainingResult
@@ -43,6 +44,7 @@ class TrainingOptions:
     limit: int | None = None  # maximum number of images per split
     seed: int = 0  # of weights, order, augmentation and splits
     precision: str = "auto"
+    task: str = "auto"  # what the labels mean: one of `TASKS`, or found from them
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", str(self.data))
@@ -87,6 +89,7 @@ class FinetuningOptions:
     seed: int = 0  # of a new head, order, augmentation and splits
     precision: str = "auto"
     accept_license: bool = False
+    task: str = "auto"  # what the labels mean: one of `TASKS`, or found from them
     changes: dict[str, Any] = field(default_factory=dict)  # of the recipe
 
 
@@ -112,6 +115,7 @@ def train_preset(
     recipe = RECIPES[options.recipe].unsized(
         epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
     )
+    recipe = fit_task(recipe, data.splits["train"].labels)
 
     def build() -> keras.Model:
         with random_state(options.seed), dtype_policy(policy):
@@ -125,7 +129,7 @@ def train_preset(
         build=build,
         console=console,
         preprocessing=preset_preprocessing(preset.name),
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)},
+        measure=lambda: measure_baseline(data),
     )
     session.print_plan(
         f"{preset.name}: {preset.params:,} parameters, {preset.config.num_macs / 1e6:,.0f} MMACs per image"
@@ -193,6 +197,7 @@ def _load_data(
                 limit=options.limit,
                 seed=options.seed,
                 class_names=class_names,
+                task=options.task,
                 on_progress=on_progress,
             )
 

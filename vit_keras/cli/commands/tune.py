@@ -7,7 +7,7 @@ from rich.console import Console
 from typer import Context, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, typed_options
+from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, Task, typed_options
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -23,7 +23,9 @@ def tune_command(
     ] = None,
     objective: Annotated[
         list[str] | None,
-        Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
+        Option(
+            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front."
+        ),
     ] = None,
     epochs: Annotated[int | None, Option(help="Training epochs of the best trials; 8 by default.")] = None,
     max_params: Annotated[int | None, Option(help="Maximum number of parameters of a model.")] = None,
@@ -34,6 +36,7 @@ def tune_command(
     ] = None,
     image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
     limit: Limit = None,
+    task: Task = None,
     seed: Seed = None,
     workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
     role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
@@ -83,7 +86,9 @@ def _search(
         return {name: options[name] for name in names if name in options}
 
     with file_progress(console) as on_progress:
-        data = load(options["data"], **pick("image_size", "batch_size", "limit", "seed"), on_progress=on_progress)
+        data = load(
+            options["data"], **pick("image_size", "batch_size", "limit", "seed", "task"), on_progress=on_progress
+        )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
     *size, channels = data.image_shape
     chosen = pick("space", "max_params", "max_macs")
@@ -103,7 +108,9 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
         return
     name = result.study.objective.name
     out.print(f"best               trial {result.best.number}, {name} {result.best.curve[-1][name]:.4f}")
-    out.print(f"test accuracy      {result.test_accuracy:7.2%}   on images that the search did not use")
+    metric, value = next(iter(result.test_metrics.items()))
+    kind = "7.4f" if metric == "r2" else "7.2%"
+    out.print(f"{'test ' + metric.replace('_', ' '):18} {value:{kind}}   on images that the search did not use")
     out.print(f"report             {result.run_directory}/study.html")
     out.print("import vit_keras as vk")
     out.print(f'model = vk.from_preset("{result.model_directory}")')

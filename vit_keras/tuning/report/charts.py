@@ -69,7 +69,13 @@ def draw_pareto_front(study: Study, cost: str) -> str:
         if sign * point[1] > best:
             best = sign * point[1]
             front.append(point)
-    axes.plot(*zip(*front, strict=True), color=SECOND, marker="o", markersize=4, label="Pareto front: none is better and smaller")
+    axes.plot(
+        *zip(*front, strict=True),
+        color=SECOND,
+        marker="o",
+        markersize=4,
+        label="Pareto front: none is better and smaller",
+    )
     add_legend(axes)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.xaxis.set_major_formatter(lambda value, _: format_cost(value))
