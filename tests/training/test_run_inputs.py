@@ -179,7 +179,7 @@ def test_train_takes_the_architecture_of_a_directory_with_new_weights(finished, 
     assert again.record["config"] == finished.record["config"]
     assert again.record["base"] == finished.record["base"]  # the weights of the same seed
     with pytest.raises(
-        InvalidArgumentError, match="from random weights.*train test_vit, or fine-tune test_vit:r160_in1k"
+        InvalidArgumentError, match=r"from random weights.*train test_vit, or fine-tune test_vit:r160_in1k"
     ):
         train("test_vit:r160_in1k", folder)
 

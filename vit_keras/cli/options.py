@@ -43,6 +43,14 @@ ForceResume = Annotated[
     bool,
     Option("--force-resume", help="Resume with other package versions, too; results may differ in the last digits."),
 ]
+Images = Annotated[
+    list[str],
+    Argument(
+        metavar="IMAGES",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
+        ".txt), or - for a list on stdin.",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
 Limit = Annotated[int | None, Option(help="Maximum number of images per split.")]
 Model = Annotated[
