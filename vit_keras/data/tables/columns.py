@@ -1,7 +1,9 @@
 """Finds the columns of image files and of labels."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 from vit_keras.data.split_names import parse_split
 from vit_keras.data.tables.files import FileFinder
@@ -20,21 +22,20 @@ CLASS_WORDS = tuple(word for word in LABEL_WORDS if word != "target")  # whose n
 SPLIT_WORDS = ("split", "set", "subset", "partition", "data_split", "dataset_split", "fold")
 _NO_LABELS = ("index", "level_0", "id", "width", "height", "size", "url", "is_valid", *SPLIT_WORDS, *_WEAK_IMAGE_WORDS)
 _SAMPLE = 50  # cells
+_LARGEST = float(np.finfo("float32").max)
 
 
 class ColumnError(DataError):
     """It is not clear which column holds the image files, or the labels."""
 
 
-def choose_image_column(
-    table: Table, wanted: str | None, finders: Mapping[int, FileFinder]
-) -> tuple[str, tuple[str, ...]]:
+def choose_image_column(table: Table, wanted: str | None, finder: FileFinder) -> tuple[str, tuple[str, ...]]:
     """Returns the column of image files, and a sentence on the choice unless its name is usual.
 
     Args:
         table: The table.
         wanted: The name of the column, if the user gave it.
-        finders: Finds the files of each part of the table.
+        finder: Finds the files of the table.
 
     Raises:
         ColumnError: It is not clear which column it is.
@@ -46,10 +47,7 @@ def choose_image_column(
     if found is not None:
         return found, ()
     counts = {
-        name: sum(
-            finders[table.origins[index]].find(cell) is not None for index, cell in enumerate(cells[:_SAMPLE]) if cell
-        )
-        for name, cells in table.columns.items()
+        name: sum(finder.find(cell) is not None for cell in cells[:_SAMPLE]) for name, cells in table.columns.items()
     }
     best = [name for name, count in counts.items() if count and count == max(counts.values())]
     if len(best) == 1:
@@ -59,14 +57,13 @@ def choose_image_column(
     if weak is not None and not best:
         return weak, ()
     reason = f"the columns {best} all name files" if best else "no column names image files"
-    folders = ", ".join(sorted({str(finder.folder) for finder in finders.values()}))
     raise ColumnError(
-        f"{table.name}: {reason} in {folders}. The columns are {table.describe_columns()}. State the column with image_column "
+        f"{table.name}: {reason} in {finder.folder}. The columns are {table.describe_columns()}. State the column with image_column "
         "(--image-column), and the folder of the images with image_dir (--image-dir)."
     )
 
 
-def choose_label_columns(table: Table, wanted: Iterable[str], used: Iterable[str]) -> tuple[str, ...]:
+def choose_label_columns(table: Table, wanted: Iterable[str], used: Iterable[str | None]) -> tuple[str, ...]:
     """Returns the column of labels, or the columns of classes as 0 and 1, or of the target of a regression.
 
     Args:
@@ -116,7 +113,7 @@ def are_indicators(cells: Iterable[Any]) -> bool:
 
 
 def parse_number(cell: Any) -> float | None:
-    """Returns the finite number in a cell, or None.
+    """Returns the number in a cell, or None; also for numbers that float32 can't hold.
 
     >>> parse_number("1e-3"), parse_number("nan"), parse_number("1_000"), parse_number("cat")
     (0.001, None, None, None)
@@ -127,7 +124,7 @@ def parse_number(cell: Any) -> float | None:
         number = float(cell)
     except ValueError:
         return None
-    return number if abs(number) < float("inf") else None
+    return number if abs(number) <= _LARGEST else None
 
 
 def parse_indicator(cell: Any) -> int | None:
@@ -137,7 +134,7 @@ def parse_indicator(cell: Any) -> int | None:
     return {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}.get(cell.lower())
 
 
-def _first_named(table: Table, words: tuple[str, ...], used: Iterable[str] = ()) -> str | None:
+def _first_named(table: Table, words: tuple[str, ...], used: Iterable[str | None] = ()) -> str | None:
     """Returns the column with the first of the words as its name."""
     by_word: dict[str, str] = {}
     for name in table.columns:

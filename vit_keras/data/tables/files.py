@@ -47,14 +47,14 @@ class FileFinder:
         path = cell.replace("\\", "/")
         endings = self._find_endings(path)
         if endings:
-            return f"several files have this name: {', '.join(os.path.basename(each) for each in endings)}; add the ending"
+            return (
+                f"several files have this name: {', '.join(os.path.basename(each) for each in endings)}; add the ending"
+            )
         full = os.path.join(self.folder, path)
         if os.path.isdir(full):
             return "a folder, not a file"
         parent, name = os.path.split(full)
-        same = [
-            each for names in self._list(parent).values() for each in names if each.casefold() == name.casefold()
-        ]
+        same = [each for names in self._list(parent).values() for each in names if each.casefold() == name.casefold()]
         return f"there is no such file{f'; there is {same[0]!r}' if same else ''}"
 
     def is_outside(self, path: str) -> bool:

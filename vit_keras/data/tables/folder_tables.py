@@ -1,11 +1,10 @@
 """Finds the tables in a folder that say which of its images have which labels."""
 
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vit_keras.data.scan.walk import is_ignored
-from vit_keras.data.split_names import match_splits, parse_affixed_split
+from vit_keras.data.split_names import SPLITS, match_splits, parse_affixed_split
 from vit_keras.data.tables.read_table import SUFFIXES
 
 _METADATA = "metadata"  # of Hugging Face's image folders
@@ -18,24 +17,21 @@ def find_folder_tables(folder: Path, splits: Mapping[str, str] | None = None) ->
     splits, such as `train.csv` and `test.csv`; the only table in a folder that has no folders for classes. `splits` states the split
     of each folder or table.
     """
-    try:
-        entries = [
-            entry for entry in sorted(os.scandir(folder), key=lambda each: each.name) if not is_ignored(entry.name)
-        ]
-    except OSError:  # reported when the folder is listed
-        return None
-    tables = [Path(entry.path) for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file()]
-    folders = [Path(entry.path) for entry in entries if entry.is_dir()]
+    entries = [path for path in _list(folder) if not is_ignored(path.name)]
+    tables = [path for path in entries if path.suffix.lower() in SUFFIXES and path.is_file()]
+    folders = [path for path in entries if path.is_dir()]
     if metadata := _find_metadata(tables):
         return metadata
-    by_folder = {each.name: found for each in folders if (found := _find_metadata(map(Path, _list(each))))}
+    by_folder = {each.name: table for each in folders if (table := _find_metadata(_list(each)))}
     by_name = {each.stem: each for each in reversed(tables)}  # train.csv before train.txt
     for candidates in (by_folder, by_name):
-        found = match_splits(candidates, folder, splits and {name: splits[name] for name in splits if name in candidates})
+        found = match_splits(
+            candidates, folder, splits and {name: splits[name] for name in splits if name in candidates}
+        )
         if "train" not in found and splits is None:
             found = _find_affixed(candidates)
         if "train" in found:
-            return {split: candidates[name] for split, name in found.items()}
+            return {split: candidates[found[split]] for split in SPLITS if split in found}
     data = [path for path in tables if path.suffix.lower() != ".txt"]
     return data[0] if len(data) == 1 and len(folders) < 2 else None
 
@@ -44,10 +40,10 @@ def _find_metadata(paths: Iterable[Path]) -> Path | None:
     return next((path for path in paths if path.stem.lower() == _METADATA and path.suffix.lower() in SUFFIXES), None)
 
 
-def _list(folder: Path) -> list[str]:
+def _list(folder: Path) -> list[Path]:
     try:
-        return sorted(os.path.join(folder, name) for name in os.listdir(folder))
-    except OSError:
+        return sorted(folder.iterdir())
+    except OSError:  # reported when the folder is listed
         return []
 
 

@@ -46,7 +46,7 @@ class RowLabels:
         """
         if self.task == "regression":
             names = self.columns if class_names is None else order_classes(self.columns, class_names, source)
-            targets = np.asarray(self.values, dtype="float64").reshape(len(self.values), len(self.columns))
+            targets = np.asarray(self.values, dtype="float32").reshape(len(self.values), len(self.columns))
             return names, targets[:, [self.columns.index(name) for name in names]]
         names = self._order_classes(splits, class_names, source)
         places = {name: place for place, name in enumerate(names)}
@@ -65,7 +65,9 @@ class RowLabels:
                 known.update(row)
         unknown = sorted(everywhere - known)
         if unknown:
-            raise ClassLayoutError(f"{source}: no training image has the labels {unknown} of validation or test images.")
+            raise ClassLayoutError(
+                f"{source}: no training image has the labels {unknown} of validation or test images."
+            )
         names = order_classes(known, given, source)
         if len(names) < (2 if self.task == "single_label" else 1):
             raise ClassLayoutError(f"{source}: at least two classes are needed, found {list(names)}.")
@@ -170,7 +172,9 @@ def _read_numbers(table: Table, columns: tuple[str, ...], decisions: tuple[str, 
         for name, cell in zip(columns, row, strict=True):
             number = parse_number(cell)
             if number is None:
-                raise ValueError(f"{cell!r} in the column {name} is not a number" if cell else f"no number in the column {name}")
+                raise ValueError(
+                    f"{cell!r} in the column {name} is not a number" if cell else f"no number in the column {name}"
+                )
             numbers.append(number)
         return numbers
 

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vit_keras.data.tasks import check_task
 from vit_keras.errors import InvalidArgumentError
-
-TASKS = ("single_label", "multi_label", "regression")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,9 @@ class TableOptions:
     def __post_init__(self) -> None:
         for name in ("image_column", "label_column"):
             value = getattr(self, name)
-            if isinstance(value, int) and not isinstance(value, bool):  # the columns of a table without a header are numbers
+            if isinstance(value, int) and not isinstance(
+                value, bool
+            ):  # the columns of a table without a header are numbers
                 object.__setattr__(self, name, str(value))
         if isinstance(self.label_column, Sequence) and not isinstance(self.label_column, str):
             object.__setattr__(self, "label_column", tuple(map(str, self.label_column)))
@@ -57,8 +58,7 @@ class TableOptions:
             wrong.append(f"label_separator={self.label_separator!r} is not a text, such as '|'")
         if type(self.contained) is not bool:
             wrong.append(f"contained={self.contained!r} is neither True nor False")
-        if self.task not in ("auto", *TASKS):
-            wrong.append(f"task={self.task!r} is none of auto, {', '.join(TASKS)}")
+        check_task(self.task)
         if wrong:
             raise InvalidArgumentError(f"{'; '.join(wrong)}.")
 

@@ -77,7 +77,7 @@ def _read_json_lines(path: Path) -> Table:
             row = None
         if not isinstance(row, dict):
             raise DataError(
-                f"{path}: line {number} is not a JSON object, such as {{\"file_name\": \"1.jpg\", \"label\": \"cat\"}}: {line[:60]!r}."
+                f'{path}: line {number} is not a JSON object, such as {{"file_name": "1.jpg", "label": "cat"}}: {line[:60]!r}.'
             )
         rows.append((number, row))
     names = dict.fromkeys(name for _, row in rows for name in row)
@@ -96,4 +96,6 @@ def _read_parquet(path: Path) -> Table:
         except Exception as error:  # each library has its own
             raise DataError(f"{path}: not a readable Parquet file ({error}).") from error
         return read_data_frame(frame, folder=path.parent, name=str(path))
-    raise DataError(f"{path}: reading Parquet needs pyarrow (pip install pyarrow), polars or pandas; or save it as CSV.")
+    raise DataError(
+        f"{path}: reading Parquet needs pyarrow (pip install pyarrow), polars or pandas; or save it as CSV."
+    )

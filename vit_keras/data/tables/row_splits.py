@@ -60,7 +60,9 @@ def find_row_splits(
     named = {word: found for word, found in by_word.items() if word in SPLIT_WORDS}
     complete = {name: found for name, found in (named or columns).items() if found.is_complete}
     if len({tuple(map(found.parse, found.values)) for found in complete.values()}) > 1:
-        raise DataError(f"{table.name}: the columns {list(complete)} contain different splits; name the right one split.")
+        raise DataError(
+            f"{table.name}: the columns {list(complete)} contain different splits; name the right one split."
+        )
     for found in complete.values():
         return found.describe(f"cells of the column {found.column}")
     for found in named.values():

@@ -128,4 +128,3 @@ def _name_columns(path: Path, header: list[str]) -> list[str]:
     if repeated:
         raise DataError(f"{path}: the header (row 1) has {repeated} more than once; give each column its own name.")
     return names
-
