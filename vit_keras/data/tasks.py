@@ -140,6 +140,13 @@ def _to_numbers(name: str, labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
+def labels_task(labels: np.ndarray) -> Task:
+    """Returns the task whose form labels have, as `Split.labels` holds them."""
+    if labels.ndim == 1:
+        return "single_label"
+    return "regression" if labels.dtype.kind == "f" else "multi_label"
+
+
 def check_labels(name: str, labels: np.ndarray, task: str, class_names: Sequence[str]) -> None:
     """Raises `LabelError` unless the labels of a split are those of a task with these class or target names."""
     count = len(class_names)

@@ -22,6 +22,7 @@ from vit_keras.training.recipes import RECIPES
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.recipes.sizing import SCRATCH_EPOCHS
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.loading_options import LoadingOptions, find_load_keywords
 from vit_keras.training.runs.resuming import check_options, load_as_recorded
 from vit_keras.training.runs.session import Session, TrainingResult
 from vit_keras.training.trainer import check_scratch_recipe
@@ -30,7 +31,7 @@ from vit_keras.zoo.preset_directory import load_preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
+class TrainingOptions(LoadingOptions):
     """The options of `vit-keras train`, which `run.json` keeps."""
 
     command: ClassVar[str] = "train"
@@ -72,7 +73,7 @@ class TrainingOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuningOptions:
+class FinetuningOptions(LoadingOptions):
     """The options of `vit-keras finetune`, which `run.json` keeps."""
 
     command: ClassVar[str] = "finetune"
@@ -194,6 +195,7 @@ def _load_data(
                 seed=options.seed,
                 class_names=class_names,
                 on_progress=on_progress,
+                **find_load_keywords(asdict(options)),
             )
 
     return load_as_recorded(load, run) if resume else load(None)

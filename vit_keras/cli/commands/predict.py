@@ -1,7 +1,7 @@
 """`vit-keras predict`."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Exit, Option
 
@@ -20,19 +20,13 @@ def predict_command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Classify images: the most probable classes of each, with probabilities."""
+    """Classify images: the most probable classes of each, with probabilities; or the numbers of a regression."""
     start_backend(debug=debug)
     from vit_keras.evaluation.predict import predict
 
     rows = predict(model, images, top=top)
     if as_json:
-        found = []
-        for row in rows:
-            pairs = zip(row.classes, row.probabilities, strict=True)
-            classes = [{"name": name, "probability": probability} for name, probability in pairs]
-            outcome: dict[str, Any] = {"classes": classes} if row.error is None else {"error": row.error}
-            found.append({"file": row.image, **outcome})
-        print_json(found)
+        print_json([row.to_dict() for row in rows])
     else:
         for row in rows:
             if row.error is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import convert_labels, find_task
 from vit_keras.errors import LabelError
 
@@ -40,7 +41,7 @@ def unify_labels(
     converted = {name: convert_labels(name, each, task, num_classes=num_classes) for name, each in labels.items()}
     if task != "single_label" and len({each.shape[1] for each in converted.values()}) > 1:
         raise LabelError(f"The labels of the splits have different numbers of columns: {columns}.")
-    if task == "regression":
+    if task == "regression" and len(converted) < len(SPLITS):  # all three are given where a model is only evaluated
         _check_varies(converted["train"])
     return converted, task, decisions
 

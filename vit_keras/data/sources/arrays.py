@@ -56,7 +56,7 @@ def read_arrays(
         _log.warning("%s", *scale.decisions)
     count = count_names(labels, task)
     names = class_names if class_names is not None else default_names(task, count)
-    if class_names is not None and count <= len(names):
+    if class_names is not None and (task != "single_label" or count <= len(names)):
         _check_named(class_names, labels, task)
     missing = tuple(name for name in ("test", "validation") if name not in splits)
     train = splits["train"]

@@ -198,7 +198,7 @@ class _Rows:
                 )
             if path:
                 same = first.setdefault(os.path.normpath(os.path.join(self.root, path)), index)
-                if same != index:
+                if same != index and not self._is_repeated_table(same, index):
                     reasons.append(f"the same file as in {self.table.describe_row(same)}")
             if reasons:
                 bad.append((index, "; ".join(reasons)))
@@ -220,3 +220,8 @@ class _Rows:
             raise DataError(
                 f"{self.table.name}: {plural(without, 'row')} have no split; state the split of every row or of none."
             )
+
+    def _is_repeated_table(self, first: int, second: int) -> bool:
+        """Whether two rows are of one table that is given for two splits."""
+        places = self.table.origins[first], self.table.origins[second]
+        return places[0] != places[1] and self.table.parts[places[0]].name == self.table.parts[places[1]].name
