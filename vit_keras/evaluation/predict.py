@@ -1,7 +1,7 @@
 """Classifies images of any size: `vk.predict`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
 from vit_keras.zoo.load_model import OpenModel, open_model
 
+_THRESHOLD = 0.5  # of a multi-label model without its own
+
 
 def predict(
     model: keras.Model | str | Path,
@@ -30,7 +32,7 @@ def predict(
     batch_size: int = 64,
     on_error: str = "quarantine",
 ) -> Predictions:
-    """Classifies images of any size; they are decoded, resized and classified in batches.
+    """Classifies images of any size, or predicts the numbers of a regression; they are decoded, resized and run in batches.
 
     Args:
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset's `NAME:TAG`, a preset directory, a
@@ -80,31 +82,55 @@ class PredictionStream:
         return len(self.images)
 
     @property
+    def task(self) -> str:
+        """What the outputs of the model mean."""
+        return self.opened.task or "single_label"
+
+    @property
     def columns(self) -> PredictionColumns:
         """The columns of a table of the predictions."""
         names = self.opened.class_names
-        has_labels = any(image.find_label(frozenset(names)) is not None for image in self.images)
-        if self.top is None:
-            return PredictionColumns(class_names=names, has_labels=has_labels)
-        return PredictionColumns(min(self.top, len(names)), has_labels=has_labels)
+        if self.task == "regression":
+            return PredictionColumns(targets=names)
+        has_true_class = any(self._find_true_class(image, frozenset(names)) is not None for image in self.images)
+        return PredictionColumns(
+            ranks=0 if self.top is None else min(self.top, len(names)),
+            class_names=names if self.top is None else (),
+            has_labels=self.task == "multi_label",
+            has_true_class=has_true_class,
+        )
 
     def __iter__(self) -> Iterator[Prediction]:
-        names = np.asarray(self.opened.class_names, dtype=object)
         known = frozenset(self.opened.class_names)
         for batch in run_batches(self.opened.model, self.images, self.options):
-            probabilities = to_probabilities(self.opened.model, batch.outputs)
-            order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self.top]
-            for row, (image, error) in enumerate(zip(batch.images, batch.errors, strict=True)):
-                label = image.find_label(known)
+            outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
+            for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
+                true_class = self._find_true_class(image, known)
                 if error is not None:
-                    yield Prediction(image=image.name, error=str(error), label=label)
-                    continue
-                yield Prediction(
-                    image=image.name,
-                    classes=tuple(names[order[row]]),
-                    probabilities=tuple(probabilities[row, order[row]].tolist()),
-                    label=label,
-                )
+                    yield Prediction(image=image.name, error=str(error), true_class=true_class)
+                else:
+                    yield replace(self._describe(image.name, values), true_class=true_class)
+
+    def _find_true_class(self, image: ImageInput, known: frozenset[str]) -> str | None:
+        return image.find_label(known) if self.task == "single_label" else None
+
+    def _describe(self, name: str, outputs: np.ndarray) -> Prediction:
+        names = self.opened.class_names
+        if self.task == "regression":
+            return Prediction(image=name, targets=names, values=tuple(outputs.tolist()))
+        order = np.argsort(-outputs, kind="stable")
+        threshold, labels = None, tuple[str, ...]()
+        if self.task == "multi_label":
+            threshold = _THRESHOLD if self.opened.threshold is None else self.opened.threshold
+            labels = tuple(names[index] for index in order if outputs[index] >= threshold)
+        top = order[: self.top]
+        return Prediction(
+            image=name,
+            classes=tuple(names[index] for index in top),
+            probabilities=tuple(outputs[top].tolist()),
+            labels=labels,
+            threshold=threshold,
+        )
 
 
 def stream_predictions(
@@ -134,20 +160,26 @@ def stream_predictions(
 
 
 def predict_probabilities(
-    model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256
+    model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256, task: str = "single_label"
 ) -> np.ndarray:
-    """Returns the class probabilities, `(count, classes)`, float64, of images (pixels 0..255) that have the model's size."""
+    """Returns what `to_probabilities` makes of the outputs for images (pixels 0..255) that have the model's size, `(count, classes)`."""
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
     batches = make_batches(images, batch_size).map(lambda pixels, labels: pixels)
-    return to_probabilities(model, model.predict(batches, verbose=0))
+    return to_probabilities(model, model.predict(batches, verbose=0), task=task)
 
 
-def to_probabilities(model: keras.Model, outputs: np.ndarray) -> np.ndarray:
-    """Returns a model's outputs as probabilities in float64: the softmax of logits; probabilities stay as they are."""
+def to_probabilities(model: keras.Model, outputs: np.ndarray, *, task: str = "single_label") -> np.ndarray:
+    """Returns a model's outputs as probabilities in float64: the softmax of logits, or the sigmoid for several classes per image.
+
+    Probabilities, and the numbers of a regression, stay as they are.
+    """
     outputs = outputs.astype("float64")
-    if find_output_kind(model) == "probabilities":
+    if task == "regression" or find_output_kind(model) == "probabilities":
         return outputs
+    if task == "multi_label":
+        sigmoid: np.ndarray = np.exp(-np.logaddexp(0, -outputs))
+        return sigmoid
     exponentials = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities

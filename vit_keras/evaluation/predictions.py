@@ -11,98 +11,112 @@ from vit_keras.evaluation.row_files import JSON_LINES, write_rows
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The most probable classes of one image.
+    """The most probable classes of one image, or the numbers that a regression predicts for it.
 
     Args:
         image: Its path, or "image 3" for the fourth of all images.
         classes: Class names, the most probable first; empty where the image could not be read.
         probabilities: One per class name.
+        labels: Of a multi-label model: the names of all classes that are at least as probable as `threshold`, the most probable first.
+        threshold: Of a multi-label model, chosen on validation images when it was trained, or 0.5; else None.
+        targets: Of a regression: the names of the numbers.
+        values: Of a regression: the numbers, in the units of the training labels.
         error: Why the image could not be read; None for an image that was classified.
-        label: Its class by the folder it is in, or by the list that names it; None where neither names a class of the model.
+        true_class: The class that the image's folder or list names, for a model of one class per image; None where it names none.
     """
 
     image: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    targets: tuple[str, ...] = ()
+    values: tuple[float, ...] = ()
     error: str | None = None
-    label: str | None = None
+    true_class: str | None = None
 
     def __str__(self) -> str:
         if self.error is not None:
             return f"{self.image}\n  not classified: {self.error}"
-        rows = (
+        rows = [
             f"  {probability:7.2%}  {name}" for name, probability in zip(self.classes, self.probabilities, strict=True)
-        )
+        ]
+        if self.threshold is not None:
+            rows.insert(0, f"  {', '.join(self.labels) or 'no class'} (threshold {self.threshold:.2f})")
+        rows += [f"  {value:10.6g}  {name}" for name, value in zip(self.targets, self.values, strict=True)]
         return "\n".join([self.image, *rows])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what JSON says of the image."""
+        """Returns the prediction as plain data: the classes, with the labels of a multi-label model, or the values, or the error."""
+        named = {"file": self.image, **({} if self.true_class is None else {"true_class": self.true_class})}
+        if self.error is not None:
+            return {**named, "error": self.error}
+        if self.targets:
+            return {**named, "values": dict(zip(self.targets, self.values, strict=True))}
         pairs = zip(self.classes, self.probabilities, strict=True)
+        labels = {} if self.threshold is None else {"labels": list(self.labels), "threshold": self.threshold}
         classes = [{"name": name, "probability": probability} for name, probability in pairs]
-        found: dict[str, Any] = {"classes": classes} if self.error is None else {"error": self.error}
-        return {"file": self.image, **({} if self.label is None else {"label": self.label}), **found}
+        return {**named, **labels, "classes": classes}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionColumns:
     """The columns of a table of predictions.
 
     Args:
         ranks: Number of the most probable classes, each with a column of names and one of probabilities.
-        class_names: Instead of ranks: classes that each have a column of probabilities.
-        has_labels: Whether there is a column of the labels.
+        class_names: Instead of ranks: classes that each have a column of probabilities, behind the most probable class.
+        targets: Of a regression, instead: a column of numbers each.
+        has_labels: Whether there is a column of the labels of a multi-label model, joined by "|".
+        has_true_class: Whether there is a column of the true classes.
     """
 
-    ranks: int = 1
+    ranks: int = 0
     class_names: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     has_labels: bool = False
+    has_true_class: bool = False
 
     @property
     def types(self) -> dict[str, str]:
         """The types of the columns by name, as `write_rows` takes them."""
-        if self.class_names:
-            found = {"class": "string", "probability": "double"}
-        else:
-            ranks = range(1, self.ranks + 1)
-            found = {
-                name: kind
-                for rank in ranks
-                for name, kind in ((f"class_{rank}", "string"), (f"probability_{rank}", "double"))
-            }
-        spread = {f"probability_{name}": "double" for name in self.class_names}
-        return {
-            "image": "string",
-            **found,
-            **({"label": "string"} if self.has_labels else {}),
-            "error": "string",
-            **spread,
-        }
+        types = {"image": "string"}
+        types |= {"labels": "string"} if self.has_labels else {}
+        types |= dict.fromkeys(self.targets, "double")
+        types |= {"class": "string", "probability": "double"} if self.class_names else {}
+        for rank in range(1, self.ranks + 1):
+            types |= {f"class_{rank}": "string", f"probability_{rank}": "double"}
+        types |= {"true_class": "string"} if self.has_true_class else {}
+        return {**types, "error": "string", **{f"probability_{name}": "double" for name in self.class_names}}
 
     def row(self, prediction: Prediction) -> dict[str, Any]:
-        """Returns the cells of an image; those without a value are left out."""
+        """Returns the cells of an image; those without a value are left out, or None."""
         cells: dict[str, Any] = {"image": prediction.image, "error": prediction.error}
-        if self.has_labels:
-            cells["label"] = prediction.label
+        if self.has_labels and prediction.error is None:
+            cells["labels"] = "|".join(prediction.labels)
+        if self.has_true_class:
+            cells["true_class"] = prediction.true_class
+        cells |= zip(prediction.targets, prediction.values, strict=True)
         pairs = list(zip(prediction.classes, prediction.probabilities, strict=True))
-        if self.class_names:
-            cells |= {f"probability_{name}": probability for name, probability in pairs}
-            cells |= {"class": pairs[0][0], "probability": pairs[0][1]} if pairs else {}
-        for rank, (name, probability) in enumerate([] if self.class_names else pairs, start=1):
+        if self.class_names and pairs:
+            cells |= {"class": pairs[0][0], "probability": pairs[0][1]}
+            return cells | {f"probability_{name}": probability for name, probability in pairs}
+        for rank, (name, probability) in enumerate(pairs, start=1):
             cells |= {f"class_{rank}": name, f"probability_{rank}": probability}
         return cells
 
 
 class Score:
-    """Counts correct predictions of images with a label."""
+    """Counts correct predictions of images whose class is known."""
 
     def __init__(self) -> None:
         self.correct, self.count = 0, 0
 
     def add(self, row: Prediction) -> None:
-        """Counts an image, if it was classified and has a label."""
-        if row.label is not None and row.classes:
+        """Counts an image, if it was classified and its class is known."""
+        if row.true_class is not None and row.classes:
             self.count += 1
-            self.correct += row.classes[0] == row.label
+            self.correct += row.classes[0] == row.true_class
 
     @property
     def accuracy(self) -> float | None:
@@ -145,7 +159,7 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def accuracy(self) -> float | None:
-        """Fraction of the classified images with a label whose most probable class is that label; None without such images."""
+        """Fraction of the classified images with a true class whose most probable class it is; None without such images."""
         score = Score()
         for row in self.rows:
             score.add(row)
@@ -165,11 +179,18 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def _columns(self) -> PredictionColumns:
-        ranks = max((len(row.classes) for row in self.rows), default=0)
-        return PredictionColumns(ranks, has_labels=any(row.label is not None for row in self.rows))
+        return PredictionColumns(
+            ranks=max((len(row.classes) for row in self.rows), default=0),
+            targets=next((row.targets for row in self.rows if row.targets), ()),
+            has_labels=any(row.threshold is not None for row in self.rows),
+            has_true_class=any(row.true_class is not None for row in self.rows),
+        )
 
     def to_dataframe(self) -> Any:
-        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., label, error."""
+        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., true_class, error.
+
+        A multi-label model adds the column labels, the names joined by "|"; a regression has a column per target in place of classes.
+        """
         try:
             import pandas  # type: ignore[import-untyped]
         except ImportError as error:

@@ -29,6 +29,12 @@ def finetune(
     batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    task: str = "auto",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
     precision: str = "auto",
     accept_license: bool = False,
     offline: bool | None = None,
@@ -58,6 +64,12 @@ def finetune(
         batch_size: Images per batch; None for 64, or that of an `ImageData`.
         limit: Maximum number of images per split.
         seed: Random seed of a new head, the order, augmentation and splits; None for 0, or that of an `ImageData`.
+        task: What the labels mean, as for `vk.data.load`: "single_label", "multi_label", "regression", or "auto" to find it.
+        image_dir: Of a table, as for `vk.data.load`, as the next four are.
+        image_column: Name of the column of image files.
+        label_column: Name of the column of labels, or several names.
+        label_separator: What stands between several class names in a cell.
+        contained: Whether files outside `image_dir` or the table's folder are refused.
         precision: "float32", "mixed_bfloat16", "mixed_float16" or "auto", the fastest here, for a model given by name.
         accept_license: Accepts a license that restricts the use of the weights.
         offline: Uses only cached weights and never downloads; None for what `VIT_KERAS_OFFLINE` says.
@@ -84,6 +96,12 @@ def finetune(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        task=task,
+        image_dir=None if image_dir is None else str(image_dir),
+        image_column=image_column,
+        label_column=label_column if label_column is None or isinstance(label_column, str) else list(label_column),
+        label_separator=label_separator,
+        contained=contained,
         precision=precision,
         accept_license=accept_license,
         changes=changes,

@@ -40,6 +40,12 @@ def train(
     batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    task: str = "auto",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
     precision: str = "auto",
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -64,6 +70,12 @@ def train(
         batch_size: Images per batch; None for 128, or that of an `ImageData`.
         limit: As for `finetune`.
         seed: Random seed of the weights, the order, augmentation and splits; None for 0, or that of an `ImageData`.
+        task: As for `finetune`.
+        image_dir: As for `finetune`.
+        image_column: As for `finetune`.
+        label_column: As for `finetune`.
+        label_separator: As for `finetune`.
+        contained: As for `finetune`.
         precision: As for `finetune`.
         run_dir: As for `finetune`.
         resume: As for `finetune`.
@@ -87,6 +99,12 @@ def train(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        task=task,
+        image_dir=None if image_dir is None else str(image_dir),
+        image_column=image_column,
+        label_column=label_column if label_column is None or isinstance(label_column, str) else list(label_column),
+        label_separator=label_separator,
+        contained=contained,
         precision=precision,
         changes=changes,
     )

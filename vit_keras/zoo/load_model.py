@@ -35,6 +35,8 @@ class OpenModel:
     model: keras.Model
     preprocessing: Preprocessing
     class_names: tuple[str, ...]  # in the order of the outputs; empty for a model without a head
+    task: str | None = None  # None for single labels, and where it is not stated
+    threshold: float | None = None  # of a multi-label model; None where it is not stated
 
 
 def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.Model:
@@ -116,6 +118,8 @@ def _with_defaults(model: keras.Model) -> OpenModel:
         model=model,
         preprocessing=Preprocessing(image_size=config.image_size, channels=config.channels),
         class_names=names or tuple(str(label) for label in range(model_num_classes(model) or 0)),
+        task=getattr(model, "task", None),
+        threshold=getattr(model, "threshold", None),
     )
 
 

@@ -27,7 +27,7 @@ def predict_command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Classify images: the most probable classes of each, with probabilities.
+    """Classify images: the most probable classes of each, with probabilities; or the numbers of a regression.
 
     Where folders, or the labels of a list, name classes of the model, the accuracy on these images is printed, too.
     """

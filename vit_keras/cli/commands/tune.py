@@ -7,7 +7,10 @@ from rich.console import Console
 from typer import Context, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, typed_options
+from vit_keras.cli.options import (
+    Contained, DataSource, Debug, ImageColumn, ImageDir, Json, LabelColumn, LabelSeparator, Limit, Resume, RunDir, Seed, Task,
+    loading_options, typed_options,
+)  # fmt: skip
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 def tune_command(
     context: Context,
     data: DataSource = None,
+    task: Task = None,
+    image_dir: ImageDir = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    label_separator: LabelSeparator = None,
+    contained: Contained = False,
     budget: Annotated[
         str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,
@@ -83,7 +92,12 @@ def _search(
         return {name: options[name] for name in names if name in options}
 
     with file_progress(console) as on_progress:
-        data = load(options["data"], **pick("image_size", "batch_size", "limit", "seed"), on_progress=on_progress)
+        data = load(
+            options["data"],
+            **pick("image_size", "batch_size", "limit", "seed"),
+            **loading_options(options),
+            on_progress=on_progress,
+        )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
     *size, channels = data.image_shape
     chosen = pick("space", "max_params", "max_macs")

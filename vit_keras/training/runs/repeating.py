@@ -9,6 +9,7 @@ from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.loading_options import find_load_keywords
 from vit_keras.training.runs.resuming import load_as_recorded
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_preprocessing
@@ -41,6 +42,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         preprocessing=load_preprocessing(run.model),
         limit=options.get("limit"),
         seed=options.get("seed") or 0,
+        **find_load_keywords(options),
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
     if data.fingerprint != record["data"]["fingerprint"]:
