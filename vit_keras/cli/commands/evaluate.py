@@ -4,8 +4,8 @@ from typing import Annotated
 
 from typer import Argument, Context, Option
 
-from vit_keras.cli.backend import start_backend
 from vit_keras.cli import options
+from vit_keras.cli.backend import start_backend
 from vit_keras.cli.output import out, print_json, printable
 
 
