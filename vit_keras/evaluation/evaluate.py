@@ -22,7 +22,6 @@ from vit_keras.evaluation.predict import predict_probabilities
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.zoo.load_model import OpenModel, open_model
 
-
 AnyEvaluation = Evaluation | MultiLabelEvaluation | RegressionEvaluation
 """The result of `evaluate`, by the task of the labels."""
 

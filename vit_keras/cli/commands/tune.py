@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 from typer import Context, Option
 
+from vit_keras.cli import options as shared
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import (
-    Contained, DataSource, Debug, ImageColumn, ImageDir, Json, LabelColumn, LabelSeparator, Limit, Resume, RunDir, Seed, Task,
-    loading_options, typed_options,
-)  # fmt: skip
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -20,13 +17,13 @@ if TYPE_CHECKING:
 
 def tune_command(
     context: Context,
-    data: DataSource = None,
-    task: Task = None,
-    image_dir: ImageDir = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    label_separator: LabelSeparator = None,
-    contained: Contained = False,
+    data: shared.DataSource = None,
+    task: shared.Task = None,
+    image_dir: shared.ImageDir = None,
+    image_column: shared.ImageColumn = None,
+    label_column: shared.LabelColumn = None,
+    label_separator: shared.LabelSeparator = None,
+    contained: shared.Contained = False,
     budget: Annotated[
         str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,
@@ -42,15 +39,15 @@ def tune_command(
         Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
     ] = None,
     image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
-    limit: Limit = None,
-    seed: Seed = None,
+    limit: shared.Limit = None,
+    seed: shared.Seed = None,
     workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
     role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
     address: Annotated[str | None, Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    run_dir: shared.RunDir = None,
+    resume: shared.Resume = False,
+    as_json: shared.Json = False,
+    debug: shared.Debug = False,
 ) -> None:
     """Search depth, heads and other hyperparameters for the best model within a budget."""
     start_backend(debug=debug)
@@ -65,7 +62,7 @@ def tune_command(
         if run_dir is None:
             raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
         set_role(role, address)
-    options = typed_options(context)
+    options = shared.typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     if "data" not in options:
@@ -95,7 +92,7 @@ def _search(
         data = load(
             options["data"],
             **pick("image_size", "batch_size", "limit", "seed"),
-            **loading_options(options),
+            **shared.loading_options(options),
             on_progress=on_progress,
         )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
