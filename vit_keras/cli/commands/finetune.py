@@ -32,6 +32,7 @@ def finetune_command(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     limit: options.Limit = None,
+    task: options.Task = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
     changes: options.Changes = None,
