@@ -23,7 +23,6 @@ def finetune_command(
         str | None,
         Option(help="A recipe of `vit-keras recipes`; auto (default) chooses by the images per class."),
     ] = None,
-    task: options.Task = None,
     image_dir: options.ImageDir = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,

@@ -22,7 +22,6 @@ def train_command(
         ),
     ] = None,
     recipe: Annotated[str | None, Option(help="A recipe for random initial weights; by default the preset's.")] = None,
-    task: options.Task = None,
     image_dir: options.ImageDir = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
