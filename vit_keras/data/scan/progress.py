@@ -1,4 +1,4 @@
-"""A progress bar over the files that are checked."""
+"""A progress bar over files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from vit_keras.reporting.progress import progress_bar
 
 
 @contextmanager
-def file_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+def file_progress(console: Console, *, doing: str = "checking") -> Iterator[Callable[[int, int], None]]:
     """Yields a function of the files done and all files; the bar appears with its first call."""
-    with progress_bar(console, "checking") as update:
+    with progress_bar(console, doing) as update:
         yield lambda done, total: update(done, total, f"{done:,}/{total:,} files")
