@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from vit_keras.data.images.thumbnails import Thumbnails
 from vit_keras.evaluation.metrics import wilson_interval
 from vit_keras.evaluation.row_files import JSON_LINES, write_rows
+from vit_keras.reporting.pages import MAX_ROWS, more, picture, tag, text
+
+_THUMBNAIL_BYTES = 1_000_000  # of the pictures that a notebook shows
+_LEFT = "text-align:left"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,17 @@ class PredictionColumns:
         return cells
 
 
+def _lines(row: Prediction) -> str:
+    name, *rest = str(row).split("\n")
+    return tag("b", text(name)) + "".join("<br>" + text(line.strip()) for line in rest)
+
+
+def _picture(thumbnails: Thumbnails, name: str) -> str:
+    """Returns an image's thumbnail as HTML; nothing for an image that is not a file."""
+    url = thumbnails.make(name) if Path(name).is_file() else None
+    return picture(url, name) if url else ""
+
+
 class Score:
     """Counts correct predictions of images whose class is known."""
 
@@ -151,6 +167,14 @@ class Predictions(Sequence[Prediction]):
         return "\n".join(map(str, self.rows))
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        thumbnails = Thumbnails(Path(), budget=_THUMBNAIL_BYTES)
+        rows = [
+            tag("tr", tag("td", _picture(thumbnails, row.image)) + tag(f'td style="{_LEFT}"', _lines(row)))
+            for row in self.rows[:MAX_ROWS]
+        ]
+        return tag("table", "".join(rows)) + more(len(self.rows) - MAX_ROWS)
 
     @property
     def errors(self) -> list[Prediction]:

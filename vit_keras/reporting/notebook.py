@@ -1,7 +1,9 @@
 """HTML that notebooks show in place of an object's text: plain tables and pictures, which take the notebook's own style."""
 
+import base64
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 
 from vit_keras.reporting.pages import tag, text
 
@@ -19,6 +21,17 @@ def lines(items: Iterable[str]) -> str:
     """Returns a list of lines of text, or nothing if there are none."""
     found = "".join(tag("li", text(item)) for item in items)
     return tag("ul", found) if found else ""
+
+
+def plain(words: str) -> str:
+    """Returns text with its line breaks and columns."""
+    return tag("pre", "\n".join(map(text, words.split("\n"))))
+
+
+def wide_picture(path: Path) -> str:
+    """Returns a PNG file as an image as wide as the output."""
+    url = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    return f'<img src="{url}" alt="{text(path.stem)}" style="max-width:100%">'
 
 
 def pictures(items: Iterable[tuple[str, str]], *, side: int) -> str:

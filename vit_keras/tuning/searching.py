@@ -15,12 +15,13 @@ from vit_keras.data import ImageData
 from vit_keras.data.tasks import METRICS
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.reporting import notebook
 from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.files import atomic_file, write_text
 from vit_keras.training.runs.directory import RunDirectory, environment, next_run_directory
 from vit_keras.training.runs.session import TrainingInterrupted
 from vit_keras.tuning.options import TunerOptions
-from vit_keras.tuning.report.page import write_study_report
+from vit_keras.tuning.report.page import PAGE, format_leaderboard, write_study_report
 from vit_keras.tuning.report.progress import SearchProgress
 from vit_keras.tuning.space.hypermodel import ViTHyperModel
 from vit_keras.tuning.space.searchable import Searchable, load_images
@@ -58,6 +59,10 @@ class SearchResult:
         """Accuracy on the test images; None where the labels are several classes per image, or numbers."""
         return self.test_metrics.get("accuracy")
 
+    def _repr_html_(self) -> str:
+        words = f"{self.run_directory}: best trial {self.best.number}, report in {self.run_directory / PAGE}"
+        return notebook.title(words) + format_leaderboard(self.study, self.study.ranking)
+
     @property
     def model(self) -> keras.Model:
         """The best trial's model, loaded again at each access."""
@@ -85,7 +90,7 @@ def search(
         budget: A time such as "30min", "40 trials", or "200 epochs" of all trials together.
         objective: "auto" for "val_accuracy", or the first metric of another task; "val_loss"; a list of these and of "params", "macs",
             "latency" for a Pareto front.
-        max_params: Maximum number of parameters of a model with its head; no larger model is built.
+        max_params: Maximum number of parameters of a model with its head; None for what so many images can train (on a CPU, in time).
         hypermodel: The search space; by default `ViTHyperModel` for the images' size and classes, with `max_params`.
         run_dir: A directory that does not exist; by default the first free of `runs/search-DATA-1`, `runs/search-DATA-2`, ...
         resume: Resumes the search in `run_dir`; a larger budget continues a finished one.
@@ -103,8 +108,7 @@ def search(
         raise InvalidArgumentError("max_params has no effect with a hypermodel: pass it to the hypermodel instead.")
     if hypermodel is None:
         data = load_images(train, validation)
-        *size, channels = data.image_shape
-        hypermodel = ViTHyperModel((size[0], size[1]), len(data.class_names), channels=channels, max_params=max_params)
+        hypermodel = ViTHyperModel.for_data(data, max_params=max_params)
     else:
         data = hypermodel.load_data(train, validation)
     return search_data(
@@ -137,7 +141,7 @@ def search_data(
         hypermodel, run_dir=run, budget=budget, objective=objective, options=options, on_event=progress.on_event
     )
     tuner.cli_options = cli_options or {}
-    progress.introduce(data, run, tuner.study)
+    progress.introduce(data, run, tuner.study, limits=str(hypermodel.default_limits))
     try:
         with progress.show(tuner.study, tuner.journal):
             tuner.search(data)

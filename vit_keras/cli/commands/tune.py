@@ -98,9 +98,7 @@ def _search(
             on_progress=on_progress,
         )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
-    *size, channels = data.image_shape
-    chosen = pick("space", "max_params", "max_macs")
-    hypermodel = ViTHyperModel((size[0], size[1]), len(data.class_names), channels=channels, **chosen)
+    hypermodel = ViTHyperModel.for_data(data, **pick("space", "max_params", "max_macs"))
     if role is not None and role != CHIEF and run_dir is not None:
         join(data, hypermodel, run_dir=run_dir, options=tuner_options)
         return None

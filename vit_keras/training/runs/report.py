@@ -27,7 +27,7 @@ from vit_keras.reporting.text import flatten_values
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.error_pictures import MAX_PICTURES, picture_section
+from vit_keras.training.runs.error_pictures import MAX_PICTURES, group_similar, picture_section
 from vit_keras.training.runs.facts import count_noun, format_count, format_fraction, images_per_second
 from vit_keras.training.runs.report_multi_label import multi_label_cards, multi_label_sections
 from vit_keras.training.runs.report_regression import regression_cards, regression_sections
@@ -35,6 +35,7 @@ from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
 _PAIRS, _CURVES = 25, 8
+_COMPARED = 200  # errors among which near-identical images are found
 _CORRECT, _WRONG = "79 124 255", "214 69 65"
 
 
@@ -119,10 +120,9 @@ def _curves(history: Sequence[Mapping[str, float]]) -> str:
 def _confusions(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     counts = confusions(evaluation)
     if len(class_names) <= _MAX_CLASSES:
-        words = "Rows are true classes, columns predicted classes; a darker color is a larger fraction of the row."
-        return section(
-            "Confusion matrix", tag("div", tag("p", words, "soft lead") + _matrix(counts, class_names), "panel")
-        )
+        words = "Rows are true classes, columns predicted classes; a stronger color is a larger fraction of the row."
+        lead = tag("p", words, "soft lead") + tag("p", "Scroll sideways for more columns.", "soft lead narrow")
+        return section("Confusion matrix", tag("div", lead + _matrix(counts, class_names), "panel"))
     pairs = confused_pairs(counts)
     totals = counts.sum(axis=1)
     rows = [
@@ -145,8 +145,9 @@ def _matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
             for column, predicted in enumerate(class_names)
         ]
         rows.append(tag("tr", tag("th", text(name), "row") + "".join(cells)))
-    head = tag("thead", tag("tr", "<th></th>" + heads))
-    return tag("table", head + tag("tbody", "".join(rows)), "matrix")
+    axes = tag("th", "true", "row axis") + tag(f'th colspan="{len(class_names)}"', "predicted", "axis")
+    head = tag("thead", tag("tr", axes) + tag("tr", tag("th", "", "row") + heads))
+    return tag("div", tag("table", head + tag("tbody", "".join(rows)), "matrix"), "scroll")
 
 
 def _cell(count: int, share: float, title: str, *, correct: bool) -> str:
@@ -195,15 +196,22 @@ def _mistakes(evaluation: Evaluation, split: Split | EncodedSplit, class_names: 
     if not len(wrong):
         return section("Errors", tag("div", "None.", "panel"))
     items = []
-    for index in wrong[:MAX_PICTURES]:
+    groups = group_similar(split, wrong[:_COMPARED].tolist(), evaluation.labels)
+    for index, *similar in groups[:MAX_PICTURES]:
         predicted, true = int(evaluation.predictions[index]), int(evaluation.labels[index])
         of_predicted, of_true = evaluation.probabilities[index, [predicted, true]]
         caption = f"{tag('b', text(class_names[predicted]))} {of_predicted:.0%}<br>true: {text(class_names[true])} {of_true:.0%}"
+        if similar:
+            caption += f"<br>and {count_noun(len(similar), 'near-identical image')}"
         items.append(
             (int(index), caption, f"image {index}: predicted {class_names[predicted]}, true {class_names[true]}")
         )
-    words = f"{len(wrong):,} of {len(evaluation.labels):,} predictions are wrong; the most confident come first."
-    return picture_section("Most confident errors", words, split, items, hidden=len(wrong) - MAX_PICTURES)
+    words = (
+        f"{len(wrong):,} of {len(evaluation.labels):,} predictions are wrong; the most confident come first, near-identical images of a "
+        "class once."
+    )
+    shown = sum(map(len, groups[:MAX_PICTURES]))
+    return picture_section("Most confident errors", words, split, items, hidden=len(wrong) - shown)
 
 
 def _run(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:

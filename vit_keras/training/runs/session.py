@@ -13,6 +13,7 @@ from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
 from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
+from vit_keras.reporting import notebook
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
@@ -62,6 +63,11 @@ class TrainingResult:
     evaluation: AnyEvaluation = field(repr=False)
     record: dict[str, Any] = field(repr=False)
     history: list[dict[str, float]] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        run = RunDirectory(self.run_directory)
+        drawn = "".join(notebook.wide_picture(path) for path in sorted(run.figures.glob("*.png")))
+        return notebook.title(f"{run.path}: report in {run.report}") + notebook.plain(str(self.evaluation)) + drawn
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

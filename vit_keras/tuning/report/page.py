@@ -35,7 +35,7 @@ def write_study_report(
         body += tag("p", text(resolution[0].upper() + resolution[1:]) + ".", "soft lead") + "\n"
     ranking = study.ranking
     if ranking:
-        body += _format_leaderboard(study, ranking) + _format_charts(study, ranking)
+        body += format_leaderboard(study, ranking) + _format_charts(study, ranking)
     body += _format_stopped(study)
     body += tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft") + "\n"
     names = ", ".join(each.name for each in study.objectives)
@@ -118,7 +118,8 @@ def _format_headline(study: Study, test_metrics: Mapping[str, float] | None) -> 
     return cards(items)
 
 
-def _format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+def format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+    """Returns the section with a row per trial, the best first."""
     values = _list_values(ranking)
     dimensions = [name for name, taken in values.items() if len(taken) > 1]
     costs = [name for name in ("params", "macs", "latency") if name in ranking[0].costs]

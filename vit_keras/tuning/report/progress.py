@@ -26,13 +26,18 @@ class SearchProgress:
         self.budget = budget
         self._study: Study | None = None
 
-    def introduce(self, data: ImageData, run: Path, study: Study) -> None:
-        """Prints data, budget and run directory of the search."""
+    def introduce(self, data: ImageData, run: Path, study: Study, *, limits: str = "") -> None:
+        """Prints data, budget and run directory of the search, and limits that were chosen for it."""
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
             f"data     {data.name}: {counts} images, {describe_count(data.task, len(data.class_names))}",
             f"search   {self.budget}, up to {study.epochs} epochs per trial, objective {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
+            *(
+                [f"limit    {limits}: for {data.sizes['train']:,} training images here; max_params sets another"]
+                if limits
+                else []
+            ),
             *(f"read     {decision}" for decision in data.decisions),
             *([f"note     {resolution}"] if (resolution := describe_resolution(study, data)) else []),
             *([f"resumed  {len(study.trials)} trials, {study.epochs_trained} epochs so far"] if study.trials else []),

@@ -39,6 +39,7 @@ class Searchable(keras_tuner.HyperModel):
         self.space = space
         self.num_classes = num_classes
         self.limits = limits
+        self.default_limits = Limits()  # chosen for the data where none were given; a resumed search may have others
 
     # What a subclass defines; `values` is a value per dimension of the space.
 
@@ -97,7 +98,10 @@ class Searchable(keras_tuner.HyperModel):
     def find_size_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits but latency that values exceed, as sentences."""
         config, batch_size = self.model_config(values), int(values.get("batch_size", 1))
-        return list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        cost = {"num_classes": self.num_classes, "batch_size": batch_size}
+        return [
+            problem for limits in (self.limits, self.default_limits) for problem in limits.find_problems(config, **cost)
+        ]
 
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits that values exceed, as sentences."""
