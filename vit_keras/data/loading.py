@@ -55,7 +55,8 @@ def load(
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits.
         reading: How to treat unreadable files and links, and where to cache decoded images.
-        pixel_range: Black and white in arrays, such as (0, 1); "auto" recognizes 0..255 and 0..1, or raises; uint8 is always 0..255.
+        pixel_range: Black and white in arrays, such as (0, 1), and in gray image files with more than 8 bits or floating-point pixels. "auto"
+            recognizes 0..255 and 0..1 in arrays, or raises; in files it is 0..65535. uint8 is always 0..255.
         on_progress: Called with the number of files checked and of all files, when a folder is read for the first time.
 
     Raises:
@@ -69,6 +70,7 @@ def load(
     """
     size = _check_size(image_size, preprocessing, channels)
     check_arguments("load", limit=limit, channels=channels, batch_size=batch_size, seed=seed)
+    stated = check_range(pixel_range)
     rates, reading, names = check_rates(split), reading or ReadOptions(), check_class_names(class_names)
 
     def choose_preprocessing(own_channels: int) -> Preprocessing | None:
@@ -76,6 +78,8 @@ def load(
             return preprocessing
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
+    is_builtin = isinstance(source, str) and source in ("emoji", *KERAS_NAMES)
+    folder = None if is_builtin else _find_folder(source)
     if is_in_memory(source):
         data = read_arrays(
             source,
@@ -86,15 +90,11 @@ def load(
             limit=limit,
             pixel_range=pixel_range,
         )
-    elif check_range(pixel_range) not in (None, BYTES):
-        raise InvalidArgumentError(
-            f"pixel_range={pixel_range!r} is only for arrays and data sets in memory: image files state their own bit depth. Drop it."
-        )
-    elif isinstance(source, str) and source == "emoji":
-        data = read_emoji(seed)
-    elif isinstance(source, str) and source in KERAS_NAMES:
-        data = read_keras(source, seed)
-    elif (folder := _find_folder(source)) is None:
+    elif folder is None and stated not in (None, BYTES):
+        raise InvalidArgumentError(f"pixel_range={pixel_range!r}: the images of {source} are 0..255. Drop it.")
+    elif is_builtin:
+        data = read_emoji(seed) if source == "emoji" else read_keras(source, seed)
+    elif folder is None:
         data = read_tfds(
             _find_builder(source),
             choose_preprocessing=choose_preprocessing,
@@ -108,7 +108,7 @@ def load(
     else:
         data = read_folder(
             folder,
-            preprocessing=chosen,
+            preprocessing=chosen if stated is None else chosen.replace(pixel_range=stated),
             rates=rates,
             seed=seed,
             reading=reading,

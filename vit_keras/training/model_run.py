@@ -9,7 +9,8 @@ import keras
 from rich.console import Console
 
 from vit_keras import data as data_sources
-from vit_keras.data import ImageData, Preprocessing
+from vit_keras.config import ViTConfig
+from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -90,12 +91,21 @@ def model_session(
         },
         build=lambda: model,
         console=console or standard_console(),
-        preprocessing=preprocessing,
+        preprocessing=preprocessing or _find_pixel_range(data, config),
         measure=measure,
         callbacks=tuple(callbacks),
     )
     session.print_plan(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
     return session
+
+
+def _find_pixel_range(data: ImageData, config: ViTConfig) -> Preprocessing | None:
+    """Returns the preprocessing to save with the model where its images need a stated pixel range; None for the usual one."""
+    split = data.splits["train"]
+    stated = split.preprocessing.pixel_range if isinstance(split, EncodedSplit) else None
+    if stated is None:
+        return None
+    return Preprocessing(image_size=config.image_size, channels=config.channels, pixel_range=stated)
 
 
 def digest_model(model: keras.Model) -> str:

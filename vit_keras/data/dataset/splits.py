@@ -165,6 +165,8 @@ class EncodedSplit:
         digest.update(self.labels.astype("int32").tobytes())
         # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
+        if self.preprocessing.pixel_range is not None:  # which its repr leaves out
+            digest.update(repr(self.preprocessing.pixel_range).encode())
         return digest.digest()
 
     def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:

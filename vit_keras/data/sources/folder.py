@@ -40,11 +40,16 @@ def scan_source(
     reading: ReadOptions,
     *,
     class_names: tuple[str, ...] | None = None,
+    pixel_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Listing, Manifest]:
     """Lists the image files of a folder or a CSV file, and checks each of them once."""
     listing = list_files(source, reading, class_names)
-    limits = Limits(min_side=reading.min_side, max_aspect=reading.max_aspect)
+    limits = Limits(
+        min_side=reading.min_side,
+        max_aspect=reading.max_aspect,
+        pixel_range=None if pixel_range is None else list(pixel_range),  # as JSON has it
+    )
     return listing, scan(listing, limits=limits, on_progress=on_progress)
 
 
@@ -64,7 +69,13 @@ def read_folder(
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
     """
     reading = reading or ReadOptions()
-    _, manifest = scan_source(source, reading, class_names=class_names, on_progress=on_progress)
+    _, manifest = scan_source(
+        source,
+        reading,
+        class_names=class_names,
+        pixel_range=preprocessing.pixel_range,
+        on_progress=on_progress,
+    )
     manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
     manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
     files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
