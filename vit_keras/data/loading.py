@@ -15,6 +15,7 @@ from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.data.sources.pixel_range import BYTES, check_range
 from vit_keras.data.sources.tfds import find_builder, read_tfds
+from vit_keras.data.tasks import check_task
 from vit_keras.errors import DataError, InvalidArgumentError
 
 _TFDS = "tfds:"
@@ -31,6 +32,8 @@ def load(
     limit: int | None = None,
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
+    task: str = "auto",
+    label_separator: str = "|",
     reading: ReadOptions | None = None,
     pixel_range: str | tuple[float, float] = "auto",
     on_progress: Callable[[int, int], None] | None = None,
@@ -54,6 +57,9 @@ def load(
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits.
+        task: What the labels mean: "single_label", one class per image; "multi_label", any number of classes, as 0/1 columns or as names
+            in a cell; "regression", one or more numbers. "auto" finds it from the labels, and `decisions` says so.
+        label_separator: What stands between several class names in a cell of a table.
         reading: How to treat unreadable files and links, and where to cache decoded images.
         pixel_range: Black and white in arrays, such as (0, 1), and in gray image files with more than 8 bits or floating-point pixels. "auto"
             recognizes 0..255 and 0..1 in arrays, or raises; in files it is 0..65535. uint8 is always 0..255.
@@ -72,6 +78,7 @@ def load(
     check_arguments("load", limit=limit, channels=channels, batch_size=batch_size, seed=seed)
     stated = check_range(pixel_range)
     rates, reading, names = check_rates(split), reading or ReadOptions(), check_class_names(class_names)
+    task = check_task(task)
 
     def choose_preprocessing(own_channels: int) -> Preprocessing | None:
         if preprocessing is not None or size is None:
@@ -89,6 +96,7 @@ def load(
             seed=seed,
             limit=limit,
             pixel_range=pixel_range,
+            task=task,
         )
     elif folder is None and stated not in (None, BYTES):
         raise InvalidArgumentError(f"pixel_range={pixel_range!r}: the images of {source} are 0..255. Drop it.")
@@ -113,8 +121,12 @@ def load(
             seed=seed,
             reading=reading,
             class_names=names,
+            task=task,
+            label_separator=label_separator,
             on_progress=on_progress,
         )
+    if task not in ("auto", data.task):
+        raise InvalidArgumentError(f"task={task!r}: the labels of {data.name} are {data.task}; leave out task.")
     if names is not None and names != data.class_names:
         data = data.reorder_classes(names)
     data = replace(data, batch_size=batch_size, seed=seed)

@@ -20,6 +20,7 @@ from vit_keras.data.scan.inspection import SIXTEEN_BITS
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.walk import NO_SUFFIX
 from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tasks import format_label
 from vit_keras.errors import TooManyBadFilesError
 from vit_keras.reporting.text import escape_unprintable, plural
 from vit_keras.runtime.files import atomic_file, write_text
@@ -139,7 +140,7 @@ def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> M
     places = np.delete(np.arange(len(listing.paths)), list(columns.reasons))
     quarantined = []
     for index, reason in sorted(columns.reasons.items()):
-        name, split = listing.class_names[listing.labels[index]], _split_name(listing.splits[index])
+        name, split = format_label(listing.labels[index], listing.class_names), _split_name(listing.splits[index])
         quarantined.append(Quarantined(listing.paths[index], name, split, reason))
     quarantined += [Quarantined(path, *_find_class(path, listing), reason) for path, reason in listing.rejected]
     usable = {
@@ -169,7 +170,7 @@ def format_rows(listing: Listing, columns: Columns) -> Iterator[str]:
     for index, path in enumerate(listing.paths):
         row = {
             "path": path,
-            "class": listing.class_names[listing.labels[index]],
+            "class": format_label(listing.labels[index], listing.class_names),
             "split": _split_name(listing.splits[index]) or None,
         }
         yield json.dumps(row | columns.row(index))

@@ -20,12 +20,24 @@ from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.scan.scan import scan
 from vit_keras.data.sources.table import list_table
 from vit_keras.data.split_names import SPLITS
+from vit_keras.errors import InvalidArgumentError
 
 
-def list_files(source: Path, reading: ReadOptions, class_names: tuple[str, ...] | None = None) -> Listing:
+def list_files(
+    source: Path,
+    reading: ReadOptions,
+    class_names: tuple[str, ...] | None = None,
+    *,
+    task: str = "auto",
+    label_separator: str = "|",
+) -> Listing:
     """Returns the image files of a folder of class folders, or of a CSV file; raises `DataError` if there is no data set."""
     if source.is_file() and source.suffix.lower() in (".csv", ".tsv"):
         return list_table(source, class_names=class_names, splits=reading.splits)
+    if task not in ("auto", "single_label"):
+        raise InvalidArgumentError(
+            f"{source}: task={task!r} needs a table of paths and labels; class folders state one class per image."
+        )
     return list_folder(
         source,
         follow_links=reading.follow_links,
@@ -40,11 +52,13 @@ def scan_source(
     reading: ReadOptions,
     *,
     class_names: tuple[str, ...] | None = None,
+    task: str = "auto",
+    label_separator: str = "|",
     pixel_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Listing, Manifest]:
     """Lists the image files of a folder or a CSV file, and checks each of them once."""
-    listing = list_files(source, reading, class_names)
+    listing = list_files(source, reading, class_names, task=task, label_separator=label_separator)
     limits = Limits(
         min_side=reading.min_side,
         max_aspect=reading.max_aspect,
@@ -61,6 +75,8 @@ def read_folder(
     seed: int = 0,
     reading: ReadOptions | None = None,
     class_names: tuple[str, ...] | None = None,
+    task: str = "auto",
+    label_separator: str = "|",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of a CSV file.
@@ -73,6 +89,8 @@ def read_folder(
         source,
         reading,
         class_names=class_names,
+        task=task,
+        label_separator=label_separator,
         pixel_range=preprocessing.pixel_range,
         on_progress=on_progress,
     )
@@ -104,6 +122,7 @@ def read_folder(
         splits={split: whole.subset(indices) for split, indices in places.items()},
         seed=seed,
         notes=tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped]),
+        task=manifest.task,
         decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black()),
     )
 
