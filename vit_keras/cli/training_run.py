@@ -43,8 +43,14 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
-    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    split, count = record.get("evaluated_on", "test"), len(result.evaluation.labels)
+    accuracy = results[f"{split}_accuracy"]
+    out.print(f"{f'{split} accuracy':18} {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    if "fold_accuracy_mean" in results:
+        mean, spread = results["fold_accuracy_mean"], results["fold_accuracy_std"]
+        out.print(
+            f"{record['folds']} folds            {mean:7.2%}   mean, with a standard deviation of {100 * spread:.2f} points"
+        )
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

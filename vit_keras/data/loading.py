@@ -56,7 +56,8 @@ def load(
         batch_size: Images per batch.
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
-        split: Fractions of each class for validation and test, if the source has no such splits.
+        split: Fractions of each class for validation and test, if the source has no such splits; (0.1, 0) for no test split. A class of one
+            or two images is used for training only.
         task: What the labels mean: "single_label", one class per image; "multi_label", any number of classes, as 0/1 columns or as names
             in a cell; "regression", one or more numbers. "auto" finds it from the labels, and `decisions` says so.
         label_separator: What stands between several class names in a cell of a table.

@@ -62,7 +62,14 @@ def _load_splits(data: Any, split: str, opened: OpenModel) -> list[Split | Encod
     """Returns the splits to evaluate, their labels as indices of the model's outputs."""
     if isinstance(data, Split | EncodedSplit):
         return [data]
-    chosen = SPLITS if split == "all" else (split,)
+    chosen: tuple[str, ...] = SPLITS if split == "all" else (split,)
+    if isinstance(data, ImageData):
+        if split == "all":
+            chosen = tuple(data.splits)
+        elif split not in data.splits:
+            raise InvalidArgumentError(
+                f'{data.name} has no {split} split: pass split="validation" or "all", or other data.'
+            )
     if not isinstance(data, ImageData):
         if is_in_memory(data) and not isinstance(data, Mapping):  # no split is held out
             data, chosen = dict.fromkeys(SPLITS, data), ("test",)

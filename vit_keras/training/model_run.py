@@ -1,7 +1,6 @@
 """One run that trains a copy of a model, for `finetune` and `train`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +40,10 @@ def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData
             raise InvalidArgumentError("This ImageData already has a validation split; leave out validation.")
         data = train
     else:
-        source = train if validation is None else {"train": train, "validation": validation, "test": validation}
+        source = train if validation is None else {"train": train, "validation": validation}
         preprocessing = Preprocessing(image_size=config.image_size, channels=config.channels)
-        data = data_sources.load(source, preprocessing=preprocessing, batch_size=BATCH_SIZE)
-        if validation is not None:
-            data = replace(data, notes=(*data.notes, "without a test split, the result is on the validation images"))
+        rates = (0.1, 0.1) if validation is None else (0.1, 0)
+        data = data_sources.load(source, preprocessing=preprocessing, split=rates)
     wanted = (*config.image_size, config.channels)
     if data.image_shape != wanted:
         raise InvalidArgumentError(
@@ -74,8 +72,9 @@ def model_session(
     preprocessing: Preprocessing | None = None,
     measure: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    announce: bool = True,
 ) -> Session:
-    """Returns a run that trains a copy of a model, after printing its plan."""
+    """Returns a run that trains a copy of a model, after printing its plan (`announce`)."""
     config = model_config(model)
     session = Session(
         run=run,
@@ -95,7 +94,8 @@ def model_session(
         measure=measure,
         callbacks=tuple(callbacks),
     )
-    session.print_plan(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
+    if announce:
+        session.print_plan(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
     return session
 
 

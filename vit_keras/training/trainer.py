@@ -7,10 +7,12 @@ from typing import Any
 import keras
 from rich.console import Console
 
+from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
 from vit_keras.models.vit import model_config
-from vit_keras.training.model_run import check_recipe_alone, load_for_model, model_session, open_run
+from vit_keras.training.cross_validation import adapt_recipe, plan_session
+from vit_keras.training.model_run import check_recipe_alone, load_for_model, open_run
 from vit_keras.training.recipes import SCRATCH, Recipe
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.runs.session import TrainingResult
@@ -26,6 +28,7 @@ def train(
     *,
     recipe: Recipe | str | None = None,
     epochs: int | None = None,
+    folds: int | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -44,6 +47,7 @@ def train(
         validation: As for `finetune`.
         recipe: A name of `vk.recipes.SCRATCH`, or a complete recipe; None to choose by the image size.
         epochs: Training epochs; None for 50.
+        folds: As for `finetune`.
         run_dir: As for `finetune`.
         resume: As for `finetune`.
         force_resume: As for `finetune`.
@@ -64,15 +68,21 @@ def train(
         if recipe is None:
             recipe = "small_images" if max(model_config(model).image_size) <= _SMALL_IMAGES else "from_scratch"
         check_scratch_recipe(recipe)
-        recipe = plan_recipe(model, data, method=recipe, epochs=epochs, changes=changes)
-    session = model_session(
+
+    def plan(part: ImageData) -> Recipe:
+        if isinstance(recipe, Recipe):
+            return recipe if folds is None else adapt_recipe(recipe, part)
+        return plan_recipe(model, part, method=recipe or "", epochs=epochs, changes=changes)
+
+    session = plan_session(
         "train",
         model,
         data,
-        recipe,
+        plan,
+        folds=folds,
         run=run,
         console=console,
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)},
+        measure=lambda part: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(part)},
         callbacks=callbacks,
     )
     return session.execute(resume=resume, force=force_resume)

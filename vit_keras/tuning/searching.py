@@ -144,7 +144,7 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
-    accuracy = evaluate(_load_model(target), data.splits["test"]).accuracy
+    accuracy = evaluate(_load_model(target), data.splits[data.evaluation_split]).accuracy
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},
         "front": [trial.number for trial in study.front],

@@ -36,7 +36,8 @@ def evaluate_command(
     if as_json:
         print_json(result)
         return
-    same = result["test_accuracy"] == result["recorded"]
+    name = next(iter(result))
+    same = result[name] == result["recorded"]
     note = "the same" if same else "differs: another backend, version or processor?"
-    out.print(f"test accuracy  {result['test_accuracy']:7.2%}")
+    out.print(f"{name.replace('_', ' ')}  {result[name]:7.2%}")
     out.print(f"recorded       {result['recorded']:7.2%}   {note}")

@@ -33,7 +33,7 @@ class ImageData:
     Args:
         name: Name or path of the source.
         class_names: Class names in the order of the labels; of a regression, the names of its targets.
-        splits: "train", "validation" and "test", each a `Split` of decoded images or an `EncodedSplit` of files.
+        splits: "train", "validation" and perhaps "test", each a `Split` of decoded images or an `EncodedSplit` of files.
         batch_size: Images per batch.
         seed: Random seed of the order of the training images.
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
@@ -68,8 +68,10 @@ class ImageData:
             raise InvalidArgumentError(f"{self.name}: task must be one of {', '.join(TASKS)}.")
         if self.batch_size % self.parts:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
-        if set(self.splits) != set(SPLITS):
-            raise DataError(f"{self.name}: expected the splits {', '.join(SPLITS)}, got {sorted(self.splits)}.")
+        if not {"train", "validation"} <= set(self.splits) <= set(SPLITS):
+            raise DataError(
+                f"{self.name}: expected the splits train, validation and, if there is one, test; got {sorted(self.splits)}."
+            )
         for name, split in self.splits.items():
             if not len(split):
                 raise DataError(f"{self.name}: the {name} split has no images.")
@@ -102,7 +104,7 @@ class ImageData:
         task = [] if self.task == "single_label" else [self.task]  # fingerprints of earlier versions stay valid
         digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape), *task]).encode())
         for name in SPLITS:
-            digest.update(self.splits[name].digest)
+            digest.update(self.splits[name if name in self.splits else "validation"].digest)
         return digest.hexdigest()
 
     @property
@@ -117,8 +119,13 @@ class ImageData:
         return self.batches("validation")
 
     @property
+    def evaluation_split(self) -> str:
+        """The split that results are on: "test", or "validation" where there is no test split."""
+        return "test" if "test" in self.splits else "validation"
+
+    @property
     def test(self) -> "tf.data.Dataset":
-        """Batches of all test images in order."""
+        """Batches of all test images in order; raises `InvalidArgumentError` if there are none."""
         return self.batches("test")
 
     @property

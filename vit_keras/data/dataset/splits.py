@@ -78,6 +78,10 @@ class Split:
         """Returns the images at these indices (or of this mask), in this order."""
         return Split(self.images[indices], self.labels[indices])
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the pixels of each image."""
+        return [hashlib.sha256(np.ascontiguousarray(self.image(index)).data).digest() for index in range(len(self))]
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of all pixels and labels."""
@@ -111,10 +115,14 @@ class Encoded(ABC):
     def on_disk(self, index: int) -> tuple[str, int, int] | None:
         """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each image."""
+        return [hashlib.sha256(self.read(index)).digest() for index in range(len(self))]
+
     @property
-    @abstractmethod
     def digest(self) -> bytes:
         """SHA-256 of the content of all images."""
+        return hashlib.sha256(b"".join(self.hashes())).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +169,10 @@ class EncodedSplit:
         return EncodedSplit(
             self.files.subset(indices), self.labels[indices], self.preprocessing, self.cache, self.max_error_rate
         )
+
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of each file."""
+        return self.files.hashes()
 
     @property
     def digest(self) -> bytes:

@@ -5,9 +5,7 @@ import numpy as np
 _MOST_BINS = 10  # of the numbers of a regression
 
 
-def hold_out_rows(
-    labels: np.ndarray, *, rate: float, seed: int, duplicate_ids: np.ndarray | None = None
-) -> np.ndarray:
+def hold_out_rows(labels: np.ndarray, *, rate: float, seed: int, duplicate_ids: np.ndarray | None = None) -> np.ndarray:
     """Returns a mask `(count,)` of the images held out: of each class, or each range of a number, about the same fraction.
 
     Paper: Sechidis, Tsoumakas and Vlahavas 2011, "On the stratification of multi-label data", figure 1 (iterative stratification):

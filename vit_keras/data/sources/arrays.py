@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
@@ -62,6 +62,7 @@ def read_arrays(
     train = splits["train"]
     if task != "single_label" or (train.labels.min(initial=0) >= 0 and count <= len(names)):
         places = split_indices(train.labels, names, missing, rates=rates, seed=seed)
+        decisions += describe_splits_drawn(train.labels, names, places, missing)
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}
     else:  # ImageData reports the illegal labels
         splits |= dict.fromkeys(missing, train)

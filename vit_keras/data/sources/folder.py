@@ -1,6 +1,5 @@
 """Reads a folder of class folders, or a table of files and labels."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit
 from vit_keras.data.images.decode import read_unchanged
@@ -114,6 +113,7 @@ def read_folder(
         seed=seed,
         duplicate_ids=duplicate_ids.reshape(-1),
     )
+    said = describe_splits_drawn(manifest.labels[train], manifest.class_names, drawn, missing)
     places |= {split: train[indices] for split, indices in drawn.items()}
     left_out = [(item.path, item.reason) for item in manifest.quarantined]
     return ImageData(
@@ -123,7 +123,7 @@ def read_folder(
         seed=seed,
         notes=tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped]),
         task=manifest.task,
-        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black()),
+        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black(), *said),
     )
 
 
@@ -147,7 +147,6 @@ class ManifestFiles(Encoded):
         path, size, mtime_ns = self.on_disk(index)
         return read_unchanged(Path(path), size, mtime_ns)
 
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the content of all files."""
-        return hashlib.sha256(self.manifest.columns.sha256[self.places].tobytes()).digest()
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each file, from the check."""
+        return [digest.tobytes() for digest in self.manifest.columns.sha256[self.places]]

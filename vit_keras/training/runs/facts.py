@@ -63,6 +63,15 @@ def count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def describe_evaluation(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns which images a result is on, "test" or "validation", and what these were used for."""
+    if record.get("evaluated_on", "test") == "validation":
+        return "validation", "which also chose the best epoch, so that new images are likely a little harder"
+    if record.get("folds"):
+        return "test", f"each of them by one of {record['folds']} models, trained without it (cross-validation)"
+    return "test", "which were not used for training"
+
+
 def images_per_second(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float | None:
     """Returns the training images per second, including the time of validation; None where it is unknown."""
     seconds = sum(row.get("seconds", 0.0) for row in history)

@@ -13,7 +13,7 @@ from vit_keras.evaluation.metrics import (
     wilson_interval,
 )
 from vit_keras.reporting.text import escape_markdown
-from vit_keras.training.runs.facts import format_fraction
+from vit_keras.training.runs.facts import describe_evaluation, format_fraction
 
 _MAX_CLASSES = 30  # of more, only the worst are listed
 _WORST = 10
@@ -47,7 +47,8 @@ def _results(record: Mapping[str, Any], evaluation: Evaluation) -> str:
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
     if baseline is not None:
         rows.append(["accuracy of the nearest-neighbor baseline", f"{baseline:.1%}", ""])
-    return f"## Results\n\nEvaluated on {count:,} test images, which were not used for training.\n\n" + _table(
+    kind, words = describe_evaluation(record)
+    return f"## Results\n\nEvaluated on {count:,} {kind} images, {words}.\n\n" + _table(
         ("metric", "value", "95 % interval"), rows
     )
 
@@ -115,7 +116,7 @@ def _license(record: Mapping[str, Any]) -> str:
 def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: Sequence[str]) -> str:
     confidence = float(evaluation.probabilities.max(axis=1).mean())
     lines = [
-        "- The results hold for images like the test images. The intervals cover sampling noise only, not other cameras, places or "
+        "- The results hold for images like the evaluated images. The intervals cover sampling noise only, not other cameras, places or "
         "times.",
         f"- It predicts one of its {len(class_names):,} classes for any image, even if the image shows none of them.",
         f"- Mean confidence {confidence:.1%}, accuracy {evaluation.accuracy:.1%}.",
@@ -127,6 +128,6 @@ def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: S
         )
     unseen = sum(not score.support for score in scores)
     if unseen:
-        lines.append(f"- Classes without test images: {unseen:,}.")
+        lines.append(f"- Classes without evaluated images: {unseen:,}.")
     lines.append("- Robustness to corrupted or adversarial images, and fairness, were not measured.")
     return "## Limits\n\n" + "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         path: The run directory.
 
     Returns:
-        `test_accuracy`, and `recorded`, the value in `run.json`.
+        `test_accuracy` (or `validation_accuracy` of a run without a test split), and `recorded`, the value in `run.json`.
 
     Raises:
         VitKerasError: The run is not finished, or its data were not given by name or have changed.
@@ -49,5 +49,6 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"The images of {data.name} have changed since {run.path} was trained, so its result cannot be repeated."
         )
     with dtype_policy("float32"):
-        evaluation = evaluate(from_preset(run.model), data.splits["test"])
-    return {"test_accuracy": evaluation.accuracy, "recorded": record["results"]["test_accuracy"]}
+        evaluation = evaluate(from_preset(run.model), data.splits[data.evaluation_split])
+    name = f"{data.evaluation_split}_accuracy"
+    return {name: evaluation.accuracy, "recorded": record["results"][name]}

@@ -26,7 +26,14 @@ from vit_keras.reporting.pages import cards, folded, more, page, picture, sectio
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
+from vit_keras.training.runs.facts import (
+    count_noun,
+    describe_evaluation,
+    flatten_values,
+    format_count,
+    format_fraction,
+    images_per_second,
+)
 from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
@@ -68,17 +75,27 @@ def write_report(
 def _headline(record: Mapping[str, Any], evaluation: Evaluation, cost: dict[str, int], speed: float | None) -> str:
     count, correct = len(evaluation.labels), int((evaluation.predictions == evaluation.labels).sum())
     low, high = wilson_interval(correct, count)
+    kind, words = describe_evaluation(record)
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
     items = [
         ("", f"{correct / count:.1%}", f"accuracy; 95 % interval {low:.1%} to {high:.1%}"),
+        _describe_spread(record),
         ("", f"{baseline:.1%}", "accuracy of the nearest-neighbor baseline") if baseline is not None else None,
-        ("", f"{count:,}", f"test images, {evaluation.probabilities.shape[1]:,} classes"),
+        ("", f"{count:,}", f"{kind} images, {evaluation.probabilities.shape[1]:,} classes; {words}"),
         ("", f"{expected_calibration_error(evaluation):.1%}", "expected calibration error"),
         ("", format_count(cost["parameters"]), "parameters"),
         ("", f"{cost['macs'] / 1e9:.3g}", "GMACs per image"),
         ("", f"{speed:,.0f}", "training images per second") if speed is not None else None,
     ]
     return cards(item for item in items if item is not None)
+
+
+def _describe_spread(record: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    results = record.get("results", {})
+    if "fold_accuracy_mean" not in results:
+        return None
+    mean, spread = results["fold_accuracy_mean"], results["fold_accuracy_std"]
+    return "", f"{mean:.1%} ± {spread:.1%}", f"mean accuracy and standard deviation over {record['folds']} folds"
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> str:

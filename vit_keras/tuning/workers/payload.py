@@ -28,7 +28,14 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
         else:
             splits[name] = prepared
     fields = {name: getattr(data, name) for name in _DATA_FIELDS}
-    content = {"hypermodel": hypermodel, "epochs": epochs, "seed": seed, "data": fields, "splits": splits}
+    content = {
+        "hypermodel": hypermodel,
+        "epochs": epochs,
+        "seed": seed,
+        "data": fields,
+        "splits": splits,
+        "names": list(data.splits),
+    }
     try:
         pickled = pickle.dumps(content)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -42,10 +49,10 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
 def unpack(folder: Path) -> dict[str, Any]:
     """Returns the arguments that `pack` wrote, with memory-mapped images. Unpickling them can run any code."""
     content: dict[str, Any] = pickle.loads((folder / _FILE).read_bytes())
-    splits = content.pop("splits")
-    for name in ("train", "validation", "test"):
+    splits, names = content.pop("splits"), content.pop("names")
+    for name in names:
         if name not in splits:
             images = np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False)
             splits[name] = Split(images, np.load(folder / f"{name}.labels.npy", allow_pickle=False))
-    ordered = {name: splits[name] for name in ("train", "validation", "test")}
+    ordered = {name: splits[name] for name in names}
     return {**content, "data": ImageData(splits=ordered, **content["data"])}
