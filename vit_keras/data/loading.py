@@ -19,6 +19,7 @@ from vit_keras.data.tasks import check_task
 from vit_keras.errors import DataError, InvalidArgumentError
 
 _TFDS = "tfds:"
+_LARGEST_BATCH = 64
 
 
 def load(
@@ -28,7 +29,7 @@ def load(
     preprocessing: Preprocessing | None = None,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
@@ -53,7 +54,7 @@ def load(
         preprocessing: In place of `image_size` and `channels`: also crop and interpolation (`preset_preprocessing`).
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
         class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
-        batch_size: Images per batch.
+        batch_size: Images per batch; by default 64, or fewer where an epoch would have fewer than 6 steps.
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits; (0.1, 0) for no test split. A class of one
@@ -76,7 +77,13 @@ def load(
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
     size = _check_size(image_size, preprocessing, channels)
-    check_arguments("load", limit=limit, channels=channels, batch_size=batch_size, seed=seed)
+    check_arguments(
+        "load",
+        limit=limit,
+        channels=channels,
+        batch_size=_LARGEST_BATCH if batch_size is None else batch_size,
+        seed=seed,
+    )
     stated = check_range(pixel_range)
     rates, reading, names = check_rates(split), reading or ReadOptions(), check_class_names(class_names)
     task = check_task(task)
@@ -130,9 +137,10 @@ def load(
         raise InvalidArgumentError(f"task={task!r}: the labels of {data.name} are {data.task}; leave out task.")
     if names is not None and names != data.class_names:
         data = data.reorder_classes(names)
-    data = replace(data, batch_size=batch_size, seed=seed)
+    data = replace(data, seed=seed)
     if limit is not None:
         data = data.limit(limit)
+    data = data.fit_batch_size(_LARGEST_BATCH) if batch_size is None else replace(data, batch_size=batch_size)
     height, width, own_channels = data.image_shape
     return data.resize(
         preprocessing or Preprocessing(image_size=size or (height, width), channels=channels or own_channels)

@@ -14,7 +14,6 @@ from vit_keras.training.recipes import Recipe
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.session import Session
 
-FOLDS = "folds"  # folder of their runs in the run directory: 1, 2, ...
 Plan = Callable[[ImageData], Recipe]
 Measure = Callable[[ImageData], dict[str, float]]
 
@@ -51,8 +50,7 @@ def plan_session(
         return make(data, run)
     made = make_folds(data, folds)
     parts = tuple(
-        make(part, RunDirectory(run.path / FOLDS / f"{number + 1}"), announce=False)
-        for number, part in enumerate(made.parts)
+        make(part, RunDirectory(run.folds / f"{number + 1}"), announce=False) for number, part in enumerate(made.parts)
     )
     return replace(make(made.whole, run), folds=parts, tested=made.tested, measure=dict)
 

@@ -5,12 +5,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, ModelPath
+from vit_keras.cli.options import Debug, Json, Model
 from vit_keras.cli.output import out, print_json, printable
 
 
 def evaluate_command(
-    model: ModelPath,
+    model: Model,
     data: Annotated[
         str | None,
         Argument(metavar="DATA", help="A folder, a CSV, or a data set's name; by default the test images of a run."),

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from typer import Argument, Exit, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, ModelPath
+from vit_keras.cli.options import Debug, Json, Model
 from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable
 
 
 def predict_command(
-    model: ModelPath,
+    model: Model,
     images: Annotated[
         list[str],
         Argument(metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."),

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+MIN_STEPS = 6  # per epoch, where the batch size is chosen
+_SMALLEST_BATCH = 8
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageData:
     """A data set: training, validation and test images with their class names. `vk.data.load` returns it.
@@ -134,9 +138,20 @@ class ImageData:
         count = len(self.splits["train"])
         if count < self.batch_size:
             raise DataError(
-                f"{self.name}: {plural(count, 'training image')} cannot fill a batch of {self.batch_size}; reduce batch_size."
+                f"{self.name}: {plural(count, 'training image')} cannot fill a batch of {self.batch_size}; reduce batch_size, or "
+                "leave it out."
             )
         return count // self.batch_size * self.parts
+
+    def fit_batch_size(self, largest: int) -> "ImageData":
+        """Returns the data with at most `largest` images per batch, and fewer where an epoch would have very few steps."""
+        count = len(self.splits["train"])
+        chosen = choose_batch_size(count, largest=largest)
+        data = replace(self, batch_size=chosen)
+        if chosen == largest:
+            return data
+        reason = f"batches of {chosen}: {plural(count, 'training image')} in at least {MIN_STEPS} steps per epoch; batch_size sets another"
+        return replace(data, decisions=(*self.decisions, reason))
 
     def batches(self, split: str) -> "tf.data.Dataset":
         """Returns batches of all images of a split in order; the last batch may be smaller."""
@@ -269,6 +284,19 @@ class ImageData:
             return Split(images, split.labels)
 
         return replace(self, splits={name: resize_split(split) for name, split in self.splits.items()})
+
+
+def choose_batch_size(count: int, *, largest: int) -> int:
+    """Returns the largest power of two from 8 to `largest` with which `count` images make `MIN_STEPS` batches; else 8, or `count`.
+
+    Example:
+        >>> [choose_batch_size(count, largest=128) for count in (5, 48, 128, 416, 5552)]
+        [5, 8, 16, 64, 128]
+    """
+    size = largest
+    while size > _SMALLEST_BATCH and count < MIN_STEPS * size:
+        size //= 2
+    return min(max(size, _SMALLEST_BATCH), largest, count)
 
 
 def check_arguments(name: str, *, limit: int | None = None, channels: int | None = None, **counts: int) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras import data as data_sources
+from vit_keras.data.dataset.folds import make_folds
 from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
@@ -33,22 +34,31 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"{run.path} is not finished; resume it with `vit-keras {record['command']} --resume --run-dir {run.path}`."
         )
     options = record["options"]
-    if "data" not in options:
+    if options.get("data") is None:
         raise ResumeError(f"{run.path} was trained on data of a Python program, which must evaluate the model itself.")
     load = partial(
         data_sources.load,
         options["data"],
         preprocessing=load_preprocessing(run.model),
-        batch_size=options["batch_size"],
-        limit=options["limit"],
-        seed=options["seed"],
+        limit=options.get("limit"),
+        seed=options.get("seed") or 0,
+        **({"split": options["split"]} if options.get("split") else {}),
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
-    if data.fingerprint != record["data"]["fingerprint"]:
+    folds = make_folds(data, record["folds"]) if record.get("folds") else None
+    if (data if folds is None else folds.whole).fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
             f"The images of {data.name} have changed since {run.path} was trained, so its result cannot be repeated."
         )
     with dtype_policy("float32"):
+        if folds is not None:
+            models = [run.folds / f"{number + 1}" / run.model.name for number in range(len(folds.parts))]
+            tested = [
+                evaluate(from_preset(model), part.splits["test"])
+                for model, part in zip(models, folds.parts, strict=True)
+            ]
+            accuracy = sum((each.predictions == each.labels).sum() for each in tested) / len(folds.tested)
+            return {"test_accuracy": float(accuracy), "recorded": record["results"]["test_accuracy"]}
         evaluation = evaluate(from_preset(run.model), data.splits[data.evaluation_split])
     name = f"{data.evaluation_split}_accuracy"
     return {name: evaluation.accuracy, "recorded": record["results"][name]}
