@@ -11,6 +11,7 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.data.class_names import order_classes
 from vit_keras.data.dataset import pipeline
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.split_names import SPLITS
@@ -145,13 +146,7 @@ class ImageData:
 
     def fit_batch_size(self, largest: int) -> "ImageData":
         """Returns the data with at most `largest` images per batch, and fewer where an epoch would have very few steps."""
-        count = len(self.splits["train"])
-        chosen = choose_batch_size(count, largest=largest)
-        data = replace(self, batch_size=chosen)
-        if chosen == largest:
-            return data
-        reason = f"batches of {chosen}: {plural(count, 'training image')} in at least {MIN_STEPS} steps per epoch; batch_size sets another"
-        return replace(data, decisions=(*self.decisions, reason))
+        return replace(self, batch_size=choose_batch_size(len(self.splits["train"]), largest=largest))
 
     def batches(self, split: str) -> "tf.data.Dataset":
         """Returns batches of all images of a split in order; the last batch may be smaller."""
@@ -278,6 +273,9 @@ class ImageData:
         mode = "L" if preprocessing.channels == 1 else "RGB"
 
         def resize_split(split: Split | EncodedSplit) -> Split:
+            mapped = split.images if isinstance(split, Split) else None
+            if isinstance(mapped, MappedImages):
+                return Split(mapped.resize(preprocessing), split.labels)
             images = np.empty((len(split), *shape), "uint8")
             for index in range(len(split)):
                 images[index] = to_pixels(preprocessing.apply(to_image(split.image(index)).convert(mode)))

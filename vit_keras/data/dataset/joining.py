@@ -1,10 +1,11 @@
 """Joins splits to one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.errors import InvalidArgumentError
 
@@ -14,7 +15,10 @@ def join_splits(splits: Sequence[Split | EncodedSplit]) -> Split | EncodedSplit:
     labels = np.concatenate([split.labels for split in splits])
     decoded = [split for split in splits if isinstance(split, Split)]
     if len(decoded) == len(splits):
-        return Split(np.concatenate([split.images for split in decoded]), labels)
+        mapped = [split.images for split in decoded if isinstance(split.images, MappedImages)]
+        if len(mapped) == len(decoded) and all(each.array is mapped[0].array for each in mapped):
+            return Split(replace(mapped[0], rows=np.concatenate([each.rows for each in mapped])), labels)
+        return Split(np.concatenate([np.asarray(split.images) for split in decoded]), labels)
     encoded = [split for split in splits if isinstance(split, EncodedSplit)]
     if len(encoded) < len(splits):
         raise InvalidArgumentError("Splits of files and splits of arrays can't be joined: load all of them alike.")

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing
@@ -27,7 +28,7 @@ class Split:
     """Decoded images with labels, in memory or memory-mapped.
 
     Args:
-        images: `(count, height, width, channels)`, uint8, pixels 0..255.
+        images: `(count, height, width, channels)`, uint8, pixels 0..255; or `MappedImages`, which stay on disk.
         labels: By task: `(count,)`, integers, indices into the class names; `(count, classes)`, uint8, 0 or 1; or
             `(count, targets)`, floating point.
 
@@ -35,11 +36,11 @@ class Split:
         DataError: The shapes or dtypes are others.
     """
 
-    images: np.ndarray
+    images: np.ndarray | MappedImages
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+        if not isinstance(self.images, np.ndarray | MappedImages) or not isinstance(self.labels, np.ndarray):
             raise DataError(
                 "Split: expected a uint8 numpy array of images and an integer numpy array of labels, got "
                 f"{type(self.images).__name__} and {type(self.labels).__name__}; convert them with np.asarray."
@@ -76,6 +77,8 @@ class Split:
 
     def subset(self, indices: np.ndarray) -> "Split":
         """Returns the images at these indices (or of this mask), in this order."""
+        if isinstance(self.images, MappedImages):
+            return Split(self.images.subset(indices), self.labels[indices])
         return Split(self.images[indices], self.labels[indices])
 
     def hashes(self) -> list[bytes]:
@@ -85,7 +88,9 @@ class Split:
     @property
     def digest(self) -> bytes:
         """SHA-256 of all pixels and labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest = hashlib.sha256()
+        for part in self.images.chunks() if isinstance(self.images, MappedImages) else (self.images,):
+            digest.update(np.ascontiguousarray(part).data)
         digest.update(labels_bytes(self.labels))
         return digest.digest()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.dataset.image_data import choose_batch_size
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 STEPS = 400  # training steps that a fine-tuning run aims at, within the limits of `EPOCHS`
 EPOCHS = (5, 60)
 FEW_EPOCHS = 8  # below this number of epochs, no augmentation: it takes longer to pay off
+FEW_FOR_SCRATCH = 2000  # training images, below which fine-tuning is suggested
 SCRATCH_EPOCHS = 50  # default for recipes that start from random weights
 _WIDTH = 128  # of the models in benchmarks/finetune.py
 _SHALLOW, _DEEP_DECAY = 6, 0.75
 _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05
+_USUAL_BATCH = 64  # images, below which the batch size is explained
 _IMBALANCED = 3  # ratio of the largest class to the smallest
 _NOT_LISTED = ("class_weights", "seed")
 
@@ -48,7 +51,8 @@ def fit_to_data(
     from vit_keras.models.vit import model_config
     from vit_keras.training.recipes.model_choices import list_model_choices
 
-    data = replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
+    count = len(data.splits["train"])
+    data = replace(data, batch_size=min(data.batch_size, count))
     recipe = fit_to_labels(
         published,
         data.splits["train"].labels,
@@ -61,6 +65,9 @@ def fit_to_data(
     )
     pretrained = published.initial_weights == "pretrained"
     choices = list_model_choices(model, data.class_names, expects_pretrained=pretrained)
+    choices += _explain_batch_size(data)
+    if not pretrained:
+        choices += _suggest_finetuning(count)
     return replace(recipe, choices=(*recipe.choices, *choices), data=data)
 
 
@@ -106,6 +113,24 @@ def fit_to_labels(
             *(Choice(name, value, "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
         ),
     )
+
+
+def _explain_batch_size(data: "ImageData") -> list[Choice]:
+    count, size = len(data.splits["train"]), data.batch_size
+    if size >= _USUAL_BATCH or size != choose_batch_size(count, largest=_USUAL_BATCH):
+        return []
+    steps = f"{data.steps_per_epoch} step{'' if data.steps_per_epoch == 1 else 's'} per epoch"
+    return [Choice("batch_size", size, f"{steps} of {count:,} training images; larger batches make too few")]
+
+
+def _suggest_finetuning(count: int) -> list[Choice]:
+    if count >= FEW_FOR_SCRATCH:
+        return []
+    reason = (
+        f"{count:,} training images are few to start from random weights: `vit-keras finetune` starts from pretrained ones and usually gets "
+        "further (`vit-keras list` shows models with weights)"
+    )
+    return [Choice("weights", "random", reason)]
 
 
 def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data import ImageData, Split
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.errors import InvalidArgumentError
 
 _FILE = "payload.pickle"
@@ -22,7 +23,7 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
     for name, split in data.splits.items():
         prepared = split.prepared
         if isinstance(prepared, Split):
-            np.save(folder / f"{name}.images.npy", prepared.images)
+            _save_images(folder / f"{name}.images.npy", prepared.images)
             np.save(folder / f"{name}.labels.npy", prepared.labels)
             del splits[name]
         else:
@@ -44,6 +45,19 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
             "top level of a module, and keep no open files, locks or lambdas in it."
         ) from error
     (folder / _FILE).write_bytes(pickled)
+
+
+def _save_images(path: Path, images: np.ndarray | MappedImages) -> None:
+    """Writes an array; images that stay on disk are copied in parts, not through memory as a whole."""
+    if not isinstance(images, MappedImages):
+        np.save(path, images)
+        return
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=images.shape)
+    first = 0
+    for part in images.chunks():
+        written[first : first + len(part)] = part
+        first += len(part)
+    written.flush()
 
 
 def unpack(folder: Path) -> dict[str, Any]:
