@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import vit_keras as vk
@@ -29,41 +30,43 @@ def images(make_data):
 
 
 @pytest.fixture(scope="module")
-def run(model, images, tmp_path_factory):
+def validated(model, images, tmp_path_factory):
     return finetune(
         model, images, method="linear_probe", folds=3, run_dir=tmp_path_factory.mktemp("cv") / "run", console=QUIET
     )
 
 
-def test_the_result_is_on_every_image_once(run, images):
-    assert len(run.evaluation.labels) == sum(images.sizes.values()) == 64
-    folds = [json.loads((run.run_directory / "folds" / str(number) / "run.json").read_text()) for number in (1, 2, 3)]
+def test_the_result_is_on_every_image_once(validated, images):
+    assert len(validated.evaluation.labels) == sum(images.sizes.values()) == 64
+    folds = [
+        json.loads((validated.run_directory / "folds" / str(number) / "run.json").read_text()) for number in (1, 2, 3)
+    ]
     accuracies = [fold["results"]["test_accuracy"] for fold in folds]
-    results = run.record["results"]
+    results = validated.record["results"]
     assert results["fold_accuracies"] == accuracies
     np.testing.assert_allclose(results["fold_accuracy_mean"], np.mean(accuracies))
     np.testing.assert_allclose(results["fold_accuracy_std"], np.std(accuracies, ddof=1))
     counts = [fold["data"]["images"]["test"] for fold in folds]
     np.testing.assert_allclose(results["test_accuracy"], np.average(accuracies, weights=counts))
-    assert (run.record["folds"], run.record["evaluated_on"]) == (3, "test")
+    assert (validated.record["folds"], validated.record["evaluated_on"]) == (3, "test")
 
 
-def test_report_and_model_card_say_how_it_was_measured(run):
-    report = (run.run_directory / "report.html").read_text()
+def test_report_and_model_card_say_how_it_was_measured(validated):
+    report = (validated.run_directory / "report.html").read_text()
     assert "standard deviation over 3 folds" in report
-    card = (run.run_directory / "model" / "README.md").read_text()
+    card = (validated.run_directory / "model" / "README.md").read_text()
     assert (
         "Evaluated on 64 test images, each of them by one of 3 models, trained without it (cross-validation)." in card
     )
     assert "cross-validation with 3 folds of all 64 images" in card
 
 
-def test_the_saved_model_predicts(run, images):
-    assert len(vk.predict(run.run_directory, images.splits["test"].images)) == 16
-    assert evaluate(run.run_directory, images).accuracy > 0.5
+def test_the_saved_model_predicts(validated, images):
+    assert len(vk.predict(validated.run_directory, images.splits["test"].images)) == 16
+    assert evaluate(validated.run_directory, images).accuracy > 0.5
 
 
-def test_an_interrupted_cross_validation_resumes_to_the_same_result(model, images, run, tmp_path, monkeypatch):
+def test_an_interrupted_cross_validation_resumes_to_the_same_result(model, images, validated, tmp_path, monkeypatch):
     how = {"method": "linear_probe", "folds": 3, "run_dir": tmp_path / "run", "console": QUIET}
     original = vk.training.runs.session.evaluate
     calls = []
@@ -82,8 +85,8 @@ def test_an_interrupted_cross_validation_resumes_to_the_same_result(model, image
     with pytest.raises(ResumeError, match="folds: 3 then, 4 now"):
         finetune(model, images, **{**how, "folds": 4}, resume=True)
     resumed = finetune(model, images, **how, resume=True)
-    np.testing.assert_array_equal(resumed.evaluation.probabilities, run.evaluation.probabilities)
-    assert resumed.record["results"] == run.record["results"]
+    np.testing.assert_array_equal(resumed.evaluation.probabilities, validated.evaluation.probabilities)
+    assert resumed.record["results"] == validated.record["results"]
     assert finetune(model, images, **how, resume=True).record == resumed.record
 
 
@@ -108,3 +111,48 @@ def test_without_a_test_split_the_result_is_on_the_validation_images(model, imag
     with pytest.raises(vk.errors.InvalidArgumentError, match='no test split: pass split="validation"'):
         vk.evaluate(tmp_path / "run", data)
     assert vk.evaluate(tmp_path / "run", data, split="validation").accuracy == result.evaluation.accuracy
+
+
+def test_the_command_line_cross_validates_and_evaluates_again(run, tiny_preset, image_folder, tmp_path):
+    how = ("--method", "linear_probe", "--folds", "2", "--run-dir", tmp_path / "run")
+    code, out, err = run("finetune", tiny_preset, image_folder, *how)
+    assert code == 0, err
+    assert "cross-validation with 2 folds of all 11 images" in out
+    assert "fold 2 of 2" in out
+    assert "2 folds" in out.rsplit("test accuracy", 1)[1]
+    code, out, err = run("evaluate", tmp_path / "run", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert result["test_accuracy"] == result["recorded"]
+    code, out, err = run("finetune", "--resume", "--run-dir", tmp_path / "run")
+    assert code == 0, err
+    assert "already complete" in out
+
+
+def test_the_command_line_leaves_out_the_test_split(run, tiny_preset, image_folder, tmp_path):
+    how = ("--method", "linear_probe", "--split", "0.2", "0", "--run-dir", tmp_path / "run")
+    code, out, err = run("finetune", tiny_preset, image_folder, *how)
+    assert code == 0, err
+    assert "9 train, 2 validation images" in out
+    assert "no test split: results are on the validation images" in out
+    assert "validation accuracy" in out
+    code, out, _ = run("evaluate", tmp_path / "run", "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert result["validation_accuracy"] == result["recorded"]
+
+
+def test_a_folder_of_floats_keeps_its_range_with_the_model(tiny_preset, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, low in (("dark", 0.0), ("light", 0.5)):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for number in range(8):
+            values = rng.uniform(low, low + 0.5, (16, 16)).astype("float32")
+            Image.fromarray(values).save(tmp_path / "scans" / name / f"{number}.tif")
+    data = vk.data.load(tmp_path / "scans", image_size=16, pixel_range=(0, 1))
+    result = finetune(vk.from_preset(tiny_preset), data, method="linear_probe", run_dir=tmp_path / "run", console=QUIET)
+    split = data.splits["test"]
+    paths = [split.files.name(index) for index in range(len(split))]
+    by_file = vk.predict(tmp_path / "run", paths)
+    by_pixels = result.model.predict(np.stack([split.image(index) for index in range(len(split))]), verbose=0)
+    assert [each.classes[0] for each in by_file] == [data.class_names[place] for place in by_pixels.argmax(axis=1)]

@@ -42,7 +42,7 @@ def test_every_image_is_tested_once_by_a_model_trained_without_it():
 
 def test_folds_are_stratified_and_of_equal_size():
     found = deal_folds(LABELS, np.arange(len(LABELS)), 5, seed=0)
-    table = np.array([[int(((found == fold) & (LABELS == label)).sum()) for label in range(4)] for fold in range(5)])
+    table = np.array([[int(((found == fold) & (label == LABELS)).sum()) for label in range(4)] for fold in range(5)])
     assert sorted(table[:, 0]) == [4, 4, 5, 5, 5]
     assert sorted(table[:, 1]) == [2, 2, 2, 2, 3]
     assert sorted(table.sum(axis=1)) == [7, 7, 7, 7, 8]
