@@ -43,7 +43,7 @@ def test_the_result_is_on_every_image_once(validated, images):
     ]
     accuracies = [fold["results"]["test_accuracy"] for fold in folds]
     results = validated.record["results"]
-    assert results["fold_accuracies"] == accuracies
+    assert results["fold_accuracy_values"] == accuracies
     np.testing.assert_allclose(results["fold_accuracy_mean"], np.mean(accuracies))
     np.testing.assert_allclose(results["fold_accuracy_std"], np.std(accuracies, ddof=1))
     counts = [fold["data"]["images"]["test"] for fold in folds]
@@ -53,7 +53,7 @@ def test_the_result_is_on_every_image_once(validated, images):
 
 def test_report_and_model_card_say_how_it_was_measured(validated):
     report = (validated.run_directory / "report.html").read_text()
-    assert "standard deviation over 3 folds" in report
+    assert "mean and standard deviation over 3 folds" in report
     card = (validated.run_directory / "model" / "README.md").read_text()
     assert (
         "Evaluated on 64 test images, each of them by one of 3 models, trained without it (cross-validation)." in card

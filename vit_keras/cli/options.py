@@ -1,7 +1,7 @@
 """Options that several commands share, each written once, and which of them the user typed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +36,13 @@ Changes = Annotated[
         "--set", metavar="FIELD=VALUE", help="A field of the recipe, such as learning_rate=3e-4.", callback=parse_fields
     ),
 ]
-DataSource = Annotated[str | None, Argument(metavar="DATA", help="A folder of class folders, or a data set's name.")]
+Contained = Annotated[
+    bool, Option("--contained", help="Of a table: refuse files outside --image-dir, or the table's folder.")
+]
+DataSource = Annotated[
+    str | None,
+    Argument(metavar="DATA", help="A folder of class folders, a table of files and labels, or a data set's name."),
+]
 Debug = Annotated[bool, Option("--debug", help="Show the full traceback of an error.")]
 Epochs = Annotated[int | None, Option(help="Training epochs.")]
 Folds = Annotated[
@@ -47,7 +53,26 @@ ForceResume = Annotated[
     bool,
     Option("--force-resume", help="Resume with other package versions, too; results may differ in the last digits."),
 ]
+ImageColumn = Annotated[str | None, Option(metavar="NAME", help="Of a table: the column of image files.")]
+ImageDir = Annotated[
+    str | None, Option(metavar="FOLDER", help="Of a table: where relative paths start; by default the table's folder.")
+]
+Images = Annotated[
+    list[str],
+    Argument(
+        metavar="IMAGES",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
+        ".txt), or - for a list on stdin.",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
+LabelColumn = Annotated[
+    list[str] | None,
+    Option(metavar="NAME", help="Of a table: the column of labels; repeat it for columns of 0 and 1, or of numbers."),
+]
+LabelSeparator = Annotated[
+    str | None, Option(metavar="TEXT", help="Of a table: what separates several labels in a cell; | by default.")
+]
 Limit = Annotated[int | None, Option(help="Maximum number of images per split.")]
 Model = Annotated[
     str,
@@ -66,7 +91,13 @@ Split = Annotated[
         metavar="VALIDATION TEST", help="Fractions of each class where DATA has no splits; 0.1 0 for no test split."
     ),
 ]
+Task = Annotated[
+    str | None, Option(help="single_label, multi_label or regression; auto (default) decides by the labels.")
+]
 TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.")]
+
+_LOADING = ("task", "image_dir", "image_column", "label_column", "label_separator", "contained")
+"""Parameters that `vk.data.load` and `vk.data.check` take, too."""
 
 _HOW_TO_RUN = ("run_dir", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "debug")
 """Parameters that say how a command runs, not what it computes."""
@@ -82,3 +113,12 @@ def typed_options(context: Context) -> dict[str, Any]:
         for name, value in context.params.items()
         if name not in _HOW_TO_RUN and value is not None and value is not False and value != ()
     }
+
+
+def loading_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keywords of `vk.data.load` among parameters of a command: those of tables, and the task.
+
+    >>> loading_options({"label_column": ["age"], "task": None, "contained": False, "seed": 1})
+    {'label_column': ['age']}
+    """
+    return {name: values[name] for name in _LOADING if values.get(name)}

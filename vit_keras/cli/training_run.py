@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
-from vit_keras.cli.output import out, print_error, print_json
+from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.facts import count_noun, describe_spread
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 
@@ -38,20 +39,24 @@ def resumable(command: str) -> Iterator[None]:
 
 
 def print_result(result: TrainingResult, *, as_json: bool) -> None:
-    """Prints a run's test accuracy, where its report is, and the next command."""
+    """Prints a run's test metrics, where its report is, and the next command."""
     record, run = result.record, result.run_directory
     results, seconds = record["results"], record["seconds"]
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
     split, count = record.get("evaluated_on", "test"), len(result.evaluation.labels)
-    accuracy = results[f"{split}_accuracy"]
-    out.print(f"{f'{split} accuracy':18} {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
-    if "fold_accuracy_mean" in results:
-        mean, spread = results["fold_accuracy_mean"], results["fold_accuracy_std"]
-        out.print(
-            f"{record['folds']} folds            {mean:7.2%}   mean, with a standard deviation of {100 * spread:.2f} points"
-        )
+    if f"{split}_accuracy" in results:
+        accuracy = results[f"{split}_accuracy"]
+        out.print(f"{f'{split} accuracy':18} {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    else:
+        out.print(f"{count:,} {split} images ({seconds['total']:.0f} s in all)")
+        for name, value in results.items():
+            if isinstance(value, float):
+                out.print(printable(f"{name.removeprefix(f'{split}_').replace('_', ' '):36} {value:.5g}"))
+    spread = describe_spread(record)
+    if spread is not None:
+        out.print(f"{count_noun(record['folds'], 'fold'):19} {spread} (mean and standard deviation)")
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

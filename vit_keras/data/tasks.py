@@ -11,6 +11,9 @@ Task = Literal["single_label", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 """One class per image, labels `(images,)` int32; any number of classes, `(images, classes)` uint8 0 or 1; numbers, `(images, targets)` float32."""
 
+METRICS: dict[str, str] = {"single_label": "accuracy", "multi_label": "mean_average_precision", "regression": "r2"}
+"""The metric that training logs first; higher is better."""
+
 _NUMBERS_SHOWN = 4  # targets of a label in a message
 _SUM_ERROR = 1e-3  # of rows that are probabilities
 
@@ -140,6 +143,13 @@ def _to_numbers(name: str, labels: np.ndarray) -> np.ndarray:
     return numbers
 
 
+def labels_task(labels: np.ndarray) -> Task:
+    """Returns the task whose form labels have, as `Split.labels` holds them."""
+    if labels.ndim == 1:
+        return "single_label"
+    return "regression" if labels.dtype.kind == "f" else "multi_label"
+
+
 def check_labels(name: str, labels: np.ndarray, task: str, class_names: Sequence[str]) -> None:
     """Raises `LabelError` unless the labels of a split are those of a task with these class or target names."""
     count = len(class_names)
@@ -170,6 +180,17 @@ def default_names(task: str, count: int) -> tuple[str, ...]:
     if task != "regression":
         return tuple(map(str, range(count)))
     return ("target",) if count == 1 else tuple(f"target_{number}" for number in range(1, count + 1))
+
+
+def describe_count(task: str, count: int) -> str:
+    """Returns a number of classes or targets with what they are.
+
+    >>> describe_count("single_label", 3), describe_count("multi_label", 3), describe_count("regression", 1)
+    ('3 classes', '3 classes, any number per image', '1 number to predict')
+    """
+    if task == "regression":
+        return f"{count:,} number{'s' * (count != 1)} to predict"
+    return f"{count:,} classes{', any number per image' if task == 'multi_label' else ''}"
 
 
 def format_label(label: Any, class_names: Sequence[str]) -> str:

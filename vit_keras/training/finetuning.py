@@ -31,6 +31,12 @@ def finetune(
     batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    task: str = "auto",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
     precision: str = "auto",
     accept_license: bool = False,
     offline: bool | None = None,
@@ -65,6 +71,12 @@ def finetune(
         folds: Number of folds of a cross-validation, such as 5: every image is tested once, by a model trained without it, and the mean
             and spread over the folds are reported. The model that is saved is trained on all images. None for the data's own test split.
         split: Fractions of each class for validation and test, where the data have no such splits; (0.1, 0) for no test split.
+        task: What the labels mean, as for `vk.data.load`: "single_label", "multi_label", "regression", or "auto" to find it.
+        image_dir: Of a table, as for `vk.data.load`, as the next four are.
+        image_column: Name of the column of image files.
+        label_column: Name of the column of labels, or several names.
+        label_separator: What stands between several class names in a cell.
+        contained: Whether files outside `image_dir` or the table's folder are refused.
         precision: "float32", "mixed_bfloat16", "mixed_float16" or "auto", the fastest here, for a model given by name.
         accept_license: Accepts a license that restricts the use of the weights.
         offline: Uses only cached weights and never downloads; None for what `VIT_KERAS_OFFLINE` says.
@@ -93,6 +105,12 @@ def finetune(
         seed=seed,
         folds=folds,
         split=split,
+        task=task,
+        image_dir=None if image_dir is None else str(image_dir),
+        image_column=image_column,
+        label_column=label_column if label_column is None or isinstance(label_column, str) else list(label_column),
+        label_separator=label_separator,
+        contained=contained,
         precision=precision,
         accept_license=accept_license,
         changes=changes,

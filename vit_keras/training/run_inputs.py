@@ -19,14 +19,17 @@ from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
 from vit_keras.training.recipes import SCRATCH
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.loading_options import LoadingOptions, find_load_keywords
 from vit_keras.training.runs.resuming import load_as_recorded
 from vit_keras.validation import closest
 from vit_keras.zoo.find_model import find_model, model_word
 from vit_keras.zoo.load_model import OpenModel, open_model
 
+_DEFAULTS = {"task": "auto", "label_separator": "|"}  # of `vk.data.load`
+
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(LoadingOptions):
     """The options that define the result of a run, which `run.json` keeps; None is chosen by the run.
 
     Args:
@@ -87,6 +90,11 @@ class RunOptions:
         return resolve(self.precision or "auto")
 
     @property
+    def load_keywords(self) -> dict[str, Any]:
+        """The keywords of `vk.data.load` for labels and tables."""
+        return find_load_keywords(vars(self))
+
+    @property
     def recipe_changes(self) -> dict[str, Any]:
         """Fields of the recipe to use instead of its values."""
         return self.changes if self.seed is None else {**self.changes, "seed": self.seed}
@@ -94,7 +102,11 @@ class RunOptions:
     def to_dict(self) -> dict[str, Any]:
         """Returns the options that were given."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if value not in (None, False, {})}
+        return {
+            name: value
+            for name, value in values.items()
+            if value not in (None, False, {}) and value != _DEFAULTS.get(name)
+        }
 
 
 def _check_scratch_recipe(name: str) -> None:
@@ -162,6 +174,7 @@ def load_data(
                     seed=options.seed or 0,
                     split=check_rates(options.split or rates),
                     class_names=class_names,
+                    **options.load_keywords,
                     on_progress=on_progress,
                 )
 

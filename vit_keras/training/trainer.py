@@ -11,7 +11,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
+from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import load_preset
 from vit_keras.runtime.precision import dtype_policy
@@ -41,6 +41,12 @@ def train(
     batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
+    task: str = "auto",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
     precision: str = "auto",
     folds: int | None = None,
     split: tuple[float, float] | None = None,
@@ -67,6 +73,12 @@ def train(
         batch_size: Images per batch; None for that of an `ImageData`, or up to 128, as few as the number of images needs.
         limit: As for `finetune`.
         seed: Random seed of the weights, the order, augmentation and splits; None for 0, or that of an `ImageData`.
+        task: As for `finetune`.
+        image_dir: As for `finetune`.
+        image_column: As for `finetune`.
+        label_column: As for `finetune`.
+        label_separator: As for `finetune`.
+        contained: As for `finetune`.
         precision: As for `finetune`.
         folds: As for `finetune`.
         split: As for `finetune`.
@@ -94,6 +106,12 @@ def train(
         seed=seed,
         folds=folds,
         split=split,
+        task=task,
+        image_dir=None if image_dir is None else str(image_dir),
+        image_column=image_column,
+        label_column=label_column if label_column is None or isinstance(label_column, str) else list(label_column),
+        label_separator=label_separator,
+        contained=contained,
         precision=precision,
         changes=changes,
     )
@@ -127,7 +145,7 @@ def train(
         console=console,
         options=options,
         preprocessing=None if options.model is None else size,
-        measure=lambda part: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(part)},
+        measure=measure_baseline,
         callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
     )
     return session.execute(resume=resume, force=force_resume)

@@ -7,9 +7,11 @@ from typing import Any, NoReturn
 
 from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.tasks import TASKS
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
 from vit_keras.runtime.strict_json import parse_json
+from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
@@ -33,6 +35,8 @@ class ModelDirectory:
     sha256: str | None = None  # of the weights; None where it is not stated
     preprocessing: Preprocessing | None = None  # None where it is not stated
     settings: Settings | None = None  # of a directory of transformers or timm
+    task: str | None = None  # None for single labels, and where it is not stated
+    threshold: float | None = None  # of a multi-label model
 
     def read_settings(self) -> Settings:
         """Returns the settings of the weights in this directory."""
@@ -108,7 +112,8 @@ def read_directory(directory: str | Path) -> ModelDirectory:
         end = ModelEnd.from_dict(saved, classes)
         # Earlier versions called the key "resizing".
         preprocessing = _read_preprocessing(saved.get("preprocessing", saved.get("resizing")), config)
-    return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing)
+        task, threshold = _read_task(saved)
+    return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing, task=task, threshold=threshold)
 
 
 def _refuse_without_model(folder: Path) -> NoReturn:
@@ -156,6 +161,23 @@ def load_class_names(directory: str | Path) -> tuple[str, ...]:
         CorruptFileError: The names are damaged, or not as many as the classes.
     """
     return read_directory(directory).class_names()
+
+
+def task_settings(model: Any) -> dict[str, Any]:
+    """Returns the keys of config.json for a model's task and threshold; none for single labels, as earlier versions wrote them."""
+    task, threshold = getattr(model, "task", None), getattr(model, "threshold", None)
+    if task in (None, "single_label"):
+        return {}
+    return {"task": task, **({} if threshold is None else {"threshold": threshold})}
+
+
+def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    task, threshold = saved.get("task"), saved.get("threshold")
+    if task is not None and task not in TASKS:
+        raise InvalidArgumentError(f"task is {task!r:.100}; expected one of {list(TASKS)}.")
+    if threshold is not None and not (is_number(threshold) and 0 <= threshold <= 1):
+        raise InvalidArgumentError(f"threshold is {threshold!r:.100}; expected a probability or null.")
+    return task, threshold
 
 
 def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:

@@ -11,7 +11,7 @@ from vit_keras.cli.backend import start_backend
 def train_command(
     context: Context,
     data: Annotated[
-        str | None, Option(help="emoji (default), a data set's name, or a folder of class folders.")
+        str | None, Option(help="emoji (default), a data set's name, a folder of class folders, or a table.")
     ] = None,
     model: Annotated[
         str | None,
@@ -22,11 +22,17 @@ def train_command(
         ),
     ] = None,
     recipe: Annotated[str | None, Option(help="A recipe for random initial weights; by default the preset's.")] = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     limit: options.Limit = None,
     folds: options.Folds = None,
     split: options.Split = None,
+    task: options.Task = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
     changes: options.Changes = None,

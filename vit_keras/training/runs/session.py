@@ -12,9 +12,10 @@ import numpy as np
 from rich.console import Console
 
 from vit_keras.data import EncodedSplit, ImageData, Preprocessing, Split
+from vit_keras.data.tasks import describe_count
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
-from vit_keras.evaluation.evaluate import evaluate
-from vit_keras.evaluation.metrics import Evaluation
+from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
+from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
@@ -28,9 +29,11 @@ from vit_keras.training.runs.facts import count_noun
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
+from vit_keras.training.runs.outputs import describe_outputs
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
 from vit_keras.training.transfer.lora import merge_lora
+from vit_keras.training.transfer.target_units import fold_units
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.save_preset import save_preset, write_card
 
@@ -59,7 +62,7 @@ class TrainingResult:
 
     run_directory: Path
     model: keras.Model = field(repr=False)
-    evaluation: Evaluation = field(repr=False)
+    evaluation: AnyEvaluation = field(repr=False)
     record: dict[str, Any] = field(repr=False)
     history: list[dict[str, float]] = field(repr=False)
 
@@ -89,6 +92,7 @@ class Session:
             "recipe": self.recipe.to_dict(),
             "data": {
                 "name": self.data.name,
+                "task": self.data.task,
                 "class_names": list(self.data.class_names),
                 "images": self.data.sizes,
                 "fingerprint": self.data.fingerprint,
@@ -130,11 +134,14 @@ class Session:
             model, history = self._train(record, resume=resume)
             if self.recipe.method == "lora":
                 model = merge_lora(model)
+            model = fold_units(model)
+            describe_outputs(model, self.data)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
         model, evaluation, fold_results = self._evaluate(force=force)
         evaluated_on = "test" if self.folds else self.data.evaluation_split
-        results = {f"{evaluated_on}_accuracy": evaluation.accuracy, **fold_results, **self.measure()}
+        found = {f"{evaluated_on}_{name}": value for name, value in evaluation.summary().items()}
+        results = {**found, **fold_results, **self.measure()}
         seconds = {"fit": sum(row["seconds"] for row in history), "total": time.monotonic() - self.started}
         record = {**record, "status": "finished", "evaluated_on": evaluated_on, "results": results, "seconds": seconds}
         self._write_reports(record, history, evaluation)
@@ -187,29 +194,25 @@ class Session:
             callbacks=self.callbacks,
         )
 
-    def _evaluate(self, *, force: bool = False) -> tuple[keras.Model, Evaluation, dict[str, Any]]:
-        """Returns the saved model, its evaluation, or that of the folds of a cross-validation, and their accuracies."""
+    def _evaluate(self, *, force: bool = False) -> tuple[keras.Model, AnyEvaluation, dict[str, Any]]:
+        """Returns the saved model, its evaluation, or that of the folds of a cross-validation, and their first metric."""
         with dtype_policy("float32"):
             model = from_preset(self.run.model)
         if not self.folds:
             return model, evaluate(model, self.data.splits[self.data.evaluation_split]), {}
         results = [self._execute_fold(fold, force=force) for fold in self.folds]
         evaluations = [result.evaluation for result in results]
-        whole = Evaluation(
-            np.concatenate([each.probabilities for each in evaluations]),
-            np.concatenate([each.labels for each in evaluations]),
-            evaluations[0].class_names,
-        )
-        accuracies = [each.accuracy for each in evaluations]
+        whole = join_evaluations(evaluations)
+        metric = next(iter(whole.summary()))
+        values = [each.summary()[metric] for each in evaluations]
+        tested = {f"test_{name}" for name in whole.summary()}
         measured = {  # such as a baseline
             name: float(np.mean([result.record["results"][name] for result in results]))
-            for name in results[0].record["results"].keys() - {"test_accuracy"}
+            for name in results[0].record["results"]
+            if name not in tested
         }
-        spread = {
-            "fold_accuracy_mean": float(np.mean(accuracies)),
-            "fold_accuracy_std": float(np.std(accuracies, ddof=1)),
-        }
-        return model, whole, {**spread, "fold_accuracies": accuracies, **measured}
+        spread = {f"fold_{metric}_mean": float(np.mean(values)), f"fold_{metric}_std": float(np.std(values, ddof=1))}
+        return model, whole, {**spread, f"fold_{metric}_values": values, **measured}
 
     def _execute_fold(self, fold: "Session", *, force: bool) -> TrainingResult:
         sizes = ", ".join(f"{count:,} {name}" for name, count in fold.data.sizes.items())
@@ -220,20 +223,19 @@ class Session:
         return replace(fold, started=time.monotonic()).execute(resume=is_begun, force=force)
 
     def _write_reports(
-        self, record: Mapping[str, Any], history: list[dict[str, float]], evaluation: Evaluation
+        self, record: Mapping[str, Any], history: list[dict[str, float]], evaluation: AnyEvaluation
     ) -> None:
         names, run = self.data.class_names, self.run
         split = self.tested if self.tested is not None else self.data.splits[self.data.evaluation_split]
         run.figures.mkdir(exist_ok=True)
         if history:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
-        figures.draw_confusion_matrix(evaluation, names, run.figures / "confusion_matrix.png")
-        figures.draw_predictions(split, evaluation, names, run.figures / "predictions.png")
+        figures.draw_figures(run.figures, split, evaluation, names)
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=split, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 
     def _result(
-        self, model: keras.Model, evaluation: Evaluation, record: dict[str, Any], history: list[dict[str, float]]
+        self, model: keras.Model, evaluation: AnyEvaluation, record: dict[str, Any], history: list[dict[str, float]]
     ) -> TrainingResult:
         return TrainingResult(
             run_directory=self.run.path, model=model, evaluation=evaluation, record=record, history=history
@@ -247,7 +249,7 @@ class Session:
         data, recipe = self.data, self.recipe
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
-            f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
+            f"data     {data.name}: {counts} images, {describe_count(data.task, len(data.class_names))}",
             f"model    {model}",
             f"training {recipe.name}: {count_noun(recipe.epochs, 'epoch')} of {count_noun(recipe.steps_per_epoch, 'step')}, "
             f"{self.record['precision']}, {keras.backend.backend()}",
