@@ -17,7 +17,7 @@ from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
 from vit_keras.layers.patches import Patches
 from vit_keras.layers.pixel_normalization import PixelNormalization
-from vit_keras.layers.rotary_embedding import RotaryEmbedding
+from vit_keras.layers.rotary_embedding import PatchIndices, RotaryEmbedding
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 from vit_keras.layers.token_pooling import TokenPooling
@@ -31,6 +31,7 @@ __all__ = [
     "LayerScale",
     "ParallelBlock",
     "PatchEncoder",
+    "PatchIndices",
     "Patches",
     "PixelNormalization",
     "RotaryEmbedding",
