@@ -76,7 +76,7 @@ def _check_shape(layer: str, what: str, expected: str, shape: Shape, *, unknown:
     """`unknown` is the number of dimensions after the batch that may be None."""
     names = expected.strip("()").split(", ")
     if len(shape) != len(names) or None in shape[1 + unknown :]:
-        known = f"{', '.join(names[1 + unknown :])} known" if unknown else "all but batch known"
+        known = f"with known {' and '.join(names[1 + unknown :])}" if unknown else "all but batch known"
         raise InvalidArgumentError(f"{layer} takes {what} of shape {expected}, {known}; it got {shape}.")
 
 
