@@ -44,10 +44,11 @@ def feature_extractor(
         [(None, 2, 2, 16), (None, 2, 2, 16)]
     """
     parts = read_model(model)
-    outputs = []
-    for index in resolve_indices(blocks, len(parts.blocks), what="block"):
-        tokens = _block_tokens(parts, index, norm=norm)
-        outputs.append(_as_map(parts, tokens, name=f"map_{index:02d}") if as_grid else tokens)
+    indices = resolve_indices(blocks, len(parts.blocks), what="block")
+    found = {index: _block_tokens(parts, index, norm=norm) for index in dict.fromkeys(indices)}
+    if as_grid:
+        found = {index: _as_map(parts, tokens, name=f"map_{index:02d}") for index, tokens in found.items()}
+    outputs = [found[index] for index in indices]
     return keras.Model(parts.tensors[IMAGES], outputs, name=f"{model.name}_features")
 
 
@@ -94,13 +95,12 @@ def feature_pyramid(
     if len(indices) not in (1, len(strides)):
         raise InvalidArgumentError(f"blocks={blocks!r} is neither one block nor one per stride of {list(strides)}.")
     indices = indices * len(strides) if len(indices) == 1 else indices
-    names = [f"map_{index:02d}" for index in indices]
     maps = {
-        name: _as_map(parts, _block_tokens(parts, index, norm=norm), name=name)
-        for name, index in dict(zip(names, indices, strict=True)).items()
+        index: _as_map(parts, _block_tokens(parts, index, norm=norm), name=f"map_{index:02d}")
+        for index in dict.fromkeys(indices)
     }
     levels = [
-        _make_level(maps[name], parts.config, stride, channels) for name, stride in zip(names, strides, strict=True)
+        _make_level(maps[index], parts.config, stride, channels) for index, stride in zip(indices, strides, strict=True)
     ]
     return keras.Model(parts.tensors[IMAGES], levels, name=f"{model.name}_pyramid")
 

@@ -59,16 +59,20 @@ def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Coun
         return positions
     rows, columns = before
     dim = positions.shape[-1]
-    along_rows, along_columns = (resize_matrix(old, new, rule=rule) for old, new in zip(before, after, strict=True))
+    is_same = ops.logical_and(ops.equal(after[0], rows), ops.equal(after[1], columns))
+    offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    along_rows, along_columns = (
+        _resize_matrix(old, new, rule=rule, offset=offset) for old, new in zip(before, after, strict=True)
+    )
     resized = ops.matmul(along_rows, ops.reshape(ops.cast(positions, "float32"), (rows, columns * dim)))
     resized = ops.matmul(along_columns, ops.reshape(resized, (-1, columns, dim)))  # (new rows, new columns, dim)
     return ops.reshape(resized, (1, after[0] * after[1], dim))
 
 
-def resize_matrix(before: int, after: Count, *, rule: str) -> Tensor:
-    """Returns the matrix `(after, before)` that resamples one axis by a `position_resize` rule, in float32.
+def _resize_matrix(before: int, after: Count, *, rule: str, offset: Tensor | float) -> Tensor:
+    """Returns the matrix `(after, before)` that resamples one axis; `offset`, in cells, is added to `after`.
 
-    Equal sizes give the identity, bit for bit.
+    Equal sizes without an offset give the identity, bit for bit.
     """
     kind, _, variant = rule.partition("_")
     new_cells, size = ops.arange(after, dtype="float32"), ops.cast(after, "float32")
@@ -76,8 +80,7 @@ def resize_matrix(before: int, after: Count, *, rule: str) -> Tensor:
         step = (before - 1) / ops.maximum(size - 1, 1.0)
         places = new_cells * step
     else:
-        step = before / (size + _OFFSET) if variant == "offset" else before / size
-        step = ops.where(ops.equal(size, before), 1.0, step)
+        step = before / (size + offset)
         places = (new_cells + 0.5) * step - 0.5
     if variant == "antialias":
         distances = ops.arange(before, dtype="float32") - places[:, None]
