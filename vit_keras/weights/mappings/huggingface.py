@@ -52,7 +52,7 @@ _ATTENTION: tuple[Row, ...] = (
 HF_VIT = Table(
     source="huggingface",
     title="transformers' ViT, DeiT, ViTMAE, ViTMSN or IJepa",
-    signs=(r"encoder\.layer\.\d+\.layernorm_before\.weight",),
+    signs=(r"(?:encoder\.layer|layers)\.\d+\.layernorm_before\.weight",),
     renames=(
         (r"^(?:vit|deit|ijepa)\.", ""),
         (r"^layers\.", "encoder.layer."),

@@ -96,6 +96,8 @@ HEAD_FEATURES = (
 )
 """With mean pooling, timm puts the final norm after the pooling and calls it `fc_norm`."""
 
+PROJECTION_HEADS = ((r"head\.(?:mlp|last_layer|\d+)\..*", "projection head of self-supervised training"),)
+
 _IN_BOTH_BLOCKS = ("query_norm", "key_norm", "rotary")
 
 TIMM = Table(
@@ -103,7 +105,7 @@ TIMM = Table(
     title="timm's VisionTransformer or Eva",
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
-    ignored=((r"rope\.(?!freqs$).*", "constant"),),
+    ignored=((r"rope\.(?!freqs$).*", "constant"), *PROJECTION_HEADS),
     head_features=HEAD_FEATURES,
 )
 TIMM_PARALLEL = Table(

@@ -43,11 +43,13 @@ class Settings:
             return ViTConfig(**self.fields)
 
 
-def read_settings(path: str | Path, *, source: str = "auto", config_json: Mapping[str, Any] | None = None) -> Settings:
+def read_settings(
+    path: str | Path, *, source: str = "auto", prefix: str | None = None, config_json: Mapping[str, Any] | None = None
+) -> Settings:
     """Returns what is known of a checkpoint's model; only names and shapes of the tensors are read."""
     with open_tensors(path) as file:
-        table = find_table(file.tensors, source, path=file.path)
-        tensors = {table.canonical(name): info for name, info in file.tensors.items()}
+        table = find_table(file.tensors, source, prefix=prefix, path=file.path)
+        tensors = {ours: file.tensors[name] for name, ours in table.canonical_names(file.tensors).items()}
         where = file.path.with_name(CONFIG) if file.path.name in STANDARD_NAMES else None
     inferred, classes = head_features(table, tensors), count_classes(table, tensors)
     if config_json is None and where is not None and where.is_file():
