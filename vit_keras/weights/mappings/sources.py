@@ -58,7 +58,8 @@ def find_table(
     if fitting:
         chosen = choose_prefix(list(fitting), prefix, path=path)
         others = tuple(start for start in fitting if start != chosen)
-        return replace(fitting[chosen], prefix=chosen, other_prefixes=others)
+        table = fitting[chosen]
+        return replace(table, prefix=chosen, other_prefixes=others) if chosen or others else table
     examples = f"It has {len(names)} tensors, such as {sorted(names)[:5]}."
     if found:
         looks = next(iter(found.values()))[0]

@@ -50,7 +50,7 @@ def read_settings(
     with open_tensors(path) as file:
         table = find_table(file.tensors, source, prefix=prefix, path=file.path)
         tensors = {ours: file.tensors[name] for name, ours in table.canonical_names(file.tensors).items()}
-        where = file.path.with_name(CONFIG) if file.path.name in STANDARD_NAMES else None
+        where = file.path.with_name(CONFIG) if Path(path).is_dir() or file.path.name in STANDARD_NAMES else None
     inferred, classes = head_features(table, tensors), count_classes(table, tensors)
     if config_json is None and where is not None and where.is_file():
         config_json = read_json(where)
