@@ -292,8 +292,11 @@ class _Planner:
         layers = {target.split("/")[0] for item, _ in rows for target in item.targets}
         blocks = [block for _, block in rows if block is not None]
         why = next((why for pattern, why in self.table.ignored if re.fullmatch(pattern, name)), None)
+        refused = next((what for pattern, what in self.table.refused if re.fullmatch(pattern, name)), None)
         if why is not None:
             self.notes.append(f"left out ({why}): {re.sub(r'(?<=[._])[0-9]+(?=[./])', '*', self.names[name])}")
+        elif refused is not None:
+            self.problems.append(f"{refused}, which vit_keras does not build ({self.names[name]})")
         elif layers and layers <= _OPTIONAL_LAYERS:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
         elif (blocks and min(blocks) >= self.config.num_layers) or 0 in self.tensors[name].shape:

@@ -72,6 +72,7 @@ class Table:
     rows: tuple[Row, ...]
     renames: tuple[tuple[str, str], ...] = ()  # applied in order: other spellings, to the spelling of the rows
     ignored: tuple[tuple[str, str], ...] = ()  # names that are not loaded, each with the reason
+    refused: tuple[tuple[str, str], ...] = ()  # names of layers that vit_keras does not build, each with what they do
     zeros: tuple[str, ...] = ()  # names that may be left out where the tensor is all zero
     digits: int = 1  # minimum digits of a block's number
     # Fields of `ViTConfig` about the head's input that a name reveals; the last match wins.
