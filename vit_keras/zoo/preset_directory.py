@@ -1,4 +1,4 @@
-"""Reads directories with a model: preset directories, and those that transformers or timm wrote."""
+"""Reads directories with a model: preset directories, and those that transformers, timm or KerasHub wrote."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,7 +10,8 @@ from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
-from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
+from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
+from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.model_end import ModelEnd
 
@@ -30,7 +31,7 @@ class ModelDirectory:
     end: ModelEnd = field(default_factory=ModelEnd)
     sha256: str | None = None  # of the weights; None where it is not stated
     preprocessing: Preprocessing | None = None  # None where it is not stated
-    settings: Settings | None = None  # of a directory of transformers or timm
+    settings: Settings | None = None  # of a directory of transformers, timm or KerasHub
 
     def read_settings(self) -> Settings:
         """Returns the settings of the weights in this directory."""
@@ -75,9 +76,12 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     folder = Path(directory)
     path = folder / CONFIG
     saved = _read_json(path)
-    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm"):
+    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm", "keras_hub"):
         settings = read_settings(folder, config_json=saved)
-        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, settings=settings)
+        end = ModelEnd()
+        if library_of(saved) == "keras_hub" and settings.num_classes is not None:
+            end = ModelEnd(keras_hub_activation(read_json_if_any(folder / TASK)))
+        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is not the config of a preset directory; expected format, num_classes and config."

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
+from vit_keras.weights.formats.keras_hub import WEIGHTS, KerasHubFile
 from vit_keras.weights.formats.npz import NpzFile
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.formats.sharded import ShardedFile
@@ -30,7 +31,8 @@ state = state.get("model", state.get("state_dict", state))
 safetensors.torch.save_file({{n: t.contiguous().clone() for n, t in state.items() if torch.is_tensor(t)}}, {out!r})"""
 _LOAD = (
     "Reading Keras and HDF5 files can run code (Lambda layers) or read other files (links), so they are refused. If you trust "
-    "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write."
+    "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write. "
+    "The folder of a KerasHub preset is read by its own path, without running code."
 )
 _UNSAFE = {"a pickle": _CONVERT, _TORCH: _CONVERT, "an HDF5 file": _LOAD, "a Keras model": _LOAD}
 _MAGICS = {
@@ -49,7 +51,7 @@ def open_tensors(path: str | Path) -> TensorFile:
     Files of `torch.save` are read without unpickling: only tensors in dictionaries, and nothing that could run.
 
     Args:
-        path: The file, or a directory with `model.safetensors` or its index, else with one file of weights by any name. One shard
+        path: The file, a preset directory of KerasHub, or a directory with `model.safetensors` or its index, else with one file of weights by any name. One shard
             stands for all that its index names.
 
     Raises:
@@ -68,7 +70,10 @@ def open_tensors(path: str | Path) -> TensorFile:
         ...         dict(file.tensors)
         {'cls_token': TensorInfo(shape=(1, 1, 192), dtype='float64')}
     """
-    path = _find_file(Path(path))
+    path = Path(path)
+    if is_keras_hub(path):
+        return KerasHubFile(path)
+    path = _find_file(path)
     if path.name.endswith(_INDEX):
         return ShardedFile(path)
     suffix = path.suffix.lower()
@@ -91,6 +96,11 @@ def open_tensors(path: str | Path) -> TensorFile:
     if is_named_readable and suffix != kind:
         raise CorruptFileError(f"{path}: its name ends in {suffix}, but inside it is a {kind} file; rename it.")
     return SafetensorsFile(path) if kind == _SAFETENSORS else NpzFile(path)
+
+
+def is_keras_hub(path: Path) -> bool:
+    """Whether a path is a preset directory of KerasHub, by the names of its files."""
+    return (path / WEIGHTS).is_file() and (path / "config.json").is_file() and not (path / STANDARD_NAMES[0]).is_file()
 
 
 def _open_torch(path: Path) -> TensorFile:

@@ -8,6 +8,7 @@ from vit_keras.validation import closest
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
 from vit_keras.weights.mappings.jeonsworld import JEONSWORLD
+from vit_keras.weights.mappings.keras_hub import KERAS_HUB
 from vit_keras.weights.mappings.lucidrains import LUCIDRAINS
 from vit_keras.weights.mappings.meta import META, META_PLAIN, META_TRAINING, OPENAI_CLIP
 from vit_keras.weights.mappings.native import NATIVE
@@ -18,7 +19,7 @@ from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
     NATIVE, GOOGLE, HF_VIT, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, OPENAI_CLIP, META, META_TRAINING, TIMM, TIMM_PARALLEL, META_PLAIN,
-    TORCHVISION, LUCIDRAINS, JEONSWORLD,
+    TORCHVISION, KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 
