@@ -35,15 +35,16 @@ def load(
     allow_nonfinite: bool = False,
     settings: Settings | None = None,
 ) -> Plan:
-    """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model; returns what was done.
+    """Loads a checkpoint of vit_keras or of another library into a model; returns what was done.
 
     Everything that is changed, kept or left out to fit the model, and where a config.json beside the file contradicts the model's
     config, is in the plan's notes and logged as a warning.
 
     Args:
         model: A model that `vit` or `from_preset` made.
-        path: A `.safetensors` file, an index of sharded ones, an `.npz`, or a directory with one of the first two.
-        source: Whose names the file has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
+        path: A `.safetensors` file, an index of sharded ones, an `.npz`, a file of `torch.save`, or a directory with one of them.
+        source: Whose names the file has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
+            "lucidrains", "jeonsworld", or "auto" to detect it.
         prefix: What stands in front of the names of the model's tensors, such as "model_ema."; None to find it. Where a file has
             several models, the default is that of averaged weights: "ema" or "teacher".
         adapt: What may be changed of the checkpoint to fit the model.

@@ -296,7 +296,8 @@ class _Planner:
         if why is not None:
             self.notes.append(f"left out ({why}): {re.sub(r'(?<=[._])[0-9]+(?=[./])', '*', self.names[name])}")
         elif refused is not None:
-            self.problems.append(f"{refused}, which vit_keras does not build ({self.names[name]})")
+            if not any(problem.startswith(refused) for problem in self.problems):
+                self.problems.append(f"{refused}, which vit_keras does not build ({self.names[name]})")
         elif layers and layers <= _OPTIONAL_LAYERS:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
         elif (blocks and min(blocks) >= self.config.num_layers) or 0 in self.tensors[name].shape:

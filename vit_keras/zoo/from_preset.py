@@ -36,12 +36,12 @@ def from_preset(
     offline: bool | None = None,
     **changes: Any,
 ) -> keras.Model:
-    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
+    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers, timm or KerasHub wrote.
 
     Weights are adapted to another image size, patch size, number of channels or classes, or fewer layers: positions and patches
     are resized by the preset's rules, and a new head starts at zero. The logger `vit_keras` reports each change as a warning.
 
-    For a checkpoint given by its path (a directory, safetensors, or Google's npz), a config.json beside it, else its tensor names,
+    For a checkpoint given by its path (a directory, safetensors, `torch.save`, or Google's npz), a config.json beside it, else its tensor names,
     override the preset's image size, heads, activation, epsilon, pixel statistics, pooling and final norm, and arguments given here
     override both. The logger reports what differs, and what had to be assumed.
 
@@ -52,7 +52,8 @@ def from_preset(
         image_size: Height and width, px, in place of the preset's.
         classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
-        source: Whose tensor names a checkpoint has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
+        source: Whose tensor names a checkpoint has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
+            "lucidrains", "jeonsworld", or "auto" to detect it.
         prefix: What stands in front of the names of a checkpoint's tensors, where it holds several models, such as "model_ema".
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.

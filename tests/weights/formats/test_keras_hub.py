@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from weights.mappings.test_libraries import GOLDEN
 
 import vit_keras as vk
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, UnsafeFileError, VitKerasError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, UnsafeFileError
 from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.weights import open_tensors
 
@@ -119,5 +119,5 @@ def test_links_and_data_that_are_not_plain_are_refused(folder, tmp_path):
 def test_a_truncated_file_is_refused(folder, size):
     path = folder / "model.weights.h5"
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(VitKerasError, match=r"model\.weights\.h5"):
+    with pytest.raises(CorruptFileError, match=r"model\.weights\.h5"):
         vk.from_preset(folder)

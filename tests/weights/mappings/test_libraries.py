@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from faults.directories import OURS
 from safetensors.numpy import load_file, save_file
-from weights.checkpoints import assert_same_bits, converted, shapes_of
+from weights.checkpoints import assert_same_bits, converted, random_weights, shapes_of
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.models.vit import vit
 from vit_keras.weights import load, open_tensors, plan
+from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.settings.apply import apply_settings
 from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.writing import translate
@@ -79,3 +80,22 @@ def test_layers_that_are_not_built_are_named(tmp_path):
     save_file(theirs, tmp_path / "x.safetensors")
     with pytest.raises(WeightMismatchError, match=r"patches are normalized before and after their projection"):
         load(vit(BASE.replace(qkv_bias="none"), num_classes=5), tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("patch_embed.backbone.stem.conv.weight", "a convolutional network makes its patches"),
+        ("blocks.0.attn.relative_position_bias_table", "relative position biases"),
+        ("blocks.1.attn.rel_pos.mlp.fc1.weight", "relative position biases"),
+        ("blocks_token_only.0.norm1.weight", "attention heads are mixed"),
+    ],
+)
+def test_relatives_of_vits_in_timm_are_named(tmp_path, name, what):
+    weights = translate(random_weights(BASE, 5), BASE, TIMM)
+    save_file({**weights, name: np.ones(1, "float32")}, tmp_path / "x.safetensors")
+    with (
+        pytest.raises(WeightMismatchError, match=f"{what}.*, which vit_keras does not build"),
+        open_tensors(tmp_path / "x.safetensors") as file,
+    ):
+        plan(shapes_of(BASE, 5), BASE, file)

@@ -117,6 +117,7 @@ def test_a_whole_training_checkpoint_of_dino_gives_the_teachers_backbone(tmp_pat
     ]
     tensors = {**below("teacher.backbone.", bodies[0]), **below("student.module.backbone.", bodies[1]), **heads}
     save_file(tensors, tmp_path / "x.safetensors")
+    assert find_table(tensors).title == "a training checkpoint of Meta's DINO or I-JEPA"
     with open_tensors(tmp_path / "x.safetensors") as file:
         steps = plan(shapes_of(SMALL, None), SMALL, file)
         found = converted(steps, file)

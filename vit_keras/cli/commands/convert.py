@@ -25,7 +25,10 @@ def convert_command(
     to: Annotated[str, Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
     preset: Annotated[str | None, Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
     source: Annotated[
-        str, Option(help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.")
+        str,
+        Option(
+            help="Naming of the weights: timm, huggingface, google, meta, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto."
+        ),
     ] = "auto",
     prefix: Annotated[
         str | None, Option(help="What stands in front of the names of the weights, where a file holds several models.")

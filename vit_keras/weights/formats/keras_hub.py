@@ -37,13 +37,13 @@ class KerasHubFile(TensorFile):
                 if name == TASK_WEIGHTS and not path.is_file():
                     continue
                 size = check_regular(path)
+                with errors_of_reading(path), path.open("rb") as readable:
+                    readable.read(1)
                 try:
-                    with errors_of_reading(path):
-                        file = stack.enter_context(h5py.File(path, "r"))
-                        found = _list_arrays(file, path)
+                    found = _list_arrays(stack.enter_context(h5py.File(path, "r")), path)
                 except VitKerasError:
                     raise
-                except (KeyError, ValueError, RuntimeError, TypeError) as error:  # what h5py raises for damaged files
+                except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:  # h5py's, for damaged files
                     raise CorruptFileError(f"{path}: not a complete HDF5 file ({error}).") from error
                 if sum(array.nbytes for array in found.values()) > size:
                     raise UnsafeFileError(f"{path}: its arrays claim to be larger than the file.")
@@ -53,8 +53,10 @@ class KerasHubFile(TensorFile):
 
     def read(self, name: str) -> npt.NDArray[np.generic]:
         """Returns one tensor in its own dtype."""
-        with errors_of_reading(self.path):
+        try:
             return np.asarray(self._arrays[name][()])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CorruptFileError(f"{self.path}: {name} is damaged ({error}).") from error
 
 
 def _list_arrays(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:

@@ -54,7 +54,7 @@ META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=_SIGNS)
 META_TRAINING = replace(
     META_PLAIN,
     title="a training checkpoint of Meta's DINO or I-JEPA",
-    prefixes=r"(?:.*\.)?(?:student|teacher|target_encoder)\..*",
+    prefixes=r"(?:.*\.)?(?:(?:student|teacher)\.(?:.*\.)?backbone|target_encoder)\.",
 )
 
 _BLOCK = "visual.transformer.resblocks.{i}"

@@ -112,7 +112,7 @@ def huggingface_settings(
             f"{sorted([*_KINDS, *_TOWERS])}."
         )
     values = {**kind.defaults, **values}
-    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # others have those of vit
+    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # the others have those of vit
     activation = str(values["hidden_act"])
     image_size = _read_sides(values["image_size"], where)
     try:
