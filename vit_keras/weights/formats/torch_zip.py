@@ -44,7 +44,9 @@ _PARAMETERS = {"torch._utils _rebuild_parameter", "torch._utils _rebuild_paramet
 _DICTS = {"collections OrderedDict", "collections defaultdict"}
 # What training scripts put beside the tensors: settings and counters, which become nothing.
 _NO_TENSORS = {
-    "argparse Namespace", "pathlib PosixPath", "pathlib WindowsPath", "pathlib PurePosixPath", "pathlib PureWindowsPath",
+    "argparse Namespace", "types SimpleNamespace", "yacs.config CfgNode", "easydict EasyDict", "typing Any",
+    "omegaconf.dictconfig DictConfig", "omegaconf.listconfig ListConfig", "omegaconf.nodes AnyNode", "omegaconf.base Metadata",
+    "omegaconf.base ContainerMetadata", "pathlib._local PosixPath", "pathlib PosixPath", "pathlib WindowsPath", "pathlib PurePosixPath", "pathlib PureWindowsPath",
     "collections Counter", "copy_reg _reconstructor", "copyreg _reconstructor", "__builtin__ object", "builtins object",
     "__builtin__ set", "builtins set", "__builtin__ dict", "builtins dict", "__builtin__ list", "builtins list",
     "__builtin__ int", "builtins int", "_codecs encode", "numpy dtype", "numpy ndarray",

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights.mappings.tables import Table, parent_prefixes
@@ -10,13 +11,13 @@ from vit_keras.weights.mappings.tables import Table, parent_prefixes
 _PREFERRED = re.compile(r"(?:^|[._/])(?:ema|teacher|target_encoder|base_encoder|encoder_q)(?:[._/]|$)")
 
 
-def find_prefixes(names: Sequence[str], tables: Sequence[Table]) -> dict[str, list[Table]]:
+@lru_cache(maxsize=4)  # a load asks several times for the same file
+def find_prefixes(names: tuple[str, ...], tables: tuple[Table, ...]) -> dict[str, list[Table]]:
     """Returns the prefix of each model in a file, with the tables that describe its names, in their order."""
-    parents = {name: parent_prefixes(name) for name in names}
     found: dict[str, list[Table]] = {}
     for table in tables:
-        sign = re.compile("|".join(f"(?:{sign})" for sign in table.signs))
-        begins = {start for name in names for start in parents[name] if sign.fullmatch(name, len(start))}
+        sign = re.compile(rf"(?<![^./])(?:{'|'.join(table.signs)})$")
+        begins = {name[: match.start()] for name in names for match in [sign.search(name)] if match is not None}
         begins = {"", *(parent for start in begins for parent in (start, *parent_prefixes(start)))}
         accepted: list[str] = []
         for start in sorted(begins, key=lambda start: (len(start), start)):

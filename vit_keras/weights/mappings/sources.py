@@ -53,7 +53,7 @@ def find_table(
             f"source={source!r} is none of {['auto', *SOURCES]}" + (f" (did you mean {hint[0]!r}?)." if hint else ".")
         )
     names = list(names)
-    found = find_prefixes([unwrap(name) for name in names], TABLES)
+    found = find_prefixes(tuple(unwrap(name) for name in names), TABLES)
     fitting = {
         start: table
         for start, tables in found.items()

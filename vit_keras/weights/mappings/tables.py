@@ -62,7 +62,7 @@ class Row:
         return sorted(self.ways, key=lambda way: not way.when(config))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A library's tensor names, and ours; names are regular expressions, except in the rows."""
 
