@@ -134,7 +134,14 @@ def _load_splits(
         )
     if isinstance(data, Split | EncodedSplit):
         return [data], ()
-    chosen = SPLITS if split == "all" else (split,)
+    chosen: tuple[str, ...] = SPLITS if split == "all" else (split,)
+    if isinstance(data, ImageData):
+        if split == "all":
+            chosen = tuple(data.splits)
+        elif split not in data.splits:
+            raise InvalidArgumentError(
+                f'{data.name} has no {split} split: pass split="validation" or "all", or other data.'
+            )
     if not isinstance(data, ImageData):
         if is_in_memory(data) and not isinstance(data, Mapping):  # no split is held out
             data, chosen = dict.fromkeys(SPLITS, data), ("test",)
