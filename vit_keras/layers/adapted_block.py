@@ -79,7 +79,7 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
     @property
     def scale(self) -> float:
         """The factor of the adapter's output."""
-        return self.alpha / SCALINGS[self.scaling](self.rank)
+        return float(self.alpha / SCALINGS[self.scaling](self.rank))
 
     @property
     def units(self) -> int:
@@ -204,7 +204,9 @@ def check_adapters(*, rank: Any, alpha: Any, targets: Sequence[str], scaling: st
         check_choice("An adapter", choices=ALL_TARGETS, targets=target)
     for whole, parts in (("qkv", {"query", "key", "value"}), ("expand", {"gate", "up"})):
         if whole in targets and parts & set(targets):
-            raise InvalidArgumentError(f"targets={list(targets)}: {whole!r} includes {sorted(parts)}; give one or the other.")
+            raise InvalidArgumentError(
+                f"targets={list(targets)}: {whole!r} includes {sorted(parts)}; give one or the other."
+            )
     for name, value in (("rank", rank), ("alpha", alpha)):
         if isinstance(value, Mapping) and value.keys() != set(targets):
             raise InvalidArgumentError(f"{name}={value!r} must have a value for each of targets={list(targets)}.")

@@ -6,14 +6,19 @@ from typing import Any
 
 import keras
 
-from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
 from vit_keras.training.transfer.freezing import set_trainable
 from vit_keras.training.transfer.lora_file import has_lora_header, read_lora_file, write_lora_file
-from vit_keras.training.transfer.lora_layers import check_has_lora, copy_with_lora, read_adapters, replace_blocks, to_array
+from vit_keras.training.transfer.lora_layers import (
+    check_has_lora,
+    copy_with_lora,
+    read_adapters,
+    replace_blocks,
+    to_array,
+)
 from vit_keras.training.transfer.peft_reading import read_peft
 from vit_keras.training.transfer.peft_writing import PEFT_TARGETS, write_peft
 from vit_keras.weights import open_tensors
@@ -49,7 +54,7 @@ def add_lora(
         InvalidArgumentError: An argument is not legal, or the model is not a vit_keras model or has LoRA matrices.
 
     Example:
-        >>> from vit_keras import vit
+        >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> adapted = add_lora(vit(config, num_classes=10), rank=4, targets=["qkv"])
         >>> len(adapted.trainable_variables)
@@ -63,7 +68,7 @@ def add_lora(
     hidden_dim = parts.config.hidden_dim
     if rank > hidden_dim:
         raise InvalidArgumentError(f"rank must be at most the hidden dimension {hidden_dim}, got {rank}.")
-    adapters = {"rank": rank, "alpha": alpha, "targets": list(targets)}
+    adapters: dict[str, Any] = {"rank": rank, "alpha": alpha, "targets": list(targets)}
     adapters |= {"scaling": scaling} if scaling != "rank" else {}
     return copy_with_lora(model, {block.name: adapters for block in parts.blocks})
 
@@ -104,9 +109,7 @@ def merge_lora(model: keras.Model) -> keras.Model:
     return merged
 
 
-def save_lora(
-    model: keras.Model, path: str | Path, *, to: str = "vit_keras", base_model: str | None = None
-) -> Path:
+def save_lora(model: keras.Model, path: str | Path, *, to: str = "vit_keras", base_model: str | None = None) -> Path:
     """Writes a model's LoRA matrices and head, without the other weights, atomically.
 
     For PEFT, it is a directory that `peft.PeftModel.from_pretrained` puts on the model of transformers or timm that
@@ -137,7 +140,9 @@ def save_lora(
     if to != "vit_keras":
         write_peft(model, path, to=to, base_model=base_model)
     elif base_model is not None:
-        raise InvalidArgumentError("base_model= is for PEFT, with to='huggingface' or 'timm'; a file of vit_keras has none.")
+        raise InvalidArgumentError(
+            "base_model= is for PEFT, with to='huggingface' or 'timm'; a file of vit_keras has none."
+        )
     else:
         write_lora_file(model, path)
     return path
@@ -178,7 +183,9 @@ def load_lora(
             is_peft = is_adapter(file.tensors)
         if not is_peft and path.suffix == ".safetensors" and has_lora_header(path):
             if (alpha, scaling, adapter) != (None, None, None):
-                raise InvalidArgumentError(f"{path} is a file of save_lora, which states all: leave out alpha=, scaling= and adapter=.")
+                raise InvalidArgumentError(
+                    f"{path} is a file of save_lora, which states all: leave out alpha=, scaling= and adapter=."
+                )
             return read_lora_file(model, path)
         if not is_peft:
             raise WeightMismatchError(

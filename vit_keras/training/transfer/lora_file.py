@@ -1,7 +1,6 @@
 """The LoRA files of vit_keras: the matrices and the head, for one model with exactly these other weights."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +115,11 @@ def _read_header(path: Path) -> dict[str, Any]:
             f"{path}: its header does not describe LoRA matrices; expected exactly {sorted(wanted)}."
         )
     blocks = described.get("blocks")
-    each = {"all blocks": {key: described[key] for key in _DESCRIPTION}} if blocks is None else blocks
-    for name, adapters in each.items() if isinstance(each, Mapping) else [("blocks", None)]:
+    same = None if "blocks" in described else {key: described[key] for key in _DESCRIPTION}
+    each = {"all blocks": same} if same is not None else blocks if isinstance(blocks, dict) else {"blocks": blocks}
+    for name, adapters in each.items():
         try:
-            check_adapters(**adapters)
+            check_adapters(**(adapters if isinstance(adapters, dict) else {}))
         except (InvalidArgumentError, TypeError) as error:
             raise CorruptFileError(f"{path}: its header does not describe LoRA matrices of {name}: {error}") from error
-    return {**described, "blocks": blocks, "adapters": each.get("all blocks")}
+    return {**described, "blocks": blocks, "adapters": same}

@@ -45,7 +45,7 @@ def replace_blocks(model: keras.Model, adapters: BlockAdapters) -> keras.Model:
         config.pop("adapters", None)
         if layer.name not in adapters:
             return TransformerBlock(**config)
-        return AdaptedBlock(**config, adapters=adapters[layer.name])
+        return AdaptedBlock(**config, adapters=dict(adapters[layer.name]))
 
     if read_model(model).is_nested:
         model = rebuild(model)  # into one graph, whose layers can be replaced

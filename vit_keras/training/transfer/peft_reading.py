@@ -12,7 +12,8 @@ import numpy as np
 from vit_keras.errors import WeightMismatchError
 from vit_keras.layers.adapted_block import ALL_TARGETS, SCALINGS, AdaptedBlock
 from vit_keras.models.wiring import ModelParts, read_model
-from vit_keras.training.transfer.lora_layers import copy_with_lora, replace_blocks, to_array
+from vit_keras.training.transfer.freezing import train_only
+from vit_keras.training.transfer.lora_layers import copy_with_lora, own_weights, replace_blocks, to_array
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.formats.tensor_file import TensorFile
 from vit_keras.weights.loading import read_weights
@@ -132,9 +133,11 @@ def _translate(file: TensorFile, names: AdapterNames, config: AdapterConfig, par
             found.misfits.append(f"{module} has {ours.shape[0]} inputs and {len(up)} outputs, and the model {expected}")
         else:
             for place in here:
-                _add_pair(found, place, shapes, _Pair(ours, up.T[:, place.theirs], config.alpha_of(module)), config.scaling)
+                _add_pair(
+                    found, place, shapes, _Pair(ours, up.T[:, place.theirs], config.alpha_of(module)), config.scaling
+                )
     for name, full in names.replaced.items():
-        value = read_finite(file, full) if places[name] else np.zeros(0)
+        value = read_finite(file, full) if places[name] else np.zeros(0, "float32")
         for place in places[name]:
             if place.layout.our_shape(value.shape) != _their_shape(place, places[name], shapes):
                 found.misfits.append(f"{full} is {value.shape}, and {place.weight} of the model {shapes[place.weight]}")
@@ -157,7 +160,7 @@ def _add_pair(found: _Adapter, place: Place, shapes: Mapping[str, Shape], pair: 
         found.pairs.setdefault(block, {})[name] = pair
     else:
         scale = pair.alpha / SCALINGS[scaling](pair.down.shape[1])
-        found.merged.append((place, scale * (pair.down @ pair.up)))
+        found.merged.append((place, scale * np.matmul(pair.down, pair.up)))
 
 
 def _apply(model: keras.Model, found: _Adapter, scaling: str) -> keras.Model:
@@ -174,7 +177,8 @@ def _apply(model: keras.Model, found: _Adapter, scaling: str) -> keras.Model:
             whole = to_array(weights[place.weight])
             whole[..., place.ours] = array if is_new else whole[..., place.ours] + array
             weights[place.weight].assign(whole)
-    _train_too(adapted, found.changed)
+    own = own_weights(adapted).keys() | found.changed
+    train_only(adapted, [weight for name, weight in weights.items() if name in own])
     return adapted
 
 
@@ -188,15 +192,3 @@ def _describe(pairs: Mapping[str, _Pair], scaling: str) -> dict[str, Any]:
     ):
         described[name] = next(iter(values.values())) if len(set(values.values())) == 1 else values
     return described | ({"scaling": scaling} if scaling != "rank" else {})
-
-
-def _train_too(model: keras.Model, names: set[str]) -> None:
-    """Makes further weights trainable."""
-    parts = read_model(model)
-    for layer in (*parts.layers.values(), *parts.own_head):
-        more = [weight for weight in layer.weights if weight.path in names]
-        if more:
-            before = [weight for weight in layer.weights if weight.trainable]
-            layer.trainable = True
-            for weight in layer.trainable_weights:
-                weight.trainable = any(weight is other for other in (*before, *more))

@@ -151,7 +151,9 @@ def _write_other(
     trained = set(list_other_trained(model))
     names = {library.name_in_memory(place.name): place for place in places if place.weight in trained}
     lost = trained - {place.weight for place in names.values()}
-    lost |= {place.weight for name, place in names.items() if name.endswith(".weight") and _module(name) in written.ranks}
+    lost |= {
+        place.weight for name, place in names.items() if name.endswith(".weight") and _module(name) in written.ranks
+    }
     single = [name for name in names if not name.endswith(tuple(f".{word}" for word in _IN_A_MODULE))]
     if lost or single:
         raise InvalidArgumentError(
@@ -161,14 +163,22 @@ def _write_other(
     own = own_weights(model)
     heads = {place.weight for place in places if place.weight in own}
     absent = [
-        name for name in own if name not in heads and own[name].name not in ADAPTER_WEIGHTS and to_array(own[name]).any()
+        name
+        for name in own
+        if name not in heads and own[name].name not in ADAPTER_WEIGHTS and to_array(own[name]).any()
     ]
     if absent:
-        raise InvalidArgumentError(f"{library.table.title} has no {', '.join(absent)}; it can be written only if it is zero.")
+        raise InvalidArgumentError(
+            f"{library.table.title} has no {', '.join(absent)}; it can be written only if it is zero."
+        )
     changed = {_module(name) for name in names if not name.endswith(".bias")}
-    biases = {_module(name) for name in names if name.endswith(".bias")} - changed
+    biases = {
+        name: place.weight for name, place in names.items() if name.endswith(".bias") and _module(name) not in changed
+    }
+    # Queries, keys and values share a bias; that of keys changes no output, so that PEFT's is that of the adapted ones.
+    of_adapted = {weight for name, weight in biases.items() if _module(name) in written.ranks}
     if biases:
-        written.bias = "lora_only" if biases <= written.ranks.keys() else "all"
+        written.bias = "lora_only" if of_adapted == set(biases.values()) else "all"
     for place in places:
         name = library.name_in_memory(place.name)
         module = _module(name)
@@ -198,9 +208,7 @@ def _fill(
     tensors[name] = np.ascontiguousarray(place.layout.to_theirs(part, config))
 
 
-def _describe(
-    written: _Written, base_model: str | None, auto_mapping: Mapping[str, str] | None
-) -> dict[str, Any]:
+def _describe(written: _Written, base_model: str | None, auto_mapping: Mapping[str, str] | None) -> dict[str, Any]:
     """Returns adapter_config.json: the most frequent rank and alpha, and patterns for modules that differ."""
     is_stabilized = set(written.scalings.values()) == {"sqrt_rank"}
     alphas = dict(written.alphas)

@@ -14,7 +14,15 @@ from vit_keras.validation import is_number
 from vit_keras.weights.settings.read import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
-_INITIALIZATIONS = (True, False, "gaussian", "eva", "orthogonal", "mica", "loftq")  # those that leave the base model's weights as they are
+_INITIALIZATIONS = (
+    True,
+    False,
+    "gaussian",
+    "eva",
+    "orthogonal",
+    "mica",
+    "loftq",
+)  # those that leave the base model's weights as they are
 _READ = {
     "peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights", "bias", "base_model_name_or_path",
 }  # fmt: skip
@@ -24,7 +32,12 @@ _NO_EFFECT = {
     "layers_to_transform", "loftq_config", "lora_dropout", "megatron_core", "modules_to_save", "peft_version", "qalora_group_size",
     "revision", "runtime_config", "target_modules", "task_type", "lora_ga_config", "corda_config",
 }  # fmt: skip
-_NAMES = {"use_dora": "DoRA", "use_qalora": "QA-LoRA", "alora_invocation_tokens": "activated LoRA", "use_bdlora": "BD-LoRA"}
+_NAMES = {
+    "use_dora": "DoRA",
+    "use_qalora": "QA-LoRA",
+    "alora_invocation_tokens": "activated LoRA",
+    "use_bdlora": "BD-LoRA",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +73,9 @@ def read_adapter_config(path: Path) -> AdapterConfig:
     """
     values = read_json(path)
     if not isinstance(values, dict) or "peft_type" not in values:
-        raise CorruptFileError(f"{path}: this is not PEFT's config of an adapter; expected a JSON object with peft_type.")
+        raise CorruptFileError(
+            f"{path}: this is not PEFT's config of an adapter; expected a JSON object with peft_type."
+        )
     reasons = []
     if values["peft_type"] != "LORA":
         reasons.append(f"peft_type={values['peft_type']!r} is not LORA")

@@ -116,7 +116,9 @@ def _choose_adapter(names: Iterable[str], adapter: str | None, path: Path) -> st
     matches = (pattern.fullmatch(name) for name in names for pattern in (_PAIR, _REPLACED))
     found = sorted({match["adapter"] for match in matches if match is not None and match["adapter"] is not None})
     if adapter is not None and adapter not in found:
-        raise InvalidArgumentError(f"{path}: there is no adapter {adapter!r}; it holds {found or 'one without a name'}.")
+        raise InvalidArgumentError(
+            f"{path}: there is no adapter {adapter!r}; it holds {found or 'one without a name'}."
+        )
     if adapter is None and len(found) > 1:
         raise InvalidArgumentError(f"{path}: there are several adapters: choose one with adapter=, of {found}.")
     return adapter or next(iter(found), None)
@@ -139,7 +141,9 @@ def read_finite(file: TensorFile, name: str) -> Array:
     """Returns a tensor in float32; refuses integers, NaN and infinity."""
     array = file.read(name)
     if file.tensors[name].dtype not in ("float64", "float32", "float16", "bfloat16"):
-        raise WeightMismatchError(f"{file.path}: {name} is of {file.tensors[name].dtype}; expected floating-point numbers.")
+        raise WeightMismatchError(
+            f"{file.path}: {name} is of {file.tensors[name].dtype}; expected floating-point numbers."
+        )
     array = array.astype("float32")
     if not np.isfinite(array).all():
         raise CorruptFileError(f"{file.path}: {name} holds NaN or infinity.")

@@ -40,7 +40,8 @@ class Place:
         block, _, projection = self.weight.removesuffix("/kernel").partition("/")
         width = self.ours.stop - self.ours.start
         target = _TARGETS.get((projection, self.ours.start // width, shape[-1] // width))
-        return (block, target) if target is not None and self.weight.endswith("/kernel") else None
+        is_inside = re.fullmatch(r"block_\d+", block) and self.weight.endswith("/kernel")
+        return (block, target) if is_inside and target is not None else None
 
 
 def find_places(
@@ -98,7 +99,9 @@ def locate(
         for table in TABLES:
             spelled = {name: table.canonical(name.removeprefix(prefix)) for name in names}
             places: dict[str, list[Place]] = {}
-            for place in find_places(table, shapes, num_layers=config.num_layers, choose=lambda row: row.ways_for(config)):
+            for place in find_places(
+                table, shapes, num_layers=config.num_layers, choose=lambda row: row.ways_for(config)
+            ):
                 places.setdefault(place.name, []).append(place)
             known = {name: _rename(places[own], name) for name, own in spelled.items() if own in places}
             unknown = [name for name, own in spelled.items() if name not in known and not _ignores(table, own)]
