@@ -1,5 +1,6 @@
 """Finds the presets whose architecture a checkpoint has, by the names and shapes of its tensors or by a config."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         found |= {"mlp_dim": contract[0], "hidden_dim": contract[1]}
         if len(first.get("mlp/expand/kernel", ())) == 2 and not found["parallel_block"]:
             found["gated_mlp"] = first["mlp/expand/kernel"][-1] == 2 * contract[0]
-    found |= _read_patches(table, tensors)
+    found |= _read_patches(table, tensors) if found["stem"] == "patch" else {}
     return found | _read_image_size(shapes, found)
 
 
@@ -84,7 +85,9 @@ def _our_shapes(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, Sh
                     continue
                 axis = way.stacked
                 ours = way.layout.our_shape(info.shape if axis is None else info.shape[:axis] + info.shape[axis + 1 :])
-                for target in row.targets if ours else ():
+                if not ours:
+                    continue
+                for target in row.targets:
                     shapes.setdefault(target, (*ours[:-1], ours[-1] * len(way.names)))
     return shapes
 
@@ -95,6 +98,11 @@ def _read_patches(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
         if info is not None and len(info.shape) == 4 and way.layout in (CONV, FLAX_CONV):
             is_torch = way.layout == CONV
             return {"patch_size": info.shape[2 if is_torch else 0], "channels": info.shape[1 if is_torch else 2]}
+        if info is not None and len(info.shape) == 2:  # ours: (side * side * channels, width)
+            for channels in (3, 1, 4):
+                side = math.isqrt(info.shape[0] // channels)
+                if side * side * channels == info.shape[0]:
+                    return {"patch_size": side, "channels": channels}
     return {}
 
 

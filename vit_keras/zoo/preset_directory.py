@@ -10,6 +10,7 @@ from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
+from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.model_end import ModelEnd
@@ -151,6 +152,11 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
+            f"{str(path.parent)!r}), where BASE is the model it was trained on."
+        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)

@@ -366,6 +366,8 @@ def test_other_directories_are_refused(classifier, tmp_path):
     plain = from_preset(base)
     with pytest.raises(StorageError, match=r"It holds adapters in the folders \['adapter'\]"):
         load_lora(plain, adapter.parent)
+    with pytest.raises(InvalidArgumentError, match="this is a LoRA adapter of PEFT, not a whole model"):
+        from_preset(adapter)
     pickled = rewrite(adapter, tmp_path / "pickled")
     (pickled / "adapter_model.safetensors").rename(pickled / "adapter_model.bin")
     with pytest.raises(UnsafeFileError, match=r"safetensors\.torch\.save_file"):
