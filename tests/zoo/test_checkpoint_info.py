@@ -167,7 +167,7 @@ def test_an_adapter_of_peft_is_named_with_its_base(folder, model, tmp_path):
     described = json.loads((path / "adapter_config.json").read_text())
     described["base_model_name_or_path"] = "timm/test_vit.r160_in1k"
     (path / "adapter_config.json").write_text(json.dumps(described))
-    assert checkpoint_info(path)["python"][0].startswith("vk.training.load_lora(vk.from_preset('test_vit:")
+    assert checkpoint_info(path)["python"][-1].startswith("model = vk.training.load_lora(vk.from_preset('test_vit:")
 
 
 def test_the_lines_for_a_pickle_of_torch_convert_it(tmp_path):

@@ -178,7 +178,7 @@ def load_lora(
         WeightMismatchError: It is not a LoRA file, or is for another config, other weights or another head.
     """
     path = Path(path)
-    if path.is_file():
+    if not path.is_dir():
         with open_tensors(path) as file:  # checks the bytes before another reader sees them
             is_peft = is_adapter(file.tensors)
         if not is_peft and path.suffix == ".safetensors" and has_lora_header(path):
