@@ -9,6 +9,8 @@ from .config import ViTConfig as ViTConfig
 from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.predict import predict as predict
+from .models.features import feature_extractor as feature_extractor
+from .models.features import feature_pyramid as feature_pyramid
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit
 from .presets import list_presets as list_presets

@@ -45,11 +45,12 @@ def vit(
 
     if classifier_activation == "linear":
         classifier_activation = None
-    tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
+    sides = (None, None) if config.dynamic_image_size else config.image_size
+    tensors = {IMAGES: keras.Input((*sides, config.channels), name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = layer(inputs if len(inputs) > 1 else inputs[0])
+        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs)
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 
