@@ -21,6 +21,7 @@ from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train
 from .version import __version__ as __version__
+from .zoo.checkpoint_info import checkpoint_info as checkpoint_info
 from .zoo.from_preset import from_preset as from_preset
 from .zoo.load_model import load_model as load_model
 from .zoo.preset_directory import load_class_names as load_class_names

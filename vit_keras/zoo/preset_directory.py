@@ -13,6 +13,7 @@ from vit_keras.runtime.files import file_sha256
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
+from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
 from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
@@ -201,6 +202,11 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
+            f"{str(path.parent)!r}), where BASE is the model it was trained on."
+        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)
