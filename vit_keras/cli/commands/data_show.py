@@ -33,6 +33,7 @@ def show_command(
     from vit_keras.data.dataset.pipeline import preview_batch
     from vit_keras.data.loading import load
     from vit_keras.data.scan.progress import file_progress
+    from vit_keras.data.tasks import format_label
 
     augmentation = resolve_augmentation(augment)
     refuse_existing(out_file, "name with --out")
@@ -47,7 +48,10 @@ def show_command(
         for step in range(_VARIANTS)
     ]
     captions = [
-        [names[split.labels[index]], *(_describe_target(targets[row], names) for _, targets in variants)]
+        [
+            format_label(split.labels[index], names),
+            *(_describe_target(targets[row], names, data.task) for _, targets in variants),
+        ]
         for row, index in enumerate(indices)
     ]
     try:
@@ -62,8 +66,14 @@ def show_command(
     out.print(printable(f"picture  {out_file}"))
 
 
-def _describe_target(target: "np.ndarray", names: tuple[str, ...]) -> str:
-    """Returns the class of a target, or the fractions of a mixed one."""
+def _describe_target(target: "np.ndarray", names: tuple[str, ...], task: str) -> str:
+    """Returns the class of a target, or the fractions of a mixed one; or the numbers of a regression."""
+    from vit_keras.data.tasks import format_label
+
+    if task == "regression":
+        return format_label(target, names)
+    if task == "multi_label" and ((target == 0) | (target == 1)).all():
+        return format_label(target.astype("uint8"), names)
     found = [(float(share), names[label]) for label, share in enumerate(target) if share >= 0.005]
     if len(found) == 1:
         return found[0][1]

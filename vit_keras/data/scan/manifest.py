@@ -114,6 +114,8 @@ class Manifest(Listing):
 
     def _find_lost_classes(self) -> dict[str, list[str]]:
         lost: dict[str, list[str]] = {}
+        if self.labels.ndim == 2:  # a quarantined file then has several names, or numbers
+            return lost
         for split, name in sorted({(item.split, item.class_name) for item in self.quarantined if item.class_name}):
             number = SPLITS.index(split) if split else -1
             if not ((self.splits == number) & (self.labels == self.class_names.index(name))).any():

@@ -35,9 +35,7 @@ def model_card_notes(record: Mapping[str, Any], evaluation: AnyEvaluation, class
         results = [_results(record, evaluation), _classes(scores, class_names)]
         limits = _limits(scores, evaluation, class_names)
     names = describe_count(evaluation.task, len(class_names))
-    return "\n" + "\n".join(
-        [*results, _training(record), _data(record, names), _license(record), limits]
-    )
+    return "\n" + "\n".join([*results, _training(record), _data(record, names), _license(record), limits])
 
 
 def _evaluated_on(count: int) -> str:
