@@ -79,7 +79,7 @@ def test_the_task_can_be_stated():
         (np.where(np.arange(40) == 7, np.nan, AGES), "regression", "must be finite, and image 7 has .*nan"),
         (AGES, "single_label", "task='regression'"),
         (AGES, "multi_label", "rows of 0 and 1, one column per class"),
-        (np.array(["a"] * 40), "regression", "must be numbers"),
+        (np.array(["a"] * 40), "regression", "image 0: 'a' is not a number"),
         ([[0], [0, 1]] * 20, "auto", "MultiLabelBinarizer"),
     ],
 )

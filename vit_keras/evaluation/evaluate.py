@@ -1,6 +1,6 @@
 """Measures a model on labeled images: `vk.evaluate`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from vit_keras.data.class_names import are_numbers
 from vit_keras.data.loading import load
 from vit_keras.data.sources.arrays import is_in_memory
 from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tasks import labels_task
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, LabelError
 from vit_keras.evaluation.metrics import Evaluation
@@ -26,7 +27,16 @@ AnyEvaluation = Evaluation | MultiLabelEvaluation | RegressionEvaluation
 
 
 def evaluate(
-    model: keras.Model | str | Path, data: Any, *, split: str = "test", batch_size: int = 256
+    model: keras.Model | str | Path,
+    data: Any,
+    *,
+    split: str = "test",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
+    batch_size: int = 256,
 ) -> AnyEvaluation:
     """Measures a model on labeled images: accuracy, top-5 accuracy, loss and the scores per class.
 
@@ -41,6 +51,11 @@ def evaluate(
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset directory, a `.keras` file.
         data: What `vk.data.load` returns or takes, or a `Split`.
         split: "train", "validation", "test", or "all".
+        image_dir: As for `vk.data.load`, as the next four are.
+        image_column: Name of the column of image files of a table.
+        label_column: Name of the column of labels of a table, or several names.
+        label_separator: What stands between several class names in a cell.
+        contained: Whether files outside `image_dir` or the table's folder are refused.
         batch_size: Images per step.
 
     Raises:
@@ -61,7 +76,14 @@ def evaluate(
     opened = open_model(model)
     if not opened.class_names:
         raise InvalidArgumentError("The model has no head, so its accuracy can't be measured.")
-    splits, names = _load_splits(data, split, opened)
+    options = {
+        "image_dir": image_dir,
+        "image_column": image_column,
+        "label_column": label_column,
+        "label_separator": label_separator,
+        "contained": contained,
+    }
+    splits, names = _load_splits(data, split, opened, options)
     labels = np.concatenate([each.labels for each in splits])
     task = _check_task(labels, opened)
     outputs = np.concatenate(
@@ -101,15 +123,22 @@ def _match_columns(count: int, names: tuple[str, ...], known: tuple[str, ...]) -
     return list(range(count))
 
 
-def _load_splits(data: Any, split: str, opened: OpenModel) -> tuple[list[Split | EncodedSplit], tuple[str, ...]]:
+def _load_splits(
+    data: Any, split: str, opened: OpenModel, options: Mapping[str, Any]
+) -> tuple[list[Split | EncodedSplit], tuple[str, ...]]:
     """Returns the splits to evaluate, class indices as those of the model's outputs, and the names of labels that are rows."""
+    stated = TableOptions(**options).stated
+    if stated and isinstance(data, Split | EncodedSplit | ImageData):
+        raise InvalidArgumentError(
+            f"{', '.join(stated)}: only for tables of image files, and these data are loaded. Leave it out."
+        )
     if isinstance(data, Split | EncodedSplit):
         return [data], ()
     chosen = SPLITS if split == "all" else (split,)
     if not isinstance(data, ImageData):
         if is_in_memory(data) and not isinstance(data, Mapping):  # no split is held out
             data, chosen = dict.fromkeys(SPLITS, data), ("test",)
-        data = load(data, preprocessing=opened.preprocessing, task=opened.task or "auto")
+        data = load(data, preprocessing=opened.preprocessing, task=opened.task or "auto", **options)
     rule = opened.preprocessing
     if data.image_shape != (*rule.image_size, rule.channels):
         raise InvalidArgumentError(

@@ -3,16 +3,23 @@
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
-from vit_keras.cli.options import Debug, Json
+from vit_keras.cli import options
 from vit_keras.cli.output import err, out, print_error, print_json, printable
 
 
 def check_command(
+    context: Context,
     source: Annotated[
-        Path, Argument(metavar="FOLDER", help="A folder of class folders, or a CSV of paths and labels.")
+        Path, Argument(metavar="DATA", help="A folder of class folders, or a table of files and labels.")
     ],
+    task: options.Task = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     report: Annotated[Path | None, Option(help="HTML report to write; it must not exist.")] = None,
     strict: Annotated[
         bool, Option("--strict", help="Fail on any unusable file, conflicting label or leak between splits.")
@@ -24,21 +31,23 @@ def check_command(
     drop_empty_classes: Annotated[
         bool, Option("--drop-empty-classes", help="Leave out class folders without images.")
     ] = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Check every image: damage, duplicates, leaks between splits, conflicting labels, balance, sizes."""
     from vit_keras.data.doctor.check import examine
     from vit_keras.data.images.read_options import ReadOptions
     from vit_keras.data.scan.progress import file_progress
+    from vit_keras.data.tables.options import TableOptions
 
     reading = ReadOptions(
         max_error_rate=max_error_rate, min_side=min_side, max_aspect=max_aspect, follow_links=follow_links,
         drop_empty_classes=drop_empty_classes,
     )  # fmt: skip
+    tables = TableOptions(**options.loading_options(context.params))
     try:
         with file_progress(err) as on_progress:
-            checkup = examine(source, reading, report=report, on_progress=on_progress)
+            checkup = examine(source, reading, tables=tables, report=report, on_progress=on_progress)
     except KeyboardInterrupt:
         print_error("Files that were checked are remembered; run the same command to continue.")
         raise

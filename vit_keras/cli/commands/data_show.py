@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from vit_keras.cli import options
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug
 from vit_keras.cli.output import err, out, printable, refuse_existing
 from vit_keras.errors import StorageError
 
@@ -17,12 +17,19 @@ _ROWS, _VARIANTS = 6, 6
 
 
 def show_command(
-    source: Annotated[str, Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a CSV.")],
+    context: Context,
+    source: Annotated[str, Argument(metavar="DATA", help="emoji, a data set's name, a folder, or a table.")],
+    task: options.Task = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     augment: Annotated[str, Option(help="none, moved, light, medium, strong or 3-augment.")] = "medium",
     image_size: Annotated[int, Option(help="Height and width, px.")] = 224,
     out_file: Annotated[Path, Option("--out", help="Picture to write; it must not exist.")] = Path("augmented.png"),
     seed: Annotated[int, Option(help="Random seed.")] = 0,
-    debug: Debug = False,
+    debug: options.Debug = False,
 ) -> None:
     """Draw training images next to augmented versions of them."""
     start_backend(debug=debug)
@@ -38,7 +45,9 @@ def show_command(
     augmentation = resolve_augmentation(augment)
     refuse_existing(out_file, "name with --out")
     with file_progress(err) as on_progress:
-        data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
+        data = load(
+            source, image_size=image_size, seed=seed, on_progress=on_progress, **options.loading_options(context.params)
+        )
     for decision in data.decisions:
         out.print(printable(f"read     {decision}"))
     split, names = data.splits["train"], data.class_names
@@ -67,14 +76,12 @@ def show_command(
 
 
 def _describe_target(target: "np.ndarray", names: tuple[str, ...], task: str) -> str:
-    """Returns the class of a target, or the fractions of a mixed one; or the numbers of a regression."""
+    """Returns the label of an image, or the fractions of a mixed one."""
     from vit_keras.data.tasks import format_label
 
     if task == "regression":
         return format_label(target, names)
-    if task == "multi_label" and ((target == 0) | (target == 1)).all():
-        return format_label(target.astype("uint8"), names)
     found = [(float(share), names[label]) for label, share in enumerate(target) if share >= 0.005]
-    if len(found) == 1:
-        return found[0][1]
+    if all(share >= 0.995 for share, _ in found):
+        return "|".join(name for _, name in found)
     return ", ".join(f"{share:.0%} {name}" for share, name in sorted(found, reverse=True))

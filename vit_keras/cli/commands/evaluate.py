@@ -2,29 +2,35 @@
 
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from vit_keras.cli import options
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, ModelPath
 from vit_keras.cli.output import out, print_json, printable
 
 
 def evaluate_command(
-    model: ModelPath,
+    context: Context,
+    model: options.Model,
     data: Annotated[
         str | None,
-        Argument(metavar="DATA", help="A folder, a CSV, or a data set's name; by default the test images of a run."),
+        Argument(metavar="DATA", help="A folder, a table, or a data set's name; by default the test images of a run."),
     ] = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     split: Annotated[str, Option(help="Of DATA: train, validation, test, or all.")] = "test",
-    as_json: Json = False,
-    debug: Debug = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Measure a model on labeled images, or compute a finished run's test accuracy again."""
     start_backend(debug=debug)
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
-        evaluation = evaluate(model, data, split=split)
+        evaluation = evaluate(model, data, split=split, **options.loading_options(context.params))
         if as_json:
             print_json(evaluation.to_dict())
         else:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 from typer import Context, Option
 
+from vit_keras.cli import options as shared
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import DataSource, Debug, Json, Limit, Resume, RunDir, Seed, Task, typed_options
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 def tune_command(
     context: Context,
-    data: DataSource = None,
+    data: shared.DataSource = None,
+    task: shared.Task = None,
+    image_dir: shared.ImageDir = None,
+    image_column: shared.ImageColumn = None,
+    label_column: shared.LabelColumn = None,
+    label_separator: shared.LabelSeparator = None,
+    contained: shared.Contained = False,
     budget: Annotated[
         str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,
@@ -35,16 +41,15 @@ def tune_command(
         Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
     ] = None,
     image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
-    limit: Limit = None,
-    task: Task = None,
-    seed: Seed = None,
+    limit: shared.Limit = None,
+    seed: shared.Seed = None,
     workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
     role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
     address: Annotated[str | None, Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    run_dir: shared.RunDir = None,
+    resume: shared.Resume = False,
+    as_json: shared.Json = False,
+    debug: shared.Debug = False,
 ) -> None:
     """Search depth, heads and other hyperparameters for the best model within a budget."""
     start_backend(debug=debug)
@@ -59,7 +64,7 @@ def tune_command(
         if run_dir is None:
             raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
         set_role(role, address)
-    options = typed_options(context)
+    options = shared.typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     if "data" not in options:
@@ -87,7 +92,10 @@ def _search(
 
     with file_progress(console) as on_progress:
         data = load(
-            options["data"], **pick("image_size", "batch_size", "limit", "seed", "task"), on_progress=on_progress
+            options["data"],
+            **pick("image_size", "batch_size", "limit", "seed"),
+            **shared.loading_options(options),
+            on_progress=on_progress,
         )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
     *size, channels = data.image_shape

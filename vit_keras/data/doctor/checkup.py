@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ _EXAMPLES = 3
 class Checkup:
     """The result of a data check: the files by name, those usable and left out, and the findings, the worst first."""
 
-    source: Path
+    source: str
     listing: Listing
     manifest: Manifest
     findings: tuple[Finding, ...]
@@ -40,7 +39,7 @@ class Checkup:
         """Returns the result as JSON can hold it."""
         manifest, folder = self.manifest, self.manifest.folder
         return {
-            "source": str(self.source),
+            "source": self.source,
             "usable": len(manifest),
             "task": manifest.task,
             "fingerprint": manifest.fingerprint,
@@ -65,7 +64,7 @@ class Checkup:
         """Yields the result as lines for a terminal."""
         manifest, folder = self.manifest, self.manifest.folder
         yield (
-            f"{escape_unprintable(str(self.source))}: {plural(len(manifest), 'usable image')} in "
+            f"{escape_unprintable(self.source)}: {plural(len(manifest), 'usable image')} in "
             f"{plural(len(manifest.class_names), 'class', 'classes')}"
             if manifest.task != "regression"
             else f"{escape_unprintable(str(self.source))}: {plural(len(manifest), 'usable image')} with "

@@ -114,7 +114,7 @@ class Manifest(Listing):
 
     def _find_lost_classes(self) -> dict[str, list[str]]:
         lost: dict[str, list[str]] = {}
-        if self.labels.ndim == 2:  # a quarantined file then has several names, or numbers
+        if self.task != "single_label":
             return lost
         for split, name in sorted({(item.split, item.class_name) for item in self.quarantined if item.class_name}):
             number = SPLITS.index(split) if split else -1

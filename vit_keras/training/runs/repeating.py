@@ -9,6 +9,7 @@ from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.loading_options import find_load_keywords
 from vit_keras.training.runs.resuming import load_as_recorded
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_preprocessing
@@ -33,16 +34,15 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"{run.path} is not finished; resume it with `vit-keras {record['command']} --resume --run-dir {run.path}`."
         )
     options = record["options"]
-    if "data" not in options:
+    if options.get("data") is None:
         raise ResumeError(f"{run.path} was trained on data of a Python program, which must evaluate the model itself.")
     load = partial(
         data_sources.load,
         options["data"],
         preprocessing=load_preprocessing(run.model),
-        batch_size=options["batch_size"],
-        limit=options["limit"],
-        seed=options["seed"],
-        task=record["data"].get("task", "auto"),
+        limit=options.get("limit"),
+        seed=options.get("seed") or 0,
+        **find_load_keywords(options),
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
     if data.fingerprint != record["data"]["fingerprint"]:
