@@ -12,6 +12,7 @@ from vit_keras.data.doctor.findings import Finding, class_weights, count_classes
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
+from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import DataError
 from vit_keras.reporting.text import escape_unprintable, plural
@@ -63,18 +64,14 @@ class Checkup:
     def lines(self) -> Iterator[str]:
         """Yields the result as lines for a terminal."""
         manifest, folder = self.manifest, self.manifest.folder
-        yield (
-            f"{escape_unprintable(self.source)}: {plural(len(manifest), 'usable image')} in "
-            f"{plural(len(manifest.class_names), 'class', 'classes')}"
-            if manifest.task != "regression"
-            else f"{escape_unprintable(str(self.source))}: {plural(len(manifest), 'usable image')} with "
-            f"{describe_count(manifest.task, len(manifest.class_names))}"
-        )
+        count, names = plural(len(manifest), "usable image"), len(manifest.class_names)
+        what = f"in {plural(names, 'class', 'classes')}"
         if manifest.task != "single_label":
-            yield f"task         {manifest.task}"
+            what = f"with {describe_count(manifest.task, names)}"
+        yield f"{escape_unprintable(self.source)}: {count} {what}"
         counts = count_classes(manifest)
         if "" not in counts:
-            yield f"splits       {', '.join(f'{split} {counted.sum():,}' for split, counted in counts.items())}"
+            yield f"splits       {', '.join(f'{split} {(manifest.splits == SPLITS.index(split)).sum():,}' for split in counts)}"
         if manifest.task == "regression":
             for name, found in self._ranges().items():
                 low, mean, high = (f"{found[word]:.6g}" for word in ("min", "mean", "max"))

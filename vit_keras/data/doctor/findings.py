@@ -58,7 +58,8 @@ def _count(labels: np.ndarray, manifest: Manifest) -> np.ndarray:
     if manifest.task == "single_label":
         return np.bincount(labels, minlength=len(manifest.class_names))
     if manifest.task == "multi_label":
-        return labels.sum(axis=0, dtype="int64")
+        images: np.ndarray = labels.sum(axis=0, dtype="int64")
+        return images
     return np.full(len(manifest.class_names), len(labels))
 
 
