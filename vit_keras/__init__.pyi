@@ -8,6 +8,7 @@ from . import weights as weights
 from .config import ViTConfig as ViTConfig
 from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.feature_files import save_features as save_features
 from .evaluation.predict import predict as predict
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit

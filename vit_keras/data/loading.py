@@ -102,7 +102,7 @@ def load(
             return preprocessing
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
-    if tables.stated and not are_tables(source) and _find_folder(source) is None:
+    if tables.stated and not are_tables(source) and find_files(source) is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
     if not are_tables(source) and is_in_memory(source):
         data = read_arrays(
@@ -123,7 +123,7 @@ def load(
         data = read_emoji(seed)
     elif isinstance(source, str) and source in KERAS_NAMES:
         data = read_keras(source, seed)
-    elif (found := _find_folder(source)) is None:
+    elif (found := find_files(source)) is None:
         data = read_tfds(
             _find_builder(source),
             choose_preprocessing=choose_preprocessing,
@@ -193,7 +193,7 @@ def _find_builder(source: Any) -> Any:
     return source
 
 
-def _find_folder(source: Any) -> Any:
+def find_files(source: Any) -> Any:
     """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()
