@@ -349,3 +349,17 @@ def test_the_default_run_directory_has_the_name_of_the_data(options, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         train(**options)
     assert Path("runs", "pets-2", "run.json").is_file()
+
+
+def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
+    table = tmp_path / "table.csv"
+    rows = [f"{path.relative_to(folder)};{path.parent.name};{path.stem}" for path in sorted(folder.rglob("*.png"))]
+    table.write_text("\n".join(["where;what;label", *rows]))
+    reading = {"image_dir": str(folder), "image_column": "where", "label_column": ["what"]}
+    options = {**options, "data": str(table), "epochs": 1, **reading}
+    result = train(**options, run_dir=tmp_path / "run")
+    assert load_class_names(tmp_path / "run" / "model") == ("cat", "dog")
+    assert {name: result.record["options"][name] for name in reading} == reading
+    assert recorded_options(RunDirectory(tmp_path / "run"), "train", options) == options
+    assert evaluate_run(tmp_path / "run")["test_accuracy"] == result.record["results"]["test_accuracy"]
+    assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record

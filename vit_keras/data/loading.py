@@ -55,7 +55,7 @@ def load(
             - a table of image files, labels and perhaps splits: a CSV, TSV, JSON lines or Parquet file, a data frame of pandas or polars,
               or one table per split, such as {"train": "a.csv", "test": "b.csv"}; a folder with such tables
             - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
-            - arrays `(images, labels)`, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
+            - arrays `(images, labels)`, where labels may be class names, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
         image_size: Height and width, px, or one integer for a square; by default the images' own, which image files don't have.
         preprocessing: In place of `image_size` and `channels`: also crop and interpolation (`preset_preprocessing`).
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
@@ -114,6 +114,7 @@ def load(
             limit=limit,
             pixel_range=pixel_range,
             task=task,
+            label_separator=label_separator,
         )
     elif check_range(pixel_range) not in (None, BYTES):
         raise InvalidArgumentError(

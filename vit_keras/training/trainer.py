@@ -11,7 +11,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import Preprocessing
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
+from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import load_preset
 from vit_keras.runtime.precision import dtype_policy
@@ -138,7 +138,7 @@ def train(
         console=console,
         options=options,
         preprocessing=None if options.model is None else size,
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(images)},
+        measure=lambda: measure_baseline(images),
         callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
     )
     return session.execute(resume=resume, force=force_resume)

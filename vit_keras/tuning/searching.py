@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vit_keras.data import ImageData
 from vit_keras.data.scan.progress import file_progress
+from vit_keras.data.tasks import METRICS
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.files import atomic_file, write_text
@@ -44,7 +45,7 @@ class SearchResult:
             preset cannot describe.
         best: The best trial.
         study: All trials.
-        test_accuracy: Accuracy of the best model on the test images, which the search did not use.
+        test_metrics: Metrics of the best model on the test images, which the search did not use, by name: "accuracy", or those of the task.
         record: Content of `search.json`.
     """
 
@@ -52,8 +53,13 @@ class SearchResult:
     model_directory: Path
     best: Trial
     study: Study
-    test_accuracy: float
+    test_metrics: dict[str, float]
     record: dict[str, Any]
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Accuracy on the test images; None where the labels are several classes per image, or numbers."""
+        return self.test_metrics.get("accuracy")
 
     @property
     def model(self) -> keras.Model:
@@ -66,7 +72,7 @@ def search(
     validation: Any = None,
     *,
     budget: str | Budget = "30min",
-    objective: str | Sequence[str] = "val_accuracy",
+    objective: str | Sequence[str] = "auto",
     epochs: int | None = None,
     max_params: int | None = None,
     max_macs: int | None = None,
@@ -93,7 +99,8 @@ def search(
         data: `ImageData`, or what `vk.data.load` takes: a folder, a data set's name, arrays, a `tf.data.Dataset`.
         validation: Likewise; None if `data` has a validation split, otherwise a part of it is held out.
         budget: A time such as "30min", "40 trials", or "200 epochs" of all trials together.
-        objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
+        objective: "auto" for "val_accuracy", or the first metric of another task; "val_loss"; a list of these and of "params", "macs",
+            "latency" for a Pareto front.
         epochs: Training epochs of the best trials; None for 8.
         max_params: Maximum number of parameters of a model with its head; no larger model is built.
         max_macs: Maximum number of MACs per image.
@@ -148,8 +155,13 @@ def search(
             "data": find_word(data),
             "budget": budget if isinstance(budget, str) else None,
             "objective": objective if isinstance(objective, str) else list(objective),
-            "epochs": epochs, "max_params": max_params, "max_macs": max_macs, "image_size": image_size,
-            "space": None if space is None else str(space), "limit": limit, "seed": seed,
+            "epochs": epochs,
+            "max_params": max_params,
+            "max_macs": max_macs,
+            "image_size": image_size,
+            "space": None if space is None else str(space),
+            "limit": limit,
+            "seed": seed,
             **{name: value for name, value in loading.items() if value not in ("auto", "|", False)},
         }
         named = {name: value for name, value in given.items() if value is not None}
@@ -225,6 +237,8 @@ def _search_data(
             f"run_dir: {run} holds a search already: choose another directory, or resume it (resume=True, --resume)."
         )
     progress = SearchProgress(console, Budget.parse(budget))
+    if objective == "auto":
+        objective = f"val_{METRICS[data.task]}"
     tuner = ViTTuner(
         plan.hypermodel,
         run_dir=run,
@@ -250,20 +264,21 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
-    accuracy = evaluate(_load_model(target), data.splits["test"]).accuracy
+    metrics = evaluate(_load_model(target), data.splits["test"]).summary()
+    first = next(iter(metrics))
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},
         "front": [trial.number for trial in study.front],
-        "test_accuracy": accuracy,
+        f"test_{first}": metrics[first],
         "trials": len(study.trials),
         "epochs": study.epochs_trained,
         "seconds": round(study.seconds, 1),
         "environment": environment(),
     }
     write_text(run / "search.json", json.dumps(record, indent=2) + "\n")
-    write_study_report(run, study, data=data, test_accuracy=accuracy)
+    write_study_report(run, study, data=data, test_metrics=metrics)
     return SearchResult(
-        run_directory=run, model_directory=target, best=best, study=study, test_accuracy=accuracy, record=record
+        run_directory=run, model_directory=target, best=best, study=study, test_metrics=metrics, record=record
     )
 
 

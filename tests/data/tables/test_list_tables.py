@@ -245,3 +245,29 @@ def test_load_reads_what_the_arguments_say(folder, table, rows):
     ):
         with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
             load(path, image_size=8, **wrong)
+
+
+def test_splits_by_other_columns_values_and_folders(folder, table, rows):
+    parts = ["train"] * 8 + ["val"] * 2 + ["test"] * 2
+    expected = [SPLITS.index({"val": "validation"}.get(part, part)) for part in parts]
+    for name in ("subset", "anything"):
+        listing = list_tables(
+            table([(*row, part) for row, part in zip(rows, parts, strict=True)], ("path", "label", name))
+        )
+        assert listing.splits.tolist() == expected
+    labeled = [(path, part) for (path, _), part in zip(rows, parts, strict=True)]
+    assert set(list_tables(table(labeled)).splits) == {-1}  # a column label holds labels, whatever they are
+    folds = [(*row, index % 3) for index, row in enumerate(rows)]
+    listing = list_tables(table(folds, ("path", "label", "fold")))
+    assert set(listing.splits) == {-1}
+    assert listing.decisions[0].startswith("the numbers in the column fold are not read as splits")
+    listing = list_tables(table(folds, ("path", "label", "fold")), splits={"0": "test", "1": "train", "2": "train"})
+    assert listing.splits.tolist() == [2, 0, 0] * 4
+    for part in set(parts):
+        (folder / part).mkdir()
+    moved = [shutil.move(folder / path, folder / part) for (path, _), part in zip(rows, parts, strict=True)]
+    listing = list_tables(
+        table([(Path(path).relative_to(folder), label) for path, (_, label) in zip(moved, rows, strict=True)])
+    )
+    assert listing.splits.tolist() == expected
+    assert listing.decisions == ("folders in the paths read as splits",)

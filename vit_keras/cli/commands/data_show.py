@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Context, Option
 
-from vit_keras.cli.backend import start_backend
 from vit_keras.cli import options
+from vit_keras.cli.backend import start_backend
 from vit_keras.cli.output import err, out, printable, refuse_existing
 from vit_keras.errors import StorageError
 

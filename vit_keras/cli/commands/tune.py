@@ -6,24 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 from typer import Context, Option
 
+from vit_keras.cli import options as shared
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import (
-    Contained,
-    DataSource,
-    Debug,
-    ImageColumn,
-    ImageDir,
-    Json,
-    LabelColumn,
-    LabelSeparator,
-    Limit,
-    Resume,
-    RunDir,
-    Seed,
-    Task,
-    loading_options,
-    typed_options,
-)  # fmt: skip
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.errors import InvalidArgumentError
 
@@ -33,19 +17,21 @@ if TYPE_CHECKING:
 
 def tune_command(
     context: Context,
-    data: DataSource = None,
-    task: Task = None,
-    image_dir: ImageDir = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    label_separator: LabelSeparator = None,
-    contained: Contained = False,
+    data: shared.DataSource = None,
+    task: shared.Task = None,
+    image_dir: shared.ImageDir = None,
+    image_column: shared.ImageColumn = None,
+    label_column: shared.LabelColumn = None,
+    label_separator: shared.LabelSeparator = None,
+    contained: shared.Contained = False,
     budget: Annotated[
         str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
     ] = None,
     objective: Annotated[
         list[str] | None,
-        Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
+        Option(
+            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front."
+        ),
     ] = None,
     epochs: Annotated[int | None, Option(help="Training epochs of the best trials; 8 by default.")] = None,
     max_params: Annotated[int | None, Option(help="Maximum number of parameters of a model.")] = None,
@@ -55,15 +41,15 @@ def tune_command(
         Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
     ] = None,
     image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
-    limit: Limit = None,
-    seed: Seed = None,
+    limit: shared.Limit = None,
+    seed: shared.Seed = None,
     workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
     role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
     address: Annotated[str | None, Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
-    run_dir: RunDir = None,
-    resume: Resume = False,
-    as_json: Json = False,
-    debug: Debug = False,
+    run_dir: shared.RunDir = None,
+    resume: shared.Resume = False,
+    as_json: shared.Json = False,
+    debug: shared.Debug = False,
 ) -> None:
     """Search depth, heads and other hyperparameters for the best model within a budget."""
     start_backend(debug=debug)
@@ -78,7 +64,7 @@ def tune_command(
         if run_dir is None:
             raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
         set_role(role, address)
-    options = typed_options(context)
+    options = shared.typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     if "data" not in options:
@@ -107,7 +93,7 @@ def _search(
         sizes=pick("max_params", "max_macs", "space", "image_size"),
         tuner=pick("epochs", "workers", "seed"),
         limit=options.get("limit"),
-        loading=loading_options(options),
+        loading=shared.loading_options(options),
         hypermodel=None,
         options=None,
         console=console,
@@ -122,7 +108,9 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
         return
     name = result.study.objective.name
     out.print(f"best               trial {result.best.number}, {name} {result.best.curve[-1][name]:.4f}")
-    out.print(f"test accuracy      {result.test_accuracy:7.2%}   on images that the search did not use")
+    metric, value = next(iter(result.test_metrics.items()))
+    kind = "7.4f" if metric == "r2" else "7.2%"
+    out.print(f"{'test ' + metric.replace('_', ' '):18} {value:{kind}}   on images that the search did not use")
     out.print(f"report             {result.run_directory}/study.html")
     out.print("import vit_keras as vk")
     out.print(f'model = vk.from_preset("{result.model_directory}")')

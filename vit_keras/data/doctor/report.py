@@ -1,5 +1,6 @@
 """Writes the result of a data check as an HTML page."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path

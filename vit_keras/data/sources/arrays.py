@@ -11,7 +11,7 @@ from vit_keras.data.dataset.holdout import split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
-from vit_keras.data.sources.array_labels import count_names, read_labels, unify_labels
+from vit_keras.data.sources.array_labels import are_texts, count_names, encode_texts, read_labels, unify_labels
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.data.split_names import describe_splits, match_splits
 from vit_keras.data.tasks import default_names
@@ -38,6 +38,7 @@ def read_arrays(
     limit: int | None,
     pixel_range: Any = "auto",
     task: str = "auto",
+    label_separator: str = "|",
 ) -> ImageData:
     """Returns images and labels in memory, scaled to 0..255 by one rule for all splits; scaling is also logged as a warning."""
     given, decisions = _find_splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
@@ -45,9 +46,13 @@ def read_arrays(
     readers = {
         name: _ImageReader(name, scale, preprocessing, bounded=_is_dataset(part)) for name, part in given.items()
     }
-    labels, task, about_labels = unify_labels(
-        {name: _read(part, readers[name], limit) for name, part in given.items()}, task=task, class_names=class_names
-    )
+    labels = {name: _read(part, readers[name], limit) for name, part in given.items()}
+    if are_texts(labels):
+        labels, task, class_names, about_labels = encode_texts(
+            labels, task=task, class_names=class_names, separator=label_separator
+        )
+    else:
+        labels, task, about_labels = unify_labels(labels, task=task, class_names=class_names)
     scale.decide()  # after all splits were read
     splits: dict[str, Split | EncodedSplit] = {
         name: Split(readers[name].images()[: len(labels[name])], labels[name]) for name in given

@@ -68,12 +68,12 @@ class FileFinder:
         return not real.startswith(os.path.join(self._real_folder, ""))
 
     def _relative(self, path: str) -> str:
-        if os.path.isabs(path):
-            full = PurePosixPath(path)
-            for folder in (self.folder, self._real_folder):
-                if full.is_relative_to(folder) and ".." not in full.parts:
-                    return str(full.relative_to(folder))
-        return str(PurePosixPath(path))
+        path = str(PurePosixPath(path)) if "//" in path or "./" in path else path
+        if os.path.isabs(path) and "/../" not in path:
+            for folder in (str(self.folder), self._real_folder):
+                if path.startswith(f"{folder}/"):
+                    return path[len(folder) + 1 :]
+        return path
 
     def _find_endings(self, path: str) -> list[str]:
         """Returns the image files that a path names without their ending."""

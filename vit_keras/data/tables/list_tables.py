@@ -73,16 +73,16 @@ def list_tables(
     image_column, about_images = choose_image_column(tables[0], options.image_column, finders[0])
     if is_data_frame(source) and options.image_dir is None:
         finders = [_find_from_common_folder(tables[0].columns[image_column], finders[0])]
-    split_column = find_row_splits(
-        tables[0], splits, image_column=image_column, label_columns=options.label_columns
-    ).column
-    label_columns = choose_label_columns(tables[0], options.label_columns, (image_column, split_column))
-    tables, about_dropped = _check_columns(tables, (image_column, *label_columns), drop=drop_unlabeled)
+    row_splits = find_row_splits(tables[0], splits, image_column=image_column, label_columns=options.label_columns)
+    label_columns = choose_label_columns(tables[0], options.label_columns, (image_column, row_splits.column))
+    kept, about_dropped = _check_columns(tables, (image_column, *label_columns), drop=drop_unlabeled)
+    tables, finders = [tables[place] for place in kept], [finders[place] for place in kept]
     table = join_tables(tables)
     root = Path(os.path.commonpath([finder.folder for finder in finders]))
     rows = _Rows(table, table.columns[image_column], finders, root)
     labels = read_labels(table, label_columns, options)
-    row_splits = find_row_splits(table, splits, image_column=image_column, label_columns=label_columns)
+    if len(tables) > 1:
+        row_splits = find_row_splits(table, splits, image_column=image_column)
     rows.check(labels, row_splits, contained=options.contained)
     numbers = np.asarray([SPLITS.index(row_splits.parse(value) or "") if value else -1 for value in row_splits.values])
     names, encoded = labels.encode(numbers, class_names, table.name)
@@ -143,13 +143,13 @@ def _find_from_common_folder(cells: list[Any], finder: FileFinder) -> FileFinder
     return FileFinder(folder) if folder.is_dir() else finder
 
 
-def _check_columns(tables: list[Table], needed: tuple[str, ...], *, drop: bool) -> tuple[list[Table], tuple[str, ...]]:
-    """Returns the tables that have all columns; others are left out with a sentence, or an error."""
+def _check_columns(tables: list[Table], needed: tuple[str, ...], *, drop: bool) -> tuple[list[int], tuple[str, ...]]:
+    """Returns the indices of the tables that have all columns; others are left out with a sentence, or an error."""
     complete, decisions = [], []
-    for table in tables:
+    for place, table in enumerate(tables):
         missing = [name for name in needed if name not in table.columns]
         if not missing:
-            complete.append(table)
+            complete.append(place)
         elif drop:
             decisions.append(f"{Path(table.name).name} is not read: it has no column {', '.join(missing)}")
         else:
@@ -170,9 +170,10 @@ class _Rows:
         self.paths: list[str] = []  # "" where there is no file
         self.outside: set[int] = set()
         for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
-            found = finders[origin].find(cell)
-            self.paths.append("" if found is None else str(PurePosixPath(prefixes[origin], found)))
-            if found is not None and checker.is_outside(self.paths[-1]):
+            found = finders[origin].find(cell) or ""
+            prefix = prefixes[origin]
+            self.paths.append(found if prefix == "." or not found else str(PurePosixPath(prefix, found)))
+            if found and checker.is_outside(self.paths[-1]):
                 self.outside.add(index)
 
     def describe_outside(self) -> tuple[str, ...]:

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from vit_keras.data.split_names import describe_splits, parse_split
-from vit_keras.data.tables.columns import SPLIT_WORDS, are_numeric
+from vit_keras.data.tables.columns import LABEL_WORDS, SPLIT_WORDS, are_numeric
 from vit_keras.data.tables.table import Table, normalize
 from vit_keras.errors import DataError
 
@@ -52,7 +51,7 @@ def find_row_splits(
     columns = {
         name: RowSplits([_as_text(cell) for cell in cells], stated, name)
         for name, cells in table.columns.items()
-        if name != image_column and name not in label_columns
+        if name not in (image_column, *label_columns) and normalize(name) not in LABEL_WORDS
     }
     by_word = {normalize(name): found for name, found in columns.items()}
     if "split" in by_word:
@@ -76,7 +75,7 @@ def find_row_splits(
 
 
 def _find_folder_splits(cells: list[Any], stated: Mapping[str, str] | None) -> RowSplits | None:
-    folders = [PurePosixPath(_as_text(cell)).parts[:-1] for cell in cells]
+    folders = [_as_text(cell).removeprefix("./").split("/")[:-1] for cell in cells]
     for level in range(min(map(len, folders), default=0)):
         found = RowSplits([parts[level] for parts in folders], stated)
         if found.is_complete:
