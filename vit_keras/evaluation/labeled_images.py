@@ -98,7 +98,11 @@ def find_labeled(
             f"The images of {data.name} are {data.image_shape} and the model takes {(*rule.image_size, rule.channels)}: load them with "
             "the model's preprocessing, or pass what vk.data.load takes."
         )
-    chosen = list(data.splits) if split == "all" else [split or "test"]
+    chosen = list(data.splits) if split == "all" else [split or data.evaluation_split]
+    if chosen[0] not in data.splits:
+        raise InvalidArgumentError(
+            f'{data.name} has no {split} split: pass split="validation" or "all", or other data.'
+        )
     return _match([data.splits[name] for name in chosen], data.class_names, data.task, opened, data.name)
 
 

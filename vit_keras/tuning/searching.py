@@ -264,7 +264,7 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
-    metrics = evaluate(_load_model(target), data.splits["test"]).summary()
+    metrics = evaluate(_load_model(target), data.splits[data.evaluation_split]).summary()
     first = next(iter(metrics))
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},

@@ -183,8 +183,8 @@ def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
 def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
     if values is None:
         return None
-    known = {item.name for item in fields(Preprocessing)}
-    if not isinstance(values, Mapping) or set(values) != known:
+    known = {item.name for item in fields(Preprocessing)} - {"pixel_range"}  # written only where it is stated
+    if not isinstance(values, Mapping) or {*values} - {"pixel_range"} != known:
         raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
     words = all(isinstance(values[name], str) for name in ("crop_mode", "interpolation"))
     if not words or not isinstance(values["image_size"], list):

@@ -65,6 +65,6 @@ def evaluate_command(
     metric = next(iter(result))
     same = result[metric] == result["recorded"]
     note = "the same" if same else "differs: another backend, version or processor?"
-    kind = "7.4f" if metric == "test_r2" else "7.2%"
-    out.print(f"{metric.replace('_', ' '):14} {result[metric]:{kind}}")
-    out.print(f"{'recorded':14} {result['recorded']:{kind}}   {note}")
+    kind = "7.4f" if metric.endswith("_r2") else "7.2%"
+    out.print(f"{metric.replace('_', ' '):19} {result[metric]:{kind}}")
+    out.print(f"{'recorded':19} {result['recorded']:{kind}}   {note}")

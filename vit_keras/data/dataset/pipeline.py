@@ -10,6 +10,7 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.training_image import Key, from_file, from_pixels
+from vit_keras.data.dataset.mapped_images import find_map
 from vit_keras.data.dataset.pool import decoder_pool
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.tasks import to_targets
@@ -165,7 +166,12 @@ def _reader(
     import tensorflow as tf
 
     labels = tf.constant(to_targets(split.labels))
-    if make is None and isinstance(split, Split) and not isinstance(split.images, np.memmap):
+    if (
+        make is None
+        and isinstance(split, Split)
+        and isinstance(split.images, np.ndarray)
+        and not find_map(split.images)
+    ):
         images = tf.constant(split.images)
         return lambda indices, step: (tf.gather(images, indices), tf.gather(labels, indices))
 

@@ -27,7 +27,15 @@ from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
 from vit_keras.training.runs.error_pictures import MAX_PICTURES, picture_section
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
+from vit_keras.training.runs.facts import (
+    count_noun,
+    describe_evaluation,
+    describe_spread,
+    flatten_values,
+    format_count,
+    format_fraction,
+    images_per_second,
+)
 from vit_keras.training.runs.report_multi_label import multi_label_cards, multi_label_sections
 from vit_keras.training.runs.report_regression import regression_cards, regression_sections
 from vit_keras.version import __version__
@@ -70,8 +78,10 @@ def _headline(record: Mapping[str, Any], evaluation: AnyEvaluation, cost: dict[s
         scores = regression_cards(record, evaluation)
     else:
         scores = _score_cards(record, evaluation)
+    spread = describe_spread(record)
     items = [
         *scores,
+        None if spread is None else ("", spread, f"mean and standard deviation over {record['folds']} folds"),
         ("", format_count(cost["parameters"]), "parameters"),
         ("", f"{cost['macs'] / 1e9:.3g}", "GMACs per image"),
         ("", f"{speed:,.0f}", "training images per second") if speed is not None else None,
@@ -96,11 +106,12 @@ def _sections(evaluation: AnyEvaluation, split: Split | EncodedSplit, class_name
 def _score_cards(record: Mapping[str, Any], evaluation: Evaluation) -> list[tuple[str, str, str]]:
     count, correct = len(evaluation.labels), int((evaluation.predictions == evaluation.labels).sum())
     low, high = wilson_interval(correct, count)
+    kind, words = describe_evaluation(record)
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
     items = [
         ("", f"{correct / count:.1%}", f"accuracy; 95 % interval {low:.1%} to {high:.1%}"),
         ("", f"{baseline:.1%}", "accuracy of the nearest-neighbor baseline") if baseline is not None else None,
-        ("", f"{count:,}", f"test images, {evaluation.probabilities.shape[1]:,} classes"),
+        ("", f"{count:,}", f"{kind} images, {evaluation.probabilities.shape[1]:,} classes; {words}"),
         ("", f"{expected_calibration_error(evaluation):.1%}", "expected calibration error"),
     ]
     return [item for item in items if item is not None]
