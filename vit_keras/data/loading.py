@@ -113,7 +113,7 @@ def load(
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
     is_builtin = isinstance(source, str) and source in ("emoji", *KERAS_NAMES)
-    found = None if is_builtin else _find_folder(source)
+    found = None if is_builtin else find_files(source)
     if tables.stated and not are_tables(source) and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
     if not are_tables(source) and is_in_memory(source):
@@ -203,7 +203,7 @@ def _find_builder(source: Any) -> Any:
     return source
 
 
-def _find_folder(source: Any) -> Any:
+def find_files(source: Any) -> Any:
     """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()
