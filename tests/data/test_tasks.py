@@ -19,7 +19,7 @@ AGES = np.random.default_rng(2).uniform(1, 90, 40)
         (TAGS, "multi_label"),
         (TAGS.astype(bool), "multi_label"),
         (TAGS.astype("float64"), "multi_label"),
-        (np.zeros((40, 3), int) + [1, 0, 1], "multi_label"),
+        (np.tile([1, 0, 1], (40, 1)), "multi_label"),
         (AGES, "regression"),
         (AGES[:, None], "regression"),
         (np.stack([AGES, AGES**2], axis=1), "regression"),
@@ -48,20 +48,23 @@ def test_arrays_are_loaded_with_the_labels_of_their_task():
     data = load((IMAGES, TAGS), class_names=("a", "b", "c"))
     assert (data.task, data.class_names) == ("multi_label", ("a", "b", "c"))
     labels = np.concatenate([split.labels for split in data.splits.values()])
-    assert labels.dtype == np.uint8 and (labels.sum(axis=0) == TAGS.sum(axis=0)).all()
+    assert labels.dtype == np.uint8
+    assert (labels.sum(axis=0) == TAGS.sum(axis=0)).all()
     _, batch = next(iter(data.validation))
     assert (batch.dtype, batch.shape[1:]) == ("float32", (3,))
     data = load((IMAGES, AGES))
     assert (data.task, data.class_names) == ("regression", ("target",))
     labels = np.concatenate([split.labels for split in data.splits.values()])
-    assert labels.dtype == np.float32 and np.array_equal(np.sort(labels[:, 0]), np.sort(AGES).astype("float32"))
+    assert labels.dtype == np.float32
+    assert np.array_equal(np.sort(labels[:, 0]), np.sort(AGES).astype("float32"))
 
 
 def test_the_task_can_be_stated():
     integers = np.arange(40) % 4
     assert load((IMAGES, integers), task="regression").splits["train"].labels.dtype == np.float32
     data = load((IMAGES, integers), task="multi_label")
-    assert data.class_names == tuple("0123") and set(data.splits["train"].labels.sum(axis=1)) == {1}
+    assert data.class_names == tuple("0123")
+    assert set(data.splits["train"].labels.sum(axis=1)) == {1}
     assert load((IMAGES, np.eye(4)[integers]), task="multi_label").task == "multi_label"
     assert load((IMAGES, TAGS), task="regression").class_names == ("target_1", "target_2", "target_3")
 

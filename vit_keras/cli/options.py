@@ -46,7 +46,8 @@ Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in 
 RunDir = Annotated[Path | None, Option(help="Directory to create for the run; by default the next free one in runs/.")]
 Seed = Annotated[int | None, Option(help="Random seed; 0 by default.")]
 Task = Annotated[
-    str | None, Option(help="single_label, multi_label or regression; auto (default) decides by the labels.")
+    str | None,
+    Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),
 ]
 
 _LOADING = ("task", "image_dir", "image_column", "label_column", "label_separator", "contained")

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from vit_keras.cli.output import out, print_error, print_json
+from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
@@ -37,14 +37,20 @@ def resumable(command: str) -> Iterator[None]:
 
 
 def print_result(result: TrainingResult, *, as_json: bool) -> None:
-    """Prints a run's test accuracy, where its report is, and the next command."""
+    """Prints a run's test metrics, where its report is, and the next command."""
     record, run = result.record, result.run_directory
     results, seconds = record["results"], record["seconds"]
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
-    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    count = len(result.evaluation.labels)
+    if "test_accuracy" in results:
+        accuracy = results["test_accuracy"]
+        out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    else:
+        out.print(f"{count:,} test images ({seconds['total']:.0f} s in all)")
+        for name, value in results.items():
+            out.print(printable(f"{name.removeprefix('test_').replace('_', ' '):36} {value:.5g}"))
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

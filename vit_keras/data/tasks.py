@@ -11,6 +11,9 @@ Task = Literal["single_label", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 """One class per image, labels `(images,)` int32; any number of classes, `(images, classes)` uint8 0 or 1; numbers, `(images, targets)` float32."""
 
+METRICS: dict[str, str] = {"single_label": "accuracy", "multi_label": "mean_average_precision", "regression": "r2"}
+"""The metric that training logs first; higher is better."""
+
 _NUMBERS_SHOWN = 4  # targets of a label in a message
 _SUM_ERROR = 1e-3  # of rows that are probabilities
 
@@ -177,6 +180,17 @@ def default_names(task: str, count: int) -> tuple[str, ...]:
     if task != "regression":
         return tuple(map(str, range(count)))
     return ("target",) if count == 1 else tuple(f"target_{number}" for number in range(1, count + 1))
+
+
+def describe_count(task: str, count: int) -> str:
+    """Returns a number of classes or targets with what they are.
+
+    >>> describe_count("single_label", 3), describe_count("multi_label", 3), describe_count("regression", 1)
+    ('3 classes', '3 classes, any number per image', '1 number to predict')
+    """
+    if task == "regression":
+        return f"{count:,} number{'s' * (count != 1)} to predict"
+    return f"{count:,} classes{', any number per image' if task == 'multi_label' else ''}"
 
 
 def format_label(label: Any, class_names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class MultiLabelEvaluation:
     Example:
         >>> probabilities, labels = np.array([[0.9, 0.2], [0.6, 0.7], [0.1, 0.4]]), np.array([[1, 0], [0, 1], [0, 1]])
         >>> print(MultiLabelEvaluation(probabilities, labels, ("cat", "dog")))
-        3 images: mean average precision 100.00 %, macro F1 66.67 %, micro F1 66.67 % (threshold 0.50), loss 0.4393
+        3 images: mean average precision 100.00 %, macro F1 66.67 %, micro F1 66.67 % (threshold 0.50), loss 0.4372
         class                 images  avg. prec.  precision   recall       F1
         cat                        1      100.0%      50.0%   100.0%    66.7%
         dog                        2      100.0%     100.0%    50.0%    66.7%
@@ -111,7 +111,6 @@ class MultiLabelEvaluation:
             "mean_average_precision": self.mean_average_precision,
             "macro_f1": self.macro_f1,
             "micro_f1": self.micro_f1,
-            "threshold": self.threshold,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,6 +119,7 @@ class MultiLabelEvaluation:
             "task": self.task,
             "images": len(self.labels),
             **{name: _none(value) for name, value in self.summary().items()},
+            "threshold": self.threshold,
             "exact_match": self.exact_match,
             "loss": self.loss,
             "classes": [

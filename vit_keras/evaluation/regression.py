@@ -37,7 +37,7 @@ class RegressionEvaluation:
         >>> print(RegressionEvaluation(np.array([[1.0], [3.0], [6.0]]), np.array([[1.0], [2.0], [6.0]]), ("age",)))
         3 images: R2 0.9286
         target                        MAE               95 %      RMSE       R2      bias
-        age                        0.3333     0 to      0.99    0.5774   0.9286    0.3333
+        age                        0.3333     0 to     0.867    0.5774   0.9286    0.3333
     """
 
     task: ClassVar[str] = "regression"

@@ -90,7 +90,7 @@ class VisionTransformer(keras.Model):
     def from_config(cls, config: Any, custom_objects: Any = None) -> "VisionTransformer":
         """Returns the model that `get_config` describes."""
         layers = {name: value for name, value in config.items() if name not in _ABOUT_OUTPUTS}
-        model = super().from_config(layers, custom_objects=custom_objects)
+        model: VisionTransformer = super().from_config(layers, custom_objects=custom_objects)
         names, task, threshold = (config.get(name) for name in _ABOUT_OUTPUTS)
         model.class_names = None if names is None else tuple(map(str, names))
         model.task = task if isinstance(task, str) else None

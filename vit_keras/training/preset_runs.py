@@ -12,7 +12,7 @@ from vit_keras.data import ImageData, Preprocessing, preset_preprocessing
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
+from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
@@ -21,6 +21,7 @@ from vit_keras.training.model_run import BATCH_SIZE, model_session, open_run
 from vit_keras.training.recipes import RECIPES
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.recipes.sizing import SCRATCH_EPOCHS
+from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.loading_options import LoadingOptions, find_load_keywords
 from vit_keras.training.runs.resuming import check_options, load_as_recorded
@@ -113,6 +114,7 @@ def train_preset(
     recipe = RECIPES[options.recipe].unsized(
         epochs=options.epochs, steps_per_epoch=data.steps_per_epoch, seed=options.seed
     )
+    recipe = fit_task(recipe, data.splits["train"].labels)
 
     def build() -> keras.Model:
         with random_state(options.seed), dtype_policy(policy):
@@ -126,7 +128,7 @@ def train_preset(
         build=build,
         console=console,
         preprocessing=preset_preprocessing(preset.name),
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)},
+        measure=lambda: measure_baseline(data),
     )
     session.print_plan(
         f"{preset.name}: {preset.params:,} parameters, {preset.config.num_macs / 1e6:,.0f} MMACs per image"

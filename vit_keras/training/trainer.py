@@ -8,7 +8,7 @@ import keras
 from rich.console import Console
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
+from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config
 from vit_keras.training.model_run import check_recipe_alone, load_for_model, model_session, open_run
 from vit_keras.training.recipes import SCRATCH, Recipe
@@ -72,7 +72,7 @@ def train(
         recipe,
         run=run,
         console=console,
-        measure=lambda: {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)},
+        measure=lambda: measure_baseline(data),
         callbacks=callbacks,
     )
     return session.execute(resume=resume, force=force_resume)

@@ -10,6 +10,7 @@ import h5py  # type: ignore[import-untyped]
 import keras
 
 from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.tasks import default_names
 from vit_keras.errors import (
     CorruptFileError,
     InvalidArgumentError,
@@ -107,12 +108,12 @@ def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = 
 
 def _with_defaults(model: keras.Model) -> OpenModel:
     config = read_model(model).config
-    names = getattr(model, "class_names", None)
+    names, task = (getattr(model, name, None) for name in ("class_names", "task"))
     return OpenModel(
         model=model,
         preprocessing=Preprocessing(image_size=config.image_size, channels=config.channels),
-        class_names=names or tuple(str(label) for label in range(model_num_classes(model) or 0)),
-        task=getattr(model, "task", None),
+        class_names=names or default_names(task or "single_label", model_num_classes(model) or 0),
+        task=task,
         threshold=getattr(model, "threshold", None),
     )
 

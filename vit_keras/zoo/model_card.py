@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.tasks import describe_count
 from vit_keras.reporting.text import escape_markdown, escape_unprintable
 
-
-_NOUNS = {"multi_label": "classes, any number per image", "regression": "numbers"}
 _METRICS = {"multi_label": "f1", "regression": "mae"}
 
 
@@ -15,8 +14,8 @@ def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], note
     height, width = config.image_size
     first_names = ", ".join(map(escape_markdown, class_names[:20]))
     dots = ", ..." if len(class_names) > 20 else ""
-    noun = _NOUNS.get(task or "", "classes")
-    head = f"{len(class_names)} {noun}: {first_names}{dots}" if class_names else "no head"
+    count = describe_count(task or "single_label", len(class_names))
+    head = f"{count}: {first_names}{dots}" if class_names else "no head"
     # Only the author of the weights knows their license.
     pipeline, metrics = (
         ("image-classification", f"\nmetrics:\n- {_METRICS.get(task or '', 'accuracy')}")

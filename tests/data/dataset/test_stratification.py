@@ -53,7 +53,8 @@ def test_the_splits_of_rows_are_disjoint_and_complete():
     labels = several_labels(200)
     found = split_indices(labels, tuple("abcdef"), ("test", "validation"), rates=(0.1, 0.2), seed=0)
     assert sorted(np.concatenate(list(found.values()))) == list(range(200))
-    assert abs(len(found["test"]) - 40) <= 2 and abs(len(found["validation"]) - 20) <= 2
+    assert abs(len(found["test"]) - 40) <= 2
+    assert abs(len(found["validation"]) - 20) <= 2
     with pytest.raises(DataError, match="There are 2 readable images; each of 3 splits needs one"):
         split_indices(labels[:2], tuple("abcdef"), ("test", "validation"), rates=(0.1, 0.2), seed=0)
 

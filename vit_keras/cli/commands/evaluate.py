@@ -42,7 +42,9 @@ def evaluate_command(
     if as_json:
         print_json(result)
         return
-    same = result["test_accuracy"] == result["recorded"]
+    metric = next(iter(result))
+    same = result[metric] == result["recorded"]
     note = "the same" if same else "differs: another backend, version or processor?"
-    out.print(f"test accuracy  {result['test_accuracy']:7.2%}")
-    out.print(f"recorded       {result['recorded']:7.2%}   {note}")
+    kind = "7.4f" if metric == "test_r2" else "7.2%"
+    out.print(f"{metric.replace('_', ' '):14} {result[metric]:{kind}}")
+    out.print(f"{'recorded':14} {result['recorded']:{kind}}   {note}")

@@ -29,7 +29,9 @@ def tune_command(
     ] = None,
     objective: Annotated[
         list[str] | None,
-        Option(help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front."),
+        Option(
+            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front."
+        ),
     ] = None,
     epochs: Annotated[int | None, Option(help="Training epochs of the best trials; 8 by default.")] = None,
     max_params: Annotated[int | None, Option(help="Maximum number of parameters of a model.")] = None,
@@ -114,7 +116,9 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
         return
     name = result.study.objective.name
     out.print(f"best               trial {result.best.number}, {name} {result.best.curve[-1][name]:.4f}")
-    out.print(f"test accuracy      {result.test_accuracy:7.2%}   on images that the search did not use")
+    metric, value = next(iter(result.test_metrics.items()))
+    kind = "7.4f" if metric == "r2" else "7.2%"
+    out.print(f"{'test ' + metric.replace('_', ' '):18} {value:{kind}}   on images that the search did not use")
     out.print(f"report             {result.run_directory}/study.html")
     out.print("import vit_keras as vk")
     out.print(f'model = vk.from_preset("{result.model_directory}")')

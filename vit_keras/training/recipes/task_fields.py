@@ -16,6 +16,8 @@ _LARGEST_WEIGHT = 20.0  # of a rare class of a multi-label task
 def fit_task(recipe: Recipe, labels: np.ndarray) -> Recipe:
     """Returns a recipe with the fields that the task of the training labels decides, and their reasons; unchanged for single labels."""
     fields = find_task_fields(recipe, labels)
+    if not fields:
+        return recipe
     changed = recipe.replace(**{name: value for name, (value, _) in fields.items()})
     return replace(changed, choices=(*changed.choices, *list_choices(fields)))
 

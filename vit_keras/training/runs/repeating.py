@@ -16,13 +16,13 @@ from vit_keras.zoo.preset_directory import load_preprocessing
 
 
 def evaluate_run(path: str | Path) -> dict[str, Any]:
-    """Returns the test accuracy of a finished run, computed again from its model and data.
+    """Returns the first test metric of a finished run, such as the accuracy, computed again from its model and data.
 
     Args:
         path: The run directory.
 
     Returns:
-        `test_accuracy`, and `recorded`, the value in `run.json`.
+        `test_accuracy`, or the first metric of another task, and `recorded`, its value in `run.json`.
 
     Raises:
         VitKerasError: The run is not finished, or its data were not given by name or have changed.
@@ -43,7 +43,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         batch_size=options["batch_size"],
         limit=options["limit"],
         seed=options["seed"],
-        **find_load_keywords(options),
+        **{**find_load_keywords(options), "task": record["data"].get("task", "auto")},
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
     if data.fingerprint != record["data"]["fingerprint"]:
@@ -52,4 +52,5 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         )
     with dtype_policy("float32"):
         evaluation = evaluate(from_preset(run.model), data.splits["test"])
-    return {"test_accuracy": evaluation.accuracy, "recorded": record["results"]["test_accuracy"]}
+    metric, value = next(iter(evaluation.summary().items()))
+    return {f"test_{metric}": value, "recorded": record["results"][f"test_{metric}"]}

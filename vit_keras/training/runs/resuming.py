@@ -12,8 +12,8 @@ from vit_keras.training.runs.directory import RunDirectory
 _SHOWN = 5  # differences in an error
 _SAME = ("data", "precision", "recipe", "config", "base")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
-_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
-"""Fields of recipe and config that earlier versions did not write, because they had only one value."""
+_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix", "task", "target_mean", "target_scale"}
+"""Fields of options, data, recipe and config that earlier versions did not write, because they had only one value."""
 
 
 def recorded_options(run: RunDirectory, kind: type[Any]) -> Any:
@@ -44,7 +44,8 @@ def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: R
 
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
     """Raises `ResumeError` where a run was started with other options."""
-    changed = _list_differences(run.read()["options"], json.loads(json.dumps(options)))
+    now = json.loads(json.dumps(options))
+    changed = _list_differences(_add_new_fields(run.read()["options"], now), now)
     if changed:
         raise ResumeError(
             f"{run.path} was started with other options ({'; '.join(changed)}); resume with those, or start a new run."
