@@ -101,7 +101,7 @@ def list_tables(
             *row_splits.decisions,
             *labels.decisions,
             *(() if labels.task == "regression" else describe_order(names, class_names)),
-            *rows.describe_outside(),
+            *rows.describe_places(),
         ),
     )
 
@@ -169,17 +169,23 @@ class _Rows:
         checker = FileFinder(root)
         self.paths: list[str] = []  # "" where there is no file
         self.outside: set[int] = set()
+        self.below = 0  # files that were named without their folder
         for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
             found = finders[origin].find(cell) or ""
+            self.below += "/" in found and "/" not in cell and "\\" not in cell
             prefix = prefixes[origin]
             self.paths.append(found if prefix == "." or not found else str(PurePosixPath(prefix, found)))
             if found and checker.is_outside(self.paths[-1]):
                 self.outside.add(index)
 
-    def describe_outside(self) -> tuple[str, ...]:
-        """Returns a sentence on the number of files outside the root."""
-        count = len(self.outside)
-        return (f"{count:,} of {plural(len(self.paths), 'file')} are outside {self.root}",) if count else ()
+    def describe_places(self) -> tuple[str, ...]:
+        """Returns sentences on the numbers of files in subfolders that the table does not name, and outside the root."""
+        of = f"of {plural(len(self.paths), 'file')} are"
+        places = (
+            (self.below, "in subfolders that the table does not name"),
+            (len(self.outside), f"outside {self.root}"),
+        )
+        return tuple(f"{count:,} {of} {where}" for count, where in places if count)
 
     def check(self, labels: RowLabels, splits: RowSplits, *, contained: bool) -> None:
         """Raises `DataError` that lists the first rows that can't be used, `ColumnError` where there is no file at all."""
