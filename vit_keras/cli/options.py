@@ -9,11 +9,36 @@ from typer import Argument, Context, Option
 
 from vit_keras.errors import InvalidArgumentError
 
+
+def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
+    """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
+
+    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
+    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    """
+    fields = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise InvalidArgumentError(f"--set {assignment}: expected FIELD=VALUE, such as learning_rate=3e-4.")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields or None
+
+
 AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.")]
+BatchSize = Annotated[int | None, Option(help="Images per step.")]
+Changes = Annotated[
+    list[str] | None,
+    Option(
+        "--set", metavar="FIELD=VALUE", help="A field of the recipe, such as learning_rate=3e-4.", callback=parse_fields
+    ),
+]
 Contained = Annotated[
     bool, Option("--contained", help="Of a table: refuse files outside --image-dir, or the table's folder.")
 ]
-BatchSize = Annotated[int | None, Option(help="Images per step.")]
 DataSource = Annotated[
     str | None,
     Argument(metavar="DATA", help="A folder of class folders, a table of files and labels, or a data set's name."),
@@ -28,6 +53,14 @@ ImageColumn = Annotated[str | None, Option(metavar="NAME", help="Of a table: the
 ImageDir = Annotated[
     str | None, Option(metavar="FOLDER", help="Of a table: where relative paths start; by default the table's folder.")
 ]
+Images = Annotated[
+    list[str],
+    Argument(
+        metavar="IMAGES",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
+        ".txt), or - for a list on stdin.",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
 LabelColumn = Annotated[
     list[str] | None,
@@ -37,7 +70,10 @@ LabelSeparator = Annotated[
     str | None, Option(metavar="TEXT", help="Of a table: what separates several labels in a cell; | by default.")
 ]
 Limit = Annotated[int | None, Option(help="Maximum number of images per split.")]
-ModelPath = Annotated[Path, Argument(metavar="MODEL", help="A run directory, a preset directory, or a .keras file.")]
+Model = Annotated[
+    str,
+    Argument(metavar="MODEL", help="A run directory, a preset's NAME:TAG, a preset directory, or a .keras file."),
+]
 Offline = Annotated[bool, Option("--offline", help="Use only cached files; never download.")]
 Precision = Annotated[
     str | None, Option(help="auto (default: the fastest here), float32, mixed_bfloat16 or mixed_float16.")
@@ -49,6 +85,7 @@ Task = Annotated[
     str | None,
     Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),
 ]
+TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.")]
 
 _LOADING = ("task", "image_dir", "image_column", "label_column", "label_separator", "contained")
 """Parameters that `vk.data.load` and `vk.data.check` take, too."""
@@ -76,21 +113,3 @@ def loading_options(values: Mapping[str, Any]) -> dict[str, Any]:
     {'label_column': ['age']}
     """
     return {name: values[name] for name in _LOADING if values.get(name)}
-
-
-def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
-    """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
-
-    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
-    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
-    """
-    fields = {}
-    for assignment in assignments or ():
-        name, equals, value = assignment.partition("=")
-        if not equals or not name:
-            raise InvalidArgumentError(f"--set {assignment}: expected FIELD=VALUE, such as learning_rate=3e-4.")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields or None

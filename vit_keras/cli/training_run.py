@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from vit_keras.cli.output import out, print_error, print_json, printable
+from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
@@ -16,12 +17,12 @@ from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 _RESUMABLE = 75
 
 
-def merge_recorded(
-    options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
-) -> dict[str, Any]:
-    """Returns the typed options, and those recorded in a resumed run for all others."""
-    recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
-    return {**recorded, **options}
+def merge_recorded(options: Mapping[str, Any], command: str, run_dir: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Returns the arguments of `vk.train` or `vk.finetune`: the typed options, and those recorded in a resumed run for all others."""
+    known = [each.name for each in fields(RunOptions)]
+    recorded = recorded_options(RunDirectory(run_dir), command, known) if resume and run_dir is not None else {}
+    values = {**recorded, **options}
+    return {**values.pop("changes", {}), **values}
 
 
 @contextmanager

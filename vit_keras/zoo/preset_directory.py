@@ -3,17 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.tasks import TASKS
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
+from vit_keras.runtime.strict_json import parse_json
 from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
+from vit_keras.zoo.find_model import model_directory
 from vit_keras.zoo.model_end import ModelEnd
 
 FORMAT = 1
@@ -76,8 +78,10 @@ class ModelDirectory:
 
 def read_directory(directory: str | Path) -> ModelDirectory:
     """Returns what a directory's config.json says of its model."""
-    folder = Path(directory)
+    folder = model_directory(Path(directory))
     path = folder / CONFIG
+    if folder.is_dir() and not path.is_file():
+        _refuse_without_model(folder)
     saved = _read_json(path)
     if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm"):
         settings = read_settings(folder, config_json=saved)
@@ -112,11 +116,31 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing, task=task, threshold=threshold)
 
 
+def _refuse_without_model(folder: Path) -> NoReturn:
+    """Raises `ResumeError` for a run or a search that is not finished, and `StorageError` for any other directory."""
+    record = folder / "run.json"
+    command = ""
+    if record.is_file():
+        run = parse_json(record.read_bytes(), record)
+        command = run.get("command", "train") if isinstance(run, dict) else "train"
+    elif (folder / "journal.jsonl").is_file():
+        command = "tune"
+    if command:
+        raise ResumeError(
+            f"{folder}: this {'search' if command == 'tune' else 'run'} is not finished and has no model yet. Finish it: vit-keras "
+            f"{command} --resume --run-dir {folder}"
+        )
+    raise StorageError(
+        f"{folder}: there is no model in this directory; expected a run directory, or a preset directory with {CONFIG}, {WEIGHTS} and "
+        f"{LABELS}."
+    )
+
+
 def load_preprocessing(directory: str | Path) -> Preprocessing:
     """Returns the preprocessing of a directory's model; where it states none, a resize to the model's size without a crop.
 
     Args:
-        directory: A preset directory, or a directory of transformers or timm.
+        directory: A run directory, a preset directory, or a directory of transformers or timm.
 
     Raises:
         StorageError: A file does not exist.
@@ -130,7 +154,7 @@ def load_class_names(directory: str | Path) -> tuple[str, ...]:
     """Returns the names of the outputs of a directory's model; their indices where it has no names.
 
     Args:
-        directory: A preset directory, or a directory of transformers or timm.
+        directory: A run directory, a preset directory, or a directory of transformers or timm.
 
     Raises:
         StorageError: A file does not exist.

@@ -11,7 +11,7 @@ from vit_keras.cli.output import out, print_json, printable
 
 def evaluate_command(
     context: Context,
-    model: options.ModelPath,
+    model: options.Model,
     data: Annotated[
         str | None,
         Argument(metavar="DATA", help="A folder, a table, or a data set's name; by default the test images of a run."),

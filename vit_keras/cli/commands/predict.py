@@ -1,38 +1,87 @@
 """`vit-keras predict`."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Exit, Option
+from typer import Exit, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, ModelPath
+from vit_keras.cli.options import Debug, Images, Json, Model
 from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable
+
+if TYPE_CHECKING:
+    from vit_keras.evaluation.predict import PredictionStream
+    from vit_keras.evaluation.predictions import Prediction, Score
 
 
 def predict_command(
-    model: ModelPath,
-    images: Annotated[
-        list[str],
-        Argument(metavar="IMAGES", help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), or folders of them."),
-    ],
+    model: Model,
+    images: Images,
     top: Annotated[int, Option(help="Number of classes per image.")] = 5,
+    all_classes: Annotated[bool, Option("--all", help="The probabilities of all classes.")] = False,
+    out_file: Annotated[
+        Path | None, Option("--out", help="Table to write: .csv, .jsonl or .parquet; it must not exist.")
+    ] = None,
+    batch_size: Annotated[int, Option(help="Images per step.")] = 64,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Classify images: the most probable classes of each, with probabilities; or the numbers of a regression."""
-    start_backend(debug=debug)
-    from vit_keras.evaluation.predict import predict
+    """Classify images: the most probable classes of each, with probabilities; or the numbers of a regression.
 
-    rows = predict(model, images, top=top)
-    if as_json:
+    Where folders, or the labels of a list, name classes of the model, the accuracy on these images is printed, too.
+    """
+    from vit_keras.evaluation.row_files import check_new_file
+
+    if out_file is not None:
+        check_new_file(out_file)
+    start_backend(debug=debug)
+    from vit_keras.cli.image_arguments import read_images
+    from vit_keras.evaluation.predict import stream_predictions
+    from vit_keras.evaluation.predictions import Score
+
+    stream = stream_predictions(model, read_images(images), top=None if all_classes else top, batch_size=batch_size)
+    score, failed = Score(), 0
+    if out_file is not None:
+        failed = _save(stream, out_file, score)
+        note = f"; {failed:,} could not be read, see the column error" if failed else ""
+        (err if as_json else out).print(printable(f"predictions  {out_file} ({len(stream):,} images{note})"))
+    elif as_json:
+        rows = list(stream)
         print_json([row.to_dict() for row in rows])
+        failed = sum(row.error is not None for row in rows)
     else:
-        for row in rows:
-            if row.error is None:
-                out.print(printable(str(row)))
-            else:
-                sys.stdout.flush()
-                err.print(printable(f"skipped {row.error}"))
-    if rows.errors:
+        for row in stream:
+            score.add(row)
+            failed += row.error is not None
+            _print_row(row)
+    if score.count and not as_json:
+        out.print(str(score))
+    if failed:
         raise Exit(SOME_FAILED)
+
+
+def _save(stream: "PredictionStream", path: Path, score: "Score") -> int:
+    """Writes the predictions with a progress bar; returns the number of images that could not be read."""
+    from vit_keras.data.scan.progress import file_progress
+    from vit_keras.evaluation.predictions import save_predictions
+
+    done = failed = 0
+    with file_progress(err, doing="classifying") as on_progress:
+
+        def count(row: "Prediction") -> None:
+            nonlocal done, failed
+            done, failed = done + 1, failed + (row.error is not None)
+            score.add(row)
+            on_progress(done, len(stream))
+
+        save_predictions(path, stream, stream.columns, on_row=count)
+    return failed
+
+
+def _print_row(row: "Prediction") -> None:
+    if row.error is None:
+        out.print(printable(str(row)))
+    else:
+        sys.stdout.flush()
+        err.print(printable(f"skipped {row.error}"))

@@ -13,9 +13,15 @@ def train_command(
     data: Annotated[
         str | None, Option(help="emoji (default), a data set's name, a folder of class folders, or a table.")
     ] = None,
-    preset: Annotated[str | None, Option(help="A preset's name; by default one that fits the data.")] = None,
+    model: Annotated[
+        str | None,
+        Option(
+            "--preset",
+            "--model",
+            help="A preset's name, or a run's or preset's directory; by default one that fits the data.",
+        ),
+    ] = None,
     recipe: Annotated[str | None, Option(help="A recipe for random initial weights; by default the preset's.")] = None,
-    task: options.Task = None,
     image_dir: options.ImageDir = None,
     image_column: options.ImageColumn = None,
     label_column: options.LabelColumn = None,
@@ -24,11 +30,14 @@ def train_command(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     limit: options.Limit = None,
+    task: options.Task = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
+    changes: options.Changes = None,
     run_dir: options.RunDir = None,
     resume: options.Resume = False,
     force_resume: options.ForceResume = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -36,12 +45,12 @@ def train_command(
     start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
-    from vit_keras.training.preset_runs import TrainingOptions, train_preset
+    from vit_keras.training.trainer import train
 
     with resumable("train"):
-        values = merge_recorded(options.typed_options(context), TrainingOptions, run_dir, resume=resume)
-        console = progress_console(as_json=as_json)
-        result = train_preset(
-            TrainingOptions(**values), run_dir=run_dir, resume=resume, force_resume=force_resume, console=console
-        )
+        values = merge_recorded(options.typed_options(context), "train", run_dir, resume=resume)
+        result = train(
+            **values, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
+            console=progress_console(as_json=as_json),
+        )  # fmt: skip
     print_result(result, as_json=as_json)

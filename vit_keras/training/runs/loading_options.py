@@ -7,9 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class LoadingOptions:
-    """What the labels of a run mean, and how tables were read; None for the defaults of `vk.data.load`."""
+    """How the labels and the tables of a run were read; None for the defaults of `vk.data.load`."""
 
-    task: str = "auto"  # what the labels mean: one of `TASKS`, or found from them
+    task: str | None = None
     image_dir: str | None = None
     image_column: str | None = None
     label_column: str | list[str] | None = None

@@ -34,15 +34,14 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"{run.path} is not finished; resume it with `vit-keras {record['command']} --resume --run-dir {run.path}`."
         )
     options = record["options"]
-    if "data" not in options:
+    if options.get("data") is None:
         raise ResumeError(f"{run.path} was trained on data of a Python program, which must evaluate the model itself.")
     load = partial(
         data_sources.load,
         options["data"],
         preprocessing=load_preprocessing(run.model),
-        batch_size=options["batch_size"],
-        limit=options["limit"],
-        seed=options["seed"],
+        limit=options.get("limit"),
+        seed=options.get("seed") or 0,
         **{**find_load_keywords(options), "task": record["data"].get("task", "auto")},
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
