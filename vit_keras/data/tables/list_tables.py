@@ -120,8 +120,13 @@ def _read_tables(
     tables = []
     for split in SPLITS:
         if split in found:
-            table = read_table(source[found[split]], options)
-            tables.append(replace(table, parts=tuple(replace(part, split=split) for part in table.parts)))
+            given = source[found[split]]
+            table = read_table(given, options)
+            (part,) = table.parts
+            name = part.name
+            if is_data_frame(given):  # the same name only for the same data frame
+                name += f" {next(key for key, each in source.items() if each is given)!r}"
+            tables.append(replace(table, parts=(replace(part, name=name, split=split),)))
     return tables, describe_splits({name: split for split, name in found.items()}, "tables")
 
 
