@@ -92,7 +92,8 @@ Split = Annotated[
     ),
 ]
 Task = Annotated[
-    str | None, Option(help="single_label, multi_label or regression; auto (default) decides by the labels.")
+    str | None,
+    Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),
 ]
 TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.")]
 
