@@ -66,17 +66,26 @@ def test_a01_pickles_are_refused_by_their_suffix_with_a_way_out(tmp_path, suffix
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_three_lines_of_the_error_turn_a_pickle_of_torch_into_safetensors(tmp_path):
+@pytest.mark.parametrize("kind", ["before torch 1.6", "a whole module"])
+def test_the_three_lines_of_the_error_turn_a_pickle_of_torch_into_safetensors(tmp_path, kind):
     torch = pytest.importorskip("torch")
-    weights = torch.arange(6.0).reshape(2, 3)
-    path = tmp_path / "old.pth"  # torch's format before version 1.6
-    torch.save({"model": {"a.b": weights, "tied": weights.T}}, path, _use_new_zipfile_serialization=False)
+    module = torch.nn.Linear(3, 2)
+    path = tmp_path / "old.pth"
+    if kind == "a whole module":
+        torch.save(module, path)
+    else:
+        tensors = {"weight": module.weight.data, "bias": module.bias.data, "tied": module.weight.data.T}
+        torch.save({"model": tensors}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(UnsafeFileError) as caught:
         open_tensors(path)
-    exec("\n".join(str(caught.value).splitlines()[1:]), {})
+    lines = "\n".join(str(caught.value).splitlines()[1:])
+    assert "weights_only=True" in lines
+    exec(lines.replace("weights_only=True", f"weights_only={kind != 'a whole module'}"), {})
     found = read_all(tmp_path / "old.safetensors")
-    np.testing.assert_array_equal(found["a.b"], weights.numpy())
-    np.testing.assert_array_equal(found["tied"], weights.numpy().T)
+    np.testing.assert_array_equal(found["weight"], module.weight.data.numpy())
+    np.testing.assert_array_equal(found["bias"], module.bias.data.numpy())
+    if "tied" in found:
+        np.testing.assert_array_equal(found["tied"], module.weight.data.numpy().T)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ""])

@@ -24,10 +24,12 @@ _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 _KERAS = {".h5", ".hdf5", ".keras"}
 _UNKNOWN = "of an unknown kind"
 _TORCH = "a pickle of torch.save"
-_TORCH_SUFFIXES = {"", ".bin", ".pt", ".pth", ".ckpt"}
+_TORCH_MEMBER = re.compile(
+    rb"(?:[^/]+/)?(?:data\.pkl|data/\d+|version|byteorder|\.format_version|constants\.pkl|code/.*)"
+)
 _CONVERT = """Unpickling can run code, so vit_keras does not do it. If it is a torch file, these lines of torch turn it into safetensors:
 import torch, safetensors.torch; state = torch.load({path!r}, map_location="cpu", weights_only=True)  # or False, if you trust it
-state = state.get("model", state.get("state_dict", state))
+state = state.state_dict() if hasattr(state, "state_dict") else state.get("model", state.get("state_dict", state))
 safetensors.torch.save_file({{n: t.contiguous().clone() for n, t in state.items() if torch.is_tensor(t)}}, {out!r})"""
 _LOAD = (
     "Reading Keras and HDF5 files can run code (Lambda layers) or read other files (links), so they are refused. If you trust "
@@ -80,9 +82,9 @@ def open_tensors(path: str | Path) -> TensorFile:
     if suffix in _KERAS:
         raise UnsafeFileError(f"{path}: weights are not read from {suffix}. {_LOAD}")
     kind = _detect_kind(path)
-    if kind == _TORCH and suffix in _TORCH_SUFFIXES:
+    if kind == _TORCH and suffix not in (_SAFETENSORS, _NPZ):
         return _open_torch(path)
-    if suffix in _PICKLES and kind in (_UNKNOWN, _TORCH):
+    if suffix in _PICKLES and kind == _UNKNOWN:
         kind = "a pickle"  # early versions of the format have no sign
     if kind in _UNSAFE:
         raise UnsafeFileError(f"{path}: this is {kind}. {_explain(kind, path)}")
@@ -166,7 +168,7 @@ def _detect_kind(path: Path) -> str:
             length = int.from_bytes(file.read(2), "little")
             file.seek(30)
             name = file.read(length)
-            if name == b"data.pkl" or name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")):
+            if _TORCH_MEMBER.fullmatch(name):
                 return _TORCH
             return "a Keras model" if name in (b"metadata.json", b"config.json") else _NPZ
     if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
