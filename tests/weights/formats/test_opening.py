@@ -245,6 +245,18 @@ def test_a_folder_with_one_file_of_weights_by_another_name_is_read(tmp_path, nam
     assert read_all(tmp_path).keys() == {"standard"}
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("pytorch_model.bin.index.json", "save_pretrained"), ("model.weights.json", "save_to_preset")]
+)
+def test_a_folder_of_split_files_that_are_not_read_says_what_to_do(tmp_path, name, hint):
+    for each in (name, "config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"):
+        (tmp_path / each).write_bytes(b"{}")
+    with pytest.raises(
+        InvalidArgumentError, match=rf"split into several files, of which {name} is the list\. Write them.*{hint}"
+    ):
+        open_tensors(tmp_path)
+
+
 def test_a_folder_with_several_checkpoints_or_none_says_what_it_has(tmp_path):
     (tmp_path / "events.out").write_bytes(b"")
     with pytest.raises(StorageError, match=r"nor another \.safetensors or \.npz; it has \['events\.out'\]"):

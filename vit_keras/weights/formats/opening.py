@@ -31,6 +31,10 @@ _CONVERT = """Unpickling can run code, so vit_keras does not do it. If it is a t
 import torch, safetensors.torch; state = torch.load({path!r}, map_location="cpu", weights_only=True)  # or False, if you trust it
 state = state.state_dict() if hasattr(state, "state_dict") else state.get("model", state.get("state_dict", state))
 safetensors.torch.save_file({{n: t.contiguous().clone() for n, t in state.items() if torch.is_tensor(t)}}, {out!r})"""
+_SPLIT = {
+    "pytorch_model.bin.index.json": "Write them as safetensors: AutoModel.from_pretrained(IN).save_pretrained(OUT), with transformers.",
+    "model.weights.json": "Write them as one: keras_hub.models.Backbone.from_preset(IN).save_to_preset(OUT, max_shard_size=None).",
+}  # lists of files that are not read together, and what to do
 _LOAD = (
     "Reading Keras and HDF5 files can run code (Lambda layers) or read other files (links), so they are refused. If you trust "
     "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write. "
@@ -135,6 +139,11 @@ def _find_file(path: Path) -> Path:
             return path / name
     with errors_of_reading(path):
         names = sorted(item.name for item in path.iterdir() if item.is_file())
+    split = next((name for name in names if name in _SPLIT), None)
+    if split is not None:
+        raise InvalidArgumentError(
+            f"{path}: its weights are split into several files, of which {split} is the list. {_SPLIT[split]}"
+        )
     choices = [name for name in names if name.endswith(_INDEX)]
     choices += [name for name in names if name.endswith((_SAFETENSORS, _NPZ)) and not _SHARD.fullmatch(name)]
     choices = choices or [name for name in names if name.endswith(_SAFETENSORS)]
