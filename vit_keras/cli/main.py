@@ -13,6 +13,7 @@ from vit_keras.cli.commands.data_check import check_command
 from vit_keras.cli.commands.data_show import show_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
+from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
 from vit_keras.cli.commands.list import list_command
@@ -40,6 +41,7 @@ app.command("finetune")(finetune_command)
 app.command("tune")(tune_command)
 app.command("evaluate")(evaluate_command)
 app.command("predict")(predict_command)
+app.command("features")(features_command)
 app.command("bench")(bench_command)
 app.command("explain")(explain_command)
 app.command("convert")(convert_command)

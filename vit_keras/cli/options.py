@@ -45,6 +45,10 @@ DataSource = Annotated[
 ]
 Debug = Annotated[bool, Option("--debug", help="Show the full traceback of an error.")]
 Epochs = Annotated[int | None, Option(help="Training epochs.")]
+Folds = Annotated[
+    int | None,
+    Option(help="Cross-validate with so many folds: every image is tested once, by a model trained without it."),
+]
 ForceResume = Annotated[
     bool,
     Option("--force-resume", help="Resume with other package versions, too; results may differ in the last digits."),
@@ -81,6 +85,12 @@ Precision = Annotated[
 Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in --run-dir.")]
 RunDir = Annotated[Path | None, Option(help="Directory to create for the run; by default the next free one in runs/.")]
 Seed = Annotated[int | None, Option(help="Random seed; 0 by default.")]
+Split = Annotated[
+    tuple[float, float] | None,
+    Option(
+        metavar="VALIDATION TEST", help="Fractions of each class where DATA has no splits; 0.1 0 for no test split."
+    ),
+]
 Task = Annotated[
     str | None,
     Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),

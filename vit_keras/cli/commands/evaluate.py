@@ -1,5 +1,6 @@
 """`vit-keras evaluate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Context, Option
@@ -7,6 +8,7 @@ from typer import Argument, Context, Option
 from vit_keras.cli import options
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.output import out, print_json, printable
+from vit_keras.errors import InvalidArgumentError
 
 
 def evaluate_command(
@@ -21,21 +23,39 @@ def evaluate_command(
     label_column: options.LabelColumn = None,
     label_separator: options.LabelSeparator = None,
     contained: options.Contained = False,
-    split: Annotated[str, Option(help="Of DATA: train, validation, test, or all.")] = "test",
+    split: Annotated[
+        str | None,
+        Option(help="Of DATA: train, validation, test, or all; by default test where DATA has it, else all."),
+    ] = None,
+    batch_size: Annotated[int, Option(help="Images per step.")] = 256,
+    out_file: Annotated[
+        Path | None,
+        Option("--out", help="Table of all images to write: .csv, .jsonl or .parquet; it must not exist."),
+    ] = None,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Measure a model on labeled images, or compute a finished run's test accuracy again."""
+    from vit_keras.evaluation.row_files import check_new_file
+
+    if out_file is not None:
+        check_new_file(out_file)
     start_backend(debug=debug)
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
-        evaluation = evaluate(model, data, split=split, **options.loading_options(context.params))
+        evaluation = evaluate(
+            model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params)
+        )
         if as_json:
             print_json(evaluation.to_dict())
         else:
             out.print(printable(str(evaluation)))
+            if out_file is not None:
+                out.print(printable(f"predictions  {out_file}"))
         return
+    if out_file is not None or split is not None:
+        raise InvalidArgumentError("--split and --out are for DATA: vit-keras evaluate MODEL DATA.")
     from vit_keras.training.runs.repeating import evaluate_run
 
     result = evaluate_run(model)
@@ -45,6 +65,6 @@ def evaluate_command(
     metric = next(iter(result))
     same = result[metric] == result["recorded"]
     note = "the same" if same else "differs: another backend, version or processor?"
-    kind = "7.4f" if metric == "test_r2" else "7.2%"
-    out.print(f"{metric.replace('_', ' '):14} {result[metric]:{kind}}")
-    out.print(f"{'recorded':14} {result['recorded']:{kind}}   {note}")
+    kind = "7.4f" if metric.endswith("_r2") else "7.2%"
+    out.print(f"{metric.replace('_', ' '):19} {result[metric]:{kind}}")
+    out.print(f"{'recorded':19} {result['recorded']:{kind}}   {note}")

@@ -31,6 +31,8 @@ def finetune_command(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     limit: options.Limit = None,
+    folds: options.Folds = None,
+    split: options.Split = None,
     task: options.Task = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
