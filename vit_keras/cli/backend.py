@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from vit_keras.runtime.cpu import instruction_sets
 
 
-def start_backend(*, debug: bool) -> None:
+def start_backend(*, debug: bool, quiet: bool = False) -> None:
     """Imports Keras and lets the backend find its devices; `debug` shows what the backend logs while it starts."""
     cache_compiled_programs()
     with nullcontext() if debug else silence_stderr():

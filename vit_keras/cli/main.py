@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -21,34 +21,64 @@ from vit_keras.cli.commands.recipes import recipes_command
 from vit_keras.cli.commands.train import train_command
 from vit_keras.cli.commands.tune import tune_command
 from vit_keras.cli.commands.verify import verify_command
-from vit_keras.cli.output import print_error
+from vit_keras.cli.help import WIDTH, HelpCommand, HelpGroup
+from vit_keras.cli.output import out, print_error
 from vit_keras.errors import VitKerasError
+from vit_keras.version import __version__
 
 # Typer has a click of its own, and exports only subclasses of its usage error.
 UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
 _STYLE: Any = {
-    "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None,
+    "no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None, "cls": HelpGroup,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 }  # fmt: skip
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
+    "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
+    "Use a model": {"predict": predict_command, "evaluate": evaluate_command, "explain": explain_command},
+    "Exchange weights": {"convert": convert_command, "verify": verify_command},
+}
 
-app = typer.Typer(name="vit-keras", help="Vision Transformers for Keras: list, train, tune, use, explain.", **_STYLE)
-app.command("list")(list_command)
-app.command("info")(info_command)
-app.command("recipes")(recipes_command)
-app.command("train")(train_command)
-app.command("finetune")(finetune_command)
-app.command("tune")(tune_command)
-app.command("evaluate")(evaluate_command)
-app.command("predict")(predict_command)
-app.command("bench")(bench_command)
-app.command("explain")(explain_command)
-app.command("convert")(convert_command)
-app.command("verify")(verify_command)
+app = typer.Typer(name="vit-keras", **_STYLE)
+data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
+for topic, commands in _COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
+data_app.command("check", cls=HelpCommand)(check_command)
+data_app.command("show", cls=HelpCommand)(show_command)
+app.add_typer(data_app, rich_help_panel="Look at data")
 
-data_app = typer.Typer(name="data", help="Check a data set, or look at it.", **_STYLE)
-data_app.command("check")(check_command)
-data_app.command("show")(show_command)
-app.add_typer(data_app)
+
+@data_app.callback()
+def describe_data() -> None:
+    """Check a data set, or look at it.
+
+    Examples:
+        vit-keras data check photos/                    # damage, duplicates, leaks between splits, balance
+        vit-keras data show photos/ --augment strong    # a picture of what a model is trained on
+    """
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"vit-keras-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe_program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Vision Transformers for Keras: choose, train, use and explain them. `vit-keras COMMAND --help` shows a command's options.
+
+    Examples:
+        vit-keras train                                 # trains on embedded images, to see what comes out
+        vit-keras finetune vit_nano_conv8_96 photos/    # your images: photos/CLASS/image.jpg
+        vit-keras predict runs/photos-1 cat.jpg         # what the new model says of an image
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -126,6 +126,13 @@ def load(
     )
 
 
+def check_exists(source: str) -> None:
+    """Raises `DataError` where a source is a path at which there is nothing; a name of TensorFlow Datasets is looked up there."""
+    folder = _find_folder(source)
+    if folder is not None and not folder.exists():
+        raise DataError(f"{source}: there is no such folder or file.")
+
+
 def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:
     if isinstance(image_size, Preprocessing):
         raise InvalidArgumentError(f"image_size={image_size!r}: pass it as preprocessing=...")

@@ -49,7 +49,7 @@ def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_pa
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (("tune",), "DATA missing"),
+        (("tune",), "SOURCE missing"),
         (("tune", "emoji", "--budget", "soon"), "'30min'"),
         (("tune", "emoji", "--max-params", 100), "the smallest model"),
         (("tune", "emoji", "--role", "chief"), "--role and --address need each other"),

@@ -5,29 +5,49 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.options import Debug, Json
-from vit_keras.cli.output import err, out, print_error, print_json, printable
+from vit_keras.cli.help import DATA, OUTPUT
+from vit_keras.cli.options import Debug, Json, Overwrite, Quiet
+from vit_keras.cli.output import choose_output, out, print_error, print_json, printable, progress_console
 
 
 def check_command(
     source: Annotated[
-        Path, Argument(metavar="FOLDER", help="A folder of class folders, or a CSV of paths and labels.")
+        Path, Argument(metavar="SOURCE", help="A folder of class folders, or a CSV file of paths and labels.")
     ],
-    report: Annotated[Path | None, Option(help="HTML report to write; it must not exist.")] = None,
+    report: Annotated[Path | None, Option(metavar="FILE", help="HTML report to write.", rich_help_panel=OUTPUT)] = None,
     strict: Annotated[
-        bool, Option("--strict", help="Fail on any unusable file, conflicting label or leak between splits.")
+        bool,
+        Option(
+            "--strict",
+            help="Fail on any unusable file, conflicting label or leak between splits.",
+            rich_help_panel=DATA,
+        ),
     ] = False,
-    max_error_rate: Annotated[float, Option(help="Maximum fraction of unusable files.")] = 0.01,
-    min_side: Annotated[int, Option(help="Minimum side of an image, px.")] = 8,
-    max_aspect: Annotated[float, Option(help="Maximum ratio of an image's sides.")] = 20.0,
-    follow_links: Annotated[bool, Option("--follow-links", help="Follow symbolic links.")] = False,
+    max_error_rate: Annotated[
+        float, Option(metavar="FRACTION", help="Maximum fraction of unusable files.", rich_help_panel=DATA)
+    ] = 0.01,
+    min_side: Annotated[int, Option(metavar="PX", help="Minimum side of an image.", rich_help_panel=DATA)] = 8,
+    max_aspect: Annotated[
+        float, Option(metavar="RATIO", help="Maximum ratio of an image's sides.", rich_help_panel=DATA)
+    ] = 20.0,
+    follow_links: Annotated[
+        bool, Option("--follow-links", help="Follow symbolic links.", rich_help_panel=DATA)
+    ] = False,
     drop_empty_classes: Annotated[
-        bool, Option("--drop-empty-classes", help="Leave out class folders without images.")
+        bool, Option("--drop-empty-classes", help="Leave out class folders without images.", rich_help_panel=DATA)
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Check every image: damage, duplicates, leaks between splits, conflicting labels, balance, sizes."""
+    """Check every image: damage, duplicates, leaks between splits, conflicting labels, balance, sizes.
+
+    Examples:
+        vit-keras data check photos/
+        vit-keras data check photos/ --report photos.html --overwrite
+        vit-keras data check labels.csv --strict && vit-keras train labels.csv
+    """
     from vit_keras.data.doctor.check import examine
     from vit_keras.data.images.read_options import ReadOptions
     from vit_keras.data.scan.progress import file_progress
@@ -36,9 +56,11 @@ def check_command(
         max_error_rate=max_error_rate, min_side=min_side, max_aspect=max_aspect, follow_links=follow_links,
         drop_empty_classes=drop_empty_classes,
     )  # fmt: skip
+    if report is not None:
+        choose_output(report, report, option="--report", overwrite=overwrite)
     try:
-        with file_progress(err) as on_progress:
-            checkup = examine(source, reading, report=report, on_progress=on_progress)
+        with file_progress(progress_console(as_json=True, quiet=quiet)) as on_progress:
+            checkup = examine(source, reading, report=report, overwrite=overwrite, on_progress=on_progress)
     except KeyboardInterrupt:
         print_error("Files that were checked are remembered; run the same command to continue.")
         raise

@@ -5,22 +5,38 @@ from typing import Annotated
 from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json, ModelPath
+from vit_keras.cli.checks import check_all, check_source
+from vit_keras.cli.help import DATA
+from vit_keras.cli.options import Debug, Json, ModelPath, Quiet, complete_source
 from vit_keras.cli.output import out, print_json, printable
+from vit_keras.zoo.find_model import find_model
 
 
 def evaluate_command(
     model: ModelPath,
     data: Annotated[
         str | None,
-        Argument(metavar="DATA", help="A folder, a CSV, or a data set's name; by default the test images of a run."),
+        Argument(
+            metavar="SOURCE",
+            help="A folder, a CSV file, or a data set's name; by default the test images of a run.",
+            autocompletion=complete_source,
+        ),
     ] = None,
-    split: Annotated[str, Option(help="Of DATA: train, validation, test, or all.")] = "test",
+    split: Annotated[
+        str, Option(metavar="NAME", help="Of SOURCE: train, validation, test, or all.", rich_help_panel=DATA)
+    ] = "test",
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a model on labeled images, or compute a finished run's test accuracy again."""
-    start_backend(debug=debug)
+    """Measure a model on labeled images, or compute a finished run's test accuracy again.
+
+    Examples:
+        vit-keras evaluate runs/photos-1
+        vit-keras evaluate runs/photos-1 other_photos/ --split all --json
+    """
+    check_all(lambda: find_model(model), lambda: check_source(data))
+    start_backend(debug=debug, quiet=quiet)
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 

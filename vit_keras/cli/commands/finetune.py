@@ -6,19 +6,44 @@ from typer import Argument, Context, Option
 
 from vit_keras.cli import options
 from vit_keras.cli.backend import start_backend
+from vit_keras.cli.checks import (
+    check_all,
+    check_numbers,
+    check_precision,
+    check_recipe,
+    check_run_dir,
+    check_source,
+)
+from vit_keras.cli.help import MODEL, OUTPUT, TRAINING
+from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.zoo.find_model import find_model
 
 
 def finetune_command(
     context: Context,
-    preset: Annotated[str | None, Argument(metavar="PRESET", help="A preset's name, or a preset directory.")] = None,
+    preset: Annotated[
+        str | None,
+        Argument(
+            metavar="PRESET", help="A preset's name, or a preset directory.", autocompletion=options.complete_preset
+        ),
+    ] = None,
     data: options.DataSource = None,
     weights: Annotated[
-        str | None, Option(help="A tag of the preset's checkpoints, or the path of a checkpoint.")
+        str | None,
+        Option(
+            metavar="TAG",
+            help="A tag of the preset's checkpoints, or the path of a checkpoint.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     method: Annotated[
         str | None,
-        Option(help="A recipe of `vit-keras recipes`; auto (default) chooses by the images per class."),
+        Option(
+            metavar="RECIPE",
+            help="A recipe of `vit-keras recipes`; auto (default) chooses by the images per class.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -32,32 +57,59 @@ def finetune_command(
             metavar="FIELD=VALUE",
             help="A field of the recipe, such as learning_rate=3e-4.",
             callback=options.parse_fields,
+            rich_help_panel=TRAINING,
         ),
     ] = None,
-    run_dir: options.RunDir = None,
     resume: options.Resume = False,
     force_resume: options.ForceResume = False,
-    tensorboard: Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.")] = False,
     accept_license: options.AcceptLicense = False,
     offline: options.Offline = False,
+    config: options.Config = None,
+    run_dir: options.RunDir = None,
+    overwrite: options.Overwrite = False,
+    tensorboard: Annotated[
+        bool, Option("--tensorboard", help="Write TensorBoard logs, too.", rich_help_panel=OUTPUT)
+    ] = False,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fine-tune a preset on your images; each default is chosen for them and printed with its reason."""
-    start_backend(debug=debug)
+    """Fine-tune a preset on your images; each default is chosen for them and printed with its reason.
+
+    Examples:
+        vit-keras finetune vit_small_patch16_224 photos/ --weights augreg_in21k
+        vit-keras finetune mine/ photos/ --method lora --set learning_rate=3e-4
+        vit-keras finetune --resume --run-dir runs/photos-1
+        vit-keras finetune --config runs/photos-1/run.toml --epochs 20
+    """
+    check_all(
+        lambda: check_run_dir(run_dir, resume=resume, overwrite=overwrite),
+        lambda: find_model(preset) if preset else None,
+        lambda: check_source(data),
+        lambda: check_recipe(method),
+        lambda: check_numbers(seed=seed, epochs=epochs, batch_size=batch_size, limit=limit),
+        lambda: check_precision(precision),
+    )
+    if not resume:
+        _check_given(preset=preset, data=data)
+    start_backend(debug=debug, quiet=quiet)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
 
     values = merge_recorded(options.typed_options(context), FinetuningOptions, run_dir, resume=resume)
-    missing = [name.upper() for name in ("preset", "data") if name not in values]
-    if missing:
-        raise InvalidArgumentError(
-            f"{' and '.join(missing)} missing: vit-keras finetune PRESET DATA, or --resume --run-dir RUN."
-        )
-    with resumable("finetune"):
+    _check_given(preset=values.get("preset"), data=values.get("data"))
+    with replace_earlier(run_dir, overwrite=overwrite), resumable("finetune"):
         result = finetune_preset(
             FinetuningOptions(**values), run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
-            offline=offline or None, console=progress_console(as_json=as_json),
+            offline=offline or None, console=progress_console(as_json=as_json, quiet=quiet),
         )  # fmt: skip
     print_result(result, as_json=as_json)
+
+
+def _check_given(*, preset: str | None, data: str | None) -> None:
+    missing = [word for word, value in (("PRESET", preset), ("SOURCE", data)) if value is None]
+    if missing:
+        raise InvalidArgumentError(
+            f"{' and '.join(missing)} missing: vit-keras finetune PRESET SOURCE, or --resume --run-dir RUN."
+        )

@@ -7,23 +7,35 @@ from rich.table import Table
 from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.help import MODEL
+from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
 from vit_keras.cli.output import out, print_json
 from vit_keras.presets import load_preset, preset_info
 
 
 def info_command(
-    name: Annotated[str, Argument(metavar="NAME", help="A preset's name.")],
+    name: Annotated[str, Argument(metavar="NAME", help="A preset's name.", autocompletion=complete_preset)],
     attention: Annotated[
-        bool, Option("--attention", help="Also show which attention kernel runs on this machine; starts Keras.")
+        bool,
+        Option(
+            "--attention",
+            help="Also show which attention kernel runs on this machine; starts Keras.",
+            rich_help_panel=MODEL,
+        ),
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show one preset: size, compute, source, license, weights, configuration."""
+    """Show one preset: size, compute, source, license, weights, configuration.
+
+    Examples:
+        vit-keras info vit_small_patch16_224
+        vit-keras info vit_small_patch16_224 --attention
+    """
     info = preset_info(name)
     if attention:
-        start_backend(debug=debug)
+        start_backend(debug=debug, quiet=quiet)
         info["attention"] = _find_kernel(name)
     if as_json:
         print_json(info)

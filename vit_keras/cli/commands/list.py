@@ -12,11 +12,18 @@ from vit_keras.presets import list_presets, preset_info
 
 
 def list_command(
-    pattern: Annotated[str, Argument(help="Name with the wildcards * ? [...].")] = "*",
+    pattern: Annotated[
+        str, Argument(metavar="PATTERN", help="Name with the wildcards * ? [...]; by default all.", show_default=False)
+    ] = "*",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the presets with their size, compute and memory."""
+    """List the presets with their size, compute and memory.
+
+    Examples:
+        vit-keras list
+        vit-keras list "*small*" --json
+    """
     infos = [preset_info(name) for name in list_presets(pattern)]
     if not infos:
         raise InvalidArgumentError(
