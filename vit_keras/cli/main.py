@@ -1,12 +1,15 @@
 """Registers the commands; runs one, and ends with its exit code."""
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from vit_keras.cli.backend import Process
 from vit_keras.cli.commands.bench import bench_command
 from vit_keras.cli.commands.convert import convert_command
 from vit_keras.cli.commands.data_check import check_command
@@ -23,6 +26,7 @@ from vit_keras.cli.commands.tune import tune_command
 from vit_keras.cli.commands.verify import verify_command
 from vit_keras.cli.help import WIDTH, HelpCommand, HelpGroup
 from vit_keras.cli.output import out, print_error
+from vit_keras.cli.wording import name_flags, program
 from vit_keras.errors import VitKerasError
 from vit_keras.version import __version__
 
@@ -84,20 +88,20 @@ def describe_program(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    Process.is_own = arguments is None
     debug = "--debug" in typed
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's start-up notes
     try:
-        code = app(typed, standalone_mode=False)
+        code = app(typed, prog_name=Path(program()).name, standalone_mode=False)
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except VitKerasError as error:
-        print_error(str(error), traceback=debug)
+        print_error(name_flags(str(error), _find_command(typed).params), traceback=debug)
         code = error.exit_code
     except UsageError as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print_error("Interrupted.")
+        print_error(f"Interrupted. Run it again: vit-keras {shlex.join(typed)}")
         code = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
@@ -112,3 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         code = 1
     sys.exit(code or 0)
+
+
+def _find_command(typed: Sequence[str]) -> Any:
+    """Returns the command that is typed, or the group of all commands."""
+    found: Any = typer.main.get_command(app)
+    for word in typed:
+        if word in getattr(found, "commands", {}):
+            found = found.commands[word]
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vit_keras.cli.wording import name_program
 from vit_keras.errors import StorageError
 
 WIDTH = 110
@@ -48,7 +49,7 @@ def print_error(message: str, *, traceback: bool = False) -> None:
     """Writes an error to stderr, below the traceback of the current exception if that is asked for."""
     if traceback:
         err.print(printable(tracebacks.format_exc()))
-    err.print(printable(message))
+    err.print(printable(name_program(message)))
 
 
 def printable(text: str) -> str:

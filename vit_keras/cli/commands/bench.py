@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_numbers
 from vit_keras.cli.help import MODEL, OUTPUT, TRAINING
 from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
@@ -72,6 +72,7 @@ def bench_command(
 
     if image_size is not None:
         config = config.replace(image_size=(image_size, image_size))
+    announce(f"measuring {preset}, about a minute")
     speed = measure_speed(config, batch_sizes=batch_size, precision=precision, device=device, seconds=seconds)
     if as_json:
         print_json({"preset": preset, "backend": keras.backend.backend(), **speed.to_dict()})

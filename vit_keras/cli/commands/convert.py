@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import AcceptLicense, Debug, Offline, Overwrite, Quiet, complete_preset
 from vit_keras.cli.output import out
@@ -82,6 +82,7 @@ def convert_command(
     if dry_run:
         out.print(_plan(found.path, preset=preset, source=source))
         return
+    announce(f"reading {checkpoint}")
     model, class_names = load_checkpoint(
         checkpoint, preset=preset, source=source, accept_license=accept_license, offline=offline
     )

@@ -62,7 +62,7 @@ def check_command(
         with file_progress(progress_console(as_json=True, quiet=quiet)) as on_progress:
             checkup = examine(source, reading, report=report, overwrite=overwrite, on_progress=on_progress)
     except KeyboardInterrupt:
-        print_error("Files that were checked are remembered; run the same command to continue.")
+        print_error("Files that were checked are remembered, and not checked again.")
         raise
     if as_json:
         print_json(checkup.to_dict())

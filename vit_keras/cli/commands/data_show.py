@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_source
 from vit_keras.cli.help import DATA, OUTPUT, TRAINING
 from vit_keras.cli.options import Debug, Overwrite, Quiet, complete_source
@@ -65,6 +65,7 @@ def show_command(
     from vit_keras.data.loading import load
     from vit_keras.data.scan.progress import file_progress
 
+    announce(f"reading {source}")
     with file_progress(progress_console(as_json=True, quiet=quiet)) as on_progress:
         data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
     for decision in data.decisions:

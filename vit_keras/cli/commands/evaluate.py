@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_source
 from vit_keras.cli.help import DATA
 from vit_keras.cli.options import Debug, Json, ModelPath, Quiet, complete_source
@@ -37,6 +37,7 @@ def evaluate_command(
     """
     check_all(lambda: find_model(model), lambda: check_source(data))
     start_backend(debug=debug, quiet=quiet)
+    announce(f"evaluating {model}")
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 

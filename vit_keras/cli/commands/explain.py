@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_image_paths
 from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import Debug, Json, Overwrite, Quiet
@@ -96,6 +96,7 @@ def explain_command(
         lambda: check_image_paths(images),
     )
     start_backend(debug=debug, quiet=quiet)
+    announce(f"loading {model}")
     if report is not None:
         _write_report(model, images, weights, written)
         return
@@ -104,6 +105,7 @@ def explain_command(
 
     names = [model, against] if against else [model]
     opened = [_open(name, weights if name is model else None) for name in names]
+    announce("drawing what it attends to")
     inputs = list_images(images)
     kept, pixels = _load_images(inputs[:_MOST], opened)
     heat = [_compute_heat(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]

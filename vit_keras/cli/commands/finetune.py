@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Argument, Context, Option
 
 from vit_keras.cli import options
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import (
     check_all,
     check_numbers,
@@ -99,6 +99,7 @@ def finetune_command(
 
     values = merge_recorded(options.typed_options(context), FinetuningOptions, run_dir, resume=resume)
     _check_given(preset=values.get("preset"), data=values.get("data"))
+    announce(f"loading {values['preset']}, reading {values['data']}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("finetune"):
         result = finetune_preset(
             FinetuningOptions(**values), run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,

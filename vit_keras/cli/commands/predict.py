@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_image_paths
 from vit_keras.cli.help import OUTPUT
 from vit_keras.cli.options import Debug, Json, ModelPath, Quiet
@@ -34,6 +34,7 @@ def predict_command(
     start_backend(debug=debug, quiet=quiet)
     from vit_keras.evaluation.predict import predict
 
+    announce(f"classifying with {model}")
     rows = predict(model, images, top=top)
     if as_json:
         found = []

@@ -5,7 +5,7 @@ from typing import Annotated
 from typer import Context, Option
 
 from vit_keras.cli import options
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import (
     check_all,
     check_numbers,
@@ -74,6 +74,7 @@ def train_command(
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.preset_runs import TrainingOptions, train_preset
 
+    announce(f"reading {data or 'the emoji set'}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("train"):
         values = merge_recorded(options.typed_options(context), TrainingOptions, run_dir, resume=resume)
         console = progress_console(as_json=as_json, quiet=quiet)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 from typer import Context, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_numbers, check_run_dir, check_source
 from vit_keras.cli.help import DATA, SEARCH
 from vit_keras.cli.options import (
@@ -123,6 +123,7 @@ def tune_command(
     options = typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
+    announce(f"reading {options['data']}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("tune"):
         console, resume = progress_console(as_json=as_json, quiet=quiet), resume or role is not None
         result = _search(options, run_dir=run_dir, resume=resume, role=role, console=console)

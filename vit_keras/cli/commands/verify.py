@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.commands.convert import load_checkpoint
 from vit_keras.cli.help import MODEL
 from vit_keras.cli.options import AcceptLicense, Debug, Json, Offline, Quiet
@@ -52,6 +52,7 @@ def verify_command(
     start_backend(debug=debug, quiet=quiet)
     from vit_keras.weights.verify import TOLERANCE, compare
 
+    announce(f"computing the outputs of {reference} with both libraries")
     model, expected = _load_both(reference, preset=preset, accept_license=accept_license, offline=offline)
     differences = list(compare(model, expected))
     if as_json:

@@ -28,6 +28,7 @@ from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
+from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.save_preset import save_preset, write_card
@@ -96,6 +97,9 @@ class Session:
         }
         if not resume:
             self.run.create()
+            self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
+            if record["options"]:
+                write_run_config(self.run.path, record["command"], record["options"])
         with RunLock(self.run.path), random_state(self.data.seed):
             if resume:
                 previous = self.run.read()
@@ -108,8 +112,9 @@ class Session:
             self.run.write(record)
             try:
                 return self._execute(record, resume=resume)
-            except Aborted:
+            except Aborted as abort:
                 self.run.write({**record, "status": "interrupted"})
+                abort.run_directory = self.run.path
                 raise
             except KeyboardInterrupt:
                 self.run.write({**record, "status": "interrupted"})
@@ -127,10 +132,12 @@ class Session:
                 model = merge_lora(model)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
+        self._announce(f"evaluating on {count_noun(len(self.data.splits['test']), 'test image')}")
         model, evaluation = self._evaluate()
         results = {"test_accuracy": evaluation.accuracy, **self.measure()}
         seconds = {"fit": sum(row["seconds"] for row in history), "total": time.monotonic() - self.started}
         record = {**record, "status": "finished", "results": results, "seconds": seconds}
+        self._announce("drawing the report")
         self._write_reports(record, history, evaluation)
         self.run.write(record)
         CheckpointStore(self.run.checkpoints).clear()
@@ -149,6 +156,7 @@ class Session:
             model.compile(**recipe.compile_kwargs())
             if not self._trains_by_steps:
                 return model, []
+            self._announce("compiling the training step")
             try:
                 return model, self._fitting(model, recipe, parts).fit(resume=resume)
             except Exception as error:
@@ -166,6 +174,10 @@ class Session:
                 f"Not enough memory: training batches of {batch_size} in {record['parts']} parts, with the same result.",
                 highlight=False,
             )
+
+    def _announce(self, text: str) -> None:
+        """Prints what comes next and takes some seconds."""
+        self.console.print(f"{text} ...", highlight=False)
 
     @property
     def _trains_by_steps(self) -> bool:
@@ -195,6 +207,7 @@ class Session:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
         figures.draw_confusion_matrix(evaluation, names, run.figures / "confusion_matrix.png")
         figures.draw_predictions(test, evaluation, names, run.figures / "predictions.png")
+        figures.save_example(test, run.figures / "example.png")
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=test, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 
