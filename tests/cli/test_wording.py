@@ -34,7 +34,9 @@ def test_options_of_reading_are_flags_of_data_check():
 
 
 def test_commands_are_named_as_the_program_was_started(tmp_path, monkeypatch):
-    message = "`vit-keras list` shows all; install vit-keras-zoo; next vit-keras predict a b. This is a bug in vit-keras: x"
+    message = (
+        "`vit-keras list` shows all; install vit-keras-zoo; next vit-keras predict a b. This is a bug in vit-keras: x"
+    )
     assert name_program(message) == message  # run as a function
     there = tmp_path / ".venv" / "bin"
     there.mkdir(parents=True)

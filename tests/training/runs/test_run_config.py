@@ -29,9 +29,29 @@ def test_what_a_run_writes_is_read_by_its_command(tmp_path, command):
 
     found = typer.main.get_command(app).commands[command]
     given = {
-        "train": ["photos", "--preset", "vit_nano_conv8_32", "--recipe", "deit", "--epochs", "3", "--precision", "float32"],
+        "train": [
+            "photos",
+            "--preset",
+            "vit_nano_conv8_32",
+            "--recipe",
+            "deit",
+            "--epochs",
+            "3",
+            "--precision",
+            "float32",
+        ],
         "finetune": ["vit_tiny_patch16_224", "photos", "--weights", "t", "--method", "lora", "--set", "patience=3"],
-        "tune": ["photos", "--image-size", "32", "--objective", "val_loss", "--objective", "params", "--budget", "2 trials"],
+        "tune": [
+            "photos",
+            "--image-size",
+            "32",
+            "--objective",
+            "val_loss",
+            "--objective",
+            "params",
+            "--budget",
+            "2 trials",
+        ],
     }[command]
     options = typed_options(found.make_context(command, [*given, "--limit", "5", "--seed", "0"]))
     write_run_config(tmp_path, command, options)

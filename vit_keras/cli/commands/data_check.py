@@ -71,4 +71,5 @@ def check_command(
             out.print(printable(line))
         if report is not None:
             out.print(printable(f"report       {report}"))
+        out.print(printable(checkup.verdict(reading, strict=strict)))
     checkup.enforce(reading, strict=strict)
