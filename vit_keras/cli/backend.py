@@ -24,9 +24,8 @@ class Process:
     """Whether waits are announced: not with --quiet, nor where Keras runs already."""
 
 
-def start_backend(*, debug: bool, quiet: bool = False) -> None:
-    """Imports Keras and lets the backend find its devices; `debug` shows what libraries log, `quiet` announces no waits."""
-    Process.announces = not quiet and "keras" not in sys.modules
+def start_backend(*, debug: bool) -> None:
+    """Imports Keras and lets the backend find its devices; `debug` shows what libraries log."""
     name = os.environ.get("KERAS_BACKEND")
     announce(f"starting Keras on {name}" if name else "starting Keras")
     cache_compiled_programs()

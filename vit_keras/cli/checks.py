@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from vit_keras.cli.backend import announce
+from vit_keras.cli.options import SOURCES
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
 from vit_keras.validation import closest
 
@@ -32,10 +34,12 @@ def check_recipe(name: str | None) -> None:
 
 
 def check_source(source: str | None) -> None:
-    """Raises `DataError` where a path does not exist; names of TensorFlow Datasets are not known here."""
+    """Raises `DataError` where a path does not exist; or a name is unknown."""
     if source is not None:
         from vit_keras.data.loading import check_exists
 
+        if source not in SOURCES and not Path(source).exists():
+            announce(f"looking for {source}")
         check_exists(source)
 
 

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     Process.is_own = arguments is None
+    Process.announces = "keras" not in sys.modules and not {"-q", "--quiet"} & set(typed)
     debug = "--debug" in typed
     try:
         code = app(typed, prog_name=Path(program()).name, standalone_mode=False)

@@ -14,7 +14,7 @@ from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.data.sources.pixel_range import BYTES, check_range
-from vit_keras.data.sources.tfds import find_builder, read_tfds
+from vit_keras.data.sources.tfds import check_name, find_builder, read_tfds
 from vit_keras.errors import DataError, InvalidArgumentError
 
 _TFDS = "tfds:"
@@ -127,10 +127,12 @@ def load(
 
 
 def check_exists(source: str) -> None:
-    """Raises `DataError` where a source is a path at which there is nothing; a name of TensorFlow Datasets is looked up there."""
-    folder = _find_folder(source)
+    """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
+    folder, builtin = _find_folder(source), ["emoji", *KERAS_NAMES]
     if folder is not None and not folder.exists():
         raise DataError(f"{source}: there is no such folder or file.")
+    if folder is None and source not in builtin:
+        check_name(source.removeprefix(_TFDS), builtin)
 
 
 def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:

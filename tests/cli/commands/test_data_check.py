@@ -35,10 +35,7 @@ def test_up_to_the_error_rate_bad_files_are_listed_and_above_it_exit_3(run, root
     assert r"cat/\x1b[31mred\n.png: not a supported image (it looks like HTML)" in out
     assert "\x1b" not in out
     assert os.path.isfile(re.search(r"left out +(\S+quarantine\.csv)", out)[1])
-    assert (
-        out.splitlines()[-1]
-        == "ready to train: 24 images in 2 classes; but look at the 1 error above"
-    )
+    assert out.splitlines()[-1] == "ready to train: 24 images in 2 classes; but look at the 1 error above"
     for index in range(2):
         (root / "cat" / f"broken_{index}.png").write_bytes(b"<html>")
     for options in ((), ("--json",)):

@@ -65,7 +65,7 @@ def bench_command(
     """
     config = load_preset(preset).config
     check_numbers(image_size=image_size)
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     import keras
 
     from vit_keras.training.speed import measure_speed

@@ -78,7 +78,7 @@ def convert_command(
         raise InvalidArgumentError(f"{target} holds the checkpoint to convert: give another name to write to.")
     if preset is not None:
         load_preset(preset)  # refuses an unknown name
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     if dry_run:
         out.print(_plan(found.path, preset=preset, source=source))
         return

@@ -57,7 +57,7 @@ def show_command(
     picture = choose_output(out_file, _PICTURE, option="--out", overwrite=overwrite)
     augmentation = resolve_augmentation(augment)
     check_source(source)
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     import numpy as np
 
     from vit_keras.data.augment.sheets import draw_sheet

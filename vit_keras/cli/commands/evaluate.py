@@ -36,7 +36,7 @@ def evaluate_command(
         vit-keras evaluate runs/photos-1 other_photos/ --split all --json
     """
     check_all(lambda: find_model(model), lambda: check_source(data))
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     announce(f"evaluating {model}")
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate

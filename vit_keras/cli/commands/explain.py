@@ -95,7 +95,7 @@ def explain_command(
         lambda: find_model(against) if against else None,
         lambda: check_image_paths(images),
     )
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     announce(f"loading {model}")
     if report is not None:
         _write_report(model, images, weights, written)

@@ -92,7 +92,7 @@ def finetune_command(
     )
     if not resume:
         _check_given(preset=preset, data=data)
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset

@@ -35,7 +35,7 @@ def info_command(
     """
     info = preset_info(name)
     if attention:
-        start_backend(debug=debug, quiet=quiet)
+        start_backend(debug=debug)
         info["attention"] = _find_kernel(name)
     if as_json:
         print_json(info)

@@ -31,7 +31,7 @@ def predict_command(
         vit-keras predict runs/photos-1 new_photos/ --top 1 --json > predictions.json
     """
     check_all(lambda: find_model(model), lambda: check_image_paths(images))
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     from vit_keras.evaluation.predict import predict
 
     announce(f"classifying with {model}")

@@ -69,7 +69,7 @@ def train_command(
         lambda: check_numbers(seed=seed, epochs=epochs, batch_size=batch_size, limit=limit),
         lambda: check_precision(precision),
     )
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.preset_runs import TrainingOptions, train_preset

@@ -114,7 +114,7 @@ def tune_command(
         lambda: parse_objectives(objective) if objective else None,
         lambda: check_numbers(seed=seed, epochs=epochs, limit=limit, image_size=image_size, workers=workers),
     )
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     from vit_keras.cli.training_run import resumable
     from vit_keras.tuning.workers.distribution import set_role
 

@@ -49,7 +49,7 @@ def verify_command(
     """
     if not reference.exists():
         raise StorageError(f"{reference}: there is no such file or directory.")
-    start_backend(debug=debug, quiet=quiet)
+    start_backend(debug=debug)
     from vit_keras.weights.verify import TOLERANCE, compare
 
     announce(f"computing the outputs of {reference} with both libraries")
