@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vit_keras.cli.backend import Process
+from vit_keras.cli.backend import Process, leave_quickly
 from vit_keras.cli.commands.bench import bench_command
 from vit_keras.cli.commands.convert import convert_command
 from vit_keras.cli.commands.data_check import check_command
@@ -79,9 +79,9 @@ def describe_program(
     """Vision Transformers for Keras: choose, train, use and explain them. `vit-keras COMMAND --help` shows a command's options.
 
     Examples:
-        vit-keras train                                 # trains on embedded images, to see what comes out
-        vit-keras finetune vit_nano_conv8_96 photos/    # your images: photos/CLASS/image.jpg
-        vit-keras predict runs/photos-1 cat.jpg         # what the new model says of an image
+        vit-keras train                                                            # on embedded images, in minutes
+        vit-keras finetune vit_small_patch16_224 photos/ --weights augreg_in21k    # yours: photos/CLASS/image.jpg
+        vit-keras predict runs/photos-1 cat.jpg                                    # what the new model says
     """
 
 
@@ -116,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback=debug,
         )
         code = 1
+    if Process.is_own:
+        leave_quickly(code or 0)
     sys.exit(code or 0)
 
 
