@@ -23,7 +23,7 @@ def config(tmp_path):
 
 def test_a_file_says_what_the_command_line_would(config):
     config.write_text(
-        'command = "finetune"\npreset = "vit_nano_conv8_32"\nsource = "emoji"\nbatch-size = 32\nlimit = 8\n'
+        'command = "finetune"\nmodel = "vit_nano_conv8_32"\nsource = "emoji"\nbatch-size = 32\nlimit = 8\n'
         'accept-license = true\n[set]\nlearning_rate = 3e-4\noptimizer = "sgd"\npatience = 3\n'
     )
     typed = (

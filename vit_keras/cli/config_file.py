@@ -25,7 +25,9 @@ def read_config(context: Context, config: Path | None) -> Path | None:
     command = values.pop("command", context.info_name)
     if command != context.info_name:
         raise InvalidArgumentError(f"{config} is for another command: vit-keras {command} --config {config}.")
-    parameters = {_word(each): each for each in context.command.params if each.name not in _NOT_IN_FILES}
+    parameters = {
+        word: each for each in context.command.params if each.name not in _NOT_IN_FILES for word in _words(each)
+    }
     defaults = {}
     for key, value in values.items():
         word = key.replace("_", "-")
@@ -47,11 +49,11 @@ def _read_file(config: Path) -> dict[str, Any]:
         raise CorruptFileError(f"--config {config}: not a TOML file ({error}).") from error
 
 
-def _word(parameter: Any) -> str:
-    """Returns a parameter's key in a file."""
+def _words(parameter: Any) -> list[str]:
+    """Returns a parameter's keys in a file."""
     if parameter.param_type_name == "argument":
-        return str(parameter.metavar or parameter.name).lower()
-    return str(parameter.opts[0]).lstrip("-")
+        return [str(parameter.metavar or parameter.name).lower()]
+    return [str(flag).lstrip("-") for flag in parameter.opts]
 
 
 def _as_typed(value: Any) -> Any:

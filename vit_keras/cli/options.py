@@ -1,7 +1,7 @@
 """Options that several commands share, each written once, and which of them the user typed."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +16,11 @@ SOURCES = ("emoji", "mnist", "fashion_mnist", "cifar10", "cifar100")
 """Names of data sets that shells complete."""
 
 
+SOURCE_HELP = (
+    "A folder of class folders, a table of files and labels, or a data set's name (emoji, cifar10, tfds:NAME)."
+)
+
+
 def complete_source(incomplete: str) -> Iterator[str]:
     """Yields names of data sets; the shell itself completes folders."""
     yield from (name for name in SOURCES if name.startswith(incomplete))
@@ -26,8 +31,36 @@ def complete_preset(incomplete: str) -> Iterator[str]:
     yield from (name for name in list_presets() if name.startswith(incomplete))
 
 
+def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
+    """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
+
+    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
+    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    """
+    fields = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            raise InvalidArgumentError(f"--set {assignment}: expected FIELD=VALUE, such as learning_rate=3e-4.")
+        try:
+            fields[name] = json.loads(value)
+        except ValueError:
+            fields[name] = value
+    return fields or None
+
+
 AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.", rich_help_panel=MODEL)]
 BatchSize = Annotated[int | None, Option(metavar="N", help="Images per step.", rich_help_panel=TRAINING)]
+Changes = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="A field of the recipe, such as learning_rate=3e-4.",
+        callback=parse_fields,
+        rich_help_panel=TRAINING,
+    ),
+]
 Config = Annotated[
     Path | None,
     Option(
@@ -38,11 +71,19 @@ Config = Annotated[
         is_eager=True,
     ),
 ]
+Contained = Annotated[
+    bool,
+    Option(
+        "--contained",
+        help="Of a table: refuse files outside --image-dir, or the table's folder.",
+        rich_help_panel=DATA,
+    ),
+]
 DataSource = Annotated[
     str | None,
     Argument(
         metavar="SOURCE",
-        help="A folder of class folders, a CSV file of paths and labels, or a data set's name (emoji, cifar10, tfds:NAME).",
+        help=SOURCE_HELP,
         autocompletion=complete_source,
     ),
 ]
@@ -59,11 +100,53 @@ ForceResume = Annotated[
         rich_help_panel=TRAINING,
     ),
 ]
+ImageColumn = Annotated[
+    str | None, Option(metavar="NAME", help="Of a table: the column of image files.", rich_help_panel=DATA)
+]
+ImageDir = Annotated[
+    str | None,
+    Option(
+        metavar="FOLDER",
+        help="Of a table: where relative paths start; by default the table's folder.",
+        rich_help_panel=DATA,
+    ),
+]
+Images = Annotated[
+    list[str],
+    Argument(
+        metavar="IMAGES",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
+        ".txt), or - for a list on stdin.",
+    ),
+]
 Json = Annotated[
     bool, Option("--json", help="Print one JSON value to stdout and nothing else.", rich_help_panel=OUTPUT)
 ]
+LabelColumn = Annotated[
+    list[str] | None,
+    Option(
+        metavar="NAME",
+        help="Of a table: the column of labels; repeat it for columns of 0 and 1, or of numbers.",
+        rich_help_panel=DATA,
+    ),
+]
+LabelSeparator = Annotated[
+    str | None,
+    Option(
+        metavar="SEPARATOR",
+        help="Of a table: what separates several labels in a cell; | by default.",
+        rich_help_panel=DATA,
+    ),
+]
 Limit = Annotated[int | None, Option(metavar="N", help="Maximum number of images per split.", rich_help_panel=DATA)]
-ModelPath = Annotated[Path, Argument(metavar="MODEL", help="A run directory, a preset directory, or a .keras file.")]
+Model = Annotated[
+    str,
+    Argument(
+        metavar="MODEL",
+        help="A run directory, a preset's NAME:TAG, a preset directory, or a .keras file.",
+        autocompletion=complete_preset,
+    ),
+]
 Offline = Annotated[bool, Option("--offline", help="Use only cached files; never download.", rich_help_panel=MODEL)]
 Overwrite = Annotated[
     bool, Option("--overwrite", help="Replace what an earlier command wrote there.", rich_help_panel=OUTPUT)
@@ -89,6 +172,18 @@ RunDir = Annotated[
     ),
 ]
 Seed = Annotated[int | None, Option(metavar="N", help="Random seed; 0 by default.", rich_help_panel=TRAINING)]
+Task = Annotated[
+    str | None,
+    Option(
+        metavar="NAME",
+        help="single_label, multi_label or regression; auto (default) decides by the labels.",
+        rich_help_panel=DATA,
+    ),
+]
+TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.", rich_help_panel=OUTPUT)]
+
+_LOADING = ("task", "image_dir", "image_column", "label_column", "label_separator", "contained")
+"""Parameters that `vk.data.load` and `vk.data.check` take, too."""
 
 _HOW_TO_RUN = (
     "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "quiet",
@@ -109,19 +204,10 @@ def typed_options(context: Context) -> dict[str, Any]:
     }
 
 
-def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
-    """Returns assignments such as "learning_rate=3e-4" as a mapping, their values as JSON or else text; None for none.
+def loading_options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keywords of `vk.data.load` among parameters of a command: those of tables, and the task.
 
-    >>> parse_fields(["learning_rate=3e-4", "optimizer=sgd", "patience=null"])
-    {'learning_rate': 0.0003, 'optimizer': 'sgd', 'patience': None}
+    >>> loading_options({"label_column": ["age"], "task": None, "contained": False, "seed": 1})
+    {'label_column': ['age']}
     """
-    fields = {}
-    for assignment in assignments or ():
-        name, equals, value = assignment.partition("=")
-        if not equals or not name:
-            raise InvalidArgumentError(f"--set {assignment}: expected FIELD=VALUE, such as learning_rate=3e-4.")
-        try:
-            fields[name] = json.loads(value)
-        except ValueError:
-            fields[name] = value
-    return fields or None
+    return {name: values[name] for name in _LOADING if values.get(name)}

@@ -3,15 +3,16 @@
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from vit_keras.cli.output import out, print_error, print_json
+from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.cli.wording import name_program
 from vit_keras.runtime.signals import Aborted
+from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
@@ -19,12 +20,12 @@ from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 _RESUMABLE = 75
 
 
-def merge_recorded(
-    options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
-) -> dict[str, Any]:
-    """Returns the typed options, and those recorded in a resumed run for all others."""
-    recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
-    return {**recorded, **options}
+def merge_recorded(options: Mapping[str, Any], command: str, run_dir: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Returns the arguments of `vk.train` or `vk.finetune`: the typed options, and those recorded in a resumed run for all others."""
+    known = [each.name for each in fields(RunOptions)]
+    recorded = recorded_options(RunDirectory(run_dir), command, known) if resume and run_dir is not None else {}
+    values = {**recorded, **options}
+    return {**values.pop("changes", {}), **values}
 
 
 @contextmanager
@@ -46,14 +47,20 @@ def resumable(command: str) -> Iterator[None]:
 
 
 def print_result(result: TrainingResult, *, as_json: bool) -> None:
-    """Prints a run's test accuracy, where its report is, and the next command."""
+    """Prints a run's test metrics, where its report is, and the next command."""
     record, run = result.record, result.run_directory
     results, seconds = record["results"], record["seconds"]
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
-    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    count = len(result.evaluation.labels)
+    if "test_accuracy" in results:
+        accuracy = results["test_accuracy"]
+        out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    else:
+        out.print(f"{count:,} test images ({seconds['total']:.0f} s in all)")
+        for name, value in results.items():
+            out.print(printable(f"{name.removeprefix('test_').replace('_', ' '):36} {value:.5g}"))
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Evaluation:
         cat                        1      50.0%   100.0%    66.7%
     """
 
+    task: ClassVar[str] = "single_label"
+
     probabilities: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...] = ()
@@ -75,6 +77,10 @@ class Evaluation:
     def classes(self) -> list[ClassScore]:
         """Precision, recall and F1 per class, in the order of the outputs."""
         return class_scores(self)
+
+    def summary(self) -> dict[str, float]:
+        """Returns the most important metric by its name."""
+        return {"accuracy": self.accuracy}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all metrics as plain data; what is not defined is None."""

@@ -12,6 +12,7 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.data.tasks import METRICS
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.files import atomic_file, write_text
@@ -41,7 +42,7 @@ class SearchResult:
             preset cannot describe.
         best: The best trial.
         study: All trials.
-        test_accuracy: Accuracy of the best model on the test images, which the search did not use.
+        test_metrics: Metrics of the best model on the test images, which the search did not use, by name: "accuracy", or those of the task.
         record: Content of `search.json`.
     """
 
@@ -49,8 +50,13 @@ class SearchResult:
     model_directory: Path
     best: Trial
     study: Study
-    test_accuracy: float
+    test_metrics: dict[str, float]
     record: dict[str, Any]
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Accuracy on the test images; None where the labels are several classes per image, or numbers."""
+        return self.test_metrics.get("accuracy")
 
     @property
     def model(self) -> keras.Model:
@@ -63,7 +69,7 @@ def search(
     validation: Any = None,
     *,
     budget: str | Budget = "30min",
-    objective: str | Sequence[str] = "val_accuracy",
+    objective: str | Sequence[str] = "auto",
     max_params: int | None = None,
     hypermodel: Searchable | None = None,
     run_dir: str | Path | None = None,
@@ -77,7 +83,8 @@ def search(
         train: `ImageData`, or what `vk.data.load` takes: a folder, a data set's name, arrays, a `tf.data.Dataset`.
         validation: Likewise; None if `train` has a validation split, otherwise a part of it is held out.
         budget: A time such as "30min", "40 trials", or "200 epochs" of all trials together.
-        objective: "val_accuracy", "val_loss"; a list of these and of "params", "macs", "latency" for a Pareto front.
+        objective: "auto" for "val_accuracy", or the first metric of another task; "val_loss"; a list of these and of "params", "macs",
+            "latency" for a Pareto front.
         max_params: Maximum number of parameters of a model with its head; no larger model is built.
         hypermodel: The search space; by default `ViTHyperModel` for the images' size and classes, with `max_params`.
         run_dir: A directory that does not exist; by default the first free of `runs/search-DATA-1`, `runs/search-DATA-2`, ...
@@ -110,7 +117,7 @@ def search_data(
     hypermodel: Searchable,
     *,
     budget: str | Budget = "30min",
-    objective: str | Sequence[str] = "val_accuracy",
+    objective: str | Sequence[str] = "auto",
     run_dir: str | Path | None,
     resume: bool,
     options: TunerOptions | None = None,
@@ -124,6 +131,8 @@ def search_data(
             f"run_dir: {run} holds a search already: choose another directory, or resume it (resume=True, --resume)."
         )
     progress = SearchProgress(console or standard_console(), Budget.parse(budget))
+    if objective == "auto":
+        objective = f"val_{METRICS[data.task]}"
     tuner = ViTTuner(
         hypermodel, run_dir=run, budget=budget, objective=objective, options=options, on_event=progress.on_event
     )
@@ -147,20 +156,21 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
-    accuracy = evaluate(_load_model(target), data.splits["test"]).accuracy
+    metrics = evaluate(_load_model(target), data.splits["test"]).summary()
+    first = next(iter(metrics))
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},
         "front": [trial.number for trial in study.front],
-        "test_accuracy": accuracy,
+        f"test_{first}": metrics[first],
         "trials": len(study.trials),
         "epochs": study.epochs_trained,
         "seconds": round(study.seconds, 1),
         "environment": environment(),
     }
     write_text(run / "search.json", json.dumps(record, indent=2) + "\n")
-    write_study_report(run, study, data=data, test_accuracy=accuracy)
+    write_study_report(run, study, data=data, test_metrics=metrics)
     return SearchResult(
-        run_directory=run, model_directory=target, best=best, study=study, test_accuracy=accuracy, record=record
+        run_directory=run, model_directory=target, best=best, study=study, test_metrics=metrics, record=record
     )
 
 

@@ -150,6 +150,8 @@ def build_and_load(
     load(model, weights, source=source, adapt=adapt, keep_on_failure=False, settings=settings)
     if adapt.head != "new":
         model.class_names = _find_class_names(Path(weights), settings, directory, model_num_classes(model))
+        if directory is not None and weights == directory.path:
+            model.task, model.threshold = directory.task, directory.threshold
     if end.own_head:
         model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
     if directory is not None and weights == directory.path:

@@ -3,6 +3,7 @@ import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -87,3 +88,31 @@ def test_a_missing_folder_or_one_without_classes_exits_3(run, tmp_path):
         code, out, err = run("data", "check", tmp_path / source)
         assert (code, out, expected in err) == (3, "", True), err
     assert "Traceback" in run("data", "check", tmp_path / "nowhere", "--debug")[2]
+
+
+def test_a_table_of_files_elsewhere_is_checked(run, root, tmp_path, snapshot):
+    (tmp_path / "tables").mkdir()
+    (root / "cat" / "broken.png").write_bytes(b"<html>")
+    rows = [f"{path},{path.parent.name},{index}" for index, path in enumerate(sorted(root.rglob("*.png")))]
+    table = tmp_path / "tables" / "all.csv"
+    table.write_text("\n".join(["photo;x.png;kind;row", *(f"x;{row.replace(',', ';')}" for row in rows)]))
+    before = snapshot(tmp_path / "tables")
+    options = ("--image-column", "x.png", "--label-column", "kind")
+    code, out, err = run("data", "check", table, *options, "--report", tmp_path / "report.html")
+    assert code == 0, err
+    assert out.splitlines()[0] == f"{table}: 24 usable images in 2 classes"
+    assert f"25 of 25 files are outside {tmp_path / 'tables'}" in out
+    assert f"{root}/cat/broken.png: not a supported image (it looks like HTML)" in out
+    (quarantine,) = [line.split()[-1] for line in out.splitlines() if line.endswith("quarantine.csv")]
+    assert f'"{root}/cat/broken.png","cat",""' in Path(quarantine).read_text()
+    report = (tmp_path / "report.html").read_text("utf-8")
+    assert report.count("data:image/") >= 8
+    assert "all.csv" in report
+    assert snapshot(tmp_path / "tables") == before
+    code, _, err = run("data", "check", table, *options, "--contained")
+    assert (code, "25 rows can't be used" in err, "--contained" in err) == (3, True, True)
+    assert run("data", "check", table, *options, "--contained", "--image-dir", root)[0] == 0
+    code, _, err = run("data", "check", table, "--image-column", "photo", "--label-column", "kind")
+    assert (code, "--image-dir" in err) == (3, True)
+    code, _, err = run("data", "check", root, *options)
+    assert (code, "is for a table of files and labels" in err) == (2, True)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from typer import Argument, Option
+from typer import Argument, Context, Option
 
+from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_source
 from vit_keras.cli.help import DATA, OUTPUT, TRAINING
-from vit_keras.cli.options import Debug, Overwrite, Quiet, complete_source
 from vit_keras.cli.output import choose_output, out, printable, progress_console
 from vit_keras.errors import StorageError
 
@@ -20,14 +20,21 @@ _ROWS, _VARIANTS = 6, 6
 
 
 def show_command(
+    context: Context,
     source: Annotated[
         str,
         Argument(
             metavar="SOURCE",
-            help="A folder of class folders, a CSV file of paths and labels, or a data set's name (emoji, cifar10, tfds:NAME).",
-            autocompletion=complete_source,
+            help=options.SOURCE_HELP,
+            autocompletion=options.complete_source,
         ),
     ],
+    task: options.Task = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     augment: Annotated[
         str, Option(metavar="NAME", help="none, moved, light, medium, strong or 3-augment.", rich_help_panel=TRAINING)
     ] = "medium",
@@ -42,9 +49,9 @@ def show_command(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
 ) -> None:
     """Draw training images next to augmented versions of them.
 
@@ -64,10 +71,13 @@ def show_command(
     from vit_keras.data.dataset.pipeline import preview_batch
     from vit_keras.data.loading import load
     from vit_keras.data.scan.progress import file_progress
+    from vit_keras.data.tasks import format_label
 
     announce(f"reading {source}")
     with file_progress(progress_console(as_json=True, quiet=quiet)) as on_progress:
-        data = load(source, image_size=image_size, seed=seed, on_progress=on_progress)
+        data = load(
+            source, image_size=image_size, seed=seed, on_progress=on_progress, **options.loading_options(context.params)
+        )
     for decision in data.decisions:
         out.print(printable(f"read     {decision}"))
     split, names = data.splits["train"], data.class_names
@@ -77,7 +87,10 @@ def show_command(
         for step in range(_VARIANTS)
     ]
     captions = [
-        [names[split.labels[index]], *(_describe_target(targets[row], names) for _, targets in variants)]
+        [
+            format_label(split.labels[index], names),
+            *(_describe_target(targets[row], names, data.task) for _, targets in variants),
+        ]
         for row, index in enumerate(indices)
     ]
     try:
@@ -92,9 +105,13 @@ def show_command(
     out.print(printable(f"picture  {picture}"))
 
 
-def _describe_target(target: "np.ndarray", names: tuple[str, ...]) -> str:
-    """Returns the class of a target, or the fractions of a mixed one."""
+def _describe_target(target: "np.ndarray", names: tuple[str, ...], task: str) -> str:
+    """Returns the label of an image, or the fractions of a mixed one."""
+    from vit_keras.data.tasks import format_label
+
+    if task == "regression":
+        return format_label(target, names)
     found = [(float(share), names[label]) for label, share in enumerate(target) if share >= 0.005]
-    if len(found) == 1:
-        return found[0][1]
+    if all(share >= 0.995 for share, _ in found):
+        return "|".join(name for _, name in found)
     return ", ".join(f"{share:.0%} {name}" for share, name in sorted(found, reverse=True))

@@ -14,7 +14,7 @@ from vit_keras.cli.checks import (
     check_run_dir,
     check_source,
 )
-from vit_keras.cli.help import MODEL, OUTPUT, TRAINING
+from vit_keras.cli.help import MODEL, TRAINING
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
@@ -22,13 +22,21 @@ from vit_keras.zoo.find_model import find_model
 
 def finetune_command(
     context: Context,
-    preset: Annotated[
+    model: Annotated[
         str | None,
         Argument(
-            metavar="PRESET", help="A preset's name, or a preset directory.", autocompletion=options.complete_preset
+            metavar="MODEL",
+            help="A preset's NAME or NAME:TAG, a run directory, or a preset directory.",
+            autocompletion=options.complete_preset,
         ),
     ] = None,
     data: options.DataSource = None,
+    task: options.Task = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
     weights: Annotated[
         str | None,
         Option(
@@ -50,16 +58,7 @@ def finetune_command(
     limit: options.Limit = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
-    changes: Annotated[
-        list[str] | None,
-        Option(
-            "--set",
-            metavar="FIELD=VALUE",
-            help="A field of the recipe, such as learning_rate=3e-4.",
-            callback=options.parse_fields,
-            rich_help_panel=TRAINING,
-        ),
-    ] = None,
+    changes: options.Changes = None,
     resume: options.Resume = False,
     force_resume: options.ForceResume = False,
     accept_license: options.AcceptLicense = False,
@@ -67,14 +66,12 @@ def finetune_command(
     config: options.Config = None,
     run_dir: options.RunDir = None,
     overwrite: options.Overwrite = False,
-    tensorboard: Annotated[
-        bool, Option("--tensorboard", help="Write TensorBoard logs, too.", rich_help_panel=OUTPUT)
-    ] = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Fine-tune a preset on your images; each default is chosen for them and printed with its reason.
+    """Fine-tune a model on your images; each default is chosen for them and printed with its reason.
 
     Examples:
         vit-keras finetune vit_small_patch16_224 photos/ --weights augreg_in21k
@@ -84,33 +81,33 @@ def finetune_command(
     """
     check_all(
         lambda: check_run_dir(run_dir, resume=resume, overwrite=overwrite),
-        lambda: find_model(preset) if preset else None,
+        lambda: find_model(model) if model else None,
         lambda: check_source(data),
         lambda: check_recipe(method),
         lambda: check_numbers(seed=seed, epochs=epochs, batch_size=batch_size, limit=limit),
         lambda: check_precision(precision),
     )
     if not resume:
-        _check_given(preset=preset, data=data)
+        _check_given(model=model, data=data)
     start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
-    from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
+    from vit_keras.training.finetuning import finetune
 
-    values = merge_recorded(options.typed_options(context), FinetuningOptions, run_dir, resume=resume)
-    _check_given(preset=values.get("preset"), data=values.get("data"))
-    announce(f"loading {values['preset']}, reading {values['data']}")
+    values = merge_recorded(options.typed_options(context), "finetune", run_dir, resume=resume)
+    _check_given(model=values.get("model"), data=values.get("data"))
+    announce(f"loading {values['model']}, reading {values['data']}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("finetune"):
-        result = finetune_preset(
-            FinetuningOptions(**values), run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
-            offline=offline or None, console=progress_console(as_json=as_json, quiet=quiet),
+        result = finetune(
+            **values, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard, offline=offline or None,
+            console=progress_console(as_json=as_json, quiet=quiet),
         )  # fmt: skip
     print_result(result, as_json=as_json)
 
 
-def _check_given(*, preset: str | None, data: str | None) -> None:
-    missing = [word for word, value in (("PRESET", preset), ("SOURCE", data)) if value is None]
+def _check_given(*, model: str | None, data: str | None) -> None:
+    missing = [word for word, value in (("MODEL", model), ("SOURCE", data)) if value is None]
     if missing:
         raise InvalidArgumentError(
-            f"{' and '.join(missing)} missing: vit-keras finetune PRESET SOURCE, or --resume --run-dir RUN."
+            f"{' and '.join(missing)} missing: vit-keras finetune MODEL SOURCE, or --resume --run-dir RUN."
         )

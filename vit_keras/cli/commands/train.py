@@ -16,17 +16,25 @@ from vit_keras.cli.checks import (
 )
 from vit_keras.cli.help import MODEL, TRAINING
 from vit_keras.cli.replacing import replace_earlier
-from vit_keras.presets import load_preset
+from vit_keras.zoo.find_model import find_model
 
 
 def train_command(
     context: Context,
     data: options.DataSource = None,
-    preset: Annotated[
+    task: options.Task = None,
+    image_dir: options.ImageDir = None,
+    image_column: options.ImageColumn = None,
+    label_column: options.LabelColumn = None,
+    label_separator: options.LabelSeparator = None,
+    contained: options.Contained = False,
+    model: Annotated[
         str | None,
         Option(
-            metavar="PRESET",
-            help="A preset's name; by default one that fits the data.",
+            "--preset",
+            "--model",
+            metavar="MODEL",
+            help="A preset's name, or a run's or preset's directory; by default one that fits the data.",
             autocompletion=options.complete_preset,
             rich_help_panel=MODEL,
         ),
@@ -44,11 +52,13 @@ def train_command(
     limit: options.Limit = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
+    changes: options.Changes = None,
     resume: options.Resume = False,
     force_resume: options.ForceResume = False,
     config: options.Config = None,
     run_dir: options.RunDir = None,
     overwrite: options.Overwrite = False,
+    tensorboard: options.TensorBoard = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -64,7 +74,7 @@ def train_command(
     check_all(
         lambda: check_run_dir(run_dir, resume=resume, overwrite=overwrite),
         lambda: check_source(data),
-        lambda: load_preset(preset) if preset else None,
+        lambda: find_model(model) if model else None,
         lambda: check_recipe(recipe),
         lambda: check_numbers(seed=seed, epochs=epochs, batch_size=batch_size, limit=limit),
         lambda: check_precision(precision),
@@ -72,13 +82,13 @@ def train_command(
     start_backend(debug=debug)
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
-    from vit_keras.training.preset_runs import TrainingOptions, train_preset
+    from vit_keras.training.trainer import train
 
     announce(f"reading {data or 'the emoji set'}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("train"):
-        values = merge_recorded(options.typed_options(context), TrainingOptions, run_dir, resume=resume)
-        console = progress_console(as_json=as_json, quiet=quiet)
-        result = train_preset(
-            TrainingOptions(**values), run_dir=run_dir, resume=resume, force_resume=force_resume, console=console
-        )
+        values = merge_recorded(options.typed_options(context), "train", run_dir, resume=resume)
+        result = train(
+            **values, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
+            console=progress_console(as_json=as_json, quiet=quiet),
+        )  # fmt: skip
     print_result(result, as_json=as_json)

@@ -6,22 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.console import Console
 from typer import Context, Option
 
+from vit_keras.cli import options as shared
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_numbers, check_run_dir, check_source
 from vit_keras.cli.help import DATA, SEARCH
-from vit_keras.cli.options import (
-    Config,
-    DataSource,
-    Debug,
-    Json,
-    Limit,
-    Overwrite,
-    Quiet,
-    Resume,
-    RunDir,
-    Seed,
-    typed_options,
-)  # fmt: skip
 from vit_keras.cli.output import out, print_json, progress_console
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError, StorageError
@@ -36,7 +24,13 @@ if TYPE_CHECKING:
 
 def tune_command(
     context: Context,
-    data: DataSource = None,
+    data: shared.DataSource = None,
+    task: shared.Task = None,
+    image_dir: shared.ImageDir = None,
+    image_column: shared.ImageColumn = None,
+    label_column: shared.LabelColumn = None,
+    label_separator: shared.LabelSeparator = None,
+    contained: shared.Contained = False,
     budget: Annotated[
         str | None,
         Option(
@@ -49,7 +43,7 @@ def tune_command(
         list[str] | None,
         Option(
             metavar="NAME",
-            help="val_accuracy (default) or val_loss; repeat it with params or macs for a Pareto front.",
+            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front.",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -74,8 +68,8 @@ def tune_command(
     image_size: Annotated[
         int | None, Option(metavar="PX", help="Height and width; required for image files.", rich_help_panel=DATA)
     ] = None,
-    limit: Limit = None,
-    seed: Seed = None,
+    limit: shared.Limit = None,
+    seed: shared.Seed = None,
     workers: Annotated[
         int | None, Option(metavar="N", help="Trials trained in parallel; 1 by default.", rich_help_panel=SEARCH)
     ] = None,
@@ -86,13 +80,13 @@ def tune_command(
     address: Annotated[
         str | None, Option(metavar="HOST:PORT", help="Address of the chief.", rich_help_panel=SEARCH)
     ] = None,
-    resume: Resume = False,
-    config: Config = None,
-    run_dir: RunDir = None,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    resume: shared.Resume = False,
+    config: shared.Config = None,
+    run_dir: shared.RunDir = None,
+    overwrite: shared.Overwrite = False,
+    as_json: shared.Json = False,
+    quiet: shared.Quiet = False,
+    debug: shared.Debug = False,
 ) -> None:
     """Search depth, heads and other hyperparameters for the best model within a budget.
 
@@ -120,7 +114,7 @@ def tune_command(
 
     if role is not None and address is not None:
         set_role(role, address)
-    options = typed_options(context)
+    options = shared.typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     announce(f"reading {options['data']}")
@@ -157,7 +151,12 @@ def _search(
         return {name: options[name] for name in names if name in options}
 
     with file_progress(console) as on_progress:
-        data = load(options["data"], **pick("image_size", "batch_size", "limit", "seed"), on_progress=on_progress)
+        data = load(
+            options["data"],
+            **pick("image_size", "batch_size", "limit", "seed"),
+            **shared.loading_options(options),
+            on_progress=on_progress,
+        )
     tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
     *size, channels = data.image_shape
     chosen = pick("space", "max_params", "max_macs")
@@ -177,7 +176,9 @@ def _print_result(result: "SearchResult", *, as_json: bool) -> None:
         return
     name = result.study.objective.name
     out.print(f"best               trial {result.best.number}, {name} {result.best.curve[-1][name]:.4f}")
-    out.print(f"test accuracy      {result.test_accuracy:7.2%}   on images that the search did not use")
+    metric, value = next(iter(result.test_metrics.items()))
+    kind = "7.4f" if metric == "r2" else "7.2%"
+    out.print(f"{'test ' + metric.replace('_', ' '):18} {value:{kind}}   on images that the search did not use")
     out.print(f"report             {result.run_directory}/study.html")
     out.print("import vit_keras as vk")
     out.print(f'model = vk.from_preset("{result.model_directory}")')

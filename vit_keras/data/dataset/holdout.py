@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vit_keras.data.dataset.stratification import hold_out_rows
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.reporting.text import plural
 from vit_keras.validation import is_number
@@ -17,8 +18,11 @@ def hold_out(
 ) -> np.ndarray:
     """Returns a mask of the images held out: `rate` of each class, at least one.
 
-    Images of a class with equal `duplicate_ids` `(count,)` are held out together. Raises `DataError` for a class of one image.
+    Images of a class with equal `duplicate_ids` `(count,)` are held out together. Raises `DataError` for a class of one image. Labels
+    that are rows, several classes or numbers, are stratified by `hold_out_rows`.
     """
+    if labels.ndim == 2:
+        return hold_out_rows(labels, rate=rate, seed=seed, duplicate_ids=duplicate_ids)
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), dtype=bool)
     for label, name in enumerate(class_names):
@@ -51,7 +55,11 @@ def split_indices(
     `rates` are the fractions of each class for validation and test. Raises `DataError` if a class has too few images.
     """
     needed = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
-    for label, name in enumerate(class_names):
+    if labels.ndim == 2 and len(labels) < 1 + len(missing):
+        raise DataError(
+            f"There are {plural(len(labels), 'readable image')}; each of {1 + len(missing)} splits needs one."
+        )
+    for label, name in enumerate(class_names if labels.ndim == 1 else ()):
         count = int((labels == label).sum())
         if count < 1 + len(missing):
             raise DataError(

@@ -14,6 +14,7 @@ from vit_keras.data.dataset import pipeline
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tasks import TASKS, check_labels, check_task
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 from vit_keras.reporting.text import plural
 
@@ -26,21 +27,23 @@ class ImageData:
     """A data set: training, validation and test images with their class names. `vk.data.load` returns it.
 
     `train`, `validation` and `test` are `tf.data.Dataset`s of batches (pixels, labels) for `model.fit` and `model.evaluate` on every
-    backend: pixels `(batch, height, width, channels)`, uint8, 0..255; labels `(batch,)`, int32.
+    backend: pixels `(batch, height, width, channels)`, uint8, 0..255; labels by task: "single_label" `(batch,)`, int32;
+    "multi_label" `(batch, classes)`, float32, 0 or 1; "regression" `(batch, targets)`, float32.
 
     Args:
         name: Name or path of the source.
-        class_names: Class names in the order of the labels.
+        class_names: Class names in the order of the labels; of a regression, the names of its targets.
         splits: "train", "validation" and "test", each a `Split` of decoded images or an `EncodedSplit` of files.
         batch_size: Images per batch.
         seed: Random seed of the order of the training images.
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
         notes: One line per image that was left out, and other remarks about the source.
-        decisions: One line per decision about an ambiguous source: its pixel range, split names, order of classes.
+        decisions: One line per decision about an ambiguous source: its task, pixel range, split names, order of classes.
+        task: What the labels mean: "single_label", "multi_label" or "regression".
 
     Raises:
         DataError: A split is missing or empty, images differ in shape, or an argument is not legal.
-        LabelError: A label is not an index into the class names.
+        LabelError: A label is not an index into the class names, or not one of the task.
 
     Example:
         >>> import vit_keras as vk
@@ -57,9 +60,12 @@ class ImageData:
     parts: int = 1
     notes: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
+    task: str = "single_label"
 
     def __post_init__(self) -> None:
         check_arguments(self.name, batch_size=self.batch_size, seed=self.seed, parts=self.parts)
+        if check_task(self.task) == "auto":
+            raise InvalidArgumentError(f"{self.name}: task must be one of {', '.join(TASKS)}.")
         if self.batch_size % self.parts:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
         if set(self.splits) != set(SPLITS):
@@ -71,6 +77,9 @@ class ImageData:
                 raise DataError(
                     f"{self.name}: {name} images have the shape {split.image_shape}, training images {self.image_shape}."
                 )
+            check_labels(f"{self.name}, {name}", split.labels, self.task, self.class_names)
+            if self.task != "single_label":
+                continue
             if split.labels.min() < 0 or split.labels.max() >= len(self.class_names):
                 raise LabelError(
                     f"{self.name}: {name} labels range from {split.labels.min()} to {split.labels.max()}, but with "
@@ -90,7 +99,8 @@ class ImageData:
     @functools.cached_property
     def fingerprint(self) -> str:
         """SHA-256 of all class names, labels and pixels; for image files, of the files' bytes and the preprocessing."""
-        digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape)]).encode())
+        task = [] if self.task == "single_label" else [self.task]  # fingerprints of earlier versions stay valid
+        digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape), *task]).encode())
         for name in SPLITS:
             digest.update(self.splits[name].digest)
         return digest.hexdigest()
@@ -216,7 +226,11 @@ class ImageData:
         """Returns the same images with their classes, and so a model's logits, in another order."""
         order = order_classes(self.class_names, class_names, self.name)
         labels = np.asarray([order.index(name) for name in self.class_names], dtype="int32")
-        splits = {name: replace(split, labels=labels[split.labels]) for name, split in self.splits.items()}
+        columns = np.argsort(labels)
+        splits = {
+            name: replace(split, labels=labels[split.labels] if split.labels.ndim == 1 else split.labels[:, columns])
+            for name, split in self.splits.items()
+        }
         return replace(self, class_names=order, splits=splits)
 
     def limit(self, count: int) -> "ImageData":

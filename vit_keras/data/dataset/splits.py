@@ -14,6 +14,7 @@ import numpy as np
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.tasks import labels_bytes
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
 _SUBSTITUTES = 8  # files tried in place of an unreadable one
@@ -27,7 +28,8 @@ class Split:
 
     Args:
         images: `(count, height, width, channels)`, uint8, pixels 0..255.
-        labels: `(count,)`, integers, indices into the class names.
+        labels: By task: `(count,)`, integers, indices into the class names; `(count, classes)`, uint8, 0 or 1; or
+            `(count, targets)`, floating point.
 
     Raises:
         DataError: The shapes or dtypes are others.
@@ -47,10 +49,11 @@ class Split:
                 "Split: images must be uint8 pixels 0..255 of shape (count, height, width, channels), got "
                 f"{self.images.dtype} of shape {self.images.shape}."
             )
-        if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
+        kinds = {1: "iu", 2: "uf"}.get(self.labels.ndim, "")  # 2: 0/1 columns per class, or numbers to predict
+        if self.labels.shape[:1] != self.images.shape[:1] or self.labels.dtype.kind not in kinds:
             raise DataError(
                 f"Split: labels must be one integer per image, of shape {self.images.shape[:1]}, got {self.labels.dtype} of shape "
-                f"{self.labels.shape}."
+                f"{self.labels.shape}; or one row per image, of uint8 0 and 1 or of floating point numbers."
             )
 
     def __len__(self) -> int:
@@ -79,7 +82,7 @@ class Split:
     def digest(self) -> bytes:
         """SHA-256 of all pixels and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
-        digest.update(self.labels.astype("int32").tobytes())
+        digest.update(labels_bytes(self.labels))
         return digest.digest()
 
 
@@ -122,7 +125,8 @@ class EncodedSplit:
 
     Args:
         files: The encoded images.
-        labels: `(count,)`, int32, indices into the class names.
+        labels: By task: `(count,)`, int32, indices into the class names; `(count, classes)`, uint8, 0 or 1; or `(count, targets)`,
+            float32.
         preprocessing: Size and rule of resizing.
         cache: Where to keep decoded images: "memory", "disk", "none", or "auto" for the first that has room.
         max_error_rate: Largest fraction of the files that may be replaced; one file may always be.
@@ -162,7 +166,7 @@ class EncodedSplit:
     def digest(self) -> bytes:
         """SHA-256 of all files, labels and the preprocessing."""
         digest = hashlib.sha256(self.files.digest)
-        digest.update(self.labels.astype("int32").tobytes())
+        digest.update(labels_bytes(self.labels))
         # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
         return digest.digest()
@@ -173,7 +177,7 @@ class EncodedSplit:
             return function(Picture(self.files.read(index), self.files.name(index)))
         except VitKerasError as error:
             self._record_failure(index, error)
-        same_class = np.flatnonzero(self.labels == self.labels[index])
+        same_class = self._find_alike(index)
         for other in np.random.Generator(np.random.Philox(key=index)).permutation(same_class)[:_SUBSTITUTES]:
             try:
                 return function(Picture(self.files.read(int(other)), self.files.name(int(other))))
@@ -183,6 +187,14 @@ class EncodedSplit:
             f"{self.replaced[index]} {_SUBSTITUTES} other images of its class could not be read either. Restore the files, or load "
             "the data again."
         )
+
+    def _find_alike(self, index: int) -> np.ndarray:
+        """Returns the indices of images with the label of one image; where a label is a row, of those with the nearest rows."""
+        if self.labels.ndim == 1:
+            return np.flatnonzero(self.labels == self.labels[index])
+        labels = self.labels.astype("float64")
+        distances = (np.abs(labels - labels[index]) / np.maximum(labels.std(axis=0), 1e-12)).sum(axis=1)
+        return np.argsort(distances, kind="stable")[: _SUBSTITUTES + 1]
 
     def check_readable(self) -> None:
         """Raises `TooManyBadFilesError` if more than `max_error_rate` of the files have become unreadable."""

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ _EXAMPLES = 3
 class Checkup:
     """The result of a data check: the files by name, those usable and left out, and the findings, the worst first."""
 
-    source: Path
+    source: str
     listing: Listing
     manifest: Manifest
     findings: tuple[Finding, ...]
@@ -39,7 +38,7 @@ class Checkup:
         """Returns the result as JSON can hold it."""
         manifest, folder = self.manifest, self.manifest.folder
         return {
-            "source": str(self.source),
+            "source": self.source,
             "usable": len(manifest),
             "fingerprint": manifest.fingerprint,
             "classes": {
@@ -77,7 +76,7 @@ class Checkup:
         """Yields the result as lines for a terminal."""
         manifest, folder = self.manifest, self.manifest.folder
         yield (
-            f"{escape_unprintable(str(self.source))}: {plural(len(manifest), 'usable image')} in "
+            f"{escape_unprintable(self.source)}: {plural(len(manifest), 'usable image')} in "
             f"{plural(len(manifest.class_names), 'class', 'classes')}"
         )
         counts = count_classes(manifest)

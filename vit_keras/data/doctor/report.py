@@ -1,5 +1,6 @@
 """Writes the result of a data check as an HTML page."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ def write_report(checkup: Checkup, path: Path) -> None:
 def _page(checkup: Checkup) -> str:
     manifest = checkup.manifest
     thumbnails = Thumbnails(manifest.root, budget=_BUDGET)
-    place = checkup.source.resolve()
+    place = Path(os.path.abspath(checkup.source)) if os.path.exists(checkup.source) else Path(checkup.source)
     return page(
         f"{place.name}: data check",
         heading=place.name,

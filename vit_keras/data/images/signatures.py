@@ -81,11 +81,6 @@ def _read_start(path: str) -> bytes:
         return b""
 
 
-def is_image(path: str) -> bool:
-    """Whether a file is a supported image, by its suffix or else by its first bytes."""
-    return path.lower().endswith(USUAL_SUFFIXES) or inspect_start(path) == ""
-
-
 def inspect_start(path: str) -> str | None:
     """Returns "" for a file that starts as a supported image, a reason for an unsupported image, and None for no image."""
     start, suffix = _read_start(path), os.path.splitext(path)[1].lower()

@@ -1,4 +1,4 @@
-"""A progress bar over the files that are checked."""
+"""A progress bar over files."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextmanager
-def file_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+def file_progress(console: Console, *, doing: str = "checking") -> Iterator[Callable[[int, int], None]]:
     """Yields a function of the files done and all files; the bar appears with its first call, on a terminal only."""
     progress = Progress(
-        TextColumn("checking"),
+        TextColumn(doing),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("files,"),
@@ -21,7 +21,7 @@ def file_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         transient=True,
         disable=not console.is_terminal,
     )
-    task = progress.add_task("checking", total=None, start=False)
+    task = progress.add_task(doing, total=None, start=False)
 
     def show(done: int, total: int) -> None:
         if not progress.live.is_started:

@@ -45,7 +45,7 @@ def scan(
     manifest; by default in the cache.
     """
     limits = limits or Limits()
-    folder = folder or manifest_folder(listing.root)
+    folder = folder or manifest_folder(listing.table or listing.root)
     header = {"format": FORMAT, "limits": vars(limits)}
     columns = Columns(len(listing.paths))
     try:
@@ -76,7 +76,7 @@ def scan(
 
 
 def manifest_folder(root: Path) -> Path:
-    """Returns the folder of the manifest of a folder with images."""
+    """Returns the folder of the manifest of a folder with images, or of a table."""
     whole = os.fsencode(root.resolve())
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in root.resolve().name)[:40]
     return cache_folder() / "manifests" / f"{name}-{hashlib.sha256(whole).hexdigest()[:16]}"

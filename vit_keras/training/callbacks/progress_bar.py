@@ -7,6 +7,7 @@ import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vit_keras.data.tasks import METRICS
 from vit_keras.training.callbacks.divergence import StepCounter
 
 
@@ -47,9 +48,10 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Prints the epoch's line."""
         values = {name: float(value) for name, value in (logs or {}).items()}
+        metric = next((name for name in METRICS.values() if name in values), METRICS["single_label"])
         self.console.print(
-            f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  accuracy {values['accuracy']:.3f}  "
-            f"validation {values['val_accuracy']:.3f}",
+            f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  {metric.replace('_', ' ')} {values[metric]:.3f}  "
+            f"validation {values[f'val_{metric}']:.3f}",
             highlight=False,
         )
 

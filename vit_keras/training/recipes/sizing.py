@@ -10,6 +10,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
+from vit_keras.training.recipes.task_fields import balance_columns, count_labels, find_task_fields, list_choices
 
 if TYPE_CHECKING:
     import keras
@@ -60,7 +61,7 @@ def fit_to_data(
         reason=reason,
     )
     pretrained = published.initial_weights == "pretrained"
-    choices = list_model_choices(model, data.class_names, expects_pretrained=pretrained)
+    choices = list_model_choices(model, data.class_names, task=data.task, expects_pretrained=pretrained)
     return replace(recipe, choices=(*recipe.choices, *choices), data=data)
 
 
@@ -76,7 +77,7 @@ def fit_to_labels(
     reason: str = "as asked",
 ) -> Recipe:
     """Returns a recipe for a model's config and the labels of the training images."""
-    counts, changes = np.bincount(labels, minlength=num_classes), dict(changes or {})
+    counts, changes = count_labels(labels, num_classes), dict(changes or {})
     epochs_reason = "as asked"
     if epochs is None and published.initial_weights == "random":
         epochs, epochs_reason = SCRATCH_EPOCHS, "measured best for the demo from random weights"
@@ -87,13 +88,15 @@ def fit_to_labels(
     if isinstance(word, str):
         if word != "balanced":
             raise InvalidArgumentError(f'class_weights must be "balanced" or a number per class, got {word!r}.')
-        changes["class_weights"] = balance_classes(counts)
+        changes["class_weights"] = balance_classes(counts) if labels.ndim == 1 else balance_columns(labels)
         class_choice = [Choice("class_weights", "balanced", "as asked")]
     else:
-        class_choice = _warn_of_imbalance(counts) if word is None else []
+        class_choice = _warn_of_imbalance(counts) if word is None and labels.dtype.kind != "f" else []
     recipe = published.unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, num_layers=config.num_layers)
     sized = {name: value for name, value in _size_fields(published, recipe, config).items() if name not in changes}
-    recipe = recipe.replace(**{name: value for name, (value, _) in sized.items()}, **changes)
+    recipe = recipe.replace(**{name: value for name, (value, _) in sized.items()})
+    of_task = {name: value for name, value in find_task_fields(recipe, labels).items() if name not in changes}
+    recipe = recipe.replace(**{name: value for name, (value, _) in of_task.items()}, **changes)
     if recipe.epochs != epochs:
         epochs_reason = "the recipe's own"
     return replace(
@@ -102,7 +105,8 @@ def fit_to_labels(
             Choice("method", published.name, reason),
             Choice("epochs", recipe.epochs, epochs_reason),
             *class_choice,
-            *(Choice(name, value, why) for name, (value, why) in sized.items()),
+            *(Choice(name, value, why) for name, (value, why) in sized.items() if name not in of_task),
+            *list_choices(of_task),
             *(Choice(name, value, "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
         ),
     )

@@ -21,6 +21,7 @@ _RENAMED = {
     "accept_licence": "accept_license",
     "max_bad": "max_error_rate",
     "on_bad": "on_error",
+    "preset": "model",
 }  # in earlier versions
 
 

@@ -10,9 +10,9 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData, Preprocessing
+from vit_keras.data.tasks import describe_count
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
-from vit_keras.evaluation.evaluate import evaluate
-from vit_keras.evaluation.metrics import Evaluation
+from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
@@ -26,10 +26,12 @@ from vit_keras.training.runs.facts import count_noun
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
+from vit_keras.training.runs.outputs import describe_outputs
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
 from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.training.transfer.lora import merge_lora
+from vit_keras.training.transfer.target_units import fold_units
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.save_preset import save_preset, write_card
 
@@ -58,7 +60,7 @@ class TrainingResult:
 
     run_directory: Path
     model: keras.Model = field(repr=False)
-    evaluation: Evaluation = field(repr=False)
+    evaluation: AnyEvaluation = field(repr=False)
     record: dict[str, Any] = field(repr=False)
     history: list[dict[str, float]] = field(repr=False)
 
@@ -86,6 +88,7 @@ class Session:
             "recipe": self.recipe.to_dict(),
             "data": {
                 "name": self.data.name,
+                "task": self.data.task,
                 "class_names": list(self.data.class_names),
                 "images": self.data.sizes,
                 "fingerprint": self.data.fingerprint,
@@ -98,7 +101,7 @@ class Session:
         if not resume:
             self.run.create()
             self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
-            if record["options"]:
+            if record["options"].get("data") is not None:  # not an object of a Python program
                 write_run_config(self.run.path, record["command"], record["options"])
         with RunLock(self.run.path), random_state(self.data.seed):
             if resume:
@@ -130,11 +133,13 @@ class Session:
             model, history = self._train(record, resume=resume)
             if self.recipe.method == "lora":
                 model = merge_lora(model)
+            model = fold_units(model)
+            describe_outputs(model, self.data)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
         self._announce(f"evaluating on {count_noun(len(self.data.splits['test']), 'test image')}")
         model, evaluation = self._evaluate()
-        results = {"test_accuracy": evaluation.accuracy, **self.measure()}
+        results = {**{f"test_{name}": value for name, value in evaluation.summary().items()}, **self.measure()}
         seconds = {"fit": sum(row["seconds"] for row in history), "total": time.monotonic() - self.started}
         record = {**record, "status": "finished", "results": results, "seconds": seconds}
         self._announce("drawing the report")
@@ -193,26 +198,25 @@ class Session:
             callbacks=self.callbacks,
         )
 
-    def _evaluate(self) -> tuple[keras.Model, Evaluation]:
+    def _evaluate(self) -> tuple[keras.Model, AnyEvaluation]:
         with dtype_policy("float32"):
             model = from_preset(self.run.model)
         return model, evaluate(model, self.data.splits["test"])
 
     def _write_reports(
-        self, record: Mapping[str, Any], history: list[dict[str, float]], evaluation: Evaluation
+        self, record: Mapping[str, Any], history: list[dict[str, float]], evaluation: AnyEvaluation
     ) -> None:
         names, run, test = self.data.class_names, self.run, self.data.splits["test"]
         run.figures.mkdir(exist_ok=True)
         if history:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
-        figures.draw_confusion_matrix(evaluation, names, run.figures / "confusion_matrix.png")
-        figures.draw_predictions(test, evaluation, names, run.figures / "predictions.png")
+        figures.draw_figures(run.figures, test, evaluation, names)
         figures.save_example(test, run.figures / "example.png")
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=test, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 
     def _result(
-        self, model: keras.Model, evaluation: Evaluation, record: dict[str, Any], history: list[dict[str, float]]
+        self, model: keras.Model, evaluation: AnyEvaluation, record: dict[str, Any], history: list[dict[str, float]]
     ) -> TrainingResult:
         return TrainingResult(
             run_directory=self.run.path, model=model, evaluation=evaluation, record=record, history=history
@@ -226,7 +230,7 @@ class Session:
         data, recipe = self.data, self.recipe
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
-            f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
+            f"data     {data.name}: {counts} images, {describe_count(data.task, len(data.class_names))}",
             f"model    {model}",
             f"training {recipe.name}: {count_noun(recipe.epochs, 'epoch')} of {count_noun(recipe.steps_per_epoch, 'step')}, "
             f"{self.record['precision']}, {keras.backend.backend()}",

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,11 @@ _COORDINATES = 60
 _MOST_DIMENSIONS = 10
 
 
-def write_study_report(run: Path, study: Study, *, data: ImageData, test_accuracy: float | None = None) -> None:
+def write_study_report(
+    run: Path, study: Study, *, data: ImageData, test_metrics: Mapping[str, float] | None = None
+) -> None:
     """Writes `study.html`, a self-contained page, and `study.csv`, of a study with one trial or more."""
-    body = _format_headline(study, test_accuracy)
+    body = _format_headline(study, test_metrics)
     resolution = describe_resolution(study, data)
     if resolution:
         body += tag("p", text(resolution[0].upper() + resolution[1:]) + ".", "soft lead") + "\n"
@@ -93,13 +95,14 @@ def _list_values(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     return {name: sorted(values, key=lambda value: (str(type(value)), value)) for name, values in taken.items()}
 
 
-def _format_headline(study: Study, test_accuracy: float | None) -> str:
+def _format_headline(study: Study, test_metrics: Mapping[str, float] | None) -> str:
     best, trials = study.best, study.trials
     counts = {state: sum(trial.state == state for trial in trials) for state in ("COMPLETED", "PRUNED", *FAULTS)}
     num_failed = sum(counts[state] for state in FAULTS)
     items = []
-    if test_accuracy is not None:
-        items.append(("", f"{test_accuracy:.1%}", "test accuracy, on images that the search did not use"))
+    for name, value in list((test_metrics or {}).items())[:1]:
+        figure = f"{value:.3f}" if name == "r2" else f"{value:.1%}"
+        items.append(("", figure, f"test {name.replace('_', ' ')}, on images that the search did not use"))
     if best is not None:
         score = f"{best.curve[-1][study.objective.name]:.4g}"
         items.append(("", score, f"best {text(study.objective.name)} (trial {best.number})"))

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from vit_keras.data import ImageData
+from vit_keras.data.tasks import describe_count
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.study import Study, Trial
@@ -29,7 +30,7 @@ class SearchProgress:
         """Prints data, budget and run directory of the search."""
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
-            f"data     {data.name}: {counts} images, {len(data.class_names)} classes",
+            f"data     {data.name}: {counts} images, {describe_count(data.task, len(data.class_names))}",
             f"search   {self.budget}, up to {study.epochs} epochs per trial, objective {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
             *(f"read     {decision}" for decision in data.decisions),

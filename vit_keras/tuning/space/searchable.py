@@ -16,6 +16,7 @@ from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.memory import model_cost
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.tuning.space.dimensions import Choice, IntRange
 from vit_keras.tuning.space.latency import Latencies
 from vit_keras.tuning.space.limits import Limits
@@ -218,7 +219,13 @@ class Searchable(keras_tuner.HyperModel):
         epochs, first = int(given.get("epochs", 1)), int(given.get("initial_epoch", 0))
         batch_size = min(int(values.get("batch_size", data.batch_size)), len(data.splits["train"]))
         data = self.prepare_data(values, replace(data, batch_size=batch_size))
+        if data.task == "regression":
+            raise NoEffectError(
+                f"{data.name}: keras-tuner's own tuners build a model before they know the scale of the numbers; use vk.tuning.search or "
+                "ViTTuner for a regression."
+            )
         recipe = self.make_recipe(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+        recipe = fit_task(recipe, data.splits["train"].labels)
         as_built = self._make_constant_recipe(values).compile_kwargs()
         if _describe_compilation(optimizer=model.optimizer, loss=model.loss) == _describe_compilation(**as_built):
             model.compile(**recipe.compile_kwargs())

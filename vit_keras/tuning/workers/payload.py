@@ -10,7 +10,7 @@ from vit_keras.data import ImageData, Split
 from vit_keras.errors import InvalidArgumentError
 
 _FILE = "payload.pickle"
-_DATA_FIELDS = ("name", "class_names", "batch_size", "seed", "notes", "decisions")
+_DATA_FIELDS = ("name", "class_names", "batch_size", "seed", "notes", "decisions", "task")
 
 
 def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: int) -> None:
