@@ -115,10 +115,10 @@ def of_optuna(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 def fixed(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Trains the demo's preset with its own recipe for as many epochs as the last rung."""
-    from vit_keras.training.preset_runs import TrainingOptions, train_preset
+    from vit_keras import train
 
     began = time.monotonic()
-    run = train_preset(TrainingOptions(data=DATA, epochs=options.epochs, seed=options.seed), run_dir=folder / "fixed")
+    run = train(None, DATA, epochs=options.epochs, seed=options.seed, run_dir=folder / "fixed")
     last = run.history[-1]
     return {
         "seconds": time.monotonic() - began,

@@ -32,7 +32,7 @@ def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str
     if not indices:
         raise InvalidArgumentError(f"No {what} was given: expected indices from 0 to {count - 1}, or None for all.")
     for index in indices:
-        if isinstance(index, bool) or not isinstance(index, Integral) or not -count <= index < count:
+        if isinstance(index, bool) or not isinstance(index, Integral) or not -count <= int(index) < count:
             raise InvalidArgumentError(
                 f"There is no {what} {index!r}: the model has {count}, 0 to {count - 1}, or -1 for the last."
             )

@@ -1,10 +1,17 @@
-from typing import Annotated
+import inspect
+from dataclasses import fields
+from typing import Annotated, get_type_hints
 
 import pytest
 import typer
 
-from vit_keras.cli.options import AcceptLicense, Epochs, Json, Seed, parse_fields, typed_options
+from vit_keras import data
+from vit_keras.cli.commands import data_check, data_show, evaluate, finetune, train, tune
+from vit_keras.cli.options import AcceptLicense, Epochs, Json, Seed, loading_options, parse_fields, typed_options
+from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.evaluation.evaluate import evaluate as evaluate_model
+from vit_keras.training.runs.loading_options import LoadingOptions
 
 
 @pytest.mark.parametrize("assignment", ["learning_rate", "=3"])
@@ -35,3 +42,23 @@ def test_only_typed_options_are_returned():
         {"seed": 0},
         {"name": "mine", "objective": ["loss"], "changes": {"epochs": 3}, "accept_license": True},
     ]
+
+
+def test_the_options_of_tables_have_the_same_names_everywhere():
+    names = {each.name for each in fields(TableOptions)}
+    assert {each.name for each in fields(LoadingOptions)} == names
+    assert loading_options(dict.fromkeys(names, "x")).keys() == names
+    commands = (
+        data_check.check_command,
+        data_show.show_command,
+        train.train_command,
+        finetune.finetune_command,
+        tune.tune_command,
+    )
+    for function in (*commands, data.load, data.check):
+        assert names <= inspect.signature(function).parameters.keys()
+    for function in (evaluate.evaluate_command, evaluate_model):  # the model has a task
+        assert names - {"task"} <= inspect.signature(function).parameters.keys()
+    for command in commands:  # one help text each
+        hints = [get_type_hints(each, include_extras=True) for each in (command, train.train_command)]
+        assert [hints[0][name] for name in names] == [hints[1][name] for name in names]

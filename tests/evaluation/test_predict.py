@@ -1,4 +1,8 @@
+import csv
+import json
+import shutil
 import sys
+import tracemalloc
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -10,6 +14,7 @@ import vit_keras as vk
 from vit_keras.data import Preprocessing
 from vit_keras.data.images.decode import read_image
 from vit_keras.errors import CorruptFileError, DataError, InvalidArgumentError, StorageError
+from vit_keras.evaluation.predict import stream_predictions
 
 
 @pytest.fixture
@@ -84,6 +89,56 @@ def test_rows_print_and_become_a_data_frame(tiny_preset, picture, monkeypatch):
     assert list(table) == ["image", "class_1", "probability_1", "class_2", "probability_2", "error"]
     assert table["class_1"] == [rows[0].classes[0], None]
     assert table["error"][0] is None
+
+
+def test_all_probabilities_and_the_accuracy_where_folders_name_classes(tiny_model, tiny_preset, image_folder, tmp_path):
+    (image_folder / "notes").mkdir()
+    shutil.copy(image_folder / "cat" / "00.png", image_folder / "notes" / "x.png")
+    (image_folder / "dog" / "broken.png").write_bytes(b"\x89PNG")
+    rows = vk.predict(tiny_preset, image_folder, top=None, batch_size=4)
+    files = sorted(path for path in image_folder.rglob("*") if path.is_file())
+    assert [row.image for row in rows] == [str(path) for path in files]
+    assert [row.truth for row in rows] == ["cat"] * 6 + ["dog"] * 6 + [None]
+    rule = Preprocessing(image_size=(16, 16))
+    read = [path for path in files if path.name != "broken.png"]
+    logits = tiny_model.predict(np.stack([read_image(path, rule) for path in read]), verbose=0).astype("float64")
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    classified = [row for row in rows if row.error is None]
+    for row, probabilities in zip(classified, expected, strict=True):
+        assert dict(zip(row.classes, row.probabilities, strict=True)) == pytest.approx(
+            dict(zip(("cat", "dog", "owl"), probabilities, strict=True)), rel=1e-3
+        )
+    assert rows.accuracy == (expected[:11].argmax(axis=1) == [0] * 6 + [1] * 5).mean()
+    assert vk.predict(tiny_preset, image_folder / "notes").accuracy is None
+
+
+def test_predictions_are_saved_as_a_table(tiny_preset, image_folder, tmp_path):
+    (image_folder / "dog" / "broken.png").write_bytes(b"\x89PNG")
+    rows = vk.predict(tiny_preset, image_folder, top=2)
+    with open(rows.save(tmp_path / "rows.csv"), encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert list(cells[0]) == ["image", "class_1", "probability_1", "class_2", "probability_2", "truth", "error"]
+    for row, cell in zip(rows, cells, strict=True):
+        assert (cell["image"], cell["truth"], cell["error"]) == (row.image, row.truth, row.error or "")
+        found = [float(cell[f"probability_{rank}"]) for rank in (1, 2)] if row.error is None else []
+        assert found == list(row.probabilities)
+    lines = [json.loads(line) for line in rows.save(tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert lines == [row.to_dict() for row in rows]
+    assert [line["classes"][0]["name"] for line in lines[:-1]] == [row.classes[0] for row in rows[:-1]]
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tiny_model, picture):
+    stream = stream_predictions(tiny_model, [picture] * 500, top=1, batch_size=8)
+    iter_rows, peaks = iter(stream), []
+    next(iter_rows)  # the model is compiled
+    for _ in range(2):
+        tracemalloc.start()
+        for _ in range(240):
+            next(iter_rows)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+    assert len(stream) == 500
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
 from vit_keras.training.losses.distillation import Distillation
-from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
 from vit_keras.training.recipes.model_choices import list_model_choices
 from vit_keras.training.recipes.preparing import prepare
 from vit_keras.training.runs.repeating import evaluate_run
@@ -140,12 +139,12 @@ def test_a_run_whose_classes_were_sorted_as_text_is_resumed_and_evaluated_in_its
     tiny_preset, tmp_path, monkeypatch
 ):
     root, run, console = folder(tmp_path / "root", ("0", "1", "2", "10")), tmp_path / "run", Console(file=io.StringIO())
-    options = FinetuningOptions(preset=str(tiny_preset), data=str(root), method="linear_probe")
+    options = {"model": tiny_preset, "data": root, "method": "linear_probe"}
     with monkeypatch.context() as patch:  # as it was sorted before
         patch.setattr("vit_keras.data.class_names.sort_class_names", lambda names: tuple(sorted(names)))
-        finetune_preset(options, run_dir=run, console=console)
+        vk.finetune(**options, run_dir=run, console=console)
     assert json.loads((run / "run.json").read_text())["data"]["class_names"] == ["0", "1", "10", "2"]
-    resumed = finetune_preset(options, run_dir=run, resume=True, console=console)
+    resumed = vk.finetune(**options, run_dir=run, resume=True, console=console)
     assert vk.load_class_names(run / "model") == resumed.model.class_names == ("0", "1", "10", "2")
     result = evaluate_run(run)
     assert result["test_accuracy"] == result["recorded"]
@@ -154,7 +153,7 @@ def test_a_run_whose_classes_were_sorted_as_text_is_resumed_and_evaluated_in_its
     with pytest.raises(
         ResumeError, match=r"data.class_names: \['0', '1', '10', '2'\] then, \['0', '1', '7', '10'\] now"
     ):
-        finetune_preset(options, run_dir=run, resume=True, console=console)
+        vk.finetune(**options, run_dir=run, resume=True, console=console)
     with pytest.raises(ResumeError, match="have changed since"):
         evaluate_run(run)
 

@@ -12,7 +12,6 @@ from vit_keras.models.vit import vit
 from vit_keras.runtime.random_state import random_state
 from vit_keras.training import finetune
 from vit_keras.training.model_run import digest_model
-from vit_keras.training.preset_runs import FinetuningOptions, finetune_preset
 
 
 def draws():
@@ -57,8 +56,8 @@ def test_fine_tuning_keeps_the_callers_state_and_does_not_depend_on_it(tiny_conf
 
 def test_building_a_preset_keeps_the_callers_state(make_folder, tiny_preset, tmp_path, undisturbed):
     folder = make_folder({"cat": 12, "dog": 12})
-    options = FinetuningOptions(preset=str(tiny_preset), data=str(folder), method="linear_probe", precision="float32")
-    assert draws_around(lambda: finetune_preset(options, run_dir=tmp_path / "run")) == undisturbed
+    options = {"method": "linear_probe", "precision": "float32", "run_dir": tmp_path / "run"}
+    assert draws_around(lambda: finetune(tiny_preset, folder, **options)) == undisturbed
 
 
 def test_inside_the_block_the_seed_decides_and_the_state_is_restored_after_an_error(undisturbed):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from vit_keras.errors import InvalidArgumentError, StorageError
-from vit_keras.zoo.find_model import FoundModel, find_model
+from vit_keras.zoo.find_model import FoundModel, find_model, model_word
 
 SMALL = "vit_pico_patch4_32"
 
@@ -28,6 +28,11 @@ def test_a_preset_takes_precedence_over_a_directory_but_not_over_a_path(tmp_path
     monkeypatch.chdir(tmp_path)
     assert find_model(SMALL).preset == SMALL
     assert find_model(Path(SMALL)).path == find_model(f"./{SMALL}").path == Path(SMALL)
+
+
+def test_a_word_names_the_same_model_again(tmp_path):
+    for model, word in ((SMALL, SMALL), (Path(SMALL), f"./{SMALL}"), (tmp_path, str(tmp_path))):
+        assert model_word(model) == word
 
 
 def test_anything_else_is_refused(tmp_path):

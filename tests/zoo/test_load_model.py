@@ -57,7 +57,7 @@ def test_preprocessing_and_class_names_come_with_the_directory(tiny_model, tmp_p
         ("empty", StorageError, "there is no model in this directory; expected a run directory"),
         ("unfinished", ResumeError, "not finished and has no model yet. Finish it: vit-keras finetune --resume"),
         ("searching", ResumeError, "this search is not finished.*vit-keras tune --resume"),
-        ("photo.jpg", InvalidArgumentError, "this kind of file is not supported; expected a run directory"),
+        ("photo.jpg", InvalidArgumentError, "this kind of file is not supported; expected a preset's NAME:TAG"),
         ("model.safetensors", InvalidArgumentError, r"use vk.from_preset\(NAME, weights="),
         ("text.keras", CorruptFileError, "not a .keras file, or truncated"),
         ("damaged.keras", CorruptFileError, "Keras could not load it"),
@@ -88,6 +88,9 @@ def test_a_preset_that_does_not_fit_or_in_place_of_a_path_is_refused(files):
     (files / "text.weights.h5").write_bytes(b"hello")
     with pytest.raises(CorruptFileError, match="not an HDF5 file"):
         vk.load_model(files / "text.weights.h5", preset="vit_pico_patch4_32")
-    message = r"is a preset, not a file or directory: use vk.from_preset\('vit_pico_patch4_32'\)"
-    with pytest.raises(InvalidArgumentError, match=message):
-        vk.load_model("vit_pico_patch4_32")
+    for name, message in (
+        ("vit_pico_patch4_32", r"is a preset without weights: train it first. vk.from_preset\('vit_pico_patch4_32'\)"),
+        ("test_vit", r"is a preset without weights: give test_vit:TAG, its tags are \['r160_in1k'\]"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            vk.load_model(name)

@@ -1,27 +1,32 @@
 """What `train`, `finetune` and `tune` share: recorded options, interruption, the printed result."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from vit_keras.cli.output import out, print_error, print_json
+from vit_keras.cli.output import out, print_error, print_json, printable
+from vit_keras.cli.wording import name_program
+from vit_keras.runtime.signals import Aborted
+from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.facts import count_noun, describe_spread
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 
 _RESUMABLE = 75
 
 
-def merge_recorded(
-    options: Mapping[str, Any], kind: type[Any], run_dir: Path | None, *, resume: bool
-) -> dict[str, Any]:
-    """Returns the typed options, and those recorded in a resumed run for all others."""
-    recorded = asdict(recorded_options(RunDirectory(run_dir), kind)) if resume and run_dir is not None else {}
-    return {**recorded, **options}
+def merge_recorded(options: Mapping[str, Any], command: str, run_dir: Path | None, *, resume: bool) -> dict[str, Any]:
+    """Returns the arguments of `vk.train` or `vk.finetune`: the typed options, and those recorded in a resumed run for all others."""
+    known = [each.name for each in fields(RunOptions)]
+    recorded = recorded_options(RunDirectory(run_dir), command, known) if resume and run_dir is not None else {}
+    values = {**recorded, **options}
+    return {**values.pop("changes", {}), **values}
 
 
 @contextmanager
@@ -29,23 +34,49 @@ def resumable(command: str) -> Iterator[None]:
     """Exits with 75 where the block is interrupted, and says how to resume."""
     try:
         yield
-    except TrainingInterrupted as interrupt:
+    except (TrainingInterrupted, Aborted) as interrupt:
+        run = interrupt.run_directory
+        if run is None:
+            raise
+        saved = (
+            "all progress" if isinstance(interrupt, TrainingInterrupted) else "the progress up to the last checkpoint"
+        )
         print_error(
-            f"Interrupted; all progress is saved. Resume: vit-keras {command} --resume --run-dir {interrupt.run_directory}"
+            f"Interrupted; {saved} is saved. Resume: vit-keras {command} --resume --run-dir {shlex.quote(str(run))}"
         )
         raise typer.Exit(_RESUMABLE) from None
 
 
 def print_result(result: TrainingResult, *, as_json: bool) -> None:
-    """Prints a run's test accuracy, where its report is, and the next command."""
+    """Prints a run's test metrics, where its report is, and the next command."""
     record, run = result.record, result.run_directory
     results, seconds = record["results"], record["seconds"]
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    accuracy, count = results["test_accuracy"], len(result.evaluation.labels)
-    out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    split, count = record.get("evaluated_on", "test"), len(result.evaluation.labels)
+    if f"{split}_accuracy" in results:
+        accuracy = results[f"{split}_accuracy"]
+        out.print(f"{f'{split} accuracy':18} {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    else:
+        out.print(f"{count:,} {split} images ({seconds['total']:.0f} s in all)")
+        for name, value in results.items():
+            if isinstance(value, float):
+                out.print(printable(f"{name.removeprefix(f'{split}_').replace('_', ' '):36} {value:.5g}"))
+    spread = describe_spread(record)
+    if spread is not None:
+        out.print(f"{count_noun(record['folds'], 'fold'):19} {spread} (mean and standard deviation)")
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")
-    out.print(f"next               vit-keras predict {run} YOUR_IMAGE.jpg")
+    out.print(
+        name_program(
+            f"next               vit-keras predict {shlex.quote(str(run))} {shlex.quote(str(_find_example(run)))}"
+        )
+    )
+
+
+def _find_example(run: Path) -> Path:
+    """Returns an image to try a run's model on."""
+    example = run / "figures" / "example.png"
+    return example if example.is_file() else Path("YOUR_IMAGE.jpg")

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError
 
 
@@ -61,5 +62,5 @@ def describe_order(names: tuple[str, ...], given: tuple[str, ...] | None) -> tup
 
 
 def are_numbers(class_names: Sequence[str]) -> bool:
-    """Whether the class names are just their label numbers, as for arrays without names."""
-    return tuple(class_names) == tuple(map(str, range(len(class_names))))
+    """Whether the names are just those of arrays without names: label numbers, or "target" of a regression."""
+    return tuple(class_names) in (default_names(task, len(class_names)) for task in ("single_label", "regression"))

@@ -1,9 +1,11 @@
 """Images as users pass them (paths, folders, arrays, PIL images) and their pixels as a model takes them."""
 
+import glob
 import io
 import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +15,32 @@ from PIL import Image
 
 from vit_keras.data.images.decode import ORIENTATION, Picture, read_image
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
-from vit_keras.data.images.signatures import is_image
+from vit_keras.data.images.signatures import USUAL_SUFFIXES, inspect_start
+from vit_keras.data.scan.walk import is_ignored
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.evaluation.image_lists import is_image_list, read_image_list
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 @dataclass(frozen=True, eq=False)
 class ImageInput:
-    """One image that is not decoded yet, named by its path, or "image 3" for the fourth of all images."""
+    """One image that is not decoded yet.
+
+    Args:
+        name: Its path, or "image 3" for the fourth of all images.
+        content: Where its pixels are.
+        labels: What names its class, if that is one of the model's: the label in a list, else the folders around it, inside out.
+    """
 
     name: str
     content: Path | np.ndarray | Image.Image
+    labels: tuple[str, ...] = ()
+
+    def find_label(self, class_names: Collection[str]) -> str | None:
+        """Returns the class that the image's list or folder names; None where it names none of these."""
+        return next((label for label in self.labels if label in class_names), None)
 
     def load(self, preprocessing: Preprocessing, scale: PixelScale | None = None) -> np.ndarray:
         """Returns the pixels, `(height, width, channels)`, uint8; `scale` converts arrays, which without it must be uint8."""
@@ -38,42 +53,93 @@ class ImageInput:
 
 
 def list_images(images: Any) -> list[ImageInput]:
-    """Returns all images that a user passed, in order; folders are searched with their subfolders.
+    """Returns all images that a user passed, in order.
 
     Accepts a path, a PIL image, a numeric array `(height, width)`, `(height, width, channels)` or `(count, height, width, channels)`,
-    or a list of these; raises `InvalidArgumentError` for anything else, such as a URL or a folder without images.
+    or a list of these. A path is a file, a folder (searched with its subfolders), a pattern such as `photos/**/*.jpg`, or a list of
+    paths (CSV, TSV or text file). Raises `InvalidArgumentError` for anything else, such as a URL or a folder without images.
     """
     listed: list[ImageInput] = []
-    for content in _flatten(images):
-        listed.append(ImageInput(str(content) if isinstance(content, Path) else f"image {len(listed)}", content))
+    for content, labels in _flatten(images):
+        name = str(content) if isinstance(content, Path) else f"image {len(listed)}"
+        listed.append(ImageInput(name, content, tuple(unicodedata.normalize("NFC", label) for label in labels)))
     return listed
 
 
-def _flatten(images: Any) -> Iterator[Path | np.ndarray | Image.Image]:
+def _flatten(images: Any) -> Iterator[tuple[Path | np.ndarray | Image.Image, tuple[str, ...]]]:
     if isinstance(images, str | os.PathLike):
         yield from _find_files(os.fspath(images))
     elif isinstance(images, Image.Image):
-        yield images
+        yield images, ()
     elif isinstance(images, list | tuple):
         for each in images:
             yield from _flatten(each)
     elif hasattr(images, "__array__"):
-        yield from _split_array(np.asarray(images))
+        for array in _split_array(np.asarray(images)):
+            yield array, ()
     else:
         raise InvalidArgumentError(
             f"{type(images).__name__} is not an image: expected a path, a folder, an array, a PIL image, or a list of these."
         )
 
 
-def _find_files(path: str) -> list[Path]:
-    if re.match(r"[a-z][a-z0-9+.-]+:/", path, re.IGNORECASE) and not os.path.exists(path):
-        raise InvalidArgumentError(f"{path}: URLs are not supported. Download the file and give its path.")
-    if not os.path.isdir(path):
-        return [Path(path)]
-    found = sorted(each for each in Path(path).rglob("*") if each.is_file() and is_image(str(each)))
-    if not found:
-        raise InvalidArgumentError(f"{path}: this folder contains no images.")
-    return found
+def _find_files(word: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yields the image files that a path names, with the names of the folders around them."""
+    path = Path(word).expanduser()
+    if path.is_dir():
+        found = sorted(_search(path))
+        if not found:
+            raise InvalidArgumentError(f"{word}: this folder contains no images.")
+        yield from ((file, _folders(file, path)) for file in found)
+    elif is_image_list(path):
+        for file, label in read_image_list(path):
+            yield file, _folders(file, file.parent) if label is None else (label,)
+    elif not path.exists() and glob.has_magic(word):
+        root = _fixed_part(path)
+        found = sorted({file for match in glob.iglob(str(path), recursive=True) for file in _expand(Path(match), path)})
+        if not found:
+            raise InvalidArgumentError(f"{word}: no image matches this pattern.")
+        yield from ((file, _folders(file, root)) for file in found)
+    elif re.match(r"[a-z][a-z0-9+.-]+:/", word, re.IGNORECASE) and not path.exists():
+        raise InvalidArgumentError(f"{word}: URLs are not supported. Download the file and give its path.")
+    else:
+        yield path, _folders(path, path.parent)
+
+
+def _expand(match: Path, pattern: Path) -> list[Path]:
+    """Returns the image files of a match: itself, or those in a folder, unless `**` matches these by itself."""
+    if any(is_ignored(part) for part in match.parts if part not in pattern.parts):
+        return []
+    if match.is_dir():
+        return [] if "**" in pattern.parts else list(_search(match))
+    return [match] if _is_candidate(str(match)) else []
+
+
+def _search(root: Path) -> Iterator[Path]:
+    """Yields the image files in a folder and its subfolders, without hidden ones."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not is_ignored(name)]
+        yield from (
+            Path(folder, name) for name in names if not is_ignored(name) and _is_candidate(os.path.join(folder, name))
+        )
+
+
+def _is_candidate(path: str) -> bool:
+    """Whether a file is an image, also one in a format that can't be read, of which the user must know."""
+    return path.lower().endswith(USUAL_SUFFIXES) or inspect_start(path) is not None
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Returns the folders of a pattern before its first wildcard."""
+    count = next(index for index, part in enumerate(pattern.parts) if glob.has_magic(part))
+    return Path(*pattern.parts[:count])
+
+
+def _folders(file: Path, root: Path) -> tuple[str, ...]:
+    """Returns the names of the folders around a file, inside out, up to that of a root folder."""
+    folder, last = Path(os.path.abspath(file.parent)), Path(os.path.abspath(root))
+    inside = folder.relative_to(last).parts if folder.is_relative_to(last) else ()
+    return tuple(name for name in (*reversed(inside), last.name) if name)
 
 
 def _split_array(array: np.ndarray) -> Iterator[np.ndarray]:

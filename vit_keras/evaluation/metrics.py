@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class ClassScore:
     recall_interval: tuple[float, float]  # 95 %
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The predictions of a model for labeled images, and the metrics computed from them.
 
@@ -43,6 +43,8 @@ class Evaluation:
         dog                        1          -     0.0%     0.0%
         cat                        1      50.0%   100.0%    66.7%
     """
+
+    task: ClassVar[str] = "single_label"
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -75,6 +77,10 @@ class Evaluation:
     def classes(self) -> list[ClassScore]:
         """Precision, recall and F1 per class, in the order of the outputs."""
         return class_scores(self)
+
+    def summary(self) -> dict[str, float]:
+        """Returns the most important metric by its name."""
+        return {"accuracy": self.accuracy}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns all metrics as plain data; what is not defined is None."""
@@ -115,6 +121,8 @@ class Evaluation:
         if len(ranked) > _LISTED:
             lines.append(f"and {len(ranked) - _LISTED:,} more classes")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _name(self, label: int) -> str:
         return self.class_names[label] if self.class_names else str(label)

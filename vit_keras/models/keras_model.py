@@ -19,6 +19,7 @@ _SINGLE_LABEL_METRICS = (
     "accuracy", "acc", "Accuracy", "categorical_accuracy", "CategoricalAccuracy", "TopKCategoricalAccuracy",
 )  # fmt: skip
 
+_ABOUT_OUTPUTS = ("class_names", "task", "threshold")
 _log = logging.getLogger(__name__)
 _Step = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -40,13 +41,18 @@ class VisionTransformer(keras.Model):
     Nothing else differs from `keras.Model`. Models that are distributed over devices get Keras' own steps.
 
     Attributes:
-        class_names: Names of the classes in the order of the outputs, if the weights came with names; else None.
+        class_names: Names of the classes in the order of the outputs, of a regression those of its targets, if the weights came with
+            names; else None.
+        task: "single_label", "multi_label" or "regression", if it is known; else None.
+        threshold: Of a multi-label model: the probability from which on an image has a class, chosen on validation images; else None.
     """
 
     train_function: Any
     test_function: Any
     predict_function: Any
     class_names: tuple[str, ...] | None = None
+    task: str | None = None
+    threshold: float | None = None
     _warned: frozenset[str] = frozenset()
     _single_label_metrics: tuple[str, ...] = ()
 
@@ -74,6 +80,22 @@ class VisionTransformer(keras.Model):
         names = [metric if isinstance(metric, str) else type(metric).__name__ for metric in given]
         self._set_untracked("_single_label_metrics", tuple(name for name in names if name in _SINGLE_LABEL_METRICS))
         super().compile(optimizer, loss, loss_weights, metrics, weighted_metrics, **kwargs)
+
+    def get_config(self) -> Any:
+        """Returns the layers as Keras does, with class names, task and threshold where they are known."""
+        known = {name: getattr(self, name) for name in _ABOUT_OUTPUTS if getattr(self, name) is not None}
+        return {**super().get_config(), **known}
+
+    @classmethod
+    def from_config(cls, config: Any, custom_objects: Any = None) -> "VisionTransformer":
+        """Returns the model that `get_config` describes."""
+        layers = {name: value for name, value in config.items() if name not in _ABOUT_OUTPUTS}
+        model: VisionTransformer = super().from_config(layers, custom_objects=custom_objects)
+        names, task, threshold = (config.get(name) for name in _ABOUT_OUTPUTS)
+        model.class_names = None if names is None else tuple(map(str, names))
+        model.task = task if isinstance(task, str) else None
+        model.threshold = float(threshold) if isinstance(threshold, int | float) else None
+        return model
 
     def get_compile_config(self) -> Any:
         """Returns the arguments of `compile`; Keras asks this of a class with its own `compile`."""

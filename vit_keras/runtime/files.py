@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,14 +16,19 @@ from vit_keras.errors import StorageError, VitKerasError
 def atomic_file(path: Path, *, how_to_fix: str = "") -> Iterator[Path]:
     """Yields a temporary path to write, which replaces `path` when the block ends without an error.
 
-    The temporary path is in the same directory and has the same suffix. It is flushed to the disk before the replacement.
-    Where it could not be written, `StorageError`, which ends with the sentence `how_to_fix`, leaves an earlier version unchanged.
+    The temporary path is in the same directory and has the same suffix. It is flushed to the disk before the replacement, and gets
+    the permissions of a new file, whatever the writer gave it. Where it could not be written, `StorageError`, which ends with the sentence `how_to_fix`, leaves an earlier version unchanged.
     """
     unfinished = path.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
+        permissions = _new_permissions(unfinished)
         yield unfinished
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
+        if (
+            stat.S_IMODE(unfinished.stat().st_mode) != permissions
+        ):  # safetensors makes files that only their owner may read
+            unfinished.chmod(permissions)
         unfinished.replace(path)
     except VitKerasError:
         raise
@@ -31,6 +37,16 @@ def atomic_file(path: Path, *, how_to_fix: str = "") -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _new_permissions(path: Path) -> int:
+    """Returns the permissions that a file created here gets from the umask and the directory; the file is removed again."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        path.unlink()
 
 
 def write_text(path: Path, text: str, *, how_to_fix: str = "") -> None:

@@ -1,57 +1,45 @@
 """One run that trains a copy of a model, for `finetune` and `train`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 from rich.console import Console
 
-from vit_keras import data as data_sources
-from vit_keras.data import ImageData, Preprocessing
+from vit_keras.config import ViTConfig
+from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
-from vit_keras.training.callbacks.progress_bar import standard_console
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory, next_run_directory
+from vit_keras.training.runs.resuming import check_options
 from vit_keras.training.runs.session import Session
 from vit_keras.weights.digest import digest_weights
 
-BATCH_SIZE = 64
 
-
-def open_run(run_dir: str | Path | None, name: str, *, resume: bool) -> RunDirectory:
-    """Returns the run directory, by default the first free `runs/NAME-1`, `runs/NAME-2`, ..."""
+def open_run(run_dir: str | Path | None, data: Any, options: RunOptions, *, resume: bool) -> RunDirectory:
+    """Returns the run directory: a free one, named by the data unless it is given, or that of a run with the same options."""
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume a run, give its run_dir.")
-    run = next_run_directory(name) if run_dir is None else RunDirectory(Path(run_dir))
-    if not resume:
+    if run_dir is None:
+        return next_run_directory(options.data or str(getattr(data, "name", "arrays")))
+    run = RunDirectory(Path(run_dir))
+    if resume:
+        check_options(run, options.to_dict())
+    else:
         run.check_free()
     return run
 
 
-def load_for_model(model: keras.Model, train: Any, validation: Any) -> ImageData:
-    """Returns the data, loaded at the input size of a model where they are not an `ImageData` yet."""
-    config = model_config(model)
-    if isinstance(train, ImageData):
-        if validation is not None:
-            raise InvalidArgumentError("This ImageData already has a validation split; leave out validation.")
-        data = train
-    else:
-        source = train if validation is None else {"train": train, "validation": validation, "test": validation}
-        preprocessing = Preprocessing(image_size=config.image_size, channels=config.channels)
-        data = data_sources.load(source, preprocessing=preprocessing, batch_size=BATCH_SIZE)
-        if validation is not None:
-            data = replace(data, notes=(*data.notes, "without a test split, the result is on the validation images"))
-    wanted = (*config.image_size, config.channels)
-    if data.image_shape != wanted:
-        raise InvalidArgumentError(
-            f"The images of {data.name} are {data.image_shape} and the model takes {wanted}: load them with "
-            f"image_size={config.image_size}, or make the model with image_size={data.image_shape[:2]}."
-        )
-    return data
+def list_callbacks(
+    callbacks: Sequence[keras.callbacks.Callback], run: RunDirectory, *, tensorboard: bool
+) -> list[keras.callbacks.Callback]:
+    """Returns the callbacks of a user, and TensorBoard's where it is asked for."""
+    logs = [keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if tensorboard else []
+    return [*callbacks, *logs]
 
 
 def check_recipe_alone(*, changes: dict[str, Any], **options: Any) -> None:
@@ -68,13 +56,14 @@ def model_session(
     recipe: Recipe,
     *,
     run: RunDirectory,
-    console: Console | None,
-    options: dict[str, Any] | None = None,
-    preprocessing: Preprocessing | None = None,
+    console: Console,
+    options: RunOptions,
+    preprocessing: Preprocessing | None,
     measure: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    announce: bool = True,
 ) -> Session:
-    """Returns a run that trains a copy of a model, after printing its plan."""
+    """Returns a run that trains a copy of a model, after printing its plan (`announce`)."""
     config = model_config(model)
     session = Session(
         run=run,
@@ -82,20 +71,34 @@ def model_session(
         recipe=recipe,
         record={
             "command": command,
-            "options": options or {},
+            "options": options.to_dict(),
             "precision": str(read_model(model).blocks[0].dtype_policy.name),
             "config": config.to_dict(),
             "base": digest_model(model),
             "choices": [[choice.what, choice.value, choice.reason] for choice in recipe.choices],
         },
         build=lambda: model,
-        console=console or standard_console(),
-        preprocessing=preprocessing,
+        console=console,
+        preprocessing=_find_preprocessing(data, config, preprocessing),
         measure=measure,
         callbacks=tuple(callbacks),
     )
-    session.print_plan(f"{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
+    name = "" if options.model is None else f"{options.model}: "
+    if announce:
+        session.print_plan(f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
     return session
+
+
+def _find_preprocessing(
+    data: ImageData, config: ViTConfig, preprocessing: Preprocessing | None
+) -> Preprocessing | None:
+    """Returns the preprocessing to save with the model, with the pixel range that was stated for its images."""
+    split = data.splits["train"]
+    stated = split.preprocessing.pixel_range if isinstance(split, EncodedSplit) else None
+    if stated is None:
+        return preprocessing
+    usual = preprocessing or Preprocessing(image_size=config.image_size, channels=config.channels)
+    return usual.replace(pixel_range=stated)
 
 
 def digest_model(model: keras.Model) -> str:

@@ -30,12 +30,22 @@ def find_model(model: str | Path) -> FoundModel:
     if not is_path and name in list_presets():
         return FoundModel(preset=name, tag=tag or None)
     if path.exists():
-        inside_run = path / "model"
-        is_run = not (path / "config.json").exists() and (inside_run / "config.json").is_file()
-        return FoundModel(path=inside_run if is_run else path)
+        return FoundModel(path=model_directory(path))
     if is_path:
         raise StorageError(f"{path}: there is no such file or directory.")
     raise InvalidArgumentError(
         f"There is no preset {name!r}, and no file or directory of that name. The closest presets are "
         f"{closest(name, list_presets())}; list_presets() and `vit-keras list` show all."
     )
+
+
+def model_directory(path: Path) -> Path:
+    """Returns the `model` directory of a finished run's directory; any other path as it is."""
+    inside = path / "model"
+    return inside if not (path / "config.json").exists() and (inside / "config.json").is_file() else path
+
+
+def model_word(model: str | Path) -> str:
+    """Returns the word by which `find_model` finds the same again; a relative path gets a slash, so that it names no preset."""
+    word = str(model)
+    return os.path.join(os.curdir, word) if isinstance(model, Path) and os.sep not in word else word

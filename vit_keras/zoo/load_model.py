@@ -3,31 +3,30 @@
 import re
 import warnings
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py  # type: ignore[import-untyped]
 import keras
 
-from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.images.preprocess import Preprocessing, preset_preprocessing
+from vit_keras.data.tasks import default_names
 from vit_keras.errors import (
     CorruptFileError,
     InvalidArgumentError,
-    ResumeError,
-    StorageError,
     UnsafeFileError,
     WeightMismatchError,
 )
 from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
-from vit_keras.runtime.strict_json import parse_json
-from vit_keras.zoo.find_model import find_model
+from vit_keras.presets import load_preset
+from vit_keras.zoo.find_model import FoundModel, find_model
 from vit_keras.zoo.from_preset import build_and_load, from_preset
 from vit_keras.zoo.preset_directory import read_directory
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
-_CHECKPOINTS = (".safetensors", ".npz")
-_KINDS = f"a run directory, a preset directory, a {_KERAS} file, or a {_WEIGHTS} file with preset="
+_CHECKPOINTS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
+_KINDS = f"a preset's NAME:TAG, a run directory, a preset directory, a {_KERAS} file, or a {_WEIGHTS} file with preset="
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +36,8 @@ class OpenModel:
     model: keras.Model
     preprocessing: Preprocessing
     class_names: tuple[str, ...]  # in the order of the outputs; empty for a model without a head
+    task: str | None = None  # None for single labels, and where it is not stated
+    threshold: float | None = None  # of a multi-label model; None where it is not stated
 
 
 def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.Model:
@@ -45,7 +46,8 @@ def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.M
     Open `.keras` files only from people you trust: Keras' safe mode is on, but it blocks known attacks only.
 
     Args:
-        path: A run directory, a preset directory, a `.keras` file (`model.save`), or a `.weights.h5` file (`model.save_weights`).
+        path: A preset's `NAME:TAG`, a run directory, a preset directory, a `.keras` file (`model.save`), or a `.weights.h5` file
+            (`model.save_weights`).
         preset: For a `.weights.h5` file, which holds no architecture: a preset's name, or a directory.
 
     Raises:
@@ -68,28 +70,37 @@ def load_model(path: str | Path, *, preset: str | Path | None = None) -> keras.M
     return open_model(path, preset=preset).model
 
 
-def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = None) -> OpenModel:
-    """Returns what `load_model` takes, or a model of this library, with its preprocessing and class names.
+def open_model(
+    source: keras.Model | str | Path,
+    *,
+    preset: str | Path | None = None,
+    weights: str | Path | None = None,
+    accept_license: bool = False,
+    offline: bool | None = None,
+    allow_random: bool = False,
+) -> OpenModel:
+    """Returns a model with its preprocessing and class names: a model of this library, or what `load_model` takes.
 
     Where no preprocessing is saved, images are resized to the model's size, the shorter side first, and cropped to the center.
+    `weights` are those of `from_preset`; a preset without any is refused, unless `allow_random`.
     """
     if isinstance(source, keras.Model):
+        if weights is not None:
+            raise InvalidArgumentError(f"weights={weights!r} is for a preset's name; this is a model: leave it out.")
         return _with_defaults(source)
-    path = find_model(source).path
+    found = find_model(source)
+    path = found.path
     if path is None:
-        raise InvalidArgumentError(
-            f"{source} is a preset, not a file or directory: use vk.from_preset({str(source)!r})."
-        )
+        return _open_preset(found, weights, accept_license=accept_license, offline=offline, allow_random=allow_random)
     if preset is not None and not path.name.endswith(_WEIGHTS):
         raise InvalidArgumentError(f"{path}: preset= is for {_WEIGHTS} files; leave it out.")
     if path.is_dir():
-        _check_has_model(path)
         saved = read_directory(path)
-        return OpenModel(
-            model=build_and_load(saved),
-            preprocessing=saved.read_preprocessing(),
-            class_names=saved.class_names(),
-        )
+        opened = _with_defaults(build_and_load(saved, weights=weights))
+        names = saved.class_names() if weights is None else opened.class_names
+        return replace(opened, preprocessing=saved.read_preprocessing(), class_names=names)
+    if weights is not None:
+        raise InvalidArgumentError(f"{path} is a file of weights, so weights={weights!r} has no meaning: leave it out.")
     if path.name.endswith(_WEIGHTS):
         return _with_defaults(_load_weights(path, preset))
     if path.suffix == _KERAS:
@@ -103,28 +114,37 @@ def open_model(source: keras.Model | str | Path, *, preset: str | Path | None = 
 
 def _with_defaults(model: keras.Model) -> OpenModel:
     config = read_model(model).config
-    names = getattr(model, "class_names", None)
+    names, task = (getattr(model, name, None) for name in ("class_names", "task"))
     return OpenModel(
         model=model,
         preprocessing=Preprocessing(image_size=config.image_size, channels=config.channels),
-        class_names=names or tuple(str(label) for label in range(model_num_classes(model) or 0)),
+        class_names=names or default_names(task or "single_label", model_num_classes(model) or 0),
+        task=task,
+        threshold=getattr(model, "threshold", None),
     )
 
 
-def _check_has_model(path: Path) -> None:
-    if (path / "config.json").is_file():
-        return
-    if (path / "run.json").is_file():
-        record = parse_json((path / "run.json").read_bytes(), path / "run.json")
-        command = record.get("command", "train") if isinstance(record, dict) else "train"
-        raise ResumeError(
-            f"{path}: this run is not finished and has no model yet. Finish it: vit-keras {command} --resume --run-dir {path}"
+def _open_preset(
+    found: FoundModel,
+    weights: str | Path | None,
+    *,
+    accept_license: bool,
+    offline: bool | None,
+    allow_random: bool,
+) -> OpenModel:
+    name = str(found.preset)
+    tags = load_preset(name).weights
+    if found.tag is None and weights is None and not allow_random:
+        hint = f"give {name}:TAG, its tags are {sorted(tags)}" if tags else "train it first"
+        raise InvalidArgumentError(
+            f"{name} is a preset without weights: {hint}. vk.from_preset({name!r}) has random weights."
         )
-    if (path / "journal.jsonl").is_file():
-        raise ResumeError(
-            f"{path}: this search is not finished and has no model yet. Finish it: vit-keras tune --resume --run-dir {path}"
-        )
-    raise StorageError(f"{path}: there is no model in this directory; expected {_KINDS}.")
+    model = build_and_load(found, weights=weights, accept_license=accept_license, offline=offline)
+    opened = _with_defaults(model)
+    tag = found.tag or (weights if isinstance(weights, str) and weights in tags else None)
+    if tag is None and read_model(model).config.image_size != load_preset(name).config.image_size:
+        return opened  # of a checkpoint file for another size
+    return replace(opened, preprocessing=preset_preprocessing(name, weights=tag))
 
 
 def _load_keras(path: Path) -> keras.Model:

@@ -3,27 +3,33 @@
 from collections.abc import Sequence
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.tasks import describe_count
 from vit_keras.reporting.text import escape_markdown, escape_unprintable
 
+_METRICS = {"multi_label": "f1", "regression": "mae"}
 
-def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str) -> str:
+
+def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str, task: str | None = None) -> str:
     """Returns a model card: Markdown with the front matter that Hugging Face reads."""
     height, width = config.image_size
     first_names = ", ".join(map(escape_markdown, class_names[:20]))
     dots = ", ..." if len(class_names) > 20 else ""
-    head = f"{len(class_names)} classes: {first_names}{dots}" if class_names else "no head"
+    count = describe_count(task or "single_label", len(class_names))
+    head = f"{count}: {first_names}{dots}" if class_names else "no head"
     # Only the author of the weights knows their license.
-    task, metrics = (
-        ("image-classification", "\nmetrics:\n- accuracy") if class_names else ("image-feature-extraction", "")
+    pipeline, metrics = (
+        ("image-classification", f"\nmetrics:\n- {_METRICS.get(task or '', 'accuracy')}")
+        if class_names
+        else ("image-feature-extraction", "")
     )
     return f"""---
 library_name: vit_keras
-pipeline_tag: {task}
+pipeline_tag: {pipeline}
 license: unknown  # choose one before you share this: https://huggingface.co/docs/hub/repositories-licenses
 tags:
 - keras
 - vision-transformer
-- {task}{metrics}
+- {pipeline}{metrics}
 ---
 
 # {escape_markdown(name)}

@@ -1,17 +1,23 @@
-"""Reads directories with a model: preset directories, and those that transformers or timm wrote."""
+"""Reads directories with a model: preset directories, and those that transformers, timm or KerasHub wrote."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
+from vit_keras.data.tasks import TASKS
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
+from vit_keras.runtime.strict_json import parse_json
+from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
-from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
+from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
+from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
+from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
+from vit_keras.zoo.find_model import model_directory
 from vit_keras.zoo.model_end import ModelEnd
 
 FORMAT = 1
@@ -30,7 +36,9 @@ class ModelDirectory:
     end: ModelEnd = field(default_factory=ModelEnd)
     sha256: str | None = None  # of the weights; None where it is not stated
     preprocessing: Preprocessing | None = None  # None where it is not stated
-    settings: Settings | None = None  # of a directory of transformers or timm
+    settings: Settings | None = None  # of a directory of transformers, timm or KerasHub
+    task: str | None = None  # None for single labels, and where it is not stated
+    threshold: float | None = None  # of a multi-label model
 
     def read_settings(self) -> Settings:
         """Returns the settings of the weights in this directory."""
@@ -72,12 +80,17 @@ class ModelDirectory:
 
 def read_directory(directory: str | Path) -> ModelDirectory:
     """Returns what a directory's config.json says of its model."""
-    folder = Path(directory)
+    folder = model_directory(Path(directory))
     path = folder / CONFIG
+    if folder.is_dir() and not path.is_file():
+        _refuse_without_model(folder)
     saved = _read_json(path)
-    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm"):
+    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm", "keras_hub"):
         settings = read_settings(folder, config_json=saved)
-        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, settings=settings)
+        end = ModelEnd()
+        if library_of(saved) == "keras_hub" and settings.num_classes is not None:
+            end = ModelEnd(keras_hub_activation(read_json_if_any(folder / TASK)))
+        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is not the config of a preset directory; expected format, num_classes and config."
@@ -104,14 +117,35 @@ def read_directory(directory: str | Path) -> ModelDirectory:
         end = ModelEnd.from_dict(saved, classes)
         # Earlier versions called the key "resizing".
         preprocessing = _read_preprocessing(saved.get("preprocessing", saved.get("resizing")), config)
-    return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing)
+        task, threshold = _read_task(saved)
+    return ModelDirectory(folder, saved, config, classes, end, sha256, preprocessing, task=task, threshold=threshold)
+
+
+def _refuse_without_model(folder: Path) -> NoReturn:
+    """Raises `ResumeError` for a run or a search that is not finished, and `StorageError` for any other directory."""
+    record = folder / "run.json"
+    command = ""
+    if record.is_file():
+        run = parse_json(record.read_bytes(), record)
+        command = run.get("command", "train") if isinstance(run, dict) else "train"
+    elif (folder / "journal.jsonl").is_file():
+        command = "tune"
+    if command:
+        raise ResumeError(
+            f"{folder}: this {'search' if command == 'tune' else 'run'} is not finished and has no model yet. Finish it: vit-keras "
+            f"{command} --resume --run-dir {folder}"
+        )
+    raise StorageError(
+        f"{folder}: there is no model in this directory; expected a run directory, or a preset directory with {CONFIG}, {WEIGHTS} and "
+        f"{LABELS}."
+    )
 
 
 def load_preprocessing(directory: str | Path) -> Preprocessing:
     """Returns the preprocessing of a directory's model; where it states none, a resize to the model's size without a crop.
 
     Args:
-        directory: A preset directory, or a directory of transformers or timm.
+        directory: A run directory, a preset directory, or a directory of transformers or timm.
 
     Raises:
         StorageError: A file does not exist.
@@ -125,7 +159,7 @@ def load_class_names(directory: str | Path) -> tuple[str, ...]:
     """Returns the names of the outputs of a directory's model; their indices where it has no names.
 
     Args:
-        directory: A preset directory, or a directory of transformers or timm.
+        directory: A run directory, a preset directory, or a directory of transformers or timm.
 
     Raises:
         StorageError: A file does not exist.
@@ -134,11 +168,28 @@ def load_class_names(directory: str | Path) -> tuple[str, ...]:
     return read_directory(directory).class_names()
 
 
+def task_settings(model: Any) -> dict[str, Any]:
+    """Returns the keys of config.json for a model's task and threshold; none for single labels, as earlier versions wrote them."""
+    task, threshold = getattr(model, "task", None), getattr(model, "threshold", None)
+    if task in (None, "single_label"):
+        return {}
+    return {"task": task, **({} if threshold is None else {"threshold": threshold})}
+
+
+def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    task, threshold = saved.get("task"), saved.get("threshold")
+    if task is not None and task not in TASKS:
+        raise InvalidArgumentError(f"task is {task!r:.100}; expected one of {list(TASKS)}.")
+    if threshold is not None and not (is_number(threshold) and 0 <= threshold <= 1):
+        raise InvalidArgumentError(f"threshold is {threshold!r:.100}; expected a probability or null.")
+    return task, threshold
+
+
 def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
     if values is None:
         return None
-    known = {item.name for item in fields(Preprocessing)}
-    if not isinstance(values, Mapping) or set(values) != known:
+    known = {item.name for item in fields(Preprocessing)} - {"pixel_range"}  # written only where it is stated
+    if not isinstance(values, Mapping) or {*values} - {"pixel_range"} != known:
         raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
     words = all(isinstance(values[name], str) for name in ("crop_mode", "interpolation"))
     if not words or not isinstance(values["image_size"], list):
@@ -151,6 +202,11 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
+            f"{str(path.parent)!r}), where BASE is the model it was trained on."
+        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)

@@ -80,7 +80,8 @@ def rebuild(
         if name in variables:
             variables[name].trainable = weight.trainable
     if not is_head_new:
-        new.class_names = getattr(model, "class_names", None)
+        for name in ("class_names", "task", "threshold"):
+            setattr(new, name, getattr(model, name, None))
     return new
 
 

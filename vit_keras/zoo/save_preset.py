@@ -16,7 +16,7 @@ from vit_keras.weights.store import write_tensors
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.model_card import model_card
 from vit_keras.zoo.model_end import ModelEnd
-from vit_keras.zoo.preset_directory import CARD, CONFIG, FORMAT, LABELS, WEIGHTS, read_directory
+from vit_keras.zoo.preset_directory import CARD, CONFIG, FORMAT, LABELS, WEIGHTS, read_directory, task_settings
 
 
 def save_preset(
@@ -71,17 +71,19 @@ def save_preset(
             "sha256": {WEIGHTS: file_sha256(unfinished / WEIGHTS)},
             "config": config.to_dict(),
             **end.to_dict(),
+            **task_settings(model),
         }
         if preprocessing is not None:
             written["preprocessing"] = preprocessing.to_dict()
         write_text(unfinished / CONFIG, json.dumps(written, indent=2) + "\n")
         write_text(unfinished / LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
-        write_text(unfinished / CARD, model_card(target.name, config, class_names=names, notes=notes))
+        card = model_card(target.name, config, class_names=names, notes=notes, task=written.get("task"))
+        write_text(unfinished / CARD, card)
     return target
 
 
 def write_card(directory: str | Path, *, notes: str) -> None:
     """Replaces the model card of a preset directory."""
     saved = read_directory(directory)
-    text = model_card(saved.path.name, saved.config, class_names=saved.class_names(), notes=notes)
+    text = model_card(saved.path.name, saved.config, class_names=saved.class_names(), notes=notes, task=saved.task)
     write_text(saved.path / CARD, text)

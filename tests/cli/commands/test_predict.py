@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import os
 import re
@@ -46,6 +48,47 @@ def test_bad_files_are_named_and_skipped(run, tiny_preset, picture, bad_files, s
     assert [row["file"] for row in rows] == [str(path) for path in (*bad_files, picture)]
     assert [set(row) - {"file"} for row in rows] == [{"error"}] * len(bad_files) + [{"classes"}]
     assert snapshot(picture.parent) == before
+
+
+def test_a_folder_of_classes_is_classified_to_a_file_with_its_accuracy(run, tiny_preset, image_folder, tmp_path):
+    expected = vk.predict(tiny_preset, image_folder, top=None)
+    arguments = ("predict", tiny_preset, f"{image_folder}/**/*.png", "--all", "--out", tmp_path / "rows.csv")
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    assert out.splitlines()[0] == f"predictions  {tmp_path / 'rows.csv'} (11 images)"
+    assert f"accuracy {expected.accuracy:.2%} of 11 images whose folder or list names the class" in out
+    with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        "image", "class", "probability", "truth", "error", "probability_cat", "probability_dog", "probability_owl",
+    ]  # fmt: skip
+    for row, prediction in zip(rows, expected, strict=True):
+        assert (row["image"], row["class"], row["truth"]) == (
+            prediction.image,
+            prediction.classes[0],
+            prediction.truth,
+        )
+        found = {name: float(row[f"probability_{name}"]) for name in prediction.classes}
+        assert found == pytest.approx(dict(zip(prediction.classes, prediction.probabilities, strict=True)), rel=1e-4)
+    before = (tmp_path / "rows.csv").read_bytes()
+    code, _, err = run(*arguments)
+    assert (code, "nothing is overwritten" in err) == (6, True)
+    assert (tmp_path / "rows.csv").read_bytes() == before
+
+
+def test_a_list_on_stdin_is_classified_and_a_missing_file_is_a_row_with_its_error(
+    run, tiny_preset, picture, monkeypatch
+):
+    for content in (f"{picture}\nnowhere.png\n", f"{picture}\0nowhere.png\0"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
+        code, out, _ = run("predict", tiny_preset, "-", "--json")
+        assert code == 3
+        first, second = json.loads(out)
+        assert (first["file"], len(first["classes"])) == (str(picture), 3)
+        assert second == {"file": "nowhere.png", "error": "nowhere.png: there is no such file."}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    code, _, err = run("predict", tiny_preset, "-")
+    assert (code, "there were none" in err) == (2, True)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not UTF-8")

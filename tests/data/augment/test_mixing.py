@@ -163,3 +163,19 @@ def test_it_works_inside_tf_data_with_static_shapes_and_gives_the_same_there(pho
     outside = mixed(images, labels, num_classes=5, seed=(4, 5), **DEIT)
     np.testing.assert_allclose(inside, outside[0], atol=1e-3)
     np.testing.assert_allclose(targets, outside[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("targets", [[[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 0, 1]], [[20.5], [-3.0], [0.0], [7.25]]])
+def test_rows_of_several_labels_or_numbers_are_mixed_like_the_images(targets):
+    import tensorflow as tf
+
+    targets = np.array(targets, "float32")
+    images = np.broadcast_to(np.arange(4, dtype="float32")[:, None, None, None] * 50, (4, 8, 8, 3))
+    mixed, found = mix(
+        tf.constant(images), tf.constant(targets), num_classes=targets.shape[1], seed=tf.constant([1, 2], tf.int64),
+        mixup_alpha=1.0, cutmix_alpha=0.0, mix_rate=1.0, switch_rate=0.5,
+    )  # fmt: skip
+    partner = images[::-1, 0, 0, 0]
+    share = (mixed.numpy()[:, 0, 0, 0] - partner) / (images[:, 0, 0, 0] - partner)
+    expected = share[:, None] * targets + (1 - share[:, None]) * targets[::-1]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)

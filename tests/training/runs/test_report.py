@@ -13,8 +13,7 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.training.runs import figures
-from vit_keras.training.runs import report as reporting
+from vit_keras.training.runs import error_pictures, figures
 from vit_keras.training.runs.facts import images_per_second
 from vit_keras.training.runs.report import write_report
 
@@ -136,7 +135,7 @@ def test_larger_images_are_shrunk_and_have_a_total_limit(page_of, evaluation_of,
     assert "and 12 more" in page.words
     assert all(picture.startswith("data:image/jpeg") for picture in page.pictures)
     assert len(page.text) < 2_000_000
-    monkeypatch.setattr(reporting, "_MAX_IMAGE_BYTES", 1000)
+    monkeypatch.setattr(error_pictures, "_MAX_IMAGE_BYTES", 1000)
     page = page_of()
     assert len(page.pictures) == 1
     assert page.words.count("not shown") == 2

@@ -21,7 +21,8 @@ def mix(
 
     Whether and how an image is mixed, and its share, are drawn per image; the options are those of `Augmentation`. Papers: MixUp,
     Zhang et al. 2018, arXiv 1710.09412; CutMix, Yun et al. 2019, arXiv 1905.04899. CutMix's share is the area of the box after
-    clipping to the image. Returns float32 images 0..255, and targets `(batch, num_classes)`, which sum to 1 per image.
+    clipping to the image. Labels `(batch,)` become shares of the classes, which sum to 1 per image; rows `(batch, num_classes)` of 0 and
+    1, or of numbers, are mixed as they are. Returns float32 images 0..255, and targets `(batch, num_classes)`.
     """
     import tensorflow as tf
 
@@ -54,6 +55,6 @@ def mix(
     seen = 1 - tf.reduce_mean(tf.cast(box, tf.float32), axis=(1, 2))
     share = tf.where(cuts, seen, share)
     own = tf.where(cuts[:, None, None], 1 - tf.cast(box, tf.float32), share[:, None, None])[..., None]
-    targets = tf.one_hot(labels, num_classes)
+    targets = tf.one_hot(labels, num_classes) if len(labels.shape) == 1 else labels
     mixed = images * own + tf.reverse(images, [0]) * (1 - own)
     return mixed, targets * share[:, None] + tf.reverse(targets, [0]) * (1 - share[:, None])

@@ -11,8 +11,10 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.training_image import Key, from_file, from_pixels
+from vit_keras.data.dataset.mapped_images import find_map
 from vit_keras.data.dataset.pool import decoder_pool
 from vit_keras.data.dataset.splits import EncodedSplit, Split
+from vit_keras.data.tasks import to_targets
 from vit_keras.runtime.tensorflow_host import stay_on_host
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def preview_batch(
     seed: int,
     step: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images, pixels 0..255, as a training step would see them, and targets `(count, num_classes)`, fractions."""
+    """Returns images, pixels 0..255, as a training step would see them, and targets `(count, num_classes)`: fractions, or numbers."""
     import tensorflow as tf
 
     stay_on_host()
@@ -119,13 +121,14 @@ def preview_batch(
         images = [split.image(index) for index in indices]
     pixels, targets = _augment_batch(
         tf.constant(np.stack(images)),
-        tf.constant(split.labels[indices].astype("int32")),
+        tf.constant(to_targets(split.labels[indices])),
         augmentation,
         num_classes=num_classes,
         seed=seed,
         step=tf.constant(step, tf.int64),
     )
-    return pixels.numpy(), targets.numpy() if augmentation.mixes else np.eye(num_classes)[split.labels[indices]]
+    is_final = augmentation.mixes or split.labels.ndim == 2
+    return pixels.numpy(), targets.numpy() if is_final else np.eye(num_classes)[split.labels[indices]]
 
 
 def _augment_batch(
@@ -137,7 +140,7 @@ def _augment_batch(
     seed: int,
     step: "tf.Tensor",
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
-    """Applies the batch stages of an augmentation; without mixing, the labels stay `(batch,)`."""
+    """Applies the batch stages of an augmentation; without mixing, the labels stay as they are."""
     import tensorflow as tf
 
     seeds = tf.stack([tf.constant(seed, tf.int64), step])
@@ -170,8 +173,13 @@ def _reader(
     """Returns a function of indices and a step that returns images and labels; without `make`, the images unchanged."""
     import tensorflow as tf
 
-    labels = tf.constant(split.labels.astype("int32"))
-    if make is None and isinstance(split, Split) and not isinstance(split.images, np.memmap):
+    labels = tf.constant(to_targets(split.labels))
+    if (
+        make is None
+        and isinstance(split, Split)
+        and isinstance(split.images, np.ndarray)
+        and not find_map(split.images)
+    ):
         images = tf.constant(split.images)
         return lambda indices, step: (tf.gather(images, indices), tf.gather(labels, indices))
 

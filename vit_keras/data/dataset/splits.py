@@ -11,9 +11,11 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.tasks import labels_bytes
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
 
 _SUBSTITUTES = 8  # files tried in place of an unreadable one
@@ -26,18 +28,19 @@ class Split:
     """Decoded images with labels, in memory or memory-mapped.
 
     Args:
-        images: `(count, height, width, channels)`, uint8, pixels 0..255.
-        labels: `(count,)`, integers, indices into the class names.
+        images: `(count, height, width, channels)`, uint8, pixels 0..255; or `MappedImages`, which stay on disk.
+        labels: By task: `(count,)`, integers, indices into the class names; `(count, classes)`, uint8, 0 or 1; or
+            `(count, targets)`, floating point.
 
     Raises:
         DataError: The shapes or dtypes are others.
     """
 
-    images: np.ndarray
+    images: np.ndarray | MappedImages
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+        if not isinstance(self.images, np.ndarray | MappedImages) or not isinstance(self.labels, np.ndarray):
             raise DataError(
                 "Split: expected a uint8 numpy array of images and an integer numpy array of labels, got "
                 f"{type(self.images).__name__} and {type(self.labels).__name__}; convert them with np.asarray."
@@ -47,10 +50,11 @@ class Split:
                 "Split: images must be uint8 pixels 0..255 of shape (count, height, width, channels), got "
                 f"{self.images.dtype} of shape {self.images.shape}."
             )
-        if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
+        kinds = {1: "iu", 2: "uf"}.get(self.labels.ndim, "")  # 2: 0/1 columns per class, or numbers to predict
+        if self.labels.shape[:1] != self.images.shape[:1] or self.labels.dtype.kind not in kinds:
             raise DataError(
                 f"Split: labels must be one integer per image, of shape {self.images.shape[:1]}, got {self.labels.dtype} of shape "
-                f"{self.labels.shape}."
+                f"{self.labels.shape}; or one row per image, of uint8 0 and 1 or of floating point numbers."
             )
 
     def __len__(self) -> int:
@@ -73,13 +77,21 @@ class Split:
 
     def subset(self, indices: np.ndarray) -> "Split":
         """Returns the images at these indices (or of this mask), in this order."""
+        if isinstance(self.images, MappedImages):
+            return Split(self.images.subset(indices), self.labels[indices])
         return Split(self.images[indices], self.labels[indices])
+
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the pixels of each image."""
+        return [hashlib.sha256(np.ascontiguousarray(self.image(index)).data).digest() for index in range(len(self))]
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of all pixels and labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
-        digest.update(self.labels.astype("int32").tobytes())
+        digest = hashlib.sha256()
+        for part in self.images.chunks() if isinstance(self.images, MappedImages) else (self.images,):
+            digest.update(np.ascontiguousarray(part).data)
+        digest.update(labels_bytes(self.labels))
         return digest.digest()
 
 
@@ -108,10 +120,14 @@ class Encoded(ABC):
     def on_disk(self, index: int) -> tuple[str, int, int] | None:
         """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each image."""
+        return [hashlib.sha256(self.read(index)).digest() for index in range(len(self))]
+
     @property
-    @abstractmethod
     def digest(self) -> bytes:
         """SHA-256 of the content of all images."""
+        return hashlib.sha256(b"".join(self.hashes())).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +138,8 @@ class EncodedSplit:
 
     Args:
         files: The encoded images.
-        labels: `(count,)`, int32, indices into the class names.
+        labels: By task: `(count,)`, int32, indices into the class names; `(count, classes)`, uint8, 0 or 1; or `(count, targets)`,
+            float32.
         preprocessing: Size and rule of resizing.
         cache: Where to keep decoded images: "memory", "disk", "none", or "auto" for the first that has room.
         max_error_rate: Largest fraction of the files that may be replaced; one file may always be.
@@ -158,13 +175,19 @@ class EncodedSplit:
             self.files.subset(indices), self.labels[indices], self.preprocessing, self.cache, self.max_error_rate
         )
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of each file."""
+        return self.files.hashes()
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of all files, labels and the preprocessing."""
         digest = hashlib.sha256(self.files.digest)
-        digest.update(self.labels.astype("int32").tobytes())
+        digest.update(labels_bytes(self.labels))
         # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
+        if self.preprocessing.pixel_range is not None:  # which its repr leaves out
+            digest.update(repr(self.preprocessing.pixel_range).encode())
         return digest.digest()
 
     def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:
@@ -173,7 +196,7 @@ class EncodedSplit:
             return function(Picture(self.files.read(index), self.files.name(index)))
         except VitKerasError as error:
             self._record_failure(index, error)
-        same_class = np.flatnonzero(self.labels == self.labels[index])
+        same_class = self._find_alike(index)
         for other in np.random.Generator(np.random.Philox(key=index)).permutation(same_class)[:_SUBSTITUTES]:
             try:
                 return function(Picture(self.files.read(int(other)), self.files.name(int(other))))
@@ -183,6 +206,14 @@ class EncodedSplit:
             f"{self.replaced[index]} {_SUBSTITUTES} other images of its class could not be read either. Restore the files, or load "
             "the data again."
         )
+
+    def _find_alike(self, index: int) -> np.ndarray:
+        """Returns the indices of images with the label of one image; where a label is a row, of those with the nearest rows."""
+        if self.labels.ndim == 1:
+            return np.flatnonzero(self.labels == self.labels[index])
+        labels = self.labels.astype("float64")
+        distances = (np.abs(labels - labels[index]) / np.maximum(labels.std(axis=0), 1e-12)).sum(axis=1)
+        return np.argsort(distances, kind="stable")[: _SUBSTITUTES + 1]
 
     def check_readable(self) -> None:
         """Raises `TooManyBadFilesError` if more than `max_error_rate` of the files have become unreadable."""

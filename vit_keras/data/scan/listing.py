@@ -19,9 +19,9 @@ class Listing:
     """The image files of a data set, by name."""
 
     root: Path
-    class_names: tuple[str, ...]  # in the order of the labels
-    paths: list[str]  # relative to `root`, with `/` as separator
-    labels: np.ndarray  # (count,), int32
+    class_names: tuple[str, ...]  # in the order of the labels; of a regression, the names of the targets
+    paths: list[str]  # relative to `root` or absolute, with `/` as separator
+    labels: np.ndarray  # of the task: (count,) int32, (count, classes) uint8 0 or 1, or (count, targets) float32
     splits: np.ndarray  # (count,), int8, indices into `SPLITS`; -1 if the source has no splits
     rejected: tuple[tuple[str, str], ...] = ()  # path and reason of image files that can't be used
     skipped: tuple[tuple[str, str], ...] = ()  # path and reason of links, pipes, images in no class folder
@@ -29,6 +29,8 @@ class Listing:
     outside: tuple[str, ...] = ()  # links followed out of the folder
     folders: dict[str, tuple[int, int]] = field(default_factory=dict)  # label and split of each class folder, by path
     decisions: tuple[str, ...] = ()  # sentences on how folders or columns were understood, unless that is obvious
+    task: str = "single_label"  # one of `TASKS`
+    table: Path | None = None  # what lists the files, if not the folder itself
 
 
 def list_folder(

@@ -20,6 +20,7 @@ from vit_keras.data.scan.inspection import SIXTEEN_BITS
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.walk import NO_SUFFIX
 from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tasks import format_label
 from vit_keras.errors import TooManyBadFilesError
 from vit_keras.reporting.text import escape_unprintable, plural
 from vit_keras.runtime.files import atomic_file, write_text
@@ -113,6 +114,8 @@ class Manifest(Listing):
 
     def _find_lost_classes(self) -> dict[str, list[str]]:
         lost: dict[str, list[str]] = {}
+        if self.task != "single_label":
+            return lost
         for split, name in sorted({(item.split, item.class_name) for item in self.quarantined if item.class_name}):
             number = SPLITS.index(split) if split else -1
             if not ((self.splits == number) & (self.labels == self.class_names.index(name))).any():
@@ -139,7 +142,7 @@ def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> M
     places = np.delete(np.arange(len(listing.paths)), list(columns.reasons))
     quarantined = []
     for index, reason in sorted(columns.reasons.items()):
-        name, split = listing.class_names[listing.labels[index]], _split_name(listing.splits[index])
+        name, split = format_label(listing.labels[index], listing.class_names), _split_name(listing.splits[index])
         quarantined.append(Quarantined(listing.paths[index], name, split, reason))
     quarantined += [Quarantined(path, *_find_class(path, listing), reason) for path, reason in listing.rejected]
     usable = {
@@ -169,7 +172,7 @@ def format_rows(listing: Listing, columns: Columns) -> Iterator[str]:
     for index, path in enumerate(listing.paths):
         row = {
             "path": path,
-            "class": listing.class_names[listing.labels[index]],
+            "class": format_label(listing.labels[index], listing.class_names),
             "split": _split_name(listing.splits[index]) or None,
         }
         yield json.dumps(row | columns.row(index))

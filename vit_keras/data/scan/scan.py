@@ -22,7 +22,7 @@ from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 3  # of the rows; 1 did not read TIFF and PPM, 2 had other notes
+FORMAT = 4  # of the rows; 1 did not read TIFF and PPM, 2 had other notes, 3 did not read AVIF and HEIC
 _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start
@@ -45,7 +45,7 @@ def scan(
     manifest; by default in the cache.
     """
     limits = limits or Limits()
-    folder = folder or manifest_folder(listing.root)
+    folder = folder or manifest_folder(listing.table or listing.root)
     header = {"format": FORMAT, "limits": vars(limits)}
     columns = Columns(len(listing.paths))
     try:
@@ -76,7 +76,7 @@ def scan(
 
 
 def manifest_folder(root: Path) -> Path:
-    """Returns the folder of the manifest of a folder with images."""
+    """Returns the folder of the manifest of a folder with images, or of a table."""
     whole = os.fsencode(root.resolve())
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in root.resolve().name)[:40]
     return cache_folder() / "manifests" / f"{name}-{hashlib.sha256(whole).hexdigest()[:16]}"

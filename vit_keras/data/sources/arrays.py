@@ -2,17 +2,20 @@
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
+from vit_keras.data.dataset.mapped_images import MappedImages, find_map
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
-from vit_keras.data.sources.pixel_range import PixelScale
+from vit_keras.data.sources.array_labels import are_texts, count_names, encode_texts, read_labels, unify_labels
+from vit_keras.data.sources.pixel_range import BYTES, PixelScale
 from vit_keras.data.split_names import describe_splits, match_splits
+from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
 from vit_keras.reporting.text import plural
 
@@ -35,6 +38,8 @@ def read_arrays(
     seed: int,
     limit: int | None,
     pixel_range: Any = "auto",
+    task: str = "auto",
+    label_separator: str = "|",
 ) -> ImageData:
     """Returns images and labels in memory, scaled to 0..255 by one rule for all splits; scaling is also logged as a warning."""
     given, decisions = _find_splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
@@ -43,28 +48,50 @@ def read_arrays(
         name: _ImageReader(name, scale, preprocessing, bounded=_is_dataset(part)) for name, part in given.items()
     }
     labels = {name: _read(part, readers[name], limit) for name, part in given.items()}
+    if are_texts(labels):
+        labels, task, class_names, about_labels = encode_texts(
+            labels, task=task, class_names=class_names, separator=label_separator
+        )
+    else:
+        labels, task, about_labels = unify_labels(labels, task=task, class_names=class_names)
     scale.decide()  # after all splits were read
     splits: dict[str, Split | EncodedSplit] = {
-        name: Split(readers[name].images()[: len(labels[name])], labels[name]) for name in given
+        name: _make_split(readers[name].images(), labels[name]) for name in given
     }
     if not scale.is_plain:
         _log.warning("%s", *scale.decisions)
-    highest = max(int(each.max(initial=0)) for each in labels.values())
-    names = class_names if class_names is not None else tuple(map(str, range(highest + 1)))
-    if class_names is not None and highest < len(names):
-        _check_named(class_names, labels.values())
+    count = count_names(labels, task)
+    names = class_names if class_names is not None else default_names(task, count)
+    if class_names is not None and (task != "single_label" or count <= len(names)):
+        _check_named(class_names, labels, task)
     missing = tuple(name for name in ("test", "validation") if name not in splits)
     train = splits["train"]
-    if train.labels.min(initial=0) >= 0 and highest < len(names):
+    if task != "single_label" or (train.labels.min(initial=0) >= 0 and count <= len(names)):
         places = split_indices(train.labels, names, missing, rates=rates, seed=seed)
+        decisions += describe_splits_drawn(train.labels, names, places, missing)
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}
     else:  # ImageData reports the illegal labels
         splits |= dict.fromkeys(missing, train)
-    return ImageData(name="arrays", class_names=names, splits=splits, decisions=(*decisions, *scale.decisions))
+    decisions = (*decisions, *about_labels, *scale.decisions)
+    return ImageData(name="arrays", class_names=names, splits=splits, decisions=decisions, task=task)
 
 
-def _check_named(class_names: tuple[str, ...], labels: Iterable[np.ndarray]) -> None:
-    present = np.unique(np.concatenate(list(labels)))
+def _make_split(images: np.ndarray | MappedImages, labels: np.ndarray) -> Split:
+    """Returns a split of as many images as there are labels."""
+    if isinstance(images, MappedImages):
+        return Split(images.subset(np.arange(len(labels))), labels)
+    return Split(images[: len(labels)], labels)
+
+
+def _check_named(class_names: tuple[str, ...], labels: Mapping[str, np.ndarray], task: str) -> None:
+    if task != "single_label":
+        count = count_names(labels, task)
+        if count != len(class_names):
+            raise ClassLayoutError(
+                f"class_names: {len(class_names)} names for labels with {count} columns; expected one name per column."
+            )
+        return
+    present = np.unique(np.concatenate(list(labels.values())))
     without = [name for number, name in enumerate(class_names) if number not in present]
     if without:
         raise ClassLayoutError(
@@ -105,8 +132,21 @@ class _ImageReader:
             self._scale()
         return len(array)
 
-    def images(self) -> np.ndarray:
-        """Returns all images, `(count, height, width, channels)`, uint8."""
+    def images(self) -> np.ndarray | MappedImages:
+        """Returns all images, `(count, height, width, channels)`, uint8; those of a memory-mapped array stay on disk."""
+        if len(self._unscaled) == 1 and not self.bounded and find_map(self._unscaled[0]):
+            array, decided = self._unscaled[0], self.scale.decide()
+            is_plain = array.dtype == np.uint8 and decided == BYTES
+            rule = self.preprocessing
+            if rule is not None and rule.channels != array.shape[-1]:
+                rule = rule.replace(channels=array.shape[-1])  # converted by `ImageData.resize`, as other arrays are
+            same = rule is None or rule.image_size == array.shape[1:3]
+            return MappedImages(
+                array=array,
+                rows=np.arange(len(array)),
+                pixel_range=None if is_plain else decided,
+                preprocessing=None if same else rule,
+            )
         self._scale()
         if len({part.shape[1:] for part in self._scaled}) > 1:
             raise DataError(f"{self.name}: the images have different sizes; pass image_size.")
@@ -128,7 +168,7 @@ def _read(part: Any, reader: _ImageReader, limit: int | None) -> np.ndarray:
     name = reader.name
     if not isinstance(part, tuple | list) or len(part) != 2:
         raise DataError(f"{name}: expected a pair (images, labels), got {type(part).__name__}.")
-    count, labels = reader.add(part[0], name), _check_labels(name, part[1])
+    count, labels = reader.add(part[0], name), read_labels(name, part[1])
     if count != len(labels):
         raise DataError(
             f"{name}: {plural(count, 'image')} and {plural(len(labels), 'label')}; expected one label per image."
@@ -146,13 +186,17 @@ def _read_dataset(dataset: Any, reader: _ImageReader, limit: int | None) -> np.n
         if batch.ndim == 3:
             batch, targets = batch[None], targets[None]
         count = reader.add(batch, place)
-        labels.append(_check_labels(place, targets))
+        labels.append(read_labels(place, targets))
         if count != len(labels[-1]):
             raise DataError(f"{place}: {plural(count, 'image')} and {plural(len(labels[-1]), 'label')}.")
         if limit is not None and sum(map(len, labels)) >= limit:
             break
     if not labels:
         raise DataError(f"{name}: the data set is empty.")
+    if len({each.shape[1:] for each in labels}) > 1:
+        raise LabelError(
+            f"{name}: the labels of the batches differ in shape: {sorted({each.shape[1:] for each in labels})}."
+        )
     return np.concatenate(labels)[:limit]
 
 
@@ -195,21 +239,3 @@ def _resize(array: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarra
     for index, image in enumerate(array):
         images[index] = to_pixels(preprocessing.apply(to_image(image)))
     return images
-
-
-def _check_labels(name: str, labels: Any) -> np.ndarray:
-    array = np.asarray(labels)
-    if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "uif":
-        if not ((array == 0) | (array == 1)).all() or not (array.sum(axis=1) == 1).all():
-            raise LabelError(f"{name}: labels of shape {array.shape} must be one-hot, with a single 1 per row.")
-        classes: np.ndarray = array.argmax(axis=1).astype("int32")
-        return classes
-    array = array.reshape(-1) if array.ndim == 2 else array
-    is_integer = array.dtype.kind in "ui" or (array.dtype.kind == "f" and (array == np.round(array)).all())
-    if array.ndim != 1 or not is_integer:
-        example = f", such as {array.flat[0]!r}" if array.size else ""
-        raise LabelError(
-            f"{name}: labels must be integers of at least 0, one per image, or one-hot rows; got {array.dtype} of shape "
-            f"{array.shape}{example}."
-        )
-    return array.astype("int32")

@@ -1,14 +1,14 @@
-"""Reads a folder of class folders, or a table of files and labels."""
+"""Reads a folder of class folders, or tables of files and labels."""
 
-import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit
 from vit_keras.data.images.decode import read_unchanged
@@ -18,57 +18,144 @@ from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.scan.scan import scan
-from vit_keras.data.sources.table import list_table
+from vit_keras.data.scan.walk import is_ignored
 from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tables.columns import ColumnError
+from vit_keras.data.tables.folder_tables import find_folder_tables
+from vit_keras.data.tables.list_tables import are_tables, list_tables, name_tables
+from vit_keras.data.tables.options import TableOptions
+from vit_keras.data.tables.read_table import SUFFIXES
+from vit_keras.errors import DataError, InvalidArgumentError
 
 
-def list_files(source: Path, reading: ReadOptions, class_names: tuple[str, ...] | None = None) -> Listing:
-    """Returns the image files of a folder of class folders, or of a CSV file; raises `DataError` if there is no data set."""
-    if source.is_file() and source.suffix.lower() in (".csv", ".tsv"):
-        return list_table(source, class_names=class_names, splits=reading.splits)
-    return list_folder(
+def list_files(
+    source: Any,
+    reading: ReadOptions,
+    *,
+    tables: TableOptions | None = None,
+    class_names: tuple[str, ...] | None = None,
+) -> Listing:
+    """Returns the image files of a folder, of a table, or of one table per split.
+
+    A folder may have class folders, or tables that say which of its images have which labels (`find_folder_tables`).
+
+    Raises:
+        DataError: There is no data set, or it can't be used.
+        InvalidArgumentError: An option of tables is given for class folders.
+    """
+    tables = tables or TableOptions()
+    if are_tables(source):
+        return list_tables(source, options=tables, class_names=class_names, splits=reading.splits)
+    source = Path(source)
+    if source.is_file():
+        raise DataError(f"{source}: neither a folder nor a table; the names of tables end in {', '.join(SUFFIXES)}.")
+    unread: tuple[str, ...] = ()
+    found = find_folder_tables(source, reading.splits) if source.is_dir() else None
+    if found is not None:
+        stated = reading.splits if isinstance(found, Path) else None
+        try:
+            listing = list_tables(found, options=tables, class_names=class_names, splits=stated, drop_unlabeled=True)
+            return replace(listing, decisions=(f"labels read from {_name(found, source)}", *listing.decisions))
+        except ColumnError as error:
+            if tables.stated or not _has_folders(source):
+                raise
+            unread = (f"class folders read, and not {_name(found, source)}: {str(error).splitlines()[0]}",)
+    given = [*(f"{name}=..." for name in tables.stated)]
+    if tables.task not in ("auto", "single_label"):
+        given.append(f"task={tables.task!r}")
+    if given and source.is_dir():
+        raise InvalidArgumentError(
+            f"{source}: {', '.join(given)} is for a table of files and labels; class folders state one class per image. Pass the table, "
+            "or leave it out."
+        )
+    listing = list_folder(
         source,
         follow_links=reading.follow_links,
         drop_empty_classes=reading.drop_empty_classes,
         class_names=class_names,
         splits=reading.splits,
     )
+    return replace(listing, decisions=(*unread, *listing.decisions))
+
+
+def _name(found: Path | Mapping[str, Path], folder: Path) -> str:
+    """Returns the names of tables in a folder."""
+    paths = [found] if isinstance(found, Path) else found.values()
+    return ", ".join(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _has_folders(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in os.listdir(folder) if not is_ignored(name))
 
 
 def scan_source(
-    source: Path,
+    source: Any,
     reading: ReadOptions,
     *,
+    tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
+    pixel_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Listing, Manifest]:
-    """Lists the image files of a folder or a CSV file, and checks each of them once."""
-    listing = list_files(source, reading, class_names)
-    limits = Limits(min_side=reading.min_side, max_aspect=reading.max_aspect)
+    """Lists the image files of a folder or of tables, and checks each of them once."""
+    listing = list_files(source, reading, tables=tables, class_names=class_names)
+    limits = Limits(
+        min_side=reading.min_side,
+        max_aspect=reading.max_aspect,
+        pixel_range=None if pixel_range is None else list(pixel_range),  # as JSON has it
+    )
     return listing, scan(listing, limits=limits, on_progress=on_progress)
 
 
+def open_files(
+    source: Any,
+    *,
+    preprocessing: Preprocessing,
+    reading: ReadOptions | None = None,
+    tables: TableOptions | None = None,
+    class_names: tuple[str, ...] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, EncodedSplit]:
+    """Returns what is known of the files of a folder or of tables, and all usable images, whatever their split."""
+    reading = reading or ReadOptions()
+    _, manifest = scan_source(
+        source,
+        reading,
+        tables=tables,
+        class_names=class_names,
+        pixel_range=preprocessing.pixel_range,
+        on_progress=on_progress,
+    )
+    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
+    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
+    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
+    return manifest, EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
+
+
 def read_folder(
-    source: Path,
+    source: Any,
     *,
     preprocessing: Preprocessing,
     rates: tuple[float, float] = (0.1, 0.1),
     seed: int = 0,
     reading: ReadOptions | None = None,
+    tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
-    """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of a CSV file.
+    """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of tables.
 
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
     """
-    reading = reading or ReadOptions()
-    _, manifest = scan_source(source, reading, class_names=class_names, on_progress=on_progress)
-    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
-    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
-    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
-    whole = EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
+    manifest, whole = open_files(
+        source,
+        preprocessing=preprocessing,
+        reading=reading,
+        tables=tables,
+        class_names=class_names,
+        on_progress=on_progress,
+    )
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)
@@ -85,15 +172,17 @@ def read_folder(
         seed=seed,
         duplicate_ids=duplicate_ids.reshape(-1),
     )
+    said = describe_splits_drawn(manifest.labels[train], manifest.class_names, drawn, missing)
     places |= {split: train[indices] for split, indices in drawn.items()}
     left_out = [(item.path, item.reason) for item in manifest.quarantined]
     return ImageData(
-        name=str(source),
+        name=name_tables(source),
         class_names=manifest.class_names,
         splits={split: whole.subset(indices) for split, indices in places.items()},
         seed=seed,
         notes=tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped]),
-        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black()),
+        task=manifest.task,
+        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black(), *said),
     )
 
 
@@ -117,7 +206,6 @@ class ManifestFiles(Encoded):
         path, size, mtime_ns = self.on_disk(index)
         return read_unchanged(Path(path), size, mtime_ns)
 
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the content of all files."""
-        return hashlib.sha256(self.manifest.columns.sha256[self.places].tobytes()).digest()
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each file, from the check."""
+        return [digest.tobytes() for digest in self.manifest.columns.sha256[self.places]]

@@ -8,7 +8,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import check_choice
 
 Direction = Literal["auto", "lower", "higher"]
-_HIGHER = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "iou")
+_HIGHER = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "iou", "r2")
 _LOWER = ("loss", "error", "crossentropy", "entropy")
 
 

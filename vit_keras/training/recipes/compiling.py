@@ -8,6 +8,8 @@ from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 from vit_keras.training.losses.crossentropy import BinaryCrossentropy, SmoothedCrossentropy
 from vit_keras.training.losses.metrics import Accuracy
+from vit_keras.training.losses.multi_label import MeanAveragePrecision, MultiLabelCrossentropy
+from vit_keras.training.losses.regression import R2, ScaledError
 from vit_keras.training.optim import optimizers
 from vit_keras.training.optim.schedules import make_schedule
 from vit_keras.training.recipes.settings import RecipeSettings
@@ -23,7 +25,7 @@ _OPTIMIZERS = {
 
 
 def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
-    """Returns a new optimizer, loss and metric for `model.compile`."""
+    """Returns a new optimizer, loss and metrics for `model.compile`."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
     schedule = make_schedule(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
@@ -41,8 +43,22 @@ def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
         gradient_accumulation_steps=recipe.accumulation if recipe.accumulation > 1 else None,
         **moments,
     )
+    return {"optimizer": optimizer, **_make_loss_and_metrics(recipe)}
+
+
+def _make_loss_and_metrics(recipe: RecipeSettings) -> dict[str, Any]:
+    """Returns the loss, and the metric by which epochs are compared first."""
+    if recipe.task == "multi_label":
+        loss = MultiLabelCrossentropy(recipe.label_smoothing, class_weights=recipe.class_weights)
+        return {"loss": loss, "metrics": [MeanAveragePrecision()]}
+    if recipe.task == "regression":
+        mean, scale = recipe.target_mean or (), recipe.target_scale or ()
+        metrics = [R2(mean, scale)]
+        if len(scale) == 1:  # the mean over several targets has no unit
+            metrics.append(keras.metrics.MeanAbsoluteError(name="mean_absolute_error"))
+        return {"loss": ScaledError(recipe.loss, scale=scale), "metrics": metrics}
     loss = _LOSSES[recipe.loss](recipe.label_smoothing, class_weights=recipe.class_weights)
-    return {"optimizer": optimizer, "loss": loss, "metrics": [Accuracy()]}
+    return {"loss": loss, "metrics": [Accuracy()]}
 
 
 def make_weight_callbacks(recipe: RecipeSettings) -> list[keras.callbacks.Callback]:

@@ -11,14 +11,15 @@ from vit_keras.training.recipes.recipe import Choice
 
 
 def list_model_choices(
-    model: keras.Model, class_names: Sequence[str], *, expects_pretrained: bool = True
+    model: keras.Model, class_names: Sequence[str], *, task: str = "single_label", expects_pretrained: bool = True
 ) -> list[Choice]:
     """Returns what happens to a model's own layers, output and head, each with the reason."""
     parts = read_model(model)
     choices = [
         _keep_own_head(parts, len(class_names)),
         _end_in_logits(parts),
-        _match_classes(parts, getattr(model, "class_names", None), tuple(class_names)),
+        _match_task(parts, getattr(model, "task", None) or "single_label", task)
+        or _match_classes(parts, getattr(model, "class_names", None), tuple(class_names)),
     ]
     if expects_pretrained and is_untrained(model):
         reason = (
@@ -48,6 +49,12 @@ def _end_in_logits(parts: ModelParts) -> Choice | None:
         'rebuild(..., classifier_activation="softmax") puts it back'
     )
     return Choice("output", "logits", reason)
+
+
+def _match_task(parts: ModelParts, known: str, task: str) -> Choice | None:
+    if known == task or not _has_trained_head(parts):
+        return None
+    return Choice("head", "new", f"it was trained for the task {known}, and these data are {task}")
 
 
 def _match_classes(parts: ModelParts, known: tuple[str, ...] | None, names: tuple[str, ...]) -> Choice | None:

@@ -10,6 +10,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.published import FINETUNING, RECIPES, PublishedRecipe
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.recipes.sizing import fit_to_data, fit_to_labels
+from vit_keras.training.recipes.task_fields import count_labels
 from vit_keras.validation import closest
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vit_keras.data import ImageData
 
 FEW = 10  # median number of images per class up to which only the head is trained
+FEW_NUMBERS = 100  # images of a regression up to which only the head is trained
 
 
 def plan_recipe(
@@ -65,8 +67,8 @@ def _choose(method: str, labels: np.ndarray, num_classes: int) -> tuple[Publishe
         raise InvalidArgumentError(
             f"Unknown method={method!r}; the closest are {closest(method, known)}, and all are {known}."
         )
-    usual = int(np.median(np.bincount(labels, minlength=num_classes)))
-    images = f"{usual} image{'' if usual == 1 else 's'} per class"
-    if usual <= FEW:
+    usual = len(labels) if labels.dtype.kind == "f" else int(np.median(count_labels(labels, num_classes)))
+    images = f"{usual} image{'' if usual == 1 else 's'}{'' if labels.dtype.kind == 'f' else ' per class'}"
+    if usual <= (FEW_NUMBERS if labels.dtype.kind == "f" else FEW):
         return RECIPES["linear_probe"], f"{images}: too few to train more than the head"
     return RECIPES["head_first"], f"{images}: enough to train all weights, starting from a fitted head"

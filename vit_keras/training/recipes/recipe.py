@@ -45,14 +45,18 @@ class Recipe(RecipeSettings):
         beta_2: Decay of the second moment of "adamw", "lamb" and the AdamW part of "muon".
         layer_decay: Factor of the learning rate per layer, from the head down; 1 for the same rate in all layers.
         clip_norm: Largest global norm of the gradients; None for no limit.
-        loss: "crossentropy", or "binary_crossentropy" with an independent target per class.
+        loss: "crossentropy", or "binary_crossentropy" with an independent target per class; of a regression "mean_squared_error",
+            "mean_absolute_error" or "huber", of numbers divided by `target_scale`.
         label_smoothing: Fraction of the target that is spread over all classes.
-        class_weights: Factor of the loss per class; None for 1.
+        class_weights: Factor of the loss per class, of a multi-label task for the images that have the class; None for 1.
         augmentation: What is done to each training image, or the name of a strength, such as "light".
         stochastic_depth_rate: Drop rate of the last block; None for the model's own.
         average_decay: Decay of an exponential moving average of the weights, which is validated and kept; None for no average.
         patience: Epochs without a better validation loss after which training stops; the best epoch's weights are kept, also
             without a stop. None trains all epochs and keeps the final weights.
+        task: "single_label", "multi_label" or "regression", the task of the data.
+        target_mean: Mean of each number that a regression predicts; None for other tasks.
+        target_scale: Standard deviation of each; the head learns numbers from which the mean is subtracted, divided by it.
         seed: Random seed of a new head, stochastic depth, dropout, the order of the images and their augmentation.
         choices: What was chosen for the model and data, and why.
         data: The data that the recipe was made for, the default of `prepare` and `batches`; neither compared nor written.
@@ -73,6 +77,18 @@ class Recipe(RecipeSettings):
     def __post_init__(self) -> None:
         object.__setattr__(self, "clock", EpochClock())
         super().__post_init__()
+
+    def _repr_html_(self) -> str:
+        from vit_keras.reporting import notebook, pages
+        from vit_keras.reporting.text import flatten_values, plural
+
+        steps = f"{plural(self.epochs, 'epoch')} of {plural(self.steps_per_epoch, 'step')}"
+        choices = [(choice.what, str(choice.value), choice.reason) for choice in self.choices]
+        return (
+            notebook.title(f"Recipe {self.name}: {steps}")
+            + (pages.table(("choice", "value", "reason"), choices) if choices else "")
+            + pages.folded("All values", pages.table(("name", "value"), flatten_values(self.to_dict())))
+        )
 
     def prepare(self, model: "keras.Model", data: "ImageData | None" = None, *, fit_head: bool = True) -> "keras.Model":
         """Returns a copy of a model for this recipe to train, as in a run; it is not compiled.
@@ -96,15 +112,7 @@ class Recipe(RecipeSettings):
                 f"{self.name!r} starts from a head that is fitted to data: recipe.prepare(model, data), or make the recipe for them, "
                 f"vk.recipes.{self.name}(model, data)."
             )
-        return prepare(
-            model,
-            data,
-            method=self.method,
-            seed=self.seed,
-            stochastic_depth_rate=self.stochastic_depth_rate,
-            class_weights=self.class_weights,
-            fit_head=fit_head,
-        )
+        return prepare(model, data, self, fit_head=fit_head)
 
     def batches(self, data: "ImageData | None" = None) -> "tf.data.Dataset":
         """Returns the training batches of one epoch for `model.fit`, shuffled and augmented as in a run.
@@ -135,7 +143,7 @@ class Recipe(RecipeSettings):
         return data
 
     def compile_kwargs(self) -> dict[str, Any]:
-        """Returns a new optimizer, loss and accuracy for `model.compile(**...)`; targets may be integer labels or mixed."""
+        """Returns a new optimizer, loss and metrics for `model.compile(**...)`; targets may be integer labels or mixed."""
         from vit_keras.training.recipes.compiling import make_compile_kwargs
 
         return make_compile_kwargs(self)

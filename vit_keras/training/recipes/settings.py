@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
+from vit_keras.data.tasks import TASKS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import FrozenConfig, is_number
 
+_REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
 _CHOICES = {
     "optimizer": ("adamw", "muon", "lion", "lamb", "sgd"),
     "schedule": ("cosine", "linear", "constant"),
-    "loss": ("crossentropy", "binary_crossentropy"),
+    "loss": ("crossentropy", "binary_crossentropy", *_REGRESSION_LOSSES),
+    "task": TASKS,
     "method": ("full", "head_first", "last_blocks", "bias", "lora", "linear_probe"),
 }
 RENAMED = {"adapters": "lora"}  # recipes and methods of earlier versions
@@ -44,6 +47,9 @@ class RecipeSettings(FrozenConfig):
     stochastic_depth_rate: float | None = None
     average_decay: float | None = None
     patience: int | None = None
+    task: str = "single_label"
+    target_mean: tuple[float, ...] | None = None
+    target_scale: tuple[float, ...] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,4 +115,25 @@ def _find_problems(values: Mapping[str, Any]) -> list[str]:
     check(("seed",), lambda value: type(value) is int and 0 <= value < 2**31, f"an integer from 0 to {2**31 - 1}")
     for name, choices in _CHOICES.items():
         check((name,), choices.__contains__, f"one of {list(choices)}")
+    return problems or _find_task_problems(values)
+
+
+def _find_task_problems(values: Mapping[str, Any]) -> list[str]:
+    """Returns why loss and scale don't fit the task."""
+    task, loss, mean, scale = (values[name] for name in ("task", "loss", "target_mean", "target_scale"))
+    losses = {"single_label": ("crossentropy", "binary_crossentropy"), "multi_label": ("binary_crossentropy",)}.get(
+        task, _REGRESSION_LOSSES
+    )
+    problems = [] if loss in losses else [f"loss={loss!r} is not for task={task!r}, whose losses are {list(losses)}"]
+    if task != "regression":
+        given = [name for name in ("target_mean", "target_scale") if values[name] is not None]
+        return [*problems, *(f"{name} is for task='regression'" for name in given)]
+    are_numbers = all(isinstance(each, tuple) and each and all(map(is_number, each)) for each in (mean, scale))
+    if not are_numbers or len(mean) != len(scale) or not all(value > 0 for value in scale):
+        problems.append(
+            f"target_mean={mean!r} and target_scale={scale!r} are not a number and a positive number per target; "
+            "vk.recipes.NAME(model, data) sets them"
+        )
+    if values["class_weights"] is not None:
+        problems.append("class_weights are for classes, and a regression has none")
     return problems

@@ -11,6 +11,8 @@ from vit_keras.evaluation.metrics import CalibrationBin, wilson_interval
 from vit_keras.reporting.charts import ACCENT, INK, SECOND, new_chart, svg
 
 _DOTS = 30  # epochs up to which each gets a dot
+_SCATTERED = 2000  # images in a scatter plot
+_LONGEST_NAME = 40
 
 
 def draw_curve(history: Sequence[Mapping[str, float]], name: str) -> str:
@@ -43,6 +45,61 @@ def draw_reliability(bins: Sequence[CalibrationBin]) -> str:
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
     _add_grid(axes)
     return svg(figure)
+
+
+def draw_precision_recall(labels: np.ndarray, probabilities: np.ndarray, *, threshold: float, name: str) -> str:
+    """Returns the precision-recall curve of a class, with the chosen threshold as a dot."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = new_chart("precision", "recall")
+    precision, recall, _ = precision_recall_curve(labels, probabilities)
+    axes.plot(recall, precision, color=ACCENT, drawstyle="steps-post")
+    axes.axhline(labels.mean(), color=INK, alpha=0.35, linewidth=0.8, linestyle="--")
+    chosen = probabilities >= threshold
+    if chosen.any():
+        right = int((chosen & (labels > 0)).sum())
+        axes.scatter([right / labels.sum()], [right / chosen.sum()], color=SECOND, zorder=3)
+    axes.set_title(shorten(name), color=INK, fontsize=10)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    _add_grid(axes)
+    return svg(figure)
+
+
+def draw_scatter(labels: np.ndarray, predictions: np.ndarray, name: str) -> str:
+    """Returns a chart of predictions by labels, with the line on which they are equal; of many images, a random part."""
+    figure, axes = new_chart("prediction", "label")
+    plot_scatter(axes, labels, predictions)
+    axes.set_title(shorten(name), color=INK, fontsize=10)
+    _add_grid(axes)
+    return svg(figure)
+
+
+def plot_scatter(axes: Axes, labels: np.ndarray, predictions: np.ndarray) -> None:
+    """Plots predictions by labels, with the line on which they are equal."""
+    if len(labels) > _SCATTERED:
+        chosen = np.random.default_rng(0).choice(len(labels), _SCATTERED, replace=False)
+        labels, predictions = labels[chosen], predictions[chosen]
+    ends = [min(labels.min(), predictions.min()), max(labels.max(), predictions.max())]
+    axes.plot(ends, ends, color=INK, alpha=0.5, linewidth=0.8)
+    axes.scatter(labels, predictions, s=10, color=ACCENT, alpha=0.6, linewidths=0)
+
+
+def draw_errors(errors: np.ndarray, name: str) -> str:
+    """Returns a histogram of prediction minus label."""
+    figure, axes = new_chart("images", "prediction minus label")
+    axes.hist(errors, bins=min(40, max(5, int(np.sqrt(len(errors))))), color=ACCENT)
+    axes.axvline(0, color=INK, alpha=0.5, linewidth=0.8)
+    axes.set_title(shorten(name), color=INK, fontsize=10)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    _add_grid(axes)
+    return svg(figure)
+
+
+def shorten(name: str) -> str:
+    """Returns a name that fits above a chart; `$` would start a formula."""
+    return (name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 3] + "...").replace("$", r"\$")
 
 
 def _add_grid(axes: Axes) -> None:

@@ -5,23 +5,27 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras import data as data_sources
+from vit_keras.data.dataset.folds import make_folds
 from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.loading_options import find_load_keywords
 from vit_keras.training.runs.resuming import load_as_recorded
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_preprocessing
 
 
 def evaluate_run(path: str | Path) -> dict[str, Any]:
-    """Returns the test accuracy of a finished run, computed again from its model and data.
+    """Returns the first test metric of a finished run, such as the accuracy, computed again from its model and data.
 
     Args:
         path: The run directory.
 
     Returns:
-        `test_accuracy`, and `recorded`, the value in `run.json`.
+        `test_accuracy`, or the first metric of another task, and `recorded`, its value in `run.json`; of a run without a test split, of the
+        validation images, such as `validation_accuracy`.
 
     Raises:
         VitKerasError: The run is not finished, or its data were not given by name or have changed.
@@ -33,21 +37,30 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
             f"{run.path} is not finished; resume it with `vit-keras {record['command']} --resume --run-dir {run.path}`."
         )
     options = record["options"]
-    if "data" not in options:
+    if options.get("data") is None:
         raise ResumeError(f"{run.path} was trained on data of a Python program, which must evaluate the model itself.")
     load = partial(
         data_sources.load,
         options["data"],
         preprocessing=load_preprocessing(run.model),
-        batch_size=options["batch_size"],
-        limit=options["limit"],
-        seed=options["seed"],
+        limit=options.get("limit"),
+        seed=options.get("seed") or 0,
+        **({"split": options["split"]} if options.get("split") else {}),
+        **{**find_load_keywords(options), "task": record["data"].get("task", "auto")},
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
-    if data.fingerprint != record["data"]["fingerprint"]:
+    folds = make_folds(data, record["folds"]) if record.get("folds") else None
+    if (data if folds is None else folds.whole).fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
             f"The images of {data.name} have changed since {run.path} was trained, so its result cannot be repeated."
         )
     with dtype_policy("float32"):
-        evaluation = evaluate(from_preset(run.model), data.splits["test"])
-    return {"test_accuracy": evaluation.accuracy, "recorded": record["results"]["test_accuracy"]}
+        if folds is None:
+            evaluation = evaluate(from_preset(run.model), data.splits[data.evaluation_split])
+        else:
+            models = [run.folds / f"{number + 1}" / run.model.name for number in range(len(folds.parts))]
+            pairs = zip(models, folds.parts, strict=True)
+            evaluation = join_evaluations([evaluate(from_preset(model), part.splits["test"]) for model, part in pairs])
+    metric, value = next(iter(evaluation.summary().items()))
+    name = f"{'test' if folds is not None else data.evaluation_split}_{metric}"
+    return {name: value, "recorded": record["results"][name]}

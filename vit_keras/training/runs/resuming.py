@@ -1,8 +1,7 @@
 """Checks that a resumed run has the options, the data and the versions it was started with."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vit_keras.data import ImageData
@@ -10,24 +9,31 @@ from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
 from vit_keras.training.runs.directory import RunDirectory
 
 _SHOWN = 5  # differences in an error
-_SAME = ("data", "precision", "recipe", "config", "base")  # of `run.json`, may not change
+_SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
-_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix"}
-"""Fields of recipe and config that earlier versions did not write, because they had only one value."""
+_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix", "task", "target_mean", "target_scale"}
+"""Fields of options, data, recipe and config that earlier versions did not write, because they had only one value."""
 
 
-def recorded_options(run: RunDirectory, kind: type[Any]) -> Any:
-    """Returns the options that a run was started with."""
+def recorded_options(run: RunDirectory, command: str, known: Iterable[str]) -> dict[str, Any]:
+    """Returns the options that a run of a command was started with; `known` are those of this version."""
     record = run.read()
-    if record["command"] != kind.command:
+    if record["command"] != command:
         raise ResumeError(
             f"{run.path} is a run of `vit-keras {record['command']}`; resume it with `vit-keras {record['command']} --resume --run-dir "
             f"{run.path}`."
         )
-    unknown = sorted(record["options"].keys() - {each.name for each in fields(kind)})
+    options: dict[str, Any] = record["options"]
+    unknown = sorted(options.keys() - set(known))
     if unknown:
         raise CorruptFileError(f"{run.record_file}: unknown options {unknown}.")
-    return kind(**record["options"])
+    unnamed = [name for name in ("model", "data") if options.get(name) is None]
+    if unnamed:
+        raise ResumeError(
+            f"{run.path} was started in Python with {' and '.join(f'a {name} object' for name in unnamed)}: resume it there, with the same "
+            f"call and resume=True."
+        )
+    return options
 
 
 def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:
@@ -43,8 +49,10 @@ def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: R
 
 
 def check_options(run: RunDirectory, options: Mapping[str, Any]) -> None:
-    """Raises `ResumeError` where a run was started with other options."""
-    changed = _list_differences(run.read()["options"], json.loads(json.dumps(options)))
+    """Raises `ResumeError` where a run was started with other values of the options; those of one side only are compared later."""
+    before, now = run.read()["options"], json.loads(json.dumps(options))
+    both = {name for name in before.keys() & now.keys() if before[name] is not None}
+    changed = _list_differences({name: before[name] for name in both}, {name: now[name] for name in both})
     if changed:
         raise ResumeError(
             f"{run.path} was started with other options ({'; '.join(changed)}); resume with those, or start a new run."
@@ -55,6 +63,8 @@ def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mappi
     """Raises `ResumeError`, naming each field, where resuming would train something else than was started."""
     record = json.loads(json.dumps(record))  # as it will be read
     before, now = ({key: _drop_text(each.get(key)) for key in _SAME} for each in (previous, record))
+    if before["base"] is None:  # `train` did not write it in earlier versions
+        now["base"] = None
     before = {key: _add_new_fields(value, now[key]) for key, value in before.items()}
     changed = _list_differences(before, now)
     if changed:

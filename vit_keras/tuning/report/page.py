@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,17 @@ _COORDINATES = 60
 _MOST_DIMENSIONS = 10
 
 
-def write_study_report(run: Path, study: Study, *, data: ImageData, test_accuracy: float | None = None) -> None:
+def write_study_report(
+    run: Path, study: Study, *, data: ImageData, test_metrics: Mapping[str, float] | None = None
+) -> None:
     """Writes `study.html`, a self-contained page, and `study.csv`, of a study with one trial or more."""
-    body = _format_headline(study, test_accuracy)
+    body = _format_headline(study, test_metrics)
     resolution = describe_resolution(study, data)
     if resolution:
         body += tag("p", text(resolution[0].upper() + resolution[1:]) + ".", "soft lead") + "\n"
     ranking = study.ranking
     if ranking:
-        body += _format_leaderboard(study, ranking) + _format_charts(study, ranking)
+        body += format_leaderboard(study, ranking) + _format_charts(study, ranking)
     body += _format_stopped(study)
     body += tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft") + "\n"
     names = ", ".join(each.name for each in study.objectives)
@@ -93,13 +95,14 @@ def _list_values(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     return {name: sorted(values, key=lambda value: (str(type(value)), value)) for name, values in taken.items()}
 
 
-def _format_headline(study: Study, test_accuracy: float | None) -> str:
+def _format_headline(study: Study, test_metrics: Mapping[str, float] | None) -> str:
     best, trials = study.best, study.trials
     counts = {state: sum(trial.state == state for trial in trials) for state in ("COMPLETED", "PRUNED", *FAULTS)}
     num_failed = sum(counts[state] for state in FAULTS)
     items = []
-    if test_accuracy is not None:
-        items.append(("", f"{test_accuracy:.1%}", "test accuracy, on images that the search did not use"))
+    for name, value in list((test_metrics or {}).items())[:1]:
+        figure = f"{value:.3f}" if name == "r2" else f"{value:.1%}"
+        items.append(("", figure, f"test {name.replace('_', ' ')}, on images that the search did not use"))
     if best is not None:
         score = f"{best.curve[-1][study.objective.name]:.4g}"
         items.append(("", score, f"best {text(study.objective.name)} (trial {best.number})"))
@@ -115,25 +118,27 @@ def _format_headline(study: Study, test_accuracy: float | None) -> str:
     return cards(items)
 
 
-def _format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+def format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+    """Returns the section with a row per trial, the best first."""
     values = _list_values(ranking)
     dimensions = [name for name, taken in values.items() if len(taken) > 1]
     costs = [name for name in ("params", "macs", "latency") if name in ranking[0].costs]
     front = {trial.number for trial in study.front} if len(study.objectives) > 1 else set()
     rows = [
         [
-            f"{rank}{' (Pareto front)' if trial.number in front else ''}",
+            str(rank),
             str(trial.number),
             f"{trial.curve[-1][study.objective.name]:.4f}",
             str(trial.epochs),
             *(charts.format_cost(trial.costs[name]) for name in costs),
+            *(["yes" if trial.number in front else ""] if front else []),
             *(charts.format_value(trial.values.get(name)) for name in dimensions),
         ]
         for rank, trial in enumerate(ranking[:_LEADERS], start=1)
     ]
-    heads = ["rank", "trial", study.objective.name, "epochs", *costs, *dimensions]
+    heads = ["rank", "trial", study.objective.name, "epochs", *costs, *(["Pareto front"] if front else []), *dimensions]
     note = "Ordered by epochs first: a trial that was stopped early was worse than others at that epoch."
-    content = tag("p", note, "soft lead") + table(heads, rows, numbers=range(1, 4 + len(costs)))
+    content = tag("p", note, "soft lead") + table(heads, rows, numbers=range(4 + len(costs)))
     fixed = [(name, charts.format_value(taken[0])) for name, taken in values.items() if len(taken) == 1]
     if fixed:
         content += folded("The same in every trial", table(("hyperparameter", "value"), fixed))
@@ -154,7 +159,10 @@ def _format_charts(study: Study, ranking: Sequence[Trial]) -> str:
         names = sorted(tuned, key=lambda name: -importance.get(name, 0.0))[:_MOST_DIMENSIONS]
         note = "One line per trial. The best trial is orange; the better a trial, the stronger its color."
         drawn = charts.draw_parallel_coordinates(ranking[:_COORDINATES], {name: tuned[name] for name in names})
-        content += section("Hyperparameters of all trials", tag("div", tag("p", note, "soft lead") + drawn, "panel"))
+        content += section(
+            "Hyperparameters of all trials",
+            tag("div", tag("p", note, "soft lead") + tag("div", drawn, "scroll"), "panel"),
+        )
     return content
 
 

@@ -16,6 +16,7 @@ from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.memory import model_cost
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.tuning.space.dimensions import Choice, IntRange
 from vit_keras.tuning.space.latency import Latencies
 from vit_keras.tuning.space.limits import Limits
@@ -38,6 +39,7 @@ class Searchable(keras_tuner.HyperModel):
         self.space = space
         self.num_classes = num_classes
         self.limits = limits
+        self.default_limits = Limits()  # chosen for the data where none were given; a resumed search may have others
 
     # What a subclass defines; `values` is a value per dimension of the space.
 
@@ -96,7 +98,10 @@ class Searchable(keras_tuner.HyperModel):
     def find_size_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits but latency that values exceed, as sentences."""
         config, batch_size = self.model_config(values), int(values.get("batch_size", 1))
-        return list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        cost = {"num_classes": self.num_classes, "batch_size": batch_size}
+        return [
+            problem for limits in (self.limits, self.default_limits) for problem in limits.find_problems(config, **cost)
+        ]
 
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits that values exceed, as sentences."""
@@ -218,7 +223,13 @@ class Searchable(keras_tuner.HyperModel):
         epochs, first = int(given.get("epochs", 1)), int(given.get("initial_epoch", 0))
         batch_size = min(int(values.get("batch_size", data.batch_size)), len(data.splits["train"]))
         data = self.prepare_data(values, replace(data, batch_size=batch_size))
+        if data.task == "regression":
+            raise NoEffectError(
+                f"{data.name}: keras-tuner's own tuners build a model before they know the scale of the numbers; use vk.tuning.search or "
+                "ViTTuner for a regression."
+            )
         recipe = self.make_recipe(values, epochs=epochs, steps_per_epoch=data.steps_per_epoch)
+        recipe = fit_task(recipe, data.splits["train"].labels)
         as_built = self._make_constant_recipe(values).compile_kwargs()
         if _describe_compilation(optimizer=model.optimizer, loss=model.loss) == _describe_compilation(**as_built):
             model.compile(**recipe.compile_kwargs())
@@ -266,15 +277,21 @@ def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
 
 
 def load_images(
-    train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
+    train: Any,
+    validation: Any = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ImageData:
-    """Returns the images of a search, resized (px) and converted to `channels` unless these are None.
+    """Returns the images of a search, resized (px) and converted to `channels` unless these are None; `options` are for `vk.data.load`.
 
     Where `validation` is None, `train` has all splits, or a part is held out.
     """
+    options = options or {}
     if isinstance(train, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
-        return train
+        return train if options.get("limit") is None else train.limit(options["limit"])
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
-    return data_sources.load(source, image_size=image_size, channels=channels)
+    return data_sources.load(source, image_size=image_size, channels=channels, **options)

@@ -7,7 +7,7 @@ from vit_keras.errors import InvalidArgumentError
 
 COSTS = ("params", "macs", "latency")
 """Objectives that are known before training; less is better."""
-_KNOWN_DIRECTIONS = ("accuracy", "loss", "precision", "recall", "auc", *COSTS)
+_KNOWN_DIRECTIONS = ("accuracy", "loss", "precision", "recall", "auc", "r2", "error", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,6 @@ def parse_objectives(names: str | Sequence[str]) -> list[Objective]:
     if unknown:
         raise InvalidArgumentError(
             f"objective: it is not known whether more or less of {', '.join(unknown)} is better; use a metric whose name ends in accuracy, "
-            "auc, precision, recall or loss."
+            "auc, precision, recall, r2, error or loss."
         )
-    return [Objective(name, "min" if name in COSTS or name.endswith("loss") else "max") for name in listed]
+    return [Objective(name, "min" if name in COSTS or name.endswith(("loss", "error")) else "max") for name in listed]

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from vit_keras.training.checkpoints.callback import Stopped
 from vit_keras.training.checkpoints.state import get_arrays, set_arrays
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
+from vit_keras.training.runs.outputs import describe_outputs
+from vit_keras.training.transfer.target_units import append_units, fold_units, has_units
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_key
 from vit_keras.zoo.rebuild import rebuild
@@ -74,7 +77,7 @@ class TrialTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         if self._is_custom:
             return self._train_custom(values, data, until=until, run=run, reports=_Reports(on_epoch, on_step))
-        recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+        recipe = self._make_recipe(values, data)
         resume = not CheckpointStore(run.checkpoints).is_empty()
         program = self._get_program(values, data, recipe)
         set_arrays(program.model, program.initial, where="The start of a trial")
@@ -93,9 +96,13 @@ class TrialTrainer:
             if reports.epochs < until and not reports.ended:
                 raise  # the process was asked to stop
             return False
-        save_model(self.hypermodel.finish_model(program.model, values), run, class_names=data.class_names)
+        save_model(self.hypermodel.finish_model(program.model, values), run, data=data)
         CheckpointStore(run.checkpoints).clear()
         return True
+
+    def _make_recipe(self, values: Mapping[str, Any], data: ImageData) -> Recipe:
+        recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+        return fit_task(recipe, data.splits["train"].labels)
 
     @property
     def _is_custom(self) -> bool:
@@ -115,7 +122,7 @@ class TrialTrainer:
                 reports.report(epoch, metrics)
         if reports.epochs < self.epochs:
             return False
-        save_model(self.hypermodel.finish_model(model, values), run, class_names=data.class_names)
+        save_model(self.hypermodel.finish_model(model, values), run, data=data)
         return True
 
     def _build(self, values: Mapping[str, Any]) -> tuple[keras.Model, keras_tuner.HyperParameters]:
@@ -139,7 +146,7 @@ class TrialTrainer:
             if self.hypermodel.overrides("fit"):
                 return None
         else:
-            recipe = self.hypermodel.make_recipe(values, epochs=self.epochs, steps_per_epoch=data.steps_per_epoch)
+            recipe = self._make_recipe(values, data)
             model = self._get_program(values, data, recipe).model
         names = model.evaluate(data.validation.take(1), verbose=0, return_dict=True)
         return {*names, *(f"val_{name}" for name in names)}
@@ -162,6 +169,8 @@ class TrialTrainer:
     def _compile(self, values: Mapping[str, Any], data: ImageData, recipe: Recipe) -> _Program:
         with random_state(self.seed):
             model = self.hypermodel.make_model(values, data=data, recipe=recipe)
+            if recipe.task == "regression" and not has_units(model):
+                model = append_units(model, mean=recipe.target_mean or (), scale=recipe.target_scale or ())
             optimizer, depth = TracedOptimizer(recipe), TracedStochasticDepth(model)
             model.compile(**{**recipe.compile_kwargs(), "optimizer": optimizer.optimizer})
             model.optimizer.build(model.trainable_variables)
@@ -169,14 +178,16 @@ class TrialTrainer:
             return _Program(model=model, optimizer=optimizer, depth=depth, initial=get_arrays(model))
 
 
-def save_model(model: keras.Model, run: RunDirectory, *, class_names: Sequence[str]) -> None:
+def save_model(model: keras.Model, run: RunDirectory, *, data: ImageData) -> None:
     """Saves a trial's model as a preset directory, or as a `.keras` file if a preset cannot describe it."""
     try:
         plain = rebuild(model)  # with constant rates instead of variables
     except VitKerasError:
         model.save(custom_model_file(run))
     else:
-        save_preset(plain, run.model, class_names=class_names)
+        plain = fold_units(plain)
+        describe_outputs(plain, data)
+        save_preset(plain, run.model, class_names=data.class_names)
 
 
 def custom_model_file(run: RunDirectory) -> Path:

@@ -3,7 +3,7 @@ import json
 import os
 import shutil
 import signal
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from training.weights import assert_equal
+from training.weights import assert_equal, values
 
 from vit_keras import errors
 from vit_keras.errors import CheckpointCorruptError, CorruptFileError, DataError, InvalidArgumentError, ResumeError
 from vit_keras.presets import catalog, load_preset
-from vit_keras.training import evaluate_run
+from vit_keras.training import evaluate_run, finetune, train
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.callbacks.progress_bar import ProgressBar
-from vit_keras.training.preset_runs import TrainingOptions, train_preset
+from vit_keras.training.model_run import digest_model
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import Session, TrainingInterrupted
+from vit_keras.training.trainer import default_preset
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_class_names
 
@@ -58,13 +59,16 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(folder):
-    return TrainingOptions(data=str(folder), preset=TINY, epochs=3, batch_size=8, limit=28, seed=5, precision="float32")
+    return {"epochs": 3, "batch_size": 8, "limit": 28, "seed": 5, "precision": "float32"} | {
+        "model": TINY,
+        "data": str(folder),
+    }
 
 
 @pytest.fixture(scope="module")
 def finished(options, tmp_path_factory):
     """An uninterrupted run; a test that changes it copies it first."""
-    return train_preset(options, run_dir=tmp_path_factory.mktemp("runs") / "whole")
+    return train(**options, run_dir=tmp_path_factory.mktemp("runs") / "whole")
 
 
 @pytest.fixture
@@ -85,35 +89,28 @@ def snapshot(folder):
 
 
 def test_every_wrong_option_is_refused_at_once():
-    wrong = {"epochs": 0, "batch_size": -1, "limit": 1.5, "seed": -1, "preset": "vit_picco", "precision": "half"}
+    wrong = {"epochs": 0, "batch_size": -1, "limit": 1.5, "seed": -1, "model": "vit_picco", "precision": "half"}
     with pytest.raises(InvalidArgumentError) as caught:
-        TrainingOptions(**wrong, recipe="finetune")
+        train(**wrong, recipe="finetune")
     for reason in (
         "epochs must be an integer of at least 1, got 0", "batch_size must", "limit must", "seed must", "no preset 'vit_picco'",
         "vit_pico", "recipe='finetune' is not a recipe for random weights", "precision='half'",
     ):  # fmt: skip
         assert reason in str(caught.value)
-    for value in ("3", True, None, 2.0):
+    for value in ("3", True, 2.0):
         with pytest.raises(InvalidArgumentError, match="epochs must be an integer"):
-            TrainingOptions(epochs=value)
+            train(epochs=value)
 
 
-def test_defaults_come_from_the_preset_and_the_data(options, folder):
-    assert options.recipe == load_preset(TINY).recipe
-    assert replace(options, recipe="deit").recipe == "deit"
-    assert TrainingOptions().preset == "vit_nano_conv8_32"
-    assert TrainingOptions(data=folder).preset == "vit_nano_conv8_96"
-    assert replace(options, data=folder) == options
+def test_the_default_preset_suits_the_data(folder):
+    assert default_preset("emoji") == default_preset("cifar10") == "vit_nano_conv8_32"
+    assert default_preset(folder) == default_preset("./emoji") == "vit_nano_conv8_96"
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [({"data": "./nowhere"}, "no such folder"), ({"batch_size": 1000}, "cannot fill a batch of 1000")],
-)
-def test_nothing_is_written_if_the_data_are_refused(options, tmp_path, monkeypatch, change, message):
+def test_nothing_is_written_if_the_data_are_refused(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=message):
-        train_preset(replace(options, **change))
+    with pytest.raises(DataError, match="no such folder"):
+        train(**options | {"data": "./nowhere"})
     assert not list(tmp_path.iterdir())
 
 
@@ -140,7 +137,7 @@ def test_a_run_writes_model_record_figures_report_and_a_row_of_metrics_per_epoch
 def test_the_record_describes_the_run(finished, options, config):
     record = json.loads((finished.run_directory / "run.json").read_text())
     assert record == finished.record
-    described = {"options": asdict(options), "config": config.to_dict(), "status": "finished", "precision": "float32"}
+    described = {"options": options, "config": config.to_dict(), "status": "finished", "precision": "float32"}
     assert record.items() >= described.items()
     assert record["recipe"]["name"] == "small_images"
     data, environment = record["data"], record["environment"]
@@ -159,6 +156,48 @@ def test_the_model_is_a_preset_whose_evaluation_can_be_repeated(finished):
     accuracy = finished.evaluation.accuracy
     assert evaluate_run(finished.run_directory) == {"test_accuracy": accuracy, "recorded": accuracy}
     assert snapshot(finished.run_directory) == before
+
+
+# --- names in place of objects
+
+
+def test_a_run_directory_is_fine_tuned_by_name_and_resumed_on_the_command_line(finished, folder, tmp_path, run):
+    named = finetune(finished.run_directory, str(folder), method="linear_probe", run_dir=tmp_path / "run", seed=1)
+    word = str(finished.run_directory)
+    given = {"model": word, "data": str(folder), "method": "linear_probe", "seed": 1, "precision": "auto"}
+    assert named.record["options"] == given
+    opened = from_preset(finished.run_directory)
+    assert named.record["base"] == digest_model(opened)
+    before, after = values(opened), values(named.model)
+    assert {name for name, value in after.items() if (value != before[name]).any()} <= {"head/kernel", "head/bias"}
+    code, out, err = run("finetune", "--resume", "--run-dir", tmp_path / "run")
+    assert (code, "already complete" in out) == (0, True), err
+
+
+def test_train_takes_the_architecture_of_a_directory_with_new_weights(finished, folder, tmp_path):
+    again = train(finished.run_directory, folder, epochs=1, limit=8, batch_size=8, run_dir=tmp_path / "run", seed=5)
+    assert again.record["config"] == finished.record["config"]
+    assert again.record["base"] == finished.record["base"]  # the weights of the same seed
+    with pytest.raises(
+        InvalidArgumentError, match=r"from random weights.*train test_vit, or fine-tune test_vit:r160_in1k"
+    ):
+        train("test_vit:r160_in1k", folder)
+
+
+def test_what_a_model_object_says_itself_is_not_asked_again(finished, folder, tmp_path):
+    for options, message in (
+        ({"precision": "mixed_float16"}, "this model computes in float32"),
+        ({"weights": "augreg"}, "weights='augreg' is for a preset's name"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            finetune(finished.model, folder, run_dir=tmp_path / "run", **options)
+
+
+def test_a_run_of_objects_is_not_resumed_on_the_command_line(copied, run):
+    rewrite_record(copied, status="interrupted", options={})
+    code, _, err = run("train", "--resume", "--run-dir", copied)
+    assert code == 2
+    assert "was started in Python with a model object and a data object: resume it there" in err
 
 
 # --- interruption and resuming
@@ -192,10 +231,10 @@ def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp
         else:
             patch.setattr("vit_keras.training.runs.session.evaluate", interrupt)
         with pytest.raises(TrainingInterrupted) as caught:
-            train_preset(options, run_dir=run)
+            train(**options, run_dir=run)
     assert caught.value.run_directory == run
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
-    resumed = train_preset(options, run_dir=run, resume=True)
+    resumed = train(**options, run_dir=run, resume=True)
     assert_same(run, finished.run_directory)
     assert resumed.record["results"] == finished.record["results"]
     left, expected = ({path.relative_to(root) for path in root.rglob("*")} for root in (run, finished.run_directory))
@@ -213,14 +252,14 @@ def test_an_existing_folder_is_not_changed_and_only_run_directories_are_resumed(
         ("nowhere", True, "nowhere is not a run directory"),
     ):
         with pytest.raises(errors.StorageError, match=message):
-            train_preset(options, run_dir=tmp_path / name, resume=resume)
+            train(**options, run_dir=tmp_path / name, resume=resume)
         assert snapshot(tmp_path) == before
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
 
 
 def test_resuming_a_finished_run_returns_its_result(copied, options, finished):
     before, printed = snapshot(copied), io.StringIO()
-    result = train_preset(options, run_dir=copied, resume=True, console=Console(file=printed, width=200))
+    result = train(**options, run_dir=copied, resume=True, console=Console(file=printed, width=200))
     assert "copied is already complete" in printed.getvalue()
     assert result.record == finished.record
     assert result.evaluation.accuracy == finished.evaluation.accuracy
@@ -228,7 +267,7 @@ def test_resuming_a_finished_run_returns_its_result(copied, options, finished):
 
 
 def test_a_run_that_was_started_with_something_else_is_not_resumed(copied, options):
-    then = {"options": {**asdict(options), "epochs": 4, "seed": 6}}
+    then = {"options": {**options, "epochs": 4, "seed": 6}}
     original = (copied / "run.json").read_bytes()
     cases = [(then, r"other options \(epochs: 4 then, 3 now; seed: 6 then, 5 now\)")]
     names = ("data", "recipe", "precision", "config")
@@ -238,7 +277,7 @@ def test_a_run_that_was_started_with_something_else_is_not_resumed(copied, optio
         rewrite_record(copied, status="interrupted", **recorded)
         before = snapshot(copied)
         with pytest.raises(ResumeError, match=message):
-            train_preset(options, run_dir=copied, resume=True)
+            train(**options, run_dir=copied, resume=True)
         assert snapshot(copied) == before
 
 
@@ -248,8 +287,8 @@ def test_a_run_is_resumed_under_other_versions_only_with_force(copied, options, 
     rewrite_record(copied, environment=environment)
     message = f"backend: 'other' then, '{keras.backend.backend()}' now; keras: '2.0' then.* --force-resume"
     with pytest.raises(ResumeError, match=message):
-        train_preset(options, run_dir=copied, resume=True)
-    resumed = train_preset(options, run_dir=copied, resume=True, force_resume=True)
+        train(**options, run_dir=copied, resume=True)
+    resumed = train(**options, run_dir=copied, resume=True, force_resume=True)
     assert resumed.record["status"] == "finished"
 
 
@@ -260,7 +299,7 @@ def test_a_damaged_or_incomplete_record_is_refused(options, finished, tmp_path):
             use()
 
     for content in ("", "[]", '{"status": "interrupted"}', '{"status": "interrupted", "options": []}'):
-        assert_refused(content, lambda: train_preset(options, run_dir=tmp_path, resume=True))
+        assert_refused(content, lambda: train(**options, run_dir=tmp_path, resume=True))
     for name in ("data", "results", "options"):
         record = {key: value for key, value in finished.record.items() if key != name}
         assert_refused(json.dumps(record), lambda: evaluate_run(tmp_path))
@@ -274,18 +313,18 @@ def test_options_of_another_version_or_command_are_refused(copied):
     ):
         rewrite_record(copied, **changes)
         with pytest.raises(error, match=message):
-            recorded_options(RunDirectory(copied), TrainingOptions)
+            recorded_options(RunDirectory(copied), "train", ["model", "data"])
 
 
 def test_a_second_process_is_refused_and_damaged_checkpoints_are_named_and_nothing_is_trained(copied, options):
     rewrite_record(copied, status="interrupted")
     with RunLock(copied), pytest.raises(errors.RunLockedError, match=f"{os.getpid()}"):
-        train_preset(options, run_dir=copied, resume=True)
+        train(**options, run_dir=copied, resume=True)
     shutil.rmtree(copied / "model")
     (copied / "checkpoints" / "step-00000003").mkdir(parents=True)
     (copied / "checkpoints" / "step-00000003" / "manifest.json").write_text("{")
     with pytest.raises(CheckpointCorruptError, match="step-00000003"):
-        train_preset(options, run_dir=copied, resume=True)
+        train(**options, run_dir=copied, resume=True)
     assert not (copied / "model").exists()
 
 
@@ -308,5 +347,21 @@ def test_the_default_run_directory_has_the_name_of_the_data(options, tmp_path, m
     (tmp_path / "runs" / "pets-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        train_preset(options)
+        train(**options)
     assert Path("runs", "pets-2", "run.json").is_file()
+
+
+def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
+    table = tmp_path / "table.csv"
+    rows = [f"{path.relative_to(folder)};{path.parent.name};{path.stem}" for path in sorted(folder.rglob("*.png"))]
+    table.write_text("\n".join(["where;what;label", *rows]))
+    reading = {"image_dir": str(folder), "image_column": "where", "label_column": ["what"]}
+    options = {**options, "data": str(table), "epochs": 1, **reading}
+    result = train(**options, run_dir=tmp_path / "run")
+    assert load_class_names(tmp_path / "run" / "model") == ("cat", "dog")
+    assert {name: result.record["options"][name] for name in reading} == reading
+    assert recorded_options(RunDirectory(tmp_path / "run"), "train", options) == options
+    assert evaluate_run(tmp_path / "run")["test_accuracy"] == result.record["results"]["test_accuracy"]
+    assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record
+    with pytest.raises(ResumeError, match="label_column"):
+        train(**{**options, "label_column": "label"}, run_dir=tmp_path / "run", resume=True)

@@ -1,0 +1,118 @@
+"""Finds the file that a cell of a table names: a path, or a name without its ending or its folder."""
+
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vit_keras.data.images.signatures import USUAL_SUFFIXES
+from vit_keras.data.scan.walk import is_ignored
+
+_URL = re.compile(r"(https?|s3|gs|hdfs)://")
+
+
+class FileFinder:
+    """Finds files from one folder on; remembers the folders it has looked into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self._real_folder = os.path.realpath(folder)
+        self._names: dict[str, dict[str, list[str]]] = {}  # by folder and name without ending
+        self._real_parents: dict[str, str] = {}
+        self._below: dict[str, list[str]] | None = None  # paths in direct subfolders, by name with and without ending
+
+    def find(self, cell: Any) -> str | None:
+        """Returns the path of a file, from the folder on if it is below it, with `/` as separator; None if there is no such file."""
+        if not isinstance(cell, str) or not cell or "\0" in cell:
+            return None
+        spellings = [cell.removeprefix("file://")]
+        if "\\" in cell:
+            spellings.append(cell.replace("\\", "/"))  # a table made on Windows
+        for path in spellings:
+            if os.path.isfile(os.path.join(self.folder, path)):
+                return self._relative(path)
+        for path in spellings:
+            found = self._find_endings(path) or self._find_below(path)
+            if len(found) == 1:
+                return self._relative(found[0])
+        return None
+
+    def explain(self, cell: Any) -> str:
+        """Returns why `find` finds no file for a cell, and what may be meant."""
+        if not isinstance(cell, str):
+            return f"the cell is {type(cell).__name__}, not a path; images inside a table can't be read: write them to files"
+        if not cell:
+            return "no path"
+        if _URL.match(cell):
+            return "an address on the network; download the files, and name them in the table"
+        path = cell.replace("\\", "/")
+        found = self._find_endings(path) or self._find_below(path)
+        if found:
+            names = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+            return f"several files have this name: {names}; state the path with its ending"
+        full = os.path.join(self.folder, path)
+        if os.path.isdir(full):
+            return "a folder, not a file"
+        parent, name = os.path.split(full)
+        same = [each for names in self._list(parent).values() for each in names if each.casefold() == name.casefold()]
+        return f"there is no such file{f'; there is {same[0]!r}' if same else ''}"
+
+    def is_outside(self, path: str) -> bool:
+        """Whether a file that was found is outside the folder, or a link that leads out of it."""
+        parent, name = os.path.split(os.path.join(self.folder, path))
+        if parent not in self._real_parents:
+            self._real_parents[parent] = os.path.realpath(parent)
+        real = os.path.join(self._real_parents[parent], name)
+        if os.path.islink(real):
+            real = os.path.realpath(real)
+        return not real.startswith(os.path.join(self._real_folder, ""))
+
+    def _relative(self, path: str) -> str:
+        path = str(PurePosixPath(path)) if "//" in path or "./" in path else path
+        if os.path.isabs(path) and "/../" not in path:
+            for folder in (str(self.folder), self._real_folder):
+                if path.startswith(f"{folder}/"):
+                    return path[len(folder) + 1 :]
+        return path
+
+    def _find_endings(self, path: str) -> list[str]:
+        """Returns the image files that a path names without their ending."""
+        parent, name = os.path.split(path)
+        names = self._list(os.path.join(self.folder, parent)).get(name, ())
+        return [os.path.join(parent, each) for each in names if each != name]
+
+    def _find_below(self, name: str) -> list[str]:
+        """Returns the image files in direct subfolders that a bare name stands for."""
+        if "/" in name:
+            return []
+        if self._below is None:
+            self._below = {}
+            for folder in _list_folders(self.folder):
+                for stem, names in self._list(os.path.join(self.folder, folder)).items():
+                    for each in names:
+                        for key in {stem, each}:
+                            self._below.setdefault(key, []).append(f"{folder}/{each}")
+        return self._below.get(name, [])
+
+    def _list(self, folder: str) -> dict[str, list[str]]:
+        """Returns the image files in a folder by their name without ending."""
+        if folder not in self._names:
+            found: dict[str, list[str]] = {}
+            try:
+                names = sorted(os.listdir(folder))
+            except (OSError, ValueError):
+                names = []
+            for name in names:
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in USUAL_SUFFIXES and not is_ignored(name):
+                    found.setdefault(stem, []).append(name)
+            self._names[folder] = found
+        return self._names[folder]
+
+
+def _list_folders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not is_ignored(entry.name))
+    except OSError:
+        return []
