@@ -8,6 +8,7 @@ from . import weights as weights
 from .config import ViTConfig as ViTConfig
 from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.feature_files import save_features as save_features
 from .evaluation.predict import predict as predict
 from .models.features import feature_extractor as feature_extractor
 from .models.features import feature_pyramid as feature_pyramid

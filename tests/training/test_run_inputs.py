@@ -360,5 +360,8 @@ def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
     result = train(**options, run_dir=tmp_path / "run")
     assert load_class_names(tmp_path / "run" / "model") == ("cat", "dog")
     assert {name: result.record["options"][name] for name in reading} == reading
+    assert recorded_options(RunDirectory(tmp_path / "run"), "train", options) == options
     assert evaluate_run(tmp_path / "run")["test_accuracy"] == result.record["results"]["test_accuracy"]
     assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record
+    with pytest.raises(ResumeError, match="label_column"):
+        train(**{**options, "label_column": "label"}, run_dir=tmp_path / "run", resume=True)

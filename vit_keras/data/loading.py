@@ -14,7 +14,7 @@ from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.data.sources.pixel_range import BYTES, check_range
-from vit_keras.data.sources.tfds import find_builder, read_tfds
+from vit_keras.data.sources.tfds import check_name, find_builder, read_tfds
 from vit_keras.data.tables.list_tables import are_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tasks import check_task
@@ -113,7 +113,7 @@ def load(
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
     is_builtin = isinstance(source, str) and source in ("emoji", *KERAS_NAMES)
-    found = None if is_builtin else _find_folder(source)
+    found = None if is_builtin else find_files(source)
     if tables.stated and not are_tables(source) and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
     if not are_tables(source) and is_in_memory(source):
@@ -168,6 +168,15 @@ def load(
     )
 
 
+def check_exists(source: str) -> None:
+    """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
+    folder, builtin = find_files(source), ["emoji", *KERAS_NAMES]
+    if folder is not None and not folder.exists():
+        raise DataError(f"{source}: there is no such folder or file.")
+    if folder is None and source not in builtin:
+        check_name(source.removeprefix(_TFDS), builtin)
+
+
 def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:
     if isinstance(image_size, Preprocessing):
         raise InvalidArgumentError(f"image_size={image_size!r}: pass it as preprocessing=...")
@@ -203,7 +212,7 @@ def _find_builder(source: Any) -> Any:
     return source
 
 
-def _find_folder(source: Any) -> Any:
+def find_files(source: Any) -> Any:
     """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()

@@ -107,6 +107,31 @@ def scan_source(
     return listing, scan(listing, limits=limits, on_progress=on_progress)
 
 
+def open_files(
+    source: Any,
+    *,
+    preprocessing: Preprocessing,
+    reading: ReadOptions | None = None,
+    tables: TableOptions | None = None,
+    class_names: tuple[str, ...] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, EncodedSplit]:
+    """Returns what is known of the files of a folder or of tables, and all usable images, whatever their split."""
+    reading = reading or ReadOptions()
+    _, manifest = scan_source(
+        source,
+        reading,
+        tables=tables,
+        class_names=class_names,
+        pixel_range=preprocessing.pixel_range,
+        on_progress=on_progress,
+    )
+    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
+    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
+    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
+    return manifest, EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
+
+
 def read_folder(
     source: Any,
     *,
@@ -123,19 +148,14 @@ def read_folder(
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
     """
-    reading = reading or ReadOptions()
-    _, manifest = scan_source(
+    manifest, whole = open_files(
         source,
-        reading,
+        preprocessing=preprocessing,
+        reading=reading,
         tables=tables,
         class_names=class_names,
-        pixel_range=preprocessing.pixel_range,
         on_progress=on_progress,
     )
-    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
-    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
-    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
-    whole = EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)

@@ -46,7 +46,7 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         limit=options.get("limit"),
         seed=options.get("seed") or 0,
         **({"split": options["split"]} if options.get("split") else {}),
-        **find_load_keywords(options),
+        **{**find_load_keywords(options), "task": record["data"].get("task", "auto")},
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
     folds = make_folds(data, record["folds"]) if record.get("folds") else None

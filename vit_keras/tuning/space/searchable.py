@@ -277,15 +277,21 @@ def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
 
 
 def load_images(
-    train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
+    train: Any,
+    validation: Any = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ImageData:
-    """Returns the images of a search, resized (px) and converted to `channels` unless these are None.
+    """Returns the images of a search, resized (px) and converted to `channels` unless these are None; `options` are for `vk.data.load`.
 
     Where `validation` is None, `train` has all splits, or a part is held out.
     """
+    options = options or {}
     if isinstance(train, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
-        return train
+        return train if options.get("limit") is None else train.limit(options["limit"])
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
-    return data_sources.load(source, image_size=image_size, channels=channels)
+    return data_sources.load(source, image_size=image_size, channels=channels, **options)
