@@ -122,7 +122,12 @@ def read_directory(directory: str | Path) -> ModelDirectory:
 
 
 def _refuse_without_model(folder: Path) -> NoReturn:
-    """Raises `ResumeError` for a run or a search that is not finished, and `StorageError` for any other directory."""
+    """Raises the error for an adapter of PEFT, for a run or a search that is not finished, or for any other directory."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{folder}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), {str(folder)!r}), "
+            "where BASE is the model it was trained on."
+        )
     record = folder / "run.json"
     command = ""
     if record.is_file():
@@ -202,11 +207,6 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
-    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
-        raise InvalidArgumentError(
-            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
-            f"{str(path.parent)!r}), where BASE is the model it was trained on."
-        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)
