@@ -70,7 +70,10 @@ def convert_command(
             write_tensors(arrays, target)
         else:
             rule = _load_preprocessing(checkpoint)
-            write(arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule)
+            task = getattr(model, "task", None)
+            write(
+                arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule, task=task
+            )
     out.print(f"wrote {target}")
 
 
