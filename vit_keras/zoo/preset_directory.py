@@ -14,6 +14,7 @@ from vit_keras.runtime.strict_json import parse_json
 from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
+from vit_keras.weights.mappings.config_fields import HF_PROBLEM_TYPES
 from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
@@ -90,7 +91,10 @@ def read_directory(directory: str | Path) -> ModelDirectory:
         end = ModelEnd()
         if library_of(saved) == "keras_hub" and settings.num_classes is not None:
             end = ModelEnd(keras_hub_activation(read_json_if_any(folder / TASK)))
-        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings)
+        problems = {theirs: task for task, theirs in HF_PROBLEM_TYPES.items()}
+        problem = saved.get("problem_type")
+        task = problems.get(problem) if isinstance(problem, str) and settings.num_classes is not None else None
+        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings, task=task)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is not the config of a preset directory; expected format, num_classes and config."
