@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from vit_keras import load_preset
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7}
+NARROW = {"embed_dim": 24, "num_heads": 2, "patch_size": 8, "img_size": 32}
 # name -> timm's architecture, its changes besides the size, and the same changes as our fields; the position is the seed
 CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "vit": ("vit_tiny_patch16_224", {"img_size": [48, 80], "patch_size": 16}, {}),
@@ -49,6 +50,17 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "eva02": ("eva02_tiny_patch14_224", {"img_size": 56}, {}),
     "qk_norm": ("vit_tiny_patch16_224", {"img_size": 64, "qk_norm": True}, {"qk_norm": True}),
     "test_vit": ("test_vit", {"img_size": 64}, {}),
+    "eva_large": ("eva_large_patch14_196", NARROW, {}),
+    "eva_giant": ("eva_giant_patch14_224", NARROW, {}),
+    "eva_giant_clip": ("eva_giant_patch14_clip_224", NARROW, {}),
+    "siglip_gap": ("vit_so400m_patch14_siglip_gap_448", NARROW, {}),
+    "tipsv2": ("vit_base_patch14_reg1_tipsv2", NARROW, {}),
+    "tipsv2_swiglu": ("vit_giant_patch14_reg1_tipsv2", NARROW, {}),
+    "lingbot": ("vit_small_patch16_lingbot", NARROW, {}),
+    "lingbot_swiglu": ("vit_giant_patch16_lingbot", NARROW, {}),
+    "miil": ("vit_base_patch16_224_miil", NARROW, {}),
+    "tinyclip": ("vit_xsmall_patch16_clip_224", NARROW, {}),
+    "ijepa": ("vit_giant_patch16_gap_224", NARROW, {}),
 }
 # name -> names in that layout: second norm, attention and MLP of a block, and the positions
 GOOGLES = {
@@ -90,6 +102,7 @@ def make(name: str, folder: Path) -> Path:
     )
     config = load_preset(preset).config.replace(
         image_size=(height, width),
+        patch_size=model.patch_embed.patch_size[0],
         hidden_dim=model.embed_dim,
         num_layers=len(model.blocks),
         num_heads=arguments.get("num_heads", 2),

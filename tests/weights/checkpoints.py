@@ -23,6 +23,11 @@ _DINOV3 = {
     "layer_scale": 1e-5, "num_registers": 4, "position_embedding": "none", "rotary_embedding": "centered",
     "qkv_bias": "none", "norm_epsilon": 1e-5,
 }  # fmt: skip
+_NARROW = {"hidden_dim": 24, "num_heads": 2, "mlp_dim": 96, "patch_size": 8, "image_size": 32}
+_EVA_1 = {**_NARROW, "mlp_dim": 104, "qkv_bias": "query_value"}
+_GAP = {**_NARROW, "class_token": False, "pooling": "mean"}
+_TIPS = {**_NARROW, "num_registers": 1, "position_on_prefix": False, "layer_scale": 1.0}
+_LINGBOT = {**_NARROW, **_DINOV3, "qkv_bias": "query_value"}
 
 CONFIGS = {
     name: ViTConfig(**{**_SMALL, **changes})
@@ -36,10 +41,17 @@ CONFIGS = {
         "dinov2_swiglu": {**_DINO, **_GATED},
         "dinov3": {**_DINOV3, "pooling": "mean"},
         "dinov3_gated": {**_DINOV3, **_GATED, "qkv_bias": "query_value"},
+        "eva_giant": {**_EVA_1, **_MEAN},
+        "eva_giant_clip": _EVA_1,
+        "eva_large": {**_NARROW, **_MEAN},
         "eva02": _EVA,
         "eva02_inner_norm": {**_EVA, "mlp_inner_norm": True},
         "flexivit": {"position_on_prefix": False},
+        "ijepa": {**_GAP, "mlp_dim": 104},
+        "lingbot": _LINGBOT,
+        "lingbot_swiglu": {**_LINGBOT, **_GATED, "mlp_dim": 64, "qkv_bias": "none"},
         "mae_gap": _MEAN,
+        "miil": {**_NARROW, "qkv_bias": "none", "pixel_mean": 0.0, "pixel_std": 1.0},
         "pwee_parallel": {**_REGISTER, "mlp_dim": 240, "parallel_block": True},
         "parallel_qk_norm": {"parallel_block": True, "qk_norm": True, "qkv_bias": "none"},
         "qk_norm": {"qk_norm": True},
@@ -54,6 +66,10 @@ CONFIGS = {
         },
         "siglip": {"class_token": False, "pooling": "map"},
         "siglip2": {"class_token": False, "pooling": "map"},
+        "siglip_gap": {**_GAP, "mlp_dim": 89},
+        "tinyclip": {**_NARROW, **_CLIP},
+        "tipsv2": _TIPS,
+        "tipsv2_swiglu": {**_TIPS, **_GATED, "mlp_dim": 64},
         "test_vit": {"hidden_dim": 64, "num_layers": 6, "num_heads": 2},
         "vit": {"image_size": (48, 80)},
         "vit_patch8": {"image_size": 32, "patch_size": 8},

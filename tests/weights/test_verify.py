@@ -32,7 +32,10 @@ def read(path):
 def golden_config(name, tensors, metadata):
     """Returns the preset's config at the size of the case."""
     changes = json.loads(metadata["changes"])
-    size, sizes = changes["img_size"], {"num_layers": "depth", "hidden_dim": "embed_dim", "num_heads": "num_heads"}
+    size = changes["img_size"]
+    sizes = {
+        "num_layers": "depth", "hidden_dim": "embed_dim", "num_heads": "num_heads", "patch_size": "patch_size",
+    }  # fmt: skip
     contract = tensors.get("weights/blocks.0.mlp.fc2.weight", tensors.get("weights/blocks.0.mlp_out_proj.weight"))
     return load_preset(metadata["architecture"].split(".")[0]).config.replace(
         image_size=tuple(size) if isinstance(size, list) else size,
