@@ -22,12 +22,18 @@ ARCHITECTURES = {
     "dinov2_swiglu": "vit_giant_patch14_dinov2",
     "dinov3": "vit_base_patch16_dinov3",
     "dinov3_gated": "vit_base_patch16_dinov3",
+    "eva_giant": "eva02_base_patch14_224",
+    "eva_giant_clip": "eva02_base_patch14_224",
     "eva02": "eva02_base_patch14_224",
     "eva02_inner_norm": "eva02_base_patch14_224",
+    "lingbot": "vit_base_patch16_dinov3",
+    "lingbot_swiglu": "vit_base_patch16_dinov3",
     "pwee_parallel": "vit_pwee_patch16_reg1_gap_256",
     "parallel_qk_norm": "vit_pwee_patch16_reg1_gap_256",
     "reg4_rope_gap": "eva02_base_patch14_224",
     "rope_mixed_ape": "vit_base_patch16_rope_mixed_ape_224",
+    "tinyclip": "vit_base_patch16_clip_224",
+    "tipsv2_swiglu": "vit_giant_patch14_dinov2",
 }
 
 
@@ -37,7 +43,7 @@ def test_timm_has_an_architecture_for_every_kind_of_model(name):
     written = timm_config(config, 7, NAMES)
     assert written["architecture"] == ARCHITECTURES.get(name, "vit_base_patch16_224")
     arguments = written["model_args"]
-    inside = config.mlp_dim * (2 if name == "dinov2_swiglu" else 1)
+    inside = config.mlp_dim * (2 if written["architecture"] == "vit_giant_patch14_dinov2" else 1)
     assert int(config.hidden_dim * arguments["mlp_ratio"]) == inside  # as timm computes it
     assert arguments["img_size"] == list(config.image_size)
     assert written["label_names"] == NAMES
