@@ -3,12 +3,29 @@ import json
 from vit_keras.presets import list_presets, preset_info
 
 
+def rows(printed):
+    """Returns the lines of a list but for the headings of families and the empty lines before them."""
+    return [line.split() for line in printed.splitlines() if line and not line.startswith("#")]
+
+
 def test_list_shows_every_preset_that_matches(run):
     for arguments, expected in (((), list_presets()), (("*huge*",), list_presets("*huge*"))):
         code, out, err = run("list", *arguments)
         assert (code, err) == (0, "")
-        assert [line.split()[0] for line in out.splitlines()[1:]] == expected
+        assert sorted(name for name, *_ in rows(out)[1:]) == expected
         assert "parameters" in out.splitlines()[0]
+
+
+def test_presets_stand_below_their_family(run):
+    printed = run("list", "*giant*_224")[1]
+    found, family = [], None
+    for line in printed.splitlines()[1:]:
+        family = line if line.startswith("#") else family
+        if line and not line.startswith("#"):
+            found.append((line.split()[0], family))
+    infos = sorted(map(preset_info, list_presets("*giant*_224")), key=lambda info: (info["family"], info["name"]))
+    assert found == [(info["name"], f"# {info['family']}: {info['description']}") for info in infos]
+    assert len({line.rindex("px") for line in printed.splitlines() if "px" in line and line[0] != "#"}) == 1  # aligned
 
 
 def test_json_is_what_preset_info_says_and_no_match_exits_2(run, refused):
@@ -19,12 +36,12 @@ def test_json_is_what_preset_info_says_and_no_match_exits_2(run, refused):
 
 
 def test_presets_with_weights_and_those_to_start_with_are_marked(run):
-    lines = [line.split() for line in run("list")[1].splitlines()]
+    lines = rows(run("list")[1])
     assert lines[0][-3:] == ["weights", "start", "with"]
-    rows = {name: rest for name, *rest in lines[1:]}
-    starts = {name: rest[-1] for name, rest in rows.items() if rest[-1] in ("train", "finetune")}
+    cells = {name: rest for name, *rest in lines[1:]}
+    starts = {name: rest[-1] for name, rest in cells.items() if rest[-1] in ("train", "finetune")}
     assert starts == {"vit_nano_conv8_96": "train", "vit_small_patch16_224": "finetune"}
-    counts = {name: rest[-2] if name in starts else rest[-1] for name, rest in rows.items()}
+    counts = {name: rest[-2] if name in starts else rest[-1] for name, rest in cells.items()}
     assert counts == {name: str(len(preset_info(name)["weights"]) or "-") for name in list_presets()}
     assert counts["vit_nano_conv8_96"] == "-"
     assert (
