@@ -1,14 +1,15 @@
 """Makes the reference files of `tests/golden/timm`: small random models, built and run by timm.
 
     pip install timm==1.0.31 torch torchvision && pip install --no-deps --editable .
-    python scripts/make_references.py OUT [NAME...]
+    KERAS_BACKEND=torch python scripts/make_references.py OUT [NAME...]
 
-Each file has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
+Each file of a model has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
 `logits`; its metadata has the library, the architecture, the changes of it and our config. Google's two layouts are written as
-`.npz`, with timm's outputs for them in a second file. Seeds are fixed: with timm 1.0.31 and torch 2.14 weights and pixels are the same
-bits, and outputs differ only by the rounding of another processor.
+`.npz`, with timm's outputs for them in a second file. `checkpoints.csv` has what timm says of the published weights of our presets. Seeds are fixed:
+with timm 1.0.31 and torch 2.14 pixels are the same bits, and weights and outputs differ only by the rounding of another processor.
 """
 
+import csv
 import json
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from vit_keras import load_preset
+from vit_keras import list_presets, load_preset
 
 SMALL = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 7}
 NARROW = {"embed_dim": 24, "num_heads": 2, "patch_size": 8, "img_size": 32}
@@ -171,6 +172,51 @@ def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) ->
     }
 
 
+def write_checkpoints(folder: Path) -> Path:
+    """Writes `checkpoints.csv`: per published checkpoint of our presets, timm's number of parameters (head included) and its config.
+
+    Args:
+        folder: Output folder.
+    """
+    columns = [
+        "name",
+        "params",
+        "image_size",
+        "num_classes",
+        "mean",
+        "std",
+        "crop",
+        "crop_mode",
+        "interpolation",
+        "license",
+    ]
+    rows = []
+    for name in (f"{preset}.{tag}" for preset in list_presets() for tag in load_preset(preset).weights):
+        if not timm.is_model_pretrained(name):
+            continue  # timm has neither our reading of FlexiViT's files nor Simple ViT
+        config = timm.get_pretrained_cfg(name)
+        with torch.device("meta"):
+            params = sum(parameter.numel() for parameter in timm.create_model(name).parameters())
+        sizes = ("x".join(map(str, config.input_size[1:])), config.num_classes)
+        pixels = (" ".join(map(str, values)) for values in (config.mean, config.std))
+        rows.append(
+            (
+                name,
+                params,
+                *sizes,
+                *pixels,
+                config.crop_pct,
+                config.crop_mode or "center",
+                config.interpolation,
+                config.license,
+            )
+        )
+    path = folder / "checkpoints.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+    return path
+
+
 def random_pixels(rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
     """Returns two images of noise, `(2, height, width, 3)`, 0..255."""
     return torch.from_numpy(rng.integers(0, 256, (2, height, width, 3)).astype("uint8"))
@@ -197,5 +243,6 @@ def write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, s
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for case in sys.argv[2:] or (*CASES, *GOOGLES):
-        print((make_google if case in GOOGLES else make)(case, out))
+    makers = {**dict.fromkeys(CASES, make), **dict.fromkeys(GOOGLES, make_google)}
+    for case in sys.argv[2:] or (*makers, "checkpoints"):
+        print(write_checkpoints(out) if case == "checkpoints" else makers[case](case, out))

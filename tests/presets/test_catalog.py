@@ -1,3 +1,4 @@
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -24,21 +25,35 @@ def test_every_preset_states_its_parameters_its_source_and_its_recipe():
         assert all((preset.description, preset.source, preset.license, preset.family)), name
 
 
-def test_parameters_are_those_that_timm_counts():
-    # With the checkpoint's own head; the golden file holds what timm 1.0.31 counted, in millions, also of its checkpoints
-    # that are read from another address.
-    lines = (Path(__file__).parents[1] / "golden" / "timm_params.csv").read_text().splitlines()[1:]
-    counted = dict(line.split(",") for line in lines)
-    found = {}
+def published():
+    """Returns what timm 1.0.31 says of each checkpoint, by name; scripts/make_references.py writes it."""
+    with (Path(__file__).parents[1] / "golden" / "timm" / "checkpoints.csv").open() as file:
+        return {row.pop("name"): row for row in csv.DictReader(file)}
+
+
+def test_every_checkpoint_of_timm_has_its_parameters_sizes_and_preprocessing():
+    found, expected = {}, published()
     for name, tag in CHECKPOINTS:
-        preset = load_preset(name)
-        checkpoint = preset.weights[tag]
-        config = preset.config.replace(**checkpoint.config)
+        checkpoint = load_preset(name).weights[tag]
+        config = load_preset(name).config.replace(**checkpoint.config)
         head = (1 + config.distillation_token) * (config.feature_dim + 1) * (checkpoint.num_classes or 0)
-        if checkpoint.source == "timm" or f"{name}.{tag}" in counted:
-            found[f"{name}.{tag}"] = (config.num_params + head) / 1e6
-    assert found.keys() == counted.keys()
-    assert found == {name: pytest.approx(float(params), abs=5.01e-4) for name, params in counted.items()}
+        if (
+            checkpoint.source == "timm" or f"{name}.{tag}" in expected
+        ):  # I-JEPA is read from another address than timm's
+            found[f"{name}.{tag}"] = {
+                "params": str(config.num_params + head),
+                "image_size": "x".join(map(str, config.image_size)),
+                "num_classes": str(checkpoint.num_classes or 0),
+                "mean": " ".join(map(str, config.pixel_mean * (3 // len(config.pixel_mean)))),
+                "std": " ".join(map(str, config.pixel_std * (3 // len(config.pixel_std)))),
+                "crop": str(float(checkpoint.crop)),
+                "crop_mode": checkpoint.crop_mode,
+                "interpolation": checkpoint.interpolation,
+                "license": checkpoint.license.lower().replace(" ", "-").replace("unknown-license", ""),
+            }
+    assert found.keys() == expected.keys()
+    wrong = {name: (facts, expected[name]) for name, facts in found.items() if facts != expected[name]}
+    assert not wrong
 
 
 def test_every_checkpoint_states_its_address_its_license_and_its_preprocessing():
@@ -51,6 +66,17 @@ def test_every_checkpoint_states_its_address_its_license_and_its_preprocessing()
         assert checkpoint.crop_mode in ("center", "squash"), (name, tag)
         assert checkpoint.interpolation in ("bicubic", "bilinear"), (name, tag)
         assert 0.8 < checkpoint.crop <= 1, (name, tag)
+
+
+def test_every_family_is_in_the_table_of_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    named = {
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in line.split("|")[1].strip(" `").split("`, `")
+    }
+    assert named == {load_preset(name).family for name in list_presets()}
 
 
 def test_info_is_what_the_config_computes():

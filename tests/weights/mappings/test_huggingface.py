@@ -10,6 +10,7 @@ from weights.checkpoints import assert_same_bits
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.models.vit import model_config, model_num_classes, vit
+from vit_keras.presets import load_preset
 from vit_keras.weights import AdaptOptions, load, write
 from vit_keras.zoo.from_preset import from_preset
 
@@ -97,6 +98,16 @@ def test_a_directory_is_loaded_and_written_back_with_the_same_outputs(tmp_path, 
     np.testing.assert_allclose(features_of(back.eval(), output, statistics), expected, rtol=1e-4, atol=1e-5)
     load(again, tmp_path / "back")
     assert_same_bits(weights_of(again), weights_of(model))
+
+
+def test_ijepas_presets_read_transformers_file_alone(tmp_path):
+    name = "vit_huge_patch14_gap_224"
+    theirs = write_transformers(tmp_path / "files", "IJepaModel", "IJepaConfig", layer_norm_eps=1e-6)
+    expected = outputs_of(theirs, images(), *IMAGENET)["last_hidden_state"].numpy().mean(1)
+    path = (tmp_path / "files" / "model.safetensors").rename(tmp_path / "model.safetensors")  # without its config.json
+    assert {checkpoint.source for checkpoint in load_preset(name).weights.values()} == {"huggingface"}
+    model = from_preset(name, weights=path, **OURS)
+    np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
 
 
 def test_a_model_in_shards_is_loaded(tmp_path):
