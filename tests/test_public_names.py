@@ -75,3 +75,13 @@ def test_after_keras_only_the_active_backend_is_imported(backend):
         f"print(({HEAVY} & set(sys.modules)) - before)"
     )
     assert python(code, KERAS_BACKEND=backend) == "set()"
+
+
+def test_where_a_public_function_takes_a_path_it_takes_a_string():
+    spaces = (vk, vk.data, vk.explain, vk.training, vk.tuning, vk.weights)
+    functions = {item for space in spaces for item in map(space.__getattr__, space.__all__) if inspect.isfunction(item)}
+    assert len(functions) > 40
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            words = str(parameter.annotation)
+            assert "Path" not in words or "str" in words, f"{function.__name__}({name}: {words})"

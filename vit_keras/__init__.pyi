@@ -8,7 +8,10 @@ from . import weights as weights
 from .config import ViTConfig as ViTConfig
 from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
+from .evaluation.feature_files import save_features as save_features
 from .evaluation.predict import predict as predict
+from .models.features import feature_extractor as feature_extractor
+from .models.features import feature_pyramid as feature_pyramid
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit
 from .presets import list_presets as list_presets
@@ -19,6 +22,7 @@ from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train
 from .version import __version__ as __version__
+from .zoo.checkpoint_info import checkpoint_info as checkpoint_info
 from .zoo.from_preset import from_preset as from_preset
 from .zoo.load_model import load_model as load_model
 from .zoo.preset_directory import load_class_names as load_class_names

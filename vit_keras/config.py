@@ -60,6 +60,8 @@ class ViTConfig(FrozenConfig):
     Args:
         image_size: Height and width, px; one number makes a square.
         patch_size: Side of a patch, px.
+        dynamic_image_size: Takes images of any height and width: they are padded at the bottom and right to a multiple of `patch_size`,
+            and positions are resized inside the model from those of `image_size`.
         hidden_dim: Width of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; they divide `hidden_dim`.
@@ -123,6 +125,7 @@ class ViTConfig(FrozenConfig):
     num_heads: int
     mlp_dim: int
     channels: int = 3
+    dynamic_image_size: bool = False
     pixel_mean: tuple[float, ...] = (0.5,)
     pixel_std: tuple[float, ...] = (0.5,)
     stem: Stem = "patch"

@@ -42,7 +42,23 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     ),
     _POLICY: ("dtype", "dtype_policy", "torch_dtype", "precision"),
     "classifier_activation, an argument of vit and from_preset": ("classifier_activation", "classifier_act", "head_activation"),
-    "name, an argument of vit": ("name", "model_name"),
+    "name, an argument of vit and from_preset": ("name", "model_name"),
+    "dynamic_image_size": ("dynamic_img_size", "dynamic_img_pad", "interpolate_pos_encoding", "strict_img_size"),
+    "feature_extractor(model, blocks=[...], as_grid=True), which returns a model of feature maps": (
+        "features_only", "out_indices", "out_features", "output_hidden_states", "return_features", "as_backbone",
+    ),
+    "save_preset(..., class_names=[...]) to name the classes": ("id2label", "label2id"),
+    "accept_license, an argument of from_preset": ("accept_licence",),
+    "offline, an argument of from_preset": ("local_files_only", "force_download"),
+    "the environment variable VIT_KERAS_CACHE": ("cache_dir",),
+    "the preset's first argument NAME:TAG, or weights": ("revision", "pretrained_cfg", "pretrained_cfg_overlay", "variant"),
+    "keras.Model(inputs, model(inputs)), which calls the model on any tensor": ("input_tensor",),
+    "vk.data.preset_preprocessing(preset), given to vk.data.load; the model normalizes pixels itself": (
+        "preprocessor", "image_processor", "transforms", "rescaling",
+    ),
+    "nothing: a head for other classes is new without asking, and every change is logged": ("ignore_mismatched_sizes",),
+    "nothing: no code of a checkpoint is ever run": ("trust_remote_code", "safe_mode"),
+    "rebuild(model, num_classes=...) for a head on a model": ("backbone",),
 }  # fmt: skip
 
 FIELD_SYNONYMS = {synonym: field for field, synonyms in _FIELDS.items() for synonym in synonyms}

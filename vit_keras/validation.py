@@ -3,7 +3,8 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, ClassVar, Self, TypeGuard
 
 from vit_keras.errors import InvalidArgumentError
@@ -21,6 +22,21 @@ def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
 def is_number(value: object) -> TypeGuard[float]:
     """True for a finite int or float that is not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str) -> list[int]:
+    """Returns indices from 0, those of all blocks or heads for None; negative ones count from the end."""
+    indices: list[Any] = list(range(count))
+    if wanted is not None:
+        indices = [wanted] if isinstance(wanted, Integral) else list(wanted)  # type: ignore[arg-type]
+    if not indices:
+        raise InvalidArgumentError(f"No {what} was given: expected indices from 0 to {count - 1}, or None for all.")
+    for index in indices:
+        if isinstance(index, bool) or not isinstance(index, Integral) or not -count <= int(index) < count:
+            raise InvalidArgumentError(
+                f"There is no {what} {index!r}: the model has {count}, 0 to {count - 1}, or -1 for the last."
+            )
+    return [int(index) % count for index in indices]
 
 
 class FrozenConfig:

@@ -1,9 +1,16 @@
+import csv
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 import vit_keras as vk
-from vit_keras.data import ImageData, Split
-from vit_keras.errors import ClassLayoutError, InvalidArgumentError, LabelError
+from vit_keras.data import ImageData, Preprocessing, Split
+from vit_keras.data.images.decode import read_image
+from vit_keras.errors import ClassLayoutError, InvalidArgumentError, LabelError, StorageError
+
+NAMES = ("cat", "dog", "owl")
 
 
 @pytest.fixture
@@ -44,6 +51,77 @@ def test_a_directory_is_evaluated_on_the_split_with_classes_matched_by_name(tiny
 
 def test_a_folder_is_resized_to_the_model(tiny_preset, image_folder):
     assert len(vk.evaluate(tiny_preset, image_folder, split="all").labels) == 11
+
+
+@pytest.fixture
+def expected(tiny_model, image_folder):
+    """Path, label and probabilities of each image of the folder, by plain Keras."""
+    files = sorted(image_folder.rglob("*.png"))
+    pixels = np.stack([read_image(path, Preprocessing(image_size=(16, 16))) for path in files])
+    logits = tiny_model.predict(pixels, verbose=0).astype("float64")
+    return files, [path.parent.name for path in files], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def test_all_images_of_a_folder_or_table_are_scored_whatever_their_number(
+    tiny_preset, image_folder, expected, tmp_path, caplog
+):
+    files, names, probabilities = expected
+    correct = [NAMES[index] == name for index, name in zip(probabilities.argmax(axis=1), names, strict=True)]
+    for path in (image_folder / "dog").glob("0[1-9].png"):
+        path.unlink()
+    (image_folder / "owl").mkdir()
+    kept = [path.is_file() for path in files]
+    result = vk.evaluate(tiny_preset, image_folder)  # six cats, one dog, no owl
+    assert (len(result.labels), result.accuracy) == (7, np.mean(np.array(correct)[kept]))
+    (tmp_path / "table.csv").write_text(
+        "file,label\n" + "".join(f"{path},{path.parent.name}\n" for path in files if path.is_file())
+    )
+    assert vk.evaluate(tiny_preset, tmp_path / "table.csv").accuracy == result.accuracy
+    (image_folder / "cat" / "00.png").write_bytes(b"")
+    assert len(vk.evaluate(tiny_preset, image_folder).labels) == 6
+    assert "1 of 7 files can't be read and are left out, the first cat/00.png" in caplog.text
+
+
+def test_a_split_is_the_one_the_data_have_else_drawn(tiny_preset, make_folder, tmp_path):
+    for split, count in (("train", 5), ("val", 2), ("test", 3)):
+        make_folder({"cat": count, "dog": count}, tmp_path / "parts" / split)
+    for options, count in (({}, 6), ({"split": "validation"}, 4), ({"split": "all"}, 20)):
+        assert len(vk.evaluate(tiny_preset, tmp_path / "parts", **options).labels) == count
+    whole = make_folder({"cat": 20, "dog": 20}, tmp_path / "whole")
+    assert len(vk.evaluate(tiny_preset, whole, split="test").labels) == 4
+    assert len(vk.evaluate(tiny_preset, whole).labels) == 40
+
+
+def test_of_the_folder_that_a_run_was_trained_on_only_the_images_held_out_are_scored(
+    tiny_preset, make_folder, tmp_path
+):
+    photos = make_folder({"cat": 20, "dog": 20}, tmp_path / "photos")
+    shutil.copytree(tiny_preset, tmp_path / "run" / "model")
+    record = {"options": {"data": str(photos), "seed": 3}}
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    result = vk.evaluate(tmp_path / "run", photos)
+    held_out = vk.data.load(photos, image_size=16, seed=3).splits["test"]
+    expected = vk.predict(tiny_preset, [held_out.files.name(index) for index in range(4)], top=None)
+    assert result.accuracy == expected.accuracy
+    assert len(result.labels) == 4
+    assert len(vk.evaluate(tmp_path / "run", photos, split="all").labels) == 40
+    shutil.copytree(photos, tmp_path / "others")
+    assert len(vk.evaluate(tmp_path / "run", tmp_path / "others").labels) == 40
+
+
+def test_a_row_per_image_is_written(tiny_preset, image_folder, expected, tmp_path):
+    files, names, probabilities = expected
+    vk.evaluate(tiny_preset, image_folder, out=tmp_path / "rows.csv")
+    with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["truth"]) for row in rows] == [
+        (str(path), name) for path, name in zip(files, names, strict=True)
+    ]
+    assert [row["class"] for row in rows] == [NAMES[index] for index in probabilities.argmax(axis=1)]
+    found = [[float(row[f"probability_{name}"]) for name in NAMES] for row in rows]
+    np.testing.assert_allclose(found, probabilities, rtol=1e-4)
+    with pytest.raises(StorageError, match="nothing is overwritten"):
+        vk.evaluate("nowhere", image_folder, out=tmp_path / "rows.csv")
 
 
 def test_probabilities_stay_as_they_are(tiny_model, labeled):

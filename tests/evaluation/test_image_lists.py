@@ -20,11 +20,14 @@ from vit_keras.evaluation.image_lists import is_image_list, read_image_list, rea
 def test_rows_are_read_whatever_the_form_of_the_list(tmp_path, name, text, expected):
     path = tmp_path / name
     path.write_text(text)
+    for file, _ in expected:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
     assert is_image_list(path)
     assert read_image_list(path) == [(tmp_path / file, label) for file, label in expected]
 
 
-def test_a_path_starts_at_the_list_else_at_the_current_directory(tmp_path, monkeypatch):
+def test_a_path_in_a_text_file_starts_at_its_folder_else_at_the_current_directory(tmp_path, monkeypatch):
     (tmp_path / "lists").mkdir()
     monkeypatch.chdir(tmp_path)
     for name in ("both.png", "lists/both.png", "here.png"):
@@ -34,12 +37,18 @@ def test_a_path_starts_at_the_list_else_at_the_current_directory(tmp_path, monke
     assert found == ["lists/both.png", "here.png", "lists/none.png", f"{tmp_path}/here.png"]
 
 
+def test_a_missing_file_stays_in_the_list(tmp_path):
+    (tmp_path / "a.csv").write_text("path,label\nnone.png,cat\n")
+    assert read_image_list(tmp_path / "a.csv") == [(tmp_path / "none.png", "cat")]
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        ("", EmptyDatasetError, "names no images"),
-        ("path,label\n", EmptyDatasetError, "names no images"),
-        ("a,b\n1,2\n", DataError, "name one of them path or file"),
+        ("", EmptyDatasetError, "there are no rows"),
+        ("path,label\n", EmptyDatasetError, "there are no rows"),
+        ("path,label\n,cat\n", EmptyDatasetError, "names no images"),
+        ("a,b\n1,2\n", DataError, "no column names image files"),
         ('path\n"a.jpg', DataError, "not a CSV file"),
     ],
 )

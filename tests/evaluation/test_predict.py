@@ -98,7 +98,7 @@ def test_all_probabilities_and_the_accuracy_where_folders_name_classes(tiny_mode
     rows = vk.predict(tiny_preset, image_folder, top=None, batch_size=4)
     files = sorted(path for path in image_folder.rglob("*") if path.is_file())
     assert [row.image for row in rows] == [str(path) for path in files]
-    assert [row.true_class for row in rows] == ["cat"] * 6 + ["dog"] * 6 + [None]
+    assert [row.truth for row in rows] == ["cat"] * 6 + ["dog"] * 6 + [None]
     rule = Preprocessing(image_size=(16, 16))
     read = [path for path in files if path.name != "broken.png"]
     logits = tiny_model.predict(np.stack([read_image(path, rule) for path in read]), verbose=0).astype("float64")
@@ -117,9 +117,9 @@ def test_predictions_are_saved_as_a_table(tiny_preset, image_folder, tmp_path):
     rows = vk.predict(tiny_preset, image_folder, top=2)
     with open(rows.save(tmp_path / "rows.csv"), encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
-    assert list(cells[0]) == ["image", "class_1", "probability_1", "class_2", "probability_2", "true_class", "error"]
+    assert list(cells[0]) == ["image", "class_1", "probability_1", "class_2", "probability_2", "truth", "error"]
     for row, cell in zip(rows, cells, strict=True):
-        assert (cell["image"], cell["true_class"], cell["error"]) == (row.image, row.true_class, row.error or "")
+        assert (cell["image"], cell["truth"], cell["error"]) == (row.image, row.truth, row.error or "")
         found = [float(cell[f"probability_{rank}"]) for rank in (1, 2)] if row.error is None else []
         assert found == list(row.probabilities)
     lines = [json.loads(line) for line in rows.save(tmp_path / "rows.jsonl").read_text().splitlines()]

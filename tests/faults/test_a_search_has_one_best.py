@@ -39,6 +39,10 @@ def play(study):
         yield study.trials[number]
 
 
+def silent(**style):
+    pass
+
+
 @pytest.fixture
 def study():
     return Study([Objective("val_accuracy", "max")], epochs=2)
@@ -62,7 +66,7 @@ def test_the_page_the_chart_and_the_line_have_the_same_best_once_a_trial_complet
     page = (tmp_path / "study.html").read_text()
     assert "0.28" in page
     assert "best val_accuracy (trial 2)" in page
-    drawn = SimpleNamespace(plot=lambda x, y, **style: lines.append((x, y)), grid=lambda **style: None)
+    drawn = SimpleNamespace(plot=lambda x, y, **style: lines.append((x, y)), grid=silent, legend=silent)
     lines: list[tuple[object, object]] = []
     monkeypatch.setattr(study_charts, "new_chart", lambda *words: (None, drawn))
     monkeypatch.setattr(study_charts, "svg", lambda figure: "")

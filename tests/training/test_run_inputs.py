@@ -356,10 +356,12 @@ def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
     rows = [f"{path.relative_to(folder)};{path.parent.name};{path.stem}" for path in sorted(folder.rglob("*.png"))]
     table.write_text("\n".join(["where;what;label", *rows]))
     reading = {"image_dir": str(folder), "image_column": "where", "label_column": ["what"]}
-    options = replace(options, data=str(table), epochs=1, **reading)
-    result = train_preset(options, run_dir=tmp_path / "run")
+    options = {**options, "data": str(table), "epochs": 1, **reading}
+    result = train(**options, run_dir=tmp_path / "run")
     assert load_class_names(tmp_path / "run" / "model") == ("cat", "dog")
     assert {name: result.record["options"][name] for name in reading} == reading
-    assert recorded_options(RunDirectory(tmp_path / "run"), TrainingOptions) == options
+    assert recorded_options(RunDirectory(tmp_path / "run"), "train", options) == options
     assert evaluate_run(tmp_path / "run")["test_accuracy"] == result.record["results"]["test_accuracy"]
-    assert train_preset(options, run_dir=tmp_path / "run", resume=True).record == result.record
+    assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record
+    with pytest.raises(ResumeError, match="label_column"):
+        train(**{**options, "label_column": "label"}, run_dir=tmp_path / "run", resume=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 import keras_tuner
 import pytest
 from pages import Page, assert_needs_nothing_else
+from rich.console import Console
 from tuning.hypermodels import Nasty, Tiny, images
 
+from vit_keras.data import load
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, ResumeError, StorageError
 from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, search
+from vit_keras.tuning.searching import plan_search
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.run_directory import JOURNAL
 
@@ -118,6 +121,31 @@ def test_a_directory_of_something_else_is_never_touched(tmp_path, data):
         with pytest.raises(StorageError, match="nothing is removed"):
             start()
     assert (tmp_path / "thesis.txt").read_text() == "two years of work"
+
+
+def test_a_search_by_name_has_the_options_of_the_command_line(tmp_path):
+    sizes, tuner = {"max_params": 50_000, "max_macs": None, "space": None, "image_size": 16}, {"epochs": 3, "seed": 5}
+    plan = plan_search(
+        "emoji", sizes=sizes, tuner=tuner, limit=40, loading={}, hypermodel=None, options=None, console=Console(quiet=True),
+    )  # fmt: skip
+    assert plan.data.sizes == {"train": 40, "validation": 40, "test": 40}
+    expected = load("emoji", image_size=16, limit=40, seed=5)
+    assert plan.data.fingerprint == expected.fingerprint
+    assert (plan.hypermodel.image_size, plan.hypermodel.limits.params) == ((16, 16), 50_000)
+    assert plan.options == TunerOptions(epochs=3, seed=5)
+
+
+def test_arguments_that_exclude_each_other_are_refused(tmp_path, data):
+    for given, message in (
+        (
+            {"hypermodel": Tiny(), "max_params": 9, "image_size": 8},
+            "max_params, image_size has no effect with a hypermodel",
+        ),
+        ({"epochs": 3, "seed": 1, "options": OPTIONS}, "epochs, seed and options are both given"),
+        ({"resume": True}, "needs the run_dir"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=message):
+            search(data, **given)
 
 
 def test_an_objective_that_is_not_logged_or_has_no_direction_is_refused_before_the_first_trial(tmp_path, data):

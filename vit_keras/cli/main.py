@@ -16,6 +16,7 @@ from vit_keras.cli.commands.data_check import check_command
 from vit_keras.cli.commands.data_show import show_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
+from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
 from vit_keras.cli.commands.list import list_command
@@ -40,9 +41,11 @@ _STYLE: Any = {
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
     "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
-    "Use a model": {"predict": predict_command, "evaluate": evaluate_command, "explain": explain_command},
+    "Use a model": {
+        "predict": predict_command, "evaluate": evaluate_command, "explain": explain_command, "features": features_command,
+    },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},
-}
+}  # fmt: skip
 
 app = typer.Typer(name="vit-keras", **_STYLE)
 data_app = typer.Typer(name="data", add_completion=False, **_STYLE)

@@ -92,6 +92,14 @@ Debug = Annotated[
     Option("--debug", help="Show all that libraries log, and the traceback of an error.", rich_help_panel=OUTPUT),
 ]
 Epochs = Annotated[int | None, Option(metavar="N", help="Training epochs.", rich_help_panel=TRAINING)]
+Folds = Annotated[
+    int | None,
+    Option(
+        metavar="N",
+        help="Cross-validate with so many folds: every image is tested once, by a model trained without it.",
+        rich_help_panel=DATA,
+    ),
+]
 ForceResume = Annotated[
     bool,
     Option(
@@ -172,11 +180,19 @@ RunDir = Annotated[
     ),
 ]
 Seed = Annotated[int | None, Option(metavar="N", help="Random seed; 0 by default.", rich_help_panel=TRAINING)]
+Split = Annotated[
+    tuple[float, float] | None,
+    Option(
+        metavar="VALIDATION TEST",
+        help="Fractions of each class where SOURCE has no splits; 0.1 0 for no test split.",
+        rich_help_panel=DATA,
+    ),
+]
 Task = Annotated[
     str | None,
     Option(
         metavar="NAME",
-        help="single_label, multi_label or regression; auto (default) decides by the labels.",
+        help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them.",
         rich_help_panel=DATA,
     ),
 ]

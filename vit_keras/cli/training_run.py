@@ -14,6 +14,7 @@ from vit_keras.cli.wording import name_program
 from vit_keras.runtime.signals import Aborted
 from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.facts import count_noun, describe_spread
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
 
@@ -53,14 +54,18 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run), **results, "seconds": seconds})
         return
-    count = len(result.evaluation.labels)
-    if "test_accuracy" in results:
-        accuracy = results["test_accuracy"]
-        out.print(f"test accuracy      {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
+    split, count = record.get("evaluated_on", "test"), len(result.evaluation.labels)
+    if f"{split}_accuracy" in results:
+        accuracy = results[f"{split}_accuracy"]
+        out.print(f"{f'{split} accuracy':18} {accuracy:7.2%}   of {count:,} images ({seconds['total']:.0f} s in all)")
     else:
-        out.print(f"{count:,} test images ({seconds['total']:.0f} s in all)")
+        out.print(f"{count:,} {split} images ({seconds['total']:.0f} s in all)")
         for name, value in results.items():
-            out.print(printable(f"{name.removeprefix('test_').replace('_', ' '):36} {value:.5g}"))
+            if isinstance(value, float):
+                out.print(printable(f"{name.removeprefix(f'{split}_').replace('_', ' '):36} {value:.5g}"))
+    spread = describe_spread(record)
+    if spread is not None:
+        out.print(f"{count_noun(record['folds'], 'fold'):19} {spread} (mean and standard deviation)")
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")

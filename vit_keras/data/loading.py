@@ -21,6 +21,7 @@ from vit_keras.data.tasks import check_task
 from vit_keras.errors import DataError, InvalidArgumentError
 
 _TFDS = "tfds:"
+_LARGEST_BATCH = 64
 
 
 def load(
@@ -30,7 +31,7 @@ def load(
     preprocessing: Preprocessing | None = None,
     channels: int | None = None,
     class_names: Sequence[str] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     limit: int | None = None,
     seed: int = 0,
     split: tuple[float, float] = (0.1, 0.1),
@@ -60,10 +61,11 @@ def load(
         preprocessing: In place of `image_size` and `channels`: also crop and interpolation (`preset_preprocessing`).
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
         class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
-        batch_size: Images per batch.
+        batch_size: Images per batch; by default 64, or fewer where an epoch would have fewer than 6 steps.
         limit: Maximum number of images per split, drawn by the seed; by default all.
         seed: Random seed of the splits, the limit, and the order of the training images.
-        split: Fractions of each class for validation and test, if the source has no such splits.
+        split: Fractions of each class for validation and test, if the source has no such splits; (0.1, 0) for no test split. A class of one
+            or two images is used for training only.
         task: What the labels mean: "single_label", one class per image; "multi_label", any number of classes, as 0/1 columns or as names
             in a cell; "regression", one or more numbers. "auto" finds it from the labels, and `decisions` says so.
         image_dir: Of a table: the folder that relative paths start from; by default the table's own.
@@ -73,7 +75,8 @@ def load(
         label_separator: Of a table: what stands between several class names in a cell.
         contained: Of a table: whether files outside `image_dir` or the table's folder are refused.
         reading: How to treat unreadable files and links, and where to cache decoded images.
-        pixel_range: Black and white in arrays, such as (0, 1); "auto" recognizes 0..255 and 0..1, or raises; uint8 is always 0..255.
+        pixel_range: Black and white in arrays, such as (0, 1), and in gray image files with more than 8 bits or floating-point pixels. "auto"
+            recognizes 0..255 and 0..1 in arrays, or raises; in files it is 0..65535. uint8 is always 0..255.
         on_progress: Called with the number of files checked and of all files, when a folder is read for the first time.
 
     Raises:
@@ -86,7 +89,14 @@ def load(
         {'train': 5552, 'validation': 616, 'test': 1629}
     """
     size = _check_size(image_size, preprocessing, channels)
-    check_arguments("load", limit=limit, channels=channels, batch_size=batch_size, seed=seed)
+    check_arguments(
+        "load",
+        limit=limit,
+        channels=channels,
+        batch_size=_LARGEST_BATCH if batch_size is None else batch_size,
+        seed=seed,
+    )
+    stated = check_range(pixel_range)
     rates, reading, names = check_rates(split), reading or ReadOptions(), check_class_names(class_names)
     tables = TableOptions(
         image_dir=image_dir,
@@ -102,7 +112,9 @@ def load(
             return preprocessing
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
-    if tables.stated and not are_tables(source) and _find_folder(source) is None:
+    is_builtin = isinstance(source, str) and source in ("emoji", *KERAS_NAMES)
+    found = None if is_builtin else find_files(source)
+    if tables.stated and not are_tables(source) and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
     if not are_tables(source) and is_in_memory(source):
         data = read_arrays(
@@ -116,15 +128,11 @@ def load(
             task=task,
             label_separator=label_separator,
         )
-    elif check_range(pixel_range) not in (None, BYTES):
-        raise InvalidArgumentError(
-            f"pixel_range={pixel_range!r} is only for arrays and data sets in memory: image files state their own bit depth. Drop it."
-        )
-    elif isinstance(source, str) and source == "emoji":
-        data = read_emoji(seed)
-    elif isinstance(source, str) and source in KERAS_NAMES:
-        data = read_keras(source, seed)
-    elif (found := _find_folder(source)) is None:
+    elif found is None and stated not in (None, BYTES):
+        raise InvalidArgumentError(f"pixel_range={pixel_range!r}: the images of {source} are 0..255. Drop it.")
+    elif is_builtin:
+        data = read_emoji(seed) if source == "emoji" else read_keras(source, seed)
+    elif found is None:
         data = read_tfds(
             _find_builder(source),
             choose_preprocessing=choose_preprocessing,
@@ -138,7 +146,7 @@ def load(
     else:
         data = read_folder(
             found,
-            preprocessing=chosen,
+            preprocessing=chosen if stated is None else chosen.replace(pixel_range=stated),
             rates=rates,
             seed=seed,
             reading=reading,
@@ -150,9 +158,10 @@ def load(
         raise InvalidArgumentError(f"task={task!r}: the labels of {data.name} are {data.task}; leave out task.")
     if names is not None and names != data.class_names:
         data = data.reorder_classes(names)
-    data = replace(data, batch_size=batch_size, seed=seed)
+    data = replace(data, seed=seed)
     if limit is not None:
         data = data.limit(limit)
+    data = data.fit_batch_size(_LARGEST_BATCH) if batch_size is None else replace(data, batch_size=batch_size)
     height, width, own_channels = data.image_shape
     return data.resize(
         preprocessing or Preprocessing(image_size=size or (height, width), channels=channels or own_channels)
@@ -161,10 +170,10 @@ def load(
 
 def check_exists(source: str) -> None:
     """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
-    folder, builtin = _find_folder(source), ["emoji", *KERAS_NAMES]
-    if folder is not None and not folder.exists():
+    found, builtin = find_files(source), ["emoji", *KERAS_NAMES]
+    if isinstance(found, Path) and not found.exists():
         raise DataError(f"{source}: there is no such folder or file.")
-    if folder is None and source not in builtin:
+    if found is None and source not in builtin:
         check_name(source.removeprefix(_TFDS), builtin)
 
 
@@ -203,7 +212,7 @@ def _find_builder(source: Any) -> Any:
     return source
 
 
-def _find_folder(source: Any) -> Any:
+def find_files(source: Any) -> Any:
     """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()

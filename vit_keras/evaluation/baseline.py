@@ -12,29 +12,33 @@ _BATCH_SIZE = 256
 
 
 def nearest_neighbor_accuracy(data: ImageData) -> float:
-    """Returns the test accuracy of copying the label of the most similar training or validation image, by its pixels at 16x16."""
-    return float((_copy_labels(data) == data.splits["test"].labels).mean())
+    """Returns the accuracy of copying the label of the most similar image of the other splits, by its pixels at 16x16.
+
+    It is on the test images, or on the validation images where there are none.
+    """
+    return float((_copy_labels(data) == data.splits[data.evaluation_split].labels).mean())
 
 
 def measure_baseline(data: ImageData) -> dict[str, float]:
     """Returns the baseline's most important metric of the task, by the name that `run.json` has for it."""
     if data.task == "single_label":
         return {"nearest_neighbour_accuracy": nearest_neighbor_accuracy(data)}
-    copied, labels = _copy_labels(data), data.splits["test"].labels
+    copied, labels = _copy_labels(data), data.splits[data.evaluation_split].labels
     if data.task == "multi_label":
         return {"nearest_neighbor_micro_f1": MultiLabelEvaluation(copied.astype("float64"), labels).micro_f1}
     return {"nearest_neighbor_r2": RegressionEvaluation(copied, labels, data.class_names).r2}
 
 
 def _copy_labels(data: ImageData) -> np.ndarray:
-    """Returns the label of the most similar training or validation image for each test image."""
+    """Returns the label of the most similar image of the other splits for each image of `evaluation_split`."""
     from sklearn.neighbors import NearestNeighbors
 
-    known = [data.splits[name] for name in ("train", "validation")]
+    tested = data.splits[data.evaluation_split]
+    known = [split for split in data.splits.values() if split is not tested]
     neighbors = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(
         np.concatenate([_shrink(split) for split in known])
     )
-    nearest = neighbors.kneighbors(_shrink(data.splits["test"]), return_distance=False)[:, 0]
+    nearest = neighbors.kneighbors(_shrink(tested), return_distance=False)[:, 0]
     labels: np.ndarray = np.concatenate([split.labels for split in known])[nearest]
     return labels
 

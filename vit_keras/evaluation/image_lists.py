@@ -1,14 +1,16 @@
 """Reads lists of image files: a table with a column of paths, or one path per line."""
 
-import csv
+import contextlib
 from pathlib import Path
 
-from vit_keras.data.images.signatures import USUAL_SUFFIXES
+from vit_keras.data.tables.columns import LABEL_WORDS, ColumnError, choose_image_column, choose_label_columns
+from vit_keras.data.tables.files import FileFinder
+from vit_keras.data.tables.options import TableOptions
+from vit_keras.data.tables.read_table import SUFFIXES, read_table
+from vit_keras.data.tables.table import normalize
 from vit_keras.errors import DataError, EmptyDatasetError
 
-SUFFIXES = (".csv", ".tsv", ".txt")
-_PATHS = ("path", "file", "filename", "file_name", "image", "filepath", "image_path")
-_LABELS = ("label", "class", "class_name", "target", "category")
+_LINES = ".txt"
 
 
 def is_image_list(path: Path) -> bool:
@@ -16,28 +18,15 @@ def is_image_list(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def read_image_list(table: Path) -> list[tuple[Path, str | None]]:
-    """Returns path and label of each row; the label is None where the list has none.
+def read_image_list(path: Path) -> list[tuple[Path, str | None]]:
+    """Returns the path and the label of each row; the label is None where the list has none.
 
-    A CSV file has a header with a column of paths (and perhaps one of labels), or no header and the paths in its first column, the
-    labels in its second. Relative paths start at the table's folder, else at the current directory.
+    A text file has one path per line, relative to the file's folder or else to the current directory. Other tables are those that
+    `vk.data.load` takes; their labels are optional.
     """
-    try:
-        text = table.read_text("utf-8-sig", errors="surrogateescape")
-        rows = [[line.strip()] for line in text.splitlines()] if table.suffix.lower() == ".txt" else _read_rows(text)
-    except OSError as error:
-        raise DataError(f"{table}: could not be read ({error}).") from error
-    except csv.Error as error:
-        raise DataError(f"{table}: not a CSV file ({error}). Save it as CSV in UTF-8.") from error
-    rows = [row for row in rows if any(row)]
-    path_column, label_column, has_header = _find_columns(table, rows)
-    found = []
-    for row in rows[has_header:]:
-        label = row[label_column] if label_column is not None and label_column < len(row) else None
-        if path_column < len(row) and row[path_column]:
-            found.append((_locate(table.parent, row[path_column]), label or None))
+    found = _read_lines_of(path) if path.suffix.lower() == _LINES else _read_rows(path)
     if not found:
-        raise EmptyDatasetError(f"{table}: this list names no images.")
+        raise EmptyDatasetError(f"{path}: this list names no images.")
     return found
 
 
@@ -51,27 +40,28 @@ def read_lines(text: str) -> list[Path]:
     return [Path(each) for each in map(str.strip, separated) if each]
 
 
-def _read_rows(text: str) -> list[list[str]]:
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    return [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=delimiter, strict=True)]
+def _read_lines_of(path: Path) -> list[tuple[Path, str | None]]:
+    try:
+        text = path.read_text("utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise DataError(f"{path}: could not be read ({error}).") from error
+    return [(_locate(path.parent, each.expanduser()), None) for each in read_lines(text)]
 
 
-def _find_columns(table: Path, rows: list[list[str]]) -> tuple[int, int | None, bool]:
-    """Returns the columns of paths and labels, and whether there is a header."""
-    header = [cell.lower().replace(" ", "_").replace("-", "_") for cell in rows[0]] if rows else []
-    paths = [header.index(word) for word in _PATHS if word in header]
-    labels = [header.index(word) for word in _LABELS if word in header]
-    if paths:
-        return paths[0], labels[0] if labels else None, True
-    is_path = table.suffix.lower() == ".txt" or any(cell.endswith(USUAL_SUFFIXES) for cell in header)
-    if not is_path and header:
-        raise DataError(
-            f"{table}: the header (row 1) has the columns {rows[0]}; name one of them {' or '.join(_PATHS)}."
-        )
-    return 0, 1 if len(header) > 1 else None, False
-
-
-def _locate(folder: Path, word: str) -> Path:
-    path = Path(word).expanduser()
+def _locate(folder: Path, path: Path) -> Path:
     return folder / path if (folder / path).exists() or not path.exists() else path
+
+
+def _read_rows(path: Path) -> list[tuple[Path, str | None]]:
+    table, finder = read_table(path, TableOptions()), FileFinder(path.parent)
+    images, _ = choose_image_column(table, None, finder)
+    labels: tuple[str, ...] = ()
+    if not table.has_header or any(normalize(name) in LABEL_WORDS for name in table.columns):
+        with contextlib.suppress(ColumnError):  # images to predict need no labels
+            labels = choose_label_columns(table, (), (images,))
+    cells = table.columns[labels[0]] if len(labels) == 1 else [""] * len(table)
+    return [
+        (path.parent / (finder.find(image) or image), label if isinstance(label, str) and label else None)
+        for image, label in zip(table.columns[images], cells, strict=True)
+        if isinstance(image, str) and image
+    ]

@@ -26,7 +26,7 @@ class ClassScore:
     recall_interval: tuple[float, float]  # 95 %
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The predictions of a model for labeled images, and the metrics computed from them.
 
@@ -121,6 +121,8 @@ class Evaluation:
         if len(ranked) > _LISTED:
             lines.append(f"and {len(ranked) - _LISTED:,} more classes")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _name(self, label: int) -> str:
         return self.class_names[label] if self.class_names else str(label)

@@ -23,7 +23,7 @@ class MultiLabelScore:
     f1: float  # NaN where the class was never predicted and no image has it
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiLabelEvaluation:
     """The predictions of a multi-label model for labeled images, and the metrics computed from them.
 
@@ -151,6 +151,8 @@ class MultiLabelEvaluation:
         if len(ranked) > _LISTED:
             lines.append(f"and {len(ranked) - _LISTED:,} more classes")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def name(self, label: int) -> str:
         """Returns the name of a class."""

@@ -92,12 +92,12 @@ class PredictionStream:
         names = self.opened.class_names
         if self.task == "regression":
             return PredictionColumns(targets=names)
-        has_true_class = any(self._find_true_class(image, frozenset(names)) is not None for image in self.images)
+        has_truth = any(self._find_truth(image, frozenset(names)) is not None for image in self.images)
         return PredictionColumns(
             ranks=0 if self.top is None else min(self.top, len(names)),
             class_names=names if self.top is None else (),
             has_labels=self.task == "multi_label",
-            has_true_class=has_true_class,
+            has_truth=has_truth,
         )
 
     def __iter__(self) -> Iterator[Prediction]:
@@ -105,32 +105,33 @@ class PredictionStream:
         for batch in run_batches(self.opened.model, self.images, self.options):
             outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
             for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
-                true_class = self._find_true_class(image, known)
+                truth = self._find_truth(image, known)
                 if error is not None:
-                    yield Prediction(image=image.name, error=str(error), true_class=true_class)
+                    yield Prediction(image=image.name, error=str(error), truth=truth)
                 else:
-                    yield replace(self._describe(image.name, values), true_class=true_class)
+                    yield replace(describe_outputs(image.name, values, self.opened, top=self.top), truth=truth)
 
-    def _find_true_class(self, image: ImageInput, known: frozenset[str]) -> str | None:
+    def _find_truth(self, image: ImageInput, known: frozenset[str]) -> str | None:
         return image.find_label(known) if self.task == "single_label" else None
 
-    def _describe(self, name: str, outputs: np.ndarray) -> Prediction:
-        names = self.opened.class_names
-        if self.task == "regression":
-            return Prediction(image=name, targets=names, values=tuple(outputs.tolist()))
-        order = np.argsort(-outputs, kind="stable")
-        threshold, labels = None, tuple[str, ...]()
-        if self.task == "multi_label":
-            threshold = _THRESHOLD if self.opened.threshold is None else self.opened.threshold
-            labels = tuple(names[index] for index in order if outputs[index] >= threshold)
-        top = order[: self.top]
-        return Prediction(
-            image=name,
-            classes=tuple(names[index] for index in top),
-            probabilities=tuple(outputs[top].tolist()),
-            labels=labels,
-            threshold=threshold,
-        )
+
+def describe_outputs(name: str, outputs: np.ndarray, opened: OpenModel, *, top: int | None) -> Prediction:
+    """Returns the prediction of one image, given what `to_probabilities` makes of the outputs, `(classes,)`."""
+    names, task = opened.class_names, opened.task
+    if task == "regression":
+        return Prediction(image=name, targets=names, values=tuple(outputs.tolist()))
+    order = np.argsort(-outputs, kind="stable")
+    threshold, labels = None, tuple[str, ...]()
+    if task == "multi_label":
+        threshold = _THRESHOLD if opened.threshold is None else opened.threshold
+        labels = tuple(names[index] for index in order if outputs[index] >= threshold)
+    return Prediction(
+        image=name,
+        classes=tuple(names[index] for index in order[:top]),
+        probabilities=tuple(outputs[order[:top]].tolist()),
+        labels=labels,
+        threshold=threshold,
+    )
 
 
 def stream_predictions(

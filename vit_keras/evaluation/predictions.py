@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from vit_keras.data.images.thumbnails import Thumbnails
 from vit_keras.evaluation.metrics import wilson_interval
 from vit_keras.evaluation.row_files import JSON_LINES, write_rows
+from vit_keras.reporting.pages import MAX_ROWS, more, picture, tag, text
+
+_THUMBNAIL_BYTES = 1_000_000  # of the pictures that a notebook shows
+_LEFT = "text-align:left"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,7 @@ class Prediction:
         targets: Of a regression: the names of the numbers.
         values: Of a regression: the numbers, in the units of the training labels.
         error: Why the image could not be read; None for an image that was classified.
-        true_class: The class that the image's folder or list names, for a model of one class per image; None where it names none.
+        truth: The class that the image's folder or list names, for a model of one class per image; None where it names none.
     """
 
     image: str
@@ -33,7 +38,7 @@ class Prediction:
     targets: tuple[str, ...] = ()
     values: tuple[float, ...] = ()
     error: str | None = None
-    true_class: str | None = None
+    truth: str | None = None
 
     def __str__(self) -> str:
         if self.error is not None:
@@ -48,7 +53,7 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the prediction as plain data: the classes, with the labels of a multi-label model, or the values, or the error."""
-        named = {"file": self.image, **({} if self.true_class is None else {"true_class": self.true_class})}
+        named = {"file": self.image, **({} if self.truth is None else {"truth": self.truth})}
         if self.error is not None:
             return {**named, "error": self.error}
         if self.targets:
@@ -68,14 +73,14 @@ class PredictionColumns:
         class_names: Instead of ranks: classes that each have a column of probabilities, behind the most probable class.
         targets: Of a regression, instead: a column of numbers each.
         has_labels: Whether there is a column of the labels of a multi-label model, joined by "|".
-        has_true_class: Whether there is a column of the true classes.
+        has_truth: Whether there is a column of the true classes.
     """
 
     ranks: int = 0
     class_names: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     has_labels: bool = False
-    has_true_class: bool = False
+    has_truth: bool = False
 
     @property
     def types(self) -> dict[str, str]:
@@ -86,7 +91,7 @@ class PredictionColumns:
         types |= {"class": "string", "probability": "double"} if self.class_names else {}
         for rank in range(1, self.ranks + 1):
             types |= {f"class_{rank}": "string", f"probability_{rank}": "double"}
-        types |= {"true_class": "string"} if self.has_true_class else {}
+        types |= {"truth": "string"} if self.has_truth else {}
         return {**types, "error": "string", **{f"probability_{name}": "double" for name in self.class_names}}
 
     def row(self, prediction: Prediction) -> dict[str, Any]:
@@ -94,8 +99,8 @@ class PredictionColumns:
         cells: dict[str, Any] = {"image": prediction.image, "error": prediction.error}
         if self.has_labels and prediction.error is None:
             cells["labels"] = "|".join(prediction.labels)
-        if self.has_true_class:
-            cells["true_class"] = prediction.true_class
+        if self.has_truth:
+            cells["truth"] = prediction.truth
         cells |= zip(prediction.targets, prediction.values, strict=True)
         pairs = list(zip(prediction.classes, prediction.probabilities, strict=True))
         if self.class_names and pairs:
@@ -106,6 +111,17 @@ class PredictionColumns:
         return cells
 
 
+def _lines(row: Prediction) -> str:
+    name, *rest = str(row).split("\n")
+    return tag("b", text(name)) + "".join("<br>" + text(line.strip()) for line in rest)
+
+
+def _picture(thumbnails: Thumbnails, name: str) -> str:
+    """Returns an image's thumbnail as HTML; nothing for an image that is not a file."""
+    url = thumbnails.make(name) if Path(name).is_file() else None
+    return picture(url, name) if url else ""
+
+
 class Score:
     """Counts correct predictions of images whose class is known."""
 
@@ -114,9 +130,9 @@ class Score:
 
     def add(self, row: Prediction) -> None:
         """Counts an image, if it was classified and its class is known."""
-        if row.true_class is not None and row.classes:
+        if row.truth is not None and row.classes:
             self.count += 1
-            self.correct += row.classes[0] == row.true_class
+            self.correct += row.classes[0] == row.truth
 
     @property
     def accuracy(self) -> float | None:
@@ -152,6 +168,14 @@ class Predictions(Sequence[Prediction]):
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        thumbnails = Thumbnails(Path(), budget=_THUMBNAIL_BYTES)
+        rows = [
+            tag("tr", tag("td", _picture(thumbnails, row.image)) + tag(f'td style="{_LEFT}"', _lines(row)))
+            for row in self.rows[:MAX_ROWS]
+        ]
+        return tag("table", "".join(rows)) + more(len(self.rows) - MAX_ROWS)
+
     @property
     def errors(self) -> list[Prediction]:
         """The images that could not be read."""
@@ -183,11 +207,11 @@ class Predictions(Sequence[Prediction]):
             ranks=max((len(row.classes) for row in self.rows), default=0),
             targets=next((row.targets for row in self.rows if row.targets), ()),
             has_labels=any(row.threshold is not None for row in self.rows),
-            has_true_class=any(row.true_class is not None for row in self.rows),
+            has_truth=any(row.truth is not None for row in self.rows),
         )
 
     def to_dataframe(self) -> Any:
-        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., true_class, error.
+        """Returns a pandas DataFrame with a row per image: image, class_1, probability_1, class_2, ..., truth, error.
 
         A multi-label model adds the column labels, the names joined by "|"; a regression has a column per target in place of classes.
         """

@@ -24,7 +24,7 @@ class TargetScore:
     mean_baseline: float  # mean absolute error of predicting the mean of these labels
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RegressionEvaluation:
     """The predictions of a regression model for labeled images, and the metrics computed from them.
 
@@ -98,6 +98,8 @@ class RegressionEvaluation:
                 f"{target.root_mean_squared_error:9.4g} {target.r2:8.4f} {target.bias:9.4g}"
             )
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def _score(name: str, predictions: np.ndarray, labels: np.ndarray) -> TargetScore:

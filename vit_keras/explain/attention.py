@@ -8,8 +8,9 @@ import numpy as np
 from keras import ops
 
 from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
-from vit_keras.explain.inputs import check_images, resolve_indices, split_batches
+from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.models.wiring import read_model
+from vit_keras.validation import resolve_indices
 
 
 def attention_maps(

@@ -53,7 +53,7 @@ def overlay(image: np.ndarray, heat: np.ndarray, *, colormap: str = "inferno") -
 
 
 def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 6) -> "Figure":
-    """Returns a figure with a grid of images, overlays, or maps.
+    """Returns a figure with a grid of images, overlays, or maps; a notebook shows it.
 
     Args:
         pictures: Each `(height, width, 3)`, uint8 or from 0 to 1, or `(rows, columns)`.
@@ -67,8 +67,7 @@ def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 
         >>> len(show([np.zeros((8, 8, 3)), np.eye(4)]).axes)
         2
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from vit_keras.reporting.pictures import Picture
 
     arrays = [np.asarray(picture) for picture in pictures]
     if not arrays or columns < 1:
@@ -80,8 +79,7 @@ def show(pictures: Sequence[Any], *, titles: Sequence[str] = (), columns: int = 
             )
     columns = min(columns, len(arrays))
     rows = -(-len(arrays) // columns)
-    figure = Figure(figsize=(columns * _INCHES, rows * (_INCHES + 0.25 * bool(titles))), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = Picture(columns * _INCHES, rows * (_INCHES + 0.25 * bool(titles)))
     for place, array in enumerate(arrays, start=1):
         axes = figure.add_subplot(rows, columns, place)
         axes.imshow(array.squeeze() if array.ndim == 3 and array.shape[-1] == 1 else array, cmap="inferno")

@@ -1,4 +1,4 @@
-"""Outputs of blocks as features, per token or per patch."""
+"""Outputs of blocks as arrays, per token or per patch."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,35 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.inputs import check_images, resolve_indices, split_batches
-from vit_keras.models.architecture import IMAGES
-from vit_keras.models.vit import model_config
-from vit_keras.models.wiring import read_model
-
-
-def feature_extractor(model: keras.Model, *, blocks: Sequence[int] | int | None = None) -> keras.Model:
-    """Returns a model with the same layers and weights whose outputs are those of blocks.
-
-    Args:
-        model: A vit_keras model.
-        blocks: Indices of blocks, -1 for the last; None for all.
-
-    Returns:
-        A functional model from images to `(batch, tokens, hidden_dim)`, or a list of these for several blocks.
-
-    Raises:
-        InvalidArgumentError: It is not a vit_keras model, or there is no such block.
-
-    Example:
-        >>> from vit_keras import ViTConfig, vit
-        >>> config = ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
-        >>> feature_extractor(vit(config), blocks=[0, -1]).output_shape
-        [(None, 5, 16), (None, 5, 16)]
-    """
-    parts = read_model(model)
-    indices = resolve_indices(blocks, len(parts.blocks), what="block")
-    outputs = [parts.tensors[parts.blocks[index].name] for index in indices]
-    return keras.Model(parts.tensors[IMAGES], outputs, name=f"{model.name}_features")
+from vit_keras.explain.inputs import check_images, split_batches
+from vit_keras.models.features import feature_extractor as feature_extractor  # also public here
 
 
 def block_features(
@@ -43,6 +16,7 @@ def block_features(
     images: Any,
     *,
     blocks: Sequence[int] | int | None = -1,
+    norm: bool = False,
     as_grid: bool = False,
     batch_size: int = 8,
 ) -> np.ndarray:
@@ -52,6 +26,7 @@ def block_features(
         model: A vit_keras model.
         images: `(batch, height, width, channels)`, pixels 0..255, or one image.
         blocks: Indices of blocks, -1 for the last; None for all.
+        norm: Applies the model's final norm to the tokens of each block.
         as_grid: Returns the patches alone, as a grid of rows and columns.
         batch_size: Images per batch.
 
@@ -60,7 +35,7 @@ def block_features(
 
     Raises:
         DataError: The images do not fit the model.
-        InvalidArgumentError: It is not a vit_keras model, or there is no such block.
+        InvalidArgumentError: It is not a vit_keras model, there is no such block, or the model has no norm of tokens.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
@@ -68,15 +43,10 @@ def block_features(
         >>> block_features(vit(config), np.zeros((1, 16, 16, 3)), as_grid=True).shape
         (1, 1, 2, 2, 16)
     """
-    extractor, config = feature_extractor(model, blocks=blocks), model_config(model)
-    images = check_images(model, images)
+    extractor = feature_extractor(model, blocks=blocks, norm=norm, as_grid=as_grid)
     parts = []
-    for batch in split_batches(images, batch_size):
+    for batch in split_batches(check_images(model, images, any_size=True), batch_size):
         outputs = extractor(batch, training=False)
         outputs = outputs if isinstance(outputs, list) else [outputs]  # Keras unwraps a list of one
         parts.append(np.stack([ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs]))
-    tokens = np.concatenate(parts, axis=1)
-    if not as_grid:
-        return tokens
-    patches: np.ndarray = tokens[:, :, config.num_prefix_tokens :]
-    return patches.reshape(*patches.shape[:2], *config.grid_size, patches.shape[-1])
+    return np.concatenate(parts, axis=1)

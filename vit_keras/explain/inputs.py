@@ -1,6 +1,6 @@
-"""Checks the arguments that the functions of `explain` share: images, and indices of blocks and heads."""
+"""Checks the images that the functions of `explain` take, and splits them into batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -11,21 +11,11 @@ from vit_keras.models.pixel_range import find_pixel_problem
 from vit_keras.models.vit import model_config
 
 
-def resolve_indices(wanted: Sequence[int] | int | None, count: int, *, what: str) -> list[int]:
-    """Returns indices from 0, those of all blocks or heads for None; negative ones count from the end."""
-    indices = range(count) if wanted is None else [wanted] if isinstance(wanted, int | np.integer) else list(wanted)
-    if not len(indices):
-        raise InvalidArgumentError(f"No {what} was given: expected indices from 0 to {count - 1}, or None for all.")
-    for index in indices:
-        if isinstance(index, bool) or not isinstance(index, int | np.integer) or not -count <= index < count:
-            raise InvalidArgumentError(
-                f"There is no {what} {index!r}: the model has {count}, 0 to {count - 1}, or -1 for the last."
-            )
-    return [int(index) % count for index in indices]
+def check_images(model: keras.Model, images: Any, *, any_size: bool = False) -> np.ndarray:
+    """Returns images as an array that the model takes, one image as a batch of one; raises `DataError` for others.
 
-
-def check_images(model: keras.Model, images: Any) -> np.ndarray:
-    """Returns images as an array that the model takes, one image as a batch of one; raises `DataError` for others."""
+    `any_size` allows images of any height and width for a model of `dynamic_image_size`.
+    """
     config = model_config(model)
     expected = (*config.image_size, config.channels)
     pixels = np.asarray(images)
@@ -35,6 +25,8 @@ def check_images(model: keras.Model, images: Any) -> np.ndarray:
         raise DataError(
             f"images: expected pixels 0..255 of shape (batch, {', '.join(map(str, expected))}), not {pixels.dtype} of shape {pixels.shape}."
         )
+    if any_size and config.dynamic_image_size:
+        expected = (*pixels.shape[1:3], config.channels)
     if pixels.shape[1:] != expected:
         raise DataError(
             f"The images are {pixels.shape[1:]} (height, width, channels), but the model takes {expected}: resize them, or make the "

@@ -15,9 +15,9 @@ from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
-from vit_keras.layers.patches import Patches
+from vit_keras.layers.patches import Patches, PatchGrid
 from vit_keras.layers.pixel_normalization import PixelNormalization
-from vit_keras.layers.rotary_embedding import RotaryEmbedding
+from vit_keras.layers.rotary_embedding import PatchIndices, RotaryEmbedding
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 from vit_keras.layers.token_pooling import TokenPooling
@@ -31,6 +31,8 @@ __all__ = [
     "LayerScale",
     "ParallelBlock",
     "PatchEncoder",
+    "PatchGrid",
+    "PatchIndices",
     "Patches",
     "PixelNormalization",
     "RotaryEmbedding",

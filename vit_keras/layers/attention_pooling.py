@@ -78,7 +78,7 @@ class AttentionPooling(CompositeLayer):
     def call(self, tokens: Tensor) -> Tensor:
         """Attends, then adds the MLP."""
         tokens = tokens[:, self.num_skipped_tokens :]
-        _, count, hidden_dim = tokens.shape
+        _, count, hidden_dim = ops.shape(tokens)
         heads, head_dim = self.num_heads, hidden_dim // self.num_heads
         queries = ops.reshape(self.query(ops.cast(self.probe, tokens.dtype)), (1, 1, heads, head_dim))
         queries = ops.broadcast_to(queries, (ops.shape(tokens)[0], 1, heads, head_dim))

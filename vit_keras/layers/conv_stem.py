@@ -6,8 +6,16 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Shape, Tensor, check_divisible, check_images, check_positive
+from vit_keras.layers.base.checks import (
+    Shape,
+    Tensor,
+    check_any_images,
+    check_divisible,
+    check_images,
+    check_positive,
+)
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.base.grids import count_patches, pad_images
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -21,10 +29,11 @@ class ConvStem(CompositeLayer):
     Args:
         patch_size: Side of a patch, px; a power of two.
         hidden_dim: Channels of the last convolution.
+        as_grid: As for `Patches`.
 
     Shapes:
         images: `(batch, height, width, channels)`.
-        returns: `(batch, patches, hidden_dim)`.
+        returns: `(batch, patches, hidden_dim)`, with `as_grid` `(batch, rows, columns, hidden_dim)`.
 
     Raises:
         InvalidArgumentError: `patch_size` is not a power of two or does not divide the image's sides, or half of it does not
@@ -35,7 +44,7 @@ class ConvStem(CompositeLayer):
         (None, 64, 128)
     """
 
-    def __init__(self, patch_size: int, hidden_dim: int, **kwargs: Any) -> None:
+    def __init__(self, patch_size: int, hidden_dim: int, *, as_grid: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, patch_size=patch_size, hidden_dim=hidden_dim)
         if patch_size < 2 or patch_size & (patch_size - 1) or hidden_dim % (patch_size // 2):
@@ -45,6 +54,7 @@ class ConvStem(CompositeLayer):
             )
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
+        self.as_grid = as_grid
         halvings = patch_size.bit_length() - 1
         widths = [hidden_dim >> (halvings - 1 - index) for index in range(halvings)]
         self.convolutions = [
@@ -61,8 +71,11 @@ class ConvStem(CompositeLayer):
 
     def build_parts(self, input_shape: Shape) -> None:
         """Checks the images' shape and builds the convolutions."""
-        height, width, _ = check_images(type(self).__name__, input_shape)
-        check_divisible(type(self).__name__, height, width, self.patch_size)
+        if self.as_grid:
+            check_any_images(type(self).__name__, input_shape)
+        else:
+            height, width, _ = check_images(type(self).__name__, input_shape)
+            check_divisible(type(self).__name__, height, width, self.patch_size)
         shape = input_shape
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             convolution.build(shape)
@@ -71,12 +84,16 @@ class ConvStem(CompositeLayer):
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         """Halves the image step by step, then lists its cells row by row."""
-        cells = images
+        cells = pad_images(images, self.patch_size) if self.as_grid else images
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             cells = ops.relu(norm(convolution(cells), training=training))
+        if self.as_grid:
+            return cells
         return ops.reshape(cells, (-1, *self.compute_output_shape(images.shape)[1:]))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, patches, hidden_dim)`."""
         batch, height, width, _ = input_shape
+        if self.as_grid:
+            return (batch, *count_patches(height, width, self.patch_size), self.hidden_dim)
         return (batch, (height // self.patch_size) * (width // self.patch_size), self.hidden_dim)  # type: ignore[operator]

@@ -86,7 +86,7 @@ class MLP(CompositeLayer):
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Expands, activates, projects back."""
-        _, count, hidden_dim = tokens.shape
+        _, count, hidden_dim = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
         inside = self.expand(rows)
         parts = ops.split(inside, 2, axis=-1) if self.gated else [inside]

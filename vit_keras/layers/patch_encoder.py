@@ -8,8 +8,17 @@ import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
+from vit_keras.layers.base.checks import (
+    Shape,
+    Tensor,
+    check_choice,
+    check_fractions,
+    check_grid,
+    check_positive,
+    check_tokens,
+)
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.base.grids import Count, count_tokens, flatten_grid, resize_grid
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -29,13 +38,16 @@ class PatchEncoder(CompositeLayer):
         num_registers: Register tokens after those.
         position_embedding: "learned", "sincos2d" or "none".
         position_on_prefix: Whether prefix tokens have learned positions too.
-        position_resize: How loading resizes learned positions to another grid (`vit_keras.weights.adapt.resize`).
+        position_resize: How learned positions are resized to another grid (`vit_keras.weights.adapt.resize`): in loading, and in the
+            layer for a grid of patches.
         patch_resize: How loading resizes the projection to another patch size.
-        grid_size: Rows and columns of patches for "sincos2d"; a square by default.
+        grid_size: Rows and columns of patches; a square by default. Of learned positions for grids of another size, these are the
+            positions' own.
         dropout_rate: Fraction of the embeddings dropped in training.
 
     Shapes:
-        patches: `(batch, patches, patch_dim)`, any float dtype.
+        patches: `(batch, patches, patch_dim)`, any float dtype; or a grid of any size, `(batch, rows, columns, patch_dim)`, for which
+            positions are resized.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
@@ -90,7 +102,7 @@ class PatchEncoder(CompositeLayer):
 
     def build_parts(self, input_shape: Shape) -> None:
         """Creates the projection, the prefix tokens and the positions."""
-        patches, _ = check_tokens(type(self).__name__, input_shape)
+        patches = self._count_positions(input_shape)
         self.projection.build(input_shape)
         self.prefix = [
             self.add_weight(
@@ -104,9 +116,27 @@ class PatchEncoder(CompositeLayer):
         if self.position_embedding == "learned":
             shape = (1, patches + (self.num_prefix_tokens if self.position_on_prefix else 0), self.hidden_dim)
             normal = keras.initializers.RandomNormal(stddev=0.02)
-            self.positions = self.add_weight(shape=shape, initializer=normal, name="position_embedding")
+            # Cast after they are resized, not before.
+            self.positions = self.add_weight(shape=shape, initializer=normal, autocast=False, name="position_embedding")
         elif self.position_embedding == "sincos2d":
             self.positions = self._fixed_positions(patches)
+
+    def _count_positions(self, input_shape: Shape) -> int:
+        """Returns the number of patches that the positions are for."""
+        layer = type(self).__name__
+        if len(input_shape) == 4:
+            check_grid(layer, input_shape)
+            if self.grid_size is not None:
+                return math.prod(self.grid_size)
+            patches = count_tokens(input_shape, 0)
+        else:
+            patches, _ = check_tokens(layer, input_shape)
+        if patches is None:
+            raise InvalidArgumentError(
+                f"{layer} got patches of shape {input_shape}. For a number that is known only when images arrive, it needs a grid of "
+                "shape (batch, rows, columns, patch_dim), and grid_size, the rows and columns of its positions."
+            )
+        return patches
 
     @property
     def num_prefix_tokens(self) -> int:
@@ -121,40 +151,69 @@ class PatchEncoder(CompositeLayer):
         }
 
     def _fixed_positions(self, patches: int) -> np.ndarray:
-        side = math.isqrt(patches)
-        rows, columns = self.grid_size or (side, side)
+        rows, columns = self._grid_of(patches)
         if rows * columns != patches:
             raise InvalidArgumentError(
                 f"{patches} patches don't fill a grid of {rows} rows and {columns} columns; give grid_size."
             )
         return sincos2d(rows, columns, self.hidden_dim)[None]
 
+    def _grid_of(self, patches: int) -> tuple[int, int]:
+        side = math.isqrt(patches)
+        rows, columns = self.grid_size or (side, side)
+        return rows, columns
+
     def call(self, patches: Tensor, training: bool | None = None) -> Tensor:
         """Computes the paper's equation 1."""
-        tokens = self.projection(patches)
+        after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
+        tokens = self.projection(flatten_grid(patches) if after else patches)
         prefix = [ops.cast(weight, tokens.dtype) for weight in self.prefix]
         if self.position_embedding != "none":
-            positions = ops.cast(self.positions, tokens.dtype)
-            on_prefix = positions.shape[1] - tokens.shape[1]
-            tokens = tokens + positions[:, on_prefix:]
-            if on_prefix:
-                prefix = [ops.concatenate(prefix, axis=1) + positions[:, :on_prefix]]
+            on_prefix, of_patches = self._split_positions(after)
+            tokens = tokens + ops.cast(of_patches, tokens.dtype)
+            if on_prefix is not None:
+                prefix = [ops.concatenate(prefix, axis=1) + ops.cast(on_prefix, tokens.dtype)]
         if prefix:
             batch = ops.shape(tokens)[0]
             front = [ops.broadcast_to(part, (batch, *part.shape[1:])) for part in prefix]
             tokens = ops.concatenate([*front, tokens], axis=1)
         return self.dropout(tokens, training=training)
 
+    def _split_positions(self, after: tuple[Count, Count] | None) -> tuple[Tensor | None, Tensor]:
+        """Returns the positions of prefix tokens, None without any, and those of patches, for a grid of this size."""
+        if self.position_embedding == "sincos2d":
+            return None, self.positions if after is None else _sincos2d_of_any_grid(*after, self.hidden_dim)
+        positions = ops.convert_to_tensor(self.positions)
+        on_prefix = self.num_prefix_tokens if self.position_on_prefix else 0
+        of_patches = positions[:, on_prefix:]
+        if after is not None:
+            before = self._grid_of(positions.shape[1] - on_prefix)
+            of_patches = resize_grid(of_patches, before=before, after=after, rule=self.position_resize)
+        return positions[:, :on_prefix] if on_prefix else None, of_patches
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, tokens, hidden_dim)`."""
-        batch, patches, _ = input_shape
-        return (batch, patches + self.num_prefix_tokens, self.hidden_dim)  # type: ignore[operator]
+        return (input_shape[0], count_tokens(input_shape, self.num_prefix_tokens), self.hidden_dim)
 
 
 def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
     """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
-    steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
-    frequencies = 1.0 / 10_000**steps
+    frequencies = _frequencies(hidden_dim)
     x, y = x[:, None] * frequencies, y[:, None] * frequencies
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")
+
+
+def _frequencies(hidden_dim: int) -> np.ndarray:
+    steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
+    return np.asarray(1.0 / 10_000**steps)
+
+
+def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tensor:
+    """Returns what `sincos2d` does, with a batch of one, in float32, for a grid that TensorFlow knows only when images arrive."""
+    frequencies = _frequencies(hidden_dim).astype("float32")
+    y, x = (ops.arange(count, dtype="float32")[:, None] * frequencies for count in (rows, columns))
+    y, x = (ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1) for angles in (y, x))
+    shape = (rows, columns, hidden_dim // 2)
+    grid = ops.concatenate([ops.broadcast_to(x[None], shape), ops.broadcast_to(y[:, None], shape)], axis=-1)
+    return ops.reshape(grid, (1, rows * columns, hidden_dim))

@@ -1,12 +1,24 @@
-"""Cuts images into patches."""
+"""Cuts images into patches, and puts their tokens back on the grid."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.base_layer import BaseLayer
-from vit_keras.layers.base.checks import Shape, Tensor, check_divisible, check_images, check_positive
+from vit_keras.layers.base.checks import (
+    Shape,
+    Tensor,
+    check_any_images,
+    check_divisible,
+    check_grid,
+    check_images,
+    check_positive,
+    check_tokens,
+)
+from vit_keras.layers.base.grids import count_patches, pad_images
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -17,10 +29,13 @@ class Patches(BaseLayer):
 
     Args:
         patch_size: Side of a patch, px.
+        as_grid: Takes images of any size, known only when they arrive, pads them at the bottom and right with zeros to a multiple of
+            `patch_size`, and keeps rows and columns.
 
     Shapes:
         images: `(batch, height, width, channels)`.
-        returns: `(batch, patches, patch_size * patch_size * channels)`; within a patch by row, column, channel.
+        returns: `(batch, patches, patch_size * patch_size * channels)`; within a patch by row, column, channel. With `as_grid`
+            `(batch, rows, columns, patch_size * patch_size * channels)`.
 
     Raises:
         InvalidArgumentError: `patch_size` is not positive, or does not divide the image's sides.
@@ -30,28 +45,88 @@ class Patches(BaseLayer):
         (None, 196, 768)
     """
 
-    def __init__(self, patch_size: int, **kwargs: Any) -> None:
+    def __init__(self, patch_size: int, *, as_grid: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, patch_size=patch_size)
         self.patch_size = patch_size
+        self.as_grid = as_grid
 
     def build(self, input_shape: Shape) -> None:
         """Checks the images' shape."""
-        height, width, _ = check_images(type(self).__name__, input_shape)
-        check_divisible(type(self).__name__, height, width, self.patch_size)
+        if self.as_grid:
+            check_any_images(type(self).__name__, input_shape)
+        else:
+            height, width, _ = check_images(type(self).__name__, input_shape)
+            check_divisible(type(self).__name__, height, width, self.patch_size)
         self.built = True
 
     def call(self, images: Tensor) -> Tensor:
         """Cuts the images."""
-        _, height, width, channels = images.shape
         size = self.patch_size
+        if self.as_grid:
+            images = pad_images(images, size)
+        _, height, width, channels = ops.shape(images) if self.as_grid else images.shape
         rows, columns = height // size, width // size
         patches = ops.reshape(images, (-1, rows, size, columns, size, channels))
         patches = ops.transpose(patches, (0, 1, 3, 2, 4, 5))  # (batch, row, column, y, x, channel)
-        return ops.reshape(patches, (-1, rows * columns, size * size * channels))
+        places = (rows, columns) if self.as_grid else (rows * columns,)
+        return ops.reshape(patches, (-1, *places, size * size * channels))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, patches, patch_dim)`."""
         batch, height, width, channels = input_shape
         size = self.patch_size
-        return (batch, (height // size) * (width // size), size * size * channels)  # type: ignore[operator]
+        patch_dim = size * size * channels  # type: ignore[operator]
+        if self.as_grid:
+            return (batch, *count_patches(height, width, size), patch_dim)
+        return (batch, (height // size) * (width // size), patch_dim)  # type: ignore[operator]
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class PatchGrid(BaseLayer):
+    """Patch tokens as a feature map, without the prefix tokens.
+
+    Args:
+        num_prefix_tokens: Tokens before the patch tokens.
+        grid_size: Rows and columns of patches; None for those of `patches`.
+
+    Shapes:
+        tokens: `(batch, tokens, hidden_dim)`.
+        patches: `(batch, rows, columns, patch_dim)`, for images of any size; only without `grid_size`.
+        returns: `(batch, rows, columns, hidden_dim)`.
+
+    Example:
+        >>> PatchGrid(num_prefix_tokens=1, grid_size=(14, 14))(keras.Input((197, 64))).shape
+        (None, 14, 14, 64)
+    """
+
+    def __init__(self, *, num_prefix_tokens: int = 0, grid_size: tuple[int, int] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_prefix_tokens = num_prefix_tokens
+        self.grid_size = tuple(grid_size) if grid_size is not None else None
+
+    def build(self, tokens_shape: Shape, patches_shape: Shape | None = None) -> None:
+        """Checks the shapes."""
+        tokens, _ = check_tokens(type(self).__name__, tokens_shape)
+        if patches_shape is not None:
+            check_grid(type(self).__name__, patches_shape)
+        if (self.grid_size is None) == (patches_shape is None):
+            raise InvalidArgumentError(
+                "PatchGrid needs either grid_size or patches, the grid that the tokens were made of."
+            )
+        if self.grid_size is not None and tokens not in (None, math.prod(self.grid_size) + self.num_prefix_tokens):
+            raise InvalidArgumentError(
+                f"PatchGrid got {tokens} tokens: {self.num_prefix_tokens} prefix tokens and a grid of {self.grid_size} patches are "
+                f"{math.prod(self.grid_size) + self.num_prefix_tokens}."
+            )
+        self.built = True
+
+    def call(self, tokens: Tensor, patches: Tensor | None = None) -> Tensor:
+        """Leaves out prefix tokens and restores rows and columns."""
+        rows, columns = self.grid_size or ops.shape(patches)[1:3]
+        return ops.reshape(tokens[:, self.num_prefix_tokens :], (-1, rows, columns, tokens.shape[-1]))
+
+    def compute_output_shape(self, tokens_shape: Shape, patches_shape: Shape | None = None) -> Shape:
+        """Returns `(batch, rows, columns, hidden_dim)`."""
+        rows, columns = self.grid_size or (patches_shape or (None,) * 4)[1:3]
+        return (tokens_shape[0], rows, columns, tokens_shape[-1])

@@ -30,6 +30,7 @@ class SelfAttention(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
+        patch_indices: As for `RotaryEmbedding`.
         returns: The same.
 
     Example:
@@ -85,9 +86,9 @@ class SelfAttention(CompositeLayer):
         self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build(input_shape)
 
-    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, tokens: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
         """Computes the paper's equations 5 to 8."""
-        _, count, hidden_dim = tokens.shape
+        _, count, hidden_dim = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
         qkv = self.qkv(rows)
         if self.qkv_bias == "query_value":
@@ -96,8 +97,10 @@ class SelfAttention(CompositeLayer):
         qkv = ops.reshape(qkv, (-1, count, 3, self.num_heads, hidden_dim // self.num_heads))
         if self.qk_norm or self.rotary is not None:
             queries, keys, values = ops.unstack(qkv, 3, axis=2)
-            queries = self.rotate(self.query_norm(queries, training=training))
-            keys = self.rotate(self.key_norm(keys, training=training))
+            queries = self.query_norm(queries, training=training)
+            keys = self.key_norm(keys, training=training)
+            if self.rotary is not None:
+                queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
         kernel = attention_kernel(

@@ -14,7 +14,8 @@ from vit_keras.layers.mlp import MLP
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 
-Branch = Callable[[Tensor, bool | None], Tensor]
+Branch = Callable[..., Tensor]
+"""A function of tokens and `training`; for a branch with attention, of `patch_indices`, too."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -43,6 +44,7 @@ class TransformerBlock(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
+        patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size.
         returns: The same.
 
     Example:
@@ -105,13 +107,13 @@ class TransformerBlock(CompositeLayer):
         self.remat = remat
         self._make_parts()
 
-    def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, tokens: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
         """Computes the paper's equations 2 and 3."""
-        tokens = tokens + self._attend(tokens, training)
+        tokens = tokens + self._attend(tokens, training, patch_indices)
         return tokens + self._feed_forward(tokens, training)
 
-    def _attention_branch(self, tokens: Tensor, training: bool | None) -> Tensor:
-        return self.attention(self.attention_norm(tokens, training=training), training=training)
+    def _attention_branch(self, tokens: Tensor, training: bool | None, patch_indices: Tensor | None) -> Tensor:
+        return self.attention(self.attention_norm(tokens, training=training), patch_indices, training=training)
 
     def _mlp_branch(self, tokens: Tensor, training: bool | None) -> Tensor:
         return self.mlp(self.mlp_norm(tokens, training=training), training=training)
@@ -153,9 +155,9 @@ class TransformerBlock(CompositeLayer):
     def _make_branch(self, compute: Branch, scale: keras.layers.Layer, depth: StochasticDepth) -> Branch:
         """Returns the branch with layer scale, rematerialization and stochastic depth."""
 
-        def branch(tokens: Tensor, training: bool | None) -> Tensor:
+        def branch(tokens: Tensor, training: bool | None, *more: Any) -> Tensor:
             def scaled(tokens: Tensor) -> Tensor:
-                return scale(compute(tokens, training))
+                return scale(compute(tokens, training, *more))
 
             # Stochastic depth stays outside: computed again, it would drop other images.
             run = _recompute(scaled) if training and self.remat == "block" else scaled

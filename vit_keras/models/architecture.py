@@ -14,6 +14,7 @@ from vit_keras.layers import (
     LayerNorm,
     PatchEncoder,
     Patches,
+    PatchIndices,
     PixelNormalization,
     TokenPooling,
     TransformerBlock,
@@ -89,15 +90,22 @@ def _add(
 def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
     _add(specs, "normalization", PixelNormalization, mean=config.pixel_mean, std=config.pixel_std)
     if config.stem == "conv":
-        _add(specs, "conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim)
+        patches = _add(
+            specs, "conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim,
+            as_grid=config.dynamic_image_size,
+        )  # fmt: skip
     else:
-        _add(specs, "patches", Patches, patch_size=config.patch_size)
+        patches = _add(specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size)
     _add(
         specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
         dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
     )  # fmt: skip
     if config.stem_norm:
         _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
+    tokens, more = specs[-1].name, list[str]()
+    if config.dynamic_image_size and config.rotary_embedding != "none":
+        prefix = config.num_prefix_tokens
+        more = [_add(specs, "patch_indices", PatchIndices, [patches], num_prefix_tokens=prefix)]
     fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
         own: dict[str, Any] = {
@@ -105,7 +113,7 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
             "rotary": _rotary(config),
             "stochastic_depth_rate": rate,
         }
-        _add(specs, f"block_{index:02d}", TransformerBlock, **own, **fields)
+        tokens = _add(specs, f"block_{index:02d}", TransformerBlock, [tokens, *more], **own, **fields)
 
 
 def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:

@@ -31,9 +31,12 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
     has_map = isinstance(pooling, AttentionPooling)
     try:
         _, height, width, channels = model.inputs[0].shape
+        is_dynamic = bool(stem.as_grid)
+        of_positions = tuple(side * stem.patch_size for side in encoder.grid_size or ())
         return ViTConfig.from_dict(
             {
-                "image_size": (height, width),
+                "image_size": of_positions if is_dynamic else (height, width),
+                "dynamic_image_size": is_dynamic,
                 "patch_size": stem.patch_size,
                 "num_layers": len(blocks),
                 "channels": channels,

@@ -9,6 +9,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.architecture import IMAGES, layer_specs
 from vit_keras.models.keras_model import VisionTransformer
+from vit_keras.models.own_head import check_activation
 from vit_keras.models.wiring import read_model
 
 
@@ -30,7 +31,7 @@ def vit(
         features `(batch, config.feature_dim)`, out.
 
     Raises:
-        InvalidArgumentError: `num_classes` is not positive, or an activation is given without classes.
+        InvalidArgumentError: `num_classes` is not positive, an activation is unknown or given without classes, or `name` is no name.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
@@ -43,13 +44,18 @@ def vit(
     if classifier_activation is not None and num_classes is None:
         raise InvalidArgumentError(f"classifier_activation={classifier_activation!r} needs num_classes.")
 
+    if isinstance(classifier_activation, str):
+        check_activation(classifier_activation, what="classifier_activation")
+    if not isinstance(name, str) or not name or "/" in name:
+        raise InvalidArgumentError(f"name={name!r} is not a model's name: expected a string without '/'.")
     if classifier_activation == "linear":
         classifier_activation = None
-    tensors = {IMAGES: keras.Input((*config.image_size, config.channels), name=IMAGES)}
+    sides = (None, None) if config.dynamic_image_size else config.image_size
+    tensors = {IMAGES: keras.Input((*sides, config.channels), name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = layer(inputs if len(inputs) > 1 else inputs[0])
+        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs)
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 

@@ -50,7 +50,16 @@ def load_preset(name: str) -> Preset:
     return presets[name]
 
 
-def preset_info(name: str) -> dict[str, Any]:
+class PresetInfo(dict[str, Any]):
+    """The fields and costs of a preset, a dictionary that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from vit_keras.presets.preview import render_info
+
+        return render_info(self)
+
+
+def preset_info(name: str) -> PresetInfo:
     """Returns a preset's fields and costs, without building it.
 
     Returns:
@@ -71,15 +80,15 @@ def preset_info(name: str) -> dict[str, Any]:
     for tag, checkpoint in preset.weights.items():
         weights[tag] = {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
     stated = ("name", "family", "description", "paper", "source", "license", "recipe")
-    return {
+    return PresetInfo(
         **{key: getattr(preset, key) for key in stated},
-        "weights": weights,
-        "params": config.num_params,
-        "gmacs": config.num_macs / 1e9,
-        "activation_mib": config.activation_bytes() / 2**20,
-        "tokens": config.num_tokens,
-        "config": config.to_dict(),
-    }
+        weights=weights,
+        params=config.num_params,
+        gmacs=config.num_macs / 1e9,
+        activation_mib=config.activation_bytes() / 2**20,
+        tokens=config.num_tokens,
+        config=config.to_dict(),
+    )
 
 
 def register_presets(path: str | Path) -> list[str]:

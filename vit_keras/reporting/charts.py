@@ -31,3 +31,16 @@ def svg(figure: Figure) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     return text[text.index("<svg") :].replace(INK, "currentColor")
+
+
+def add_legend(axes: Axes) -> None:
+    """Adds a legend of the labeled lines above a chart."""
+    axes.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        handlelength=1.4,
+    )

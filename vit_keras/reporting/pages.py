@@ -41,14 +41,15 @@ def more(count: int) -> str:
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> str:
-    """Returns a table of the first `MAX_ROWS` rows: `heads` are HTML, cells text, which is escaped; `numbers` the columns of numbers."""
+    """Returns a table of the first `MAX_ROWS` rows, which scrolls where it is too wide: `heads` are HTML, cells text, which is escaped; `numbers` the columns of numbers."""
 
     def row(element: str, cells: Iterable[str], otherwise: str) -> str:
         classes = ("number" if index in numbers else otherwise for index in range(len(heads)))
         return tag("tr", "".join(tag(element, cell, each) for cell, each in zip(cells, classes, strict=True)))
 
     body = "".join(row("td", map(text, cells), "name") for cells in rows[:MAX_ROWS])
-    return tag("table", tag("thead", row("th", heads, "")) + tag("tbody", body)) + more(len(rows) - MAX_ROWS)
+    found = tag("table", tag("thead", row("th", heads, "")) + tag("tbody", body))
+    return tag("div", found, "scroll") + more(len(rows) - MAX_ROWS)
 
 
 def folded(title: str, content: str, *, is_open: bool = False) -> str:

@@ -7,8 +7,10 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from vit_keras.training.callbacks.progress_bar import standard_console
-from vit_keras.training.model_run import check_recipe_alone, list_callbacks, model_session, open_run
+from vit_keras.data import ImageData
+from vit_keras.reporting.progress import standard_console
+from vit_keras.training.cross_validation import adapt_recipe, plan_session
+from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.run_inputs import RunOptions, find_word, load_data, open_base
@@ -38,6 +40,8 @@ def finetune(
     precision: str = "auto",
     accept_license: bool = False,
     offline: bool | None = None,
+    folds: int | None = None,
+    split: tuple[float, float] | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -56,14 +60,17 @@ def finetune(
         model: A model of this library, or its name: a preset, `NAME:TAG` for a preset's weights, a run directory, a preset directory, a
             `.keras` file. Where the classes differ, its head is replaced, or the last dense layer of your own.
         data: What `vk.data.load` takes, such as a folder of class folders, resized by the model's preprocessing; or an `ImageData`.
-        validation: Likewise, also used as the test split; None where `data` has all splits, or to split off a part of it.
+        validation: Likewise; the result is then on these images. None where `data` has all splits, or to split off a part of it.
         weights: For a preset's name: a tag of its weights, or the path of a checkpoint.
         recipe: A complete recipe, such as `vk.recipes.finetune(model, data)`; None to make one from the options below.
         method: A recipe of `vk.recipes.FINETUNING`; "auto" chooses by the number of images per class.
         epochs: Training epochs; None to choose.
-        batch_size: Images per batch; None for 64, or that of an `ImageData`.
+        batch_size: Images per batch; None for that of an `ImageData`, or up to 64, as few as the number of images needs.
         limit: Maximum number of images per split.
         seed: Random seed of a new head, the order, augmentation and splits; None for 0, or that of an `ImageData`.
+        folds: Number of folds of a cross-validation, such as 5: every image is tested once, by a model trained without it, and the mean
+            and spread over the folds are reported. The model that is saved is trained on all images. None for the data's own test split.
+        split: Fractions of each class for validation and test, where the data have no such splits; (0.1, 0) for no test split.
         task: What the labels mean, as for `vk.data.load`: "single_label", "multi_label", "regression", or "auto" to find it.
         image_dir: Of a table, as for `vk.data.load`, as the next four are.
         image_column: Name of the column of image files.
@@ -96,6 +103,8 @@ def finetune(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        folds=folds,
+        split=split,
         task=task,
         image_dir=None if image_dir is None else str(image_dir),
         image_column=image_column,
@@ -117,15 +126,20 @@ def finetune(
         console=console,
         resumed=run if resume else None,
     )
-    if recipe is None:
-        recipe = plan_recipe(base.model, images, method=method, epochs=epochs, changes=options.recipe_changes)
-    else:
+    if recipe is not None:
         check_recipe_alone(changes=changes, method=None if method == "auto" else method, epochs=epochs, seed=seed)
-    session = model_session(
+
+    def plan(part: ImageData) -> Recipe:
+        if recipe is None:
+            return plan_recipe(base.model, part, method=method, epochs=epochs, changes=options.recipe_changes)
+        return recipe if folds is None else adapt_recipe(recipe, part)
+
+    session = plan_session(
         "finetune",
         base.model,
         images,
-        recipe,
+        plan,
+        folds=folds,
         run=run,
         console=console,
         options=options,

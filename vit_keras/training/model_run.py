@@ -7,7 +7,8 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from vit_keras.data import ImageData, Preprocessing
+from vit_keras.config import ViTConfig
+from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -60,8 +61,9 @@ def model_session(
     preprocessing: Preprocessing | None,
     measure: Callable[[], dict[str, float]] = dict,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    announce: bool = True,
 ) -> Session:
-    """Returns a run that trains a copy of a model, after printing its plan."""
+    """Returns a run that trains a copy of a model, after printing its plan (`announce`)."""
     config = model_config(model)
     session = Session(
         run=run,
@@ -77,13 +79,26 @@ def model_session(
         },
         build=lambda: model,
         console=console,
-        preprocessing=preprocessing,
+        preprocessing=_find_preprocessing(data, config, preprocessing),
         measure=measure,
         callbacks=tuple(callbacks),
     )
     name = "" if options.model is None else f"{options.model}: "
-    session.print_plan(f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
+    if announce:
+        session.print_plan(f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
     return session
+
+
+def _find_preprocessing(
+    data: ImageData, config: ViTConfig, preprocessing: Preprocessing | None
+) -> Preprocessing | None:
+    """Returns the preprocessing to save with the model, with the pixel range that was stated for its images."""
+    split = data.splits["train"]
+    stated = split.preprocessing.pixel_range if isinstance(split, EncodedSplit) else None
+    if stated is None:
+        return preprocessing
+    usual = preprocessing or Preprocessing(image_size=config.image_size, channels=config.channels)
+    return usual.replace(pixel_range=stated)
 
 
 def digest_model(model: keras.Model) -> str:

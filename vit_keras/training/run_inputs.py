@@ -11,6 +11,7 @@ from rich.console import Console
 
 from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Preprocessing
+from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.wiring import read_model
@@ -40,6 +41,8 @@ class RunOptions(LoadingOptions):
         epochs: Training epochs.
         batch_size: Images per batch.
         limit: Maximum number of images per split.
+        folds: Number of folds of a cross-validation.
+        split: Fractions of each class for validation and test.
         seed: Of new weights, order, augmentation and splits.
         precision: One of `PRECISIONS`.
         accept_license: Whether a license that restricts use is accepted.
@@ -54,6 +57,8 @@ class RunOptions(LoadingOptions):
     epochs: int | None = None
     batch_size: int | None = None
     limit: int | None = None
+    folds: int | None = None
+    split: tuple[float, float] | None = None
     seed: int | None = None
     precision: str | None = None
     accept_license: bool = False
@@ -62,13 +67,13 @@ class RunOptions(LoadingOptions):
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be an integer of at least 1, got {value!r}"
-            for name in ("epochs", "batch_size", "limit")
+            for name in ("epochs", "batch_size", "limit", "folds")
             if (value := getattr(self, name)) is not None and (type(value) is not int or value < 1)
         ]
         if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 2**31):
             problems.append(f"seed must be an integer from 0 to {2**31 - 1}, got {self.seed!r}")
-        checks: list[tuple[Callable[[str], object], str | None]] = [
-            (resolve, self.precision), (find_model, self.model), (_check_scratch_recipe, self.recipe),
+        checks: list[tuple[Callable[[Any], object], Any]] = [
+            (resolve, self.precision), (check_rates, self.split), (find_model, self.model), (_check_scratch_recipe, self.recipe),
         ]  # fmt: skip
         for check, value in checks:
             try:
@@ -100,7 +105,7 @@ class RunOptions(LoadingOptions):
         return {
             name: value
             for name, value in values.items()
-            if value not in (None, False, {}) and value != _DEFAULTS.get(name)
+            if value is not None and value is not False and value != {} and value != _DEFAULTS.get(name)  # 0 is a value
         }
 
 
@@ -149,14 +154,15 @@ def load_data(
     console: Console,
     resumed: RunDirectory | None = None,
 ) -> ImageData:
-    """Returns the data as a model takes it; `batch_size` is the default, `resumed` the run whose order of classes is kept."""
+    """Returns the data as a model takes it; `batch_size` is the largest to choose, `resumed` the run whose order of classes is kept."""
     if isinstance(source, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData already has a validation split; leave out validation.")
         data = source if options.batch_size is None else replace(source, batch_size=options.batch_size)
         data = data if options.limit is None else data.limit(options.limit)
     else:
-        splits = source if validation is None else {"train": source, "validation": validation, "test": validation}
+        splits = source if validation is None else {"train": source, "validation": validation}
+        rates = (0.1, 0.1) if validation is None else (0.1, 0)
 
         def load(class_names: tuple[str, ...] | None) -> ImageData:
             with file_progress(console) as on_progress:  # while files are checked for the first time
@@ -166,6 +172,7 @@ def load_data(
                     batch_size=options.batch_size or batch_size,
                     limit=options.limit,
                     seed=options.seed or 0,
+                    split=check_rates(options.split or rates),
                     class_names=class_names,
                     **options.load_keywords,
                     on_progress=on_progress,
@@ -173,8 +180,8 @@ def load_data(
 
         is_named = find_word(source) is not None and validation is None
         data = load_as_recorded(load, resumed) if resumed is not None and is_named else load(None)
-        if validation is not None:
-            data = replace(data, notes=(*data.notes, "without a test split, the result is on the validation images"))
+        if options.batch_size is None:
+            data = data.fit_batch_size(batch_size)
     wanted = (*preprocessing.image_size, preprocessing.channels)
     if data.image_shape != wanted:
         raise InvalidArgumentError(

@@ -8,16 +8,17 @@ import keras
 from rich.console import Console
 
 from vit_keras.config import ViTConfig
-from vit_keras.data import Preprocessing
+from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import load_preset
+from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
-from vit_keras.training.callbacks.progress_bar import standard_console
-from vit_keras.training.model_run import check_recipe_alone, list_callbacks, model_session, open_run
+from vit_keras.training.cross_validation import adapt_recipe, plan_session
+from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run
 from vit_keras.training.recipes import SCRATCH, Recipe
 from vit_keras.training.recipes.planning import plan_recipe
 from vit_keras.training.run_inputs import RunOptions, check_precision, find_word, load_data
@@ -47,6 +48,8 @@ def train(
     label_separator: str = "|",
     contained: bool = False,
     precision: str = "auto",
+    folds: int | None = None,
+    split: tuple[float, float] | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -67,7 +70,7 @@ def train(
         validation: As for `finetune`.
         recipe: A name of `vk.recipes.SCRATCH`, or a complete recipe; None for the preset's, or to choose by the image size.
         epochs: Training epochs; None for 50.
-        batch_size: Images per batch; None for 128, or that of an `ImageData`.
+        batch_size: Images per batch; None for that of an `ImageData`, or up to 128, as few as the number of images needs.
         limit: As for `finetune`.
         seed: Random seed of the weights, the order, augmentation and splits; None for 0, or that of an `ImageData`.
         task: As for `finetune`.
@@ -77,6 +80,8 @@ def train(
         label_separator: As for `finetune`.
         contained: As for `finetune`.
         precision: As for `finetune`.
+        folds: As for `finetune`.
+        split: As for `finetune`.
         run_dir: As for `finetune`.
         resume: As for `finetune`.
         force_resume: As for `finetune`.
@@ -99,6 +104,8 @@ def train(
         batch_size=batch_size,
         limit=limit,
         seed=seed,
+        folds=folds,
+        split=split,
         task=task,
         image_dir=None if image_dir is None else str(image_dir),
         image_column=image_column,
@@ -121,24 +128,24 @@ def train(
             model = vit(config, num_classes=len(images.class_names))
     if isinstance(recipe, Recipe):
         check_recipe_alone(changes=changes, epochs=epochs, seed=seed)
-    else:
-        recipe = plan_recipe(
-            model,
-            images,
-            method=_choose_recipe(options, config),
-            epochs=epochs,
-            changes=options.recipe_changes,
-        )
-    session = model_session(
+
+    def plan(part: ImageData) -> Recipe:
+        if isinstance(recipe, Recipe):
+            return recipe if folds is None else adapt_recipe(recipe, part)
+        name = _choose_recipe(options, config)
+        return plan_recipe(model, part, method=name, epochs=epochs, changes=options.recipe_changes)
+
+    session = plan_session(
         "train",
         model,
         images,
-        recipe,
+        plan,
+        folds=folds,
         run=run,
         console=console,
         options=options,
         preprocessing=None if options.model is None else size,
-        measure=lambda: measure_baseline(images),
+        measure=measure_baseline,
         callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
     )
     return session.execute(resume=resume, force=force_resume)

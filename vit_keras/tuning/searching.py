@@ -12,17 +12,21 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.tasks import METRICS
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.reporting import notebook
+from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.files import atomic_file, write_text
-from vit_keras.training.callbacks.progress_bar import standard_console
+from vit_keras.training.run_inputs import find_word
 from vit_keras.training.runs.directory import RunDirectory, environment, next_run_directory
 from vit_keras.training.runs.session import TrainingInterrupted
 from vit_keras.tuning.options import TunerOptions
-from vit_keras.tuning.report.page import write_study_report
+from vit_keras.tuning.report.page import PAGE, format_leaderboard, write_study_report
 from vit_keras.tuning.report.progress import SearchProgress
 from vit_keras.tuning.space.hypermodel import ViTHyperModel
+from vit_keras.tuning.space.search_space import SearchSpace
 from vit_keras.tuning.space.searchable import Searchable, load_images
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.run_directory import JOURNAL, remove_unstarted
@@ -58,6 +62,10 @@ class SearchResult:
         """Accuracy on the test images; None where the labels are several classes per image, or numbers."""
         return self.test_metrics.get("accuracy")
 
+    def _repr_html_(self) -> str:
+        words = f"{self.run_directory}: best trial {self.best.number}, report in {self.run_directory / PAGE}"
+        return notebook.title(words) + format_leaderboard(self.study, self.study.ranking)
+
     @property
     def model(self) -> keras.Model:
         """The best trial's model, loaded again at each access."""
@@ -65,12 +73,25 @@ class SearchResult:
 
 
 def search(
-    train: Any,
+    data: Any,
     validation: Any = None,
     *,
     budget: str | Budget = "30min",
     objective: str | Sequence[str] = "auto",
+    epochs: int | None = None,
     max_params: int | None = None,
+    max_macs: int | None = None,
+    space: SearchSpace | Mapping[str, Any] | str | Path | None = None,
+    image_size: int | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    task: str = "auto",
+    image_dir: str | Path | None = None,
+    image_column: str | None = None,
+    label_column: str | Sequence[str] | None = None,
+    label_separator: str = "|",
+    contained: bool = False,
+    workers: int | None = None,
     hypermodel: Searchable | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -80,16 +101,30 @@ def search(
     """Searches depth, heads and other hyperparameters for the best Vision Transformer within a budget.
 
     Args:
-        train: `ImageData`, or what `vk.data.load` takes: a folder, a data set's name, arrays, a `tf.data.Dataset`.
-        validation: Likewise; None if `train` has a validation split, otherwise a part of it is held out.
+        data: `ImageData`, or what `vk.data.load` takes: a folder, a data set's name, arrays, a `tf.data.Dataset`.
+        validation: Likewise; None if `data` has a validation split, otherwise a part of it is held out.
         budget: A time such as "30min", "40 trials", or "200 epochs" of all trials together.
         objective: "auto" for "val_accuracy", or the first metric of another task; "val_loss"; a list of these and of "params", "macs",
             "latency" for a Pareto front.
-        max_params: Maximum number of parameters of a model with its head; no larger model is built.
-        hypermodel: The search space; by default `ViTHyperModel` for the images' size and classes, with `max_params`.
+        epochs: Training epochs of the best trials; None for 8.
+        max_params: Maximum number of parameters of a model with its head; None for what so many images can train (on a CPU, in time).
+        max_macs: Maximum number of MACs per image.
+        space: Dimensions that replace parts of the default space: a `SearchSpace`, a TOML or JSON file, or a mapping.
+        image_size: Height and width, px; required for image files.
+        limit: Maximum number of images per split.
+        seed: Random seed of proposals, weights and splits; None for 0.
+        task: As for `vk.data.load`, as the next five are.
+        image_dir: Of a table: the folder that relative paths start from.
+        image_column: Of a table: the name of the column of image files.
+        label_column: Of a table: the name of the column of labels, or several names.
+        label_separator: Of a table: what stands between several class names in a cell.
+        contained: Of a table: whether files outside its folder are refused.
+        workers: Number of trials trained in parallel; None for 1.
+        hypermodel: The search space and its limits, in place of `max_params`, `max_macs`, `space` and `image_size`; by default
+            `ViTHyperModel` for the images' size and classes.
         run_dir: A directory that does not exist; by default the first free of `runs/search-DATA-1`, `runs/search-DATA-2`, ...
         resume: Resumes the search in `run_dir`; a larger budget continues a finished one.
-        options: Epochs per trial, rungs, workers, seed, limits.
+        options: All options of a tuner, in place of `epochs`, `seed` and `workers`: also rungs, limits of a trial, warm start.
         console: Where progress is shown; stdout by default.
 
     Raises:
@@ -99,45 +134,125 @@ def search(
     """
     if resume and run_dir is None:
         raise InvalidArgumentError("resume=True needs the run_dir of the search to resume.")
-    if hypermodel is not None and max_params is not None:
-        raise InvalidArgumentError("max_params has no effect with a hypermodel: pass it to the hypermodel instead.")
-    if hypermodel is None:
-        data = load_images(train, validation)
-        *size, channels = data.image_shape
-        hypermodel = ViTHyperModel((size[0], size[1]), len(data.class_names), channels=channels, max_params=max_params)
-    else:
-        data = hypermodel.load_data(train, validation)
-    return search_data(
-        data, hypermodel, budget=budget, objective=objective, run_dir=run_dir, resume=resume, options=options, console=console,
-    )  # fmt: skip
+    console = console or standard_console()
+    loading = {
+        "task": task,
+        "image_dir": image_dir if image_dir is None else str(image_dir),
+        "image_column": image_column,
+        "label_column": label_column,
+        "label_separator": label_separator,
+        "contained": contained,
+    }
+    plan = plan_search(
+        data,
+        validation,
+        sizes={"max_params": max_params, "max_macs": max_macs, "space": space, "image_size": image_size},
+        tuner={"epochs": epochs, "workers": workers, "seed": seed},
+        limit=limit,
+        loading=loading,
+        hypermodel=hypermodel,
+        options=options,
+        console=console,
+    )
+    named = {}
+    if isinstance(data, str | os.PathLike) and validation is None and isinstance(space, str | os.PathLike | None):
+        given = {
+            "data": find_word(data),
+            "budget": budget if isinstance(budget, str) else None,
+            "objective": objective if isinstance(objective, str) else list(objective),
+            "epochs": epochs,
+            "max_params": max_params,
+            "max_macs": max_macs,
+            "image_size": image_size,
+            "space": None if space is None else str(space),
+            "limit": limit,
+            "seed": seed,
+            **{name: value for name, value in loading.items() if value not in ("auto", "|", False)},
+        }
+        named = {name: value for name, value in given.items() if value is not None}
+    return _search_data(
+        plan, budget=budget, objective=objective, run_dir=run_dir, resume=resume, console=console, cli_options=named
+    )
 
 
-def search_data(
-    data: ImageData,
-    hypermodel: Searchable,
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SearchPlan:
+    """What is searched: data, search space and options."""
+
+    data: ImageData
+    hypermodel: Searchable
+    options: TunerOptions | None
+
+
+def plan_search(
+    data: Any,
+    validation: Any = None,
     *,
-    budget: str | Budget = "30min",
-    objective: str | Sequence[str] = "auto",
+    sizes: Mapping[str, Any],
+    tuner: Mapping[str, Any],
+    limit: int | None,
+    loading: Mapping[str, Any],
+    hypermodel: Searchable | None,
+    options: TunerOptions | None,
+    console: Console,
+) -> SearchPlan:
+    """Loads the data and makes the search space of the arguments of `search`, grouped by what they are for."""
+    sizes, tuner = ({name: value for name, value in each.items() if value is not None} for each in (sizes, tuner))
+    if options is not None and tuner:
+        raise InvalidArgumentError(f"{', '.join(tuner)} and options are both given: set them in TunerOptions alone.")
+    if hypermodel is not None:
+        if sizes:
+            raise InvalidArgumentError(
+                f"{', '.join(sizes)} has no effect with a hypermodel: pass it to the hypermodel instead."
+            )
+        images = hypermodel.load_data(data, validation)
+        images = images if limit is None else images.limit(limit)
+    else:
+        with file_progress(console) as on_progress:
+            images = load_images(
+                data,
+                validation,
+                image_size=sizes.pop("image_size", None),
+                options={
+                    **{name: value for name, value in loading.items() if value is not None},
+                    "limit": limit,
+                    "seed": tuner.get("seed", 0),
+                    "on_progress": on_progress,
+                },
+            )
+        hypermodel = ViTHyperModel.for_data(images, **sizes)
+    return SearchPlan(data=images, hypermodel=hypermodel, options=TunerOptions(**tuner) if tuner else options)
+
+
+def _search_data(
+    plan: SearchPlan,
+    *,
+    budget: str | Budget,
+    objective: str | Sequence[str],
     run_dir: str | Path | None,
     resume: bool,
-    options: TunerOptions | None = None,
-    console: Console | None = None,
-    cli_options: Mapping[str, Any] | None = None,
+    console: Console,
+    cli_options: Mapping[str, Any],
 ) -> SearchResult:
-    """Searches as `search` does, with data and hypermodel given."""
+    data = plan.data
     run = Path(run_dir) if run_dir is not None else next_run_directory(data.name, prefix="search-").path
     if not resume and (run / JOURNAL).is_file():
         raise StorageError(
             f"run_dir: {run} holds a search already: choose another directory, or resume it (resume=True, --resume)."
         )
-    progress = SearchProgress(console or standard_console(), Budget.parse(budget))
+    progress = SearchProgress(console, Budget.parse(budget))
     if objective == "auto":
         objective = f"val_{METRICS[data.task]}"
     tuner = ViTTuner(
-        hypermodel, run_dir=run, budget=budget, objective=objective, options=options, on_event=progress.on_event
+        plan.hypermodel,
+        run_dir=run,
+        budget=budget,
+        objective=objective,
+        options=plan.options,
+        on_event=progress.on_event,
     )
-    tuner.cli_options = cli_options or {}
-    progress.introduce(data, run, tuner.study)
+    tuner.cli_options = cli_options
+    progress.introduce(data, run, tuner.study, limits=str(plan.hypermodel.default_limits))
     try:
         with progress.show(tuner.study, tuner.journal):
             tuner.search(data)
@@ -156,7 +271,7 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
-    metrics = evaluate(_load_model(target), data.splits["test"]).summary()
+    metrics = evaluate(_load_model(target), data.splits[data.evaluation_split]).summary()
     first = next(iter(metrics))
     record = {
         "best": {"trial": best.number, "values": best.values, "costs": best.costs, "metrics": best.curve[-1]},
@@ -193,14 +308,14 @@ def _load_model(path: Path) -> keras.Model:
     return from_preset(path) if path.is_dir() else keras.saving.load_model(path)
 
 
-def join(data: ImageData, hypermodel: Searchable, *, run_dir: str | Path, options: TunerOptions) -> None:
+def join(plan: SearchPlan, *, run_dir: str | Path) -> None:
     """Trains trials for a chief on another machine, or in another process, until its search is over.
 
-    Data, hypermodel, options and run directory, which every machine can write to, are the chief's; `workers` is that of this machine.
+    The plan and the run directory, which every machine can write to, are the chief's; `workers` is that of this machine.
     Raises `StorageError` if there is no chief at the address, or it has ended, and `TrainingInterrupted` after Ctrl-C or SIGTERM, when
     the current steps were finished and saved.
     """
     try:
-        ViTTuner(hypermodel, run_dir=run_dir, options=options).search(data)
+        ViTTuner(plan.hypermodel, run_dir=run_dir, options=plan.options).search(plan.data)
     except KeyboardInterrupt:
         raise TrainingInterrupted(Path(run_dir)) from None

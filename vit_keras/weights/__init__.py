@@ -1,4 +1,4 @@
-"""Reads checkpoints of timm, Hugging Face, Google, Meta and vit_keras, and writes models for timm and transformers."""
+"""Reads checkpoints of vit_keras and of other libraries, and writes models for timm and transformers."""
 
 import lazy_loader
 

@@ -29,20 +29,24 @@ def load(
     path: str | Path,
     *,
     source: str = "auto",
+    prefix: str | None = None,
     adapt: AdaptOptions | None = None,
     keep_on_failure: bool = True,
     allow_nonfinite: bool = False,
     settings: Settings | None = None,
 ) -> Plan:
-    """Loads a checkpoint of timm, Hugging Face, Google, Meta or vit_keras into a model; returns what was done.
+    """Loads a checkpoint of vit_keras or of another library into a model; returns what was done.
 
     Everything that is changed, kept or left out to fit the model, and where a config.json beside the file contradicts the model's
     config, is in the plan's notes and logged as a warning.
 
     Args:
         model: A model that `vit` or `from_preset` made.
-        path: A `.safetensors` file, an index of sharded ones, an `.npz`, or a directory with one of the first two.
-        source: Whose names the file has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
+        path: A `.safetensors` file, an index of sharded ones, an `.npz`, a file of `torch.save`, or a directory with one of them.
+        source: Whose names the file has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
+            "lucidrains", "jeonsworld", or "auto" to detect it.
+        prefix: What stands in front of the names of the model's tensors, such as "model_ema."; None to find it. Where a file has
+            several models, the default is that of averaged weights: "ema" or "teacher".
         adapt: What may be changed of the checkpoint to fit the model.
         keep_on_failure: Leaves the model unchanged when the file turns out to be damaged; needs memory for a copy of the weights.
         allow_nonfinite: Loads NaN and infinity, to inspect a model whose training diverged.
@@ -63,12 +67,14 @@ def load(
         'head'
     """
     parts = read_model(model)
-    settings = settings or read_settings(path, source=source)
+    settings = settings or read_settings(path, source=source, prefix=prefix)
     config, variables = parts.config, parts.weights()
     shapes = {name: tuple(weight.shape) for name, weight in variables.items()}
     with open_tensors(path) as file:
         own_head = parts.own_weights().keys()
-        steps = plan(shapes, config, file, source=source, adapt=adapt, stated=settings.stated, own_head=own_head)
+        steps = plan(
+            shapes, config, file, source=source, prefix=prefix, adapt=adapt, stated=settings.stated, own_head=own_head
+        )
         steps = replace(steps, notes=(*find_contradictions(settings, config), *steps.notes))
         _check_zeros(steps, file)
         for note in steps.notes:

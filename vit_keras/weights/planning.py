@@ -32,6 +32,7 @@ def plan(
     file: TensorFile,
     *,
     source: str = "auto",
+    prefix: str | None = None,
     adapt: AdaptOptions | None = None,
     stated: Mapping[str, Any] | None = None,
     own_head: Collection[str] = (),
@@ -43,12 +44,13 @@ def plan(
         config: The model's config.
         file: What `open_tensors` returned.
         source: The library whose names the file has, or "auto" to detect it.
+        prefix: What stands in front of the names of the model's tensors; None to find it.
         adapt: What may be changed of the file to fit the model.
         stated: Known fields of `ViTConfig` of the file's model, such as from a config.json beside it.
         own_head: Names of weights in layers of the user's own, which only vit_keras' files have.
 
     Raises:
-        InvalidArgumentError: There is no such source.
+        InvalidArgumentError: There is no such source or prefix, or the file holds several models.
         WeightMismatchError: The file does not fit the model; the message has all reasons.
 
     Example:
@@ -63,7 +65,7 @@ def plan(
         ...         plan({"block_00/attention/qkv/kernel": (32, 96)}, config, file).notes[-1]
         'tensors of float64 are rounded'
     """
-    table = find_table(file.tensors, source, path=file.path)
+    table = find_table(file.tensors, source, prefix=prefix, path=file.path)
     if table.source == "vit_keras":
         known = {target for item in table.rows for target in item.targets}
         table = replace(table, rows=(*table.rows, *(row(name, way(name)) for name in own_head if name not in known)))
@@ -92,11 +94,11 @@ class _Planner:
     problems: list[str] = field(default_factory=list)
 
     def plan(self) -> Plan:
-        for name, info in self.file.tensors.items():
-            canonical = self.table.canonical(name)
+        for name, canonical in self.table.canonical_names(self.file.tensors).items():
             if canonical in self.names:
                 self.problems.append(f"{name} and {self.names[canonical]} are the same tensor")
-            self.names[canonical], self.tensors[canonical] = name, info
+            self.names[canonical], self.tensors[canonical] = name, self.file.tensors[name]
+        self._note_prefix()
         self._check_depth()
         for item in self.table.rows:
             for block in range(self.config.num_layers) if item.is_per_block else [None]:
@@ -114,6 +116,16 @@ class _Planner:
         self._raise_problems(missing, self._check_dtypes())
         notes = tuple(dict.fromkeys(self.notes))
         return Plan(self.file.path, self.table, tuple(self.steps.values()), notes, tuple(self.zeros))
+
+    def _note_prefix(self) -> None:
+        prefix, others = self.table.prefix, self.table.other_prefixes
+        if prefix or others:
+            self.notes.append(f"the names begin with {prefix!r}")
+        if others:
+            self.notes.append(f"further models are in the file: prefix= one of {list(others)} loads another")
+        outside = self.file.tensors.keys() - self.names.values()
+        if outside:
+            self.notes.append(f"left out (not of the model at {prefix!r}): {len(outside)}, such as {min(outside)}")
 
     # One step per row
 
@@ -280,8 +292,12 @@ class _Planner:
         layers = {target.split("/")[0] for item, _ in rows for target in item.targets}
         blocks = [block for _, block in rows if block is not None]
         why = next((why for pattern, why in self.table.ignored if re.fullmatch(pattern, name)), None)
+        refused = next((what for pattern, what in self.table.refused if re.fullmatch(pattern, name)), None)
         if why is not None:
             self.notes.append(f"left out ({why}): {re.sub(r'(?<=[._])[0-9]+(?=[./])', '*', self.names[name])}")
+        elif refused is not None:
+            if not any(problem.startswith(refused) for problem in self.problems):
+                self.problems.append(f"{refused}, which vit_keras does not build ({self.names[name]})")
         elif layers and layers <= _OPTIONAL_LAYERS:
             self.notes.append(f"left out: the file's {', '.join(sorted(layers))}")
         elif (blocks and min(blocks) >= self.config.num_layers) or 0 in self.tensors[name].shape:

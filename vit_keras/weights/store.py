@@ -19,7 +19,9 @@ _PART = 2**18  # numbers checked at a time
 _SHOWN = 10  # tensors of each kind in an error
 
 
-def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    tensors: Mapping[str, np.ndarray], path: str | Path, *, metadata: Mapping[str, str] | None = None
+) -> None:
     """Writes named arrays as a safetensors file, which appears complete or not at all.
 
     Args:
@@ -31,14 +33,14 @@ def write_tensors(tensors: Mapping[str, np.ndarray], path: Path, *, metadata: Ma
         StorageError: The file could not be written; an existing one is unchanged.
     """
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    with atomic_file(path) as unfinished:
+    with atomic_file(Path(path)) as unfinished:
         try:
             save_file(arrays, unfinished, dict(metadata or {}) or None)
         except SafetensorError as error:
             raise StorageError(f"{path}: could not be written ({error}).") from error
 
 
-def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def read_tensors(path: str | Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Returns the arrays of a safetensors file, after checking every name and shape.
 
     Args:
@@ -50,6 +52,7 @@ def read_tensors(path: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[st
         CorruptFileError: It is damaged, or holds NaN or infinity.
         WeightMismatchError: A tensor is missing, unexpected, or of another shape; the message lists all of them.
     """
+    path = Path(path)
     with SafetensorsFile(path) as file:
         _check_names(path, {name: info.shape for name, info in file.tensors.items()}, expected)
         unread = {name: info.dtype for name, info in file.tensors.items() if info.dtype not in _DTYPES}

@@ -31,16 +31,17 @@ def from_preset(
     classifier_activation: str | None = None,
     accept_license: bool = False,
     source: str = "auto",
+    prefix: str | None = None,
     name: str | None = None,
     offline: bool | None = None,
     **changes: Any,
 ) -> keras.Model:
-    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers or timm wrote.
+    """Returns the model of a preset's name, or of a directory that `save_preset`, transformers, timm or KerasHub wrote.
 
     Weights are adapted to another image size, patch size, number of channels or classes, or fewer layers: positions and patches
     are resized by the preset's rules, and a new head starts at zero. The logger `vit_keras` reports each change as a warning.
 
-    For a checkpoint given by its path (a directory, safetensors, or Google's npz), a config.json beside it, else its tensor names,
+    For a checkpoint given by its path (a directory, safetensors, `torch.save`, or Google's npz), a config.json beside it, else its tensor names,
     override the preset's image size, heads, activation, epsilon, pixel statistics, pooling and final norm, and arguments given here
     override both. The logger reports what differs, and what had to be assumed.
 
@@ -51,7 +52,9 @@ def from_preset(
         image_size: Height and width, px, in place of the preset's.
         classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
-        source: Whose tensor names a checkpoint has: "timm", "huggingface", "google", "meta", "vit_keras", or "auto" to detect it.
+        source: Whose tensor names a checkpoint has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
+            "lucidrains", "jeonsworld", or "auto" to detect it.
+        prefix: What stands in front of the names of a checkpoint's tensors, where it holds several models, such as "model_ema".
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
         **changes: Fields of `ViTConfig` in place of the preset's.
@@ -78,6 +81,7 @@ def from_preset(
         classifier_activation=classifier_activation,
         accept_license=accept_license,
         source=source,
+        prefix=prefix,
         name=name,
         offline=offline,
         **changes,
@@ -92,6 +96,7 @@ def build_and_load(
     classifier_activation: str | None = None,
     accept_license: bool = False,
     source: str = "auto",
+    prefix: str | None = None,
     name: str | None = None,
     offline: bool | None = None,
     **changes: Any,
@@ -108,7 +113,7 @@ def build_and_load(
             if directory.settings is not None:
                 log_assumptions(settings, config.replace(**changes))
         else:
-            settings = read_settings(weights, source=source)
+            settings = read_settings(weights, source=source, prefix=prefix)
     else:
         name = name or found.preset
         preset = load_preset(str(found.preset))
@@ -125,7 +130,7 @@ def build_and_load(
             config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
             source = checkpoint.source
         elif weights is not None:
-            settings = read_settings(weights, source=source)
+            settings = read_settings(weights, source=source, prefix=prefix)
             saved_classes = settings.num_classes
     trained = asdict(config)  # fields of the model that the weights are from
     if settings is not None and (directory is None or weights != directory.path):
@@ -147,7 +152,7 @@ def build_and_load(
         head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
         fewer_layers="num_layers" in changes,
     )
-    load(model, weights, source=source, adapt=adapt, keep_on_failure=False, settings=settings)
+    load(model, weights, source=source, prefix=prefix, adapt=adapt, keep_on_failure=False, settings=settings)
     if adapt.head != "new":
         model.class_names = _find_class_names(Path(weights), settings, directory, model_num_classes(model))
         if directory is not None and weights == directory.path:

@@ -1,4 +1,4 @@
-"""Reads directories with a model: preset directories, and those that transformers or timm wrote."""
+"""Reads directories with a model: preset directories, and those that transformers, timm or KerasHub wrote."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,7 +13,9 @@ from vit_keras.runtime.files import file_sha256
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
-from vit_keras.weights.settings.read import Settings, library_of, read_json, read_settings
+from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
+from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
+from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.find_model import model_directory
 from vit_keras.zoo.model_end import ModelEnd
@@ -34,7 +36,7 @@ class ModelDirectory:
     end: ModelEnd = field(default_factory=ModelEnd)
     sha256: str | None = None  # of the weights; None where it is not stated
     preprocessing: Preprocessing | None = None  # None where it is not stated
-    settings: Settings | None = None  # of a directory of transformers or timm
+    settings: Settings | None = None  # of a directory of transformers, timm or KerasHub
     task: str | None = None  # None for single labels, and where it is not stated
     threshold: float | None = None  # of a multi-label model
 
@@ -83,9 +85,12 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     if folder.is_dir() and not path.is_file():
         _refuse_without_model(folder)
     saved = _read_json(path)
-    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm"):
+    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm", "keras_hub"):
         settings = read_settings(folder, config_json=saved)
-        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, settings=settings)
+        end = ModelEnd()
+        if library_of(saved) == "keras_hub" and settings.num_classes is not None:
+            end = ModelEnd(keras_hub_activation(read_json_if_any(folder / TASK)))
+        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is not the config of a preset directory; expected format, num_classes and config."
@@ -183,8 +188,8 @@ def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
 def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
     if values is None:
         return None
-    known = {item.name for item in fields(Preprocessing)}
-    if not isinstance(values, Mapping) or set(values) != known:
+    known = {item.name for item in fields(Preprocessing)} - {"pixel_range"}  # written only where it is stated
+    if not isinstance(values, Mapping) or {*values} - {"pixel_range"} != known:
         raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
     words = all(isinstance(values[name], str) for name in ("crop_mode", "interpolation"))
     if not words or not isinstance(values["image_size"], list):
@@ -197,6 +202,11 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
+    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
+            f"{str(path.parent)!r}), where BASE is the model it was trained on."
+        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)

@@ -1,5 +1,8 @@
+from argparse import Namespace
+
 import keras
 import pytest
+from safetensors.numpy import load_file
 
 
 def test_convert_goes_through_every_form_and_back(run, foreign, tmp_path):
@@ -12,6 +15,35 @@ def test_convert_goes_through_every_form_and_back(run, foreign, tmp_path):
     assert (tmp_path / "mine.safetensors").read_bytes() == (ours / "model.safetensors").read_bytes()
     assert run("convert", ours, tmp_path / "mine.keras", "--to", "keras")[0] == 0
     assert keras.saving.load_model(tmp_path / "mine.keras").output_shape == (None, 3)
+
+
+def test_convert_reads_a_training_checkpoint_of_torch_and_prefix_chooses_the_model(run, refused, foreign, tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = {name: torch.from_numpy(array) for name, array in load_file(foreign / "model.safetensors").items()}
+    halves = {name: tensor / 2 for name, tensor in weights.items()}
+    path = tmp_path / "checkpoint.pth"
+    settings = Namespace(lr=1e-3)
+    torch.save(
+        {"model": halves, "model_ema": weights, "optimizer": {"state": {0: {"step": torch.ones(1)}}}, "args": settings},
+        path,
+    )
+    for name, expected in (("model_ema", weights), (None, weights), ("model", halves)):
+        out = tmp_path / f"out {name}"
+        chosen = ("--prefix", name) if name else ()
+        assert run("convert", path, out, "--preset", "test_vit", "--to", "timm", *chosen)[0] == 0
+        found = load_file(out / "model.safetensors")
+        assert all((found[key] == expected[key].numpy()).all() for key in expected)
+    refused(
+        2,
+        "the prefixes of models in the file are",
+        "convert",
+        path,
+        tmp_path / "x",
+        "--preset",
+        "test_vit",
+        "--prefix",
+        "student",
+    )
 
 
 def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):

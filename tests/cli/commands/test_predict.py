@@ -60,13 +60,13 @@ def test_a_folder_of_classes_is_classified_to_a_file_with_its_accuracy(run, tiny
     with open(tmp_path / "rows.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == [
-        "image", "class", "probability", "true_class", "error", "probability_cat", "probability_dog", "probability_owl",
+        "image", "class", "probability", "truth", "error", "probability_cat", "probability_dog", "probability_owl",
     ]  # fmt: skip
     for row, prediction in zip(rows, expected, strict=True):
-        assert (row["image"], row["class"], row["true_class"]) == (
+        assert (row["image"], row["class"], row["truth"]) == (
             prediction.image,
             prediction.classes[0],
-            prediction.true_class,
+            prediction.truth,
         )
         found = {name: float(row[f"probability_{name}"]) for name in prediction.classes}
         assert found == pytest.approx(dict(zip(prediction.classes, prediction.probabilities, strict=True)), rel=1e-4)

@@ -55,7 +55,7 @@ def test_the_splits_of_rows_are_disjoint_and_complete():
     assert sorted(np.concatenate(list(found.values()))) == list(range(200))
     assert abs(len(found["test"]) - 40) <= 2
     assert abs(len(found["validation"]) - 20) <= 2
-    with pytest.raises(DataError, match="There are 2 readable images; each of 3 splits needs one"):
+    with pytest.raises(DataError, match="There are 2 readable images, and no class has 3"):
         split_indices(labels[:2], tuple("abcdef"), ("test", "validation"), rates=(0.1, 0.2), seed=0)
 
 

@@ -138,8 +138,11 @@ def test_the_first_frame_of_an_animation_is_read(tmp_path, kind):
     [
         (b"", "empty"), (b"hello, this is text\n" * 9, "no image"), (b"\n  <!DOCTYPE html><html>", "HTML"),
         (b"<HTML><body>404</body>", "HTML"), (pickle.dumps([1], protocol=2), "pickle"), (pickle.dumps([1], protocol=5), "pickle"),
-        (b"PK\3\4" + bytes(50), "zip"), (bytes(100), ""), (b"%PDF-1.7\n", "PDF"), (b"\0\0\0\x20ftypheic" + bytes(50), "HEIC"),
-        (b"\xff\xd8", ""), *((encoded(halves(), kind), "") for kind in ("AVIF", "ICO", "JPEG2000", "TGA")),
+        (b"PK\3\4" + bytes(50), "zip"), (bytes(500), "no image data: its first bytes are all zero"), (bytes(4) + b"ftypisom" + bytes(50), "a video"), (b"%PDF-1.7\n", "PDF"), (b"\xff\x0a" + bytes(9), "JPEG XL"),
+        (bytes(128) + b"DICM" + bytes(50), "DICOM; choose the window.* save gray PNG"), (b"<svg xmlns=", "SVG; draw it as PNG"),
+        (b"FUJIFILMCCD-RAW 0201", "camera raw; develop it"), (b"\0\0\0\x18ftypcrx " + bytes(50), "camera raw"),
+        (b"\x93NUMPY\1\0v\0", "numpy array"),
+        (b"\xff\xd8", ""), *((encoded(halves(), kind), "") for kind in ("ICO", "JPEG2000", "TGA")),
     ],
 )  # fmt: skip
 def test_other_content_is_an_error_that_describes_it(tmp_path, content, message):

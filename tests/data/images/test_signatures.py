@@ -88,7 +88,7 @@ def test_16_bit_images_that_use_few_bits_are_reported(root):
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (PIXELS[..., 0].astype("float32") / 255, "floating-point numbers of unknown range"),
+        (PIXELS[..., 0].astype("float32") / 255, "floating-point pixels of unknown range"),
         (PIXELS[..., 0].astype("int32") * 1000, "not 16 bits; convert it to 8 bits"),
         (PIXELS[..., 0].astype("int32") - 300, "pixels range from -299 to"),
     ],
@@ -106,7 +106,8 @@ def test_a_phone_s_jpeg_with_several_images_is_a_jpeg(root):
     assert checkup.to_dict()["formats"] == {"PNG": 6, "JPEG": 1}
 
 
-def test_what_is_left_out_is_counted_by_reason(root):
+def test_what_is_left_out_is_counted_by_reason(root, monkeypatch):
+    monkeypatch.setattr("vit_keras.data.images.signatures.can_read_heif", lambda: False)
     files = {
         "cat/notes.txt": b"a cat", "dog/notes.txt": b"a dog", "cat/list": b"0 1 2", "cat/a.jpg": encoded("JPEG")[:400],
         "cat/photo": b"\0\0\0\x18ftypheic\0\0\0\0", "cat/b.dng": encoded("TIFF"), "cat/page.html": b"<html>", "dog/P5.md": b"P5 is one",
@@ -124,8 +125,11 @@ def test_what_is_left_out_is_counted_by_reason(root):
         "1 not an image (.html)", "1 not an image (.md)", "1 a symbolic link, not followed",
     }  # fmt: skip
     reasons = dict(note.rsplit("/", 1)[1].split(": ", 1) for note in data.notes)
-    assert reasons["photo"] == "unsupported format: HEIC; convert it to PNG or JPEG"
-    assert reasons["b.dng"] == "unsupported format: camera raw (.dng); convert it to PNG or JPEG"
+    assert (
+        reasons["photo"]
+        == "unsupported format: HEIC; install pillow-heif to read it (pip install 'vit-keras-zoo[heic]'), or convert it to PNG or JPEG"
+    )
+    assert reasons["b.dng"] == "unsupported format: camera raw; develop it, and save PNG or JPEG"
     found = {finding.kind: finding.text for finding in check(root, reading=lenient).findings}
     assert "2 unsupported format; 1 truncated or damaged" in found["quarantined"]
 

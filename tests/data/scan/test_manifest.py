@@ -87,10 +87,10 @@ def test_the_fingerprint_is_of_names_labels_and_contents(make_folder):
 
 def test_the_written_manifest_has_a_line_a_file_and_rejected_files_are_quarantined(make_folder, tmp_path):
     root = make_folder({"train/a": 2, "train/b": 2, "val/a": 2})
-    spoil(root, "val/a/00.png", "train/b/x.heic", "val/a/in/y.avif")
+    spoil(root, "val/a/00.png", "train/b/x.heic", "val/a/in/y.jxl")
     manifest = built(root, tmp_path / "kept")
     assert sorted((item.path, item.class_name, item.split) for item in manifest.quarantined) == [
-        ("train/b/x.heic", "b", "train"), ("val/a/00.png", "a", "validation"), ("val/a/in/y.avif", "a", "validation"),
+        ("train/b/x.heic", "b", "train"), ("val/a/00.png", "a", "validation"), ("val/a/in/y.jxl", "a", "validation"),
     ]  # fmt: skip
     header, *rows = [json.loads(line) for line in (tmp_path / "kept" / MANIFEST).read_text("ascii").splitlines()]
     assert header == HEADER

@@ -67,6 +67,6 @@ def test_unusable_files_are_left_out_and_noted(make_folder):
     assert sum(data.sizes.values()) == 8
     (note,) = data.notes
     assert str(root / "cat" / "broken.png") in note
-    Image.new("RGB", (9, 9)).save(root / "cat" / "scan.avif")
+    Image.new("RGB", (9, 9)).save(root / "cat" / "scan.jp2")
     with pytest.raises(DataError, match=r"2 of 10 files can't be read"):
         read_folder(root, preprocessing=RULE)

@@ -48,6 +48,23 @@ def test_a_frame_is_loaded_as_a_file_of_the_same_rows_is(make, table, rows, fold
     assert load(both, image_size=8, split=(0.25, 0.1)).sizes == {"train": 6, "validation": 2, "test": 4}
 
 
+def test_a_frame_of_each_split(make, rows, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    train, held, again = (
+        make({"path": [path for path, _ in part], "label": [label for _, label in part]})
+        for part in (rows[:8], rows[8:], rows[7:])
+    )
+    listing = list_tables(
+        {"train": train, "validation": held, "test": held}
+    )  # as `vk.finetune(model, train, held)` does
+    assert listing.paths == [path for path, _ in [*rows, *rows[8:]]]
+    assert listing.splits.tolist() == [0] * 8 + [1] * 4 + [2] * 4
+    with pytest.raises(
+        DataError, match=r"the data frame 'test', row 0, .*: the same file as in the data frame 'train', row 7"
+    ):
+        list_tables({"train": train, "test": again})
+
+
 def test_absolute_paths_start_from_their_common_folder(make, rows, folder, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     listing = list_tables(

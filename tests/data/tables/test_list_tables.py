@@ -159,11 +159,31 @@ def test_names_without_ending_and_windows_separators_are_found(folder, table, ro
     assert classes(list_tables(table([(path.replace("/", "\\"), label) for path, label in rows]))) == dict(rows)
     shutil.copy(folder / "pictures" / "00.png", folder / "pictures" / "00.JPG")
     with pytest.raises(
-        DataError, match=r"row 2, 'pictures/00': several files have this name: 00\.JPG, 00\.png; add the ending"
+        DataError,
+        match=r"row 2, 'pictures/00': several files have this name: pictures/00\.JPG, pictures/00\.png; state the path",
     ):
         list_tables(table(bare))
     (folder / "pictures" / "00").write_bytes(b"")
     assert "pictures/00" in list_tables(table(bare)).paths  # the very name comes first
+
+
+@pytest.mark.parametrize("ending", ["", ".png"])
+def test_bare_names_are_found_in_direct_subfolders_where_they_are_unique(folder, table, rows, ending):
+    (folder / "more").mkdir()
+    shutil.move(folder / "pictures" / "11.png", folder / "more")
+    path = table([(f"{index:02d}{ending}", label) for index, (_, label) in enumerate(rows)])
+    listing = list_tables(path)
+    assert listing.paths == [*(path for path, _ in rows[:11]), "more/11.png"]
+    assert listing.decisions == ("12 of 12 files are in subfolders that the table does not name",)
+    shutil.copy(folder / "pictures" / "00.png", folder / "more")
+    with pytest.raises(
+        DataError, match=r"row 2, .*several files have this name: more/00\.png, pictures/00\.png; state the path"
+    ):
+        list_tables(path)
+    (folder / "more" / "deep").mkdir()
+    shutil.move(folder / "pictures" / "01.png", folder / "more" / "deep")
+    with pytest.raises(DataError, match=r"row 3, .*there is no such file"):
+        list_tables(path)
 
 
 def test_one_table_per_split(folder, table, rows, monkeypatch):

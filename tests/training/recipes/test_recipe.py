@@ -12,6 +12,7 @@ from vit_keras.training import Recipe, recipes
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.best_weights import RestoreBestWeights
 from vit_keras.training.callbacks.epoch_clock import TellEpoch
+from vit_keras.training.recipes.recipe import Choice
 
 
 def mine(**fields):
@@ -142,3 +143,13 @@ def test_a_recipe_trains_in_the_users_own_fit_and_the_compiled_model_survives_a_
     assert loaded.loss.get_config() == model.loss.get_config()
     assert_equal(arrays(loaded.optimizer.variables), arrays(model.optimizer.variables))
     assert loaded.evaluate(data.test, verbose=0) == model.evaluate(data.test, verbose=0)
+
+
+def test_a_notebook_shows_choices_with_their_reasons():
+    html = mine().replace(epochs=12)._repr_html_()
+    assert "Recipe mine: 12 epochs of 10 steps" in html
+    assert "learning_rate" in html
+    choice = Choice("method", "<full>", "enough images")
+    chosen = Recipe(name="mine", source="", epochs=1, steps_per_epoch=1, choices=(choice,))._repr_html_()
+    assert "&lt;full&gt;" in chosen
+    assert "enough images" in chosen

@@ -13,8 +13,7 @@ from PIL import Image
 from vit_keras import data
 from vit_keras.data import Split
 from vit_keras.errors import StorageError
-from vit_keras.training.runs import figures
-from vit_keras.training.runs import report as reporting
+from vit_keras.training.runs import error_pictures, figures
 from vit_keras.training.runs.facts import images_per_second
 from vit_keras.training.runs.report import write_report
 

@@ -250,7 +250,8 @@ UNKNOWN = {"block_09/mlp/expand/adapter_up": np.zeros(1, "float32")}
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"format": 2}, WeightMismatchError, "format 2"),
+        ({"format": 3}, WeightMismatchError, "format 3"),
+        ({"format": 2}, CorruptFileError, "expected exactly"),
         ({"rank": 0}, CorruptFileError, "rank=0"),
         ({"alpha": "much"}, CorruptFileError, "alpha='much'"),
         ({"targets": ["head"]}, CorruptFileError, "head"),

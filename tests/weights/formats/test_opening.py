@@ -3,6 +3,8 @@
 Tests named `a..` are rows of the table of bad inputs that every reader of weights must refuse.
 """
 
+import io
+import json
 import os
 import pickle
 import struct
@@ -59,9 +61,22 @@ def test_a_directory_stands_for_the_model_in_it_and_a_file_without_a_suffix_is_o
 def test_a01_pickles_are_refused_by_their_suffix_with_a_way_out(tmp_path, suffix):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(pickle.dumps(Marker(tmp_path / "ran"), protocol=0))  # has no magic bytes
-    with pytest.raises(UnsafeFileError, match=r"safetensors\.torch\.save_file"):
+    with pytest.raises(UnsafeFileError, match=r"(?s)this is a pickle.*safetensors\.torch\.save_file"):
         open_tensors(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_the_three_lines_of_the_error_turn_a_pickle_of_torch_into_safetensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    weights = torch.arange(6.0).reshape(2, 3)
+    path = tmp_path / "old.pth"  # torch's format before version 1.6
+    torch.save({"model": {"a.b": weights, "tied": weights.T}}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsafeFileError) as caught:
+        open_tensors(path)
+    exec("\n".join(str(caught.value).splitlines()[1:]), {})
+    found = read_all(tmp_path / "old.safetensors")
+    np.testing.assert_array_equal(found["a.b"], weights.numpy())
+    np.testing.assert_array_equal(found["tied"], weights.numpy().T)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ""])
@@ -70,7 +85,7 @@ def test_a02_a_renamed_pickle_is_refused_by_its_content(tmp_path, suffix, kind):
     content = pickle.dumps(Marker(tmp_path / "ran"), protocol=2 if kind == "torch" else kind)
     path = tmp_path / f"model{suffix}"
     path.write_bytes(npz_bytes({"archive/data.pkl": content}) if kind == "torch" else content)
-    with pytest.raises(UnsafeFileError, match="a pickle"):
+    with pytest.raises(UnsafeFileError, match=r"a pickle|its pickle names 'io\.open'"):
         open_tensors(path)
     assert not (tmp_path / "ran").exists()
 
@@ -147,10 +162,24 @@ MEMBERS = {
     "a/b.npy": npy_bytes(np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4)),
     "c.npy": npy_bytes(np.ones(3, "V2")),
 }
+
+
+def torch_file() -> dict[str, bytes]:
+    """Returns a file of torch.save, where torch is installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(3, 4), "b": {"c": torch.ones(3).half()}}, buffer)
+    return {"x.pt": buffer.getvalue()}
+
+
 GOOD_FILES = {
     "x.safetensors": save({"a/b": np.linspace(-1, 1, 12, dtype="float32").reshape(3, 4), "c": np.ones(3, "float16")}),
     "x.npz": npz_bytes(MEMBERS),
     "y.npz": npz_bytes(MEMBERS, zipfile.ZIP_DEFLATED),
+    **torch_file(),
 }
 
 
@@ -179,3 +208,43 @@ def test_a_damaged_file_is_read_or_refused_by_our_errors_alone(tmp_path, name, d
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < 2 * SMALL
+
+
+def test_one_shard_stands_for_all_and_is_named_without_its_index(tmp_path):
+    for number in (1, 2):
+        save_file({f"w{number}": np.full(2, number)}, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    shard = tmp_path / "model-00002-of-00002.safetensors"
+    with pytest.raises(
+        StorageError, match=r"one of 2 files of a checkpoint, whose index model\.safetensors\.index\.json"
+    ):
+        open_tensors(shard)
+    index = {"weight_map": {f"w{number}": f"model-0000{number}-of-00002.safetensors" for number in (1, 2)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert read_all(shard).keys() == {"w1", "w2"}
+    save_file({"all": np.ones(2)}, tmp_path / "x-00001-of-00001.safetensors")
+    assert read_all(tmp_path / "x-00001-of-00001.safetensors").keys() == {"all"}
+
+
+@pytest.mark.parametrize(
+    "name", ["open_clip_model.safetensors", "model.fp16.safetensors", "weights.npz", "pytorch_model.bin", "last.ckpt"]
+)
+def test_a_folder_with_one_file_of_weights_by_another_name_is_read(tmp_path, name):
+    (tmp_path / name).write_bytes(GOOD_FILES["x.npz" if name.endswith("npz") else "x.safetensors"])
+    (tmp_path / "config.json").write_text("{}")
+    assert read_all(tmp_path).keys() == {"a/b", "c"}
+    save_file({"standard": np.ones(2)}, tmp_path / "model.safetensors")
+    assert read_all(tmp_path).keys() == {"standard"}
+
+
+def test_a_folder_with_several_checkpoints_or_none_says_what_it_has(tmp_path):
+    (tmp_path / "events.out").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"nor another \.safetensors or \.npz; it has \['events\.out'\]"):
+        open_tensors(tmp_path)
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(StorageError, match=r"give the path of one of its \['a\.pth', 'b\.pth'\]"):
+        open_tensors(tmp_path)
+    for name in ("b.safetensors", "a.safetensors"):
+        save_file({"x": np.ones(2)}, tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match=r"give the path of one: \['a\.safetensors', 'b\.safetensors'\]"):
+        open_tensors(tmp_path)

@@ -43,6 +43,8 @@ CASES = {
         "SiglipForImageClassification", "SiglipConfig", {"vision_config": SIZES, "without": tuple(SIZES)}, "logits", HALF,
     ),
     "clip": ("CLIPVisionModel", "CLIPVisionConfig", {}, "pooler_output", CLIP),
+    "owlvit": ("OwlViTVisionModel", "OwlViTVisionConfig", {}, "pooler_output", CLIP),
+    "owlv2": ("Owlv2VisionModel", "Owlv2VisionConfig", {}, "pooler_output", CLIP),
     "clip with projection": (
         "CLIPVisionModelWithProjection", "CLIPVisionConfig", {"projection_dim": 7}, "image_embeds", CLIP,
     ),
@@ -83,7 +85,7 @@ def test_a_directory_is_loaded_and_written_back_with_the_same_outputs(tmp_path, 
         found = keras.ops.convert_to_numpy(each(images().astype("float32")))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
 
-    if name in ("ijepa", "msn", "siglip with head", "dinov3 without registers"):
+    if name in ("owlvit", "owlv2", "ijepa", "msn", "siglip with head", "dinov3 without registers"):
         return  # these are written as other models or get new registers
     write(weights_of(model), config, tmp_path / "back", to="huggingface")
     if name == "vit":
@@ -114,6 +116,24 @@ def test_towers_are_read_without_their_training_layers(tmp_path, model_class):
     make(tmp_path, model_class, config_class, changes)
     notes = load(vit(ViTConfig(**OURS, pooling="mean", final_norm="after"), num_classes=3), tmp_path).notes
     assert any("decoder of masked patches" in note for note in notes) == ("ForPreTraining" in model_class)
+
+
+@pytest.mark.parametrize("name", ["OwlViT", "Owlv2"])
+def test_the_tower_of_a_detector_is_read_from_its_directory(tmp_path, name):
+    text = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "vocab_size": 10,
+    }
+    config = getattr(transformers, f"{name}Config")(vision_config=SIZES, text_config=text, projection_dim=24)
+    theirs = getattr(transformers, f"{name}ForObjectDetection")(config).eval()
+    theirs.save_pretrained(tmp_path)
+    tower = (theirs.owlvit if name == "OwlViT" else theirs.owlv2).vision_model
+    expected = outputs_of(tower, images(), *CLIP)["pooler_output"].numpy()
+    model = from_preset(tmp_path, num_classes=0)
+    np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
 
 
 def test_towers_are_read_from_models_of_images_and_text(tmp_path):

@@ -160,4 +160,14 @@ def test_every_table_has_known_weights_block_numbers_and_canonical_names(table):
 def test_an_unknown_source_is_named_with_the_nearest():
     with pytest.raises(InvalidArgumentError, match="did you mean 'timm'"):
         find_table(["a"], "tim")
-    assert SOURCES == ("vit_keras", "google", "huggingface", "meta", "timm")
+    assert SOURCES == (
+        "vit_keras",
+        "google",
+        "huggingface",
+        "meta",
+        "timm",
+        "torchvision",
+        "keras_hub",
+        "lucidrains",
+        "jeonsworld",
+    )

@@ -42,10 +42,18 @@ def convert_command(
         str,
         Option(
             metavar="LIBRARY",
-            help="Naming of the weights: timm, huggingface, google, meta, vit_keras, or auto.",
+            help="Naming of the weights: timm, huggingface, google, meta, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",
+    prefix: Annotated[
+        str | None,
+        Option(
+            metavar="PREFIX",
+            help="What stands in front of the names of the weights, where a file holds several models.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Print which weight is read from where, and stop.", rich_help_panel=OUTPUT)
     ] = False,
@@ -80,11 +88,11 @@ def convert_command(
         load_preset(preset)  # refuses an unknown name
     start_backend(debug=debug)
     if dry_run:
-        out.print(_plan(found.path, preset=preset, source=source))
+        out.print(_plan(found.path, preset=preset, source=source, prefix=prefix))
         return
     announce(f"reading {checkpoint}")
     model, class_names = load_checkpoint(
-        checkpoint, preset=preset, source=source, accept_license=accept_license, offline=offline
+        checkpoint, preset=preset, source=source, prefix=prefix, accept_license=accept_license, offline=offline
     )
     with replace_earlier(target, overwrite=overwrite):
         _write(model, target, to=to, class_names=class_names, checkpoint=checkpoint)
@@ -119,6 +127,7 @@ def load_checkpoint(
     *,
     preset: str | None = None,
     source: str = "auto",
+    prefix: str | None = None,
     accept_license: bool = False,
     offline: bool = False,
 ) -> "tuple[keras.Model, tuple[str, ...] | None]":
@@ -133,13 +142,13 @@ def load_checkpoint(
         return from_preset(checkpoint, accept_license=accept_license, offline=offline or None), None
     names = load_class_names(found.path) if _has_config(found.path) else None
     if preset is not None:
-        return from_preset(preset, weights=found.path, source=source), names
+        return from_preset(preset, weights=found.path, source=source, prefix=prefix), names
     if names is not None:
         return from_preset(found.path), names
     raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
 
 
-def _plan(path: Path | None, *, preset: str | None, source: str) -> str:
+def _plan(path: Path | None, *, preset: str | None, source: str, prefix: str | None) -> str:
     from vit_keras.models.vit import weight_shapes
     from vit_keras.weights import open_tensors, plan
     from vit_keras.weights.settings.apply import apply_settings
@@ -149,11 +158,11 @@ def _plan(path: Path | None, *, preset: str | None, source: str) -> str:
         raise InvalidArgumentError("--dry-run needs a file or a directory, not a preset's name.")
     if preset is None and not _has_config(path):
         raise InvalidArgumentError("--dry-run compares a checkpoint with a preset: give --preset NAME.")
-    settings = read_settings(path, source=source)
+    settings = read_settings(path, source=source, prefix=prefix)
     config = settings.config() if preset is None else apply_settings(load_preset(preset).config, settings)
     shapes = weight_shapes(config, num_classes=settings.num_classes)
     with open_tensors(path) as file:
-        return plan(shapes, config, file, source=source, stated=settings.stated).describe(each=True)
+        return plan(shapes, config, file, source=source, prefix=prefix, stated=settings.stated).describe(each=True)
 
 
 def _has_config(path: Path) -> bool:

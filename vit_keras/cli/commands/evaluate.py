@@ -1,5 +1,6 @@
 """`vit-keras evaluate`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Context, Option
@@ -7,8 +8,10 @@ from typer import Argument, Context, Option
 from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_source
-from vit_keras.cli.help import DATA
+from vit_keras.cli.help import DATA, OUTPUT
 from vit_keras.cli.output import out, print_json, printable
+from vit_keras.cli.replacing import replace_earlier
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
 
 
@@ -29,8 +32,24 @@ def evaluate_command(
     label_separator: options.LabelSeparator = None,
     contained: options.Contained = False,
     split: Annotated[
-        str, Option(metavar="NAME", help="Of SOURCE: train, validation, test, or all.", rich_help_panel=DATA)
-    ] = "test",
+        str | None,
+        Option(
+            metavar="NAME",
+            help="Of SOURCE: train, validation, test, or all; by default test where SOURCE has it, else all.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    batch_size: Annotated[int, Option(metavar="N", help="Images per step.", rich_help_panel=OUTPUT)] = 256,
+    out_file: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            metavar="FILE",
+            help="Table of all images to write: .csv, .jsonl or .parquet.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -39,19 +58,30 @@ def evaluate_command(
 
     Examples:
         vit-keras evaluate runs/photos-1
-        vit-keras evaluate runs/photos-1 other_photos/ --split all --json
+        vit-keras evaluate runs/photos-1 other_photos/ --split all --out predictions.csv
     """
+    from vit_keras.evaluation.row_files import check_new_file
+
+    if out_file is not None and not (overwrite and out_file.is_file()):
+        check_new_file(out_file)
+    if data is None and (out_file is not None or split is not None):
+        raise InvalidArgumentError("--split and --out are for SOURCE: vit-keras evaluate MODEL SOURCE.")
     check_all(lambda: find_model(model), lambda: check_source(data))
     start_backend(debug=debug)
     announce(f"evaluating {model}")
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
-        evaluation = evaluate(model, data, split=split, **options.loading_options(context.params))
+        with replace_earlier(out_file, overwrite=overwrite):
+            evaluation = evaluate(
+                model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params)
+            )
         if as_json:
             print_json(evaluation.to_dict())
         else:
             out.print(printable(str(evaluation)))
+            if out_file is not None:
+                out.print(printable(f"predictions  {out_file}"))
         return
     from vit_keras.training.runs.repeating import evaluate_run
 
@@ -62,6 +92,6 @@ def evaluate_command(
     metric = next(iter(result))
     same = result[metric] == result["recorded"]
     note = "the same" if same else "differs: another backend, version or processor?"
-    kind = "7.4f" if metric == "test_r2" else "7.2%"
-    out.print(f"{metric.replace('_', ' '):14} {result[metric]:{kind}}")
-    out.print(f"{'recorded':14} {result['recorded']:{kind}}   {note}")
+    kind = "7.4f" if metric.endswith("_r2") else "7.2%"
+    out.print(f"{metric.replace('_', ' '):19} {result[metric]:{kind}}")
+    out.print(f"{'recorded':19} {result['recorded']:{kind}}   {note}")

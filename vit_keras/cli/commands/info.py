@@ -9,12 +9,24 @@ from typer import Argument, Option
 from vit_keras.cli.backend import start_backend
 from vit_keras.cli.help import MODEL
 from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
-from vit_keras.cli.output import out, print_json
-from vit_keras.presets import load_preset, preset_info
+from vit_keras.cli.output import out, print_json, printable
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.presets import list_presets, load_preset, preset_info
+from vit_keras.zoo.checkpoint_info import checkpoint_info
+from vit_keras.zoo.find_model import find_model
+
+_SHOWN = 5  # class names
 
 
 def info_command(
-    name: Annotated[str, Argument(metavar="NAME", help="A preset's name.", autocompletion=complete_preset)],
+    name: Annotated[
+        str,
+        Argument(
+            metavar="NAME_OR_PATH",
+            help="A preset's name, or a file or directory with a model.",
+            autocompletion=complete_preset,
+        ),
+    ],
     attention: Annotated[
         bool,
         Option(
@@ -27,12 +39,21 @@ def info_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show one preset: size, compute, source, license, weights, configuration.
+    """Show a preset (size, compute, license, weights), or what a file or directory is and how to load it.
 
     Examples:
         vit-keras info vit_small_patch16_224
         vit-keras info vit_small_patch16_224 --attention
+        vit-keras info model.safetensors
     """
+    found = find_model(name) if name not in list_presets() else None
+    if found is not None and found.preset is not None:
+        name = found.preset
+    elif found is not None:
+        if attention:
+            raise InvalidArgumentError(f"--attention is for a preset; {name} is a file or directory.")
+        _show_checkpoint(checkpoint_info(name), as_json=as_json)
+        return
     info = preset_info(name)
     if attention:
         start_backend(debug=debug)
@@ -57,6 +78,43 @@ def info_command(
     for key, value in rows.items():
         table.add_row(key, str(value))
     out.print(table)
+
+
+def _show_checkpoint(info: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(info)
+        return
+    size, names = info["image_size"], info["class_names"]
+    more = f", ... ({len(names)})" if names and len(names) > _SHOWN else ""
+    rows = {
+        "path": info["path"],
+        "what": info["what"],
+        "library": info["library"],
+        "prefix": info["prefix"],
+        "dtype": ", ".join(info["dtypes"] or ()),
+        "parameters": f"{info['params']:,}" if info["params"] else None,
+        "classes": info["num_classes"],
+        "class names": ", ".join((names or [])[:_SHOWN]) + more,
+        "image": f"{size[0]}x{size[1]} px" if size else None,
+        "patch": f"{info['patch_size']} px" if info["patch_size"] else None,
+        "preset": ", ".join(info["presets"]),
+        "settings": ", ".join(f"{name}={value!r}" for name, value in info["settings"].items()),
+        "missing": "\n".join(info["missing"]),
+    }
+    for key, value in rows.items():
+        if value not in (None, ""):
+            lines = str(value).split("\n")
+            out.print(
+                printable(
+                    "\n".join(
+                        f"{title:14}{line}" for title, line in zip([key, *[""] * len(lines)], lines, strict=False)
+                    )
+                )
+            )
+    # Never in a table, which would break a line that is to be copied.
+    for title, lines in (("In Python:", info["python"]), ("On the command line:", info["command"])):
+        if lines:
+            out.print(printable("\n".join(["", title, *lines])))
 
 
 def _find_kernel(name: str) -> dict[str, Any]:

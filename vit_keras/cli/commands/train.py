@@ -50,6 +50,8 @@ def train_command(
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     limit: options.Limit = None,
+    folds: options.Folds = None,
+    split: options.Split = None,
     seed: options.Seed = None,
     precision: options.Precision = None,
     changes: options.Changes = None,

@@ -140,34 +140,26 @@ def _search(
     options: dict[str, Any], *, run_dir: Path | None, resume: bool, role: str | None, console: Console
 ) -> "SearchResult | None":
     """Runs the search, or this machine's part of it; a worker returns None."""
-    from vit_keras.data.loading import load
-    from vit_keras.data.scan.progress import file_progress
-    from vit_keras.tuning.options import TunerOptions
-    from vit_keras.tuning.searching import join, search_data
-    from vit_keras.tuning.space.hypermodel import ViTHyperModel
+    from vit_keras.tuning.searching import join, plan_search, search
     from vit_keras.tuning.workers.distribution import CHIEF
 
     def pick(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names if name in options}
 
-    with file_progress(console) as on_progress:
-        data = load(
-            options["data"],
-            **pick("image_size", "batch_size", "limit", "seed"),
-            **shared.loading_options(options),
-            on_progress=on_progress,
-        )
-    tuner_options = TunerOptions(**pick("epochs", "workers", "seed", "factor"))
-    *size, channels = data.image_shape
-    chosen = pick("space", "max_params", "max_macs")
-    hypermodel = ViTHyperModel((size[0], size[1]), len(data.class_names), channels=channels, **chosen)
-    if role is not None and role != CHIEF and run_dir is not None:
-        join(data, hypermodel, run_dir=run_dir, options=tuner_options)
-        return None
-    return search_data(
-        data, hypermodel, **pick("budget", "objective"), run_dir=run_dir, resume=resume, options=tuner_options, console=console,
-        cli_options={name: value for name, value in options.items() if name != "workers"},
-    )  # fmt: skip
+    if role is None or role == CHIEF or run_dir is None:
+        return search(**options, run_dir=run_dir, resume=resume, console=console)
+    plan = plan_search(
+        options["data"],
+        sizes=pick("max_params", "max_macs", "space", "image_size"),
+        tuner=pick("epochs", "workers", "seed"),
+        limit=options.get("limit"),
+        loading=shared.loading_options(options),
+        hypermodel=None,
+        options=None,
+        console=console,
+    )
+    join(plan, run_dir=run_dir)
+    return None
 
 
 def _print_result(result: "SearchResult", *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ def from_file(picture: Picture, preprocessing: Preprocessing, augmentation: Augm
     """Returns an image file, augmented per image: `(height, width, channels)`, uint8."""
     rng = _generator(key)
     if augmentation.crop_scale is None:
-        image = preprocessing.apply(picture.decode(channels=preprocessing.channels))
+        image = preprocessing.apply(picture.decode_for(preprocessing))
     else:
         box = random_box(picture.size, rng, scale=augmentation.crop_scale, ratio=augmentation.crop_ratio)
         image = _decode_box(picture, box, preprocessing)
@@ -52,6 +52,6 @@ def _decode_box(picture: Picture, box: tuple[int, int, int, int], preprocessing:
     rows, columns = preprocessing.image_size
     left, top, right, bottom = box
     enough = math.ceil(width * columns / (right - left)), math.ceil(height * rows / (bottom - top))
-    image = picture.decode(channels=preprocessing.channels, at_least=enough)
+    image = picture.decode_for(preprocessing, at_least=enough)
     scale_x, scale_y = image.size[0] / width, image.size[1] / height
     return preprocessing.resize_box(image, (left * scale_x, top * scale_y, right * scale_x, bottom * scale_y))

@@ -1,5 +1,7 @@
 """Draws validation and test images where a source has no such split: stratified, seeded, duplicates in the same split."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from vit_keras.data.dataset.stratification import hold_out_rows
@@ -7,10 +9,14 @@ from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.reporting.text import plural
 from vit_keras.validation import is_number
 
+TRAINING_ONLY = "used for training only, so the result says nothing about"
+NO_TEST = "no test split: results are on the validation images, which also choose the best epoch"
+_MOST_LISTED = 10  # classes
+
 
 def hold_out(
     labels: np.ndarray,
-    class_names: tuple[str, ...],
+    num_classes: int,
     *,
     seed: int,
     rate: float = 0.1,
@@ -18,17 +24,17 @@ def hold_out(
 ) -> np.ndarray:
     """Returns a mask of the images held out: `rate` of each class, at least one.
 
-    Images of a class with equal `duplicate_ids` `(count,)` are held out together. Raises `DataError` for a class of one image. Labels
+    Images of a class with equal `duplicate_ids` `(count,)` are held out together. Of a class of one image, none is. Labels
     that are rows, several classes or numbers, are stratified by `hold_out_rows`.
     """
     if labels.ndim == 2:
         return hold_out_rows(labels, rate=rate, seed=seed, duplicate_ids=duplicate_ids)
     rng = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), dtype=bool)
-    for label, name in enumerate(class_names):
+    for label in range(num_classes):
         members = np.flatnonzero(labels == label)
         if len(members) < 2:
-            raise DataError(f"Class {name!r} has {plural(len(members), 'image')}; it needs two, to hold one out.")
+            continue
         unique = members
         if duplicate_ids is not None:
             unique = members[np.unique(duplicate_ids[members], return_index=True)[1]]
@@ -52,26 +58,31 @@ def split_indices(
 ) -> dict[str, np.ndarray]:
     """Returns the indices of the training images and of each missing split, "test" and "validation".
 
-    `rates` are the fractions of each class for validation and test. Raises `DataError` if a class has too few images.
+    `rates` are the fractions of each class for validation and test; there is no test split where its rate is 0. A class with fewer
+    images than splits is used for training only. Raises `DataError` if a class has no images, or all have too few.
     """
-    needed = {1: "one, to train", 2: "two, to train and to hold one out", 3: "three, to train, validate and test"}
-    if labels.ndim == 2 and len(labels) < 1 + len(missing):
-        raise DataError(
-            f"There are {plural(len(labels), 'readable image')}; each of {1 + len(missing)} splits needs one."
-        )
-    for label, name in enumerate(class_names if labels.ndim == 1 else ()):
-        count = int((labels == label).sum())
-        if count < 1 + len(missing):
+    drawn = [(name, rate) for name, rate in (("test", rates[1]), ("validation", rates[0])) if name in missing and rate]
+    if labels.ndim == 2:
+        too_few = np.full(len(labels), len(labels) < 1 + len(drawn))
+    else:
+        counts = np.bincount(labels, minlength=len(class_names))
+        if not counts.all():
             raise DataError(
-                f"Class {name!r} has {plural(count, 'readable image')}; it needs {needed[1 + len(missing)]}."
+                f"Class {class_names[int(counts.argmin())]!r} has 0 readable images; it needs one, to train."
             )
+        too_few = counts[labels] < 1 + len(drawn)
+    if drawn and too_few.all():
+        raise DataError(
+            f"There are {plural(len(labels), 'readable image')}, and no class has {1 + len(drawn)}, to train and to hold out images for "
+            f"{' and '.join(name for name, _ in drawn)}. Add images, "
+            + ("or leave out the test split with split=(0.1, 0)." if len(drawn) == 2 else "or pass validation images.")
+        )
     train, indices, left = np.arange(len(labels)), {}, 1.0
-    for name, rate in (("test", rates[1]), ("validation", rates[0])):
-        if name not in missing:
-            continue
+    eligible = labels if labels.ndim == 2 else np.where(too_few, -1, labels)
+    for name, rate in drawn:
         held = hold_out(
-            labels[train],
-            class_names,
+            eligible[train],
+            len(class_names),
             seed=seed,
             rate=rate / left,
             duplicate_ids=None if duplicate_ids is None else duplicate_ids[train],
@@ -81,15 +92,39 @@ def split_indices(
     return {"train": train, **indices}
 
 
+def describe_splits_drawn(
+    labels: np.ndarray, class_names: tuple[str, ...], places: Mapping[str, np.ndarray], missing: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Returns a sentence about classes that only the training split has, and one if there is no test split."""
+    said: tuple[str, ...] = ()
+    held = [places[name] for name in missing if name in places]
+    if labels.ndim == 1 and held:
+        counts = np.bincount(labels, minlength=len(class_names))
+        tested = np.bincount(labels[np.concatenate(held)], minlength=len(class_names))
+        few = np.flatnonzero((counts > 0) & (tested == 0))
+        if len(few):
+            listed = ", ".join(f"{class_names[label]!r} ({counts[label]})" for label in few[:_MOST_LISTED])
+            more = f" and {len(few) - _MOST_LISTED} more" if len(few) > _MOST_LISTED else ""
+            one = len(few) == 1
+            said += (
+                f"{plural(len(few), 'class', 'classes')} with too few images to hold one out {'is' if one else 'are'} {TRAINING_ONLY} "
+                f"{'it' if one else 'them'}: {listed}{more}",
+            )
+    if "test" in missing and "test" not in places:
+        said += (NO_TEST,)
+    return said
+
+
 def check_rates(split: object) -> tuple[float, float]:
     """Returns the fractions for validation and test; raises `InvalidArgumentError` unless they leave images to train on."""
     if (
         not isinstance(split, tuple | list)
         or len(split) != 2
-        or not all(is_number(rate) and 0 < rate < 1 for rate in split)
+        or not all(is_number(rate) and 0 <= rate < 1 for rate in split)
+        or not split[0]
         or sum(split) >= 1
     ):
         raise InvalidArgumentError(
-            f"split={split!r}: expected two fractions above 0 for validation and test with a sum below 1, such as (0.1, 0.1)."
+            f"split={split!r}: expected two fractions for validation (above 0) and test (0 for none) with a sum below 1, such as (0.1, 0.1)."
         )
     return (split[0], split[1])

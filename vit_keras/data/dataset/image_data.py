@@ -11,18 +11,25 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.data.class_names import order_classes
 from vit_keras.data.dataset import pipeline
+from vit_keras.data.dataset.mapped_images import MappedImages
+from vit_keras.data.dataset.preview import render_images, render_labels
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import TASKS, check_labels, check_task
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
+from vit_keras.reporting import notebook
 from vit_keras.reporting.text import plural
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+MIN_STEPS = 6  # per epoch, where the batch size is chosen
+_SMALLEST_BATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ImageData:
     """A data set: training, validation and test images with their class names. `vk.data.load` returns it.
 
@@ -33,7 +40,7 @@ class ImageData:
     Args:
         name: Name or path of the source.
         class_names: Class names in the order of the labels; of a regression, the names of its targets.
-        splits: "train", "validation" and "test", each a `Split` of decoded images or an `EncodedSplit` of files.
+        splits: "train", "validation" and perhaps "test", each a `Split` of decoded images or an `EncodedSplit` of files.
         batch_size: Images per batch.
         seed: Random seed of the order of the training images.
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
@@ -68,8 +75,10 @@ class ImageData:
             raise InvalidArgumentError(f"{self.name}: task must be one of {', '.join(TASKS)}.")
         if self.batch_size % self.parts:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
-        if set(self.splits) != set(SPLITS):
-            raise DataError(f"{self.name}: expected the splits {', '.join(SPLITS)}, got {sorted(self.splits)}.")
+        if not {"train", "validation"} <= set(self.splits) <= set(SPLITS):
+            raise DataError(
+                f"{self.name}: expected the splits train, validation and, if there is one, test; got {sorted(self.splits)}."
+            )
         for name, split in self.splits.items():
             if not len(split):
                 raise DataError(f"{self.name}: the {name} split has no images.")
@@ -85,6 +94,20 @@ class ImageData:
                     f"{self.name}: {name} labels range from {split.labels.min()} to {split.labels.max()}, but with "
                     f"{plural(len(self.class_names), 'class', 'classes')} they must be from 0 to {len(self.class_names) - 1}."
                 )
+
+    def __repr__(self) -> str:
+        return f"ImageData({self._describe()})"
+
+    def _repr_html_(self) -> str:
+        labels = render_labels(self.splits, self.class_names)
+        images = render_images(self.splits["train"], self.class_names, seed=self.seed)
+        return notebook.title(self._describe()) + notebook.lines(self.decisions) + labels + images
+
+    def _describe(self) -> str:
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
+        outputs = ("target",) if self.task == "regression" else ("class", "classes")
+        size = "x".join(map(str, self.image_shape))
+        return f"{self.name}: {counts} images of {size}, {plural(len(self.class_names), *outputs)}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -102,7 +125,7 @@ class ImageData:
         task = [] if self.task == "single_label" else [self.task]  # fingerprints of earlier versions stay valid
         digest = hashlib.sha256("\n".join([*self.class_names, str(self.image_shape), *task]).encode())
         for name in SPLITS:
-            digest.update(self.splits[name].digest)
+            digest.update(self.splits[name if name in self.splits else "validation"].digest)
         return digest.hexdigest()
 
     @property
@@ -117,8 +140,13 @@ class ImageData:
         return self.batches("validation")
 
     @property
+    def evaluation_split(self) -> str:
+        """The split that results are on: "test", or "validation" where there is no test split."""
+        return "test" if "test" in self.splits else "validation"
+
+    @property
     def test(self) -> "tf.data.Dataset":
-        """Batches of all test images in order."""
+        """Batches of all test images in order; raises `InvalidArgumentError` if there are none."""
         return self.batches("test")
 
     @property
@@ -127,9 +155,14 @@ class ImageData:
         count = len(self.splits["train"])
         if count < self.batch_size:
             raise DataError(
-                f"{self.name}: {plural(count, 'training image')} cannot fill a batch of {self.batch_size}; reduce batch_size."
+                f"{self.name}: {plural(count, 'training image')} cannot fill a batch of {self.batch_size}; reduce batch_size, or "
+                "leave it out."
             )
         return count // self.batch_size * self.parts
+
+    def fit_batch_size(self, largest: int) -> "ImageData":
+        """Returns the data with at most `largest` images per batch, and fewer where an epoch would have very few steps."""
+        return replace(self, batch_size=choose_batch_size(len(self.splits["train"]), largest=largest))
 
     def batches(self, split: str) -> "tf.data.Dataset":
         """Returns batches of all images of a split in order; the last batch may be smaller."""
@@ -256,12 +289,28 @@ class ImageData:
         mode = "L" if preprocessing.channels == 1 else "RGB"
 
         def resize_split(split: Split | EncodedSplit) -> Split:
+            mapped = split.images if isinstance(split, Split) else None
+            if isinstance(mapped, MappedImages):
+                return Split(mapped.resize(preprocessing), split.labels)
             images = np.empty((len(split), *shape), "uint8")
             for index in range(len(split)):
                 images[index] = to_pixels(preprocessing.apply(to_image(split.image(index)).convert(mode)))
             return Split(images, split.labels)
 
         return replace(self, splits={name: resize_split(split) for name, split in self.splits.items()})
+
+
+def choose_batch_size(count: int, *, largest: int) -> int:
+    """Returns the largest power of two from 8 to `largest` with which `count` images make `MIN_STEPS` batches; else 8, or `count`.
+
+    Example:
+        >>> [choose_batch_size(count, largest=128) for count in (5, 48, 128, 416, 5552)]
+        [5, 8, 16, 64, 128]
+    """
+    size = largest
+    while size > _SMALLEST_BATCH and count < MIN_STEPS * size:
+        size //= 2
+    return min(max(size, _SMALLEST_BATCH), largest, count)
 
 
 def check_arguments(name: str, *, limit: int | None = None, channels: int | None = None, **counts: int) -> None:

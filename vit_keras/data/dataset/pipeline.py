@@ -1,6 +1,7 @@
 """Batches as `tf.data`, made on the host: Pillow changes single images, TensorFlow changes batches."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.training_image import Key, from_file, from_pixels
+from vit_keras.data.dataset.mapped_images import find_map
 from vit_keras.data.dataset.pool import decoder_pool
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.tasks import to_targets
@@ -31,6 +33,7 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
     import tensorflow as tf
 
     stay_on_host()
+    _accept_shuffle_by_default()
     read, shuffle = _reader(split.prepared), shuffle_seed is not None
     indices = tf.data.Dataset.range(len(split))
     if shuffle:
@@ -73,6 +76,7 @@ def make_training_batches(
     import tensorflow as tf
 
     stay_on_host()
+    _accept_shuffle_by_default()
     if augmentation.crop_scale is None:
         split = split.prepared  # decoding gives the same pixels every time
     make = _choose_maker(split, augmentation) if augmentation.per_image else None
@@ -87,6 +91,11 @@ def make_training_batches(
     batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = batches.map(augment_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _accept_shuffle_by_default() -> None:
+    """Silences one warning of Keras: `fit` has `shuffle=True` by default, and warns that these batches are not shuffled again."""
+    warnings.filterwarnings("ignore", "`shuffle=True` was passed, but will be ignored", UserWarning)
 
 
 def preview_batch(
@@ -165,7 +174,12 @@ def _reader(
     import tensorflow as tf
 
     labels = tf.constant(to_targets(split.labels))
-    if make is None and isinstance(split, Split) and not isinstance(split.images, np.memmap):
+    if (
+        make is None
+        and isinstance(split, Split)
+        and isinstance(split.images, np.ndarray)
+        and not find_map(split.images)
+    ):
         images = tf.constant(split.images)
         return lambda indices, step: (tf.gather(images, indices), tf.gather(labels, indices))
 

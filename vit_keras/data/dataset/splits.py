@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.images.cache import CACHES, cache_images
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing
@@ -27,7 +28,7 @@ class Split:
     """Decoded images with labels, in memory or memory-mapped.
 
     Args:
-        images: `(count, height, width, channels)`, uint8, pixels 0..255.
+        images: `(count, height, width, channels)`, uint8, pixels 0..255; or `MappedImages`, which stay on disk.
         labels: By task: `(count,)`, integers, indices into the class names; `(count, classes)`, uint8, 0 or 1; or
             `(count, targets)`, floating point.
 
@@ -35,11 +36,11 @@ class Split:
         DataError: The shapes or dtypes are others.
     """
 
-    images: np.ndarray
+    images: np.ndarray | MappedImages
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, np.ndarray) or not isinstance(self.labels, np.ndarray):
+        if not isinstance(self.images, np.ndarray | MappedImages) or not isinstance(self.labels, np.ndarray):
             raise DataError(
                 "Split: expected a uint8 numpy array of images and an integer numpy array of labels, got "
                 f"{type(self.images).__name__} and {type(self.labels).__name__}; convert them with np.asarray."
@@ -76,12 +77,20 @@ class Split:
 
     def subset(self, indices: np.ndarray) -> "Split":
         """Returns the images at these indices (or of this mask), in this order."""
+        if isinstance(self.images, MappedImages):
+            return Split(self.images.subset(indices), self.labels[indices])
         return Split(self.images[indices], self.labels[indices])
+
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the pixels of each image."""
+        return [hashlib.sha256(np.ascontiguousarray(self.image(index)).data).digest() for index in range(len(self))]
 
     @property
     def digest(self) -> bytes:
         """SHA-256 of all pixels and labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest = hashlib.sha256()
+        for part in self.images.chunks() if isinstance(self.images, MappedImages) else (self.images,):
+            digest.update(np.ascontiguousarray(part).data)
         digest.update(labels_bytes(self.labels))
         return digest.digest()
 
@@ -111,10 +120,14 @@ class Encoded(ABC):
     def on_disk(self, index: int) -> tuple[str, int, int] | None:
         """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each image."""
+        return [hashlib.sha256(self.read(index)).digest() for index in range(len(self))]
+
     @property
-    @abstractmethod
     def digest(self) -> bytes:
         """SHA-256 of the content of all images."""
+        return hashlib.sha256(b"".join(self.hashes())).digest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,6 +175,10 @@ class EncodedSplit:
             self.files.subset(indices), self.labels[indices], self.preprocessing, self.cache, self.max_error_rate
         )
 
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of each file."""
+        return self.files.hashes()
+
     @property
     def digest(self) -> bytes:
         """SHA-256 of all files, labels and the preprocessing."""
@@ -169,6 +186,8 @@ class EncodedSplit:
         digest.update(labels_bytes(self.labels))
         # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
+        if self.preprocessing.pixel_range is not None:  # which its repr leaves out
+            digest.update(repr(self.preprocessing.pixel_range).encode())
         return digest.digest()
 
     def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:

@@ -36,6 +36,14 @@ def chart_sizes(widths: np.ndarray, heights: np.ndarray) -> str:
     return svg(figure)
 
 
+def chart_numbers(values: np.ndarray, name: str) -> str:
+    """Returns a histogram of the numbers of a regression."""
+    figure, axes = new_chart("images", name if len(name) <= 40 else f"{name[:37]}...")
+    axes.hist(values.astype("float64"), bins=_BARS, color=ACCENT)
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    return svg(figure)
+
+
 def _range(sides: np.ndarray) -> tuple[float, float]:
     return float(sides.min()) / 1.25, float(sides.max()) * 1.25
 

@@ -89,6 +89,7 @@ def examine(
         *rules.find_groups(manifest, copies, rules.COPIES),
         *rules.find_groups(manifest, look_alikes, rules.LOOK_ALIKES),
         *rules.find_imbalance(manifest),
+        *rules.find_odd_labels(manifest),
         *rules.find_odd_looks(manifest),
         *rules.find_remarks(manifest, listing, nested=bool(listing.folders)),
     ]

@@ -12,6 +12,8 @@ from vit_keras.data.doctor.findings import Finding, class_weights, count_classes
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
+from vit_keras.data.split_names import SPLITS
+from vit_keras.data.tasks import describe_count
 from vit_keras.errors import DataError, VitKerasError
 from vit_keras.reporting.text import escape_unprintable, plural
 
@@ -40,12 +42,14 @@ class Checkup:
         return {
             "source": self.source,
             "usable": len(manifest),
+            "task": manifest.task,
             "fingerprint": manifest.fingerprint,
             "classes": {
                 name: {split or "all": int(counts[label]) for split, counts in count_classes(manifest).items()}
                 for label, name in enumerate(manifest.class_names)
             },
-            "class_weights": class_weights(manifest),
+            **({"targets": self._ranges()} if manifest.task == "regression" else {}),
+            "class_weights": class_weights(manifest) if manifest.task == "single_label" else {},
             "formats": dict(Counter(manifest.columns.formats).most_common()),
             "modes": dict(Counter(manifest.columns.modes).most_common()),
             "sizes": self._sizes(),
@@ -75,19 +79,25 @@ class Checkup:
     def lines(self) -> Iterator[str]:
         """Yields the result as lines for a terminal."""
         manifest, folder = self.manifest, self.manifest.folder
-        yield (
-            f"{escape_unprintable(self.source)}: {plural(len(manifest), 'usable image')} in "
-            f"{plural(len(manifest.class_names), 'class', 'classes')}"
-        )
+        count, names = plural(len(manifest), "usable image"), len(manifest.class_names)
+        what = f"in {plural(names, 'class', 'classes')}"
+        if manifest.task != "single_label":
+            what = f"with {describe_count(manifest.task, names)}"
+        yield f"{escape_unprintable(self.source)}: {count} {what}"
         counts = count_classes(manifest)
         if "" not in counts:
-            yield f"splits       {', '.join(f'{split} {counted.sum():,}' for split, counted in counts.items())}"
-        counted = count_training_images(manifest)
-        least, most = (
-            f"{counted[label]:,} ({escape_unprintable(manifest.class_names[label])})"
-            for label in (int(counted.argmin()), int(counted.argmax()))
-        )
-        yield f"per class    {least} to {most} {'training ' if len(counts) > 1 else ''}images"
+            yield f"splits       {', '.join(f'{split} {(manifest.splits == SPLITS.index(split)).sum():,}' for split in counts)}"
+        if manifest.task == "regression":
+            for name, found in self._ranges().items():
+                low, mean, high = (f"{found[word]:.6g}" for word in ("min", "mean", "max"))
+                yield f"numbers      {escape_unprintable(name)}: {low} to {high}, mean {mean}"
+        else:
+            counted = count_training_images(manifest)
+            least, most = (
+                f"{counted[label]:,} ({escape_unprintable(manifest.class_names[label])})"
+                for label in (int(counted.argmin()), int(counted.argmax()))
+            )
+            yield f"per class    {least} to {most} {'training ' if len(counts) > 1 else ''}images"
         if sizes := self._sizes():
             low, median, high = (
                 f"{sizes['width'][word]:,}x{sizes['height'][word]:,}" for word in ("min", "median", "max")
@@ -107,6 +117,16 @@ class Checkup:
             yield f"manifest     {folder / MANIFEST}"
             if manifest.quarantined:
                 yield f"left out     {folder / QUARANTINE}"
+
+    def _ranges(self) -> dict[str, dict[str, float]]:
+        """Returns the range of each number of a regression."""
+        labels = self.manifest.labels.astype("float64")
+        if not len(labels):
+            return {}
+        return {
+            name: {word: float(getattr(values, word)()) for word in ("min", "mean", "max", "std")}
+            for name, values in zip(self.manifest.class_names, labels.T, strict=True)
+        }
 
     def _sizes(self) -> dict[str, dict[str, int]]:
         if not len(self.manifest):

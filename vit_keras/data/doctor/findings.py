@@ -19,6 +19,7 @@ BLANK = 5.0  # standard deviation of the luma, 0..255, below which the perceptua
 TINY = 32  # px of the shorter side
 HUGE = 12_000_000  # pixels, a phone's photo
 FEW = 10  # images per class
+OUTLYING = 10.0  # interquartile ranges from the median, from which on a number is reported
 IMBALANCED = 100  # ratio of the largest to the smallest class
 _MAX_CLASSES = 10
 COPIES = (  # kind, level and text for groups with several labels, with several splits, and with one of both
@@ -45,14 +46,21 @@ class Finding:
 
 
 def count_classes(manifest: Manifest) -> dict[str, np.ndarray]:
-    """Returns the number of usable images per class, by split; the split is "" if there are no splits."""
+    """Returns the number of usable images per class, of a regression per target, by split; the split is "" if there are no splits."""
     numbers = np.unique(manifest.splits) if len(manifest) else np.array([-1])
     return {
-        SPLITS[number] if number >= 0 else "": np.bincount(
-            manifest.labels[manifest.splits == number], minlength=len(manifest.class_names)
-        )
+        SPLITS[number] if number >= 0 else "": _count(manifest.labels[manifest.splits == number], manifest)
         for number in numbers
     }
+
+
+def _count(labels: np.ndarray, manifest: Manifest) -> np.ndarray:
+    if manifest.task == "single_label":
+        return np.bincount(labels, minlength=len(manifest.class_names))
+    if manifest.task == "multi_label":
+        images: np.ndarray = labels.sum(axis=0, dtype="int64")
+        return images
+    return np.full(len(manifest.class_names), len(labels))
 
 
 def count_training_images(manifest: Manifest) -> np.ndarray:
@@ -86,7 +94,7 @@ def find_groups(
     """Yields findings on groups of images that repeat each other; `kinds` is `COPIES` or `LOOK_ALIKES`."""
     found: tuple[list[np.ndarray], ...] = ([], [], [])
     for group in groups:
-        labels, splits = (len(set(values[group])) for values in (manifest.labels, manifest.splits))
+        labels, splits = (len(np.unique(values[group], axis=0)) for values in (manifest.labels, manifest.splits))
         for chosen, applies in zip(found, (labels > 1, splits > 1, labels == splits == 1), strict=True):
             if applies:
                 chosen.append(group)
@@ -98,6 +106,8 @@ def find_groups(
 
 def find_imbalance(manifest: Manifest) -> Iterator[Finding]:
     """Yields findings on the sizes of classes."""
+    if manifest.task == "regression":
+        return
     counts, names = count_training_images(manifest), [repr(escape_unprintable(name)) for name in manifest.class_names]
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] > IMBALANCED * counts[smallest] > 0:
@@ -117,6 +127,28 @@ def find_imbalance(manifest: Manifest) -> Iterator[Finding]:
         if absent and split in SPLITS[1:]:
             text = f"the {split} split has no image of {_join(absent)}; its scores do not cover them."
             yield Finding("absent", "warning", text)
+
+
+def find_odd_labels(manifest: Manifest) -> Iterator[Finding]:
+    """Yields findings on images without any class, and on numbers far from all others, which may be errors or stand for no value."""
+    if manifest.task == "multi_label":
+        places = np.flatnonzero(~manifest.labels.any(axis=1))
+        if places.size:
+            yield Finding("no class", "note", f"images without any class: {len(places):,}.", _paths(manifest, places))
+        return
+    for column, name in enumerate(manifest.class_names if manifest.task == "regression" and len(manifest) else ()):
+        values = manifest.labels[:, column].astype("float64")
+        first, middle, third = np.percentile(values, (25, 50, 75))
+        distance = np.abs(values - middle)
+        places = np.flatnonzero(distance > OUTLYING * (third - first))
+        if third > first and places.size:
+            places = places[np.argsort(-distance[places], kind="stable")]
+            examples = ", ".join(f"{values[place]:.6g}" for place in places[:3])
+            text = (
+                f"numbers of {escape_unprintable(name)} far from all others, which are {first:.4g} to {third:.4g} for half of the images: "
+                f"{len(places):,}, such as {examples}. If they stand for no value, leave these rows out."
+            )
+            yield Finding("odd number", "warning", text, _paths(manifest, places))
 
 
 def find_odd_looks(manifest: Manifest) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_keras.data.doctor.charts import chart_shorter_sides, chart_sizes
+from vit_keras.data.doctor.charts import chart_numbers, chart_shorter_sides, chart_sizes
 from vit_keras.data.doctor.checkup import Checkup
 from vit_keras.data.doctor.findings import Finding, count_classes
 from vit_keras.data.images.thumbnails import Thumbnails
@@ -21,6 +21,7 @@ _BUDGET = 4_200_000  # bytes of all pictures
 _BUDGET_OF_SAMPLES = 2_800_000  # of these
 _SAMPLES_PER_CLASS, _MAX_CLASSES, _MAX_OPEN_CLASSES = 24, 50, 12
 _MAX_GROUPS, _MAX_PER_GROUP, _MAX_SINGLES = 24, 6, 12
+_MAX_TARGETS = 12  # numbers of a regression that get a chart
 _WITHOUT_PICTURES = ("skipped", "outside", "nested", "ignored")
 
 
@@ -49,13 +50,19 @@ def _cards(checkup: Checkup) -> str:
     images, classes = len(manifest), len(manifest.class_names)
     counts = [
         ("", images, "usable image" if images == 1 else "usable images"),
-        ("", classes, "class" if classes == 1 else "classes"),
+        ("", classes, _name_labels(manifest, classes)),
         ("error", len(manifest.quarantined), "unusable, left out"),
         ("error", found.get("conflict", 0), "with conflicting labels"),
         ("error", found.get("leak", 0), "in more than one split"),
         ("warning", near, "near-duplicate groups to review"),
     ]
     return cards((level if count else "", f"{count:,}", words) for level, count, words in counts)
+
+
+def _name_labels(manifest: Manifest, count: int) -> str:
+    if manifest.task == "regression":
+        return "number per image" if count == 1 else "numbers per image"
+    return f"class{'' if count == 1 else 'es'}{', any number per image' if manifest.task == 'multi_label' else ''}"
 
 
 def _findings(checkup: Checkup, thumbnails: Thumbnails) -> str:
@@ -92,6 +99,8 @@ def _figure(path: str, thumbnails: Thumbnails) -> str:
 
 
 def _classes(manifest: Manifest) -> str:
+    if manifest.task == "regression":
+        return _numbers(manifest)
     counts = count_classes(manifest)
     most = max(int(np.sum(list(counts.values()), axis=0).max()), 1)
     rows = []
@@ -105,6 +114,15 @@ def _classes(manifest: Manifest) -> str:
     head = tag("thead", tag("tr", f"{tag('th', 'class')}{numbers}<th></th>"))
     counted_table = tag("table", head + tag("tbody", "".join(rows)))
     return section("Images per class", tag("div", counted_table + more(len(manifest.class_names) - MAX_ROWS), "panel"))
+
+
+def _numbers(manifest: Manifest) -> str:
+    """Returns a histogram of each number that a regression predicts."""
+    if not len(manifest):
+        return ""
+    labels = zip(manifest.class_names[:_MAX_TARGETS], manifest.labels.T, strict=False)
+    panels = "".join(tag("div", chart_numbers(values, name), "panel") for name, values in labels)
+    return section("Numbers", tag("div", panels, "charts") + more(len(manifest.class_names) - _MAX_TARGETS))
 
 
 def _sizes(manifest: Manifest) -> str:
@@ -122,7 +140,7 @@ def _samples(manifest: Manifest, thumbnails: Thumbnails) -> str:
     names = manifest.class_names[:_MAX_CLASSES]
     samples = []
     for label, name in enumerate(names):
-        places = np.flatnonzero(manifest.labels == label)
+        places = _find_members(manifest, label)
         spread = np.linspace(0, max(len(places) - 1, 0), min(_SAMPLES_PER_CLASS, len(places)))
         chosen = places[np.unique(spread.round().astype(int))]
         reserve = thumbnails.budget - thumbnails.budget // (len(names) - label)  # for the classes that follow
@@ -133,6 +151,13 @@ def _samples(manifest: Manifest, thumbnails: Thumbnails) -> str:
         head = f"{text(name)} {tag('span', shown, 'soft')}"
         samples.append(folded(head, tag("div", images, "sheet"), is_open=len(names) <= _MAX_OPEN_CLASSES))
     return section("Sample images", "\n".join(samples) + more(len(manifest.class_names) - _MAX_CLASSES))
+
+
+def _find_members(manifest: Manifest, label: int) -> np.ndarray:
+    """Returns the images of a class; of a target of a regression all images, from the lowest number to the highest."""
+    if manifest.task == "regression":
+        return np.argsort(manifest.labels[:, label], kind="stable")
+    return np.flatnonzero(manifest.labels == label if manifest.labels.ndim == 1 else manifest.labels[:, label])
 
 
 def _left_out(manifest: Manifest) -> str:

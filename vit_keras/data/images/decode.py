@@ -13,11 +13,22 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vit_keras.data.images.preprocess import Preprocessing, to_pixels
-from vit_keras.data.images.signatures import FORMATS, START, describe_content
+from vit_keras.data.images.signatures import (
+    FORMATS,
+    START,
+    can_read_heif,
+    describe_content,
+    detect_format,
+    is_raw,
+    readable_formats,
+)
+from vit_keras.data.images.tiff_header import describe_tiff
 from vit_keras.errors import CorruptFileError, DataError, StorageError
 
 LARGEST_PIXELS = 50_000_000  # by the header, before anything is decoded
 LARGEST_BYTES = 200 * 2**20
+_SIXTEEN_BITS = (0.0, 65535.0)
+_MOST_OUTSIDE = 0.5  # fraction of the pixels outside a stated range; they are clipped
 _SAME_FORMAT = {"MPO": "JPEG"}  # a phone's JPEG with more images behind the first
 ORIENTATION = 0x0112  # Exif tag
 _FIRST_TRANSPOSED = 5  # from this orientation on, width and height are swapped
@@ -78,7 +89,9 @@ class Picture:
     def __init__(self, content: bytes, name: object) -> None:
         self.name = name
         with _convert_errors(name, content):
-            self._image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if is_raw(str(name)):
+                raise DataError(f"{name}: camera raw, which has only a small preview as an image; save PNG or JPEG.")
+            self._image = Image.open(io.BytesIO(content), formats=_choose_formats(content))
             width, height = self._image.size
             if width * height > LARGEST_PIXELS:
                 raise DataError(
@@ -96,10 +109,17 @@ class Picture:
         self.orientation = orientation if orientation in _TRANSPOSES else 1  # Exif; 1 is upright
         self.size = (height, width) if self.orientation >= _FIRST_TRANSPOSED else (width, height)
 
-    def decode(self, *, channels: int = 3, at_least: tuple[int, int] | None = None) -> Image.Image:
+    def decode(
+        self,
+        *,
+        channels: int = 3,
+        at_least: tuple[int, int] | None = None,
+        pixel_range: tuple[float, float] | None = None,
+    ) -> Image.Image:
         """Returns the image upright, on white, in mode "RGB" for 3 channels or "L" for 1.
 
         `at_least` is a width and height, px, that is enough: a larger JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is faster.
+        `pixel_range`: black and white of gray images with more than 8 bits; by default 0 and 65535, and floating-point numbers are refused.
         """
         with _convert_errors(self.name):
             if at_least is not None:
@@ -107,12 +127,24 @@ class Picture:
             self._image.load()
             transpose = _TRANSPOSES.get(self.orientation)
             upright = self._image if transpose is None else self._image.transpose(transpose)
-            image, mode = _put_on_white(upright, self.name), "L" if channels == 1 else "RGB"
+            if upright.mode == "F" or upright.mode.startswith("I"):  # more than 8 bits, which Pillow would clip at 255
+                upright = _scale(upright, self.name, pixel_range)
+            image, mode = _put_on_white(upright), "L" if channels == 1 else "RGB"
             return image if image.mode == mode else image.convert(mode)
 
     def preprocess(self, preprocessing: Preprocessing) -> np.ndarray:
         """Returns the decoded and preprocessed pixels, `(height, width, channels)`, uint8."""
-        return to_pixels(preprocessing.apply(self.decode(channels=preprocessing.channels)))
+        return to_pixels(preprocessing.apply(self.decode_for(preprocessing)))
+
+    def decode_for(self, preprocessing: Preprocessing, *, at_least: tuple[int, int] | None = None) -> Image.Image:
+        """Returns the image decoded with the channels and the pixel range of a preprocessing."""
+        return self.decode(channels=preprocessing.channels, at_least=at_least, pixel_range=preprocessing.pixel_range)
+
+
+def _choose_formats(content: bytes) -> tuple[str, ...]:
+    """Returns the formats that Pillow may try; pillow-heif is imported only for a file that needs it."""
+    is_heif = detect_format(content[:START]) == "HEIF"
+    return FORMATS if is_heif and can_read_heif() else tuple(name for name in FORMATS if name != "HEIF")
 
 
 @contextmanager
@@ -122,8 +154,10 @@ def _convert_errors(name: object, content: bytes = b"") -> Iterator[None]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
+        start = content[:START]
+        found = describe_tiff(content) if detect_format(start) == "TIFF" else describe_content(start)
         raise DataError(
-            f"{name}: not a supported image ({describe_content(content[:START])}); expected one of {', '.join(FORMATS)}."
+            f"{name}: not a supported image ({found}); expected one of {', '.join(readable_formats())}."
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
@@ -137,16 +171,29 @@ def _convert_errors(name: object, content: bytes = b"") -> Iterator[None]:
         raise CorruptFileError(f"{name}: truncated or damaged ({error}).") from error
 
 
-def _put_on_white(image: Image.Image, name: object) -> Image.Image:
-    if image.mode == "F":
-        raise DataError(f"{name}: its pixels are floating-point numbers of unknown range; convert it to 8 bits.")
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise DataError(
-                f"{name}: its pixels range from {values.min()} to {values.max()}, which is not 16 bits; convert it to 8 bits."
-            )
-        return Image.fromarray((values / 257).round().astype("uint8"))
+def _scale(image: Image.Image, name: object, pixel_range: tuple[float, float] | None) -> Image.Image:
+    """Returns a gray image with more than 8 bits or floating-point pixels, scaled to 8 bits: black is 0, white 255."""
+    values = np.asarray(image)
+    low, high = pixel_range or _SIXTEEN_BITS
+    described = f"its pixels range from {values.min():.9g} to {values.max():.9g}"
+    if pixel_range is None and image.mode == "F":
+        raise DataError(
+            f"{name}: floating-point pixels of unknown range ({described}); state black and white, such as pixel_range=(0, 1)."
+        )
+    if not np.isfinite(values).all():
+        raise DataError(f"{name}: some of its pixels are NaN or infinite; replace them.")
+    outside = float(((values < low) | (values > high)).mean())
+    if outside > (0 if pixel_range is None else _MOST_OUTSIDE):
+        raise DataError(
+            f"{name}: {described}, which is not 16 bits; convert it to 8 bits, or state black and white with pixel_range=(low, high)."
+            if pixel_range is None
+            else f"{name}: {described}, which does not fit pixel_range=({low:g}, {high:g})."
+        )
+    scaled = (values.astype("float64") - low) * (255 / (high - low))
+    return Image.fromarray(scaled.round().clip(0, 255).astype("uint8"))
+
+
+def _put_on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         colors = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colors.size, "white"), colors)

@@ -1,7 +1,8 @@
 """Exact preprocessing: resizes and crops an image to the size a model takes."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,6 +31,8 @@ class Preprocessing(FrozenConfig):
         crop: Fraction of the resized image's sides to keep, 0.1 to 1; the same margin is cut off on opposite sides.
         crop_mode: "center" cuts off what is too long, "squash" changes the aspect ratio, "border" adds gray borders.
         interpolation: "bicubic", "bilinear", "lanczos" or "nearest", with Pillow's antialiasing.
+        pixel_range: Black and white of gray image files with more than 8 bits or floating-point pixels; None for 0 and 65535, and no
+            floating-point pixels. Other files state their own range.
 
     Raises:
         InvalidArgumentError: One of them is not legal.
@@ -44,6 +47,9 @@ class Preprocessing(FrozenConfig):
     crop: float = 1.0
     crop_mode: str = "center"
     interpolation: str = "bicubic"
+    pixel_range: tuple[float, float] | None = field(
+        default=None, repr=False
+    )  # the digests of data sets contain the rest
 
     def __post_init__(self) -> None:
         wrong = []
@@ -58,8 +64,17 @@ class Preprocessing(FrozenConfig):
             wrong.append(f"crop_mode={self.crop_mode!r} is none of {', '.join(CROP_MODES)}")
         if self.interpolation not in INTERPOLATIONS:
             wrong.append(f"interpolation={self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
+        ends = self.pixel_range
+        if ends is not None and not (
+            isinstance(ends, tuple) and len(ends) == 2 and all(map(is_number, ends)) and ends[0] < ends[1]
+        ):
+            wrong.append(f"pixel_range={ends!r} is not None or the values of black and white, such as (0, 1)")
         if wrong:
             raise InvalidArgumentError(f"Preprocessing: {'; '.join(wrong)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns every field as JSON can hold it; without a `pixel_range` as earlier versions wrote it."""
+        return {name: value for name, value in super().to_dict().items() if name != "pixel_range" or value is not None}
 
     def resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Returns the width and height, px, of an image of this width and height after resizing and before cropping."""

@@ -24,6 +24,7 @@ class Limits:
 
     min_side: int = 8
     max_aspect: float = 20.0
+    pixel_range: list[float] | None = None  # black and white of gray images with more than 8 bits
 
 
 def inspect(path: Path, limits: Limits) -> dict[str, Any]:
@@ -39,7 +40,8 @@ def inspect(path: Path, limits: Limits) -> dict[str, Any]:
         content = read_bytes(path)
         picture = Picture(content, path)
         _check(picture, limits)
-        image = picture.decode()
+        low_high = limits.pixel_range
+        image = picture.decode(pixel_range=None if low_high is None else (low_high[0], low_high[1]))
         return row | {"sha256": hashlib.sha256(content).hexdigest()} | _describe(picture, image, path)
     except VitKerasError as error:
         return row | {"reason": str(error).removeprefix(f"{path}: ")}
@@ -87,11 +89,14 @@ def _take_notes(picture: Picture, path: Path) -> list[str]:
     if path.suffix.lower() not in ("", *SUFFIXES[picture.format]):
         notes.append(f"{picture.format} with the file name suffix of another format")
     if picture.animated:
-        notes.append("animation, of which the first frame is used")
+        several = "several pages, of which the first is used"
+        notes.append(several if picture.format == "TIFF" else "animation, of which the first frame is used")
     if picture.orientation != 1:
         notes.append("rotated upright (Exif)")
     if picture.mode.startswith("I"):
         notes.append(SIXTEEN_BITS)
+    if picture.mode == "F":
+        notes.append("floating-point pixels, converted to 8 bits")
     if picture.mode == "CMYK":
         notes.append("CMYK, converted to RGB")
     if picture.mode in ("RGBA", "LA", "PA") or picture.transparent:

@@ -12,7 +12,7 @@ from vit_keras.data.scan.walk import Walk, is_ignored, is_undecodable
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits, parse_affixed_split, parse_split
 from vit_keras.errors import ClassLayoutError, EmptyDatasetError
 
-IMAGE_FILES = f"{', '.join(FORMATS[:-1])} and {FORMATS[-1]} files"
+IMAGE_FILES = f"{', '.join(FORMATS[:-1])} and (with pillow-heif) HEIC files"
 
 
 def find_class_folders(

@@ -22,7 +22,7 @@ from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
 if sys.platform != "win32":
     import fcntl
 
-FORMAT = 3  # of the rows; 1 did not read TIFF and PPM, 2 had other notes
+FORMAT = 4  # of the rows; 1 did not read TIFF and PPM, 2 had other notes, 3 did not read AVIF and HEIC
 _PROGRESS = "progress.jsonl"
 _MOST_WORKERS = 8
 _WORTH_A_PROCESS = 16  # files, which take about as long as it takes to start

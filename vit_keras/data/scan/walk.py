@@ -10,7 +10,7 @@ from vit_keras.data.images.signatures import USUAL_SUFFIXES, inspect_start
 
 NO_SUFFIX = "no suffix"
 _UNSUPPORTED_SUFFIXES = (
-    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".raw", ".cr2", ".nef", ".arw", ".dng", ".exr",
+    ".heic", ".heif", ".jxl", ".jp2", ".ico", ".svg", ".psd", ".dcm", ".raw", ".cr2", ".cr3", ".raf", ".nef", ".arw", ".dng", ".exr",
 )  # fmt: skip
 _IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _LINK, _SPECIAL, _LISTED = (

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
+from vit_keras.data.dataset.mapped_images import MappedImages, find_map
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
 from vit_keras.data.sources.array_labels import are_texts, count_names, encode_texts, read_labels, unify_labels
-from vit_keras.data.sources.pixel_range import PixelScale
+from vit_keras.data.sources.pixel_range import BYTES, PixelScale
 from vit_keras.data.split_names import describe_splits, match_splits
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
@@ -55,7 +56,7 @@ def read_arrays(
         labels, task, about_labels = unify_labels(labels, task=task, class_names=class_names)
     scale.decide()  # after all splits were read
     splits: dict[str, Split | EncodedSplit] = {
-        name: Split(readers[name].images()[: len(labels[name])], labels[name]) for name in given
+        name: _make_split(readers[name].images(), labels[name]) for name in given
     }
     if not scale.is_plain:
         _log.warning("%s", *scale.decisions)
@@ -67,11 +68,19 @@ def read_arrays(
     train = splits["train"]
     if task != "single_label" or (train.labels.min(initial=0) >= 0 and count <= len(names)):
         places = split_indices(train.labels, names, missing, rates=rates, seed=seed)
+        decisions += describe_splits_drawn(train.labels, names, places, missing)
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}
     else:  # ImageData reports the illegal labels
         splits |= dict.fromkeys(missing, train)
     decisions = (*decisions, *about_labels, *scale.decisions)
     return ImageData(name="arrays", class_names=names, splits=splits, decisions=decisions, task=task)
+
+
+def _make_split(images: np.ndarray | MappedImages, labels: np.ndarray) -> Split:
+    """Returns a split of as many images as there are labels."""
+    if isinstance(images, MappedImages):
+        return Split(images.subset(np.arange(len(labels))), labels)
+    return Split(images[: len(labels)], labels)
 
 
 def _check_named(class_names: tuple[str, ...], labels: Mapping[str, np.ndarray], task: str) -> None:
@@ -123,8 +132,21 @@ class _ImageReader:
             self._scale()
         return len(array)
 
-    def images(self) -> np.ndarray:
-        """Returns all images, `(count, height, width, channels)`, uint8."""
+    def images(self) -> np.ndarray | MappedImages:
+        """Returns all images, `(count, height, width, channels)`, uint8; those of a memory-mapped array stay on disk."""
+        if len(self._unscaled) == 1 and not self.bounded and find_map(self._unscaled[0]):
+            array, decided = self._unscaled[0], self.scale.decide()
+            is_plain = array.dtype == np.uint8 and decided == BYTES
+            rule = self.preprocessing
+            if rule is not None and rule.channels != array.shape[-1]:
+                rule = rule.replace(channels=array.shape[-1])  # converted by `ImageData.resize`, as other arrays are
+            same = rule is None or rule.image_size == array.shape[1:3]
+            return MappedImages(
+                array=array,
+                rows=np.arange(len(array)),
+                pixel_range=None if is_plain else decided,
+                preprocessing=None if same else rule,
+            )
         self._scale()
         if len({part.shape[1:] for part in self._scaled}) > 1:
             raise DataError(f"{self.name}: the images have different sizes; pass image_size.")

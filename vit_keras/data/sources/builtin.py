@@ -59,7 +59,7 @@ def _split(images: Any, labels: Any) -> Split:
 
 
 def _with_validation(name: str, class_names: tuple[str, ...], train: Split, test: Split, seed: int) -> ImageData:
-    held = hold_out(train.labels, class_names, seed=seed)
+    held = hold_out(train.labels, len(class_names), seed=seed)
     return ImageData(
         name=name,
         class_names=class_names,

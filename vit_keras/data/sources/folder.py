@@ -1,6 +1,5 @@
 """Reads a folder of class folders, or tables of files and labels."""
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit
 from vit_keras.data.images.decode import read_unchanged
@@ -95,12 +94,42 @@ def scan_source(
     *,
     tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
+    pixel_range: tuple[float, float] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Listing, Manifest]:
     """Lists the image files of a folder or of tables, and checks each of them once."""
     listing = list_files(source, reading, tables=tables, class_names=class_names)
-    limits = Limits(min_side=reading.min_side, max_aspect=reading.max_aspect)
+    limits = Limits(
+        min_side=reading.min_side,
+        max_aspect=reading.max_aspect,
+        pixel_range=None if pixel_range is None else list(pixel_range),  # as JSON has it
+    )
     return listing, scan(listing, limits=limits, on_progress=on_progress)
+
+
+def open_files(
+    source: Any,
+    *,
+    preprocessing: Preprocessing,
+    reading: ReadOptions | None = None,
+    tables: TableOptions | None = None,
+    class_names: tuple[str, ...] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, EncodedSplit]:
+    """Returns what is known of the files of a folder or of tables, and all usable images, whatever their split."""
+    reading = reading or ReadOptions()
+    _, manifest = scan_source(
+        source,
+        reading,
+        tables=tables,
+        class_names=class_names,
+        pixel_range=preprocessing.pixel_range,
+        on_progress=on_progress,
+    )
+    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
+    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
+    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
+    return manifest, EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
 
 
 def read_folder(
@@ -119,12 +148,14 @@ def read_folder(
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
     """
-    reading = reading or ReadOptions()
-    _, manifest = scan_source(source, reading, tables=tables, class_names=class_names, on_progress=on_progress)
-    manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
-    manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
-    files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))
-    whole = EncodedSplit(files, manifest.labels, preprocessing, reading.cache, reading.max_error_rate)
+    manifest, whole = open_files(
+        source,
+        preprocessing=preprocessing,
+        reading=reading,
+        tables=tables,
+        class_names=class_names,
+        on_progress=on_progress,
+    )
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)
@@ -141,6 +172,7 @@ def read_folder(
         seed=seed,
         duplicate_ids=duplicate_ids.reshape(-1),
     )
+    said = describe_splits_drawn(manifest.labels[train], manifest.class_names, drawn, missing)
     places |= {split: train[indices] for split, indices in drawn.items()}
     left_out = [(item.path, item.reason) for item in manifest.quarantined]
     return ImageData(
@@ -150,7 +182,7 @@ def read_folder(
         seed=seed,
         notes=tuple(f"{manifest.root / path}: {reason}" for path, reason in [*left_out, *manifest.skipped]),
         task=manifest.task,
-        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black()),
+        decisions=(*manifest.decisions, *manifest.describe_left_out(), *manifest.describe_nearly_black(), *said),
     )
 
 
@@ -174,7 +206,6 @@ class ManifestFiles(Encoded):
         path, size, mtime_ns = self.on_disk(index)
         return read_unchanged(Path(path), size, mtime_ns)
 
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the content of all files."""
-        return hashlib.sha256(self.manifest.columns.sha256[self.places].tobytes()).digest()
+    def hashes(self) -> list[bytes]:
+        """Returns the SHA-256 of the content of each file, from the check."""
+        return [digest.tobytes() for digest in self.manifest.columns.sha256[self.places]]

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from vit_keras.data.dataset.mapped_images import scale_pixels
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.reporting.text import plural
 from vit_keras.validation import is_number
@@ -203,6 +204,5 @@ class PixelScale:
             return images
         scaled = np.empty(images.shape, "uint8")
         for first in range(0, len(images), _AT_ONCE):
-            part = images[first : first + _AT_ONCE].astype("float64")
-            scaled[first : first + _AT_ONCE] = np.round((part - low) * (255 / (high - low))).clip(0, 255)
+            scaled[first : first + _AT_ONCE] = scale_pixels(images[first : first + _AT_ONCE], (low, high))
         return scaled

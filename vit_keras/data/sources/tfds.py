@@ -1,7 +1,6 @@
 """Reads TensorFlow Datasets; their images stay encoded until they are used."""
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.dataset.holdout import split_indices
+from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.data.images.decode import Picture
@@ -123,6 +122,7 @@ def read_tfds(
     train, class_names = splits["train"], tuple(features["label"].names)
     missing = tuple(split for split in ("test", "validation") if split not in splits)
     places = split_indices(train.labels, class_names, missing, rates=rates, seed=seed)
+    decisions += describe_splits_drawn(train.labels, class_names, places, missing)
     splits |= {split: train.subset(chosen) for split, chosen in places.items()}
     return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions)
 
@@ -172,14 +172,6 @@ class Examples(Encoded):
 
     def on_disk(self, index: int) -> None:
         """Returns None: an example is not a file of its own."""
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 of the content of all images."""
-        digest = hashlib.sha256()
-        for index in range(len(self)):
-            digest.update(hashlib.sha256(self.read(index)).digest())
-        return digest.digest()
 
 
 def _read_split(

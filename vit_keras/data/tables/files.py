@@ -1,4 +1,4 @@
-"""Finds the file that a cell of a table names: an absolute or relative path, or a name without its ending."""
+"""Finds the file that a cell of a table names: a path, or a name without its ending or its folder."""
 
 import os
 import re
@@ -19,6 +19,7 @@ class FileFinder:
         self._real_folder = os.path.realpath(folder)
         self._names: dict[str, dict[str, list[str]]] = {}  # by folder and name without ending
         self._real_parents: dict[str, str] = {}
+        self._below: dict[str, list[str]] | None = None  # paths in direct subfolders, by name with and without ending
 
     def find(self, cell: Any) -> str | None:
         """Returns the path of a file, from the folder on if it is below it, with `/` as separator; None if there is no such file."""
@@ -31,9 +32,9 @@ class FileFinder:
             if os.path.isfile(os.path.join(self.folder, path)):
                 return self._relative(path)
         for path in spellings:
-            endings = self._find_endings(path)
-            if len(endings) == 1:
-                return self._relative(endings[0])
+            found = self._find_endings(path) or self._find_below(path)
+            if len(found) == 1:
+                return self._relative(found[0])
         return None
 
     def explain(self, cell: Any) -> str:
@@ -45,11 +46,10 @@ class FileFinder:
         if _URL.match(cell):
             return "an address on the network; download the files, and name them in the table"
         path = cell.replace("\\", "/")
-        endings = self._find_endings(path)
-        if endings:
-            return (
-                f"several files have this name: {', '.join(os.path.basename(each) for each in endings)}; add the ending"
-            )
+        found = self._find_endings(path) or self._find_below(path)
+        if found:
+            names = f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+            return f"several files have this name: {names}; state the path with its ending"
         full = os.path.join(self.folder, path)
         if os.path.isdir(full):
             return "a folder, not a file"
@@ -81,6 +81,19 @@ class FileFinder:
         names = self._list(os.path.join(self.folder, parent)).get(name, ())
         return [os.path.join(parent, each) for each in names if each != name]
 
+    def _find_below(self, name: str) -> list[str]:
+        """Returns the image files in direct subfolders that a bare name stands for."""
+        if "/" in name:
+            return []
+        if self._below is None:
+            self._below = {}
+            for folder in _list_folders(self.folder):
+                for stem, names in self._list(os.path.join(self.folder, folder)).items():
+                    for each in names:
+                        for key in {stem, each}:
+                            self._below.setdefault(key, []).append(f"{folder}/{each}")
+        return self._below.get(name, [])
+
     def _list(self, folder: str) -> dict[str, list[str]]:
         """Returns the image files in a folder by their name without ending."""
         if folder not in self._names:
@@ -95,3 +108,11 @@ class FileFinder:
                     found.setdefault(stem, []).append(name)
             self._names[folder] = found
         return self._names[folder]
+
+
+def _list_folders(folder: Path) -> list[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not is_ignored(entry.name))
+    except OSError:
+        return []

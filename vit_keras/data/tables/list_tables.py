@@ -101,7 +101,7 @@ def list_tables(
             *row_splits.decisions,
             *labels.decisions,
             *(() if labels.task == "regression" else describe_order(names, class_names)),
-            *rows.describe_outside(),
+            *rows.describe_places(),
         ),
     )
 
@@ -120,8 +120,13 @@ def _read_tables(
     tables = []
     for split in SPLITS:
         if split in found:
-            table = read_table(source[found[split]], options)
-            tables.append(replace(table, parts=tuple(replace(part, split=split) for part in table.parts)))
+            given = source[found[split]]
+            table = read_table(given, options)
+            (part,) = table.parts
+            name = part.name
+            if is_data_frame(given):  # the same name only for the same data frame
+                name += f" {next(key for key, each in source.items() if each is given)!r}"
+            tables.append(replace(table, parts=(replace(part, name=name, split=split),)))
     return tables, describe_splits({name: split for split, name in found.items()}, "tables")
 
 
@@ -169,17 +174,23 @@ class _Rows:
         checker = FileFinder(root)
         self.paths: list[str] = []  # "" where there is no file
         self.outside: set[int] = set()
+        self.below = 0  # files that were named without their folder
         for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
             found = finders[origin].find(cell) or ""
+            self.below += "/" in found and "/" not in cell and "\\" not in cell
             prefix = prefixes[origin]
             self.paths.append(found if prefix == "." or not found else str(PurePosixPath(prefix, found)))
             if found and checker.is_outside(self.paths[-1]):
                 self.outside.add(index)
 
-    def describe_outside(self) -> tuple[str, ...]:
-        """Returns a sentence on the number of files outside the root."""
-        count = len(self.outside)
-        return (f"{count:,} of {plural(len(self.paths), 'file')} are outside {self.root}",) if count else ()
+    def describe_places(self) -> tuple[str, ...]:
+        """Returns sentences on the numbers of files in subfolders that the table does not name, and outside the root."""
+        of = f"of {plural(len(self.paths), 'file')} are"
+        places = (
+            (self.below, "in subfolders that the table does not name"),
+            (len(self.outside), f"outside {self.root}"),
+        )
+        return tuple(f"{count:,} {of} {where}" for count, where in places if count)
 
     def check(self, labels: RowLabels, splits: RowSplits, *, contained: bool) -> None:
         """Raises `DataError` that lists the first rows that can't be used, `ColumnError` where there is no file at all."""

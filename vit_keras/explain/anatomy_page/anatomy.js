@@ -12,7 +12,7 @@ const PATCHES = ROWS * COLUMNS;
 const TOKENS = PREFIX + PATCHES;
 const HEAD_DIM = config.hidden_dim / config.num_heads;
 const MOST_IN_A_MATRIX = 1100; // maximum number of tokens for which every pair is drawn; more would take too long
-const LINES = ["#3d6bf5", "#d9480f", "#0b8a6a", "#9c36b5", "#b08900"];
+const LINES = [1, 2, 3, 4, 5].map((number) => `var(--line-${number})`);
 
 const state = { block: 0, head: 0, token: 0, patch: 0, pixel: null, language: navigator.language.startsWith("ru") ? "ru" : "en" };
 const drawn = [];
@@ -133,10 +133,12 @@ function canvas(width, height, attributes = {}) {
 function numberTable(rows_of) {
   const table = element("table");
   drawn.push(() => {
+    const rows = rows_of();
+    const widest = Math.max(...rows.map(([, numbers]) => numbers.length));
     table.replaceChildren(
-      ...rows_of().map(([name, numbers, count, kind = ""]) => {
+      ...rows.map(([name, numbers, count, kind = ""]) => {
         const cells = Array.from(numbers, (number) => element("td", {}, printed(number)));
-        const more = count > cells.length ? [element("td", { class: "rest" }, "…")] : [];
+        const more = count > cells.length ? [element("td", { class: "rest", colspan: widest + 1 - cells.length }, "…")] : [];
         return element("tr", { class: kind, title: words().first_of.replace("[count]", count) }, element("td", {}, name), ...cells, ...more);
       }),
     );
@@ -160,13 +162,18 @@ function drawBase() {
 
 const scaleFor = (side) => Math.max(1, Math.round(side / Math.max(WIDTH, HEIGHT)));
 
-/** The image, brighter and warmer where attention is larger; scaled to the 98th percentile, since one patch may exceed all others. */
+/** The weight that is drawn brightest: the 98th percentile, since one patch may exceed all others. */
+function brightestOf(shares) {
+  return Math.max(1e-12, Float32Array.from(shares).sort()[Math.floor(0.98 * (PATCHES - 1))]);
+}
+
+/** The image, brighter and warmer where attention is larger. */
 function drawAttention(target, row, marked) {
   const context = target.getContext("2d");
   const [across, down] = [target.width / COLUMNS, target.height / ROWS];
   context.drawImage(base, 0, 0, target.width, target.height);
   const shares = row.subarray(PREFIX);
-  const brightest = Math.max(1e-12, Float32Array.from(shares).sort()[Math.floor(0.98 * (PATCHES - 1))]);
+  const brightest = brightestOf(shares);
   for (let patch = 0; patch < PATCHES; patch++) {
     const [y, x] = place(patch);
     const strength = Math.sqrt(Math.min(1, shares[patch] / brightest));
@@ -213,20 +220,38 @@ function tokenMatrix(name, title) {
   const target = canvas(1, 1, { class: "wide", style: `height: ${Math.min(12, Math.max(4, TOKENS / 16))}rem` });
   const { shape, values } = arrays[name];
   drawMatrix(target, values, shape[0], shape[1], (value) => diverging(value, 45));
-  return captioned(title, target);
+  return captioned(title, target, colorScale("signed", () => [words().negative, words().positive]));
 }
+
+const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
 
 /** A vector as a strip of colors, wrapped into rows. */
 function drawStrip(target, values, across) {
-  const limit = values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-12);
+  const limit = largest(values);
   const down = Math.ceil(values.length / across);
   drawMatrix(target, values, down, across, (value) => (value === undefined ? [0, 0, 0] : diverging(value, limit)));
 }
 
+/** The scale of a picture's colors, from the text at its left end to that at its right end. */
+function colorScale(kind, ends_of) {
+  const ends = [element("span"), element("span")];
+  drawn.push(() => ends_of().forEach((text, end) => (ends[end].textContent = text)));
+  return element("div", { class: "scale" }, ends[0], element("i", { class: kind }), ends[1]);
+}
+
+/** The scale of one picture of attention, in weights. */
+const weightScale = (row_of) => colorScale("warm", () => ["0", `≥ ${percent(brightestOf(row_of().subarray(PREFIX)))}`]);
+
+/** The scale of several pictures, each of which is as bright as its own largest weights. */
+const attentionScale = () => colorScale("warm", () => [words().weaker, words().stronger]);
+
+/** The scale of numbers of both signs, up to the largest. */
+const signedScale = (limit_of) => colorScale("signed", () => [-limit_of(), limit_of()].map(printed));
+
 function strip(words_of, vector_of, across, height = "1.4rem") {
   const target = canvas(1, 1, { class: "wide", style: `height: ${height}` });
   drawn.push(() => drawStrip(target, vector_of(), across));
-  return captioned(words_of, target);
+  return captioned(words_of, target, colorScale("signed", () => [words().negative, words().positive]));
 }
 
 /** An image with attention over it; a pointer on it chooses a patch. */
@@ -392,7 +417,7 @@ const shows = {
         [`+ ${words().position}`, corner("positions", state.token), dim],
         [`= ${words().sum}`, corner("embedded", state.token), dim, "sum"],
       ]),
-      element("div", { class: "pair" }, captioned(() => filled(words().like_it), attentionPicture(alike)),
+      element("div", { class: "pair" }, captioned(() => filled(words().like_it), attentionPicture(alike), colorScale("warm", () => ["0", "1"])),
         tokenMatrix("position_colors", () => words().every_token)),
     ];
   },
@@ -414,18 +439,20 @@ const shows = {
 
   scores() {
     const target = canvas(1, 1, { class: "picks wide", style: `aspect-ratio: ${WIDTH} / ${HEIGHT}` });
+    let limit = 0;
     drawn.push(() => {
       const scores = attention(state.block, state.head, state.token).subarray(PREFIX).map(Math.log); // up to a constant
       const mean = scores.reduce((sum, score) => sum + score, 0) / PATCHES;
-      const limit = scores.reduce((most, score) => Math.max(most, Math.abs(score - mean)), 1e-6);
+      limit = Math.max(1e-6, largest(scores.map((score) => score - mean)));
       drawMatrix(target, scores, ROWS, COLUMNS, (score) => diverging(score - mean, limit));
     });
     picks(target);
-    return [element("div", { class: "pair" }, captioned(() => filled(words().score_map), target), seenTable([["score", "shown_scores"]], false))];
+    return [element("div", { class: "pair" }, captioned(() => filled(words().score_map), target, signedScale(() => limit)), seenTable([["score", "shown_scores"]], false))];
   },
 
   softmax() {
-    const parts = [captioned(() => filled(words().looks), attentionPicture(() => attention(state.block, state.head, state.token)))];
+    const row = () => attention(state.block, state.head, state.token);
+    const parts = [captioned(() => filled(words().looks), attentionPicture(row), weightScale(row))];
     if (TOKENS <= MOST_IN_A_MATRIX) {
       const target = canvas(1, 1, { class: "picks wide" });
       let last = "";
@@ -438,7 +465,7 @@ const shows = {
         const box = target.getBoundingClientRect();
         change({ token: Math.min(TOKENS - 1, Math.max(0, Math.floor(((event.clientY - box.top) / box.height) * TOKENS))) });
       });
-      parts.push(captioned(() => words().all_tokens, target));
+      parts.push(captioned(() => words().all_tokens, target, attentionScale()));
     }
     return [element("div", { class: "pair" }, ...parts), seenTable([["score", "shown_scores"], ["weight", "shown_weights"]], true)];
   },
@@ -452,10 +479,10 @@ const shows = {
   joined() {
     const grid = smallPictures("head", config.num_heads, (head) => attention(state.block, head, state.token));
     return [
-      captioned(() => filled(words().looks), grid),
+      captioned(() => filled(words().looks), grid, attentionScale()),
       numberTable(() => [
         [`${words().head} ${state.head + 1}`, corner("heads", state.block, state.head, state.token), HEAD_DIM],
-        [words().projected, corner("attended", state.block, state.token), dim, "sum"],
+        [words().projected, corner("attended", state.block, state.token), dim],
       ]),
     ];
   },
@@ -492,7 +519,7 @@ const shows = {
   depth() {
     const grid = smallPictures("block", config.num_layers, (block) => attention(block, state.head, state.token));
     const parts = [
-      captioned(() => filled(words().in_blocks), grid),
+      captioned(() => filled(words().in_blocks), grid, attentionScale()),
       numberTable(() => [
         [words().came_in, z(state.block), dim],
         [words().goes_out, z(state.block + 1), dim],
@@ -509,7 +536,7 @@ const shows = {
       for (let head = 0; head < config.num_heads; head++) {
         at("pooling_weights", head).forEach((share, token) => (mean[token] += share / config.num_heads));
       }
-      parts.push(element("div", { class: "pair" }, captioned(() => "", attentionPicture(() => mean))));
+      parts.push(element("div", { class: "pair" }, captioned(() => "", attentionPicture(() => mean), weightScale(() => mean))));
     }
     const first = config.pooling === "token" || config.pooling === "token_and_mean";
     parts.push(
@@ -526,8 +553,9 @@ const shows = {
     if (!arrays.logits) return [numberTable(() => [[words().output, at("output").slice(0, 6), at("output").length, "sum"]])];
     const table = element("table");
     drawn.push(() => {
-      const heads = ["", words().logit, words().probability, ""].map((word) => element("th", {}, word));
       const most = facts.classes[0].probability;
+      const heads = ["", words().logit, words().probability].map((word) => element("th", {}, word));
+      heads.push(element("th", { class: "ends" }, element("span", {}, "0"), element("span", {}, percent(most))));
       table.replaceChildren(
         element("tr", {}, ...heads),
         ...facts.classes.map(({ name, logit, probability }) =>
@@ -597,9 +625,9 @@ function sumTable() {
         ...Array.from(corner("values", state.block, state.head, token), (value) => element("td", {}, printed(value))), element("td", { class: "rest" }, "…")),
     );
     const sum = Array.from(corner("heads", state.block, state.head, state.token), (value) => element("td", {}, printed(value)));
-    const heads = [words().token, words().weight, words().value].map((word) => element("th", {}, word));
+    const heads = [words().token, words().weight].map((word) => element("th", {}, word));
     table.replaceChildren(
-      element("tr", {}, ...heads),
+      element("tr", {}, ...heads, element("th", { class: "over", colspan: sum.length + 1 }, words().value)),
       ...rows,
       element("tr", { class: "sum" }, element("td", {}, words().weighted_sum), element("td", {}, "1"), ...sum, element("td", { class: "rest" }, "…")),
     );

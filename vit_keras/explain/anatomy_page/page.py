@@ -22,7 +22,7 @@ from vit_keras.runtime.files import write_text
 
 
 def anatomy_report(
-    model: keras.Model, image: Any, path: Path, *, class_names: Sequence[str] = (), title: str = ""
+    model: keras.Model, image: Any, path: str | Path, *, class_names: Sequence[str] = (), title: str = ""
 ) -> None:
     """Writes an HTML page that shows one forward pass step by step, in English and Russian.
 
@@ -40,7 +40,7 @@ def anatomy_report(
         InvalidArgumentError: It is not a vit_keras model, or has another number of classes.
         StorageError: The page cannot be written.
     """
-    write_text(path, format_page(anatomy(model, image, class_names=class_names), title=title or model.name))
+    write_text(Path(path), format_page(anatomy(model, image, class_names=class_names), title=title or model.name))
 
 
 def format_page(passed: Anatomy, *, title: str) -> str:

@@ -22,7 +22,9 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
     stem = layers.Patches.call if config.stem == "patch" else layers.ConvStem.call
     pooling = layers.AttentionPooling.call if config.pooling == "map" else layers.TokenPooling.call
     parallel, block = layers.ParallelBlock, layers.TransformerBlock
-    branches = [parallel._parallel_branches] if config.parallel_block else [block._attention_branch, block._mlp_branch]
+    branches: list[Callable[..., Any]] = (
+        [parallel._parallel_branches] if config.parallel_block else [block._attention_branch, block._mlp_branch]
+    )
     steps: dict[str, list[Callable[..., Any]]] = {
         "image": [layers.PixelNormalization.call],
         "patches": [stem],

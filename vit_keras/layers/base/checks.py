@@ -45,9 +45,9 @@ def check_divisible(layer: str, height: int, width: int, patch_size: int) -> Non
         )
 
 
-def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, int]:
-    """Returns the number of tokens and their width, or raises `InvalidArgumentError` where they don't fit the layer."""
-    _check_shape(layer, "tokens", "(batch, tokens, hidden_dim)", shape)
+def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int | None, int]:
+    """Returns the number of tokens, None if unknown, and their width, or raises `InvalidArgumentError` where they don't fit the layer."""
+    _check_shape(layer, "tokens", "(batch, tokens, hidden_dim)", shape, unknown=1)
     _, tokens, hidden_dim = shape
     if hidden_dim % num_heads:  # type: ignore[operator]
         raise InvalidArgumentError(
@@ -56,15 +56,28 @@ def check_tokens(layer: str, shape: Shape, *, num_heads: int = 1) -> tuple[int, 
     return tokens, hidden_dim  # type: ignore[return-value]
 
 
-def check_heads(layer: str, shape: Shape) -> tuple[int, int, int]:
-    """Returns the number of tokens and heads and the head's width, or raises `InvalidArgumentError` where one is unknown."""
-    _check_shape(layer, "heads", "(batch, tokens, num_heads, head_dim)", shape)
+def check_heads(layer: str, shape: Shape) -> tuple[int | None, int, int]:
+    """Returns the number of tokens, None if unknown, that of heads and the head's width; raises `InvalidArgumentError` for other shapes."""
+    _check_shape(layer, "heads", "(batch, tokens, num_heads, head_dim)", shape, unknown=1)
     return tuple(shape[1:])  # type: ignore[return-value]
 
 
-def _check_shape(layer: str, what: str, expected: str, shape: Shape) -> None:
-    if len(shape) != expected.count(",") + 1 or None in shape[1:]:
-        raise InvalidArgumentError(f"{layer} takes {what} of shape {expected}, all but batch known; it got {shape}.")
+def check_any_images(layer: str, shape: Shape) -> None:
+    """Raises `InvalidArgumentError` for a shape that is not of images; height and width may be unknown."""
+    _check_shape(layer, "images", "(batch, height, width, channels)", shape, unknown=2)
+
+
+def check_grid(layer: str, shape: Shape) -> None:
+    """Raises `InvalidArgumentError` for a shape that is not of a grid of patches; rows and columns may be unknown."""
+    _check_shape(layer, "patches", "(batch, rows, columns, patch_dim)", shape, unknown=2)
+
+
+def _check_shape(layer: str, what: str, expected: str, shape: Shape, *, unknown: int = 0) -> None:
+    """`unknown` is the number of dimensions after the batch that may be None."""
+    names = expected.strip("()").split(", ")
+    if len(shape) != len(names) or None in shape[1 + unknown :]:
+        known = f"with known {' and '.join(names[1 + unknown :])}" if unknown else "all but batch known"
+        raise InvalidArgumentError(f"{layer} takes {what} of shape {expected}, {known}; it got {shape}.")
 
 
 def _list(values: dict[str, Any]) -> str:

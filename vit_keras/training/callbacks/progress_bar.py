@@ -1,49 +1,35 @@
 """The progress bar of a training run."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import keras
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vit_keras.data.tasks import METRICS
+from vit_keras.reporting.progress import progress_bar
 from vit_keras.training.callbacks.divergence import StepCounter
 
 
-def standard_console() -> Console:
-    """Returns the default console, on stdout."""
-    return Console(highlight=False, soft_wrap=True, markup=False)
-
-
 class ProgressBar(keras.callbacks.Callback):
-    """Shows a bar of the training steps (in a terminal only) and prints one line per epoch; `counter` must be called before it."""
+    """Shows a bar of the training steps and prints one line per epoch; `counter` must be called before it."""
 
     def __init__(self, console: Console, counter: StepCounter) -> None:
         super().__init__()
         self.console = console
         self.counter = counter
+        self._bar = ExitStack()
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the bar."""
-        steps, epochs = self.params["steps"], self.params["epochs"]
-        self.progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.progress.add_task("training", total=steps * epochs, completed=self.counter.step)
-        self.progress.start()
+        self.total = self.params["steps"] * self.params["epochs"]
+        self._update = self._bar.enter_context(progress_bar(self.console, "training"))
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Moves the bar; it reads no metrics, so nothing waits for the device."""
-        self.progress.update(self.task, completed=self.counter.step)
+        done = self.counter.step
+        self._update(done, self.total, f"{done:,}/{self.total:,} steps")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Prints the epoch's line."""
@@ -57,5 +43,4 @@ class ProgressBar(keras.callbacks.Callback):
 
     def stop(self) -> None:
         """Removes the bar."""
-        if hasattr(self, "progress"):
-            self.progress.stop()
+        self._bar.close()

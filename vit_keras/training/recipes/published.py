@@ -31,7 +31,7 @@ class PublishedRecipe(RecipeEntry):
             model: Made by `vit` or `from_preset`.
             data: The data to train on.
             epochs: Training epochs; None to choose.
-            **changes: Fields of `Recipe` to use instead of the chosen values; `class_weights` may be "balanced".
+            **changes: Fields of `Recipe` to use instead of the chosen values; `class_weights` may be "balanced" or "square_root".
 
         Raises:
             InvalidArgumentError: `data` is not made by `vk.data.load`, or a field is unknown or not legal.

@@ -78,6 +78,18 @@ class Recipe(RecipeSettings):
         object.__setattr__(self, "clock", EpochClock())
         super().__post_init__()
 
+    def _repr_html_(self) -> str:
+        from vit_keras.reporting import notebook, pages
+        from vit_keras.reporting.text import flatten_values, plural
+
+        steps = f"{plural(self.epochs, 'epoch')} of {plural(self.steps_per_epoch, 'step')}"
+        choices = [(choice.what, str(choice.value), choice.reason) for choice in self.choices]
+        return (
+            notebook.title(f"Recipe {self.name}: {steps}")
+            + (pages.table(("choice", "value", "reason"), choices) if choices else "")
+            + pages.folded("All values", pages.table(("name", "value"), flatten_values(self.to_dict())))
+        )
+
     def prepare(self, model: "keras.Model", data: "ImageData | None" = None, *, fit_head: bool = True) -> "keras.Model":
         """Returns a copy of a model for this recipe to train, as in a run; it is not compiled.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.dataset.image_data import choose_batch_size
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
 STEPS = 400  # training steps that a fine-tuning run aims at, within the limits of `EPOCHS`
 EPOCHS = (5, 60)
 FEW_EPOCHS = 8  # below this number of epochs, no augmentation: it takes longer to pay off
+FEW_FOR_SCRATCH = 2000  # training images, below which fine-tuning is suggested
 SCRATCH_EPOCHS = 50  # default for recipes that start from random weights
 _WIDTH = 128  # of the models in benchmarks/finetune.py
 _SHALLOW, _DEEP_DECAY = 6, 0.75
 _MEASURED_STEPS, _USUAL_WEIGHT_DECAY = 400, 0.05
+_USUAL_BATCH = 64  # images, below which the batch size is explained
 _IMBALANCED = 3  # ratio of the largest class to the smallest
+_LONG_TAIL = 100  # likewise
+_WEIGHT_POWERS = {"balanced": 1.0, "square_root": 0.5}
 _NOT_LISTED = ("class_weights", "seed")
 
 RULES = {
@@ -49,7 +54,8 @@ def fit_to_data(
     from vit_keras.models.vit import model_config
     from vit_keras.training.recipes.model_choices import list_model_choices
 
-    data = replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
+    count = len(data.splits["train"])
+    data = replace(data, batch_size=min(data.batch_size, count))
     recipe = fit_to_labels(
         published,
         data.splits["train"].labels,
@@ -62,6 +68,9 @@ def fit_to_data(
     )
     pretrained = published.initial_weights == "pretrained"
     choices = list_model_choices(model, data.class_names, task=data.task, expects_pretrained=pretrained)
+    choices += _explain_batch_size(data)
+    if not pretrained:
+        choices += _suggest_finetuning(count)
     return replace(recipe, choices=(*recipe.choices, *choices), data=data)
 
 
@@ -86,10 +95,17 @@ def fit_to_labels(
         epochs_reason = f"{epochs * steps_per_epoch} steps of {steps_per_epoch} per epoch"
     word = changes.get("class_weights")
     if isinstance(word, str):
-        if word != "balanced":
-            raise InvalidArgumentError(f'class_weights must be "balanced" or a number per class, got {word!r}.')
-        changes["class_weights"] = balance_classes(counts) if labels.ndim == 1 else balance_columns(labels)
-        class_choice = [Choice("class_weights", "balanced", "as asked")]
+        if word not in _WEIGHT_POWERS:
+            raise InvalidArgumentError(
+                f"class_weights must be {' or '.join(map(repr, _WEIGHT_POWERS))}, or a number per class, got {word!r}."
+            )
+        power = _WEIGHT_POWERS[word]
+        changes["class_weights"] = (
+            balance_classes(counts, power=power)
+            if labels.ndim == 1
+            else tuple(weight**power for weight in balance_columns(labels))
+        )
+        class_choice = [Choice("class_weights", word, "as asked")]
     else:
         class_choice = _warn_of_imbalance(counts) if word is None and labels.dtype.kind != "f" else []
     recipe = published.unsized(epochs=epochs, steps_per_epoch=steps_per_epoch, num_layers=config.num_layers)
@@ -112,13 +128,32 @@ def fit_to_labels(
     )
 
 
+def _explain_batch_size(data: "ImageData") -> list[Choice]:
+    count, size = len(data.splits["train"]), data.batch_size
+    if size >= _USUAL_BATCH or size != choose_batch_size(count, largest=_USUAL_BATCH):
+        return []
+    steps = f"{data.steps_per_epoch} step{'' if data.steps_per_epoch == 1 else 's'} per epoch"
+    return [Choice("batch_size", size, f"{steps} of {count:,} training images; larger batches make too few")]
+
+
+def _suggest_finetuning(count: int) -> list[Choice]:
+    if count >= FEW_FOR_SCRATCH:
+        return []
+    reason = (
+        f"{count:,} training images are few to start from random weights: `vit-keras finetune` starts from pretrained ones and usually gets "
+        "further (`vit-keras list` shows models with weights)"
+    )
+    return [Choice("weights", "random", reason)]
+
+
 def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:
     most, fewest = counts.max(), counts.min()
     if not fewest or most <= _IMBALANCED * fewest:
         return []
-    reason = (
-        f'{most} images of one class and {fewest} of another: class_weights="balanced" gives each class the same weight'
-    )
+    way = 'class_weights="balanced" gives each class the same weight'
+    if most > _LONG_TAIL * fewest:  # the same weight would make a few images outweigh all others
+        way = 'class_weights="square_root" gives rare classes more weight, "balanced" all classes the same'
+    reason = f"{most} image{'' if most == 1 else 's'} of one class and {fewest} of another: {way}"
     return [Choice("class_weights", None, reason)]
 
 
@@ -164,7 +199,16 @@ def _size_weight_decay(recipe: Recipe) -> tuple[Any, str]:
     )
 
 
-def balance_classes(counts: np.ndarray) -> tuple[float, ...]:
-    """Returns class weights that give every class the same total weight, 1 on average over the images."""
-    present = counts > 0
-    return tuple(float(counts.sum() / (present.sum() * count)) if count else 1.0 for count in counts)
+def balance_classes(counts: np.ndarray, *, power: float = 1.0) -> tuple[float, ...]:
+    """Returns class weights, 1 on average over the images: 1 over the number of images of a class, to a power.
+
+    With the power 1 every class has the same total weight. With 0.5, one class of 5,000 images and one of 50 have weights 1 to 10
+    (square root, as in Mahajan et al. 2018, arXiv 1805.00932, section 2.2).
+
+    Example:
+        >>> balance_classes(np.array([60, 20])), balance_classes(np.array([9, 1]), power=0.5)
+        ((0.6666666666666666, 2.0), (0.8333333333333334, 2.5))
+    """
+    present = counts[counts > 0].astype("float64")
+    scale = (present ** (1 - power)).sum()
+    return tuple(float(counts.sum() / (scale * count**power)) if count else 1.0 for count in counts.tolist())

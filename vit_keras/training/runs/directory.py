@@ -37,6 +37,7 @@ class RunDirectory:
         self.divergence = path / "divergence.json"  # the step and images at which the loss became NaN or infinite
         self.report = path / "report.html"
         self.figures = path / "figures"
+        self.folds = path / "folds"  # of a cross-validation: the runs 1, 2, ...
 
     def check_free(self) -> None:
         """Raises `StorageError` where the folder exists."""

@@ -4,36 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_LISTED = 20
-
-
-def flatten_values(values: Mapping[str, Any], name: str = "") -> list[tuple[str, str]]:
-    """Returns names and formatted values; a nested value gets a dotted name.
-
-    Example:
-        >>> flatten_values({"epochs": 10, "augmentation": {"flip_rate": 0.5}, "beta": None})
-        [('epochs', '10'), ('augmentation.flip_rate', '0.5'), ('beta', 'none')]
-    """
-    flat = []
-    for key, value in values.items():
-        dotted = f"{name}.{key}" if name else str(key)
-        if isinstance(value, Mapping):
-            flat += flatten_values(value, dotted)
-        else:
-            flat.append((dotted, _format_value(value)))
-    return flat
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        rest = f" and {len(value) - _LISTED:,} more" if len(value) > _LISTED else ""
-        return ", ".join(_format_value(item) for item in value[:_LISTED]) + rest
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "none" if value is None else f"{value}"
-
 
 def format_count(count: float) -> str:
     """Returns a large number in a short form.
@@ -61,6 +31,31 @@ def count_noun(count: int, noun: str) -> str:
         ('1 epoch', '1,200 steps')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def describe_evaluation(record: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns which images a result is on, "test" or "validation", and what these were used for."""
+    if record.get("evaluated_on", "test") == "validation":
+        return "validation", "which also chose the best epoch, so that new images are likely a little harder"
+    if record.get("folds"):
+        return "test", f"each of them by one of {record['folds']} models, trained without it (cross-validation)"
+    return "test", "which were not used for training"
+
+
+def describe_spread(record: Mapping[str, Any]) -> str | None:
+    """Returns the first metric's mean and standard deviation over the folds of a cross-validation; None for another run.
+
+    Example:
+        >>> describe_spread({"results": {"fold_accuracy_mean": 0.75, "fold_accuracy_std": 0.021}})
+        '75.0% ± 2.1% accuracy'
+    """
+    results = record.get("results", {})
+    metric = next((name[5:-5] for name in results if name.startswith("fold_") and name.endswith("_mean")), None)
+    if metric is None:
+        return None
+    mean, spread = (results[f"fold_{metric}_{name}"] for name in ("mean", "std"))
+    form = ".3f" if metric == "r2" else ".1%"
+    return f"{mean:{form}} ± {spread:{form}} {metric.replace('_', ' ')}"
 
 
 def images_per_second(record: Mapping[str, Any], history: Sequence[Mapping[str, float]]) -> float | None:

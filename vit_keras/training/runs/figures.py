@@ -53,7 +53,7 @@ def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], 
     axes.set(
         xlabel="predicted",
         ylabel="true",
-        title=f"Test accuracy {evaluation.accuracy:.1%} of {len(evaluation.labels)} images",
+        title=f"Accuracy {evaluation.accuracy:.1%} of {len(evaluation.labels)} images",
     )
     if len(class_names) <= _MAX_CLASSES:
         for row, column in np.ndindex(*counts.shape):

@@ -17,7 +17,7 @@ from vit_keras.evaluation.metrics import (
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.reporting.text import escape_markdown
-from vit_keras.training.runs.facts import format_fraction
+from vit_keras.training.runs.facts import describe_evaluation, format_fraction
 from vit_keras.training.runs.report_regression import TARGET_HEADS, target_rows
 
 _MAX_CLASSES = 30  # of more, only the worst are listed
@@ -35,13 +35,12 @@ def model_card_notes(record: Mapping[str, Any], evaluation: AnyEvaluation, class
         results = [_results(record, evaluation), _classes(scores, class_names)]
         limits = _limits(scores, evaluation, class_names)
     names = describe_count(evaluation.task, len(class_names))
-    return "\n" + "\n".join(
-        [*results, _training(record), _data(record, names), _license(record), limits]
-    )
+    return "\n" + "\n".join([*results, _training(record), _data(record, names), _license(record), limits])
 
 
-def _evaluated_on(count: int) -> str:
-    return f"## Results\n\nEvaluated on {count:,} test images, which were not used for training.\n\n"
+def _evaluated_on(record: Mapping[str, Any], count: int) -> str:
+    kind, words = describe_evaluation(record)
+    return f"## Results\n\nEvaluated on {count:,} {kind} images, {words}.\n\n"
 
 
 def _multi_label_results(record: Mapping[str, Any], evaluation: MultiLabelEvaluation) -> str:
@@ -73,7 +72,7 @@ def _multi_label_results(record: Mapping[str, Any], evaluation: MultiLabelEvalua
     ]
     heads = ("class", "images", "average precision", "precision", "recall", "F1")
     return (
-        _evaluated_on(len(evaluation.labels))
+        _evaluated_on(record, len(evaluation.labels))
         + _table(("metric", "value"), rows)
         + f"\n{title}:\n\n"
         + _table(heads, table)
@@ -83,10 +82,10 @@ def _multi_label_results(record: Mapping[str, Any], evaluation: MultiLabelEvalua
 def _multi_label_limits(evaluation: MultiLabelEvaluation) -> str:
     unseen = sum(not score.support for score in evaluation.classes)
     lines = [
-        "- The results hold for images like the test images, with classes as frequent as there.",
+        "- The results hold for images like the evaluated images, with classes as frequent as there.",
         f"- An image has each class with a probability of {evaluation.threshold:.2f} or more; more precision needs a higher threshold, more "
         "recall a lower one.",
-        *([f"- Classes without test images: {unseen:,}."] if unseen else []),
+        *([f"- Classes without evaluated images: {unseen:,}."] if unseen else []),
     ]
     return _format_limits(lines)
 
@@ -96,16 +95,16 @@ def _regression_results(record: Mapping[str, Any], evaluation: RegressionEvaluat
     baseline = record.get("results", {}).get("nearest_neighbor_r2")
     below = "" if baseline is None else f"\nR2 of the nearest-neighbor baseline: {baseline:.3f}.\n"
     words = "In the units of the labels.\n\n"
-    return _evaluated_on(len(evaluation.labels)) + words + _table(TARGET_HEADS, rows) + below
+    return _evaluated_on(record, len(evaluation.labels)) + words + _table(TARGET_HEADS, rows) + below
 
 
 def _regression_limits(evaluation: RegressionEvaluation) -> str:
     ranges = [
-        f"- {escape_markdown(name)}: the labels of the test images are {labels.min():.4g} to {labels.max():.4g}; predictions outside are "
+        f"- {escape_markdown(name)}: the labels of the evaluated images are {labels.min():.4g} to {labels.max():.4g}; predictions outside are "
         "extrapolated."
         for name, labels in zip(evaluation.class_names, evaluation.labels.T, strict=True)
     ]
-    return _format_limits(["- The results hold for images like the test images.", *ranges])
+    return _format_limits(["- The results hold for images like the evaluated images.", *ranges])
 
 
 def _format_limits(lines: list[str]) -> str:
@@ -127,7 +126,7 @@ def _results(record: Mapping[str, Any], evaluation: Evaluation) -> str:
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
     if baseline is not None:
         rows.append(["accuracy of the nearest-neighbor baseline", f"{baseline:.1%}", ""])
-    return _evaluated_on(count) + _table(("metric", "value", "95 % interval"), rows)
+    return _evaluated_on(record, count) + _table(("metric", "value", "95 % interval"), rows)
 
 
 def _classes(scores: Sequence[ClassScore], class_names: Sequence[str]) -> str:
@@ -193,7 +192,7 @@ def _license(record: Mapping[str, Any]) -> str:
 def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: Sequence[str]) -> str:
     confidence = float(evaluation.probabilities.max(axis=1).mean())
     lines = [
-        "- The results hold for images like the test images. The intervals cover sampling noise only, not other cameras, places or "
+        "- The results hold for images like the evaluated images. The intervals cover sampling noise only, not other cameras, places or "
         "times.",
         f"- It predicts one of its {len(class_names):,} classes for any image, even if the image shows none of them.",
         f"- Mean confidence {confidence:.1%}, accuracy {evaluation.accuracy:.1%}.",
@@ -205,5 +204,5 @@ def _limits(scores: Sequence[ClassScore], evaluation: Evaluation, class_names: S
         )
     unseen = sum(not score.support for score in scores)
     if unseen:
-        lines.append(f"- Classes without test images: {unseen:,}.")
+        lines.append(f"- Classes without evaluated images: {unseen:,}.")
     return _format_limits(lines)

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras import data as data_sources
+from vit_keras.data.dataset.folds import make_folds
 from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.loading_options import find_load_keywords
@@ -22,7 +24,8 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         path: The run directory.
 
     Returns:
-        `test_accuracy`, or the first metric of another task, and `recorded`, its value in `run.json`.
+        `test_accuracy`, or the first metric of another task, and `recorded`, its value in `run.json`; of a run without a test split, of the
+        validation images, such as `validation_accuracy`.
 
     Raises:
         VitKerasError: The run is not finished, or its data were not given by name or have changed.
@@ -42,14 +45,22 @@ def evaluate_run(path: str | Path) -> dict[str, Any]:
         preprocessing=load_preprocessing(run.model),
         limit=options.get("limit"),
         seed=options.get("seed") or 0,
-        **find_load_keywords(options),
+        **({"split": options["split"]} if options.get("split") else {}),
+        **{**find_load_keywords(options), "task": record["data"].get("task", "auto")},
     )
     data = load_as_recorded(lambda names: load(class_names=names), run)
-    if data.fingerprint != record["data"]["fingerprint"]:
+    folds = make_folds(data, record["folds"]) if record.get("folds") else None
+    if (data if folds is None else folds.whole).fingerprint != record["data"]["fingerprint"]:
         raise ResumeError(
             f"The images of {data.name} have changed since {run.path} was trained, so its result cannot be repeated."
         )
     with dtype_policy("float32"):
-        evaluation = evaluate(from_preset(run.model), data.splits["test"])
+        if folds is None:
+            evaluation = evaluate(from_preset(run.model), data.splits[data.evaluation_split])
+        else:
+            models = [run.folds / f"{number + 1}" / run.model.name for number in range(len(folds.parts))]
+            pairs = zip(models, folds.parts, strict=True)
+            evaluation = join_evaluations([evaluate(from_preset(model), part.splits["test"]) for model, part in pairs])
     metric, value = next(iter(evaluation.summary().items()))
-    return {f"test_{metric}": value, "recorded": record["results"][f"test_{metric}"]}
+    name = f"{'test' if folds is not None else data.evaluation_split}_{metric}"
+    return {name: value, "recorded": record["results"][name]}

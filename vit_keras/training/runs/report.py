@@ -23,17 +23,26 @@ from vit_keras.evaluation.metrics import (
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.reporting.pages import cards, folded, more, page, section, table, tag, text
+from vit_keras.reporting.text import flatten_values
 from vit_keras.runtime.files import write_text
 from vit_keras.training.memory import model_cost
 from vit_keras.training.runs.charts import draw_curve, draw_reliability
-from vit_keras.training.runs.error_pictures import MAX_PICTURES, picture_section
-from vit_keras.training.runs.facts import count_noun, flatten_values, format_count, format_fraction, images_per_second
+from vit_keras.training.runs.error_pictures import MAX_PICTURES, group_similar, picture_section
+from vit_keras.training.runs.facts import (
+    count_noun,
+    describe_evaluation,
+    describe_spread,
+    format_count,
+    format_fraction,
+    images_per_second,
+)
 from vit_keras.training.runs.report_multi_label import multi_label_cards, multi_label_sections
 from vit_keras.training.runs.report_regression import regression_cards, regression_sections
 from vit_keras.version import __version__
 
 _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
 _PAIRS, _CURVES = 25, 8
+_COMPARED = 200  # errors among which near-identical images are found
 _CORRECT, _WRONG = "79 124 255", "214 69 65"
 
 
@@ -70,8 +79,10 @@ def _headline(record: Mapping[str, Any], evaluation: AnyEvaluation, cost: dict[s
         scores = regression_cards(record, evaluation)
     else:
         scores = _score_cards(record, evaluation)
+    spread = describe_spread(record)
     items = [
         *scores,
+        None if spread is None else ("", spread, f"mean and standard deviation over {record['folds']} folds"),
         ("", format_count(cost["parameters"]), "parameters"),
         ("", f"{cost['macs'] / 1e9:.3g}", "GMACs per image"),
         ("", f"{speed:,.0f}", "training images per second") if speed is not None else None,
@@ -96,11 +107,12 @@ def _sections(evaluation: AnyEvaluation, split: Split | EncodedSplit, class_name
 def _score_cards(record: Mapping[str, Any], evaluation: Evaluation) -> list[tuple[str, str, str]]:
     count, correct = len(evaluation.labels), int((evaluation.predictions == evaluation.labels).sum())
     low, high = wilson_interval(correct, count)
+    kind, words = describe_evaluation(record)
     baseline = record.get("results", {}).get("nearest_neighbour_accuracy")
     items = [
         ("", f"{correct / count:.1%}", f"accuracy; 95 % interval {low:.1%} to {high:.1%}"),
         ("", f"{baseline:.1%}", "accuracy of the nearest-neighbor baseline") if baseline is not None else None,
-        ("", f"{count:,}", f"test images, {evaluation.probabilities.shape[1]:,} classes"),
+        ("", f"{count:,}", f"{kind} images, {evaluation.probabilities.shape[1]:,} classes; {words}"),
         ("", f"{expected_calibration_error(evaluation):.1%}", "expected calibration error"),
     ]
     return [item for item in items if item is not None]
@@ -118,10 +130,9 @@ def _curves(history: Sequence[Mapping[str, float]]) -> str:
 def _confusions(evaluation: Evaluation, class_names: Sequence[str]) -> str:
     counts = confusions(evaluation)
     if len(class_names) <= _MAX_CLASSES:
-        words = "Rows are true classes, columns predicted classes; a darker color is a larger fraction of the row."
-        return section(
-            "Confusion matrix", tag("div", tag("p", words, "soft lead") + _matrix(counts, class_names), "panel")
-        )
+        words = "Rows are true classes, columns predicted classes; a stronger color is a larger fraction of the row."
+        lead = tag("p", words, "soft lead") + tag("p", "Scroll sideways for more columns.", "soft lead narrow")
+        return section("Confusion matrix", tag("div", lead + _matrix(counts, class_names), "panel"))
     pairs = confused_pairs(counts)
     totals = counts.sum(axis=1)
     rows = [
@@ -144,8 +155,9 @@ def _matrix(counts: np.ndarray, class_names: Sequence[str]) -> str:
             for column, predicted in enumerate(class_names)
         ]
         rows.append(tag("tr", tag("th", text(name), "row") + "".join(cells)))
-    head = tag("thead", tag("tr", "<th></th>" + heads))
-    return tag("table", head + tag("tbody", "".join(rows)), "matrix")
+    axes = tag("th", "true", "row axis") + tag(f'th colspan="{len(class_names)}"', "predicted", "axis")
+    head = tag("thead", tag("tr", axes) + tag("tr", tag("th", "", "row") + heads))
+    return tag("div", tag("table", head + tag("tbody", "".join(rows)), "matrix"), "scroll")
 
 
 def _cell(count: int, share: float, title: str, *, correct: bool) -> str:
@@ -194,15 +206,22 @@ def _mistakes(evaluation: Evaluation, split: Split | EncodedSplit, class_names: 
     if not len(wrong):
         return section("Errors", tag("div", "None.", "panel"))
     items = []
-    for index in wrong[:MAX_PICTURES]:
+    groups = group_similar(split, wrong[:_COMPARED].tolist(), evaluation.labels)
+    for index, *similar in groups[:MAX_PICTURES]:
         predicted, true = int(evaluation.predictions[index]), int(evaluation.labels[index])
         of_predicted, of_true = evaluation.probabilities[index, [predicted, true]]
         caption = f"{tag('b', text(class_names[predicted]))} {of_predicted:.0%}<br>true: {text(class_names[true])} {of_true:.0%}"
+        if similar:
+            caption += f"<br>and {count_noun(len(similar), 'near-identical image')}"
         items.append(
             (int(index), caption, f"image {index}: predicted {class_names[predicted]}, true {class_names[true]}")
         )
-    words = f"{len(wrong):,} of {len(evaluation.labels):,} predictions are wrong; the most confident come first."
-    return picture_section("Most confident errors", words, split, items, hidden=len(wrong) - MAX_PICTURES)
+    words = (
+        f"{len(wrong):,} of {len(evaluation.labels):,} predictions are wrong; the most confident come first, near-identical images of a "
+        "class once."
+    )
+    shown = sum(map(len, groups[:MAX_PICTURES]))
+    return picture_section("Most confident errors", words, split, items, hidden=len(wrong) - shown)
 
 
 def _run(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:

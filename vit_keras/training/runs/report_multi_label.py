@@ -11,7 +11,7 @@ from vit_keras.evaluation.multi_label import MultiLabelEvaluation
 from vit_keras.reporting.pages import folded, section, table, tag, text
 from vit_keras.training.runs.charts import draw_precision_recall
 from vit_keras.training.runs.error_pictures import MAX_PICTURES, picture_section
-from vit_keras.training.runs.facts import format_fraction
+from vit_keras.training.runs.facts import describe_evaluation, format_fraction
 
 _MAX_CLASSES = 30  # up to which the table of classes is not folded
 _CURVES = 8
@@ -26,7 +26,11 @@ def multi_label_cards(record: Mapping[str, Any], evaluation: MultiLabelEvaluatio
         ("", format_fraction(evaluation.macro_f1), f"macro F1 at the threshold {evaluation.threshold:.2f}"),
         ("", format_fraction(evaluation.micro_f1), "micro F1"),
         ("", f"{baseline:.1%}", "micro F1 of the nearest-neighbor baseline") if baseline is not None else None,
-        ("", f"{len(evaluation.labels):,}", f"test images, {evaluation.probabilities.shape[1]:,} classes"),
+        (
+            "",
+            f"{len(evaluation.labels):,}",
+            f"{describe_evaluation(record)[0]} images, {evaluation.probabilities.shape[1]:,} classes",
+        ),
         ("", format_fraction(evaluation.exact_match), "of the images with exactly the right classes"),
     ]
     return [item for item in items if item is not None]

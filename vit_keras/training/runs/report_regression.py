@@ -10,6 +10,7 @@ from vit_keras.evaluation.regression import RegressionEvaluation, TargetScore, l
 from vit_keras.reporting.pages import section, table, tag, text
 from vit_keras.training.runs.charts import draw_errors, draw_scatter
 from vit_keras.training.runs.error_pictures import MAX_PICTURES, picture_section
+from vit_keras.training.runs.facts import describe_evaluation
 
 _CHARTS = 6  # targets with charts
 _NAMED = 3  # targets in a caption
@@ -30,7 +31,7 @@ def regression_cards(record: Mapping[str, Any], evaluation: RegressionEvaluation
         ]
     if baseline is not None:
         items.append(("", f"{baseline:.3f}", "R2 of the nearest-neighbor baseline"))
-    return [*items, ("", f"{len(evaluation.labels):,}", "test images")]
+    return [*items, ("", f"{len(evaluation.labels):,}", f"{describe_evaluation(record)[0]} images")]
 
 
 def regression_sections(evaluation: RegressionEvaluation, split: Split | EncodedSplit) -> str:

@@ -1,5 +1,6 @@
 """One resumable training run: trains, saves the model, evaluates it, writes the report."""
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from rich.console import Console
 
-from vit_keras.data import ImageData, Preprocessing
+from vit_keras.data import EncodedSplit, ImageData, Preprocessing, Split
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
 from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
+from vit_keras.evaluation.joining import join_evaluations
+from vit_keras.reporting import notebook
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
@@ -53,7 +57,7 @@ class TrainingResult:
     Args:
         run_directory: The folder with the model, metrics and report.
         model: The saved model, in float32.
-        evaluation: On the test split.
+        evaluation: On the test split, or the validation split where there is none; of a cross-validation, on all images.
         record: The contents of `run.json`.
         history: One row of metrics per epoch.
     """
@@ -63,6 +67,11 @@ class TrainingResult:
     evaluation: AnyEvaluation = field(repr=False)
     record: dict[str, Any] = field(repr=False)
     history: list[dict[str, float]] = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        run = RunDirectory(self.run_directory)
+        drawn = "".join(notebook.wide_picture(path) for path in sorted(run.figures.glob("*.png")))
+        return notebook.title(f"{run.path}: report in {run.report}") + notebook.plain(str(self.evaluation)) + drawn
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +87,8 @@ class Session:
     preprocessing: Preprocessing | None = None  # saved with the model
     measure: Callable[[], dict[str, float]] = dict  # returns more results by name, such as a baseline
     callbacks: tuple[keras.callbacks.Callback, ...] = ()  # in addition to the recipe's
+    folds: "tuple[Session, ...]" = ()  # of a cross-validation, whose results replace those of the final model
+    tested: Split | EncodedSplit | None = None  # the images that the folds test, one fold after the other
     started: float = field(default_factory=time.monotonic)
 
     def execute(self, *, resume: bool = False, force: bool = False) -> TrainingResult:
@@ -97,6 +108,7 @@ class Session:
             },
             "environment": environment(),
             "seconds": {},
+            **({"folds": len(self.folds)} if self.folds else {}),
         }
         if not resume:
             self.run.create()
@@ -109,12 +121,12 @@ class Session:
                 check_same_run(self.run, previous, record, force=force)
                 if previous["status"] == "finished":
                     self.console.print(f"{self.run.path} is already complete", highlight=False)
-                    model, evaluation = self._evaluate()
+                    model, evaluation, _ = self._evaluate()
                     return self._result(model, evaluation, previous, self._read_history())
                 record["parts"] = previous.get("parts", 1)
             self.run.write(record)
             try:
-                return self._execute(record, resume=resume)
+                return self._execute(record, resume=resume, force=force)
             except Aborted as abort:
                 self.run.write({**record, "status": "interrupted"})
                 abort.run_directory = self.run.path
@@ -126,7 +138,7 @@ class Session:
                 self.run.write({**record, "status": "diverged"})
                 raise
 
-    def _execute(self, record: dict[str, Any], *, resume: bool) -> TrainingResult:
+    def _execute(self, record: dict[str, Any], *, resume: bool, force: bool) -> TrainingResult:
         if self.run.model.exists():
             history = self._read_history()
         else:
@@ -137,11 +149,15 @@ class Session:
             describe_outputs(model, self.data)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
-        self._announce(f"evaluating on {count_noun(len(self.data.splits['test']), 'test image')}")
-        model, evaluation = self._evaluate()
-        results = {**{f"test_{name}": value for name, value in evaluation.summary().items()}, **self.measure()}
+        self._announce(
+            f"evaluating on {count_noun(len(self.data.splits[self.data.evaluation_split]), f'{self.data.evaluation_split} image')}"
+        )
+        model, evaluation, fold_results = self._evaluate(force=force)
+        evaluated_on = "test" if self.folds else self.data.evaluation_split
+        found = {f"{evaluated_on}_{name}": value for name, value in evaluation.summary().items()}
+        results = {**found, **fold_results, **self.measure()}
         seconds = {"fit": sum(row["seconds"] for row in history), "total": time.monotonic() - self.started}
-        record = {**record, "status": "finished", "results": results, "seconds": seconds}
+        record = {**record, "status": "finished", "evaluated_on": evaluated_on, "results": results, "seconds": seconds}
         self._announce("drawing the report")
         self._write_reports(record, history, evaluation)
         self.run.write(record)
@@ -198,21 +214,45 @@ class Session:
             callbacks=self.callbacks,
         )
 
-    def _evaluate(self) -> tuple[keras.Model, AnyEvaluation]:
+    def _evaluate(self, *, force: bool = False) -> tuple[keras.Model, AnyEvaluation, dict[str, Any]]:
+        """Returns the saved model, its evaluation, or that of the folds of a cross-validation, and their first metric."""
         with dtype_policy("float32"):
             model = from_preset(self.run.model)
-        return model, evaluate(model, self.data.splits["test"])
+        if not self.folds:
+            return model, evaluate(model, self.data.splits[self.data.evaluation_split]), {}
+        results = [self._execute_fold(fold, force=force) for fold in self.folds]
+        evaluations = [result.evaluation for result in results]
+        whole = join_evaluations(evaluations)
+        metric = next(iter(whole.summary()))
+        values = [each.summary()[metric] for each in evaluations]
+        tested = {f"test_{name}" for name in whole.summary()}
+        measured = {  # such as a baseline
+            name: float(np.mean([result.record["results"][name] for result in results]))
+            for name in results[0].record["results"]
+            if name not in tested
+        }
+        spread = {f"fold_{metric}_mean": float(np.mean(values)), f"fold_{metric}_std": float(np.std(values, ddof=1))}
+        return model, whole, {**spread, f"fold_{metric}_values": values, **measured}
+
+    def _execute_fold(self, fold: "Session", *, force: bool) -> TrainingResult:
+        sizes = ", ".join(f"{count:,} {name}" for name, count in fold.data.sizes.items())
+        self.console.print(f"{fold.data.name}: {sizes} images", highlight=False)
+        is_begun = fold.run.record_file.is_file()
+        if not is_begun:  # killed before anything was written
+            shutil.rmtree(fold.run.path, ignore_errors=True)
+        return replace(fold, started=time.monotonic()).execute(resume=is_begun, force=force)
 
     def _write_reports(
         self, record: Mapping[str, Any], history: list[dict[str, float]], evaluation: AnyEvaluation
     ) -> None:
-        names, run, test = self.data.class_names, self.run, self.data.splits["test"]
+        names, run = self.data.class_names, self.run
+        split = self.tested if self.tested is not None else self.data.splits[self.data.evaluation_split]
         run.figures.mkdir(exist_ok=True)
         if history:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
-        figures.draw_figures(run.figures, test, evaluation, names)
-        figures.save_example(test, run.figures / "example.png")
-        write_report(run.report, record=record, history=history, evaluation=evaluation, split=test, class_names=names)
+        figures.draw_figures(run.figures, split, evaluation, names)
+        figures.save_example(split, run.figures / "example.png")
+        write_report(run.report, record=record, history=history, evaluation=evaluation, split=split, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 
     def _result(

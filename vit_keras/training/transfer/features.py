@@ -32,7 +32,7 @@ def extract_features(
     split: Split | EncodedSplit,
     *,
     batch_size: int = 256,
-    cache: Path | None = None,
+    cache: str | Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """Returns the features of the images of a split, in order, in float32: the input of the last dense layer.
@@ -76,14 +76,15 @@ def extract_features(
     extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
     if cache is None:
         return _compute(extractor, split, batch_size, on_progress)
+    folder = Path(cache)
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"{cache}: the folder for features cannot be created ({error}). Choose another one."
+            f"{folder}: the folder for features cannot be created ({error}). Choose another one."
         ) from error
     key = _key(model, extractor, split)
-    path = cache / f"features-{key}.safetensors"
+    path = folder / f"features-{key}.safetensors"
     found = _read(path, key, (len(split), extractor.output_shape[-1]))
     if found is not None:
         if on_progress is not None:

@@ -1,6 +1,7 @@
 """Freezes weights of a model."""
 
 import math
+from collections.abc import Collection
 
 import keras
 
@@ -63,13 +64,19 @@ def set_trainable(model: keras.Model, what: str, *, last_blocks: int = 2) -> Non
         raise InvalidArgumentError(
             'set_trainable(model, "lora"): the model has no LoRA matrices; add_lora(model) adds them.'
         )
+    train_only(model, [weight for weights in chosen.values() for weight in weights])
+
+
+def train_only(model: keras.Model, chosen: Collection[keras.Variable]) -> None:
+    """Sets exactly which weights of a model train; it must be compiled again."""
+    parts, ids = read_model(model), {id(weight) for weight in chosen}
     model.trainable = False  # Keras on TensorFlow skips what is already set, so switch off and on again
     model.trainable = True
-    for layer in layers:
-        if layer.weights and not chosen[layer.name]:
+    for layer in (*parts.layers.values(), *parts.own_head):
+        if layer.weights and not any(id(weight) in ids for weight in layer.weights):
             layer.trainable = False  # batch norms then do not update their averages
         for weight in layer.trainable_weights:
-            weight.trainable = any(weight is other for other in chosen[layer.name])
+            weight.trainable = id(weight) in ids
     model.compiled = False
 
 

@@ -1,44 +1,43 @@
-"""LoRA: adds low-rank matrices to a model, merges them, and saves them with the head in a small file."""
+"""LoRA: adds low-rank matrices to a model, merges them, and saves them with the head, for vit_keras or for PEFT."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from safetensors import safe_open
 
-from vit_keras.config import ViTConfig
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
-from vit_keras.layers import TransformerBlock
-from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, TARGETS, AdaptedBlock, check_adapters
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.layers.adapted_block import TARGETS, AdaptedBlock, check_adapters
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
-from vit_keras.runtime.strict_json import parse_json
 from vit_keras.training.transfer.freezing import set_trainable
-from vit_keras.weights import write_tensors
-from vit_keras.weights.digest import digest_weights
-from vit_keras.weights.formats.safetensors import SafetensorsFile
-from vit_keras.weights.store import read_tensors
-from vit_keras.zoo.rebuild import rebuild
-
-FORMAT = 1
-_KEY = "vit_keras_adapters"  # in the header of the file
-_NOT_OF_THE_WEIGHTS = (
-    "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat", "position_resize", "patch_resize",
-)  # fmt: skip
-"""Fields of a config that do not change the meaning of a weight."""
+from vit_keras.training.transfer.lora_file import has_lora_header, read_lora_file, write_lora_file
+from vit_keras.training.transfer.lora_layers import (
+    check_has_lora,
+    copy_with_lora,
+    read_adapters,
+    replace_blocks,
+    to_array,
+)
+from vit_keras.training.transfer.peft_reading import read_peft
+from vit_keras.training.transfer.peft_writing import PEFT_TARGETS, write_peft
+from vit_keras.weights import open_tensors
+from vit_keras.weights.lora.adapter_file import is_adapter
 
 
 def add_lora(
-    model: keras.Model, *, rank: int = 8, alpha: float | None = None, targets: Sequence[str] = TARGETS
+    model: keras.Model,
+    *,
+    rank: int = 8,
+    alpha: float | None = None,
+    targets: Sequence[str] = TARGETS,
+    scaling: str = "rank",
 ) -> keras.Model:
     """Returns a copy of a model with LoRA matrices in its blocks; only these and the head train.
 
     Before training, the copy has the outputs of the model: bit for bit, except where a compiler fuses other operations and rounds
-    differently, as TensorFlow does in `predict`. It has its own weights and must be compiled. Queries, keys and values are one projection
-    and share one low-rank product. A `.keras` file keeps the LoRA matrices and what trains.
+    differently, as TensorFlow does in `predict`. It has its own weights and must be compiled. A `.keras` file keeps the LoRA matrices and
+    what trains.
 
     Paper: Hu et al. 2021, arXiv 2106.09685.
 
@@ -46,13 +45,16 @@ def add_lora(
         model: Made by `vit` or `from_preset`.
         rank: Rank of the update; at most the hidden dimension.
         alpha: The update is scaled by `alpha / rank`; None for `rank`, a scale of 1.
-        targets: Which projections: "qkv" and "output" of the attention, "expand" and "contract" of the MLP.
+        targets: Which projections: "qkv" and "output" of the attention, "expand" and "contract" of the MLP. With "qkv", queries, keys
+            and values share one low-rank product; "query", "key" and "value" have one each, as in PEFT, and so have "gate" and "up"
+            of a gated "expand".
+        scaling: "rank", or "sqrt_rank" to scale by `alpha / sqrt(rank)` (Kalajdzievski 2023, arXiv 2312.03732).
 
     Raises:
         InvalidArgumentError: An argument is not legal, or the model is not a vit_keras model or has LoRA matrices.
 
     Example:
-        >>> from vit_keras import vit
+        >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
         >>> adapted = add_lora(vit(config, num_classes=10), rank=4, targets=["qkv"])
         >>> len(adapted.trainable_variables)
@@ -61,16 +63,25 @@ def add_lora(
     if read_lora_config(model) is not None:
         raise InvalidArgumentError("The model already has LoRA matrices: merge_lora adds them to its weights.")
     alpha = rank if alpha is None else alpha
-    check_adapters(rank=rank, alpha=alpha, targets=targets)
-    hidden_dim = read_model(model).config.hidden_dim
+    check_adapters(rank=rank, alpha=alpha, targets=targets, scaling=scaling)
+    parts = read_model(model)
+    hidden_dim = parts.config.hidden_dim
     if rank > hidden_dim:
         raise InvalidArgumentError(f"rank must be at most the hidden dimension {hidden_dim}, got {rank}.")
-    return _copy_with_lora(model, {"rank": rank, "alpha": alpha, "targets": list(targets)})
+    adapters: dict[str, Any] = {"rank": rank, "alpha": alpha, "targets": list(targets)}
+    adapters |= {"scaling": scaling} if scaling != "rank" else {}
+    return copy_with_lora(model, {block.name: adapters for block in parts.blocks})
 
 
 def read_lora_config(model: keras.Model) -> dict[str, Any] | None:
-    """Returns the `rank`, `alpha` and `targets` of a model's LoRA matrices, or None where it has none."""
-    return next((dict(layer.adapters) for layer in model._flatten_layers() if isinstance(layer, AdaptedBlock)), None)
+    """Returns `rank`, `alpha` and `targets` of a model's LoRA matrices, or None where it has none.
+
+    Where blocks differ, as in a model from PEFT, the result is `{"blocks": ...}` with the same per block.
+    """
+    adapters = read_adapters(model)
+    first = next(iter(adapters.values()), None)
+    is_same = len(adapters) == len(read_model(model).blocks) and all(each == first for each in adapters.values())
+    return first if is_same or not adapters else {"blocks": adapters}
 
 
 def merge_lora(model: keras.Model) -> keras.Model:
@@ -84,167 +95,101 @@ def merge_lora(model: keras.Model) -> keras.Model:
     Raises:
         InvalidArgumentError: The model has no LoRA matrices, or is quantized.
     """
-    _check_has_lora(model)
+    check_has_lora(model)
     check_not_quantized(model, "merge_lora")
-    merged = _replace_blocks(model, None)
+    merged = replace_blocks(model, {})
     kernels = read_model(merged).weights()
-    adapted = [adapter for layer in model.layers if isinstance(layer, AdaptedBlock) for adapter in layer.adapted]
-    for adapter in adapted:
-        down, up = _array(adapter.adapter_down), _array(adapter.adapter_up)
-        kernel = _array(adapter.layer.kernel) + adapter.alpha / adapter.rank * (down @ up)
-        kernels[adapter.layer.kernel.path].assign(kernel)
+    for layer in model.layers:
+        for adapter in layer.adapted if isinstance(layer, AdaptedBlock) else ():
+            down, up = to_array(adapter.adapter_down), to_array(adapter.adapter_up)
+            kernel = to_array(kernels[adapter.kernel.path])
+            kernel[:, adapter.columns] += adapter.scale * (down @ up)
+            kernels[adapter.kernel.path].assign(kernel)
     set_trainable(merged, "full")
     return merged
 
 
-def save_lora(model: keras.Model, path: str | Path) -> Path:
-    """Writes a model's LoRA matrices and head, without the other weights, to a safetensors file, atomically.
+def save_lora(model: keras.Model, path: str | Path, *, to: str = "vit_keras", base_model: str | None = None) -> Path:
+    """Writes a model's LoRA matrices and head, without the other weights, atomically.
+
+    For PEFT, it is a directory that `peft.PeftModel.from_pretrained` puts on the model of transformers or timm that
+    `weights.write` writes; it also holds other weights that train. The outputs are those of this model.
 
     Args:
         model: Made by `add_lora` or `load_lora`.
-        path: The file; an existing file is replaced.
+        path: The safetensors file, replaced if it exists; for PEFT a new directory.
+        to: "vit_keras"; or for PEFT, whose modules it adapts: "huggingface" (transformers 5), "huggingface_4" (transformers 4) or "timm".
+        base_model: For PEFT, name or path of the base model, which its `AutoPeftModel` opens.
 
     Raises:
-        InvalidArgumentError: The model has no LoRA matrices, or trains weights that the file would not hold.
-        StorageError: The file cannot be written.
+        InvalidArgumentError: The model has no LoRA matrices, or trains weights that can't be written, or the library has no such model.
+        StorageError: The file can't be written, or the directory exists.
+
+    Example:
+        >>> import tempfile
+        >>> from vit_keras import from_preset
+        >>> model = add_lora(from_preset("test_vit", num_classes=2), rank=4, targets=["query", "value"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(item.name for item in save_lora(model, folder + "/adapter", to="huggingface").iterdir())
+        ['adapter_config.json', 'adapter_model.safetensors']
     """
     path = Path(path)
-    _check_has_lora(model)
-    own = _own_weights(model)
-    more = [name for name, weight in read_model(model).weights().items() if weight.trainable and name not in own]
-    if more:
+    check_has_lora(model)
+    if to not in ("vit_keras", *PEFT_TARGETS):
+        raise InvalidArgumentError(f"to={to!r} is none of {['vit_keras', *PEFT_TARGETS]}.")
+    if to != "vit_keras":
+        write_peft(model, path, to=to, base_model=base_model)
+    elif base_model is not None:
         raise InvalidArgumentError(
-            f"{len(more)} trainable weights belong neither to LoRA nor to the head, the first {more[:3]}, so the file would not hold "
-            "them. Save the whole model, or freeze them with set_trainable(model, 'lora')."
+            "base_model= is for PEFT, with to='huggingface' or 'timm'; a file of vit_keras has none."
         )
-    described = {
-        "format": FORMAT,
-        **(read_lora_config(model) or {}),
-        "base": _digest(model),
-        "config": _compatible_fields(read_model(model).config),
-    }
-    tensors = {name: _array(weight) for name, weight in own.items()}
-    write_tensors(tensors, path, metadata={_KEY: json.dumps(described)})
+    else:
+        write_lora_file(model, path)
     return path
 
 
-def load_lora(model: keras.Model, path: str | Path) -> keras.Model:
-    """Returns a copy of a model with the LoRA matrices and the head of a file, ready to predict, train or merge.
+def load_lora(
+    model: keras.Model,
+    path: str | Path,
+    *,
+    alpha: float | None = None,
+    scaling: str | None = None,
+    adapter: str | None = None,
+) -> keras.Model:
+    """Returns a copy of a model with the LoRA matrices and the head of a file or a PEFT adapter, ready to predict, train or merge.
+
+    Of PEFT, read are an adapter's directory, its safetensors file alone, or the state dict of a model with its adapter not merged, which
+    has the base model's weights, too. What such an adapter changes outside of the blocks' projections is part of the weights, and
+    trains: classifiers (`modules_to_save`), biases, and matrices of other layers, which are merged. A head for other classes is
+    made. Variants such as DoRA are refused by name. The dropout of the matrices' inputs, which matters only for training, is not kept.
 
     Args:
-        model: With the weights that `add_lora` was given and as many classes; LoRA matrices that it has are dropped.
-        path: A file of `save_lora`.
+        model: With the weights that the matrices were trained on; LoRA matrices that it has are dropped.
+        path: A file of `save_lora`, or PEFT's directory or file.
+        alpha: For a file of PEFT without `adapter_config.json`: its `lora_alpha`.
+        scaling: For the same: "rank", or "sqrt_rank" if it was trained with `use_rslora`.
+        adapter: Name of the adapter, for a state dict with several.
 
     Raises:
+        InvalidArgumentError: An argument is not legal or missing, or the adapter is of a kind that can't be represented.
         StorageError: There is no such file.
         CorruptFileError: It is damaged, or holds a number that is not finite.
+        UnsafeFileError: It is a pickle.
         WeightMismatchError: It is not a LoRA file, or is for another config, other weights or another head.
     """
     path = Path(path)
-    described = _read_header(path)
-    here, there = _compatible_fields(read_model(model).config), described["config"]
-    reasons = [
-        f"{name} is {there.get(name, 'unknown')!r} in the file and {here.get(name, 'unknown')!r} here"
-        for name in sorted({*here, *there})
-        if here.get(name) != there.get(name)
-    ]
-    if not reasons and described["base"] != _digest(model):
-        reasons = ["the config is the same, but the other weights differ; load the weights it was trained from"]
-    if reasons:
-        raise WeightMismatchError(f"{path} holds LoRA matrices for another model: {'; '.join(reasons)}.")
-    adapted = _copy_with_lora(model, {key: described[key] for key in ("rank", "alpha", "targets")})
-    own = _own_weights(adapted)
-    tensors = read_tensors(path, {name: tuple(weight.shape) for name, weight in own.items()})
-    for name, weight in own.items():
-        weight.assign(tensors[name])
-    return adapted
-
-
-def _copy_with_lora(model: keras.Model, adapters: dict[str, Any]) -> keras.Model:
-    copy = _replace_blocks(model, adapters)
-    set_trainable(copy, "lora")
-    return copy
-
-
-def _replace_blocks(model: keras.Model, adapters: dict[str, Any] | None) -> keras.Model:
-    """Returns a copy with the same weights, whose blocks have these LoRA matrices, or none."""
-
-    def copy_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if not isinstance(layer, TransformerBlock):
-            return type(layer).from_config(config)
-        config.pop("adapters", None)
-        return TransformerBlock(**config) if adapters is None else AdaptedBlock(**config, adapters=adapters)
-
-    if read_model(model).is_nested:
-        model = rebuild(model)  # into one graph, whose layers can be replaced
-    # Keras compiles the clone of a compiled model, with an optimizer for all weights.
-    not_compiled = keras.Model(model.input, model.output, name=model.name)
-    clone = keras.models.clone_model(not_compiled, clone_function=copy_layer)
-    source = read_model(model).weights()
-    for name, weight in read_model(clone).weights().items():
-        if weight.name not in ADAPTER_WEIGHTS:
-            weight.assign(np.array(keras.ops.convert_to_numpy(source[name])))
-    return clone
-
-
-def _check_has_lora(model: keras.Model) -> None:
-    if read_lora_config(model) is None:
-        raise InvalidArgumentError(f"The model {model.name!r} has no LoRA matrices; add_lora returns a copy with them.")
-
-
-def _own_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Returns the weights that a LoRA file holds."""
-    parts = read_model(model)
-    heads = {layer.name for layer in parts.heads}
-    return {
-        name: weight
-        for name, weight in parts.weights().items()
-        if name.split("/")[0] in heads or weight.name in ADAPTER_WEIGHTS
-    }
-
-
-def _array(weight: keras.Variable) -> np.ndarray:
-    return np.array(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")))
-
-
-def _compatible_fields(config: ViTConfig) -> dict[str, Any]:
-    fields = {name: value for name, value in config.to_dict().items() if name not in _NOT_OF_THE_WEIGHTS}
-    compatible: dict[str, Any] = json.loads(json.dumps(fields))
-    return compatible
-
-
-def _digest(model: keras.Model) -> str:
-    """Returns the SHA-256 of the frozen weights, rounded to bfloat16: the same whether the model is in float32 or bfloat16."""
-    own = _own_weights(model)
-    return digest_weights(
-        (f"{name} {tuple(weight.shape)}", _array(keras.ops.cast(weight, "bfloat16")))
-        for name, weight in sorted(read_model(model).weights().items())
-        if name not in own
-    )
-
-
-def _read_header(path: Path) -> dict[str, Any]:
-    with SafetensorsFile(path):  # checks the bytes before another reader sees them
-        pass
-    with safe_open(path, framework="numpy") as file:
-        text = (file.metadata() or {}).get(_KEY)
-    if text is None:
-        raise WeightMismatchError(
-            f"{path} is not a LoRA file: its header has no {_KEY!r}. save_lora writes such files; from_preset reads weights."
-        )
-    described = parse_json(text.encode(), f"{path}, {_KEY}")
-    wanted = {"format", "rank", "alpha", "targets", "base", "config"}
-    if not isinstance(described, dict) or described.keys() != wanted or not isinstance(described["config"], dict):
-        raise CorruptFileError(
-            f"{path}: its header does not describe LoRA matrices; expected exactly {sorted(wanted)}."
-        )
-    if described["format"] != FORMAT:
-        raise WeightMismatchError(
-            f"{path} has format {described['format']!r}; this version of vit_keras reads {FORMAT}."
-        )
-    try:
-        check_adapters(**{key: described[key] for key in ("rank", "alpha", "targets")})
-    except InvalidArgumentError as error:
-        raise CorruptFileError(f"{path}: its header does not describe LoRA matrices: {error}") from error
-    return described
+    if not path.is_dir():
+        with open_tensors(path) as file:  # checks the bytes before another reader sees them
+            is_peft = is_adapter(file.tensors)
+        if not is_peft and path.suffix == ".safetensors" and has_lora_header(path):
+            if (alpha, scaling, adapter) != (None, None, None):
+                raise InvalidArgumentError(
+                    f"{path} is a file of save_lora, which states all: leave out alpha=, scaling= and adapter=."
+                )
+            return read_lora_file(model, path)
+        if not is_peft:
+            raise WeightMismatchError(
+                f"{path} is not a LoRA file: it is neither of save_lora nor has it matrices lora_A and lora_B, as PEFT's have. from_preset "
+                "reads weights."
+            )
+    return read_peft(model, path, alpha=alpha, scaling=scaling, adapter=adapter)

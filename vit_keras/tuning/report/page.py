@@ -35,7 +35,7 @@ def write_study_report(
         body += tag("p", text(resolution[0].upper() + resolution[1:]) + ".", "soft lead") + "\n"
     ranking = study.ranking
     if ranking:
-        body += _format_leaderboard(study, ranking) + _format_charts(study, ranking)
+        body += format_leaderboard(study, ranking) + _format_charts(study, ranking)
     body += _format_stopped(study)
     body += tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft") + "\n"
     names = ", ".join(each.name for each in study.objectives)
@@ -118,25 +118,27 @@ def _format_headline(study: Study, test_metrics: Mapping[str, float] | None) -> 
     return cards(items)
 
 
-def _format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+def format_leaderboard(study: Study, ranking: Sequence[Trial]) -> str:
+    """Returns the section with a row per trial, the best first."""
     values = _list_values(ranking)
     dimensions = [name for name, taken in values.items() if len(taken) > 1]
     costs = [name for name in ("params", "macs", "latency") if name in ranking[0].costs]
     front = {trial.number for trial in study.front} if len(study.objectives) > 1 else set()
     rows = [
         [
-            f"{rank}{' (Pareto front)' if trial.number in front else ''}",
+            str(rank),
             str(trial.number),
             f"{trial.curve[-1][study.objective.name]:.4f}",
             str(trial.epochs),
             *(charts.format_cost(trial.costs[name]) for name in costs),
+            *(["yes" if trial.number in front else ""] if front else []),
             *(charts.format_value(trial.values.get(name)) for name in dimensions),
         ]
         for rank, trial in enumerate(ranking[:_LEADERS], start=1)
     ]
-    heads = ["rank", "trial", study.objective.name, "epochs", *costs, *dimensions]
+    heads = ["rank", "trial", study.objective.name, "epochs", *costs, *(["Pareto front"] if front else []), *dimensions]
     note = "Ordered by epochs first: a trial that was stopped early was worse than others at that epoch."
-    content = tag("p", note, "soft lead") + table(heads, rows, numbers=range(1, 4 + len(costs)))
+    content = tag("p", note, "soft lead") + table(heads, rows, numbers=range(4 + len(costs)))
     fixed = [(name, charts.format_value(taken[0])) for name, taken in values.items() if len(taken) == 1]
     if fixed:
         content += folded("The same in every trial", table(("hyperparameter", "value"), fixed))
@@ -157,7 +159,10 @@ def _format_charts(study: Study, ranking: Sequence[Trial]) -> str:
         names = sorted(tuned, key=lambda name: -importance.get(name, 0.0))[:_MOST_DIMENSIONS]
         note = "One line per trial. The best trial is orange; the better a trial, the stronger its color."
         drawn = charts.draw_parallel_coordinates(ranking[:_COORDINATES], {name: tuned[name] for name in names})
-        content += section("Hyperparameters of all trials", tag("div", tag("p", note, "soft lead") + drawn, "panel"))
+        content += section(
+            "Hyperparameters of all trials",
+            tag("div", tag("p", note, "soft lead") + tag("div", drawn, "scroll"), "panel"),
+        )
     return content
 
 

@@ -1,4 +1,4 @@
-"""Shows the progress of a search in a terminal."""
+"""Shows the progress of a search."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
 from vit_keras.data import ImageData
 from vit_keras.data.tasks import describe_count
+from vit_keras.reporting.progress import progress_bar
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.study import Study, Trial
@@ -19,20 +19,25 @@ _SECONDS = 0.5
 
 
 class SearchProgress:
-    """A progress bar of the budget, only in a terminal, and a line each time a trial reaches a rung or ends."""
+    """A progress bar of the budget, and a line each time a trial reaches a rung or ends."""
 
     def __init__(self, console: Console, budget: Budget) -> None:
         self.console = console
         self.budget = budget
         self._study: Study | None = None
 
-    def introduce(self, data: ImageData, run: Path, study: Study) -> None:
-        """Prints data, budget and run directory of the search."""
+    def introduce(self, data: ImageData, run: Path, study: Study, *, limits: str = "") -> None:
+        """Prints data, budget and run directory of the search, and limits that were chosen for it."""
         counts = ", ".join(f"{count:,} {name}" for name, count in data.sizes.items())
         lines = [
             f"data     {data.name}: {counts} images, {describe_count(data.task, len(data.class_names))}",
             f"search   {self.budget}, up to {study.epochs} epochs per trial, objective {', '.join(each.name for each in study.objectives)}",
             f"run      {run}",
+            *(
+                [f"limit    {limits}: for {data.sizes['train']:,} training images here; max_params sets another"]
+                if limits
+                else []
+            ),
             *(f"read     {decision}" for decision in data.decisions),
             *([f"note     {resolution}"] if (resolution := describe_resolution(study, data)) else []),
             *([f"resumed  {len(study.trials)} trials, {study.epochs_trained} epochs so far"] if study.trials else []),
@@ -44,17 +49,14 @@ class SearchProgress:
     def show(self, study: Study, journal: Journal) -> Iterator[None]:
         """Shows the progress bar inside its block."""
         self._study = study
-        columns = TextColumn("searching"), BarColumn(), TextColumn("{task.description}")
-        progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        task, ended = progress.add_task("", total=1.0), threading.Event()
+        ended = threading.Event()
+        with progress_bar(self.console, "searching", shows_time=False) as update:
 
-        def refresh() -> None:
-            while not ended.wait(_SECONDS):
-                fraction = self._compute_fraction(study, journal)
-                progress.update(task, completed=fraction, description=_describe_running(study))
+            def refresh() -> None:
+                while not ended.wait(_SECONDS):
+                    update(self._compute_fraction(study, journal), 1.0, _describe_running(study))
 
-        thread = threading.Thread(target=refresh, daemon=True)
-        with progress:
+            thread = threading.Thread(target=refresh, daemon=True)
             thread.start()
             try:
                 yield

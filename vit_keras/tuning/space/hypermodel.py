@@ -12,9 +12,10 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import vit
+from vit_keras.runtime.devices import has_accelerator
 from vit_keras.training.recipes import RECIPES, Recipe
 from vit_keras.tuning.space.dimensions import Choice, FloatRange, IntRange, list_values
-from vit_keras.tuning.space.limits import Limits
+from vit_keras.tuning.space.limits import Limits, default_limits
 from vit_keras.tuning.space.search_space import SearchSpace, Values
 from vit_keras.tuning.space.searchable import Searchable
 
@@ -80,6 +81,26 @@ class ViTHyperModel(Searchable):
                 "by head_dim and num_heads, and mlp_dim by mlp_ratio."
             )
         self._check_smallest()
+
+    @classmethod
+    def for_data(cls, data: ImageData, **options: Any) -> "ViTHyperModel":
+        """Returns the search space for the images and classes of data.
+
+        Without a limit in the options, models are limited to what the data can train.
+
+        Args:
+            data: What is trained on.
+            **options: Arguments of the class other than sizes: `space` and limits.
+        """
+        *size, channels = data.image_shape
+        hypermodel = cls((size[0], size[1]), len(data.class_names), channels=channels, **options)
+        if not any(value is not None for value in hypermodel.limits.to_dict().values()):
+            limits = default_limits(data.sizes["train"], has_accelerator=has_accelerator())
+            smallest = {name: dimension.from_unit(0.0) for name, dimension in hypermodel.space.dimensions.items()}
+            config = hypermodel.model_config(hypermodel.make_legal(smallest))
+            if not list(limits.find_problems(config, num_classes=hypermodel.num_classes, batch_size=data.batch_size)):
+                hypermodel.default_limits = limits
+        return hypermodel
 
     def model_config(self, values: Mapping[str, Any]) -> ViTConfig:
         """Returns the architecture of values; nothing is built."""

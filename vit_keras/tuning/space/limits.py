@@ -9,6 +9,9 @@ from vit_keras.training.memory import model_cost, training_bytes
 from vit_keras.training.runs.facts import format_count
 from vit_keras.validation import FrozenConfig, is_number
 
+_PARAMS_PER_IMAGE, _FEWEST_PARAMS = 10_000, 1_000_000
+_SECONDS_PER_EPOCH, _CPU_MACS_PER_SECOND = 60, 20e9  # of a small model on two cores
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits(FrozenConfig):
@@ -23,6 +26,10 @@ class Limits(FrozenConfig):
     macs: int | None = None  # multiply-accumulate operations of the forward pass of one image
     memory: int | None = None  # bytes of a training step in float32: weights, gradients, optimizer, activations
     latency: float | None = None  # seconds to predict one image on this machine
+
+    def __str__(self) -> str:
+        named = {"parameters": self.params, "MACs": self.macs}
+        return ", ".join(f"{format_count(value)} {name}" for name, value in named.items() if value is not None)
 
     def __post_init__(self) -> None:
         for name in ("params", "macs", "memory", "latency"):
@@ -41,3 +48,16 @@ class Limits(FrozenConfig):
             needed = training_bytes(config, num_classes=num_classes, batch_size=batch_size)
             if needed > self.memory:
                 yield f"{needed / 2**20:,.0f} MiB per training step are over the limit of {self.memory / 2**20:,.0f} MiB"
+
+
+def default_limits(num_images: int, *, has_accelerator: bool) -> Limits:
+    """Returns limits for a search without any: models that so many training images can train, on a CPU in a reasonable time.
+
+    No more than 10,000 parameters per image, or 1 M; on a CPU, no epoch of more than about a minute.
+
+    >>> str(default_limits(160, has_accelerator=False)), str(default_limits(50_000, has_accelerator=False))
+    ('1.6 M parameters, 2.5 G MACs', '500 M parameters, 8 M MACs')
+    """
+    params = max(_FEWEST_PARAMS, _PARAMS_PER_IMAGE * num_images)
+    macs = round(_SECONDS_PER_EPOCH * _CPU_MACS_PER_SECOND / (3 * num_images))  # a step takes three forward passes
+    return Limits(params=params, macs=None if has_accelerator else macs)

@@ -39,6 +39,7 @@ class Searchable(keras_tuner.HyperModel):
         self.space = space
         self.num_classes = num_classes
         self.limits = limits
+        self.default_limits = Limits()  # chosen for the data where none were given; a resumed search may have others
 
     # What a subclass defines; `values` is a value per dimension of the space.
 
@@ -97,7 +98,10 @@ class Searchable(keras_tuner.HyperModel):
     def find_size_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits but latency that values exceed, as sentences."""
         config, batch_size = self.model_config(values), int(values.get("batch_size", 1))
-        return list(self.limits.find_problems(config, num_classes=self.num_classes, batch_size=batch_size))
+        cost = {"num_classes": self.num_classes, "batch_size": batch_size}
+        return [
+            problem for limits in (self.limits, self.default_limits) for problem in limits.find_problems(config, **cost)
+        ]
 
     def find_problems(self, values: Mapping[str, Any]) -> list[str]:
         """Returns the limits that values exceed, as sentences."""
@@ -273,15 +277,21 @@ def _describe_compilation(*, optimizer: Any, loss: Any, **other: Any) -> Any:
 
 
 def load_images(
-    train: Any, validation: Any = None, *, image_size: tuple[int, int] | None = None, channels: int | None = None
+    train: Any,
+    validation: Any = None,
+    *,
+    image_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> ImageData:
-    """Returns the images of a search, resized (px) and converted to `channels` unless these are None.
+    """Returns the images of a search, resized (px) and converted to `channels` unless these are None; `options` are for `vk.data.load`.
 
     Where `validation` is None, `train` has all splits, or a part is held out.
     """
+    options = options or {}
     if isinstance(train, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData has a validation split already; leave validation out.")
-        return train
+        return train if options.get("limit") is None else train.limit(options["limit"])
     source = train if validation is None else {"train": train, "validation": validation, "test": validation}
-    return data_sources.load(source, image_size=image_size, channels=channels)
+    return data_sources.load(source, image_size=image_size, channels=channels, **options)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.data import ImageData, Split
+from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.errors import InvalidArgumentError
 
 _FILE = "payload.pickle"
@@ -22,13 +23,20 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
     for name, split in data.splits.items():
         prepared = split.prepared
         if isinstance(prepared, Split):
-            np.save(folder / f"{name}.images.npy", prepared.images)
+            _save_images(folder / f"{name}.images.npy", prepared.images)
             np.save(folder / f"{name}.labels.npy", prepared.labels)
             del splits[name]
         else:
             splits[name] = prepared
     fields = {name: getattr(data, name) for name in _DATA_FIELDS}
-    content = {"hypermodel": hypermodel, "epochs": epochs, "seed": seed, "data": fields, "splits": splits}
+    content = {
+        "hypermodel": hypermodel,
+        "epochs": epochs,
+        "seed": seed,
+        "data": fields,
+        "splits": splits,
+        "names": list(data.splits),
+    }
     try:
         pickled = pickle.dumps(content)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -39,13 +47,26 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
     (folder / _FILE).write_bytes(pickled)
 
 
+def _save_images(path: Path, images: np.ndarray | MappedImages) -> None:
+    """Writes an array; images that stay on disk are copied in parts, not through memory as a whole."""
+    if not isinstance(images, MappedImages):
+        np.save(path, images)
+        return
+    written = np.lib.format.open_memmap(path, mode="w+", dtype=images.dtype, shape=images.shape)
+    first = 0
+    for part in images.chunks():
+        written[first : first + len(part)] = part
+        first += len(part)
+    written.flush()
+
+
 def unpack(folder: Path) -> dict[str, Any]:
     """Returns the arguments that `pack` wrote, with memory-mapped images. Unpickling them can run any code."""
     content: dict[str, Any] = pickle.loads((folder / _FILE).read_bytes())
-    splits = content.pop("splits")
-    for name in ("train", "validation", "test"):
+    splits, names = content.pop("splits"), content.pop("names")
+    for name in names:
         if name not in splits:
             images = np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False)
             splits[name] = Split(images, np.load(folder / f"{name}.labels.npy", allow_pickle=False))
-    ordered = {name: splits[name] for name in ("train", "validation", "test")}
+    ordered = {name: splits[name] for name in names}
     return {**content, "data": ImageData(splits=ordered, **content["data"])}

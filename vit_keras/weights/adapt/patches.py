@@ -57,8 +57,9 @@ def find_patches(shape: Shape, layout: Layout, config: ViTConfig, patch_size: in
         if rows == columns and min(rows, channels) > 0:
             found = PatchKernel(rows, channels)
     else:
-        sides = {patch_size} if patch_size is not None else {config.patch_size, math.isqrt(shape[0] // config.channels)}
-        kernels = [PatchKernel(side, shape[0] // side**2) for side in sides if side and shape[0] % side**2 == 0]
+        width = shape[0] if layout.order is None else shape[layout.order[0]]
+        sides = {patch_size} if patch_size is not None else {config.patch_size, math.isqrt(width // config.channels)}
+        kernels = [PatchKernel(side, width // side**2) for side in sides if side and width % side**2 == 0]
         if patch_size is None:
             kernels = [
                 found for found in kernels if found.side == config.patch_size or found.channels == config.channels

@@ -1,1 +1,1 @@
-"""Reads checkpoint files: safetensors, sharded safetensors and npz."""
+"""Reads checkpoint files: safetensors, sharded safetensors, npz, torch.save and KerasHub."""

@@ -1,27 +1,40 @@
 """Opens a checkpoint file by its content, and refuses unsafe formats."""
 
+import re
 from pathlib import Path
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
+from vit_keras.weights.formats.keras_hub import WEIGHTS, KerasHubFile
 from vit_keras.weights.formats.npz import NpzFile
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.formats.sharded import ShardedFile
 from vit_keras.weights.formats.tensor_file import TensorFile, check_regular, errors_of_reading
+from vit_keras.weights.formats.torch_zip import TorchFile
 
 _SAFETENSORS, _NPZ = ".safetensors", ".npz"
 _INDEX = ".safetensors.index.json"
-STANDARD_NAMES = (f"model{_SAFETENSORS}", f"model{_INDEX}")  # that libraries use beside a config.json
+STANDARD_NAMES = (
+    f"model{_SAFETENSORS}",
+    f"model{_INDEX}",
+    "pytorch_model.bin",
+)  # that libraries use beside a config.json
+_SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")
+_SHOWN = 10
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 _KERAS = {".h5", ".hdf5", ".keras"}
-_CONVERT = (
-    "Reading a pickle can run code, so it is refused. If you trust it, load it with the library that wrote it, and save it with "
-    "safetensors.torch.save_file."
-)
+_UNKNOWN = "of an unknown kind"
+_TORCH = "a pickle of torch.save"
+_TORCH_SUFFIXES = {"", ".bin", ".pt", ".pth", ".ckpt"}
+_CONVERT = """Unpickling can run code, so vit_keras does not do it. If it is a torch file, these lines of torch turn it into safetensors:
+import torch, safetensors.torch; state = torch.load({path!r}, map_location="cpu", weights_only=True)  # or False, if you trust it
+state = state.get("model", state.get("state_dict", state))
+safetensors.torch.save_file({{n: t.contiguous().clone() for n, t in state.items() if torch.is_tensor(t)}}, {out!r})"""
 _LOAD = (
     "Reading Keras and HDF5 files can run code (Lambda layers) or read other files (links), so they are refused. If you trust "
-    "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write."
+    "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write. "
+    "The folder of a KerasHub preset is read by its own path, without running code."
 )
-_UNSAFE = {"a pickle": _CONVERT, "an HDF5 file": _LOAD, "a Keras model": _LOAD}
+_UNSAFE = {"a pickle": _CONVERT, _TORCH: _CONVERT, "an HDF5 file": _LOAD, "a Keras model": _LOAD}
 _MAGICS = {
     b"PK\x05\x06": "an empty zip file",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file",
@@ -33,14 +46,17 @@ _MAGICS = {
 
 
 def open_tensors(path: str | Path) -> TensorFile:
-    """Opens a `.safetensors` file, an index of sharded ones, or an `.npz`; the content decides, not the name alone.
+    """Opens a `.safetensors` file, an index of sharded ones, an `.npz`, or a file of `torch.save`; the content decides.
+
+    Files of `torch.save` are read without unpickling: only tensors in dictionaries, and nothing that could run.
 
     Args:
-        path: The file, or a directory with `model.safetensors` or its index.
+        path: The file, a preset directory of KerasHub, or a directory with `model.safetensors` or its index, else with one file of weights by any name. One shard
+            stands for all that its index names.
 
     Raises:
         StorageError: The file does not exist or cannot be read.
-        UnsafeFileError: It is a pickle, HDF5 or Keras file, or would fill the memory.
+        UnsafeFileError: It is another pickle, an HDF5 or Keras file, or would fill the memory.
         InvalidArgumentError: It has another format, or is no regular file.
         CorruptFileError: It is damaged, or its content contradicts its name.
 
@@ -54,35 +70,87 @@ def open_tensors(path: str | Path) -> TensorFile:
         ...         dict(file.tensors)
         {'cls_token': TensorInfo(shape=(1, 1, 192), dtype='float64')}
     """
-    path = _find_file(Path(path))
+    path = Path(path)
+    if is_keras_hub(path):
+        return KerasHubFile(path)
+    path = _find_file(path)
     if path.name.endswith(_INDEX):
         return ShardedFile(path)
     suffix = path.suffix.lower()
-    if suffix in _PICKLES:
-        raise UnsafeFileError(f"{path}: files ending in {suffix} are pickles. {_CONVERT}")
     if suffix in _KERAS:
         raise UnsafeFileError(f"{path}: weights are not read from {suffix}. {_LOAD}")
     kind = _detect_kind(path)
+    if kind == _TORCH and suffix in _TORCH_SUFFIXES:
+        return _open_torch(path)
+    if suffix in _PICKLES and kind in (_UNKNOWN, _TORCH):
+        kind = "a pickle"  # early versions of the format have no sign
     if kind in _UNSAFE:
-        raise UnsafeFileError(f"{path}: this is {kind}. {_UNSAFE[kind]}")
+        raise UnsafeFileError(f"{path}: this is {kind}. {_explain(kind, path)}")
     is_readable, is_named_readable = kind in (_SAFETENSORS, _NPZ), suffix in (_SAFETENSORS, _NPZ)
     if not is_readable and is_named_readable:
         raise CorruptFileError(f"{path}: its name ends in {suffix}, but it is {kind}. Download or copy it again.")
     if not is_readable:
-        raise InvalidArgumentError(f"{path}: this is {kind}; weights are read from .safetensors and .npz.")
+        raise InvalidArgumentError(
+            f"{path}: this is {kind}; weights are read from .safetensors, .npz and files of torch.save."
+        )
     if is_named_readable and suffix != kind:
         raise CorruptFileError(f"{path}: its name ends in {suffix}, but inside it is a {kind} file; rename it.")
     return SafetensorsFile(path) if kind == _SAFETENSORS else NpzFile(path)
 
 
+def is_keras_hub(path: Path) -> bool:
+    """Whether a path is a preset directory of KerasHub, by the names of its files."""
+    return (path / WEIGHTS).is_file() and (path / "config.json").is_file() and not (path / STANDARD_NAMES[0]).is_file()
+
+
+def _open_torch(path: Path) -> TensorFile:
+    try:
+        return TorchFile(path)
+    except UnsafeFileError as error:
+        raise UnsafeFileError(f"{error} {_explain(_TORCH, path)}") from error
+
+
+def _explain(kind: str, path: Path) -> str:
+    return _UNSAFE[kind].format(path=str(path), out=str(path.with_suffix(_SAFETENSORS)))
+
+
 def _find_file(path: Path) -> Path:
+    """Returns the file that holds all tensors: of a directory, its only checkpoint; of one shard, the index beside it."""
     if not path.is_dir():
         check_regular(path)
-        return path
+        shard = _SHARD.fullmatch(path.name)
+        index = path.with_name(f"{shard['stem']}{_INDEX}") if shard is not None else None
+        if shard is None or index is None or int(shard["count"]) == 1:
+            return path
+        if index.is_file():
+            return index
+        raise StorageError(
+            f"{path}: this is one of {int(shard['count'])} files of a checkpoint, whose index {index.name} is not beside it: copy "
+            "the index and all files into one folder."
+        )
     for name in STANDARD_NAMES:
         if (path / name).is_file():
             return path / name
-    raise StorageError(f"{path}: this folder has neither {' nor '.join(STANDARD_NAMES)}.")
+    with errors_of_reading(path):
+        names = sorted(item.name for item in path.iterdir() if item.is_file())
+    choices = [name for name in names if name.endswith(_INDEX)]
+    choices += [name for name in names if name.endswith((_SAFETENSORS, _NPZ)) and not _SHARD.fullmatch(name)]
+    choices = choices or [name for name in names if name.endswith(_SAFETENSORS)]
+    if len(choices) > 1:
+        raise InvalidArgumentError(
+            f"{path}: this folder has several checkpoints; give the path of one: {choices[:_SHOWN]}."
+        )
+    if choices:
+        return path / choices[0]
+    others = [name for name in names if Path(name).suffix.lower() in _PICKLES | _KERAS]
+    if len(others) == 1:
+        return path / others[0]
+    found = (
+        f"; give the path of one of its {others[:_SHOWN]}" if others else f"; it has {names[:_SHOWN]}" if names else ""
+    )
+    raise StorageError(
+        f"{path}: this folder has neither {' nor '.join(STANDARD_NAMES)}, nor another .safetensors or .npz{found}."
+    )
 
 
 def _detect_kind(path: Path) -> str:
@@ -99,9 +167,9 @@ def _detect_kind(path: Path) -> str:
             file.seek(30)
             name = file.read(length)
             if name == b"data.pkl" or name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")):
-                return "a pickle"
+                return _TORCH
             return "a Keras model" if name in (b"metadata.json", b"config.json") else _NPZ
     if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a pickle"
-    unknown = _SAFETENSORS if path.suffix.lower() == _SAFETENSORS else "of an unknown kind"
+    unknown = _SAFETENSORS if path.suffix.lower() == _SAFETENSORS else _UNKNOWN
     return next((kind for magic, kind in _MAGICS.items() if start.startswith(magic)), unknown)

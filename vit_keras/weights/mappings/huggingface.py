@@ -52,7 +52,7 @@ _ATTENTION: tuple[Row, ...] = (
 HF_VIT = Table(
     source="huggingface",
     title="transformers' ViT, DeiT, ViTMAE, ViTMSN or IJepa",
-    signs=(r"encoder\.layer\.\d+\.layernorm_before\.weight",),
+    signs=(r"(?:encoder\.layer|layers)\.\d+\.layernorm_before\.weight",),
     renames=(
         (r"^(?:vit|deit|ijepa)\.", ""),
         (r"^layers\.", "encoder.layer."),
@@ -158,9 +158,9 @@ _TOWER_RENAMES = ((r"^vision_model\.", ""),)
 
 HF_CLIP = Table(
     source="huggingface",
-    title="transformers' CLIP vision tower",
+    title="transformers' CLIP, OWL-ViT or OWLv2 vision tower",
     signs=(r"embeddings\.class_embedding", r"encoder\.layers\.\d+\.self_attn\.q_proj\.weight"),
-    renames=_TOWER_RENAMES,
+    renames=((r"^owl(?:vit|v2)\.", ""), *_TOWER_RENAMES, (r"^pre_layernorm\.", "pre_layrnorm.")),
     rows=(
         row("patch_encoder/class_token", way("embeddings.class_embedding", layout=VECTOR)),
         *_TOWER_ROWS,
@@ -170,6 +170,7 @@ HF_CLIP = Table(
     ),
     ignored=(
         *_TEXT,
+        (r"(?:class_head|box_head|objectness_head|layer_norm)\..*|box_bias", "detection head"),
         (r"classifier\..*", "a head on the mean of tokens without a final norm, which vit_keras does not build"),
     ),
     head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),

@@ -9,17 +9,22 @@ from dataclasses import replace
 from vit_keras.weights.mappings.config_fields import CLIP, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
 from vit_keras.weights.mappings.tables import GAP, Table, affine, dense, row, way
-from vit_keras.weights.mappings.timm import HEAD_FEATURES, ROWS, TIMM
+from vit_keras.weights.mappings.timm import HEAD_FEATURES, PROJECTION_HEADS, ROWS
+
+_SIGNS = (r"patch_embed\.proj\.weight", r"blocks\.\d+\.(?:\d+\.)?norm1\.weight")
 
 META = Table(
     source="meta",
     title="Meta's DINOv2, DINOv3 or MAE",
     signs=(
-        *TIMM.signs,
+        *_SIGNS,
         r"mask_token|register_tokens|storage_tokens|decoder_embed\.weight|blocks\.\d+\.mlp\.w\d+\.weight",
     ),
     renames=(
-        (r"^(?:module\.)?(?:backbone\.|teacher\.backbone\.)?", ""),
+        (
+            r"^blocks\.\d+\.(\d+)\.",
+            r"blocks.\1.",
+        ),  # in training, DINOv2 groups its blocks; the second number counts them all
         (r"^(?:register_tokens|storage_tokens)$", "reg_token"),
         (r"^(blocks\.\d+\.mlp)\.w12\.", r"\1.fc1."),
         (r"^(blocks\.\d+\.mlp)\.w1\.", r"\1.fc1_g."),
@@ -37,14 +42,20 @@ META = Table(
         (r"rope_embed\.periods", "constant"),
         (r"blocks\.\d+\.attn\.qkv\.bias_mask", "constant that holds the keys' biases at zero"),
         (r"local_cls_norm\..*", "only for training with crops"),
-        (r"(?:dino_head|ibot_head|projectors|student)\..*", "only for training"),
+        (r"(?:dino_head|ibot_head|projectors)\..*", "only for training"),
+        *PROJECTION_HEADS,
     ),
     zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
     head_features=HEAD_FEATURES,
     convention=IMAGENET,
 )
 
-META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=TIMM.signs)
+META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=_SIGNS)
+META_TRAINING = replace(
+    META_PLAIN,
+    title="a training checkpoint of Meta's DINO or I-JEPA",
+    prefixes=r"(?:.*\.)?(?:(?:student|teacher)\.(?:.*\.)?backbone|target_encoder)\.",
+)
 
 _BLOCK = "visual.transformer.resblocks.{i}"
 _B = "block_{i}"

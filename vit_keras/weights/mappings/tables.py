@@ -62,7 +62,7 @@ class Row:
         return sorted(self.ways, key=lambda way: not way.when(config))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Table:
     """A library's tensor names, and ours; names are regular expressions, except in the rows."""
 
@@ -72,21 +72,50 @@ class Table:
     rows: tuple[Row, ...]
     renames: tuple[tuple[str, str], ...] = ()  # applied in order: other spellings, to the spelling of the rows
     ignored: tuple[tuple[str, str], ...] = ()  # names that are not loaded, each with the reason
+    refused: tuple[tuple[str, str], ...] = ()  # names of layers that vit_keras does not build, each with what they do
     zeros: tuple[str, ...] = ()  # names that may be left out where the tensor is all zero
     digits: int = 1  # minimum digits of a block's number
     # Fields of `ViTConfig` about the head's input that a name reveals; the last match wins.
     head_features: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     # Fields of `ViTConfig` that all published models of this kind share and no tensor reveals.
     convention: Mapping[str, Any] = field(default_factory=dict)
+    prefixes: str = ".*"  # what a file's prefix must match
+    # Of one file, as `find_table` found them; without the segments that `unwrap` removes.
+    prefix: str = ""  # what this file puts in front of the names
+    other_prefixes: tuple[str, ...] = ()  # of further models in the same file
 
     def canonical(self, name: str) -> str:
-        """Returns a file's tensor name in the spelling of the rows."""
+        """Returns a tensor name, without the file's prefix, in the spelling of the rows."""
         for pattern, replacement in self.renames:
             name = re.sub(pattern, replacement, name)
         return name
 
+    def canonical_names(self, names: Iterable[str]) -> dict[str, str]:
+        """Returns the canonical name of each tensor of the model, by the file's name; other parts of the file are left out.
+
+        A head often stands beside the model's prefix: a tensor that is not below the prefix belongs to the model if the rows have
+        it, and the prefix has none of that name.
+        """
+        others = tuple(filter(None, self.other_prefixes))
+        found, beside = dict[str, str](), dict[str, str]()
+        for name in names:
+            plain = unwrap(name)
+            if plain.startswith(self.prefix) and not plain.startswith(others):
+                found[name] = self.canonical(plain.removeprefix(self.prefix))
+            elif not plain.startswith(others):
+                beside[name] = plain
+        parents = parent_prefixes(self.prefix)
+        if not set(parents) & set(self.other_prefixes):
+            taken = set(found.values())
+            for name, plain in beside.items():
+                parent = next(parent for parent in parents if plain.startswith(parent))
+                spelled = self.canonical(plain.removeprefix(parent))
+                if spelled not in taken and self.find_rows(spelled):
+                    found[name] = spelled
+        return found
+
     def fits(self, names: Iterable[str]) -> bool:
-        """Whether the table describes a file with these tensor names."""
+        """Whether the table describes a file with these tensor names, without a prefix."""
         spellings = "\n".join(spelling for name in names for spelling in (name, self.canonical(name)))
         return all(re.search(f"^(?:{sign})$", spellings, re.MULTILINE) for sign in self.signs)
 
@@ -111,6 +140,31 @@ class Table:
             pattern = f"{name[: number.start()]}{{i}}{name[number.end() :]}"
             found += [(row, int(number[0])) for row in self.rows_by_name.get(pattern, ())]
         return found
+
+
+# Segments that torch's DataParallel, compile, FSDP and activation checkpointing put into names, anywhere.
+_WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def unwrap(name: str) -> str:
+    """Returns a tensor name without the segments of torch's wrappers.
+
+    Example:
+        >>> unwrap("module.model._orig_mod.cls_token")
+        'model.cls_token'
+    """
+    return _WRAPPERS.sub("", name)
+
+
+def parent_prefixes(name: str) -> list[str]:
+    """Returns the prefixes of a name that end in "." or "/", the longest first, the empty one last.
+
+    Example:
+        >>> parent_prefixes("teacher.backbone.cls_token")
+        ['teacher.backbone.', 'teacher.', '']
+    """
+    ends = [match.end() for match in re.finditer(r"[./]", name) if match.end() < len(name)]
+    return [name[:end] for end in reversed([0, *ends])]
 
 
 def row(targets: str | tuple[str, ...], *ways: Way) -> Row:

@@ -96,6 +96,14 @@ HEAD_FEATURES = (
 )
 """With mean pooling, timm puts the final norm after the pooling and calls it `fc_norm`."""
 
+PROJECTION_HEADS = ((r"head\.(?:mlp|last_layer|\d+)\..*", "projection head of self-supervised training"),)
+
+REFUSED = (
+    (r"patch_embed\.backbone\..*", "a convolutional network makes its patches"),
+    (r".*(?:relative_position|rel_pos).*", "attention has relative position biases, as in BEiT"),
+    (r"blocks_token_only\..*|blocks\.\d+\.attn\.proj_[lw]\..*", "attention heads are mixed, as in CaiT"),
+)
+
 _IN_BOTH_BLOCKS = ("query_norm", "key_norm", "rotary")
 
 TIMM = Table(
@@ -103,7 +111,8 @@ TIMM = Table(
     title="timm's VisionTransformer or Eva",
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
-    ignored=((r"rope\.(?!freqs$).*", "constant"),),
+    refused=REFUSED,
+    ignored=((r"rope\.(?!freqs$).*", "constant"), *PROJECTION_HEADS),
     head_features=HEAD_FEATURES,
 )
 TIMM_PARALLEL = Table(

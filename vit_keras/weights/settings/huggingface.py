@@ -48,6 +48,10 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
+    return {"stem_norm": True, "patch_bias": False}
+
+
 @dataclass(frozen=True)
 class _Kind:
     defaults: Mapping[str, Any]  # transformers' own, for fields that a file leaves out
@@ -84,10 +88,12 @@ _KINDS = {
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
-    "clip_vision_model": _Kind(_CLIP, lambda _: {"stem_norm": True, "patch_bias": False}, CLIP),
+    "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
+    "owlvit_vision_model": _Kind({**_CLIP, "image_size": 768}, _clip, CLIP),
+    "owlv2_vision_model": _Kind({**_CLIP, "image_size": 768, "patch_size": 16}, _clip, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
-_TOWERS = {"siglip": "siglip_vision_model", "clip": "clip_vision_model"}
+_TOWERS = {name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2")}
 
 
 def huggingface_settings(
@@ -106,7 +112,7 @@ def huggingface_settings(
             f"{sorted([*_KINDS, *_TOWERS])}."
         )
     values = {**kind.defaults, **values}
-    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # vit_mae, vit_msn and ijepa have those of vit
+    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # the others have those of vit
     activation = str(values["hidden_act"])
     image_size = _read_sides(values["image_size"], where)
     try:

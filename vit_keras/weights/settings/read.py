@@ -14,6 +14,7 @@ from vit_keras.weights.head import count_classes, head_features
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.mappings.sources import find_table
 from vit_keras.weights.settings.huggingface import huggingface_settings
+from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
 from vit_keras.weights.settings.timm import timm_settings
 
 CONFIG = "config.json"
@@ -43,12 +44,14 @@ class Settings:
             return ViTConfig(**self.fields)
 
 
-def read_settings(path: str | Path, *, source: str = "auto", config_json: Mapping[str, Any] | None = None) -> Settings:
+def read_settings(
+    path: str | Path, *, source: str = "auto", prefix: str | None = None, config_json: Mapping[str, Any] | None = None
+) -> Settings:
     """Returns what is known of a checkpoint's model; only names and shapes of the tensors are read."""
     with open_tensors(path) as file:
-        table = find_table(file.tensors, source, path=file.path)
-        tensors = {table.canonical(name): info for name, info in file.tensors.items()}
-        where = file.path.with_name(CONFIG) if file.path.name in STANDARD_NAMES else None
+        table = find_table(file.tensors, source, prefix=prefix, path=file.path)
+        tensors = {ours: file.tensors[name] for name, ours in table.canonical_names(file.tensors).items()}
+        where = file.path.with_name(CONFIG) if Path(path).is_dir() or file.path.name in STANDARD_NAMES else None
     inferred, classes = head_features(table, tensors), count_classes(table, tensors)
     if config_json is None and where is not None and where.is_file():
         config_json = read_json(where)
@@ -66,9 +69,11 @@ def read_settings(path: str | Path, *, source: str = "auto", config_json: Mappin
         return Settings(origin=str(where), stated=stated, num_classes=classes)
     if library == "timm":
         found = timm_settings(config_json, where)
+    elif library == "keras_hub":
+        task, converter = (read_json_if_any(where.with_name(name)) for name in (TASK, CONVERTER))
+        found = keras_hub_settings(config_json, task, converter, where)
     else:
-        processor_path = where.with_name(HF_PREPROCESSOR)
-        processor = read_json(processor_path) if processor_path.is_file() else None
+        processor = read_json_if_any(where.with_name(HF_PREPROCESSOR))
         found = huggingface_settings(config_json, processor, tensors, where)
         found["convention"] = {**table.convention, **found["convention"]}
     if len(found["class_names"]) != classes:
@@ -77,12 +82,19 @@ def read_settings(path: str | Path, *, source: str = "auto", config_json: Mappin
 
 
 def library_of(config_json: Mapping[str, Any]) -> str | None:
-    """Returns the library that wrote a config.json: "vit_keras", "timm" or "huggingface"; None for any other."""
+    """Returns the library that wrote a config.json: "vit_keras", "keras_hub", "timm" or "huggingface"; None for any other."""
     if "format" in config_json and "config" in config_json:
         return "vit_keras"
+    if str(config_json.get("registered_name")).startswith("keras_hub>"):
+        return "keras_hub"
     if "architecture" in config_json:
         return "timm"
     return "huggingface" if "model_type" in config_json else None
+
+
+def read_json_if_any(path: Path) -> Any:
+    """Returns the content of a JSON file beside a checkpoint; None without one."""
+    return read_json(path) if path.is_file() else None
 
 
 def read_json(path: Path) -> Any:

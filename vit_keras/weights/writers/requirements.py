@@ -36,7 +36,7 @@ WRITTEN = (
 """Fields that are written whatever their value, unless a kind of model limits them."""
 
 NOT_WRITTEN = (
-    "position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat",
+    "dynamic_image_size", "position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat",
 )  # fmt: skip
 """Fields that do not change the outputs of a trained model at its own size."""
 

@@ -1,0 +1,115 @@
+"""Makes `tests/golden/libraries`: small random models of libraries that the tests don't install, with their outputs.
+
+    pip install torch==2.14.1 torchvision==0.29.1 keras-hub==0.32.0 tensorflow einops
+    python scripts/make_library_references.py OUT --lucidrains VIT_OLD.PY VIT_NEW.PY --jeonsworld MODELING.PY
+
+The single files are `vit_pytorch/vit.py` of lucidrains' vit-pytorch at commits 2fa2b62 (2022) and 69d24fe (2026), and
+`models/modeling.py` of jeonsworld's ViT-pytorch at 460a162. Each reference has the library's tensors, pixels 0..255 and logits; of
+KerasHub, a preset directory is written beside it. Seeds are fixed.
+"""
+
+import argparse
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import numpy as np
+import torch
+import torchvision
+from safetensors.numpy import save_file
+
+SIDE, CLASSES = 32, 5
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = ((0.5,) * 3, (0.5,) * 3)
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3)).astype("uint8")
+
+
+def load_module(path: Path, name: str):
+    """Returns a module of one file."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def save(path: Path, model: torch.nn.Module, statistics) -> None:
+    """Gives a model random weights, and writes them with its logits."""
+    torch.manual_seed(0)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    mean, std = statistics
+    fractions = ((PIXELS / 255 - mean) / std).astype("float32").transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        output = model.eval()(torch.from_numpy(np.ascontiguousarray(fractions)))
+    logits = output[0] if isinstance(output, tuple) else output
+    weights = {f"weights/{name}": np.ascontiguousarray(tensor) for name, tensor in model.state_dict().items()}
+    save_file({**weights, "pixels": PIXELS, "logits": logits.numpy()}, path)
+
+
+def make_torch(out: Path, lucidrains: list[Path], jeonsworld: Path) -> None:
+    """Writes torchvision's, lucidrains' and jeonsworld's models."""
+    sizes = {"image_size": SIDE, "patch_size": 8, "num_layers": 2, "num_heads": 2, "hidden_dim": 24, "mlp_dim": 48}
+    vision = torchvision.models.VisionTransformer
+    save(out / "torchvision.safetensors", vision(**sizes, num_classes=CLASSES), IMAGENET)
+    with_layer = vision(**sizes, num_classes=CLASSES, representation_size=16)
+    save(out / "torchvision_pre_logits.safetensors", with_layer, IMAGENET)
+    sizes = {"image_size": SIDE, "patch_size": 8, "depth": 2, "heads": 2, "dim": 24, "mlp_dim": 48, "dim_head": 12}
+    for path, name in zip(lucidrains, ("lucidrains_old", "lucidrains"), strict=True):
+        save(out / f"{name}.safetensors", load_module(path, name).ViT(**sizes, num_classes=CLASSES), HALF)
+    config = mock.MagicMock(hidden_size=24, classifier="token", patches={"size": (8, 8)})
+    config.transformer = {
+        "num_heads": 2,
+        "num_layers": 2,
+        "mlp_dim": 48,
+        "attention_dropout_rate": 0.0,
+        "dropout_rate": 0.1,
+    }
+    others = {"scipy": mock.MagicMock(), "models": mock.MagicMock(), "models.configs": mock.MagicMock()}
+    resnet = {"jeonsworld.modeling_resnet": mock.MagicMock(), "jeonsworld": mock.MagicMock()}
+    with mock.patch.dict(sys.modules, others | resnet):
+        module = load_module(jeonsworld, "jeonsworld.modeling")
+    save(out / "jeonsworld.safetensors", module.VisionTransformer(config, SIDE, CLASSES), HALF)
+
+
+def make_keras_hub(out: Path) -> None:
+    """Writes KerasHub's classifier, as a preset directory."""
+    import keras_hub
+
+    models, generator = keras_hub.models, np.random.default_rng(1)
+    backbone = models.ViTBackbone(
+        image_shape=(SIDE, SIDE, 3),
+        patch_size=8,
+        num_layers=2,
+        num_heads=2,
+        hidden_dim=24,
+        mlp_dim=48,
+        layer_norm_epsilon=1e-5,
+    )
+    converter = keras_hub.layers.ViTImageConverter(image_size=(SIDE, SIDE), scale=1 / 127.5, offset=-1)
+    preprocessor = models.ViTImageClassifierPreprocessor(image_converter=converter)
+    for name, options in {"keras_hub": {}, "keras_hub_pre_logits": {"intermediate_dim": 16}}.items():
+        model = models.ViTImageClassifier(backbone=backbone, num_classes=CLASSES, preprocessor=preprocessor, **options)
+        model.set_weights([generator.normal(scale=0.3, size=weight.shape) for weight in model.weights])
+        logits = model.predict(PIXELS, verbose=0)
+        model.save_to_preset(out / name)
+        save_file({"pixels": PIXELS, "logits": np.asarray(logits)}, out / f"{name}.safetensors")
+
+
+def main() -> None:
+    """Writes all references."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--lucidrains", type=Path, nargs=2, required=True)
+    parser.add_argument("--jeonsworld", type=Path, required=True)
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    make_torch(arguments.out, arguments.lucidrains, arguments.jeonsworld)
+    make_keras_hub(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Grids of patches whose rows and columns are known only when images arrive."""
+
+import math
+from typing import Any
+
+from keras import ops
+
+from vit_keras.layers.base.checks import Shape, Tensor
+
+_OFFSET = 0.1  # patches; DINO and DINOv2 add it to the new size
+
+Count = Any
+"""An integer, or on TensorFlow a scalar tensor."""
+
+
+def pad_images(images: Tensor, patch_size: int) -> Tensor:
+    """Returns images with zeros added at the bottom and at the right, up to a multiple of the patch size (px)."""
+    _, height, width, channels = ops.shape(images)
+    bottom, right = -height % patch_size, -width % patch_size
+    if isinstance(height, int) and isinstance(width, int) and not bottom and not right:
+        return images
+    padded = ops.pad(images, [[0, 0], [0, bottom], [0, right], [0, 0]])
+    return ops.reshape(padded, (-1, height + bottom, width + right, channels))  # TensorFlow forgets the channels
+
+
+def count_patches(height: int | None, width: int | None, patch_size: int) -> tuple[int | None, int | None]:
+    """Returns rows and columns of the patches of padded images (px); None where a side is unknown."""
+    rows, columns = (None if side is None else -(-side // patch_size) for side in (height, width))
+    return rows, columns
+
+
+def count_tokens(shape: Shape, num_prefix_tokens: int) -> int | None:
+    """Returns the number of tokens for patches of a shape, a grid's or not; None where it is unknown."""
+    places = shape[1:-1]
+    return None if None in places else math.prod(places) + num_prefix_tokens  # type: ignore[arg-type]
+
+
+def flatten_grid(grid: Tensor) -> Tensor:
+    """Returns `(batch, rows, columns, dim)` as `(batch, patches, dim)`."""
+    _, rows, columns, dim = ops.shape(grid)
+    return ops.reshape(grid, (-1, rows * columns, dim))
+
+
+def grid_indices(rows: Count, columns: Count, *, num_prefix_tokens: int) -> Tensor:
+    """Returns the row and column of each token, `(tokens, 2)`, int32; -1 for prefix tokens."""
+    along_rows = ops.broadcast_to(ops.arange(rows, dtype="int32")[:, None], (rows, columns))
+    along_columns = ops.broadcast_to(ops.arange(columns, dtype="int32")[None], (rows, columns))
+    indices = ops.reshape(ops.stack([along_rows, along_columns], axis=-1), (-1, 2))
+    prefix = ops.full((num_prefix_tokens, 2), -1, dtype="int32")
+    return ops.concatenate([prefix, indices]) if num_prefix_tokens else indices
+
+
+def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Count, Count], rule: str) -> Tensor:
+    """Returns positions `(1, patches, hidden_dim)` for another grid (rows, columns), in float32.
+
+    What `vit_keras.weights.adapt.resize.resize_positions` does in float64, for sizes that TensorFlow knows only when images arrive.
+    """
+    if all(isinstance(count, int) for count in after) and after == before:
+        return positions
+    rows, columns = before
+    dim = positions.shape[-1]
+    is_same = ops.logical_and(ops.equal(after[0], rows), ops.equal(after[1], columns))
+    offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    along_rows, along_columns = (
+        _resize_matrix(old, new, rule=rule, offset=offset) for old, new in zip(before, after, strict=True)
+    )
+    resized = ops.matmul(along_rows, ops.reshape(ops.cast(positions, "float32"), (rows, columns * dim)))
+    resized = ops.matmul(along_columns, ops.reshape(resized, (-1, columns, dim)))  # (new rows, new columns, dim)
+    return ops.reshape(resized, (1, after[0] * after[1], dim))
+
+
+def _resize_matrix(before: int, after: Count, *, rule: str, offset: Tensor | float) -> Tensor:
+    """Returns the matrix `(after, before)` that resamples one axis; `offset`, in cells, is added to `after`.
+
+    Equal sizes without an offset give the identity, bit for bit.
+    """
+    kind, _, variant = rule.partition("_")
+    new_cells, size = ops.arange(after, dtype="float32"), ops.cast(after, "float32")
+    if variant == "corners":
+        step = (before - 1) / ops.maximum(size - 1, 1.0)
+        places = new_cells * step
+    else:
+        step = before / (size + offset)
+        places = (new_cells + 0.5) * step - 0.5
+    if variant == "antialias":
+        distances = ops.arange(before, dtype="float32") - places[:, None]
+        weights = _kernel(distances / ops.maximum(step, 1.0), kind, slope=-0.5)
+        return weights / ops.sum(weights, axis=1, keepdims=True)
+    if before == 1:
+        return ops.ones_like(places)[:, None]
+    weights = _kernel(ops.arange(-2, before + 2, dtype="float32") - places[:, None], kind, slope=-0.75)
+    # Cells beyond the edge repeat the edge cell.
+    first, last = (ops.sum(each, axis=1, keepdims=True) for each in (weights[:, :3], weights[:, -3:]))
+    return ops.concatenate([first, weights[:, 3:-3], last], axis=1)
+
+
+def _kernel(distances: Tensor, kind: str, *, slope: float) -> Tensor:
+    """Returns the weights of old cells at these distances, in cells (Keys 1981, doi 10.1109/TASSP.1981.1163711)."""
+    x = ops.abs(distances)
+    if kind == "bilinear":
+        return ops.maximum(1 - x, 0.0)
+    near = ((slope + 2) * x - (slope + 3)) * x * x + 1
+    far = ((x - 5) * x + 8) * x * slope - 4 * slope
+    return ops.where(x <= 1, near, ops.where(x < 2, far, 0.0))
