@@ -13,13 +13,12 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageErro
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.presets.family import read_family
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.formats.opening import STANDARD_NAMES, open_tensors
+from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open_tensors
 from vit_keras.weights.formats.tensor_file import TensorInfo, errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
 from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_names
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_settings
 from vit_keras.weights.settings.timm import timm_settings
@@ -91,7 +90,10 @@ def _describe_directory(path: Path) -> dict[str, Any]:
         line = f"vit-keras {command} --resume --run-dir {shlex.quote(str(path))}"
         return {"what": "a run that is not finished and has no model yet", "command": [line]}
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else None
-    if isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub"):
+    is_hub = isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub")
+    if isinstance(config, dict) and is_hub and is_keras_hub(path) and config.get("class_name") == "ViTBackbone":
+        return _describe_saved(path, config)
+    if isinstance(config, dict) and is_hub:
         return _describe_kerashub(path, config)
     if isinstance(config, dict) and library_of(config) is not None:
         has_weights = any((path / name).is_file() for name in STANDARD_NAMES)
@@ -125,6 +127,7 @@ def _describe_saved(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "vit_keras": "a preset directory of vit_keras",
         "huggingface": "a directory of transformers",
         "timm": "a directory of timm",
+        "keras_hub": "a preset directory of KerasHub",
     }
     settings = read_settings(path, config_json=config)
     found = _describe_tensors(path, settings)
@@ -159,7 +162,7 @@ def _describe_kerashub(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "what": f"a preset directory of KerasHub: {config.get('class_name')}",
         "library": "keras_hub",
-        "missing": ["its weights are an HDF5 file in KerasHub's own order, which is not read"],
+        "missing": ["of KerasHub's models, vit_keras reads ViTBackbone and ViTImageClassifier, in one weights file"],
         "python": ["import keras_hub", f"model = keras_hub.models.Backbone.from_preset({str(path)!r})"],
     }
 
@@ -206,7 +209,7 @@ def _find_base(base: str | None) -> str | None:
 def _describe_file(path: Path) -> dict[str, Any]:
     kinds: dict[str, Callable[[Path], dict[str, Any]]] = {
         **dict.fromkeys(_CHECKPOINTS, _describe_checkpoint),
-        **dict.fromkeys(_PICKLES, _describe_pickle),
+        **dict.fromkeys(_PICKLES, _describe_torch),
         ".weights.h5": _describe_weights,
         ".keras": _describe_keras,
         ".toml": _describe_presets,
@@ -229,7 +232,8 @@ def _describe_checkpoint(path: Path) -> dict[str, Any]:
         return _describe_adapter(path)
     settings = read_settings(path)
     found = _describe_tensors(path, settings)
-    kind = "sharded safetensors" if path.name.endswith(".json") else "npz" if path.suffix == ".npz" else "safetensors"
+    kinds = {".json": "sharded safetensors", ".npz": "npz", **dict.fromkeys(_PICKLES, "a file of torch.save")}
+    kind = kinds.get(path.suffix.lower(), "safetensors")
     missing = _list_missing(settings, found, has_names=False, has_preprocessing=False)
     if not found["presets"]:
         missing.insert(
@@ -249,10 +253,18 @@ def _describe_checkpoint(path: Path) -> dict[str, Any]:
     }
 
 
+def _describe_torch(path: Path) -> dict[str, Any]:
+    """Describes a file of torch.save by its tensors where they can be read, else as a pickle."""
+    try:
+        return _describe_checkpoint(path)
+    except VitKerasError:
+        return _describe_pickle(path)
+
+
 def _describe_pickle(path: Path) -> dict[str, Any]:
     target = str(path.with_suffix(".safetensors"))
     return {
-        "what": "a pickle, as torch writes it: reading it can run code, so vit_keras does not; convert it if you trust it",
+        "what": "a pickle, as torch writes it, without a model that vit_keras reads: unpickling can run code; convert it if you trust it",
         "python": [
             "import torch, safetensors.torch",
             f"state = torch.load({str(path)!r}, map_location='cpu', weights_only=True)",
@@ -391,7 +403,8 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     with open_tensors(path) as file:
         table = find_table(file.tensors, path=file.path)
         tensors = dict(file.tensors)
-    canonical = {table.canonical(name): info for name, info in tensors.items()}
+    spelled = table.canonical_names(tensors)
+    canonical = {own: tensors[name] for name, own in spelled.items()}
     fields = {**read_fields(table, canonical), **settings.inferred}
     known = {**fields, **settings.stated}
     presets = find_presets(known)
@@ -404,7 +417,7 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     return {
         "title": table.title,
         "library": table.source,
-        "prefix": _find_prefix(table, list(tensors)),
+        "prefix": _find_prefix(spelled),
         **_count(tensors),
         "num_classes": settings.num_classes,
         "image_size": known.get("image_size"),
@@ -421,10 +434,10 @@ def _count(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     return {"dtypes": [dtype for dtype, _ in counts.most_common()], "params": sum(counts.values())}
 
 
-def _find_prefix(table: Table, names: list[str]) -> str | None:
+def _find_prefix(canonical_names: Mapping[str, str]) -> str | None:
     """Returns what most names have in front of the names of their library; None for nothing."""
     counts = Counter(
-        name.removesuffix(own) for name in names if (own := table.canonical(name)) != name and name.endswith(own)
+        name.removesuffix(own) for name, own in canonical_names.items() if own != name and name.endswith(own)
     )
     return next((prefix for prefix, _ in counts.most_common(1)), None)
 
