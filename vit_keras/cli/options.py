@@ -61,8 +61,8 @@ Images = Annotated[
     list[str],
     Argument(
         metavar="IMAGES",
-        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
-        ".txt), or - for a list on stdin.",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, .jsonl, "
+        ".parquet, .txt), or - for a list on stdin.",
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
