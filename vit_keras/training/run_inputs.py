@@ -105,7 +105,7 @@ class RunOptions(LoadingOptions):
         return {
             name: value
             for name, value in values.items()
-            if value not in (None, False, {}) and value != _DEFAULTS.get(name)
+            if value is not None and value is not False and value != {} and value != _DEFAULTS.get(name)
         }
 
 
