@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Not quiet: it shows what it downloads, which takes minutes the first time.
+PIP := $(BIN)/pip install --disable-pip-version-check
 # A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
 TORCH ?= torch==2.13.0
 # A file's tests share what takes long to make, so a file stays on one core.
@@ -43,7 +44,8 @@ clean:
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON to one. This is " + sys.version)'
-	$(PYTHON) -m venv $(VENV)
+	@echo "creating the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.created pyproject.toml

@@ -1,25 +1,63 @@
-"""Starts Keras for a command: quietly, and with a cache of the programs that JAX compiles."""
+"""Starts Keras for a command: says so, keeps notes of native code from stderr, and sets JAX's cache of compiled programs."""
 
+import atexit
+import contextlib
 import hashlib
+import logging
 import os
 import platform
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 
+from vit_keras.cli.native_stderr import filter_stderr
+from vit_keras.cli.output import err
 from vit_keras.runtime.cpu import instruction_sets
+
+_LIBRARIES = ("tensorflow", "absl", "jax")  # with a logger
+
+
+class Process:
+    """What `main` knows about the process it runs in."""
+
+    is_own = False
+    """Whether the process was started for one command, so that its stderr may be redirected."""
+    announces = False
+    """Whether waits are announced: not with --quiet, nor where Keras runs already."""
 
 
 def start_backend(*, debug: bool) -> None:
-    """Imports Keras and lets the backend find its devices; `debug` shows what the backend logs while it starts."""
+    """Imports Keras and lets the backend find its devices; `debug` shows what libraries log."""
+    name = os.environ.get("KERAS_BACKEND")
+    announce(f"starting Keras on {name}" if name else "starting Keras")
     cache_compiled_programs()
-    with nullcontext() if debug else silence_stderr():
-        import keras
+    if debug:
+        _start()
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    for library in _LIBRARIES:
+        logging.getLogger(library).setLevel(logging.ERROR)
+    if Process.is_own and sys.platform != "win32" and "keras" not in sys.modules:
+        filter_stderr()
+        _start()
+    else:
+        with silence_stderr():
+            _start()
 
-        from vit_keras.runtime.devices import devices
 
-        devices()
-        keras.ops.zeros(())
+def announce(text: str) -> None:
+    """Writes what the program does next, and may take some seconds, to stderr."""
+    if Process.announces:
+        err.print(f"{text} ...", markup=False)
+
+
+def _start() -> None:
+    import keras
+
+    from vit_keras.runtime.devices import devices
+
+    devices()
+    keras.ops.zeros(())
 
 
 def cache_compiled_programs() -> None:
@@ -35,7 +73,7 @@ def cache_compiled_programs() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
-@contextmanager
+@contextlib.contextmanager
 def silence_stderr() -> Iterator[None]:
     """Discards what Python and C libraries write to stderr inside the block."""
     sys.stderr.flush()
@@ -48,3 +86,17 @@ def silence_stderr() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(devnull)
+
+
+def leave_quickly(code: int) -> None:
+    """Ends the process without the seconds that a backend takes to unload; returns where there is none, or where threads still work."""
+    waited_for = [
+        thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
+    ]
+    if "keras" not in sys.modules or waited_for:
+        return
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,12 +1,15 @@
 """Registers the commands; runs one, and ends with its exit code."""
 
 import os
+import shlex
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from vit_keras.cli.backend import Process, leave_quickly
 from vit_keras.cli.commands.bench import bench_command
 from vit_keras.cli.commands.convert import convert_command
 from vit_keras.cli.commands.data_check import check_command
@@ -22,54 +25,90 @@ from vit_keras.cli.commands.recipes import recipes_command
 from vit_keras.cli.commands.train import train_command
 from vit_keras.cli.commands.tune import tune_command
 from vit_keras.cli.commands.verify import verify_command
-from vit_keras.cli.output import print_error
+from vit_keras.cli.help import WIDTH, HelpCommand, HelpGroup
+from vit_keras.cli.output import out, print_error
+from vit_keras.cli.wording import name_flags, program
 from vit_keras.errors import VitKerasError
+from vit_keras.version import __version__
 
 # Typer has a click of its own, and exports only subclasses of its usage error.
 UsageError: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
 _STYLE: Any = {
-    "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None,
+    "no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None, "cls": HelpGroup,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 }  # fmt: skip
+_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
+    "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
+    "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
+    "Use a model": {
+        "predict": predict_command,
+        "features": features_command,
+        "evaluate": evaluate_command,
+        "explain": explain_command,
+    },
+    "Exchange weights": {"convert": convert_command, "verify": verify_command},
+}
 
-app = typer.Typer(name="vit-keras", help="Vision Transformers for Keras: list, train, tune, use, explain.", **_STYLE)
-app.command("list")(list_command)
-app.command("info")(info_command)
-app.command("recipes")(recipes_command)
-app.command("train")(train_command)
-app.command("finetune")(finetune_command)
-app.command("tune")(tune_command)
-app.command("evaluate")(evaluate_command)
-app.command("predict")(predict_command)
-app.command("features")(features_command)
-app.command("bench")(bench_command)
-app.command("explain")(explain_command)
-app.command("convert")(convert_command)
-app.command("verify")(verify_command)
+app = typer.Typer(name="vit-keras", **_STYLE)
+data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
+for topic, commands in _COMMANDS.items():
+    for name, command in commands.items():
+        app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
+data_app.command("check", cls=HelpCommand)(check_command)
+data_app.command("show", cls=HelpCommand)(show_command)
+app.add_typer(data_app, rich_help_panel="Look at data")
 
-data_app = typer.Typer(name="data", help="Check a data set, or look at it.", **_STYLE)
-data_app.command("check")(check_command)
-data_app.command("show")(show_command)
-app.add_typer(data_app)
+
+@data_app.callback()
+def describe_data() -> None:
+    """Check a data set, or look at it.
+
+    Examples:
+        vit-keras data check photos/                    # damage, duplicates, leaks between splits, balance
+        vit-keras data show photos/ --augment strong    # a picture of what a model is trained on
+    """
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"vit-keras-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe_program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Vision Transformers for Keras: choose, train, use and explain them. COMMAND --help shows the options of a command.
+
+    Examples:
+        vit-keras train                                                            # on embedded images, in minutes
+        vit-keras finetune vit_small_patch16_224 photos/ --weights augreg_in21k    # yours: photos/CLASS/image.jpg
+        vit-keras predict runs/photos-1 cat.jpg                                    # what the new model says
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 2 usage, 3 data, 4 model file, 5 diverged, 6 storage, 7 memory, 75 resumable, 130 interrupted, 1 a bug."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
+    Process.is_own = arguments is None
+    Process.announces = "keras" not in sys.modules and not {"-q", "--quiet"} & set(typed)
     debug = "--debug" in typed
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's start-up notes
     try:
-        code = app(typed, standalone_mode=False)
+        code = app(typed, prog_name=Path(program()).name, standalone_mode=False)
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except VitKerasError as error:
-        print_error(str(error), traceback=debug)
+        print_error(name_flags(str(error), _find_command(typed).params), traceback=debug)
         code = error.exit_code
     except UsageError as error:
         error.show()
         code = error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print_error("Interrupted.")
+        print_error(f"Interrupted. Run it again: vit-keras {shlex.join(typed)}")
         code = _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output is gone
@@ -83,4 +122,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback=debug,
         )
         code = 1
+    if Process.is_own:
+        leave_quickly(code or 0)
     sys.exit(code or 0)
+
+
+def _find_command(typed: Sequence[str]) -> Any:
+    """Returns the command that is typed, or the group of all commands."""
+    found: Any = typer.main.get_command(app)
+    for word in typed:
+        if word in getattr(found, "commands", {}):
+            found = found.commands[word]
+    return found

@@ -1,13 +1,34 @@
 """Options that several commands share, each written once, and which of them the user typed."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Context, Option
 
+from vit_keras.cli.config_file import read_config
+from vit_keras.cli.help import DATA, MODEL, OUTPUT, TRAINING
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.presets import list_presets
+
+SOURCES = ("emoji", "mnist", "fashion_mnist", "cifar10", "cifar100")
+"""Names of data sets that shells complete."""
+
+
+SOURCE_HELP = (
+    "A folder of class folders, a table of files and labels, or a data set's name (emoji, cifar10, tfds:NAME)."
+)
+
+
+def complete_source(incomplete: str) -> Iterator[str]:
+    """Yields names of data sets; the shell itself completes folders."""
+    yield from (name for name in SOURCES if name.startswith(incomplete))
+
+
+def complete_preset(incomplete: str) -> Iterator[str]:
+    """Yields names of presets."""
+    yield from (name for name in list_presets() if name.startswith(incomplete))
 
 
 def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
@@ -28,34 +49,75 @@ def parse_fields(assignments: Sequence[str] | None) -> dict[str, Any] | None:
     return fields or None
 
 
-AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.")]
-BatchSize = Annotated[int | None, Option(help="Images per step.")]
+AcceptLicense = Annotated[bool, Option("--accept-license", help="Accept a restricted license.", rich_help_panel=MODEL)]
+BatchSize = Annotated[int | None, Option(metavar="N", help="Images per step.", rich_help_panel=TRAINING)]
 Changes = Annotated[
     list[str] | None,
     Option(
-        "--set", metavar="FIELD=VALUE", help="A field of the recipe, such as learning_rate=3e-4.", callback=parse_fields
+        "--set",
+        metavar="FIELD=VALUE",
+        help="A field of the recipe, such as learning_rate=3e-4.",
+        callback=parse_fields,
+        rich_help_panel=TRAINING,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file of options, such as the run.toml of an earlier run; typed options win.",
+        callback=read_config,
+        is_eager=True,
     ),
 ]
 Contained = Annotated[
-    bool, Option("--contained", help="Of a table: refuse files outside --image-dir, or the table's folder.")
+    bool,
+    Option(
+        "--contained",
+        help="Of a table: refuse files outside --image-dir, or the table's folder.",
+        rich_help_panel=DATA,
+    ),
 ]
 DataSource = Annotated[
     str | None,
-    Argument(metavar="DATA", help="A folder of class folders, a table of files and labels, or a data set's name."),
+    Argument(
+        metavar="SOURCE",
+        help=SOURCE_HELP,
+        autocompletion=complete_source,
+    ),
 ]
-Debug = Annotated[bool, Option("--debug", help="Show the full traceback of an error.")]
-Epochs = Annotated[int | None, Option(help="Training epochs.")]
+Debug = Annotated[
+    bool,
+    Option("--debug", help="Show all that libraries log, and the traceback of an error.", rich_help_panel=OUTPUT),
+]
+Epochs = Annotated[int | None, Option(metavar="N", help="Training epochs.", rich_help_panel=TRAINING)]
 Folds = Annotated[
     int | None,
-    Option(help="Cross-validate with so many folds: every image is tested once, by a model trained without it."),
+    Option(
+        metavar="N",
+        help="Cross-validate with so many folds: every image is tested once, by a model trained without it.",
+        rich_help_panel=TRAINING,
+    ),
 ]
 ForceResume = Annotated[
     bool,
-    Option("--force-resume", help="Resume with other package versions, too; results may differ in the last digits."),
+    Option(
+        "--force-resume",
+        help="Resume with other package versions, too; results may differ in the last digits.",
+        rich_help_panel=TRAINING,
+    ),
 ]
-ImageColumn = Annotated[str | None, Option(metavar="NAME", help="Of a table: the column of image files.")]
+ImageColumn = Annotated[
+    str | None, Option(metavar="NAME", help="Of a table: the column of image files.", rich_help_panel=DATA)
+]
 ImageDir = Annotated[
-    str | None, Option(metavar="FOLDER", help="Of a table: where relative paths start; by default the table's folder.")
+    str | None,
+    Option(
+        metavar="FOLDER",
+        help="Of a table: where relative paths start; by default the table's folder.",
+        rich_help_panel=DATA,
+    ),
 ]
 Images = Annotated[
     list[str],
@@ -65,42 +127,84 @@ Images = Annotated[
         ".parquet, .txt), or - for a list on stdin.",
     ),
 ]
-Json = Annotated[bool, Option("--json", help="Print one JSON value to stdout and nothing else.")]
+Json = Annotated[
+    bool, Option("--json", help="Print one JSON value to stdout and nothing else.", rich_help_panel=OUTPUT)
+]
 LabelColumn = Annotated[
     list[str] | None,
-    Option(metavar="NAME", help="Of a table: the column of labels; repeat it for columns of 0 and 1, or of numbers."),
+    Option(
+        metavar="NAME",
+        help="Of a table: the column of labels; repeat it for columns of 0 and 1, or of numbers.",
+        rich_help_panel=DATA,
+    ),
 ]
 LabelSeparator = Annotated[
-    str | None, Option(metavar="TEXT", help="Of a table: what separates several labels in a cell; | by default.")
+    str | None,
+    Option(
+        metavar="SEPARATOR",
+        help="Of a table: what separates several labels in a cell; | by default.",
+        rich_help_panel=DATA,
+    ),
 ]
-Limit = Annotated[int | None, Option(help="Maximum number of images per split.")]
+Limit = Annotated[int | None, Option(metavar="N", help="Maximum number of images per split.", rich_help_panel=DATA)]
 Model = Annotated[
     str,
-    Argument(metavar="MODEL", help="A run directory, a preset's NAME:TAG, a preset directory, or a .keras file."),
+    Argument(
+        metavar="MODEL",
+        help="A run directory, a preset's NAME:TAG, a preset directory, or a .keras file.",
+        autocompletion=complete_preset,
+    ),
 ]
-Offline = Annotated[bool, Option("--offline", help="Use only cached files; never download.")]
+Offline = Annotated[bool, Option("--offline", help="Use only cached files; never download.", rich_help_panel=MODEL)]
+Overwrite = Annotated[
+    bool, Option("--overwrite", help="Replace what an earlier command wrote there.", rich_help_panel=OUTPUT)
+]
 Precision = Annotated[
-    str | None, Option(help="auto (default: the fastest here), float32, mixed_bfloat16 or mixed_float16.")
+    str | None,
+    Option(
+        metavar="NAME",
+        help="auto (default: the fastest here), float32, mixed_bfloat16 or mixed_float16.",
+        rich_help_panel=TRAINING,
+    ),
 ]
-Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in --run-dir.")]
-RunDir = Annotated[Path | None, Option(help="Directory to create for the run; by default the next free one in runs/.")]
-Seed = Annotated[int | None, Option(help="Random seed; 0 by default.")]
+Quiet = Annotated[
+    bool, Option("--quiet", "-q", help="Print results, warnings and errors, but no progress.", rich_help_panel=OUTPUT)
+]
+Resume = Annotated[bool, Option("--resume", help="Resume the interrupted run in --run-dir.", rich_help_panel=TRAINING)]
+RunDir = Annotated[
+    Path | None,
+    Option(
+        metavar="DIR",
+        help="Directory to create for the run; by default the next free one in runs/.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Seed = Annotated[int | None, Option(metavar="N", help="Random seed; 0 by default.", rich_help_panel=TRAINING)]
 Split = Annotated[
     tuple[float, float] | None,
     Option(
-        metavar="VALIDATION TEST", help="Fractions of each class where DATA has no splits; 0.1 0 for no test split."
+        metavar="VALIDATION TEST",
+        help="Fractions of each class where SOURCE has no splits; 0.1 0 for no test split.",
+        rich_help_panel=DATA,
     ),
 ]
 Task = Annotated[
     str | None,
-    Option(help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them."),
+    Option(
+        metavar="NAME",
+        help="single_label, multi_label or regression; auto (default) finds it from the labels.",
+        rich_help_panel=DATA,
+    ),
 ]
-TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.")]
+TensorBoard = Annotated[bool, Option("--tensorboard", help="Write TensorBoard logs, too.", rich_help_panel=OUTPUT)]
 
 _LOADING = ("task", "image_dir", "image_column", "label_column", "label_separator", "contained")
 """Parameters that `vk.data.load` and `vk.data.check` take, too."""
 
-_HOW_TO_RUN = ("run_dir", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "debug")
+_HOW_TO_RUN = (
+    "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "quiet",
+    "debug",
+)  # fmt: skip
 """Parameters that say how a command runs, not what it computes."""
 
 

@@ -1,5 +1,6 @@
 """What the command line prints: results to stdout, progress and errors to stderr."""
 
+import itertools
 import json
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vit_keras.cli.wording import name_program
 from vit_keras.errors import StorageError
 
 WIDTH = 110
@@ -31,8 +33,10 @@ out = PipeConsole(highlight=False, soft_wrap=True, markup=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
 
 
-def progress_console(*, as_json: bool) -> Console:
-    """Returns the console for progress: stdout, or stderr where stdout is for JSON alone."""
+def progress_console(*, as_json: bool, quiet: bool = False) -> Console:
+    """Returns the console for progress: stdout, stderr where stdout is for JSON alone, or none."""
+    if quiet:
+        return Console(quiet=True)
     return err if as_json else out
 
 
@@ -45,7 +49,7 @@ def print_error(message: str, *, traceback: bool = False) -> None:
     """Writes an error to stderr, below the traceback of the current exception if that is asked for."""
     if traceback:
         err.print(printable(tracebacks.format_exc()))
-    err.print(printable(message))
+    err.print(printable(name_program(message)))
 
 
 def printable(text: str) -> str:
@@ -58,7 +62,22 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
-def refuse_existing(path: Path, option: str) -> None:
-    """Raises `StorageError` where the file that an option names exists already."""
-    if path.exists():
-        raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}.")
+def choose_output(path: Path | None, default: Path, *, option: str, overwrite: bool) -> Path:
+    """Returns the file to write: the one that was named, or the first free one of `NAME`, `NAME-2`, `NAME-3`, ....
+
+    Raises:
+        StorageError: The named file exists, and is not to be replaced; or it is a directory.
+    """
+    if path is None:
+        if overwrite:
+            return default
+        numbers = itertools.count(2)
+        path = default
+        while path.exists():
+            path = default.with_stem(f"{default.stem}-{next(numbers)}")
+        return path
+    if path.is_dir():
+        raise StorageError(f"{option} {path}: this is a directory; give the name of a file.")
+    if path.exists() and not overwrite:
+        raise StorageError(f"{path} exists, and nothing is overwritten: choose another {option}, or add --overwrite.")
+    return path

@@ -1,5 +1,6 @@
 """What `train`, `finetune` and `tune` share: recorded options, interruption, the printed result."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -9,6 +10,8 @@ from typing import Any
 import typer
 
 from vit_keras.cli.output import out, print_error, print_json, printable
+from vit_keras.cli.wording import name_program
+from vit_keras.runtime.signals import Aborted
 from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.facts import count_noun, describe_spread
@@ -31,9 +34,15 @@ def resumable(command: str) -> Iterator[None]:
     """Exits with 75 where the block is interrupted, and says how to resume."""
     try:
         yield
-    except TrainingInterrupted as interrupt:
+    except (TrainingInterrupted, Aborted) as interrupt:
+        run = interrupt.run_directory
+        if run is None:
+            raise
+        saved = (
+            "all progress" if isinstance(interrupt, TrainingInterrupted) else "the progress up to the last checkpoint"
+        )
         print_error(
-            f"Interrupted; all progress is saved. Resume: vit-keras {command} --resume --run-dir {interrupt.run_directory}"
+            f"Interrupted; {saved} is saved. Resume: vit-keras {command} --resume --run-dir {shlex.quote(str(run))}"
         )
         raise typer.Exit(_RESUMABLE) from None
 
@@ -60,4 +69,14 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
     if "nearest_neighbour_accuracy" in results:
         out.print(f"nearest neighbor   {results['nearest_neighbour_accuracy']:7.2%}   baseline, on 16x16 pixels")
     out.print(f"report             {run}/report.html")
-    out.print(f"next               vit-keras predict {run} YOUR_IMAGE.jpg")
+    out.print(
+        name_program(
+            f"next               vit-keras predict {shlex.quote(str(run))} {shlex.quote(str(_find_example(run)))}"
+        )
+    )
+
+
+def _find_example(run: Path) -> Path:
+    """Returns an image to try a run's model on."""
+    example = run / "figures" / "example.png"
+    return example if example.is_file() else Path("YOUR_IMAGE.jpg")

@@ -14,7 +14,7 @@ from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.data.sources.pixel_range import BYTES, check_range
-from vit_keras.data.sources.tfds import find_builder, read_tfds
+from vit_keras.data.sources.tfds import check_name, find_builder, read_tfds
 from vit_keras.data.tables.list_tables import are_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tasks import check_task
@@ -166,6 +166,15 @@ def load(
     return data.resize(
         preprocessing or Preprocessing(image_size=size or (height, width), channels=channels or own_channels)
     )
+
+
+def check_exists(source: str) -> None:
+    """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
+    folder, builtin = find_files(source), ["emoji", *KERAS_NAMES]
+    if folder is not None and not folder.exists():
+        raise DataError(f"{source}: there is no such folder or file.")
+    if folder is None and source not in builtin:
+        check_name(source.removeprefix(_TFDS), builtin)
 
 
 def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tuple[int, int] | None:

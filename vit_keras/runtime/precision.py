@@ -3,11 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import keras
-
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.cpu import instruction_sets
-from vit_keras.runtime.devices import has_accelerator
 
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 
@@ -18,6 +15,10 @@ def resolve(precision: str) -> str:
         raise InvalidArgumentError(f"precision={precision!r} is not one of {list(PRECISIONS)}.")
     if precision != "auto":
         return precision
+    import keras
+
+    from vit_keras.runtime.devices import has_accelerator
+
     # CPUs emulate bfloat16 slowly, but for TensorFlow on those with the instructions.
     has_instructions = not instruction_sets().isdisjoint({"avx512_bf16", "amx_bf16"})
     is_fast = has_accelerator() or (keras.backend.backend() == "tensorflow" and has_instructions)
@@ -27,6 +28,8 @@ def resolve(precision: str) -> str:
 @contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
     """Sets the global dtype policy inside a `with` block."""
+    import keras
+
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:

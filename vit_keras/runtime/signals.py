@@ -3,6 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -10,7 +11,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Aborted(KeyboardInterrupt):
-    """The second signal: nothing more is saved."""
+    """The second signal: nothing more is saved; what was saved before is in `run_directory`, if there is one."""
+
+    run_directory: Path | None = None
 
 
 class Interruption:

@@ -29,7 +29,7 @@ from vit_keras.tuning.space.hypermodel import ViTHyperModel
 from vit_keras.tuning.space.search_space import SearchSpace
 from vit_keras.tuning.space.searchable import Searchable, load_images
 from vit_keras.tuning.strategy.budget import Budget
-from vit_keras.tuning.study.run_directory import JOURNAL
+from vit_keras.tuning.study.run_directory import JOURNAL, remove_unstarted
 from vit_keras.tuning.study.study import Study, Trial
 from vit_keras.tuning.tuner import ViTTuner
 from vit_keras.tuning.workers.trial_training import custom_model_file
@@ -257,6 +257,9 @@ def _search_data(
         with progress.show(tuner.study, tuner.journal):
             tuner.search(data)
     except KeyboardInterrupt:
+        if not tuner.journal.records:
+            remove_unstarted(run)
+            raise  # there is nothing to resume
         raise TrainingInterrupted(run) from None
     finally:
         if tuner.study.trials:

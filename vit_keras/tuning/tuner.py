@@ -18,6 +18,7 @@ from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
+from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.tuning.options import TunerOptions
 from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, REASON, TrialStatus, ViTOracle
 from vit_keras.tuning.space.searchable import Searchable
@@ -173,7 +174,10 @@ class ViTTuner(keras_tuner.Tuner):
         }
         if worker is not None and not self.journal.records:
             self._check_objectives_are_logged(worker)
+        is_new = not self.journal.records
         self.journal.check_fingerprint(fingerprint, cli_options=self.cli_options)
+        if is_new and self.cli_options:
+            write_run_config(self.run_dir, "tune", self.cli_options)
         self.engine.reopen()
 
     def _conclude(self, interruption: Interruption) -> None:

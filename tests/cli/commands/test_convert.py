@@ -74,3 +74,17 @@ def test_convert_refuses(refused, foreign, tmp_path, arguments, code, message):
     places = {"IN": foreign, "BARE": bare, "OUT": tmp_path / "out"}
     refused(code, message, "convert", *(places.get(argument, argument) for argument in arguments))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_is_replaced_when_asked_and_kept_when_the_conversion_fails(run, refused, foreign, tmp_path):
+    ours = tmp_path / "ours"
+    assert run("convert", foreign, ours, "--preset", "test_vit")[0] == 0
+    (ours / "config.json").write_text((ours / "config.json").read_text() + " ")
+    changed = (ours / "config.json").read_text()
+    refused(6, "add --overwrite", "convert", foreign, ours, "--preset", "test_vit")
+    refused(4, "do not fit the model", "convert", foreign, ours, "--preset", "vit_pico_patch4_32", "--overwrite")
+    refused(2, "holds the checkpoint to convert", "convert", ours, ours, "--overwrite")
+    assert (ours / "config.json").read_text() == changed
+    assert run("convert", foreign, ours, "--preset", "test_vit", "--overwrite")[0] == 0
+    assert (ours / "config.json").read_text() == changed.removesuffix(" ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ def test_a_folder_is_checked_and_left_unchanged(run, root, snapshot):
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == f"{root}: 24 usable images in 2 classes"
-    written = [line.split()[-1] for line in lines[-2:]]
-    assert [os.path.basename(path) for path in written if os.path.isfile(path)] == ["manifest.jsonl", "quarantine.csv"]
+    assert lines[-1].startswith("ready to train: 24 images in 2 classes")
+    assert os.path.basename(lines[-2].split()[-1]) == "manifest.jsonl"
+    assert "quarantine.csv" not in out
     code, out, err = run("data", "check", root, "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["classes"] == {"cat": {"all": 12}, "dog": {"all": 12}}
@@ -33,21 +35,27 @@ def test_up_to_the_error_rate_bad_files_are_listed_and_above_it_exit_3(run, root
     assert code == 0
     assert r"cat/\x1b[31mred\n.png: not a supported image (it looks like HTML)" in out
     assert "\x1b" not in out
+    assert os.path.isfile(re.search(r"left out +(\S+quarantine\.csv)", out)[1])
+    assert out.splitlines()[-1] == "ready to train: 24 images in 2 classes; but look at the 1 error above"
     for index in range(2):
         (root / "cat" / f"broken_{index}.png").write_bytes(b"<html>")
     for options in ((), ("--json",)):
         code, out, err = run("data", "check", root, *options)
         assert (code, "3 of 27" in err, "Traceback" in err, "broken_0" in out) == (3, True, False, True)
+        assert out.splitlines()[-1].startswith("not ready to train") == (options == ())
     assert run("data", "check", root, "--max-error-rate", "0.2")[0] == 0
 
 
 def test_a_report_is_written_once(run, root, tmp_path):
     report = tmp_path / "report.html"
     code, out, _ = run("data", "check", root, "--report", report)
-    assert (code, out.splitlines()[-1]) == (0, f"report       {report}")
+    assert (code, out.splitlines()[-2]) == (0, f"report       {report}")
     assert report.read_text("utf-8").startswith("<!DOCTYPE html>")
+    report.write_text("mine")
     code, _, err = run("data", "check", root, "--report", report)
-    assert (code, "exists" in err) == (6, True)
+    assert (code, "exists" in err, "--overwrite" in err, report.read_text()) == (6, True, True, "mine")
+    assert run("data", "check", root, "--report", report, "--overwrite")[0] == 0
+    assert report.read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need POSIX")

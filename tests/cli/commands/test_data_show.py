@@ -29,7 +29,7 @@ def test_show_draws_the_images_of_a_table(image_folder, tmp_path, run, task, lab
     ("arguments", "code", "message"),
     [
         (("--augment", "extreme"), 2, "There is no augmentation 'extreme': expected one of none, moved, light, "),
-        (("--image-size", "0"), 3, "image_size=0"),
+        (("--image-size", "0"), 3, "--image-size 0"),
         (("--out", "sheet.xyz"), 6, "could not be written"),
         (("--out", "mine.png"), 6, "nothing is overwritten"),
     ],

@@ -13,7 +13,7 @@ def test_a_model_is_measured_on_a_folder(run, tiny_preset, image_folder):
 
 def test_a_path_without_a_finished_run_is_refused_and_told_how_to_resume(refused, interrupted, tmp_path):
     refused(2, f"vit-keras train --resume --run-dir {interrupted}", "evaluate", interrupted)
-    refused(6, "nowhere is not a run directory", "evaluate", tmp_path / "nowhere")
+    refused(6, "nowhere: there is no such file or directory", "evaluate", tmp_path / "nowhere")
 
 
 def test_a_damaged_record_is_named(run, interrupted):

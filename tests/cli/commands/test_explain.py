@@ -74,3 +74,14 @@ def test_a_report_shows_one_forward_pass(run, tiny_preset, pictures, tmp_path):
     facts, arrays = read_page(page.read_text("utf-8"))
     assert sorted(each["name"] for each in facts["classes"]) == ["cat", "dog", "owl"]
     assert arrays["tokens"].shape[0] == 3
+
+
+def test_pictures_get_the_next_free_name_or_replace_the_named_one(run, tiny_preset, pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for expected in ("explained.png", "explained-2.png"):
+        assert f"picture  {expected}" in run("explain", tiny_preset, pictures / "one.png")[1]
+    first = (tmp_path / "explained.png").read_bytes()
+    code, out, _ = run("explain", tiny_preset, pictures / "two.png", "--out", "explained.png", "--overwrite")
+    assert (code, "picture  explained.png" in out) == (0, True)
+    assert (tmp_path / "explained.png").read_bytes() != first
+    assert not (tmp_path / "explained-3.png").exists()

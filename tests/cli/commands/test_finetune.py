@@ -15,7 +15,7 @@ FINETUNE = [
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "MODEL and DATA missing: vit-keras finetune MODEL DATA"),
+        ((), "MODEL and SOURCE missing: vit-keras finetune MODEL SOURCE"),
         (("vit_pico_patch4_32", "emoji", "--set", "learning_rate"), "--set learning_rate: expected FIELD=VALUE"),
         (("vit_pico_patch4_32", "emoji", "--limit", 64, "--set", "learn_rate=1"), "'learning_rate'"),
     ],

@@ -26,7 +26,7 @@ def test_all_bad_options_are_refused_at_once(run, tmp_path, monkeypatch):
     bad = {"epochs": 0, "batch-size": -1, "limit": 0, "seed": -1, "preset": "vit_picco", "precision": "half"}
     code, out, err = run("train", *(part for name, value in bad.items() for part in (f"--{name}", value)))
     assert (code, out) == (2, "")
-    for reason in ("epochs", "batch_size", "limit", "seed", "'vit_picco'", "vit_pico", "'half'"):
+    for reason in ("--epochs", "--batch-size", "--limit", "--seed", "'vit_picco'", "vit_pico", "'half'"):
         assert reason in err
     assert not list(tmp_path.iterdir())
 
@@ -34,7 +34,7 @@ def test_all_bad_options_are_refused_at_once(run, tmp_path, monkeypatch):
 def test_data_that_do_not_exist_exit_3(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for data in ("./nowhere", "emojis", "someone:their_data"):
-        refused(3, data.removeprefix("./"), "train", "--data", data)
+        refused(3, data.removeprefix("./"), "train", data)
     assert not list(tmp_path.iterdir())
 
 
@@ -47,9 +47,9 @@ def test_resuming_needs_a_run(refused, tmp_path, monkeypatch):
 
 def test_resuming_with_another_value_exits_2_also_if_it_is_the_default(refused, interrupted, snapshot):
     before = snapshot(interrupted)
-    for option, value in (("epochs", 6), ("seed", 0), ("precision", "auto"), ("data", "mnist")):
-        for message in ("started with other options", str(value)):
-            refused(2, message, "train", "--resume", "--run-dir", interrupted, f"--{option}", value)
+    for typed in (("--epochs", 6), ("--seed", 0), ("--precision", "auto"), ("mnist",)):
+        for message in ("started with other options", str(typed[-1])):
+            refused(2, message, "train", "--resume", "--run-dir", interrupted, *typed)
     assert snapshot(interrupted) == before
 
 

@@ -1,4 +1,6 @@
 import json
+import shlex
+import tomllib
 
 import pytest
 
@@ -49,7 +51,7 @@ def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_pa
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (("tune",), "DATA missing"),
+        (("tune",), "SOURCE missing"),
         (("tune", "emoji", "--budget", "soon"), "'30min'"),
         (("tune", "emoji", "--max-params", 100), "the smallest model"),
         (("tune", "emoji", "--role", "chief"), "--role and --address need each other"),
@@ -61,3 +63,41 @@ def test_what_can_t_be_searched_is_said_before_anything_is_trained(refused, tmp_
     monkeypatch.chdir(tmp_path)
     refused(2, message, *typed)
     assert not (tmp_path / "runs").exists()
+
+
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_before_the_search_began_leaves_nothing_and_says_what_to_type(
+    run, arguments, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("vit_keras.tuning.tuner.ViTTuner._check_objectives_are_logged", interrupt)
+    typed = shlex.join(["vit-keras", *map(str, arguments)])
+    for _ in range(2):  # the name of the directory is free again
+        code, _, err = run(*arguments)
+        assert (code, err) == (130, f"Interrupted. Run it again: {typed}\n")
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupted_search_is_resumed_by_the_line_that_is_printed(run, arguments, tmp_path, monkeypatch):
+    monkeypatch.setattr("vit_keras.tuning.tuner.ViTTuner._check_objectives_are_logged", lambda *each: None)
+    monkeypatch.setattr("vit_keras.tuning.tuner.ViTTuner._run_workers", interrupt)
+    code, _, err = run(*arguments, "--budget", "2 trials")
+    assert code == 75
+    again = shlex.split(err.strip().splitlines()[-1].partition("Resume: ")[2])
+    assert again == ["vit-keras", "tune", "--resume", "--run-dir", str(tmp_path / "run")]
+    code, _, err = run(*again[1:])
+    assert (code, "--resume" in err) == (75, True)  # it came as far as the first time
+    config = tomllib.loads((tmp_path / "run" / "run.toml").read_text())
+    assert config == {
+        "command": "tune", "source": "emoji", "budget": "2 trials", "epochs": 2, "limit": 96,
+        "space": str(tmp_path / "space.toml"),
+    }  # fmt: skip
+    code, _, err = run("tune", "--config", tmp_path / "run" / "run.toml", "--run-dir", tmp_path / "other")
+    assert code == 75
+    code, _, err = run(*arguments)
+    assert (code, "--overwrite" in err) == (6, True)
+    before = (tmp_path / "run" / "journal.jsonl").read_text()
+    code, _, err = run(*arguments, "--overwrite", "--seed", 1)
+    assert (code, (tmp_path / "run" / "journal.jsonl").read_text() == before) == (75, False)

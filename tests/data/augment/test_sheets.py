@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vit_keras.data.augment.sheets import draw_sheet
+from vit_keras.data.augment.sheets import draw_sheet, fit_title
 from vit_keras.errors import InvalidArgumentError
 
 
@@ -38,3 +38,23 @@ def test_rows_that_do_not_match_are_an_error(tmp_path, originals, variants, titl
     rows = [[image] * count for count in variants], [["title"] * count for count in titles]
     with pytest.raises(InvalidArgumentError, match="the same number of variants"):
         draw_sheet([image] * originals, *rows, tmp_path / "sheet.png")
+
+
+def test_long_titles_stay_above_their_image(tmp_path):
+    """What one title draws must not reach the column beside it, which is white."""
+    image = np.full((8, 8, 3), 255, "uint8")
+    for number, title in enumerate(
+        ("W" * 60, "a_very_long_class_name_of_a_bird_nobody_knows", "52% long name, 48% other name $x$")
+    ):
+        draw_sheet([image], [[image]], [[title, ""]], tmp_path / f"{number}.png")
+        drawn = np.asarray(Image.open(tmp_path / f"{number}.png").convert("L"))
+        assert drawn[:, : drawn.shape[1] // 2].min() < 128
+        assert drawn[:, drawn.shape[1] // 2 :].min() == 255
+
+
+def test_a_title_is_wrapped_then_cut_and_a_short_one_left_as_it_is():
+    assert fit_title("97% flower", 1.5) == "97% flower"
+    first, second = fit_title("52% a long class name, 48% another one", 1.5).splitlines()
+    assert f"{first} {second}" == "52% a long class name, 48% another one"
+    assert fit_title("W" * 99, 1.5).endswith("…")
+    assert fit_title("", 1.5) == ""

@@ -34,8 +34,10 @@ def test_the_lines_give_counts_sizes_formats_and_files_and_errors_come_first(spl
         "formats      PNG 35, JPEG 1; RGB 35, L 1",
     ]
     assert any(line.strip() == "train/cat/03.png = test/cat/same.png" for line in lines)
-    assert lines[-2].endswith("manifest.jsonl")
-    assert lines[-1].endswith("quarantine.csv")
+    assert lines[-1].endswith("manifest.jsonl")
+    ready = "ready to train: 36 images in 2 classes; but look at the 1 error and the 1 warning above"
+    assert checkup.verdict(LENIENT) == ready
+    assert checkup.verdict(LENIENT, strict=True).startswith("not ready to train")
 
 
 def test_the_result_is_json(splits):

@@ -128,11 +128,12 @@ def test_images_of_one_size_have_charts(tmp_path):
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_is_left(splits, tmp_path):
-    checkup = examine(splits, LENIENT)
     (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(StorageError, match=r"report\.html exists"):
-        write_report(checkup, tmp_path / "report.html")
+    with pytest.raises(StorageError, match=r"report\.html exists.* overwrite=True"):
+        examine(splits, LENIENT, report=tmp_path / "report.html")
     assert (tmp_path / "report.html").read_text() == "mine"
+    checkup = examine(splits, LENIENT, report=tmp_path / "report.html", overwrite=True)
+    assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
     with pytest.raises(StorageError, match="could not be written"):
         write_report(checkup, tmp_path / "nowhere" / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "root"]

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import traceback
 from unittest.mock import Mock
 
 import numpy as np
@@ -159,3 +162,48 @@ def test_a_data_set_that_cannot_be_downloaded_is_an_error(monkeypatch):
     monkeypatch.setattr("tensorflow_datasets.core.DatasetBuilder.download_and_prepare", unreachable)
     with pytest.raises(DataError, match=r"not prepared on this machine.*name resolution failed.*TFDS_DATA_DIR"):
         load("tfds:tiny_pictures", image_size=12)
+
+
+def test_without_a_network_no_download_is_tried_again(tmp_path, monkeypatch):
+    from tensorflow_datasets.core.download import downloader
+
+    download = Mock()
+    monkeypatch.setattr("tensorflow_datasets.core.DatasetBuilder.download_and_prepare", download)
+    closed = {"http://127.0.0.1:9/images.zip": None, "http://127.0.0.1:9/labels.zip": None}
+    builder = define("OfAServer", pictures(), {}, url_infos=closed)(data_dir=str(tmp_path))
+    with pytest.raises(DataError, match=r"'of_a_server' is not prepared.*can't be reached.*TFDS_DATA_DIR"):
+        load(builder, image_size=12)
+    assert not download.called
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "images.zip").write_bytes(b"downloaded earlier")
+    usual, tried = downloader.MAX_RETRIES, []
+    download.side_effect = lambda: tried.append(downloader.MAX_RETRIES)
+    with pytest.raises(DataError, match="no training split"):  # nothing was prepared
+        load(builder, image_size=12)
+    assert (tried, downloader.MAX_RETRIES > 0, usual) == ([0], True, downloader.MAX_RETRIES)
+
+
+def test_an_unknown_name_is_short_in_python_too():
+    with pytest.raises(DataError) as caught:
+        load("tfds:oxford_iiit_pett")
+    assert "oxford_iiit_pet'" in str(caught.value)
+    assert len("".join(traceback.format_exception(caught.value)).splitlines()) < 40
+
+
+def test_names_are_checked_without_keras():
+    code = (
+        "import sys\n"
+        "from vit_keras.data.loading import check_exists\n"
+        "from vit_keras.errors import DataError\n"
+        "for name in ('emoji', 'tfds:mnist', 'oxford_iiit_pet:4.0.0', '.'):\n"
+        "    check_exists(name)\n"
+        "for name in ('emojis', 'tfds:oxford_iiit_pett', 'someone:data', './nowhere', ''):\n"
+        "    try:\n"
+        "        check_exists(name)\n"
+        "    except DataError:\n"
+        "        continue\n"
+        "    raise AssertionError(name)\n"
+        "assert not {'keras', 'tensorflow'} & sys.modules.keys()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

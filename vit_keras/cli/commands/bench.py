@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.checks import check_numbers
+from vit_keras.cli.help import MODEL, OUTPUT, TRAINING
+from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
 from vit_keras.cli.output import out, print_json, print_table
 from vit_keras.presets import load_preset
 
@@ -17,28 +19,60 @@ _BUSY = 0.5  # other programs per core above which figures are unreliable
 
 
 def bench_command(
-    preset: Annotated[str, Argument(metavar="PRESET", help="A preset's name.")],
-    image_size: Annotated[int | None, Option(help="Height and width in place of the preset's, px.")] = None,
+    preset: Annotated[str, Argument(metavar="PRESET", help="A preset's name.", autocompletion=complete_preset)],
+    image_size: Annotated[
+        int | None, Option(metavar="PX", help="Height and width in place of the preset's.", rich_help_panel=MODEL)
+    ] = None,
     batch_size: Annotated[
-        list[int] | None, Option(help="Images per step; may be given several times. By default 1, 16 and 64.")
+        list[int] | None,
+        Option(
+            metavar="N",
+            help="Images per step; may be given several times. By default 1, 16 and 64.",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     precision: Annotated[
-        str, Option(help="auto (the fastest here), float32, mixed_bfloat16 or mixed_float16.")
+        str,
+        Option(
+            metavar="NAME",
+            help="auto (the fastest here), float32, mixed_bfloat16 or mixed_float16.",
+            rich_help_panel=TRAINING,
+        ),
     ] = "auto",
-    device: Annotated[str | None, Option(help="cpu:0, gpu:0 and so on; by default the backend's first.")] = None,
-    seconds: Annotated[float, Option(help="Approximate duration of each measurement, without compilation.")] = 5.0,
+    device: Annotated[
+        str | None,
+        Option(
+            metavar="NAME", help="cpu:0, gpu:0 and so on; by default the backend's first.", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    seconds: Annotated[
+        float,
+        Option(
+            metavar="S",
+            help="Approximate duration of each measurement, without compilation, s.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = 5.0,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure the speed of inference and training on this machine, and the batch size that fits."""
+    """Measure the speed of inference and training on this machine, and the batch size that fits.
+
+    Examples:
+        vit-keras bench vit_small_patch16_224
+        vit-keras bench vit_small_patch16_224 --batch-size 8 --batch-size 32 --json
+    """
+    config = load_preset(preset).config
+    check_numbers(image_size=image_size)
     start_backend(debug=debug)
     import keras
 
     from vit_keras.training.speed import measure_speed
 
-    config = load_preset(preset).config
     if image_size is not None:
         config = config.replace(image_size=(image_size, image_size))
+    announce(f"measuring {preset}, about a minute")
     speed = measure_speed(config, batch_sizes=batch_size, precision=precision, device=device, seconds=seconds)
     if as_json:
         print_json({"preset": preset, "backend": keras.backend.backend(), **speed.to_dict()})

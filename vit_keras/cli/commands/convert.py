@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import AcceptLicense, Debug, Offline
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.help import MODEL, OUTPUT
+from vit_keras.cli.options import AcceptLicense, Debug, Offline, Overwrite, Quiet, complete_preset
 from vit_keras.cli.output import out
+from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.presets import load_preset
+from vit_keras.zoo.find_model import find_model
 
 if TYPE_CHECKING:
     import keras
@@ -21,44 +25,89 @@ TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
 
 def convert_command(
     checkpoint: Annotated[str, Argument(metavar="IN", help="A preset directory, a checkpoint file, or NAME:TAG.")],
-    target: Annotated[Path, Argument(metavar="OUT", help="File or directory to write; it must not exist.")],
-    to: Annotated[str, Option(help="preset, timm, huggingface, safetensors or keras.")] = "preset",
-    preset: Annotated[str | None, Option(help="The architecture of a checkpoint file: a preset's name.")] = None,
+    target: Annotated[Path, Argument(metavar="OUT", help="File or directory to write.")],
+    to: Annotated[
+        str, Option(metavar="FORMAT", help="preset, timm, huggingface, safetensors or keras.", rich_help_panel=OUTPUT)
+    ] = "preset",
+    preset: Annotated[
+        str | None,
+        Option(
+            metavar="PRESET",
+            help="The architecture of a checkpoint file: a preset's name.",
+            autocompletion=complete_preset,
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     source: Annotated[
         str,
         Option(
-            help="Naming of the weights: timm, huggingface, google, meta, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto."
+            metavar="LIBRARY",
+            help="Naming of the weights: timm, huggingface, google, meta, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto.",
+            rich_help_panel=MODEL,
         ),
     ] = "auto",
     prefix: Annotated[
-        str | None, Option(help="What stands in front of the names of the weights, where a file holds several models.")
+        str | None,
+        Option(
+            metavar="TEXT",
+            help="What stands in front of the names of the weights, where a file holds several models.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print which weight is read from where, and stop.")] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Print which weight is read from where, and stop.", rich_help_panel=OUTPUT)
+    ] = False,
     accept_license: AcceptLicense = False,
     offline: Offline = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Convert a checkpoint of one library to the format of another."""
-    start_backend(debug=debug)
-    import keras
+    """Convert a checkpoint of one library to the format of another.
 
-    from vit_keras.runtime.files import atomic_file
-    from vit_keras.weights import write, write_tensors
-    from vit_keras.zoo.find_model import find_model
-    from vit_keras.zoo.save_preset import save_preset
-
+    Examples:
+        vit-keras convert model.safetensors mine --preset vit_tiny_patch16_224 --dry-run
+        vit-keras convert model.safetensors mine --preset vit_tiny_patch16_224
+        vit-keras convert runs/photos-1 for_timm --to timm
+    """
     if to not in TARGETS:
         raise InvalidArgumentError(f"--to must be one of {', '.join(TARGETS)}, got {to!r}.")
     if to == "keras" and target.suffix != ".keras":
         raise InvalidArgumentError(f"{target}: the name of a Keras file must end in .keras.")
-    if target.exists():
-        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or remove it first.")
+    if target.exists() and not overwrite:
+        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or add --overwrite.")
+    found = find_model(checkpoint)
+    if (
+        found.path is not None
+        and overwrite
+        and target.exists()
+        and target.resolve() in (found.path, *found.path.parents)
+    ):
+        raise InvalidArgumentError(f"{target} holds the checkpoint to convert: give another name to write to.")
+    if preset is not None:
+        load_preset(preset)  # refuses an unknown name
+    start_backend(debug=debug)
     if dry_run:
-        out.print(_plan(find_model(checkpoint).path, preset=preset, source=source, prefix=prefix))
+        out.print(_plan(found.path, preset=preset, source=source, prefix=prefix))
         return
+    announce(f"reading {checkpoint}")
     model, class_names = load_checkpoint(
         checkpoint, preset=preset, source=source, prefix=prefix, accept_license=accept_license, offline=offline
     )
+    with replace_earlier(target, overwrite=overwrite):
+        _write(model, target, to=to, class_names=class_names, checkpoint=checkpoint)
+    out.print(f"wrote {target}")
+
+
+def _write(
+    model: "keras.Model", target: Path, *, to: str, class_names: tuple[str, ...] | None, checkpoint: str
+) -> None:
+    import keras
+
+    from vit_keras.runtime.files import atomic_file
+    from vit_keras.weights import write, write_tensors
+    from vit_keras.zoo.save_preset import save_preset
+
     if to == "keras":
         with atomic_file(target) as unfinished:
             model.save(unfinished)
@@ -71,7 +120,6 @@ def convert_command(
         else:
             rule = _load_preprocessing(checkpoint)
             write(arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule)
-    out.print(f"wrote {target}")
 
 
 def load_checkpoint(
@@ -84,7 +132,6 @@ def load_checkpoint(
     offline: bool = False,
 ) -> "tuple[keras.Model, tuple[str, ...] | None]":
     """Returns a checkpoint's model, and its class names where they are known."""
-    from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.from_preset import from_preset
     from vit_keras.zoo.preset_directory import load_class_names
 
@@ -103,7 +150,6 @@ def load_checkpoint(
 
 def _plan(path: Path | None, *, preset: str | None, source: str, prefix: str | None) -> str:
     from vit_keras.models.vit import weight_shapes
-    from vit_keras.presets import load_preset
     from vit_keras.weights import open_tensors, plan
     from vit_keras.weights.settings.apply import apply_settings
     from vit_keras.weights.settings.read import read_settings
@@ -126,7 +172,6 @@ def _has_config(path: Path) -> bool:
 def _load_preprocessing(checkpoint: str) -> "Preprocessing | None":
     """Returns the preprocessing saved with a directory or a preset's weights; None for a checkpoint file."""
     from vit_keras.data import preset_preprocessing
-    from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.preset_directory import load_preprocessing
 
     found = find_model(checkpoint)

@@ -6,9 +6,12 @@ from typing import Annotated
 from typer import Argument, Context, Option
 
 from vit_keras.cli import options
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.checks import check_all, check_source
+from vit_keras.cli.help import DATA, OUTPUT
 from vit_keras.cli.output import out, print_json, printable
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.zoo.find_model import find_model
 
 
 def evaluate_command(
@@ -16,7 +19,11 @@ def evaluate_command(
     model: options.Model,
     data: Annotated[
         str | None,
-        Argument(metavar="DATA", help="A folder, a table, or a data set's name; by default the test images of a run."),
+        Argument(
+            metavar="SOURCE",
+            help="A folder, a table, or a data set's name; by default the test images of a run.",
+            autocompletion=options.complete_source,
+        ),
     ] = None,
     image_dir: options.ImageDir = None,
     image_column: options.ImageColumn = None,
@@ -25,22 +32,41 @@ def evaluate_command(
     contained: options.Contained = False,
     split: Annotated[
         str | None,
-        Option(help="Of DATA: train, validation, test, or all; by default test where DATA has it, else all."),
+        Option(
+            metavar="NAME",
+            help="Of SOURCE: train, validation, test, or all; by default test where SOURCE has it, else all.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
-    batch_size: Annotated[int, Option(help="Images per step.")] = 256,
+    batch_size: Annotated[int, Option(metavar="N", help="Images per step.", rich_help_panel=OUTPUT)] = 256,
     out_file: Annotated[
         Path | None,
-        Option("--out", help="Table of all images to write: .csv, .jsonl or .parquet; it must not exist."),
+        Option(
+            "--out",
+            metavar="FILE",
+            help="Table of all images to write: .csv, .jsonl or .parquet; it must not exist.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     as_json: options.Json = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
-    """Measure a model on labeled images, or compute a finished run's test accuracy again."""
+    """Measure a model on labeled images, or compute a finished run's test accuracy again.
+
+    Examples:
+        vit-keras evaluate runs/photos-1
+        vit-keras evaluate runs/photos-1 other_photos/ --split all --json
+    """
     from vit_keras.evaluation.row_files import check_new_file
 
-    if out_file is not None:
-        check_new_file(out_file)
+    check_all(
+        lambda: find_model(model),
+        lambda: check_source(data),
+        lambda: check_new_file(out_file) if out_file is not None else None,
+    )
     start_backend(debug=debug)
+    announce(f"evaluating {model}")
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Exit, Option
 
-from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json
-from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable, refuse_existing
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.checks import check_all, check_image_paths
+from vit_keras.cli.help import MODEL, OUTPUT
+from vit_keras.cli.options import Debug, Json, Overwrite, Quiet
+from vit_keras.cli.output import SOME_FAILED, choose_output, err, out, print_json, printable
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
+from vit_keras.zoo.find_model import find_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from vit_keras.zoo.load_model import OpenModel
 
 METHODS = ("attention", "rollout", "relevance")
+_PICTURE, _PAGE = Path("explained.png"), Path("explained.html")
 _MOST = 60  # images on a sheet
 
 
@@ -27,37 +31,81 @@ def explain_command(
     ],
     images: Annotated[list[str], Argument(metavar="IMAGES", help="Image files, or folders of them.")],
     weights: Annotated[
-        str | None, Option(help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.")
+        str | None,
+        Option(
+            metavar="TAG",
+            help="For a preset's name: a tag of its checkpoints, or the path of a checkpoint.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     method: Annotated[
         str,
-        Option(help="rollout, attention (of the class token in one block), or relevance (for the top class)."),
+        Option(
+            metavar="NAME",
+            help="rollout, attention (of the class token in one block), or relevance (for the top class).",
+            rich_help_panel=MODEL,
+        ),
     ] = "rollout",
-    layer: Annotated[int, Option(help="For --method attention: the block, from 0; -1 for the last.")] = -1,
+    layer: Annotated[
+        int,
+        Option(metavar="N", help="For --method attention: the block, from 0; -1 for the last.", rich_help_panel=MODEL),
+    ] = -1,
     against: Annotated[
-        str | None, Option(help="A second model to compare with: a directory, or a preset's name.")
+        str | None,
+        Option(
+            metavar="MODEL",
+            help="A second model to compare with: a directory, or a preset's name.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    out_file: Annotated[Path, Option("--out", help="Picture to write; it must not exist.")] = Path("explained.png"),
+    out_file: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            metavar="FILE",
+            help="Picture to write; by default explained.png, explained-2.png, ...",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
-        Option(help="Write an HTML page instead that shows one image's forward pass step by step."),
+        Option(
+            metavar="FILE",
+            help="Write an HTML page instead that shows one image's forward pass step by step.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Draw which parts of images a model attends to, or show one forward pass step by step (--report)."""
+    """Draw which parts of images a model attends to, or show one forward pass step by step (--report).
+
+    Examples:
+        vit-keras explain runs/photos-1 cat.jpg dog.jpg
+        vit-keras explain runs/photos-1 photos/ --method relevance --out relevance.png
+        vit-keras explain runs/photos-1 cat.jpg --report cat.html
+    """
+    option, chosen, default = ("--report", report, _PAGE) if report is not None else ("--out", out_file, _PICTURE)
+    written = choose_output(chosen, default, option=option, overwrite=overwrite)
+    check_all(
+        lambda: _check_choices(method, images, report),
+        lambda: find_model(model),
+        lambda: find_model(against) if against else None,
+        lambda: check_image_paths(images),
+    )
     start_backend(debug=debug)
+    announce(f"loading {model}")
     if report is not None:
-        _write_report(model, images, weights, report)
+        _write_report(model, images, weights, written)
         return
-    if method not in METHODS:
-        raise InvalidArgumentError(f"--method must be one of {', '.join(METHODS)}, got {method!r}.")
-    refuse_existing(out_file, "--out")
     from vit_keras import explain
     from vit_keras.evaluation.images import list_images
 
     names = [model, against] if against else [model]
     opened = [_open(name, weights if name is model else None) for name in names]
+    announce("drawing what it attends to")
     inputs = list_images(images)
     kept, pixels = _load_images(inputs[:_MOST], opened)
     heat = [_compute_heat(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]
@@ -72,24 +120,31 @@ def explain_command(
             captions.append(printable(f"{top['class']} {top['probability']:.0%}" if top else Path(name).name))
     figure = explain.show(pictures, titles=captions, columns=6)
     try:
-        figure.savefig(out_file, dpi=110)
+        figure.savefig(written, dpi=110)
     except (OSError, ValueError) as error:
-        raise StorageError(f"{out_file}: could not be written ({error}).") from error
+        raise StorageError(f"{written}: could not be written ({error}). Name it .png or .jpg.") from error
     rows: list[dict[str, Any]] = [{"file": image.name, **top} for image, top in zip(kept, tops[0], strict=True)]
     for row, top in zip(rows, tops[1] if against else (), strict=False):
         row["against"] = top
     if as_json:
-        print_json({"picture": str(out_file), "images": rows})
+        print_json({"picture": str(written), "images": rows})
     else:
         for row in rows:
             found = [each for each in (row, row.get("against", {})) if "class" in each]
             shown = (f"{each['class']} {each['probability']:.1%}" for each in found)
             out.print(printable("  ".join([row["file"], *shown])))
-        out.print(f"picture  {out_file}")
+        out.print(f"picture  {written}")
         if len(inputs) > _MOST:
             out.print(f"{len(inputs) - _MOST} more images were not drawn; a picture shows {_MOST}")
     if len(kept) < min(len(inputs), _MOST):
         raise Exit(SOME_FAILED)
+
+
+def _check_choices(method: str, images: Sequence[str], report: Path | None) -> None:
+    if method not in METHODS:
+        raise InvalidArgumentError(f"--method must be one of {', '.join(METHODS)}, got {method!r}.")
+    if report is not None and (len(images) != 1 or Path(images[0]).is_dir()):
+        raise InvalidArgumentError("--report shows one image: give one image file.")
 
 
 def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:
@@ -140,7 +195,6 @@ def _open(name: str, weights: str | None) -> "OpenModel":
     """Opens a directory, or a preset by its name, whose classes have no names."""
     from vit_keras.data import preset_preprocessing
     from vit_keras.presets import load_preset
-    from vit_keras.zoo.find_model import find_model
     from vit_keras.zoo.from_preset import from_preset
     from vit_keras.zoo.load_model import OpenModel, open_model
 
@@ -156,9 +210,6 @@ def _write_report(model: str, images: Sequence[str], weights: str | None, page: 
     from vit_keras import explain
     from vit_keras.data.images.decode import read_image
 
-    if len(images) != 1 or Path(images[0]).is_dir():
-        raise InvalidArgumentError("--report shows one image: give one image file.")
-    refuse_existing(page, "--report")
     opened = _open(model, weights)
     image = read_image(Path(images[0]), opened.preprocessing)
     explain.anatomy_report(opened.model, image, page, class_names=opened.class_names, title=Path(model).name)

@@ -7,7 +7,8 @@ from rich.table import Table
 from typer import Argument, Option
 
 from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Json
+from vit_keras.cli.help import MODEL
+from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
 from vit_keras.cli.output import out, print_json, printable
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset, preset_info
@@ -19,15 +20,32 @@ _SHOWN = 5  # class names
 
 def info_command(
     name: Annotated[
-        str, Argument(metavar="NAME_OR_PATH", help="A preset's name, or a file or directory with a model.")
+        str,
+        Argument(
+            metavar="NAME_OR_PATH",
+            help="A preset's name, or a file or directory with a model.",
+            autocompletion=complete_preset,
+        ),
     ],
     attention: Annotated[
-        bool, Option("--attention", help="Also show which attention kernel runs on this machine; starts Keras.")
+        bool,
+        Option(
+            "--attention",
+            help="Also show which attention kernel runs on this machine; starts Keras.",
+            rich_help_panel=MODEL,
+        ),
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a preset (size, compute, license, weights), or what a file or directory is and how to load it."""
+    """Show a preset (size, compute, license, weights), or what a file or directory is and how to load it.
+
+    Examples:
+        vit-keras info vit_small_patch16_224
+        vit-keras info vit_small_patch16_224 --attention
+        vit-keras info model.safetensors
+    """
     found = find_model(name) if name not in list_presets() else None
     if found is not None and found.preset is not None:
         name = found.preset

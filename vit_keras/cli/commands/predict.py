@@ -4,11 +4,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from rich.console import Console
 from typer import Exit, Option
 
-from vit_keras.cli.backend import start_backend
-from vit_keras.cli.options import Debug, Images, Json, Model
-from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.checks import check_all, check_image_paths
+from vit_keras.cli.help import OUTPUT
+from vit_keras.cli.options import Debug, Images, Json, Model, Overwrite, Quiet
+from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable, progress_console
+from vit_keras.cli.replacing import replace_earlier
+from vit_keras.zoo.find_model import find_model
 
 if TYPE_CHECKING:
     from vit_keras.evaluation.predict import PredictionStream
@@ -18,24 +23,36 @@ if TYPE_CHECKING:
 def predict_command(
     model: Model,
     images: Images,
-    top: Annotated[int, Option(help="Number of classes per image.")] = 5,
-    all_classes: Annotated[bool, Option("--all", help="The probabilities of all classes.")] = False,
+    top: Annotated[int, Option(metavar="N", help="Number of classes per image.", rich_help_panel=OUTPUT)] = 5,
+    all_classes: Annotated[
+        bool, Option("--all", help="The probabilities of all classes.", rich_help_panel=OUTPUT)
+    ] = False,
     out_file: Annotated[
-        Path | None, Option("--out", help="Table to write: .csv, .jsonl or .parquet; it must not exist.")
+        Path | None,
+        Option("--out", metavar="FILE", help="Table to write: .csv, .jsonl or .parquet.", rich_help_panel=OUTPUT),
     ] = None,
-    batch_size: Annotated[int, Option(help="Images per step.")] = 64,
+    batch_size: Annotated[int, Option(metavar="N", help="Images per step.", rich_help_panel=OUTPUT)] = 64,
+    overwrite: Overwrite = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Classify images: the most probable classes of each, with probabilities; or the numbers of a regression.
 
     Where folders, or the labels of a list, name classes of the model, the accuracy on these images is printed, too.
+
+    Examples:
+        vit-keras predict runs/photos-1 cat.jpg
+        vit-keras predict runs/photos-1 new_photos/ --out predictions.csv
+        vit-keras predict runs/photos-1 'new_photos/**/*.jpg' --top 1 --json
     """
     from vit_keras.evaluation.row_files import check_new_file
 
-    if out_file is not None:
+    if out_file is not None and not (overwrite and out_file.is_file()):
         check_new_file(out_file)
+    check_all(lambda: find_model(model), lambda: check_image_paths(images))
     start_backend(debug=debug)
+    announce(f"classifying with {model}")
     from vit_keras.cli.image_arguments import read_images
     from vit_keras.evaluation.predict import stream_predictions
     from vit_keras.evaluation.predictions import Score
@@ -43,7 +60,8 @@ def predict_command(
     stream = stream_predictions(model, read_images(images), top=None if all_classes else top, batch_size=batch_size)
     score, failed = Score(), 0
     if out_file is not None:
-        failed = _save(stream, out_file, score)
+        with replace_earlier(out_file, overwrite=overwrite):
+            failed = _save(stream, out_file, score, progress_console(as_json=True, quiet=quiet))
         note = f"; {failed:,} could not be read, see the column error" if failed else ""
         (err if as_json else out).print(printable(f"predictions  {out_file} ({len(stream):,} images{note})"))
     elif as_json:
@@ -61,13 +79,13 @@ def predict_command(
         raise Exit(SOME_FAILED)
 
 
-def _save(stream: "PredictionStream", path: Path, score: "Score") -> int:
+def _save(stream: "PredictionStream", path: Path, score: "Score", console: Console) -> int:
     """Writes the predictions with a progress bar; returns the number of images that could not be read."""
     from vit_keras.data.scan.progress import file_progress
     from vit_keras.evaluation.predictions import save_predictions
 
     done = failed = 0
-    with file_progress(err, doing="classifying") as on_progress:
+    with file_progress(console, doing="classifying") as on_progress:
 
         def count(row: "Prediction") -> None:
             nonlocal done, failed

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from rich.table import Table
 from typer import Argument
 
+from vit_keras.cli.checks import check_recipe
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import print_json, print_table
-from vit_keras.errors import InvalidArgumentError
-from vit_keras.validation import closest
 
 
 def recipes_command(
@@ -16,14 +15,16 @@ def recipes_command(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the training and fine-tuning recipes, or show all values of one."""
+    """List the training and fine-tuning recipes, or show all values of one.
+
+    Examples:
+        vit-keras recipes
+        vit-keras recipes finetune
+    """
     from vit_keras.training.recipes import RECIPES
     from vit_keras.training.recipes.sizing import RULES
 
-    if name is not None and name not in RECIPES:
-        raise InvalidArgumentError(
-            f"There is no recipe {name!r}; the closest are {closest(name, RECIPES)}. `vit-keras recipes` shows all."
-        )
+    check_recipe(name)
     recipes = []
     for known in RECIPES if name is None else [name]:
         fields = RECIPES[known].unsized(epochs=1, steps_per_epoch=1).to_dict()

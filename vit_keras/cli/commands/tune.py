@@ -7,9 +7,16 @@ from rich.console import Console
 from typer import Context, Option
 
 from vit_keras.cli import options as shared
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
+from vit_keras.cli.checks import check_all, check_numbers, check_run_dir, check_source
+from vit_keras.cli.help import DATA, SEARCH
 from vit_keras.cli.output import out, print_json, progress_console
-from vit_keras.errors import InvalidArgumentError
+from vit_keras.cli.replacing import replace_earlier
+from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.tuning.strategy.budget import Budget
+from vit_keras.tuning.study.journal import Journal
+from vit_keras.tuning.study.objectives import parse_objectives
+from vit_keras.tuning.study.run_directory import JOURNAL, check_run_directory
 
 if TYPE_CHECKING:
     from vit_keras.tuning.searching import SearchResult
@@ -25,55 +32,108 @@ def tune_command(
     label_separator: shared.LabelSeparator = None,
     contained: shared.Contained = False,
     budget: Annotated[
-        str | None, Option(help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.")
+        str | None,
+        Option(
+            metavar="BUDGET",
+            help="30min (default), 2h, '40 trials', or '200 epochs' over all trials.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     objective: Annotated[
         list[str] | None,
         Option(
-            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front."
+            metavar="NAME",
+            help="val_accuracy (default, or the first metric of another task) or val_loss; repeat it with params or macs for a Pareto front.",
+            rich_help_panel=SEARCH,
         ),
     ] = None,
-    epochs: Annotated[int | None, Option(help="Training epochs of the best trials; 8 by default.")] = None,
-    max_params: Annotated[int | None, Option(help="Maximum number of parameters of a model.")] = None,
-    max_macs: Annotated[int | None, Option(help="Maximum number of MACs per image.")] = None,
+    epochs: Annotated[
+        int | None,
+        Option(metavar="N", help="Training epochs of the best trials; 8 by default.", rich_help_panel=SEARCH),
+    ] = None,
+    max_params: Annotated[
+        int | None, Option(metavar="N", help="Maximum number of parameters of a model.", rich_help_panel=SEARCH)
+    ] = None,
+    max_macs: Annotated[
+        int | None, Option(metavar="N", help="Maximum number of MACs per image.", rich_help_panel=SEARCH)
+    ] = None,
     space: Annotated[
         str | None,
-        Option(metavar="FILE", help="TOML or JSON file of the search space; overrides parts of the default."),
+        Option(
+            metavar="FILE",
+            help="TOML or JSON file of the search space; overrides parts of the default.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
-    image_size: Annotated[int | None, Option(help="Height and width, px; required for image files.")] = None,
+    image_size: Annotated[
+        int | None, Option(metavar="PX", help="Height and width; required for image files.", rich_help_panel=DATA)
+    ] = None,
     limit: shared.Limit = None,
     seed: shared.Seed = None,
-    workers: Annotated[int | None, Option(help="Trials trained in parallel; 1 by default.")] = None,
-    role: Annotated[str | None, Option(help="chief or worker, for a search on several machines.")] = None,
-    address: Annotated[str | None, Option(metavar="HOST:PORT", help="Address of the chief.")] = None,
-    run_dir: shared.RunDir = None,
+    workers: Annotated[
+        int | None, Option(metavar="N", help="Trials trained in parallel; 1 by default.", rich_help_panel=SEARCH)
+    ] = None,
+    role: Annotated[
+        str | None,
+        Option(metavar="NAME", help="chief or worker, for a search on several machines.", rich_help_panel=SEARCH),
+    ] = None,
+    address: Annotated[
+        str | None, Option(metavar="HOST:PORT", help="Address of the chief.", rich_help_panel=SEARCH)
+    ] = None,
     resume: shared.Resume = False,
+    config: shared.Config = None,
+    run_dir: shared.RunDir = None,
+    overwrite: shared.Overwrite = False,
     as_json: shared.Json = False,
+    quiet: shared.Quiet = False,
     debug: shared.Debug = False,
 ) -> None:
-    """Search depth, heads and other hyperparameters for the best model within a budget."""
-    start_backend(debug=debug)
-    from vit_keras.cli.training_run import resumable
-    from vit_keras.tuning.study.journal import Journal
-    from vit_keras.tuning.study.run_directory import JOURNAL
-    from vit_keras.tuning.workers.distribution import set_role
+    """Search depth, heads and other hyperparameters for the best model within a budget.
 
+    Examples:
+        vit-keras tune photos/ --image-size 64 --budget 30min
+        vit-keras tune emoji --objective val_accuracy --objective params --budget "40 trials"
+        vit-keras tune --resume --run-dir runs/search-photos-1 --budget 1h
+    """
     if (role is None) != (address is None):
         raise InvalidArgumentError("--role and --address need each other: give both, or neither.")
+    if role is not None and run_dir is None:
+        raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
+    if data is None and not resume:
+        raise InvalidArgumentError("SOURCE missing: vit-keras tune SOURCE, or --resume --run-dir RUN.")
+    check_all(
+        lambda: _check_run_dir(run_dir, resume=resume, overwrite=overwrite) if role is None else None,
+        lambda: check_source(data),
+        lambda: Budget.parse(budget) if budget else None,
+        lambda: parse_objectives(objective) if objective else None,
+        lambda: check_numbers(seed=seed, epochs=epochs, limit=limit, image_size=image_size, workers=workers),
+    )
+    start_backend(debug=debug)
+    from vit_keras.cli.training_run import resumable
+    from vit_keras.tuning.workers.distribution import set_role
+
     if role is not None and address is not None:
-        if run_dir is None:
-            raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
         set_role(role, address)
     options = shared.typed_options(context)
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
-    if "data" not in options:
-        raise InvalidArgumentError("DATA missing: vit-keras tune DATA, or --resume --run-dir RUN.")
-    with resumable("tune"):
-        console, resume = progress_console(as_json=as_json), resume or role is not None
+    announce(f"reading {options['data']}")
+    with replace_earlier(run_dir, overwrite=overwrite), resumable("tune"):
+        console, resume = progress_console(as_json=as_json, quiet=quiet), resume or role is not None
         result = _search(options, run_dir=run_dir, resume=resume, role=role, console=console)
     if result is not None:
         _print_result(result, as_json=as_json)
+
+
+def _check_run_dir(run_dir: Path | None, *, resume: bool, overwrite: bool) -> None:
+    has_search = run_dir is not None and (run_dir / JOURNAL).is_file()
+    if run_dir is not None and resume and not overwrite:
+        if not has_search:
+            raise StorageError(f"{run_dir} holds no search to resume; start one without --resume.")
+    elif run_dir is not None and not resume and not has_search:
+        check_run_directory(run_dir)  # an empty one may be used
+    else:
+        check_run_dir(run_dir, resume=resume, overwrite=overwrite)
 
 
 def _search(

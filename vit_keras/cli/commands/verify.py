@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from vit_keras.cli.backend import start_backend
+from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.commands.convert import load_checkpoint
-from vit_keras.cli.options import AcceptLicense, Debug, Json, Offline
+from vit_keras.cli.help import MODEL
+from vit_keras.cli.options import AcceptLicense, Debug, Json, Offline, Quiet
 from vit_keras.cli.output import out, print_json
-from vit_keras.errors import InvalidArgumentError, WeightMismatchError
+from vit_keras.errors import InvalidArgumentError, StorageError, WeightMismatchError
 
 if TYPE_CHECKING:
     import keras
@@ -27,17 +28,31 @@ def verify_command(
         ),
     ],
     preset: Annotated[
-        str | None, Option(help="NAME:TAG or a preset directory; by default the reference's own weights.")
+        str | None,
+        Option(
+            metavar="MODEL",
+            help="NAME:TAG or a preset directory; by default the reference's own weights.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     accept_license: AcceptLicense = False,
     offline: Offline = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Compare a model block by block with the outputs of another library."""
+    """Compare a model block by block with the outputs of another library.
+
+    Examples:
+        vit-keras verify saved_by_transformers/
+        vit-keras verify outputs.safetensors --preset vit_tiny_patch16_224:augreg_in21k
+    """
+    if not reference.exists():
+        raise StorageError(f"{reference}: there is no such file or directory.")
     start_backend(debug=debug)
     from vit_keras.weights.verify import TOLERANCE, compare
 
+    announce(f"computing the outputs of {reference} with both libraries")
     model, expected = _load_both(reference, preset=preset, accept_license=accept_license, offline=offline)
     differences = list(compare(model, expected))
     if as_json:

@@ -27,6 +27,7 @@ def check(
     contained: bool = False,
     reading: ReadOptions | None = None,
     report: Path | str | None = None,
+    overwrite: bool = False,
     strict: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkup:
@@ -43,7 +44,8 @@ def check(
         label_separator: As for `load`.
         contained: As for `load`.
         reading: Requirements of an image, and how many files may be left out.
-        report: Path of an HTML report to write; it must not exist. It is written before an error is raised.
+        report: Path of an HTML report to write. It is written before an error is raised.
+        overwrite: Whether to replace a report that exists.
         strict: Whether any unusable file, conflicting label or leak is an error.
         on_progress: Called with the number of files checked and the number of all files.
 
@@ -61,7 +63,7 @@ def check(
         contained=contained,
         task=task,
     )
-    checkup = examine(source, reading, tables=tables, report=report, on_progress=on_progress)
+    checkup = examine(source, reading, tables=tables, report=report, overwrite=overwrite, on_progress=on_progress)
     checkup.enforce(reading, strict=strict)
     return checkup
 
@@ -72,11 +74,12 @@ def examine(
     *,
     tables: TableOptions | None = None,
     report: Path | str | None = None,
+    overwrite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkup:
     """Does what `check` does, without an error for the problems it finds."""
-    if report is not None and Path(report).exists():
-        raise StorageError(f"{report} exists, and nothing is overwritten: choose another name, or remove it first.")
+    if report is not None:
+        _check_report(Path(report), overwrite=overwrite)
     listing, manifest = scan_source(source, reading, tables=tables, on_progress=on_progress)
     columns = manifest.columns
     copies = find_duplicates(columns.sha256)
@@ -95,5 +98,11 @@ def examine(
     if report is not None:
         from vit_keras.data.doctor.report import write_report  # imports matplotlib, which is slow
 
+        _check_report(Path(report), overwrite=overwrite)  # again, since the check may have taken long
         write_report(checkup, Path(report))
     return checkup
+
+
+def _check_report(report: Path, *, overwrite: bool) -> None:
+    if report.exists() and not overwrite:
+        raise StorageError(f"{report} exists, and nothing is overwritten: choose another name, or pass overwrite=True.")

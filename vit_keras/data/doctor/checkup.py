@@ -14,7 +14,7 @@ from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import describe_count
-from vit_keras.errors import DataError
+from vit_keras.errors import DataError, VitKerasError
 from vit_keras.reporting.text import escape_unprintable, plural
 
 _EXAMPLES = 3
@@ -61,6 +61,21 @@ class Checkup:
             "quarantine": str(folder / QUARANTINE) if folder else None,
         }
 
+    def verdict(self, reading: ReadOptions, *, strict: bool = False) -> str:
+        """Returns in a sentence whether the data set can be trained on, and otherwise why not."""
+        try:
+            self.enforce(reading, strict=strict)
+        except VitKerasError:
+            return "not ready to train: fix what is listed as an error above, then check again"
+        if not len(self.manifest):
+            return "not ready to train: there is no usable image"
+        images = (
+            f"{plural(len(self.manifest), 'image')} in {plural(len(self.manifest.class_names), 'class', 'classes')}"
+        )
+        kinds = Counter(finding.level for finding in self.findings)
+        looks = [plural(kinds[level], level) for level in ("error", "warning") if kinds[level]]
+        return f"ready to train: {images}" + (f"; but look at the {' and the '.join(looks)} above" if looks else "")
+
     def lines(self) -> Iterator[str]:
         """Yields the result as lines for a terminal."""
         manifest, folder = self.manifest, self.manifest.folder
@@ -100,7 +115,8 @@ class Checkup:
             yield "no problems found"
         if folder:
             yield f"manifest     {folder / MANIFEST}"
-            yield f"left out     {folder / QUARANTINE}"
+            if manifest.quarantined:
+                yield f"left out     {folder / QUARANTINE}"
 
     def _ranges(self) -> dict[str, dict[str, float]]:
         """Returns the range of each number of a regression."""

@@ -12,7 +12,6 @@ from vit_keras.data.doctor.checkup import Checkup
 from vit_keras.data.doctor.findings import Finding, count_classes
 from vit_keras.data.images.thumbnails import Thumbnails
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
-from vit_keras.errors import StorageError
 from vit_keras.reporting.pages import MAX_ROWS, cards, folded, more, page, picture, section, table, tag, text
 from vit_keras.reporting.text import plural
 from vit_keras.runtime.files import write_text
@@ -27,11 +26,8 @@ _WITHOUT_PICTURES = ("skipped", "outside", "nested", "ignored")
 
 
 def write_report(checkup: Checkup, path: Path) -> None:
-    """Writes the page; raises `StorageError` if the path exists or can't be written."""
-    content = _page(checkup)
-    if path.exists():
-        raise StorageError(f"{path} exists, and nothing is overwritten: choose another name, or remove it first.")
-    write_text(path, content)
+    """Writes the page in place of an earlier one; raises `StorageError` if it can't be written."""
+    write_text(path, _page(checkup))
 
 
 def _page(checkup: Checkup) -> str:

@@ -1,5 +1,6 @@
 """The embedded emoji set, and the small sets of `keras.datasets`."""
 
+import socket
 from importlib.resources import files
 from typing import Any
 
@@ -11,6 +12,7 @@ from vit_keras.data.dataset.splits import Split
 from vit_keras.errors import DataError
 
 UNSEEN_STYLE = "twemoji"  # the drawing style of the emoji set's test split, which its training split does not have
+_SECONDS = 10.0  # after which a server that sends nothing is given up
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CLASS_NAMES = {
@@ -37,6 +39,8 @@ def read_keras(name: str, seed: int) -> ImageData:
     """Returns a set of `keras.datasets`; the seed draws its validation split."""
     import keras
 
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS)  # `urlretrieve` has none of its own
     try:
         (images, labels), (test_images, test_labels) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # urllib's, tarfile's, numpy's: the files are missing or damaged
@@ -44,6 +48,8 @@ def read_keras(name: str, seed: int) -> ImageData:
             f"{name} could not be loaded: {error}. keras.datasets downloads it once; without a network, put its files into the "
             "folder ~/.keras/datasets (or $KERAS_HOME/datasets)."
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)
     return _with_validation(name, _CLASS_NAMES[name], _split(images, labels), _split(test_images, test_labels), seed)
 
 

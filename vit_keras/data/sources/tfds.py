@@ -1,7 +1,8 @@
 """Reads TensorFlow Datasets; their images stay encoded until they are used."""
 
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
 from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing, to_pixels
 from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.data.sources.network import is_reachable
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
@@ -33,21 +35,40 @@ def find_builder(name: str, others: Sequence[str]) -> Any:
     try:
         if (Path(name) / "dataset_info.json").is_file():
             return tfds.builder_from_directory(name)
-        if re.match(r"\w+:[a-zA-Z]", name):
-            raise DataError(
-                f"{name!r} is a community data set: loading it would run its author's code. It is not loaded."
-            )
+        _refuse_community(name)
         if not name:
             raise ValueError(name)
         return tfds.builder(name)
     except DataError:
         raise
-    except Exception as error:  # TFDS raises many kinds of errors for bad names, AssertionError among them
+    except (
+        Exception
+    ):  # TFDS raises many kinds of errors for bad names, AssertionError among them, some with a list of all names
         known = [*others, *tfds.list_builders(with_community_datasets=False)]
-        raise DataError(
-            f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
-            f"{closest(name, known)}."
-        ) from error
+        raise _unknown(name, known) from None
+
+
+def check_name(name: str, others: Sequence[str]) -> None:
+    """Raises `DataError` where `find_builder` would for want of a data set of that name; needs neither TensorFlow nor Keras."""
+    import tensorflow_datasets as tfds
+
+    _refuse_community(name)
+    base, known = re.split("[/:]", name)[0], tfds.list_builders(with_community_datasets=False)
+    prepared = base != "" and Path(tfds.core.constants.DATA_DIR, base).is_dir()
+    if not (base in known or prepared or Path(name, "dataset_info.json").is_file()):
+        raise _unknown(name, [*others, *known])
+
+
+def _refuse_community(name: str) -> None:
+    if re.match(r"\w+:[a-zA-Z]", name):
+        raise DataError(f"{name!r} is a community data set: loading it would run its author's code. It is not loaded.")
+
+
+def _unknown(name: str, known: Sequence[str]) -> DataError:
+    return DataError(
+        f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
+        f"{closest(name, known)}."
+    )
 
 
 def read_tfds(
@@ -76,7 +97,10 @@ def read_tfds(
             "`builder.as_dataset(split=..., as_supervised=True)`, with pixel_range=."
         )
     try:
-        builder.download_and_prepare()
+        with _patience(builder):
+            builder.download_and_prepare()
+    except DataError:
+        raise
     except Exception as error:  # the downloads of each data set fail in their own way
         raise DataError(
             f"{name!r} is not prepared on this machine and could not be downloaded: {error}. Prepare it on a machine with a network, "
@@ -101,6 +125,30 @@ def read_tfds(
     decisions += describe_splits_drawn(train.labels, class_names, places, missing)
     splits |= {split: train.subset(chosen) for split, chosen in places.items()}
     return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions)
+
+
+@contextlib.contextmanager
+def _patience(builder: Any) -> Iterator[None]:
+    """Keeps TFDS from trying again for minutes where no server of a data set that must be downloaded can be reached.
+
+    Raises `DataError`, unless there are earlier downloads, which may be all that is needed.
+    """
+    if builder.is_prepared() or is_reachable(builder.url_infos or ()):
+        yield
+        return
+    downloads = Path(builder.data_dir.removesuffix(str(builder.info.full_name))) / "downloads"
+    if not (downloads.is_dir() and any(downloads.iterdir())):
+        raise DataError(
+            f"{builder.name!r} is not prepared on this machine, and its servers can't be reached from here. Prepare it on a machine with "
+            "a network, and set TFDS_DATA_DIR to that folder."
+        )
+    from tensorflow_datasets.core.download import downloader
+
+    before, downloader.MAX_RETRIES = downloader.MAX_RETRIES, 0
+    try:
+        yield
+    finally:
+        downloader.MAX_RETRIES = before
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

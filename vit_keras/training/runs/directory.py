@@ -11,7 +11,6 @@ from typing import Any
 
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.runtime.cpu import processor_name
-from vit_keras.runtime.devices import devices
 from vit_keras.runtime.files import write_text
 from vit_keras.training.recipes.settings import rename_values
 
@@ -44,8 +43,8 @@ class RunDirectory:
         """Raises `StorageError` where the folder exists."""
         if self.path.exists() or self.path.is_symlink():
             raise StorageError(
-                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, or add --resume to resume an interrupted "
-                "run there."
+                f"{self.path} exists, and nothing is overwritten: choose another --run-dir, add --resume to resume an interrupted "
+                "run there, or --overwrite to replace it."
             )
 
     def create(self) -> None:
@@ -96,6 +95,8 @@ def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
 def environment() -> dict[str, Any]:
     """Returns the versions, the backend and the hardware that a result depends on."""
     import keras
+
+    from vit_keras.runtime.devices import devices  # imports Keras
 
     versions = {}
     for package in _PACKAGES:

@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vit_keras.data import EncodedSplit, Split
+from vit_keras.data.images.preprocess import to_image
 from vit_keras.data.tasks import METRICS
 from vit_keras.evaluation.evaluate import AnyEvaluation
 from vit_keras.evaluation.metrics import Evaluation, confusions
@@ -83,6 +84,11 @@ def draw_predictions(
             words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
             axes.set_title(words if title == "correct" else f"{words}\nis {class_names[true]}", fontsize=7, color=color)
     _save(figure, out)
+
+
+def save_example(split: Split | EncodedSplit, out: Path) -> None:
+    """Writes the first image of a split as the model sees it, to try the model on."""
+    to_image(np.asarray(split.image(0)).clip(0, 255).astype("uint8")).save(out)
 
 
 def draw_figures(

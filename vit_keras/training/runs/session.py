@@ -33,6 +33,7 @@ from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.training.runs.outputs import describe_outputs
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
+from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.training.transfer.target_units import fold_units
 from vit_keras.zoo.from_preset import from_preset
@@ -111,6 +112,9 @@ class Session:
         }
         if not resume:
             self.run.create()
+            self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
+            if record["options"].get("data") is not None:  # not an object of a Python program
+                write_run_config(self.run.path, record["command"], record["options"])
         with RunLock(self.run.path), random_state(self.data.seed):
             if resume:
                 previous = self.run.read()
@@ -123,8 +127,9 @@ class Session:
             self.run.write(record)
             try:
                 return self._execute(record, resume=resume, force=force)
-            except Aborted:
+            except Aborted as abort:
                 self.run.write({**record, "status": "interrupted"})
+                abort.run_directory = self.run.path
                 raise
             except KeyboardInterrupt:
                 self.run.write({**record, "status": "interrupted"})
@@ -144,12 +149,14 @@ class Session:
             describe_outputs(model, self.data)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
+        self._announce("evaluating")
         model, evaluation, fold_results = self._evaluate(force=force)
         evaluated_on = "test" if self.folds else self.data.evaluation_split
         found = {f"{evaluated_on}_{name}": value for name, value in evaluation.summary().items()}
         results = {**found, **fold_results, **self.measure()}
         seconds = {"fit": sum(row["seconds"] for row in history), "total": time.monotonic() - self.started}
         record = {**record, "status": "finished", "evaluated_on": evaluated_on, "results": results, "seconds": seconds}
+        self._announce("drawing the report")
         self._write_reports(record, history, evaluation)
         self.run.write(record)
         CheckpointStore(self.run.checkpoints).clear()
@@ -168,6 +175,7 @@ class Session:
             model.compile(**recipe.compile_kwargs())
             if not self._trains_by_steps:
                 return model, []
+            self._announce("compiling the training step")
             try:
                 return model, self._fitting(model, recipe, parts).fit(resume=resume)
             except Exception as error:
@@ -185,6 +193,10 @@ class Session:
                 f"Not enough memory: training batches of {batch_size} in {record['parts']} parts, with the same result.",
                 highlight=False,
             )
+
+    def _announce(self, text: str) -> None:
+        """Prints what comes next and takes some seconds."""
+        self.console.print(f"{text} ...", highlight=False)
 
     @property
     def _trains_by_steps(self) -> bool:
@@ -237,6 +249,7 @@ class Session:
         if history:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
         figures.draw_figures(run.figures, split, evaluation, names)
+        figures.save_example(split, run.figures / "example.png")
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=split, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 

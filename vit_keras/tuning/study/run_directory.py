@@ -10,6 +10,11 @@ from vit_keras.tuning.study.objectives import Objective
 from vit_keras.tuning.study.study import Study
 
 JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
+_UNSTARTED = (
+    ".lock",
+    ".log",
+    LATENCIES,
+)  # ends of the names of all that a search leaves that ended before its first record
 _WARM_TRIALS = 5  # of each earlier search
 
 
@@ -30,9 +35,17 @@ def check_run_directory(path: Path) -> None:
     """Refuses a directory that holds something else than a search."""
     if path.exists() and not path.is_dir():
         raise StorageError(f"run_dir: {path} is a file, not a directory.")
-    known = (".lock", ".log", LATENCIES)  # all that a search leaves that was killed before its first record
     is_other = path.is_dir() and not (path / JOURNAL).is_file()
-    if is_other and any(not each.name.endswith(known) for each in path.iterdir()):
+    if is_other and any(not each.name.endswith(_UNSTARTED) for each in path.iterdir()):
         raise StorageError(
             f"run_dir: {path} holds files that are not of a search, and nothing is removed or overwritten: choose another directory."
         )
+
+
+def remove_unstarted(path: Path) -> None:
+    """Removes the directory of a search that ended before its first record, if it holds nothing else."""
+    if not path.is_dir() or any(not each.name.endswith(_UNSTARTED) for each in path.iterdir()):
+        return
+    for each in path.iterdir():
+        each.unlink()
+    path.rmdir()
