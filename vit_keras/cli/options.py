@@ -123,8 +123,8 @@ Images = Annotated[
     list[str],
     Argument(
         metavar="IMAGES",
-        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
-        ".txt), or - for a list on stdin.",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, .jsonl, "
+        ".parquet, .txt), or - for a list on stdin.",
     ),
 ]
 Json = Annotated[
