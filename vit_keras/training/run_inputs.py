@@ -116,7 +116,7 @@ class RunOptions:
         return {
             name: value
             for name, value in values.items()
-            if value is not None and value is not False and value != {} and value != _DEFAULTS.get(name)
+            if value is not None and value is not False and value != {} and value != _DEFAULTS.get(name)  # 0 is a value
         }
 
 
