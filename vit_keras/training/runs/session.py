@@ -149,7 +149,9 @@ class Session:
             describe_outputs(model, self.data)
             save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
             del model
-        self._announce("evaluating")
+        self._announce(
+            f"evaluating on {count_noun(len(self.data.splits[self.data.evaluation_split]), f'{self.data.evaluation_split} image')}"
+        )
         model, evaluation, fold_results = self._evaluate(force=force)
         evaluated_on = "test" if self.folds else self.data.evaluation_split
         found = {f"{evaluated_on}_{name}": value for name, value in evaluation.summary().items()}
