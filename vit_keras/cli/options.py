@@ -97,7 +97,7 @@ Folds = Annotated[
     Option(
         metavar="N",
         help="Cross-validate with so many folds: every image is tested once, by a model trained without it.",
-        rich_help_panel=DATA,
+        rich_help_panel=TRAINING,
     ),
 ]
 ForceResume = Annotated[
@@ -192,7 +192,7 @@ Task = Annotated[
     str | None,
     Option(
         metavar="NAME",
-        help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them.",
+        help="single_label, multi_label or regression; auto (default) finds it from the labels.",
         rich_help_panel=DATA,
     ),
 ]

@@ -25,7 +25,7 @@ from vit_keras.zoo.from_preset import build_and_load, from_preset
 from vit_keras.zoo.preset_directory import read_directory
 
 _KERAS, _WEIGHTS = ".keras", ".weights.h5"
-_CHECKPOINTS = (".safetensors", ".npz")
+_CHECKPOINTS = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".ckpt")
 _KINDS = f"a preset's NAME:TAG, a run directory, a preset directory, a {_KERAS} file, or a {_WEIGHTS} file with preset="
 
 

@@ -91,6 +91,7 @@ def test_numbered_categorical_and_repeated_columns_of_pandas(rows, folder, monke
     listing = list_tables(frame)
     assert listing.class_names == ("cat", "dog")
     assert np.bincount(listing.labels).tolist() == [6, 6]
+    assert list_tables(pandas.DataFrame(rows, columns=["path", "label"]).set_index("path")).paths == listing.paths
     frame.columns = ["path", "path"]
     with pytest.raises(DataError, match=r"several columns are named \['path'\]"):
         list_tables(frame)

@@ -167,6 +167,17 @@ def test_names_without_ending_and_windows_separators_are_found(folder, table, ro
     assert "pictures/00" in list_tables(table(bare)).paths  # the very name comes first
 
 
+def test_the_column_that_names_most_files_is_that_of_the_images(folder, table, rows):
+    for index in range(12):
+        (folder / "pictures" / f"{index:02d}.png").rename(folder / "pictures" / f"{index}.png")
+    numbered = [(index % 2, index, label) for index, (_, label) in enumerate(rows)]
+    listing = list_tables(
+        table(numbered, ("odd", "number", "label")), options=TableOptions(image_dir=folder / "pictures")
+    )
+    assert listing.paths == [f"{index}.png" for index in range(12)]
+    assert listing.decisions == ("column number read as image files",)
+
+
 @pytest.mark.parametrize("ending", ["", ".png"])
 def test_bare_names_are_found_in_direct_subfolders_where_they_are_unique(folder, table, rows, ending):
     (folder / "more").mkdir()

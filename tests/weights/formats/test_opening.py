@@ -66,17 +66,26 @@ def test_a01_pickles_are_refused_by_their_suffix_with_a_way_out(tmp_path, suffix
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_three_lines_of_the_error_turn_a_pickle_of_torch_into_safetensors(tmp_path):
+@pytest.mark.parametrize("kind", ["before torch 1.6", "a whole module"])
+def test_the_three_lines_of_the_error_turn_a_pickle_of_torch_into_safetensors(tmp_path, kind):
     torch = pytest.importorskip("torch")
-    weights = torch.arange(6.0).reshape(2, 3)
-    path = tmp_path / "old.pth"  # torch's format before version 1.6
-    torch.save({"model": {"a.b": weights, "tied": weights.T}}, path, _use_new_zipfile_serialization=False)
+    module = torch.nn.Linear(3, 2)
+    path = tmp_path / "old.pth"
+    if kind == "a whole module":
+        torch.save(module, path)
+    else:
+        tensors = {"weight": module.weight.data, "bias": module.bias.data, "tied": module.weight.data.T}
+        torch.save({"model": tensors}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(UnsafeFileError) as caught:
         open_tensors(path)
-    exec("\n".join(str(caught.value).splitlines()[1:]), {})
+    lines = "\n".join(str(caught.value).splitlines()[1:])
+    assert "weights_only=True" in lines
+    exec(lines.replace("weights_only=True", f"weights_only={kind != 'a whole module'}"), {})
     found = read_all(tmp_path / "old.safetensors")
-    np.testing.assert_array_equal(found["a.b"], weights.numpy())
-    np.testing.assert_array_equal(found["tied"], weights.numpy().T)
+    np.testing.assert_array_equal(found["weight"], module.weight.data.numpy())
+    np.testing.assert_array_equal(found["bias"], module.bias.data.numpy())
+    if "tied" in found:
+        np.testing.assert_array_equal(found["tied"], module.weight.data.numpy().T)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz", ""])
@@ -234,6 +243,18 @@ def test_a_folder_with_one_file_of_weights_by_another_name_is_read(tmp_path, nam
     assert read_all(tmp_path).keys() == {"a/b", "c"}
     save_file({"standard": np.ones(2)}, tmp_path / "model.safetensors")
     assert read_all(tmp_path).keys() == {"standard"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("pytorch_model.bin.index.json", "save_pretrained"), ("model.weights.json", "save_to_preset")]
+)
+def test_a_folder_of_split_files_that_are_not_read_says_what_to_do(tmp_path, name, hint):
+    for each in (name, "config.json", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"):
+        (tmp_path / each).write_bytes(b"{}")
+    with pytest.raises(
+        InvalidArgumentError, match=rf"split into several files, of which {name} is the list\. Write them.*{hint}"
+    ):
+        open_tensors(tmp_path)
 
 
 def test_a_folder_with_several_checkpoints_or_none_says_what_it_has(tmp_path):

@@ -38,7 +38,7 @@ TENSORS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt", ""])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ""])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_tensors_are_those_that_torch_reads(tmp_path, suffix, protocol):
     path = saved(tmp_path / f"model{suffix}", TENSORS, pickle_protocol=protocol)
@@ -221,8 +221,13 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path, monkeypatch):
     path.write_bytes(npz_bytes({"archive/data.pkl": content, "other/data/0": b""}))
     with pytest.raises(UnsafeFileError, match="several folders"):
         open_tensors(path)
-    with pytest.raises(UnsafeFileError, match=r"TorchScript.*torch\.jit\.load"):
-        open_tensors(zipped(path, content, **{"constants.pkl": b""}))
+    for members in (
+        {"data.pkl": content, "constants.pkl": b""},
+        {"data/0": b"", "code/x.py": b"", "constants.pkl": b"", "data.pkl": content},
+    ):
+        path.write_bytes(npz_bytes({f"jit/{name}": data for name, data in members.items()}))
+        with pytest.raises(UnsafeFileError, match=r"TorchScript.*torch\.jit\.load"):
+            open_tensors(path)
     with pytest.raises(CorruptFileError, match="big-endian"):
         open_tensors(zipped(path, content, byteorder=b"big"))
     monkeypatch.setattr(torch_zip, "_LARGEST_PICKLE", 4)

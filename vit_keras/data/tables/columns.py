@@ -46,8 +46,8 @@ def choose_image_column(table: Table, wanted: str | None, finder: FileFinder) ->
     found = _first_named(table, IMAGE_WORDS)
     if found is not None:
         return found, ()
-    counts = {
-        name: sum(finder.find(cell) is not None for cell in cells[:_SAMPLE]) for name, cells in table.columns.items()
+    counts = {  # of different files: numbers of labels may name files, too
+        name: len({finder.find(cell) for cell in cells[:_SAMPLE]} - {None}) for name, cells in table.columns.items()
     }
     best = [name for name, count in counts.items() if count and count == max(counts.values())]
     if len(best) == 1:

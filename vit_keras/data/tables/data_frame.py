@@ -20,6 +20,8 @@ def read_data_frame(frame: Any, *, folder: Path, name: str = "the data frame") -
     if type(frame).__name__ == "LazyFrame":
         frame = frame.collect()
     kind = type(frame).__module__.split(".")[0]
+    if kind == "pandas" and any(level is not None for level in frame.index.names):
+        frame = frame.reset_index()  # an index with a name is a column, such as of files
     names = [str(column) for column in (frame.column_names if kind == "pyarrow" else frame.columns)]
     repeated = sorted({column for column in names if names.count(column) > 1})
     if repeated:

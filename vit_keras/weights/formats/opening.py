@@ -24,11 +24,17 @@ _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
 _KERAS = {".h5", ".hdf5", ".keras"}
 _UNKNOWN = "of an unknown kind"
 _TORCH = "a pickle of torch.save"
-_TORCH_SUFFIXES = {"", ".bin", ".pt", ".pth", ".ckpt"}
+_TORCH_MEMBER = re.compile(
+    rb"(?:[^/]+/)?(?:data\.pkl|data/\d+|version|byteorder|\.format_version|constants\.pkl|code/.*)"
+)
 _CONVERT = """Unpickling can run code, so vit_keras does not do it. If it is a torch file, these lines of torch turn it into safetensors:
 import torch, safetensors.torch; state = torch.load({path!r}, map_location="cpu", weights_only=True)  # or False, if you trust it
-state = state.get("model", state.get("state_dict", state))
+state = state.state_dict() if hasattr(state, "state_dict") else state.get("model", state.get("state_dict", state))
 safetensors.torch.save_file({{n: t.contiguous().clone() for n, t in state.items() if torch.is_tensor(t)}}, {out!r})"""
+_SPLIT = {
+    "pytorch_model.bin.index.json": "Write them as safetensors: AutoModel.from_pretrained(IN).save_pretrained(OUT), with transformers.",
+    "model.weights.json": "Write them as one: keras_hub.models.Backbone.from_preset(IN).save_to_preset(OUT, max_shard_size=None).",
+}  # lists of files that are not read together, and what to do
 _LOAD = (
     "Reading Keras and HDF5 files can run code (Lambda layers) or read other files (links), so they are refused. If you trust "
     "it, load it with Keras, and save the model with vit_keras.save_preset or vit_keras.weights.write. "
@@ -80,9 +86,9 @@ def open_tensors(path: str | Path) -> TensorFile:
     if suffix in _KERAS:
         raise UnsafeFileError(f"{path}: weights are not read from {suffix}. {_LOAD}")
     kind = _detect_kind(path)
-    if kind == _TORCH and suffix in _TORCH_SUFFIXES:
+    if kind == _TORCH and suffix not in (_SAFETENSORS, _NPZ):
         return _open_torch(path)
-    if suffix in _PICKLES and kind in (_UNKNOWN, _TORCH):
+    if suffix in _PICKLES and kind == _UNKNOWN:
         kind = "a pickle"  # early versions of the format have no sign
     if kind in _UNSAFE:
         raise UnsafeFileError(f"{path}: this is {kind}. {_explain(kind, path)}")
@@ -133,6 +139,11 @@ def _find_file(path: Path) -> Path:
             return path / name
     with errors_of_reading(path):
         names = sorted(item.name for item in path.iterdir() if item.is_file())
+    split = next((name for name in names if name in _SPLIT), None)
+    if split is not None:
+        raise InvalidArgumentError(
+            f"{path}: its weights are split into several files, of which {split} is the list. {_SPLIT[split]}"
+        )
     choices = [name for name in names if name.endswith(_INDEX)]
     choices += [name for name in names if name.endswith((_SAFETENSORS, _NPZ)) and not _SHARD.fullmatch(name)]
     choices = choices or [name for name in names if name.endswith(_SAFETENSORS)]
@@ -166,7 +177,7 @@ def _detect_kind(path: Path) -> str:
             length = int.from_bytes(file.read(2), "little")
             file.seek(30)
             name = file.read(length)
-            if name == b"data.pkl" or name.endswith((b"/data.pkl", b"/version", b"/.format_version", b"/byteorder")):
+            if _TORCH_MEMBER.fullmatch(name):
                 return _TORCH
             return "a Keras model" if name in (b"metadata.json", b"config.json") else _NPZ
     if start.startswith(b"\x80") and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
