@@ -143,6 +143,7 @@ class Session:
             history = self._read_history()
         else:
             model, history = self._train(record, resume=resume)
+            self._announce("saving the model")
             if self.recipe.method == "lora":
                 model = merge_lora(model)
             model = fold_units(model)
