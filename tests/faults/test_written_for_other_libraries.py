@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from weights.checkpoints import random_weights
 
-from vit_keras import save_preset
+from vit_keras import predict, save_preset
 from vit_keras.cli.commands.convert import convert_command
 from vit_keras.config import ViTConfig
 from vit_keras.data import Preprocessing
@@ -21,6 +21,7 @@ from vit_keras.weights import write
 from vit_keras.weights.writers import requirements
 from vit_keras.weights.writers.huggingface_config import huggingface_model
 from vit_keras.weights.writers.timm_config import timm_config
+from vit_keras.zoo.load_model import open_model
 
 PLAIN = ViTConfig(
     image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48,
@@ -212,3 +213,18 @@ def test_timm_loads_the_directory_and_gives_our_logits(tmp_path, changes):
     images = ((pixels / 255 - data["mean"]) / data["std"]).astype("float32").transpose(0, 3, 1, 2)
     found = theirs(torch.from_numpy(images)).detach().numpy()
     np.testing.assert_allclose(found, outputs(model, pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression", None])
+def test_transformers_knows_what_the_outputs_mean_and_so_do_we_of_its_models(task, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model, folder = written(tmp_path, PLAIN, to="huggingface", task=task)
+    theirs = transformers.AutoConfig.from_pretrained(folder)
+    assert theirs.problem_type == {"multi_label": "multi_label_classification"}.get(task, task)
+    opened = open_model(folder)
+    assert (opened.task, opened.model.task) == (task, task)
+    if task == "multi_label":
+        pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype("uint8")
+        expected = 1 / (1 + np.exp(-outputs(model, pixels)[0].astype("float64")))
+        (row,) = predict(folder, pixels)
+        assert row.probabilities == pytest.approx(np.sort(expected)[::-1], rel=1e-4)

@@ -90,6 +90,7 @@ def test_an_interrupted_cross_validation_resumes_to_the_same_result(model, image
     assert finetune(model, images, **how, resume=True).record == resumed.record
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_from_scratch_in_folds_with_a_complete_recipe(model, images, tmp_path):
     recipe = vk.recipes.small_images(model, images, epochs=1)
     result = train(model, images, recipe=recipe, folds=2, run_dir=tmp_path / "run", console=QUIET)
@@ -109,8 +110,8 @@ def test_without_a_test_split_the_result_is_on_the_validation_images(model, imag
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "Evaluated on 8 validation images, which also chose the best epoch" in card
     with pytest.raises(vk.errors.InvalidArgumentError, match='no test split: pass split="validation"'):
-        vk.evaluate(tmp_path / "run", data)
-    assert vk.evaluate(tmp_path / "run", data, split="validation").accuracy == result.evaluation.accuracy
+        vk.evaluate(tmp_path / "run", data, split="test")
+    assert vk.evaluate(tmp_path / "run", data).accuracy == result.evaluation.accuracy
 
 
 def test_the_command_line_cross_validates_and_evaluates_again(run, tiny_preset, image_folder, tmp_path):

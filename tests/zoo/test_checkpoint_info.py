@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -104,6 +105,24 @@ def test_a_prefix_and_half_precision_are_named(arrays, folder, tmp_path):
     assert (info["dtypes"], info["prefix"]) == (["float16"], "vit.")
 
 
+def test_a_training_checkpoint_of_torch_and_a_directory_of_kerashub_are_described(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(array) for name, array in load(folder / "huggingface").items()}
+    torch.save(
+        {"state_dict": {f"net.{name}": tensor for name, tensor in tensors.items()}, "epoch": 1}, tmp_path / "last.ckpt"
+    )
+    info = checkpoint_info(tmp_path / "last.ckpt")
+    assert (info["library"], info["prefix"]) == ("huggingface", "state_dict.net.vit.")
+    assert info["what"].startswith("weights in a file of torch.save, of transformers' ViT")
+    hub = Path(__file__).parents[1] / "golden" / "libraries" / "keras_hub"
+    info = checkpoint_info(hub)
+    assert (info["what"], info["library"], info["num_classes"]) == ("a preset directory of KerasHub", "keras_hub", 5)
+    assert info["image_size"] == (32, 32)
+    scope = {}
+    exec("\n".join(info["python"]), scope)
+    assert scope["model"].output_shape == (None, 5)
+
+
 def load(folder):
     from safetensors.numpy import load_file
 
@@ -172,7 +191,9 @@ def test_an_adapter_of_peft_is_named_with_its_base(folder, model, tmp_path):
 
 def test_the_lines_for_a_pickle_of_torch_convert_it(tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save({"model": {"cls_token": torch.ones(1, 1, 4)}}, tmp_path / "model.pth")
+    torch.save(
+        {"model": {"cls_token": torch.ones(1, 1, 4)}}, tmp_path / "model.pth", _use_new_zipfile_serialization=False
+    )
     info = checkpoint_info(tmp_path / "model.pth")
     exec("\n".join(info["python"]))
     assert shlex.split(info["command"][0]) == ["vit-keras", "info", str(tmp_path / "model.safetensors")]
@@ -188,19 +209,17 @@ def test_a_file_of_presets_is_named(tmp_path, monkeypatch):
     assert info["python"][-1] == f"model = vk.from_preset({info['presets'][0]!r})"
 
 
-def test_unfinished_runs_and_directories_of_kerashub_are_named(tmp_path):
-    for name, content in {
-        "run/run.json": {"command": "finetune"},
-        "hub/config.json": {
-            "module": "keras_hub.src.models.vit.vit_backbone",
-            "class_name": "ViTBackbone",
-            "config": {},
-        },
-    }.items():
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(json.dumps(content))
-    assert checkpoint_info(tmp_path / "run")["command"] == [f"vit-keras finetune --resume --run-dir {tmp_path / 'run'}"]
-    assert checkpoint_info(tmp_path / "hub")["what"] == "a preset directory of KerasHub: ViTBackbone"
+def test_an_unfinished_run_says_how_to_finish_it(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"command": "finetune"}))
+    assert checkpoint_info(tmp_path)["command"] == [f"vit-keras finetune --resume --run-dir {tmp_path}"]
+
+
+def test_a_file_of_torch_that_holds_only_tensors_is_read(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    torch.save({name: torch.tensor(array) for name, array in load(folder / "timm").items()}, tmp_path / "model.pth")
+    info = checkpoint_info(tmp_path / "model.pth")
+    assert info["what"] == "weights in a file of torch.save, of timm's VisionTransformer or Eva"
+    assert run_lines(info).output_shape == (None, 3)
 
 
 def test_what_is_of_no_known_kind_is_refused(tmp_path):

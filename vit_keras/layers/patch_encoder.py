@@ -211,7 +211,7 @@ def _frequencies(hidden_dim: int) -> np.ndarray:
 
 def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tensor:
     """Returns what `sincos2d` does, with a batch of one, in float32, for a grid that TensorFlow knows only when images arrive."""
-    frequencies = _frequencies(hidden_dim).astype("float32")
+    frequencies = ops.convert_to_tensor(_frequencies(hidden_dim), "float32")
     y, x = (ops.arange(count, dtype="float32")[:, None] * frequencies for count in (rows, columns))
     y, x = (ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1) for angles in (y, x))
     shape = (rows, columns, hidden_dim // 2)

@@ -154,7 +154,7 @@ class RotaryEmbedding(BaseLayer):
             along = ops.cast(self.frequencies, "float32")
             angles = positions[:, :1, None] * along[0] + positions[:, 1:, None] * along[1]
         else:
-            angles = positions[:, :, None] * self.bands.astype("float32")
+            angles = positions[:, :, None] * ops.convert_to_tensor(self.bands, "float32")
             angles = ops.reshape(angles, (-1, 1, 2 * len(self.bands)))
         return ops.cos(angles), ops.sin(angles)
 

@@ -13,7 +13,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.files import atomic_directory, write_text
-from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
+from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROBLEM_TYPES
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.mappings.timm import timm_table
@@ -38,6 +38,7 @@ def write(
     class_names: Sequence[str] | None = None,
     classifier_activation: str | None = None,
     preprocessing: Preprocessing | None = None,
+    task: str | None = None,
 ) -> Path:
     """Writes a model for another library: `config.json`, `model.safetensors`, and how it preprocesses images.
 
@@ -54,6 +55,7 @@ def write(
         class_names: Names of the head's outputs; by default their indices.
         classifier_activation: The model's final activation; only logits can be written.
         preprocessing: How images are resized to the model's size; None to resize without a crop.
+        task: What the outputs mean: "multi_label" and "regression" become transformers' `problem_type`; None for one class per image.
 
     Raises:
         InvalidArgumentError: The library does not have such a model, or an argument is illegal.
@@ -89,6 +91,8 @@ def write(
     else:
         names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
         tensors, json_files = _for_huggingface(weights, config, names, preprocessing)
+        if task in HF_PROBLEM_TYPES:
+            json_files["config.json"]["problem_type"] = HF_PROBLEM_TYPES[task]
     target = Path(directory)
     with atomic_directory(target) as unfinished:
         write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, VitKerasError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError, VitKerasError
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.presets.family import read_family
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.formats.opening import STANDARD_NAMES, open_tensors
+from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open_tensors
 from vit_keras.weights.formats.tensor_file import TensorInfo, errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
 from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_names
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.settings.huggingface import huggingface_settings
-from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_settings
+from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
+from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.settings.timm import timm_settings
 from vit_keras.zoo.find_model import find_model
 from vit_keras.zoo.matching_presets import find_presets, list_changes, read_fields
@@ -91,12 +91,14 @@ def _describe_directory(path: Path) -> dict[str, Any]:
         line = f"vit-keras {command} --resume --run-dir {shlex.quote(str(path))}"
         return {"what": "a run that is not finished and has no model yet", "command": [line]}
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else None
-    if isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub"):
+    is_hub = isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub")
+    if isinstance(config, dict) and is_hub and is_keras_hub(path) and config.get("class_name") == "ViTBackbone":
+        return _describe_saved(path, config)
+    if isinstance(config, dict) and is_hub:
         return _describe_kerashub(path, config)
     if isinstance(config, dict) and library_of(config) is not None:
-        has_weights = any((path / name).is_file() for name in STANDARD_NAMES)
-        return _describe_saved(path, config) if has_weights else _describe_config(path / CONFIG, config)
-    if any((path / name).is_file() for name in STANDARD_NAMES):
+        return _describe_saved(path, config) if _has_weights(path) else _describe_config(path / CONFIG, config)
+    if _has_weights(path):
         return _describe_checkpoint(path)
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.endswith(_KNOWN))
     if len(files) == 1:
@@ -125,6 +127,7 @@ def _describe_saved(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "vit_keras": "a preset directory of vit_keras",
         "huggingface": "a directory of transformers",
         "timm": "a directory of timm",
+        "keras_hub": "a preset directory of KerasHub",
     }
     settings = read_settings(path, config_json=config)
     found = _describe_tensors(path, settings)
@@ -155,11 +158,19 @@ def _read_labels(path: Path) -> list[str] | None:
     return labels if is_named else None
 
 
+def _has_weights(path: Path) -> bool:
+    try:
+        open_tensors(path).close()
+    except StorageError:
+        return False
+    return True
+
+
 def _describe_kerashub(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "what": f"a preset directory of KerasHub: {config.get('class_name')}",
         "library": "keras_hub",
-        "missing": ["its weights are an HDF5 file in KerasHub's own order, which is not read"],
+        "missing": ["of KerasHub's models, vit_keras reads ViTBackbone and ViTImageClassifier, in one weights file"],
         "python": ["import keras_hub", f"model = keras_hub.models.Backbone.from_preset({str(path)!r})"],
     }
 
@@ -229,7 +240,8 @@ def _describe_checkpoint(path: Path) -> dict[str, Any]:
         return _describe_adapter(path)
     settings = read_settings(path)
     found = _describe_tensors(path, settings)
-    kind = "sharded safetensors" if path.name.endswith(".json") else "npz" if path.suffix == ".npz" else "safetensors"
+    endings = {".json": "sharded safetensors", ".npz": "npz"} | dict.fromkeys(_PICKLES, "a file of torch.save")
+    kind = endings.get(path.suffix.lower(), "safetensors")
     missing = _list_missing(settings, found, has_names=False, has_preprocessing=False)
     if not found["presets"]:
         missing.insert(
@@ -250,9 +262,14 @@ def _describe_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _describe_pickle(path: Path) -> dict[str, Any]:
+    """Describes a file of `torch.save`: weights where it can be read without unpickling, else the lines that convert it."""
+    try:
+        return _describe_checkpoint(path)
+    except UnsafeFileError:
+        pass
     target = str(path.with_suffix(".safetensors"))
     return {
-        "what": "a pickle, as torch writes it: reading it can run code, so vit_keras does not; convert it if you trust it",
+        "what": "a pickle, as torch writes it, without a model that vit_keras reads: unpickling can run code; convert it if you trust it",
         "python": [
             "import torch, safetensors.torch",
             f"state = torch.load({str(path)!r}, map_location='cpu', weights_only=True)",
@@ -351,6 +368,9 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
     if library == "vit_keras":
         found: dict[str, Any] = {"stated": config_json["config"], "class_names": None, "preprocessing": None}
         classes = config_json.get("num_classes")
+    elif library == "keras_hub":
+        task, converter = (read_json_if_any(path.with_name(name)) for name in (TASK, CONVERTER))
+        found, classes = keras_hub_settings(config_json, task, converter, path), None
     elif library == "timm":
         found = timm_settings(config_json, path)
         classes = config_json.get("num_classes") or len(found["class_names"]) or None
@@ -391,7 +411,8 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     with open_tensors(path) as file:
         table = find_table(file.tensors, path=file.path)
         tensors = dict(file.tensors)
-    canonical = {table.canonical(name): info for name, info in tensors.items()}
+    spelled = table.canonical_names(tensors)
+    canonical = {own: tensors[name] for name, own in spelled.items()}
     fields = {**read_fields(table, canonical), **settings.inferred}
     known = {**fields, **settings.stated}
     presets = find_presets(known)
@@ -404,7 +425,7 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     return {
         "title": table.title,
         "library": table.source,
-        "prefix": _find_prefix(table, list(tensors)),
+        "prefix": _find_prefix(spelled),
         **_count(tensors),
         "num_classes": settings.num_classes,
         "image_size": known.get("image_size"),
@@ -421,10 +442,10 @@ def _count(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     return {"dtypes": [dtype for dtype, _ in counts.most_common()], "params": sum(counts.values())}
 
 
-def _find_prefix(table: Table, names: list[str]) -> str | None:
+def _find_prefix(canonical_names: Mapping[str, str]) -> str | None:
     """Returns what most names have in front of the names of their library; None for nothing."""
     counts = Counter(
-        name.removesuffix(own) for name in names if (own := table.canonical(name)) != name and name.endswith(own)
+        name.removesuffix(own) for name, own in canonical_names.items() if own != name and name.endswith(own)
     )
     return next((prefix for prefix, _ in counts.most_common(1)), None)
 

@@ -14,6 +14,7 @@ from vit_keras.runtime.strict_json import parse_json
 from vit_keras.validation import is_number
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
+from vit_keras.weights.mappings.config_fields import HF_PROBLEM_TYPES
 from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
@@ -90,7 +91,10 @@ def read_directory(directory: str | Path) -> ModelDirectory:
         end = ModelEnd()
         if library_of(saved) == "keras_hub" and settings.num_classes is not None:
             end = ModelEnd(keras_hub_activation(read_json_if_any(folder / TASK)))
-        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings)
+        problems = {theirs: task for task, theirs in HF_PROBLEM_TYPES.items()}
+        problem = saved.get("problem_type")
+        task = problems.get(problem) if isinstance(problem, str) and settings.num_classes is not None else None
+        return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings, task=task)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(
             f"{path}: this is not the config of a preset directory; expected format, num_classes and config."
@@ -122,7 +126,12 @@ def read_directory(directory: str | Path) -> ModelDirectory:
 
 
 def _refuse_without_model(folder: Path) -> NoReturn:
-    """Raises `ResumeError` for a run or a search that is not finished, and `StorageError` for any other directory."""
+    """Raises the error for an adapter of PEFT, for a run or a search that is not finished, or for any other directory."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        raise InvalidArgumentError(
+            f"{folder}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), {str(folder)!r}), "
+            "where BASE is the model it was trained on."
+        )
     record = folder / "run.json"
     command = ""
     if record.is_file():
@@ -202,11 +211,6 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
 
 
 def _read_json(path: Path) -> Any:
-    if not path.is_file() and path.with_name(ADAPTER_CONFIG).is_file():
-        raise InvalidArgumentError(
-            f"{path.parent}: this is a LoRA adapter of PEFT, not a whole model: vk.training.load_lora(vk.from_preset(BASE), "
-            f"{str(path.parent)!r}), where BASE is the model it was trained on."
-        )
     if not path.is_file():
         raise StorageError(f"{path}: there is no such file; a preset directory has {CONFIG}, {WEIGHTS} and {LABELS}.")
     return read_json(path)

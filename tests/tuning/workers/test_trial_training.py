@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, r2_score
 from tuning.hypermodels import Tiny, images
 
 from vit_keras import from_preset
@@ -126,3 +129,25 @@ def test_recipes_that_differ_in_variables_or_host_work_share_a_program():
     assert program_key(config.to_dict(), recipe.replace(label_smoothing=0.3)) != program
     assert program_key(config.replace(num_registers=1).to_dict(), recipe) != program
     assert set(TRACED) == {"learning_rate", "weight_decay", "stochastic_depth_rate"}
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_trials_are_trained_for_the_task_of_the_data(task, data, tmp_path):
+    def relabel(split):
+        columns = np.stack([split.labels == 0, split.labels > 0, split.labels > 1], axis=1).astype("uint8")
+        rows = columns if task == "multi_label" else 1000 + 10 * columns.astype("float32")
+        return replace(split, labels=rows)
+
+    splits = {name: relabel(split) for name, split in data.splits.items()}
+    trainer = TrialTrainer(Tiny(), replace(data, splits=splits, task=task), epochs=1)
+    values, log = trainer.hypermodel.default_values(), Log()
+    metric = {"multi_label": "val_mean_average_precision", "regression": "val_r2"}[task]
+    assert metric in trainer.logged_metrics(values)
+    assert trainer.train(values, until=1, folder=tmp_path / "trial", on_epoch=log)
+    model, split = from_preset(tmp_path / "trial" / "model"), splits["validation"]
+    assert (model.task, model.threshold is None) == (task, task == "regression")
+    outputs = model.predict(split.images, verbose=0)
+    if task == "regression":
+        assert log.metrics[0][metric] == pytest.approx(r2_score(split.labels, outputs), abs=2e-3)
+    else:
+        assert log.metrics[0][metric] == pytest.approx(average_precision_score(split.labels, outputs), abs=0.05)

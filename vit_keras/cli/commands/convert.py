@@ -119,7 +119,10 @@ def _write(
             write_tensors(arrays, target)
         else:
             rule = _load_preprocessing(checkpoint)
-            write(arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule)
+            task = getattr(model, "task", None)
+            write(
+                arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule, task=task
+            )
 
 
 def load_checkpoint(

@@ -148,14 +148,14 @@ def _check_choices(method: str, images: Sequence[str], report: Path | None) -> N
 
 
 def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:
-    """Returns the top class per image with its probability; nothing for a model without class names."""
+    """Returns the top class per image with its probability; nothing for a model without class names, or for a regression."""
     from vit_keras.evaluation.predict import predict_probabilities
 
-    if not opened.class_names:
+    if not opened.class_names or opened.task == "regression":
         return [{} for _ in pixels]
     return [
         {"class": opened.class_names[int(row.argmax())], "probability": float(row.max())}
-        for row in predict_probabilities(opened.model, pixels)
+        for row in predict_probabilities(opened.model, pixels, task=opened.task or "single_label")
     ]
 
 

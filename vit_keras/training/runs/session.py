@@ -31,10 +31,10 @@ from vit_keras.training.runs.facts import count_noun
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
-from vit_keras.training.runs.outputs import describe_outputs
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
 from vit_keras.training.transfer.lora import merge_lora
+from vit_keras.training.transfer.outputs import describe_outputs
 from vit_keras.training.transfer.target_units import fold_units
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.save_preset import save_preset, write_card

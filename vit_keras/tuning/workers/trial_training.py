@@ -23,7 +23,7 @@ from vit_keras.training.recipes import Recipe
 from vit_keras.training.recipes.task_fields import fit_task
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
-from vit_keras.training.runs.outputs import describe_outputs
+from vit_keras.training.transfer.outputs import describe_outputs
 from vit_keras.training.transfer.target_units import append_units, fold_units, has_units
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDepth, program_key

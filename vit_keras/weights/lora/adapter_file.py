@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError, WeightMismatchError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
@@ -50,10 +50,7 @@ def find_adapter(path: Path) -> tuple[Path, Path | None]:
         hint = f" It holds adapters in the folders {inside}: give one of them." if inside else ""
         raise StorageError(f"{path}: this folder has no {ADAPTER_CONFIG}, which PEFT writes for an adapter.{hint}")
     if not (path / ADAPTER_MODEL).is_file() and (path / _PICKLED).is_file():
-        raise UnsafeFileError(
-            f"{path / _PICKLED}: this is a pickle, which can run code when read, so it is refused. If you trust it: import torch, "
-            f"safetensors.torch; safetensors.torch.save_file(torch.load({_PICKLED!r}, weights_only=True), {ADAPTER_MODEL!r})."
-        )
+        return path / _PICKLED, config
     return path / ADAPTER_MODEL, config
 
 

@@ -46,3 +46,7 @@ def dinov2_mlp_dim(hidden_dim: int, ratio: float, *, gated: bool) -> int:
     """Returns transformers' MLP width: a gated MLP has two thirds, rounded up to a multiple of 8."""
     width = int(hidden_dim * ratio)
     return (int(width * 2 / 3) + 7) // 8 * 8 if gated else width
+
+
+HF_PROBLEM_TYPES = {"multi_label": "multi_label_classification", "regression": "regression"}
+"""transformers' `problem_type` in config.json, by our task; it has none for one class per image."""
