@@ -11,7 +11,7 @@ from vit_keras.cli.options import AcceptLicense, Epochs, Json, Seed, loading_opt
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.evaluate import evaluate as evaluate_model
-from vit_keras.training.runs.loading_options import LoadingOptions
+from  import LoadingOptions
 
 
 @pytest.mark.parametrize("assignment", ["learning_rate", "=3"])
