@@ -42,10 +42,13 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
     "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
     "Use a model": {
-        "predict": predict_command, "evaluate": evaluate_command, "explain": explain_command, "features": features_command,
+        "predict": predict_command,
+        "evaluate": evaluate_command,
+        "explain": explain_command,
+        "features": features_command,
     },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},
-}  # fmt: skip
+}
 
 app = typer.Typer(name="vit-keras", **_STYLE)
 data_app = typer.Typer(name="data", add_completion=False, **_STYLE)

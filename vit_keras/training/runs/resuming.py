@@ -13,7 +13,15 @@ from vit_keras.training.runs.directory import RunDirectory
 _SHOWN = 5  # differences in an error
 _SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
-_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix", "task", "target_mean", "target_scale"}
+_NEW_FIELDS = {
+    "seed",
+    "dynamic_image_size",
+    "distillation_head",
+    "map_includes_prefix",
+    "task",
+    "target_mean",
+    "target_scale",
+}
 """Fields of options, data, recipe and config that earlier versions did not write, because they had only one value."""
 
 

@@ -2,7 +2,7 @@ import tomllib
 
 import pytest
 
-from vit_keras.training.runs.run_config import format_run_config, write_run_config
+from vit_keras.training.run_config import format_run_config, write_run_config
 
 OPTIONS = {
     "data": 'a "quoted" \\ path\n/é\x7f', "preset": "vit_nano_conv8_32", "recipe": "", "precision": "auto", "epochs": 3, "batch_size": 32, "limit": None,
