@@ -38,6 +38,8 @@ def test_typed_options_win_and_lists_and_underscores_are_read(config):
     assert parse(tune_command, "mine", "--config", config, "--epochs", 5) == {
         "data": "mine", "objective": ["val_accuracy", "params"], "image_size": 64, "epochs": 5,
     }  # fmt: skip
+    config.write_text('objective = "val_loss"\n')
+    assert parse(tune_command, "--config", config) == {"objective": ["val_loss"]}
 
 
 @pytest.mark.parametrize(

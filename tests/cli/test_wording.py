@@ -21,7 +21,7 @@ COMMANDS = typer.main.get_command(app).commands
         ("train", "10 epochs in my_run/batch_size.txt", "10 epochs in my_run/batch_size.txt"),
         ("train", "the class 'batch_size' and \"run_dir\"", "the class 'batch_size' and \"run_dir\""),
         ("train", "pixel_range=(0, 1) is for arrays", "pixel_range=(0, 1) is for arrays"),
-        ("evaluate", "weights and epochs and batch_size", "weights and epochs and batch_size"),
+        ("list", "weights and epochs and batch_size", "weights and epochs and batch_size"),
     ],
 )
 def test_messages_name_the_flags_of_the_command(command, message, expected):

@@ -12,9 +12,9 @@ import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
+from vit_keras.training import Recipe
 from vit_keras.training.losses.distillation import Distillation
 from vit_keras.training.recipes.model_choices import list_model_choices
-from vit_keras.training.recipes.preparing import prepare
 from vit_keras.training.runs.repeating import evaluate_run
 
 
@@ -34,6 +34,7 @@ def check_labels(data, names):
             assert data.class_names[label] == names[int(split.image(index)[0, 0, 0]) // 20]
 
 
+RECIPE = Recipe(name="mine", source="", method="full", epochs=1, steps_per_epoch=1)
 NAMES, NUMBERS = ("cat", "dog", "owl"), ("0", "1", "2", "10", "11", "100")
 
 
@@ -111,7 +112,7 @@ def test_the_head_is_permuted_kept_or_new(tiny_preset, tiny_model, images, has_n
     assert [value for value, _ in choices] == ([choice[0]] if choice else [])
     assert not choice or choices[0][1].endswith(choice[1])
     logits = model.predict(images, verbose=0)
-    student = prepare(model, data, method="full", seed=0)
+    student = RECIPE.prepare(model, data)
     expected = 0 * logits if order is None else logits[:, order]
     np.testing.assert_allclose(student.predict(images, verbose=0), expected, atol=1e-6)
 
@@ -160,6 +161,6 @@ def test_a_run_whose_classes_were_sorted_as_text_is_resumed_and_evaluated_in_its
 
 def test_a_teacher_of_classes_in_another_order_is_refused(tiny_preset, images):
     model = vk.from_preset(tiny_preset)
-    student = prepare(model, data_of(images, ("owl", "cat", "dog")), method="full", seed=0)
+    student = RECIPE.prepare(model, data_of(images, ("owl", "cat", "dog")))
     with pytest.raises(InvalidArgumentError, match=r"has the classes \('cat', 'dog', 'owl'\).*\('owl', 'cat', 'dog'\)"):
         Distillation(student, model)

@@ -121,10 +121,10 @@ def test_a_run_writes_model_record_figures_report_and_a_row_of_metrics_per_epoch
     run = finished.run_directory
     assert repr(finished) == f"TrainingResult(run_directory={run!r})"
     assert {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()} == {
-        "run.json", "metrics.csv", "model/config.json", "model/model.safetensors", "model/labels.json", "model/README.md",
-        "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/predictions.png", "report.html", ".lock",
+        "run.json", "run.toml", "metrics.csv", "model/config.json", "model/model.safetensors", "model/labels.json", "model/README.md",
+        "figures/learning_curves.png", "figures/confusion_matrix.png", "figures/predictions.png", "figures/example.png", "report.html", ".lock",
     }  # fmt: skip
-    for path in (run / "figures").iterdir():
+    for path in {*(run / "figures").iterdir()} - {run / "figures" / "example.png"}:
         with Image.open(path) as figure:
             assert min(figure.size) > 300
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 40  # nothing is written beside the images
@@ -245,7 +245,7 @@ def test_an_existing_folder_is_not_changed_and_only_run_directories_are_resumed(
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "mine.txt").write_text("mine")
     before = snapshot(tmp_path)
-    existing = "run exists, and nothing is overwritten: choose another --run-dir, or add --resume"
+    existing = "run exists, and nothing is overwritten: choose another --run-dir, add --resume"
     for name, resume, message in (
         ("run", False, existing),
         ("run", True, "run is not a run directory"),

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -102,6 +103,24 @@ def test_a_prefix_and_half_precision_are_named(arrays, folder, tmp_path):
     save_file(with_prefix, tmp_path / "half.safetensors")
     info = checkpoint_info(tmp_path / "half.safetensors")
     assert (info["dtypes"], info["prefix"]) == (["float16"], "vit.")
+
+
+def test_a_training_checkpoint_of_torch_and_a_directory_of_kerashub_are_described(folder, tmp_path):
+    torch = pytest.importorskip("torch")
+    tensors = {name: torch.from_numpy(array) for name, array in load(folder / "huggingface").items()}
+    torch.save(
+        {"state_dict": {f"net.{name}": tensor for name, tensor in tensors.items()}, "epoch": 1}, tmp_path / "last.ckpt"
+    )
+    info = checkpoint_info(tmp_path / "last.ckpt")
+    assert (info["library"], info["prefix"]) == ("huggingface", "state_dict.net.vit.")
+    assert info["what"].startswith("weights in a file of torch.save, of transformers' ViT")
+    hub = Path(__file__).parents[1] / "golden" / "libraries" / "keras_hub"
+    info = checkpoint_info(hub)
+    assert (info["what"], info["library"], info["num_classes"]) == ("a preset directory of KerasHub", "keras_hub", 5)
+    assert info["image_size"] == (32, 32)
+    scope = {}
+    exec("\n".join(info["python"]), scope)
+    assert scope["model"].output_shape == (None, 5)
 
 
 def load(folder):

@@ -35,7 +35,9 @@ def read_config(context: Context, config: Path | None) -> Path | None:
             raise InvalidArgumentError(
                 f"{config}: {context.info_name} has no option {key!r}; the closest are {closest(word, list(parameters))}."
             )
-        defaults[str(parameters[word].name)] = _as_typed(value)
+        typed = _as_typed(value)
+        is_one_of_several = getattr(parameters[word], "multiple", False) and not isinstance(typed, list)
+        defaults[str(parameters[word].name)] = [typed] if is_one_of_several else typed
     context.default_map = {**(context.default_map or {}), **defaults}
     return config
 

@@ -43,9 +43,9 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
     "Use a model": {
         "predict": predict_command,
-        "features": features_command,
         "evaluate": evaluate_command,
         "explain": explain_command,
+        "features": features_command,
     },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},
 }

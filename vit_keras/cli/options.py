@@ -97,7 +97,7 @@ Folds = Annotated[
     Option(
         metavar="N",
         help="Cross-validate with so many folds: every image is tested once, by a model trained without it.",
-        rich_help_panel=TRAINING,
+        rich_help_panel=DATA,
     ),
 ]
 ForceResume = Annotated[
@@ -123,8 +123,8 @@ Images = Annotated[
     list[str],
     Argument(
         metavar="IMAGES",
-        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, "
-        ".txt), or - for a list on stdin.",
+        help="Image files (JPEG, PNG, WebP, GIF, BMP, PPM, TIFF), folders, patterns such as 'photos/**/*.jpg', lists of paths (.csv, .tsv, .jsonl, "
+        ".parquet, .txt), or - for a list on stdin.",
     ),
 ]
 Json = Annotated[
@@ -192,7 +192,7 @@ Task = Annotated[
     str | None,
     Option(
         metavar="NAME",
-        help="single_label, multi_label or regression; auto (default) finds it from the labels.",
+        help="What the labels mean: single_label, multi_label or regression; auto (default) finds it from them.",
         rich_help_panel=DATA,
     ),
 ]

@@ -170,10 +170,10 @@ def load(
 
 def check_exists(source: str) -> None:
     """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
-    folder, builtin = find_files(source), ["emoji", *KERAS_NAMES]
-    if folder is not None and not folder.exists():
+    found, builtin = find_files(source), ["emoji", *KERAS_NAMES]
+    if isinstance(found, Path) and not found.exists():
         raise DataError(f"{source}: there is no such folder or file.")
-    if folder is None and source not in builtin:
+    if found is None and source not in builtin:
         check_name(source.removeprefix(_TFDS), builtin)
 
 

@@ -19,8 +19,7 @@ from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
 from vit_keras.training.recipes import SCRATCH
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.training.runs.loading_options import LoadingOptions, find_load_keywords
-from vit_keras.training.runs.resuming import load_as_recorded
+from vit_keras.training.runs.resuming import find_load_keywords, load_as_recorded
 from vit_keras.validation import closest
 from vit_keras.zoo.find_model import find_model, model_word
 from vit_keras.zoo.load_model import OpenModel, open_model
@@ -29,7 +28,7 @@ _DEFAULTS = {"task": "auto", "label_separator": "|"}  # of `vk.data.load`
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(LoadingOptions):
+class RunOptions:
     """The options that define the result of a run, which `run.json` keeps; None is chosen by the run.
 
     Args:
@@ -47,6 +46,12 @@ class RunOptions(LoadingOptions):
         precision: One of `PRECISIONS`.
         accept_license: Whether a license that restricts use is accepted.
         changes: Fields of the recipe.
+        task: As for `vk.data.load`, as the next five are.
+        image_dir: Of a table: the folder that relative paths start from.
+        image_column: Of a table: the column of image files.
+        label_column: Of a table: the column of labels, or several.
+        label_separator: Of a table: what separates several labels in a cell.
+        contained: Of a table: whether files outside its folder are refused.
     """
 
     model: str | None = None
@@ -63,6 +68,12 @@ class RunOptions(LoadingOptions):
     precision: str | None = None
     accept_license: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
+    image_dir: str | None = None
+    image_column: str | None = None
+    label_column: str | list[str] | None = None
+    label_separator: str | None = None
+    contained: bool | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -105,7 +116,7 @@ class RunOptions(LoadingOptions):
         return {
             name: value
             for name, value in values.items()
-            if value not in (None, False, {}) and value != _DEFAULTS.get(name)
+            if value is not None and value is not False and value != {} and value != _DEFAULTS.get(name)  # 0 is a value
         }
 
 

@@ -35,6 +35,8 @@ from vit_keras.tuning.tuner import ViTTuner
 from vit_keras.tuning.workers.trial_training import custom_model_file
 from vit_keras.zoo.from_preset import from_preset
 
+_DEFAULTS = {"budget": "30min", "objective": "auto", "task": "auto", "label_separator": "|"}  # are not recorded
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchResult:
@@ -167,9 +169,9 @@ def search(
             "space": None if space is None else str(space),
             "limit": limit,
             "seed": seed,
-            **{name: value for name, value in loading.items() if value not in ("auto", "|", False)},
+            **{name: value for name, value in loading.items() if value is not False},
         }
-        named = {name: value for name, value in given.items() if value is not None}
+        named = {name: value for name, value in given.items() if value is not None and value != _DEFAULTS.get(name)}
     return _search_data(
         plan, budget=budget, objective=objective, run_dir=run_dir, resume=resume, console=console, cli_options=named
     )

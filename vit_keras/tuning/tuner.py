@@ -16,9 +16,9 @@ from keras_tuner.src.engine import tuner_utils
 from vit_keras.data import ImageData
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError
 from vit_keras.runtime.signals import Interruption
+from vit_keras.training.run_config import write_run_config
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
-from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.tuning.options import TunerOptions
 from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, REASON, TrialStatus, ViTOracle
 from vit_keras.tuning.space.searchable import Searchable

@@ -13,13 +13,12 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageErro
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.presets.family import read_family
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.weights.formats.opening import STANDARD_NAMES, open_tensors
+from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open_tensors
 from vit_keras.weights.formats.tensor_file import TensorInfo, errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
 from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_names
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
 from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_json_if_any, read_settings
@@ -92,6 +91,11 @@ def _describe_directory(path: Path) -> dict[str, Any]:
         line = f"vit-keras {command} --resume --run-dir {shlex.quote(str(path))}"
         return {"what": "a run that is not finished and has no model yet", "command": [line]}
     config = read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+    is_hub = isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub")
+    if isinstance(config, dict) and is_hub and is_keras_hub(path) and config.get("class_name") == "ViTBackbone":
+        return _describe_saved(path, config)
+    if isinstance(config, dict) and is_hub:
+        return _describe_kerashub(path, config)
     if isinstance(config, dict) and library_of(config) is not None:
         return _describe_saved(path, config) if _has_weights(path) else _describe_config(path / CONFIG, config)
     if _has_weights(path):
@@ -160,6 +164,15 @@ def _has_weights(path: Path) -> bool:
     except StorageError:
         return False
     return True
+
+
+def _describe_kerashub(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "what": f"a preset directory of KerasHub: {config.get('class_name')}",
+        "library": "keras_hub",
+        "missing": ["of KerasHub's models, vit_keras reads ViTBackbone and ViTImageClassifier, in one weights file"],
+        "python": ["import keras_hub", f"model = keras_hub.models.Backbone.from_preset({str(path)!r})"],
+    }
 
 
 def _describe_adapter(path: Path) -> dict[str, Any]:
@@ -256,7 +269,7 @@ def _describe_pickle(path: Path) -> dict[str, Any]:
         pass
     target = str(path.with_suffix(".safetensors"))
     return {
-        "what": "a pickle, as torch writes it: reading it can run code, so vit_keras does not; convert it if you trust it",
+        "what": "a pickle, as torch writes it, without a model that vit_keras reads: unpickling can run code; convert it if you trust it",
         "python": [
             "import torch, safetensors.torch",
             f"state = torch.load({str(path)!r}, map_location='cpu', weights_only=True)",
@@ -398,7 +411,8 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     with open_tensors(path) as file:
         table = find_table(file.tensors, path=file.path)
         tensors = dict(file.tensors)
-    canonical = {ours: tensors[name] for name, ours in table.canonical_names(tensors).items()}
+    spelled = table.canonical_names(tensors)
+    canonical = {own: tensors[name] for name, own in spelled.items()}
     fields = {**read_fields(table, canonical), **settings.inferred}
     known = {**fields, **settings.stated}
     presets = find_presets(known)
@@ -411,7 +425,7 @@ def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
     return {
         "title": table.title,
         "library": table.source,
-        "prefix": table.prefix or _find_prefix(table, list(tensors)),
+        "prefix": _find_prefix(spelled),
         **_count(tensors),
         "num_classes": settings.num_classes,
         "image_size": known.get("image_size"),
@@ -428,10 +442,10 @@ def _count(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     return {"dtypes": [dtype for dtype, _ in counts.most_common()], "params": sum(counts.values())}
 
 
-def _find_prefix(table: Table, names: list[str]) -> str | None:
+def _find_prefix(canonical_names: Mapping[str, str]) -> str | None:
     """Returns what most names have in front of the names of their library; None for nothing."""
     counts = Counter(
-        name.removesuffix(own) for name in names if (own := table.canonical(name)) != name and name.endswith(own)
+        name.removesuffix(own) for name, own in canonical_names.items() if own != name and name.endswith(own)
     )
     return next((prefix for prefix, _ in counts.most_common(1)), None)
 

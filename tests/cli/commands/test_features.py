@@ -17,7 +17,7 @@ def test_features_of_a_folder_are_written_with_the_images_that_cannot_be_read(ru
     assert json.loads(out) == {"file": str(tmp_path / "g.npz"), "images": 11, "failed": 1, "dim": 16}
 
 
-def test_an_existing_file_is_refused_before_anything_is_loaded(refused, tiny_preset, image_folder, tmp_path):
+def test_a_file_that_exists_or_has_another_ending_is_refused(refused, tiny_preset, image_folder, tmp_path):
     (tmp_path / "f.npz").write_bytes(b"mine")
-    refused(6, "nothing is overwritten", "features", "nowhere", image_folder, "--out", tmp_path / "f.npz")
-    refused(2, "must end in .npz or .parquet", "features", "nowhere", image_folder, "--out", tmp_path / "f.txt")
+    refused(6, "nothing is overwritten", "features", tiny_preset, image_folder, "--out", tmp_path / "f.npz")
+    refused(2, "must end in .npz or .parquet", "features", tiny_preset, image_folder, "--out", tmp_path / "f.txt")

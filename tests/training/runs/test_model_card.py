@@ -72,7 +72,7 @@ def test_recipe_source_data_and_machine_are_named_and_licenses_left_to_be_filled
 def test_limits_name_the_worst_class_and_count_classes_without_images(record, evaluation_of):
     notes = model_card_notes(record, evaluation_of(classes=4), (*NAMES, "yak"))
     assert "Lowest recall of all classes: owl, 33.3%." in notes
-    assert "Classes without test images: 1." in notes
+    assert "Classes without evaluated images: 1." in notes
     assert "It predicts one of its 4 classes" in notes
 
 

@@ -49,7 +49,7 @@ def convert_command(
     prefix: Annotated[
         str | None,
         Option(
-            metavar="TEXT",
+            metavar="PREFIX",
             help="What stands in front of the names of the weights, where a file holds several models.",
             rich_help_panel=MODEL,
         ),

@@ -10,6 +10,7 @@ from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_source
 from vit_keras.cli.help import DATA, OUTPUT
 from vit_keras.cli.output import out, print_json, printable
+from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
 
@@ -44,10 +45,11 @@ def evaluate_command(
         Option(
             "--out",
             metavar="FILE",
-            help="Table of all images to write: .csv, .jsonl or .parquet; it must not exist.",
+            help="Table of all images to write: .csv, .jsonl or .parquet.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -56,23 +58,24 @@ def evaluate_command(
 
     Examples:
         vit-keras evaluate runs/photos-1
-        vit-keras evaluate runs/photos-1 other_photos/ --split all --json
+        vit-keras evaluate runs/photos-1 other_photos/ --split all --out predictions.csv
     """
     from vit_keras.evaluation.row_files import check_new_file
 
-    check_all(
-        lambda: find_model(model),
-        lambda: check_source(data),
-        lambda: check_new_file(out_file) if out_file is not None else None,
-    )
+    if out_file is not None and not (overwrite and out_file.is_file()):
+        check_new_file(out_file)
+    if data is None and (out_file is not None or split is not None):
+        raise InvalidArgumentError("--split and --out are for SOURCE: vit-keras evaluate MODEL SOURCE.")
+    check_all(lambda: find_model(model), lambda: check_source(data))
     start_backend(debug=debug)
     announce(f"evaluating {model}")
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
-        evaluation = evaluate(
-            model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params)
-        )
+        with replace_earlier(out_file, overwrite=overwrite):
+            evaluation = evaluate(
+                model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params)
+            )
         if as_json:
             print_json(evaluation.to_dict())
         else:
@@ -80,8 +83,6 @@ def evaluate_command(
             if out_file is not None:
                 out.print(printable(f"predictions  {out_file}"))
         return
-    if out_file is not None or split is not None:
-        raise InvalidArgumentError("--split and --out are for DATA: vit-keras evaluate MODEL DATA.")
     from vit_keras.training.runs.repeating import evaluate_run
 
     result = evaluate_run(model)

@@ -16,6 +16,7 @@ from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing, to_pixels
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.network import is_reachable
+from vit_keras.data.sources.tfds_labels import LabelFeature, read_label_feature
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
@@ -86,9 +87,11 @@ def read_tfds(
     limit, twice as many are read, to have enough for the missing splits.
     """
     features, name = builder.info.features, builder.name
-    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
+    label = read_label_feature(features["label"]) if {"image", "label"} <= set(features) else None
+    if label is None:
         raise DataError(
-            f"The data set {name!r} has the features {sorted(features)}; expected an image and a label with class names."
+            f"The data set {name!r} has the features {sorted(features)}; expected an image and a label with class names: one, a sequence, "
+            "or floating point numbers."
         )
     dtype = np.dtype(features["image"].np_dtype).name
     if dtype != "uint8":
@@ -113,18 +116,20 @@ def read_tfds(
         raise DataError(f"The data set {name!r} has no training split, only {sorted(builder.info.splits)}.")
     preprocessing = choose_preprocessing(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
-        split: _read_split(builder, names[split], preprocessing, limit, reading) for split in SPLITS if split in names
+        split: _read_split(builder, names[split], label, preprocessing, limit=limit, reading=reading)
+        for split in SPLITS
+        if split in names
     }
     unused = sorted(set(builder.info.splits) - set(names.values())) if names != {"train": "all"} else []
     decisions = describe_splits({name: split for split, name in names.items()}, "names")
     if unused:
         decisions += (f"splits not used: {', '.join(unused)}",)
-    train, class_names = splits["train"], tuple(features["label"].names)
+    train, class_names = splits["train"], label.names
     missing = tuple(split for split in ("test", "validation") if split not in splits)
     places = split_indices(train.labels, class_names, missing, rates=rates, seed=seed)
     decisions += describe_splits_drawn(train.labels, class_names, places, missing)
     splits |= {split: train.subset(chosen) for split, chosen in places.items()}
-    return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions)
+    return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions, task=label.task)
 
 
 @contextlib.contextmanager
@@ -175,7 +180,13 @@ class Examples(Encoded):
 
 
 def _read_split(
-    builder: Any, split: str, preprocessing: Preprocessing | None, limit: int | None, reading: ReadOptions
+    builder: Any,
+    split: str,
+    label: LabelFeature,
+    preprocessing: Preprocessing | None,
+    *,
+    limit: int | None,
+    reading: ReadOptions,
 ) -> Split | EncodedSplit:
     import tensorflow_datasets as tfds
 
@@ -184,30 +195,31 @@ def _read_split(
     contents: Sequence[Any]
     if is_on_disk and preprocessing is not None and limit is None:
         contents = builder.as_data_source(split=split, decoders=decoders)
-        labels = np.asarray([int(example["label"]) for example in contents], dtype="int32")
+        labels = label.stack(example["label"] for example in contents)
     else:
-        contents, labels = _read_contents(builder, split, None if limit is None else 2 * limit, decoders)
+        contents, given = _read_contents(builder, split, None if limit is None else 2 * limit, decoders)
+        labels = label.stack(given)
     files = Examples(contents=contents, source=f"{builder.name}, split {split}", places=np.arange(len(contents)))
     if preprocessing is None:
         return _decode_all(builder, files, labels)
     return EncodedSplit(files, labels, preprocessing, reading.cache, reading.max_error_rate)
 
 
-def _read_contents(builder: Any, split: str, limit: int | None, decoders: Any) -> tuple[list[bytes], np.ndarray]:
+def _read_contents(builder: Any, split: str, limit: int | None, decoders: Any) -> tuple[list[bytes], list[Any]]:
     contents: list[bytes] = []
-    labels: list[int] = []
+    labels: list[Any] = []
     size = 0
     examples = builder.as_dataset(split=split, decoders=decoders)
     for example in examples if limit is None else examples.take(limit):
         contents.append(example["image"].numpy())
-        labels.append(int(example["label"]))
+        labels.append(example["label"].numpy())
         size += len(contents[-1])
         if size > _LARGEST_BYTES:
             raise DataError(
                 f"The {split} split of {builder.name!r} takes over {_LARGEST_BYTES / 2**30:.0f} GiB in memory: pass a limit, or prepare "
                 "it with file_format='array_record', which is read from disk."
             )
-    return contents, np.asarray(labels, dtype="int32")
+    return contents, labels
 
 
 def _decode_all(builder: Any, files: Examples, labels: np.ndarray) -> Split:

@@ -11,8 +11,7 @@ from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.training.runs.directory import RunDirectory
-from vit_keras.training.runs.loading_options import find_load_keywords
-from vit_keras.training.runs.resuming import load_as_recorded
+from vit_keras.training.runs.resuming import find_load_keywords, load_as_recorded
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_preprocessing
 

@@ -2,16 +2,26 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from vit_keras.data import ImageData
+from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
 from vit_keras.training.runs.directory import RunDirectory
 
 _SHOWN = 5  # differences in an error
 _SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
-_NEW_FIELDS = {"seed", "distillation_head", "map_includes_prefix", "task", "target_mean", "target_scale"}
+_NEW_FIELDS = {
+    "seed",
+    "dynamic_image_size",
+    "distillation_head",
+    "map_includes_prefix",
+    "task",
+    "target_mean",
+    "target_scale",
+}
 """Fields of options, data, recipe and config that earlier versions did not write, because they had only one value."""
 
 
@@ -34,6 +44,15 @@ def recorded_options(run: RunDirectory, command: str, known: Iterable[str]) -> d
             f"call and resume=True."
         )
     return options
+
+
+def find_load_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keywords of `vk.data.load` for the task and for tables among a run's options.
+
+    >>> find_load_keywords({"label_column": ["age"], "task": None, "epochs": 3})
+    {'label_column': ['age']}
+    """
+    return {each.name: options[each.name] for each in fields(TableOptions) if options.get(each.name) is not None}
 
 
 def load_as_recorded(load: Callable[[tuple[str, ...] | None], ImageData], run: RunDirectory) -> ImageData:

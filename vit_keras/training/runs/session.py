@@ -24,6 +24,7 @@ from vit_keras.runtime.signals import Aborted
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import Recipe
+from vit_keras.training.run_config import write_run_config
 from vit_keras.training.runs import figures
 from vit_keras.training.runs.directory import RunDirectory, environment
 from vit_keras.training.runs.facts import count_noun
@@ -32,7 +33,6 @@ from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.training.runs.report import write_report
 from vit_keras.training.runs.resuming import check_same_run
-from vit_keras.training.runs.run_config import write_run_config
 from vit_keras.training.transfer.lora import merge_lora
 from vit_keras.training.transfer.outputs import describe_outputs
 from vit_keras.training.transfer.target_units import fold_units
@@ -143,6 +143,7 @@ class Session:
             history = self._read_history()
         else:
             model, history = self._train(record, resume=resume)
+            self._announce("saving the model")
             if self.recipe.method == "lora":
                 model = merge_lora(model)
             model = fold_units(model)

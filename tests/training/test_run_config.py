@@ -2,10 +2,10 @@ import tomllib
 
 import pytest
 
-from vit_keras.training.runs.run_config import format_run_config, write_run_config
+from vit_keras.training.run_config import format_run_config, write_run_config
 
 OPTIONS = {
-    "data": 'a "quoted" \\ path\n/é\x7f', "preset": "vit_nano_conv8_32", "recipe": "", "epochs": 3, "batch_size": 32, "limit": None,
+    "data": 'a "quoted" \\ path\n/é\x7f', "preset": "vit_nano_conv8_32", "recipe": "", "precision": "auto", "epochs": 3, "batch_size": 32, "limit": None,
     "seed": 0, "accept_license": True, "offline": False, "objective": ["val_accuracy", "params"],
     "changes": {"learning_rate": 3e-4, "optimizer": "sgd", "augmentation": {"rotation": 5.0}, "odd name": [1, 2], "patience": None},
 }  # fmt: skip

@@ -12,7 +12,7 @@ _WORDS = {"data": "source", "changes": "set"}  # options whose word on the comma
 
 
 def write_run_config(run: Path, command: str, options: Mapping[str, Any]) -> None:
-    """Writes the options of a run to its directory; those without a value are left out."""
+    """Writes the options of a run to its directory; those that the run chooses are left out."""
     write_text(run / RUN_CONFIG, format_run_config(command, options))
 
 
@@ -39,7 +39,7 @@ def format_run_config(command: str, options: Mapping[str, Any]) -> str:
         if isinstance(value, Mapping):
             fields = [f"{_key(field)} = {_format(each)}" for field, each in value.items() if each is not None]
             tables += ["", f"[{word}]", *fields] if fields else []
-        elif value is not None and value != "" and value is not False:
+        elif value is not None and value is not False and value not in ("", "auto"):
             lines.append(f"{word} = {_format(value)}")
     return "\n".join([*lines, *tables]) + "\n"
 
