@@ -14,6 +14,8 @@ _MODULES = (
     "training.losses.distillation",
     "training.losses.crossentropy",
     "training.losses.metrics",
+    "training.losses.multi_label",
+    "training.losses.regression",
     "training.optim.optimizers",
     "training.optim.schedules",
 )

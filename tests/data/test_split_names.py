@@ -125,11 +125,12 @@ def test_a_column_of_splits_is_recognized_by_its_name_or_values(make, column, ce
     assert column == "split" or f"cells of the column {column.lower()} read as splits" in data.decisions[0]
 
 
-def test_a_column_of_numbered_folds_must_be_stated(make):
+def test_numbered_folds_are_no_splits_unless_that_is_stated(make):
     root = make({"a": "train", "b": "validation", "c": "test"})
     path = table(root, ("path", "label", "fold"), rows_of(root, {"a": "0", "b": "1", "c": "2"}))
-    with pytest.raises(DataError, match=r"row 2, .*the split '0' is none of train, validation, test; state it with"):
-        load(path, image_size=8)
+    data = load(path, image_size=8)
+    assert data.sizes == {"train": 20, "validation": 2, "test": 2}
+    assert any("the numbers in the column fold are not read as splits" in decision for decision in data.decisions)
     stated = ReadOptions(splits={"0": "train", "1": "validation", "2": "test"})
     assert shades(load(path, image_size=8, reading=stated)) == {"train": {50}, "validation": {120}, "test": {200}}
     assert load(path, image_size=8, reading=ReadOptions(splits={})).sizes == {"train": 20, "validation": 2, "test": 2}

@@ -71,7 +71,8 @@ def test_a_linear_probe_takes_no_steps_and_is_evaluated_on_the_validation_images
     assert (probed.evaluation.accuracy, len(probed.evaluation.labels), probed.history) == (1, 20, [])
     record = read_record(probed.run_directory)
     assert record["recipe"]["steps_per_epoch"] == 1  # of 12 images, fewer than a batch
-    assert record["data"]["notes"] == ["without a test split, the result is on the validation images"]
+    assert record["evaluated_on"] == "validation"
+    assert record["results"] == {"validation_accuracy": 1}
     assert changed(values(model), values(probed.model)) == {"head/kernel", "head/bias"}
 
 
