@@ -102,9 +102,10 @@ def explain_command(
         return
     from vit_keras import explain
     from vit_keras.evaluation.images import list_images
+    from vit_keras.zoo.load_model import open_model
 
     names = [model, against] if against else [model]
-    opened = [_open(name, weights if name is model else None) for name in names]
+    opened = [open_model(name, weights=weights if name is model else None, allow_random=True) for name in names]
     announce("drawing what it attends to")
     inputs = list_images(images)
     kept, pixels = _load_images(inputs[:_MOST], opened)
@@ -149,9 +150,10 @@ def _check_choices(method: str, images: Sequence[str], report: Path | None) -> N
 
 def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]:
     """Returns the top class per image with its probability; nothing for a model without class names, or for a regression."""
+    from vit_keras.data.class_names import are_numbers
     from vit_keras.evaluation.predict import predict_probabilities
 
-    if not opened.class_names or opened.task == "regression":
+    if are_numbers(opened.class_names) or opened.task == "regression":
         return [{} for _ in pixels]
     return [
         {"class": opened.class_names[int(row.argmax())], "probability": float(row.max())}
@@ -191,26 +193,12 @@ def _load_images(
     return kept, [np.stack(pixels) for pixels in zip(*rows, strict=True)]
 
 
-def _open(name: str, weights: str | None) -> "OpenModel":
-    """Opens a directory, or a preset by its name, whose classes have no names."""
-    from vit_keras.data import preset_preprocessing
-    from vit_keras.presets import load_preset
-    from vit_keras.zoo.from_preset import from_preset
-    from vit_keras.zoo.load_model import OpenModel, open_model
-
-    found = find_model(name)
-    if found.preset is None:
-        return open_model(name)
-    tag = found.tag or (weights if weights in load_preset(found.preset).weights else None)
-    model = from_preset(name, weights=weights)
-    return OpenModel(model=model, preprocessing=preset_preprocessing(found.preset, weights=tag), class_names=())
-
-
 def _write_report(model: str, images: Sequence[str], weights: str | None, page: Path) -> None:
     from vit_keras import explain
     from vit_keras.data.images.decode import read_image
+    from vit_keras.zoo.load_model import open_model
 
-    opened = _open(model, weights)
+    opened = open_model(model, weights=weights, allow_random=True)
     image = read_image(Path(images[0]), opened.preprocessing)
     explain.anatomy_report(opened.model, image, page, class_names=opened.class_names, title=Path(model).name)
     out.print(f"open it in a browser  {page}")

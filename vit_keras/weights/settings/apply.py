@@ -38,7 +38,7 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
     taken = {name: value for name, value in settings.fields.items() if name in names}
     with prefix_errors(settings.origin):
         changed = config.replace(**{**taken, **changes})
-    differing = {name: getattr(changed, name) for name in taken if getattr(config, name) != getattr(changed, name)}
+    differing = {name: value for name in taken if not _is_same(value := getattr(changed, name), getattr(config, name))}
     differing.pop("position_resize", None)  # reported where positions are resized
     if differing:
         before = ", ".join(repr(getattr(config, name)) for name in differing)
