@@ -43,10 +43,9 @@ def load_preset(name: str) -> Preset:
     """
     presets = _presets()
     if name not in presets:
-        raise InvalidArgumentError(
-            f"There is no preset {name!r}. The closest names are {closest(str(name), presets)}; list_presets() and "
-            "`vit-keras list` show all."
-        )
+        near = closest(str(name), presets)
+        hint = f" The closest names are {near};" if near else ""
+        raise InvalidArgumentError(f"There is no preset {name!r}.{hint} list_presets() and `vit-keras list` show all.")
     return presets[name]
 
 

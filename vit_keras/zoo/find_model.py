@@ -33,9 +33,10 @@ def find_model(model: str | Path) -> FoundModel:
         return FoundModel(path=model_directory(path))
     if is_path:
         raise StorageError(f"{path}: there is no such file or directory.")
+    near = closest(name, list_presets())
+    hint = f" The closest presets are {near};" if near else ""
     raise InvalidArgumentError(
-        f"There is no preset {name!r}, and no file or directory of that name. The closest presets are "
-        f"{closest(name, list_presets())}; list_presets() and `vit-keras list` show all."
+        f"There is no preset {name!r}, and no file or directory of that name.{hint} list_presets() and `vit-keras list` show all."
     )
 
 
