@@ -12,6 +12,7 @@ NOTES = [  # as TensorFlow 2.20 to 2.21, XLA and JAX wrote them
     "W0000 00:00:1795968218.260293   12941 cudart_stub.cc:31] Could not find cuda drivers on your machine.",
     "I0000 00:00:1795968219.000001    1234 service.cc:148] XLA service 0x7f1c initialized for platform CUDA",
     "2026-11-29 16:00:00.123456: I tensorflow/compiler/mlir/tensorflow/utils/dump_mlir_util.cc:269] disabling MLIR crash reproducer",
+    "E0000 00:00:1795974966.536829   28570 util.cc:131] oneDNN supports DT_BOOL only on platforms with AVX-512. Falling back",
     "2026-11-29 16:00:00.123456: E external/local_xla/xla/stream_executor/cuda/cuda_platform.cc:51] failed call to cuInit: INTERNAL",
     "E0000 00:00:1795968210.083961   12941 cuda_dnn.cc:8579] Unable to register cuDNN factory: one has already been registered",
 ]

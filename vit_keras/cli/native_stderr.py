@@ -13,10 +13,11 @@ import subprocess
 import sys
 
 _LOG = rb"(?:[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IW] )"
-_HARMLESS = (  # errors by their level, that a machine without a GPU has at each start
+_HARMLESS = (  # errors by their level alone: what a machine without a GPU has at each start, and a slower way that is taken
     rb"failed call to cuInit",
     rb"Unable to register cu\w+ factory",
     rb"computation placer already registered",
+    rb"oneDNN supports \S+ only on platforms with",
 )
 _NOTE = re.compile(
     rb"^(?:"
