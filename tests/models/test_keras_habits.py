@@ -79,6 +79,7 @@ def test_own_loss_metric_callback_and_class_weights_with_our_batches(data):
     np.testing.assert_allclose(history["largest"][0], max(each.max() for each in logits), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_our_batches_train_any_model_without_a_warning(data):
     # The tests' settings ignore this warning of Keras: in a new process nothing does.
     code = (

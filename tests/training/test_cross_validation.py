@@ -66,6 +66,7 @@ def test_the_saved_model_predicts(validated, images):
     assert evaluate(validated.run_directory, images).accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_an_interrupted_cross_validation_resumes_to_the_same_result(model, images, validated, tmp_path, monkeypatch):
     how = {"method": "linear_probe", "folds": 3, "run_dir": tmp_path / "run", "console": QUIET}
     original = vk.training.runs.session.evaluate
@@ -114,6 +115,7 @@ def test_without_a_test_split_the_result_is_on_the_validation_images(model, imag
     assert vk.evaluate(tmp_path / "run", data).accuracy == result.evaluation.accuracy
 
 
+@pytest.mark.slow
 def test_the_command_line_cross_validates_and_evaluates_again(run, tiny_preset, image_folder, tmp_path):
     how = ("--method", "linear_probe", "--folds", "2", "--run-dir", tmp_path / "run")
     code, out, err = run("finetune", tiny_preset, image_folder, *how)
