@@ -7,7 +7,15 @@ from vit_keras import load_preset
 
 README = Path(__file__).parents[1] / "README.md"
 PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
-BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)]
+BLOCKS = [
+    pytest.param(
+        block,
+        marks=[] if page == README else pytest.mark.slow,
+        id=f"{page.stem}: {block.strip().splitlines()[-1][:40]}",
+    )
+    for page in PAGES
+    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+]
 
 
 def test_readme_is_short_and_opens_with_the_two_commands():
@@ -26,7 +34,7 @@ def test_the_presets_and_weights_that_need_a_download_exist():
         assert weights in load_preset(name).weights or weights.endswith(".npz")
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=[block.strip().split("\n")[-1][:40] for block in BLOCKS])
+@pytest.mark.parametrize("block", BLOCKS)
 def test_a_block_of_the_pages_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, str(README), "exec"), {})

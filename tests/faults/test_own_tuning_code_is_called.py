@@ -149,6 +149,7 @@ def test_a_batch_size_in_addition_to_the_tuned_one_ends_the_search(tmp_path):
 
 
 @own_loop
+@pytest.mark.slow
 def test_values_stay_as_asked_so_a_grid_ends_and_no_values_are_tried_twice(tmp_path, monkeypatch):
     # Of 1, 2, 4 and 8 heads the limit allows 2; the values of a trial stay as the tuner asked for them.
     hypermodel = Tiny(num_heads=[1, 2, 4, 8], num_layers=[1], learning_rate=[1e-3], weight_decay=[0.1])

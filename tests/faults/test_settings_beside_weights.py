@@ -217,6 +217,7 @@ def test_a_preset_directory_as_weights_of_a_preset_gives_the_same_outputs(tmp_pa
         load(vk.vit(config.replace(rotary_temperature=100.0, rotary_order="yx"), num_classes=5), tmp_path / "own")
 
 
+@pytest.mark.slow
 def test_verify_compares_a_directory_with_transformers(fine_tuned, run):
     directory, _ = fine_tuned
     code, out, _ = run("verify", str(directory))

@@ -35,6 +35,7 @@ def test_models_checkpoints_and_pages(value, tiny_model, tiny_config, tmp_path):
     assert find_wrong_permissions(root, value) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", UMASKS)
 def test_a_run_directory(value, tiny_config, tmp_path):
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 def test_a_preset_is_measured(run):
     code, out, _ = run("bench", "vit_nano_conv8_32", "--batch-size", 2, "--batch-size", 4, "--seconds", 0.01, "--json")
     assert code == 0
