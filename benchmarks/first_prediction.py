@@ -65,13 +65,14 @@ print(names[int(np.argmax(model.predict(image[None])))])
         "python",
         """\
 import timm, torch
+from timm.optim import create_optimizer_v2
 from PIL import Image
 from timm.data import create_dataset, create_loader, resolve_data_config, create_transform
 model = timm.create_model("vit_tiny_patch16_224", img_size=96, num_classes=8)
 config = resolve_data_config({"input_size": (3, 96, 96)}, model=model)
 dataset = create_dataset("", root="photos", split="", is_training=True)
 loader = create_loader(dataset, input_size=config["input_size"], batch_size=16, is_training=True, device=torch.device("cpu"), num_workers=0)
-optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=1e-3)
+optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3)
 for images, labels in loader:
     loss = torch.nn.functional.cross_entropy(model(images), labels)
     optimizer.zero_grad()
