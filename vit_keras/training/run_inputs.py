@@ -1,7 +1,7 @@
 """The model, the data and the options of a run, as objects or by name: what `vk.train` and `vk.finetune` share with the command line."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -69,13 +69,17 @@ class RunOptions:
     accept_license: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     task: str | None = None
-    image_dir: str | None = None
+    image_dir: str | Path | None = None
     image_column: str | None = None
-    label_column: str | list[str] | None = None
+    label_column: str | Sequence[str] | None = None
     label_separator: str | None = None
     contained: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.image_dir is not None:
+            object.__setattr__(self, "image_dir", str(self.image_dir))
+        if isinstance(self.label_column, tuple):
+            object.__setattr__(self, "label_column", list(self.label_column))  # as run.json has it
         problems = [
             f"{name} must be an integer of at least 1, got {value!r}"
             for name in ("epochs", "batch_size", "limit", "folds")

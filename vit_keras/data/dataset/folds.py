@@ -111,6 +111,6 @@ def deal_folds(labels: np.ndarray, ids: np.ndarray, count: int, *, seed: int) ->
             continue
         for place, each in enumerate(unique):
             dealt.setdefault(int(each), (first + place) % count)
-        first += len(unique)  # the next class goes on where this one ended, so that the folds have equal sizes
+        first += len(unique)  # the next class continues where this one ended, so that folds have equal sizess
         folds[members] = [dealt[int(each)] for each in ids[members]]
     return folds
