@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 import time
@@ -14,6 +15,15 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 RESULTS = Path(os.environ.get("BENCHMARK_RESULTS") or Path(__file__).parent / "results")
+
+
+def processor_folder() -> Path:
+    """Returns the folder of this kind of processor's results, such as `results/intel_xeon_amx`, so that kinds are kept apart."""
+    from vit_keras.runtime.cpu import instruction_sets, processor_name
+
+    words = re.sub(r"\((r|tm)\)|processor|cpu|@.*", " ", processor_name().lower())
+    matrix_units = ["amx"] if "amx_tile" in instruction_sets() else []
+    return RESULTS / "_".join([*re.findall(r"[a-z0-9]+", words), *matrix_units])
 
 
 def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
@@ -84,7 +94,7 @@ def load() -> float:
 
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
-    """Prints a result and writes it to `results/NAME.json` with the machine; a quick one is only printed."""
+    """Prints a result and writes it to `results/PROCESSOR/NAME.json` with the machine; a quick one is only printed."""
     from vit_keras.training.runs.directory import environment
 
     written = {
@@ -98,6 +108,7 @@ def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     }
     text = json.dumps(written, indent=2)
     if not quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(text + "\n")
+        folder = processor_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(text + "\n")
     print(text)

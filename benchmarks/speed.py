@@ -167,7 +167,7 @@ def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) 
 
 def measured_before(size: tuple[int, int]) -> dict[str, Any]:
     """Returns earlier results with the same batch size and depth."""
-    path = harness.RESULTS / "speed.json"
+    path = harness.processor_folder() / "speed.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     same = (found.get("batch_size"), found.get("num_layers")) == size
     cells: dict[str, Any] = found["results"] if same else {}

@@ -57,10 +57,9 @@ another).
 """
 
 
-def read(name: str) -> Any:
-    """Returns a benchmark's result; None where it has not run."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+def read(name: str) -> list[dict[str, Any]]:
+    """Returns a benchmark's results, one for each kind of processor that it ran on."""
+    return [json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob(f"*/{name}.json"))]
 
 
 def describe_machine(result: dict[str, Any]) -> str:
@@ -170,7 +169,7 @@ def write_scan(result: dict[str, Any]) -> str:
     return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
 
 
-def write_scaling(result: dict[str, Any], backend: str) -> str:
+def write_scaling(result: dict[str, Any]) -> str:
     """Returns the growth of time and memory with tokens, depth and batch."""
     rows = []
     for kind in ("inference", "training"):
@@ -181,7 +180,13 @@ def write_scaling(result: dict[str, Any], backend: str) -> str:
             time, memory = (f"{power:.2f}" if power and power > 0 else "" for power in powers)
             peak = f"{point['peak_bytes_risen'] / 2**20:,.0f} MiB"
             rows.append([f"{kind}, {what} {first} to {last}", f"{point['seconds']:.2f} s", time, peak, memory])
-    heads = [backend, "time of the largest", "exponent of time", "memory", "exponent of memory"]
+    heads = [
+        result["environment"]["backend"],
+        "time of the largest",
+        "exponent of time",
+        "memory",
+        "exponent of memory",
+    ]
     return section(result, f"S/16 with {result['num_layers']} layers.", heads, rows)
 
 
@@ -205,16 +210,14 @@ def write_page() -> str:
         "small_models": ("Small models on a CPU", write_small_models),
         "fused": ("Fused activations and norms in training, TensorFlow", write_fused),
         "scan": ("A scan over the blocks, which is not used", write_scan),
+        "cold_start": ("From an empty process to the first trained batch", write_cold_start),
+        "scaling_*": ("Growth with tokens, depth and batch", write_scaling),
     }
     parts = [HEAD]
-    parts += [f"## {title}\n\n{write(found)}" for name, (title, write) in titles.items() if (found := read(name))]
-    if found := read("cold_start"):
-        parts.append(f"## From an empty process to the first trained batch\n\n{write_cold_start(found)}")
-    for backend in ("torch", "tensorflow", "jax"):
-        if found := read(f"scaling_{backend}"):
-            parts.append(f"## Growth, {backend}\n\n{write_scaling(found, backend)}")
-    gpus = sorted(path.stem for path in RESULTS.glob("gpu_*.json"))
-    parts += [f"## {name.removeprefix('gpu_')}\n\n{write_gpu(read(name))}" for name in gpus] or [NO_GPU]
+    for name, (title, write) in titles.items():
+        if found := read(name):
+            parts.append("\n".join([f"## {title}\n", *map(write, found)]))
+    parts += [f"## {found['parts'][0]['device']}\n\n{write_gpu(found)}" for found in read("gpu_*")] or [NO_GPU]
     return "\n".join([*parts, REASONS])
 
 

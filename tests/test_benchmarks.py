@@ -47,9 +47,9 @@ def test_the_speed_page_matches_the_results():
     "names", [("speed",), ("gpu",), ("cold_start", "small_models"), ("fused", "scan"), ("scaling", "attention_forms")]
 )
 def test_benchmarks_run_small(names):
-    before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()}
+    before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").rglob("*.json")}
     done = run("-m", "benchmarks", *names, "--quick", "--json", timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     outcomes = json.loads(done.stdout)
     assert {name: row["code"] for name, row in outcomes.items()} == dict.fromkeys(names, 0)
-    assert {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").iterdir()} == before
+    assert {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").rglob("*.json")} == before
