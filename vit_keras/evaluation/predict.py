@@ -1,6 +1,6 @@
 """Classifies images of any size: `vk.predict`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vit_keras.evaluation.images import ImageInput, list_images
 from vit_keras.evaluation.predictions import Prediction, PredictionColumns, Predictions
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
+from vit_keras.presets.label_sets import names_by_synset
 from vit_keras.zoo.load_model import OpenModel, open_model
 
 _THRESHOLD = 0.5  # of a multi-label model without its own
@@ -101,7 +102,8 @@ class PredictionStream:
         )
 
     def __iter__(self) -> Iterator[Prediction]:
-        known = frozenset(self.opened.class_names)
+        names = self.opened.class_names
+        known = {**names_by_synset(names), **dict(zip(names, names, strict=True))}
         for batch in run_batches(self.opened.model, self.images, self.options):
             outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
             for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
@@ -111,8 +113,9 @@ class PredictionStream:
                 else:
                     yield replace(describe_outputs(image.name, values, self.opened, top=self.top), truth=truth)
 
-    def _find_truth(self, image: ImageInput, known: frozenset[str]) -> str | None:
-        return image.find_label(known) if self.task == "single_label" else None
+    def _find_truth(self, image: ImageInput, known: Mapping[str, str]) -> str | None:
+        label = image.find_label(known) if self.task == "single_label" else None
+        return None if label is None else known[label]
 
 
 def describe_outputs(name: str, outputs: np.ndarray, opened: OpenModel, *, top: int | None) -> Prediction:
