@@ -42,27 +42,27 @@ def test_weights_on_hugging_face_are_found_by_their_address_and_by_the_other_nam
     assert find_name("timm/vit_base_patch32_clip_224.openai").preset == "vit_base_patch32_clip_224"
 
 
+WIDTHS = {
+    "dinov2.*giant|giant-opt": 1536, "bigg": 1664, "-g-14": 1408, "7b16": 4096, "so400m": 1152, "tiny": 192, "small|vits": 384,
+    "base|vitb|-b-?16|-b-?32": 768, "large|vitl|-l-?14": 1024, "huge|vith|-h-?14": 1280,
+}  # fmt: skip
+"""Width of a model by what is in its name; the first that is in it counts."""
+
+
 @pytest.mark.parametrize("word", sorted(published_models()))
 def test_a_published_model_has_the_sizes_that_its_name_states(word):
-    found = published_models()[word]
+    found, name = published_models()[word], word.lower()
     config = load_preset(found.preset).config
     assert found.tag in load_preset(found.preset).weights
-    name = word.lower()
-    widths = {
-        "tiny": 192, "small": 384, "base": 768, "large": 1024, "huge": 1280, "vits": 384, "vitb": 768, "vitl": 1024, "vith": 1280,
-        "so400m": 1152, "-b-": 768, "-l-": 1024, "-h-": 1280, "-g-": 1408, "bigg": 1664, "-b16": 768, "-b32": 768, "-l14": 1024,
-        "-h14": 1280, "dinov2-giant": 1536, "registers-giant": 1536, "giant-opt": 1536, "vit7b": 4096,
-    }  # fmt: skip
-    stated = {width for part, width in widths.items() if part in name}
-    assert stated == {config.hidden_dim}
-    patch = re.search(r"patch(\d+)|-(?:b|l|h|g|bigg)-?(\d+)(?!\d|x)|vit[sblh7]b?(\d+)", name)
-    if "dinov2" not in name:
-        assert config.patch_size == next(int(group) for group in patch.groups() if group)
-    size = re.search(r"(?:patch\d+|patch32)-(\d{3})|(\d{3})x\d{3}", name)
+    assert config.hidden_dim == next(width for part, width in WIDTHS.items() if re.search(part, name))
+    patch = re.search(r"patch(\d+)|(?:vit[sblh7]?|metaclip)b?-?[blhg]*-?(\d+)(?:-|plus|$)", name)
+    if patch is not None:
+        assert config.patch_size == int(patch[1] or patch[2])
+    size = re.search(r"patch\d+-(\d{3})|-(\d{3})x\d{3}-", name)
     if size is not None:
-        assert config.image_size == (next(int(group) for group in size.groups() if group),) * 2
-    assert ("registers" in name) == (config.num_registers == 4 and "dinov2" in name)
+        assert config.image_size == (int(size[1] or size[2]),) * 2
     assert ("distilled" in name) == config.distillation_token
+    assert config.num_registers == (4 if re.search("registers|dinov3", name) else 0)
 
 
 @pytest.mark.parametrize(

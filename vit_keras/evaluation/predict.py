@@ -93,7 +93,8 @@ class PredictionStream:
         names = self.opened.class_names
         if self.task == "regression":
             return PredictionColumns(targets=names)
-        has_truth = any(self._find_truth(image, frozenset(names)) is not None for image in self.images)
+        known = self._known_labels()
+        has_truth = any(self._find_truth(image, known) is not None for image in self.images)
         return PredictionColumns(
             ranks=0 if self.top is None else min(self.top, len(names)),
             class_names=names if self.top is None else (),
@@ -102,8 +103,7 @@ class PredictionStream:
         )
 
     def __iter__(self) -> Iterator[Prediction]:
-        names = self.opened.class_names
-        known = {**names_by_synset(names), **dict(zip(names, names, strict=True))}
+        known = self._known_labels()
         for batch in run_batches(self.opened.model, self.images, self.options):
             outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
             for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
@@ -112,6 +112,11 @@ class PredictionStream:
                     yield Prediction(image=image.name, error=str(error), truth=truth)
                 else:
                     yield replace(describe_outputs(image.name, values, self.opened, top=self.top), truth=truth)
+
+    def _known_labels(self) -> dict[str, str]:
+        """Returns the class by each label that names it: its name, or the WordNet id of a class of ImageNet."""
+        names = self.opened.class_names
+        return {**names_by_synset(names), **dict(zip(names, names, strict=True))}
 
     def _find_truth(self, image: ImageInput, known: Mapping[str, str]) -> str | None:
         label = image.find_label(known) if self.task == "single_label" else None

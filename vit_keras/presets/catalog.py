@@ -85,7 +85,7 @@ def preset_info(name: str) -> PresetInfo:
         gmacs=config.num_macs / 1e9,
         activation_mib=config.activation_bytes() / 2**20,
         tokens=config.num_tokens,
-        relatives=asdict(find_relatives(preset, all_presets().values())),
+        relatives=find_relatives(preset, all_presets().values()).to_dict(),
         config=config.to_dict(),
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from vit_keras.config import ViTConfig
 from vit_keras.presets.preset import Preset
+from vit_keras.validation import FrozenConfig
 
 SHAPE_FIELDS = (
     "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
@@ -16,7 +17,7 @@ _WIDTH_AND_DEPTH = ("hidden_dim", "num_layers", "mlp_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relatives:
+class Relatives(FrozenConfig):
     """Names of the presets near one.
 
     Args:
@@ -64,13 +65,17 @@ def _nearest(preset: Preset, presets: list[Preset], next_one: Preset | None) -> 
         key=lambda each: (
             each.config.patch_size != own.patch_size,
             each.config.image_size != own.image_size,
-            each.config.num_registers != own.num_registers,
+            sum(one != other for one, other in zip(_all_values(each.config), _all_values(own), strict=True)),
             not each.weights,
             abs(each.params - preset.params),
             each.name,
         ),
     )
     return best.name
+
+
+def _all_values(config: ViTConfig) -> list[object]:
+    return list(config.to_dict().values())
 
 
 def _values(config: ViTConfig, fields: Iterable[str]) -> tuple[object, ...]:

@@ -127,7 +127,7 @@ def list_presets(pattern: str = "*", *, sort_by: str = "name", **conditions: Any
         >>> list_presets("vit_huge_patch1?_???")
         ['vit_huge_patch14_224', 'vit_huge_patch16_224', 'vit_huge_patch16_384']
         >>> list_presets("vit_*", pretraining="self_supervised", license="Apache-2.0", max_params=25e6, sort_by="gmacs")[:2]
-        ['vit_small_patch16_224', 'vit_small_patch16_lingbot']
+        ['vit_small_patch16_224', 'vit_small_patch8_224']
     """
     return [preset.name for preset, _ in _select(pattern, sort_by, conditions)]
 
@@ -140,7 +140,7 @@ def list_weights(pattern: str = "*", *, sort_by: str = "name", **conditions: Any
 
     Example:
         >>> list_weights(max_params=6e6, sort_by="top1")[0]
-        'vit_tiny_patch16_384:augreg_in21k_ft_in1k'
+        'eva02_tiny_patch14_336:mim_in22k_ft_in1k'
     """
     rows = [
         (_ORDERS[sort_by](preset, checkpoint.top1 or 0), f"{preset.name}:{checkpoint.tag}")

@@ -69,7 +69,7 @@ def list_command(
         vit-keras list --best 10M
         vit-keras list --best 4G --image-size 224
     """
-    given = {
+    given: dict[str, Any] = {
         "family": family,
         "image_size": image_size,
         "max_params": None if max_params is None else _parse_count(max_params, option="--max-params"),
@@ -136,7 +136,7 @@ def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json
             f"--best {budget} and --{twice[0].replace('_', '-')} limit the same: give one of them."
         )
     conditions = {**conditions, **limit}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in list_weights(pattern, sort_by="top1", **conditions):
         preset, _, tag = name.partition(":")
         info = preset_info(preset)
