@@ -157,14 +157,13 @@ def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json
     print_table(table)
     first = rows[0]
     height, width = first["image_size"]
-    accept = ", accept_license=True" * load_preset(first["preset"]).weights[first["tag"]].needs_acceptance
+    restricted = load_preset(first["preset"]).weights[first["tag"]].needs_acceptance
     facts = {
         "The first": first["weights"],
         "image": f"{height}x{width} px",
-        "license": first["license"],
+        "license": first["license"] + ", to be accepted with accept_license=True" * restricted,
         "weights": first["url"],
         "paper": first["paper"],
-        "load it": f'vk.from_preset("{first["weights"]}"{accept})',
     }
     out.print("\n" + "\n".join(f"{title:10} {value}" for title, value in facts.items()) + f"\n\n{_ACCURACY}")
 
