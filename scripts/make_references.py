@@ -62,6 +62,14 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "miil": ("vit_base_patch16_224_miil", NARROW, {}),
     "tinyclip": ("vit_xsmall_patch16_clip_224", NARROW, {}),
     "ijepa": ("vit_giant_patch16_gap_224", NARROW, {}),
+    "siglip_384": ("vit_so400m_patch14_siglip_384", {**NARROW, "img_size": [36, 36]}, {}),
+    "so150m_map": ("vit_so150m_patch16_reg4_map_256", NARROW, {}),
+    "intern300m": ("vit_intern300m_patch14_448", NARROW, {}),
+    "pe_core": ("vit_pe_core_tiny_patch16_384", NARROW, {}),
+    "pe_core_gigantic": ("vit_pe_core_gigantic_patch14_448", NARROW, {"map_mlp_dim": 96}),
+    "pe_lang": ("vit_pe_lang_large_patch14_448", NARROW, {}),
+    "pe_spatial": ("vit_pe_spatial_tiny_patch16_512", {**NARROW, "img_size": [32, 56]}, {}),
+    "pe_spatial_gigantic": ("vit_pe_spatial_gigantic_patch14_448", NARROW, {}),
 }
 # name -> names in that layout: second norm, attention and MLP of a block, and the positions
 GOOGLES = {

@@ -16,9 +16,10 @@ def num_params(config: ViTConfig) -> int:
     embed = (config.patch_dim + config.patch_bias) * dim + config.num_prefix_tokens * dim
     positions = config.num_patches + config.position_on_prefix * config.num_prefix_tokens
     learned = positions * dim if config.position_embedding == "learned" else 0
-    final_norm = 2 * (config.pooled_dim if config.final_norm == "after" else dim)
+    final_norm = {"before": 2 * dim, "after": 2 * config.pooled_dim, "none": 0}[config.final_norm]
     norms = 2 * dim * config.stem_norm + final_norm
-    pool = dim + 4 * (dim * dim + dim) + _mlp_params(config, gated=False) + 2 * dim if config.pooling == "map" else 0
+    mlp = _mlp_params(dim, _map_mlp_dim(config), gated=False)
+    pool = dim + 4 * (dim * dim + dim) + mlp + 2 * dim if config.pooling == "map" else 0
     pre_logits = (config.pooled_dim + 1) * config.pre_logits_dim if config.pre_logits_dim else 0
     return stem + embed + learned + norms + config.num_layers * _block_params(config) + pool + pre_logits
 
@@ -31,12 +32,17 @@ def _block_params(config: ViTConfig) -> int:
     branches = 1 if config.parallel_block else 2
     scales = branches * dim if config.layer_scale is not None else 0
     inner_norm = 2 * config.mlp_dim if config.mlp_inner_norm else 0
-    return attention + rotary + _mlp_params(config, gated=config.gated_mlp) + inner_norm + branches * 2 * dim + scales
+    mlp = _mlp_params(dim, config.mlp_dim, gated=config.gated_mlp)
+    return attention + rotary + mlp + inner_norm + branches * 2 * dim + scales
 
 
-def _mlp_params(config: ViTConfig, *, gated: bool) -> int:
-    inside = config.mlp_dim * (2 if gated else 1)
-    return config.hidden_dim * inside + inside + config.mlp_dim * config.hidden_dim + config.hidden_dim
+def _mlp_params(dim: int, mlp_dim: int, *, gated: bool) -> int:
+    inside = mlp_dim * (2 if gated else 1)
+    return dim * inside + inside + mlp_dim * dim + dim
+
+
+def _map_mlp_dim(config: ViTConfig) -> int:
+    return config.map_mlp_dim or config.mlp_dim
 
 
 def num_macs(config: ViTConfig) -> int:
@@ -50,7 +56,8 @@ def num_macs(config: ViTConfig) -> int:
     embed = config.num_patches * config.patch_dim * dim
     block = tokens * (4 * dim * dim + (3 if config.gated_mlp else 2) * dim * mlp) + 2 * tokens * tokens * dim
     seen = tokens if config.map_includes_prefix else config.num_patches
-    pool = 2 * seen * dim * dim + 2 * dim * dim + 2 * seen * dim + 2 * dim * mlp if config.pooling == "map" else 0
+    in_pooling = 2 * seen * dim * dim + 2 * dim * dim + 2 * seen * dim + 2 * dim * _map_mlp_dim(config)
+    pool = in_pooling if config.pooling == "map" else 0
     return stem + embed + config.num_layers * block + pool + config.pooled_dim * (config.pre_logits_dim or 0)
 
 

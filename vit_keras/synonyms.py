@@ -32,7 +32,11 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "gated_mlp": ("use_swiglu_ffn", "swiglu_mlp", "use_gated_mlp", "swiglu"),
     "pre_logits_dim": ("representation_size", "pooler_output_size"),
     "rotary_temperature": ("rope_theta", "rope_temperature"),
+    "rotary_offset": ("rope_grid_offset", "grid_offset"),
     "rotary_embedding": ("use_rope", "rope", "use_rot_pos_emb"),
+    "num_map_heads": ("attn_pool_num_heads",),
+    "map_mlp_dim, the width itself": ("attn_pool_mlp_ratio",),
+    "map_includes_prefix": ("pool_include_prefix",),
     'position_embedding="none"': ("use_abs_pos_emb", "pos_embed"),
     "position_on_prefix": ("no_embed_class",),
     'remat="block"': ("gradient_checkpointing", "grad_checkpointing", "set_grad_checkpointing"),
@@ -75,7 +79,7 @@ VALUE_SYNONYMS = {
     },
     "position_embedding": {"learn": "learned", "absolute": "learned", "sincos": "sincos2d", "sin-cos": "sincos2d"},
     "qkv_bias": {"True": "all", "False": "none"},
-    "final_norm": {"True": "before", "False": "after"},
+    "final_norm": {"True": "before", "False": "none"},
     "rotary_embedding": {"True": "axial", "rope": "axial"},
 }  # fmt: skip
 """Our value by another library's value, by field."""

@@ -48,6 +48,13 @@ CONFIGS = {
         layer_scale=1e-5, norm_epsilon=1e-5,
     ),
     "qk_norm": TINY.replace(qk_norm=True, norm_epsilon=1e-3),
+    "partial_patches": TINY.replace(image_size=(19, 23), partial_patches="crop"),
+    "no_final_norm": TINY.replace(final_norm="none", pooling="mean"),
+    "perception": TINY.replace(
+        image_size=(8, 32), stem_norm=True, patch_bias=False, rotary_embedding="axial", rotary_temperature=1e4, rotary_order="xy",
+        rotary_reference=(3, 5), rotary_offset=1.0, pooling="map", num_map_heads=4, map_mlp_dim=12, norm_epsilon=1e-5,
+    ),
+    "distilled_without_its_head": TINY.replace(distillation_token=True, distillation_head=False, pooling="mean", final_norm="after"),
     "parallel": TINY.replace(parallel_block=True, qk_norm=True, layer_scale=1e-5),
 }  # fmt: skip
 FEATURES = ("token_and_mean", "map_of_patches", "no_qkv_bias", "eva")  # built without a head

@@ -20,6 +20,7 @@ NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference"
 CHANGES = {
     "dinov3": {"pooling": "mean"},
     "mae_gap": {"pooling": "mean", "final_norm": "after"},
+    "pe_core_gigantic": {"map_mlp_dim": 96},
     "qk_norm": {"qk_norm": True},
 }
 

@@ -95,7 +95,10 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
             as_grid=config.dynamic_image_size,
         )  # fmt: skip
     else:
-        patches = _add(specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size)
+        patches = _add(
+            specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size,
+            partial_patches=config.partial_patches,
+        )  # fmt: skip
     _add(
         specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
         dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
@@ -124,8 +127,9 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     tokens = specs[-1].name
     if config.pooling == "map":
         _add(
-            specs, "pooling", AttentionPooling, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
-            norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
+            specs, "pooling", AttentionPooling, num_heads=config.num_map_heads or config.num_heads,
+            mlp_dim=config.map_mlp_dim or config.mlp_dim, activation=config.activation, norm_epsilon=config.norm_epsilon,
+            num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )  # fmt: skip
     else:
         _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
@@ -162,4 +166,5 @@ def _rotary(config: ViTConfig) -> dict[str, Any] | None:
         "temperature": config.rotary_temperature,
         "order": config.rotary_order,
         "reference": list(config.rotary_reference) if config.rotary_reference else None,
+        **({"offset": config.rotary_offset} if config.rotary_offset else {}),  # files of earlier versions have none
     }

@@ -21,7 +21,8 @@ from vit_keras.weights.store import count_each
 
 _SHOWN = 10  # misfits in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
-_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling"}  # a file may have them and a model lack them
+# Layers that a file may have and a model lack.
+_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling", "final_norm"}
 _KERNEL, _POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 _PREFIX_TOKENS = ("patch_encoder/class_token", "patch_encoder/distillation_token", "patch_encoder/registers")
 
@@ -273,7 +274,7 @@ class _Planner:
                 f"the file's head was trained on features of {theirs}, and the model has {mine}: build the model with {theirs}, or "
                 'give it a new head, with AdaptOptions(head="new") or another num_classes'
             )
-        elif {"pooling", "final_norm"} & differing.keys():
+        elif {"pooling", "final_norm", "map_includes_prefix"} & differing.keys():
             self.notes.append(f"the file's model has {theirs}, this one {mine}: its features differ from the file's")
 
     # Everything else

@@ -6,6 +6,7 @@ transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model
 
 from operator import attrgetter
 
+from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
 from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
@@ -19,6 +20,10 @@ _MASK = ((r"embeddings\.mask_token", "only for training with masks"),)
 _IS_GATED: When = attrgetter("gated_mlp")
 _BY_GATE = (unless(_IS_GATED), _IS_GATED)
 _HAS_TWO_HEADS: When = attrgetter("has_two_heads")
+
+
+def _has_no_norm(config: ViTConfig) -> bool:
+    return config.final_norm == "none"
 
 
 def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
@@ -113,6 +118,27 @@ HF_DINOV2 = Table(
     convention=IMAGENET,
 )  # fmt: skip
 
+HF_INTERNVL = Table(
+    source="huggingface",
+    title="transformers' InternVL vision tower",
+    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.layernorm_before\.weight"),
+    rows=(
+        *_EMBEDDINGS,
+        *_qkv(*(f"{_LAYER}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+        *dense(f"{_B}/attention/output", f"{_LAYER}.attention.projection_layer"),
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.lambda_1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.lambda_2")),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.mlp.fc1"),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2"),
+        *affine("final_norm", "layernorm"),
+    ),
+    ignored=_MASK,
+    head_features=((r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),),
+    convention={**IMAGENET, "norm_epsilon": 1e-6},
+)
+
 _V3 = "layer.{i}"
 HF_DINOV3 = Table(
     source="huggingface",
@@ -165,15 +191,19 @@ HF_CLIP = Table(
         row("patch_encoder/class_token", way("embeddings.class_embedding", layout=VECTOR)),
         *_TOWER_ROWS,
         *affine("stem_norm", "pre_layrnorm"),
-        row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
-        row("head/bias", way()),
+        *dense("head", "classifier", whens=(_has_no_norm,)),
+        row("head/kernel", way("visual_projection.weight", layout=LINEAR, when=unless(_has_no_norm))),
+        row("head/bias", way(when=unless(_has_no_norm))),
     ),
     ignored=(
         *_TEXT,
         (r"(?:class_head|box_head|objectness_head|layer_norm)\..*|box_bias", "detection head"),
-        (r"classifier\..*", "a head on the mean of tokens without a final norm, which vit_keras does not build"),
     ),
-    head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
+    head_features=(
+        (r"post_layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        # The input of CLIPForImageClassification's head; the file's norm is of the class token, which that model does not use.
+        (r"classifier\.weight", {"pooling": "mean", "final_norm": "none"}),
+    ),
     convention={**CLIP, "norm_epsilon": 1e-5},
 )
 

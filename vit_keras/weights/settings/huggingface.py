@@ -48,6 +48,15 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["use_qk_norm"] or values["norm_type"] != "layer_norm":
+        raise InvalidArgumentError(
+            f"norm_type={values['norm_type']!r} and use_qk_norm={values['use_qk_norm']!r}, and vit_keras builds InternVL's towers "
+            'with norm_type="layer_norm" and without norms of queries and keys'
+        )
+    return {"qkv_bias": "all" if values["attention_bias"] else "none"}
+
+
 def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
     return {"stem_norm": True, "patch_bias": False}
 
@@ -72,6 +81,11 @@ _DINOV3 = {
     "query_bias": True, "key_bias": False, "value_bias": True, "layerscale_value": 1.0, "use_gated_mlp": False,
     "num_register_tokens": 0,
 }  # fmt: skip
+_INTERNVL = {
+    **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+    "image_size": 448, "patch_size": 14, "attention_bias": False, "use_qk_norm": False, "norm_type": "layer_norm",
+    "layer_scale_init_value": 0.1,
+}  # fmt: skip
 _SIGLIP = {**_SIZES, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 _CLIP = {**_SIZES, "layer_norm_eps": 1e-5, "patch_size": 32, "hidden_act": "quick_gelu"}
 
@@ -87,13 +101,17 @@ _KINDS = {
         IMAGENET, "bicubic_antialias",
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
+    "internvl_vision": _Kind(_INTERNVL, _internvl, IMAGENET),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
     "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
     "owlvit_vision_model": _Kind({**_CLIP, "image_size": 768}, _clip, CLIP),
     "owlv2_vision_model": _Kind({**_CLIP, "image_size": 768, "patch_size": 16}, _clip, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
-_TOWERS = {name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2")}
+_TOWERS = {
+    **{name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2")},
+    "internvl": "internvl_vision",
+}
 
 
 def huggingface_settings(
@@ -126,6 +144,8 @@ def huggingface_settings(
         }
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{where}: {error}.") from error
+    if any(side % stated["patch_size"] for side in image_size):
+        stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False
     preprocessing = None

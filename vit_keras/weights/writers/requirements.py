@@ -16,6 +16,7 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "num_registers": (0,),
     "position_embedding": ("learned",),
     "rotary_embedding": ("none",),
+    "rotary_offset": (0.0,),
     "stem_norm": (False,),
     "qkv_bias": ("all",),
     "qk_norm": (False,),
@@ -25,6 +26,8 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "pre_logits_dim": (None,),
     "pooling": ("token",),
     "map_includes_prefix": (True,),
+    "num_map_heads": (None,),
+    "map_mlp_dim": (None,),
     "final_norm": ("before",),
 }
 """Legal values of these fields for the original Vision Transformer."""
@@ -32,8 +35,9 @@ PLAIN: Mapping[str, Collection[Any]] = {
 WRITTEN = (
     "image_size", "patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "channels", "pixel_mean", "pixel_std",
     "position_on_prefix", "rotary_temperature", "rotary_order", "rotary_reference", "norm_epsilon", "activation", "layer_scale",
+    "partial_patches",
 )  # fmt: skip
-"""Fields that are written whatever their value, unless a kind of model limits them."""
+"""Fields that are written whatever their value, unless a kind of model limits them; other libraries always crop partial patches."""
 
 NOT_WRITTEN = (
     "dynamic_image_size", "position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat",
