@@ -1,0 +1,173 @@
+"""Compares a file's outputs with the model's: differences, agreement, accuracy, and the first block that differs."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from vit_keras.errors import VerificationError
+from vit_keras.exporting.base import ExportJob, Format, Runtime
+from vit_keras.exporting.check_images import random_images
+from vit_keras.exporting.result import Verification
+from vit_keras.models.features import feature_extractor
+
+_RANDOM_BATCHES = (1, 2, 5)
+_BATCH = 32
+_RELATIVE = {"float32": 1e-4, "float16": 2e-2}  # of the spread of the outputs
+_ENFORCED_FROM = 1000  # labeled images: with fewer, the accuracy before and after differ by chance
+_STANDARD_ERRORS = 2
+_TIMED_RUNS = 20
+_TIMED_S = 1.0
+_UNCHECKED = (
+    "not checked on images: random pixels hide most of the error of rounded weights. Give some with calibration="
+)
+
+
+def verify(format: Format, path: Path, job: ExportJob) -> Verification:
+    """Runs a file on the job's images and on random ones, and compares its outputs with the model's.
+
+    Raises:
+        VerificationError: The outputs differ by more than is allowed, or the accuracy is lost; the message names the first block that
+            differs.
+    """
+    runtime = format.open(path, job)
+    real = job.images.images
+    batches = [random_images(job.opened, size, seed=size) for size in _RANDOM_BATCHES]
+    batches += [real[first : first + _BATCH] for first in range(0, len(real), _BATCH)]
+    expected = [predict(job.model, batch) for batch in batches]
+    found = [np.asarray(runtime(batch), "float32") for batch in batches]
+    for before, after in zip(expected, found, strict=True):
+        if before.shape != after.shape:
+            raise VerificationError(
+                f"{job.record.format}: the file gives outputs of shape {after.shape} where the model gives {before.shape}; it was not kept."
+            )
+    num_random = len(_RANDOM_BATCHES)
+    start = num_random if len(real) else 0  # random images say little about the agreement on real ones
+    before, after = np.concatenate(expected), np.concatenate(found)
+    difference = _largest(before, after)
+    tolerance = _tolerance(before, job.record.precision)
+    if not np.isfinite(after).all() or (tolerance is not None and not difference <= tolerance):
+        raise VerificationError(_describe_difference(format, path, job, batches[0], difference, tolerance))
+    judged = np.concatenate(expected[start:]), np.concatenate(found[start:])
+    scores = _accuracies(job, *judged) if len(real) and job.images.labels is not None else (0, None, None)
+    check_accuracy(job, *judged)
+    return Verification(
+        largest_difference=difference,
+        tolerance=tolerance,
+        images=len(before),
+        real_images=len(real),
+        batch_sizes=tuple(sorted({len(batch) for batch in batches})),
+        agreement=agreement(job, *judged),
+        labeled_images=scores[0],
+        accuracy_before=scores[1],
+        accuracy_after=scores[2],
+        note="" if len(real) or job.record.precision == "float32" else _UNCHECKED,
+    )
+
+
+def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns a model's outputs, computed on the CPU, whose float32 products are not shortened."""
+    with keras.device("cpu:0"):
+        return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), "float32")
+
+
+def agreement(job: ExportJob, before: np.ndarray, after: np.ndarray) -> float | None:
+    """Returns the fraction of images that get the same class, or of a multi-label model the same classes; None for other outputs."""
+    if job.record.output not in ("logits", "probabilities"):
+        return None
+    return float(np.mean(_decide(job, before) == _decide(job, after)))
+
+
+def _decide(job: ExportJob, outputs: np.ndarray) -> np.ndarray:
+    """Returns the class of each image, or of a multi-label model all its classes, as one number per image."""
+    if job.record.task != "multi_label":
+        return outputs.argmax(axis=1)
+    threshold = 0.5 if job.opened.threshold is None else job.opened.threshold
+    if job.record.output == "logits":
+        threshold = (
+            math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
+        )
+    has_class = outputs >= threshold
+    return np.array([hash(row.tobytes()) for row in has_class])
+
+
+def _right(job: ExportJob, outputs: np.ndarray) -> np.ndarray | None:
+    """Returns which images with labels get the right class; None where there is no such thing."""
+    labels = job.images.labels
+    if labels is None or labels.ndim != 1 or job.record.output not in ("logits", "probabilities"):
+        return None
+    return outputs.argmax(axis=1) == labels
+
+
+def _accuracies(job: ExportJob, before: np.ndarray, after: np.ndarray) -> tuple[int, float | None, float | None]:
+    right_before, right_after = _right(job, before), _right(job, after)
+    if right_before is None or right_after is None:
+        return 0, None, None
+    return len(right_before), float(right_before.mean()), float(right_after.mean())
+
+
+def check_accuracy(job: ExportJob, before: np.ndarray, after: np.ndarray) -> None:
+    """Raises `VerificationError` where too much accuracy is lost, on enough images to tell."""
+    right_before, right_after = _right(job, before), _right(job, after)
+    allowed = job.options.max_accuracy_loss
+    if right_before is None or right_after is None or allowed is None or len(right_before) < _ENFORCED_FROM:
+        return
+    changes = right_before.astype(float) - right_after
+    loss, error = float(changes.mean()), float(changes.std() / math.sqrt(len(changes)))
+    if loss > allowed and loss > _STANDARD_ERRORS * error:
+        raise VerificationError(
+            f"{job.record.precision} loses accuracy: {100 * right_before.mean():.2f} % before, {100 * right_after.mean():.2f} % after, on "
+            f"{len(changes):,} labeled images; at most {100 * allowed:g} points are allowed. The file was not kept. Use float16, or "
+            "max_accuracy_loss=None to keep it anyway."
+        )
+
+
+def _largest(before: np.ndarray, after: np.ndarray) -> float:
+    return float(np.max(np.abs(before - after), initial=0.0))
+
+
+def _tolerance(outputs: np.ndarray, precision: str) -> float | None:
+    """Returns the largest difference that is allowed: relative to the spread of the outputs, absolute where all are equal."""
+    relative = _RELATIVE.get(precision)
+    if relative is None:
+        return None
+    spread = float(np.ptp(outputs)) or 1.0
+    return relative * spread + 8 * float(np.finfo("float32").eps) * float(np.abs(outputs).max(initial=0.0))
+
+
+def _describe_difference(
+    format: Format, path: Path, job: ExportJob, images: np.ndarray, difference: float, tolerance: float | None
+) -> str:
+    allowed = "" if tolerance is None else f", and {tolerance:.3g} is allowed"
+    text = f"{job.record.format}: the outputs of the file differ from the model's by {difference:.3g}{allowed}; it was not kept."
+    found = format.read_blocks(job, path, images)
+    if not found:
+        return text
+    names = sorted(found)
+    tokens = dict(zip(names, _block_tokens(job.model, images), strict=True))
+    for name in names:
+        apart, limit = _largest(tokens[name], found[name]), _tolerance(tokens[name], job.record.precision)
+        if not np.isfinite(found[name]).all() or (limit is not None and not apart <= limit):
+            return f"{text} The first block that differs is {name}, by {apart:.3g}."
+    return f"{text} All blocks agree: the difference is in the pooling or the head."
+
+
+def _block_tokens(model: keras.Model, images: np.ndarray) -> list[np.ndarray]:
+    with keras.device("cpu:0"):
+        outputs = feature_extractor(model)(images, training=False)
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    return [np.asarray(keras.ops.convert_to_numpy(each), "float32") for each in outputs]
+
+
+def measure_latency(runtime: Runtime, image: np.ndarray, *, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Returns the median milliseconds of running one image `(1, height, width, channels)`."""
+    runtime(image)
+    times: list[float] = []
+    while len(times) < _TIMED_RUNS and sum(times) < _TIMED_S:
+        start = clock()
+        runtime(image)
+        times.append(clock() - start)
+    return 1000 * float(np.median(times))
