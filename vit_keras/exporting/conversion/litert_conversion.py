@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from vit_keras.errors import VitKerasError
-from vit_keras.export.conversion.serving_graph import SERVING, save
+from vit_keras.exporting.conversion.serving_graph import SERVING, save
 from vit_keras.zoo.load_model import OpenModel
 
 PRECISIONS = ("float32", "float16", "int8", "int8_static")

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vit_keras.export.conversion.image_graph import preprocess_file
+from vit_keras.exporting.conversion.image_graph import preprocess_file
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
 from vit_keras.zoo.load_model import OpenModel

@@ -4,7 +4,13 @@ import tensorflow as tf
 
 from vit_keras.data.images.decode import LARGEST_PIXELS
 from vit_keras.data.images.preprocess import Preprocessing
-from vit_keras.export.conversion.orientation_graph import FileBytes, Tensor, jpeg_orientation, make_upright, png_orientation
+from vit_keras.exporting.conversion.orientation_graph import (
+    FileBytes,
+    Tensor,
+    jpeg_orientation,
+    make_upright,
+    png_orientation,
+)
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _GRAY = 128  # of borders
