@@ -71,7 +71,8 @@ def export(
         dynamic_image_size: Takes images of any height and width, as `ViTConfig` has it. ONNX only.
         outputs: More outputs: "features" (the head's input), "tokens" (of the last block, normalized) and "attention" (of the last block). ONNX only.
         opset: Version of ONNX's operators: 20, or 17 for older runtimes.
-        max_accuracy_loss: Of float16 and int8: the largest loss of accuracy on at least 1,000 labeled images; None allows any.
+        max_accuracy_loss: Of float16 and int8: the largest loss of accuracy on labeled images, a fraction; one within two standard errors is
+            allowed, too. None allows any. Without labels, at least 95 % of 1,000 or more images must keep their class.
         accept_license: Accepts a license that restricts the use of a preset's weights.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
 

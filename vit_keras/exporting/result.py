@@ -23,6 +23,7 @@ class Verification:
         labeled_images: Number of real images with labels.
         accuracy_before: Of the model on those; None without labels.
         accuracy_after: Of the file on the same.
+        score_name: What these two are: "accuracy", "F1 per image" of a multi-label model, or "R2" of a regression.
         note: What else a user should know.
     """
 
@@ -35,6 +36,7 @@ class Verification:
     labeled_images: int = 0
     accuracy_before: float | None = None
     accuracy_after: float | None = None
+    score_name: str = "accuracy"
     note: str = ""
 
 
@@ -84,7 +86,7 @@ class ExportResult:
             rows.append(("agreement", f"{100 * check.agreement:.2f} % have the same top class"))
         if check.accuracy_before is not None and check.accuracy_after is not None:
             change = f"{100 * check.accuracy_before:.2f} % before, {100 * check.accuracy_after:.2f} % after"
-            rows.append(("accuracy", f"{change}, {plural(check.labeled_images, 'labeled image')}"))
+            rows.append((check.score_name, f"{change}, {plural(check.labeled_images, 'labeled image')}"))
         if self.latency_ms is not None:
             before = "" if self.latency_before_ms is None else f" (float32: {self.latency_before_ms:.2f} ms)"
             rows.append(("latency", f"{self.latency_ms:.2f} ms per image here, one at a time{before}"))

@@ -11,14 +11,13 @@ import numpy as np
 from vit_keras.errors import VerificationError
 from vit_keras.exporting.base import ExportJob, Format, Runtime
 from vit_keras.exporting.check_images import random_images
+from vit_keras.exporting.quantize import OutputComparison, compare_outputs
 from vit_keras.exporting.result import Verification
 from vit_keras.models.features import feature_extractor
 
 _RANDOM_BATCHES = (1, 2, 5)
 _BATCH = 32
 _RELATIVE = {"float32": 1e-4, "float16": 2e-2}  # of the spread of the outputs
-_ENFORCED_FROM = 1000  # labeled images: with fewer, the accuracy before and after differ by chance
-_STANDARD_ERRORS = 2
 _TIMED_RUNS = 20
 _TIMED_S = 1.0
 _UNCHECKED = (
@@ -52,18 +51,19 @@ def verify(format: Format, path: Path, job: ExportJob) -> Verification:
     if not np.isfinite(after).all() or (tolerance is not None and not difference <= tolerance):
         raise VerificationError(_describe_difference(format, path, job, batches[0], difference, tolerance))
     judged = np.concatenate(expected[start:]), np.concatenate(found[start:])
-    scores = _accuracies(job, *judged) if len(real) and job.images.labels is not None else (0, None, None)
-    check_accuracy(job, *judged)
+    compared = compare(job, *judged)
+    check_accuracy(job, compared)
     return Verification(
         largest_difference=difference,
         tolerance=tolerance,
         images=len(before),
         real_images=len(real),
         batch_sizes=tuple(sorted({len(batch) for batch in batches})),
-        agreement=agreement(job, *judged),
-        labeled_images=scores[0],
-        accuracy_before=scores[1],
-        accuracy_after=scores[2],
+        agreement=compared.agreement,
+        labeled_images=0 if compared.before is None else compared.images,
+        accuracy_before=compared.before,
+        accuracy_after=compared.after,
+        score_name=compared.score_name or "accuracy",
         note="" if len(real) or job.record.precision == "float32" else _UNCHECKED,
     )
 
@@ -74,54 +74,31 @@ def predict(model: keras.Model, images: np.ndarray) -> np.ndarray:
         return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)), "float32")
 
 
-def agreement(job: ExportJob, before: np.ndarray, after: np.ndarray) -> float | None:
-    """Returns the fraction of images that get the same class, or of a multi-label model the same classes; None for other outputs."""
-    if job.record.output not in ("logits", "probabilities"):
-        return None
-    return float(np.mean(_decide(job, before) == _decide(job, after)))
-
-
-def _decide(job: ExportJob, outputs: np.ndarray) -> np.ndarray:
-    """Returns the class of each image, or of a multi-label model all its classes, as one number per image."""
-    if job.record.task != "multi_label":
-        return outputs.argmax(axis=1)
+def compare(job: ExportJob, before: np.ndarray, after: np.ndarray) -> OutputComparison:
+    """Returns what `compare_outputs` finds in the outputs for the job's images, or for others where it has none."""
+    is_classifier = job.record.output in ("logits", "probabilities")
     threshold = 0.5 if job.opened.threshold is None else job.opened.threshold
     if job.record.output == "logits":
         threshold = (
             math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else math.copysign(math.inf, threshold - 0.5)
         )
-    has_class = outputs >= threshold
-    return np.array([hash(row.tobytes()) for row in has_class])
+    return compare_outputs(
+        before,
+        after,
+        task=job.record.task if is_classifier or job.record.output == "numbers" else None,
+        labels=job.images.labels if len(job.images) else None,
+        threshold=threshold,
+    )
 
 
-def _right(job: ExportJob, outputs: np.ndarray) -> np.ndarray | None:
-    """Returns which images with labels get the right class; None where there is no such thing."""
-    labels = job.images.labels
-    if labels is None or labels.ndim != 1 or job.record.output not in ("logits", "probabilities"):
-        return None
-    return outputs.argmax(axis=1) == labels
-
-
-def _accuracies(job: ExportJob, before: np.ndarray, after: np.ndarray) -> tuple[int, float | None, float | None]:
-    right_before, right_after = _right(job, before), _right(job, after)
-    if right_before is None or right_after is None:
-        return 0, None, None
-    return len(right_before), float(right_before.mean()), float(right_after.mean())
-
-
-def check_accuracy(job: ExportJob, before: np.ndarray, after: np.ndarray) -> None:
+def check_accuracy(job: ExportJob, compared: OutputComparison) -> None:
     """Raises `VerificationError` where too much accuracy is lost, on enough images to tell."""
-    right_before, right_after = _right(job, before), _right(job, after)
     allowed = job.options.max_accuracy_loss
-    if right_before is None or right_after is None or allowed is None or len(right_before) < _ENFORCED_FROM:
-        return
-    changes = right_before.astype(float) - right_after
-    loss, error = float(changes.mean()), float(changes.std() / math.sqrt(len(changes)))
-    if loss > allowed and loss > _STANDARD_ERRORS * error:
+    refusal = None if allowed is None or not len(job.images) else compared.refusal(allowed)
+    if refusal is not None:
         raise VerificationError(
-            f"{job.record.precision} loses accuracy: {100 * right_before.mean():.2f} % before, {100 * right_after.mean():.2f} % after, on "
-            f"{len(changes):,} labeled images; at most {100 * allowed:g} points are allowed. The file was not kept. Use float16, or "
-            "max_accuracy_loss=None to keep it anyway."
+            f"{job.record.precision} loses accuracy: {refusal}. The file was not kept. Use float16, or max_accuracy_loss=None to keep it "
+            "anyway."
         )
 
 
