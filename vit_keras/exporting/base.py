@@ -44,7 +44,6 @@ class Format(ABC):
     """A format of exported models; `vit_keras.exporting.formats` lists them."""
 
     name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()  # of the extra "export", that writing or running it needs
     precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
     options: ClassVar[tuple[str, ...]] = ("softmax",)  # fields of `ExportOptions` that it takes, besides the precision
 

@@ -12,7 +12,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.labeled_images import find_run_record
 from vit_keras.exporting.base import ExportJob, Format, float32_beside
 from vit_keras.exporting.check_images import CheckImages, find_check_images, random_images
-from vit_keras.exporting.formats import find_format
+from vit_keras.exporting.formats import find_format, format_packages
 from vit_keras.exporting.options import ExportOptions
 from vit_keras.exporting.plain_model import plain_model
 from vit_keras.exporting.record import ExportRecord
@@ -186,7 +186,7 @@ def make_job(
         preset=preset,
         license=license,
         data=data,
-        versions=_versions(writer.packages),
+        versions=_versions(format_packages(writer.name)),
         color_order="RGB" if config.channels == 3 else "gray",
     )
     return ExportJob(opened=plain, record=record, options=options, images=images)

@@ -27,7 +27,6 @@ class OnnxFormat(Format):
     """An ONNX file: uint8 pixels in, any number of images, one file that holds everything."""
 
     name = "onnx"
-    packages = ("onnx", "onnxruntime")
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "float16", "int8")
     options = ("softmax", "dynamic_image_size", "outputs", "opset")
 
