@@ -15,6 +15,7 @@ from vit_keras.exporting.onnx.half_precision import store_in_float16
 from vit_keras.exporting.onnx.quantization import float_layers, quantize_dynamic, quantize_static
 from vit_keras.exporting.onnx.writer import ModelDescription, write_graph
 from vit_keras.exporting.options import Precision
+from vit_keras.exporting.quantize import choose_calibration
 from vit_keras.exporting.record import ExportRecord
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.own_head import describe
@@ -48,7 +49,7 @@ class OnnxFormat(Format):
         elif options.quantization == "dynamic":
             quantize_dynamic(before, path)
         else:
-            quantize_static(before, path, job.images.images)
+            quantize_static(before, path, choose_calibration(job.images))
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Opens a session on the CPU."""
