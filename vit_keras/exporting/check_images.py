@@ -61,6 +61,8 @@ def find_check_images(source: Any, opened: OpenModel, calibration: Any, *, limit
         except VitKerasError as error:  # the data were moved or changed, which is no reason not to export the model
             _log.warning("the images that the run was trained on can't be read, so random ones are used: %s", error)
             return _no_images(opened)
+    if isinstance(calibration, tuple | list) and (not calibration or not len(np.atleast_1d(calibration[0]))):
+        raise InvalidArgumentError("calibration has no images, and at least one is needed; None uses those of the run.")
     if _is_labeled(calibration):
         split = "all" if isinstance(calibration, tuple) else None
         found = find_labeled(calibration, opened, split=split, options={}, trained=find_run_options(source))
@@ -127,8 +129,6 @@ def _gather(splits: tuple[Split | EncodedSplit, ...], opened: OpenModel, limit: 
 
 def _read_unlabeled(calibration: Any, opened: OpenModel, limit: int) -> CheckImages:
     listed = list_images(calibration)
-    if not listed:
-        raise InvalidArgumentError("calibration has no images, and at least one is needed; None uses those of the run.")
     chosen = [listed[index] for index in _choose(len(listed), limit)]
     scale = PixelScale("auto")
     for image in chosen:
