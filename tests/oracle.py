@@ -269,7 +269,7 @@ def vit(config, weights, images):
     if config.pre_logits_dim is not None:
         x = np.tanh(dense(x, part(weights, "pre_logits")))
     outputs = [dense(x, part(weights, "head")) if "head/kernel" in weights else x]
-    if config.distillation_token and config.distillation_head:
+    if config.has_two_heads:
         second = tokens[:, 1]
         outputs.append(dense(second, part(weights, "head_distillation")) if "head/kernel" in weights else second)
     return sum(outputs) / len(outputs)
