@@ -9,6 +9,8 @@ from vit_keras.validation import closest
 
 _CLASSES = {
     "onnx": "onnx.onnx_format:OnnxFormat",
+    "savedmodel": "saved_model:SavedModelFormat",
+    "tflite": "litert:LiteRTFormat",
     "keras": "checkpoints:KerasFormat",
     "safetensors": "checkpoints:SafetensorsFormat",
     "preset": "checkpoints:PresetFormat",
@@ -17,7 +19,7 @@ _CLASSES = {
 }
 """Formats by name, and the module and class of each, which are imported on use."""
 
-_SUFFIXES = {".onnx": "onnx", ".keras": "keras", ".safetensors": "safetensors"}
+_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".safetensors": "safetensors"}
 """Endings of files; directories need `format=`."""
 
 INSTALL = "pip install 'vit-keras-zoo[export]'"
