@@ -12,6 +12,7 @@ from vit_keras.exporting.conversion.orientation_graph import (
     jpeg_orientation,
     make_upright,
     png_orientation,
+    to_int,
 )
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
