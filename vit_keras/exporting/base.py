@@ -44,7 +44,6 @@ class Format(ABC):
     """A format of exported models; `vit_keras.exporting.formats` lists them."""
 
     name: ClassVar[str]
-    packages: ClassVar[tuple[str, ...]] = ()  # of the extra "export", that writing or running it needs
     precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
     options: ClassVar[tuple[str, ...]] = ("softmax",)  # fields of `ExportOptions` that it takes, besides the precision
 
@@ -67,3 +66,8 @@ class Format(ABC):
     def kept_float(self, path: Path) -> tuple[str, ...]:
         """Returns the layers of an int8 file that were kept in floating point."""
         return ()
+
+
+def float32_beside(path: Path) -> Path:
+    """Returns where a format that rounds weights leaves the same file in float32, to compare the speed of both; `vk.export` removes it."""
+    return path.with_name(f"{path.stem}-float32{path.suffix}")

@@ -1,12 +1,12 @@
 """Formats that are read again as models: preset directories, Keras files, tensors, and directories of timm and transformers."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import keras
-import numpy as np
 
 from vit_keras.config import ViTConfig
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.exporting.base import ExportJob, Format, Runtime
 from vit_keras.exporting.verification import predict
@@ -20,6 +20,9 @@ from vit_keras.zoo.load_model import load_model
 from vit_keras.zoo.rebuild import rebuild
 from vit_keras.zoo.save_preset import save_preset
 
+CHECKPOINTS = ("preset", "timm", "huggingface", "safetensors", "keras")
+"""Names of these formats."""
+
 
 class KerasFormat(Format):
     """A `.keras` file, which Keras itself loads."""
@@ -28,8 +31,7 @@ class KerasFormat(Format):
 
     def write(self, job: ExportJob, path: Path) -> None:
         """Writes the model."""
-        with atomic_file(path) as unfinished:
-            job.model.save(unfinished)
+        _write(job, path, self.name)
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Loads it with Keras."""
@@ -54,10 +56,11 @@ class SafetensorsFormat(Format):
     """The weights alone, under their names in vit_keras."""
 
     name = "safetensors"
+    options = ()
 
     def write(self, job: ExportJob, path: Path) -> None:
         """Writes the weights."""
-        write_tensors(model_arrays(job.model), path)
+        _write(job, path, self.name)
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Reads the weights into a copy of the model."""
@@ -72,20 +75,16 @@ class SafetensorsFormat(Format):
 class _LibraryFormat(Format):
     """A directory that another library opens."""
 
-    library: ClassVar[str]
+    options = ()
 
     def write(self, job: ExportJob, path: Path) -> None:
         """Writes the weights under the library's names, and its config files."""
-        write(
-            model_arrays(job.model),
-            portable_config(job.model),
-            path,
-            to=self.library,
-            class_names=job.opened.class_names or None,
-            preprocessing=job.opened.preprocessing,
-            task=job.opened.task,
-            classifier_activation=read_model(job.model).classifier_activation,
-        )
+        if job.record.output == "probabilities":
+            raise InvalidArgumentError(
+                f"The model ends in probabilities, and those of {self.name} end in logits: export rebuild(model, "
+                'classifier_activation="linear"), and let that library compute probabilities.'
+            )
+        _write(job, path, self.name)
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Loads it with vit_keras' reader of that library's directories."""
@@ -95,18 +94,46 @@ class _LibraryFormat(Format):
 class TimmFormat(_LibraryFormat):
     """A directory that `timm.create_model` opens as "local-dir:PATH"."""
 
-    name = library = "timm"
+    name = "timm"
 
 
 class HuggingfaceFormat(_LibraryFormat):
     """A directory that transformers' `AutoModel` opens."""
 
-    name = library = "huggingface"
+    name = "huggingface"
 
 
-def model_arrays(model: keras.Model) -> dict[str, np.ndarray]:
-    """Returns a model's weights by name."""
-    return {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+def write_checkpoint(
+    model: keras.Model,
+    path: Path,
+    *,
+    to: str,
+    class_names: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> None:
+    """Writes a model as one of `CHECKPOINTS`.
+
+    Args:
+        model: The model.
+        path: The new file or directory.
+        to: The format.
+        class_names: Names of the outputs; by default their indices.
+        preprocessing: How images are resized; None to resize without a crop.
+    """
+    if to == "keras":
+        with atomic_file(path) as unfinished:
+            model.save(unfinished)
+    elif to == "preset":
+        save_preset(model, path, class_names=class_names, preprocessing=preprocessing)
+    else:
+        arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
+        if to == "safetensors":
+            write_tensors(arrays, path)
+            return
+        write(
+            arrays, portable_config(model), path, to=to, class_names=class_names, preprocessing=preprocessing,
+            task=getattr(model, "task", None),
+        )  # fmt: skip
 
 
 def portable_config(model: keras.Model) -> ViTConfig:
@@ -119,6 +146,11 @@ def portable_config(model: keras.Model) -> ViTConfig:
             "leave them out with rebuild(model, num_classes=0)."
         )
     return parts.config
+
+
+def _write(job: ExportJob, path: Path, to: str) -> None:
+    names = job.opened.class_names or None
+    write_checkpoint(job.model, path, to=to, class_names=names, preprocessing=job.opened.preprocessing)
 
 
 def _runtime(model: keras.Model) -> Runtime:

@@ -10,9 +10,9 @@ import keras
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.labeled_images import find_run_record
-from vit_keras.exporting.base import ExportJob, Format
+from vit_keras.exporting.base import ExportJob, Format, float32_beside
 from vit_keras.exporting.check_images import CheckImages, find_check_images, random_images
-from vit_keras.exporting.formats import find_format
+from vit_keras.exporting.formats import find_format, format_packages
 from vit_keras.exporting.options import ExportOptions
 from vit_keras.exporting.plain_model import plain_model
 from vit_keras.exporting.record import ExportRecord
@@ -25,6 +25,7 @@ from vit_keras.presets import load_preset
 from vit_keras.version import __version__
 from vit_keras.zoo.find_model import find_model
 from vit_keras.zoo.load_model import OpenModel, open_model
+from vit_keras.zoo.rebuild import rebuild
 
 _IMAGES = {"float32": 64, "float16": 256, "int8": 2000}
 """Largest number of real images that a file is checked on, by its precision."""
@@ -111,6 +112,8 @@ def export(
         verification = verify(writer, unfinished, job)
         image = images.images[:1] if len(images) else random_images(job.opened, 1)
         latency = measure_latency(writer.open(unfinished, job), image)
+        before = float32_beside(unfinished)
+        latency_before = measure_latency(writer.open(before, job), image) if before.exists() else None
         writer.write_record(job.record.with_verification(verification), unfinished)
         size, kept = path_size(unfinished), writer.kept_float(unfinished)
     return ExportResult(
@@ -120,6 +123,7 @@ def export(
         size=size,
         verification=verification,
         latency_ms=latency,
+        latency_before_ms=latency_before,
         kept_float=kept,
     )
 
@@ -155,8 +159,12 @@ def make_job(
             raise InvalidArgumentError(f"softmax=True: the model's outputs are {what}, not classes; leave it out.")
         if find_output_kind(opened.model) != "probabilities":
             activation = "sigmoid" if task == "multi_label" else "softmax"
-    plain = replace(opened, model=plain_model(opened.model, classifier_activation=activation))
-    config = read_model(plain.model).config
+    model = plain_model(opened.model, classifier_activation=activation)
+    config = read_model(model).config
+    if options.dynamic_image_size and not config.dynamic_image_size:
+        model = rebuild(model, dynamic_image_size=True)
+        config = read_model(model).config
+    plain = replace(opened, model=model)
     kind = find_output_kind(plain.model)
     output = "features" if not opened.class_names else "numbers" if task == "regression" else kind or "logits"
     preset, license = _find_origin(source)
@@ -178,7 +186,7 @@ def make_job(
         preset=preset,
         license=license,
         data=data,
-        versions=_versions(writer.packages),
+        versions=_versions(format_packages(writer.name)),
         color_order="RGB" if config.channels == 3 else "gray",
     )
     return ExportJob(opened=plain, record=record, options=options, images=images)

@@ -17,7 +17,7 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if target.is_symlink():
         raise StorageError(f"{target} is a link, which is not replaced: give the path it leads to.")
     if target.exists() and not overwrite:
-        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or say overwrite=True.")
+        raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or add overwrite=True.")
     if target.is_dir() and any(target.iterdir()) and not any((target / name).is_file() for name in _MARKERS):
         raise StorageError(
             f"{target} is not a directory that an export wrote (it has none of {', '.join(_MARKERS)}), so it is not replaced: choose "
