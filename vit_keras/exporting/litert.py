@@ -12,8 +12,7 @@ from vit_keras.errors import VerificationError
 from vit_keras.exporting.base import ExportJob, Format, Runtime
 from vit_keras.exporting.conversion.process import run_in_tensorflow
 from vit_keras.exporting.quantize import choose_calibration
-from vit_keras.exporting.record import ExportRecord
-from vit_keras.exporting.saved_model import LABELS, RECORD, labels_text
+from vit_keras.exporting.record import LABELS, RECORD, ExportRecord
 
 
 class LiteRTFormat(Format):
@@ -49,7 +48,7 @@ class LiteRTFormat(Format):
         """Appends the record and the labels as a zip archive, which LiteRT skips and every unzip program reads."""
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(RECORD, record.to_json(indent=2) + "\n")
-            archive.writestr(LABELS, labels_text(record))
+            archive.writestr(LABELS, record.to_labels())
 
 
 class LiteRTRuntime:

@@ -13,10 +13,8 @@ from vit_keras.errors import VerificationError
 from vit_keras.exporting.base import ExportJob, Format, Runtime
 from vit_keras.exporting.conversion import tensorflow_alone
 from vit_keras.exporting.conversion.process import run_in_tensorflow
-from vit_keras.exporting.record import ExportRecord
-from vit_keras.reporting.text import escape_unprintable
+from vit_keras.exporting.record import LABELS, RECORD, ExportRecord
 
-RECORD, LABELS = "export.json", "labels.txt"
 _LAST_WORDS = 500  # characters
 
 
@@ -33,7 +31,7 @@ class SavedModelFormat(Format):
         with tempfile.TemporaryDirectory(prefix="vit-keras-") as folder:
             assets = {"export_record": Path(folder, RECORD), "labels": Path(folder, LABELS)}
             assets["export_record"].write_text(job.record.to_json(indent=2) + "\n", "utf-8")
-            assets["labels"].write_text(labels_text(job.record), "utf-8")
+            assets["labels"].write_text(job.record.to_labels(), "utf-8")
             run_in_tensorflow(
                 job.opened,
                 {
@@ -53,11 +51,6 @@ class SavedModelFormat(Format):
     def write_record(self, record: ExportRecord, path: Path) -> None:
         """Replaces the record in the assets."""
         (path / "assets" / RECORD).write_text(record.to_json(indent=2) + "\n", "utf-8")
-
-
-def labels_text(record: ExportRecord) -> str:
-    """Returns the class names, one a line, in the order of the outputs; control characters become escapes."""
-    return "".join(f"{escape_unprintable(name)}\n" for name in record.class_names)
 
 
 class TensorFlowAlone:

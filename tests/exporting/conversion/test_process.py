@@ -28,6 +28,6 @@ def test_what_goes_wrong_there_is_told(tiny_preset, temporary):
         "format": "tflite", "target": str(temporary / "none" / "model.tflite"), "output": "logits", "precision": "float32",
         "images": None,
     }  # fmt: skip
-    with pytest.raises(VitKerasError, match="TensorFlow could not convert the model: FileNotFoundError.*model.tflite"):
+    with pytest.raises(VitKerasError, match=r"TensorFlow could not convert the model: FileNotFoundError.*model.tflite"):
         process.run_in_tensorflow(open_model(tiny_preset), request)
     assert not list(temporary.iterdir())
