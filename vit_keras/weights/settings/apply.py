@@ -71,6 +71,8 @@ def log_assumptions(settings: Settings, config: ViTConfig) -> None:
     if config.num_map_heads is not None:
         names.append("num_map_heads")
     assumed = {name: getattr(config, name) for name in names if name not in {*settings.stated, *settings.inferred}}
+    if settings.label_set is not None:
+        assumed["label_set"] = settings.label_set
     if assumed:
         _log.warning(
             "%s: assumed, because the checkpoint does not state it: %s", settings.origin, _list_values(assumed, assumed)

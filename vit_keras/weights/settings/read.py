@@ -32,6 +32,9 @@ class Settings:
     convention: Mapping[str, Any] = field(default_factory=dict)  # of all published models of this kind
     num_classes: int | None = None  # None without a head
     class_names: tuple[str, ...] | None = None
+    label_set: str | None = (
+        None  # key of `LABEL_SETS` that the class names were taken from, because the files have none
+    )
     preprocessing: Mapping[str, Any] | None = None  # arguments of `Preprocessing`
 
     @property
@@ -81,7 +84,7 @@ def read_settings(
         found = huggingface_settings(config_json, processor, tensors, where)
         found["convention"] = {**table.convention, **found["convention"]}
     if len(found["class_names"]) != classes:
-        found["class_names"] = None
+        found |= {"class_names": None, "label_set": None}
     return Settings(origin=str(where), source=table.source, inferred=inferred, num_classes=classes, **found)
 
 

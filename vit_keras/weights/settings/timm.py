@@ -11,6 +11,7 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
 from vit_keras.validation import closest
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
@@ -72,7 +73,6 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
             # timm leaves them out, unless the architecture or an argument says otherwise.
             default = base.pooling == "map" and base.map_includes_prefix
             config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
-    names = config_json.get("label_names", cfg.get("label_names"))
     stated = asdict(config)
     if config.final_norm != "none":
         del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
@@ -83,8 +83,19 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         "crop_mode": cfg.get("crop_mode", "center"),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic", "lanczos", "nearest") else "bicubic",
     }
-    class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-    return {"stated": stated, "class_names": class_names, "preprocessing": preprocessing}
+    return {"stated": stated, **_read_class_names(config_json, cfg), "preprocessing": preprocessing}
+
+
+def _read_class_names(config_json: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the class names: those of the file, or those of the label set that its tag and number of classes suggest."""
+    names, tag = config_json.get("label_names", cfg.get("label_names")), cfg.get("tag")
+    if isinstance(names, list):
+        words = names_by_synset(tuple(map(str, names)))
+        return {"class_names": tuple(words.get(str(name), str(name)) for name in names)}
+    num_classes = config_json.get("num_classes", cfg.get("num_classes"))
+    is_count = type(num_classes) is int
+    label_set = find_label_set(num_classes, tag if isinstance(tag, str) else None) if is_count else None
+    return {"class_names": () if label_set is None else label_names(label_set), "label_set": label_set}
 
 
 def _read_defaults(config_json: Mapping[str, Any], cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
