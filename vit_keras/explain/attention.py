@@ -1,6 +1,6 @@
 """Attention weights of blocks and heads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -50,13 +50,16 @@ def attention_maps(
     indices = resolve_indices(layers, len(blocks), what="block")
     wanted = resolve_indices(heads, blocks[0].num_heads, what="head")
     images = check_images(model, images)
-    parts = []
-    for batch in split_batches(images, batch_size):
-        maps = []
-        inputs = compute_block_inputs(model, batch, indices)
-        for index in indices:
-            queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
-            weights = ops.softmax(compute_scores(queries, keys))
-            maps.append(ops.convert_to_numpy(weights)[:, wanted])
-        parts.append(np.stack(maps))
+    parts = [
+        np.stack([weights[:, wanted] for weights in stream_attention(model, batch, indices)])
+        for batch in split_batches(images, batch_size)
+    ]
     return np.concatenate(parts, axis=1)
+
+
+def stream_attention(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields the attention weights of one block after the other, `(batch, heads, tokens, tokens)`, float32."""
+    blocks, inputs = read_model(model).blocks, compute_block_inputs(model, images, indices)
+    for index in indices:
+        queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
+        yield ops.convert_to_numpy(ops.softmax(compute_scores(queries, keys)))
