@@ -18,9 +18,12 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "timm"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.safetensors") if "reference" not in path.name)
 # Fields that differ from the preset because of timm, or of the case itself.
 CHANGES = {
+    "beit_shared": {"relative_position_shared": True, "pooling": "token", "final_norm": "before"},
     "dinov3": {"pooling": "mean"},
     "mae_gap": {"pooling": "mean", "final_norm": "after"},
     "qk_norm": {"qk_norm": True},
+    "relpos_table": {"relative_position": "table"},
+    "srelpos": {"relative_position_dim": 16},
 }
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias, compute_weights
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.models.wiring import read_model
 from vit_keras.validation import resolve_indices
@@ -46,7 +46,8 @@ def attention_maps(
         >>> attention_maps(vit(config), np.zeros((1, 16, 16, 3)), layers=-1).shape
         (1, 1, 2, 5, 5)
     """
-    blocks = read_model(model).blocks
+    model_parts = read_model(model)
+    blocks, bias = model_parts.blocks, compute_shared_bias(model_parts)
     indices = resolve_indices(layers, len(blocks), what="block")
     wanted = resolve_indices(heads, blocks[0].num_heads, what="head")
     images = check_images(model, images)
@@ -55,8 +56,7 @@ def attention_maps(
         maps = []
         inputs = compute_block_inputs(model, batch, indices)
         for index in indices:
-            queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
-            weights = ops.softmax(compute_scores(queries, keys))
+            weights = compute_weights(blocks[index], inputs[index], shared_bias=bias)
             maps.append(ops.convert_to_numpy(weights)[:, wanted])
         parts.append(np.stack(maps))
     return np.concatenate(parts, axis=1)

@@ -13,12 +13,13 @@ from vit_keras.weights.mappings.tables import Table, numbered
 
 _EXACT = (
     "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
-    "gated_mlp", "parallel_block", "mlp_inner_norm",
+    "gated_mlp", "parallel_block", "mlp_inner_norm", "relative_position", "relative_position_shared", "norm", "patch_norm",
+    "projection_bias", "differential_attention",
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""
 _NEAREST = (
     "position_embedding", "image_size", "num_heads", "pooling", "norm_epsilon", "activation", "pixel_mean", "pixel_std", "channels",
-    "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding",
+    "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding", "block_norm",
 )  # fmt: skip
 """Fields that order the presets that fit, the most important first."""
 
@@ -43,6 +44,7 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "stem_norm": "stem_norm/gamma" in shapes,
         "parallel_block": "norm/gamma" in first,
         "mlp_inner_norm": "mlp/inner_norm/gamma" in first,
+        **_read_block(shapes, first),
         "position_embedding": "learned" if "patch_encoder/position_embedding" in shapes else "none",
         "patch_bias": "patch_encoder/projection/bias" in shapes,
         "stem": "conv" if "conv_stem/convolution_0/kernel" in shapes else "patch",
@@ -53,6 +55,21 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
             found["gated_mlp"] = first["mlp/expand/kernel"][-1] == 2 * contract[0]
     found |= _read_patches(table, tensors) if found["stem"] == "patch" else {}
     return found | _read_image_size(shapes, found)
+
+
+def _read_block(shapes: Mapping[str, Shape], first: Mapping[str, Shape]) -> dict[str, Any]:
+    own = {name.rpartition("/")[2] for name in first if name.startswith("attention/relative_position/")}
+    shared = {name.rpartition("/")[2] for name in shapes if name.startswith("relative_position/")}
+    kinds = {"table": "table", "expand_kernel": "mlp"}
+    norms = {name for name in first if name.endswith("norm/gamma")}
+    return {
+        "relative_position": next((kind for name, kind in kinds.items() if name in own | shared), "none"),
+        "relative_position_shared": bool(shared),
+        "norm": "rms" if norms and not any(name.replace("gamma", "beta") in first for name in norms) else "layer",
+        "patch_norm": "patch_encoder/norm/gamma" in shapes,
+        "projection_bias": "mlp/contract/bias" in first,
+        "differential_attention": "attention/lambda_query_1" in first,
+    }
 
 
 def find_presets(fields: Mapping[str, Any]) -> list[str]:

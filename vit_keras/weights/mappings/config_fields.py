@@ -37,6 +37,8 @@ HF_FIELDS = {
         **_MLP, "num_register_tokens": "num_registers", "rope_theta": "rotary_temperature", "use_gated_mlp": "gated_mlp",
         "layerscale_value": "layer_scale",
     },
+    "beit": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "aimv2_vision_model": {**_MLP, "rms_norm_eps": "norm_epsilon"},
     "siglip_vision_model": _MLP,
     "clip_vision_model": _MLP,
 }  # fmt: skip

@@ -13,9 +13,9 @@ from vit_keras.weights.settings.read import Settings
 _log = logging.getLogger(__name__)
 
 _ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference")
-_ATTENTION_FIELDS = ("num_heads", *_ROTARY_FIELDS)
+_REFUSED_FIELDS = ("num_heads", "block_norm", *_ROTARY_FIELDS)
 # Those that change what the same weights compute, and that no tensor's shape reveals, except those about the head.
-_FORWARD_FIELDS = ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ROTARY_FIELDS)
+_FORWARD_FIELDS = ("num_heads", "block_norm", "activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ROTARY_FIELDS)
 _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
 
 
@@ -66,7 +66,7 @@ def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
         for name in _FORWARD_FIELDS
         if name in settings.stated and not _is_same(settings.stated[name], getattr(config, name))
     }
-    refused = [name for name in _ATTENTION_FIELDS if name in differing]
+    refused = [name for name in _REFUSED_FIELDS if name in differing]
     if refused:
         theirs = _list_values(differing, refused)
         mine = ", ".join(f"{name}={getattr(config, name)!r}" for name in refused)
