@@ -162,7 +162,7 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"relative_position": "mlp", "relative_position_shared": True, "remat": "block"}, 'relative_position_shared=True can\'t be combined with remat="block"'),
         ({"block_norm": "after", "norm": "rms"}, 'block_norm="after" needs norm="layer" and parallel_block=False'),
         ({"parallel_block": True, "projection_bias": False}, "parallel_block=True can't be combined with differential_attention or projection_bias=False"),
-        ({"differential_attention": True, "num_heads": 256}, "differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is 512"),
+        ({"differential_attention": True, "num_heads": 256}, "differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is 1024"),
         ({"differential_attention": True, "qk_norm": True}, "differential_attention=True can't be combined with qk_norm"),
         ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),
     ],

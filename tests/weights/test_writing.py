@@ -69,7 +69,7 @@ def test_timm_has_an_architecture_for_every_kind_of_model(name):
         ("timm", {"pre_logits_dim": 8}, "pre_logits_dim"),
         ("timm", {"stem": "conv"}, "stem"),
         ("timm", {"patch_bias": False}, "patch_bias"),
-        ("timm", {"relative_position": "table", "position_embedding": "learned"}, "position_embedding"),
+        ("timm", {"relative_position": "table"}, "relative_position"),
         ("timm", {"norm": "rms"}, "norm='rms'"),
         ("transformers", {"block_norm": "after"}, "block_norm"),
         ("transformers", {"qk_norm": True}, "qk_norm"),

@@ -82,7 +82,7 @@ def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
 
 
 def _add(
-    specs: list[LayerSpec], name: str, kind: type[keras.layers.Layer], inputs: Sequence[str] = (), **arguments: Any
+    specs: list[LayerSpec], name: str, kind: type[keras.layers.Layer], inputs: Sequence[str] = (), /, **arguments: Any
 ) -> str:
     """Appends a layer, which by default reads the last layer's output, and returns its name."""
     last = specs[-1].name if specs else IMAGES

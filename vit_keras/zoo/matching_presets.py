@@ -124,7 +124,12 @@ def _read_patches(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
 
 
 def _read_image_size(shapes: Mapping[str, Shape], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the size of square images, px, from the number of positions; empty where that is not clear."""
+    """Returns the size of square images, px, from the number of positions or offsets; empty where that is not clear."""
+    offsets = next((shape[0] for name, shape in shapes.items() if name.endswith("relative_position/table")), 0)
+    between_patches = max(offsets - 3 * fields["class_token"], 0)  # (2 * side - 1)**2
+    side = round(between_patches**0.5)
+    if side % 2 and side * side == between_patches and "patch_size" in fields:
+        return {"image_size": ((side + 1) // 2 * fields["patch_size"],) * 2}
     positions = shapes.get("patch_encoder/position_embedding")
     if positions is None or len(positions) != 3 or "patch_size" not in fields:
         return {}
