@@ -41,6 +41,8 @@ HF_FIELDS = {
         "layerscale_value": "layer_scale",
     },
     "internvl_vision": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "beit": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "aimv2_vision_model": {**_MLP, "rms_norm_eps": "norm_epsilon"},
     "siglip_vision_model": _MLP,
     "clip_vision_model": _MLP,
 }  # fmt: skip

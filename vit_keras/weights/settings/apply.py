@@ -14,9 +14,9 @@ from vit_keras.weights.settings.read import Settings
 _log = logging.getLogger(__name__)
 
 _ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference", "rotary_offset")
-_ATTENTION_FIELDS = ("num_heads", "num_map_heads", *_ROTARY_FIELDS)
+_REFUSED_FIELDS = ("num_heads", "num_map_heads", "block_norm", *_ROTARY_FIELDS)
 # Those that change what the same weights compute, and that no tensor's shape reveals, except those about the head.
-_FORWARD_FIELDS = ("activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ATTENTION_FIELDS)
+_FORWARD_FIELDS = ("activation", "norm_epsilon", "pixel_mean", "pixel_std", *_REFUSED_FIELDS)
 _MAP_FIELDS = ("map_includes_prefix", "num_map_heads", "map_mlp_dim")
 _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
 
@@ -88,7 +88,7 @@ def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
     }
     if not settings.stated.get("pooling") == config.pooling == "map":
         differing.pop("num_map_heads", None)
-    refused = [name for name in _ATTENTION_FIELDS if name in differing]
+    refused = [name for name in _REFUSED_FIELDS if name in differing]
     if refused:
         theirs = _list_values(differing, refused)
         mine = ", ".join(f"{name}={getattr(config, name)!r}" for name in refused)

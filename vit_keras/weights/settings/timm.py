@@ -1,6 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `deit.py` and `eva.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py` and
+`eva.py`.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,8 @@ _NO_EFFECT = {
 _CONVERTED = {
     "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type",
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
-    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio",
+    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
+    "shared_rel_pos",
 }  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     patch_size = fields.get("patch_size", base.patch_size)
     if type(patch_size) is int and patch_size > 0 and (height % patch_size or width % patch_size):
         fields["partial_patches"] = "crop"
-    return fields | _read_rotary(arguments)
+    return fields | _read_rotary(arguments) | _read_relative_position(arguments, base, where)
 
 
 def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,6 +171,31 @@ def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if "ref_feat_shape" in arguments:
         reference = arguments["ref_feat_shape"]
         fields["rotary_reference"] = tuple(reference) if isinstance(reference, list) else reference
+    return fields
+
+
+def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if {"use_rel_pos_bias", "use_shared_rel_pos_bias"} & arguments.keys():  # of Beit
+        own, shared = (bool(arguments.get(f"use_{name}rel_pos_bias", False)) for name in ("", "shared_"))
+        if own and shared:
+            raise InvalidArgumentError(
+                f"{where}: use_rel_pos_bias and use_shared_rel_pos_bias are both true, and vit_keras builds one of them."
+            )
+        fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
+    kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
+    if kind not in (None, "mlp", "bias"):
+        raise InvalidArgumentError(
+            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
+        )
+    if kind is not None:
+        fields["relative_position"] = "mlp" if kind == "mlp" else "table"
+    if arguments.get("rel_pos_dim") is not None:
+        fields["relative_position_dim"] = arguments["rel_pos_dim"]
+    if "shared_rel_pos" in arguments:
+        fields["relative_position_shared"] = bool(arguments["shared_rel_pos"])
+    if fields.get("relative_position", base.relative_position) != "mlp":
+        fields["relative_position_dim"] = 128  # the default, for a bias without a network
     return fields
 
 
