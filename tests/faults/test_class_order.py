@@ -19,6 +19,8 @@ from vit_keras.training.recipes.model_choices import list_model_choices
 from vit_keras.training.recipes.preparing import match_head
 from vit_keras.training.runs.repeating import evaluate_run
 
+pytestmark = pytest.mark.any_backend
+
 
 def folder(root, names, count=6):
     """Returns a folder of class folders; the shade of an image is its class's index in `names`."""

@@ -22,7 +22,10 @@ from vit_keras.weights.writing import translate
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*torchvision.*")
+pytestmark = [
+    pytest.mark.any_backend,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*torchvision.*"),
+]
 
 NAMES = {0: "tabby", 1: "beagle", 2: "wren"}
 PRESET = {name: value for name, value in OURS.items() if name not in ("image_size", "num_heads")}

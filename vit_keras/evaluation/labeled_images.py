@@ -51,15 +51,21 @@ class LabeledImages:
 
 def find_run_options(model: keras.Model | str | Path) -> dict[str, Any]:
     """Returns the options that the run of a model was started with; empty for a model that is in no run directory."""
+    options = find_run_record(model).get("options")
+    return options if isinstance(options, dict) else {}
+
+
+def find_run_record(model: keras.Model | str | Path) -> dict[str, Any]:
+    """Returns what `run.json` says of the run of a model; empty for a model that is in no run directory."""
     path = None if isinstance(model, keras.Model) else find_model(model).path
-    record = path.parent / "run.json" if path is not None else None
-    if record is None or not record.is_file():
+    file = path.parent / "run.json" if path is not None else None
+    if file is None or not file.is_file():
         return {}
     try:
-        options = json.loads(record.read_text("utf-8"))["options"]
-    except (ValueError, KeyError, TypeError, OSError):
+        record = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError):
         return {}
-    return options if isinstance(options, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def find_labeled(

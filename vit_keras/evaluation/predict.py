@@ -159,13 +159,17 @@ def stream_predictions(
         )
     scale = PixelScale(pixel_range)
     opened = open_model(model)
-    if model_num_classes(opened.model) is None:
-        described = f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model"
-        raise InvalidArgumentError(f"{described} has no head, so it can't classify images.")
+    check_head(opened.model, f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model")
     options = BatchOptions(
         preprocessing=preprocessing or opened.preprocessing, scale=scale, batch_size=batch_size, on_error=on_error
     )
     return PredictionStream(opened=opened, images=list_images(images), top=top, options=options)
+
+
+def check_head(model: keras.Model, described: str) -> None:
+    """Raises `InvalidArgumentError` for a model without a head; `described` is what the message calls it."""
+    if model_num_classes(model) is None:
+        raise InvalidArgumentError(f"{described} has no head, so it can't classify images.")
 
 
 def predict_probabilities(

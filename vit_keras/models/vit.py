@@ -64,7 +64,8 @@ def vit(
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs)
+        keywords = {argument: tensors[name] for argument, name in spec.keywords.items()}
+        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs, **keywords)
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 
