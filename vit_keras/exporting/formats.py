@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _CLASSES = {
     "onnx": "onnx.onnx_format:OnnxFormat",
+    "savedmodel": "saved_model:SavedModelFormat",
+    "tflite": "litert:LiteRTFormat",
     "keras": "checkpoints:KerasFormat",
     "safetensors": "checkpoints:SafetensorsFormat",
     "preset": "checkpoints:PresetFormat",
@@ -20,7 +22,7 @@ _CLASSES = {
 }
 """Formats by name, and the module and class of each, which are imported on use."""
 
-_SUFFIXES = {".onnx": "onnx", ".keras": "keras", ".safetensors": "safetensors"}
+_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".safetensors": "safetensors"}
 """Endings of files; directories need `format=`."""
 
 _PACKAGES = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}

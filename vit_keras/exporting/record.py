@@ -7,6 +7,10 @@ from typing import Any
 
 from vit_keras.errors import CorruptFileError
 from vit_keras.exporting.result import Verification
+from vit_keras.reporting.text import escape_unprintable
+
+RECORD, LABELS = "export.json", "labels.txt"
+"""Names of the files that hold the record and the class names, in formats that take files along."""
 
 KEY = "vit_keras"
 """Name of the entry of a file's metadata that holds the whole record as JSON."""
@@ -64,6 +68,10 @@ class ExportRecord:
     def to_json(self, *, indent: int | None = None) -> str:
         """Returns all fields as JSON in ASCII: control characters and broken Unicode of class names become escapes."""
         return json.dumps(asdict(self), indent=indent, ensure_ascii=True)
+
+    def to_labels(self) -> str:
+        """Returns the class names, one a line, in the order of the outputs; control characters become escapes."""
+        return "".join(f"{escape_unprintable(name)}\n" for name in self.class_names)
 
     @classmethod
     def from_json(cls, text: str) -> "ExportRecord":

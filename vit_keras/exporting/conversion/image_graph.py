@@ -1,5 +1,7 @@
 """Decodes and preprocesses JPEG and PNG files with TensorFlow operations, as `Picture.preprocess` does with Pillow."""
 
+import math
+
 import tensorflow as tf
 
 from vit_keras.data.images.decode import LARGEST_PIXELS
@@ -10,10 +12,12 @@ from vit_keras.exporting.conversion.orientation_graph import (
     jpeg_orientation,
     make_upright,
     png_orientation,
+    to_int,
 )
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _GRAY = 128  # of borders
+_SIXTEEN_BITS = (0.0, 65535.0)
 # The same filters under TensorFlow's names; Keys' cubic has Pillow's a = -0.5.
 _KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
 
@@ -25,7 +29,7 @@ def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
         content: The bytes of a JPEG or PNG file: a scalar string.
         preprocessing: How it is resized.
     """
-    pixels = decode_file(content)
+    pixels = decode_file(content, pixel_range=preprocessing.pixel_range)
     if preprocessing.channels == 1:
         pixels = _to_gray(pixels)
     pixels = resize(pixels, preprocessing)
@@ -33,12 +37,15 @@ def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
     return pixels
 
 
-def decode_file(content: Tensor) -> Tensor:
-    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; other files and huge ones fail."""
+def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> Tensor:
+    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; other files and huge ones fail.
+
+    `pixel_range`: black and white of gray images of 16 bits; None for 0 and 65535.
+    """
     file = FileBytes(content)
-    is_jpeg, is_png = (file.holds(tf.constant(0, tf.int64), tuple(start)) for start in (_JPEG, _PNG))
+    is_jpeg, is_png = (file.holds(to_int(0), tuple(start)) for start in (_JPEG, _PNG))
     tf.debugging.Assert(is_jpeg | is_png, ["serve_bytes takes JPEG and PNG files only; convert others, such as WebP"])
-    return tf.cond(is_jpeg, lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file))
+    return tf.cond(is_jpeg, lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file, pixel_range))
 
 
 def _check_pixels(height: Tensor, width: Tensor) -> None:
@@ -56,16 +63,17 @@ def _decode_jpeg(content: Tensor, file: FileBytes) -> Tensor:
     return make_upright(pixels, jpeg_orientation(file))
 
 
-def _decode_png(content: Tensor, file: FileBytes) -> Tensor:
+def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> Tensor:
+    low, high = pixel_range or _SIXTEEN_BITS
     width, height, depth, color = (
-        file.number(tf.constant(position, tf.int64), count) for position, count in ((16, 4), (20, 4), (24, 1), (25, 1))
+        file.number(to_int(position), count) for position, count in ((16, 4), (20, 4), (24, 1), (25, 1))
     )
     _check_pixels(height, width)
 
     def sixteen_bits() -> Tensor:
         gray = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
-        scaled = tf.round(tf.cast(gray, tf.float64) / 257)
-        return tf.repeat(tf.cast(scaled, tf.uint8), 3, axis=-1)
+        scaled = tf.round((tf.cast(gray, tf.float64) - low) * (255 / (high - low)))
+        return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1)
 
     def eight_bits() -> Tensor:
         return _put_on_white(tf.io.decode_png(content, channels=4))
@@ -104,8 +112,7 @@ def resize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 def _resized_size(sides: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Returns `Preprocessing.resized_size`, as float64 `(height, width)`; `sides` are those of the image."""
-    # What `resized_size` gives for a square image of side 1 is not needed: only the size before the crop.
-    before_crop = preprocessing.replace(crop_mode="squash").resized_size((1, 1))[::-1]
+    before_crop = [math.floor(side / preprocessing.crop) for side in preprocessing.image_size]
     target = tf.constant(before_crop, tf.float64)
     if preprocessing.crop_mode == "squash":
         return target

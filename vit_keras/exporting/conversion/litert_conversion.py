@@ -13,32 +13,34 @@ from vit_keras.errors import VitKerasError
 from vit_keras.exporting.conversion.serving_graph import SERVING, save
 from vit_keras.zoo.load_model import OpenModel
 
-PRECISIONS = ("float32", "float16", "int8", "int8_static")
 _REASON = re.compile(r"error: (.*)")
 _LONGEST = 300  # characters of a reason
 
 
-def convert(opened: OpenModel, path: Path, *, precision: str, images: np.ndarray | None, log: Path) -> list[str]:
+def convert(
+    opened: OpenModel, path: Path, *, output: str, precision: str, images: np.ndarray | None, log: Path
+) -> list[str]:
     """Writes a LiteRT file, and returns the names of its operators.
 
     Args:
         opened: The model, on TensorFlow.
         path: The new file.
-        precision: One of `PRECISIONS`: "int8" quantizes the weights, and the activations while it runs; "int8_static" both when it is
-            converted.
-        images: Of "int8_static": what the ranges of the activations are measured on, `(images, height, width, channels)`, uint8.
+        output: Name of the output: what `ExportRecord.output` says.
+        precision: "float32", "float16" or "int8", of the weights.
+        images: For int8 activations: what their ranges are measured on, `(images, height, width, channels)`, uint8; None rounds them by the
+            range of each batch, while the file runs.
         log: The file that the native code of this process writes its messages to.
     """
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder, "saved")
-        save(opened, saved, assets={}, with_files=False)
+        save(opened, saved, output=output, with_files=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=[SERVING])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        if precision == "int8_static":
+        if images is not None:
             converter.representative_dataset = lambda: _one_by_one(images)
         try:
             content = converter.convert()
