@@ -30,6 +30,7 @@ QUICK: dict[str, list[str] | str] = {
     "data_check": ["--count", "300"],
     "loading": SMALL,
     "predict": ["--images", "64", "--rounds", "1"],
+    "serving": ["--requests", "100", "--clients", "10"],
     "import_time": ["--rounds", "1"],
     "export": ["--quick"],
     "first_prediction": ["--rounds", "1", "--images", "64"],

@@ -17,6 +17,7 @@ from .models.features import feature_pyramid as feature_pyramid
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit
 from .presets import list_presets as list_presets
+from .presets import list_weights as list_weights
 from .presets import load_preset as load_preset
 from .presets import preset_info as preset_info
 from .presets import register_presets as register_presets

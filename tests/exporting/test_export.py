@@ -1,11 +1,13 @@
 """`vk.export`: what a user gets, and what is left where it fails."""
 
+import functools
 import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -114,7 +116,9 @@ def test_lora_matrices_are_merged_and_own_layers_and_nested_models_exported(tiny
 
 def test_a_model_quantized_by_keras_is_exported_as_its_weights_say(tiny_config, tmp_path):
     model = oracle.randomize(vk.vit(tiny_config, num_classes=3))
-    model.quantize("int8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of layers without weights
+        model.quantize("int8")
     vk.export(model, tmp_path / "a.onnx")
     found, expected = run_file(tmp_path / "a.onnx", images()), model.predict(images(), verbose=0)
     assert np.abs(found - expected).max() < 0.05 * np.ptp(expected)
@@ -169,11 +173,13 @@ def test_a_file_that_computes_something_else_does_not_appear_and_the_first_wrong
 ):
     write = writer.add_block
 
+    @functools.wraps(write)
     def wrong(graph, name, inputs, **arguments):
         if name == "block_01":
             graph.weights = {
                 **graph.weights,
-                "block_01/mlp/contract/bias": graph.weights["block_01/mlp/contract/bias"] + 0.1,
+                "block_01/mlp/contract/bias": graph.weights["block_01/mlp/contract/bias"]
+                + np.float32(0.1) * np.eye(16, dtype="float32")[3],
             }
         return write(graph, name, inputs, **arguments)
 
@@ -217,8 +223,12 @@ def test_bad_arguments_are_refused_before_any_work(tiny_model, tmp_path):
 def test_images_to_check_on_that_are_none_or_of_another_size_get_a_clear_answer(tiny_model, tmp_path):
     for calibration, error, words in (
         ([], InvalidArgumentError, "no images"),
-        ((images(0), np.zeros(0, "int32")), DataError, ""),
-        (vk.data.Split(images(3, size=24), np.zeros(3, "int32")), DataError, "24"),
+        ((images(0), np.zeros(0, "int32")), InvalidArgumentError, "no images"),
+        (
+            vk.data.Split(images(3, size=24), np.zeros(3, "int32")),
+            InvalidArgumentError,
+            r"\(24, 24, 3\) .* \(16, 16, 3\)",
+        ),
         (np.zeros((2, 16, 16, 5), "uint8"), InvalidArgumentError, "not an image"),
     ):
         with pytest.raises(error, match=words):

@@ -23,6 +23,7 @@ from vit_keras.cli.commands.info import info_command
 from vit_keras.cli.commands.list import list_command
 from vit_keras.cli.commands.predict import predict_command
 from vit_keras.cli.commands.recipes import recipes_command
+from vit_keras.cli.commands.serve import serve_command
 from vit_keras.cli.commands.train import train_command
 from vit_keras.cli.commands.tune import tune_command
 from vit_keras.cli.commands.verify import verify_command
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "explain": explain_command,
         "features": features_command,
         "export": export_command,
+        "serve": serve_command,
     },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},
 }

@@ -1,5 +1,6 @@
 """The images that an export is checked on, and that static int8 is calibrated with."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ import numpy as np
 
 from vit_keras.data import EncodedSplit, ImageData, Split
 from vit_keras.data.sources.pixel_range import PixelScale
-from vit_keras.errors import InvalidArgumentError
+from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.images import list_images
 from vit_keras.evaluation.labeled_images import find_labeled, find_run_options
 from vit_keras.zoo.load_model import OpenModel
 
 _TABLE_OPTIONS = ("image_dir", "image_column", "label_column", "label_separator", "contained")
+_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 _SEED = 0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,15 +55,30 @@ def find_check_images(source: Any, opened: OpenModel, calibration: Any, *, limit
     if calibration is None:
         trained = find_run_options(source)
         if trained.get("data") is None:
-            return CheckImages(images=np.zeros((0, *_shape(opened)), "uint8"))
-        options = {name: trained[name] for name in _TABLE_OPTIONS if trained.get(name)}
-        found = find_labeled(trained["data"], opened, split="validation", options=options, trained=trained)
-        return _gather(found.splits, limit, f"the validation images of {trained['data']}")
+            return _no_images(opened)
+        try:
+            return _find_validation(opened, trained, limit)
+        except VitKerasError as error:  # the data were moved or changed, which is no reason not to export the model
+            _log.warning("the images that the run was trained on can't be read, so random ones are used: %s", error)
+            return _no_images(opened)
+    if isinstance(calibration, tuple | list) and (not calibration or not len(np.atleast_1d(calibration[0]))):
+        raise InvalidArgumentError("calibration has no images, and at least one is needed; None uses those of the run.")
     if _is_labeled(calibration):
         split = "all" if isinstance(calibration, tuple) else None
         found = find_labeled(calibration, opened, split=split, options={}, trained=find_run_options(source))
-        return _gather(found.splits, limit, "calibration")
+        return _gather(found.splits, opened, limit, "calibration")
     return _read_unlabeled(calibration, opened, limit)
+
+
+def _find_validation(opened: OpenModel, trained: Mapping[str, Any], limit: int) -> CheckImages:
+    """Returns validation images of the data that a run was trained on, given the run's options."""
+    options = {name: trained[name] for name in _TABLE_OPTIONS if trained.get(name)}
+    found = find_labeled(trained["data"], opened, split="validation", options=options, trained=trained)
+    return _gather(found.splits, opened, limit, f"the validation images of {trained['data']}")
+
+
+def _no_images(opened: OpenModel) -> CheckImages:
+    return CheckImages(images=np.zeros((0, *_shape(opened)), "uint8"))
 
 
 def random_images(opened: OpenModel, count: int, *, seed: int = _SEED) -> np.ndarray:
@@ -74,7 +92,7 @@ def _shape(opened: OpenModel) -> tuple[int, int, int]:
 
 
 def _is_labeled(calibration: Any) -> bool:
-    """Whether these are data with labels: loaded ones, arrays of images and labels, a data set's name, or a folder of class folders."""
+    """Whether these are data with labels: loaded ones, arrays of images and labels, a data set's name, a table, or a folder of class folders."""
     if isinstance(calibration, Split | EncodedSplit | ImageData | Mapping):
         return True
     if isinstance(calibration, tuple) and len(calibration) == 2:
@@ -82,11 +100,20 @@ def _is_labeled(calibration: Any) -> bool:
     if not isinstance(calibration, str | Path):
         return False
     path = Path(calibration)
-    return not path.exists() or (path.is_dir() and any(each.is_dir() for each in path.iterdir()))
+    return (
+        not path.exists()
+        or path.suffix.lower() in _TABLES
+        or (path.is_dir() and any(each.is_dir() for each in path.iterdir()))
+    )
 
 
-def _gather(splits: tuple[Split | EncodedSplit, ...], limit: int, source: str) -> CheckImages:
-    total = sum(map(len, splits))
+def _gather(splits: tuple[Split | EncodedSplit, ...], opened: OpenModel, limit: int, source: str) -> CheckImages:
+    total, wanted = sum(map(len, splits)), _shape(opened)
+    other = next((split.image_shape for split in splits if split.image_shape != wanted), None)
+    if other is not None:
+        raise InvalidArgumentError(
+            f"{source}: the images are {other} and the model takes {wanted}: load them with the model's preprocessing."
+        )
     if not total:
         raise InvalidArgumentError(f"{source}: there are no images in it, and at least one is needed.")
     chosen = _choose(total, limit)
@@ -102,8 +129,6 @@ def _gather(splits: tuple[Split | EncodedSplit, ...], limit: int, source: str) -
 
 def _read_unlabeled(calibration: Any, opened: OpenModel, limit: int) -> CheckImages:
     listed = list_images(calibration)
-    if not listed:
-        raise InvalidArgumentError("calibration has no images, and at least one is needed; None uses those of the run.")
     chosen = [listed[index] for index in _choose(len(listed), limit)]
     scale = PixelScale("auto")
     for image in chosen:

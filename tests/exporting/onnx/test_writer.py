@@ -91,15 +91,14 @@ def test_every_field_of_the_config_has_an_example_here():
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES, ids=IDS)
-@pytest.mark.parametrize("opset", [17, 20])
-def test_every_option_gives_what_numpy_computes(name, changes, opset):
+def test_every_option_gives_what_numpy_computes(name, changes):
     config = CONFIG.replace(**changes)
     assert getattr(config, name) != getattr(CONFIG, name)
     described = describe(config, num_classes=5)
-    model = write_graph(described, output="logits", opset=opset)
-    onnx.checker.check_model(model, full_check=True)
-    assert [each.version for each in model.opset_import] == [opset]
-    for count in (1, 3):
+    for opset, count in ((17, 1), (20, 3)):
+        model = write_graph(described, output="logits", opset=opset)
+        onnx.checker.check_model(model, full_check=True)
+        assert [each.version for each in model.opset_import] == [opset]
         assert_computes(model, config, described.weights, random_images(config, count))
 
 
@@ -177,7 +176,8 @@ def test_images_of_any_size_have_positions_resized_by_the_configs_rule(rule, siz
         weights["patch_encoder/position_embedding"], before=config.grid_size, after=grid, rule=rule, num_prefix=2
     )
     same = config.replace(image_size=tuple(side * config.patch_size for side in grid))
-    assert_computes(model, same, weights, pad(images, same))
+    expected = oracle.vit(same, {name: array.astype("float64") for name, array in weights.items()}, pad(images, same))
+    np.testing.assert_allclose(run_graph(model, images)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def pad(images, config):

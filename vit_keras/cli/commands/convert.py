@@ -117,7 +117,8 @@ def load_checkpoint(
     if found.path is None:
         if found.tag is None:
             raise InvalidArgumentError(f"{checkpoint} is a preset without weights: give NAME:TAG.")
-        return from_preset(checkpoint, accept_license=accept_license, offline=offline or None), None
+        model = from_preset(checkpoint, accept_license=accept_license, offline=offline or None)
+        return model, model.class_names
     names = load_class_names(found.path) if _has_config(found.path) else None
     if preset is not None:
         return from_preset(preset, weights=found.path, source=source, prefix=prefix), names
