@@ -32,6 +32,7 @@ QUICK: dict[str, list[str] | str] = {
     "predict": ["--images", "64", "--rounds", "1"],
     "serving": ["--requests", "100", "--clients", "10"],
     "import_time": ["--rounds", "1"],
+    "export": ["--quick"],
     "first_prediction": ["--rounds", "1", "--images", "64"],
     "emoji": ["--seeds", "1", "--limit", "128", "--epochs", "1"],
     "fashion_mnist": "Fashion-MNIST",

@@ -16,6 +16,7 @@ from vit_keras.cli.commands.data_check import check_command
 from vit_keras.cli.commands.data_show import show_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
+from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate_command,
         "explain": explain_command,
         "features": features_command,
+        "export": export_command,
         "serve": serve_command,
     },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},

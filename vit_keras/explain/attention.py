@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias, compute_weights
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.models.wiring import read_model
 from vit_keras.validation import resolve_indices
@@ -59,7 +59,7 @@ def attention_maps(
 
 def stream_attention(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> Iterator[np.ndarray]:
     """Yields the attention weights of one block after the other, `(batch, heads, tokens, tokens)`, float32."""
-    blocks, inputs = read_model(model).blocks, compute_block_inputs(model, images, indices)
+    parts, inputs = read_model(model), compute_block_inputs(model, images, indices)
+    bias = compute_shared_bias(parts)
     for index in indices:
-        queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
-        yield ops.convert_to_numpy(ops.softmax(compute_scores(queries, keys)))
+        yield ops.convert_to_numpy(compute_weights(parts.blocks[index], inputs[index], shared_bias=bias))

@@ -9,7 +9,7 @@ from keras import ops
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
-from vit_keras.explain.block_record import compute_block_inputs
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.models.vit import model_config
@@ -98,7 +98,9 @@ def compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.nd
     """Returns the weight of each token of the last block in the pooling, `(batch, tokens)`."""
     if config.pooling == "map":
         last = config.num_layers - 1
-        output = read_model(model).blocks[last](compute_block_inputs(model, images, [last])[last], training=False)
+        parts = read_model(model)
+        tokens, bias = compute_block_inputs(model, images, [last])[last], compute_shared_bias(parts)
+        output = parts.blocks[last](tokens, attention_bias=bias, training=False)
         weights = compute_pooling_attention(model, normalize_for_pooling(model, output))
         mean_of_heads: np.ndarray = ops.convert_to_numpy(weights).mean(1)
         return mean_of_heads
