@@ -185,6 +185,8 @@ def self_attention(tokens, weights, num_heads, *, norm_epsilon=1e-6, rotary=None
         return heads.reshape(x.shape)
 
     attended = attend(placed(queries, "query_norm"), placed(keys, "key_norm"), values, num_heads)
+    if "inner_norm/gamma" in weights:
+        attended = layer_norm(attended, part(weights, "inner_norm"), norm_epsilon)
     return dense(attended, part(weights, "output"))
 
 

@@ -52,7 +52,7 @@ def tiny_configs(draw):
         rotary_reference=pick(None, (4, 4)) if rotary == "axial" else None,
         qkv_bias=pick("all", "none", *["query_value"] * (not parallel)), qk_norm=pick(True, False), parallel_block=parallel,
         gated_mlp=not parallel and pick(True, False), mlp_inner_norm=not parallel and pick(True, False),
-        pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
+        attention_inner_norm=not parallel and pick(True, False), pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
         map_includes_prefix=not (pooling == "map" and class_token + num_registers) or pick(True, False),
         activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"), layer_scale=pick(None, 1e-4),
         stochastic_depth_rate=pick(0.0, 0.1), remat=pick("none", "block"),

@@ -30,7 +30,7 @@ def _block_params(config: ViTConfig) -> int:
     rotary = dim if config.rotary_embedding == "mixed" else 0  # x and y, head_dim / 2 in each head
     branches = 1 if config.parallel_block else 2
     scales = branches * dim if config.layer_scale is not None else 0
-    inner_norm = 2 * config.mlp_dim if config.mlp_inner_norm else 0
+    inner_norm = 2 * (config.mlp_dim * config.mlp_inner_norm + dim * config.attention_inner_norm)
     return attention + rotary + _mlp_params(config, gated=config.gated_mlp) + inner_norm + branches * 2 * dim + scales
 
 
@@ -63,7 +63,10 @@ def num_activations(config: ViTConfig) -> int:
     dim, tokens = config.hidden_dim, config.num_tokens
     mlp = (3 if config.gated_mlp else 2) + config.mlp_inner_norm
     rotated = 2 * dim * ((config.rotary_embedding != "none") + config.qk_norm)  # queries and keys, once more
-    inside = tokens * (8 * dim + rotated + mlp * config.mlp_dim) + config.num_heads * tokens * tokens
+    inside = (
+        tokens * ((8 + config.attention_inner_norm) * dim + rotated + mlp * config.mlp_dim)
+        + config.num_heads * tokens * tokens
+    )
     kept = tokens * dim + inside if config.remat == "none" else tokens * dim
     blocks = config.num_layers * kept + (inside if config.remat == "block" else 0)
     height, width = config.image_size

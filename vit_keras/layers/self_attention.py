@@ -24,6 +24,7 @@ class SelfAttention(CompositeLayer):
         num_heads: Attention heads; they divide the tokens' width.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
+        inner_norm: Normalizes the joined heads before the output projection (Fang et al. 2023, arXiv 2303.11331).
         norm_epsilon: Added to the variance in those norms.
         rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
         dropout_rate: Fraction of the attention weights dropped in training.
@@ -44,6 +45,7 @@ class SelfAttention(CompositeLayer):
         *,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        inner_norm: bool = False,
         norm_epsilon: float = 1e-6,
         rotary: dict[str, Any] | None = None,
         dropout_rate: float = 0.0,
@@ -56,6 +58,7 @@ class SelfAttention(CompositeLayer):
         self.num_heads = num_heads
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.inner_norm = inner_norm
         self.norm_epsilon = norm_epsilon
         self.rotary = rotary
         self.dropout_rate = dropout_rate
@@ -64,6 +67,9 @@ class SelfAttention(CompositeLayer):
         self.query_norm, self.key_norm = (
             LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
+        )
+        self.normalize = (
+            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name="inner_norm") if inner_norm else identity(dtype=dtype)
         )
         self.rotate = identity(dtype=dtype) if rotary is None else RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
@@ -83,6 +89,7 @@ class SelfAttention(CompositeLayer):
         heads = (None, count, self.num_heads, hidden_dim // self.num_heads)
         for part in (self.query_norm, self.key_norm, self.rotate):
             part.build(heads)
+        self.normalize.build((None, hidden_dim))
         self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
         self.output_projection.build(input_shape)
 
@@ -108,5 +115,5 @@ class SelfAttention(CompositeLayer):
             dropout=dropout is not None,
         )  # fmt: skip
         attended = kernel.attend(qkv, dropout)  # (batch, tokens, heads, head_dim)
-        joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
-        return ops.reshape(joined, (-1, count, hidden_dim))
+        joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
+        return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))

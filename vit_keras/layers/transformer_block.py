@@ -33,6 +33,7 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: Normalizes the MLP's hidden activations.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head.
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection.
         rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
         norm_epsilon: Added to the variance in every norm.
         layer_scale: Initial value of the branches' scales, or None.
@@ -72,6 +73,7 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: bool = False,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        attention_inner_norm: bool = False,
         rotary: dict[str, Any] | None = None,
         norm_epsilon: float = 1e-6,
         layer_scale: float | None = None,
@@ -98,6 +100,7 @@ class TransformerBlock(CompositeLayer):
         self.mlp_inner_norm = mlp_inner_norm
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.attention_inner_norm = attention_inner_norm
         self.rotary = rotary
         self.norm_epsilon = norm_epsilon
         self.layer_scale = layer_scale
@@ -134,8 +137,8 @@ class TransformerBlock(CompositeLayer):
 
     def _make_attention(self) -> SelfAttention:
         return SelfAttention(
-            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, norm_epsilon=self.norm_epsilon, rotary=self.rotary,
-            dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention",
+            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, inner_norm=self.attention_inner_norm,
+            norm_epsilon=self.norm_epsilon, rotary=self.rotary, dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention",
         )  # fmt: skip
 
     def _make_mlp(self) -> MLP:

@@ -33,8 +33,8 @@ ENCODER_FIELDS = (
 """Fields of `ViTConfig` that `PatchEncoder` takes under the same names."""
 
 BLOCK_FIELDS = (
-    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "norm_epsilon", "layer_scale",
-    "dropout_rate", "attention_dropout_rate", "remat",
+    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "attention_inner_norm", "norm_epsilon",
+    "layer_scale", "dropout_rate", "attention_dropout_rate", "remat",
 )  # fmt: skip
 """Fields of `ViTConfig` that every `TransformerBlock` takes under the same names."""
 

@@ -13,7 +13,7 @@ from vit_keras.weights.mappings.tables import Table, numbered
 
 _EXACT = (
     "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
-    "gated_mlp", "parallel_block", "mlp_inner_norm",
+    "gated_mlp", "parallel_block", "mlp_inner_norm", "attention_inner_norm",
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""
 _NEAREST = (
@@ -43,6 +43,7 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "stem_norm": "stem_norm/gamma" in shapes,
         "parallel_block": "norm/gamma" in first,
         "mlp_inner_norm": "mlp/inner_norm/gamma" in first,
+        "attention_inner_norm": "attention/inner_norm/gamma" in first,
         "position_embedding": "learned" if "patch_encoder/position_embedding" in shapes else "none",
         "patch_bias": "patch_encoder/projection/bias" in shapes,
         "stem": "conv" if "conv_stem/convolution_0/kernel" in shapes else "patch",

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
 
 _B = "block_{i}"
 _TEXT = (
@@ -79,6 +79,7 @@ HF_VIT = Table(
         # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
+    certain=NO_ROTARY,
 )
 
 HF_DINOV2 = Table(
@@ -111,6 +112,7 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
+    certain=NO_ROTARY,
 )  # fmt: skip
 
 _V3 = "layer.{i}"
@@ -140,6 +142,7 @@ HF_DINOV3 = Table(
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
+    certain=((".*", {"rotary_embedding": "centered", "rotary_order": "yx"}),),
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
@@ -175,6 +178,7 @@ HF_CLIP = Table(
     ),
     head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
     convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )
 
 HF_SIGLIP = Table(
@@ -200,4 +204,5 @@ HF_SIGLIP = Table(
         (r"classifier\.weight", {"pooling": "mean"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+    certain=NO_ROTARY,
 )

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from vit_keras.weights.mappings.config_fields import CLIP, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import GAP, Table, affine, dense, row, way
-from vit_keras.weights.mappings.timm import HEAD_FEATURES, PROJECTION_HEADS, ROWS
+from vit_keras.weights.mappings.tables import GAP, NO_ROTARY, Table, affine, dense, row, way
+from vit_keras.weights.mappings.timm import HEAD_FEATURES, NORM_ORDER, PROJECTION_HEADS, ROPES, ROWS
 
 _SIGNS = (r"patch_embed\.proj\.weight", r"blocks\.\d+\.(?:\d+\.)?norm1\.weight")
 
@@ -48,13 +48,37 @@ META = Table(
     zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
     head_features=HEAD_FEATURES,
     convention=IMAGENET,
+    certain=ROPES,
+    assumed=NORM_ORDER,
 )
 
+EVA_02 = replace(
+    META,
+    title="BAAI's EVA-02 or EVA-CLIP",
+    signs=(*_SIGNS, r"blocks\.\d+\.attn\.q_bias", r"blocks\.\d+\.mlp\.w\d+\.weight"),
+    renames=(
+        *META.renames,
+        (r"^(blocks\.\d+\.mlp)\.ffn_ln\.", r"\1.norm."),
+        (r"^(blocks\.\d+\.attn)\.inner_attn_ln\.", r"\1.norm."),
+    ),
+    ignored=(
+        *META.ignored,
+        (r"(?:.*\.)?rope\.freqs_(?:cos|sin)", "constant"),
+        (r"lm_head\..*", "only for training with masks"),
+    ),
+    convention=CLIP,
+)
 META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=_SIGNS)
 META_TRAINING = replace(
     META_PLAIN,
     title="a training checkpoint of Meta's DINO or I-JEPA",
     prefixes=r"(?:.*\.)?(?:(?:student|teacher)\.(?:.*\.)?backbone|target_encoder)\.",
+)
+META_MOCO = replace(
+    META_PLAIN,
+    title="a training checkpoint of Meta's MoCo v3",
+    prefixes=r"(?:.*\.)?(?:base_encoder|momentum_encoder)\.",
+    convention={**IMAGENET, "num_heads": 12},  # of its ViT-S, too
 )
 
 _BLOCK = "visual.transformer.resblocks.{i}"
@@ -62,7 +86,7 @@ _B = "block_{i}"
 
 OPENAI_CLIP = Table(
     source="meta",
-    title="OpenAI's CLIP",
+    title="the CLIP of OpenAI or OpenCLIP",
     signs=(r"visual\.conv1\.weight", r"visual\.transformer\.resblocks\.\d+\.ln_1\.weight"),
     rows=(
         row("patch_encoder/projection/kernel", way("visual.conv1.weight", layout=CONV)),
@@ -74,6 +98,8 @@ OPENAI_CLIP = Table(
         row(f"{_B}/attention/qkv/bias", way(f"{_BLOCK}.attn.in_proj_bias")),
         *dense(f"{_B}/attention/output", f"{_BLOCK}.attn.out_proj"),
         *affine(f"{_B}/mlp_norm", f"{_BLOCK}.ln_2"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_BLOCK}.ls_1.gamma")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_BLOCK}.ls_2.gamma")),
         *dense(f"{_B}/mlp/expand", f"{_BLOCK}.mlp.c_fc"),
         *dense(f"{_B}/mlp/contract", f"{_BLOCK}.mlp.c_proj"),
         *affine("final_norm", "visual.ln_post"),
@@ -84,6 +110,10 @@ OPENAI_CLIP = Table(
         (r"(?!visual\.).*", "text tower"),
         (r"visual\.(?:input_resolution|context_length|vocab_size)", "a setting"),
     ),
-    head_features=((r"visual\.proj", {"pooling": "token"}),),
-    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "quick_gelu"},
+    head_features=(
+        (r"visual\.proj", {"pooling": "token"}),
+        (r"(?:visual\.)?input_resolution", {"activation": "quick_gelu"}),  # in OpenAI's own files
+    ),
+    convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )

@@ -12,7 +12,7 @@ from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, 
 
 def is_eva(config: ViTConfig) -> bool:
     """Whether timm builds the model with its `Eva` class, which has other names for some weights."""
-    return config.rotary_embedding != "none" or config.qkv_bias == "query_value" or config.mlp_inner_norm
+    return config.rotary_embedding != "none" or config.qkv_bias == "query_value"
 
 
 def has_split_qkv(config: ViTConfig) -> bool:
@@ -21,8 +21,8 @@ def has_split_qkv(config: ViTConfig) -> bool:
 
 
 def has_split_gate(config: ViTConfig) -> bool:
-    """Whether timm has separate gate and value in the MLP: with a norm inside the MLP, and in DINOv3."""
-    return config.gated_mlp and (config.mlp_inner_norm or config.rotary_embedding == "centered")
+    """Whether timm has separate gate and value in the MLP: in `Eva`, with a norm inside the MLP, and in DINOv3."""
+    return config.gated_mlp and is_eva(config) and (config.mlp_inner_norm or config.rotary_embedding == "centered")
 
 
 _B, _ATTN, _MLP = "block_{i}", "blocks.{i}.attn", "blocks.{i}.mlp"
@@ -56,6 +56,7 @@ ROWS: tuple[Row, ...] = (
     ),
     *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_IS_SEQUENTIAL),
     *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_IS_SEQUENTIAL),
+    *affine(f"{_B}/attention/inner_norm", f"{_ATTN}.norm"),
     row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
     *dense(f"{_B}/attention/output", f"{_ATTN}.proj"),
     row(f"{_B}/attention_scale/gamma", way("blocks.{i}.ls1.gamma", when=_IS_VIT), way("blocks.{i}.gamma_1", when=is_eva)),
@@ -98,6 +99,15 @@ HEAD_FEATURES = (
 
 PROJECTION_HEADS = ((r"head\.(?:mlp|last_layer|\d+)\..*", "projection head of self-supervised training"),)
 
+ROPES = (
+    (r"(?:.*\.)?rope\.freqs_(?:cos|sin)", {"rotary_embedding": "axial"}),
+    (r"rope(?:_embed)?\.periods", {"rotary_embedding": "centered"}),
+)
+"""Constants of rotary embeddings, which some versions save."""
+
+NORM_ORDER = ("norms before attention and MLP, not after them",)
+"""What `vit_base_patch16_rpn_224` and `eva02_enormous_patch14_clip_224` do in another way, with the same names."""
+
 REFUSED = (
     (r"patch_embed\.backbone\..*", "a convolutional network makes its patches"),
     (r".*(?:relative_position|rel_pos).*", "attention has relative position biases, as in BEiT"),
@@ -112,8 +122,10 @@ TIMM = Table(
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
     refused=REFUSED,
-    ignored=((r"rope\.(?!freqs$).*", "constant"), *PROJECTION_HEADS),
+    ignored=((r"(?:.*\.)?rope\.(?!freqs$).*", "constant"), *PROJECTION_HEADS),
     head_features=HEAD_FEATURES,
+    certain=ROPES,
+    assumed=NORM_ORDER,
 )
 TIMM_PARALLEL = Table(
     source="timm",

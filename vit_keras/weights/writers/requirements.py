@@ -19,6 +19,7 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "stem_norm": (False,),
     "qkv_bias": ("all",),
     "qk_norm": (False,),
+    "attention_inner_norm": (False,),
     "parallel_block": (False,),
     "gated_mlp": (False,),
     "mlp_inner_norm": (False,),
