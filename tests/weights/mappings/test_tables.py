@@ -100,7 +100,7 @@ METAS = {
         {"reg_token": "storage_tokens", ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", ".gamma_": ".ls_gamma_"},
         {"rope_embed.periods": (4,), "blocks.0.attn.qkv.bias_mask": (144,), "local_cls_norm.weight": (48,)},
     ),
-    "BAAI's EVA-CLIP": (
+    "BAAI's EVA-02": (
         CONFIGS["eva02_clip"],
         {
             ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", "mlp.norm.": "mlp.ffn_ln.", "attn.norm.": "attn.inner_attn_ln.",

@@ -80,4 +80,4 @@ def test_a_damaged_config_is_refused(folder):
 
 def test_info_says_what_the_directory_is():
     info = vk.checkpoint_info(GOLDEN / "gelu")
-    assert (info["what"], info["library"], info["num_classes"]) == ("a directory of OpenCLIP", "open_clip", 5)
+    assert (info["what"], info["library"], info["num_classes"]) == ("a directory of OpenCLIP", "meta", 5)

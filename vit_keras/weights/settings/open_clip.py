@@ -79,7 +79,7 @@ def _read_timm_tower(
 ) -> dict[str, Any]:
     side = vision.get("image_size", _DEFAULTS["image_size"])
     sides = [side, side] if isinstance(side, int) else list(side)
-    pool = vision.get("timm_pool")
+    pool = vision.get("timm_pool", "avg")
     described = {
         "architecture": vision["timm_model_name"],
         "model_args": {"global_pool": pool} if pool else {},
