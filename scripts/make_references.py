@@ -5,8 +5,9 @@
 
 Each file of a model has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
 `logits`; its metadata has the library, the architecture, the changes of it and our config. Google's two layouts are written as
-`.npz`, with timm's outputs for them in a second file. `checkpoints.csv` has what timm says of the published weights of our presets,
-`lookalikes.csv` which of its architectures have the same tensors and compute something else. Seeds are fixed:
+`.npz`, with timm's outputs for them in a second file. `relative_positions.npz` has tables that timm resized. `checkpoints.csv` has what
+timm says of the published weights of our presets, `lookalikes.csv` which of its architectures have the same tensors and compute something
+else. Seeds are fixed:
 with timm 1.0.31 and torch 2.14 pixels are the same bits, and weights and outputs differ only by the rounding of another processor.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resize_rel_pos_bias_table
 
 from vit_keras import list_presets, load_preset
 
@@ -63,11 +65,45 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "miil": ("vit_base_patch16_224_miil", NARROW, {}),
     "tinyclip": ("vit_xsmall_patch16_clip_224", NARROW, {}),
     "ijepa": ("vit_giant_patch16_gap_224", NARROW, {}),
+    "siglip_384": ("vit_so400m_patch14_siglip_384", {**NARROW, "img_size": [36, 36]}, {}),
+    "so150m_map": ("vit_so150m_patch16_reg4_map_256", NARROW, {}),
+    "intern300m": ("vit_intern300m_patch14_448", NARROW, {}),
+    "pe_core": ("vit_pe_core_tiny_patch16_384", NARROW, {}),
+    "pe_core_gigantic": ("vit_pe_core_gigantic_patch14_448", NARROW, {"map_mlp_dim": 96}),
+    "pe_lang": ("vit_pe_lang_large_patch14_448", NARROW, {}),
+    "pe_spatial": ("vit_pe_spatial_tiny_patch16_512", {**NARROW, "img_size": [32, 56]}, {}),
+    "pe_spatial_gigantic": ("vit_pe_spatial_gigantic_patch14_448", NARROW, {}),
     "eva02_clip": ("eva02_base_patch16_clip_224", NARROW, {}),
     "beit3": ("beit3_base_patch16_224", NARROW, {}),
     "radio_v3": ("vit_base_patch16_radio_v3", NARROW, {}),
     "radio_v4": ("vit_so400m_patch16_radio_v4", NARROW, {}),
 }
+# The same with other blocks; seeds of their own, so that a new entry above changes none of these.
+OTHER_BLOCKS: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "aimv2": ("aimv2_large_patch14_224", NARROW, {}),
+    "beit": ("beit_base_patch16_224", {**NARROW, "img_size": [32, 48]}, {}),
+    "beit_shared": (
+        "beitv2_base_patch16_224",
+        {**NARROW, "use_rel_pos_bias": False, "use_shared_rel_pos_bias": True, "global_pool": "token"},
+        {"relative_position_shared": True, "pooling": "token", "final_norm": "before"},
+    ),
+    "rpn": ("vit_base_patch16_rpn_224", NARROW, {}),
+    "relpos": ("vit_relpos_small_patch16_224", {**NARROW, "img_size": [48, 32]}, {}),
+    "relpos_cls": ("vit_relpos_medium_patch16_cls_224", NARROW, {}),
+    "relpos_rpn": ("vit_relpos_medium_patch16_rpn_224", NARROW, {}),
+    "relpos_table": (
+        "vit_relpos_base_patch16_clsgap_224",
+        {**NARROW, "rel_pos_type": "bias"},
+        {"relative_position": "table"},
+    ),
+    "srelpos": ("vit_srelpos_small_patch16_224", {**NARROW, "rel_pos_dim": 16}, {"relative_position_dim": 16}),
+    "differential": ("vit_dlittle_patch16_reg1_gap_256", NARROW, {}),
+}
+SEEDS = {name: index for index, name in enumerate(CASES)} | {
+    name: 200 + index for index, name in enumerate(OTHER_BLOCKS)
+}
+TABLES = [((4, 4), (6, 6)), ((7, 7), (4, 4)), ((3, 5), (4, 9)), ((14, 14), (24, 24)), ((6, 2), (5, 7))]
+"""Rows and columns of patches before and after a resize, different along both axes."""
 # name -> names in that layout: second norm, attention and MLP of a block, and the positions
 GOOGLES = {
     "google_augreg": (
@@ -84,11 +120,11 @@ def make(name: str, folder: Path) -> Path:
     """Writes one reference.
 
     Args:
-        name: One of `CASES`.
+        name: One of `CASES` or `OTHER_BLOCKS`.
         folder: Output folder.
     """
-    seed = list(CASES).index(name)
-    architecture, changes, ours = CASES[name]
+    seed = SEEDS[name]
+    architecture, changes, ours = (CASES | OTHER_BLOCKS)[name]
     arguments = {**changes, "num_classes": 7} if name == "test_vit" else {**SMALL, **changes}
     torch.manual_seed(100 + seed)
     model = timm.create_model(architecture, pretrained=False, **arguments).eval()
@@ -175,6 +211,27 @@ def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) ->
         positions: (1, 17, dim),
         **{f"Transformer/encoderblock_{index}/{key}": shape for index in range(2) for key, shape in block.items()},
     }
+
+
+def make_relative_positions(name: str, folder: Path) -> Path:
+    """Writes tables of relative position biases, and the same tables as timm resizes them.
+
+    Args:
+        name: Name of the file.
+        folder: Output folder.
+    """
+    rng = np.random.default_rng(700)
+    arrays = {}
+    for before, after in TABLES:
+        rows = (2 * before[0] - 1) * (2 * before[1] - 1) + 3
+        shape = ((2 * after[0] - 1) * (2 * after[1] - 1) + 3, 2)
+        table = rng.normal(size=(rows, 2)).astype("float32")
+        resized = resize_rel_pos_bias_table(torch.from_numpy(table), after, shape, before)
+        case = f"{before[0]}x{before[1]} to {after[0]}x{after[1]}"
+        arrays |= {f"{case} table": table, f"{case} resized": resized.numpy()}
+    path = folder / f"{name}.npz"
+    np.savez_compressed(path, **arrays)
+    return path
 
 
 def write_checkpoints(folder: Path) -> Path:
@@ -294,7 +351,8 @@ def write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, s
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    makers = {**dict.fromkeys(CASES, make), **dict.fromkeys(GOOGLES, make_google)}
+    makers = {**dict.fromkeys(SEEDS, make), **dict.fromkeys(GOOGLES, make_google)}
+    makers["relative_positions"] = make_relative_positions
     tables = {"checkpoints": write_checkpoints, "lookalikes": write_lookalikes}
     for case in sys.argv[2:] or (*makers, *tables):
         print(tables[case](out) if case in tables else makers[case](case, out))

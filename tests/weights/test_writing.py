@@ -16,9 +16,13 @@ from vit_keras.weights.writers.timm_config import timm_config
 SMALL = CONFIGS["vit_patch8"]
 NAMES = [f"class {index}" for index in range(7)]
 ARCHITECTURES = {
+    "aimv2": "aimv2_large_patch14_224",
+    "beit": "beit_base_patch16_224",
+    "beit_shared": "beit_base_patch16_224",
     "clip": "vit_base_patch16_clip_224",
     "clip_quickgelu": "vit_base_patch16_clip_224",
     "deit_distilled": "deit_base_distilled_patch16_224",
+    "differential": "vit_dlittle_patch16_reg1_gap_256",
     "dinov2_swiglu": "vit_giant_patch14_dinov2",
     "dinov3": "vit_base_patch16_dinov3",
     "dinov3_gated": "vit_base_patch16_dinov3",
@@ -30,9 +34,18 @@ ARCHITECTURES = {
     "beit3": "beit3_base_patch16_224",
     "lingbot": "vit_base_patch16_dinov3",
     "lingbot_swiglu": "vit_base_patch16_dinov3",
+    **dict.fromkeys(
+        ("pe_core", "pe_core_gigantic", "pe_lang", "pe_spatial", "pe_spatial_gigantic"), "vit_pe_core_base_patch16_224"
+    ),
     "pwee_parallel": "vit_pwee_patch16_reg1_gap_256",
     "parallel_qk_norm": "vit_pwee_patch16_reg1_gap_256",
     "reg4_rope_gap": "eva02_base_patch14_224",
+    "relpos": "vit_relpos_base_patch16_224",
+    "relpos_cls": "vit_relpos_base_patch16_224",
+    "relpos_rpn": "vit_relpos_base_patch16_rpn_224",
+    "relpos_table": "vit_relpos_base_patch16_224",
+    "rpn": "vit_base_patch16_rpn_224",
+    "srelpos": "vit_relpos_base_patch16_224",
     "rope_mixed_ape": "vit_base_patch16_rope_mixed_ape_224",
     "tinyclip": "vit_base_patch16_clip_224",
     "tipsv2_swiglu": "vit_giant_patch14_dinov2",
@@ -61,6 +74,9 @@ def test_timm_has_an_architecture_for_every_kind_of_model(name):
         ("timm", {"pre_logits_dim": 8}, "pre_logits_dim"),
         ("timm", {"stem": "conv"}, "stem"),
         ("timm", {"patch_bias": False}, "patch_bias"),
+        ("timm", {"relative_position": "table"}, "relative_position"),
+        ("timm", {"norm": "rms"}, "norm='rms'"),
+        ("transformers", {"block_norm": "after"}, "block_norm"),
         ("transformers", {"qk_norm": True}, "qk_norm"),
         ("transformers", {"pooling": "mean"}, "pooling"),
         ("transformers", {"layer_scale": 1.0}, "layer_scale|token_and_mean"),

@@ -11,6 +11,7 @@ from vit_keras.weights.adapt.inferred_sizes import count_blocks, infer_sizes
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.adapt.patches import adapt_patches
 from vit_keras.weights.adapt.positions import adapt_positions
+from vit_keras.weights.adapt.relative_positions import adapt_relative_positions
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.head import differing_features, head_features
 from vit_keras.weights.mappings.layouts import Shape
@@ -21,7 +22,8 @@ from vit_keras.weights.store import count_each
 
 _SHOWN = 10  # misfits in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
-_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling"}  # a file may have them and a model lack them
+# Layers that a file may have and a model lack.
+_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling", "final_norm"}
 _KERNEL, _POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 _PREFIX_TOKENS = ("patch_encoder/class_token", "patch_encoder/distillation_token", "patch_encoder/registers")
 
@@ -181,7 +183,8 @@ class _Planner:
                 return  # _check_head refuses it
         is_positions = ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]
         is_kernel = ours[0] == _KERNEL and joined is not None and len(joined) == 2 and joined[1] == wanted[1]
-        if joined is not None and (is_positions or is_kernel):
+        is_table = ours[0].endswith("relative_position/table") and joined is not None and joined[1:] == wanted[1:]
+        if joined is not None and (is_positions or is_kernel or is_table):
             self._adapt(step, joined)
         elif joined == wanted or not sources:
             self.steps[ours[0]] = step
@@ -215,13 +218,14 @@ class _Planner:
                 shape, stated_size = self.file.tensors[step.sources[0]].shape, self.stated.get("patch_size")
                 adapted: Step
                 adapted, notes = adapt_patches(step, shape, self.config, self.adapt, stated_size)
+            elif step.targets[0] != _POSITIONS:
+                adapted, notes = adapt_relative_positions(step, joined[0], self.config, self._find_grid_size())
             else:
-                grid_size = self.adapt.grid_size
-                if grid_size is None and {"image_size", "patch_size"} <= self.stated.keys():
-                    height, width = self.stated["image_size"]
-                    rows, columns = height // self.stated["patch_size"], width // self.stated["patch_size"]
-                    if 0 <= joined[1] - rows * columns <= self.config.num_prefix_tokens:  # RADIO's are of a larger grid
-                        grid_size = rows, columns
+                grid_size = self._find_grid_size()
+                if self.adapt.grid_size is None and grid_size is not None:
+                    rest = joined[1] - grid_size[0] * grid_size[1]
+                    if not 0 <= rest <= self.config.num_prefix_tokens:  # RADIO's are of a larger image than it states
+                        grid_size = None
                 tokens = [self.steps[name] for name in _PREFIX_TOKENS if name in self.steps]
                 conversions = [token for token in tokens if isinstance(token, Conversion)]
                 adapted, notes = adapt_positions(step, joined[1], self.config, grid_size, conversions)
@@ -232,6 +236,13 @@ class _Planner:
             self.steps.pop(name, None)
         self.steps[step.targets[0]] = adapted
         self.notes += notes
+
+    def _find_grid_size(self) -> tuple[int, int] | None:
+        """Returns rows and columns of the file's positions; None where nothing states them."""
+        if self.adapt.grid_size is not None or not {"image_size", "patch_size"} <= self.stated.keys():
+            return self.adapt.grid_size
+        height, width = self.stated["image_size"]
+        return height // self.stated["patch_size"], width // self.stated["patch_size"]
 
     # Heads
 
@@ -278,7 +289,7 @@ class _Planner:
                 f"the file's head was trained on features of {theirs}, and the model has {mine}: build the model with {theirs}, or "
                 'give it a new head, with AdaptOptions(head="new") or another num_classes'
             )
-        elif {"pooling", "final_norm"} & differing.keys():
+        elif {"pooling", "final_norm", "map_includes_prefix"} & differing.keys():
             self.notes.append(f"the file's model has {theirs}, this one {mine}: its features differ from the file's")
 
     # Everything else

@@ -23,9 +23,12 @@ def pad_images(images: Tensor, patch_size: int) -> Tensor:
     return ops.reshape(padded, (-1, height + bottom, width + right, channels))  # TensorFlow forgets the channels
 
 
-def count_patches(height: int | None, width: int | None, patch_size: int) -> tuple[int | None, int | None]:
-    """Returns rows and columns of the patches of padded images (px); None where a side is unknown."""
-    rows, columns = (None if side is None else -(-side // patch_size) for side in (height, width))
+def count_patches(
+    height: int | None, width: int | None, patch_size: int, *, is_cropped: bool = False
+) -> tuple[int | None, int | None]:
+    """Returns rows and columns of the patches of padded or cropped images (px); None where a side is unknown."""
+    more = 0 if is_cropped else patch_size - 1
+    rows, columns = (None if side is None else (side + more) // patch_size for side in (height, width))
     return rows, columns
 
 

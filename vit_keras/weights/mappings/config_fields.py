@@ -20,6 +20,9 @@ TIMM_EVA_FIELDS = {
     "swiglu_mlp": "gated_mlp", "scale_mlp": "mlp_inner_norm", "scale_attn_inner": "attention_inner_norm",
 }  # fmt: skip
 
+TIMM_NEWER_EVA_FIELDS = {"rope_grid_offset": "rotary_offset", "attn_pool_num_heads": "num_map_heads"}
+"""Further ones of `Eva`, written only where they have an effect: not every version of timm knows them."""
+
 # transformers' preprocessor_config.json, and config.json: fields of all models, and further ones by `model_type`.
 
 HF_PREPROCESSOR = "preprocessor_config.json"
@@ -41,6 +44,9 @@ HF_FIELDS = {
         "layerscale_value": "layer_scale",
     },
     "radio": {"layerscale_value": "layer_scale"},
+    "internvl_vision": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "beit": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "aimv2_vision_model": {**_MLP, "rms_norm_eps": "norm_epsilon"},
     "siglip_vision_model": _MLP,
     "clip_vision_model": _MLP,
 }  # fmt: skip

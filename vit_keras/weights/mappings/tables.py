@@ -85,8 +85,8 @@ class Table:
     convention: Mapping[str, Any] = field(default_factory=dict)
     # Fields of `ViTConfig` that every model with such a name has; a model with others is refused.
     certain: tuple[tuple[str, Mapping[str, Any]], ...] = ()
-    # What other models with the same names and shapes compute in another way, as it is assumed.
-    assumed: tuple[str, ...] = ()
+    # Fields of `ViTConfig`, besides those of every library, that change the outputs and that neither names nor shapes reveal.
+    untold: tuple[str, ...] = ()
     prefixes: str = ".*"  # what a file's prefix must match
     # Of one file, as `find_table` found them; without the segments that `unwrap` removes.
     prefix: str = ""  # what this file puts in front of the names

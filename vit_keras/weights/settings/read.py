@@ -27,11 +27,15 @@ class Settings:
     """What is known of a checkpoint's model; `stated`, `inferred` and `convention` hold fields of `ViTConfig`."""
 
     origin: str  # the file that `stated` is from, for messages
+    source: str = ""  # the library whose names the tensors have
     stated: Mapping[str, Any] = field(default_factory=dict)  # by a config.json; all fields where it describes a model
     inferred: Mapping[str, Any] = field(default_factory=dict)  # from the tensors' names
     convention: Mapping[str, Any] = field(default_factory=dict)  # of all published models of this kind
     num_classes: int | None = None  # None without a head
     class_names: tuple[str, ...] | None = None
+    label_set: str | None = (
+        None  # key of `LABEL_SETS` that the class names were taken from, because the files have none
+    )
     preprocessing: Mapping[str, Any] | None = None  # arguments of `Preprocessing`
 
     @property
@@ -58,7 +62,10 @@ def read_settings(
         config_json = read_json(where)
     library = library_of(config_json) if isinstance(config_json, dict) else None
     if library is None or where is None or config_json is None:
-        return Settings(origin=str(path), inferred=inferred, convention=table.convention, num_classes=classes)
+        convention = table.convention
+        return Settings(
+            origin=str(path), source=table.source, inferred=inferred, convention=convention, num_classes=classes
+        )
     if table.source not in {"timm": ("timm", "meta"), "open_clip": ("timm", "meta")}.get(library, (library,)):
         raise WeightMismatchError(
             f"{where} is {library}'s, and the tensors beside it have the names of {table.title}: one of them is of another model. "
@@ -67,7 +74,7 @@ def read_settings(
     if library == "vit_keras":
         config = config_json.get("config")
         stated = asdict(ViTConfig.from_dict(config)) if isinstance(config, dict) else {}
-        return Settings(origin=str(where), stated=stated, num_classes=classes)
+        return Settings(origin=str(where), source=table.source, stated=stated, num_classes=classes)
     if library == "timm":
         found = timm_settings(config_json, where)
     elif library == "open_clip":
@@ -80,8 +87,8 @@ def read_settings(
         found = huggingface_settings(config_json, processor, tensors, where)
         found["convention"] = {**table.convention, **found["convention"]}
     if len(found["class_names"]) != classes:
-        found["class_names"] = None
-    return Settings(origin=str(where), inferred=inferred, num_classes=classes, **found)
+        found |= {"class_names": None, "label_set": None}
+    return Settings(origin=str(where), source=table.source, inferred=inferred, num_classes=classes, **found)
 
 
 def _find_config(path: Path, *, is_directory: bool) -> Path | None:
