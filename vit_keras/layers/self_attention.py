@@ -82,7 +82,7 @@ class SelfAttention(CompositeLayer):
             for name in ("query_norm", "key_norm")
         )
         self.normalize = (
-            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name="inner_norm") if inner_norm else identity(dtype=dtype)
+            NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name="inner_norm") if inner_norm else identity(dtype=dtype)
         )
         self.rotate = identity(dtype=dtype) if rotary is None else RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
         if relative_position is not None:
