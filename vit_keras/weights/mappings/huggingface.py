@@ -10,7 +10,7 @@ from operator import attrgetter
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
 from vit_keras.weights.mappings.timm import ROWS as TIMM_ROWS
 
 _B = "block_{i}"
@@ -86,6 +86,7 @@ HF_VIT = Table(
         # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
+    certain=NO_ROTARY,
 )
 
 _RELATIVE = "relative_position_bias.relative_position_bias_table"
@@ -164,6 +165,7 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
+    certain=NO_ROTARY,
 )  # fmt: skip
 
 HF_INTERNVL = Table(
@@ -214,6 +216,7 @@ HF_DINOV3 = Table(
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
+    certain=((".*", {"rotary_embedding": "centered", "rotary_order": "yx"}),),
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
@@ -253,6 +256,7 @@ HF_CLIP = Table(
         (r"classifier\.weight", {"pooling": "mean", "final_norm": "none"}),
     ),
     convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )
 
 _AIM = "encoder.layers.{i}"
@@ -324,4 +328,5 @@ HF_SIGLIP = Table(
         (r"classifier\.weight", {"pooling": "mean"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+    certain=NO_ROTARY,
 )
