@@ -55,7 +55,7 @@ def tiny_configs(draw):
     can_differ = not parallel and not qk_norm and rotary == relative == "none"
     return ViTConfig(
         image_size=(patch_size * pick(1, 2) + more, patch_size * pick(1, 2)), patch_size=patch_size, channels=channels,
-        partial_patches=partial, dynamic_image_size=pick(True, False),
+        partial_patches=partial, dynamic_image_size=dynamic,
         hidden_dim=pick(8, 16), num_layers=pick(1, 2), num_heads=pick(1, 2), mlp_dim=pick(16, 24),
         pixel_mean=(0.4,) * pick(1, channels), stem=stem, stem_norm=pick(True, False),
         patch_bias=pick(True, False), class_token=class_token, distillation_token=distillation_token,
@@ -66,7 +66,7 @@ def tiny_configs(draw):
         num_map_heads=pick(None, 4) if pooling == "map" else None, map_mlp_dim=pick(None, 10) if pooling == "map" else None,
         qkv_bias=pick("all", "none", *["query_value"] * (not parallel)), qk_norm=qk_norm, parallel_block=parallel,
         gated_mlp=not parallel and pick(True, False), mlp_inner_norm=not parallel and pick(True, False),
-        pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
+        attention_inner_norm=not parallel and pick(True, False), pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
         map_includes_prefix=not (pooling == "map" and class_token + num_registers) or pick(True, False),
         activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"), layer_scale=pick(None, 1e-4),
         stochastic_depth_rate=pick(0.0, 0.1), remat=remat, norm=norm, patch_norm=pick(True, False),
