@@ -54,7 +54,7 @@ def list_command(
         str | None,
         Option(
             metavar="NAME",
-            help="With weights first trained as: supervised, self_supervised or image_text.",
+            help="With weights first trained as: supervised, self_supervised, image_text or distilled.",
             rich_help_panel=MODEL,
         ),
     ] = None,
