@@ -199,6 +199,9 @@ def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessin
         if config.pooling == "token_and_mean":
             tokens = output.last_hidden_state.numpy()
             return np.concatenate([tokens[:, 0], tokens[:, config.num_prefix_tokens :].mean(1)], axis=-1)
+        if kind == "InternVLVisionModel":
+            found = output.last_hidden_state.numpy()
+            return found[:, 0] if config.pooling == "token" else found[:, 1:].mean(1)
         if kind in ("ViTModel", "DeiTModel") and config.pre_logits_dim is None:
             found = output.last_hidden_state.numpy()
             return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
