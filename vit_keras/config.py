@@ -14,12 +14,16 @@ from vit_keras.validation import FrozenConfig, closest, is_number
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
 PositionResize = Literal[
-    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners"
-]
+    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
+    "bilinear_corners_crop",
+]  # fmt: skip
 PatchResize = Literal["bicubic_antialias", "bilinear"]
 RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
 RotaryOrder = Literal["yx", "xy"]
 QKVBias = Literal["all", "query_value", "none"]
+RelativePosition = Literal["none", "table", "mlp"]
+Norm = Literal["layer", "rms"]
+BlockNorm = Literal["before", "after"]
 Pooling = Literal["token", "mean", "token_and_mean", "map"]
 FinalNorm = Literal["before", "after", "none"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
@@ -38,6 +42,7 @@ _INTEGERS = {
     "pre_logits_dim": (1, 16_384),
     "num_map_heads": (1, 512),
     "map_mlp_dim": (1, 131_072),
+    "relative_position_dim": (1, 16_384),
 }
 _OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim")  # integers that may be None
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
@@ -86,7 +91,8 @@ class ViTConfig(FrozenConfig):
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
-            FlexiViT, "bilinear_corners" as in Google's vision_transformer.
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop" and "bilinear_corners_crop" resize to a
+            square of the longer side and take its top left part, as in RADIO.
         patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
@@ -95,10 +101,21 @@ class ViTConfig(FrozenConfig):
         rotary_order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
         rotary_reference: Rows and columns that positions are scaled to at every image size; None for the image's own.
         rotary_offset: Added to the rows and columns of "axial" positions, in patches, before they are scaled.
+        relative_position: A bias of the attention scores by the offset between two patches: "table" with one number per head and offset
+            (Bao et al. 2022, arXiv 2106.08254), "mlp" with a small network of the offsets' logarithms (Liu et al. 2022, arXiv
+            2111.09883, as in timm), or "none".
+        relative_position_shared: Whether all blocks have the same bias.
+        relative_position_dim: Hidden width of the network of `relative_position="mlp"`.
+        patch_norm: Normalizes the projected patches before positions are added, as in AIMv2 (Fini et al. 2024, arXiv 2411.14402).
         stem_norm: Normalizes the tokens before the first block, as in CLIP.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
-        parallel_block: Computes attention and MLP side by side (the same paper).
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection (Wang et al. 2022, arXiv 2208.10442).
+        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258).
+        projection_bias: Whether the attention's output projection and both projections of the MLP have biases.
+        block_norm: Normalizes the input of attention and MLP, "before" as in the paper, or their output, "after" (Liu et al. 2022,
+            arXiv 2111.09883).
+        parallel_block: Computes attention and MLP side by side (Dehghani et al. 2023, arXiv 2302.05442).
         gated_mlp: Multiplies activated gates with values in the MLP (Shazeer 2020, arXiv 2002.05202).
         mlp_inner_norm: Normalizes the MLP's hidden activations (Fang et al. 2023, arXiv 2303.11331).
         pre_logits_dim: Width of a tanh layer between pooling and head, or None.
@@ -108,9 +125,11 @@ class ViTConfig(FrozenConfig):
         num_map_heads: Attention heads of attention pooling; None for as many as in the blocks.
         map_mlp_dim: Hidden width of the MLP in attention pooling; None for that of the blocks.
         final_norm: Normalizes "before" pooling, as in the paper, or "after", or "none".
-        norm_epsilon: Added to the variance in every layer norm.
+        norm: Kind of every norm: "layer", or "rms" without mean and bias (Zhang and Sennrich 2019, arXiv 1910.07467).
+        norm_epsilon: Added to the variance in every norm.
         activation: "gelu" (exact), "gelu_tanh" (tanh approximation), "quick_gelu" (sigmoid approximation) or "silu".
-        layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None.
+        layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None; with
+            `block_norm="after"`, of the scales in the blocks' norms.
         dropout_rate: Fraction of the embeddings and of each MLP's hidden activations dropped in training.
         attention_dropout_rate: Fraction of the attention weights dropped in training.
         stochastic_depth_rate: Fraction of images that skip the last block's branches; it rises linearly from 0 at the first
@@ -154,9 +173,17 @@ class ViTConfig(FrozenConfig):
     rotary_order: RotaryOrder = "yx"
     rotary_reference: tuple[int, int] | None = None
     rotary_offset: float = 0.0
+    relative_position: RelativePosition = "none"
+    relative_position_shared: bool = False
+    relative_position_dim: int = 128
+    patch_norm: bool = False
     stem_norm: bool = False
     qkv_bias: QKVBias = "all"
     qk_norm: bool = False
+    attention_inner_norm: bool = False
+    differential_attention: bool = False
+    projection_bias: bool = True
+    block_norm: BlockNorm = "before"
     parallel_block: bool = False
     gated_mlp: bool = False
     mlp_inner_norm: bool = False
@@ -166,6 +193,7 @@ class ViTConfig(FrozenConfig):
     num_map_heads: int | None = None
     map_mlp_dim: int | None = None
     final_norm: FinalNorm = "before"
+    norm: Norm = "layer"
     norm_epsilon: float = 1e-6
     activation: Activation = "gelu"
     layer_scale: float | None = None
@@ -275,6 +303,7 @@ class ViTConfig(FrozenConfig):
             yield 'rotary_reference and rotary_offset need rotary_embedding="axial"'
         if self.rotary_embedding == "none" and (self.rotary_temperature, self.rotary_order) != (100.0, "yx"):
             yield "rotary_temperature and rotary_order need a rotary_embedding"
+        yield from self._find_block_conflicts()
         usual = self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
         if self.distillation_token and not self.class_token:
             yield "distillation_token=True needs class_token=True"
@@ -285,8 +314,12 @@ class ViTConfig(FrozenConfig):
             )
         if not self.distillation_head and not self.distillation_token:
             yield "distillation_head=False needs distillation_token=True"
-        if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
-            yield 'parallel_block=True can\'t be combined with gated_mlp, mlp_inner_norm or qkv_bias="query_value"'
+        inner_norm = self.mlp_inner_norm or self.attention_inner_norm
+        if self.parallel_block and (self.gated_mlp or inner_norm or self.qkv_bias == "query_value"):
+            yield (
+                "parallel_block=True can't be combined with gated_mlp, mlp_inner_norm, attention_inner_norm or "
+                'qkv_bias="query_value"'
+            )
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
         if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
@@ -311,6 +344,29 @@ class ViTConfig(FrozenConfig):
                 'remat="block" computes a block twice, and dropout would differ the second time: '
                 "set dropout_rate=0 and attention_dropout_rate=0 (stochastic_depth_rate may stay)"
             )
+
+    def _find_block_conflicts(self) -> Iterator[str]:
+        if self.relative_position == "none" and (self.relative_position_shared, self.relative_position_dim) != (
+            False,
+            128,
+        ):
+            yield 'relative_position_shared and relative_position_dim need relative_position="table" or "mlp"'
+        if self.relative_position != "none" and self.dynamic_image_size:
+            yield f'relative_position="{self.relative_position}" has biases of one grid, so it needs dynamic_image_size=False'
+        if self.relative_position == "table" and self.num_prefix_tokens > self.class_token:
+            yield 'relative_position="table" has biases for patches and a class token, not for distillation_token or num_registers'
+        if self.relative_position_shared and self.remat == "block":
+            yield 'relative_position_shared=True can\'t be combined with remat="block", whose blocks are computed again without it'
+        if self.block_norm == "after" and (self.parallel_block or self.norm != "layer"):
+            yield 'block_norm="after" needs norm="layer" and parallel_block=False'
+        if self.parallel_block and (self.differential_attention or not self.projection_bias):
+            yield "parallel_block=True can't be combined with differential_attention or projection_bias=False"
+        if self.differential_attention:
+            if self.hidden_dim % (2 * self.num_heads):
+                nearest_dim = _nearest_multiple(self.hidden_dim, 2 * self.num_heads)
+                yield f"differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is {nearest_dim}"
+            if self.qk_norm or self.rotary_embedding != "none" or self.relative_position != "none":
+                yield "differential_attention=True can't be combined with qk_norm, rotary_embedding or relative_position"
 
     @property
     def grid_size(self) -> tuple[int, int]:

@@ -24,7 +24,17 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "num_registers": ("reg_tokens", "num_register_tokens", "num_reg_tokens", "registers", "register_tokens"),
     "pooling": ("global_pool", "pool", "classifier", "pool_type", "pooling_type"),
     "activation": ("act_layer", "hidden_act", "act", "hidden_activation", "mlp_activation"),
-    "norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_eps", "epsilon", "eps"),
+    "norm_epsilon": ("layer_norm_eps", "layer_norm_epsilon", "norm_eps", "epsilon", "eps", "rms_norm_eps"),
+    "norm": ("norm_layer",),
+    "block_norm": ("block_fn", "norm_first"),
+    "patch_norm": ("embed_norm_layer",),
+    "projection_bias": ("proj_bias", "mlp_bias"),
+    "differential_attention": ("attn_layer",),
+    "relative_position": ("use_rel_pos_bias", "use_relative_position_bias", "rel_pos_type"),
+    "relative_position_shared": (
+        "use_shared_rel_pos_bias", "use_shared_relative_position_bias", "shared_rel_pos",
+    ),
+    "relative_position_dim": ("rel_pos_dim",),
     "stem_norm": ("pre_norm",),
     "final_norm": ("fc_norm", "use_fc_norm"),
     "qkv_bias": ("use_mha_bias", "attention_bias"),
@@ -80,6 +90,9 @@ VALUE_SYNONYMS = {
     "position_embedding": {"learn": "learned", "absolute": "learned", "sincos": "sincos2d", "sin-cos": "sincos2d"},
     "qkv_bias": {"True": "all", "False": "none"},
     "final_norm": {"True": "before", "False": "none"},
+    "norm": {"rmsnorm": "rms", "RmsNorm": "rms", "layernorm": "layer", "LayerNorm": "layer"},
+    "block_norm": {"pre": "before", "post": "after", "True": "before", "False": "after"},
+    "relative_position": {"True": "table", "False": "none", "bias": "table"},
     "rotary_embedding": {"True": "axial", "rope": "axial"},
 }  # fmt: skip
 """Our value by another library's value, by field."""

@@ -45,11 +45,14 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
                 "pixel_std": tuple(layers["normalization"].std),
                 "stem": "conv" if isinstance(stem, ConvStem) else "patch",
                 "patch_bias": encoder.use_bias,
+                "patch_norm": encoder.patch_norm is not None,
                 "distillation_head": not encoder.distillation_token or "distillation_pooling" in layers,
                 **{name: getattr(encoder, name) for name in ENCODER_FIELDS},
                 "stem_norm": "stem_norm" in layers,
                 "parallel_block": block.parallel,
                 **_rotary_fields(block.rotary),
+                **_relative_position_fields(block.relative_position, layers.get("relative_position")),
+                "differential_attention": block.differential_lambda is not None,
                 **{name: getattr(block, name) for name in BLOCK_FIELDS},
                 "stochastic_depth_rate": block.stochastic_depth_rate,
                 "pre_logits_dim": _pre_logits_dim(layers.get("pre_logits")),
@@ -81,6 +84,13 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
         return {}
     fields = {f"rotary_{name}": rotary[name] for name in ("temperature", "order", "reference")}
     return {"rotary_embedding": rotary["kind"], "rotary_offset": rotary.get("offset", 0.0), **fields}
+
+
+def _relative_position_fields(own: dict[str, Any] | None, shared: Any) -> dict[str, Any]:
+    if own is None and shared is None:
+        return {}
+    kind, dim = (own["kind"], own["hidden_dim"]) if own is not None else (shared.kind, shared.hidden_dim)
+    return {"relative_position": kind, "relative_position_dim": dim, "relative_position_shared": own is None}
 
 
 def match_layers(model: keras.Model, calls: Calls, config: ViTConfig) -> list[LayerSpec]:
@@ -117,8 +127,9 @@ def _find_differences(calls: Calls, specs: list[LayerSpec]) -> Iterator[str]:
         if call is None:
             yield f"it has no layer {spec.name!r}, a {spec.kind.__name__}"
             continue
-        if call.inputs != spec.inputs:
-            yield f"{spec.name!r} reads {describe(calls, call.inputs)} where vit's reads {describe(calls, spec.inputs)}"
+        wanted_inputs = (*spec.inputs, *spec.keywords.values())
+        if call.inputs != wanted_inputs:
+            yield f"{spec.name!r} reads {describe(calls, call.inputs)} where vit's reads {describe(calls, wanted_inputs)}"
         if call.keywords.get("training"):
             yield f"{spec.name!r} is called with training=True, which is permanent"
         kind = type(call.operation)

@@ -33,13 +33,14 @@ class AttentionKernel:
         padding = f" with {self.padding} padding token" if self.padding else ""
         return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
 
-    def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
+    def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`.
 
-        `dropout`, a layer that drops attention weights, is for `attend_by_products` alone.
+        `dropout`, a layer that drops attention weights, and `bias`, `(heads, tokens, tokens)`, which is added to the scores, are for
+        `attend_by_products` alone.
         """
         if self.name == PRODUCTS:
-            return attend_by_products(qkv, dropout)
+            return attend_by_products(qkv, dropout, bias)
         queries, keys, values = (qkv[:, :, index] for index in range(3))
         if self.name == FLASH:
             return _padded_attention(queries, keys, values, self.padding, implementation="cudnn")
@@ -47,24 +48,26 @@ class AttentionKernel:
         return ops.dot_product_attention(queries, keys, values, flash_attention=False if self.name == XLA else None)
 
 
-def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None) -> Tensor:
+def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
     """Returns what `AttentionKernel.attend` does, by two batched matrix products with the weights between them in memory."""
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-    weights = ops.softmax(ops.cast(scores, "float32"))  # never in half precision
-    weights = ops.cast(weights, scores.dtype)
+    wide = ops.cast(scores, "float32")  # never in half precision
+    weights = ops.cast(ops.softmax(wide if bias is None else wide + ops.cast(bias, "float32")), scores.dtype)
     if dropout is not None:
         weights = dropout(weights)
     return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
 def attention_kernel(
-    *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False
+    *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False, bias: bool = False
 ) -> AttentionKernel:
     """Returns the kernel that `SelfAttention` uses on this backend and device; the log says once why a GPU can't use flash attention."""
     if dropout:
         return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
+    if bias:
+        return AttentionKernel(name=PRODUCTS, reason="a bias is added to the scores in memory")
     backend, platform = keras.backend.backend(), _platform()
     if backend == "jax" and platform == "gpu":
         return _choose_for_jax_on_gpu(num_tokens, num_heads, head_dim, dtype)

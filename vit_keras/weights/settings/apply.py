@@ -8,17 +8,20 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.head import HEAD_FIELDS
+from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.mappings.timm import is_eva
 from vit_keras.weights.settings.read import Settings
 
 _log = logging.getLogger(__name__)
 
 _ROTARY_FIELDS = ("rotary_embedding", "rotary_temperature", "rotary_order", "rotary_reference", "rotary_offset")
-_ATTENTION_FIELDS = ("num_heads", "num_map_heads", *_ROTARY_FIELDS)
+_REFUSED_FIELDS = ("num_heads", "num_map_heads", "block_norm", *_ROTARY_FIELDS)
 # Those that change what the same weights compute, and that no tensor's shape reveals, except those about the head.
-_FORWARD_FIELDS = ("activation", "norm_epsilon", "pixel_mean", "pixel_std", *_ATTENTION_FIELDS)
+_FORWARD_FIELDS = ("activation", "norm_epsilon", "pixel_mean", "pixel_std", *_REFUSED_FIELDS)
 _MAP_FIELDS = ("map_includes_prefix", "num_map_heads", "map_mlp_dim")
 _SIZE_FIELDS = ("hidden_dim", "num_layers", "mlp_dim")
+UNSTATED = ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling")
+"""Fields of every model that no shape reveals."""
 
 
 def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[str, Any] = {}) -> ViTConfig:
@@ -51,7 +54,6 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
     if differing:
         before = ", ".join(repr(getattr(config, name)) for name in differing)
         _log.warning("%s: %s, in place of the preset's %s", settings.origin, _list_values(differing, differing), before)
-    log_assumptions(settings, changed)
     return changed
 
 
@@ -64,18 +66,22 @@ def _skips_prefix(settings: Settings, config: ViTConfig, changed: ViTConfig) -> 
     return settings.source == "timm" and bool(changed.num_prefix_tokens) and not is_known
 
 
-def log_assumptions(settings: Settings, config: ViTConfig) -> None:
-    """Logs the fields that change a checkpoint's outputs and that neither its tensors nor a config.json reveal."""
-    names = ["num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling"]
-    if config.pooling == "map" and config.num_prefix_tokens:
-        names.append("map_includes_prefix")
-    if config.num_map_heads is not None:
-        names.append("num_map_heads")
-    assumed = {name: getattr(config, name) for name in names if name not in {*settings.stated, *settings.inferred}}
-    if assumed:
-        _log.warning(
-            "%s: assumed, because the checkpoint does not state it: %s", settings.origin, _list_values(assumed, assumed)
-        )
+def list_assumptions(settings: Settings, config: ViTConfig, table: Table) -> tuple[str, ...]:
+    """Returns what changes a checkpoint's outputs and is revealed by neither its tensors nor a config.json, as a model has it."""
+    names = [*UNSTATED, *table.untold]
+    if config.pooling == "map":
+        names += [*(["map_includes_prefix"] if config.num_prefix_tokens else []), "num_map_heads"]
+    if config.rotary_embedding != "none":
+        names += _ROTARY_FIELDS
+    known = {*settings.stated, *settings.inferred}
+    found = [_describe(name, settings, config) for name in names if name not in known]
+    return (*found, *([f"label_set={settings.label_set!r}"] if settings.label_set is not None else []))
+
+
+def _describe(name: str, settings: Settings, config: ViTConfig) -> str:
+    value = getattr(config, name)
+    usual = settings.convention.get(name, value)
+    return f"{name}={value!r}" + ("" if _is_same(usual, value) else f" (published ones have {usual!r})")
 
 
 def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
@@ -87,7 +93,7 @@ def find_contradictions(settings: Settings, config: ViTConfig) -> list[str]:
     }
     if not settings.stated.get("pooling") == config.pooling == "map":
         differing.pop("num_map_heads", None)
-    refused = [name for name in _ATTENTION_FIELDS if name in differing]
+    refused = [name for name in _REFUSED_FIELDS if name in differing]
     if refused:
         theirs = _list_values(differing, refused)
         mine = ", ".join(f"{name}={getattr(config, name)!r}" for name in refused)

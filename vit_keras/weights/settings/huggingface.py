@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.config_fields import (
@@ -48,6 +50,20 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _radio(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["use_swiglu_ffn"]:
+        raise InvalidArgumentError("use_swiglu_ffn is true, and no published RADIO has a gated MLP")
+    return {
+        **_qkv_bias(values),
+        "mlp_dim": int(values["hidden_size"] * values["mlp_ratio"]),
+        "num_registers": values["num_cls_tokens"] + values["num_registers"] - 1,
+        "position_on_prefix": False,
+        "pixel_mean": tuple(values["norm_mean"]),
+        "pixel_std": tuple(values["norm_std"]),
+        "final_norm": "none",
+    }
+
+
 def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["use_qk_norm"] or values["norm_type"] != "layer_norm":
         raise InvalidArgumentError(
@@ -59,6 +75,33 @@ def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
     return {"stem_norm": True, "patch_bias": False}
+
+
+def _beit(values: Mapping[str, Any]) -> dict[str, Any]:
+    own, shared = (bool(values[f"use_{name}relative_position_bias"]) for name in ("", "shared_"))
+    if own and shared:
+        raise InvalidArgumentError(
+            "use_relative_position_bias and use_shared_relative_position_bias are both true, and vit_keras builds one of them"
+        )
+    return {
+        "qkv_bias": "query_value",
+        "layer_scale": values["layer_scale_init_value"] or None,
+        "position_embedding": "learned" if values["use_absolute_position_embeddings"] else "none",
+        "relative_position": "table" if own or shared else "none",
+        "relative_position_shared": shared,
+    }
+
+
+def _aimv2(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["is_native"]:
+        raise InvalidArgumentError("is_native is true: it has fixed positions that vit_keras does not build")
+    qkv_bias = values["qkv_bias"] or values.get("use_bias", False)
+    if qkv_bias or values["mlp_bias"]:
+        raise InvalidArgumentError(
+            "qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases"
+        )
+    fixed = {"class_token": False, "norm": "rms", "patch_norm": True, "gated_mlp": True}
+    return {**fixed, "qkv_bias": "none", "projection_bias": False}
 
 
 @dataclass(frozen=True)
@@ -81,6 +124,11 @@ _DINOV3 = {
     "query_bias": True, "key_bias": False, "value_bias": True, "layerscale_value": 1.0, "use_gated_mlp": False,
     "num_register_tokens": 0,
 }  # fmt: skip
+_RADIO = {
+    **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "mlp_ratio": 4.0,
+    "use_swiglu_ffn": False, "num_cls_tokens": 3, "num_registers": 7, "layerscale_value": 1.0, "norm_mean": CLIP["pixel_mean"],
+    "norm_std": CLIP["pixel_std"],
+}  # fmt: skip
 _INTERNVL = {
     **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
     "image_size": 448, "patch_size": 14, "attention_bias": False, "use_qk_norm": False, "norm_type": "layer_norm",
@@ -88,6 +136,15 @@ _INTERNVL = {
 }  # fmt: skip
 _SIGLIP = {**_SIZES, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 _CLIP = {**_SIZES, "layer_norm_eps": 1e-5, "patch_size": 32, "hidden_act": "quick_gelu"}
+
+_BEIT = {
+    **_SIZES, "use_relative_position_bias": False, "use_shared_relative_position_bias": False, "layer_scale_init_value": 0.1,
+    "use_absolute_position_embeddings": False,
+}  # fmt: skip
+_AIMV2 = {
+    **_SIZES, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8, "patch_size": 14, "intermediate_size": 2816,
+    "hidden_act": "silu", "rms_norm_eps": 1e-5, "qkv_bias": False, "mlp_bias": False, "is_native": False,
+}  # fmt: skip
 
 _KINDS = {
     "vit": _Kind(_SIZES, _qkv_bias),
@@ -101,7 +158,11 @@ _KINDS = {
         IMAGENET, "bicubic_antialias",
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
+    "radio": _Kind(_RADIO, _radio, position_resize="bilinear_crop"),
     "internvl_vision": _Kind(_INTERNVL, _internvl, IMAGENET),
+    "beit": _Kind(_BEIT, _beit, HALF),
+    "data2vec-vision": _Kind(_BEIT, _beit, IMAGENET),
+    "aimv2_vision_model": _Kind(_AIMV2, _aimv2, CLIP),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
     "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
     "owlvit_vision_model": _Kind({**_CLIP, "image_size": 768}, _clip, CLIP),
@@ -109,9 +170,10 @@ _KINDS = {
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
 _TOWERS = {
-    **{name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2")},
+    **{name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2", "aimv2")},
     "internvl": "internvl_vision",
 }
+_FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
 
 
 def huggingface_settings(
@@ -122,7 +184,7 @@ def huggingface_settings(
     values = config_json
     if model_type in _TOWERS:
         model_type = _TOWERS[model_type]
-        values = config_json.get("vision_config") or {}
+        values = config_json.get("vision_config") or (config_json if values["model_type"] in _FLAT else {})
     kind = _KINDS.get(model_type)
     if kind is None or not isinstance(values, Mapping):
         raise InvalidArgumentError(
@@ -130,7 +192,8 @@ def huggingface_settings(
             f"{sorted([*_KINDS, *_TOWERS])}."
         )
     values = {**kind.defaults, **values}
-    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # the others have those of vit
+    of_others = HF_FIELDS["beit"] if model_type == "data2vec-vision" else HF_FIELDS["vit"]
+    renames = HF_FIELDS.get(model_type, of_others)
     activation = str(values["hidden_act"])
     image_size = _read_sides(values["image_size"], where)
     try:
@@ -148,9 +211,12 @@ def huggingface_settings(
         stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False
+    if model_type == "radio" and not any("layer_scale1" in name or ".ls1." in name for name in tensors):
+        stated["layer_scale"] = None
     preprocessing = None
     if processor is not None:
-        stated |= _read_pixel_statistics(processor, where)
+        statistics = _read_pixel_statistics(processor, where)
+        stated |= _normalize_twice(statistics, stated) if model_type == "radio" else statistics
         preprocessing = _read_preprocessing(processor, image_size)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
@@ -194,6 +260,15 @@ def _read_pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: image_mean={mean!r} and image_std={std!r} are not numbers.") from error
     return {"pixel_mean": fractions[0], "pixel_std": fractions[1]}
+
+
+def _normalize_twice(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns mean and std of a normalization by the processor, then by the model."""
+    if not first:
+        return {}
+    mean, std = (np.asarray(first[name]) for name in ("pixel_mean", "pixel_std"))
+    means, stds = mean + std * np.asarray(second["pixel_mean"]), std * np.asarray(second["pixel_std"])
+    return {"pixel_mean": tuple(means.tolist()), "pixel_std": tuple(stds.tolist())}
 
 
 def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `deit.py` and `eva.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py` and
+`eva.py`.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
 from vit_keras.validation import closest
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
@@ -41,7 +43,8 @@ _NO_EFFECT = {
 _CONVERTED = {
     "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type",
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
-    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio",
+    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
+    "shared_rel_pos",
 }  # fmt: skip
 
 
@@ -72,7 +75,6 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
             # timm leaves them out, unless the architecture or an argument says otherwise.
             default = base.pooling == "map" and base.map_includes_prefix
             config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
-    names = config_json.get("label_names", cfg.get("label_names"))
     stated = asdict(config)
     if config.final_norm != "none":
         del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
@@ -83,8 +85,19 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         "crop_mode": cfg.get("crop_mode", "center"),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic", "lanczos", "nearest") else "bicubic",
     }
-    class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-    return {"stated": stated, "class_names": class_names, "preprocessing": preprocessing}
+    return {"stated": stated, **_read_class_names(config_json, cfg), "preprocessing": preprocessing}
+
+
+def _read_class_names(config_json: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the class names: those of the file, or those of the label set that its tag and number of classes suggest."""
+    names, tag = config_json.get("label_names", cfg.get("label_names")), cfg.get("tag")
+    if isinstance(names, list):
+        words = names_by_synset(tuple(map(str, names)))
+        return {"class_names": tuple(words.get(str(name), str(name)) for name in names)}
+    num_classes = config_json.get("num_classes", cfg.get("num_classes"))
+    is_count = type(num_classes) is int
+    label_set = find_label_set(num_classes, tag if isinstance(tag, str) else None) if is_count else None
+    return {"class_names": () if label_set is None else label_names(label_set), "label_set": label_set}
 
 
 def _read_defaults(config_json: Mapping[str, Any], cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -143,7 +156,7 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     patch_size = fields.get("patch_size", base.patch_size)
     if type(patch_size) is int and patch_size > 0 and (height % patch_size or width % patch_size):
         fields["partial_patches"] = "crop"
-    return fields | _read_rotary(arguments)
+    return fields | _read_rotary(arguments) | _read_relative_position(arguments, base, where)
 
 
 def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,6 +171,31 @@ def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if "ref_feat_shape" in arguments:
         reference = arguments["ref_feat_shape"]
         fields["rotary_reference"] = tuple(reference) if isinstance(reference, list) else reference
+    return fields
+
+
+def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if {"use_rel_pos_bias", "use_shared_rel_pos_bias"} & arguments.keys():  # of Beit
+        own, shared = (bool(arguments.get(f"use_{name}rel_pos_bias", False)) for name in ("", "shared_"))
+        if own and shared:
+            raise InvalidArgumentError(
+                f"{where}: use_rel_pos_bias and use_shared_rel_pos_bias are both true, and vit_keras builds one of them."
+            )
+        fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
+    kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
+    if kind not in (None, "mlp", "bias"):
+        raise InvalidArgumentError(
+            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
+        )
+    if kind is not None:
+        fields["relative_position"] = "mlp" if kind == "mlp" else "table"
+    if arguments.get("rel_pos_dim") is not None:
+        fields["relative_position_dim"] = arguments["rel_pos_dim"]
+    if "shared_rel_pos" in arguments:
+        fields["relative_position_shared"] = bool(arguments["shared_rel_pos"])
+    if fields.get("relative_position", base.relative_position) != "mlp":
+        fields["relative_position_dim"] = 128  # the default, for a bias without a network
     return fields
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import HF_ACTIVATIONS, HF_FIELDS, HF_SHARED_FIELDS, dinov2_mlp_dim
-from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_INTERNVL, HF_SIGLIP, HF_VIT
+from vit_keras.weights.mappings.huggingface import (
+    HF_AIMV2,
+    HF_BEIT,
+    HF_CLIP,
+    HF_DINOV2,
+    HF_DINOV3,
+    HF_INTERNVL,
+    HF_SIGLIP,
+    HF_VIT,
+)
 from vit_keras.weights.mappings.tables import Table
 from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfits
 
@@ -34,7 +43,7 @@ class _Kind:
     headless: str | None  # class without a head
     headed: str | None = None  # class with a head
     with_one_head: str | None = None  # class with one head, where `headed` has two
-    layer_scale: bool = False
+    layer_scale: bool | None = False  # whether it has layer scale; None for either
     square: bool = False  # takes only square images
     mask_token: tuple[int, ...] = ()  # shape without the last axis
 
@@ -66,6 +75,22 @@ _KINDS = {
         HF_INTERNVL, {**PLAIN, **_QKV_BIAS, "pooling": ("token", "mean"), "final_norm": ("none",)}, "InternVLVisionModel",
         layer_scale=True,
     ),
+    "beit": _Kind(
+        HF_BEIT,
+        {
+            **PLAIN, "qkv_bias": ("query_value",), "position_embedding": ("learned", "none"), "relative_position": ("none", "table"),
+            "relative_position_shared": (True, False), "pooling": ("token", "mean"), "final_norm": ("before", "after"),
+        },
+        "BeitModel", "BeitForImageClassification", layer_scale=None, square=True,
+    ),
+    "aimv2_vision_model": _Kind(
+        HF_AIMV2,
+        {
+            **PLAIN, "class_token": (False,), "pooling": ("mean",), "gated_mlp": (True,), "qkv_bias": ("none",), "norm": ("rms",),
+            "patch_norm": (True,), "projection_bias": (False,),
+        },
+        "Aimv2VisionModel", square=True,
+    ),
     "siglip_vision_model": _Kind(
         HF_SIGLIP, {**PLAIN, "class_token": (False,), "pooling": ("map",)}, "SiglipVisionModel", square=True,
     ),
@@ -80,7 +105,7 @@ _KINDS = {
 }  # fmt: skip
 _PREFIXES = {
     **dict.fromkeys(("siglip_vision_model", "clip_vision_model", "clip"), "vision_model."),
-    **dict.fromkeys(("dinov3_vit", "internvl_vision"), ""),
+    **dict.fromkeys(("dinov3_vit", "internvl_vision", "aimv2_vision_model"), ""),
 }
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_projection.")
 
@@ -121,7 +146,7 @@ def _list_reasons(model_type: str, config: ViTConfig, has_head: bool) -> list[st
     if model_type == "vit" and not has_head:  # its pooler is our pre_logits
         plain = plain.replace(pre_logits_dim=None)
     reasons = list_misfits(plain, kind.allowed)
-    if (config.layer_scale is not None) != kind.layer_scale:
+    if kind.layer_scale is not None and (config.layer_scale is not None) != kind.layer_scale:
         reasons.append(
             f"layer_scale={config.layer_scale!r} {'must be given' if kind.layer_scale else 'does not exist there'}"
         )
@@ -131,6 +156,8 @@ def _list_reasons(model_type: str, config: ViTConfig, has_head: bool) -> list[st
         reasons.append("it has no class without a head; write the model with one")
     if has_head and is_dinov2 and config.pooling != "token_and_mean":
         reasons.append(f'the input of its head is pooling="token_and_mean", not {config.pooling!r}')
+    if model_type == "beit" and config.pooling == "mean" and config.final_norm == "before":
+        reasons.append('with pooling="mean", its final_norm is "after", not "before"')
     if kind.square and len(set(config.image_size)) != 1:
         reasons.append(f"its images are square, not {config.image_size}")
     if config.gated_mlp and True in kind.allowed["gated_mlp"] and config.activation != "silu":
@@ -146,6 +173,16 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
         fields["mlp_ratio"] = _find_mlp_ratio(config)
     if model_type in ("vit", "deit", "dinov2", "dinov2_with_registers"):
         fields["qkv_bias"] = config.qkv_bias == "all"
+    if model_type == "beit":
+        fields |= {
+            "layer_scale_init_value": config.layer_scale or 0.0,
+            "use_absolute_position_embeddings": config.position_embedding == "learned",
+            "use_relative_position_bias": config.relative_position == "table" and not config.relative_position_shared,
+            "use_shared_relative_position_bias": config.relative_position_shared,
+            "use_mean_pooling": config.pooling == "mean",
+        }
+    if model_type == "aimv2_vision_model":
+        fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False, "is_native": False}
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
     if model_type == "internvl_vision":

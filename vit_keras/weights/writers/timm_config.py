@@ -21,6 +21,8 @@ _VIT: _Allowed = {
     "position_embedding": ("learned", "none"),
     "qkv_bias": ("all", "none"),
     "qk_norm": _BOTH,
+    "attention_inner_norm": _BOTH,
+    "mlp_inner_norm": _BOTH,
     "pooling": tuple(TIMM_POOLS),
     "map_includes_prefix": _BOTH,
     "final_norm": ("before", "after", "none"),
@@ -32,14 +34,29 @@ _EVA: _Allowed = {
     "stem_norm": _BOTH,
     "patch_bias": _BOTH,
     "gated_mlp": _BOTH,
-    "mlp_inner_norm": _BOTH,
     "activation": ("gelu", "silu"),
     "rotary_embedding": ("axial", "none"),
     "qkv_bias": ("query_value",),
     "map_includes_prefix": (True,),
 }
+_RELPOS: _Allowed = {
+    **PLAIN,
+    "class_token": _BOTH,
+    "position_embedding": ("none",),
+    "relative_position": ("table", "mlp"),
+    "relative_position_shared": _BOTH,
+    "qkv_bias": ("all", "none"),
+    "qk_norm": _BOTH,
+    "pooling": ("token", "mean"),
+    "final_norm": ("before", "after"),
+    "norm_epsilon": (1e-6,),
+    "activation": ("gelu",),
+}
 _KINDS: dict[str, _Allowed] = {
     "vit_base_patch16_224": {**_VIT, "stem_norm": _BOTH, "patch_bias": _BOTH},
+    "beit3_base_patch16_224": {
+        **_VIT, "norm_epsilon": (1e-5,), "attention_inner_norm": (True,), "mlp_inner_norm": (True,),
+    },
     "vit_base_patch16_clip_224": {**_VIT, "norm_epsilon": (1e-5,), "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_giant_patch14_dinov2": {**_VIT, "gated_mlp": (True,), "activation": ("silu",)},
     "vit_pwee_patch16_reg1_gap_256": {**_VIT, "parallel_block": (True,)},
@@ -47,6 +64,18 @@ _KINDS: dict[str, _Allowed] = {
         **PLAIN, "distillation_token": (True,), "qkv_bias": ("all", "none"), "qk_norm": _BOTH, "norm_epsilon": (1e-6,),
         "position_on_prefix": (True,), "activation": _VIT["activation"],
     },
+    "vit_base_patch16_rpn_224": {**_VIT, "block_norm": ("after",)},
+    "vit_dlittle_patch16_reg1_gap_256": {**_VIT, "differential_attention": (True,), "qk_norm": (False,)},
+    "aimv2_large_patch14_224": {
+        **_VIT, "norm": ("rms",), "norm_epsilon": (1e-5,), "patch_norm": (True,), "projection_bias": (False,), "gated_mlp": (True,),
+    },
+    "beit_base_patch16_224": {
+        **PLAIN, "qkv_bias": ("query_value",), "position_embedding": ("learned", "none"), "relative_position": ("table",),
+        "relative_position_shared": _BOTH, "pooling": ("token", "mean"), "final_norm": ("before", "after"), "activation": ("gelu",),
+        "norm_epsilon": (1e-6,),
+    },
+    "vit_relpos_base_patch16_224": _RELPOS,
+    "vit_relpos_base_patch16_rpn_224": {**_RELPOS, "block_norm": ("after",)},
     "eva02_base_patch14_224": _EVA,
     "vit_base_patch16_rope_224": {**_EVA, "rotary_embedding": ("axial",), "qkv_bias": ("all", "none")},
     "vit_pe_core_base_patch16_224": {
@@ -70,7 +99,7 @@ def timm_config(
 ) -> dict[str, Any]:
     """Returns timm's config.json."""
     architecture = find_kind("timm", {name: _list_reasons(allowed, config) for name, allowed in _KINDS.items()})
-    is_eva = architecture.startswith(_EVA_KINDS)
+    has_split_gate = architecture.startswith((*_EVA_KINDS, "aimv2"))
     preprocessing = preprocessing or Preprocessing(image_size=config.image_size)
     mean = repeat_per_channel(config.pixel_mean, config.channels)
     if preprocessing.crop_mode == "border" and any(round(255 * value) != _BORDER for value in mean):
@@ -87,9 +116,9 @@ def timm_config(
             "img_size": list(config.image_size),
             **_map_fields(TIMM_SHARED_FIELDS, config),
             "global_pool": TIMM_POOLS[config.pooling],
-            "mlp_ratio": _compute_ratio(config.mlp_dim * (2 if config.gated_mlp and not is_eva else 1), config),
+            "mlp_ratio": _compute_ratio(config.mlp_dim * (2 if config.gated_mlp and not has_split_gate else 1), config),
             "qkv_bias": config.qkv_bias != "none",
-            **(_eva_arguments if is_eva else _vit_arguments)(config, architecture),
+            **_own_arguments(config, architecture),
         },
         "pretrained_cfg": {
             "num_classes": num_classes or 0,
@@ -105,6 +134,8 @@ def timm_config(
             "classifier": ["head", "head_dist"] if config.distillation_token else "head",
         },
     }
+    if architecture.startswith("beit"):
+        del written["model_args"]["qk_norm"]  # its class has no such argument
     if class_names is not None:
         written["label_names"] = list(class_names)
     return written
@@ -125,6 +156,29 @@ def _list_reasons(allowed: _Allowed, config: ViTConfig) -> list[str]:
     return reasons
 
 
+def _own_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
+    """Returns the arguments that only some of timm's classes have."""
+    if architecture.startswith(_EVA_KINDS):
+        return _eva_arguments(config, architecture)
+    if architecture.startswith("beit"):
+        return {
+            "use_abs_pos_emb": config.position_embedding == "learned",
+            "use_rel_pos_bias": not config.relative_position_shared,
+            "use_shared_rel_pos_bias": config.relative_position_shared,
+            "use_fc_norm": config.final_norm == "after",
+        }
+    if architecture.startswith("vit_relpos"):
+        has_network = config.relative_position == "mlp"
+        return {
+            "class_token": config.class_token,
+            "rel_pos_type": "mlp" if has_network else "bias",
+            "rel_pos_dim": config.relative_position_dim if has_network else None,
+            "shared_rel_pos": config.relative_position_shared,
+            "fc_norm": config.final_norm == "after",
+        }
+    return _vit_arguments(config, architecture)
+
+
 def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     activation = {} if config.gated_mlp else {"act_layer": config.activation}
     if architecture.startswith("deit"):
@@ -132,8 +186,12 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {
         **activation,
-        **_map_fields(TIMM_VIT_FIELDS, config),
-        # Written only where it has an effect: not every version of timm knows it.
+        # Some are written only where they have an effect: not every version of timm knows them.
+        **{
+            name: value
+            for name, value in _map_fields(TIMM_VIT_FIELDS, config).items()
+            if value or not name.startswith("scale")
+        },
         **({"pool_include_prefix": config.map_includes_prefix} if pools_prefix else {}),
         "no_embed_class": not config.position_on_prefix,
         "pos_embed": "learn" if config.position_embedding == "learned" else "none",
