@@ -55,7 +55,7 @@ def tiny_configs(draw):
     can_differ = not parallel and not qk_norm and rotary == relative == "none"
     return ViTConfig(
         image_size=(patch_size * pick(1, 2) + more, patch_size * pick(1, 2)), patch_size=patch_size, channels=channels,
-        partial_patches=partial, dynamic_image_size=pick(True, False),
+        partial_patches=partial, dynamic_image_size=dynamic,
         hidden_dim=pick(8, 16), num_layers=pick(1, 2), num_heads=pick(1, 2), mlp_dim=pick(16, 24),
         pixel_mean=(0.4,) * pick(1, channels), stem=stem, stem_norm=pick(True, False),
         patch_bias=pick(True, False), class_token=class_token, distillation_token=distillation_token,

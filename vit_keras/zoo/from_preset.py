@@ -165,7 +165,7 @@ def build_and_load(
         model.class_names = (
             _find_class_names(Path(weights), settings, directory, model_num_classes(model))
             if checkpoint is None
-            else _label(checkpoint, model_num_classes(model))
+            else _find_label_names(checkpoint, model_num_classes(model))
         )
         if directory is not None and weights == directory.path:
             model.task, model.threshold = directory.task, directory.threshold
@@ -189,7 +189,7 @@ def _find_class_names(
     return names if names and len(names) == num_classes and not are_numbers(names) else None
 
 
-def _label(checkpoint: Checkpoint, num_classes: int | None) -> tuple[str, ...] | None:
+def _find_label_names(checkpoint: Checkpoint, num_classes: int | None) -> tuple[str, ...] | None:
     """Returns the class names of a preset's weights; None where they are unknown, or the head has other classes."""
     if checkpoint.label_set is None or checkpoint.num_classes != num_classes:
         return None

@@ -4,6 +4,7 @@ In memory version 5 renames many; each table's renames map those and the models'
 transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
 """
 
+import re
 from operator import attrgetter
 
 from vit_keras.config import ViTConfig
@@ -94,10 +95,10 @@ HF_BEIT = Table(
     title="transformers' BEiT or Data2VecVision",
     signs=(
         r"(?:encoder\.layer|layers)\.\d+\.layernorm_before\.weight",
-        r"(?:encoder\.layer|layers)\.\d+\.lambda_1|.*relative_position_bias_table",
+        r"(?:encoder\.layer|layers)\.\d+\.(?:lambda_1|(?:attention\.attention\.)?" + re.escape(_RELATIVE) + ")"
+        r"|(?:encoder\.relative_position_bias|shared_position_bias)\.relative_position_bias_table",
     ),
     renames=(
-        (r"^(?:beit|data2vec_vision)\.", ""),
         (r"^layers\.", "encoder.layer."),
         *_V5_ATTENTION,
         (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
@@ -296,7 +297,10 @@ AIMV2 = Table(
         (r"^(blocks\.\d+\.mlp)\.fc1\.", r"\1.fc1_g."),
         (r"^(blocks\.\d+\.mlp)\.fc3\.", r"\1.fc1_x."),
     ),
-    rows=TIMM_ROWS,
+    rows=(
+        *(item for item in TIMM_ROWS if not item.targets[0].startswith(f"{_B}/mlp/expand/")),
+        *dense(f"{_B}/mlp/expand", ("blocks.{i}.mlp.fc1_g", "blocks.{i}.mlp.fc1_x")),
+    ),
     head_features=((r"norm\.weight", {"pooling": "mean", "final_norm": "before"}),),
     convention={**CLIP, "norm_epsilon": 1e-5, "activation": "silu"},
 )

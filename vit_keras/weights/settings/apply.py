@@ -44,10 +44,11 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
     if changes.get("pooling", settings.fields.get("pooling", config.pooling)) != "map":
         names.difference_update(_MAP_FIELDS)
     taken = {name: value for name, value in settings.fields.items() if name in names}
-    if _skips_prefix(settings, config) and "map_includes_prefix" in names:
-        taken.setdefault("map_includes_prefix", False)
     with prefix_errors(settings.origin):
         changed = config.replace(**{**taken, **changes})
+    if "map_includes_prefix" in names - taken.keys() and _skips_prefix(settings, config, changed):
+        taken["map_includes_prefix"] = False
+        changed = changed.replace(map_includes_prefix=False)
     differing = {name: value for name in taken if not _is_same(value := getattr(changed, name), getattr(config, name))}
     differing.pop("position_resize", None)  # reported where positions are resized
     if differing:
@@ -56,13 +57,13 @@ def apply_settings(config: ViTConfig, settings: Settings, *, changes: Mapping[st
     return changed
 
 
-def _skips_prefix(settings: Settings, config: ViTConfig) -> bool:
+def _skips_prefix(settings: Settings, config: ViTConfig, changed: ViTConfig) -> bool:
     """Whether a file without a config.json has attention pooling by timm's default, which leaves out prefix tokens.
 
     A preset with attention pooling knows better, and timm's `Eva` always includes them.
     """
     is_known = config.pooling == "map" or is_eva(config)
-    return settings.source == "timm" and bool(config.num_prefix_tokens) and not is_known
+    return settings.source == "timm" and bool(changed.num_prefix_tokens) and not is_known
 
 
 def list_assumptions(settings: Settings, config: ViTConfig, table: Table) -> tuple[str, ...]:
