@@ -255,7 +255,15 @@ def mlp(tokens, weights, activation="gelu", *, gated=False, norm_epsilon=1e-6):
 
 
 def transformer_block(
-    tokens, weights, *, num_heads, activation="gelu", norm_epsilon=1e-6, gated_mlp=False, parallel=False, block_norm="before",
+    tokens,
+    weights,
+    *,
+    num_heads,
+    activation="gelu",
+    norm_epsilon=1e-6,
+    gated_mlp=False,
+    parallel=False,
+    block_norm="before",
     **attention,
 ):
     def attention_branch(normed):

@@ -293,7 +293,10 @@ class ViTConfig(FrozenConfig):
             )
 
     def _find_block_conflicts(self) -> Iterator[str]:
-        if self.relative_position == "none" and (self.relative_position_shared, self.relative_position_dim) != (False, 128):
+        if self.relative_position == "none" and (self.relative_position_shared, self.relative_position_dim) != (
+            False,
+            128,
+        ):
             yield 'relative_position_shared and relative_position_dim need relative_position="table" or "mlp"'
         if self.relative_position != "none" and self.dynamic_image_size:
             yield f'relative_position="{self.relative_position}" has biases of one grid, so it needs dynamic_image_size=False'

@@ -16,7 +16,9 @@ def num_params(config: ViTConfig) -> int:
     embed = (config.patch_dim + config.patch_bias) * dim + config.num_prefix_tokens * dim
     positions = config.num_patches + config.position_on_prefix * config.num_prefix_tokens
     learned = positions * dim if config.position_embedding == "learned" else 0
-    norm_dims = dim * (config.stem_norm + config.patch_norm) + (config.pooled_dim if config.final_norm == "after" else dim)
+    norm_dims = dim * (config.stem_norm + config.patch_norm) + (
+        config.pooled_dim if config.final_norm == "after" else dim
+    )
     norms = _norm_params(config, norm_dims)
     of_pool = dim + 4 * (dim * dim + dim) + _mlp_params(config, gated=False, bias=True) + _norm_params(config, dim)
     pool = of_pool if config.pooling == "map" else 0

@@ -15,7 +15,9 @@ def test_equals_the_oracle(arguments):
     expected = oracle.self_attention(oracle.tokens(*SHAPE), oracle.weights_of(attention), 2, lambda_init=0.3)
     for training in (False, True):
         oracle.assert_close(oracle.call(attention, oracle.tokens(*SHAPE), training=training), expected)
-    assert ("bias" in [weight.name for weight in attention.output_projection.weights]) == arguments.get("output_bias", True)
+    assert ("bias" in [weight.name for weight in attention.output_projection.weights]) == arguments.get(
+        "output_bias", True
+    )
 
 
 def test_its_config_makes_the_same_layer_and_a_file_loads(tmp_path):
@@ -47,5 +49,5 @@ def test_half_precision_gives_finite_numbers_of_its_dtype(policy):
 def test_refuses_heads_that_have_no_two_halves():
     with pytest.raises(InvalidArgumentError, match="num_heads=4, which does not divide the tokens' width of 6"):
         DifferentialAttention(2, lambda_init=0.3)(keras.Input((5, 6)))
-    with pytest.raises(InvalidArgumentError, match="lambda_init=1.5"):
+    with pytest.raises(InvalidArgumentError, match=r"lambda_init=1\.5"):
         DifferentialAttention(2, lambda_init=1.5)

@@ -89,7 +89,23 @@ def test_forward_pass_equals_the_oracle_and_the_model_knows_its_config(name):
     assert model_config(model) == config
 
 
-@pytest.mark.parametrize("name", ["map_of_a_token", "distilled", "clip", "eva", "dinov3", "rotary_mixed", "parallel", "aimv2", "beit", "relative_mlp_shared", "norm_after_the_branch", "differential"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "map_of_a_token",
+        "distilled",
+        "clip",
+        "eva",
+        "dinov3",
+        "rotary_mixed",
+        "parallel",
+        "aimv2",
+        "beit",
+        "relative_mlp_shared",
+        "norm_after_the_branch",
+        "differential",
+    ],
+)
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomize(vit(config, num_classes=3))

@@ -60,7 +60,9 @@ def test_equals_timm_block_by_block(name, tmp_path):
     save_file(weights, tmp_path / "model.safetensors")
     notes = load(model, tmp_path / "model.safetensors", source="timm").notes
     is_learned = config.position_embedding == "learned"
-    assert len(notes) == (is_learned and config.grid_size[0] != config.grid_size[1])  # 3x5 patches and a token could be 4x4 patches
+    assert len(notes) == (
+        is_learned and config.grid_size[0] != config.grid_size[1]
+    )  # 3x5 patches and a token could be 4x4 patches
     blocks = [model.get_layer(f"block_{index:02d}").output for index in range(config.num_layers)]
     found = keras.Model(model.input, [*blocks, model.output])(tensors["pixels"])
     expected = [*(tensors[f"block/{index:02d}"] for index in range(config.num_layers)), tensors["logits"]]

@@ -74,9 +74,7 @@ class MLP(CompositeLayer):
         self.use_bias = use_bias
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
-        self.expand = keras.layers.Dense(
-            mlp_dim * (2 if gated else 1), use_bias=use_bias, dtype=dtype, name="expand"
-        )
+        self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), use_bias=use_bias, dtype=dtype, name="expand")
         # Attributes are paths in `.keras` files: this one keeps its spelling.
         self.normalise = (
             NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
@@ -90,9 +88,7 @@ class MLP(CompositeLayer):
         _, hidden_dim = check_tokens(type(self).__name__, input_shape)
         self.expand.build(input_shape)
         self.normalise.build((None, self.mlp_dim))
-        self.contract = keras.layers.Dense(
-            hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract"
-        )
+        self.contract = keras.layers.Dense(hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:

@@ -49,7 +49,9 @@ class LayerSpec:
     kind: type[keras.layers.Layer]
     arguments: dict[str, Any]
     inputs: tuple[str, ...]
-    keywords: dict[str, str] = field(default_factory=dict)  # inputs that are keyword arguments, each with its layer's name
+    keywords: dict[str, str] = field(
+        default_factory=dict
+    )  # inputs that are keyword arguments, each with its layer's name
 
 
 def layer_specs(

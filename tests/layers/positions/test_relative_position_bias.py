@@ -11,7 +11,9 @@ GRID = {"grid_size": (2, 3), "num_prefix_tokens": 1}
 
 
 @pytest.mark.parametrize("prefix", [0, 1])
-@pytest.mark.parametrize(("kind", "grid_size"), [("table", (2, 3)), ("table", (3, 1)), ("mlp", (3, 2)), ("mlp", (1, 4))])
+@pytest.mark.parametrize(
+    ("kind", "grid_size"), [("table", (2, 3)), ("table", (3, 1)), ("mlp", (3, 2)), ("mlp", (1, 4))]
+)
 def test_equals_numpy_pair_by_pair(kind, grid_size, prefix):
     arguments = {"num_heads": 3, "grid_size": grid_size, "num_prefix_tokens": prefix}
     layer = oracle.build(RelativePositionBias(kind, hidden_dim=5, **arguments), (None, None, 8))

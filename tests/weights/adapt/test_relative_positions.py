@@ -48,7 +48,7 @@ def test_a_file_of_another_image_size_is_resized_where_its_grid_is_known(tmp_pat
 
 
 def test_a_grid_that_nothing_states_is_refused(tmp_path):
-    with pytest.raises(WeightMismatchError, match="biases of 80 offsets, which is no square grid.*give grid_size"):
+    with pytest.raises(WeightMismatchError, match=r"biases of 80 offsets, which is no square grid.*give grid_size"):
         load(tmp_path, BEIT.replace(image_size=64))
 
 

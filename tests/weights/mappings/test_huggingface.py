@@ -141,7 +141,9 @@ def test_beit_of_masked_pretraining_is_read_without_its_decoder(tmp_path, shared
 def test_a_beit_with_both_biases_and_an_aimv2_of_any_size_are_refused(tmp_path):
     both = {"use_relative_position_bias": True, "use_shared_relative_position_bias": True}
     write_transformers(tmp_path / "beit", "BeitModel", "BeitConfig", **both)
-    with pytest.raises(InvalidArgumentError, match="use_relative_position_bias and use_shared_relative_position_bias are both true"):
+    with pytest.raises(
+        InvalidArgumentError, match="use_relative_position_bias and use_shared_relative_position_bias are both true"
+    ):
         from_preset(tmp_path / "beit")
     write_transformers(tmp_path / "aimv2", "Aimv2VisionModel", "Aimv2VisionConfig", is_native=True)
     with pytest.raises(InvalidArgumentError, match="is_native is true: it has fixed positions"):
@@ -149,7 +151,13 @@ def test_a_beit_with_both_biases_and_an_aimv2_of_any_size_are_refused(tmp_path):
 
 
 def test_the_tower_of_aimv2_is_read_from_a_model_of_images_and_text(tmp_path):
-    text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 10}
+    text = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "vocab_size": 10,
+    }
     config = transformers.Aimv2Config(vision_config=SIZES, text_config=text, projection_dim=6)
     theirs = transformers.Aimv2Model(config).eval()
     theirs.save_pretrained(tmp_path)

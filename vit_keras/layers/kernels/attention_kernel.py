@@ -33,9 +33,7 @@ class AttentionKernel:
         padding = f" with {self.padding} padding token" if self.padding else ""
         return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
 
-    def attend(
-        self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None
-    ) -> Tensor:
+    def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`.
 
         `dropout`, a layer that drops attention weights, and `bias`, `(heads, tokens, tokens)`, which is added to the scores, are for
@@ -50,9 +48,7 @@ class AttentionKernel:
         return ops.dot_product_attention(queries, keys, values, flash_attention=False if self.name == XLA else None)
 
 
-def attend_by_products(
-    qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None
-) -> Tensor:
+def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
     """Returns what `AttentionKernel.attend` does, by two batched matrix products with the weights between them in memory."""
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5

@@ -117,7 +117,9 @@ class RelativePositionBias(BaseLayer):
 
     def _add_class_token(self, bias: Tensor, of_class_token: Tensor) -> Tensor:
         patches = self.num_tokens - 1
-        from_class, to_class, itself = (ops.reshape(each, (-1, 1, 1)) for each in ops.unstack(of_class_token, _OF_CLASS_TOKEN))
+        from_class, to_class, itself = (
+            ops.reshape(each, (-1, 1, 1)) for each in ops.unstack(of_class_token, _OF_CLASS_TOKEN)
+        )
         first = ops.concatenate([itself, ops.broadcast_to(from_class, (self.num_heads, 1, patches))], axis=2)
         others = ops.concatenate([ops.broadcast_to(to_class, (self.num_heads, patches, 1)), bias], axis=2)
         return ops.concatenate([first, others], axis=1)

@@ -6,7 +6,16 @@ from dataclasses import replace
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.validation import closest
 from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.huggingface import AIMV2, HF_AIMV2, HF_BEIT, HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
+from vit_keras.weights.mappings.huggingface import (
+    AIMV2,
+    HF_AIMV2,
+    HF_BEIT,
+    HF_CLIP,
+    HF_DINOV2,
+    HF_DINOV3,
+    HF_SIGLIP,
+    HF_VIT,
+)
 from vit_keras.weights.mappings.jeonsworld import JEONSWORLD
 from vit_keras.weights.mappings.keras_hub import KERAS_HUB
 from vit_keras.weights.mappings.lucidrains import LUCIDRAINS

@@ -144,7 +144,10 @@ TIMM = Table(
 BEIT = replace(
     TIMM,
     title="timm's or Microsoft's BEiT or BEiTv2, or timm's VisionTransformerRelPos",
-    signs=(*TIMM.signs, r"(?:blocks\.\d+\.attn(?:\.rel_pos)?|rel_pos_bias|shared_rel_pos)\.relative_position_bias_table"),
+    signs=(
+        *TIMM.signs,
+        r"(?:blocks\.\d+\.attn(?:\.rel_pos)?|rel_pos_bias|shared_rel_pos)\.relative_position_bias_table",
+    ),
     ignored=(
         *TIMM.ignored,
         (r"mask_token|lm_head\..*", "only for training with masks"),

@@ -72,7 +72,9 @@ def _aimv2(values: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidArgumentError("is_native is true: it has fixed positions that vit_keras does not build")
     qkv_bias = values["qkv_bias"] or values.get("use_bias", False)
     if qkv_bias or values["mlp_bias"]:
-        raise InvalidArgumentError("qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases")
+        raise InvalidArgumentError(
+            "qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases"
+        )
     fixed = {"class_token": False, "norm": "rms", "patch_norm": True, "gated_mlp": True}
     return {**fixed, "qkv_bias": "none", "projection_bias": False}
 

@@ -158,7 +158,9 @@ def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where
         fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
     kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
     if kind not in (None, "mlp", "bias"):
-        raise InvalidArgumentError(f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds.")
+        raise InvalidArgumentError(
+            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
+        )
     if kind is not None:
         fields["relative_position"] = "mlp" if kind == "mlp" else "table"
     if arguments.get("rel_pos_dim") is not None:

@@ -84,7 +84,12 @@ _KINDS = {
         square=True,
     ),
 }  # fmt: skip
-_PREFIXES = {"siglip_vision_model": "vision_model.", "clip_vision_model": "vision_model.", "dinov3_vit": "", "aimv2_vision_model": ""}
+_PREFIXES = {
+    "siglip_vision_model": "vision_model.",
+    "clip_vision_model": "vision_model.",
+    "dinov3_vit": "",
+    "aimv2_vision_model": "",
+}
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_projection.")
 
 
