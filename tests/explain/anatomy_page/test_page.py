@@ -60,7 +60,7 @@ def test_every_number_of_a_page_is_one_of_the_forward_pass(passed):
     config = passed.config
     if (config.relative_position, config.block_norm) != ("none", "before"):
         with pytest.raises(
-            InvalidArgumentError, match="The anatomy page has no steps for (block_norm|relative_position)="
+            InvalidArgumentError, match=r"The anatomy page has no steps for (block_norm|relative_position)="
         ):
             format_page(passed, title="tiny")
         return
