@@ -93,7 +93,9 @@ def pixel_normalization(images, mean, std):
 
 def patches(images, size):
     batch, height, width, _ = images.shape
-    corners = [(y, x) for y in range(0, height, size) for x in range(0, width, size)]
+    corners = [
+        (y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)
+    ]  # whole patches
     return np.stack([images[:, y : y + size, x : x + size].reshape(batch, -1) for y, x in corners], axis=1)
 
 
@@ -139,14 +141,14 @@ def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=N
     return tokens
 
 
-def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=None):
+def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=None, offset=0.0):
     """Turns each pair of numbers, patch by patch; `heads` is (batch, tokens, num_heads, head_dim)."""
     rows, columns = grid_size
     head_dim = heads.shape[-1]
     bands = temperature ** -np.linspace(0, 1, head_dim // 4, endpoint=False)
     turned = heads.copy()
     for patch in range(rows * columns):
-        y, x = divmod(patch, columns)
+        y, x = (place + offset for place in divmod(patch, columns))
         if kind == "centered":
             y, x = (2 * (y + 0.5) / rows - 1) * 2 * math.pi, (2 * (x + 0.5) / columns - 1) * 2 * math.pi
         elif reference is not None:
@@ -239,6 +241,8 @@ def self_attention(
         attended = attend(queries, keys, values, num_heads, bias)
     else:
         attended = attend_differentially(queries, keys, values, weights, num_heads, lambda_init)
+    if "inner_norm/gamma" in weights:
+        attended = layer_norm(attended, part(weights, "inner_norm"), norm_epsilon)
     return dense(attended, part(weights, "output"))
 
 
@@ -304,7 +308,7 @@ def vit(config, weights, images):
     shared = {"activation": config.activation, "norm_epsilon": config.norm_epsilon, "num_heads": config.num_heads}
     rotary = {
         "kind": config.rotary_embedding, "grid_size": config.grid_size, "temperature": config.rotary_temperature,
-        "order": config.rotary_order, "reference": config.rotary_reference,
+        "order": config.rotary_order, "reference": config.rotary_reference, "offset": config.rotary_offset,
     }  # fmt: skip
     if config.rotary_embedding == "none":
         rotary = None
@@ -335,7 +339,8 @@ def vit(config, weights, images):
     tokens = x
     if config.pooling == "map":
         seen = x if config.map_includes_prefix else x[:, config.num_prefix_tokens :]
-        x = attention_pooling(seen, part(weights, "pooling"), **shared)
+        pooling = {**shared, "num_heads": config.num_map_heads or config.num_heads}
+        x = attention_pooling(seen, part(weights, "pooling"), **pooling)
     else:
         x = token_pooling(x, config.pooling, num_prefix_tokens=config.num_prefix_tokens)
     if config.final_norm == "after":
@@ -343,7 +348,7 @@ def vit(config, weights, images):
     if config.pre_logits_dim is not None:
         x = np.tanh(dense(x, part(weights, "pre_logits")))
     outputs = [dense(x, part(weights, "head")) if "head/kernel" in weights else x]
-    if config.distillation_token:
+    if config.has_two_heads:
         second = tokens[:, 1]
         outputs.append(dense(second, part(weights, "head_distillation")) if "head/kernel" in weights else second)
     return sum(outputs) / len(outputs)

@@ -31,7 +31,8 @@ EVERYTHING = {
     "stochastic_depth_rate": 0.1,
 }  # fmt: skip
 MODERN = {
-    "qkv_bias": "query_value", "qk_norm": True, "gated_mlp": True, "mlp_inner_norm": True, "activation": "silu",
+    "qkv_bias": "query_value", "qk_norm": True, "gated_mlp": True, "mlp_inner_norm": True, "attention_inner_norm": True,
+    "activation": "silu",
     "rotary": {**SQUARE, "kind": "centered", "temperature": 100.0},
 }  # fmt: skip
 
@@ -42,6 +43,8 @@ MODERN = {
         (PixelNormalization([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), IMAGES),
         (Patches(4), IMAGES),
         (Patches(3, as_grid=True), IMAGES),
+        (Patches(3, partial_patches="crop"), IMAGES),
+        (Patches(3, as_grid=True, partial_patches="crop"), IMAGES),
         (PatchGrid(num_prefix_tokens=2, grid_size=GRID), (2, 8, 8)),
         (ConvStem(4, 8), IMAGES),
         (ConvStem(4, 8, as_grid=True), (2, 7, 5, 3)),
@@ -50,7 +53,7 @@ MODERN = {
         (PatchEncoder(8, position_embedding="sincos2d", grid_size=GRID), (2, 3, 4, 5)),
         (PatchEncoder(8, num_registers=1, grid_size=GRID), (2, 3, 4, 5)),
         (PatchEncoder(8, num_registers=2, position_on_prefix=False, position_resize="bicubic_offset", patch_resize="bilinear"), PATCHES),
-        (RotaryEmbedding("axial", grid_size=GRID, temperature=1e4, reference=(16, 16)), HEADS),
+        (RotaryEmbedding("axial", grid_size=GRID, temperature=1e4, reference=(16, 16), offset=1.0), HEADS),
         (RotaryEmbedding("mixed", grid_size=GRID, temperature=10.0, order="xy"), HEADS),
         (RotaryEmbedding("centered", grid_size=GRID), HEADS),
         (PatchEncoder(8, patch_norm="rms", norm_epsilon=1e-2), PATCHES),

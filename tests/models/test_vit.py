@@ -36,7 +36,7 @@ CONFIGS = {
     ),
     "no_qkv_bias": TINY.replace(qkv_bias="none", pre_logits_dim=6),
     "eva": TINY.replace(
-        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, pooling="mean",
+        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, attention_inner_norm=True, pooling="mean",
         final_norm="after", rotary_embedding="axial", rotary_temperature=1e4, rotary_reference=16,
     ),
     "rotary_xy": TINY.replace(image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"),
@@ -48,6 +48,13 @@ CONFIGS = {
         layer_scale=1e-5, norm_epsilon=1e-5,
     ),
     "qk_norm": TINY.replace(qk_norm=True, norm_epsilon=1e-3),
+    "partial_patches": TINY.replace(image_size=(19, 23), partial_patches="crop"),
+    "no_final_norm": TINY.replace(final_norm="none", pooling="mean"),
+    "perception": TINY.replace(
+        image_size=(8, 32), stem_norm=True, patch_bias=False, rotary_embedding="axial", rotary_temperature=1e4, rotary_order="xy",
+        rotary_reference=(3, 5), rotary_offset=1.0, pooling="map", num_map_heads=4, map_mlp_dim=12, norm_epsilon=1e-5,
+    ),
+    "distilled_without_its_head": TINY.replace(distillation_token=True, distillation_head=False, pooling="mean", final_norm="after"),
     "parallel": TINY.replace(parallel_block=True, qk_norm=True, layer_scale=1e-5),
     "aimv2": TINY.replace(
         norm="rms", norm_epsilon=1e-2, patch_norm=True, projection_bias=False, qkv_bias="none", gated_mlp=True, activation="silu",

@@ -21,6 +21,7 @@ CHANGES = {
     "beit_shared": {"relative_position_shared": True, "pooling": "token", "final_norm": "before"},
     "dinov3": {"pooling": "mean"},
     "mae_gap": {"pooling": "mean", "final_norm": "after"},
+    "pe_core_gigantic": {"map_mlp_dim": 96},
     "qk_norm": {"qk_norm": True},
     "relpos_table": {"relative_position": "table"},
     "srelpos": {"relative_position_dim": 16},

@@ -30,8 +30,13 @@ ARCHITECTURES = {
     "eva_giant_clip": "eva02_base_patch14_224",
     "eva02": "eva02_base_patch14_224",
     "eva02_inner_norm": "eva02_base_patch14_224",
+    "eva02_clip": "eva02_base_patch14_224",
+    "beit3": "beit3_base_patch16_224",
     "lingbot": "vit_base_patch16_dinov3",
     "lingbot_swiglu": "vit_base_patch16_dinov3",
+    **dict.fromkeys(
+        ("pe_core", "pe_core_gigantic", "pe_lang", "pe_spatial", "pe_spatial_gigantic"), "vit_pe_core_base_patch16_224"
+    ),
     "pwee_parallel": "vit_pwee_patch16_reg1_gap_256",
     "parallel_qk_norm": "vit_pwee_patch16_reg1_gap_256",
     "reg4_rope_gap": "eva02_base_patch14_224",

@@ -1,6 +1,6 @@
 """Attention weights of blocks and heads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -46,17 +46,20 @@ def attention_maps(
         >>> attention_maps(vit(config), np.zeros((1, 16, 16, 3)), layers=-1).shape
         (1, 1, 2, 5, 5)
     """
-    model_parts = read_model(model)
-    blocks, bias = model_parts.blocks, compute_shared_bias(model_parts)
+    blocks = read_model(model).blocks
     indices = resolve_indices(layers, len(blocks), what="block")
     wanted = resolve_indices(heads, blocks[0].num_heads, what="head")
     images = check_images(model, images)
-    parts = []
-    for batch in split_batches(images, batch_size):
-        maps = []
-        inputs = compute_block_inputs(model, batch, indices)
-        for index in indices:
-            weights = compute_weights(blocks[index], inputs[index], shared_bias=bias)
-            maps.append(ops.convert_to_numpy(weights)[:, wanted])
-        parts.append(np.stack(maps))
+    parts = [
+        np.stack([weights[:, wanted] for weights in stream_attention(model, batch, indices)])
+        for batch in split_batches(images, batch_size)
+    ]
     return np.concatenate(parts, axis=1)
+
+
+def stream_attention(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields the attention weights of one block after the other, `(batch, heads, tokens, tokens)`, float32."""
+    parts, inputs = read_model(model), compute_block_inputs(model, images, indices)
+    bias = compute_shared_bias(parts)
+    for index in indices:
+        yield ops.convert_to_numpy(compute_weights(parts.blocks[index], inputs[index], shared_bias=bias))

@@ -216,19 +216,20 @@ class PatchEncoder(CompositeLayer):
 def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
     """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
-    frequencies = _frequencies(hidden_dim)
+    frequencies = sincos_frequencies(hidden_dim)
     x, y = x[:, None] * frequencies, y[:, None] * frequencies
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")
 
 
-def _frequencies(hidden_dim: int) -> np.ndarray:
+def sincos_frequencies(hidden_dim: int) -> np.ndarray:
+    """Returns the frequencies of `sincos2d`, `(hidden_dim / 4,)`."""
     steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
     return np.asarray(1.0 / 10_000**steps)
 
 
 def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tensor:
     """Returns what `sincos2d` does, with a batch of one, in float32, for a grid that TensorFlow knows only when images arrive."""
-    frequencies = ops.convert_to_tensor(_frequencies(hidden_dim), "float32")
+    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
     y, x = (ops.arange(count, dtype="float32")[:, None] * frequencies for count in (rows, columns))
     y, x = (ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1) for angles in (y, x))
     shape = (rows, columns, hidden_dim // 2)

@@ -35,8 +35,8 @@ ENCODER_FIELDS = (
 """Fields of `ViTConfig` that `PatchEncoder` takes under the same names."""
 
 BLOCK_FIELDS = (
-    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "norm_epsilon", "layer_scale",
-    "dropout_rate", "attention_dropout_rate", "remat", "projection_bias", "norm", "block_norm",
+    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "attention_inner_norm", "norm_epsilon",
+    "layer_scale", "dropout_rate", "attention_dropout_rate", "remat", "projection_bias", "norm", "block_norm",
 )  # fmt: skip
 """Fields of `ViTConfig` that every `TransformerBlock` takes under the same names."""
 
@@ -100,7 +100,10 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
             as_grid=config.dynamic_image_size,
         )  # fmt: skip
     else:
-        patches = _add(specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size)
+        patches = _add(
+            specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size,
+            partial_patches=config.partial_patches,
+        )  # fmt: skip
     patch_norm = {"patch_norm": config.norm, "norm_epsilon": config.norm_epsilon} if config.patch_norm else {}
     _add(
         specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
@@ -138,8 +141,9 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     tokens = specs[-1].name
     if config.pooling == "map":
         _add(
-            specs, "pooling", AttentionPooling, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
-            norm=config.norm, norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
+            specs, "pooling", AttentionPooling, num_heads=config.num_map_heads or config.num_heads,
+            mlp_dim=config.map_mlp_dim or config.mlp_dim, activation=config.activation, norm=config.norm,
+            norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )  # fmt: skip
     else:
         _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
@@ -176,6 +180,7 @@ def _rotary(config: ViTConfig) -> dict[str, Any] | None:
         "temperature": config.rotary_temperature,
         "order": config.rotary_order,
         "reference": list(config.rotary_reference) if config.rotary_reference else None,
+        **({"offset": config.rotary_offset} if config.rotary_offset else {}),  # files of earlier versions have none
     }
 
 

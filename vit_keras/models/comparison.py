@@ -22,7 +22,7 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
     layers = {name: call.operation for name, call in calls.items()}
     blocks = [layer for layer in layers.values() if isinstance(layer, TransformerBlock)]
     stem = layers.get("patches") or layers.get("conv_stem")
-    missing = [name for name in ("normalization", "patch_encoder", "final_norm", "pooling") if name not in layers]
+    missing = [name for name in ("normalization", "patch_encoder", "pooling") if name not in layers]
     if not blocks or stem is None or missing:
         reason = f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if missing else "."
         what = f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig"
@@ -38,6 +38,7 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
                 "image_size": of_positions if is_dynamic else (height, width),
                 "dynamic_image_size": is_dynamic,
                 "patch_size": stem.patch_size,
+                "partial_patches": getattr(stem, "partial_patches", "refuse"),
                 "num_layers": len(blocks),
                 "channels": channels,
                 "pixel_mean": tuple(layers["normalization"].mean),
@@ -57,11 +58,20 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
                 "pre_logits_dim": _pre_logits_dim(layers.get("pre_logits")),
                 "pooling": "map" if has_map else pooling.pooling,
                 "map_includes_prefix": not (has_map and pooling.num_skipped_tokens),
-                "final_norm": "after" if calls["final_norm"].inputs == ("pooling",) else "before",
+                "num_map_heads": pooling.num_heads if has_map else None,
+                "map_mlp_dim": pooling.mlp_dim if has_map else None,
+                "final_norm": _final_norm(calls),
             }
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise refuse(model, f"its layers have the names of vit's layers, and are not those ({error})") from error
+
+
+def _final_norm(calls: Calls) -> str:
+    norm = calls.get("final_norm")
+    if norm is None:
+        return "none"
+    return "after" if norm.inputs == ("pooling",) else "before"
 
 
 def _pre_logits_dim(layer: Any) -> int | None:
@@ -73,7 +83,7 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
     if rotary is None:
         return {}
     fields = {f"rotary_{name}": rotary[name] for name in ("temperature", "order", "reference")}
-    return {"rotary_embedding": rotary["kind"], **fields}
+    return {"rotary_embedding": rotary["kind"], "rotary_offset": rotary.get("offset", 0.0), **fields}
 
 
 def _relative_position_fields(own: dict[str, Any] | None, shared: Any) -> dict[str, Any]:

@@ -6,17 +6,12 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.relatives import SHAPE_FIELDS
 from vit_keras.weights.adapt.inferred_sizes import count_blocks
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.layouts import CONV, FLAX_CONV, Shape
 from vit_keras.weights.mappings.tables import Table, numbered
 
-_EXACT = (
-    "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
-    "gated_mlp", "parallel_block", "mlp_inner_norm", "relative_position", "relative_position_shared", "norm", "patch_norm",
-    "projection_bias", "differential_attention",
-)  # fmt: skip
-"""Fields of `ViTConfig` that must be equal for weights to fit."""
 _NEAREST = (
     "position_embedding", "image_size", "num_heads", "pooling", "norm_epsilon", "activation", "pixel_mean", "pixel_std", "channels",
     "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding", "block_norm",
@@ -44,6 +39,7 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "stem_norm": "stem_norm/gamma" in shapes,
         "parallel_block": "norm/gamma" in first,
         "mlp_inner_norm": "mlp/inner_norm/gamma" in first,
+        "attention_inner_norm": "attention/inner_norm/gamma" in first,
         **_read_block(shapes, first),
         "position_embedding": "learned" if "patch_encoder/position_embedding" in shapes else "none",
         "patch_bias": "patch_encoder/projection/bias" in shapes,
@@ -77,7 +73,7 @@ def find_presets(fields: Mapping[str, Any]) -> list[str]:
     found = []
     for name in list_presets():
         config = load_preset(name).config
-        differs = any(field in fields and fields[field] != getattr(config, field) for field in _EXACT)
+        differs = any(field in fields and fields[field] != getattr(config, field) for field in SHAPE_FIELDS)
         has_scale = config.layer_scale is not None
         if differs or bool(fields.get("layer_scale", has_scale)) != has_scale:
             continue

@@ -12,8 +12,9 @@ _METRICS = {"multi_label": "f1", "regression": "mae"}
 def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str, task: str | None = None) -> str:
     """Returns a model card: Markdown with the front matter that Hugging Face reads."""
     height, width = config.image_size
-    first_names = ", ".join(map(escape_markdown, class_names[:20]))
-    dots = ", ..." if len(class_names) > 20 else ""
+    between = "; " if any("," in name for name in class_names) else ", "
+    first_names = between.join(map(escape_markdown, class_names[:20]))
+    dots = f"{between}..." if len(class_names) > 20 else ""
     count = describe_count(task or "single_label", len(class_names))
     head = f"{count}: {first_names}{dots}" if class_names else "no head"
     # Only the author of the weights knows their license.

@@ -39,6 +39,7 @@ CASES = {
         "DINOv3ViTModel", "DINOv3ViTConfig", {"num_register_tokens": 4, "use_gated_mlp": True, "hidden_act": "silu"},
         "pooler_output", IMAGENET,
     ),
+    "internvl": ("InternVLVisionModel", "InternVLVisionConfig", {"attention_bias": True}, "last_hidden_state", IMAGENET),
     "beit": ("BeitForImageClassification", "BeitConfig", {"use_relative_position_bias": True}, "logits", HALF),
     "beit of the class token": (
         "BeitModel", "BeitConfig", {"use_shared_relative_position_bias": True, "use_mean_pooling": False}, "pooler_output", HALF,
@@ -59,6 +60,11 @@ CASES = {
     "clip": ("CLIPVisionModel", "CLIPVisionConfig", {}, "pooler_output", CLIP),
     "owlvit": ("OwlViTVisionModel", "OwlViTVisionConfig", {}, "pooler_output", CLIP),
     "owlv2": ("Owlv2VisionModel", "Owlv2VisionConfig", {}, "pooler_output", CLIP),
+    "clip with head": (
+        "CLIPForImageClassification", "CLIPConfig", {"vision_config": SIZES, "without": tuple(SIZES)}, "logits", CLIP,
+    ),
+    "siglip with partial patches": ("SiglipVisionModel", "SiglipVisionConfig", {"patch_size": 7}, "pooler_output", HALF),
+    "vit with partial patches": ("ViTForImageClassification", "ViTConfig", {"patch_size": 7}, "logits", HALF),
     "clip with projection": (
         "CLIPVisionModelWithProjection", "CLIPVisionConfig", {"projection_dim": 7}, "image_embeds", CLIP,
     ),

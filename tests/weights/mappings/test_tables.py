@@ -11,7 +11,7 @@ from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_wei
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import open_tensors, plan, write_tensors
 from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.meta import OPENAI_CLIP
+from vit_keras.weights.mappings.meta import OPENAI_CLIP, PERCEPTION, PERCEPTION_CORE
 from vit_keras.weights.mappings.sources import SOURCES, TABLES, find_table
 from vit_keras.weights.mappings.tables import GAP
 from vit_keras.weights.mappings.timm import TIMM, timm_table
@@ -101,6 +101,14 @@ METAS = {
         {"reg_token": "storage_tokens", ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", ".gamma_": ".ls_gamma_"},
         {"rope_embed.periods": (4,), "blocks.0.attn.qkv.bias_mask": (144,), "local_cls_norm.weight": (48,)},
     ),
+    "BAAI's EVA-02": (
+        CONFIGS["eva02_clip"],
+        {
+            ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", "mlp.norm.": "mlp.ffn_ln.", "attn.norm.": "attn.inner_attn_ln.",
+            "q_proj.bias": "q_bias", "v_proj.bias": "v_bias",
+        },
+        {"rope.freqs_cos": (4,), "blocks.0.attn.rope.freqs_sin": (4,)},
+    ),
     "OpenAI's CLIP": (
         CONFIGS["clip"], {},
         {"positional_embedding": (77, 8), "transformer.resblocks.0.ln_1.weight": (8,), "logit_scale": ()},
@@ -123,6 +131,38 @@ def test_metas_names_are_read_and_other_towers_left_out(tmp_path, name):
     save_file(theirs, tmp_path / "x.safetensors")
     assert_same_bits(read(tmp_path / "x.safetensors", config, left_out=more), weights)
     assert find_table(theirs).source == "meta"
+
+
+PERCEPTIONS = {
+    "pe_core": (PERCEPTION_CORE, "visual.", {"positional_embedding": (32, 8), "transformer.resblocks.0.ln_1.weight": (8,)}),
+    "pe_lang": (PERCEPTION, "", {}),
+    "pe_spatial_gigantic": (PERCEPTION, "", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PERCEPTIONS)
+def test_perception_encoders_own_names_are_read_as_timm_reads_them(tmp_path, name):
+    table, prefix, more = PERCEPTIONS[name]
+    config, classes = CONFIGS[name], 7 if name == "pe_core" else None
+    weights = random_weights(config, classes) | ({"head/bias": np.zeros(7, "float32")} if classes else {})
+    theirs = translate(weights, config, table)
+    shapes = {
+        "conv1.weight": (24, 3, 8, 8), "positional_embedding": (16 + config.class_token, 24), "ln_pre.weight": (24,),
+        "transformer.resblocks.1.attn.in_proj_weight": (72, 24), "transformer.resblocks.1.mlp.c_fc.bias": (config.mlp_dim,),
+    }  # fmt: skip
+    shapes |= {"class_embedding": (24,)} if config.class_token else {}
+    shapes |= {"transformer.resblocks.1.ls_2.gamma": (24,)} if config.layer_scale else {}
+    shapes |= {"proj": (24, 7), "attn_pool.probe": (1, 1, 24), "attn_pool.attn.in_proj_bias": (72,)} if classes else {}
+    assert {key: theirs[prefix + key].shape for key in shapes} == shapes
+    theirs |= {key: np.ones(shape, "float32") for key, shape in more.items()}
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", config, classes, left_out=more), weights)
+    assert find_table(theirs).title == table.title
+    timm_eva, torch = pytest.importorskip("timm.models.eva"), pytest.importorskip("torch")
+    timms = timm_eva._convert_pe({key: torch.tensor(array) for key, array in theirs.items()}, None, prefix)
+    assert_same_bits(
+        {key: value.numpy() for key, value in timms.items()}, translate(weights, config, timm_table(config))
+    )
 
 
 def test_apples_names_of_aimv2_are_read(tmp_path):

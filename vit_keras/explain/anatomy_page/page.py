@@ -95,7 +95,12 @@ def _collect_facts(passed: Anatomy, title: str) -> dict[str, Any]:
         languages[language] = {"labels": labels, "steps": steps}
     return {
         "model": escape_unprintable(title),
-        "config": config.to_dict() | {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens},
+        "config": config.to_dict()
+        | {
+            "grid_size": config.grid_size,
+            "image_size": [count * config.patch_size for count in config.grid_size],  # what the patches cover
+            "num_prefix_tokens": config.num_prefix_tokens,
+        },
         "classes": classes,
         "sources": find_sources(config),
         "languages": languages,

@@ -7,9 +7,10 @@ transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model
 import re
 from operator import attrgetter
 
+from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
 from vit_keras.weights.mappings.timm import ROWS as TIMM_ROWS
 
 _B = "block_{i}"
@@ -21,6 +22,10 @@ _MASK = ((r"embeddings\.mask_token", "only for training with masks"),)
 _IS_GATED: When = attrgetter("gated_mlp")
 _BY_GATE = (unless(_IS_GATED), _IS_GATED)
 _HAS_TWO_HEADS: When = attrgetter("has_two_heads")
+
+
+def _has_no_norm(config: ViTConfig) -> bool:
+    return config.final_norm == "none"
 
 
 def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
@@ -81,6 +86,7 @@ HF_VIT = Table(
         # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
+    certain=NO_ROTARY,
 )
 
 _RELATIVE = "relative_position_bias.relative_position_bias_table"
@@ -159,7 +165,29 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
+    certain=NO_ROTARY,
 )  # fmt: skip
+
+HF_INTERNVL = Table(
+    source="huggingface",
+    title="transformers' InternVL vision tower",
+    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.layernorm_before\.weight"),
+    rows=(
+        *_EMBEDDINGS,
+        *_qkv(*(f"{_LAYER}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+        *dense(f"{_B}/attention/output", f"{_LAYER}.attention.projection_layer"),
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.lambda_1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.lambda_2")),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.mlp.fc1"),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2"),
+        *affine("final_norm", "layernorm"),
+    ),
+    ignored=_MASK,
+    head_features=((r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),),
+    convention={**IMAGENET, "norm_epsilon": 1e-6},
+)
 
 _V3 = "layer.{i}"
 HF_DINOV3 = Table(
@@ -188,6 +216,7 @@ HF_DINOV3 = Table(
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
+    certain=((".*", {"rotary_embedding": "centered", "rotary_order": "yx"}),),
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
@@ -213,16 +242,21 @@ HF_CLIP = Table(
         row("patch_encoder/class_token", way("embeddings.class_embedding", layout=VECTOR)),
         *_TOWER_ROWS,
         *affine("stem_norm", "pre_layrnorm"),
-        row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
-        row("head/bias", way()),
+        *dense("head", "classifier", whens=(_has_no_norm,)),
+        row("head/kernel", way("visual_projection.weight", layout=LINEAR, when=unless(_has_no_norm))),
+        row("head/bias", way(when=unless(_has_no_norm))),
     ),
     ignored=(
         *_TEXT,
         (r"(?:class_head|box_head|objectness_head|layer_norm)\..*|box_bias", "detection head"),
-        (r"classifier\..*", "a head on the mean of tokens without a final norm, which vit_keras does not build"),
     ),
-    head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
+    head_features=(
+        (r"post_layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        # The input of CLIPForImageClassification's head; the file's norm is of the class token, which that model does not use.
+        (r"classifier\.weight", {"pooling": "mean", "final_norm": "none"}),
+    ),
     convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )
 
 _AIM = "encoder.layers.{i}"
@@ -294,4 +328,5 @@ HF_SIGLIP = Table(
         (r"classifier\.weight", {"pooling": "mean"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+    certain=NO_ROTARY,
 )

@@ -12,18 +12,20 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
 from vit_keras.validation import closest
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
     TIMM_EVA_FIELDS,
+    TIMM_NEWER_EVA_FIELDS,
     TIMM_POOLS,
     TIMM_SHARED_FIELDS,
     TIMM_VIT_FIELDS,
 )
 from vit_keras.weights.mappings.timm import has_split_gate, is_eva
 
-_FIELDS = {**TIMM_SHARED_FIELDS, **TIMM_VIT_FIELDS, **TIMM_EVA_FIELDS}
+_FIELDS = {**TIMM_SHARED_FIELDS, **TIMM_VIT_FIELDS, **TIMM_EVA_FIELDS, **TIMM_NEWER_EVA_FIELDS}
 del _FIELDS["pre_norm"]  # sets stem_norm and patch_bias
 _POOLING = {theirs: ours for ours, theirs in TIMM_POOLS.items()}
 _ROTARY = {"cat": "axial", "mixed": "mixed", "dinov3": "centered"}
@@ -41,7 +43,8 @@ _NO_EFFECT = {
 _CONVERTED = {
     "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type",
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
-    "rope_grid_indexing", "ref_feat_shape", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim", "shared_rel_pos",
+    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
+    "shared_rel_pos",
 }  # fmt: skip
 
 
@@ -69,10 +72,12 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     with prefix_errors(where):
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
-            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", False)))
-    names = config_json.get("label_names", cfg.get("label_names"))
+            # timm leaves them out, unless the architecture or an argument says otherwise.
+            default = base.pooling == "map" and base.map_includes_prefix
+            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
     stated = asdict(config)
-    del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
+    if config.final_norm != "none":
+        del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
     interpolation = cfg.get("interpolation", "bicubic")
     preprocessing = {
         "image_size": config.image_size,
@@ -80,8 +85,19 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         "crop_mode": cfg.get("crop_mode", "center"),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic", "lanczos", "nearest") else "bicubic",
     }
-    class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-    return {"stated": stated, "class_names": class_names, "preprocessing": preprocessing}
+    return {"stated": stated, **_read_class_names(config_json, cfg), "preprocessing": preprocessing}
+
+
+def _read_class_names(config_json: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the class names: those of the file, or those of the label set that its tag and number of classes suggest."""
+    names, tag = config_json.get("label_names", cfg.get("label_names")), cfg.get("tag")
+    if isinstance(names, list):
+        words = names_by_synset(tuple(map(str, names)))
+        return {"class_names": tuple(words.get(str(name), str(name)) for name in names)}
+    num_classes = config_json.get("num_classes", cfg.get("num_classes"))
+    is_count = type(num_classes) is int
+    label_set = find_label_set(num_classes, tag if isinstance(tag, str) else None) if is_count else None
+    return {"class_names": () if label_set is None else label_names(label_set), "label_set": label_set}
 
 
 def _read_defaults(config_json: Mapping[str, Any], cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -122,19 +138,30 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
             fields |= {"stem_norm": bool(arguments[argument]), "patch_bias": not arguments[argument]}
     if {"mlp_ratio", "embed_dim"} & arguments.keys():
         fields["mlp_dim"] = _compute_mlp_dim(arguments, base)
-    if arguments.get("final_norm", True) is False:
-        raise InvalidArgumentError(f"{where}: its model has no final norm, and every model of vit_keras has one.")
+    norms = [arguments.get(name) for name in ("final_norm", "use_post_transformer_norm", "use_fc_norm")]
+    if norms[0] is False or norms[1:] == [False, False]:
+        fields["final_norm"] = "none"
+    elif base.final_norm == "none" and any(norms):
+        fields["final_norm"] = "before"
     if "global_pool" in arguments:
         pool = arguments["global_pool"]
         if pool not in _POOLING:
             raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {sorted(_POOLING)}.")
         fields["pooling"] = _POOLING[pool]
+    if fields.get("pooling", base.pooling) != "map":
+        fields.pop("num_map_heads", None)
+    elif {"attn_pool_mlp_ratio", "mlp_ratio", "embed_dim"} & arguments.keys() and is_eva(base):
+        fields["map_mlp_dim"] = _compute_map_mlp_dim(arguments, base)
+    height, width = fields.get("image_size", base.image_size)
+    patch_size = fields.get("patch_size", base.patch_size)
+    if type(patch_size) is int and patch_size > 0 and (height % patch_size or width % patch_size):
+        fields["partial_patches"] = "crop"
     return fields | _read_rotary(arguments) | _read_relative_position(arguments, base, where)
 
 
 def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("use_rot_pos_emb") is False:
-        defaults = {"rotary_order": "yx", "rotary_reference": None, "rotary_temperature": 100.0}
+        defaults = {"rotary_order": "yx", "rotary_reference": None, "rotary_offset": 0.0, "rotary_temperature": 100.0}
         return {"rotary_embedding": "none", **defaults}
     fields: dict[str, Any] = {}
     if "rope_type" in arguments:
@@ -178,3 +205,11 @@ def _compute_mlp_dim(arguments: Mapping[str, Any], base: ViTConfig) -> int:
     factor = 2 if base.gated_mlp and not is_eva(base) and not has_split_gate(base) else 1
     ratio = arguments.get("mlp_ratio", base.mlp_dim * factor / base.hidden_dim)
     return int(width * ratio) // factor
+
+
+def _compute_map_mlp_dim(arguments: Mapping[str, Any], base: ViTConfig) -> int | None:
+    """Returns the width of the MLP in the attention pooling of timm's `Eva`; None for that of the blocks."""
+    width, ratio = arguments.get("embed_dim", base.hidden_dim), arguments.get("attn_pool_mlp_ratio")
+    if ratio is None and base.pooling == "map":
+        ratio = (base.map_mlp_dim or base.mlp_dim) / base.hidden_dim
+    return None if ratio is None else int(width * ratio)

@@ -21,16 +21,19 @@ _VIT: _Allowed = {
     "position_embedding": ("learned", "none"),
     "qkv_bias": ("all", "none"),
     "qk_norm": _BOTH,
+    "attention_inner_norm": _BOTH,
+    "mlp_inner_norm": _BOTH,
     "pooling": tuple(TIMM_POOLS),
     "map_includes_prefix": _BOTH,
-    "final_norm": ("before", "after"),
+    "final_norm": ("before", "after", "none"),
     "norm_epsilon": (1e-6,),
     "activation": ("gelu", "gelu_tanh", "quick_gelu", "silu"),
 }
 _EVA: _Allowed = {
-    **_VIT,
+    **{name: values for name, values in _VIT.items() if name not in ("rotary_offset", "num_map_heads", "map_mlp_dim")},
+    "stem_norm": _BOTH,
+    "patch_bias": _BOTH,
     "gated_mlp": _BOTH,
-    "mlp_inner_norm": _BOTH,
     "activation": ("gelu", "silu"),
     "rotary_embedding": ("axial", "none"),
     "qkv_bias": ("query_value",),
@@ -51,6 +54,9 @@ _RELPOS: _Allowed = {
 }
 _KINDS: dict[str, _Allowed] = {
     "vit_base_patch16_224": {**_VIT, "stem_norm": _BOTH, "patch_bias": _BOTH},
+    "beit3_base_patch16_224": {
+        **_VIT, "norm_epsilon": (1e-5,), "attention_inner_norm": (True,), "mlp_inner_norm": (True,),
+    },
     "vit_base_patch16_clip_224": {**_VIT, "norm_epsilon": (1e-5,), "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_giant_patch14_dinov2": {**_VIT, "gated_mlp": (True,), "activation": ("silu",)},
     "vit_pwee_patch16_reg1_gap_256": {**_VIT, "parallel_block": (True,)},
@@ -72,13 +78,17 @@ _KINDS: dict[str, _Allowed] = {
     "vit_relpos_base_patch16_rpn_224": {**_RELPOS, "block_norm": ("after",)},
     "eva02_base_patch14_224": _EVA,
     "vit_base_patch16_rope_224": {**_EVA, "rotary_embedding": ("axial",), "qkv_bias": ("all", "none")},
+    "vit_pe_core_base_patch16_224": {
+        **_EVA, "rotary_embedding": ("axial",), "qkv_bias": ("all", "none"), "norm_epsilon": (1e-5,),
+    },
     "vit_base_patch16_rope_mixed_ape_224": {**_EVA, "rotary_embedding": ("mixed",), "qkv_bias": ("all", "none")},
     "vit_base_patch16_dinov3": {
         **_EVA, "rotary_embedding": ("centered",), "rotary_order": ("yx",), "qkv_bias": ("query_value", "none"),
         "norm_epsilon": (1e-5,), "mlp_inner_norm": (False,), "position_embedding": ("none",),
     },
 }  # fmt: skip
-_EVA_KINDS = ("eva", "vit_base_patch16_rope", "vit_base_patch16_dinov3")
+_PERCEPTION = "vit_pe_core_base_patch16_224"  # its arguments have other defaults
+_EVA_KINDS = ("eva", "vit_base_patch16_rope", "vit_base_patch16_dinov3", _PERCEPTION)
 
 
 def timm_config(
@@ -106,7 +116,7 @@ def timm_config(
             "img_size": list(config.image_size),
             **_map_fields(TIMM_SHARED_FIELDS, config),
             "global_pool": TIMM_POOLS[config.pooling],
-            "mlp_ratio": _compute_mlp_ratio(config, packed=config.gated_mlp and not has_split_gate),
+            "mlp_ratio": _compute_ratio(config.mlp_dim * (2 if config.gated_mlp and not has_split_gate else 1), config),
             "qkv_bias": config.qkv_bias != "none",
             **_own_arguments(config, architecture),
         },
@@ -149,7 +159,7 @@ def _list_reasons(allowed: _Allowed, config: ViTConfig) -> list[str]:
 def _own_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     """Returns the arguments that only some of timm's classes have."""
     if architecture.startswith(_EVA_KINDS):
-        return _eva_arguments(config)
+        return _eva_arguments(config, architecture)
     if architecture.startswith("beit"):
         return {
             "use_abs_pos_emb": config.position_embedding == "learned",
@@ -176,16 +186,21 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {
         **activation,
-        **_map_fields(TIMM_VIT_FIELDS, config),
-        # Written only where it has an effect: not every version of timm knows it.
+        # Some are written only where they have an effect: not every version of timm knows them.
+        **{
+            name: value
+            for name, value in _map_fields(TIMM_VIT_FIELDS, config).items()
+            if value or not name.startswith("scale")
+        },
         **({"pool_include_prefix": config.map_includes_prefix} if pools_prefix else {}),
         "no_embed_class": not config.position_on_prefix,
         "pos_embed": "learn" if config.position_embedding == "learned" else "none",
         "fc_norm": config.final_norm == "after",
+        **({"final_norm": False} if config.final_norm == "none" else {}),
     }
 
 
-def _eva_arguments(config: ViTConfig) -> dict[str, Any]:
+def _eva_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         **_map_fields(TIMM_EVA_FIELDS, config),
         "no_embed_class": not config.position_on_prefix,
@@ -200,6 +215,16 @@ def _eva_arguments(config: ViTConfig) -> dict[str, Any]:
     }
     if config.gated_mlp and config.rotary_embedding == "centered":
         arguments["swiglu_align_to"] = 1  # separate gate and value, without rounding their width
+    # Written only where they have an effect: not every version of timm knows them.
+    has_defaults = architecture == _PERCEPTION
+    if has_defaults or config.stem_norm:
+        arguments["use_pre_transformer_norm"] = config.stem_norm
+    if has_defaults or config.rotary_offset:
+        arguments["rope_grid_offset"] = config.rotary_offset
+    if config.pooling == "map" and (has_defaults or config.num_map_heads is not None):
+        arguments["attn_pool_num_heads"] = config.num_map_heads or config.num_heads
+    if config.pooling == "map" and (has_defaults or config.map_mlp_dim is not None):
+        arguments["attn_pool_mlp_ratio"] = _compute_ratio(config.map_mlp_dim or config.mlp_dim, config)
     return arguments
 
 
@@ -207,8 +232,7 @@ def _map_fields(fields: Mapping[str, str], config: ViTConfig) -> dict[str, Any]:
     return {theirs: getattr(config, ours) for theirs, ours in fields.items()}
 
 
-def _compute_mlp_ratio(config: ViTConfig, *, packed: bool) -> float:
-    """Returns the ratio from which timm computes this `mlp_dim`, which it rounds down."""
-    width = config.mlp_dim * (2 if packed else 1)  # packed: gate and value in one
+def _compute_ratio(width: int, config: ViTConfig) -> float:
+    """Returns the ratio to `hidden_dim` from which timm computes a width, which it rounds down."""
     ratio = width / config.hidden_dim
     return ratio if int(config.hidden_dim * ratio) == width else (width + 0.5) / config.hidden_dim
