@@ -29,7 +29,8 @@ for _name in list_presets():
     _FIRST.setdefault(small_config(load_preset(_name).config), _name)
 _ALL = {name: config for config, name in _FIRST.items()}
 # Every shape on TensorFlow; elsewhere, where each operation of each shape is compiled alone, some.
-FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else dict(list(_ALL.items())[::8])
+_SOME = dict(list(_ALL.items())[::8]) | {name: config for name, config in _ALL.items() if config.distillation_token}
+FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else _SOME
 
 
 def _covering(families):
