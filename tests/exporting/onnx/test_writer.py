@@ -60,7 +60,7 @@ VALUES = {
     "pre_logits_dim": [{"pre_logits_dim": 8}],
     "pooling": [{"pooling": "mean"}, {"pooling": "token_and_mean"}, {"pooling": "map", "class_token": False}],
     "map_includes_prefix": [{"pooling": "map", "map_includes_prefix": False, "num_registers": 1}],
-    "final_norm": [{"final_norm": "after", "pooling": "mean"}],
+    "final_norm": [{"final_norm": "after", "pooling": "mean"}, {"final_norm": "none"}],
     "norm_epsilon": [{"norm_epsilon": 0.01}],
     "activation": [{"activation": "gelu_tanh"}, {"activation": "quick_gelu"}, {"activation": "silu"}],
     "layer_scale": [{"layer_scale": 0.1}],
@@ -68,6 +68,22 @@ VALUES = {
     "attention_dropout_rate": [{"attention_dropout_rate": 0.1}],
     "stochastic_depth_rate": [{"stochastic_depth_rate": 0.1}],
     "remat": [{"remat": "block"}],
+    "partial_patches": [{"partial_patches": "crop", "image_size": (14, 19)}],
+    "rotary_offset": [{**ROTARY, "rotary_offset": 1.5, "rotary_reference": (5, 7)}],
+    "relative_position": [
+        {"relative_position": "table"},
+        {"relative_position": "table", "class_token": False, "pooling": "mean"},
+        {"relative_position": "mlp", "num_registers": 2},
+    ],
+    "relative_position_shared": [{"relative_position": "table", "relative_position_shared": True}],
+    "relative_position_dim": [{"relative_position": "mlp", "relative_position_dim": 8}],
+    "patch_norm": [{"patch_norm": True}, {"patch_norm": True, "norm": "rms"}],
+    "differential_attention": [{"differential_attention": True}],
+    "projection_bias": [{"projection_bias": False}],
+    "block_norm": [{"block_norm": "after", "layer_scale": 0.1}],
+    "num_map_heads": [{"pooling": "map", "num_map_heads": 4}],
+    "map_mlp_dim": [{"pooling": "map", "map_mlp_dim": 40}],
+    "norm": [{"norm": "rms", "qk_norm": True, "mlp_inner_norm": True, "pooling": "map", "stem_norm": True}],
 }
 CASES = [(name, changes) for name, each in VALUES.items() for changes in each]
 IDS = [f"{name}-{index}" for name, each in VALUES.items() for index in range(len(each))]
@@ -255,3 +271,19 @@ def test_a_model_without_a_head_returns_features_and_refuses_them_twice():
 def test_an_empty_batch_gives_no_rows():
     model = write_graph(describe(CONFIG, num_classes=5), output="logits")
     assert run_graph(model, random_images(CONFIG, 0))[0].shape == (0, 5)
+
+
+def test_images_of_any_size_whose_partial_patches_are_cropped():
+    config = CONFIG.replace(dynamic_image_size=True, partial_patches="crop", position_embedding="none")
+    described = describe(config, num_classes=5)
+    images = random_images(config, 2, (14, 19))
+    whole = config.replace(image_size=(12, 16))
+    expected = oracle.vit(whole, described.weights, images[:, :12, :16])
+    found = run_graph(write_graph(described, output="logits"), images)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_two_maps_of_differential_attention_are_no_attention_output():
+    described = describe(CONFIG.replace(differential_attention=True), num_classes=5)
+    with pytest.raises(InvalidArgumentError, match="two maps"):
+        write_graph(described, output="logits", more=["attention"])
