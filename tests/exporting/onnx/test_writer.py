@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import oracle
 import pytest
+from explain.families import FAMILIES, PARAMETERS
 from exporting.onnx.graphs import describe, run_graph
 
 from vit_keras import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.exporting.onnx.writer import write_graph
 from vit_keras.models import architecture
+from vit_keras.presets import load_preset
 from vit_keras.weights.adapt.resize import resize_positions
 
 CONFIG = ViTConfig(
@@ -116,6 +118,24 @@ def test_every_option_gives_what_numpy_computes(name, changes):
         onnx.checker.check_model(model, full_check=True)
         assert [each.version for each in model.opset_import] == [opset]
         assert_computes(model, config, described.weights, random_images(config, count))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_architecture_of_the_zoo_gives_what_numpy_computes(name):
+    described = describe(FAMILIES[name], num_classes=5)
+    model = write_graph(described, output="logits")
+    assert_computes(model, FAMILIES[name], described.weights, random_images(FAMILIES[name], 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit_small_patch16_224", "vit_tiny_patch16_224", "eva02_small_patch14_224"])
+def test_a_file_of_real_size_is_as_large_as_its_weights_and_computes_the_same(name):
+    config = load_preset(name).config
+    described = describe(config, num_classes=1000, scale=0.03)
+    model = write_graph(described, output="logits")
+    weights = sum(array.nbytes for array in described.weights.values())
+    assert model.ByteSize() == pytest.approx(weights, rel=0.01)
+    assert_computes(model, config, described.weights, random_images(config, 1), tolerance=1e-4)
 
 
 def test_a_value_or_field_or_layer_that_has_no_graph_is_refused_in_words(monkeypatch):
