@@ -58,6 +58,7 @@ VALUES = {
     "qk_norm": [{"qk_norm": True}],
     "parallel_block": [{"parallel_block": True, "layer_scale": 0.1}],
     "gated_mlp": [{"gated_mlp": True, "activation": "silu"}],
+    "attention_inner_norm": [{"attention_inner_norm": True}, {"attention_inner_norm": True, "norm": "rms"}],
     "mlp_inner_norm": [{"mlp_inner_norm": True}],
     "pre_logits_dim": [{"pre_logits_dim": 8}],
     "pooling": [{"pooling": "mean"}, {"pooling": "token_and_mean"}, {"pooling": "map", "class_token": False}],

@@ -24,6 +24,7 @@ def add_block(
     activation: str,
     gated_mlp: bool,
     mlp_inner_norm: bool,
+    attention_inner_norm: bool,
     qkv_bias: str,
     qk_norm: bool,
     rotary: dict[str, Any] | None,
@@ -49,8 +50,8 @@ def add_block(
     def attend(tokens: str) -> str:
         return add_attention(
             graph, tokens, name=f"{name}/attention", num_heads=num_heads, qkv_bias=qkv_bias, qk_norm=qk_norm, norm=norm,
-            norm_epsilon=norm_epsilon, rotary=rotary, relative_position=relative_position, bias=attention_bias,
-            differential_lambda=differential_lambda,
+            inner_norm=attention_inner_norm, norm_epsilon=norm_epsilon, rotary=rotary, relative_position=relative_position,
+            bias=attention_bias, differential_lambda=differential_lambda,
         )  # fmt: skip
 
     def feed_forward(tokens: str) -> str:
@@ -91,6 +92,7 @@ def add_attention(
     qkv_bias: str,
     qk_norm: bool,
     norm: str,
+    inner_norm: bool,
     norm_epsilon: float,
     rotary: dict[str, Any] | None,
     relative_position: dict[str, Any] | None,
@@ -136,6 +138,8 @@ def add_attention(
         graph.attention = weights
     joined = graph.add("Transpose", attended, name=f"{name}/tokens_first", perm=[0, 2, 1, 3])
     joined = graph.reshape(joined, 0, 0, hidden_dim, name=f"{name}/joined")
+    if inner_norm:
+        joined = add_norm(graph, joined, name=f"{name}/inner_norm", epsilon=norm_epsilon, norm=norm)
     return add_dense(graph, joined, name=f"{name}/output")
 
 
