@@ -377,6 +377,19 @@ def test_at_the_end_what_is_being_answered_is_answered_first(make_server):
         ask(server, "GET", "/model")
 
 
+def test_after_the_end_an_open_connection_is_told_so_and_closed(make_server):
+    server = make_server()
+    with connect(server) as connection:
+        request = f"GET /model HTTP/1.1\r\n{host_line(server)}\r\n\r\n".encode()
+        connection.sendall(request)
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+        server.end()
+        connection.sendall(request)
+        content = read_all(connection)
+    assert content.startswith(b"HTTP/1.1 503 ")
+    assert b"The server was stopped." in content
+
+
 def test_a_taken_port_a_wrong_port_and_a_wrong_host_are_said(server):
     port = server.server_address[1]
     with pytest.raises(StorageError, match=f"The port {port} is taken: another program listens on it"):

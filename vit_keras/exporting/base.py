@@ -27,12 +27,14 @@ class ExportJob:
         record: What travels with it.
         options: What the user asked for.
         images: To calibrate and to check on.
+        card: The model card, Markdown.
     """
 
     opened: OpenModel
     record: ExportRecord
     options: ExportOptions
     images: CheckImages
+    card: str = ""
 
     @property
     def model(self) -> keras.Model:

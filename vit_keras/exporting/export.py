@@ -25,6 +25,8 @@ from vit_keras.presets import load_preset
 from vit_keras.version import __version__
 from vit_keras.zoo.find_model import find_model
 from vit_keras.zoo.load_model import OpenModel, open_model
+from vit_keras.zoo.model_card import model_card
+from vit_keras.zoo.preset_directory import CARD
 from vit_keras.zoo.rebuild import rebuild
 
 _IMAGES = {"float32": 64, "float16": 256, "int8": 2000}
@@ -61,8 +63,8 @@ def export(
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset's `NAME:TAG`, a preset directory, a
             `.keras` file.
         path: The new file or directory.
-        format: "onnx", "savedmodel", "tflite", "keras", "safetensors", "preset", "timm" or "huggingface"; None for that of the path's
-            ending.
+        format: "onnx", "bundle" (.zip), "savedmodel", "tflite", "keras", "safetensors", "preset", "timm" or "huggingface"; None for that of the
+            path's ending.
         precision: Of the weights: "float32", "float16", or "int8" of the matrix products.
         softmax: Ends in probabilities (of a multi-label model, by a sigmoid) instead of logits.
         calibration: Images to check on and to calibrate with: data that `vk.evaluate` takes, with labels, or images that `vk.predict` takes.
@@ -190,7 +192,17 @@ def make_job(
         versions=_versions(format_packages(writer.name)),
         color_order="RGB" if config.channels == 3 else "gray",
     )
-    return ExportJob(opened=plain, record=record, options=options, images=images)
+    return ExportJob(opened=plain, record=record, options=options, images=images, card=_find_card(source, plain))
+
+
+def _find_card(source: keras.Model | str | Path, opened: OpenModel) -> str:
+    """Returns the model card beside a model, or else a new one."""
+    path = None if isinstance(source, keras.Model) else find_model(source).path
+    if path is not None and (path / CARD).is_file():
+        return (path / CARD).read_text("utf-8")
+    name = opened.model.name if isinstance(source, keras.Model) else Path(source).name
+    config = read_model(opened.model).config
+    return model_card(name, config, class_names=opened.class_names, notes="", task=opened.task)
 
 
 def _find_origin(source: keras.Model | str | Path) -> tuple[str | None, str | None]:
@@ -208,7 +220,7 @@ def _find_origin(source: keras.Model | str | Path) -> tuple[str | None, str | No
         checkpoints = load_preset(word).weights if word else {}
     except InvalidArgumentError:  # the run started from a directory
         return None, None
-    if tag not in checkpoints:
+    if tag is None or tag not in checkpoints:
         return word or None, None
     return f"{word}:{tag}", checkpoints[tag].license
 

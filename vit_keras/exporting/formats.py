@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _CLASSES = {
     "onnx": "onnx.onnx_format:OnnxFormat",
+    "bundle": "bundle:BundleFormat",
     "savedmodel": "saved_model:SavedModelFormat",
     "tflite": "litert:LiteRTFormat",
     "keras": "checkpoints:KerasFormat",
@@ -22,10 +23,10 @@ _CLASSES = {
 }
 """Formats by name, and the module and class of each, which are imported on use."""
 
-_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite", ".keras": "keras", ".safetensors": "safetensors"}
+_SUFFIXES = {".onnx": "onnx", ".zip": "bundle", ".tflite": "tflite", ".keras": "keras", ".safetensors": "safetensors"}
 """Endings of files; directories need `format=`."""
 
-_PACKAGES = {"onnx": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
+_PACKAGES = {"onnx": ("onnx", "onnxruntime"), "bundle": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 """What writing or running a format needs, of the extra "export"."""
 
 INSTALL = "pip install 'vit-keras-zoo[export]'"

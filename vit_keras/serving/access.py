@@ -9,13 +9,15 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from email.message import Message
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.serving.request_error import RequestError
 
+Headers = Message | dict[str, str]
+"""Headers of a request, as `http.server` has them, or in a dictionary."""
 TOKEN_VARIABLE = "VIT_KERAS_TOKEN"
 """Environment variable with the token, for programs that call again after a restart."""
 _SHORTEST_TOKEN = 16  # characters
@@ -67,7 +69,7 @@ class Access:
         if not self._is_local:
             self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
 
-    def check(self, headers: Mapping[str, str], *, token: str | None = None) -> None:
+    def check(self, headers: Headers, *, token: str | None = None) -> None:
         """Raises `RequestError` unless a request with these headers may be answered; `token` is the one in its address."""
         host = headers.get("Host", "")
         if not self._is_known(host):
@@ -84,7 +86,7 @@ class Access:
                 {"WWW-Authenticate": "Bearer"},
             )
 
-    def check_sender(self, headers: Mapping[str, str]) -> None:
+    def check_sender(self, headers: Headers) -> None:
         """Raises `RequestError` for what a browser sends on behalf of another site, or of another port of this machine."""
         site = headers.get("Sec-Fetch-Site", "")
         if site not in _SAME_SITE:
@@ -103,7 +105,7 @@ class Access:
             return _bracket(name) in self._names and port == self._port
         return _bracket(name) in self._names or _is_address(name)
 
-    def _find(self, headers: Mapping[str, str]) -> list[str]:
+    def _find(self, headers: Headers) -> list[str]:
         """Returns the tokens of a request's headers."""
         kind, _, value = headers.get("Authorization", "").partition(" ")
         found = [value.strip()] if kind.lower() == "bearer" else []

@@ -76,6 +76,9 @@ class Handler(BaseHTTPRequestHandler):
     def _run(self, answer: Callable[[], Any]) -> bool:
         """Calls a function, and sends what it refuses; returns whether it refused nothing."""
         try:
+            if self.state.is_ending:
+                self.close_connection = True
+                raise RequestError(503, "The server was stopped.")
             answer()
         except RequestError as error:
             self._refuse(error)

@@ -105,7 +105,7 @@ class ModelService:
         names, count = self._opened.class_names, self._opened.model.count_params()
         return {
             "model": self.name,
-            "summary": f"{describe_count(self._task, len(names))}; images of {height}x{width} px; {count / 1e6:,.1f} million parameters; "
+            "summary": f"{describe_count(self._task, len(names))}; images of {height}x{width} px; {count:,} parameters; "
             f"on {keras.backend.backend()}",
             "task": self._task,
             "class_names": list(names),

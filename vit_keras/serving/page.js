@@ -480,7 +480,8 @@ async function start() {
   find("model").textContent = model.model;
   find("facts").textContent = model.summary;
   find("report").hidden = !model.report;
-  find("block").max = find("block").value = model.blocks;
+  find("block").max = model.blocks; // before the value, which it bounds
+  find("block").value = model.blocks;
   const token = model.needs_token ? ' -H "Authorization: Bearer $VIT_KERAS_TOKEN"' : "";
   find("curl").textContent = `curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg'${token} ${location.origin}/predict`;
   const heads = element("tr");

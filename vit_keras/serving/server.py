@@ -79,7 +79,7 @@ class ModelServer(ThreadingHTTPServer):
         if self._thread.is_alive():
             self.shutdown()
             self._thread.join()
-            self.state.wait(END_SECONDS)
+            self.state.end(END_SECONDS)
         self.server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -23,6 +23,7 @@ class ServerState:
 
     def __init__(self, access: Access) -> None:
         self.access = access
+        self.is_ending = False
         self._connections, self._answering, self._changed = 0, 0, threading.Condition()
 
     def connect(self) -> bool:
@@ -39,7 +40,7 @@ class ServerState:
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
-        """Counts a request that is being answered, for which `wait` waits."""
+        """Counts a request that is being answered, for which `end` waits."""
         with self._changed:
             self._answering += 1
         try:
@@ -49,7 +50,8 @@ class ServerState:
                 self._answering -= 1
                 self._changed.notify_all()
 
-    def wait(self, seconds: float) -> None:
-        """Waits until no request is being answered, but not longer than so many seconds."""
+    def end(self, seconds: float) -> None:
+        """Lets no more requests be answered, and waits until none is, but not longer than so many seconds."""
+        self.is_ending = True
         with self._changed:
             self._changed.wait_for(lambda: not self._answering, seconds)

@@ -34,7 +34,8 @@ class UploadDecoder:
         if failed:
             reason = failed["0"]
             raise DataError(reason if reason.startswith(f"{name}:") else f"{name}: {reason}.")
-        return pixels[0]
+        image: np.ndarray = pixels[0]
+        return image
 
     def end(self) -> None:
         """Ends the processes."""

@@ -41,7 +41,7 @@ def test_a_model_that_can_t_classify_is_refused(refused, tiny_config, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
-def test_it_says_where_it_is_answers_and_ends_with_a_sentence(run, tiny_preset, picture, monkeypatch):
+def test_it_says_where_it_is_answers_and_ends_with_a_sentence(run, tiny_model, tiny_preset, picture, monkeypatch):
     monkeypatch.setenv("VIT_KERAS_TOKEN", "0123456789abcdef")  # not needed here
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -67,7 +67,7 @@ def test_it_says_where_it_is_answers_and_ends_with_a_sentence(run, tiny_preset, 
     client.join()
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "tiny: 3 classes; images of 16x16 px; 0.0 million parameters; on " + keras.backend.backend(),
+        f"tiny: 3 classes; images of 16x16 px; {tiny_model.count_params():,} parameters; on {keras.backend.backend()}",
         f"open it in a browser  http://127.0.0.1:{port}/",
         "Ctrl-C ends it",
         "stopped; 1 image classified, 1 could not be read",

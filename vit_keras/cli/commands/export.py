@@ -20,7 +20,7 @@ def export_command(
         str | None,
         Option(
             metavar="NAME",
-            help="onnx, savedmodel, tflite, keras, safetensors, preset, timm or huggingface; by default that of OUT's ending.",
+            help="onnx, bundle (.zip), savedmodel, tflite, keras, safetensors, preset, timm or huggingface; by default that of OUT's ending.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -82,6 +82,7 @@ def export_command(
 
     Examples:
         vit-keras export runs/photos-1 photos.onnx
+        vit-keras export runs/photos-1 photos.zip                           # with labels and a program that runs it
         vit-keras export runs/photos-1 photos-int8.onnx --precision int8
         vit-keras export vit_small_patch16_224:augreg_in21k_ft_in1k small.onnx --calibration photos/
     """

@@ -42,12 +42,12 @@ def serve_command(
 ) -> None:
     """Serve a model on this machine: a page that classifies images and shows attention, and POST /predict for programs.
 
-    The page opens in a browser; Ctrl-C ends the server. --json prints one line when the server is ready.
+    Open the address that it prints in a browser, or send images: curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg'
+    http://127.0.0.1:8000/predict. With --json it prints one line when it is ready. Ctrl-C ends it.
 
     Examples:
         vit-keras serve runs/photos-1
         vit-keras serve runs/photos-1 --port 0 --json
-        curl --data-binary @cat.jpg -H 'Content-Type: image/jpeg' http://127.0.0.1:8000/predict
     """
     find_model(model)
     from vit_keras.serving.server import ModelServer
