@@ -6,7 +6,7 @@ import time
 
 import pytest
 from pages import Page
-from serving.clients import JPEG, ask, connect, read_all, send
+from serving.clients import JPEG, ask, connect, read_all, read_answer, send
 
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.serving import handler, server_state
@@ -285,7 +285,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_answered_and_closed(server, 
 
         thread = threading.Thread(target=dribble)
         thread.start()
-        content = connection.recv(2**16)
+        content = read_answer(connection)
         answered.set()
         thread.join()
     assert content.startswith(b"HTTP/1.1 408 ")
@@ -323,7 +323,7 @@ def test_one_connection_too_many_gets_503(server, monkeypatch):
     with connect(server) as first, connect(server) as second:
         for connection in (first, second):
             connection.sendall(f"GET /model HTTP/1.1\r\n{host_line(server)}\r\n\r\n".encode())
-            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+            assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
         found = ask(server, "GET", "/model")
         assert (found.status, found.headers["Retry-After"]) == (503, "1")
         assert "too many connections" in found.json["error"]
@@ -382,7 +382,7 @@ def test_after_the_end_an_open_connection_is_told_so_and_closed(make_server):
     with connect(server) as connection:
         request = f"GET /model HTTP/1.1\r\n{host_line(server)}\r\n\r\n".encode()
         connection.sendall(request)
-        assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
         server.end()
         connection.sendall(request)
         content = read_all(connection)
@@ -423,7 +423,7 @@ def test_over_the_network_a_token_is_needed(make_server, monkeypatch):
     assert page.status == 200
     cookie, *flags = page.headers["Set-Cookie"].split("; ")
     assert sorted(flags) == ["HttpOnly", "Path=/", "SameSite=Strict"]
-    assert ask(server, "GET", "/model", headers={"Cookie": f"other=1; {cookie}"}).json == {
+    assert ask(server, "GET", "/model", headers={"Cookie": 'other={"a": [1, "b"]}; ' + cookie}).json == {
         "model": "echo",
         "needs_token": True,
     }

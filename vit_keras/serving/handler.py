@@ -30,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection. Whatever is asked for, it reads no files: the answers are a fixed table and the model's."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = _CHUNK  # an answer's headers and content go together: of two small packets, the second would wait
+    disable_nagle_algorithm = True
 
     @property
     def state(self) -> ServerState:
@@ -57,7 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         """Checks a request before its sender, who waits for a word, sends the body."""
         if not self._run(self._check_post):
             return False
-        return super().handle_expect_100()
+        done = super().handle_expect_100()
+        self.wfile.flush()
+        return done
 
     def do_GET(self) -> None:  # named by the base class
         """Answers with the page, or facts about the model."""
@@ -199,6 +203,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+            self.wfile.flush()
         except TimeoutError as error:
             raise ConnectionAbortedError("the client does not read") from error
 
