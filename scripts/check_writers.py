@@ -90,6 +90,7 @@ _CHANGES: dict[str, list[Any]] = {
     "parallel_block": [True, False],
     "gated_mlp": [True, False],
     "mlp_inner_norm": [True, False],
+    "attention_inner_norm": [True, False],
     "pre_logits_dim": [None, 12, 24],
     "pooling": ["token", "mean", "token_and_mean", "map"],
     "map_includes_prefix": [True, False],

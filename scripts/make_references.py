@@ -5,7 +5,9 @@
 
 Each file of a model has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
 `logits`; its metadata has the library, the architecture, the changes of it and our config. Google's two layouts are written as
-`.npz`, with timm's outputs for them in a second file. `relative_positions.npz` has tables that timm resized. `checkpoints.csv` has what timm says of the published weights of our presets. Seeds are fixed:
+`.npz`, with timm's outputs for them in a second file. `relative_positions.npz` has tables that timm resized. `checkpoints.csv` has what
+timm says of the published weights of our presets, `lookalikes.csv` which of its architectures have the same tensors and compute something
+else. Seeds are fixed:
 with timm 1.0.31 and torch 2.14 pixels are the same bits, and weights and outputs differ only by the rounding of another processor.
 """
 
@@ -71,6 +73,10 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "pe_lang": ("vit_pe_lang_large_patch14_448", NARROW, {}),
     "pe_spatial": ("vit_pe_spatial_tiny_patch16_512", {**NARROW, "img_size": [32, 56]}, {}),
     "pe_spatial_gigantic": ("vit_pe_spatial_gigantic_patch14_448", NARROW, {}),
+    "eva02_clip": ("eva02_base_patch16_clip_224", NARROW, {}),
+    "beit3": ("beit3_base_patch16_224", NARROW, {}),
+    "radio_v3": ("vit_base_patch16_radio_v3", NARROW, {}),
+    "radio_v4": ("vit_so400m_patch16_radio_v4", NARROW, {}),
 }
 # The same with other blocks; seeds of their own, so that a new entry above changes none of these.
 OTHER_BLOCKS: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
@@ -273,6 +279,52 @@ def write_checkpoints(folder: Path) -> Path:
     return path
 
 
+def write_lookalikes(folder: Path) -> Path:
+    """Writes `lookalikes.csv`: which of timm's Vision Transformers have the same tensors, and which of those compute the same.
+
+    Each architecture is built small. `tensors` stands for the names and shapes of its tensors, `computation` for its outputs, given the
+    same images and, to all with the same tensors, the same weights. `num_heads` is that of the architecture itself.
+
+    Args:
+        folder: Output folder.
+    """
+    small = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 7}
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    modules = ("vision_transformer", "vision_transformer_relpos", "deit", "beit", "eva")
+    groups: dict[tuple, list[torch.Tensor]] = {}
+    rows = []
+    for name in sorted(name for module in modules for name in timm.list_models(module=module)):
+        try:
+            with torch.device("meta"):
+                block = timm.create_model(name, depth=1).blocks[0]
+            model = timm.create_model(name, **small).eval()
+        except (
+            TypeError,
+            AssertionError,
+            AttributeError,
+            RuntimeError,
+        ) as error:  # without blocks, or without these arguments
+            print(name, error)
+            continue
+        generator = torch.Generator().manual_seed(1)
+        weights = dict(sorted(model.named_parameters()))
+        with torch.no_grad():
+            for weight in weights.values():
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+            output = model(images)
+        signature = tuple((key, tuple(weight.shape)) for key, weight in weights.items())
+        seen = groups.setdefault(signature, [])
+        same = [index for index, other in enumerate(seen) if torch.allclose(other, output, rtol=1e-4, atol=1e-4)]
+        if not same:
+            seen.append(output)
+        heads = getattr(getattr(block, "attn", block), "num_heads", None)
+        rows.append((name, list(groups).index(signature), same[0] if same else len(seen) - 1, heads))
+    path = folder / "lookalikes.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("name", "tensors", "computation", "num_heads"), *rows])
+    return path
+
+
 def random_pixels(rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
     """Returns two images of noise, `(2, height, width, 3)`, 0..255."""
     return torch.from_numpy(rng.integers(0, 256, (2, height, width, 3)).astype("uint8"))
@@ -301,5 +353,6 @@ if __name__ == "__main__":
     out.mkdir(parents=True, exist_ok=True)
     makers = {**dict.fromkeys(SEEDS, make), **dict.fromkeys(GOOGLES, make_google)}
     makers["relative_positions"] = make_relative_positions
-    for case in sys.argv[2:] or (*makers, "checkpoints"):
-        print(write_checkpoints(out) if case == "checkpoints" else makers[case](case, out))
+    tables = {"checkpoints": write_checkpoints, "lookalikes": write_lookalikes}
+    for case in sys.argv[2:] or (*makers, *tables):
+        print(tables[case](out) if case in tables else makers[case](case, out))

@@ -241,6 +241,8 @@ def self_attention(
         attended = attend(queries, keys, values, num_heads, bias)
     else:
         attended = attend_differentially(queries, keys, values, weights, num_heads, lambda_init)
+    if "inner_norm/gamma" in weights:
+        attended = layer_norm(attended, part(weights, "inner_norm"), norm_epsilon)
     return dense(attended, part(weights, "output"))
 
 

@@ -66,7 +66,7 @@ def tiny_configs(draw):
         num_map_heads=pick(None, 4) if pooling == "map" else None, map_mlp_dim=pick(None, 10) if pooling == "map" else None,
         qkv_bias=pick("all", "none", *["query_value"] * (not parallel)), qk_norm=qk_norm, parallel_block=parallel,
         gated_mlp=not parallel and pick(True, False), mlp_inner_norm=not parallel and pick(True, False),
-        pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
+        attention_inner_norm=not parallel and pick(True, False), pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
         map_includes_prefix=not (pooling == "map" and class_token + num_registers) or pick(True, False),
         activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"), layer_scale=pick(None, 1e-4),
         stochastic_depth_rate=pick(0.0, 0.1), remat=remat, norm=norm, patch_norm=pick(True, False),

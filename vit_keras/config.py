@@ -14,8 +14,9 @@ from vit_keras.validation import FrozenConfig, closest, is_number
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
 PositionResize = Literal[
-    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners"
-]
+    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
+    "bilinear_corners_crop",
+]  # fmt: skip
 PatchResize = Literal["bicubic_antialias", "bilinear"]
 RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
 RotaryOrder = Literal["yx", "xy"]
@@ -90,7 +91,8 @@ class ViTConfig(FrozenConfig):
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
-            FlexiViT, "bilinear_corners" as in Google's vision_transformer.
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop" and "bilinear_corners_crop" resize to a
+            square of the longer side and take its top left part, as in RADIO.
         patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
@@ -108,6 +110,7 @@ class ViTConfig(FrozenConfig):
         stem_norm: Normalizes the tokens before the first block, as in CLIP.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection (Wang et al. 2022, arXiv 2208.10442).
         differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258).
         projection_bias: Whether the attention's output projection and both projections of the MLP have biases.
         block_norm: Normalizes the input of attention and MLP, "before" as in the paper, or their output, "after" (Liu et al. 2022,
@@ -177,6 +180,7 @@ class ViTConfig(FrozenConfig):
     stem_norm: bool = False
     qkv_bias: QKVBias = "all"
     qk_norm: bool = False
+    attention_inner_norm: bool = False
     differential_attention: bool = False
     projection_bias: bool = True
     block_norm: BlockNorm = "before"
@@ -310,8 +314,12 @@ class ViTConfig(FrozenConfig):
             )
         if not self.distillation_head and not self.distillation_token:
             yield "distillation_head=False needs distillation_token=True"
-        if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
-            yield 'parallel_block=True can\'t be combined with gated_mlp, mlp_inner_norm or qkv_bias="query_value"'
+        inner_norm = self.mlp_inner_norm or self.attention_inner_norm
+        if self.parallel_block and (self.gated_mlp or inner_norm or self.qkv_bias == "query_value"):
+            yield (
+                "parallel_block=True can't be combined with gated_mlp, mlp_inner_norm, attention_inner_norm or "
+                'qkv_bias="query_value"'
+            )
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
         if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):

@@ -37,7 +37,8 @@ def _block_params(config: ViTConfig) -> int:
     branches = 1 if config.parallel_block else 2
     scales = branches * dim if config.layer_scale is not None and config.block_norm == "before" else 0
     mlp = _mlp_params(config, config.mlp_dim, gated=config.gated_mlp, bias=config.projection_bias)
-    norms = _norm_params(config, branches * dim + config.mlp_dim * config.mlp_inner_norm)
+    inner_norms = config.mlp_dim * config.mlp_inner_norm + dim * config.attention_inner_norm
+    norms = _norm_params(config, branches * dim + inner_norms)
     return attention + rotary + mlp + norms + scales
 
 
@@ -94,7 +95,10 @@ def num_activations(config: ViTConfig) -> int:
     dim, tokens = config.hidden_dim, config.num_tokens
     mlp = (3 if config.gated_mlp else 2) + config.mlp_inner_norm
     rotated = 2 * dim * ((config.rotary_embedding != "none") + config.qk_norm)  # queries and keys, once more
-    inside = tokens * (8 * dim + rotated + mlp * config.mlp_dim) + config.num_heads * tokens * tokens
+    inside = (
+        tokens * ((8 + config.attention_inner_norm) * dim + rotated + mlp * config.mlp_dim)
+        + config.num_heads * tokens * tokens
+    )
     kept = tokens * dim + inside if config.remat == "none" else tokens * dim
     blocks = config.num_layers * kept + (inside if config.remat == "block" else 0)
     height, width = config.image_size

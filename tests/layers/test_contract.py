@@ -31,7 +31,8 @@ EVERYTHING = {
     "stochastic_depth_rate": 0.1,
 }  # fmt: skip
 MODERN = {
-    "qkv_bias": "query_value", "qk_norm": True, "gated_mlp": True, "mlp_inner_norm": True, "activation": "silu",
+    "qkv_bias": "query_value", "qk_norm": True, "gated_mlp": True, "mlp_inner_norm": True, "attention_inner_norm": True,
+    "activation": "silu",
     "rotary": {**SQUARE, "kind": "centered", "temperature": 100.0},
 }  # fmt: skip
 

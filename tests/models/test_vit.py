@@ -36,7 +36,7 @@ CONFIGS = {
     ),
     "no_qkv_bias": TINY.replace(qkv_bias="none", pre_logits_dim=6),
     "eva": TINY.replace(
-        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, pooling="mean",
+        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, attention_inner_norm=True, pooling="mean",
         final_norm="after", rotary_embedding="axial", rotary_temperature=1e4, rotary_reference=16,
     ),
     "rotary_xy": TINY.replace(image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"),

@@ -43,8 +43,9 @@ def test_weights_on_hugging_face_are_found_by_their_address_and_by_the_other_nam
 
 
 WIDTHS = {
-    "dinov2.*giant|giant-opt": 1536, "bigg": 1664, "-g-14": 1408, "7b16": 4096, "so400m": 1152, "tiny": 192, "small|vits": 384,
-    "base|vitb|-b-?16|-b-?32": 768, "large|vitl|-l-?14": 1024, "huge|vith|-h-?14": 1280,
+    "pe-.*-t16": 192, "pe-.*-s16": 384, "pe-.*-g14|aimv2-huge|dinov2.*giant|giant-opt": 1536, "aimv2-1b": 2048, "aimv2-3b": 3072,
+    "bigg": 1664, "-g-14": 1408, "7b16": 4096, "so400m": 1152, "tiny": 192, "small|vits": 384, "base|vitb|-b-?16|-b-?32": 768,
+    "large|vitl|-l-?14": 1024, "huge|vith|-h-?14": 1280,
 }  # fmt: skip
 """Width of a model by what is in its name; the first that is in it counts."""
 
@@ -55,13 +56,13 @@ def test_a_published_model_has_the_sizes_that_its_name_states(word):
     config = load_preset(found.preset).config
     assert found.tag in load_preset(found.preset).weights
     assert config.hidden_dim == next(width for part, width in WIDTHS.items() if re.search(part, name))
-    patch = re.search(r"patch(\d+)|(?:vit[sblh7]?|metaclip)b?-?[blhg]*-?(\d+)(?:-|plus|$)", name)
+    patch = re.search(r"patch(\d+)|(?:vit[sblh7]?|metaclip|pe-[a-z]+)b?-?[blhgts]*-?(\d+)(?:-|plus|$)", name)
     if patch is not None:
         assert config.patch_size == int(patch[1] or patch[2])
     size = re.search(r"patch\d+-(\d{3})|-(\d{3})x\d{3}-", name)
     if size is not None:
         assert config.image_size == (int(size[1] or size[2]),) * 2
-    assert ("distilled" in name) == config.distillation_token
+    assert ("distilled-" in name) == config.distillation_token  # AIMv2's are distilled without a token
     assert config.num_registers == (4 if re.search("registers|dinov3", name) else 0)
 
 
@@ -70,6 +71,7 @@ def test_a_published_model_has_the_sizes_that_its_name_states(word):
     [
         ("google/vit-base-patch16-224", "ViTConfig"),
         ("facebook/deit-base-patch16-224", "DeiTConfig"),
+        ("microsoft/beit-base-patch16-224", "BeitConfig"),
         ("facebook/vit-mae-base", "ViTMAEConfig"),
         ("facebook/dinov2-base", "Dinov2Config"),
         ("facebook/dinov3-vitb16-pretrain-lvd1689m", "DINOv3ViTConfig"),

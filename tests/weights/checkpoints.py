@@ -65,6 +65,11 @@ CONFIGS = {
         "eva_large": {**_NARROW, **_MEAN},
         "eva02": _EVA,
         "eva02_inner_norm": {**_EVA, "mlp_inner_norm": True},
+        "eva02_clip": {
+            **_EVA, **_NARROW, "mlp_dim": 64, "attention_inner_norm": True, "mlp_inner_norm": True, "pooling": "token",
+            "final_norm": "before",
+        },
+        "beit3": {**_NARROW, "attention_inner_norm": True, "mlp_inner_norm": True, "norm_epsilon": 1e-5, **_MEAN},
         "flexivit": {"position_on_prefix": False},
         "ijepa": {**_GAP, "mlp_dim": 104},
         "intern300m": {**_NARROW, "layer_scale": 0.1, "final_norm": "none"},

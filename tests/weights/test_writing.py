@@ -30,6 +30,8 @@ ARCHITECTURES = {
     "eva_giant_clip": "eva02_base_patch14_224",
     "eva02": "eva02_base_patch14_224",
     "eva02_inner_norm": "eva02_base_patch14_224",
+    "eva02_clip": "eva02_base_patch14_224",
+    "beit3": "beit3_base_patch16_224",
     "lingbot": "vit_base_patch16_dinov3",
     "lingbot_swiglu": "vit_base_patch16_dinov3",
     **dict.fromkeys(

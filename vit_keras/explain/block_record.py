@@ -81,7 +81,7 @@ def record_block(
     heads = ops.matmul(ops.cast(weights, values.dtype), values)
     _, count, num_tokens, head_dim = heads.shape
     joined = ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, num_tokens, count * head_dim))
-    attended = block.attention.output_projection(joined)
+    attended = block.attention.output_projection(block.attention.normalize(joined))
     attended = block.attention_norm(attended) if is_after else attended
     after_attention = tokens if block.parallel else tokens + block.scales[0](attended)
     mlp_normed = normed if block.parallel else after_attention if is_after else block.mlp_norm(after_attention)

@@ -219,7 +219,7 @@ def _find_origin(source: keras.Model | str | Path) -> tuple[str | None, str | No
         checkpoints = load_preset(word).weights if word else {}
     except InvalidArgumentError:  # the run started from a directory
         return None, None
-    if tag not in checkpoints:
+    if tag is None or tag not in checkpoints:
         return word or None, None
     return f"{word}:{tag}", checkpoints[tag].license
 

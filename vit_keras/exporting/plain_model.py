@@ -61,13 +61,14 @@ def _to_float32(name: str, variables: Mapping[str, keras.Variable]) -> np.ndarra
     scale = variables.get(f"{name}_scale")
     if scale is None:
         return _array(variable)
-    layout, divisor = _array(variable), _array(scale)
-    if keras.backend.standardize_dtype(variable.dtype) != "int8" or divisor.shape != layout.shape[-1:]:
+    rounded, divisor = _array(variable), _array(scale)
+    if keras.backend.standardize_dtype(variable.dtype) != "int8" or divisor.shape != rounded.shape[-1:]:
         raise InvalidArgumentError(
             f"{name} is quantized in a way that can't be exported; quantize('int8') can. Use the model as it was before quantize(), "
             'and ask the export for precision="int8".'
         )
-    return layout / divisor
+    weight: np.ndarray = rounded / divisor
+    return weight
 
 
 def _array(weight: keras.Variable) -> np.ndarray:

@@ -82,8 +82,9 @@ class ExportRecord:
         """
         try:
             values = json.loads(text)
-            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
+            known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            known = {name: tuple(value) if isinstance(value, list) else value for name, value in known.items()}
+            return cls(**known)
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptFileError(f"This is not the record of an exported model: {error}.") from error
 

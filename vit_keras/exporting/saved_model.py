@@ -1,11 +1,13 @@
 """SavedModel: a directory that TensorFlow, TensorFlow Serving and TensorFlow.js's converter open."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import weakref
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -70,26 +72,25 @@ class TensorFlowAlone:
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": "-1"},
             start_new_session=True,
         )
-        weakref.finalize(self, _end, self._process)
+        weakref.finalize(self, _end, self._process, self._log)
         self.signatures: tuple[str, ...] = tuple(self._receive().tolist())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Returns the output of the signature `serving_default`."""
-        assert self._process.stdin is not None  # noqa: S101  # a pipe, as asked for
-        np.lib.format.write_array(self._process.stdin, np.ascontiguousarray(images), allow_pickle=False)
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # the process has ended; the answer says why
+            tensorflow_alone.send_array(self._process.stdin, images)  # type: ignore[arg-type]  # a pipe
         return self._receive()
 
     def _receive(self) -> np.ndarray:
-        try:
-            received: np.ndarray = np.lib.format.read_array(self._process.stdout, allow_pickle=False)
-        except ValueError as error:  # the stream has ended
+        received = tensorflow_alone.receive_array(self._process.stdout)  # type: ignore[arg-type]  # a pipe
+        if received is None:
             self._log.seek(0)
             words = self._log.read().decode("utf-8", "replace")[-_LAST_WORDS:].strip()
-            raise VerificationError(f"TensorFlow alone could not run the SavedModel: {words}") from error
+            raise VerificationError(f"TensorFlow alone could not run the SavedModel: {words or 'its process ended'}")
         return received
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: "subprocess.Popen[bytes]", log: IO[bytes]) -> None:
     process.kill()
     process.communicate()
+    log.close()

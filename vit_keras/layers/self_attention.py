@@ -26,6 +26,7 @@ class SelfAttention(CompositeLayer):
         num_heads: Attention heads; they divide the tokens' width.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
+        inner_norm: Normalizes the joined heads before the output projection (Fang et al. 2023, arXiv 2303.11331).
         norm: Kind of those norms: "layer" or "rms".
         norm_epsilon: Added to the variance in those norms.
         output_bias: Adds a bias in the output projection.
@@ -50,6 +51,7 @@ class SelfAttention(CompositeLayer):
         *,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        inner_norm: bool = False,
         norm: str = "layer",
         norm_epsilon: float = 1e-6,
         output_bias: bool = True,
@@ -66,6 +68,7 @@ class SelfAttention(CompositeLayer):
         self.num_heads = num_heads
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.inner_norm = inner_norm
         self.norm = norm
         self.norm_epsilon = norm_epsilon
         self.output_bias = output_bias
@@ -77,6 +80,9 @@ class SelfAttention(CompositeLayer):
         self.query_norm, self.key_norm = (
             NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
+        )
+        self.normalize = (
+            NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name="inner_norm") if inner_norm else identity(dtype=dtype)
         )
         self.rotate = identity(dtype=dtype) if rotary is None else RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
         if relative_position is not None:
@@ -100,6 +106,7 @@ class SelfAttention(CompositeLayer):
         heads = (None, count, self.num_heads, hidden_dim // self.num_heads)
         for part in (self.query_norm, self.key_norm, self.rotate):
             part.build(heads)
+        self.normalize.build((None, hidden_dim))
         if self.relative_position is not None:
             self.position_bias.build(input_shape)
         self.output_projection = keras.layers.Dense(
@@ -131,8 +138,8 @@ class SelfAttention(CompositeLayer):
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
         attended = self._attend(qkv, dropout, self.add_position_bias(tokens, attention_bias))
-        joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
-        return ops.reshape(joined, (-1, count, hidden_dim))
+        joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
+        return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))
 
     def add_position_bias(self, tokens: Tensor, attention_bias: Tensor | None) -> Tensor | None:
         """Returns what is added to the scores: the given bias plus the layer's own; None for nothing."""

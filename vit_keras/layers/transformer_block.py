@@ -34,6 +34,7 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: Normalizes the MLP's hidden activations.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head.
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection.
         rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
         relative_position: Arguments of the block's own `RelativePositionBias`, but for `num_heads`; or None.
         differential_lambda: `lambda_init` of `DifferentialAttention`; None for softmax attention.
@@ -80,6 +81,7 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: bool = False,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        attention_inner_norm: bool = False,
         rotary: dict[str, Any] | None = None,
         relative_position: dict[str, Any] | None = None,
         differential_lambda: float | None = None,
@@ -114,6 +116,7 @@ class TransformerBlock(CompositeLayer):
         self.mlp_inner_norm = mlp_inner_norm
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.attention_inner_norm = attention_inner_norm
         self.rotary = rotary
         self.relative_position = relative_position
         self.differential_lambda = differential_lambda
@@ -175,7 +178,8 @@ class TransformerBlock(CompositeLayer):
         if self.differential_lambda is not None:
             kind, own = DifferentialAttention, {"lambda_init": self.differential_lambda}
         return kind(
-            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, norm=self.norm, norm_epsilon=self.norm_epsilon,
+            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, inner_norm=self.attention_inner_norm, norm=self.norm,
+            norm_epsilon=self.norm_epsilon,
             output_bias=self.projection_bias, rotary=self.rotary, relative_position=self.relative_position,
             dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention", **own,
         )  # fmt: skip

@@ -35,8 +35,8 @@ ENCODER_FIELDS = (
 """Fields of `ViTConfig` that `PatchEncoder` takes under the same names."""
 
 BLOCK_FIELDS = (
-    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "norm_epsilon", "layer_scale",
-    "dropout_rate", "attention_dropout_rate", "remat", "projection_bias", "norm", "block_norm",
+    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "attention_inner_norm", "norm_epsilon",
+    "layer_scale", "dropout_rate", "attention_dropout_rate", "remat", "projection_bias", "norm", "block_norm",
 )  # fmt: skip
 """Fields of `ViTConfig` that every `TransformerBlock` takes under the same names."""
 

@@ -9,7 +9,7 @@ from vit_keras.validation import FrozenConfig
 
 SHAPE_FIELDS = (
     "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
-    "gated_mlp", "parallel_block", "mlp_inner_norm", "relative_position", "relative_position_shared", "norm", "patch_norm",
+    "gated_mlp", "parallel_block", "mlp_inner_norm", "attention_inner_norm", "relative_position", "relative_position_shared", "norm", "patch_norm",
     "projection_bias", "differential_attention",
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""

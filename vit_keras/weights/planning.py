@@ -115,6 +115,7 @@ class _Planner:
             if name not in self.used:
                 self._leave_out(name)
         self._check_head()
+        self._check_certain()
         self._raise_problems(missing, self._check_dtypes())
         notes = tuple(dict.fromkeys(self.notes))
         return Plan(self.file.path, self.table, tuple(self.steps.values()), notes, tuple(self.zeros))
@@ -151,7 +152,7 @@ class _Planner:
             blocks = tuple(tuple(numbered(name, i) for name in item.targets) for i in range(self.config.num_layers))
         # A bias may be zeros only together with its kernel.
         if sources or ours[0].replace("/bias", "/kernel") in self.covered:
-            self._convert(blocks, used_way, sources)
+            self._convert(blocks, used_way, sources, axis=item.axis)
 
     def _find_way(self, item: Row, block: int | None) -> tuple[Way, tuple[str, ...]] | None:
         for candidate in item.ways_for(self.config):
@@ -163,15 +164,17 @@ class _Planner:
     def _number(self, names: tuple[str, ...], block: int | None) -> tuple[str, ...]:
         return tuple(numbered(name, block, digits=self.table.digits) for name in names)
 
-    def _convert(self, blocks: tuple[tuple[str, ...], ...], used_way: Way, sources: tuple[str, ...]) -> None:
+    def _convert(
+        self, blocks: tuple[tuple[str, ...], ...], used_way: Way, sources: tuple[str, ...], *, axis: int
+    ) -> None:
         ours = [name for names in blocks for name in names if name != GAP]
         shapes = tuple(self.weights[name if name != GAP else blocks[0][0]] for name in blocks[0])
         files = tuple(self.names[name] for name in sources)
-        step = Conversion(blocks, shapes, files, used_way.layout, used_way.stacked)
+        step = Conversion(blocks, shapes, files, used_way.layout, used_way.stacked, axis=axis)
         self.covered.update(ours)
         self.used.update(sources)
         joined = self._joined_shape(used_way, sources, len(blocks))
-        wanted = (*shapes[0][:-1], sum(shape[-1] for shape in shapes)) if len(shapes) > 1 else shapes[0]
+        wanted = shapes[0] if len(shapes) == 1 else _concatenate(shapes, axis)
         if _is_head(ours[0]):
             if self.adapt.head == "fit" and self._keeps_own_head(ours[0], joined):
                 return
@@ -219,6 +222,10 @@ class _Planner:
                 adapted, notes = adapt_relative_positions(step, joined[0], self.config, self._find_grid_size())
             else:
                 grid_size = self._find_grid_size()
+                if self.adapt.grid_size is None and grid_size is not None:
+                    rest = joined[1] - grid_size[0] * grid_size[1]
+                    if not 0 <= rest <= self.config.num_prefix_tokens:  # RADIO's are of a larger image than it states
+                        grid_size = None
                 tokens = [self.steps[name] for name in _PREFIX_TOKENS if name in self.steps]
                 conversions = [token for token in tokens if isinstance(token, Conversion)]
                 adapted, notes = adapt_positions(step, joined[1], self.config, grid_size, conversions)
@@ -287,6 +294,14 @@ class _Planner:
 
     # Everything else
 
+    def _check_certain(self) -> None:
+        for pattern, fields in self.table.certain:
+            differing = [name for name, value in fields.items() if getattr(self.config, name) != value]
+            if differing and any(re.fullmatch(pattern, name) for name in self.names):
+                theirs = ", ".join(f"{name}={fields[name]!r}" for name in differing)
+                mine = ", ".join(repr(getattr(self.config, name)) for name in differing)
+                self.problems.append(f"the file is of a model with {theirs}, and this one has {mine}")
+
     def _check_depth(self) -> None:
         depth, wanted = count_blocks(self.table, self.tensors) or 0, self.config.num_layers
         if depth > wanted and self.adapt.fewer_layers:
@@ -342,6 +357,12 @@ class _Planner:
         raise WeightMismatchError(
             f"{self.file.path} ({self.table.title}) does not fit the model: {'; '.join(reasons)}.{hint}"
         )
+
+
+def _concatenate(shapes: tuple[Shape, ...], axis: int) -> Shape:
+    whole = list(shapes[0])
+    whole[axis] = sum(shape[axis] for shape in shapes)
+    return tuple(whole)
 
 
 def _is_head(name: str) -> bool:

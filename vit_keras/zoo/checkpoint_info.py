@@ -18,6 +18,7 @@ from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_n
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
+from vit_keras.weights.settings.open_clip import OPEN_CLIP, open_clip_settings
 from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.settings.timm import timm_settings
 from vit_keras.zoo.checkpoint_tensors import (
@@ -92,14 +93,15 @@ def _describe_directory(path: Path) -> dict[str, Any]:
         command = "tune" if (path / "journal.jsonl").is_file() else _command_of(path / "run.json")
         line = f"vit-keras {command} --resume --run-dir {shlex.quote(str(path))}"
         return {"what": "a run that is not finished and has no model yet", "command": [line]}
-    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+    config_path = next((path / name for name in (CONFIG, OPEN_CLIP) if (path / name).is_file()), path / CONFIG)
+    config = read_json_if_any(config_path)
     is_hub = isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub")
     if isinstance(config, dict) and is_hub and is_keras_hub(path) and config.get("class_name") == "ViTBackbone":
         return _describe_saved(path, config)
     if isinstance(config, dict) and is_hub:
         return _describe_kerashub(path, config)
     if isinstance(config, dict) and library_of(config) is not None:
-        return _describe_saved(path, config) if _has_weights(path) else _describe_config(path / CONFIG, config)
+        return _describe_saved(path, config) if _has_weights(path) else _describe_config(config_path, config)
     if _has_weights(path):
         return _describe_checkpoint(path)
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.endswith(_KNOWN))
@@ -130,6 +132,7 @@ def _describe_saved(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "huggingface": "a directory of transformers",
         "timm": "a directory of timm",
         "keras_hub": "a preset directory of KerasHub",
+        "open_clip": "a directory of OpenCLIP",
     }
     settings = read_settings(path, config_json=config)
     found = describe_tensors(path, settings)
@@ -348,6 +351,8 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
     elif library == "keras_hub":
         task, converter = (read_json_if_any(path.with_name(name)) for name in (TASK, CONVERTER))
         found, classes = keras_hub_settings(config_json, task, converter, path), None
+    elif library == "open_clip":
+        found, classes = open_clip_settings(config_json, path), config_json["model_cfg"].get("embed_dim")
     elif library == "timm":
         found = timm_settings(config_json, path)
         classes = config_json.get("num_classes") or len(found["class_names"]) or None

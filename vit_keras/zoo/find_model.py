@@ -42,7 +42,7 @@ def find_model(model: str | Path) -> FoundModel:
         return FoundModel(path=model_directory(path))
     found = find_name(model)
     if found is not None:
-        return _found(found)
+        return _to_model(found)
     if os.sep not in model:
         raise InvalidArgumentError(
             refuse_name(
@@ -57,7 +57,7 @@ def find_model(model: str | Path) -> FoundModel:
     )
 
 
-def _found(name: PresetName) -> FoundModel:
+def _to_model(name: PresetName) -> FoundModel:
     return FoundModel(preset=name.preset, tag=name.tag, taken=name.taken, config=name.config)
 
 

@@ -1,7 +1,7 @@
 """Builds a model from a preset or a directory, and loads its weights."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.head import head_change
 from vit_keras.weights.loading import load
-from vit_keras.weights.settings.apply import apply_settings, log_assumptions
+from vit_keras.weights.settings.apply import apply_settings
 from vit_keras.weights.settings.read import Settings, read_settings
 from vit_keras.zoo.find_model import FoundModel, find_model
 from vit_keras.zoo.model_end import ModelEnd
@@ -117,8 +117,6 @@ def build_and_load(
         config, saved_classes, end = directory.config, directory.num_classes, directory.end
         if weights is None:
             weights, settings = directory.path, directory.read_settings()
-            if directory.settings is not None:
-                log_assumptions(settings, config.replace(**changes))
         else:
             settings = read_settings(weights, source=source, prefix=prefix)
     else:
@@ -155,7 +153,7 @@ def build_and_load(
     )
     if checkpoint is not None:
         weights = _download(checkpoint, config, offline=offline)
-        settings = read_settings(weights, source=source)
+        settings = replace(read_settings(weights, source=source), inferred=trained)
     if weights is None or settings is None:
         return model
     adapt = AdaptOptions(
@@ -167,7 +165,7 @@ def build_and_load(
         model.class_names = (
             _find_class_names(Path(weights), settings, directory, model_num_classes(model))
             if checkpoint is None
-            else _label(checkpoint, model_num_classes(model))
+            else _find_label_names(checkpoint, model_num_classes(model))
         )
         if directory is not None and weights == directory.path:
             model.task, model.threshold = directory.task, directory.threshold
@@ -191,7 +189,7 @@ def _find_class_names(
     return names if names and len(names) == num_classes and not are_numbers(names) else None
 
 
-def _label(checkpoint: Checkpoint, num_classes: int | None) -> tuple[str, ...] | None:
+def _find_label_names(checkpoint: Checkpoint, num_classes: int | None) -> tuple[str, ...] | None:
     """Returns the class names of a preset's weights; None where they are unknown, or the head has other classes."""
     if checkpoint.label_set is None or checkpoint.num_classes != num_classes:
         return None

@@ -39,6 +39,7 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "stem_norm": "stem_norm/gamma" in shapes,
         "parallel_block": "norm/gamma" in first,
         "mlp_inner_norm": "mlp/inner_norm/gamma" in first,
+        "attention_inner_norm": "attention/inner_norm/gamma" in first,
         **_read_block(shapes, first),
         "position_embedding": "learned" if "patch_encoder/position_embedding" in shapes else "none",
         "patch_bias": "patch_encoder/projection/bias" in shapes,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vit_keras.data import Preprocessing
 from vit_keras.data.images.decode import Picture
+from vit_keras.data.images.preprocess import to_pixels
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the graphs are made in a TensorFlow process", allow_module_level=True)
@@ -21,7 +22,6 @@ import tensorflow as tf
 from vit_keras.exporting.conversion.image_graph import decode_file, preprocess_file
 
 FILES = {name: content for name, content in photos().items() if name.startswith(("jpeg", "png"))}
-INEXACT = {"jpeg_cmyk"}  # TensorFlow and Pillow round the product of a color and black differently
 SIZES = {"center": (48, 48), "squash": (40, 56), "border": (48, 40)}
 
 
@@ -30,30 +30,64 @@ def decode():
     return tf.function(decode_file, input_signature=[tf.TensorSpec((), tf.string)])
 
 
-def graph_of(rule):
-    return tf.function(lambda content: preprocess_file(content, rule), input_signature=[tf.TensorSpec((), tf.string)])
+def prepare(content, rule):
+    return preprocess_file(tf.constant(content), rule).numpy()
 
 
 def difference(found, expected):
     assert found.shape == expected.shape
-    return np.abs(found.astype(int) - expected.astype(int)).max()
+    return np.abs(found.astype(int) - expected.astype(int))
+
+
+def resize_columns_first(image, rule):
+    """`Preprocessing.apply` in two calls of Pillow: it chooses by itself which it does first, and rounds to 8 bits in between."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", lambda self, *args, **kwargs: calls.append((self, args, kwargs)) or self)
+        rule.apply(image)
+    _, (size, filter), keywords = calls[0]
+    left, top, right, bottom = keywords.get("box", (0, 0, *image.size))
+    columns = image.resize((size[0], image.height), filter, box=(left, 0, right, image.height))
+    resized = columns.resize(size, filter, box=(0, top, size[0], bottom))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Image.Image, "resize", lambda self, *args, **kwargs: resized)
+        return to_pixels(rule.apply(image))
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_decoded_as_a_person_sees_it(decode, name):
-    expected = np.asarray(upright_on_white(FILES[name]))
-    assert difference(decode(FILES[name]).numpy(), expected) <= (name in INEXACT)
+    np.testing.assert_array_equal(decode(FILES[name]).numpy(), np.asarray(upright_on_white(FILES[name])))
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_every_rule_gives_the_pixels_of_predict(rule):
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("options", [{}, {"transparency": 1}])
+def test_a_palette_of_few_colors_is_decoded(decode, bits, options):
+    image = Image.fromarray(np.arange(64, dtype="uint8").reshape(8, 8) % 2**bits, "P")
+    image.putpalette(np.random.default_rng(3).integers(0, 256, 3 * 2**bits).tolist())
+    file = io.BytesIO()
+    image.save(file, "PNG", bits=bits, **options)
+    assert file.getvalue()[24] == bits
+    expected = np.asarray(Picture(file.getvalue(), "palette").decode())
+    np.testing.assert_array_equal(decode(file.getvalue()).numpy(), expected)
+
+
+CASES = [(name, rule) for at, name in enumerate(FILES) for rule in [list(RULES)[at % len(RULES)]]]
+ALL = [(name, rule) for name in FILES for rule in RULES]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [pytest.param(*each, marks=[] if each in CASES else pytest.mark.slow) for each in ALL]
+)
+def test_every_rule_gives_the_pixels_of_predict(name, rule):
     rule = Preprocessing(**RULES[rule])
-    graph = graph_of(rule)
-    differences = {
-        name: difference(graph(content).numpy(), Picture(content, name).preprocess(rule))
-        for name, content in FILES.items()
-    }
-    assert max(differences.values()) <= 1, differences
+    found, picture = prepare(FILES[name], rule), Picture(FILES[name], name)
+    image = picture.decode(channels=rule.channels)
+    apart = difference(found, resize_columns_first(image, rule))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() <= 0.003
+    apart = difference(found, picture.preprocess(rule))
+    assert apart.max() <= 5
+    assert apart.mean() <= 0.25
 
 
 @pytest.mark.parametrize("crop", [1.0, 0.83])
@@ -63,15 +97,18 @@ def test_every_crop_and_interpolation_of_gray_models_too(crop_mode, interpolatio
     rule = Preprocessing(
         image_size=SIZES[crop_mode], channels=1, crop=crop, crop_mode=crop_mode, interpolation=interpolation
     )
-    graph = graph_of(rule)
-    for name in ("jpeg", "jpeg_upright", "jpeg_small", "png_rgba", "png_16_bit"):
-        found, expected = graph(FILES[name]).numpy(), Picture(FILES[name], name).preprocess(rule)
-        assert difference(found, expected) <= (interpolation != "nearest"), name
+    for name in ("jpeg", "jpeg_small"):
+        picture = Picture(FILES[name], name)
+        found = prepare(FILES[name], rule)
+        if interpolation == "nearest":
+            np.testing.assert_array_equal(found, picture.preprocess(rule))
+        else:
+            assert difference(found, resize_columns_first(picture.decode(channels=1), rule)).max() <= 1
 
 
 def test_an_image_of_the_right_size_is_not_changed():
     pixels = np.random.default_rng(0).integers(0, 256, (32, 24, 3), "uint8")
-    found = graph_of(Preprocessing(image_size=(32, 24)))(encode(pixels, "PNG")).numpy()
+    found = prepare(encode(pixels, "PNG"), Preprocessing(image_size=(32, 24)))
     np.testing.assert_array_equal(found, pixels)
 
 
@@ -142,7 +179,7 @@ def test_sixteen_bits_are_read_in_the_range_that_is_stated():
     gray = np.arange(0, 4096, 2, "uint16").reshape(32, 64)
     rule = Preprocessing(image_size=(32, 64), pixel_range=(100, 3000))
     content = encode(gray, "PNG")
-    np.testing.assert_array_equal(graph_of(rule)(content).numpy(), Picture(content, "gray").preprocess(rule))
+    np.testing.assert_array_equal(prepare(content, rule), Picture(content, "gray").preprocess(rule))
 
 
 def test_what_is_neither_jpeg_nor_png_or_is_damaged_or_huge_is_refused(decode):

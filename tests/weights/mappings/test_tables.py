@@ -101,6 +101,14 @@ METAS = {
         {"reg_token": "storage_tokens", ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", ".gamma_": ".ls_gamma_"},
         {"rope_embed.periods": (4,), "blocks.0.attn.qkv.bias_mask": (144,), "local_cls_norm.weight": (48,)},
     ),
+    "BAAI's EVA-02": (
+        CONFIGS["eva02_clip"],
+        {
+            ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", "mlp.norm.": "mlp.ffn_ln.", "attn.norm.": "attn.inner_attn_ln.",
+            "q_proj.bias": "q_bias", "v_proj.bias": "v_bias",
+        },
+        {"rope.freqs_cos": (4,), "blocks.0.attn.rope.freqs_sin": (4,)},
+    ),
     "OpenAI's CLIP": (
         CONFIGS["clip"], {},
         {"positional_embedding": (77, 8), "transformer.resblocks.0.ln_1.weight": (8,), "logit_scale": ()},

@@ -87,7 +87,9 @@ def list_command(
         return
     infos = [preset_info(name) for name in list_presets(pattern, sort_by=sort_by or "name", **conditions)]
     if not infos and conditions:
-        raise InvalidArgumentError(f"No preset meets all conditions: {_say(pattern, conditions)}. Leave one out.")
+        raise InvalidArgumentError(
+            f"No preset meets all conditions: {_list_conditions(pattern, conditions)}. Leave one out."
+        )
     if not infos:
         raise InvalidArgumentError(
             f'No preset matches {pattern!r}. `vit-keras list` shows all; "*small*" matches inside a name.'
@@ -146,7 +148,7 @@ def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json
             rows.append({**facts, "image_size": info["config"]["image_size"], "paper": info["paper"], **weights})
     if not rows:
         raise InvalidArgumentError(
-            f"No weights with a known accuracy meet all conditions: {_say(pattern, conditions)}. Use a larger budget."
+            f"No weights with a known accuracy meet all conditions: {_list_conditions(pattern, conditions)}. Use a larger budget."
         )
     if as_json:
         print_json(rows)
@@ -157,14 +159,13 @@ def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json
     print_table(table)
     first = rows[0]
     height, width = first["image_size"]
-    accept = ", accept_license=True" * load_preset(first["preset"]).weights[first["tag"]].needs_acceptance
+    restricted = load_preset(first["preset"]).weights[first["tag"]].needs_acceptance
     facts = {
         "The first": first["weights"],
         "image": f"{height}x{width} px",
-        "license": first["license"],
+        "license": first["license"] + ", to be accepted with accept_license=True" * restricted,
         "weights": first["url"],
         "paper": first["paper"],
-        "load it": f'vk.from_preset("{first["weights"]}"{accept})',
     }
     out.print("\n" + "\n".join(f"{title:10} {value}" for title, value in facts.items()) + f"\n\n{_ACCURACY}")
 
@@ -225,7 +226,7 @@ def _make_table(name: str, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _say(pattern: str, conditions: Mapping[str, Any]) -> str:
+def _list_conditions(pattern: str, conditions: Mapping[str, Any]) -> str:
     """Returns conditions as the user typed them."""
     words = [] if pattern == "*" else [repr(pattern)]
     return ", ".join([*words, *(f"{name}={value}" for name, value in conditions.items())])

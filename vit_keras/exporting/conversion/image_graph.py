@@ -76,7 +76,11 @@ def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, floa
         return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1)
 
     def eight_bits() -> Tensor:
-        return _put_on_white(tf.io.decode_png(content, channels=4))
+        pixels = tf.io.decode_png(content, channels=4)
+        # Of 1, 2 and 4 bits without transparency TensorFlow gives the largest number of these as alpha, where 255 is opaque.
+        opaque = tf.cast(tf.bitwise.left_shift(to_int(1), tf.minimum(depth, to_int(8))) - 1, tf.uint8)
+        is_opaque = tf.reduce_all(pixels[..., 3] == opaque)
+        return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: _put_on_white(pixels))
 
     pixels = tf.cond((depth == 16) & (color == 0), sixteen_bits, eight_bits)
     return make_upright(pixels, png_orientation(file))
@@ -132,12 +136,15 @@ def _margin(resized: Tensor, wanted: Tensor) -> Tensor:
 def _resample(pixels: Tensor, start: Tensor, end: Tensor, size: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Returns the box from `start` to `end` (top and left, bottom and right; px, float64) in a new size, with antialiasing.
 
-    Columns first, then rows, each rounded to 8 bits, as in Pillow.
+    Columns first, then rows, each rounded to 8 bits, as in Pillow; from version 13 on, it takes some images' rows first.
     """
+    start, end = (tf.cast(tf.cast(each, tf.float32), tf.float64) for each in (start, end))  # as Pillow takes them
     step = (end - start) / tf.cast(size, tf.float64)
     if preprocessing.interpolation == "nearest":
         for axis in (0, 1):
-            places = start[axis] + (tf.range(size[axis], dtype=tf.float64) + 0.5) * step[axis]
+            steps = tf.fill([size[axis] - 1], step[axis])
+            # Added one after the other, as Pillow does: `tf.cumsum` rounds otherwise, which shows where a place is an integer.
+            places = tf.scan(tf.add, tf.concat([[start[axis] + step[axis] / 2], steps], axis=0))
             pixels = tf.gather(pixels, tf.cast(places, tf.int32), axis=axis)
         return pixels
     scale, shift = tf.cast(1 / step, tf.float32), tf.cast(-start / step, tf.float32)

@@ -20,8 +20,10 @@ class FileBytes:
     """The bytes of a file; those behind its end are 0. Positions and values are int64."""
 
     def __init__(self, content: Tensor) -> None:
-        self._bytes = tf.io.decode_raw(content, tf.uint8)
-        self.size = tf.size(self._bytes, out_type=tf.int64)
+        self._bytes = tf.io.decode_raw(
+            content + b"\0", tf.uint8
+        )  # one more byte: those of an empty file have a place, too
+        self.size = tf.size(self._bytes, out_type=tf.int64) - 1
 
     def uint8(self, position: Tensor) -> Tensor:
         """Returns the byte at each position."""

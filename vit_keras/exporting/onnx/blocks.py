@@ -22,6 +22,7 @@ def add_block(
     activation: str,
     gated_mlp: bool,
     mlp_inner_norm: bool,
+    attention_inner_norm: bool,
     qkv_bias: str,
     qk_norm: bool,
     rotary: dict[str, Any] | None,
@@ -38,7 +39,7 @@ def add_block(
     def attend(normed: str) -> str:
         return add_attention(
             graph, normed, name=f"{name}/attention", num_heads=num_heads, qkv_bias=qkv_bias, qk_norm=qk_norm,
-            norm_epsilon=norm_epsilon, rotary=rotary,
+            inner_norm=attention_inner_norm, norm_epsilon=norm_epsilon, rotary=rotary,
         )  # fmt: skip
 
     def feed_forward(normed: str) -> str:
@@ -70,6 +71,7 @@ def add_attention(
     num_heads: int,
     qkv_bias: str,
     qk_norm: bool,
+    inner_norm: bool,
     norm_epsilon: float,
     rotary: dict[str, Any] | None,
 ) -> str:
@@ -102,6 +104,8 @@ def add_attention(
     attended = _add_weighted_sum(graph, queries, keys, values, name=name)
     graph.attention = f"{name}/weights"
     joined = graph.reshape(attended, 0, 0, hidden_dim, name=f"{name}/joined")
+    if inner_norm:
+        joined = add_layer_norm(graph, joined, name=f"{name}/inner_norm", epsilon=norm_epsilon)
     return add_dense(graph, joined, name=f"{name}/output")
 
 

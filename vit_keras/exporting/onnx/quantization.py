@@ -94,7 +94,8 @@ def choose_float(errors: Mapping[str, float], sizes: Mapping[str, int]) -> set[s
     allowed = _KEPT_SHARE * sum(sizes.values())
     for part in sorted(errors, key=lambda part: -errors[part]):
         rest = math.sqrt(sum(error**2 for name, error in errors.items() if name not in kept))
-        if rest > _ERROR_GOAL and sum(sizes[name] for name in kept) + sizes[part] <= allowed:
+        matters = rest > _ERROR_GOAL and errors[part] > _ERROR_GOAL / 2
+        if matters and sum(sizes[name] for name in kept) + sizes[part] <= allowed:
             kept.add(part)
     return kept
 

@@ -61,15 +61,14 @@ def _add_tables(
         quarter = head_dim // 4
         scale = 2 * math.pi if rotary["kind"] == "centered" else 1.0
         bands = scale * rotary["temperature"] ** (-np.arange(quarter) / quarter)
-        along = np.zeros((2, 2 * quarter))  # the first half of the angles belongs to the first axis
-        along[0, :quarter] = along[1, quarter:] = bands
-        bands_name = graph.constant(f"{table}/bands", along.astype("float32"))
-        angles = graph.add("MatMul", positions, bands_name, name=f"{table}/angles")  # (tokens, head_dim / 2)
-    cos = graph.add("Cos", angles, name=f"{table}/cos_of_pairs")
-    sin = graph.add("Sin", angles, name=f"{table}/sin_of_pairs")
-    negative = graph.add("Neg", sin, name=f"{table}/negative_sin")
-    _add_pairs(graph, cos, cos, name=f"{table}/cos", kind=rotary["kind"], head_dim=head_dim)
-    _add_pairs(graph, negative, sin, name=f"{table}/sin", kind=rotary["kind"], head_dim=head_dim)
+        frequencies = np.zeros((2, 2 * quarter), "float32")  # the first half of the angles belongs to the first axis
+        frequencies[0, :quarter] = frequencies[1, quarter:] = bands
+        along = graph.constant(f"{table}/bands", frequencies)
+        angles = graph.add("MatMul", positions, along, name=f"{table}/angles")  # (tokens, head_dim / 2)
+    pairs = [graph.add(each, angles, name=f"{table}/{each.lower()}_of_pairs") for each in ("Cos", "Sin")]
+    negative = graph.add("Neg", pairs[1], name=f"{table}/negative_sin")
+    _add_pairs(graph, pairs[0], pairs[0], name=f"{table}/cos", kind=rotary["kind"], head_dim=head_dim)
+    _add_pairs(graph, negative, pairs[1], name=f"{table}/sin", kind=rotary["kind"], head_dim=head_dim)
 
 
 def _pair(first: np.ndarray, second: np.ndarray, kind: str) -> np.ndarray:

@@ -34,8 +34,8 @@ def add_patches(graph: Graph, name: str, inputs: Sequence[str], *, patch_size: i
         shape = graph.add("Concat", *parts, name=f"{name}/shape", axis=0)
         cut = graph.add("Reshape", images, shape, name=f"{name}/cut")
     else:
-        rows, columns = graph.config.grid_size
-        cut = graph.reshape(images, 0, rows, size, columns, size, channels, name=f"{name}/cut")
+        height, width = graph.config.grid_size
+        cut = graph.reshape(images, 0, height, size, width, size, channels, name=f"{name}/cut")
     patches = graph.add("Transpose", cut, name=f"{name}/patches_first", perm=[0, 1, 3, 2, 4, 5])
     count = -1 if as_grid else graph.config.num_tokens - graph.config.num_prefix_tokens
     return graph.reshape(patches, 0, count, size * size * channels, name=name)

@@ -87,7 +87,7 @@ def write_graph(model: ModelDescription, *, output: str, more: Sequence[str] = (
     last = tensors[specs[-1].name]
     for layer in model.own_head:
         last = add_own_layer(graph, last, layer)
-    outputs = {output: (last, [BATCH, model.num_outputs])}
+    outputs: dict[str, tuple[str, list[str | int]]] = {output: (last, [BATCH, model.num_outputs])}
     for name in more:
         if name == output:
             raise InvalidArgumentError(

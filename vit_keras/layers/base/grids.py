@@ -58,14 +58,20 @@ def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Coun
 
     What `vit_keras.weights.adapt.resize.resize_positions` does in float64, for sizes that TensorFlow knows only when images arrive.
     """
-    if all(isinstance(count, int) for count in after) and after == before:
+    is_known = all(isinstance(count, int) for count in after)
+    if is_known and after == before:
         return positions
     rows, columns = before
     dim = positions.shape[-1]
     is_same = ops.logical_and(ops.equal(after[0], rows), ops.equal(after[1], columns))
     offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    resized_to: tuple[Count, Count] = after
+    if rule.endswith("_crop"):  # to a square of the longer side, of which the top left part is taken
+        side = max(after) if is_known else ops.maximum(*after)
+        resized_to = (side, side) if is_known else tuple(ops.where(is_same, count, side) for count in after)
     along_rows, along_columns = (
-        _resize_matrix(old, new, rule=rule, offset=offset) for old, new in zip(before, after, strict=True)
+        _resize_matrix(old, new, rule=rule.removesuffix("_crop"), offset=offset)[:count]
+        for old, new, count in zip(before, resized_to, after, strict=True)
     )
     resized = ops.matmul(along_rows, ops.reshape(ops.cast(positions, "float32"), (rows, columns * dim)))
     resized = ops.matmul(along_columns, ops.reshape(resized, (-1, columns, dim)))  # (new rows, new columns, dim)

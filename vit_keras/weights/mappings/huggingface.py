@@ -4,12 +4,13 @@ In memory version 5 renames many; each table's renames map those and the models'
 transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
 """
 
+import re
 from operator import attrgetter
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
 from vit_keras.weights.mappings.timm import ROWS as TIMM_ROWS
 
 _B = "block_{i}"
@@ -85,6 +86,7 @@ HF_VIT = Table(
         # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
+    certain=NO_ROTARY,
 )
 
 _RELATIVE = "relative_position_bias.relative_position_bias_table"
@@ -93,10 +95,10 @@ HF_BEIT = Table(
     title="transformers' BEiT or Data2VecVision",
     signs=(
         r"(?:encoder\.layer|layers)\.\d+\.layernorm_before\.weight",
-        r"(?:encoder\.layer|layers)\.\d+\.lambda_1|.*relative_position_bias_table",
+        r"(?:encoder\.layer|layers)\.\d+\.(?:lambda_1|(?:attention\.attention\.)?" + re.escape(_RELATIVE) + ")"
+        r"|(?:encoder\.relative_position_bias|shared_position_bias)\.relative_position_bias_table",
     ),
     renames=(
-        (r"^(?:beit|data2vec_vision)\.", ""),
         (r"^layers\.", "encoder.layer."),
         *_V5_ATTENTION,
         (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
@@ -163,6 +165,7 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
+    certain=NO_ROTARY,
 )  # fmt: skip
 
 HF_INTERNVL = Table(
@@ -213,6 +216,7 @@ HF_DINOV3 = Table(
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
+    certain=((".*", {"rotary_embedding": "centered", "rotary_order": "yx"}),),
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
@@ -252,6 +256,7 @@ HF_CLIP = Table(
         (r"classifier\.weight", {"pooling": "mean", "final_norm": "none"}),
     ),
     convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )
 
 _AIM = "encoder.layers.{i}"
@@ -292,7 +297,10 @@ AIMV2 = Table(
         (r"^(blocks\.\d+\.mlp)\.fc1\.", r"\1.fc1_g."),
         (r"^(blocks\.\d+\.mlp)\.fc3\.", r"\1.fc1_x."),
     ),
-    rows=TIMM_ROWS,
+    rows=(
+        *(item for item in TIMM_ROWS if not item.targets[0].startswith(f"{_B}/mlp/expand/")),
+        *dense(f"{_B}/mlp/expand", ("blocks.{i}.mlp.fc1_g", "blocks.{i}.mlp.fc1_x")),
+    ),
     head_features=((r"norm\.weight", {"pooling": "mean", "final_norm": "before"}),),
     convention={**CLIP, "norm_epsilon": 1e-5, "activation": "silu"},
 )
@@ -320,4 +328,5 @@ HF_SIGLIP = Table(
         (r"classifier\.weight", {"pooling": "mean"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+    certain=NO_ROTARY,
 )

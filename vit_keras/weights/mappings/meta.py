@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import GAP, Row, Table, affine, dense, row, way
-from vit_keras.weights.mappings.timm import HEAD_FEATURES, PROJECTION_HEADS, ROWS
+from vit_keras.weights.mappings.tables import GAP, NO_ROTARY, Row, Table, affine, dense, row, way
+from vit_keras.weights.mappings.timm import HEAD_FEATURES, PROJECTION_HEADS, ROPES, ROWS, UNTOLD
 
 _SIGNS = (r"patch_embed\.proj\.weight", r"blocks\.\d+\.(?:\d+\.)?norm1\.weight")
 
@@ -48,13 +48,37 @@ META = Table(
     zeros=(r"blocks\.\d+\.attn\.qkv\.bias",),
     head_features=HEAD_FEATURES,
     convention=IMAGENET,
+    certain=ROPES,
+    untold=UNTOLD,
 )
 
+EVA_02 = replace(
+    META,
+    title="BAAI's EVA-02 or EVA-CLIP",
+    signs=(*_SIGNS, r"blocks\.\d+\.attn\.q_bias", r"blocks\.\d+\.mlp\.w\d+\.weight"),
+    renames=(
+        *META.renames,
+        (r"^(blocks\.\d+\.mlp)\.ffn_ln\.", r"\1.norm."),
+        (r"^(blocks\.\d+\.attn)\.inner_attn_ln\.", r"\1.norm."),
+    ),
+    ignored=(
+        *META.ignored,
+        (r"(?:.*\.)?rope\.freqs_(?:cos|sin)", "constant"),
+        (r"lm_head\..*", "only for training with masks"),
+    ),
+    convention=CLIP,
+)
 META_PLAIN = replace(META, title="Meta's DeiT, DeiT-III or DINO", signs=_SIGNS)
 META_TRAINING = replace(
     META_PLAIN,
     title="a training checkpoint of Meta's DINO or I-JEPA",
     prefixes=r"(?:.*\.)?(?:(?:student|teacher)\.(?:.*\.)?backbone|target_encoder)\.",
+)
+META_MOCO = replace(
+    META_PLAIN,
+    title="a training checkpoint of Meta's MoCo v3",
+    prefixes=r"(?:.*\.)?(?:base_encoder|momentum_encoder)\.",
+    convention={**IMAGENET, "num_heads": 12},  # of its ViT-S, too
 )
 
 _B = "block_{i}"
@@ -92,15 +116,19 @@ def _clip_rows(prefix: str) -> tuple[Row, ...]:
 
 OPENAI_CLIP = Table(
     source="meta",
-    title="OpenAI's CLIP",
+    title="the CLIP of OpenAI or OpenCLIP",
     signs=(r"visual\.conv1\.weight", r"visual\.transformer\.resblocks\.\d+\.ln_1\.weight"),
     rows=_clip_rows("visual."),
     ignored=(
         (r"(?!visual\.).*", "text tower"),
         (r"visual\.(?:input_resolution|context_length|vocab_size)", "a setting"),
     ),
-    head_features=((r"visual\.proj", {"pooling": "token"}),),
-    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "quick_gelu"},
+    head_features=(
+        (r"visual\.proj", {"pooling": "token"}),
+        (r"(?:visual\.)?input_resolution", {"activation": "quick_gelu"}),  # in OpenAI's own files
+    ),
+    convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
 )
 
 _PERCEPTION = {**HALF, "norm_epsilon": 1e-5, "activation": "gelu"}

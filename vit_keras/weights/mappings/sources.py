@@ -21,7 +21,9 @@ from vit_keras.weights.mappings.jeonsworld import JEONSWORLD
 from vit_keras.weights.mappings.keras_hub import KERAS_HUB
 from vit_keras.weights.mappings.lucidrains import LUCIDRAINS
 from vit_keras.weights.mappings.meta import (
+    EVA_02,
     META,
+    META_MOCO,
     META_PLAIN,
     META_TRAINING,
     OPENAI_CLIP,
@@ -30,13 +32,15 @@ from vit_keras.weights.mappings.meta import (
 )
 from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
+from vit_keras.weights.mappings.radio import HF_RADIO
 from vit_keras.weights.mappings.tables import Table, unwrap
 from vit_keras.weights.mappings.timm import BEIT, TIMM, TIMM_PARALLEL
 from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
-    NATIVE, GOOGLE, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE, OPENAI_CLIP,
-    PERCEPTION, BEIT, META, META_TRAINING, TIMM, TIMM_PARALLEL, META_PLAIN, TORCHVISION, KERAS_HUB, LUCIDRAINS, JEONSWORLD,
+    NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
+    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, META_PLAIN, TORCHVISION, KERAS_HUB,
+    LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 

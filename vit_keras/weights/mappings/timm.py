@@ -13,7 +13,7 @@ from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, 
 
 def is_eva(config: ViTConfig) -> bool:
     """Whether timm builds the model with its `Eva` or `Beit` class, which have other names for some weights."""
-    return config.rotary_embedding != "none" or config.qkv_bias == "query_value" or config.mlp_inner_norm
+    return config.rotary_embedding != "none" or config.qkv_bias == "query_value"
 
 
 def has_split_qkv(config: ViTConfig) -> bool:
@@ -22,9 +22,10 @@ def has_split_qkv(config: ViTConfig) -> bool:
 
 
 def has_split_gate(config: ViTConfig) -> bool:
-    """Whether timm has separate gate and value in the MLP: with a norm inside the MLP, in DINOv3 and in AIMv2."""
+    """Whether timm has separate gate and value in the MLP: in `Eva` with a norm inside the MLP, in DINOv3 and in AIMv2."""
+    has_inner_norm = is_eva(config) and config.mlp_inner_norm
     is_aimv2 = not config.projection_bias
-    return config.gated_mlp and (config.mlp_inner_norm or config.rotary_embedding == "centered" or is_aimv2)
+    return config.gated_mlp and (has_inner_norm or config.rotary_embedding == "centered" or is_aimv2)
 
 
 _B, _ATTN, _MLP = "block_{i}", "blocks.{i}.attn", "blocks.{i}.mlp"
@@ -74,6 +75,7 @@ ROWS: tuple[Row, ...] = (
     ),
     *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_IS_SEQUENTIAL),
     *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_IS_SEQUENTIAL),
+    *affine(f"{_B}/attention/inner_norm", f"{_ATTN}.norm"),
     row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
     *_relative_position(f"{_B}/attention/relative_position", _ATTN, f"{_ATTN}.rel_pos"),
     *(
@@ -123,6 +125,15 @@ HEAD_FEATURES = (
 
 PROJECTION_HEADS = ((r"head\.(?:mlp|last_layer|\d+)\..*", "projection head of self-supervised training"),)
 
+ROPES = (
+    (r"(?:.*\.)?rope\.freqs_(?:cos|sin)", {"rotary_embedding": "axial"}),
+    (r"rope(?:_embed)?\.periods", {"rotary_embedding": "centered"}),
+)
+"""Constants of rotary embeddings, which some versions save."""
+
+UNTOLD = ("block_norm",)
+"""Norms before and after attention and MLP have the same names."""
+
 REFUSED = (
     (r"patch_embed\.backbone\..*", "a convolutional network makes its patches"),
     (r".*rel_pos_[hw]", "attention has relative positions along rows and columns, as in SAM"),
@@ -138,8 +149,10 @@ TIMM = Table(
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
     refused=REFUSED,
-    ignored=((r"rope\.(?!freqs$).*|.*relative_position_index", "constant"), *PROJECTION_HEADS),
+    ignored=((r"(?:.*\.)?rope\.(?!freqs$).*|.*relative_position_index", "constant"), *PROJECTION_HEADS),
     head_features=HEAD_FEATURES,
+    certain=ROPES,
+    untold=UNTOLD,
 )
 BEIT = replace(
     TIMM,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.config_fields import (
@@ -46,6 +48,20 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     if biases not in qkv_bias:
         raise InvalidArgumentError(f"query_bias, key_bias and value_bias are {biases}, which vit_keras does not build")
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
+
+
+def _radio(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["use_swiglu_ffn"]:
+        raise InvalidArgumentError("use_swiglu_ffn is true, and no published RADIO has a gated MLP")
+    return {
+        **_qkv_bias(values),
+        "mlp_dim": int(values["hidden_size"] * values["mlp_ratio"]),
+        "num_registers": values["num_cls_tokens"] + values["num_registers"] - 1,
+        "position_on_prefix": False,
+        "pixel_mean": tuple(values["norm_mean"]),
+        "pixel_std": tuple(values["norm_std"]),
+        "final_norm": "none",
+    }
 
 
 def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,6 +124,11 @@ _DINOV3 = {
     "query_bias": True, "key_bias": False, "value_bias": True, "layerscale_value": 1.0, "use_gated_mlp": False,
     "num_register_tokens": 0,
 }  # fmt: skip
+_RADIO = {
+    **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "mlp_ratio": 4.0,
+    "use_swiglu_ffn": False, "num_cls_tokens": 3, "num_registers": 7, "layerscale_value": 1.0, "norm_mean": CLIP["pixel_mean"],
+    "norm_std": CLIP["pixel_std"],
+}  # fmt: skip
 _INTERNVL = {
     **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
     "image_size": 448, "patch_size": 14, "attention_bias": False, "use_qk_norm": False, "norm_type": "layer_norm",
@@ -137,6 +158,7 @@ _KINDS = {
         IMAGENET, "bicubic_antialias",
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
+    "radio": _Kind(_RADIO, _radio, position_resize="bilinear_crop"),
     "internvl_vision": _Kind(_INTERNVL, _internvl, IMAGENET),
     "beit": _Kind(_BEIT, _beit, HALF),
     "data2vec-vision": _Kind(_BEIT, _beit, IMAGENET),
@@ -189,9 +211,12 @@ def huggingface_settings(
         stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False
+    if model_type == "radio" and not any("layer_scale1" in name or ".ls1." in name for name in tensors):
+        stated["layer_scale"] = None
     preprocessing = None
     if processor is not None:
-        stated |= _read_pixel_statistics(processor, where)
+        statistics = _read_pixel_statistics(processor, where)
+        stated |= _normalize_twice(statistics, stated) if model_type == "radio" else statistics
         preprocessing = _read_preprocessing(processor, image_size)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
@@ -235,6 +260,15 @@ def _read_pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: image_mean={mean!r} and image_std={std!r} are not numbers.") from error
     return {"pixel_mean": fractions[0], "pixel_std": fractions[1]}
+
+
+def _normalize_twice(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns mean and std of a normalization by the processor, then by the model."""
+    if not first:
+        return {}
+    mean, std = (np.asarray(first[name]) for name in ("pixel_mean", "pixel_std"))
+    means, stds = mean + std * np.asarray(second["pixel_mean"]), std * np.asarray(second["pixel_std"])
+    return {"pixel_mean": tuple(means.tolist()), "pixel_std": tuple(stds.tolist())}
 
 
 def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "stem_norm": (False,),
     "qkv_bias": ("all",),
     "qk_norm": (False,),
+    "attention_inner_norm": (False,),
     "differential_attention": (False,),
     "projection_bias": (True,),
     "block_norm": ("before",),

@@ -21,6 +21,8 @@ _VIT: _Allowed = {
     "position_embedding": ("learned", "none"),
     "qkv_bias": ("all", "none"),
     "qk_norm": _BOTH,
+    "attention_inner_norm": _BOTH,
+    "mlp_inner_norm": _BOTH,
     "pooling": tuple(TIMM_POOLS),
     "map_includes_prefix": _BOTH,
     "final_norm": ("before", "after", "none"),
@@ -32,7 +34,6 @@ _EVA: _Allowed = {
     "stem_norm": _BOTH,
     "patch_bias": _BOTH,
     "gated_mlp": _BOTH,
-    "mlp_inner_norm": _BOTH,
     "activation": ("gelu", "silu"),
     "rotary_embedding": ("axial", "none"),
     "qkv_bias": ("query_value",),
@@ -53,6 +54,9 @@ _RELPOS: _Allowed = {
 }
 _KINDS: dict[str, _Allowed] = {
     "vit_base_patch16_224": {**_VIT, "stem_norm": _BOTH, "patch_bias": _BOTH},
+    "beit3_base_patch16_224": {
+        **_VIT, "norm_epsilon": (1e-5,), "attention_inner_norm": (True,), "mlp_inner_norm": (True,),
+    },
     "vit_base_patch16_clip_224": {**_VIT, "norm_epsilon": (1e-5,), "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_giant_patch14_dinov2": {**_VIT, "gated_mlp": (True,), "activation": ("silu",)},
     "vit_pwee_patch16_reg1_gap_256": {**_VIT, "parallel_block": (True,)},
@@ -182,8 +186,12 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {
         **activation,
-        **_map_fields(TIMM_VIT_FIELDS, config),
-        # Written only where it has an effect: not every version of timm knows it.
+        # Some are written only where they have an effect: not every version of timm knows them.
+        **{
+            name: value
+            for name, value in _map_fields(TIMM_VIT_FIELDS, config).items()
+            if value or not name.startswith("scale")
+        },
         **({"pool_include_prefix": config.map_includes_prefix} if pools_prefix else {}),
         "no_embed_class": not config.position_on_prefix,
         "pos_embed": "learn" if config.position_embedding == "learned" else "none",
