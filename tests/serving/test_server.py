@@ -235,6 +235,7 @@ def test_a_body_that_is_not_read_is_answered_in_words(server, lines, body, statu
 def test_a_sender_who_asks_first_is_answered_before_it_sends_2_gb(server):
     lines = ("POST /predict HTTP/1.1", host_line(server), "Content-Type: image/jpeg", "Expect: 100-continue")
     assert send(server, *lines, "Content-Length: 2147483648")[0] == 413
+    assert send(server, "PUT /predict HTTP/1.1", *lines[1:], "Content-Length: 3")[0] == 501
     with connect(server) as connection:
         connection.sendall("\r\n".join([*lines, "Content-Length: 3", "Connection: close", "", ""]).encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
@@ -318,7 +319,8 @@ def test_head_has_no_body_and_a_get_with_a_body_ends_the_connection(server):
     assert ask(server, "GET", "/model", b"GET /x HTTP/1.1", {}).headers["Connection"] == "close"
 
 
-def test_one_connection_too_many_gets_503(server, monkeypatch):
+def test_one_connection_too_many_gets_503(make_server, monkeypatch):
+    server = make_server()
     monkeypatch.setattr(server_state, "MAX_CONNECTIONS", 2)
     with connect(server) as first, connect(server) as second:
         for connection in (first, second):

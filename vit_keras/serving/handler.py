@@ -57,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_expect_100(self) -> bool:
         """Checks a request before its sender, who waits for a word, sends the body."""
+        if self.command != "POST":
+            return True
         if not self._run(self._check_post):
             return False
         done = super().handle_expect_100()
@@ -130,9 +132,8 @@ class Handler(BaseHTTPRequestHandler):
             )
         kind = self.headers.get("Content-Type", "").strip().lower()
         if not kind.startswith(_TYPES):
-            raise RequestError(
-                415, f"The Content-Type is {kind or 'missing'!r}, and should be that of an image. {_HOW}"
-            )
+            found = repr(kind) if kind else "missing"
+            raise RequestError(415, f"The Content-Type is {found}, and should be that of an image. {_HOW}")
         return path, query, self._body_length()
 
     def _body_length(self) -> int:
