@@ -1,0 +1,1 @@
+"""Commands that look at data: `vit-keras data check` and `vit-keras data show`."""
