@@ -56,7 +56,8 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
             f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {closest(name, list_presets())}: load "
             "one of the same architecture, with this path as its weights."
         )
-    base = load_preset(name).config
+    preset = load_preset(name)
+    base = preset.config
     cfg = config_json.get("pretrained_cfg", config_json)
     arguments = config_json.get("model_args") or {}
     if not isinstance(cfg, Mapping) or not isinstance(arguments, Mapping):
@@ -66,15 +67,17 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         raise InvalidArgumentError(
             f"{where}: model_args has {unknown}, which vit_keras does not know and cannot ignore."
         )
-    arguments = {**_read_defaults(config_json, cfg, where), **arguments}
+    # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
+    default = {"global_pool": "avg"} if preset.family == "dinov3" else {}
+    arguments = {**default, **_read_defaults(config_json, cfg, where), **arguments}
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
     fields = _read_fields(arguments, base, where)
     with prefix_errors(where):
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
             # timm leaves them out, unless the architecture or an argument says otherwise.
-            default = base.pooling == "map" and base.map_includes_prefix
-            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
+            includes = base.pooling == "map" and base.map_includes_prefix
+            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", includes)))
     stated = asdict(config)
     if config.final_norm != "none":
         del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm

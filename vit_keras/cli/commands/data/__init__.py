@@ -1,1 +1,1 @@
-"""Commands that look at data: `vit-keras data check` and `vit-keras data show`."""
+"""Commands about data: `vit-keras data check` and `vit-keras data show`."""
