@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.packing import packed_shape
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 from vit_keras.validation import FrozenConfig, closest, is_number
 
@@ -35,7 +36,9 @@ _INTEGERS = {
     "mlp_dim": (1, 131_072),
     "num_registers": (0, 256),
     "pre_logits_dim": (1, 16_384),
+    "max_num_patches": (1, 16_384),
 }
+_OPTIONAL = ("pre_logits_dim", "max_num_patches")
 _LARGEST_SIDE = 8192  # px
 
 
@@ -62,6 +65,9 @@ class ViTConfig(FrozenConfig):
         patch_size: Side of a patch, px.
         dynamic_image_size: Takes images of any height and width: they are padded at the bottom and right to a multiple of `patch_size`,
             and positions are resized inside the model from those of `image_size`.
+        max_num_patches: Takes images of any aspect ratio in one batch (NaFlex: Tschannen et al. 2025, arXiv 2502.14786): each is resized,
+            keeping its aspect ratio, to at most this many patches, and packed (`vit_keras.packing`); positions are resized per image
+            from those of `image_size`. None for images of `image_size`.
         hidden_dim: Width of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; they divide `hidden_dim`.
@@ -126,6 +132,7 @@ class ViTConfig(FrozenConfig):
     mlp_dim: int
     channels: int = 3
     dynamic_image_size: bool = False
+    max_num_patches: int | None = None
     pixel_mean: tuple[float, ...] = (0.5,)
     pixel_std: tuple[float, ...] = (0.5,)
     stem: Stem = "patch"
@@ -184,7 +191,7 @@ class ViTConfig(FrozenConfig):
                 yield f"{name}={value!r} is none of {list(choices)}{hint}"
         for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
-            is_optional = name == "pre_logits_dim"
+            is_optional = name in _OPTIONAL
             if (value is not None or not is_optional) and (type(value) is not int or not low <= value <= high):
                 yield f"{name}={value!r} is {'neither None nor' if is_optional else 'not'} an integer from {low} to {high}"
         if not _is_pair(self.image_size):
@@ -256,6 +263,11 @@ class ViTConfig(FrozenConfig):
         elif self.stem == "conv" and self.hidden_dim % (self.patch_size // 2):
             nearest_dim = _nearest_multiple(self.hidden_dim, self.patch_size // 2)
             yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
+        if self.max_num_patches is not None:
+            plain = {"dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none"}
+            other = [f"{name}={getattr(self, name)!r}" for name, value in plain.items() if getattr(self, name) != value]
+            if other:
+                yield f"max_num_patches can't be combined with {' or '.join(other)}"
         for name in ("pixel_mean", "pixel_std"):
             if len(getattr(self, name)) not in (1, self.channels):
                 yield f"{name} has {len(getattr(self, name))} values for channels={self.channels}: give one, or one per channel"
@@ -269,15 +281,27 @@ class ViTConfig(FrozenConfig):
 
     @property
     def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Rows and columns of patches of `image_size`."""
         height, width = self.image_size
         return height // self.patch_size, width // self.patch_size
 
     @property
-    def num_patches(self) -> int:
-        """Patches per image."""
+    def num_positions(self) -> int:
+        """Positions of patches: those of `image_size`."""
         rows, columns = self.grid_size
         return rows * columns
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per image; with `max_num_patches`, padding included."""
+        return self.max_num_patches or self.num_positions
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image as the model takes it: height, width (px) and channels; with `max_num_patches`, packed."""
+        if self.max_num_patches is None:
+            return (*self.image_size, self.channels)
+        return packed_shape(self.max_num_patches, self.patch_size, self.channels)
 
     @property
     def num_prefix_tokens(self) -> int:

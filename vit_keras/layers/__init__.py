@@ -15,7 +15,7 @@ from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
-from vit_keras.layers.patches import Patches, PatchGrid
+from vit_keras.layers.patches import PackedIndices, PackedPatches, Patches, PatchGrid
 from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.layers.rotary_embedding import PatchIndices, RotaryEmbedding
 from vit_keras.layers.self_attention import SelfAttention
@@ -29,6 +29,8 @@ __all__ = [
     "ConvStem",
     "LayerNorm",
     "LayerScale",
+    "PackedIndices",
+    "PackedPatches",
     "ParallelBlock",
     "PatchEncoder",
     "PatchGrid",

@@ -8,6 +8,7 @@ from keras import ops
 
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.base.grids import count_valid
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
 from vit_keras.layers.layer_norm import LayerNorm
 from vit_keras.layers.rotary_embedding import RotaryEmbedding
@@ -30,7 +31,8 @@ class SelfAttention(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
-        patch_indices: As for `RotaryEmbedding`.
+        patch_indices: As for `RotaryEmbedding`; or of packed images, `(batch, tokens, 2)`, as `PackedIndices` returns them: no token
+            attends to padding.
         returns: The same.
 
     Example:
@@ -103,10 +105,11 @@ class SelfAttention(CompositeLayer):
                 queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
+        num_valid = count_valid(patch_indices)
         kernel = attention_kernel(
             num_tokens=count, num_heads=self.num_heads, head_dim=hidden_dim // self.num_heads, dtype=self.compute_dtype,
-            dropout=dropout is not None,
+            dropout=dropout is not None, has_padding=num_valid is not None,
         )  # fmt: skip
-        attended = kernel.attend(qkv, dropout)  # (batch, tokens, heads, head_dim)
+        attended = kernel.attend(qkv, dropout, num_valid)  # (batch, tokens, heads, head_dim)
         joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
         return ops.reshape(joined, (-1, count, hidden_dim))

@@ -12,6 +12,8 @@ from vit_keras.layers import (
     AttentionPooling,
     ConvStem,
     LayerNorm,
+    PackedIndices,
+    PackedPatches,
     PatchEncoder,
     Patches,
     PatchIndices,
@@ -22,6 +24,9 @@ from vit_keras.layers import (
 
 IMAGES = "images"
 """Name of the model's input."""
+
+PATCH_INDICES = "patch_indices"
+"""Name of the layer that says the row and column of each token."""
 
 HEADS = ("head", "head_distillation")
 """Names of the classification heads."""
@@ -88,8 +93,12 @@ def _add(
 
 
 def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
+    prefix, more = config.num_prefix_tokens, list[str]()
     _add(specs, "normalization", PixelNormalization, mean=config.pixel_mean, std=config.pixel_std)
-    if config.stem == "conv":
+    if config.max_num_patches is not None:
+        patches = _add(specs, "patches", PackedPatches)
+        more = [_add(specs, PATCH_INDICES, PackedIndices, [IMAGES], num_prefix_tokens=prefix)]
+    elif config.stem == "conv":
         patches = _add(
             specs, "conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim,
             as_grid=config.dynamic_image_size,
@@ -97,15 +106,14 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
     else:
         patches = _add(specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size)
     _add(
-        specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
+        specs, "patch_encoder", PatchEncoder, [patches, *more], use_bias=config.patch_bias, grid_size=config.grid_size,
         dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
     )  # fmt: skip
     if config.stem_norm:
         _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
-    tokens, more = specs[-1].name, list[str]()
+    tokens = specs[-1].name
     if config.dynamic_image_size and config.rotary_embedding != "none":
-        prefix = config.num_prefix_tokens
-        more = [_add(specs, "patch_indices", PatchIndices, [patches], num_prefix_tokens=prefix)]
+        more = [_add(specs, PATCH_INDICES, PatchIndices, [patches], num_prefix_tokens=prefix)]
     fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
         own: dict[str, Any] = {
@@ -122,13 +130,14 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     if config.final_norm == "before":
         _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
     tokens = specs[-1].name
+    inputs = [tokens] if config.max_num_patches is None else [tokens, PATCH_INDICES]
     if config.pooling == "map":
         _add(
-            specs, "pooling", AttentionPooling, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
+            specs, "pooling", AttentionPooling, inputs, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
             norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )  # fmt: skip
     else:
-        _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
+        _add(specs, "pooling", TokenPooling, inputs, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":
         _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
     if config.pre_logits_dim is not None:

@@ -16,6 +16,7 @@ _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do 
 _NEW_FIELDS = {
     "seed",
     "dynamic_image_size",
+    "max_num_patches",
     "distillation_head",
     "map_includes_prefix",
     "task",

@@ -17,6 +17,15 @@ TIMM_EVA_FIELDS = {
     "swiglu_mlp": "gated_mlp", "scale_mlp": "mlp_inner_norm",
 }  # fmt: skip
 
+# How `NaFlexVit` resizes positions, by our `position_resize`.
+TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
+    f"{mode}{suffix}": {"pos_embed_interp_mode": mode, "pos_embed_antialias": antialias, "pos_embed_align_corners": corners}
+    for mode, suffix, antialias, corners in (
+        ("bicubic", "_antialias", True, False), ("bicubic", "", False, False), ("bilinear", "_antialias", True, False),
+        ("bilinear", "", False, False), ("bilinear", "_corners", False, True),
+    )
+}  # fmt: skip
+
 # transformers' preprocessor_config.json, and config.json: fields of all models, and further ones by `model_type`.
 
 HF_PREPROCESSOR = "preprocessor_config.json"
@@ -38,6 +47,7 @@ HF_FIELDS = {
         "layerscale_value": "layer_scale",
     },
     "siglip_vision_model": _MLP,
+    "siglip2_vision_model": _MLP,
     "clip_vision_model": _MLP,
 }  # fmt: skip
 

@@ -14,12 +14,12 @@ from vit_keras.weights.mappings.meta import META, META_PLAIN, META_TRAINING, OPE
 from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
 from vit_keras.weights.mappings.tables import Table, unwrap
-from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
+from vit_keras.weights.mappings.timm import TIMM, TIMM_NAFLEX, TIMM_PARALLEL
 from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
-    NATIVE, GOOGLE, HF_VIT, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, OPENAI_CLIP, META, META_TRAINING, TIMM, TIMM_PARALLEL, META_PLAIN,
-    TORCHVISION, KERAS_HUB, LUCIDRAINS, JEONSWORLD,
+    NATIVE, GOOGLE, HF_VIT, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, OPENAI_CLIP, META, META_TRAINING, TIMM, TIMM_PARALLEL, TIMM_NAFLEX,
+    META_PLAIN, TORCHVISION, KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 

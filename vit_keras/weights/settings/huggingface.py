@@ -48,6 +48,15 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _siglip2(values: Mapping[str, Any]) -> dict[str, Any]:
+    side = math.isqrt(values["num_patches"])  # of the grid of the positions
+    return {
+        "class_token": False,
+        "image_size": (side * values["patch_size"],) * 2,
+        "max_num_patches": values["num_patches"],
+    }
+
+
 def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
     return {"stem_norm": True, "patch_bias": False}
 
@@ -88,12 +97,13 @@ _KINDS = {
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
+    "siglip2_vision_model": _Kind({**_SIGLIP, "num_patches": 256}, _siglip2, HALF, "bilinear_antialias"),
     "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
     "owlvit_vision_model": _Kind({**_CLIP, "image_size": 768}, _clip, CLIP),
     "owlv2_vision_model": _Kind({**_CLIP, "image_size": 768, "patch_size": 16}, _clip, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
-_TOWERS = {name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2")}
+_TOWERS = {name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2")}
 
 
 def huggingface_settings(
@@ -131,7 +141,11 @@ def huggingface_settings(
     preprocessing = None
     if processor is not None:
         stated |= _read_pixel_statistics(processor, where)
-        preprocessing = _read_preprocessing(processor, image_size)
+        if model_type == "siglip2_vision_model":
+            stated["max_num_patches"] = processor.get("max_num_patches", stated["max_num_patches"])
+            preprocessing = _read_packing(processor, stated)
+        else:
+            preprocessing = _read_preprocessing(processor, image_size)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
 
@@ -191,6 +205,12 @@ def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int
     if short is not None:
         return {**arguments, "crop_mode": "center", "crop": _compute_crop(min(image_size), short)}
     return {**arguments, "crop_mode": "squash"}
+
+
+def _read_packing(processor: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `Preprocessing` equivalent to transformers' image processor of SigLIP 2 NaFlex."""
+    sizes = {name: stated[name] for name in ("image_size", "patch_size", "max_num_patches")}
+    return {**sizes, "interpolation": _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")}
 
 
 def _compute_crop(side: int, resized: Any) -> float:

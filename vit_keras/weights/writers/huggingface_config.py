@@ -63,12 +63,23 @@ _KINDS = {
     "siglip_vision_model": _Kind(
         HF_SIGLIP, {**PLAIN, "class_token": (False,), "pooling": ("map",)}, "SiglipVisionModel", square=True,
     ),
+    "siglip2_vision_model": _Kind(
+        HF_SIGLIP,
+        {
+            **PLAIN, "class_token": (False,), "pooling": ("map",), "max_num_patches": range(1, 16_385),
+            "position_resize": ("bilinear_antialias",),
+        },
+        "Siglip2VisionModel", square=True,
+    ),
     "clip_vision_model": _Kind(
         HF_CLIP, {**PLAIN, "patch_bias": (False,), "stem_norm": (True,)}, "CLIPVisionModel", "CLIPVisionModelWithProjection",
         square=True,
     ),
 }  # fmt: skip
-_PREFIXES = {"siglip_vision_model": "vision_model.", "clip_vision_model": "vision_model.", "dinov3_vit": ""}
+_PREFIXES = {
+    "siglip_vision_model": "vision_model.", "siglip2_vision_model": "vision_model.", "clip_vision_model": "vision_model.",
+    "dinov3_vit": "",
+}  # fmt: skip
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_projection.")
 
 
@@ -128,6 +139,8 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
         fields["qkv_bias"] = config.qkv_bias == "all"
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
+    if model_type == "siglip2_vision_model":
+        fields["num_patches"] = config.num_positions
     if model_type == "dinov3_vit":
         has_bias = config.qkv_bias != "none"
         fields |= {"query_bias": has_bias, "key_bias": config.qkv_bias == "all", "value_bias": has_bias}
