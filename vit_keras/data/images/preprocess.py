@@ -160,11 +160,15 @@ def _margin(resized: int, side: int) -> int:
 
 
 def default_preprocessing(config: ViTConfig) -> Preprocessing:
-    """Returns the preprocessing of a model that states none: its image size without a crop; packed with `max_num_patches`."""
-    packing = {} if config.max_num_patches is None else {
-        "patch_size": config.patch_size, "max_num_patches": config.max_num_patches,
-    }  # fmt: skip
-    return Preprocessing(image_size=config.image_size, channels=config.channels, **packing)
+    """Returns the preprocessing of a model that states none: its image size without a crop; packed with `max_num_patches`.
+
+    >>> default_preprocessing(ViTConfig(image_size=32, patch_size=8, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64))
+    Preprocessing(image_size=(32, 32), channels=3, crop=1.0, crop_mode='center', interpolation='bicubic')
+    """
+    plain = Preprocessing(image_size=config.image_size, channels=config.channels)
+    if config.max_num_patches is None:
+        return plain
+    return plain.replace(patch_size=config.patch_size, max_num_patches=config.max_num_patches)
 
 
 def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preprocessing:

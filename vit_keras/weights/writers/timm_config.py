@@ -75,6 +75,8 @@ def timm_config(
     preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
     """Returns timm's config.json."""
+    if config.max_num_patches is not None and not config.num_prefix_tokens:
+        config = config.replace(position_on_prefix=False)  # means nothing without them
     architecture = find_kind("timm", {name: _list_reasons(allowed, config) for name, allowed in _KINDS.items()})
     is_eva = architecture.startswith(_EVA_KINDS)
     preprocessing = preprocessing or default_preprocessing(config)
