@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.packing import PADDING, change_image, fit_grid, pack_image, packed_grid, packed_shape, unpack_image
+from vit_keras.packed_sizes import PADDING, fit_grid, packed_shape
+from vit_keras.packing import change_image, pack_image, packed_grid, unpack_image
 
 
 def random_image(height, width, channels=3):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.packing import packed_shape
+from vit_keras.packed_sizes import packed_shape
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 from vit_keras.validation import FrozenConfig, closest, is_number
 

@@ -85,7 +85,7 @@ def test_finetune_then_predict_evaluate_and_resume_the_directory(folder, tmp_pat
     keras.utils.set_random_seed(0)
     model = vk.vit(CONFIG, num_classes=2)
     run = vk.finetune(
-        model, folder, epochs=2, run_dir=tmp_path / "run", batch_size=8, method="full", learning_rate=3e-3
+        model, folder, epochs=2, run_dir=tmp_path / "run", batch_size=8, method="finetune", learning_rate=3e-3
     )
     assert (
         json.loads((tmp_path / "run" / "model" / "config.json").read_text())["preprocessing"]["max_num_patches"] == 20

@@ -17,6 +17,7 @@ from vit_keras.zoo.load_model import open_model
 SIGLIP = vk.ViTConfig(
     image_size=16, patch_size=4, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=40, class_token=False, pooling="map",
     activation="gelu_tanh", position_resize="bilinear_antialias", max_num_patches=12,
+    pixel_mean=(0.5,) * 3, pixel_std=(0.5,) * 3,
 )  # fmt: skip
 TIMM = {
     "siglip": SIGLIP,

@@ -20,7 +20,7 @@ from vit_keras.layers.base.checks import (
     check_tokens,
 )
 from vit_keras.layers.base.grids import INDEX_OF_PADDING, count_patches, pad_images, prefix_indices
-from vit_keras.packing import NUM_INDICES, PADDING
+from vit_keras.packed_sizes import NUM_INDICES, PADDING
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

@@ -13,7 +13,7 @@ from vit_keras.layers.adapted_block import AdaptedBlock, AdaptedParallelBlock
 from vit_keras.models.architecture import BLOCK_FIELDS, ENCODER_FIELDS, HEADS, IMAGES, LayerSpec, layer_specs
 from vit_keras.models.graph import PIXELS, REMEDY, Calls, describe, refuse
 from vit_keras.models.own_head import read_activation
-from vit_keras.packing import NUM_INDICES
+from vit_keras.packed_sizes import NUM_INDICES
 
 _BLOCKS = (TransformerBlock, ParallelBlock, AdaptedBlock, AdaptedParallelBlock)
 _TOLERANCE = 1e-6  # of computed rates

@@ -10,7 +10,8 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.packing import NUM_INDICES, PADDING, pack_image, packed_grid
+from vit_keras.packed_sizes import NUM_INDICES, PADDING
+from vit_keras.packing import pack_image, packed_grid
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.settings.read import CONFIG, library_of, read_json
 from vit_keras.weights.verify import Reference

@@ -9,7 +9,8 @@ from PIL import Image
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.packing import fit_grid, pack_image, packed_shape
+from vit_keras.packed_sizes import fit_grid, packed_shape
+from vit_keras.packing import pack_image
 from vit_keras.presets import load_preset
 from vit_keras.validation import FrozenConfig, is_number
 

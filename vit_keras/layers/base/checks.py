@@ -4,7 +4,7 @@ import math
 from typing import Any, TypeAlias
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.packing import NUM_INDICES
+from vit_keras.packed_sizes import NUM_INDICES
 
 Tensor: TypeAlias = Any
 """A tensor of the active backend."""

@@ -86,7 +86,8 @@ def resize_to_packed(positions: Tensor, patch_indices: Tensor, *, before: tuple[
         for axis, old in enumerate(before)
     )
     weights = along_rows[..., :, None] * along_columns[..., None, :]  # (batch, patches, old rows, old columns)
-    weights = ops.where(patch_indices[..., :1] == INDEX_OF_PADDING, 0.0, ops.reshape(weights, (*weights.shape[:2], -1)))
+    weights = ops.reshape(weights, (-1, patch_indices.shape[1], math.prod(before)))
+    weights = ops.where(patch_indices[..., :1] == INDEX_OF_PADDING, 0.0, weights)
     return ops.matmul(weights, ops.cast(positions[0], "float32"))
 
 

@@ -60,9 +60,6 @@ _KINDS = {
         },
         "DINOv3ViTModel", layer_scale=True, mask_token=(1, 1),
     ),
-    "siglip_vision_model": _Kind(
-        HF_SIGLIP, {**PLAIN, "class_token": (False,), "pooling": ("map",)}, "SiglipVisionModel", square=True,
-    ),
     "siglip2_vision_model": _Kind(
         HF_SIGLIP,
         {
@@ -70,6 +67,9 @@ _KINDS = {
             "position_resize": ("bilinear_antialias",),
         },
         "Siglip2VisionModel", square=True,
+    ),
+    "siglip_vision_model": _Kind(
+        HF_SIGLIP, {**PLAIN, "class_token": (False,), "pooling": ("map",)}, "SiglipVisionModel", square=True,
     ),
     "clip_vision_model": _Kind(
         HF_CLIP, {**PLAIN, "patch_bias": (False,), "stem_norm": (True,)}, "CLIPVisionModel", "CLIPVisionModelWithProjection",

@@ -44,6 +44,9 @@ _EVA: _Allowed = {
     "map_includes_prefix": (True,),
 }
 _KINDS: dict[str, _Allowed] = {
+    "naflexvit_base_patch16_gap": {
+        **_VIT, "max_num_patches": range(1, 16_385), "position_on_prefix": (False,), "position_resize": tuple(TIMM_NAFLEX_RESIZES),
+    },
     "vit_base_patch16_224": {**_VIT, "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_base_patch16_clip_224": {**_VIT, "norm_epsilon": (1e-5,), "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_giant_patch14_dinov2": {**_VIT, "gated_mlp": (True,), "activation": ("silu",)},
@@ -58,11 +61,6 @@ _KINDS: dict[str, _Allowed] = {
     "vit_base_patch16_dinov3": {
         **_EVA, "rotary_embedding": ("centered",), "rotary_order": ("yx",), "qkv_bias": ("query_value", "none"),
         "norm_epsilon": (1e-5,), "mlp_inner_norm": (False,), "position_embedding": ("none",),
-    },
-}  # fmt: skip
-_KINDS |= {
-    "naflexvit_base_patch16_gap": {
-        **_VIT, "max_num_patches": range(1, 16_385), "position_on_prefix": (False,), "position_resize": tuple(TIMM_NAFLEX_RESIZES),
     },
 }  # fmt: skip
 _EVA_KINDS = ("eva", "vit_base_patch16_rope", "vit_base_patch16_dinov3")
