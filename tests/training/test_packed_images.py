@@ -9,6 +9,8 @@ from PIL import Image
 
 import vit_keras as vk
 from vit_keras.data.augment.augmentation import STRENGTHS
+from vit_keras.data.dataset.pipeline import make_training_image
+from vit_keras.data.dataset.pool_worker import answer
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.packing import packed_grid
 
@@ -64,6 +66,19 @@ def test_images_are_augmented_one_by_one_the_same_every_time(folder, name):
     assert min(mean["bright"]) > 150
 
 
+def test_worker_processes_make_the_same_images(folder):
+    split, augmentation = load(folder).splits["train"], STRENGTHS["light"]
+    request = {
+        "preprocessing": json.dumps(split.preprocessing.to_dict()),
+        "augmentation": json.dumps(augmentation.to_dict()),
+        "files": [(*split.files.on_disk(index), 7, index) for index in range(4)],
+    }
+    images, failed = answer(request)
+    assert not failed
+    for index, image in enumerate(images):
+        np.testing.assert_array_equal(image, make_training_image(split, index, augmentation, (7, index)))
+
+
 @pytest.mark.parametrize("name", ["medium", "strong", "3-augment"])
 def test_mixing_is_refused_in_words(folder, name):
     assert STRENGTHS[name].mixes
@@ -87,9 +102,7 @@ def test_finetune_then_predict_evaluate_and_resume_the_directory(folder, tmp_pat
     run = vk.finetune(
         model, folder, epochs=2, run_dir=tmp_path / "run", batch_size=8, method="finetune", learning_rate=3e-3
     )
-    assert (
-        json.loads((tmp_path / "run" / "model" / "config.json").read_text())["preprocessing"]["max_num_patches"] == 20
-    )
+    assert vk.load_preprocessing(tmp_path / "run").max_num_patches == 20
     rows = vk.predict(tmp_path / "run", [folder / "dark" / "0.png", folder / "bright" / "1.png"])
     assert [row.classes[0] for row in rows] == ["dark", "bright"]
     assert vk.evaluate(tmp_path / "run", folder).accuracy == pytest.approx(1.0)

@@ -138,7 +138,7 @@ def test_kernels_compute_the_same(name):
 def test_padding_of_packed_images_is_masked_by_every_kernel(name):
     qkv = np.random.default_rng(0).normal(size=(3, 5, 3, 2, 8)).astype("float32")
     kernel = kernels.AttentionKernel(name=name, has_padding=True)
-    num_valid = [2, 5, 1]
+    num_valid = [2, 5, 3]
     found = kernel.attend(keras.ops.convert_to_tensor(qkv), num_valid=keras.ops.convert_to_tensor(num_valid, "int32"))
     for index, count in enumerate(num_valid):
         alone = kernels.AttentionKernel(name=name).attend(keras.ops.convert_to_tensor(qkv[index : index + 1, :count]))
