@@ -34,6 +34,14 @@ TIMM = (
     ("vit_small_patch16_rope_mixed_ape_224", {}),
     ("vit_medium_patch16_rope_reg1_gap_256", {}),
     ("vit_pwee_patch16_reg1_gap_256", {}),
+    ("test_vit3", {}),
+    ("vit_so150m_patch16_reg4_map_256", {"embed_dim": 192, "num_heads": 3}),
+    ("vit_so400m_patch14_siglip_384", {"embed_dim": 192, "num_heads": 3, "img_size": 60}),
+    ("vit_intern300m_patch14_448", {"embed_dim": 192, "num_heads": 3}),
+    ("vit_pe_core_tiny_patch16_384", {}),
+    ("vit_pe_core_gigantic_patch14_448", {"embed_dim": 192, "num_heads": 3}),
+    ("vit_pe_lang_large_patch14_448", {"embed_dim": 192, "num_heads": 3}),
+    ("vit_pe_spatial_tiny_patch16_512", {}),
 )
 SIZES = {
     "hidden_size": 192, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 768, "image_size": 64, "patch_size": 16,
@@ -52,6 +60,7 @@ TRANSFORMERS = {
     "SiglipForImageClassification": transformers.SiglipConfig(vision_config=SIZES, num_labels=7),
     "CLIPVisionModel": transformers.CLIPVisionConfig(**SIZES),
     "CLIPVisionModelWithProjection": transformers.CLIPVisionConfig(**SIZES),
+    "CLIPForImageClassification": transformers.CLIPConfig(vision_config=SIZES, num_labels=7),
     "IJepaModel": transformers.IJepaConfig(**SIZES),
     "IJepaForImageClassification": transformers.IJepaConfig(**SIZES, num_labels=7),
 }

@@ -38,6 +38,10 @@ _SIZES = {"image_size": 32, "patch_size": 8, "hidden_dim": 24, "num_layers": 2, 
 _MAP = {"pooling": "map"}
 _ROTARY = {"rotary_embedding": "axial", "rotary_temperature": 1e4, "qkv_bias": "query_value"}
 _SCALED = {"layer_scale": 0.1}
+_PERCEPTION = {
+    "stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "rotary_embedding": "axial", "rotary_temperature": 1e4,
+    "rotary_order": "xy", "rotary_reference": (3, 5), "rotary_offset": 1.0,
+}  # fmt: skip
 # One config of each kind of model that the libraries have; random changes lead to the others, and to unsupported ones.
 _KINDS: list[dict[str, Any]] = [
     {},
@@ -56,9 +60,14 @@ _KINDS: list[dict[str, Any]] = [
     {"rotary_embedding": "mixed", "rotary_temperature": 10.0},
     {**_SCALED, "rotary_embedding": "centered", "position_embedding": "none", "norm_epsilon": 1e-5, "num_registers": 4},
     {"pre_logits_dim": 12},
+    {**_SCALED, "final_norm": "none"},
+    {"stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "pooling": "mean", "final_norm": "none"},
+    {**_PERCEPTION, "pooling": "mean", "final_norm": "none"},
+    {**_PERCEPTION, **_MAP, "num_map_heads": 8, "map_mlp_dim": 96},
 ]
 _CHANGES: dict[str, list[Any]] = {
-    "image_size": [(32, 32), (16, 64), (24, 40)],
+    "image_size": [(32, 32), (16, 64), (24, 40), (37, 35)],
+    "partial_patches": ["refuse", "crop"],
     "mlp_dim": [48, 72, 96, 50, 64],
     "channels": [1, 3, 4],
     "pixel_mean": [(0.5,), (0.2,), (0.485,)],
@@ -74,16 +83,20 @@ _CHANGES: dict[str, list[Any]] = {
     "rotary_temperature": [100.0, 50.0, 1e4],
     "rotary_order": ["yx", "xy"],
     "rotary_reference": [None, (3, 5), (4, 4)],
+    "rotary_offset": [0.0, 1.0],
     "stem_norm": [True, False],
     "qkv_bias": ["all", "query_value", "none"],
     "qk_norm": [True, False],
     "parallel_block": [True, False],
     "gated_mlp": [True, False],
     "mlp_inner_norm": [True, False],
+    "attention_inner_norm": [True, False],
     "pre_logits_dim": [None, 12, 24],
     "pooling": ["token", "mean", "token_and_mean", "map"],
     "map_includes_prefix": [True, False],
-    "final_norm": ["before", "after"],
+    "num_map_heads": [None, 4],
+    "map_mlp_dim": [None, 50],
+    "final_norm": ["before", "after", "none"],
     "norm_epsilon": [1e-6, 1e-5, 1e-12, 0.05],
     "activation": ["gelu", "gelu_tanh", "quick_gelu", "silu"],
     "layer_scale": [None, 0.1],

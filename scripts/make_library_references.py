@@ -1,15 +1,16 @@
 """Makes `tests/golden/libraries`: small random models of libraries that the tests don't install, with their outputs.
 
-    pip install torch==2.14.1 torchvision==0.29.1 keras-hub==0.32.0 tensorflow einops
+    pip install torch==2.14.1 torchvision==0.29.1 keras-hub==0.32.0 tensorflow einops open-clip-torch==3.3.0 timm
     python scripts/make_library_references.py OUT --lucidrains VIT_OLD.PY VIT_NEW.PY --jeonsworld MODELING.PY
 
 The single files are `vit_pytorch/vit.py` of lucidrains' vit-pytorch at commits 2fa2b62 (2022) and 69d24fe (2026), and
 `models/modeling.py` of jeonsworld's ViT-pytorch at 460a162. Each reference has the library's tensors, pixels 0..255 and logits; of
-KerasHub, a preset directory is written beside it. Seeds are fixed.
+KerasHub, a preset directory is written beside it, of OpenCLIP its two files. Seeds are fixed.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
@@ -75,6 +76,40 @@ def make_torch(out: Path, lucidrains: list[Path], jeonsworld: Path) -> None:
     save(out / "jeonsworld.safetensors", module.VisionTransformer(config, SIDE, CLASSES), HALF)
 
 
+def make_open_clip(out: Path) -> None:
+    """Writes OpenCLIP's models, each in a directory as on the Hugging Face hub, and what they compute for the images."""
+    import open_clip
+
+    vision = {"image_size": SIDE, "layers": 2, "width": 24, "head_width": 12, "mlp_ratio": 2.0, "patch_size": 8}
+    text = {"context_length": 8, "vocab_size": 20, "width": 8, "heads": 2, "layers": 1}
+    changes = {
+        "no_ln_pre": True,
+        "ls_init_value": 0.1,
+        "pool_type": "avg",
+        "final_ln_after_pool": True,
+        "head_width": 6,
+    }
+    cases = {"gelu": ({}, {}), "quick_gelu": ({"quick_gelu": True}, {}), "changed": ({}, changes)}
+    for name, (of_model, of_vision) in cases.items():
+        config = {"embed_dim": CLASSES, **of_model, "vision_cfg": {**vision, **of_vision}, "text_cfg": text}
+        model = open_clip.model.CLIP(**config).eval()
+        torch.manual_seed(2)
+        for weight in model.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+        mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+        fractions = ((PIXELS / 255 - mean) / std).astype("float32").transpose(0, 3, 1, 2)
+        with torch.no_grad():
+            output = model.encode_image(torch.from_numpy(np.ascontiguousarray(fractions)))
+        folder = out / "open_clip" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: np.ascontiguousarray(tensor) for key, tensor in model.state_dict().items()}
+        save_file(tensors, folder / "open_clip_model.safetensors")
+        preprocess = {"mean": mean, "std": std, "interpolation": "bicubic", "resize_mode": "shortest"}
+        written = {"model_cfg": config, "preprocess_cfg": preprocess}
+        (folder / "open_clip_config.json").write_text(json.dumps(written, indent=2) + "\n")
+        save_file({"pixels": PIXELS, "logits": output.numpy()}, folder.with_suffix(".safetensors"))
+
+
 def make_keras_hub(out: Path) -> None:
     """Writes KerasHub's classifier, as a preset directory."""
     import keras_hub
@@ -108,6 +143,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     make_torch(arguments.out, arguments.lucidrains, arguments.jeonsworld)
+    make_open_clip(arguments.out)
     make_keras_hub(arguments.out)
 
 

@@ -5,7 +5,9 @@
 
 Each file of a model has `weights/<timm's name>`, `pixels` (batch, height, width, channels; 0..255), `block/00` etc., `features` and
 `logits`; its metadata has the library, the architecture, the changes of it and our config. Google's two layouts are written as
-`.npz`, with timm's outputs for them in a second file. `checkpoints.csv` has what timm says of the published weights of our presets. Seeds are fixed:
+`.npz`, with timm's outputs for them in a second file. `relative_positions.npz` has tables that timm resized. `checkpoints.csv` has what
+timm says of the published weights of our presets, `lookalikes.csv` which of its architectures have the same tensors and compute something
+else. Seeds are fixed:
 with timm 1.0.31 and torch 2.14 pixels are the same bits, and weights and outputs differ only by the rounding of another processor.
 """
 
@@ -19,6 +21,7 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resize_rel_pos_bias_table
 
 from vit_keras import list_presets, load_preset
 
@@ -62,7 +65,45 @@ CASES: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     "miil": ("vit_base_patch16_224_miil", NARROW, {}),
     "tinyclip": ("vit_xsmall_patch16_clip_224", NARROW, {}),
     "ijepa": ("vit_giant_patch16_gap_224", NARROW, {}),
+    "siglip_384": ("vit_so400m_patch14_siglip_384", {**NARROW, "img_size": [36, 36]}, {}),
+    "so150m_map": ("vit_so150m_patch16_reg4_map_256", NARROW, {}),
+    "intern300m": ("vit_intern300m_patch14_448", NARROW, {}),
+    "pe_core": ("vit_pe_core_tiny_patch16_384", NARROW, {}),
+    "pe_core_gigantic": ("vit_pe_core_gigantic_patch14_448", NARROW, {"map_mlp_dim": 96}),
+    "pe_lang": ("vit_pe_lang_large_patch14_448", NARROW, {}),
+    "pe_spatial": ("vit_pe_spatial_tiny_patch16_512", {**NARROW, "img_size": [32, 56]}, {}),
+    "pe_spatial_gigantic": ("vit_pe_spatial_gigantic_patch14_448", NARROW, {}),
+    "eva02_clip": ("eva02_base_patch16_clip_224", NARROW, {}),
+    "beit3": ("beit3_base_patch16_224", NARROW, {}),
+    "radio_v3": ("vit_base_patch16_radio_v3", NARROW, {}),
+    "radio_v4": ("vit_so400m_patch16_radio_v4", NARROW, {}),
 }
+# The same with other blocks; seeds of their own, so that a new entry above changes none of these.
+OTHER_BLOCKS: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
+    "aimv2": ("aimv2_large_patch14_224", NARROW, {}),
+    "beit": ("beit_base_patch16_224", {**NARROW, "img_size": [32, 48]}, {}),
+    "beit_shared": (
+        "beitv2_base_patch16_224",
+        {**NARROW, "use_rel_pos_bias": False, "use_shared_rel_pos_bias": True, "global_pool": "token"},
+        {"relative_position_shared": True, "pooling": "token", "final_norm": "before"},
+    ),
+    "rpn": ("vit_base_patch16_rpn_224", NARROW, {}),
+    "relpos": ("vit_relpos_small_patch16_224", {**NARROW, "img_size": [48, 32]}, {}),
+    "relpos_cls": ("vit_relpos_medium_patch16_cls_224", NARROW, {}),
+    "relpos_rpn": ("vit_relpos_medium_patch16_rpn_224", NARROW, {}),
+    "relpos_table": (
+        "vit_relpos_base_patch16_clsgap_224",
+        {**NARROW, "rel_pos_type": "bias"},
+        {"relative_position": "table"},
+    ),
+    "srelpos": ("vit_srelpos_small_patch16_224", {**NARROW, "rel_pos_dim": 16}, {"relative_position_dim": 16}),
+    "differential": ("vit_dlittle_patch16_reg1_gap_256", NARROW, {}),
+}
+SEEDS = {name: index for index, name in enumerate(CASES)} | {
+    name: 200 + index for index, name in enumerate(OTHER_BLOCKS)
+}
+TABLES = [((4, 4), (6, 6)), ((7, 7), (4, 4)), ((3, 5), (4, 9)), ((14, 14), (24, 24)), ((6, 2), (5, 7))]
+"""Rows and columns of patches before and after a resize, different along both axes."""
 # name -> names in that layout: second norm, attention and MLP of a block, and the positions
 GOOGLES = {
     "google_augreg": (
@@ -79,11 +120,11 @@ def make(name: str, folder: Path) -> Path:
     """Writes one reference.
 
     Args:
-        name: One of `CASES`.
+        name: One of `CASES` or `OTHER_BLOCKS`.
         folder: Output folder.
     """
-    seed = list(CASES).index(name)
-    architecture, changes, ours = CASES[name]
+    seed = SEEDS[name]
+    architecture, changes, ours = (CASES | OTHER_BLOCKS)[name]
     arguments = {**changes, "num_classes": 7} if name == "test_vit" else {**SMALL, **changes}
     torch.manual_seed(100 + seed)
     model = timm.create_model(architecture, pretrained=False, **arguments).eval()
@@ -172,6 +213,27 @@ def google_shapes(second_norm: str, attention: str, mlp: str, positions: str) ->
     }
 
 
+def make_relative_positions(name: str, folder: Path) -> Path:
+    """Writes tables of relative position biases, and the same tables as timm resizes them.
+
+    Args:
+        name: Name of the file.
+        folder: Output folder.
+    """
+    rng = np.random.default_rng(700)
+    arrays = {}
+    for before, after in TABLES:
+        rows = (2 * before[0] - 1) * (2 * before[1] - 1) + 3
+        shape = ((2 * after[0] - 1) * (2 * after[1] - 1) + 3, 2)
+        table = rng.normal(size=(rows, 2)).astype("float32")
+        resized = resize_rel_pos_bias_table(torch.from_numpy(table), after, shape, before)
+        case = f"{before[0]}x{before[1]} to {after[0]}x{after[1]}"
+        arrays |= {f"{case} table": table, f"{case} resized": resized.numpy()}
+    path = folder / f"{name}.npz"
+    np.savez_compressed(path, **arrays)
+    return path
+
+
 def write_checkpoints(folder: Path) -> Path:
     """Writes `checkpoints.csv`: per published checkpoint of our presets, timm's number of parameters (head included) and its config.
 
@@ -217,6 +279,52 @@ def write_checkpoints(folder: Path) -> Path:
     return path
 
 
+def write_lookalikes(folder: Path) -> Path:
+    """Writes `lookalikes.csv`: which of timm's Vision Transformers have the same tensors, and which of those compute the same.
+
+    Each architecture is built small. `tensors` stands for the names and shapes of its tensors, `computation` for its outputs, given the
+    same images and, to all with the same tensors, the same weights. `num_heads` is that of the architecture itself.
+
+    Args:
+        folder: Output folder.
+    """
+    small = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2, "num_classes": 7}
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    modules = ("vision_transformer", "vision_transformer_relpos", "deit", "beit", "eva")
+    groups: dict[tuple, list[torch.Tensor]] = {}
+    rows = []
+    for name in sorted(name for module in modules for name in timm.list_models(module=module)):
+        try:
+            with torch.device("meta"):
+                block = timm.create_model(name, depth=1).blocks[0]
+            model = timm.create_model(name, **small).eval()
+        except (
+            TypeError,
+            AssertionError,
+            AttributeError,
+            RuntimeError,
+        ) as error:  # without blocks, or without these arguments
+            print(name, error)
+            continue
+        generator = torch.Generator().manual_seed(1)
+        weights = dict(sorted(model.named_parameters()))
+        with torch.no_grad():
+            for weight in weights.values():
+                weight.copy_(0.3 * torch.randn(weight.shape, generator=generator))
+            output = model(images)
+        signature = tuple((key, tuple(weight.shape)) for key, weight in weights.items())
+        seen = groups.setdefault(signature, [])
+        same = [index for index, other in enumerate(seen) if torch.allclose(other, output, rtol=1e-4, atol=1e-4)]
+        if not same:
+            seen.append(output)
+        heads = getattr(getattr(block, "attn", block), "num_heads", None)
+        rows.append((name, list(groups).index(signature), same[0] if same else len(seen) - 1, heads))
+    path = folder / "lookalikes.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("name", "tensors", "computation", "num_heads"), *rows])
+    return path
+
+
 def random_pixels(rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
     """Returns two images of noise, `(2, height, width, 3)`, 0..255."""
     return torch.from_numpy(rng.integers(0, 256, (2, height, width, 3)).astype("uint8"))
@@ -243,6 +351,8 @@ def write(tensors: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, s
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    makers = {**dict.fromkeys(CASES, make), **dict.fromkeys(GOOGLES, make_google)}
-    for case in sys.argv[2:] or (*makers, "checkpoints"):
-        print(write_checkpoints(out) if case == "checkpoints" else makers[case](case, out))
+    makers = {**dict.fromkeys(SEEDS, make), **dict.fromkeys(GOOGLES, make_google)}
+    makers["relative_positions"] = make_relative_positions
+    tables = {"checkpoints": write_checkpoints, "lookalikes": write_lookalikes}
+    for case in sys.argv[2:] or (*makers, *tables):
+        print(tables[case](out) if case in tables else makers[case](case, out))

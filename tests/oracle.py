@@ -57,6 +57,8 @@ def dense(x, weights):
 
 
 def layer_norm(x, weights, epsilon=1e-6):
+    if "beta" not in weights:  # RMS norm
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + epsilon) * weights["gamma"]
     mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
     return (x - mean) / np.sqrt(variance + epsilon) * weights["gamma"] + weights["beta"]
 
@@ -91,7 +93,9 @@ def pixel_normalization(images, mean, std):
 
 def patches(images, size):
     batch, height, width, _ = images.shape
-    corners = [(y, x) for y in range(0, height, size) for x in range(0, width, size)]
+    corners = [
+        (y, x) for y in range(0, height - size + 1, size) for x in range(0, width - size + 1, size)
+    ]  # whole patches
     return np.stack([images[:, y : y + size, x : x + size].reshape(batch, -1) for y, x in corners], axis=1)
 
 
@@ -122,8 +126,10 @@ def sincos2d(rows, columns, dim):
     )  # fmt: skip
 
 
-def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=None):
+def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=None, norm_epsilon=1e-6):
     tokens = dense(patches, part(weights, "projection"))
+    if "norm/gamma" in weights:
+        tokens = layer_norm(tokens, part(weights, "norm"), norm_epsilon)
     if position_embedding == "sincos2d":
         tokens = tokens + sincos2d(*grid_size, tokens.shape[-1])
     names = [name for name in ("class_token", "distillation_token", "registers") if name in weights]
@@ -135,14 +141,14 @@ def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=N
     return tokens
 
 
-def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=None):
+def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=None, offset=0.0):
     """Turns each pair of numbers, patch by patch; `heads` is (batch, tokens, num_heads, head_dim)."""
     rows, columns = grid_size
     head_dim = heads.shape[-1]
     bands = temperature ** -np.linspace(0, 1, head_dim // 4, endpoint=False)
     turned = heads.copy()
     for patch in range(rows * columns):
-        y, x = divmod(patch, columns)
+        y, x = (place + offset for place in divmod(patch, columns))
         if kind == "centered":
             y, x = (2 * (y + 0.5) / rows - 1) * 2 * math.pi, (2 * (x + 0.5) / columns - 1) * 2 * math.pi
         elif reference is not None:
@@ -166,13 +172,57 @@ def rotate(heads, weights, *, kind, grid_size, temperature, order, reference=Non
     return turned
 
 
-def attend(queries, keys, values, num_heads):
+def relative_position_bias(weights, *, num_heads, grid_size, num_prefix_tokens):
+    """The bias of each head and pair of tokens, pair by pair."""
+    rows, columns = grid_size
+    tokens = rows * columns + num_prefix_tokens
+    bias = np.zeros((num_heads, tokens, tokens))
+    for query in range(rows * columns):
+        for key in range(rows * columns):
+            y, x = query // columns - key // columns, query % columns - key % columns
+            if "table" in weights:
+                number = weights["table"][(y + rows - 1) * (2 * columns - 1) + x + columns - 1]
+            else:
+                logs = np.array([math.copysign(math.log(1 + abs(offset)), offset) for offset in (y, x)])
+                inside = np.maximum(logs @ weights["expand_kernel"] + weights["expand_bias"], 0)
+                number = inside @ weights["contract_kernel"] + weights["contract_bias"]
+            bias[:, num_prefix_tokens + query, num_prefix_tokens + key] = number
+    if "table" in weights and num_prefix_tokens:  # the last rows: from the class token, to it, itself
+        bias[:, 0, 1:], bias[:, 1:, 0] = (number[:, None] for number in weights["table"][-3:-1])
+        bias[:, 0, 0] = weights["table"][-1]
+    return bias
+
+
+def attend(queries, keys, values, num_heads, bias=None):
     """Every head alone on its share of the channels."""
     heads = zip(*(np.split(x, num_heads, axis=-1) for x in (queries, keys, values)), strict=True)
-    return np.concatenate([softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1])) @ v for q, k, v in heads], axis=-1)
+    biases = np.zeros((num_heads, 1, 1)) if bias is None else bias
+    return np.concatenate(
+        [
+            softmax(q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1]) + number) @ v
+            for (q, k, v), number in zip(heads, biases, strict=True)
+        ],
+        axis=-1,
+    )
 
 
-def self_attention(tokens, weights, num_heads, *, norm_epsilon=1e-6, rotary=None):
+def attend_differentially(queries, keys, values, weights, num_heads, lambda_init):
+    """Ye et al. 2024, equations 1 to 3: two maps per head, then a norm per head."""
+    vectors = [[weights[f"lambda_{name}_{index}"] for name in ("query", "key")] for index in (1, 2)]
+    first, second = (math.exp(query @ key) for query, key in vectors)
+    factor = first - second + lambda_init
+    outputs = []
+    for q, k, v in zip(*(np.split(x, num_heads, axis=-1) for x in (queries, keys, values)), strict=True):
+        (q1, q2), (k1, k2) = (np.split(x, 2, axis=-1) for x in (q, k))
+        one, two = (softmax(x @ y.swapaxes(-1, -2) / math.sqrt(x.shape[-1])) for x, y in ((q1, k1), (q2, k2)))
+        head = layer_norm((one - factor * two) @ v, part(weights, "head_norm"), 1e-5)
+        outputs.append(head * (1 - lambda_init))
+    return np.concatenate(outputs, axis=-1)
+
+
+def self_attention(
+    tokens, weights, num_heads, *, norm_epsilon=1e-6, rotary=None, relative_position=None, bias=None, lambda_init=None
+):
     queries, keys, values = np.split(dense(tokens, part(weights, "qkv")), 3, axis=-1)
     queries, values = queries + weights.get("query_bias", 0), values + weights.get("value_bias", 0)
 
@@ -184,7 +234,15 @@ def self_attention(tokens, weights, num_heads, *, norm_epsilon=1e-6, rotary=None
             heads = rotate(heads, part(weights, "rotary"), **rotary)
         return heads.reshape(x.shape)
 
-    attended = attend(placed(queries, "query_norm"), placed(keys, "key_norm"), values, num_heads)
+    queries, keys = placed(queries, "query_norm"), placed(keys, "key_norm")
+    if relative_position is not None and bias is None:
+        bias = relative_position_bias(part(weights, "relative_position"), num_heads=num_heads, **relative_position)
+    if lambda_init is None:
+        attended = attend(queries, keys, values, num_heads, bias)
+    else:
+        attended = attend_differentially(queries, keys, values, weights, num_heads, lambda_init)
+    if "inner_norm/gamma" in weights:
+        attended = layer_norm(attended, part(weights, "inner_norm"), norm_epsilon)
     return dense(attended, part(weights, "output"))
 
 
@@ -201,10 +259,19 @@ def mlp(tokens, weights, activation="gelu", *, gated=False, norm_epsilon=1e-6):
 
 
 def transformer_block(
-    tokens, weights, *, num_heads, activation="gelu", norm_epsilon=1e-6, gated_mlp=False, parallel=False, rotary=None
+    tokens,
+    weights,
+    *,
+    num_heads,
+    activation="gelu",
+    norm_epsilon=1e-6,
+    gated_mlp=False,
+    parallel=False,
+    block_norm="before",
+    **attention,
 ):
     def attention_branch(normed):
-        return self_attention(normed, part(weights, "attention"), num_heads, norm_epsilon=norm_epsilon, rotary=rotary)
+        return self_attention(normed, part(weights, "attention"), num_heads, norm_epsilon=norm_epsilon, **attention)
 
     def mlp_branch(normed):
         return mlp(normed, part(weights, "mlp"), activation, gated=gated_mlp, norm_epsilon=norm_epsilon)
@@ -212,10 +279,14 @@ def transformer_block(
     if parallel:
         normed = layer_norm(tokens, part(weights, "norm"), norm_epsilon)
         return tokens + (attention_branch(normed) + mlp_branch(normed)) * weights.get("scale/gamma", 1)
-    normed = layer_norm(tokens, part(weights, "attention_norm"), norm_epsilon)
-    tokens = tokens + attention_branch(normed) * weights.get("attention_scale/gamma", 1)
-    normed = layer_norm(tokens, part(weights, "mlp_norm"), norm_epsilon)
-    return tokens + mlp_branch(normed) * weights.get("mlp_scale/gamma", 1)
+    for name, branch in (("attention", attention_branch), ("mlp", mlp_branch)):
+        norm = part(weights, f"{name}_norm")
+        if block_norm == "after":
+            tokens = tokens + layer_norm(branch(tokens), norm, norm_epsilon)
+        else:
+            scale = weights.get(f"{name}_scale/gamma", 1)
+            tokens = tokens + branch(layer_norm(tokens, norm, norm_epsilon)) * scale
+    return tokens  # fmt: skip
 
 
 def token_pooling(tokens, pooling, *, num_prefix_tokens=1):
@@ -237,7 +308,7 @@ def vit(config, weights, images):
     shared = {"activation": config.activation, "norm_epsilon": config.norm_epsilon, "num_heads": config.num_heads}
     rotary = {
         "kind": config.rotary_embedding, "grid_size": config.grid_size, "temperature": config.rotary_temperature,
-        "order": config.rotary_order, "reference": config.rotary_reference,
+        "order": config.rotary_order, "reference": config.rotary_reference, "offset": config.rotary_offset,
     }  # fmt: skip
     if config.rotary_embedding == "none":
         rotary = None
@@ -246,19 +317,30 @@ def vit(config, weights, images):
         x = conv_stem(x, config.patch_size, part(weights, "conv_stem"))
     else:
         x = patches(x, config.patch_size)
-    positions = {"position_embedding": config.position_embedding, "grid_size": config.grid_size}
+    positions = {
+        "position_embedding": config.position_embedding, "grid_size": config.grid_size, "norm_epsilon": config.norm_epsilon,
+    }  # fmt: skip
     x = patch_encoder(x, part(weights, "patch_encoder"), **positions)
     if config.stem_norm:
         x = layer_norm(x, part(weights, "stem_norm"), config.norm_epsilon)
+    relative_position, bias = {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens}, None
+    if config.relative_position_shared:
+        of_all = part(weights, "relative_position")
+        bias = relative_position_bias(of_all, num_heads=config.num_heads, **relative_position)
     for index in range(config.num_layers):
-        kind = {"gated_mlp": config.gated_mlp, "parallel": config.parallel_block, "rotary": rotary}
+        kind = {
+            "gated_mlp": config.gated_mlp, "parallel": config.parallel_block, "rotary": rotary, "block_norm": config.block_norm,
+            "relative_position": relative_position if config.relative_position != "none" else None, "bias": bias,
+            "lambda_init": 0.8 - 0.6 * math.exp(-0.3 * index) if config.differential_attention else None,
+        }  # fmt: skip
         x = transformer_block(x, part(weights, f"block_{index:02d}"), **shared, **kind)
     if config.final_norm == "before":
         x = layer_norm(x, part(weights, "final_norm"), config.norm_epsilon)
     tokens = x
     if config.pooling == "map":
         seen = x if config.map_includes_prefix else x[:, config.num_prefix_tokens :]
-        x = attention_pooling(seen, part(weights, "pooling"), **shared)
+        pooling = {**shared, "num_heads": config.num_map_heads or config.num_heads}
+        x = attention_pooling(seen, part(weights, "pooling"), **pooling)
     else:
         x = token_pooling(x, config.pooling, num_prefix_tokens=config.num_prefix_tokens)
     if config.final_norm == "after":
@@ -266,7 +348,7 @@ def vit(config, weights, images):
     if config.pre_logits_dim is not None:
         x = np.tanh(dense(x, part(weights, "pre_logits")))
     outputs = [dense(x, part(weights, "head")) if "head/kernel" in weights else x]
-    if config.distillation_token:
+    if config.has_two_heads:
         second = tokens[:, 1]
         outputs.append(dense(second, part(weights, "head_distillation")) if "head/kernel" in weights else second)
     return sum(outputs) / len(outputs)

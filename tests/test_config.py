@@ -40,22 +40,39 @@ def tiny_configs(draw):
 
     patch_size, channels, num_registers, pre_logits_dim = pick(2, 4), pick(1, 3), pick(0, 3), pick(None, 12)
     class_token, parallel, rotary = pick(True, False), pick(True, False), pick("none", "axial", "mixed", "centered")
-    pooling, final_norm = pick(*["token", "token_and_mean"] * class_token, "mean", "map"), pick("before", "after")
+    pooling, final_norm = (
+        pick(*["token", "token_and_mean"] * class_token, "mean", "map"),
+        pick("before", "after", "none"),
+    )
     usual = pooling == "token" and final_norm == "before" and pre_logits_dim is None
+    stem = pick("patch", "conv")
+    partial = pick("refuse", *["crop"] * (stem == "patch"))
+    more = pick(0, 1) if partial == "crop" else 0  # px
+    distillation_token, qk_norm, remat = usual and pick(True, False), pick(True, False), pick("none", "block")
+    norm, only_class_token = pick("layer", "rms"), not num_registers and not distillation_token
+    dynamic = pick(True, False)
+    relative = pick("none", *["mlp", *["table"] * only_class_token] * (not dynamic))
+    can_differ = not parallel and not qk_norm and rotary == relative == "none"
     return ViTConfig(
-        image_size=(patch_size * pick(1, 2), patch_size * pick(1, 2)), patch_size=patch_size, channels=channels,
+        image_size=(patch_size * pick(1, 2) + more, patch_size * pick(1, 2)), patch_size=patch_size, channels=channels,
+        partial_patches=partial, dynamic_image_size=dynamic,
         hidden_dim=pick(8, 16), num_layers=pick(1, 2), num_heads=pick(1, 2), mlp_dim=pick(16, 24),
-        pixel_mean=(0.4,) * pick(1, channels), stem=pick("patch", "conv"), stem_norm=pick(True, False),
-        patch_bias=pick(True, False), class_token=class_token, distillation_token=usual and pick(True, False),
+        pixel_mean=(0.4,) * pick(1, channels), stem=stem, stem_norm=pick(True, False),
+        patch_bias=pick(True, False), class_token=class_token, distillation_token=distillation_token,
         num_registers=num_registers, position_embedding=pick("learned", "sincos2d", "none"),
         position_on_prefix=pick(True, False), rotary_embedding=rotary,
         rotary_reference=pick(None, (4, 4)) if rotary == "axial" else None,
-        qkv_bias=pick("all", "none", *["query_value"] * (not parallel)), qk_norm=pick(True, False), parallel_block=parallel,
+        rotary_offset=pick(0.0, 1.0) if rotary == "axial" else 0.0,
+        num_map_heads=pick(None, 4) if pooling == "map" else None, map_mlp_dim=pick(None, 10) if pooling == "map" else None,
+        qkv_bias=pick("all", "none", *["query_value"] * (not parallel)), qk_norm=qk_norm, parallel_block=parallel,
         gated_mlp=not parallel and pick(True, False), mlp_inner_norm=not parallel and pick(True, False),
-        pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
+        attention_inner_norm=not parallel and pick(True, False), pre_logits_dim=pre_logits_dim, pooling=pooling, final_norm=final_norm,
         map_includes_prefix=not (pooling == "map" and class_token + num_registers) or pick(True, False),
         activation=pick("gelu", "gelu_tanh", "quick_gelu", "silu"), layer_scale=pick(None, 1e-4),
-        stochastic_depth_rate=pick(0.0, 0.1), remat=pick("none", "block"),
+        stochastic_depth_rate=pick(0.0, 0.1), remat=remat, norm=norm, patch_norm=pick(True, False),
+        relative_position=relative, relative_position_shared=relative != "none" and remat == "none" and pick(True, False),
+        relative_position_dim=128 if relative == "none" else pick(128, 5), differential_attention=can_differ and pick(True, False),
+        projection_bias=parallel or pick(True, False), block_norm=pick("before", *["after"] * (norm == "layer" and not parallel)),
     )  # fmt: skip
 
 
@@ -88,6 +105,20 @@ def test_counts_follow_from_the_fields():
     assert (config().num_tokens, config().patch_dim, config(stem="conv").patch_dim) == (197, 768, 768)
 
 
+def test_a_rest_of_the_image_is_no_patch():
+    vit = config(image_size=(390, 384), patch_size=14, partial_patches="crop")
+    assert (vit.grid_size, vit.num_patches) == ((27, 27), 729)
+    assert vit.replace(image_size=378, partial_patches="refuse").num_params == vit.num_params
+    assert vit.replace(dynamic_image_size=True).image_size == (378, 378)  # of which the positions are
+
+
+def test_fields_of_attention_pooling_with_the_values_of_the_blocks_are_none_and_another_pooling_resets_them():
+    assert config(pooling="map", num_map_heads=12, map_mlp_dim=3072) == config(pooling="map")
+    vit = config(pooling="map", num_map_heads=8, map_mlp_dim=256, map_includes_prefix=False)
+    assert vit.replace(pooling="mean") == config(pooling="mean")
+    assert vit.replace(pooling="map", num_layers=3).num_map_heads == 8
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -109,7 +140,13 @@ def test_counts_follow_from_the_fields():
         ({"remat": True}, "remat=True is none of ['none', 'block']"),
         *(({name: 1}, f"{name}=1 is not True or False") for name in ("class_token", "gated_mlp")),
         ({"qkv_bias": True}, "qkv_bias=True is none of ['all', 'query_value', 'none']"),
-        ({"final_norm": "none"}, "final_norm='none' is none of ['before', 'after']"),
+        ({"final_norm": False}, "final_norm=False is none of ['before', 'after', 'none'] (did you mean 'none'?)"),
+        ({"partial_patches": "pad"}, "partial_patches='pad' is none of ['refuse', 'crop']"),
+        *(({name: 0}, f"{name}=0 is neither None nor an integer from 1 to") for name in ("num_map_heads", "map_mlp_dim")),
+        *(({"rotary_offset": value}, f"rotary_offset={value!r} is not a number of patches from 0 to 8192") for value in (-1, "1", True, float("nan"))),
+        ({"norm": "RmsNorm"}, "norm='RmsNorm' is none of ['layer', 'rms'] (did you mean 'rms'?)"),
+        ({"relative_position": "tables"}, "relative_position='tables' is none of ['none', 'table', 'mlp'] (did you mean 'table'?)"),
+        ({"relative_position_dim": 0}, "relative_position_dim=0 is not an integer from 1 to 16384"),
         ({"rotary_embedding": "axal"}, "rotary_embedding='axal' is none of ['none', 'axial', 'mixed', 'centered'] (did you mean 'axial'?)"),
         *(({"num_registers": value}, f"num_registers={value!r} is not an integer from 0 to 256") for value in (-1, 257, True)),
         *(({"pre_logits_dim": value}, f"pre_logits_dim={value!r} is neither None nor an integer") for value in (0, 2.0, True)),
@@ -131,7 +168,13 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
     [
         ({"image_size": (224, 230)}, "patch_size=16 does not divide image_size=(224, 230): the nearest image_size is (224, 224), the nearest patch_size 2"),
         ({"patch_size": 15}, "patch_size=15 does not divide image_size=(224, 224): the nearest image_size is (225, 225), the nearest patch_size 14"),
+        ({"patch_size": 15}, 'partial_patches="crop" leaves out the pixels at the bottom and right that fill no patch'),
+        ({"partial_patches": "crop", "image_size": (15, 224)}, "image_size=(15, 224) is smaller than a patch of patch_size=16"),
+        ({"partial_patches": "crop", "stem": "conv"}, 'partial_patches="crop" needs stem="patch", not "conv"'),
         ({"num_heads": 7}, "num_heads=7 does not divide hidden_dim=768: the nearest num_heads is 6, the nearest hidden_dim 770"),
+        ({"pooling": "map", "num_map_heads": 7}, "num_map_heads=7 does not divide hidden_dim=768"),
+        ({"num_map_heads": 8}, 'num_map_heads and map_mlp_dim need pooling="map", not "token"'),
+        ({"map_mlp_dim": 8}, 'num_map_heads and map_mlp_dim need pooling="map", not "token"'),
         ({"map_includes_prefix": False}, 'map_includes_prefix=False needs pooling="map" and prefix tokens'),
         ({"class_token": False}, 'pooling="token" needs class_token=True; without it, use pooling="mean" or "map"'),
         ({"class_token": False, "pooling": "token_and_mean"}, 'pooling="token_and_mean" needs class_token=True'),
@@ -142,10 +185,20 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"pixel_mean": (0.1, 0.2)}, "pixel_mean has 2 values for channels=3: give one, or one per channel"),
         ({"pixel_std": (0.5, 0.0, 0.5)}, "pixel_std=(0.5, 0.0, 0.5) has a value that is not positive"),
         ({"rotary_embedding": "axial", "num_heads": 128}, "so hidden_dim / num_heads must be divisible by 4, not 6"),
-        ({"rotary_reference": 16}, 'rotary_reference needs rotary_embedding="axial"'),
+        ({"rotary_reference": 16}, 'rotary_reference and rotary_offset need rotary_embedding="axial"'),
+        ({"rotary_offset": 1.0, "rotary_embedding": "centered"}, 'rotary_reference and rotary_offset need rotary_embedding="axial"'),
         ({"rotary_order": "xy"}, "rotary_temperature and rotary_order need a rotary_embedding"),
-        ({"distillation_token": True, "pooling": "mean"}, 'distillation_token=True needs class_token=True, pooling="token"'),
+        ({"distillation_token": True, "pooling": "mean"}, 'distillation_token=True needs pooling="token", final_norm="before" and no pre_logits_dim; with distillation_head=False'),
+        ({"distillation_token": True, "class_token": False, "pooling": "map"}, "distillation_token=True needs class_token=True"),
         ({"parallel_block": True, "gated_mlp": True}, "parallel_block=True can't be combined with gated_mlp"),
+        ({"relative_position_shared": True}, 'relative_position_shared and relative_position_dim need relative_position="table" or "mlp"'),
+        ({"relative_position": "mlp", "dynamic_image_size": True}, 'relative_position="mlp" has biases of one grid, so it needs dynamic_image_size=False'),
+        ({"relative_position": "table", "num_registers": 2}, 'relative_position="table" has biases for patches and a class token'),
+        ({"relative_position": "mlp", "relative_position_shared": True, "remat": "block"}, 'relative_position_shared=True can\'t be combined with remat="block"'),
+        ({"block_norm": "after", "norm": "rms"}, 'block_norm="after" needs norm="layer" and parallel_block=False'),
+        ({"parallel_block": True, "projection_bias": False}, "parallel_block=True can't be combined with differential_attention or projection_bias=False"),
+        ({"differential_attention": True, "num_heads": 256}, "differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is 1024"),
+        ({"differential_attention": True, "qk_norm": True}, "differential_attention=True can't be combined with qk_norm"),
         ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),
     ],
 )  # fmt: skip

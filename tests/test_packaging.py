@@ -92,8 +92,13 @@ def test_the_wheel_has_every_module_presets_emoji_attribution_types_the_command_
         assert wheel.read("vit_keras/data/emoji.npz") == (ROOT / "vit_keras" / "data" / "emoji.npz").read_bytes()
     assert {f"vit_keras/_presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")} <= names
     assert {f"vit_keras/training/recipes/{name}" for name in ("recipes.toml", "__init__.pyi")} <= names
-    assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} <= names
-    assert {"LICENSE", "EMOJI-ATTRIBUTION.md"} <= {Path(name).name for name in names if ".dist-info/licenses/" in name}
+    presets = {
+        f"vit_keras/presets/{name}" for name in ("imagenet.tsv.gz", "IMAGENET-ATTRIBUTION.md", "published_models.toml")
+    }
+    assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} | presets <= names
+    assert {"LICENSE", "EMOJI-ATTRIBUTION.md", "IMAGENET-ATTRIBUTION.md"} <= {
+        Path(name).name for name in names if ".dist-info/licenses/" in name
+    }
     packed = {name for name in names if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras").rglob("*.py")}
     assert {name for name in packed if name.endswith(".py")} == modules

@@ -9,6 +9,7 @@ import vit_keras as vk
 from vit_keras.cli.commands.data_check import check_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
+from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.predict import predict_command
@@ -22,6 +23,7 @@ ENTRY_POINTS = {
     "predict": (predict_command, vk.predict),
     "features": (features_command, vk.save_features),
     "evaluate": (evaluate_command, vk.evaluate),
+    "export": (export_command, vk.export),
     "data check": (check_command, vk.data.check),
     "explain": (explain_command, vk.explain.prefix_attention),
 }

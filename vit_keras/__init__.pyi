@@ -1,6 +1,7 @@
 from . import data as data
 from . import errors as errors
 from . import explain as explain
+from . import exporting as exporting
 from . import layers as layers
 from . import training as training
 from . import tuning as tuning
@@ -10,11 +11,13 @@ from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.feature_files import save_features as save_features
 from .evaluation.predict import predict as predict
+from .exporting.export import export as export
 from .models.features import feature_extractor as feature_extractor
 from .models.features import feature_pyramid as feature_pyramid
 from .models.vit import model_config as model_config
 from .models.vit import vit as vit
 from .presets import list_presets as list_presets
+from .presets import list_weights as list_weights
 from .presets import load_preset as load_preset
 from .presets import preset_info as preset_info
 from .presets import register_presets as register_presets

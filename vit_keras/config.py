@@ -4,7 +4,7 @@ import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
@@ -15,15 +15,20 @@ from vit_keras.validation import FrozenConfig, closest, is_number
 Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
 PositionResize = Literal[
-    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners"
-]
+    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
+    "bilinear_corners_crop",
+]  # fmt: skip
 PatchResize = Literal["bicubic_antialias", "bilinear"]
 RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
 RotaryOrder = Literal["yx", "xy"]
 QKVBias = Literal["all", "query_value", "none"]
+RelativePosition = Literal["none", "table", "mlp"]
+Norm = Literal["layer", "rms"]
+BlockNorm = Literal["before", "after"]
 Pooling = Literal["token", "mean", "token_and_mean", "map"]
-FinalNorm = Literal["before", "after"]
+FinalNorm = Literal["before", "after", "none"]
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu", "silu"]
+PartialPatches = Literal["refuse", "crop"]
 Remat = Literal["none", "block"]
 
 # Far above every published ViT: an untrusted config can't ask for more memory than a ViT needs.
@@ -36,9 +41,13 @@ _INTEGERS = {
     "mlp_dim": (1, 131_072),
     "num_registers": (0, 256),
     "pre_logits_dim": (1, 16_384),
+    "num_map_heads": (1, 512),
+    "map_mlp_dim": (1, 131_072),
+    "relative_position_dim": (1, 16_384),
     "max_num_patches": (1, 16_384),
 }
-_OPTIONAL = ("pre_logits_dim", "max_num_patches")
+_OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
+_OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
 _LARGEST_SIDE = 8192  # px
 
 
@@ -63,8 +72,10 @@ class ViTConfig(FrozenConfig):
     Args:
         image_size: Height and width, px; one number makes a square.
         patch_size: Side of a patch, px.
+        partial_patches: Images whose sides are no multiple of `patch_size`: "refuse" them (a `dynamic_image_size` pads them), or
+            "crop" the pixels at the bottom and right that fill no patch, as the convolutions of timm and transformers do.
         dynamic_image_size: Takes images of any height and width: they are padded at the bottom and right to a multiple of `patch_size`,
-            and positions are resized inside the model from those of `image_size`.
+            and positions are resized inside the model from those of `image_size`, which counts whole patches.
         max_num_patches: Takes images of any aspect ratio in one batch (NaFlex: Tschannen et al. 2025, arXiv 2502.14786): each is resized,
             keeping its aspect ratio, to at most this many patches, and packed (`vit_keras.packing`); positions are resized per image
             from those of `image_size`. None for images of `image_size`.
@@ -85,7 +96,8 @@ class ViTConfig(FrozenConfig):
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
-            FlexiViT, "bilinear_corners" as in Google's vision_transformer.
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop" and "bilinear_corners_crop" resize to a
+            square of the longer side and take its top left part, as in RADIO.
         patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
@@ -93,20 +105,36 @@ class ViTConfig(FrozenConfig):
         rotary_temperature: Base of the frequencies, about the ratio of the highest to the lowest.
         rotary_order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
         rotary_reference: Rows and columns that positions are scaled to at every image size; None for the image's own.
+        rotary_offset: Added to the rows and columns of "axial" positions, in patches, before they are scaled.
+        relative_position: A bias of the attention scores by the offset between two patches: "table" with one number per head and offset
+            (Bao et al. 2022, arXiv 2106.08254), "mlp" with a small network of the offsets' logarithms (Liu et al. 2022, arXiv
+            2111.09883, as in timm), or "none".
+        relative_position_shared: Whether all blocks have the same bias.
+        relative_position_dim: Hidden width of the network of `relative_position="mlp"`.
+        patch_norm: Normalizes the projected patches before positions are added, as in AIMv2 (Fini et al. 2024, arXiv 2411.14402).
         stem_norm: Normalizes the tokens before the first block, as in CLIP.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
-        parallel_block: Computes attention and MLP side by side (the same paper).
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection (Wang et al. 2022, arXiv 2208.10442).
+        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258).
+        projection_bias: Whether the attention's output projection and both projections of the MLP have biases.
+        block_norm: Normalizes the input of attention and MLP, "before" as in the paper, or their output, "after" (Liu et al. 2022,
+            arXiv 2111.09883).
+        parallel_block: Computes attention and MLP side by side (Dehghani et al. 2023, arXiv 2302.05442).
         gated_mlp: Multiplies activated gates with values in the MLP (Shazeer 2020, arXiv 2002.05202).
         mlp_inner_norm: Normalizes the MLP's hidden activations (Fang et al. 2023, arXiv 2303.11331).
         pre_logits_dim: Width of a tanh layer between pooling and head, or None.
         pooling: Input of the head: the class "token", the "mean" of the patch tokens, "token_and_mean" concatenated, or "map",
             attention pooling with one learned query (Zhai et al. 2022, arXiv 2106.04560).
         map_includes_prefix: Whether attention pooling attends to prefix tokens; "mean" never includes them.
-        final_norm: Normalizes "before" pooling, as in the paper, or "after".
-        norm_epsilon: Added to the variance in every layer norm.
+        num_map_heads: Attention heads of attention pooling; None for as many as in the blocks.
+        map_mlp_dim: Hidden width of the MLP in attention pooling; None for that of the blocks.
+        final_norm: Normalizes "before" pooling, as in the paper, or "after", or "none".
+        norm: Kind of every norm: "layer", or "rms" without mean and bias (Zhang and Sennrich 2019, arXiv 1910.07467).
+        norm_epsilon: Added to the variance in every norm.
         activation: "gelu" (exact), "gelu_tanh" (tanh approximation), "quick_gelu" (sigmoid approximation) or "silu".
-        layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None.
+        layer_scale: Initial value of the residual branches' scales (Touvron et al. 2021, arXiv 2103.17239), or None; with
+            `block_norm="after"`, of the scales in the blocks' norms.
         dropout_rate: Fraction of the embeddings and of each MLP's hidden activations dropped in training.
         attention_dropout_rate: Fraction of the attention weights dropped in training.
         stochastic_depth_rate: Fraction of images that skip the last block's branches; it rises linearly from 0 at the first
@@ -131,6 +159,7 @@ class ViTConfig(FrozenConfig):
     num_heads: int
     mlp_dim: int
     channels: int = 3
+    partial_patches: PartialPatches = "refuse"
     dynamic_image_size: bool = False
     max_num_patches: int | None = None
     pixel_mean: tuple[float, ...] = (0.5,)
@@ -149,16 +178,28 @@ class ViTConfig(FrozenConfig):
     rotary_temperature: float = 100.0
     rotary_order: RotaryOrder = "yx"
     rotary_reference: tuple[int, int] | None = None
+    rotary_offset: float = 0.0
+    relative_position: RelativePosition = "none"
+    relative_position_shared: bool = False
+    relative_position_dim: int = 128
+    patch_norm: bool = False
     stem_norm: bool = False
     qkv_bias: QKVBias = "all"
     qk_norm: bool = False
+    attention_inner_norm: bool = False
+    differential_attention: bool = False
+    projection_bias: bool = True
+    block_norm: BlockNorm = "before"
     parallel_block: bool = False
     gated_mlp: bool = False
     mlp_inner_norm: bool = False
     pre_logits_dim: int | None = None
     pooling: Pooling = "token"
     map_includes_prefix: bool = True
+    num_map_heads: int | None = None
+    map_mlp_dim: int | None = None
     final_norm: FinalNorm = "before"
+    norm: Norm = "layer"
     norm_epsilon: float = 1e-6
     activation: Activation = "gelu"
     layer_scale: float | None = None
@@ -178,6 +219,20 @@ class ViTConfig(FrozenConfig):
         problems = list(self._find_wrong_types()) or list(self._find_conflicts())
         if problems:
             raise InvalidArgumentError("ViTConfig: " + "; ".join(problems) + ".")
+        if self.dynamic_image_size:  # only its positions are of this size
+            object.__setattr__(self, "image_size", tuple(count * self.patch_size for count in self.grid_size))
+        for name, of_blocks in (("num_map_heads", self.num_heads), ("map_mlp_dim", self.mlp_dim)):
+            if getattr(self, name) == of_blocks:
+                object.__setattr__(self, name, None)
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns a copy with these fields changed; another `pooling` than "map" resets the fields of attention pooling.
+
+        Raises `InvalidArgumentError` for an unknown field or an illegal value.
+        """
+        if changes.get("pooling", "map") != "map":
+            changes = {**_OF_MAP, **changes}
+        return super().replace(**changes)
 
     def _find_wrong_types(self) -> Iterator[str]:
         for name, hint in _TYPE_HINTS.items():
@@ -208,6 +263,8 @@ class ViTConfig(FrozenConfig):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < 1:
                 yield f"{name}={value!r} is not a fraction in [0, 1)"
+        if not is_number(self.rotary_offset) or not 0 <= self.rotary_offset <= _LARGEST_SIDE:
+            yield f"rotary_offset={self.rotary_offset!r} is not a number of patches from 0 to {_LARGEST_SIDE}"
         if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
             yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
         if not is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
@@ -217,14 +274,20 @@ class ViTConfig(FrozenConfig):
 
     def _find_conflicts(self) -> Iterator[str]:
         height, width = self.image_size
-        if height % self.patch_size or width % self.patch_size:
+        is_divided = not (height % self.patch_size or width % self.patch_size)
+        if self.partial_patches == "crop" and min(height, width) < self.patch_size:
+            yield f"image_size={self.image_size} is smaller than a patch of patch_size={self.patch_size}"
+        elif self.partial_patches == "crop" and self.stem != "patch":
+            yield f'partial_patches="crop" needs stem="patch", not "{self.stem}"'
+        elif self.partial_patches == "refuse" and not is_divided:
             nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
             sizes = range(2, _INTEGERS["patch_size"][1] + 1)
             divisors = [size for size in sizes if height % size == 0 and width % size == 0]
             fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
             yield (
                 f"patch_size={self.patch_size} does not divide image_size={self.image_size}: "
-                f"the nearest image_size is {nearest}" + (f", the nearest patch_size {fits}" if fits else "")
+                f"the nearest image_size is {nearest}" + (f", the nearest patch_size {fits}" if fits else "") + ", and "
+                'partial_patches="crop" leaves out the pixels at the bottom and right that fill no patch'
             )
         if self.hidden_dim % self.num_heads:
             divisors = [heads for heads in range(1, self.hidden_dim + 1) if self.hidden_dim % heads == 0]
@@ -233,22 +296,36 @@ class ViTConfig(FrozenConfig):
                 f"num_heads={self.num_heads} does not divide hidden_dim={self.hidden_dim}: the nearest num_heads is {fits}, "
                 f"the nearest hidden_dim {_nearest_multiple(self.hidden_dim, self.num_heads)}"
             )
+        if self.num_map_heads is not None and self.hidden_dim % self.num_map_heads:
+            yield f"num_map_heads={self.num_map_heads} does not divide hidden_dim={self.hidden_dim}"
+        if self.pooling != "map" and (self.num_map_heads is not None or self.map_mlp_dim is not None):
+            yield f'num_map_heads and map_mlp_dim need pooling="map", not "{self.pooling}"'
         if self.rotary_embedding != "none" and self.hidden_dim // self.num_heads % 4:
             yield (
                 f'rotary_embedding="{self.rotary_embedding}" rotates pairs of channels along two axes, so hidden_dim / num_heads '
                 f"must be divisible by 4, not {self.hidden_dim // self.num_heads}"
             )
-        if self.rotary_reference is not None and self.rotary_embedding != "axial":
-            yield 'rotary_reference needs rotary_embedding="axial"'
+        if self.rotary_embedding != "axial" and (self.rotary_reference is not None or self.rotary_offset):
+            yield 'rotary_reference and rotary_offset need rotary_embedding="axial"'
         if self.rotary_embedding == "none" and (self.rotary_temperature, self.rotary_order) != (100.0, "yx"):
             yield "rotary_temperature and rotary_order need a rotary_embedding"
-        usual = self.class_token and self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
-        if self.distillation_token and not usual:
-            yield 'distillation_token=True needs class_token=True, pooling="token", final_norm="before" and no pre_logits_dim'
+        yield from self._find_block_conflicts()
+        usual = self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
+        if self.distillation_token and not self.class_token:
+            yield "distillation_token=True needs class_token=True"
+        if self.has_two_heads and not usual:
+            yield (
+                'distillation_token=True needs pooling="token", final_norm="before" and no pre_logits_dim; with '
+                "distillation_head=False, no head reads that token, and others are possible"
+            )
         if not self.distillation_head and not self.distillation_token:
             yield "distillation_head=False needs distillation_token=True"
-        if self.parallel_block and (self.gated_mlp or self.mlp_inner_norm or self.qkv_bias == "query_value"):
-            yield 'parallel_block=True can\'t be combined with gated_mlp, mlp_inner_norm or qkv_bias="query_value"'
+        inner_norm = self.mlp_inner_norm or self.attention_inner_norm
+        if self.parallel_block and (self.gated_mlp or inner_norm or self.qkv_bias == "query_value"):
+            yield (
+                "parallel_block=True can't be combined with gated_mlp, mlp_inner_norm, attention_inner_norm or "
+                'qkv_bias="query_value"'
+            )
         if self.pooling in ("token", "token_and_mean") and not self.class_token:
             yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
         if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
@@ -264,7 +341,10 @@ class ViTConfig(FrozenConfig):
             nearest_dim = _nearest_multiple(self.hidden_dim, self.patch_size // 2)
             yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
         if self.max_num_patches is not None:
-            plain = {"dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none"}
+            plain = {
+                "partial_patches": "refuse", "dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none",
+                "relative_position": "none",
+            }  # fmt: skip
             other = [f"{name}={getattr(self, name)!r}" for name, value in plain.items() if getattr(self, name) != value]
             if other:
                 yield f"max_num_patches can't be combined with {' or '.join(other)}"
@@ -278,6 +358,29 @@ class ViTConfig(FrozenConfig):
                 'remat="block" computes a block twice, and dropout would differ the second time: '
                 "set dropout_rate=0 and attention_dropout_rate=0 (stochastic_depth_rate may stay)"
             )
+
+    def _find_block_conflicts(self) -> Iterator[str]:
+        if self.relative_position == "none" and (self.relative_position_shared, self.relative_position_dim) != (
+            False,
+            128,
+        ):
+            yield 'relative_position_shared and relative_position_dim need relative_position="table" or "mlp"'
+        if self.relative_position != "none" and self.dynamic_image_size:
+            yield f'relative_position="{self.relative_position}" has biases of one grid, so it needs dynamic_image_size=False'
+        if self.relative_position == "table" and self.num_prefix_tokens > self.class_token:
+            yield 'relative_position="table" has biases for patches and a class token, not for distillation_token or num_registers'
+        if self.relative_position_shared and self.remat == "block":
+            yield 'relative_position_shared=True can\'t be combined with remat="block", whose blocks are computed again without it'
+        if self.block_norm == "after" and (self.parallel_block or self.norm != "layer"):
+            yield 'block_norm="after" needs norm="layer" and parallel_block=False'
+        if self.parallel_block and (self.differential_attention or not self.projection_bias):
+            yield "parallel_block=True can't be combined with differential_attention or projection_bias=False"
+        if self.differential_attention:
+            if self.hidden_dim % (2 * self.num_heads):
+                nearest_dim = _nearest_multiple(self.hidden_dim, 2 * self.num_heads)
+                yield f"differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is {nearest_dim}"
+            if self.qk_norm or self.rotary_embedding != "none" or self.relative_position != "none":
+                yield "differential_attention=True can't be combined with qk_norm, rotary_embedding or relative_position"
 
     @property
     def grid_size(self) -> tuple[int, int]:

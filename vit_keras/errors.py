@@ -56,6 +56,12 @@ class WeightMismatchError(VitKerasError, ValueError):
     exit_code = 4
 
 
+class VerificationError(VitKerasError, RuntimeError):
+    """An exported file does not compute what the model does; it was not kept."""
+
+    exit_code = 4
+
+
 class StorageError(VitKerasError, OSError):
     """A path can't be read or written, or exists already."""
 

@@ -7,7 +7,7 @@ import pytest
 from vit_keras.cli.commands import list as list_module
 
 COMMANDS = (
-    "list", "info", "recipes", "train", "finetune", "tune", "evaluate", "predict", "features", "bench", "explain", "convert", "verify", "data",
+    "list", "info", "recipes", "train", "finetune", "tune", "evaluate", "predict", "features", "bench", "explain", "serve", "convert", "verify", "data",
 )  # fmt: skip
 
 

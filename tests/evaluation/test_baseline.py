@@ -4,6 +4,8 @@ import pytest
 from vit_keras.data import ImageData, Split
 from vit_keras.evaluation.baseline import nearest_neighbor_accuracy
 
+pytestmark = pytest.mark.any_backend
+
 
 def test_the_baseline_is_the_label_of_the_nearest_image(rng):
     def split(count):

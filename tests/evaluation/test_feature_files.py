@@ -9,6 +9,8 @@ from vit_keras.data import Preprocessing
 from vit_keras.data.images.decode import read_image
 from vit_keras.errors import DataError, InvalidArgumentError, StorageError
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def photos(image_folder):

@@ -5,6 +5,8 @@ import pytest
 from vit_keras.errors import DataError, EmptyDatasetError
 from vit_keras.evaluation.image_lists import is_image_list, read_image_list, read_lines
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.mark.parametrize(
     ("name", "text", "expected"),

@@ -7,6 +7,8 @@ from PIL import Image
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.images import list_images
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -15,6 +15,8 @@ from vit_keras.evaluation.metrics import (
     wilson_interval,
 )
 
+pytestmark = pytest.mark.any_backend
+
 
 def evaluation_of(said, labels, sure, classes):
     """An evaluation in which each image's answer has a probability, and the other classes share the rest."""

@@ -6,6 +6,8 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, l
 
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation, choose_threshold
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def predicted():

@@ -6,6 +6,8 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from vit_keras.evaluation.regression import RegressionEvaluation, largest_errors
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def evaluation():

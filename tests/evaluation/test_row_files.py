@@ -7,6 +7,8 @@ import pytest
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.row_files import check_new_file, write_rows
 
+pytestmark = pytest.mark.any_backend
+
 COLUMNS = {"image": "string", "probability": "double", "feature": "list<float>"}
 ROWS = [{"image": 'a, "b".jpg', "probability": 0.1, "feature": [0.5, 1.0]}, {"image": "caf\udce9.png"}]
 

@@ -29,8 +29,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
 
-def browser():
-    """A Chromium without a window, which notes what is said to its console and every request it makes."""
+def browser(*more):
+    """A Chromium without a window, with further arguments; it notes what is said to its console and every request it makes."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -38,7 +38,7 @@ def browser():
     options.binary_location = CHROMIUM
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-        "--disable-sync", "--no-first-run", "--lang=en",
+        "--disable-sync", "--no-first-run", "--lang=en", *more,
     ):  # fmt: skip
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

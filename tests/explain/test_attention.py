@@ -28,6 +28,23 @@ def test_half_precision_gives_maps_in_float32():
     np.testing.assert_allclose(maps.sum(-1), 1, rtol=1e-5)
 
 
+def test_differential_attention_is_refused(images):
+    config = next(iter(FAMILIES.values()))
+    size = {
+        "image_size": images.shape[1:3],
+        "patch_size": 4,
+        "hidden_dim": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "mlp_dim": 24,
+    }
+    model = vit(type(config)(**size, differential_attention=True), num_classes=CLASSES)
+    for function in (attention_maps, attention_rollout, class_relevance):
+        with pytest.raises(InvalidArgumentError, match=r"differential_attention=True.*no attention weights"):
+            function(model, images)
+    assert block_features(model, images) is not None
+
+
 def test_the_model_is_not_changed(model, images):
     model.compile(loss="mse")
     before = model.predict_on_batch(images)

@@ -24,7 +24,8 @@ def write_transformers(folder: Path, model: str, config: str, **changes: object)
     import transformers
 
     torch.manual_seed(0)
-    sizes = {name: value for name, value in SIZES.items() if name not in changes.pop("without", ())}
+    without = changes.pop("without", ())
+    sizes = {name: value for name, value in SIZES.items() if name not in without}
     theirs = getattr(transformers, model)(getattr(transformers, config)(**{**sizes, **changes})).eval()
     for weight in theirs.parameters():
         torch.nn.init.normal_(weight, std=0.3)

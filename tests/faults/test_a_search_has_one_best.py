@@ -14,6 +14,8 @@ from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.objectives import Objective
 from vit_keras.tuning.study.study import Study
 
+pytestmark = pytest.mark.any_backend
+
 RUNGS = [  # trial, target epoch, its accuracy after each new epoch
     (0, 1, [0.30]),
     (1, 1, [0.20]),

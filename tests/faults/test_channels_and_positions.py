@@ -11,6 +11,8 @@ from vit_keras.errors import WeightMismatchError
 from vit_keras.weights import AdaptOptions, load
 from vit_keras.weights.adapt.resize import resize_positions
 
+pytestmark = pytest.mark.any_backend
+
 KERNEL, POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 TINY = {"hidden_dim": 8, "num_layers": 1, "num_heads": 2, "mlp_dim": 8}
 

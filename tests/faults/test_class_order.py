@@ -12,10 +12,14 @@ import vit_keras as vk
 from vit_keras.data import Split, load
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError, ResumeError
+from vit_keras.presets.label_sets import label_names, label_synsets
 from vit_keras.training import Recipe
 from vit_keras.training.losses.distillation import Distillation
 from vit_keras.training.recipes.model_choices import list_model_choices
+from vit_keras.training.recipes.preparing import match_head
 from vit_keras.training.runs.repeating import evaluate_run
+
+pytestmark = pytest.mark.any_backend
 
 
 def folder(root, names, count=6):
@@ -164,3 +168,51 @@ def test_a_teacher_of_classes_in_another_order_is_refused(tiny_preset, images):
     student = RECIPE.prepare(model, data_of(images, ("owl", "cat", "dog")))
     with pytest.raises(InvalidArgumentError, match=r"has the classes \('cat', 'dog', 'owl'\).*\('owl', 'cat', 'dog'\)"):
         Distillation(student, model)
+
+
+@pytest.fixture(scope="module")
+def imagenet(tiny_config):
+    """A model of the classes of ImageNet-1k, with random weights."""
+    model, rng = vk.vit(tiny_config, num_classes=1000), np.random.default_rng(4)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape, scale=0.3).astype("float32"))
+    model.class_names = label_names("imagenet-1k")
+    return model
+
+
+def test_folders_named_by_wordnet_ids_are_classes_of_imagenet(imagenet, tmp_path):
+    root = folder(tmp_path / "val", ("n02123045", "n01440764"), count=2)  # tabby and tench, as ImageNet's own folders
+    rows = vk.predict(imagenet, root, top=None)
+    assert {row.truth for row in rows} == {"tabby, tabby cat", "tench, Tinca tinca"}
+    evaluation = vk.evaluate(imagenet, root)
+    assert sorted(evaluation.labels) == [0, 0, 281, 281]  # of timm's and torchvision's tables
+    assert evaluation.accuracy == rows.accuracy
+    folder(tmp_path / "other", ("n02123045", "unicorn"), count=2)
+    with pytest.raises(ClassLayoutError, match=r"lacks: \['unicorn'\]\. The model's are \['tench.*and 980 more"):
+        vk.evaluate(imagenet, tmp_path / "other")
+
+
+def test_a_model_trained_on_such_folders_keeps_their_names(imagenet, tmp_path):
+    named = vk.rebuild(imagenet)
+    named.class_names = label_synsets("imagenet-1k")
+    root = folder(tmp_path / "val", ("n02123045", "n01440764"), count=2)
+    assert sorted(vk.evaluate(named, root).labels) == [0, 0, 281, 281]
+    assert {row.truth for row in vk.predict(named, root)} == {"n02123045", "n01440764"}
+
+
+def test_the_head_of_imagenet_is_kept_for_data_named_by_wordnet_ids(imagenet, images):
+    logits = imagenet.predict(images, verbose=0)
+    ids = label_synsets("imagenet-1k")
+    for names, order in ((ids, range(1000)), (ids[::-1], range(999, -1, -1))):
+        model = vk.rebuild(imagenet)
+        choices = [each.value for each in list_model_choices(model, names) if each.what == "head"]
+        assert choices == ([] if names == ids else ["permuted"])
+        match_head(model, names)
+        np.testing.assert_allclose(model.predict(images, verbose=0), logits[:, list(order)], atol=1e-5)
+        assert model.class_names == names
+    Distillation(model, vk.rebuild(model))
+    named = vk.rebuild(imagenet)
+    named.class_names = ids
+    Distillation(vk.rebuild(imagenet), named)  # the same classes in the same order
+    with pytest.raises(InvalidArgumentError, match="same classes in the same order"):
+        Distillation(vk.rebuild(imagenet), model)

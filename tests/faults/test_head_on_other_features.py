@@ -18,6 +18,8 @@ from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.timm import timm_table
 from vit_keras.weights.writing import translate
 
+pytestmark = pytest.mark.any_backend
+
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 

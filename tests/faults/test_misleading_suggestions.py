@@ -9,6 +9,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 
+pytestmark = pytest.mark.any_backend
+
 SIZES = {"image_size": 32, "patch_size": 8, "hidden_dim": 24, "num_layers": 2, "num_heads": 2, "mlp_dim": 48}
 
 

@@ -9,6 +9,8 @@ import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import TransformerBlock
 
+pytestmark = pytest.mark.any_backend
+
 CONFIG = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=32)
 
 

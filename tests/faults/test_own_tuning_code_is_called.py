@@ -10,6 +10,8 @@ from vit_keras.tuning import TunerOptions, ViTTuner
 from vit_keras.tuning.space.searchable import NoEffectError
 from vit_keras.tuning.workers.trial_training import TrialTrainer
 
+pytestmark = pytest.mark.any_backend
+
 OPTIONS = TunerOptions(epochs=2, factor=2)
 own_loop = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="keras-tuner's own loop is the same on all backends"

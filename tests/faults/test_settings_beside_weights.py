@@ -13,6 +13,7 @@ from weights.checkpoints import random_weights
 
 import vit_keras as vk
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
+from vit_keras.presets.label_sets import label_names, label_synsets
 from vit_keras.weights import load
 from vit_keras.weights.mappings.meta import META
 from vit_keras.weights.mappings.timm import TIMM
@@ -21,7 +22,10 @@ from vit_keras.weights.writing import translate
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*torchvision.*")
+pytestmark = [
+    pytest.mark.any_backend,
+    pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:.*torchvision.*"),
+]
 
 NAMES = {0: "tabby", 1: "beagle", 2: "wren"}
 PRESET = {name: value for name, value in OURS.items() if name not in ("image_size", "num_heads")}
@@ -183,6 +187,33 @@ def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
     assert vk.load_class_names(tmp_path) == ("a", "b", "c", "d", "e")
     preprocessing = vk.load_preprocessing(tmp_path)
     assert (preprocessing.crop, preprocessing.crop_mode, preprocessing.interpolation) == (0.9, "center", "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"pretrained_cfg": {"tag": "augreg_in21k_ft_in1k"}}, label_names("imagenet-1k")),
+        ({"label_names": list(label_synsets("imagenet-1k"))}, label_names("imagenet-1k")),
+        ({"pretrained_cfg": {"tag": "augreg_in21k"}}, None),  # a new head of as many classes
+        ({"pretrained_cfg": {}}, label_names("imagenet-1k")),
+        ({"label_names": [f"breed {index}" for index in range(1000)], "pretrained_cfg": {"tag": "in1k"}}, tuple(f"breed {index}" for index in range(1000))),
+    ],
+    ids=["tag", "ids", "other", "none", "own"],
+)  # fmt: skip
+def test_a_directory_of_timm_without_names_has_those_of_its_label_set(tmp_path, changes, expected, caplog):
+    config = vk.ViTConfig(**OURS, pooling="mean", final_norm="after")
+    save_file(translate(random_weights(config, 1000), config, TIMM), tmp_path / "model.safetensors")
+    theirs = {**TIMM_CONFIG, "num_classes": 1000, **changes}
+    del theirs["pretrained_cfg"]
+    theirs |= {"pretrained_cfg": {**TIMM_CONFIG["pretrained_cfg"], **changes.get("pretrained_cfg", {})}}
+    if "label_names" not in changes:
+        theirs.pop("label_names", None)
+    (tmp_path / "config.json").write_text(json.dumps(theirs))
+    assert vk.from_preset(tmp_path).class_names == vk.load_model(tmp_path).class_names == expected
+    is_assumed = expected is not None and "label_names" not in changes
+    assert ("assumed, because the checkpoint does not state it: label_set='imagenet-1k'" in caplog.text) == is_assumed
+    assert vk.load_class_names(tmp_path) == (expected or tuple(map(str, range(1000))))
+    assert vk.checkpoint_info(tmp_path)["class_names"] == (list(expected) if expected else None)
 
 
 @pytest.mark.parametrize(

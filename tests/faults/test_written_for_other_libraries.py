@@ -23,6 +23,8 @@ from vit_keras.weights.writers.huggingface_config import huggingface_model
 from vit_keras.weights.writers.timm_config import timm_config
 from vit_keras.zoo.load_model import open_model
 
+pytestmark = pytest.mark.any_backend
+
 PLAIN = ViTConfig(
     image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48,
     pixel_mean=(0.485, 0.456, 0.406), pixel_std=(0.229, 0.224, 0.225),

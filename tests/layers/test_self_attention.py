@@ -10,6 +10,7 @@ VARIANTS = [
     {"num_heads": 1},
     {"qkv_bias": "query_value"},
     {"qkv_bias": "none", "qk_norm": True, "norm_epsilon": 1e-3},
+    {"inner_norm": True, "norm_epsilon": 1e-3},
     {"rotary": ROTARY},
     {"rotary": {**ROTARY, "kind": "mixed"}, "qk_norm": True},
 ]

@@ -36,7 +36,7 @@ CONFIGS = {
     ),
     "no_qkv_bias": TINY.replace(qkv_bias="none", pre_logits_dim=6),
     "eva": TINY.replace(
-        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, pooling="mean",
+        image_size=(8, 32), qkv_bias="query_value", gated_mlp=True, activation="silu", mlp_inner_norm=True, attention_inner_norm=True, pooling="mean",
         final_norm="after", rotary_embedding="axial", rotary_temperature=1e4, rotary_reference=16,
     ),
     "rotary_xy": TINY.replace(image_size=(8, 32), rotary_embedding="axial", rotary_order="xy", position_embedding="none"),
@@ -48,7 +48,31 @@ CONFIGS = {
         layer_scale=1e-5, norm_epsilon=1e-5,
     ),
     "qk_norm": TINY.replace(qk_norm=True, norm_epsilon=1e-3),
+    "partial_patches": TINY.replace(image_size=(19, 23), partial_patches="crop"),
+    "no_final_norm": TINY.replace(final_norm="none", pooling="mean"),
+    "perception": TINY.replace(
+        image_size=(8, 32), stem_norm=True, patch_bias=False, rotary_embedding="axial", rotary_temperature=1e4, rotary_order="xy",
+        rotary_reference=(3, 5), rotary_offset=1.0, pooling="map", num_map_heads=4, map_mlp_dim=12, norm_epsilon=1e-5,
+    ),
+    "distilled_without_its_head": TINY.replace(distillation_token=True, distillation_head=False, pooling="mean", final_norm="after"),
     "parallel": TINY.replace(parallel_block=True, qk_norm=True, layer_scale=1e-5),
+    "aimv2": TINY.replace(
+        norm="rms", norm_epsilon=1e-2, patch_norm=True, projection_bias=False, qkv_bias="none", gated_mlp=True, activation="silu",
+        class_token=False, pooling="mean",
+    ),
+    "rms_everywhere": TINY.replace(norm="rms", stem_norm=True, qk_norm=True, mlp_inner_norm=True, pooling="map"),
+    "beit": TINY.replace(
+        image_size=(8, 32), relative_position="table", position_embedding="none", qkv_bias="query_value", layer_scale=0.1,
+        pooling="mean", final_norm="after",
+    ),
+    "beit_shared": TINY.replace(image_size=(32, 8), relative_position="table", relative_position_shared=True),
+    "relative_table_of_patches": TINY.replace(relative_position="table", class_token=False, pooling="mean"),
+    "relative_mlp": TINY.replace(image_size=(8, 32), relative_position="mlp", relative_position_dim=5, num_registers=1),
+    "relative_mlp_shared": TINY.replace(
+        relative_position="mlp", relative_position_shared=True, relative_position_dim=5, parallel_block=True
+    ),
+    "norm_after_the_branch": TINY.replace(block_norm="after", layer_scale=0.1),
+    "differential": TINY.replace(differential_attention=True, num_layers=3),
 }  # fmt: skip
 FEATURES = ("token_and_mean", "map_of_patches", "no_qkv_bias", "eva")  # built without a head
 
@@ -72,7 +96,23 @@ def test_forward_pass_equals_the_oracle_and_the_model_knows_its_config(name):
     assert model_config(model) == config
 
 
-@pytest.mark.parametrize("name", ["map_of_a_token", "distilled", "clip", "eva", "dinov3", "rotary_mixed", "parallel"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "map_of_a_token",
+        "distilled",
+        "clip",
+        "eva",
+        "dinov3",
+        "rotary_mixed",
+        "parallel",
+        "aimv2",
+        "beit",
+        "relative_mlp_shared",
+        "norm_after_the_branch",
+        "differential",
+    ],
+)
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomize(vit(config, num_classes=3))

@@ -1,4 +1,8 @@
+import pytest
+
 from vit_keras.runtime.cache import cache_folder
+
+pytestmark = pytest.mark.any_backend
 
 
 def test_the_cache_is_in_keras_home_by_default(monkeypatch, tmp_path):

@@ -14,6 +14,8 @@ from vit_keras.runtime.files import atomic_directory, atomic_file
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.weights import write
 
+pytestmark = pytest.mark.any_backend
+
 UMASKS = [pytest.param(0o022, id="022"), pytest.param(0o027, id="027")]
 QUIET = Console(quiet=True)
 

@@ -6,6 +6,8 @@ import pytest
 
 from vit_keras.runtime.signals import Aborted, Interruption
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_recorded_and_the_second_aborts(number):

@@ -8,6 +8,8 @@ import pytest
 
 from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
 
+pytestmark = pytest.mark.any_backend
+
 WORKER = """
 import os, subprocess, sys, time
 from vit_keras.runtime.worker_process import ParentConnection

@@ -15,6 +15,8 @@ from vit_keras.models.vit import vit
 from vit_keras.training import finetune, train
 from vit_keras.training.runs.session import TrainingInterrupted
 
+pytestmark = pytest.mark.any_backend
+
 QUIET = Console(quiet=True)
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from vit_keras.training.run_config import format_run_config, write_run_config
 
+pytestmark = pytest.mark.any_backend
+
 OPTIONS = {
     "data": 'a "quoted" \\ path\n/é\x7f', "preset": "vit_nano_conv8_32", "recipe": "", "precision": "auto", "epochs": 3, "batch_size": 32, "limit": None,
     "seed": 0, "accept_license": True, "offline": False, "objective": ["val_accuracy", "params"],

@@ -28,6 +28,8 @@ from vit_keras.training.trainer import default_preset
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_class_names
 
+pytestmark = pytest.mark.any_backend
+
 TINY = "tiny_for_tests"
 
 

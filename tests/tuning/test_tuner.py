@@ -14,6 +14,7 @@ from tuning.hypermodels import Nasty, Tiny, images
 from vit_keras.data import load
 from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, ResumeError, StorageError
 from vit_keras.tuning import TrialLimits, TunerOptions, ViTTuner, search
+from vit_keras.tuning.search_options import SearchOptions
 from vit_keras.tuning.searching import plan_search
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.run_directory import JOURNAL
@@ -124,15 +125,18 @@ def test_a_directory_of_something_else_is_never_touched(tmp_path, data):
 
 
 def test_a_search_by_name_has_the_options_of_the_command_line(tmp_path):
-    sizes, tuner = {"max_params": 50_000, "max_macs": None, "space": None, "image_size": 16}, {"epochs": 3, "seed": 5}
+    options, tuner_options = (
+        SearchOptions(max_params=50_000, image_size=16, limit=40, seed=5),
+        TunerOptions(epochs=3, seed=5),
+    )
     plan = plan_search(
-        "emoji", sizes=sizes, tuner=tuner, limit=40, loading={}, hypermodel=None, options=None, console=Console(quiet=True),
-    )  # fmt: skip
+        "emoji", options=options, space=None, hypermodel=None, tuner_options=tuner_options, console=Console(quiet=True)
+    )
     assert plan.data.sizes == {"train": 40, "validation": 40, "test": 40}
     expected = load("emoji", image_size=16, limit=40, seed=5)
     assert plan.data.fingerprint == expected.fingerprint
     assert (plan.hypermodel.image_size, plan.hypermodel.limits.params) == ((16, 16), 50_000)
-    assert plan.options == TunerOptions(epochs=3, seed=5)
+    assert plan.tuner_options == tuner_options
 
 
 def test_arguments_that_exclude_each_other_are_refused(tmp_path, data):

@@ -27,15 +27,34 @@ _NARROW = {"hidden_dim": 24, "num_heads": 2, "mlp_dim": 96, "patch_size": 8, "im
 _EVA_1 = {**_NARROW, "mlp_dim": 104, "qkv_bias": "query_value"}
 _GAP = {**_NARROW, "class_token": False, "pooling": "mean"}
 _TIPS = {**_NARROW, "num_registers": 1, "position_on_prefix": False, "layer_scale": 1.0}
+_PE = {
+    **_NARROW, **_CLIP, "rotary_embedding": "axial", "rotary_temperature": 10_000.0, "rotary_order": "xy",
+    "rotary_reference": (32, 32),
+}  # fmt: skip
+_PE_MAP = {**_PE, "rotary_reference": (24, 24), "pooling": "map", "num_map_heads": 8}
+_PE_PLAIN = {**_PE, "pooling": "mean", "final_norm": "none"}
+_NO_POSITIONS = {**_NARROW, "position_embedding": "none", **_MEAN}
+_BEIT = {**_NO_POSITIONS, "relative_position": "table", "qkv_bias": "query_value", "layer_scale": 0.1}
+_RPN = {**_NARROW, "class_token": False, "qkv_bias": "none", "layer_scale": 1e-5, "block_norm": "after", **_MEAN}
+_RELPOS = {**_NO_POSITIONS, "class_token": False, "relative_position": "mlp", "qkv_bias": "none", "layer_scale": 1e-6}
 _LINGBOT = {**_NARROW, **_DINOV3, "qkv_bias": "query_value"}
 
 CONFIGS = {
     name: ViTConfig(**{**_SMALL, **changes})
     for name, changes in {
+        "aimv2": {
+            **_GAP, "mlp_dim": 66, "patch_norm": True, "qkv_bias": "none", "projection_bias": False, "norm": "rms", "norm_epsilon": 1e-5,
+            "gated_mlp": True, "activation": "silu",
+        },
+        "beit": {**_BEIT, "image_size": (32, 48)},
+        "beit_shared": {
+            **_BEIT, "relative_position_shared": True, "layer_scale": 1e-5, "pooling": "token", "final_norm": "before",
+        },
         "clip": _CLIP,
         "clip_quickgelu": {**_CLIP, "activation": "quick_gelu"},
         "deit3": {"position_on_prefix": False, "layer_scale": 1e-6},
         "deit_distilled": {"distillation_token": True},
+        "differential": {**_REGISTER, **_NARROW, "mlp_dim": 134, "differential_attention": True},
         "dinov2": _DINO,
         "dinov2_reg4": {**_DINO, "num_registers": 4, "position_on_prefix": False},
         "dinov2_swiglu": {**_DINO, **_GATED},
@@ -46,13 +65,24 @@ CONFIGS = {
         "eva_large": {**_NARROW, **_MEAN},
         "eva02": _EVA,
         "eva02_inner_norm": {**_EVA, "mlp_inner_norm": True},
+        "eva02_clip": {
+            **_EVA, **_NARROW, "mlp_dim": 64, "attention_inner_norm": True, "mlp_inner_norm": True, "pooling": "token",
+            "final_norm": "before",
+        },
+        "beit3": {**_NARROW, "attention_inner_norm": True, "mlp_inner_norm": True, "norm_epsilon": 1e-5, **_MEAN},
         "flexivit": {"position_on_prefix": False},
         "ijepa": {**_GAP, "mlp_dim": 104},
+        "intern300m": {**_NARROW, "layer_scale": 0.1, "final_norm": "none"},
         "lingbot": _LINGBOT,
         "lingbot_swiglu": {**_LINGBOT, **_GATED, "mlp_dim": 64, "qkv_bias": "none"},
         "mae_gap": _MEAN,
         "miil": {**_NARROW, "qkv_bias": "none", "pixel_mean": 0.0, "pixel_std": 1.0},
         "pwee_parallel": {**_REGISTER, "mlp_dim": 240, "parallel_block": True},
+        "pe_core": {**_PE_MAP, "rotary_offset": 1.0},
+        "pe_core_gigantic": {**_PE_MAP, "mlp_dim": 140, "map_mlp_dim": 96, "class_token": False},
+        "pe_lang": {**_PE_PLAIN, "rotary_offset": 1.0, "layer_scale": 0.1},
+        "pe_spatial": {**_PE_PLAIN, "rotary_offset": 1.0, "image_size": (32, 56)},
+        "pe_spatial_gigantic": {**_PE_PLAIN, "mlp_dim": 140, "class_token": False, "layer_scale": 0.1},
         "parallel_qk_norm": {"parallel_block": True, "qk_norm": True, "qkv_bias": "none"},
         "qk_norm": {"qk_norm": True},
         "reg1_gap": {**_REGISTER, "mlp_dim": 268},
@@ -64,9 +94,19 @@ CONFIGS = {
             "position_on_prefix": False, "rotary_embedding": "mixed", "rotary_order": "xy", "rotary_temperature": 10.0,
             "layer_scale": 1e-5,
         },
+        "relpos": {**_RELPOS, "image_size": (48, 32)},
+        "relpos_cls": {
+            **_RELPOS, "class_token": True, "pooling": "token", "final_norm": "before", "relative_position_dim": 256,
+        },
+        "relpos_rpn": {**_RELPOS, "final_norm": "before", "block_norm": "after"},
+        "relpos_table": {**_RELPOS, "class_token": True, "relative_position": "table"},
+        "rpn": _RPN,
         "siglip": {"class_token": False, "pooling": "map"},
         "siglip2": {"class_token": False, "pooling": "map"},
+        "siglip_384": {**_GAP, "mlp_dim": 89, "pooling": "map", "image_size": 36, "partial_patches": "crop"},
         "siglip_gap": {**_GAP, "mlp_dim": 89},
+        "so150m_map": {**_GAP, "mlp_dim": 61, "num_registers": 4, "pooling": "map", "map_includes_prefix": False},
+        "srelpos": {**_RELPOS, "final_norm": "before", "relative_position_shared": True, "relative_position_dim": 16},
         "tinyclip": {**_NARROW, **_CLIP},
         "tipsv2": _TIPS,
         "tipsv2_swiglu": {**_TIPS, **_GATED, "mlp_dim": 64},

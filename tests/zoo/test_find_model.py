@@ -41,3 +41,27 @@ def test_anything_else_is_refused(tmp_path):
             find_model(path)
     with pytest.raises(InvalidArgumentError, match=f"no preset 'vit_pico_patch4_33', and no file.*'{SMALL}'"):
         find_model("vit_pico_patch4_33")
+
+
+def test_names_of_timm_and_hugging_face_are_weights_of_presets_unless_a_path_has_the_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    expected = FoundModel(preset="test_vit", tag="r160_in1k")
+    words = ("test_vit.r160_in1k", "timm/test_vit.r160_in1k", "hf_hub:timm/test_vit.r160_in1k")
+    assert [find_model(word) for word in words] == [expected] * 3
+    found = find_model("google/vit-base-patch16-224")
+    assert (found.preset, found.tag) == ("vit_base_patch16_224", "orig_in21k_ft_in1k")
+    assert found.config == {"norm_epsilon": 1e-12}
+    (tmp_path / "google" / "vit-base-patch16-224").mkdir(parents=True)
+    (tmp_path / "test_vit.r160_in1k").touch()
+    assert find_model("google/vit-base-patch16-224").path == Path("google/vit-base-patch16-224")
+    assert find_model("test_vit.r160_in1k").path == Path("test_vit.r160_in1k")
+
+
+def test_an_unknown_model_on_hugging_face_gets_the_nearest_and_how_to_download_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    message = r"no such file or directory, and no weights.*'google/vit-base-patch16-224'.*hf download google/vit-bse-patch16-224"
+    with pytest.raises(StorageError, match=message):
+        find_model("google/vit-bse-patch16-224")
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(StorageError, match=r"^runs/photos-9: there is no such file or directory\.$"):
+        find_model("runs/photos-9")

@@ -1,7 +1,9 @@
 """Models of presets, of their published weights, and of directories."""
 
+import importlib.util
 import json
 import shutil
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,15 +13,18 @@ import oracle
 import pytest
 from contracts import JIT
 from weights.checkpoints import assert_same_bits, fingerprint
+from weights.download.server import Site
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
 from vit_keras.models.vit import model_config, vit
 from vit_keras.presets import load_preset
+from vit_keras.presets.label_sets import label_names
 from vit_keras.weights import write
 from vit_keras.weights.loading import load
 from vit_keras.weights.settings import read as settings_read
 from vit_keras.zoo.from_preset import from_preset
-from vit_keras.zoo.preset_directory import load_preprocessing
+from vit_keras.zoo.load_model import load_model, open_model
+from vit_keras.zoo.preset_directory import load_class_names, load_preprocessing
 from vit_keras.zoo.save_preset import save_preset
 
 SMALL = "vit_pico_patch4_32"
@@ -139,6 +144,60 @@ def test_a_tag_gives_the_published_weights_with_their_head(published, arguments,
     assert 4 * model.count_params() < call["max_bytes"] < 100e6
     assert call["offline"] == arguments.get("offline")
     assert from_preset("test_vit", weights=tmp_path / "published").output_shape == (None, 1000)
+
+
+def test_the_head_of_published_weights_has_the_names_of_its_label_set(published, tmp_path):
+    model = from_preset("timm/test_vit.r160_in1k")
+    assert model.class_names == label_names("imagenet-1k")
+    assert from_preset("test_vit", weights="r160_in1k", num_classes=7).class_names is None
+    assert from_preset("test_vit", weights="r160_in1k", num_classes=0).class_names is None
+    path = save_preset(model, tmp_path / "mine")
+    assert load_class_names(path) == load_model(path).class_names == label_names("imagenet-1k")
+    assert "1,000 classes: tench, Tinca tinca; goldfish, Carassius auratus" in (path / "README.md").read_text("utf-8")
+    assert open_model("test_vit:r160_in1k").class_names == label_names("imagenet-1k")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """Hugging Face on this machine, with the weights of `vit_tiny_patch16_224` that it names otherwise."""
+    preset, tag = "vit_tiny_patch16_224", "augreg_in21k_ft_in1k"
+    config = load_preset(preset).config
+    weights = arrays(vit(config, num_classes=1000)) | {"head/bias": np.arange(1000, dtype="float32")}
+    content = (write(weights, config, tmp_path / "timm", to="timm") / "model.safetensors").read_bytes()
+    with Site() as site:
+        site.put(f"/timm/{preset}.{tag}/resolve/main/model.safetensors", body=content)
+        monkeypatch.setenv("VIT_KERAS_MIRROR", f"https://huggingface.co={site.root}")
+        monkeypatch.setenv("VIT_KERAS_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # without huggingface_hub
+        thread = threading.Thread(target=site.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield site
+        site.shutdown()
+        thread.join()
+
+
+def test_a_published_model_is_downloaded_under_the_name_it_has_on_hugging_face(hub):
+    model = from_preset("WinKawaks/vit-tiny-patch16-224")
+    np.testing.assert_array_equal(arrays(model)["head/bias"], np.arange(1000))
+    assert model_config(model).norm_epsilon == 1e-12  # of its config.json
+    assert model.class_names[281] == "tabby, tabby cat"
+    assert [path for path, _ in hub.asked] == [
+        "/timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k/resolve/main/model.safetensors"
+    ]
+    by_timm = from_preset("hf_hub:timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k", offline=True)
+    assert_same_bits(arrays(by_timm), arrays(model))
+    assert model_config(by_timm).norm_epsilon == 1e-6
+
+
+@pytest.mark.usefixtures("unfilled")
+def test_which_part_of_a_published_model_is_taken_is_logged(published, caplog):
+    model = from_preset("openai/clip-vit-base-patch32", num_layers=1)
+    assert published[0]["url"] == "hf://timm/vit_base_patch32_clip_224.openai/model.safetensors"
+    assert model_config(model).activation == "quick_gelu"
+    assert (
+        ":openai: of the published model, this is the image tower with its projection, without the text tower"
+        in caplog.text
+    )
 
 
 def test_published_weights_fit_another_head_image_size_patch_size_channels_and_depth(published):

@@ -45,7 +45,13 @@ def test_changes_without_effect_on_the_function_keep_the_outputs(tiny_model, ima
     [
         {"distillation_token": True, "num_registers": 2, "layer_scale": 0.1, "qk_norm": True},
         {"stem": "conv", "class_token": False, "pooling": "map", "position_embedding": "sincos2d"},
-        {"gated_mlp": True, "mlp_inner_norm": True, "rotary_embedding": "axial", "qkv_bias": "query_value"},
+        {
+            "gated_mlp": True,
+            "mlp_inner_norm": True,
+            "attention_inner_norm": True,
+            "rotary_embedding": "axial",
+            "qkv_bias": "query_value",
+        },
         {"parallel_block": True, "pre_logits_dim": 8, "position_on_prefix": False, "stem_norm": True},
     ],
     ids=lambda fields: next(iter(fields)),

@@ -16,12 +16,14 @@ from vit_keras.cli.commands.data_check import check_command
 from vit_keras.cli.commands.data_show import show_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
+from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
 from vit_keras.cli.commands.list import list_command
 from vit_keras.cli.commands.predict import predict_command
 from vit_keras.cli.commands.recipes import recipes_command
+from vit_keras.cli.commands.serve import serve_command
 from vit_keras.cli.commands.train import train_command
 from vit_keras.cli.commands.tune import tune_command
 from vit_keras.cli.commands.verify import verify_command
@@ -46,6 +48,8 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "evaluate": evaluate_command,
         "explain": explain_command,
         "features": features_command,
+        "export": export_command,
+        "serve": serve_command,
     },
     "Exchange weights": {"convert": convert_command, "verify": verify_command},
 }

@@ -1,10 +1,12 @@
 """The order of the classes, which is the order of a model's logits."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError
+from vit_keras.presets.label_sets import names_by_synset
 
 
 def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -26,7 +28,7 @@ def check_class_names(class_names: object) -> tuple[str, ...] | None:
     ):
         raise InvalidArgumentError(f"class_names={class_names!r}: expected a list of strings, one per class.")
     names = tuple(unicodedata.normalize("NFC", name) for name in class_names)
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise InvalidArgumentError(f"class_names contains {repeated} more than once.")
     return names
@@ -59,6 +61,18 @@ def describe_order(names: tuple[str, ...], given: tuple[str, ...] | None) -> tup
     if names == tuple(sorted(names)):
         return ()
     return ("classes in the order of class_names" if given is not None else "classes in numerical order",)
+
+
+def rename_classes(class_names: Sequence[str], known: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns class names of data as a model with the classes `known` names them: WordNet ids, as ImageNet's folders have, become words."""
+    named = set(known or ())
+    words = {synset: name for synset, name in names_by_synset(tuple(known or ())).items() if name in named}
+    return tuple(words.get(name, name) for name in class_names)
+
+
+def name_same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two lists name the same classes in the same order, perhaps one of them by words and the other by WordNet ids."""
+    return rename_classes(one, other) == tuple(other) or rename_classes(other, one) == tuple(one)
 
 
 def are_numbers(class_names: Sequence[str]) -> bool:

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, ImageData, ReadOptions, Split
-from vit_keras.data.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers, rename_classes
 from vit_keras.data.loading import find_files, load
 from vit_keras.data.sources.arrays import is_in_memory
 from vit_keras.data.sources.folder import open_files
@@ -24,6 +24,7 @@ from vit_keras.zoo.load_model import OpenModel
 
 _AS_TRAINED = ("seed", "limit", "split")  # options of a run that decide which images were held out
 _READING = ReadOptions(max_error_rate=1.0, drop_empty_classes=True, cache="none")
+_SHOWN = 20  # class names in a message
 _log = logging.getLogger(__name__)
 
 
@@ -50,15 +51,21 @@ class LabeledImages:
 
 def find_run_options(model: keras.Model | str | Path) -> dict[str, Any]:
     """Returns the options that the run of a model was started with; empty for a model that is in no run directory."""
+    options = find_run_record(model).get("options")
+    return options if isinstance(options, dict) else {}
+
+
+def find_run_record(model: keras.Model | str | Path) -> dict[str, Any]:
+    """Returns what `run.json` says of the run of a model; empty for a model that is in no run directory."""
     path = None if isinstance(model, keras.Model) else find_model(model).path
-    record = path.parent / "run.json" if path is not None else None
-    if record is None or not record.is_file():
+    file = path.parent / "run.json" if path is not None else None
+    if file is None or not file.is_file():
         return {}
     try:
-        options = json.loads(record.read_text("utf-8"))["options"]
-    except (ValueError, KeyError, TypeError, OSError):
+        record = json.loads(file.read_text("utf-8"))
+    except (ValueError, OSError):
         return {}
-    return options if isinstance(options, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def find_labeled(
@@ -147,12 +154,22 @@ def _match_classes(names: tuple[str, ...], known: tuple[str, ...], source: str) 
     """Returns the model's class index of each class of the data."""
     if are_numbers(names) or are_numbers(known):
         return np.arange(len(names), dtype="int32")
+    names = rename_classes(names, known)
     check_known(names, known, source)
-    return np.array([known.index(name) for name in names], dtype="int32")
+    places = {name: place for place, name in reversed([*enumerate(known)])}
+    return np.array([places[name] for name in names], dtype="int32")
 
 
 def check_known(names: tuple[str, ...], known: tuple[str, ...], source: str) -> None:
     """Raises `ClassLayoutError` where data have classes that a model lacks."""
-    unknown = [name for name in names if name not in known]
+    places = set(known)
+    unknown = [name for name in names if name not in places]
     if unknown:
-        raise ClassLayoutError(f"{source} has classes that the model lacks: {unknown}. The model's are {list(known)}.")
+        raise ClassLayoutError(
+            f"{source} has classes that the model lacks: {_shorten(unknown)}. The model's are {_shorten(known)}."
+        )
+
+
+def _shorten(names: Sequence[str]) -> str:
+    """Returns the first names as a list, with their number where there are more."""
+    return f"{list(names[:_SHOWN])}" + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")

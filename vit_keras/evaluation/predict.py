@@ -1,6 +1,6 @@
 """Classifies images of any size: `vk.predict`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vit_keras.evaluation.images import ImageInput, list_images
 from vit_keras.evaluation.predictions import Prediction, PredictionColumns, Predictions
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
+from vit_keras.presets.label_sets import names_by_synset
 from vit_keras.zoo.load_model import OpenModel, open_model
 
 _THRESHOLD = 0.5  # of a multi-label model without its own
@@ -92,7 +93,8 @@ class PredictionStream:
         names = self.opened.class_names
         if self.task == "regression":
             return PredictionColumns(targets=names)
-        has_truth = any(self._find_truth(image, frozenset(names)) is not None for image in self.images)
+        known = self._known_labels()
+        has_truth = any(self._find_truth(image, known) is not None for image in self.images)
         return PredictionColumns(
             ranks=0 if self.top is None else min(self.top, len(names)),
             class_names=names if self.top is None else (),
@@ -101,7 +103,7 @@ class PredictionStream:
         )
 
     def __iter__(self) -> Iterator[Prediction]:
-        known = frozenset(self.opened.class_names)
+        known = self._known_labels()
         for batch in run_batches(self.opened.model, self.images, self.options):
             outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
             for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
@@ -111,8 +113,14 @@ class PredictionStream:
                 else:
                     yield replace(describe_outputs(image.name, values, self.opened, top=self.top), truth=truth)
 
-    def _find_truth(self, image: ImageInput, known: frozenset[str]) -> str | None:
-        return image.find_label(known) if self.task == "single_label" else None
+    def _known_labels(self) -> dict[str, str]:
+        """Returns the class by each label that names it: its name, or the WordNet id of a class of ImageNet."""
+        names = self.opened.class_names
+        return {**names_by_synset(names), **dict(zip(names, names, strict=True))}
+
+    def _find_truth(self, image: ImageInput, known: Mapping[str, str]) -> str | None:
+        label = image.find_label(known) if self.task == "single_label" else None
+        return None if label is None else known[label]
 
 
 def describe_outputs(name: str, outputs: np.ndarray, opened: OpenModel, *, top: int | None) -> Prediction:
@@ -151,13 +159,17 @@ def stream_predictions(
         )
     scale = PixelScale(pixel_range)
     opened = open_model(model)
-    if model_num_classes(opened.model) is None:
-        described = f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model"
-        raise InvalidArgumentError(f"{described} has no head, so it can't classify images.")
+    check_head(opened.model, f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model")
     options = BatchOptions(
         preprocessing=preprocessing or opened.preprocessing, scale=scale, batch_size=batch_size, on_error=on_error
     )
     return PredictionStream(opened=opened, images=list_images(images), top=top, options=options)
+
+
+def check_head(model: keras.Model, described: str) -> None:
+    """Raises `InvalidArgumentError` for a model without a head; `described` is what the message calls it."""
+    if model_num_classes(model) is None:
+        raise InvalidArgumentError(f"{described} has no head, so it can't classify images.")
 
 
 def predict_probabilities(

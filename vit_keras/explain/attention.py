@@ -1,13 +1,13 @@
 """Attention weights of blocks and heads."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from vit_keras.explain.block_record import compute_block_inputs, compute_scores, project_qkv
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias, compute_weights
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.models.wiring import read_model
 from vit_keras.validation import resolve_indices
@@ -50,13 +50,16 @@ def attention_maps(
     indices = resolve_indices(layers, len(blocks), what="block")
     wanted = resolve_indices(heads, blocks[0].num_heads, what="head")
     images = check_images(model, images)
-    parts = []
-    for batch in split_batches(images, batch_size):
-        maps = []
-        inputs = compute_block_inputs(model, batch, indices)
-        for index in indices:
-            queries, keys, _ = project_qkv(blocks[index].attention, blocks[index].attention_norm(inputs[index]))
-            weights = ops.softmax(compute_scores(queries, keys))
-            maps.append(ops.convert_to_numpy(weights)[:, wanted])
-        parts.append(np.stack(maps))
+    parts = [
+        np.stack([weights[:, wanted] for weights in stream_attention(model, batch, indices)])
+        for batch in split_batches(images, batch_size)
+    ]
     return np.concatenate(parts, axis=1)
+
+
+def stream_attention(model: keras.Model, images: np.ndarray, indices: Sequence[int]) -> Iterator[np.ndarray]:
+    """Yields the attention weights of one block after the other, `(batch, heads, tokens, tokens)`, float32."""
+    parts, inputs = read_model(model), compute_block_inputs(model, images, indices)
+    bias = compute_shared_bias(parts)
+    for index in indices:
+        yield ops.convert_to_numpy(compute_weights(parts.blocks[index], inputs[index], shared_bias=bias))

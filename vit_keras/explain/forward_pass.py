@@ -10,7 +10,7 @@ from keras import ops
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import DataError, InvalidArgumentError
-from vit_keras.explain.block_record import BlockRecord, record_block
+from vit_keras.explain.block_record import BlockRecord, compute_shared_bias, record_block
 from vit_keras.explain.inputs import check_images
 from vit_keras.explain.logits import compute_logits, compute_pooling_attention
 from vit_keras.layers.base.checks import Tensor
@@ -47,8 +47,9 @@ class Anatomy:
 
     def block(self, index: int) -> BlockRecord:
         """Returns every step of a block as arrays without a batch axis; computed at each call, since all blocks would be large."""
-        block = read_model(self.model).blocks[index]
-        record = record_block(block, ops.convert_to_tensor(self.tokens[index][None]))
+        parts = read_model(self.model)
+        tokens = ops.convert_to_tensor(self.tokens[index][None])
+        record = record_block(parts.blocks[index], tokens, shared_bias=compute_shared_bias(parts))
         return BlockRecord(**{field.name: _to_numpy(getattr(record, field.name))[0] for field in fields(BlockRecord)})
 
 
@@ -103,7 +104,7 @@ def anatomy(model: keras.Model, image: Any, *, class_names: Sequence[str] = ()) 
         config=config,
         image=images[0].astype("float32"),
         patches=_to_numpy(patches)[0],
-        projected=_to_numpy(encoder.projection(patches))[0],
+        projected=_to_numpy(encoder.project(patches))[0],
         prefix=prefix,
         positions=_pad_positions(config, encoder),
         embedded=_to_numpy(found["patch_encoder"])[0],

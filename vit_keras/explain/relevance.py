@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.explain.block_record import compute_block_inputs, record_block
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias, record_block
 from vit_keras.explain.gradients import compute_gradients
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.explain.logits import compute_logits
@@ -105,13 +105,14 @@ def compute_attention_gradients(
 
     Both are `(layers, batch, heads, tokens, tokens)`.
     """
-    blocks, config = read_model(model).blocks, model_config(model)
+    parts, config = read_model(model), model_config(model)
+    blocks, bias = parts.blocks, compute_shared_bias(parts)
     first = compute_block_inputs(model, images, [0])[0]
 
     def logits(added: list[Tensor] | None, seen: list[Tensor] | None = None) -> Tensor:
         tokens = first
         for number, block in enumerate(blocks):
-            record = record_block(block, tokens, None if added is None else added[number])
+            record = record_block(block, tokens, None if added is None else added[number], shared_bias=bias)
             tokens = record.output
             if seen is not None:
                 seen.append(record.weights)

@@ -9,7 +9,7 @@ from keras import ops
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.attention import attention_maps
-from vit_keras.explain.block_record import compute_block_inputs
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias
 from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.models.vit import model_config
@@ -67,27 +67,40 @@ def multiply_blocks(layers: np.ndarray) -> np.ndarray:
 
     In `(batch, tokens, tokens)`, row i has the contributions of the input tokens to output token i.
     """
-    product = identity = np.eye(layers.shape[-1], dtype=layers.dtype)
+    product = np.eye(layers.shape[-1], dtype=layers.dtype)
     for layer in layers:
-        mixed = layer + identity
-        product = mixed / mixed.sum(-1, keepdims=True) @ product
+        product = multiply_block(layer, product)
     return product
+
+
+def multiply_block(layer: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Returns the product of one block's attention with the residual, `(batch, tokens, tokens)`, and of the blocks before it."""
+    mixed = layer + np.eye(layer.shape[-1], dtype=layer.dtype)
+    result: np.ndarray = mixed / mixed.sum(-1, keepdims=True) @ product
+    return result
 
 
 def weight_patches(model: keras.Model, images: np.ndarray, product: np.ndarray) -> np.ndarray:
     """Returns each patch's contribution to the input of the head: the rows of a product, weighted as the model pools its tokens."""
     config = model_config(model)
-    weights = np.concatenate([_compute_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
+    weights = np.concatenate([compute_pooling_weights(model, config, batch) for batch in split_batches(images, 8)])
+    return combine_rows(config, weights, product)
+
+
+def combine_rows(config: ViTConfig, weights: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """Returns the weighted sum of the rows of `(batch, tokens, tokens)` as a map of the patches, `(batch, rows, columns)`, float32."""
     rows = np.einsum("bt,btk->bk", weights, product)
     patches: np.ndarray = rows[:, config.num_prefix_tokens :].reshape(-1, *config.grid_size).astype("float32")
     return patches
 
 
-def _compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
+def compute_pooling_weights(model: keras.Model, config: ViTConfig, images: np.ndarray) -> np.ndarray:
     """Returns the weight of each token of the last block in the pooling, `(batch, tokens)`."""
     if config.pooling == "map":
         last = config.num_layers - 1
-        output = read_model(model).blocks[last](compute_block_inputs(model, images, [last])[last], training=False)
+        parts = read_model(model)
+        tokens, bias = compute_block_inputs(model, images, [last])[last], compute_shared_bias(parts)
+        output = parts.blocks[last](tokens, attention_bias=bias, training=False)
         weights = compute_pooling_attention(model, normalize_for_pooling(model, output))
         mean_of_heads: np.ndarray = ops.convert_to_numpy(weights).mean(1)
         return mean_of_heads

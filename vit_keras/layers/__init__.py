@@ -10,14 +10,16 @@ import keras as keras  # before the modules inside, which register with it: see 
 
 from vit_keras.layers.attention_pooling import AttentionPooling
 from vit_keras.layers.conv_stem import ConvStem
-from vit_keras.layers.layer_norm import LayerNorm
+from vit_keras.layers.differential_attention import DifferentialAttention
+from vit_keras.layers.layer_norm import LayerNorm, RMSNorm
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
 from vit_keras.layers.patches import PackedIndices, PackedPatches, Patches, PatchGrid
 from vit_keras.layers.pixel_normalization import PixelNormalization
-from vit_keras.layers.rotary_embedding import PatchIndices, RotaryEmbedding
+from vit_keras.layers.positions.relative_position_bias import RelativePositionBias
+from vit_keras.layers.positions.rotary_embedding import PatchIndices, RotaryEmbedding
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 from vit_keras.layers.token_pooling import TokenPooling
@@ -27,6 +29,7 @@ __all__ = [
     "MLP",
     "AttentionPooling",
     "ConvStem",
+    "DifferentialAttention",
     "LayerNorm",
     "LayerScale",
     "PackedIndices",
@@ -37,6 +40,8 @@ __all__ = [
     "PatchIndices",
     "Patches",
     "PixelNormalization",
+    "RMSNorm",
+    "RelativePositionBias",
     "RotaryEmbedding",
     "SelfAttention",
     "StochasticDepth",

@@ -6,10 +6,10 @@ import keras
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers.base.checks import Shape, Tensor, check_positive, check_tokens
+from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import count_valid, valid_mask
-from vit_keras.layers.layer_norm import LayerNorm
+from vit_keras.layers.layer_norm import NORMS
 from vit_keras.layers.mlp import MLP
 
 
@@ -24,6 +24,7 @@ class AttentionPooling(CompositeLayer):
         num_heads: Attention heads; they divide the tokens' width.
         mlp_dim: Hidden width of the MLP.
         activation: The MLP's activation.
+        norm: Kind of the norm: "layer" or "rms".
         norm_epsilon: Added to the variance in the norm.
         num_skipped_tokens: Leading tokens that are not attended to.
 
@@ -43,12 +44,14 @@ class AttentionPooling(CompositeLayer):
         mlp_dim: int,
         *,
         activation: str = "gelu",
+        norm: str = "layer",
         norm_epsilon: float = 1e-6,
         num_skipped_tokens: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads, mlp_dim=mlp_dim)
+        check_choice(type(self).__name__, choices=tuple(NORMS), norm=norm)
         if type(num_skipped_tokens) is not int or num_skipped_tokens < 0:
             raise InvalidArgumentError(
                 f"{type(self).__name__} needs num_skipped_tokens as an integer from 0, not {num_skipped_tokens!r}."
@@ -56,9 +59,10 @@ class AttentionPooling(CompositeLayer):
         self.num_heads = num_heads
         self.mlp_dim = mlp_dim
         self.activation = activation
+        self.norm = norm
         self.norm_epsilon = norm_epsilon
         self.num_skipped_tokens = num_skipped_tokens
-        self.mlp_norm = LayerNorm(epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
+        self.mlp_norm = NORMS[norm](epsilon=norm_epsilon, dtype=self.dtype_policy, name="mlp_norm")
         self.mlp = MLP(mlp_dim, activation=activation, dtype=self.dtype_policy, name="mlp")
 
     def build_parts(self, input_shape: Shape) -> None:

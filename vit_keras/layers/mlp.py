@@ -10,7 +10,7 @@ from keras import ops
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.kernels.fused import fused
-from vit_keras.layers.layer_norm import LayerNorm
+from vit_keras.layers.layer_norm import NORMS
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": lambda inside: keras.activations.gelu(inside, approximate=False),
@@ -33,7 +33,9 @@ class MLP(CompositeLayer):
         activation: "gelu" (exact), "gelu_tanh" (tanh approximation), "quick_gelu" (sigmoid approximation) or "silu".
         gated: Multiplies activated gates with values; the first projection is twice as wide.
         inner_norm: Normalizes the hidden activations (Fang et al. 2023, arXiv 2303.11331).
+        norm: Kind of that norm: "layer" or "rms".
         norm_epsilon: Added to the variance in that norm.
+        use_bias: Adds a bias in both projections.
         dropout_rate: Fraction of the hidden activations dropped in training.
 
     Shapes:
@@ -52,25 +54,30 @@ class MLP(CompositeLayer):
         activation: str = "gelu",
         gated: bool = False,
         inner_norm: bool = False,
+        norm: str = "layer",
         norm_epsilon: float = 1e-6,
+        use_bias: bool = True,
         dropout_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, mlp_dim=mlp_dim)
         check_choice(type(self).__name__, choices=tuple(ACTIVATIONS), activation=activation)
+        check_choice(type(self).__name__, choices=tuple(NORMS), norm=norm)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         self.mlp_dim = mlp_dim
         self.activation = activation
         self.gated = gated
         self.inner_norm = inner_norm
+        self.norm = norm
         self.norm_epsilon = norm_epsilon
+        self.use_bias = use_bias
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
-        self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), dtype=dtype, name="expand")
+        self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), use_bias=use_bias, dtype=dtype, name="expand")
         # Attributes are paths in `.keras` files: this one keeps its spelling.
         self.normalise = (
-            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
+            NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name="inner_norm")
             if inner_norm
             else keras.layers.Identity(dtype=dtype)
         )
@@ -81,7 +88,7 @@ class MLP(CompositeLayer):
         _, hidden_dim = check_tokens(type(self).__name__, input_shape)
         self.expand.build(input_shape)
         self.normalise.build((None, self.mlp_dim))
-        self.contract = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="contract")
+        self.contract = keras.layers.Dense(hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract")
         self.contract.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:

@@ -28,13 +28,22 @@ class ParallelBlock(TransformerBlock):
 
     parallel = True
 
-    def call(self, tokens: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        tokens: Tensor,
+        patch_indices: Tensor | None = None,
+        attention_bias: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Adds both branches."""
-        return tokens + self._attend_and_feed_forward(tokens, training, patch_indices)
+        return tokens + self._attend_and_feed_forward(tokens, training, patch_indices, attention_bias)
 
-    def _parallel_branches(self, tokens: Tensor, training: bool | None, patch_indices: Tensor | None) -> Tensor:
+    def _parallel_branches(
+        self, tokens: Tensor, training: bool | None, patch_indices: Tensor | None, attention_bias: Tensor | None
+    ) -> Tensor:
         normed = self.attention_norm(tokens, training=training)
-        return self.attention(normed, patch_indices, training=training) + self.mlp(normed, training=training)
+        attended = self.attention(normed, patch_indices, attention_bias, training=training)
+        return attended + self.mlp(normed, training=training)
 
     def _make_parts(self) -> None:
         self.attention_norm = self._make_norm("norm")

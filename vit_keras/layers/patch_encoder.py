@@ -19,6 +19,7 @@ from vit_keras.layers.base.checks import (
 )
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import Count, count_tokens, flatten_grid, resize_grid, resize_to_packed
+from vit_keras.layers.layer_norm import NORMS
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -33,6 +34,8 @@ class PatchEncoder(CompositeLayer):
     Args:
         hidden_dim: Width of a token.
         use_bias: Adds a bias in the projection.
+        patch_norm: Kind of the norm of the projected patches, before positions are added: "layer", "rms" or None.
+        norm_epsilon: Added to the variance in that norm.
         class_token: Prepends a learned class token.
         distillation_token: Adds a distillation token after the class token.
         num_registers: Register tokens after those.
@@ -66,6 +69,8 @@ class PatchEncoder(CompositeLayer):
         hidden_dim: int,
         *,
         use_bias: bool = True,
+        patch_norm: str | None = None,
+        norm_epsilon: float = 1e-6,
         class_token: bool = True,
         distillation_token: bool = False,
         num_registers: int = 0,
@@ -81,6 +86,7 @@ class PatchEncoder(CompositeLayer):
         check_positive(type(self).__name__, hidden_dim=hidden_dim)
         positions = ("learned", "sincos2d", "none")
         check_choice(type(self).__name__, choices=positions, position_embedding=position_embedding)
+        check_choice(type(self).__name__, choices=(*NORMS, None), patch_norm=patch_norm)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         if position_embedding == "sincos2d" and hidden_dim % 4:
             raise InvalidArgumentError(
@@ -88,6 +94,8 @@ class PatchEncoder(CompositeLayer):
             )
         self.hidden_dim = hidden_dim
         self.use_bias = use_bias
+        self.patch_norm = patch_norm
+        self.norm_epsilon = norm_epsilon
         self.class_token = class_token
         self.distillation_token = distillation_token
         self.num_registers = num_registers
@@ -100,6 +108,8 @@ class PatchEncoder(CompositeLayer):
         self.projection = keras.layers.Dense(
             hidden_dim, use_bias=use_bias, kernel_initializer="lecun_normal", dtype=self.dtype_policy, name="projection"
         )
+        if patch_norm is not None:
+            self.normalize = NORMS[patch_norm](epsilon=norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
 
     def build(self, patches_shape: Shape, patch_indices_shape: Shape | None = None) -> None:
@@ -111,6 +121,8 @@ class PatchEncoder(CompositeLayer):
         """Creates the projection, the prefix tokens and the positions."""
         patches = self._count_positions(input_shape)
         self.projection.build(input_shape)
+        if self.patch_norm is not None:
+            self.normalize.build((None, None, self.hidden_dim))
         self.prefix = [
             self.add_weight(
                 shape=(1, count, self.hidden_dim),
@@ -175,10 +187,15 @@ class PatchEncoder(CompositeLayer):
         rows, columns = self.grid_size or (side, side)
         return rows, columns
 
+    def project(self, patches: Tensor, training: bool | None = None) -> Tensor:
+        """Returns the projected patches, normalized where the layer has a norm."""
+        tokens = self.projection(patches)
+        return self.normalize(tokens, training=training) if self.patch_norm is not None else tokens
+
     def call(self, patches: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
         """Computes the paper's equation 1."""
         after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
-        tokens = self.projection(flatten_grid(patches) if after else patches)
+        tokens = self.project(flatten_grid(patches) if after else patches, training)
         prefix = [ops.cast(weight, tokens.dtype) for weight in self.prefix]
         if self.position_embedding != "none":
             of_packed = None if patch_indices is None else patch_indices[:, self.num_prefix_tokens :]
@@ -219,19 +236,20 @@ class PatchEncoder(CompositeLayer):
 def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
     """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
-    frequencies = _frequencies(hidden_dim)
+    frequencies = sincos_frequencies(hidden_dim)
     x, y = x[:, None] * frequencies, y[:, None] * frequencies
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")
 
 
-def _frequencies(hidden_dim: int) -> np.ndarray:
+def sincos_frequencies(hidden_dim: int) -> np.ndarray:
+    """Returns the frequencies of `sincos2d`, `(hidden_dim / 4,)`."""
     steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
     return np.asarray(1.0 / 10_000**steps)
 
 
 def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tensor:
     """Returns what `sincos2d` does, with a batch of one, in float32, for a grid that TensorFlow knows only when images arrive."""
-    frequencies = ops.convert_to_tensor(_frequencies(hidden_dim), "float32")
+    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
     y, x = (ops.arange(count, dtype="float32")[:, None] * frequencies for count in (rows, columns))
     y, x = (ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1) for angles in (y, x))
     shape = (rows, columns, hidden_dim // 2)
@@ -241,6 +259,6 @@ def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tenso
 
 def _sincos2d_at(patch_indices: Tensor, hidden_dim: int) -> Tensor:
     """Returns what `sincos2d` does, in float32, at rows and columns `(batch, patches, 2)`."""
-    frequencies = ops.convert_to_tensor(_frequencies(hidden_dim), "float32")
+    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
     y, x = (ops.cast(patch_indices[..., axis, None], "float32") * frequencies for axis in (0, 1))
     return ops.concatenate([ops.sin(x), ops.cos(x), ops.sin(y), ops.cos(y)], axis=-1)

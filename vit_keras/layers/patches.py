@@ -12,6 +12,7 @@ from vit_keras.layers.base.checks import (
     Shape,
     Tensor,
     check_any_images,
+    check_choice,
     check_divisible,
     check_grid,
     check_images,
@@ -33,6 +34,8 @@ class Patches(BaseLayer):
         patch_size: Side of a patch, px.
         as_grid: Takes images of any size, known only when they arrive, pads them at the bottom and right with zeros to a multiple of
             `patch_size`, and keeps rows and columns.
+        partial_patches: "crop" leaves out the pixels at the bottom and right that fill no patch, as a convolution whose stride is
+            its size does, with `as_grid`, too; "refuse" takes only multiples of `patch_size`, or pads.
 
     Shapes:
         images: `(batch, height, width, channels)`.
@@ -40,18 +43,22 @@ class Patches(BaseLayer):
             `(batch, rows, columns, patch_size * patch_size * channels)`.
 
     Raises:
-        InvalidArgumentError: `patch_size` is not positive, or does not divide the image's sides.
+        InvalidArgumentError: `patch_size` is not positive, or does not divide the image's sides, or is larger.
 
     Example:
         >>> Patches(16)(keras.Input((224, 224, 3))).shape
         (None, 196, 768)
     """
 
-    def __init__(self, patch_size: int, *, as_grid: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, patch_size: int, *, as_grid: bool = False, partial_patches: str = "refuse", **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, patch_size=patch_size)
+        check_choice(type(self).__name__, choices=("refuse", "crop"), partial_patches=partial_patches)
         self.patch_size = patch_size
         self.as_grid = as_grid
+        self.partial_patches = partial_patches
 
     def build(self, input_shape: Shape) -> None:
         """Checks the images' shape."""
@@ -59,16 +66,20 @@ class Patches(BaseLayer):
             check_any_images(type(self).__name__, input_shape)
         else:
             height, width, _ = check_images(type(self).__name__, input_shape)
-            check_divisible(type(self).__name__, height, width, self.patch_size)
+            is_cropped = self.partial_patches == "crop" and min(height, width) >= self.patch_size
+            if not is_cropped:
+                check_divisible(type(self).__name__, height, width, self.patch_size)
         self.built = True
 
     def call(self, images: Tensor) -> Tensor:
         """Cuts the images."""
         size = self.patch_size
-        if self.as_grid:
+        if self.as_grid and self.partial_patches == "refuse":
             images = pad_images(images, size)
         _, height, width, channels = ops.shape(images) if self.as_grid else images.shape
         rows, columns = height // size, width // size
+        if self.partial_patches == "crop":
+            images = images[:, : rows * size, : columns * size]
         patches = ops.reshape(images, (-1, rows, size, columns, size, channels))
         patches = ops.transpose(patches, (0, 1, 3, 2, 4, 5))  # (batch, row, column, y, x, channel)
         places = (rows, columns) if self.as_grid else (rows * columns,)
@@ -80,7 +91,8 @@ class Patches(BaseLayer):
         size = self.patch_size
         patch_dim = size * size * channels  # type: ignore[operator]
         if self.as_grid:
-            return (batch, *count_patches(height, width, size), patch_dim)
+            is_cropped = self.partial_patches == "crop"
+            return (batch, *count_patches(height, width, size, is_cropped=is_cropped), patch_dim)
         return (batch, (height // size) * (width // size), patch_dim)  # type: ignore[operator]
 
 

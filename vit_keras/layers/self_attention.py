@@ -1,6 +1,7 @@
 """Multi-head self-attention."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,8 +11,9 @@ from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_frac
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import count_valid
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
-from vit_keras.layers.layer_norm import LayerNorm
-from vit_keras.layers.rotary_embedding import RotaryEmbedding
+from vit_keras.layers.layer_norm import NORMS
+from vit_keras.layers.positions.relative_position_bias import RelativePositionBias
+from vit_keras.layers.positions.rotary_embedding import RotaryEmbedding
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -25,15 +27,20 @@ class SelfAttention(CompositeLayer):
         num_heads: Attention heads; they divide the tokens' width.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442, section 2).
+        inner_norm: Normalizes the joined heads before the output projection (Fang et al. 2023, arXiv 2303.11331).
+        norm: Kind of those norms: "layer" or "rms".
         norm_epsilon: Added to the variance in those norms.
+        output_bias: Adds a bias in the output projection.
         rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
+        relative_position: Arguments of the `RelativePositionBias` of the scores, but for `num_heads`; or None.
         dropout_rate: Fraction of the attention weights dropped in training.
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
         patch_indices: As for `RotaryEmbedding`; or of packed images, `(batch, tokens, 2)`, as `PackedIndices` returns them: no token
             attends to padding.
-        returns: The same.
+        attention_bias: `(num_heads, tokens, tokens)`, added to the scores.
+        returns: The same as `tokens`.
 
     Example:
         >>> SelfAttention(4)(keras.Input((197, 64))).shape
@@ -46,28 +53,44 @@ class SelfAttention(CompositeLayer):
         *,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        inner_norm: bool = False,
+        norm: str = "layer",
         norm_epsilon: float = 1e-6,
+        output_bias: bool = True,
         rotary: dict[str, Any] | None = None,
+        relative_position: dict[str, Any] | None = None,
         dropout_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads)
         check_choice(type(self).__name__, choices=("all", "query_value", "none"), qkv_bias=qkv_bias)
+        check_choice(type(self).__name__, choices=tuple(NORMS), norm=norm)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
         self.num_heads = num_heads
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.inner_norm = inner_norm
+        self.norm = norm
         self.norm_epsilon = norm_epsilon
+        self.output_bias = output_bias
         self.rotary = rotary
+        self.relative_position = relative_position
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
         identity = keras.layers.Identity
         self.query_norm, self.key_norm = (
-            LayerNorm(epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
+            NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name=name) if qk_norm else identity(dtype=dtype)
             for name in ("query_norm", "key_norm")
         )
+        self.normalize = (
+            NORMS[norm](epsilon=norm_epsilon, dtype=dtype, name="inner_norm") if inner_norm else identity(dtype=dtype)
+        )
         self.rotate = identity(dtype=dtype) if rotary is None else RotaryEmbedding(**rotary, dtype=dtype, name="rotary")
+        if relative_position is not None:
+            self.position_bias = RelativePositionBias(
+                **relative_position, num_heads=num_heads, dtype=dtype, name="relative_position"
+            )
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=dtype, name="dropout")
 
     def build_parts(self, input_shape: Shape) -> None:
@@ -85,10 +108,21 @@ class SelfAttention(CompositeLayer):
         heads = (None, count, self.num_heads, hidden_dim // self.num_heads)
         for part in (self.query_norm, self.key_norm, self.rotate):
             part.build(heads)
-        self.output_projection = keras.layers.Dense(hidden_dim, dtype=self.dtype_policy, name="output")
+        self.normalize.build((None, hidden_dim))
+        if self.relative_position is not None:
+            self.position_bias.build(input_shape)
+        self.output_projection = keras.layers.Dense(
+            hidden_dim, use_bias=self.output_bias, dtype=self.dtype_policy, name="output"
+        )
         self.output_projection.build(input_shape)
 
-    def call(self, tokens: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        tokens: Tensor,
+        patch_indices: Tensor | None = None,
+        attention_bias: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Computes the paper's equations 5 to 8."""
         _, count, hidden_dim = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
@@ -105,11 +139,26 @@ class SelfAttention(CompositeLayer):
                 queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
-        num_valid = count_valid(patch_indices)
+        attended = self._attend(
+            qkv, dropout, self.add_position_bias(tokens, attention_bias), count_valid(patch_indices)
+        )
+        joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
+        return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))
+
+    def add_position_bias(self, tokens: Tensor, attention_bias: Tensor | None) -> Tensor | None:
+        """Returns what is added to the scores: the given bias plus the layer's own; None for nothing."""
+        if self.relative_position is None:
+            return attention_bias
+        own = self.position_bias(tokens)
+        return own if attention_bias is None else own + attention_bias
+
+    def _attend(
+        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+    ) -> Tensor:
+        """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`."""
+        _, count, _, num_heads, head_dim = ops.shape(qkv)
         kernel = attention_kernel(
-            num_tokens=count, num_heads=self.num_heads, head_dim=hidden_dim // self.num_heads, dtype=self.compute_dtype,
-            dropout=dropout is not None, has_padding=num_valid is not None,
+            num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype,
+            dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
-        attended = kernel.attend(qkv, dropout, num_valid)  # (batch, tokens, heads, head_dim)
-        joined = self.output_projection(ops.reshape(attended, (-1, hidden_dim)))
-        return ops.reshape(joined, (-1, count, hidden_dim))
+        return kernel.attend(qkv, dropout, bias, num_valid)

@@ -8,19 +8,20 @@ import keras
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
-from vit_keras.layers.layer_norm import LayerNorm
+from vit_keras.layers.differential_attention import DifferentialAttention
+from vit_keras.layers.layer_norm import NORMS
 from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 
 Branch = Callable[..., Tensor]
-"""A function of tokens and `training`; for a branch with attention, of `patch_indices`, too."""
+"""A function of tokens and `training`; for a branch with attention, of `patch_indices` and `attention_bias`, too."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class TransformerBlock(CompositeLayer):
-    """Self-attention, then an MLP; each normalizes its input and is added to it.
+    """Self-attention, then an MLP; each normalizes its input, or its output, and is added to it.
 
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equations 2 and 3. Our `attention` is their MSA.
 
@@ -33,9 +34,16 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: Normalizes the MLP's hidden activations.
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head.
+        attention_inner_norm: Normalizes the joined heads before the attention's output projection.
         rotary: Arguments of the `RotaryEmbedding` of queries and keys, or None.
+        relative_position: Arguments of the block's own `RelativePositionBias`, but for `num_heads`; or None.
+        differential_lambda: `lambda_init` of `DifferentialAttention`; None for softmax attention.
+        projection_bias: Adds biases in the attention's output projection and in both of the MLP.
+        norm: Kind of every norm: "layer" or "rms".
+        block_norm: "before" normalizes the branches' inputs, as the paper does, "after" their outputs (Liu et al. 2022, arXiv
+            2111.09883, section 3.2).
         norm_epsilon: Added to the variance in every norm.
-        layer_scale: Initial value of the branches' scales, or None.
+        layer_scale: Initial value of the branches' scales, or None; with `block_norm="after"`, of the norms' own scales.
         dropout_rate: Fraction of the MLP's hidden activations dropped in training.
         attention_dropout_rate: Fraction of the attention weights dropped in training.
         stochastic_depth_rate: Fraction of the images that skip a branch in training.
@@ -46,7 +54,8 @@ class TransformerBlock(CompositeLayer):
         tokens: `(batch, tokens, hidden_dim)`.
         patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size. Or of packed images,
             `(batch, tokens, 2)`, as `PackedIndices` returns them.
-        returns: The same.
+        attention_bias: `(num_heads, tokens, tokens)`, added to the attention scores, such as one that all blocks share.
+        returns: The same as `tokens`.
 
     Example:
         >>> TransformerBlock(4, 256)(keras.Input((197, 64))).shape
@@ -73,7 +82,13 @@ class TransformerBlock(CompositeLayer):
         mlp_inner_norm: bool = False,
         qkv_bias: str = "all",
         qk_norm: bool = False,
+        attention_inner_norm: bool = False,
         rotary: dict[str, Any] | None = None,
+        relative_position: dict[str, Any] | None = None,
+        differential_lambda: float | None = None,
+        projection_bias: bool = True,
+        norm: str = "layer",
+        block_norm: str = "before",
         norm_epsilon: float = 1e-6,
         layer_scale: float | None = None,
         dropout_rate: float = 0.0,
@@ -85,6 +100,9 @@ class TransformerBlock(CompositeLayer):
         super().__init__(**kwargs)
         check_positive(type(self).__name__, num_heads=num_heads, mlp_dim=mlp_dim)
         check_choice(type(self).__name__, choices=("none", "block"), remat=remat)
+        check_choice(type(self).__name__, choices=tuple(NORMS), norm=norm)
+        norm_places = ("before",) if self.parallel or norm != "layer" else ("before", "after")
+        check_choice(f"{type(self).__name__} with norm={norm!r}", choices=norm_places, block_norm=block_norm)
         if parallel and not self.parallel:
             raise InvalidArgumentError(
                 f"{type(self).__name__} can't have parallel=True: derive it from ParallelBlock instead of TransformerBlock."
@@ -99,7 +117,13 @@ class TransformerBlock(CompositeLayer):
         self.mlp_inner_norm = mlp_inner_norm
         self.qkv_bias = qkv_bias
         self.qk_norm = qk_norm
+        self.attention_inner_norm = attention_inner_norm
         self.rotary = rotary
+        self.relative_position = relative_position
+        self.differential_lambda = differential_lambda
+        self.projection_bias = projection_bias
+        self.norm = norm
+        self.block_norm = block_norm
         self.norm_epsilon = norm_epsilon
         self.layer_scale = layer_scale
         self.dropout_rate = dropout_rate
@@ -108,15 +132,29 @@ class TransformerBlock(CompositeLayer):
         self.remat = remat
         self._make_parts()
 
-    def call(self, tokens: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        tokens: Tensor,
+        patch_indices: Tensor | None = None,
+        attention_bias: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Computes the paper's equations 2 and 3."""
-        tokens = tokens + self._attend(tokens, training, patch_indices)
+        tokens = tokens + self._attend(tokens, training, patch_indices, attention_bias)
         return tokens + self._feed_forward(tokens, training)
 
-    def _attention_branch(self, tokens: Tensor, training: bool | None, patch_indices: Tensor | None) -> Tensor:
-        return self.attention(self.attention_norm(tokens, training=training), patch_indices, training=training)
+    def _attention_branch(
+        self, tokens: Tensor, training: bool | None, patch_indices: Tensor | None, attention_bias: Tensor | None
+    ) -> Tensor:
+        if self.block_norm == "after":
+            attended = self.attention(tokens, patch_indices, attention_bias, training=training)
+            return self.attention_norm(attended, training=training)
+        normed = self.attention_norm(tokens, training=training)
+        return self.attention(normed, patch_indices, attention_bias, training=training)
 
     def _mlp_branch(self, tokens: Tensor, training: bool | None) -> Tensor:
+        if self.block_norm == "after":
+            return self.mlp_norm(self.mlp(tokens, training=training), training=training)
         return self.mlp(self.mlp_norm(tokens, training=training), training=training)
 
     def _make_parts(self) -> None:
@@ -130,23 +168,32 @@ class TransformerBlock(CompositeLayer):
         self._attend = self._make_branch(self._attention_branch, self.scales[0], self.depths[0])
         self._feed_forward = self._make_branch(self._mlp_branch, self.scales[1], self.depths[1])
 
-    def _make_norm(self, name: str) -> LayerNorm:
-        return LayerNorm(epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name)
+    def _make_norm(self, name: str) -> keras.layers.Layer:
+        initial: dict[str, Any] = {}
+        if self.block_norm == "after" and self.layer_scale is not None:
+            initial["gamma_initializer"] = keras.initializers.Constant(self.layer_scale)
+        return NORMS[self.norm](epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name, **initial)
 
     def _make_attention(self) -> SelfAttention:
-        return SelfAttention(
-            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, norm_epsilon=self.norm_epsilon, rotary=self.rotary,
-            dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention",
+        kind, own = SelfAttention, dict[str, Any]()
+        if self.differential_lambda is not None:
+            kind, own = DifferentialAttention, {"lambda_init": self.differential_lambda}
+        return kind(
+            self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, inner_norm=self.attention_inner_norm, norm=self.norm,
+            norm_epsilon=self.norm_epsilon,
+            output_bias=self.projection_bias, rotary=self.rotary, relative_position=self.relative_position,
+            dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention", **own,
         )  # fmt: skip
 
     def _make_mlp(self) -> MLP:
         return MLP(
-            self.mlp_dim, activation=self.activation, gated=self.gated_mlp, inner_norm=self.mlp_inner_norm,
-            norm_epsilon=self.norm_epsilon, dropout_rate=self.dropout_rate, dtype=self.dtype_policy, name="mlp",
+            self.mlp_dim, activation=self.activation, gated=self.gated_mlp, inner_norm=self.mlp_inner_norm, norm=self.norm,
+            norm_epsilon=self.norm_epsilon, use_bias=self.projection_bias, dropout_rate=self.dropout_rate, dtype=self.dtype_policy,
+            name="mlp",
         )  # fmt: skip
 
     def _make_scale(self, name: str) -> keras.layers.Layer:
-        if self.layer_scale is None:
+        if self.layer_scale is None or self.block_norm == "after":
             return keras.layers.Identity(dtype=self.dtype_policy)
         return LayerScale(self.layer_scale, dtype=self.dtype_policy, name=name)
 

@@ -1,7 +1,7 @@
 """The layers of a Vision Transformer in the order of the forward pass, as data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -11,16 +11,18 @@ from vit_keras.config import ViTConfig
 from vit_keras.layers import (
     AttentionPooling,
     ConvStem,
-    LayerNorm,
     PackedIndices,
     PackedPatches,
     PatchEncoder,
     Patches,
     PatchIndices,
     PixelNormalization,
+    RelativePositionBias,
     TokenPooling,
     TransformerBlock,
 )
+from vit_keras.layers.differential_attention import lambda_init_of
+from vit_keras.layers.layer_norm import NORMS
 
 IMAGES = "images"
 """Name of the model's input."""
@@ -38,8 +40,8 @@ ENCODER_FIELDS = (
 """Fields of `ViTConfig` that `PatchEncoder` takes under the same names."""
 
 BLOCK_FIELDS = (
-    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "norm_epsilon", "layer_scale",
-    "dropout_rate", "attention_dropout_rate", "remat",
+    "num_heads", "mlp_dim", "activation", "gated_mlp", "mlp_inner_norm", "qkv_bias", "qk_norm", "attention_inner_norm", "norm_epsilon",
+    "layer_scale", "dropout_rate", "attention_dropout_rate", "remat", "projection_bias", "norm", "block_norm",
 )  # fmt: skip
 """Fields of `ViTConfig` that every `TransformerBlock` takes under the same names."""
 
@@ -52,6 +54,9 @@ class LayerSpec:
     kind: type[keras.layers.Layer]
     arguments: dict[str, Any]
     inputs: tuple[str, ...]
+    keywords: dict[str, str] = field(
+        default_factory=dict
+    )  # inputs that are keyword arguments, each with its layer's name
 
 
 def layer_specs(
@@ -84,7 +89,7 @@ def stochastic_depth_rates(rate: float, num_layers: int) -> list[float]:
 
 
 def _add(
-    specs: list[LayerSpec], name: str, kind: type[keras.layers.Layer], inputs: Sequence[str] = (), **arguments: Any
+    specs: list[LayerSpec], name: str, kind: type[keras.layers.Layer], inputs: Sequence[str] = (), /, **arguments: Any
 ) -> str:
     """Appends a layer, which by default reads the last layer's output, and returns its name."""
     last = specs[-1].name if specs else IMAGES
@@ -104,42 +109,55 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
             as_grid=config.dynamic_image_size,
         )  # fmt: skip
     else:
-        patches = _add(specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size)
+        patches = _add(
+            specs, "patches", Patches, patch_size=config.patch_size, as_grid=config.dynamic_image_size,
+            partial_patches=config.partial_patches,
+        )  # fmt: skip
+    patch_norm = {"patch_norm": config.norm, "norm_epsilon": config.norm_epsilon} if config.patch_norm else {}
     _add(
         specs, "patch_encoder", PatchEncoder, [patches, *more], use_bias=config.patch_bias, grid_size=config.grid_size,
-        dropout_rate=config.dropout_rate, **{name: getattr(config, name) for name in ENCODER_FIELDS},
+        dropout_rate=config.dropout_rate, **patch_norm, **{name: getattr(config, name) for name in ENCODER_FIELDS},
     )  # fmt: skip
     if config.stem_norm:
-        _add(specs, "stem_norm", LayerNorm, epsilon=config.norm_epsilon)
+        _add(specs, "stem_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
     tokens = specs[-1].name
     if config.dynamic_image_size and config.rotary_embedding != "none":
         more = [_add(specs, PATCH_INDICES, PatchIndices, [patches], num_prefix_tokens=prefix)]
+    relative_position, keywords = _relative_position(config), dict[str, str]()
+    if relative_position is not None and config.relative_position_shared:
+        own = {**relative_position, "num_heads": config.num_heads}
+        keywords["attention_bias"] = _add(specs, "relative_position", RelativePositionBias, **own)
+        relative_position = None
     fields = {name: getattr(config, name) for name in BLOCK_FIELDS}
     for index, rate in enumerate(stochastic_depth_rates(config.stochastic_depth_rate, config.num_layers)):
-        own: dict[str, Any] = {
+        own = {
             "parallel": config.parallel_block,
             "rotary": _rotary(config),
+            "relative_position": relative_position,
+            "differential_lambda": lambda_init_of(index) if config.differential_attention else None,
             "stochastic_depth_rate": rate,
         }
         tokens = _add(specs, f"block_{index:02d}", TransformerBlock, [tokens, *more], **own, **fields)
+        specs[-1].keywords.update(keywords)
 
 
 def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     """Adds norm and pooling; returns the names of the layers whose outputs the heads read."""
     prefix = config.num_prefix_tokens
     if config.final_norm == "before":
-        _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
+        _add(specs, "final_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
     tokens = specs[-1].name
     inputs = [tokens] if config.max_num_patches is None else [tokens, PATCH_INDICES]
     if config.pooling == "map":
         _add(
-            specs, "pooling", AttentionPooling, inputs, num_heads=config.num_heads, mlp_dim=config.mlp_dim, activation=config.activation,
+            specs, "pooling", AttentionPooling, inputs, num_heads=config.num_map_heads or config.num_heads,
+            mlp_dim=config.map_mlp_dim or config.mlp_dim, activation=config.activation, norm=config.norm,
             norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )  # fmt: skip
     else:
         _add(specs, "pooling", TokenPooling, inputs, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":
-        _add(specs, "final_norm", LayerNorm, epsilon=config.norm_epsilon)
+        _add(specs, "final_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
     if config.pre_logits_dim is not None:
         _add(specs, "pre_logits", keras.layers.Dense, units=config.pre_logits_dim, activation="tanh")
     features = [specs[-1].name]
@@ -171,4 +189,16 @@ def _rotary(config: ViTConfig) -> dict[str, Any] | None:
         "temperature": config.rotary_temperature,
         "order": config.rotary_order,
         "reference": list(config.rotary_reference) if config.rotary_reference else None,
+        **({"offset": config.rotary_offset} if config.rotary_offset else {}),  # files of earlier versions have none
+    }
+
+
+def _relative_position(config: ViTConfig) -> dict[str, Any] | None:
+    if config.relative_position == "none":
+        return None
+    return {
+        "kind": config.relative_position,
+        "grid_size": list(config.grid_size),
+        "num_prefix_tokens": config.num_prefix_tokens,
+        "hidden_dim": config.relative_position_dim,
     }

@@ -24,7 +24,7 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
     layers = {name: call.operation for name, call in calls.items()}
     blocks = [layer for layer in layers.values() if isinstance(layer, TransformerBlock)]
     stem = layers.get("patches") or layers.get("conv_stem")
-    missing = [name for name in ("normalization", "patch_encoder", "final_norm", "pooling") if name not in layers]
+    missing = [name for name in ("normalization", "patch_encoder", "pooling") if name not in layers]
     if not blocks or stem is None or missing:
         reason = f": between its input and output there is no layer {missing[0]!r}. {REMEDY}" if missing else "."
         what = f"The model {model.name!r} was not made by vit_keras.vit, so it has no ViTConfig"
@@ -43,27 +43,40 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
                 "dynamic_image_size": is_dynamic,
                 "max_num_patches": height if is_packed else None,
                 "patch_size": patch_size,
+                "partial_patches": getattr(stem, "partial_patches", "refuse"),
                 "num_layers": len(blocks),
                 "channels": channels,
                 "pixel_mean": tuple(layers["normalization"].mean),
                 "pixel_std": tuple(layers["normalization"].std),
                 "stem": "conv" if isinstance(stem, ConvStem) else "patch",
                 "patch_bias": encoder.use_bias,
+                "patch_norm": encoder.patch_norm is not None,
                 "distillation_head": not encoder.distillation_token or "distillation_pooling" in layers,
                 **{name: getattr(encoder, name) for name in ENCODER_FIELDS},
                 "stem_norm": "stem_norm" in layers,
                 "parallel_block": block.parallel,
                 **_rotary_fields(block.rotary),
+                **_relative_position_fields(block.relative_position, layers.get("relative_position")),
+                "differential_attention": block.differential_lambda is not None,
                 **{name: getattr(block, name) for name in BLOCK_FIELDS},
                 "stochastic_depth_rate": block.stochastic_depth_rate,
                 "pre_logits_dim": _pre_logits_dim(layers.get("pre_logits")),
                 "pooling": "map" if has_map else pooling.pooling,
                 "map_includes_prefix": not (has_map and pooling.num_skipped_tokens),
-                "final_norm": "after" if calls["final_norm"].inputs == ("pooling",) else "before",
+                "num_map_heads": pooling.num_heads if has_map else None,
+                "map_mlp_dim": pooling.mlp_dim if has_map else None,
+                "final_norm": _final_norm(calls),
             }
         )
     except (AttributeError, TypeError, ValueError) as error:
         raise refuse(model, f"its layers have the names of vit's layers, and are not those ({error})") from error
+
+
+def _final_norm(calls: Calls) -> str:
+    norm = calls.get("final_norm")
+    if norm is None:
+        return "none"
+    return "after" if norm.inputs == ("pooling",) else "before"
 
 
 def _pre_logits_dim(layer: Any) -> int | None:
@@ -75,7 +88,14 @@ def _rotary_fields(rotary: dict[str, Any] | None) -> dict[str, Any]:
     if rotary is None:
         return {}
     fields = {f"rotary_{name}": rotary[name] for name in ("temperature", "order", "reference")}
-    return {"rotary_embedding": rotary["kind"], **fields}
+    return {"rotary_embedding": rotary["kind"], "rotary_offset": rotary.get("offset", 0.0), **fields}
+
+
+def _relative_position_fields(own: dict[str, Any] | None, shared: Any) -> dict[str, Any]:
+    if own is None and shared is None:
+        return {}
+    kind, dim = (own["kind"], own["hidden_dim"]) if own is not None else (shared.kind, shared.hidden_dim)
+    return {"relative_position": kind, "relative_position_dim": dim, "relative_position_shared": own is None}
 
 
 def match_layers(model: keras.Model, calls: Calls, config: ViTConfig) -> list[LayerSpec]:
@@ -112,8 +132,9 @@ def _find_differences(calls: Calls, specs: list[LayerSpec]) -> Iterator[str]:
         if call is None:
             yield f"it has no layer {spec.name!r}, a {spec.kind.__name__}"
             continue
-        if call.inputs != spec.inputs:
-            yield f"{spec.name!r} reads {describe(calls, call.inputs)} where vit's reads {describe(calls, spec.inputs)}"
+        wanted_inputs = (*spec.inputs, *spec.keywords.values())
+        if call.inputs != wanted_inputs:
+            yield f"{spec.name!r} reads {describe(calls, call.inputs)} where vit's reads {describe(calls, wanted_inputs)}"
         if call.keywords.get("training"):
             yield f"{spec.name!r} is called with training=True, which is permanent"
         kind = type(call.operation)

@@ -111,7 +111,7 @@ def _block_tokens(parts: ModelParts, index: int, *, norm: bool) -> keras.KerasTe
         return tokens
     if parts.config.final_norm != "before":
         raise InvalidArgumentError(
-            'norm=True needs a norm of tokens, and final_norm="after" normalizes the pooled features alone: use norm=False.'
+            f'norm=True needs a norm of tokens, and the model has final_norm="{parts.config.final_norm}": use norm=False.'
         )
     if index == len(parts.blocks) - 1:
         return parts.tensors["final_norm"]

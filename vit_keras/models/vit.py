@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import keras
 
@@ -14,7 +15,12 @@ from vit_keras.models.wiring import read_model
 
 
 def vit(
-    config: ViTConfig, *, num_classes: int | None = None, classifier_activation: str | None = None, name: str = "vit"
+    config: ViTConfig,
+    *,
+    num_classes: int | None = None,
+    classifier_activation: str | None = None,
+    name: str = "vit",
+    **changes: Any,
 ) -> keras.Model:
     """Returns a Vision Transformer that takes pixels 0..255.
 
@@ -25,13 +31,15 @@ def vit(
         num_classes: Classes of the head, which is initialized with zeros; None for a model that returns features.
         classifier_activation: Activation of the head, such as "softmax" for probabilities; None or "linear" for logits.
         name: The model's name.
+        **changes: Fields of `ViTConfig` in place of the config's.
 
     Returns:
         A functional model: images `(batch, height, width, channels)` in, packed ones with `config.max_num_patches`; logits `(batch, num_classes)` in float32, or
         features `(batch, config.feature_dim)`, out.
 
     Raises:
-        InvalidArgumentError: `num_classes` is not positive, an activation is unknown or given without classes, or `name` is no name.
+        InvalidArgumentError: `num_classes` is not positive, an activation is unknown or given without classes, `name` is no name, or a
+            change is unknown or illegal.
 
     Example:
         >>> config = ViTConfig(image_size=32, patch_size=4, hidden_dim=192, num_layers=9, num_heads=3, mlp_dim=384)
@@ -39,6 +47,7 @@ def vit(
         >>> model.output_shape, model.count_params() == config.num_params + 1930
         ((None, 10), True)
     """
+    config = config.replace(**changes)
     if num_classes is not None and (type(num_classes) is not int or num_classes < 1):
         raise InvalidArgumentError(f"num_classes={num_classes!r} is not a positive integer; None leaves out the head.")
     if classifier_activation is not None and num_classes is None:
@@ -55,7 +64,8 @@ def vit(
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]
-        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs)
+        keywords = {argument: tensors[name] for argument, name in spec.keywords.items()}
+        tensors[spec.name] = layer(inputs) if spec.kind is keras.layers.Average else layer(*inputs, **keywords)
     return VisionTransformer(tensors[IMAGES], tensors[specs[-1].name], name=name)
 
 

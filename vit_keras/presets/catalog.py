@@ -4,7 +4,6 @@ import functools
 import itertools
 import os
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -12,27 +11,18 @@ from typing import Any
 
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.presets.family import read_family
+from vit_keras.presets.names import PresetName, parse_name, refuse_name
 from vit_keras.presets.preset import Preset, checkpoint_bytes
-from vit_keras.validation import closest
+from vit_keras.presets.relatives import find_relatives
 
 _REGISTERED_FILES = "VIT_KERAS_PRESETS"  # environment variable: worker processes inherit it
 
 
-def list_presets(pattern: str = "*") -> list[str]:
-    """Returns the matching names of presets, sorted.
-
-    Args:
-        pattern: A name with the wildcards `*`, `?` and `[...]`.
-
-    Example:
-        >>> list_presets("vit_huge_patch1?_???")
-        ['vit_huge_patch14_224', 'vit_huge_patch16_224', 'vit_huge_patch16_384']
-    """
-    return sorted(name for name in _presets() if fnmatchcase(name, pattern))
-
-
 def load_preset(name: str) -> Preset:
     """Returns the preset of this name.
+
+    Args:
+        name: The preset's name, also with a tag of its weights, as timm writes it, or as a model on Hugging Face.
 
     Raises:
         InvalidArgumentError: There is none; the message proposes the closest names.
@@ -40,13 +30,21 @@ def load_preset(name: str) -> Preset:
     Example:
         >>> load_preset("vit_base_patch16_224").config.hidden_dim
         768
+        >>> load_preset("facebook/dinov2-base").name
+        'vit_base_patch14_dinov2'
     """
-    presets = _presets()
-    if name not in presets:
-        near = closest(str(name), presets)
-        hint = f" The closest names are {near};" if near else ""
-        raise InvalidArgumentError(f"There is no preset {name!r}.{hint} list_presets() and `vit-keras list` show all.")
-    return presets[name]
+    presets = all_presets()
+    if name in presets:
+        return presets[name]
+    found = find_name(name)
+    if found is None:
+        raise InvalidArgumentError(refuse_name(str(name), presets, what=f"There is no preset {name!r}."))
+    return presets[found.preset]
+
+
+def find_name(word: str) -> PresetName | None:
+    """Returns the preset, and perhaps its weights, that a word names; None for none. See `parse_name`."""
+    return parse_name(str(word), all_presets())
 
 
 class PresetInfo(dict[str, Any]):
@@ -62,9 +60,10 @@ def preset_info(name: str) -> PresetInfo:
     """Returns a preset's fields and costs, without building it.
 
     Returns:
-        The preset's `name`, `family`, `description`, `paper`, `source`, `license`, `recipe` and `weights` (by tag); `params`
-        and `gmacs` (10^9 multiply-adds per image, forward) without a head; `activation_mib` (MiB per image kept for the
-        backward pass, float32); `tokens` (per image); `config` (every field).
+        The preset's `name`, `family`, `description`, `paper`, `source`, `license`, `recipe` and `weights` (by tag, each with
+        its `label_set` and `pretraining`); `params` and `gmacs` (10^9 multiply-adds per image, forward) without a head;
+        `activation_mib` (MiB per image kept for the backward pass, float32); `tokens` (per image); `relatives` (names of presets
+        of the `same_shape`, and the next `smaller` and `larger` one of the family, or None); `config` (every field).
 
     Raises:
         InvalidArgumentError: There is no such preset.
@@ -75,7 +74,7 @@ def preset_info(name: str) -> PresetInfo:
         (85798656, 17.56, 197)
     """
     preset = load_preset(name)
-    config, weights = preset.config, {}
+    config, weights = preset.config, dict[str, Any]()
     for tag, checkpoint in preset.weights.items():
         weights[tag] = {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
     stated = ("name", "family", "description", "paper", "source", "license", "recipe")
@@ -86,6 +85,7 @@ def preset_info(name: str) -> PresetInfo:
         gmacs=config.num_macs / 1e9,
         activation_mib=config.activation_bytes() / 2**20,
         tokens=config.num_tokens,
+        relatives=find_relatives(preset, all_presets().values()).to_dict(),
         config=config.to_dict(),
     )
 
@@ -123,6 +123,7 @@ def register_presets(path: str | Path) -> list[str]:
         ... '''
         >>> import tempfile
         >>> from unittest import mock
+        >>> from vit_keras import list_presets
         >>> with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ):
         ...     _ = (Path(folder) / "ours.toml").write_text(text)
         ...     print(register_presets(Path(folder) / "ours.toml"), list_presets("*ours*"))
@@ -138,7 +139,8 @@ def register_presets(path: str | Path) -> list[str]:
     return names
 
 
-def _presets() -> dict[str, Preset]:
+def all_presets() -> dict[str, Preset]:
+    """Returns every preset by name: the shipped ones and the registered."""
     return _read_presets(os.environ.get(_REGISTERED_FILES, ""))
 
 

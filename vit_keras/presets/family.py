@@ -1,7 +1,7 @@
 """Reads a family file: TOML that describes presets and their checkpoints.
 
-It holds `[family]` (description, paper, license, recipe, `config` shared by its presets), one table per preset with what
-differs, and one line per checkpoint in `[NAME.weights]`.
+It holds `[family]` (description, paper, license, recipe; `config` and `pretraining` shared by its presets), one table per preset with
+what differs, and one line per checkpoint in `[NAME.weights]`.
 """
 
 import tomllib
@@ -12,9 +12,10 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.presets.preset import Checkpoint, Preset
+from vit_keras.presets.label_sets import LABEL_SETS, find_label_set
+from vit_keras.presets.preset import PRETRAININGS, Checkpoint, Preset
 
-_FAMILY_KEYS = {"description", "paper", "license", "recipe", "config"}
+_FAMILY_KEYS = {"description", "paper", "license", "recipe", "config", "pretraining"}
 _CONFIG_KEYS = {item.name for item in fields(ViTConfig)}
 _PRESET_KEYS = {"source", "params", "weights"} | _CONFIG_KEYS
 _CHECKPOINT_KEYS = {item.name for item in fields(Checkpoint)} - {"tag"}
@@ -28,11 +29,12 @@ def read_family(where: str, text: str) -> list[Preset]:
         raise InvalidArgumentError(f"{where} is not TOML: {error}.") from error
     shared = tables.pop("family", {})
     _check_kinds(where, {"family": shared, **tables}, dict)
-    _check_keys(f"{where} [family]", shared, known=_FAMILY_KEYS, required=_FAMILY_KEYS - {"config"})
+    _check_keys(f"{where} [family]", shared, known=_FAMILY_KEYS, required=_FAMILY_KEYS - {"config", "pretraining"})
     stated = {key: value for key, value in shared.items() if key != "config"}
     _check_kinds(f"{where} [family]", stated, str)
     _check_kinds(f"{where} [family]", {"config": shared.get("config", {})}, dict)
     _check_keys(f"{where} [family.config]", shared.get("config", {}), known=_CONFIG_KEYS, required=set())
+    stated.pop("pretraining", None)
     presets = []
     for name, table in tables.items():
         here = f"{where} [{name}]"
@@ -47,10 +49,9 @@ def read_family(where: str, text: str) -> list[Preset]:
             config = ViTConfig(**{**shared.get("config", {}), **own})
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"{here}: {error}") from error
+        defaults = {key: shared[key] for key in ("license", "pretraining") if key in shared}
         checkpoints = {
-            tag: _read_checkpoint(
-                f"{where} [{name}.weights] {tag}", tag, {"license": shared["license"], **entry}, config
-            )
+            tag: _read_checkpoint(f"{where} [{name}.weights] {tag}", tag, {**defaults, **entry}, config)
             for tag, entry in weights.items()
         }
         family, source, params = PurePath(where).stem, table["source"], table["params"]
@@ -69,7 +70,16 @@ def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViT
         config.replace(**entry.get("config", {}))
     except InvalidArgumentError as error:
         raise InvalidArgumentError(f"{where}: {error}") from error
-    return Checkpoint(tag=tag, **entry)
+    num_classes = entry.get("num_classes")
+    label_set = entry.get("label_set", find_label_set(num_classes, tag))
+    if label_set is not None and LABEL_SETS.get(label_set) != num_classes:
+        raise InvalidArgumentError(
+            f"{where}: label_set = {label_set!r} with num_classes = {num_classes!r}; expected one of these with its number: {LABEL_SETS}."
+        )
+    pretraining = entry.get("pretraining", "supervised" if label_set is not None else None)
+    if pretraining not in (None, *PRETRAININGS):
+        raise InvalidArgumentError(f"{where}: pretraining = {pretraining!r}; expected one of {list(PRETRAININGS)}.")
+    return Checkpoint(tag=tag, **{**entry, "label_set": label_set, "pretraining": pretraining})
 
 
 def _check_kinds(where: str, values: Mapping[str, Any], kind: type) -> None:

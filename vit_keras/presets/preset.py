@@ -6,6 +6,9 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 
+PRETRAININGS = ("supervised", "self_supervised", "image_text")
+"""What weights were trained on first: labeled images, images alone, or images with their captions."""
+
 _FREE_LICENSES = ("Apache-2.0", "MIT")
 
 
@@ -18,7 +21,11 @@ class Checkpoint:
     url: str  # address of the file; `hf://OWNER/REPOSITORY/FILE` is on the Hugging Face hub
     license: str
     sha256: str | None = None  # of the file, if known
-    num_classes: int | None = None  # None without a head
+    num_classes: int | None = None  # outputs of the head; None without one
+    label_set: str | None = (
+        None  # key of `LABEL_SETS` whose classes the head names; None for other outputs, such as embeddings
+    )
+    pretraining: str | None = None  # one of `PRETRAININGS`, before any fine-tuning; None where it is not stated
     top1: float | None = None  # ImageNet-1k accuracy, percent, as timm measured it at this preset's size
     crop: float = 1.0  # fraction of the resized image's shorter side that evaluation keeps
     crop_mode: str = "center"  # "center", or "squash" to resize to the exact size without a crop

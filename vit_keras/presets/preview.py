@@ -26,11 +26,12 @@ def render_info(info: Mapping[str, Any]) -> str:
         (
             name,
             "none" if weights["num_classes"] is None else f"{weights['num_classes']:,}",
+            weights["label_set"] or "",
             "" if weights["top1"] is None else f"{weights['top1']:.1f}",
             f"{weights['megabytes']:,.0f}",
             weights["license"],
         )
         for name, weights in info["weights"].items()
     ]
-    heads = ("weights", "classes", "ImageNet top-1, %", "MB", "license")
-    return found + (table(heads, rows, numbers=(1, 2, 3)) if rows else tag("p", "No trained weights."))
+    heads = ("weights", "outputs", "classes of", "ImageNet top-1, %", "MB", "license")
+    return found + (table(heads, rows, numbers=(1, 3, 4)) if rows else tag("p", "No trained weights."))

@@ -69,10 +69,10 @@ class WorkerProcess:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Sends what JSON can hold; raises `WorkerDiedError` if the process has ended."""
+    def send(self, message: Mapping[str, Any], payload: bytes = b"") -> None:
+        """Sends what JSON can hold, and the bytes of `payload` after it; raises `WorkerDiedError` if the process has ended."""
         try:
-            _write(self._process.stdin, message)
+            _write(self._process.stdin, message, payload)
         except (OSError, ValueError) as error:  # ValueError: `kill` closed the pipe
             raise WorkerDiedError(f"the process has ended ({error})") from error
 
@@ -132,8 +132,11 @@ class ParentConnection:
 
     def receive(self) -> dict[str, Any]:
         """Waits for the next message and returns it."""
-        message = self._received.get()
-        return {} if message is None else message[0]
+        return self.receive_with_payload()[0]
+
+    def receive_with_payload(self) -> Message:
+        """Waits for the next message and returns it with the bytes after it."""
+        return self._received.get() or ({}, bytearray())
 
     def send(self, message: Mapping[str, Any], payload: bytes | memoryview = b"") -> None:
         """Sends what JSON can hold, and the bytes of `payload` after it."""

@@ -25,6 +25,7 @@ from vit_keras.training.runs.session import TrainingInterrupted
 from vit_keras.tuning.options import TunerOptions
 from vit_keras.tuning.report.page import PAGE, format_leaderboard, write_study_report
 from vit_keras.tuning.report.progress import SearchProgress
+from vit_keras.tuning.search_options import SearchOptions
 from vit_keras.tuning.space.hypermodel import ViTHyperModel
 from vit_keras.tuning.space.search_space import SearchSpace
 from vit_keras.tuning.space.searchable import Searchable, load_images
@@ -34,8 +35,6 @@ from vit_keras.tuning.study.study import Study, Trial
 from vit_keras.tuning.tuner import ViTTuner
 from vit_keras.tuning.workers.trial_training import custom_model_file
 from vit_keras.zoo.from_preset import from_preset
-
-_DEFAULTS = {"budget": "30min", "objective": "auto", "task": "auto", "label_separator": "|"}  # are not recorded
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,93 +136,92 @@ def search(
     if resume and run_dir is None:
         raise InvalidArgumentError("resume=True needs the run_dir of the search to resume.")
     console = console or standard_console()
-    loading = {
-        "task": task,
-        "image_dir": image_dir if image_dir is None else str(image_dir),
-        "image_column": image_column,
-        "label_column": label_column,
-        "label_separator": label_separator,
-        "contained": contained,
-    }
+    search_options = SearchOptions(
+        data=find_word(data),
+        budget=budget if isinstance(budget, str) else None,
+        objective=objective,
+        epochs=epochs,
+        max_params=max_params,
+        max_macs=max_macs,
+        space=space if isinstance(space, str | os.PathLike) else None,
+        image_size=image_size,
+        limit=limit,
+        seed=seed,
+        task=task,
+        image_dir=image_dir,
+        image_column=image_column,
+        label_column=label_column,
+        label_separator=label_separator,
+        contained=contained,
+    )
+    chosen = {"epochs": epochs, "workers": workers, "seed": seed}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    if options is not None and given:
+        raise InvalidArgumentError(f"{', '.join(given)} and options are both given: set them in TunerOptions alone.")
     plan = plan_search(
         data,
         validation,
-        sizes={"max_params": max_params, "max_macs": max_macs, "space": space, "image_size": image_size},
-        tuner={"epochs": epochs, "workers": workers, "seed": seed},
-        limit=limit,
-        loading=loading,
+        options=search_options,
+        space=space,
         hypermodel=hypermodel,
-        options=options,
+        tuner_options=options or TunerOptions(**given),
         console=console,
     )
-    named = {}
-    if isinstance(data, str | os.PathLike) and validation is None and isinstance(space, str | os.PathLike | None):
-        given = {
-            "data": find_word(data),
-            "budget": budget if isinstance(budget, str) else None,
-            "objective": objective if isinstance(objective, str) else list(objective),
-            "epochs": epochs,
-            "max_params": max_params,
-            "max_macs": max_macs,
-            "image_size": image_size,
-            "space": None if space is None else str(space),
-            "limit": limit,
-            "seed": seed,
-            **{name: value for name, value in loading.items() if value is not False},
-        }
-        named = {name: value for name, value in given.items() if value is not None and value != _DEFAULTS.get(name)}
+    is_named = search_options.data is not None and validation is None and space in (None, search_options.space)
     return _search_data(
-        plan, budget=budget, objective=objective, run_dir=run_dir, resume=resume, console=console, cli_options=named
+        plan,
+        budget=budget,
+        objective=objective,
+        run_dir=run_dir,
+        resume=resume,
+        console=console,
+        cli_options=search_options.to_dict() if is_named else {},
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchPlan:
-    """What is searched: data, search space and options."""
+    """What is searched: data, search space and the tuner's options."""
 
     data: ImageData
     hypermodel: Searchable
-    options: TunerOptions | None
+    tuner_options: TunerOptions
 
 
 def plan_search(
     data: Any,
     validation: Any = None,
     *,
-    sizes: Mapping[str, Any],
-    tuner: Mapping[str, Any],
-    limit: int | None,
-    loading: Mapping[str, Any],
+    options: SearchOptions,
+    space: SearchSpace | Mapping[str, Any] | str | Path | None,
     hypermodel: Searchable | None,
-    options: TunerOptions | None,
+    tuner_options: TunerOptions,
     console: Console,
 ) -> SearchPlan:
-    """Loads the data and makes the search space of the arguments of `search`, grouped by what they are for."""
-    sizes, tuner = ({name: value for name, value in each.items() if value is not None} for each in (sizes, tuner))
-    if options is not None and tuner:
-        raise InvalidArgumentError(f"{', '.join(tuner)} and options are both given: set them in TunerOptions alone.")
+    """Loads the data and makes the search space."""
     if hypermodel is not None:
-        if sizes:
+        own = options.limits | {"space": space, "image_size": options.image_size}
+        if refused := [name for name, value in own.items() if value is not None]:
             raise InvalidArgumentError(
-                f"{', '.join(sizes)} has no effect with a hypermodel: pass it to the hypermodel instead."
+                f"{', '.join(refused)} has no effect with a hypermodel: pass it to the hypermodel instead."
             )
         images = hypermodel.load_data(data, validation)
-        images = images if limit is None else images.limit(limit)
+        images = images if options.limit is None else images.limit(options.limit)
     else:
         with file_progress(console) as on_progress:
             images = load_images(
                 data,
                 validation,
-                image_size=sizes.pop("image_size", None),
+                image_size=options.image_size,
                 options={
-                    **{name: value for name, value in loading.items() if value is not None},
-                    "limit": limit,
-                    "seed": tuner.get("seed", 0),
+                    **options.load_keywords,
+                    "limit": options.limit,
+                    "seed": options.seed or 0,
                     "on_progress": on_progress,
                 },
             )
-        hypermodel = ViTHyperModel.for_data(images, **sizes)
-    return SearchPlan(data=images, hypermodel=hypermodel, options=TunerOptions(**tuner) if tuner else options)
+        hypermodel = ViTHyperModel.for_data(images, space=space, **options.limits)
+    return SearchPlan(data=images, hypermodel=hypermodel, tuner_options=tuner_options)
 
 
 def _search_data(
@@ -250,7 +248,7 @@ def _search_data(
         run_dir=run,
         budget=budget,
         objective=objective,
-        options=plan.options,
+        options=plan.tuner_options,
         on_event=progress.on_event,
     )
     tuner.cli_options = cli_options
@@ -318,6 +316,6 @@ def join(plan: SearchPlan, *, run_dir: str | Path) -> None:
     the current steps were finished and saved.
     """
     try:
-        ViTTuner(plan.hypermodel, run_dir=run_dir, options=plan.options).search(plan.data)
+        ViTTuner(plan.hypermodel, run_dir=run_dir, options=plan.tuner_options).search(plan.data)
     except KeyboardInterrupt:
         raise TrainingInterrupted(Path(run_dir)) from None

@@ -32,6 +32,8 @@ def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
         found["pooling"] = "map"
     elif "patch_encoder/class_token" not in shapes:
         found["pooling"] = "mean"
+    if "final_norm/gamma" not in shapes:
+        found["final_norm"] = "none"
     if "pre_logits/bias" in shapes:
         found["pre_logits_dim"] = shapes["pre_logits/bias"][-1]
     if {"patch_encoder/distillation_token", "head/kernel"} <= shapes.keys():
@@ -47,7 +49,8 @@ def head_features(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
 def differing_features(found: Mapping[str, Any], config: ViTConfig) -> dict[str, Any]:
     """Returns the fields about the head's input that differ between a file and a model, with the file's values."""
     differing = {name: found[name] for name in HEAD_FIELDS if name in found and found[name] != getattr(config, name)}
-    if config.pooling == "token" and "pooling" not in differing:
+    norms = {found.get("final_norm"), config.final_norm}
+    if config.pooling == "token" and "pooling" not in differing and "none" not in norms:
         differing.pop("final_norm", None)  # normalizing one token gives the same before and after it is picked
     if not config.distillation_token:
         differing.pop("distillation_head", None)

@@ -16,7 +16,7 @@ from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.planning import plan
-from vit_keras.weights.settings.apply import find_contradictions
+from vit_keras.weights.settings.apply import find_contradictions, list_assumptions
 from vit_keras.weights.settings.read import Settings, read_settings
 from vit_keras.weights.steps import Plan
 from vit_keras.weights.store import is_finite
@@ -38,7 +38,8 @@ def load(
     """Loads a checkpoint of vit_keras or of another library into a model; returns what was done.
 
     Everything that is changed, kept or left out to fit the model, and where a config.json beside the file contradicts the model's
-    config, is in the plan's notes and logged as a warning.
+    config, is in the plan's notes and logged as a warning; so is, in its `assumptions`, what changes the outputs and the file does not
+    state, such as the number of heads.
 
     Args:
         model: A model that `vit` or `from_preset` made.
@@ -75,10 +76,18 @@ def load(
         steps = plan(
             shapes, config, file, source=source, prefix=prefix, adapt=adapt, stated=settings.stated, own_head=own_head
         )
-        steps = replace(steps, notes=(*find_contradictions(settings, config), *steps.notes))
+        steps = replace(
+            steps,
+            notes=(*find_contradictions(settings, config), *steps.notes),
+            assumptions=list_assumptions(settings, config, steps.table),
+        )
         _check_zeros(steps, file)
         for note in steps.notes:
             _log.warning("%s: %s", path, note)
+        if steps.assumptions:
+            _log.warning(
+                "%s: assumed, because the checkpoint does not state it: %s", path, ", ".join(steps.assumptions)
+            )
         if keep_on_failure:
             # Checks all weights before the first is assigned: reading twice needs less memory than keeping them.
             for _ in read_weights(steps, file, variables, allow_nonfinite):

@@ -11,6 +11,7 @@ from vit_keras.weights.adapt.inferred_sizes import count_blocks, infer_sizes
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.adapt.patches import adapt_patches
 from vit_keras.weights.adapt.positions import adapt_positions
+from vit_keras.weights.adapt.relative_positions import adapt_relative_positions
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.head import differing_features, head_features
 from vit_keras.weights.mappings.layouts import Shape
@@ -21,7 +22,8 @@ from vit_keras.weights.store import count_each
 
 _SHOWN = 10  # misfits in an error
 _FLOATS = {"float64", "float32", "float16", "bfloat16"}
-_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling"}  # a file may have them and a model lack them
+# Layers that a file may have and a model lack.
+_OPTIONAL_LAYERS = {"head", "head_distillation", "pre_logits", "pooling", "final_norm"}
 _KERNEL, _POSITIONS = "patch_encoder/projection/kernel", "patch_encoder/position_embedding"
 _PREFIX_TOKENS = ("patch_encoder/class_token", "patch_encoder/distillation_token", "patch_encoder/registers")
 
@@ -113,6 +115,7 @@ class _Planner:
             if name not in self.used:
                 self._leave_out(name)
         self._check_head()
+        self._check_certain()
         self._raise_problems(missing, self._check_dtypes())
         notes = tuple(dict.fromkeys(self.notes))
         return Plan(self.file.path, self.table, tuple(self.steps.values()), notes, tuple(self.zeros))
@@ -149,7 +152,7 @@ class _Planner:
             blocks = tuple(tuple(numbered(name, i) for name in item.targets) for i in range(self.config.num_layers))
         # A bias may be zeros only together with its kernel.
         if sources or ours[0].replace("/bias", "/kernel") in self.covered:
-            self._convert(blocks, used_way, sources)
+            self._convert(blocks, used_way, sources, axis=item.axis)
 
     def _find_way(self, item: Row, block: int | None) -> tuple[Way, tuple[str, ...]] | None:
         found = [
@@ -168,15 +171,17 @@ class _Planner:
     def _number(self, names: tuple[str, ...], block: int | None) -> tuple[str, ...]:
         return tuple(numbered(name, block, digits=self.table.digits) for name in names)
 
-    def _convert(self, blocks: tuple[tuple[str, ...], ...], used_way: Way, sources: tuple[str, ...]) -> None:
+    def _convert(
+        self, blocks: tuple[tuple[str, ...], ...], used_way: Way, sources: tuple[str, ...], *, axis: int
+    ) -> None:
         ours = [name for names in blocks for name in names if name != GAP]
         shapes = tuple(self.weights[name if name != GAP else blocks[0][0]] for name in blocks[0])
         files = tuple(self.names[name] for name in sources)
-        step = Conversion(blocks, shapes, files, used_way.layout, used_way.stacked)
+        step = Conversion(blocks, shapes, files, used_way.layout, used_way.stacked, axis=axis)
         self.covered.update(ours)
         self.used.update(sources)
         joined = self._joined_shape(used_way, sources, len(blocks))
-        wanted = (*shapes[0][:-1], sum(shape[-1] for shape in shapes)) if len(shapes) > 1 else shapes[0]
+        wanted = shapes[0] if len(shapes) == 1 else _concatenate(shapes, axis)
         if _is_head(ours[0]):
             if self.adapt.head == "fit" and self._keeps_own_head(ours[0], joined):
                 return
@@ -185,7 +190,8 @@ class _Planner:
                 return  # _check_head refuses it
         is_positions = ours[0] == _POSITIONS and joined is not None and len(joined) == 3 and joined[::2] == wanted[::2]
         is_kernel = ours[0] == _KERNEL and joined is not None and len(joined) == 2 and joined[1] == wanted[1]
-        if joined is not None and (is_positions or is_kernel):
+        is_table = ours[0].endswith("relative_position/table") and joined is not None and joined[1:] == wanted[1:]
+        if joined is not None and (is_positions or is_kernel or is_table):
             self._adapt(step, joined)
         elif joined == wanted or not sources:
             self.steps[ours[0]] = step
@@ -219,11 +225,14 @@ class _Planner:
                 shape, stated_size = self.file.tensors[step.sources[0]].shape, self.stated.get("patch_size")
                 adapted: Step
                 adapted, notes = adapt_patches(step, shape, self.config, self.adapt, stated_size)
+            elif step.targets[0] != _POSITIONS:
+                adapted, notes = adapt_relative_positions(step, joined[0], self.config, self._find_grid_size())
             else:
-                grid_size = self.adapt.grid_size
-                if grid_size is None and {"image_size", "patch_size"} <= self.stated.keys():
-                    height, width = self.stated["image_size"]
-                    grid_size = height // self.stated["patch_size"], width // self.stated["patch_size"]
+                grid_size = self._find_grid_size()
+                if self.adapt.grid_size is None and grid_size is not None:
+                    rest = joined[1] - grid_size[0] * grid_size[1]
+                    if not 0 <= rest <= self.config.num_prefix_tokens:  # RADIO's are of a larger image than it states
+                        grid_size = None
                 tokens = [self.steps[name] for name in _PREFIX_TOKENS if name in self.steps]
                 conversions = [token for token in tokens if isinstance(token, Conversion)]
                 adapted, notes = adapt_positions(step, joined[1], self.config, grid_size, conversions)
@@ -234,6 +243,13 @@ class _Planner:
             self.steps.pop(name, None)
         self.steps[step.targets[0]] = adapted
         self.notes += notes
+
+    def _find_grid_size(self) -> tuple[int, int] | None:
+        """Returns rows and columns of the file's positions; None where nothing states them."""
+        if self.adapt.grid_size is not None or not {"image_size", "patch_size"} <= self.stated.keys():
+            return self.adapt.grid_size
+        height, width = self.stated["image_size"]
+        return height // self.stated["patch_size"], width // self.stated["patch_size"]
 
     # Heads
 
@@ -280,10 +296,18 @@ class _Planner:
                 f"the file's head was trained on features of {theirs}, and the model has {mine}: build the model with {theirs}, or "
                 'give it a new head, with AdaptOptions(head="new") or another num_classes'
             )
-        elif {"pooling", "final_norm"} & differing.keys():
+        elif {"pooling", "final_norm", "map_includes_prefix"} & differing.keys():
             self.notes.append(f"the file's model has {theirs}, this one {mine}: its features differ from the file's")
 
     # Everything else
+
+    def _check_certain(self) -> None:
+        for pattern, fields in self.table.certain:
+            differing = [name for name, value in fields.items() if getattr(self.config, name) != value]
+            if differing and any(re.fullmatch(pattern, name) for name in self.names):
+                theirs = ", ".join(f"{name}={fields[name]!r}" for name in differing)
+                mine = ", ".join(repr(getattr(self.config, name)) for name in differing)
+                self.problems.append(f"the file is of a model with {theirs}, and this one has {mine}")
 
     def _check_depth(self) -> None:
         depth, wanted = count_blocks(self.table, self.tensors) or 0, self.config.num_layers
@@ -340,6 +364,12 @@ class _Planner:
         raise WeightMismatchError(
             f"{self.file.path} ({self.table.title}) does not fit the model: {'; '.join(reasons)}.{hint}"
         )
+
+
+def _concatenate(shapes: tuple[Shape, ...], axis: int) -> Shape:
+    whole = list(shapes[0])
+    whole[axis] = sum(shape[axis] for shape in shapes)
+    return tuple(whole)
 
 
 def _is_head(name: str) -> bool:

@@ -27,6 +27,7 @@ class Conversion:
     layout: Layout  # of each tensor
     stacked: int | None = None  # the tensors' axis over the blocks
     adapt: Change | None = None  # of the concatenated tensors
+    axis: int = -1  # along which the weights are concatenated
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -49,8 +50,8 @@ class Conversion:
             whole = self.adapt(whole)
         if len(names) == 1:
             return {names[0]: whole}
-        ends = np.cumsum([shape[-1] for shape in self.shapes])[:-1]
-        separate = zip(names, np.split(whole, ends, axis=-1), strict=True)
+        ends = np.cumsum([shape[self.axis] for shape in self.shapes])[:-1]
+        separate = zip(names, np.split(whole, ends, axis=self.axis), strict=True)
         return {name: part for name, part in separate if name != GAP}
 
 
@@ -101,6 +102,7 @@ class Plan:
     steps: tuple[Step, ...]
     notes: tuple[str, ...]  # what is changed, kept or left out, one line each
     zeros: tuple[str, ...]  # tensors that are left out and must be all zero
+    assumptions: tuple[str, ...] = ()  # what changes the outputs and the checkpoint does not state, as it is assumed
 
     def describe(self, *, each: bool = False) -> str:
         """Returns the plan as text."""
@@ -110,6 +112,11 @@ class Plan:
             f"{self.path}: {self.table.source} ({self.table.title})",
             f"{len(tensors)} tensors become {len(weights)} weights",
             *self.notes,
+            *(
+                [f"assumed, because the checkpoint does not state it: {', '.join(self.assumptions)}"]
+                if self.assumptions
+                else []
+            ),
         ]
         if each:
             lines += [f"{', '.join(step.targets)} <- {', '.join(step.sources) or 'zeros'}" for step in self.steps]

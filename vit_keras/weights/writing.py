@@ -169,7 +169,7 @@ class _Translation:
                     f"{self.table.title} has no {', '.join(ours)}; it can be written only if it is zero."
                 )
             return
-        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+        whole = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=item.axis)
         parts = [whole] if len(used_way.names) == 1 else np.split(whole, len(used_way.names), axis=-1)
         for name, part in zip(used_way.names, parts, strict=True):
             theirs = numbered(name, block, digits=self.table.digits)

@@ -1,36 +1,39 @@
 """Says what a file or directory with a model is, which preset fits it, what it lacks, and how to load it."""
 
 import json
-import math
 import shlex
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError, VitKerasError
-from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets import load_preset
 from vit_keras.presets.family import read_family
 from vit_keras.runtime.strict_json import parse_json
 from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open_tensors
-from vit_keras.weights.formats.tensor_file import TensorInfo, errors_of_reading
+from vit_keras.weights.formats.tensor_file import errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
 from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_names
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
-from vit_keras.weights.mappings.sources import find_table
 from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
+from vit_keras.weights.settings.open_clip import OPEN_CLIP, open_clip_settings
 from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.settings.timm import timm_settings
+from vit_keras.zoo.checkpoint_tensors import (
+    SHOWN,
+    count_parameters,
+    describe_keras_weights,
+    describe_tensors,
+    list_missing,
+)
 from vit_keras.zoo.find_model import find_model
-from vit_keras.zoo.matching_presets import find_presets, list_changes, read_fields
+from vit_keras.zoo.matching_presets import find_presets, list_changes
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle")
 _CHECKPOINTS = (".safetensors", ".npz", ".safetensors.index.json")
 _KNOWN = (*_CHECKPOINTS, *_PICKLES, ".keras", ".h5", ".toml", ".json")
-_UNSTATED = ("num_heads", "activation", "norm_epsilon", "pixel_mean", "pixel_std", "pooling")  # that no shape reveals
-_SHOWN = 5  # presets, class names
 
 
 def checkpoint_info(path: str | Path) -> dict[str, Any]:
@@ -90,14 +93,15 @@ def _describe_directory(path: Path) -> dict[str, Any]:
         command = "tune" if (path / "journal.jsonl").is_file() else _command_of(path / "run.json")
         line = f"vit-keras {command} --resume --run-dir {shlex.quote(str(path))}"
         return {"what": "a run that is not finished and has no model yet", "command": [line]}
-    config = read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+    config_path = next((path / name for name in (CONFIG, OPEN_CLIP) if (path / name).is_file()), path / CONFIG)
+    config = read_json_if_any(config_path)
     is_hub = isinstance(config, dict) and str(config.get("module", "")).startswith("keras_hub")
     if isinstance(config, dict) and is_hub and is_keras_hub(path) and config.get("class_name") == "ViTBackbone":
         return _describe_saved(path, config)
     if isinstance(config, dict) and is_hub:
         return _describe_kerashub(path, config)
     if isinstance(config, dict) and library_of(config) is not None:
-        return _describe_saved(path, config) if _has_weights(path) else _describe_config(path / CONFIG, config)
+        return _describe_saved(path, config) if _has_weights(path) else _describe_config(config_path, config)
     if _has_weights(path):
         return _describe_checkpoint(path)
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.endswith(_KNOWN))
@@ -128,9 +132,10 @@ def _describe_saved(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "huggingface": "a directory of transformers",
         "timm": "a directory of timm",
         "keras_hub": "a preset directory of KerasHub",
+        "open_clip": "a directory of OpenCLIP",
     }
     settings = read_settings(path, config_json=config)
-    found = _describe_tensors(path, settings)
+    found = describe_tensors(path, settings)
     names = settings.class_names if library != "vit_keras" else _read_labels(path)
     preprocessing = (
         settings.preprocessing if library != "vit_keras" else config.get("preprocessing", config.get("resizing"))
@@ -146,7 +151,7 @@ def _describe_saved(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         **found,
         "what": f"{writers[str(library)]}{model}",
         "class_names": list(names) if names else None,
-        "missing": _list_missing(settings, found, has_names=bool(names), has_preprocessing=preprocessing is not None),
+        "missing": list_missing(settings, found, has_names=bool(names), has_preprocessing=preprocessing is not None),
         "python": [f"model = vk.from_preset({str(path)!r})"],
         "command": [_convert(path)],
     }
@@ -194,7 +199,7 @@ def _describe_adapter(path: Path) -> dict[str, Any]:
     return {
         "what": f"a LoRA adapter of PEFT of rank {', '.join(map(str, sorted(set(pairs))))}, on {len(pairs)} layers ({kinds})",
         "library": "peft",
-        **_count(tensors),
+        **count_parameters(tensors),
         "missing": missing,
         "python": [f"model = vk.training.load_lora(vk.from_preset({model or 'BASE'!r}), {str(path)!r}{alpha})"],
     }
@@ -204,11 +209,11 @@ def _find_base(base: str | None) -> str | None:
     """Returns what `from_preset` takes for PEFT's base model: its directory, or a preset's weights."""
     if base is None or Path(base).is_dir():
         return base
-    for name in list_presets():
-        for tag, checkpoint in load_preset(name).weights.items():
-            if checkpoint.url.startswith(f"hf://{base}/"):
-                return f"{name}:{tag}"
-    return None
+    try:
+        found = find_model(base)
+    except VitKerasError:
+        return None
+    return f"{found.preset}:{found.tag}" if found.tag is not None else found.preset
 
 
 # Files
@@ -239,10 +244,10 @@ def _describe_checkpoint(path: Path) -> dict[str, Any]:
     if is_adapter(names):
         return _describe_adapter(path)
     settings = read_settings(path)
-    found = _describe_tensors(path, settings)
+    found = describe_tensors(path, settings)
     endings = {".json": "sharded safetensors", ".npz": "npz"} | dict.fromkeys(_PICKLES, "a file of torch.save")
     kind = endings.get(path.suffix.lower(), "safetensors")
-    missing = _list_missing(settings, found, has_names=False, has_preprocessing=False)
+    missing = list_missing(settings, found, has_names=False, has_preprocessing=False)
     if not found["presets"]:
         missing.insert(
             0,
@@ -302,40 +307,15 @@ def _describe_keras(path: Path) -> dict[str, Any]:
 
 
 def _describe_weights(path: Path) -> dict[str, Any]:
-    import h5py  # type: ignore[import-untyped]
-
-    shapes: list[tuple[int, ...]] = []
-
-    def add(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.startswith("layers/"):
-            shapes.append(item.shape)
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(add)
-    except OSError as error:
-        raise CorruptFileError(f"{path}: not an HDF5 file, or damaged ({error}).") from error
-    params = sum(math.prod(shape) for shape in shapes)
-    presets = []
-    for name in list_presets():
-        config = load_preset(name).config
-        rest = params - config.num_params
-        has_qkv = shapes.count((config.hidden_dim, 3 * config.hidden_dim)) >= config.num_layers
-        if has_qkv and (
-            rest == 0 or (rest > 0 and rest % (config.feature_dim + 1) == 0 and rest < 0.5 * config.num_params)
-        ):
-            presets.append((rest, name))
-    names = [name for _, name in sorted(presets)]
+    found = describe_keras_weights(path)
+    names = found["presets"]
     if not names:
         missing = ["the architecture: no preset has as many parameters"]
-        return {"what": "weights that Keras saved", "library": "keras", "params": params, "missing": missing}
-    rest = min(presets)[0]
+        return {**found, "what": "weights that Keras saved", "library": "keras", "missing": missing}
     return {
+        **found,
         "what": "weights that Keras saved (model.save_weights)",
         "library": "vit_keras",
-        "params": params,
-        "num_classes": rest // (load_preset(names[0]).config.feature_dim + 1) or None,
-        "presets": names,
         "missing": ["the architecture: chosen by the number of parameters", "class names", "how images are resized"],
         "python": [f"model = vk.load_model({str(path)!r}, preset={names[0]!r})"],
     }
@@ -371,6 +351,8 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
     elif library == "keras_hub":
         task, converter = (read_json_if_any(path.with_name(name)) for name in (TASK, CONVERTER))
         found, classes = keras_hub_settings(config_json, task, converter, path), None
+    elif library == "open_clip":
+        found, classes = open_clip_settings(config_json, path), config_json["model_cfg"].get("embed_dim")
     elif library == "timm":
         found = timm_settings(config_json, path)
         classes = config_json.get("num_classes") or len(found["class_names"]) or None
@@ -393,7 +375,7 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
         "class_names": list(settings.class_names) if settings.class_names else None,
         "image_size": config.image_size,
         "patch_size": config.patch_size,
-        "presets": presets[:_SHOWN],
+        "presets": presets[:SHOWN],
         "settings": changes if presets else {},
         "missing": ["weights: what this builds starts from random ones"],
         "python": [
@@ -402,68 +384,6 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
             else f"model = vk.vit(vk.ViTConfig({fields}){head})"
         ],
     }
-
-
-# Tensors
-
-
-def _describe_tensors(path: Path, settings: Settings) -> dict[str, Any]:
-    with open_tensors(path) as file:
-        table = find_table(file.tensors, path=file.path)
-        tensors = dict(file.tensors)
-    spelled = table.canonical_names(tensors)
-    canonical = {own: tensors[name] for name, own in spelled.items()}
-    fields = {**read_fields(table, canonical), **settings.inferred}
-    known = {**fields, **settings.stated}
-    presets = find_presets(known)
-    config = None
-    if settings.stated and presets:
-        try:
-            config = settings.config()
-        except VitKerasError:
-            config = None
-    return {
-        "title": table.title,
-        "library": table.source,
-        "prefix": _find_prefix(spelled),
-        **_count(tensors),
-        "num_classes": settings.num_classes,
-        "image_size": known.get("image_size"),
-        "patch_size": known.get("patch_size"),
-        "presets": presets[:_SHOWN],
-        "settings": list_changes(config, presets[0]) if config is not None else {},
-    }
-
-
-def _count(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    counts = Counter[str]()
-    for info in tensors.values():
-        counts[info.dtype] += math.prod(info.shape)
-    return {"dtypes": [dtype for dtype, _ in counts.most_common()], "params": sum(counts.values())}
-
-
-def _find_prefix(canonical_names: Mapping[str, str]) -> str | None:
-    """Returns what most names have in front of the names of their library; None for nothing."""
-    counts = Counter(
-        name.removesuffix(own) for name, own in canonical_names.items() if own != name and name.endswith(own)
-    )
-    return next((prefix for prefix, _ in counts.most_common(1)), None)
-
-
-def _list_missing(
-    settings: Settings, found: Mapping[str, Any], *, has_names: bool, has_preprocessing: bool
-) -> list[str]:
-    missing = []
-    if found["num_classes"] and not has_names:
-        missing.append("class names")
-    if not has_preprocessing:
-        missing.append("how images are resized")
-    unstated = [name for name in _UNSTATED if name not in settings.stated and name not in settings.inferred]
-    if unstated and found["presets"]:
-        config = load_preset(found["presets"][0]).config
-        assumed = ", ".join(f"{name}={settings.fields.get(name, getattr(config, name))!r}" for name in unstated)
-        missing.append(f"settings that no tensor reveals; assumed are {assumed}")
-    return missing
 
 
 def _convert(path: Path, more: str = "") -> str:

@@ -1,6 +1,7 @@
 """Builds a model from a preset or a directory, and loads its weights."""
 
-from dataclasses import asdict
+import logging
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,19 @@ from vit_keras.data.class_names import are_numbers
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.models.vit import model_num_classes
 from vit_keras.presets import Checkpoint, Preset, checkpoint_bytes, load_preset
+from vit_keras.presets.label_sets import label_names
+from vit_keras.presets.names import refuse_tag
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.download.fetch import fetch
 from vit_keras.weights.head import head_change
 from vit_keras.weights.loading import load
-from vit_keras.weights.settings.apply import apply_settings, log_assumptions
+from vit_keras.weights.settings.apply import apply_settings
 from vit_keras.weights.settings.read import Settings, read_settings
 from vit_keras.zoo.find_model import FoundModel, find_model
 from vit_keras.zoo.model_end import ModelEnd
 from vit_keras.zoo.preset_directory import CONFIG, LABELS, ModelDirectory, read_directory
+
+_log = logging.getLogger(__name__)
 
 
 def from_preset(
@@ -47,6 +52,8 @@ def from_preset(
 
     Args:
         preset: A name of `list_presets()`, `NAME:TAG` for the preset's weights of that tag, or a directory with weights and head.
+            timm's names (`NAME.TAG`, `hf_hub:timm/NAME.TAG`) and those of published models on Hugging Face whose weights a preset
+            has (`google/vit-base-patch16-224`) mean that `NAME:TAG`.
         weights: None for random weights (for a directory: its own), a tag of the preset's checkpoints, or a checkpoint's path.
         num_classes: Classes of the head; 0 for no head, None for as many as the weights have.
         image_size: Height and width, px, in place of the preset's.
@@ -110,8 +117,6 @@ def build_and_load(
         config, saved_classes, end = directory.config, directory.num_classes, directory.end
         if weights is None:
             weights, settings = directory.path, directory.read_settings()
-            if directory.settings is not None:
-                log_assumptions(settings, config.replace(**changes))
         else:
             settings = read_settings(weights, source=source, prefix=prefix)
     else:
@@ -127,7 +132,10 @@ def build_and_load(
             tag = weights
         if tag is not None:
             checkpoint = _find_checkpoint(preset, tag, accept_license=accept_license)
-            config, saved_classes = config.replace(**checkpoint.config), checkpoint.num_classes
+            config = config.replace(**{**checkpoint.config, **found.config})
+            saved_classes = checkpoint.num_classes
+            if found.taken is not None:
+                _log.warning("%s:%s: of the published model, this is %s", preset.name, tag, found.taken)
             source = checkpoint.source
         elif weights is not None:
             settings = read_settings(weights, source=source, prefix=prefix)
@@ -145,7 +153,7 @@ def build_and_load(
     )
     if checkpoint is not None:
         weights = _download(checkpoint, config, offline=offline)
-        settings = read_settings(weights, source=source)
+        settings = replace(read_settings(weights, source=source), inferred=trained)
     if weights is None or settings is None:
         return model
     adapt = AdaptOptions(
@@ -154,7 +162,11 @@ def build_and_load(
     )
     load(model, weights, source=source, prefix=prefix, adapt=adapt, keep_on_failure=False, settings=settings)
     if adapt.head != "new":
-        model.class_names = _find_class_names(Path(weights), settings, directory, model_num_classes(model))
+        model.class_names = (
+            _find_class_names(Path(weights), settings, directory, model_num_classes(model))
+            if checkpoint is None
+            else _find_label_names(checkpoint, model_num_classes(model))
+        )
         if directory is not None and weights == directory.path:
             model.task, model.threshold = directory.task, directory.threshold
     if end.own_head:
@@ -177,11 +189,17 @@ def _find_class_names(
     return names if names and len(names) == num_classes and not are_numbers(names) else None
 
 
+def _find_label_names(checkpoint: Checkpoint, num_classes: int | None) -> tuple[str, ...] | None:
+    """Returns the class names of a preset's weights; None where they are unknown, or the head has other classes."""
+    if checkpoint.label_set is None or checkpoint.num_classes != num_classes:
+        return None
+    return label_names(checkpoint.label_set)
+
+
 def _find_checkpoint(preset: Preset, tag: str, *, accept_license: bool) -> Checkpoint:
     if tag not in preset.weights:
         raise InvalidArgumentError(
-            f"The preset {preset.name!r} has no weights {tag!r}: its tags are {sorted(preset.weights)}, and there is no "
-            "such file. weights=None starts from random weights."
+            f"{refuse_tag(preset, tag)} There is no such file, either; weights=None starts from random weights."
         )
     checkpoint = preset.weights[tag]
     if checkpoint.needs_acceptance and not accept_license:

@@ -6,19 +6,16 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.relatives import SHAPE_FIELDS
 from vit_keras.weights.adapt.inferred_sizes import count_blocks
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.layouts import CONV, FLAX_CONV, Shape
 from vit_keras.weights.mappings.tables import Table, numbered
 
-_EXACT = (
-    "hidden_dim", "num_layers", "mlp_dim", "patch_size", "class_token", "distillation_token", "num_registers", "qk_norm", "stem_norm",
-    "gated_mlp", "parallel_block", "mlp_inner_norm",
-)  # fmt: skip
-"""Fields of `ViTConfig` that must be equal for weights to fit."""
 _NEAREST = (
     "position_embedding", "image_size", "num_heads", "pooling", "max_num_patches", "norm_epsilon", "activation", "pixel_mean",
     "pixel_std", "channels", "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding",
+    "block_norm",
 )  # fmt: skip
 """Fields that order the presets that fit, the most important first."""
 
@@ -43,6 +40,8 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "stem_norm": "stem_norm/gamma" in shapes,
         "parallel_block": "norm/gamma" in first,
         "mlp_inner_norm": "mlp/inner_norm/gamma" in first,
+        "attention_inner_norm": "attention/inner_norm/gamma" in first,
+        **_read_block(shapes, first),
         "position_embedding": "learned" if "patch_encoder/position_embedding" in shapes else "none",
         "patch_bias": "patch_encoder/projection/bias" in shapes,
         "stem": "conv" if "conv_stem/convolution_0/kernel" in shapes else "patch",
@@ -55,12 +54,27 @@ def read_fields(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, An
     return found | _read_image_size(shapes, found)
 
 
+def _read_block(shapes: Mapping[str, Shape], first: Mapping[str, Shape]) -> dict[str, Any]:
+    own = {name.rpartition("/")[2] for name in first if name.startswith("attention/relative_position/")}
+    shared = {name.rpartition("/")[2] for name in shapes if name.startswith("relative_position/")}
+    kinds = {"table": "table", "expand_kernel": "mlp"}
+    norms = {name for name in first if name.endswith("norm/gamma")}
+    return {
+        "relative_position": next((kind for name, kind in kinds.items() if name in own | shared), "none"),
+        "relative_position_shared": bool(shared),
+        "norm": "rms" if norms and not any(name.replace("gamma", "beta") in first for name in norms) else "layer",
+        "patch_norm": "patch_encoder/norm/gamma" in shapes,
+        "projection_bias": "mlp/contract/bias" in first,
+        "differential_attention": "attention/lambda_query_1" in first,
+    }
+
+
 def find_presets(fields: Mapping[str, Any]) -> list[str]:
     """Returns the names of the presets that weights of a model with these fields fit, the nearest first."""
     found = []
     for name in list_presets():
         config = load_preset(name).config
-        differs = any(field in fields and fields[field] != getattr(config, field) for field in _EXACT)
+        differs = any(field in fields and fields[field] != getattr(config, field) for field in SHAPE_FIELDS)
         has_scale = config.layer_scale is not None
         if differs or bool(fields.get("layer_scale", has_scale)) != has_scale:
             continue
@@ -110,7 +124,12 @@ def _read_patches(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, 
 
 
 def _read_image_size(shapes: Mapping[str, Shape], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the size of square images, px, from the number of positions; empty where that is not clear."""
+    """Returns the size of square images, px, from the number of positions or offsets; empty where that is not clear."""
+    offsets = next((shape[0] for name, shape in shapes.items() if name.endswith("relative_position/table")), 0)
+    between_patches = max(offsets - 3 * fields["class_token"], 0)  # (2 * side - 1)**2
+    side = round(between_patches**0.5)
+    if side % 2 and side * side == between_patches and "patch_size" in fields:
+        return {"image_size": ((side + 1) // 2 * fields["patch_size"],) * 2}
     positions = shapes.get("patch_encoder/position_embedding")
     if positions is None or len(positions) != 3 or "patch_size" not in fields:
         return {}

@@ -14,8 +14,9 @@ def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], note
     size = "{}x{} px".format(*config.image_size)
     if config.max_num_patches is not None:
         size = f"any aspect ratio, resized to at most {config.max_num_patches} patches of {config.patch_size} px,"
-    first_names = ", ".join(map(escape_markdown, class_names[:20]))
-    dots = ", ..." if len(class_names) > 20 else ""
+    between = "; " if any("," in name for name in class_names) else ", "
+    first_names = between.join(map(escape_markdown, class_names[:20]))
+    dots = f"{between}..." if len(class_names) > 20 else ""
     count = describe_count(task or "single_label", len(class_names))
     head = f"{count}: {first_names}{dots}" if class_names else "no head"
     # Only the author of the weights knows their license.

@@ -16,6 +16,7 @@ from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_erro
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
 from vit_keras.weights.mappings.config_fields import HF_PROBLEM_TYPES
 from vit_keras.weights.settings.keras_hub import TASK, keras_hub_activation
+from vit_keras.weights.settings.open_clip import OPEN_CLIP
 from vit_keras.weights.settings.read import Settings, library_of, read_json, read_json_if_any, read_settings
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.zoo.find_model import model_directory
@@ -37,7 +38,7 @@ class ModelDirectory:
     end: ModelEnd = field(default_factory=ModelEnd)
     sha256: str | None = None  # of the weights; None where it is not stated
     preprocessing: Preprocessing | None = None  # None where it is not stated
-    settings: Settings | None = None  # of a directory of transformers, timm or KerasHub
+    settings: Settings | None = None  # of a directory of transformers, timm, OpenCLIP or KerasHub
     task: str | None = None  # None for single labels, and where it is not stated
     threshold: float | None = None  # of a multi-label model
 
@@ -84,10 +85,12 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     """Returns what a directory's config.json says of its model."""
     folder = model_directory(Path(directory))
     path = folder / CONFIG
+    if not path.is_file() and (folder / OPEN_CLIP).is_file():
+        path = folder / OPEN_CLIP
     if folder.is_dir() and not path.is_file():
         _refuse_without_model(folder)
     saved = _read_json(path)
-    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm", "keras_hub"):
+    if isinstance(saved, dict) and library_of(saved) in ("huggingface", "timm", "keras_hub", "open_clip"):
         settings = read_settings(folder, config_json=saved)
         end = ModelEnd()
         if library_of(saved) == "keras_hub" and settings.num_classes is not None:

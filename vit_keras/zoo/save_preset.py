@@ -34,7 +34,7 @@ def save_preset(
     Args:
         model: A model that `vit` or `from_preset` made.
         directory: The new directory; it must not exist.
-        class_names: Names of the head's outputs; by default their indices.
+        class_names: Names of the head's outputs; by default those that came with the model's weights, or their indices.
         notes: Markdown for the model card.
         preprocessing: How images are resized to the model's size; None to resize without a crop.
 
@@ -56,7 +56,10 @@ def save_preset(
     parts = read_model(model)
     config, classes = parts.config, parts.num_classes
     end = ModelEnd.from_parts(parts)
-    names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
+    if class_names is None:
+        known = getattr(model, "class_names", None) or ()
+        class_names = known if len(known) == classes else [str(index) for index in range(classes or 0)]
+    names = list(class_names)
     if len(names) != (classes or 0):
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
     if preprocessing is not None:

@@ -27,3 +27,24 @@ def test_the_attention_kernel_of_this_machine_is_shown_with_its_reason(run):
     assert kernel.keys() == {"name", "padding", "reason", "description"}
     assert kernel["name"]
     assert kernel["name"] in run("info", "vit_nano_conv8_32", "--attention")[1]
+
+
+def test_relatives_and_label_sets_are_shown(run):
+    out = run("info", "vit_small_patch16_224")[1]
+    rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
+    assert rows["next smaller"] == "vit_tiny_patch16_224"
+    assert rows["next larger"] == "vit_base_patch16_224"
+    assert "vit_small_patch16_384" in out
+    assert "augreg_in21k: 21,843 classes of imagenet-21k" in out
+
+
+def test_names_of_timm_and_hugging_face_show_the_preset_and_what_is_taken(run, refused):
+    for word in ("vit_tiny_patch16_224.augreg_in21k", "timm/vit_tiny_patch16_224.augreg_in21k"):
+        code, out, _ = run("info", word)
+        assert code == 0
+        assert "vit_tiny_patch16_224:augreg_in21k" in out
+    out = " ".join(run("info", "openai/clip-vit-base-patch32")[1].split())
+    assert "vit_base_patch32_clip_quickgelu_224:openai" in out
+    assert "the image tower with its projection, without the text tower" in out
+    refused(2, "its tags are ['augreg_in21k', 'augreg_in21k_ft_in1k']", "info", "vit_tiny_patch16_224.nope")
+    refused(6, "hf download google/vit-huge-patch99 --local-dir vit-huge-patch99", "info", "google/vit-huge-patch99")

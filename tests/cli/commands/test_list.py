@@ -1,6 +1,6 @@
 import json
 
-from vit_keras.presets import list_presets, preset_info
+from vit_keras.presets import list_presets, list_weights, preset_info
 
 
 def rows(printed):
@@ -47,3 +47,61 @@ def test_presets_with_weights_and_those_to_start_with_are_marked(run):
     assert (
         "augreg_in21k" in preset_info("vit_small_patch16_224")["weights"]
     )  # the tag in the examples of `finetune --help`
+
+
+def test_conditions_and_an_order_give_a_flat_list_that_fits_80_columns(run):
+    code, out, err = run("list", "--pretraining", "self_supervised", "--license", "Apache-2.0", "--sort", "params")
+    assert (code, err) == (0, "")
+    expected = list_presets(pretraining="self_supervised", license="Apache-2.0", sort_by="params")
+    assert [line.split()[0] for line in out.splitlines()[1:-3]] == expected
+    for arguments in (("--sort", "name"), ("--best", "2000M"), ("--best", "5000G")):
+        code, out, _ = run("list", *arguments)
+        assert code == 0
+        assert (
+            max(len(line.rstrip()) for line in out.splitlines() if "hf://" not in line) <= 80
+        )  # an address is not cut
+    names = [info["name"] for info in json.loads(run("list", "--family", "dinov2", "--max-params", "90M", "--json")[1])]
+    assert names == list_presets(family="dinov2", max_params=90e6)
+
+
+def test_the_accuracy_of_a_row_is_that_of_the_weights_that_were_asked_for(run):
+    weights = preset_info("vit_base_patch16_clip_224")["weights"]
+    for condition in ({"label_set": "imagenet-1k"}, {"license": "Apache-2.0"}, {"label_set": "imagenet-12k"}):
+        arguments = [word for name, value in condition.items() for word in (f"--{name.replace('_', '-')}", value)]
+        row = run("list", "vit_base_patch16_clip_224", *arguments)[1].splitlines()[1].split()
+        chosen = [each for each in weights.values() if condition.items() <= each.items()]
+        top1 = max((each["top1"] for each in chosen if each["top1"]), default=None)
+        assert row[-2:] == ["-" if top1 is None else f"{top1:.2f}", str(len(chosen))]
+
+
+def test_best_names_the_most_accurate_weights_within_a_budget_with_their_sources(run):
+    for budget, limit in (("10M", {"max_params": 10e6}), ("0.01B", {"max_params": 10e6}), ("5G", {"max_gmacs": 5})):
+        rows = json.loads(run("list", "--best", budget, "--image-size", 224, "--json")[1])
+        expected = list_weights(sort_by="top1", image_size=224, min_top1=0.1, **limit)[:10]
+        assert [row["weights"] for row in rows] == expected
+        assert all(row["url"].startswith(("hf://", "https://")) and row["license"] for row in rows)
+        code, out, err = run("list", "--best", budget, "--image-size", 224)
+        assert (code, err) == (0, "")
+        assert [line.split()[0] for line in out.splitlines()[1 : len(rows) + 1]] == expected
+        for said in (rows[0]["url"], rows[0]["license"], rows[0]["paper"], "as timm measured"):
+            assert said in out
+
+
+def test_best_says_when_the_license_has_to_be_accepted(run, monkeypatch):
+    assert "accept_license" not in run("list", "test_vit", "--best", "1M")[1]
+    monkeypatch.setattr("vit_keras.presets.preset._FREE_LICENSES", ())  # the best weights of all are free today
+    assert (
+        "license    Apache-2.0, to be accepted with accept_license=True" in run("list", "test_vit", "--best", "1M")[1]
+    )
+
+
+def test_mistyped_conditions_and_empty_results_exit_2(refused):
+    assert refused(2, "--max-params 5x: expected a positive number, such as 300k", "list", "--max-params", "5x") == ""
+    assert refused(2, "--best -3M: expected a positive number", "list", "--best", "-3M") == ""
+    assert refused(2, "--best 10M and --max-params limit the same", "list", "--best", "10M", "--max-params", "5M") == ""
+    assert refused(2, "leave out --sort", "list", "--best", "10M", "--sort", "name") == ""
+    assert refused(2, "No weights with a known accuracy meet all conditions", "list", "--best", "10k") == ""
+    assert (
+        refused(2, "No preset meets all conditions: 'deit*', --family clip", "list", "deit*", "--family", "clip") == ""
+    )
+    assert refused(2, "--family 'clipp' is unknown (did you mean 'clip'?)", "list", "--family", "clipp") == ""

@@ -82,6 +82,44 @@ def test_where_the_processes_die_each_time_every_place_is_failed(pair, paths, mo
     assert (images.shape, set(failed)) == ((len(paths), 16, 20, 3), set(map(str, range(len(paths)))))
 
 
+@pytest.fixture
+def own_pool(tmp_path, monkeypatch):
+    """Returns a function that makes a pool of one process, which answers "crash", "wait" or with zeros, as it is asked."""
+    program = """
+        import os, time
+        from vit_keras.runtime.worker_process import ParentConnection
+        parent = ParentConnection()
+        while True:
+            request, content = parent.receive_with_payload()
+            if content == b"crash":
+                os._exit(1)
+            if content == b"wait":
+                time.sleep(1000)
+            parent.send({}, bytes(3) if content == b"black" else bytes(7))
+        """
+    (tmp_path / "own_decoder.py").write_text(textwrap.dedent(program))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    pools = []
+
+    def make(timeout):
+        pools.append(DecoderPool(1, module="own_decoder", timeout=timeout))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.end()
+
+
+def test_a_payload_that_crashes_stops_or_confuses_a_process_fails_alone(own_pool):
+    pool = own_pool(timeout=20)
+    for content in (b"crash", b"nonsense"):
+        images, failed = pool.ask({}, (1, 3), payload=content)
+        assert (images.tolist(), failed) == ([[0, 0, 0]], {"0": "the decoder crashed"})
+        assert pool.ask({}, (1, 3), payload=b"black")[1] == {}
+    pool = own_pool(timeout=0.2)
+    assert pool.ask({}, (1, 3), payload=b"wait")[1] == {"0": "decoding took longer than 0.2 seconds"}
+
+
 def test_training_batches_are_the_same_by_processes_and_by_threads(make_folder, monkeypatch):
     root = make_folder({"cat": 40, "dog": 40})
     batches = {}

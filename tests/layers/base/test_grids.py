@@ -12,12 +12,14 @@ RULES = {
     "bilinear": {"mode": "bilinear"},
     "bilinear_antialias": {"mode": "bilinear", "antialias": True},
     "bilinear_corners": {"mode": "bilinear", "align_corners": True},
+    "bilinear_crop": {"mode": "bilinear"},
+    "bilinear_corners_crop": {"mode": "bilinear", "align_corners": True},
 }
 
 
 def by_torch(positions, before, after, **arguments):
     grid = torch.from_numpy(positions).reshape(1, *before, -1).permute(0, 3, 1, 2)
-    resized = torch.nn.functional.interpolate(grid, **arguments)
+    resized = torch.nn.functional.interpolate(grid, **arguments)[..., : after[0], : after[1]]
     assert tuple(resized.shape[2:]) == after
     return resized.permute(0, 2, 3, 1).reshape(1, after[0] * after[1], -1).numpy()
 
@@ -31,7 +33,8 @@ def test_positions_are_resized_as_torch_does(rule, before, after):
         scale = tuple((new + 0.1) / old for new, old in zip(after, before, strict=True))
         expected = by_torch(positions, before, after, mode="bicubic", scale_factor=scale)
     else:
-        expected = by_torch(positions, before, after, size=after, **RULES[rule])
+        square = (max(after),) * 2
+        expected = by_torch(positions, before, after, size=square if rule.endswith("_crop") else after, **RULES[rule])
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

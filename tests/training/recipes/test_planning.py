@@ -7,6 +7,8 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.planning import FEW, plan_finetuning
 from vit_keras.training.recipes.sizing import FEW_EPOCHS, balance_classes
 
+pytestmark = pytest.mark.any_backend
+
 
 def plan(counts=(50, 50), hidden_dim=128, num_layers=4, **arguments):
     labels = np.repeat(np.arange(len(counts)), counts)

@@ -10,6 +10,8 @@ from vit_keras.models.vit import vit
 from vit_keras.training import Recipe, recipes
 from vit_keras.training.recipes.published import RECIPES
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_has_a_source_and_survives_json(name):

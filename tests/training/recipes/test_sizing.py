@@ -13,6 +13,8 @@ from vit_keras.models.vit import vit
 from vit_keras.training.recipes.planning import plan_finetuning
 from vit_keras.training.recipes.sizing import balance_classes
 
+pytestmark = pytest.mark.any_backend
+
 
 def arrays(count, classes=2):
     images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3)).astype("uint8")

@@ -7,6 +7,8 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes import RECIPES, Recipe
 from vit_keras.training.recipes.task_fields import balance_columns, count_labels, fit_task
 
+pytestmark = pytest.mark.any_backend
+
 TAGS = np.array([[1, 0, 0], [1, 1, 0], [1, 0, 0], [0, 1, 1]], "uint8")
 NUMBERS = np.array([[10.0, 1.0], [20.0, 1.0], [60.0, 1.0], [30.0, 1.0]], "float32")
 

@@ -6,6 +6,8 @@ from vit_keras.models.vit import vit
 from vit_keras.training import finetune
 from vit_keras.training.runs.directory import next_run_directory
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):

@@ -1,9 +1,12 @@
 """Near-identical errors are shown once."""
 
 import numpy as np
+import pytest
 
 from vit_keras.data import Split
 from vit_keras.training.runs.error_pictures import group_similar
+
+pytestmark = pytest.mark.any_backend
 
 
 def smooth(seed: int) -> np.ndarray:

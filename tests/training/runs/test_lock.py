@@ -14,6 +14,8 @@ import vit_keras
 from vit_keras.errors import RunLockedError, StorageError
 from vit_keras.training.runs.lock import RunLock
 
+pytestmark = pytest.mark.any_backend
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and links")
 CHILD = """
 import sys

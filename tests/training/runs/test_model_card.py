@@ -12,6 +12,8 @@ from vit_keras.training.runs.model_card import model_card_notes
 from vit_keras.zoo.preset_directory import load_class_names
 from vit_keras.zoo.save_preset import write_card
 
+pytestmark = pytest.mark.any_backend
+
 NAMES = ("cat", "dog", "owl")
 
 

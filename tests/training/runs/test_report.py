@@ -17,6 +17,8 @@ from vit_keras.training.runs import error_pictures, figures
 from vit_keras.training.runs.facts import images_per_second
 from vit_keras.training.runs.report import write_report
 
+pytestmark = pytest.mark.any_backend
+
 HISTORY = [
     {"epoch": 1.0, "loss": 1.0, "accuracy": 0.5, "val_loss": 0.9, "val_accuracy": 0.6, "learning_rate": 0.1, "seconds": 2.0},
     {"epoch": 2.0, "loss": 0.5, "accuracy": 0.7, "val_loss": 0.8, "val_accuracy": 0.7, "learning_rate": 0.0, "seconds": 3.0},

@@ -84,7 +84,7 @@ def test_the_outputs_do_not_change_before_training_and_targets_choose_the_projec
     "changes",
     [
         {"parallel_block": True, "layer_scale": 0.1},
-        {"gated_mlp": True, "activation": "silu", "mlp_inner_norm": True},
+        {"gated_mlp": True, "activation": "silu", "mlp_inner_norm": True, "attention_inner_norm": True},
         {"qkv_bias": "none", "qk_norm": True},
         {"pooling": "map", "class_token": False, "qkv_bias": "query_value"},
         {"distillation_token": True},

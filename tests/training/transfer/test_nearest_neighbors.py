@@ -5,6 +5,8 @@ from vit_keras.errors import DataError, EmptyDatasetError, InvalidArgumentError,
 from vit_keras.training.transfer import nearest_neighbors
 from vit_keras.training.transfer.nearest_neighbors import KNNClassifier
 
+pytestmark = pytest.mark.any_backend
+
 
 def oracle(bank, labels, queries, *, num_classes, k, temperature):
     """Votes image by image."""

@@ -23,7 +23,7 @@ from vit_keras.weights import write
 peft = pytest.importorskip("peft")
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytestmark = pytest.mark.filterwarnings("ignore")  # of peft and transformers
+pytestmark = [pytest.mark.any_backend, pytest.mark.filterwarnings("ignore")]  # warnings of peft and transformers
 
 PIXELS = images()
 HALF = ((0.5,) * 3, (0.5,) * 3)

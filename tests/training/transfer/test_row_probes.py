@@ -6,6 +6,8 @@ from vit_keras.training.transfer import row_probes
 from vit_keras.training.transfer.row_probes import multi_label_probe, regression_probe
 from vit_keras.training.transfer.softmax_regression import find_axes
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.fixture
 def features():

@@ -22,6 +22,8 @@ TORCH_RULES = {
     "bilinear": {"mode": "bilinear", "align_corners": False},
     "bilinear_antialias": {"mode": "bilinear", "align_corners": False, "antialias": True},
     "bilinear_corners": {"mode": "bilinear", "align_corners": True},
+    "bilinear_crop": {"mode": "bilinear", "align_corners": False},
+    "bilinear_corners_crop": {"mode": "bilinear", "align_corners": True},
 }
 
 
@@ -31,9 +33,10 @@ def test_positions_are_resized_as_torch_does(rng, rule, before, after):
     torch = pytest.importorskip("torch")
     positions = rng.normal(size=(1, before[0] * before[1], 6)).astype("float32")
     scales = tuple((new + 0.1) / old for old, new in zip(before, after, strict=True))
-    size = {"scale_factor": scales} if rule == "bicubic_offset" else {"size": after}
+    square = (max(after),) * 2 if rule.endswith("_crop") else after
+    size = {"scale_factor": scales} if rule == "bicubic_offset" else {"size": square}
     images = torch.from_numpy(positions).reshape(1, *before, -1).permute(0, 3, 1, 2)
-    expected = torch.nn.functional.interpolate(images, **size, **TORCH_RULES[rule])
+    expected = torch.nn.functional.interpolate(images, **size, **TORCH_RULES[rule])[..., : after[0], : after[1]]
     assert tuple(expected.shape[2:]) == after
     resized = resize_positions(positions, before=before, after=after, rule=rule)
     assert resized.dtype == np.float32

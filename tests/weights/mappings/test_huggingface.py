@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from weights.checkpoints import assert_same_bits
 
 from vit_keras.config import ViTConfig
-from vit_keras.errors import WeightMismatchError
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.models.vit import model_config, model_num_classes, vit
 from vit_keras.presets import load_preset
 from vit_keras.weights import AdaptOptions, load, write
@@ -39,6 +39,20 @@ CASES = {
         "DINOv3ViTModel", "DINOv3ViTConfig", {"num_register_tokens": 4, "use_gated_mlp": True, "hidden_act": "silu"},
         "pooler_output", IMAGENET,
     ),
+    "internvl": ("InternVLVisionModel", "InternVLVisionConfig", {"attention_bias": True}, "last_hidden_state", IMAGENET),
+    "beit": ("BeitForImageClassification", "BeitConfig", {"use_relative_position_bias": True}, "logits", HALF),
+    "beit of the class token": (
+        "BeitModel", "BeitConfig", {"use_shared_relative_position_bias": True, "use_mean_pooling": False}, "pooler_output", HALF,
+    ),
+    "beit without layer scale": (
+        "BeitForImageClassification", "BeitConfig",
+        {"use_absolute_position_embeddings": True, "layer_scale_init_value": 0.0, "use_relative_position_bias": True}, "logits", HALF,
+    ),
+    "data2vec": (
+        "Data2VecVisionForImageClassification", "Data2VecVisionConfig", {"use_relative_position_bias": True}, "logits", IMAGENET,
+    ),
+    "aimv2": ("Aimv2VisionModel", "Aimv2VisionConfig", {"use_head": False}, "mean", CLIP),
+    "aimv2 with attention pooling": ("Aimv2VisionModel", "Aimv2VisionConfig", {}, "mean", CLIP),
     "siglip": ("SiglipVisionModel", "SiglipVisionConfig", {}, "pooler_output", HALF),
     "siglip with head": (
         "SiglipForImageClassification", "SiglipConfig", {"vision_config": SIZES, "without": tuple(SIZES)}, "logits", HALF,
@@ -46,6 +60,11 @@ CASES = {
     "clip": ("CLIPVisionModel", "CLIPVisionConfig", {}, "pooler_output", CLIP),
     "owlvit": ("OwlViTVisionModel", "OwlViTVisionConfig", {}, "pooler_output", CLIP),
     "owlv2": ("Owlv2VisionModel", "Owlv2VisionConfig", {}, "pooler_output", CLIP),
+    "clip with head": (
+        "CLIPForImageClassification", "CLIPConfig", {"vision_config": SIZES, "without": tuple(SIZES)}, "logits", CLIP,
+    ),
+    "siglip with partial patches": ("SiglipVisionModel", "SiglipVisionConfig", {"patch_size": 7}, "pooler_output", HALF),
+    "vit with partial patches": ("ViTForImageClassification", "ViTConfig", {"patch_size": 7}, "logits", HALF),
     "clip with projection": (
         "CLIPVisionModelWithProjection", "CLIPVisionConfig", {"projection_dim": 7}, "image_embeds", CLIP,
     ),
@@ -59,7 +78,10 @@ def make(folder, model: str, config: str, changes: dict[str, object]):
 
 
 def features_of(theirs, name: str, statistics) -> np.ndarray:
-    output = outputs_of(theirs, images(), *statistics)[name].numpy()
+    outputs = outputs_of(theirs, images(), *statistics)
+    if name == "mean":
+        return outputs["last_hidden_state"].mean(1).numpy()
+    output = outputs[name].numpy()
     return output[:, 0] if name == "last_hidden_state" else output
 
 
@@ -86,7 +108,7 @@ def test_a_directory_is_loaded_and_written_back_with_the_same_outputs(tmp_path, 
         found = keras.ops.convert_to_numpy(each(images().astype("float32")))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
 
-    if name in ("owlvit", "owlv2", "ijepa", "msn", "siglip with head", "dinov3 without registers"):
+    if name in ("owlvit", "owlv2", "ijepa", "msn", "siglip with head", "dinov3 without registers", "data2vec"):
         return  # these are written as other models or get new registers
     write(weights_of(model), config, tmp_path / "back", to="huggingface")
     if name == "vit":
@@ -107,6 +129,46 @@ def test_ijepas_presets_read_transformers_file_alone(tmp_path):
     path = (tmp_path / "files" / "model.safetensors").rename(tmp_path / "model.safetensors")  # without its config.json
     assert {checkpoint.source for checkpoint in load_preset(name).weights.values()} == {"huggingface"}
     model = from_preset(name, weights=path, **OURS)
+    np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_beit_of_masked_pretraining_is_read_without_its_decoder(tmp_path, shared):
+    bias = {"use_relative_position_bias": not shared, "use_shared_relative_position_bias": shared}
+    settings = {**bias, "use_mask_token": True, "vocab_size": 11}
+    theirs = write_transformers(tmp_path, "BeitForMaskedImageModeling", "BeitConfig", **settings)
+    with torch.no_grad():
+        expected = theirs.layernorm(outputs_of(theirs.beit, images(), *HALF)["last_hidden_state"])[:, 0].numpy()
+    model = from_preset(tmp_path)
+    assert model_config(model).relative_position_shared == shared
+    np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
+
+
+def test_a_beit_with_both_biases_and_an_aimv2_of_any_size_are_refused(tmp_path):
+    both = {"use_relative_position_bias": True, "use_shared_relative_position_bias": True}
+    write_transformers(tmp_path / "beit", "BeitModel", "BeitConfig", **both)
+    with pytest.raises(
+        InvalidArgumentError, match="use_relative_position_bias and use_shared_relative_position_bias are both true"
+    ):
+        from_preset(tmp_path / "beit")
+    write_transformers(tmp_path / "aimv2", "Aimv2VisionModel", "Aimv2VisionConfig", is_native=True)
+    with pytest.raises(InvalidArgumentError, match="is_native is true: it has fixed positions"):
+        from_preset(tmp_path / "aimv2")
+
+
+def test_the_tower_of_aimv2_is_read_from_a_model_of_images_and_text(tmp_path):
+    text = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "vocab_size": 10,
+    }
+    config = transformers.Aimv2Config(vision_config=SIZES, text_config=text, projection_dim=6)
+    theirs = transformers.Aimv2Model(config).eval()
+    theirs.save_pretrained(tmp_path)
+    expected = outputs_of(theirs.vision_model, images(), *CLIP)["last_hidden_state"].mean(1).numpy()
+    model = from_preset(tmp_path)
     np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
 
 

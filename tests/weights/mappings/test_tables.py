@@ -1,5 +1,6 @@
 """The mapping tables: every kind of model to each library's names and back gives the same bits."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_weights, shapes_of
 
-from vit_keras.errors import InvalidArgumentError
+from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import open_tensors, plan, write_tensors
 from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.meta import OPENAI_CLIP
+from vit_keras.weights.mappings.meta import OPENAI_CLIP, PERCEPTION, PERCEPTION_CORE
 from vit_keras.weights.mappings.sources import SOURCES, TABLES, find_table
 from vit_keras.weights.mappings.tables import GAP
 from vit_keras.weights.mappings.timm import TIMM, timm_table
@@ -100,6 +101,14 @@ METAS = {
         {"reg_token": "storage_tokens", ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", ".gamma_": ".ls_gamma_"},
         {"rope_embed.periods": (4,), "blocks.0.attn.qkv.bias_mask": (144,), "local_cls_norm.weight": (48,)},
     ),
+    "BAAI's EVA-02": (
+        CONFIGS["eva02_clip"],
+        {
+            ".fc1_g.": ".w1.", ".fc1_x.": ".w2.", ".fc2.": ".w3.", "mlp.norm.": "mlp.ffn_ln.", "attn.norm.": "attn.inner_attn_ln.",
+            "q_proj.bias": "q_bias", "v_proj.bias": "v_bias",
+        },
+        {"rope.freqs_cos": (4,), "blocks.0.attn.rope.freqs_sin": (4,)},
+    ),
     "OpenAI's CLIP": (
         CONFIGS["clip"], {},
         {"positional_embedding": (77, 8), "transformer.resblocks.0.ln_1.weight": (8,), "logit_scale": ()},
@@ -122,6 +131,88 @@ def test_metas_names_are_read_and_other_towers_left_out(tmp_path, name):
     save_file(theirs, tmp_path / "x.safetensors")
     assert_same_bits(read(tmp_path / "x.safetensors", config, left_out=more), weights)
     assert find_table(theirs).source == "meta"
+
+
+PERCEPTIONS = {
+    "pe_core": (PERCEPTION_CORE, "visual.", {"positional_embedding": (32, 8), "transformer.resblocks.0.ln_1.weight": (8,)}),
+    "pe_lang": (PERCEPTION, "", {}),
+    "pe_spatial_gigantic": (PERCEPTION, "", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PERCEPTIONS)
+def test_perception_encoders_own_names_are_read_as_timm_reads_them(tmp_path, name):
+    table, prefix, more = PERCEPTIONS[name]
+    config, classes = CONFIGS[name], 7 if name == "pe_core" else None
+    weights = random_weights(config, classes) | ({"head/bias": np.zeros(7, "float32")} if classes else {})
+    theirs = translate(weights, config, table)
+    shapes = {
+        "conv1.weight": (24, 3, 8, 8), "positional_embedding": (16 + config.class_token, 24), "ln_pre.weight": (24,),
+        "transformer.resblocks.1.attn.in_proj_weight": (72, 24), "transformer.resblocks.1.mlp.c_fc.bias": (config.mlp_dim,),
+    }  # fmt: skip
+    shapes |= {"class_embedding": (24,)} if config.class_token else {}
+    shapes |= {"transformer.resblocks.1.ls_2.gamma": (24,)} if config.layer_scale else {}
+    shapes |= {"proj": (24, 7), "attn_pool.probe": (1, 1, 24), "attn_pool.attn.in_proj_bias": (72,)} if classes else {}
+    assert {key: theirs[prefix + key].shape for key in shapes} == shapes
+    theirs |= {key: np.ones(shape, "float32") for key, shape in more.items()}
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", config, classes, left_out=more), weights)
+    assert find_table(theirs).title == table.title
+    timm_eva, torch = pytest.importorskip("timm.models.eva"), pytest.importorskip("torch")
+    timms = timm_eva._convert_pe({key: torch.tensor(array) for key, array in theirs.items()}, None, prefix)
+    assert_same_bits(
+        {key: value.numpy() for key, value in timms.items()}, translate(weights, config, timm_table(config))
+    )
+
+
+def test_apples_names_of_aimv2_are_read(tmp_path):
+    config = CONFIGS["aimv2"]
+    weights = random_weights(config, None)
+    theirs = {}
+    for key, array in translate(weights, config, TIMM).items():
+        for pattern, name in (
+            (r"^patch_embed\.", "preprocessor.patchifier."),
+            (r"^pos_embed$", "preprocessor.pos_embed"),
+            (r"^norm\.", "trunk.post_trunk_norm."),
+            (r"^blocks\.", "trunk.blocks."),
+            (r"\.norm(\d)\.", r".norm_\1."),
+            (r"\.fc1_g\.", ".fc1."),
+            (r"\.fc1_x\.", ".fc3."),
+        ):
+            key = re.sub(pattern, name, key)
+        theirs[key] = array
+    assert "trunk.blocks.1.mlp.fc3.weight" in theirs
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", config, None), weights)
+    assert find_table(theirs).title == "Apple's AIMv2"
+
+
+@pytest.mark.parametrize("name", ["beit", "beit_shared"])
+@pytest.mark.parametrize("prefix", ["", "model.", "module."])
+def test_microsofts_files_of_beit_are_read(tmp_path, name, prefix):
+    config = CONFIGS[name]
+    weights = random_weights(config)
+    more = {"mask_token": (1, 1, 24), "lm_head.weight": (8, 24), "lm_head.bias": (8,)}
+    index = {"beit": "blocks.0.attn.relative_position_index", "beit_shared": "rel_pos_bias.relative_position_index"}
+    theirs = {prefix + key: np.zeros(shape, "float32") for key, shape in more.items()}
+    theirs[prefix + index[name]] = np.zeros((25, 25), "int64")
+    left_out = list(theirs)
+    theirs |= {prefix + key: array for key, array in translate(weights, config, TIMM).items()}
+    save_file(theirs, tmp_path / "x.safetensors")
+    assert_same_bits(read(tmp_path / "x.safetensors", config, left_out=left_out), weights)
+    assert find_table(theirs).title.startswith("timm's or Microsoft's BEiT")
+
+
+def test_blocks_that_are_not_built_are_refused_by_name(tmp_path):
+    config = CONFIGS["vit_patch8"]
+    plain = translate(random_weights(config), config, TIMM)
+    for name, message in (
+        ("blocks.0.attn.rel_pos_h", "attention has relative positions along rows and columns, as in SAM"),
+        ("blocks.1.sub_norm.weight", "parallel blocks have differential attention"),
+    ):
+        save_file({**plain, name: np.ones(3, "float32")}, tmp_path / "x.safetensors")
+        with pytest.raises(WeightMismatchError, match=f"{message}, which vit_keras does not build"):
+            read(tmp_path / "x.safetensors", config)
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "module.backbone.", "teacher.backbone."])
@@ -147,7 +238,7 @@ def test_dinov3s_masked_biases_of_keys_are_left_out(tmp_path):
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.title)
 def test_every_table_has_known_weights_block_numbers_and_canonical_names(table):
     known = {name.replace("block_00", "block_{i}") for config in CONFIGS.values() for name in shapes_of(config)}
-    known |= {"pre_logits/kernel", "pre_logits/bias"}
+    known |= {"pre_logits/kernel", "pre_logits/bias", "patch_encoder/norm/beta"}
     for item in table.rows:
         assert set(item.targets) - {GAP} <= known or item.targets[0].startswith("conv_stem/"), item
         for way in item.ways:

@@ -17,7 +17,6 @@ from vit_keras.zoo.find_model import find_model
 if TYPE_CHECKING:
     import keras
 
-    from vit_keras.config import ViTConfig
     from vit_keras.data import Preprocessing
 
 TARGETS = ("preset", "timm", "huggingface", "safetensors", "keras")
@@ -87,6 +86,8 @@ def convert_command(
     if preset is not None:
         load_preset(preset)  # refuses an unknown name
     start_backend(debug=debug)
+    from vit_keras.exporting.checkpoints import write_checkpoint
+
     if dry_run:
         out.print(_plan(found.path, preset=preset, source=source, prefix=prefix))
         return
@@ -95,34 +96,8 @@ def convert_command(
         checkpoint, preset=preset, source=source, prefix=prefix, accept_license=accept_license, offline=offline
     )
     with replace_earlier(target, overwrite=overwrite):
-        _write(model, target, to=to, class_names=class_names, checkpoint=checkpoint)
+        write_checkpoint(model, target, to=to, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
     out.print(f"wrote {target}")
-
-
-def _write(
-    model: "keras.Model", target: Path, *, to: str, class_names: tuple[str, ...] | None, checkpoint: str
-) -> None:
-    import keras
-
-    from vit_keras.runtime.files import atomic_file
-    from vit_keras.weights import write, write_tensors
-    from vit_keras.zoo.save_preset import save_preset
-
-    if to == "keras":
-        with atomic_file(target) as unfinished:
-            model.save(unfinished)
-    elif to == "preset":
-        save_preset(model, target, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
-    else:
-        arrays = {weight.path: keras.ops.convert_to_numpy(weight) for weight in model.weights}
-        if to == "safetensors":
-            write_tensors(arrays, target)
-        else:
-            rule = _load_preprocessing(checkpoint)
-            task = getattr(model, "task", None)
-            write(
-                arrays, _portable_config(model), target, to=to, class_names=class_names, preprocessing=rule, task=task
-            )
 
 
 def load_checkpoint(
@@ -142,7 +117,8 @@ def load_checkpoint(
     if found.path is None:
         if found.tag is None:
             raise InvalidArgumentError(f"{checkpoint} is a preset without weights: give NAME:TAG.")
-        return from_preset(checkpoint, accept_license=accept_license, offline=offline or None), None
+        model = from_preset(checkpoint, accept_license=accept_license, offline=offline or None)
+        return model, model.class_names
     names = load_class_names(found.path) if _has_config(found.path) else None
     if preset is not None:
         return from_preset(preset, weights=found.path, source=source, prefix=prefix), names
@@ -181,18 +157,3 @@ def _load_preprocessing(checkpoint: str) -> "Preprocessing | None":
     if found.preset is not None:
         return preset_preprocessing(found.preset, weights=found.tag)
     return load_preprocessing(found.path) if found.path is not None and _has_config(found.path) else None
-
-
-def _portable_config(model: "keras.Model") -> "ViTConfig":
-    """Returns the config of a model that other libraries can express: without layers of the user's own."""
-    from vit_keras.models.own_head import is_probabilities
-    from vit_keras.models.wiring import read_model
-
-    parts = read_model(model)
-    own = [layer.name for layer in parts.own_head if not is_probabilities(layer)]
-    if own:
-        raise InvalidArgumentError(
-            f"The model has layers of your own, {own}, which other libraries can't hold: write a preset or a .keras file, or "
-            "leave them out with rebuild(model, num_classes=0)."
-        )
-    return parts.config

@@ -11,11 +11,12 @@ from vit_keras.cli.help import MODEL
 from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
 from vit_keras.cli.output import out, print_json, printable
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.presets import list_presets, load_preset, preset_info
+from vit_keras.presets import load_preset, preset_info
 from vit_keras.zoo.checkpoint_info import checkpoint_info
 from vit_keras.zoo.find_model import find_model
 
 _SHOWN = 5  # class names
+_RELATIVES = 8  # presets of the same shape
 
 
 def info_command(
@@ -23,7 +24,7 @@ def info_command(
         str,
         Argument(
             metavar="NAME_OR_PATH",
-            help="A preset's name, or a file or directory with a model.",
+            help="A preset's name, also as timm or Hugging Face write it, or a file or directory with a model.",
             autocompletion=complete_preset,
         ),
     ],
@@ -44,26 +45,27 @@ def info_command(
     Examples:
         vit-keras info vit_small_patch16_224
         vit-keras info vit_small_patch16_224 --attention
+        vit-keras info facebook/dinov2-base
         vit-keras info model.safetensors
     """
-    found = find_model(name) if name not in list_presets() else None
-    if found is not None and found.preset is not None:
-        name = found.preset
-    elif found is not None:
+    found = find_model(name)
+    if found.preset is None:
         if attention:
             raise InvalidArgumentError(f"--attention is for a preset; {name} is a file or directory.")
         _show_checkpoint(checkpoint_info(name), as_json=as_json)
         return
-    info = preset_info(name)
+    info = preset_info(found.preset)
     if attention:
         start_backend(debug=debug)
-        info["attention"] = _find_kernel(name)
+        info["attention"] = _find_kernel(found.preset)
     if as_json:
         print_json(info)
         return
     height, width = info["config"]["image_size"]
     rows = {
-        "preset": name,
+        "preset": found.preset,
+        **({} if found.tag is None else {"named weights": f"{found.preset}:{found.tag}"}),
+        **({} if found.taken is None else {"taken": found.taken}),
         **{key: info[key] for key in ("description", "paper", "source", "license", "recipe")},
         "image": f"{height}x{width} px",
         "tokens": info["tokens"],
@@ -71,6 +73,7 @@ def info_command(
         "GMACs": f"{info['gmacs']:.3f}",
         "MiB per image, training": f"{info['activation_mib']:.1f}",
         "weights": "\n".join(map(_describe_weights, info["weights"].values())) or "none: random initialization",
+        **_describe_relatives(info["relatives"]),
         **({"attention": info["attention"]["description"]} if attention else {}),
         **info["config"],
     }
@@ -133,7 +136,19 @@ def _find_kernel(name: str) -> dict[str, Any]:
     return {**asdict(kernel), "description": str(kernel)}
 
 
+def _describe_relatives(relatives: dict[str, Any]) -> dict[str, str]:
+    """Returns the rows about presets near a preset."""
+    same, more = relatives["same_shape"], len(relatives["same_shape"]) - _RELATIVES
+    rows = {
+        "same shape": "\n".join([*same[:_RELATIVES], *([f"and {more} more"] if more > 0 else [])]),
+        "next smaller": relatives["smaller"],
+        "next larger": relatives["larger"],
+    }
+    return {title: value for title, value in rows.items() if value}
+
+
 def _describe_weights(checkpoint: dict[str, Any]) -> str:
-    classes = f"{checkpoint['num_classes']:,} classes" if checkpoint["num_classes"] else "no head"
+    kind = f"classes of {checkpoint['label_set']}" if checkpoint["label_set"] else "outputs"
+    classes = f"{checkpoint['num_classes']:,} {kind}" if checkpoint["num_classes"] else "no head"
     top1 = f", ImageNet-1k {checkpoint['top1']} %" if checkpoint["top1"] else ""
     return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['megabytes']:.0f} MB, {checkpoint['license']}"

@@ -140,22 +140,20 @@ def _search(
     options: dict[str, Any], *, run_dir: Path | None, resume: bool, role: str | None, console: Console
 ) -> "SearchResult | None":
     """Runs the search, or this machine's part of it; a worker returns None."""
+    from vit_keras.tuning.options import TunerOptions
+    from vit_keras.tuning.search_options import SearchOptions
     from vit_keras.tuning.searching import join, plan_search, search
     from vit_keras.tuning.workers.distribution import CHIEF
 
-    def pick(*names: str) -> dict[str, Any]:
-        return {name: options[name] for name in names if name in options}
-
     if role is None or role == CHIEF or run_dir is None:
         return search(**options, run_dir=run_dir, resume=resume, console=console)
+    of_tuner = {name: options[name] for name in ("epochs", "workers", "seed") if name in options}
     plan = plan_search(
         options["data"],
-        sizes=pick("max_params", "max_macs", "space", "image_size"),
-        tuner=pick("epochs", "workers", "seed"),
-        limit=options.get("limit"),
-        loading=shared.loading_options(options),
+        options=SearchOptions(**{name: value for name, value in options.items() if name != "workers"}),
+        space=options.get("space"),
         hypermodel=None,
-        options=None,
+        tuner_options=TunerOptions(**of_tuner),
         console=console,
     )
     join(plan, run_dir=run_dir)

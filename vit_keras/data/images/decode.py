@@ -84,18 +84,24 @@ def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
 
 
 class Picture:
-    """An image whose header was read and is within the limits; its pixels are decoded by `decode`."""
+    """An image whose header was read and is within the limits; its pixels are decoded by `decode`.
 
-    def __init__(self, content: bytes, name: object) -> None:
+    Args:
+        content: The bytes of the file.
+        name: What messages call it.
+        max_pixels: Maximum number of pixels by the header, before anything is decoded.
+    """
+
+    def __init__(self, content: bytes, name: object, *, max_pixels: int = LARGEST_PIXELS) -> None:
         self.name = name
         with _convert_errors(name, content):
             if is_raw(str(name)):
                 raise DataError(f"{name}: camera raw, which has only a small preview as an image; save PNG or JPEG.")
             self._image = Image.open(io.BytesIO(content), formats=_choose_formats(content))
             width, height = self._image.size
-            if width * height > LARGEST_PIXELS:
+            if width * height > max_pixels:
                 raise DataError(
-                    f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {LARGEST_PIXELS / 1e6:.0f} million."
+                    f"{name}: {width}x{height} is {width * height / 1e6:.0f} million pixels; the limit is {max_pixels / 1e6:.0f} million."
                 )
             self.format: str = _SAME_FORMAT.get(self._image.format or "", self._image.format or "")
             self.mode = self._image.mode  # the file's: "RGB", "L", "P", "CMYK", "RGBA", ...

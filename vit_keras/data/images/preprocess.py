@@ -11,7 +11,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packed_sizes import fit_grid, packed_shape
 from vit_keras.packing import pack_image
-from vit_keras.presets import load_preset
+from vit_keras.presets import find_name, load_preset
+from vit_keras.presets.names import refuse_tag
 from vit_keras.validation import FrozenConfig, is_number
 
 CROP_MODES = ("center", "squash", "border")
@@ -176,7 +177,7 @@ def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preproce
     """Returns the preprocessing of a preset's model.
 
     Args:
-        preset: A name of `list_presets()`.
+        preset: A name of `list_presets()`, or `NAME:TAG`.
         weights: A tag of its weights, for that checkpoint's evaluation preprocessing; by default the image size without a crop.
 
     Raises:
@@ -186,13 +187,13 @@ def preset_preprocessing(preset: str, *, weights: str | None = None) -> Preproce
         >>> preset_preprocessing("vit_tiny_patch16_224", weights="augreg_in21k_ft_in1k")
         Preprocessing(image_size=(224, 224), channels=3, crop=0.9, crop_mode='center', interpolation='bicubic')
     """
-    found = load_preset(preset)
+    found, named = load_preset(preset), find_name(preset)
+    if weights is None and named is not None:
+        weights = named.tag
     if weights is None:
         return default_preprocessing(found.config)
     if weights not in found.weights:
-        raise InvalidArgumentError(
-            f"The preset {preset!r} has no weights {weights!r}: its tags are {sorted(found.weights)}."
-        )
+        raise InvalidArgumentError(refuse_tag(found, weights))
     checkpoint = found.weights[weights]
     config = found.config.replace(**checkpoint.config)
     return default_preprocessing(config).replace(

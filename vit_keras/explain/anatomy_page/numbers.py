@@ -54,7 +54,8 @@ class PackedArrays:
 
 def pack_arrays(passed: Anatomy) -> PackedArrays:
     """Returns the numbers of a forward pass that the page holds."""
-    numbers, image = PackedArrays(), passed.image
+    height, width = (count * passed.config.patch_size for count in passed.config.grid_size)
+    numbers, image = PackedArrays(), passed.image[:height, :width]  # what the patches cover
     numbers.add("pixels", image, "uint8" if np.array_equal(image, image.astype("uint8")) else "float24")
     for name in _VECTORS + _WHOLE:
         array = getattr(passed, name)

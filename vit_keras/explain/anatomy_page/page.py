@@ -11,11 +11,13 @@ from typing import Any
 import keras
 from scipy.special import softmax
 
+from vit_keras.config import ViTConfig
+from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain.anatomy_page.numbers import pack_arrays, top_classes
 from vit_keras.explain.anatomy_page.sources import find_sources
 from vit_keras.explain.anatomy_page.texts import LANGUAGES, read_labels, read_steps
 from vit_keras.explain.forward_pass import Anatomy, anatomy
-from vit_keras.models.vit import model_num_classes
+from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.reporting.pages import document, text
 from vit_keras.reporting.text import escape_unprintable
 from vit_keras.runtime.files import write_text
@@ -37,10 +39,24 @@ def anatomy_report(
 
     Raises:
         DataError: The image does not fit the model, or there are several.
-        InvalidArgumentError: It is not a vit_keras model, or has another number of classes.
+        InvalidArgumentError: It is not a vit_keras model, has another number of classes, or blocks that the page does not show: with
+            norms after the branches, relative position biases, or differential attention.
         StorageError: The page cannot be written.
     """
+    _check_block(model_config(model))
     write_text(Path(path), format_page(anatomy(model, image, class_names=class_names), title=title or model.name))
+
+
+def _check_block(config: ViTConfig) -> None:
+    """Raises `InvalidArgumentError` for blocks whose steps the page does not have."""
+    plain = {"block_norm": "before", "relative_position": "none", "differential_attention": False}
+    other = {name: getattr(config, name) for name, value in plain.items() if getattr(config, name) != value}
+    if other:
+        listed = ", ".join(f"{name}={value!r}" for name, value in other.items())
+        raise InvalidArgumentError(
+            f"The anatomy page has no steps for {listed}. Attention maps, rollout and class relevance are drawn for every model with "
+            "attention weights; vit_keras.explain.anatomy returns the numbers of every step."
+        )
 
 
 def format_page(passed: Anatomy, *, title: str) -> str:
@@ -79,7 +95,12 @@ def _collect_facts(passed: Anatomy, title: str) -> dict[str, Any]:
         languages[language] = {"labels": labels, "steps": steps}
     return {
         "model": escape_unprintable(title),
-        "config": config.to_dict() | {"grid_size": config.grid_size, "num_prefix_tokens": config.num_prefix_tokens},
+        "config": config.to_dict()
+        | {
+            "grid_size": config.grid_size,
+            "image_size": [count * config.patch_size for count in config.grid_size],  # what the patches cover
+            "num_prefix_tokens": config.num_prefix_tokens,
+        },
         "classes": classes,
         "sources": find_sources(config),
         "languages": languages,

@@ -26,7 +26,10 @@ def read_steps(config: ViTConfig, *, num_classes: int | None, language: str) -> 
         entry = texts[variant if variant in texts else step]  # some variants differ in their equation alone
         text = entry["text"] + "".join(entry[extra] for extra in _choose_extras(step, config) if extra in entry)
         title, text = entry["title"].format(**words), text.format(**words)
-        steps.append({"name": step, "title": title, "text": text, "equation": equations[variant], "shape": shape})
+        equation = equations[variant]
+        if config.norm == "rms":
+            equation = equation.replace("LN(", "RMSNorm(")
+        steps.append({"name": step, "title": title, "text": text, "equation": equation, "shape": shape})
     return steps
 
 
@@ -116,7 +119,7 @@ def _choose_extras(step: str, config: ViTConfig) -> list[str]:
     """Returns the names of the sentences to append to a step's text."""
     found = {
         "rotary": step == "queries" and config.rotary_embedding != "none",
-        "normalized": step == "queries" and config.qk_norm,
+        "normalized": (step == "queries" and config.qk_norm) or (step == "projection" and config.patch_norm),
         "scaled": step == "residual" and config.layer_scale is not None,
     }
     return [name for name, holds in found.items() if holds]

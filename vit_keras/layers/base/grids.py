@@ -26,9 +26,12 @@ def pad_images(images: Tensor, patch_size: int) -> Tensor:
     return ops.reshape(padded, (-1, height + bottom, width + right, channels))  # TensorFlow forgets the channels
 
 
-def count_patches(height: int | None, width: int | None, patch_size: int) -> tuple[int | None, int | None]:
-    """Returns rows and columns of the patches of padded images (px); None where a side is unknown."""
-    rows, columns = (None if side is None else -(-side // patch_size) for side in (height, width))
+def count_patches(
+    height: int | None, width: int | None, patch_size: int, *, is_cropped: bool = False
+) -> tuple[int | None, int | None]:
+    """Returns rows and columns of the patches of padded or cropped images (px); None where a side is unknown."""
+    more = 0 if is_cropped else patch_size - 1
+    rows, columns = (None if side is None else (side + more) // patch_size for side in (height, width))
     return rows, columns
 
 
@@ -81,8 +84,10 @@ def resize_to_packed(positions: Tensor, patch_indices: Tensor, *, before: tuple[
     sizes = ops.max(indices, axis=1, keepdims=True) + 1  # the last patch is in the last row and column
     is_same = ops.all(sizes == ops.convert_to_tensor(before, "float32"), axis=-1)
     offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    if rule.endswith("_crop"):  # as in `resize_grid`
+        sizes = ops.where(is_same[..., None], sizes, ops.max(sizes, axis=-1, keepdims=True))
     along_rows, along_columns = (
-        _axis_weights(old, indices[..., axis], sizes[..., axis], rule=rule, offset=offset)
+        _axis_weights(old, indices[..., axis], sizes[..., axis], rule=rule.removesuffix("_crop"), offset=offset)
         for axis, old in enumerate(before)
     )
     weights = along_rows[..., :, None] * along_columns[..., None, :]  # (batch, patches, old rows, old columns)
@@ -96,14 +101,20 @@ def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Coun
 
     What `vit_keras.weights.adapt.resize.resize_positions` does in float64, for sizes that TensorFlow knows only when images arrive.
     """
-    if all(isinstance(count, int) for count in after) and after == before:
+    is_known = all(isinstance(count, int) for count in after)
+    if is_known and after == before:
         return positions
     rows, columns = before
     dim = positions.shape[-1]
     is_same = ops.logical_and(ops.equal(after[0], rows), ops.equal(after[1], columns))
     offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    resized_to: tuple[Count, Count] = after
+    if rule.endswith("_crop"):  # to a square of the longer side, of which the top left part is taken
+        side = max(after) if is_known else ops.maximum(*after)
+        resized_to = (side, side) if is_known else tuple(ops.where(is_same, count, side) for count in after)
     along_rows, along_columns = (
-        _resize_matrix(old, new, rule=rule, offset=offset) for old, new in zip(before, after, strict=True)
+        _resize_matrix(old, new, rule=rule.removesuffix("_crop"), offset=offset)[:count]
+        for old, new, count in zip(before, resized_to, after, strict=True)
     )
     resized = ops.matmul(along_rows, ops.reshape(ops.cast(positions, "float32"), (rows, columns * dim)))
     resized = ops.matmul(along_columns, ops.reshape(resized, (-1, columns, dim)))  # (new rows, new columns, dim)

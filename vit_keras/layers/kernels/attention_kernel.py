@@ -19,7 +19,9 @@ PRODUCTS = "batched matrix products"
 
 _SHORT = 512  # tokens; on a CPU, torch's fused kernel is faster above, because it never stores all weights
 _HALF = ("bfloat16", "float16")
-_MASKED = -1e30  # a score whose weight is 0; every image has a token that is not masked
+MASKED_SCORE = -1e30
+"""A score whose weight is 0: every image has a token that is not masked."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -38,15 +40,19 @@ class AttentionKernel:
         return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
 
     def attend(
-        self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None, num_valid: Tensor | None = None
+        self,
+        qkv: Tensor,
+        dropout: Callable[..., Tensor] | None = None,
+        bias: Tensor | None = None,
+        num_valid: Tensor | None = None,
     ) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`.
 
-        `dropout`, a layer that drops attention weights, is for `attend_by_products` alone. No token attends to those after the first
-        `num_valid` of its image, `(batch,)`.
+        `dropout`, a layer that drops attention weights, and `bias`, `(heads, tokens, tokens)`, which is added to the scores, are for
+        `attend_by_products` alone. No token attends to those after the first `num_valid` of its image, `(batch,)`.
         """
         if self.name == PRODUCTS:
-            return attend_by_products(qkv, dropout, num_valid)
+            return attend_by_products(qkv, dropout, bias, num_valid)
         queries, keys, values = (qkv[:, :, index] for index in range(3))
         if self.name == FLASH:
             return _padded_attention(queries, keys, values, self.padding, num_valid, implementation="cudnn")
@@ -57,33 +63,46 @@ class AttentionKernel:
 
 
 def attend_by_products(
-    qkv: Tensor, dropout: Callable[..., Tensor] | None = None, num_valid: Tensor | None = None
+    qkv: Tensor,
+    dropout: Callable[..., Tensor] | None = None,
+    bias: Tensor | None = None,
+    num_valid: Tensor | None = None,
 ) -> Tensor:
     """Returns what `AttentionKernel.attend` does, by two batched matrix products with the weights between them in memory."""
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
-    scores32 = ops.cast(scores, "float32")  # never in half precision
+    wide = ops.cast(scores, "float32")  # never in half precision
+    if bias is not None:
+        wide = wide + ops.cast(bias, "float32")
     if num_valid is not None:
-        scores32 = ops.where(valid_mask(num_valid, ops.shape(qkv)[1])[:, None, None], scores32, _MASKED)
-    weights = ops.softmax(scores32)
-    weights = ops.cast(weights, scores.dtype)
+        wide = ops.where(valid_mask(num_valid, ops.shape(qkv)[1])[:, None, None], wide, MASKED_SCORE)
+    weights = ops.cast(ops.softmax(wide), scores.dtype)
     if dropout is not None:
         weights = dropout(weights)
     return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
 def attention_kernel(
-    *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False, has_padding: bool = False
+    *,
+    num_tokens: int,
+    num_heads: int,
+    head_dim: int,
+    dtype: str,
+    dropout: bool = False,
+    bias: bool = False,
+    has_padding: bool = False,
 ) -> AttentionKernel:
     """Returns the kernel that `SelfAttention` uses on this backend and device; the log says once why a GPU can't use flash attention."""
     if has_padding:
         plain = attention_kernel(
-            num_tokens=num_tokens, num_heads=num_heads, head_dim=head_dim, dtype=dtype, dropout=dropout
+            num_tokens=num_tokens, num_heads=num_heads, head_dim=head_dim, dtype=dtype, dropout=dropout, bias=bias
         )
         return replace(plain, has_padding=True)
     if dropout:
         return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
+    if bias:
+        return AttentionKernel(name=PRODUCTS, reason="a bias is added to the scores in memory")
     backend, platform = keras.backend.backend(), _platform()
     if backend == "jax" and platform == "gpu":
         return _choose_for_jax_on_gpu(num_tokens, num_heads, head_dim, dtype)

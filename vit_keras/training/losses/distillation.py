@@ -6,6 +6,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from vit_keras.data.class_names import name_same_classes
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor, check_choice
 from vit_keras.validation import is_number
@@ -191,7 +192,7 @@ def _check_pair(student: keras.Model, teacher: keras.Model | None) -> None:
                 "same pixels and classes. Build one of them for the other's, or train on precomputed logits."
             )
     student_names, teacher_names = (getattr(model, "class_names", None) for model in (student, teacher))
-    if None not in (student_names, teacher_names) and student_names != teacher_names:
+    if student_names and teacher_names and not name_same_classes(student_names, teacher_names):
         raise InvalidArgumentError(
             f"The teacher {teacher.name!r} has the classes {teacher_names!r:.200}, and the student {student.name!r} "
             f"{student_names!r:.200}: they need the same classes in the same order. Train the teacher on data loaded with the "

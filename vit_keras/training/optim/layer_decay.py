@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from vit_keras.errors import InvalidArgumentError
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
-_STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/")
+_STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/|(?:^|/)relative_position/")
 _FINAL_NORM = re.compile(r"(?:^|/)final_norm/")
 _HEAD = re.compile(r"(?:^|/)(?:pooling|pre_logits|head|head_distillation)/")
 

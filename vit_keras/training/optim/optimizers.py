@@ -11,8 +11,8 @@ from vit_keras.training.optim.kernels import select_fastest
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.validation import is_number
 
-NO_DECAY = ("bias", "gamma", "beta", "class_token", "position_embedding", "probe")
-"""Names of the variables without weight decay: biases, norms, scales, tokens and positions."""
+NO_DECAY = (r"\w*bias", "gamma", "beta", "class_token", "position_embedding", "table", r"lambda_\w+", "probe")
+"""Names of the variables without weight decay, as regular expressions: biases, norms, scales, tokens, positions and factors."""
 _NO_DECAY_PATTERNS = [rf"(^|/){name}(:\d+)?$" for name in NO_DECAY]  # TensorFlow's names are paths that end in :0
 
 

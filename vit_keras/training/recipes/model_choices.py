@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import keras
 
-from vit_keras.data.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers, rename_classes
 from vit_keras.models.own_head import ends_in_probabilities, find_classifier
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.training.recipes.recipe import Choice
@@ -59,6 +59,7 @@ def _match_task(parts: ModelParts, known: str, task: str) -> Choice | None:
 
 def _match_classes(parts: ModelParts, known: tuple[str, ...] | None, names: tuple[str, ...]) -> Choice | None:
     """Returns what happens to a trained head with as many outputs as there are classes: see `match_head`."""
+    names = rename_classes(names, known)
     if parts.num_classes != len(names) or known == names or not _has_trained_head(parts):
         return None
     if known is None:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import ImageData
-from vit_keras.data.class_names import are_numbers
+from vit_keras.data.class_names import are_numbers, rename_classes
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.models.wiring import read_model
@@ -120,12 +120,13 @@ def match_head(model: keras.Model, class_names: Sequence[str], *, task: str = "s
         return
     if known is not None and are_numbers(names):
         return
-    if known is not None and known != names:
+    order = rename_classes(names, known)
+    if known is not None and known != order:
         for layer in read_model(model).classifiers:
             for weight in layer.weights:
                 value = keras.ops.convert_to_numpy(weight)
-                if set(known) == set(names):
-                    weight.assign(value[..., [known.index(name) for name in names]])
+                if set(known) == set(order):
+                    weight.assign(value[..., [known.index(name) for name in order]])
                 else:
                     weight.assign(np.zeros_like(value))
     model.class_names = names

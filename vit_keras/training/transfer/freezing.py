@@ -12,7 +12,7 @@ from vit_keras.models.wiring import read_model
 
 CHOICES = ("full", "head", "bias", "last_blocks", "lora")  # for `set_trainable`
 
-_BEFORE_BLOCKS = ("normalization", "patches", "conv_stem", "patch_encoder", "stem_norm")
+_BEFORE_BLOCKS = ("normalization", "patches", "conv_stem", "patch_encoder", "stem_norm", "relative_position")
 _BIASES = ("bias", "beta", "query_bias", "value_bias")
 
 

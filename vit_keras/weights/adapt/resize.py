@@ -27,6 +27,8 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "bilinear_antialias": {"kind": "bilinear", "antialias": True},  # positions as in big_vision's FlexiViT and SigLIP 2
     "bilinear_corners": {"kind": "bilinear", "align_corners": True},  # as Google's vision_transformer
 }
+_CROP = "_crop"
+"""Ending of the rules that resize to a square of the longer side and take its top left part, as in RADIO."""
 
 
 def resize_matrix(
@@ -105,9 +107,11 @@ def resize_positions(
         )
     if tuple(before) == tuple(after):
         return array.astype(np.float32)
+    resized_to = (max(after),) * 2 if rule.endswith(_CROP) else after
+    arguments = _ARGUMENTS[rule.removesuffix(_CROP)]
     along_rows, along_columns = (
-        resize_matrix(old, new, scale=(new + _OFFSET) / old if rule == "bicubic_offset" else None, **_ARGUMENTS[rule])
-        for old, new in zip(before, after, strict=True)
+        resize_matrix(old, new, scale=(new + _OFFSET) / old if rule == "bicubic_offset" else None, **arguments)[:count]
+        for old, new, count in zip(before, resized_to, after, strict=True)
     )
     prefix, patches = array[0, :num_prefix], array[0, num_prefix:]
     grid = patches.astype(np.float64).reshape(rows, columns, -1)  # (rows, columns, hidden_dim)

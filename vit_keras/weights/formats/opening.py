@@ -18,6 +18,7 @@ STANDARD_NAMES = (
     f"model{_INDEX}",
     "pytorch_model.bin",
 )  # that libraries use beside a config.json
+OPEN_CLIP_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # beside an open_clip_config.json
 _SHARD = re.compile(r"(?P<stem>.+)-\d{5}-of-(?P<count>\d{5})\.safetensors")
 _SHOWN = 10
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib"}
@@ -134,7 +135,7 @@ def _find_file(path: Path) -> Path:
             f"{path}: this is one of {int(shard['count'])} files of a checkpoint, whose index {index.name} is not beside it: copy "
             "the index and all files into one folder."
         )
-    for name in STANDARD_NAMES:
+    for name in (*STANDARD_NAMES, *OPEN_CLIP_NAMES):
         if (path / name).is_file():
             return path / name
     with errors_of_reading(path):

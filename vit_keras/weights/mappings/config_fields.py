@@ -11,12 +11,17 @@ TIMM_SHARED_FIELDS = {
     "patch_size": "patch_size", "in_chans": "channels", "embed_dim": "hidden_dim", "depth": "num_layers", "num_heads": "num_heads",
     "init_values": "layer_scale", "qk_norm": "qk_norm",
 }  # fmt: skip
-TIMM_VIT_FIELDS = {"class_token": "class_token", "reg_tokens": "num_registers", "pre_norm": "stem_norm"}
+TIMM_VIT_FIELDS = {
+    "class_token": "class_token", "reg_tokens": "num_registers", "pre_norm": "stem_norm", "scale_attn_norm": "attention_inner_norm",
+    "scale_mlp_norm": "mlp_inner_norm",
+}  # fmt: skip
 TIMM_EVA_FIELDS = {
     "class_token": "class_token", "num_reg_tokens": "num_registers", "rope_temperature": "rotary_temperature",
-    "swiglu_mlp": "gated_mlp", "scale_mlp": "mlp_inner_norm",
+    "swiglu_mlp": "gated_mlp", "scale_mlp": "mlp_inner_norm", "scale_attn_inner": "attention_inner_norm",
 }  # fmt: skip
 
+TIMM_NEWER_EVA_FIELDS = {"rope_grid_offset": "rotary_offset", "attn_pool_num_heads": "num_map_heads"}
+"""Further ones of `Eva`, written only where they have an effect: not every version of timm knows them."""
 # How `NaFlexVit` resizes positions, by our `position_resize`.
 TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
     f"{mode}{suffix}": {"pos_embed_interp_mode": mode, "pos_embed_antialias": antialias, "pos_embed_align_corners": corners}
@@ -46,6 +51,10 @@ HF_FIELDS = {
         **_MLP, "num_register_tokens": "num_registers", "rope_theta": "rotary_temperature", "use_gated_mlp": "gated_mlp",
         "layerscale_value": "layer_scale",
     },
+    "radio": {"layerscale_value": "layer_scale"},
+    "internvl_vision": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "beit": {**_MLP, "layer_scale_init_value": "layer_scale"},
+    "aimv2_vision_model": {**_MLP, "rms_norm_eps": "norm_epsilon"},
     "siglip_vision_model": _MLP,
     "siglip2_vision_model": _MLP,
     "clip_vision_model": _MLP,

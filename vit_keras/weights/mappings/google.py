@@ -6,7 +6,7 @@ All layouts are renamed to big_vision's newest. Compared with vision_transformer
 
 from vit_keras.weights.mappings.config_fields import HALF
 from vit_keras.weights.mappings.layouts import FLAX_CONV, HEADS_BIAS, HEADS_IN, HEADS_OUT, SAME, Layout
-from vit_keras.weights.mappings.tables import Row, Table, never, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, never, row, way
 
 _B = "block_{i}"
 _BLOCK, _STACK = "Transformer/encoderblock_{i}", "Transformer/encoderblock"
@@ -82,4 +82,5 @@ GOOGLE = Table(
         (r"Transformer/encoder_norm/scale", {"final_norm": "before"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6},
+    certain=NO_ROTARY,
 )  # fmt: skip

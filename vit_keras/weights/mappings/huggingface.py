@@ -4,11 +4,14 @@ In memory version 5 renames many; each table's renames map those and the models'
 transformers 5.23, `conversion_mapping.py` and the `modeling_*.py` of each model.
 """
 
+import re
 from operator import attrgetter
 
+from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
-from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.timm import ROWS as TIMM_ROWS
 
 _B = "block_{i}"
 _TEXT = (
@@ -19,6 +22,10 @@ _MASK = ((r"embeddings\.mask_token", "only for training with masks"),)
 _IS_GATED: When = attrgetter("gated_mlp")
 _BY_GATE = (unless(_IS_GATED), _IS_GATED)
 _HAS_TWO_HEADS: When = attrgetter("has_two_heads")
+
+
+def _has_no_norm(config: ViTConfig) -> bool:
+    return config.final_norm == "none"
 
 
 def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
@@ -79,7 +86,54 @@ HF_VIT = Table(
         # A classifier's input is the class token, not the pooler's output.
         (r"pooler\.dense\.weight|(?:cls_)?classifier\.weight", {"pre_logits_dim": None}),
     ),
+    certain=NO_ROTARY,
 )
+
+_RELATIVE = "relative_position_bias.relative_position_bias_table"
+HF_BEIT = Table(
+    source="huggingface",
+    title="transformers' BEiT or Data2VecVision",
+    signs=(
+        r"(?:encoder\.layer|layers)\.\d+\.layernorm_before\.weight",
+        r"(?:encoder\.layer|layers)\.\d+\.(?:lambda_1|(?:attention\.attention\.)?" + re.escape(_RELATIVE) + ")"
+        r"|(?:encoder\.relative_position_bias|shared_position_bias)\.relative_position_bias_table",
+    ),
+    renames=(
+        (r"^layers\.", "encoder.layer."),
+        *_V5_ATTENTION,
+        (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+        (r"^(encoder\.layer\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+        (r"^(encoder\.layer\.\d+)\.(relative_position_bias)\.", r"\1.attention.attention.\2."),
+        (r"^shared_position_bias\.", "encoder.relative_position_bias."),
+    ),
+    rows=(
+        *_EMBEDDINGS,
+        *_ATTENTION,
+        row("relative_position/table", way(f"encoder.{_RELATIVE}")),
+        row(f"{_B}/attention/relative_position/table", way(f"{_LAYER}.attention.attention.{_RELATIVE}")),
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.lambda_1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.lambda_2")),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.intermediate.dense"),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense"),
+        *affine(
+            "final_norm", "layernorm", "pooler.layernorm", when=lambda config: config.final_norm == "before",
+        ),
+        *dense("head", "classifier"),
+    ),
+    ignored=(
+        *_MASK,
+        (r"lm_head\..*", "only for training with masks"),
+        (r".*relative_position_index", "constant"),
+        (r"(?:decode_head|auxiliary_head|fpn\d?)\..*", "segmentation head"),
+    ),
+    head_features=(
+        (r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        (r"pooler\.layernorm\.weight", {"pooling": "mean", "final_norm": "after"}),
+    ),
+    convention=HALF,
+)  # fmt: skip
 
 HF_DINOV2 = Table(
     source="huggingface",
@@ -111,7 +165,29 @@ HF_DINOV2 = Table(
         (r"classifier\.weight", {"pooling": "token_and_mean"}),
     ),
     convention=IMAGENET,
+    certain=NO_ROTARY,
 )  # fmt: skip
+
+HF_INTERNVL = Table(
+    source="huggingface",
+    title="transformers' InternVL vision tower",
+    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.layernorm_before\.weight"),
+    rows=(
+        *_EMBEDDINGS,
+        *_qkv(*(f"{_LAYER}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+        *dense(f"{_B}/attention/output", f"{_LAYER}.attention.projection_layer"),
+        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
+        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
+        row(f"{_B}/attention_scale/gamma", way(f"{_LAYER}.lambda_1")),
+        row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.lambda_2")),
+        *dense(f"{_B}/mlp/expand", f"{_LAYER}.mlp.fc1"),
+        *dense(f"{_B}/mlp/contract", f"{_LAYER}.mlp.fc2"),
+        *affine("final_norm", "layernorm"),
+    ),
+    ignored=_MASK,
+    head_features=((r"layernorm\.weight", {"pooling": "token", "final_norm": "before"}),),
+    convention={**IMAGENET, "norm_epsilon": 1e-6},
+)
 
 _V3 = "layer.{i}"
 HF_DINOV3 = Table(
@@ -140,6 +216,7 @@ HF_DINOV3 = Table(
     zeros=(r"layer\.\d+\.attention\.[qv]_proj\.bias",),
     head_features=((r"norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-5},
+    certain=((".*", {"rotary_embedding": "centered", "rotary_order": "yx"}),),
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
@@ -171,16 +248,67 @@ HF_CLIP = Table(
         row("patch_encoder/class_token", way("embeddings.class_embedding", layout=VECTOR)),
         *_TOWER_ROWS,
         *affine("stem_norm", "pre_layrnorm"),
-        row("head/kernel", way("visual_projection.weight", layout=LINEAR)),
-        row("head/bias", way()),
+        *dense("head", "classifier", whens=(_has_no_norm,)),
+        row("head/kernel", way("visual_projection.weight", layout=LINEAR, when=unless(_has_no_norm))),
+        row("head/bias", way(when=unless(_has_no_norm))),
     ),
     ignored=(
         *_TEXT,
         (r"(?:class_head|box_head|objectness_head|layer_norm)\..*|box_bias", "detection head"),
-        (r"classifier\..*", "a head on the mean of tokens without a final norm, which vit_keras does not build"),
     ),
-    head_features=((r"post_layernorm\.weight", {"pooling": "token"}),),
+    head_features=(
+        (r"post_layernorm\.weight", {"pooling": "token", "final_norm": "before"}),
+        # The input of CLIPForImageClassification's head; the file's norm is of the class token, which that model does not use.
+        (r"classifier\.weight", {"pooling": "mean", "final_norm": "none"}),
+    ),
     convention={**CLIP, "norm_epsilon": 1e-5},
+    certain=NO_ROTARY,
+)
+
+_AIM = "encoder.layers.{i}"
+HF_AIMV2 = Table(
+    source="huggingface",
+    title="transformers' AIMv2 vision tower",
+    signs=(r"embeddings\.rms_norm\.weight", r"encoder\.layers\.\d+\.rms_norm1\.weight"),
+    renames=_TOWER_RENAMES,
+    rows=(
+        *dense("patch_encoder/projection", "embeddings.patch_embed", layout=CONV),
+        *affine("patch_encoder/norm", "embeddings.rms_norm"),
+        row("patch_encoder/position_embedding", way("embeddings.position_embedding.weight", layout=TABLE)),
+        *_qkv(*(f"{_AIM}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
+        *dense(f"{_B}/attention/output", f"{_AIM}.attention.out_proj"),
+        *affine(f"{_B}/attention_norm", f"{_AIM}.rms_norm1"),
+        *affine(f"{_B}/mlp_norm", f"{_AIM}.rms_norm2"),
+        *dense(f"{_B}/mlp/expand", (f"{_AIM}.ffn.gate_proj", f"{_AIM}.ffn.up_proj")),
+        *dense(f"{_B}/mlp/contract", f"{_AIM}.ffn.down_proj"),
+        *affine("final_norm", "rms_norm"),
+    ),
+    ignored=(
+        *_TEXT,
+        (r"head\..*|visual_projection\..*", "attention pooling of another kind, which vit_keras does not build"),
+    ),
+    head_features=((r"rms_norm\.weight", {"pooling": "mean", "final_norm": "before"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "silu"},
+)
+AIMV2 = Table(
+    source="huggingface",
+    title="Apple's AIMv2",
+    signs=(r"preprocessor\.patchifier\.proj\.weight", r"trunk\.blocks\.\d+\.norm_1\.weight"),
+    renames=(
+        (r"^preprocessor\.patchifier\.", "patch_embed."),
+        (r"^preprocessor\.pos_embed$", "pos_embed"),
+        (r"^trunk\.post_trunk_norm\.", "norm."),
+        (r"^trunk\.", ""),
+        (r"^(blocks\.\d+\.norm)_(\d)\.", r"\1\2."),
+        (r"^(blocks\.\d+\.mlp)\.fc1\.", r"\1.fc1_g."),
+        (r"^(blocks\.\d+\.mlp)\.fc3\.", r"\1.fc1_x."),
+    ),
+    rows=(
+        *(item for item in TIMM_ROWS if not item.targets[0].startswith(f"{_B}/mlp/expand/")),
+        *dense(f"{_B}/mlp/expand", ("blocks.{i}.mlp.fc1_g", "blocks.{i}.mlp.fc1_x")),
+    ),
+    head_features=((r"norm\.weight", {"pooling": "mean", "final_norm": "before"}),),
+    convention={**CLIP, "norm_epsilon": 1e-5, "activation": "silu"},
 )
 
 HF_SIGLIP = Table(
@@ -206,4 +334,5 @@ HF_SIGLIP = Table(
         (r"classifier\.weight", {"pooling": "mean"}),
     ),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu_tanh"},
+    certain=NO_ROTARY,
 )

@@ -2,7 +2,7 @@
 
 from vit_keras.weights.mappings.config_fields import HALF
 from vit_keras.weights.mappings.layouts import CONV
-from vit_keras.weights.mappings.tables import Table, affine, dense, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Table, affine, dense, row, way
 
 _B, _EMBEDDINGS, _LAYER = "block_{i}", "transformer.embeddings", "transformer.encoder.layer.{i}"
 
@@ -29,4 +29,5 @@ JEONSWORLD = Table(
     refused=((r"transformer\.embeddings\.hybrid_model\..*", "a ResNet makes its patches"),),
     head_features=((r"transformer\.encoder\.encoder_norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu"},
+    certain=NO_ROTARY,
 )

@@ -2,7 +2,7 @@
 
 from vit_keras.weights.mappings.config_fields import HALF
 from vit_keras.weights.mappings.layouts import FLAX_CONV, HEADS_BIAS, HEADS_IN, HEADS_OUT, SAME, TABLE, Layout
-from vit_keras.weights.mappings.tables import Row, Table, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, row, way
 
 _B = "block_{i}"
 _EMBEDDING, _ENCODER = "layers/vi_t_patching_and_embedding", "layers/vi_t_encoder"
@@ -39,4 +39,5 @@ KERAS_HUB = Table(
     ),
     head_features=((r"layers/vi_t_encoder/layer_norm/vars/0", {"pooling": "token", "final_norm": "before"}),),
     convention={**HALF, "norm_epsilon": 1e-6, "activation": "gelu"},
+    certain=NO_ROTARY,
 )

@@ -1,5 +1,6 @@
 """How other libraries lay out a tensor: conversions of shapes and arrays, in both directions."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -41,6 +42,19 @@ class Layout:
         return array if self.order is None else array.transpose(np.argsort(self.order))
 
 
+@dataclass(frozen=True)
+class _ChannelsFirst(Layout):
+    """Torch's `Linear` over patches that are flattened in the order channel, y, x; of RGB images."""
+
+    def to_ours(self, array: Array) -> Array:
+        width, side = array.shape[0], math.isqrt(array.shape[1] // 3)
+        return array.reshape(width, 3, side, side).transpose(2, 3, 1, 0).reshape(-1, width)
+
+    def to_theirs(self, array: Array, config: ViTConfig) -> Array:
+        patches = array.reshape(config.patch_size, config.patch_size, config.channels, -1)
+        return patches.transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
+
+
 def _same(shape: Shape) -> Shape:
     return shape
 
@@ -63,6 +77,7 @@ def _split_heads(width: int, config: ViTConfig) -> Shape:
 
 SAME = Layout(None, None, _same, _same_back)  # as ours
 LINEAR = Layout(2, (1, 0), _same, _same_back)  # torch's `Linear`: (out, in)
+CHANNELS_FIRST = _ChannelsFirst(2, (1, 0), _same, _same_back)
 CONV = Layout(4, (2, 3, 1, 0), _flat_patch, _square_patch)  # torch's `Conv2d` over patches: (out, channels, y, x)
 FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)  # Flax's `Conv` over patches: (y, x, channels, out)
 # Tokens or positions without our leading axes of size 1, two or one.

@@ -1,7 +1,7 @@
 """Names of lucidrains' vit-pytorch, in its `ViT` class. Compared with its versions from 0.1 (2021) to 1.23 (2026), `vit_pytorch/vit.py`."""
 
 from vit_keras.weights.mappings.layouts import LINEAR, TABLE
-from vit_keras.weights.mappings.tables import Table, affine, dense, never, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Table, affine, dense, never, row, way
 
 _B, _ATTENTION, _MLP = "block_{i}", "transformer.layers.{i}.0", "transformer.layers.{i}.1"
 
@@ -36,4 +36,5 @@ LUCIDRAINS = Table(
     ),
     head_features=((r"transformer\.norm\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={"norm_epsilon": 1e-5, "activation": "gelu"},
+    certain=NO_ROTARY,
 )

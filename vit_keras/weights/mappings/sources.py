@@ -6,20 +6,41 @@ from dataclasses import replace
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.validation import closest
 from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
+from vit_keras.weights.mappings.huggingface import (
+    AIMV2,
+    HF_AIMV2,
+    HF_BEIT,
+    HF_CLIP,
+    HF_DINOV2,
+    HF_DINOV3,
+    HF_INTERNVL,
+    HF_SIGLIP,
+    HF_VIT,
+)
 from vit_keras.weights.mappings.jeonsworld import JEONSWORLD
 from vit_keras.weights.mappings.keras_hub import KERAS_HUB
 from vit_keras.weights.mappings.lucidrains import LUCIDRAINS
-from vit_keras.weights.mappings.meta import META, META_PLAIN, META_TRAINING, OPENAI_CLIP
+from vit_keras.weights.mappings.meta import (
+    EVA_02,
+    META,
+    META_MOCO,
+    META_PLAIN,
+    META_TRAINING,
+    OPENAI_CLIP,
+    PERCEPTION,
+    PERCEPTION_CORE,
+)
 from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
+from vit_keras.weights.mappings.radio import HF_RADIO
 from vit_keras.weights.mappings.tables import Table, unwrap
-from vit_keras.weights.mappings.timm import TIMM, TIMM_NAFLEX, TIMM_PARALLEL
+from vit_keras.weights.mappings.timm import BEIT, TIMM, TIMM_NAFLEX, TIMM_PARALLEL
 from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
-    NATIVE, GOOGLE, HF_VIT, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, OPENAI_CLIP, META, META_TRAINING, TIMM, TIMM_PARALLEL, TIMM_NAFLEX,
-    META_PLAIN, TORCHVISION, KERAS_HUB, LUCIDRAINS, JEONSWORLD,
+    NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
+    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
+    KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 

@@ -11,6 +11,9 @@ from vit_keras.weights.mappings.layouts import LINEAR, SAME, Layout
 
 When: TypeAlias = Callable[[ViTConfig], bool]
 
+NO_ROTARY: tuple[tuple[str, Mapping[str, Any]], ...] = ((".*", {"rotary_embedding": "none"}),)
+"""`Table.certain` of a library without rotary embeddings."""
+
 GAP = ""  # a target for numbers that we have no weight for, as wide as the row's other targets: biases of keys
 
 
@@ -47,10 +50,11 @@ class Way:
 
 @dataclass(frozen=True)
 class Row:
-    """Weights of ours, concatenated along their last axis, and the ways in which the library stores them."""
+    """Weights of ours, concatenated along an axis, and the ways in which the library stores them."""
 
     targets: tuple[str, ...]  # names of our weights; `{i}` is a block's number
     ways: tuple[Way, ...]
+    axis: int = -1
 
     @property
     def is_per_block(self) -> bool:
@@ -79,6 +83,10 @@ class Table:
     head_features: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     # Fields of `ViTConfig` that all published models of this kind share and no tensor reveals.
     convention: Mapping[str, Any] = field(default_factory=dict)
+    # Fields of `ViTConfig` that every model with such a name has; a model with others is refused.
+    certain: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    # Fields of `ViTConfig`, besides those of every library, that change the outputs and that neither names nor shapes reveal.
+    untold: tuple[str, ...] = ()
     prefixes: str = ".*"  # what a file's prefix must match
     # Of one file, as `find_table` found them; without the segments that `unwrap` removes.
     prefix: str = ""  # what this file puts in front of the names
@@ -167,9 +175,9 @@ def parent_prefixes(name: str) -> list[str]:
     return [name[:end] for end in reversed([0, *ends])]
 
 
-def row(targets: str | tuple[str, ...], *ways: Way) -> Row:
+def row(targets: str | tuple[str, ...], *ways: Way, axis: int = -1) -> Row:
     """Returns a row of one or several targets."""
-    return Row((targets,) if isinstance(targets, str) else targets, ways)
+    return Row((targets,) if isinstance(targets, str) else targets, ways, axis)
 
 
 def way(*names: str, layout: Layout = SAME, stacked: int | None = None, when: When = always) -> Way:

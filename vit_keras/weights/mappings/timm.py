@@ -1,18 +1,20 @@
-"""timm's names, in its `VisionTransformer`, `VisionTransformerDistilled`, `Eva` and `NaFlexVit` classes.
+"""timm's names, in its classes `VisionTransformer` (also `Distilled`, `RelPos`), `Beit`, `Eva` and `NaFlexVit`.
 
-Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `deit.py`, `eva.py` and `naflexvit.py`.
+Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`, `eva.py` and
+`naflexvit.py`.
 """
 
+from dataclasses import replace
 from operator import attrgetter
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.mappings.layouts import CONV, GRID, LINEAR
+from vit_keras.weights.mappings.layouts import CONV, GRID, LINEAR, SAME
 from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, unless, way
 
 
 def is_eva(config: ViTConfig) -> bool:
-    """Whether timm builds the model with its `Eva` class, which has other names for some weights."""
-    return config.rotary_embedding != "none" or config.qkv_bias == "query_value" or config.mlp_inner_norm
+    """Whether timm builds the model with its `Eva` or `Beit` class, which have other names for some weights."""
+    return config.rotary_embedding != "none" or config.qkv_bias == "query_value"
 
 
 def has_split_qkv(config: ViTConfig) -> bool:
@@ -21,8 +23,10 @@ def has_split_qkv(config: ViTConfig) -> bool:
 
 
 def has_split_gate(config: ViTConfig) -> bool:
-    """Whether timm has separate gate and value in the MLP: with a norm inside the MLP, and in DINOv3."""
-    return config.gated_mlp and (config.mlp_inner_norm or config.rotary_embedding == "centered")
+    """Whether timm has separate gate and value in the MLP: in `Eva` with a norm inside the MLP, in DINOv3 and in AIMv2."""
+    has_inner_norm = is_eva(config) and config.mlp_inner_norm
+    is_aimv2 = not config.projection_bias
+    return config.gated_mlp and (has_inner_norm or config.rotary_embedding == "centered" or is_aimv2)
 
 
 _B, _ATTN, _MLP = "block_{i}", "blocks.{i}.attn", "blocks.{i}.mlp"
@@ -30,6 +34,20 @@ _QKV = (f"{_ATTN}.q_proj", f"{_ATTN}.k_proj", f"{_ATTN}.v_proj")
 _IS_VIT = unless(is_eva)
 _HAS_FUSED_QKV = unless(has_split_qkv)
 _IS_SEQUENTIAL = unless(attrgetter("parallel_block"))
+_NETWORK = (
+    ("expand_kernel", "fc1.weight", LINEAR), ("expand_bias", "fc1.bias", SAME), ("contract_kernel", "fc2.weight", LINEAR),
+    ("contract_bias", "fc2.bias", SAME),
+)  # fmt: skip
+
+
+def _relative_position(ours: str, beit: str, relpos: str) -> tuple[Row, ...]:
+    """Returns the rows of a relative position bias, which two of timm's classes name differently."""
+    table = "relative_position_bias_table"
+    return (
+        row(f"{ours}/table", way(f"{beit}.{table}", when=is_eva), way(f"{relpos}.{table}", when=_IS_VIT)),
+        *(row(f"{ours}/{name}", way(f"{relpos}.mlp.{theirs}", layout=layout)) for name, theirs, layout in _NETWORK),
+    )
+
 
 ROWS: tuple[Row, ...] = (
     *dense("patch_encoder/projection", "patch_embed.proj", layout=CONV),
@@ -37,6 +55,8 @@ ROWS: tuple[Row, ...] = (
     row("patch_encoder/distillation_token", way("dist_token")),
     row("patch_encoder/registers", way("reg_token")),
     row("patch_encoder/position_embedding", way("pos_embed")),
+    *affine("patch_encoder/norm", "patch_embed.norm"),
+    *_relative_position("relative_position", "rel_pos_bias", "shared_rel_pos"),
     *affine("stem_norm", "norm_pre"),
     *affine(f"{_B}/attention_norm", "blocks.{i}.norm1"),
     *affine(f"{_B}/mlp_norm", "blocks.{i}.norm2"),
@@ -56,7 +76,15 @@ ROWS: tuple[Row, ...] = (
     ),
     *affine(f"{_B}/attention/query_norm", f"{_ATTN}.q_norm", "blocks.{i}.q_norm", when=_IS_SEQUENTIAL),
     *affine(f"{_B}/attention/key_norm", f"{_ATTN}.k_norm", "blocks.{i}.k_norm", when=_IS_SEQUENTIAL),
+    *affine(f"{_B}/attention/inner_norm", f"{_ATTN}.norm"),
     row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
+    *_relative_position(f"{_B}/attention/relative_position", _ATTN, f"{_ATTN}.rel_pos"),
+    *(
+        row(f"{_B}/attention/lambda_{name}_{index}", way(f"{_ATTN}.lambda_{name[0]}{index}"))
+        for name in ("query", "key")
+        for index in (1, 2)
+    ),
+    row(f"{_B}/attention/head_norm/gamma", way(f"{_ATTN}.sub_norm.weight")),
     *dense(f"{_B}/attention/output", f"{_ATTN}.proj"),
     row(f"{_B}/attention_scale/gamma", way("blocks.{i}.ls1.gamma", when=_IS_VIT), way("blocks.{i}.gamma_1", when=is_eva)),
     row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_IS_VIT), way("blocks.{i}.gamma_2", when=is_eva)),
@@ -98,9 +126,19 @@ HEAD_FEATURES = (
 
 PROJECTION_HEADS = ((r"head\.(?:mlp|last_layer|\d+)\..*", "projection head of self-supervised training"),)
 
+ROPES = (
+    (r"(?:.*\.)?rope\.freqs_(?:cos|sin)", {"rotary_embedding": "axial"}),
+    (r"rope(?:_embed)?\.periods", {"rotary_embedding": "centered"}),
+)
+"""Constants of rotary embeddings, which some versions save."""
+
+UNTOLD = ("block_norm",)
+"""Norms before and after attention and MLP have the same names."""
+
 REFUSED = (
     (r"patch_embed\.backbone\..*", "a convolutional network makes its patches"),
-    (r".*(?:relative_position|rel_pos).*", "attention has relative position biases, as in BEiT"),
+    (r".*rel_pos_[hw]", "attention has relative positions along rows and columns, as in SAM"),
+    (r"blocks\.\d+\.(?:lambda_[qk]\d|sub_norm\.weight|out_proj\..*)", "parallel blocks have differential attention"),
     (r"blocks_token_only\..*|blocks\.\d+\.attn\.proj_[lw]\..*", "attention heads are mixed, as in CaiT"),
 )
 
@@ -112,9 +150,25 @@ TIMM = Table(
     signs=(r"patch_embed\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
     rows=ROWS,
     refused=REFUSED,
-    ignored=((r"rope\.(?!freqs$).*", "constant"), *PROJECTION_HEADS),
+    ignored=((r"(?:.*\.)?rope\.(?!freqs$).*|.*relative_position_index", "constant"), *PROJECTION_HEADS),
     head_features=HEAD_FEATURES,
+    certain=ROPES,
+    untold=UNTOLD,
 )
+BEIT = replace(
+    TIMM,
+    title="timm's or Microsoft's BEiT or BEiTv2, or timm's VisionTransformerRelPos",
+    signs=(
+        *TIMM.signs,
+        r"(?:blocks\.\d+\.attn(?:\.rel_pos)?|rel_pos_bias|shared_rel_pos)\.relative_position_bias_table",
+    ),
+    ignored=(
+        *TIMM.ignored,
+        (r"mask_token|lm_head\..*", "only for training with masks"),
+        (r"cls_pt_layers\..*|(?:vqkd|tokenizer)\..*", "only for training"),
+    ),
+)
+"""Before Meta's tables: files of pretraining have a `mask_token`, too."""
 TIMM_PARALLEL = Table(
     source="timm",
     title="timm's VisionTransformer with parallel blocks",
@@ -123,6 +177,7 @@ TIMM_PARALLEL = Table(
         *(item for item in ROWS if not item.is_per_block or any(part in item.targets[0] for part in _IN_BOTH_BLOCKS)),
         *_PARALLEL,
     ),
+    refused=REFUSED,
     head_features=HEAD_FEATURES,
 )
 

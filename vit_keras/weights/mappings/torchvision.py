@@ -2,7 +2,7 @@
 
 from vit_keras.weights.mappings.config_fields import IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR
-from vit_keras.weights.mappings.tables import Table, affine, dense, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Table, affine, dense, row, way
 
 _B, _BLOCK = "block_{i}", "encoder.layers.encoder_layer_{i}"
 
@@ -29,4 +29,5 @@ TORCHVISION = Table(
     ),
     head_features=((r"encoder\.ln\.weight", {"pooling": "token", "final_norm": "before"}),),
     convention={**IMAGENET, "norm_epsilon": 1e-6, "activation": "gelu"},
+    certain=NO_ROTARY,
 )

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.config_fields import (
@@ -57,8 +59,58 @@ def _siglip2(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _radio(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["use_swiglu_ffn"]:
+        raise InvalidArgumentError("use_swiglu_ffn is true, and no published RADIO has a gated MLP")
+    return {
+        **_qkv_bias(values),
+        "mlp_dim": int(values["hidden_size"] * values["mlp_ratio"]),
+        "num_registers": values["num_cls_tokens"] + values["num_registers"] - 1,
+        "position_on_prefix": False,
+        "pixel_mean": tuple(values["norm_mean"]),
+        "pixel_std": tuple(values["norm_std"]),
+        "final_norm": "none",
+    }
+
+
+def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["use_qk_norm"] or values["norm_type"] != "layer_norm":
+        raise InvalidArgumentError(
+            f"norm_type={values['norm_type']!r} and use_qk_norm={values['use_qk_norm']!r}, and vit_keras builds InternVL's towers "
+            'with norm_type="layer_norm" and without norms of queries and keys'
+        )
+    return {"qkv_bias": "all" if values["attention_bias"] else "none"}
+
+
 def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
     return {"stem_norm": True, "patch_bias": False}
+
+
+def _beit(values: Mapping[str, Any]) -> dict[str, Any]:
+    own, shared = (bool(values[f"use_{name}relative_position_bias"]) for name in ("", "shared_"))
+    if own and shared:
+        raise InvalidArgumentError(
+            "use_relative_position_bias and use_shared_relative_position_bias are both true, and vit_keras builds one of them"
+        )
+    return {
+        "qkv_bias": "query_value",
+        "layer_scale": values["layer_scale_init_value"] or None,
+        "position_embedding": "learned" if values["use_absolute_position_embeddings"] else "none",
+        "relative_position": "table" if own or shared else "none",
+        "relative_position_shared": shared,
+    }
+
+
+def _aimv2(values: Mapping[str, Any]) -> dict[str, Any]:
+    if values["is_native"]:
+        raise InvalidArgumentError("is_native is true: it has fixed positions that vit_keras does not build")
+    qkv_bias = values["qkv_bias"] or values.get("use_bias", False)
+    if qkv_bias or values["mlp_bias"]:
+        raise InvalidArgumentError(
+            "qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases"
+        )
+    fixed = {"class_token": False, "norm": "rms", "patch_norm": True, "gated_mlp": True}
+    return {**fixed, "qkv_bias": "none", "projection_bias": False}
 
 
 @dataclass(frozen=True)
@@ -81,8 +133,27 @@ _DINOV3 = {
     "query_bias": True, "key_bias": False, "value_bias": True, "layerscale_value": 1.0, "use_gated_mlp": False,
     "num_register_tokens": 0,
 }  # fmt: skip
+_RADIO = {
+    **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "mlp_ratio": 4.0,
+    "use_swiglu_ffn": False, "num_cls_tokens": 3, "num_registers": 7, "layerscale_value": 1.0, "norm_mean": CLIP["pixel_mean"],
+    "norm_std": CLIP["pixel_std"],
+}  # fmt: skip
+_INTERNVL = {
+    **_SIZES, "layer_norm_eps": 1e-6, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
+    "image_size": 448, "patch_size": 14, "attention_bias": False, "use_qk_norm": False, "norm_type": "layer_norm",
+    "layer_scale_init_value": 0.1,
+}  # fmt: skip
 _SIGLIP = {**_SIZES, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh"}
 _CLIP = {**_SIZES, "layer_norm_eps": 1e-5, "patch_size": 32, "hidden_act": "quick_gelu"}
+
+_BEIT = {
+    **_SIZES, "use_relative_position_bias": False, "use_shared_relative_position_bias": False, "layer_scale_init_value": 0.1,
+    "use_absolute_position_embeddings": False,
+}  # fmt: skip
+_AIMV2 = {
+    **_SIZES, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 8, "patch_size": 14, "intermediate_size": 2816,
+    "hidden_act": "silu", "rms_norm_eps": 1e-5, "qkv_bias": False, "mlp_bias": False, "is_native": False,
+}  # fmt: skip
 
 _KINDS = {
     "vit": _Kind(_SIZES, _qkv_bias),
@@ -96,6 +167,11 @@ _KINDS = {
         IMAGENET, "bicubic_antialias",
     ),
     "dinov3_vit": _Kind(_DINOV3, _dinov3, IMAGENET),
+    "radio": _Kind(_RADIO, _radio, position_resize="bilinear_crop"),
+    "internvl_vision": _Kind(_INTERNVL, _internvl, IMAGENET),
+    "beit": _Kind(_BEIT, _beit, HALF),
+    "data2vec-vision": _Kind(_BEIT, _beit, IMAGENET),
+    "aimv2_vision_model": _Kind(_AIMV2, _aimv2, CLIP),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
     "siglip2_vision_model": _Kind({**_SIGLIP, "num_patches": 256}, _siglip2, HALF, "bilinear_antialias"),
     "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
@@ -103,7 +179,11 @@ _KINDS = {
     "owlv2_vision_model": _Kind({**_CLIP, "image_size": 768, "patch_size": 16}, _clip, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
-_TOWERS = {name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2")}
+_TOWERS = {
+    **{name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2", "aimv2")},
+    "internvl": "internvl_vision",
+}
+_FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
 
 
 def huggingface_settings(
@@ -114,7 +194,7 @@ def huggingface_settings(
     values = config_json
     if model_type in _TOWERS:
         model_type = _TOWERS[model_type]
-        values = config_json.get("vision_config") or {}
+        values = config_json.get("vision_config") or (config_json if values["model_type"] in _FLAT else {})
     kind = _KINDS.get(model_type)
     if kind is None or not isinstance(values, Mapping):
         raise InvalidArgumentError(
@@ -122,7 +202,8 @@ def huggingface_settings(
             f"{sorted([*_KINDS, *_TOWERS])}."
         )
     values = {**kind.defaults, **values}
-    renames = HF_FIELDS.get(model_type, HF_FIELDS["vit"])  # the others have those of vit
+    of_others = HF_FIELDS["beit"] if model_type == "data2vec-vision" else HF_FIELDS["vit"]
+    renames = HF_FIELDS.get(model_type, of_others)
     activation = str(values["hidden_act"])
     image_size = _read_sides(values["image_size"], where)
     try:
@@ -136,11 +217,16 @@ def huggingface_settings(
         }
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{where}: {error}.") from error
+    if any(side % stated["patch_size"] for side in stated["image_size"]):
+        stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False
+    if model_type == "radio" and not any("layer_scale1" in name or ".ls1." in name for name in tensors):
+        stated["layer_scale"] = None
     preprocessing = None
     if processor is not None:
-        stated |= _read_pixel_statistics(processor, where)
+        statistics = _read_pixel_statistics(processor, where)
+        stated |= _normalize_twice(statistics, stated) if model_type == "radio" else statistics
         if model_type == "siglip2_vision_model":
             stated["max_num_patches"] = processor.get("max_num_patches", stated["max_num_patches"])
             preprocessing = _read_packing(processor, stated)
@@ -188,6 +274,15 @@ def _read_pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: image_mean={mean!r} and image_std={std!r} are not numbers.") from error
     return {"pixel_mean": fractions[0], "pixel_std": fractions[1]}
+
+
+def _normalize_twice(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns mean and std of a normalization by the processor, then by the model."""
+    if not first:
+        return {}
+    mean, std = (np.asarray(first[name]) for name in ("pixel_mean", "pixel_std"))
+    means, stds = mean + std * np.asarray(second["pixel_mean"]), std * np.asarray(second["pixel_std"])
+    return {"pixel_mean": tuple(means.tolist()), "pixel_std": tuple(stds.tolist())}
 
 
 def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `deit.py`, `eva.py` and `naflexvit.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`,
+`eva.py` and `naflexvit.py`.
 """
 
 from collections.abc import Mapping
@@ -11,19 +12,21 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
+from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
 from vit_keras.validation import closest
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
     TIMM_EVA_FIELDS,
     TIMM_NAFLEX_RESIZES,
+    TIMM_NEWER_EVA_FIELDS,
     TIMM_POOLS,
     TIMM_SHARED_FIELDS,
     TIMM_VIT_FIELDS,
 )
 from vit_keras.weights.mappings.timm import has_split_gate, is_eva
 
-_FIELDS = {**TIMM_SHARED_FIELDS, **TIMM_VIT_FIELDS, **TIMM_EVA_FIELDS}
+_FIELDS = {**TIMM_SHARED_FIELDS, **TIMM_VIT_FIELDS, **TIMM_EVA_FIELDS, **TIMM_NEWER_EVA_FIELDS}
 del _FIELDS["pre_norm"]  # sets stem_norm and patch_bias
 _POOLING = {theirs: ours for ours, theirs in TIMM_POOLS.items()}
 _ROTARY = {"cat": "axial", "mixed": "mixed", "dinov3": "centered"}
@@ -41,8 +44,8 @@ _NO_EFFECT = {
 _CONVERTED = {
     "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type",
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
-    "rope_grid_indexing", "ref_feat_shape", "pos_embed_grid_size", "pos_embed_interp_mode", "pos_embed_antialias",
-    "pos_embed_align_corners",
+    "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
+    "shared_rel_pos", "pos_embed_grid_size", "pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners",
 }  # fmt: skip
 
 
@@ -73,10 +76,12 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     with prefix_errors(where):
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
-            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", False)))
-    names = config_json.get("label_names", cfg.get("label_names"))
+            # timm leaves them out, unless the architecture or an argument says otherwise.
+            default = base.pooling == "map" and base.map_includes_prefix
+            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
     stated = asdict(config)
-    del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
+    if config.final_norm != "none":
+        del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
     interpolation = cfg.get("interpolation", "bicubic")
     preprocessing = {
         "image_size": config.image_size,
@@ -87,8 +92,19 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     if is_packed:
         sizes = {name: getattr(config, name) for name in ("image_size", "patch_size", "max_num_patches")}
         preprocessing = {**sizes, "interpolation": preprocessing["interpolation"]}
-    class_names = tuple(map(str, names)) if isinstance(names, list) else ()
-    return {"stated": stated, "class_names": class_names, "preprocessing": preprocessing}
+    return {"stated": stated, **_read_class_names(config_json, cfg), "preprocessing": preprocessing}
+
+
+def _read_class_names(config_json: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the class names: those of the file, or those of the label set that its tag and number of classes suggest."""
+    names, tag = config_json.get("label_names", cfg.get("label_names")), cfg.get("tag")
+    if isinstance(names, list):
+        words = names_by_synset(tuple(map(str, names)))
+        return {"class_names": tuple(words.get(str(name), str(name)) for name in names)}
+    num_classes = config_json.get("num_classes", cfg.get("num_classes"))
+    is_count = type(num_classes) is int
+    label_set = find_label_set(num_classes, tag if isinstance(tag, str) else None) if is_count else None
+    return {"class_names": () if label_set is None else label_names(label_set), "label_set": label_set}
 
 
 def _read_defaults(config_json: Mapping[str, Any], cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -129,14 +145,25 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
             fields |= {"stem_norm": bool(arguments[argument]), "patch_bias": not arguments[argument]}
     if {"mlp_ratio", "embed_dim"} & arguments.keys():
         fields["mlp_dim"] = _compute_mlp_dim(arguments, base)
-    if arguments.get("final_norm", True) is False:
-        raise InvalidArgumentError(f"{where}: its model has no final norm, and every model of vit_keras has one.")
+    norms = [arguments.get(name) for name in ("final_norm", "use_post_transformer_norm", "use_fc_norm")]
+    if norms[0] is False or norms[1:] == [False, False]:
+        fields["final_norm"] = "none"
+    elif base.final_norm == "none" and any(norms):
+        fields["final_norm"] = "before"
     if "global_pool" in arguments:
         pool = arguments["global_pool"]
         if pool not in _POOLING:
             raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {sorted(_POOLING)}.")
         fields["pooling"] = _POOLING[pool]
-    return fields | _read_rotary(arguments)
+    if fields.get("pooling", base.pooling) != "map":
+        fields.pop("num_map_heads", None)
+    elif {"attn_pool_mlp_ratio", "mlp_ratio", "embed_dim"} & arguments.keys() and is_eva(base):
+        fields["map_mlp_dim"] = _compute_map_mlp_dim(arguments, base)
+    height, width = fields.get("image_size", base.image_size)
+    patch_size = fields.get("patch_size", base.patch_size)
+    if type(patch_size) is int and patch_size > 0 and (height % patch_size or width % patch_size):
+        fields["partial_patches"] = "crop"
+    return fields | _read_rotary(arguments) | _read_relative_position(arguments, base, where)
 
 
 def _read_naflex(arguments: Mapping[str, Any], base: ViTConfig, cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -161,7 +188,7 @@ def _read_naflex(arguments: Mapping[str, Any], base: ViTConfig, cfg: Mapping[str
 
 def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if arguments.get("use_rot_pos_emb") is False:
-        defaults = {"rotary_order": "yx", "rotary_reference": None, "rotary_temperature": 100.0}
+        defaults = {"rotary_order": "yx", "rotary_reference": None, "rotary_offset": 0.0, "rotary_temperature": 100.0}
         return {"rotary_embedding": "none", **defaults}
     fields: dict[str, Any] = {}
     if "rope_type" in arguments:
@@ -174,9 +201,42 @@ def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if {"use_rel_pos_bias", "use_shared_rel_pos_bias"} & arguments.keys():  # of Beit
+        own, shared = (bool(arguments.get(f"use_{name}rel_pos_bias", False)) for name in ("", "shared_"))
+        if own and shared:
+            raise InvalidArgumentError(
+                f"{where}: use_rel_pos_bias and use_shared_rel_pos_bias are both true, and vit_keras builds one of them."
+            )
+        fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
+    kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
+    if kind not in (None, "mlp", "bias"):
+        raise InvalidArgumentError(
+            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
+        )
+    if kind is not None:
+        fields["relative_position"] = "mlp" if kind == "mlp" else "table"
+    if arguments.get("rel_pos_dim") is not None:
+        fields["relative_position_dim"] = arguments["rel_pos_dim"]
+    if "shared_rel_pos" in arguments:
+        fields["relative_position_shared"] = bool(arguments["shared_rel_pos"])
+    if fields.get("relative_position", base.relative_position) != "mlp":
+        fields["relative_position_dim"] = 128  # the default, for a bias without a network
+    return fields
+
+
 def _compute_mlp_dim(arguments: Mapping[str, Any], base: ViTConfig) -> int:
     width = arguments.get("embed_dim", base.hidden_dim)
     # timm's mlp_ratio counts a packed gate and value together.
     factor = 2 if base.gated_mlp and not is_eva(base) and not has_split_gate(base) else 1
     ratio = arguments.get("mlp_ratio", base.mlp_dim * factor / base.hidden_dim)
     return int(width * ratio) // factor
+
+
+def _compute_map_mlp_dim(arguments: Mapping[str, Any], base: ViTConfig) -> int | None:
+    """Returns the width of the MLP in the attention pooling of timm's `Eva`; None for that of the blocks."""
+    width, ratio = arguments.get("embed_dim", base.hidden_dim), arguments.get("attn_pool_mlp_ratio")
+    if ratio is None and base.pooling == "map":
+        ratio = (base.map_mlp_dim or base.mlp_dim) / base.hidden_dim
+    return None if ratio is None else int(width * ratio)

@@ -17,15 +17,26 @@ PLAIN: Mapping[str, Collection[Any]] = {
     "num_registers": (0,),
     "position_embedding": ("learned",),
     "rotary_embedding": ("none",),
+    "rotary_offset": (0.0,),
+    "relative_position": ("none",),
+    "relative_position_shared": (False,),
+    "patch_norm": (False,),
     "stem_norm": (False,),
     "qkv_bias": ("all",),
     "qk_norm": (False,),
+    "attention_inner_norm": (False,),
+    "differential_attention": (False,),
+    "projection_bias": (True,),
+    "block_norm": ("before",),
+    "norm": ("layer",),
     "parallel_block": (False,),
     "gated_mlp": (False,),
     "mlp_inner_norm": (False,),
     "pre_logits_dim": (None,),
     "pooling": ("token",),
     "map_includes_prefix": (True,),
+    "num_map_heads": (None,),
+    "map_mlp_dim": (None,),
     "final_norm": ("before",),
 }
 """Legal values of these fields for the original Vision Transformer."""
@@ -33,8 +44,10 @@ PLAIN: Mapping[str, Collection[Any]] = {
 WRITTEN = (
     "image_size", "patch_size", "hidden_dim", "num_layers", "num_heads", "mlp_dim", "channels", "pixel_mean", "pixel_std",
     "position_on_prefix", "rotary_temperature", "rotary_order", "rotary_reference", "norm_epsilon", "activation", "layer_scale",
+    "partial_patches",
+    "relative_position_dim",
 )  # fmt: skip
-"""Fields that are written whatever their value, unless a kind of model limits them."""
+"""Fields that are written whatever their value, unless a kind of model limits them; other libraries always crop partial patches."""
 
 NOT_WRITTEN = (
     "dynamic_image_size", "position_resize", "patch_resize", "dropout_rate", "attention_dropout_rate", "stochastic_depth_rate", "remat",

@@ -10,6 +10,8 @@ VARIANTS = [
     {"kind": "axial"},
     {"kind": "axial", "temperature": 1e4, "reference": (16, 16)},
     {"kind": "axial", "order": "xy"},
+    {"kind": "axial", "order": "xy", "offset": 1.0},
+    {"kind": "axial", "temperature": 1e4, "reference": (5, 7), "offset": 1.0},
     {"kind": "mixed", "temperature": 10.0, "order": "xy"},
     {"kind": "centered"},
 ]

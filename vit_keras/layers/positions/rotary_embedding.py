@@ -33,6 +33,7 @@ class RotaryEmbedding(BaseLayer):
         temperature: Base of the frequencies, about the ratio of the highest to the lowest.
         order: "yx" gives the first half of the frequencies to the rows, "xy" to the columns.
         reference: Rows and columns that positions are scaled to ("axial"); None for the grid's own.
+        offset: Added to rows and columns, in patches, before they are scaled ("axial").
 
     Shapes:
         heads: `(batch, tokens, num_heads, head_dim)`, queries or keys.
@@ -56,6 +57,7 @@ class RotaryEmbedding(BaseLayer):
         temperature: float = 100.0,
         order: str = "yx",
         reference: tuple[int, int] | None = None,
+        offset: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,6 +68,7 @@ class RotaryEmbedding(BaseLayer):
         self.temperature = temperature
         self.order = order
         self.reference = tuple(reference) if reference is not None else None
+        self.offset = offset
 
     def build(self, input_shape: Shape) -> None:
         """Computes the angles, or creates the learned frequencies."""
@@ -100,8 +103,10 @@ class RotaryEmbedding(BaseLayer):
         """Returns positions along the first and the second axis, for rows `y` and columns `x`."""
         if self.kind == "centered":
             y, x = 2 * (y + 0.5) / rows - 1, 2 * (x + 0.5) / columns - 1
-        elif self.reference is not None:
-            y, x = y / rows * self.reference[0], x / columns * self.reference[1]
+        elif self.kind == "axial":
+            y, x = y + self.offset, x + self.offset
+            if self.reference is not None:
+                y, x = y / rows * self.reference[0], x / columns * self.reference[1]
         return (y, x) if self.order == "yx" else (x, y)
 
     def _random_directions(self, shape: Shape, dtype: str | None = None) -> Tensor:

@@ -1,0 +1,137 @@
+"""ONNX export of S/16 compared with timm's own, in onnxruntime: size, latency; int8 speed; and int8 accuracy on emoji and Fashion-MNIST.
+
+Needs `pip install 'vit-keras-zoo[export]'`; `--peers PYTHON` is a Python with timm, onnx, onnxruntime and onnxscript.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+
+PRESETS = {"vit_small_patch16_224": "vit_small_patch16_224", "vit_tiny_patch16_224": "vit_tiny_patch16_224"}
+"""Presets, and the same model of timm."""
+
+TIMM = """
+import sys, timm, torch
+from timm.utils.onnx import onnx_export
+name, path = sys.argv[1:]
+model = timm.create_model(name, pretrained=False, num_classes=1000, exportable=True)
+onnx_export(model, path, opset=20, dynamic_size=False, check=False, input_size=(3, 224, 224), batch_size=1)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", metavar="PYTHON", help="compare with timm")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument(
+        "--runs", nargs="*", default=[], metavar="RUN", help="run directories whose int8 accuracy is measured"
+    )
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    presets = ["vit_tiny_patch16_224"] if options.quick else list(PRESETS)
+    result: dict[str, Any] = {"presets": {}, "accuracy": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in presets:
+            result["presets"][name] = compare(name, Path(folder), options.peers, 1 if options.quick else options.rounds)
+        for run in options.runs:
+            result["accuracy"][run] = measure_accuracy(run, Path(folder))
+    harness.record("export", result, quick=options.quick)
+
+
+def compare(name: str, folder: Path, peers: str | None, rounds: int) -> dict[str, Any]:
+    """Returns sizes, and median seconds of one image in one thread of onnxruntime, taken in turns."""
+    import vit_keras as vk
+
+    model = vk.from_preset(name, num_classes=1000)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(scale=0.02, size=weight.shape))
+    height, width = vk.model_config(model).image_size
+    files = {precision: folder / f"{name}-{precision}.onnx" for precision in ("float32", "float16", "int8")}
+    for precision, path in files.items():
+        vk.export(model, path, precision=precision)
+    weights = sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
+    images = rng.integers(0, 256, (1, height, width, 3), "uint8")
+    inputs = dict.fromkeys(files, images)
+    if peers:
+        files["timm"] = folder / f"{name}-timm.onnx"
+        subprocess.run([peers, "-c", TIMM, PRESETS[name], files["timm"]], check=True, stdout=sys.stderr)
+        inputs["timm"] = ((images.transpose(0, 3, 1, 2) / 127.5) - 1).astype("float32")
+    sizes = {kind: file_size(path) for kind, path in files.items()}
+    seconds = harness.interleaved({kind: runner(path, inputs[kind]) for kind, path in files.items()}, rounds=rounds)
+    medians = {kind: harness.spread(each) for kind, each in seconds.items()}
+    ratios = {
+        f"{kind}_speed_of_float32": medians["float32"]["median"] / medians[kind]["median"]
+        for kind in medians
+        if kind != "float32"
+    }
+    return {
+        "weights_bytes": weights,
+        "file_bytes": sizes,
+        "float32_file_per_weights": sizes["float32"] / weights,
+        "seconds": medians,
+        **ratios,
+    }
+
+
+def file_size(path: Path) -> int:
+    """Returns the bytes of a file, with its external data."""
+    data = path.with_name(path.name + ".data")
+    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
+
+
+def runner(path: Path, images: np.ndarray) -> Any:
+    """Returns a function that runs a file once, in one thread that does not wait busily."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})
+
+
+def measure_accuracy(run: str, folder: Path) -> dict[str, Any]:
+    """Returns accuracy before and after, agreement and size of the int8 files of a run, on the test images of its data."""
+    import json
+
+    import vit_keras as vk
+
+    record = json.loads((Path(run) / "run.json").read_text("utf-8"))
+    preprocessing = vk.load_preprocessing(run)
+    data = vk.data.load(record["options"]["data"], preprocessing=preprocessing)
+    found = {}
+    for quantization in ("dynamic", "static"):
+        path = folder / f"{Path(run).name}-{quantization}.onnx"
+        result = vk.export(
+            run,
+            path,
+            precision="int8",
+            quantization=quantization,
+            calibration=data.splits["test"],
+            max_accuracy_loss=None,
+        )
+        check = result.verification
+        found[quantization] = {
+            "images": check.labeled_images,
+            "accuracy_before": check.accuracy_before,
+            "accuracy_after": check.accuracy_after,
+            "agreement": check.agreement,
+            "largest_difference": check.largest_difference,
+            "bytes": result.size,
+            "kept_float": list(result.kept_float),
+            "latency_ms": result.latency_ms,
+            "latency_before_ms": result.latency_before_ms,
+        }
+    return found
+
+
+if __name__ == "__main__":
+    main()

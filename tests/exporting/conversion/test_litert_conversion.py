@@ -1,0 +1,63 @@
+"""The converter's own reason reaches the user, and an operator that LiteRT lacks is named."""
+
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("conversions run in a TensorFlow process", allow_module_level=True)
+
+import tensorflow as tf
+
+from vit_keras.errors import VitKerasError
+from vit_keras.exporting.conversion.litert_conversion import convert, read_operators
+
+
+def test_a_failure_is_told_in_one_sentence_without_the_program(tmp_path, monkeypatch):
+    log = tmp_path / "log.txt"
+    program = "module {\n" + "  %0 = tf.Erfc\n" * 1000 + "}"
+    log.write_text(
+        f"WARNING: absl\nloc(\"model/gelu\"): error: 'tf.Erfc' op is neither a custom op nor a flex op\n{program}",
+        "utf-8",
+    )
+
+    class Failing:
+        target_spec = SimpleNamespace()
+
+        @classmethod
+        def from_saved_model(cls, *args, **kwargs):
+            return cls()
+
+        def convert(self):
+            raise RuntimeError(program)
+
+    monkeypatch.setattr(tf.lite, "TFLiteConverter", Failing)
+    inputs = keras.Input((4, 4, 3))
+    opened = SimpleNamespace(model=keras.Model(inputs, keras.layers.Flatten()(inputs)))
+    with pytest.raises(VitKerasError) as caught:
+        convert(opened, tmp_path / "model.tflite", output="features", precision="float32", images=None, log=log)
+    assert str(caught.value) == (
+        "LiteRT could not convert the model: 'tf.Erfc' op is neither a custom op nor a flex op"
+    )
+    assert not (tmp_path / "model.tflite").exists()
+
+
+def test_operators_are_listed_and_one_that_is_not_built_in_is_refused():
+    def converted(function, *, flex):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
+        if flex:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+        return converter.convert()
+
+    @tf.function(input_signature=[tf.TensorSpec((2, 3))])
+    def plain(values):
+        return tf.nn.softmax(values) + 1
+
+    @tf.function(input_signature=[tf.TensorSpec((2, 3))])
+    def other(values):
+        return tf.math.erfc(values)
+
+    assert read_operators(converted(plain, flex=False)) == ["ADD", "SOFTMAX"]
+    with pytest.raises(VitKerasError, match="FlexErfc"):
+        read_operators(converted(other, flex=True))

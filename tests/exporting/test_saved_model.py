@@ -1,0 +1,130 @@
+"""A SavedModel is what `vk.predict` is, in a process that has TensorFlow alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from explain.families import FAMILIES, small_model
+from photos import photos
+
+import vit_keras as vk
+from vit_keras.data import Preprocessing
+
+NAMES = ("cat", "Dögg", 'it\'s \\ "odd"')
+FILES = {name: content for name, content in photos().items() if name.startswith(("jpeg", "png"))}
+ALONE = """
+import sys
+sys.modules["keras"] = sys.modules["vit_keras"] = None
+import numpy as np, tensorflow as tf
+loaded = tf.saved_model.load(sys.argv[1])
+with np.load(sys.argv[2]) as arrays:
+    images = arrays["images"]
+files = [open(name, "rb").read() for name in sys.argv[4:]]
+found = {"pixels": loaded.signatures["serving_default"](images=tf.constant(images))}
+found["files"] = loaded.signatures["serve_bytes"](image_bytes=tf.constant(files))
+found["none"] = loaded.signatures["serve_bytes"](image_bytes=tf.constant([], tf.string))
+np.savez(sys.argv[3], **{f"{key}/{name}": value.numpy() for key, values in found.items() for name, value in values.items()})
+assert not any(name.split(".")[0] in ("keras", "vit_keras") for name, module in sys.modules.items() if module)
+"""
+
+
+def run_alone(path, images, tmp_path):
+    """What the SavedModel answers to images and to `FILES`, in a process that can't import keras nor vit_keras."""
+    np.savez(tmp_path / "images.npz", images=images)
+    paths = []
+    for name, content in FILES.items():
+        paths.append(tmp_path / f"{name}.{name.split('_')[0]}")
+        paths[-1].write_bytes(content)
+    arguments = [str(each) for each in (path, tmp_path / "images.npz", tmp_path / "answers.npz", *paths)]
+    done = subprocess.run([sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "answers.npz", allow_pickle=True) as answers:
+        return {name: answers[name] for name in answers.files}, paths
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A preset directory with a crop, and its model."""
+    config = vk.ViTConfig(image_size=(32, 48), patch_size=8, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
+    model = vk.vit(config, num_classes=3)
+    rng = np.random.default_rng(3)
+    for weight in model.weights:
+        weight.assign(keras.ops.convert_to_numpy(weight) + rng.normal(scale=0.1, size=weight.shape))
+    rule = Preprocessing(image_size=(32, 48), crop=0.9, interpolation="bilinear")
+    return vk.save_preset(model, tmp_path / "preset", class_names=NAMES, preprocessing=rule), model
+
+
+def test_it_answers_pixels_and_files_as_predict_does(saved, tmp_path):
+    preset, model = saved
+    result = vk.export(preset, tmp_path / "served", format="savedmodel")
+    images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), "uint8")
+    answers, files = run_alone(result.path, images, tmp_path)
+    expected = keras.ops.convert_to_numpy(model(images.astype("float32")))
+    np.testing.assert_allclose(answers["pixels/logits"], expected, atol=1e-5)
+    predictions = vk.predict(preset, files, top=None)
+    for row, names, probabilities in zip(
+        predictions, answers["files/classes"], answers["files/probabilities"], strict=True
+    ):
+        # A level of 255 in some pixels apart.
+        np.testing.assert_allclose(probabilities, row.probabilities, atol=2e-3)
+        assert [name.decode() for name in names] == list(row.classes)
+    assert answers["none/classes"].shape == (0, 3)
+
+
+def test_its_assets_say_what_it_is(saved, tmp_path):
+    result = vk.export(saved[0], tmp_path / "served", format="savedmodel")
+    record = json.loads((result.path / "assets" / "export.json").read_text("utf-8"))
+    assert record["class_names"] == list(NAMES)
+    assert record["preprocessing"]["crop"] == 0.9
+    assert record["verification"]["largest_difference"] == result.verification.largest_difference <= 1e-5
+    assert (result.path / "assets" / "labels.txt").read_text("utf-8").splitlines() == list(NAMES)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["preset", "served"]
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression", "features", "softmax"])
+@pytest.mark.slow
+def test_each_task_is_answered_in_its_own_words(task, tmp_path):
+    config = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32, channels=1)
+    model = vk.vit(config, num_classes=None if task == "features" else 7)
+    rng = np.random.default_rng(4)
+    for weight in model.weights:
+        weight.assign(keras.ops.convert_to_numpy(weight) + rng.normal(scale=0.2, size=weight.shape))
+    if task in ("multi_label", "regression"):
+        model.task, model.class_names = task, tuple("abcdefg")
+    result = vk.export(model, tmp_path / "served", format="savedmodel", softmax=task == "softmax")
+    images = rng.integers(0, 256, (2, 16, 16, 1), "uint8")
+    answers, files = run_alone(result.path, images, tmp_path)
+    outputs = keras.ops.convert_to_numpy(model(images.astype("float32")))
+    if task == "features":
+        np.testing.assert_allclose(answers["pixels/features"], outputs, atol=1e-5)
+        assert answers["files/features"].shape == (len(files), 16)
+    elif task == "softmax":
+        np.testing.assert_allclose(answers["pixels/probabilities"].sum(axis=1), 1, atol=1e-5)
+        assert answers["files/classes"].shape == (len(files), 5)
+    elif task == "regression":
+        np.testing.assert_allclose(answers["pixels/numbers"], outputs, atol=1e-5)
+        expected = np.array([row.values for row in vk.predict(model, files)])
+        np.testing.assert_allclose(answers["files/numbers"], expected, atol=0.02)
+    else:
+        np.testing.assert_allclose(answers["pixels/logits"], outputs, atol=1e-5)
+        for row, names, probabilities in zip(
+            vk.predict(model, files, top=None),
+            answers["files/classes"],
+            answers["files/probabilities"],
+            strict=True,
+        ):
+            by_name = dict(zip((name.decode() for name in names), probabilities, strict=True))
+            expected = dict(zip(row.classes, row.probabilities, strict=True))
+            assert by_name == pytest.approx(expected, abs=5e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_saved(name, tmp_path):
+    result = vk.export(small_model(name), tmp_path / "served", format="savedmodel")
+    assert Path(result.path, "saved_model.pb").is_file()
+    assert result.verification.largest_difference <= result.verification.tolerance

@@ -1,0 +1,2 @@
+from .record import ExportRecord as ExportRecord
+from .result import ExportResult as ExportResult

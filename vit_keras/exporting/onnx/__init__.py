@@ -1,0 +1,1 @@
+"""Writes ONNX graphs from a config and weights, node by node."""

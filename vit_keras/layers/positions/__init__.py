@@ -1,0 +1,1 @@
+"""Positions inside attention: rotation of queries and keys, and biases of the scores."""
