@@ -67,7 +67,7 @@ def test_mistakes_are_reported_before_keras_starts(monkeypatch, tmp_path, refuse
         "predict",
         "evaluate",
         "explain",
-        "data_show",
+        "data.show",
         "convert",
         "verify",
         "bench",

@@ -3,7 +3,13 @@
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+from explain.families import COVERING, FAMILIES, small_model
+
+import vit_keras as vk
+from vit_keras.exporting.litert import LiteRTRuntime
+from vit_keras.zoo.load_model import open_model
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("conversions run in a TensorFlow process", allow_module_level=True)
@@ -61,3 +67,27 @@ def test_operators_are_listed_and_one_that_is_not_built_in_is_refused():
     assert read_operators(converted(plain, flex=False)) == ["ADD", "SOFTMAX"]
     with pytest.raises(VitKerasError, match="FlexErfc"):
         read_operators(converted(other, flex=True))
+
+
+def convert_family(name, tmp_path, count, *, precision="float32"):
+    """A small model of a family, images, its outputs for them, and those of the LiteRT file."""
+    model, log = small_model(name), tmp_path / "log.txt"
+    config = vk.model_config(model)
+    images = np.random.default_rng(1).integers(0, 256, (count, *config.image_size, config.channels), "uint8")
+    file, calibration = tmp_path / "model.tflite", images if precision == "int8" else None
+    convert(open_model(model), file, output="logits", precision=precision, images=calibration, log=log)
+    return np.asarray(model(images.astype("float32"), training=False)), LiteRTRuntime(file)(images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_converted_with_builtin_operators(name, tmp_path):
+    expected, found = convert_family(name, tmp_path, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COVERING)
+def test_every_field_survives_static_int8(name, tmp_path):
+    expected, found = convert_family(name, tmp_path, 40, precision="int8")
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98

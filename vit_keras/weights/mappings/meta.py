@@ -140,6 +140,7 @@ PERCEPTION_CORE = replace(
     ignored=OPENAI_CLIP.ignored[:1],
     head_features=((r"visual\.ln_post\.weight", {"pooling": "map", "final_norm": "before"}),),
     convention=_PERCEPTION,
+    certain=(),
 )
 PERCEPTION = Table(
     source="meta",

@@ -57,7 +57,8 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
             f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {closest(name, list_presets())}: load "
             "one of the same architecture, with this path as its weights."
         )
-    base = load_preset(name).config
+    preset = load_preset(name)
+    base = preset.config
     cfg = config_json.get("pretrained_cfg", config_json)
     arguments = config_json.get("model_args") or {}
     if not isinstance(cfg, Mapping) or not isinstance(arguments, Mapping):
@@ -68,7 +69,9 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
             f"{where}: model_args has {unknown}, which vit_keras does not know and cannot ignore."
         )
     is_packed = base.max_num_patches is not None
-    arguments = {**_read_defaults(config_json, cfg, where), **arguments}
+    # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
+    default = {"global_pool": "avg"} if preset.family == "dinov3" else {}
+    arguments = {**default, **_read_defaults(config_json, cfg, where), **arguments}
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
     fields = _read_fields(arguments, base, where)
     if is_packed:
