@@ -1,7 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`, `eva.py`
-and `naflexvit.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`,
+`eva.py` and `naflexvit.py`.
 """
 
 from collections.abc import Mapping
