@@ -6,7 +6,7 @@ from dataclasses import fields
 import pytest
 
 import vit_keras as vk
-from vit_keras.cli.commands.data_check import check_command
+from vit_keras.cli.commands.data.check import check_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
 from vit_keras.cli.commands.export import export_command

@@ -6,7 +6,8 @@ import pytest
 import typer
 
 from vit_keras import data
-from vit_keras.cli.commands import data_check, data_show, evaluate, finetune, train, tune
+from vit_keras.cli.commands import evaluate, finetune, train, tune
+from vit_keras.cli.commands.data import check, show
 from vit_keras.cli.options import AcceptLicense, Epochs, Json, Seed, loading_options, parse_fields, typed_options
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import InvalidArgumentError
@@ -49,8 +50,8 @@ def test_the_options_of_tables_have_the_same_names_everywhere():
     assert names <= {each.name for each in fields(RunOptions)}
     assert loading_options(dict.fromkeys(names, "x")).keys() == names
     commands = (
-        data_check.check_command,
-        data_show.show_command,
+        check.check_command,
+        show.show_command,
         train.train_command,
         finetune.finetune_command,
         tune.tune_command,

@@ -7,7 +7,6 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from explain.families import COVERING, FAMILIES, small_model
 
 import vit_keras as vk
 from vit_keras.exporting.litert import LiteRTRuntime
@@ -48,16 +47,6 @@ def test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is(tmp
     assert record["verification"]["largest_difference"] == result.verification.largest_difference
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES])
-def test_every_family_is_converted_with_builtin_operators(name, tmp_path):
-    model = small_model(name)
-    result = vk.export(model, tmp_path / "model.tflite")
-    images = images_of(vk.model_config(model), 3)
-    np.testing.assert_allclose(
-        LiteRTRuntime(result.path)(images), outputs_of(model, images), atol=result.verification.tolerance
-    )
-
-
 @pytest.mark.slow
 def test_float16_halves_the_file_and_int8_quarters_it(tmp_path):
     config = CONFIG.replace(hidden_dim=128, mlp_dim=512, num_layers=4)
@@ -71,17 +60,6 @@ def test_float16_halves_the_file_and_int8_quarters_it(tmp_path):
     assert sizes["float32"] == pytest.approx(weights, rel=0.1)
     assert sizes["float16"] == pytest.approx(weights / 2, rel=0.15)
     assert sizes["int8"] == pytest.approx(weights / 4, rel=0.3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", COVERING)
-def test_every_field_survives_static_int8(name, tmp_path):
-    model = small_model(name)
-    images = images_of(vk.model_config(model), 40)
-    result = vk.export(
-        model, tmp_path / "model.tflite", precision="int8", quantization="static", calibration=images,
-    )  # fmt: skip
-    assert LiteRTRuntime(result.path)(images[:2]).dtype == np.float32
 
 
 def test_static_int8_takes_pixels_and_needs_images(tmp_path):

@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from explain.families import FAMILIES, small_model
 from photos import photos
 
 import vit_keras as vk
@@ -120,11 +118,3 @@ def test_each_task_is_answered_in_its_own_words(task, tmp_path):
             by_name = dict(zip((name.decode() for name in names), probabilities, strict=True))
             expected = dict(zip(row.classes, row.probabilities, strict=True))
             assert by_name == pytest.approx(expected, abs=5e-3)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_saved(name, tmp_path):
-    result = vk.export(small_model(name), tmp_path / "served", format="savedmodel")
-    assert Path(result.path, "saved_model.pb").is_file()
-    assert result.verification.largest_difference <= result.verification.tolerance

@@ -12,8 +12,8 @@ import typer
 from vit_keras.cli.backend import Process, leave_quickly
 from vit_keras.cli.commands.bench import bench_command
 from vit_keras.cli.commands.convert import convert_command
-from vit_keras.cli.commands.data_check import check_command
-from vit_keras.cli.commands.data_show import show_command
+from vit_keras.cli.commands.data.check import check_command
+from vit_keras.cli.commands.data.show import show_command
 from vit_keras.cli.commands.evaluate import evaluate_command
 from vit_keras.cli.commands.explain import explain_command
 from vit_keras.cli.commands.export import export_command

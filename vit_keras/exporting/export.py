@@ -63,7 +63,8 @@ def export(
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset's `NAME:TAG`, a preset directory, a
             `.keras` file.
         path: The new file or directory.
-        format: "onnx", "bundle" (.zip), "keras", "safetensors", "preset", "timm" or "huggingface"; None for that of the path's ending.
+        format: "onnx", "bundle" (.zip), "savedmodel", "tflite", "keras", "safetensors", "preset", "timm" or "huggingface"; None for that of the
+            path's ending.
         precision: Of the weights: "float32", "float16", or "int8" of the matrix products.
         softmax: Ends in probabilities (of a multi-label model, by a sigmoid) instead of logits.
         calibration: Images to check on and to calibrate with: data that `vk.evaluate` takes, with labels, or images that `vk.predict` takes.

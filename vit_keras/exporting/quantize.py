@@ -121,7 +121,8 @@ def _decide(outputs: np.ndarray, task: str, threshold: float) -> np.ndarray:
 def _scores(outputs: np.ndarray, labels: np.ndarray, task: str, threshold: float) -> np.ndarray:
     """Returns a score per image, at best 1, whose mean is the score of the model."""
     if task == "single_label":
-        return (outputs.argmax(axis=1) == labels).astype("float64")
+        right: np.ndarray = (outputs.argmax(axis=1) == labels).astype("float64")
+        return right
     if task == "multi_label":
         chosen, true = outputs >= threshold, labels > 0
         total = chosen.sum(axis=1) + true.sum(axis=1)

@@ -12,7 +12,8 @@ from vit_keras.layers.layer_norm import RMSNorm
 from vit_keras.layers.self_attention import SelfAttention
 
 _LAMBDAS = ("lambda_query_1", "lambda_key_1", "lambda_query_2", "lambda_key_2")
-_EPSILON = 1e-5  # of the norm of each head, in the paper's code and in timm
+EPSILON = 1e-5
+"""Of the norm of each head, in the paper's code and in timm."""
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -40,7 +41,7 @@ class DifferentialAttention(SelfAttention):
         super().__init__(num_heads, **kwargs)
         check_fractions(type(self).__name__, lambda_init=lambda_init)
         self.lambda_init = lambda_init
-        self.head_norm = RMSNorm(epsilon=_EPSILON, dtype=self.dtype_policy, name="head_norm")
+        self.head_norm = RMSNorm(epsilon=EPSILON, dtype=self.dtype_policy, name="head_norm")
 
     def build_parts(self, input_shape: Shape) -> None:
         """Creates the projections, the factor's vectors and the norm of each head."""

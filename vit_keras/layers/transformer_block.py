@@ -174,7 +174,8 @@ class TransformerBlock(CompositeLayer):
         return NORMS[self.norm](epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name, **initial)
 
     def _make_attention(self) -> SelfAttention:
-        kind, own = SelfAttention, dict[str, Any]()
+        kind: type[SelfAttention] = SelfAttention
+        own: dict[str, Any] = {}
         if self.differential_lambda is not None:
             kind, own = DifferentialAttention, {"lambda_init": self.differential_lambda}
         return kind(

@@ -3,7 +3,13 @@
 from types import SimpleNamespace
 
 import keras
+import numpy as np
 import pytest
+from explain.families import COVERING, FAMILIES, small_model
+
+import vit_keras as vk
+from vit_keras.exporting.litert import LiteRTRuntime
+from vit_keras.zoo.load_model import open_model
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("conversions run in a TensorFlow process", allow_module_level=True)
@@ -14,40 +20,29 @@ from vit_keras.errors import VitKerasError
 from vit_keras.exporting.conversion.litert_conversion import convert, read_operators
 
 
-def test_a_failure_is_told_in_one_sentence_without_the_program(tmp_path, monkeypatch):
-    log = tmp_path / "log.txt"
-    program = "module {\n" + "  %0 = tf.Erfc\n" * 1000 + "}"
-    log.write_text(
-        f"WARNING: absl\nloc(\"model/gelu\"): error: 'tf.Erfc' op is neither a custom op nor a flex op\n{program}",
-        "utf-8",
-    )
+class Erfc(keras.layers.Layer):
+    """An operator that LiteRT does not have."""
 
-    class Failing:
-        target_spec = SimpleNamespace()
+    def call(self, values):
+        return tf.math.erfc(values)
 
-        @classmethod
-        def from_saved_model(cls, *args, **kwargs):
-            return cls()
 
-        def convert(self):
-            raise RuntimeError(program)
-
-    monkeypatch.setattr(tf.lite, "TFLiteConverter", Failing)
+def test_a_failure_is_told_in_one_sentence_without_the_program(tmp_path):
     inputs = keras.Input((4, 4, 3))
-    opened = SimpleNamespace(model=keras.Model(inputs, keras.layers.Flatten()(inputs)))
+    opened = SimpleNamespace(model=keras.Model(inputs, keras.layers.Flatten()(Erfc()(inputs))))
+    file = tmp_path / "model.tflite"
     with pytest.raises(VitKerasError) as caught:
-        convert(opened, tmp_path / "model.tflite", output="features", precision="float32", images=None, log=log)
+        convert(opened, file, output="features", precision="float32", images=None, log=tmp_path / "log.txt")
     assert str(caught.value) == (
         "LiteRT could not convert the model: 'tf.Erfc' op is neither a custom op nor a flex op"
     )
-    assert not (tmp_path / "model.tflite").exists()
+    assert not file.exists()
 
 
 def test_operators_are_listed_and_one_that_is_not_built_in_is_refused():
-    def converted(function, *, flex):
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
-        if flex:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.SELECT_TF_OPS]
+    def converted(function, *, custom):
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], tf.Module())
+        converter.allow_custom_ops = custom
         return converter.convert()
 
     @tf.function(input_signature=[tf.TensorSpec((2, 3))])
@@ -58,6 +53,30 @@ def test_operators_are_listed_and_one_that_is_not_built_in_is_refused():
     def other(values):
         return tf.math.erfc(values)
 
-    assert read_operators(converted(plain, flex=False)) == ["ADD", "SOFTMAX"]
-    with pytest.raises(VitKerasError, match="FlexErfc"):
-        read_operators(converted(other, flex=True))
+    assert read_operators(converted(plain, custom=False)) == ["ADD", "SOFTMAX"]
+    with pytest.raises(VitKerasError, match="Erfc"):
+        read_operators(converted(other, custom=True))
+
+
+def convert_family(name, tmp_path, count, *, precision="float32"):
+    """A small model of a family, images, its outputs for them, and those of the LiteRT file."""
+    model, log = small_model(name), tmp_path / "log.txt"
+    config = vk.model_config(model)
+    images = np.random.default_rng(1).integers(0, 256, (count, *config.image_size, config.channels), "uint8")
+    file, calibration = tmp_path / "model.tflite", images if precision == "int8" else None
+    convert(open_model(model), file, output="logits", precision=precision, images=calibration, log=log)
+    return np.asarray(model(images.astype("float32"), training=False)), LiteRTRuntime(file)(images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_is_converted_with_builtin_operators(name, tmp_path):
+    expected, found = convert_family(name, tmp_path, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COVERING)
+def test_every_field_survives_static_int8(name, tmp_path):
+    expected, found = convert_family(name, tmp_path, 40, precision="int8")
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98

@@ -8,12 +8,14 @@ import numpy as np
 import onnx
 import oracle
 import pytest
+from explain.families import FAMILIES, PARAMETERS
 from exporting.onnx.graphs import describe, run_graph
 
 from vit_keras import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.exporting.onnx.writer import write_graph
 from vit_keras.models import architecture
+from vit_keras.presets import load_preset
 from vit_keras.weights.adapt.resize import resize_positions
 
 CONFIG = ViTConfig(
@@ -56,11 +58,12 @@ VALUES = {
     "qk_norm": [{"qk_norm": True}],
     "parallel_block": [{"parallel_block": True, "layer_scale": 0.1}],
     "gated_mlp": [{"gated_mlp": True, "activation": "silu"}],
+    "attention_inner_norm": [{"attention_inner_norm": True}, {"attention_inner_norm": True, "norm": "rms"}],
     "mlp_inner_norm": [{"mlp_inner_norm": True}],
     "pre_logits_dim": [{"pre_logits_dim": 8}],
     "pooling": [{"pooling": "mean"}, {"pooling": "token_and_mean"}, {"pooling": "map", "class_token": False}],
     "map_includes_prefix": [{"pooling": "map", "map_includes_prefix": False, "num_registers": 1}],
-    "final_norm": [{"final_norm": "after", "pooling": "mean"}],
+    "final_norm": [{"final_norm": "after", "pooling": "mean"}, {"final_norm": "none"}],
     "norm_epsilon": [{"norm_epsilon": 0.01}],
     "activation": [{"activation": "gelu_tanh"}, {"activation": "quick_gelu"}, {"activation": "silu"}],
     "layer_scale": [{"layer_scale": 0.1}],
@@ -68,6 +71,22 @@ VALUES = {
     "attention_dropout_rate": [{"attention_dropout_rate": 0.1}],
     "stochastic_depth_rate": [{"stochastic_depth_rate": 0.1}],
     "remat": [{"remat": "block"}],
+    "partial_patches": [{"partial_patches": "crop", "image_size": (14, 19)}],
+    "rotary_offset": [{**ROTARY, "rotary_offset": 1.5, "rotary_reference": (5, 7)}],
+    "relative_position": [
+        {"relative_position": "table"},
+        {"relative_position": "table", "class_token": False, "pooling": "mean"},
+        {"relative_position": "mlp", "num_registers": 2},
+    ],
+    "relative_position_shared": [{"relative_position": "table", "relative_position_shared": True}],
+    "relative_position_dim": [{"relative_position": "mlp", "relative_position_dim": 8}],
+    "patch_norm": [{"patch_norm": True}, {"patch_norm": True, "norm": "rms"}],
+    "differential_attention": [{"differential_attention": True}],
+    "projection_bias": [{"projection_bias": False}],
+    "block_norm": [{"block_norm": "after", "layer_scale": 0.1}],
+    "num_map_heads": [{"pooling": "map", "num_map_heads": 4}],
+    "map_mlp_dim": [{"pooling": "map", "map_mlp_dim": 40}],
+    "norm": [{"norm": "rms", "qk_norm": True, "mlp_inner_norm": True, "pooling": "map", "stem_norm": True}],
 }
 CASES = [(name, changes) for name, each in VALUES.items() for changes in each]
 IDS = [f"{name}-{index}" for name, each in VALUES.items() for index in range(len(each))]
@@ -100,6 +119,24 @@ def test_every_option_gives_what_numpy_computes(name, changes):
         onnx.checker.check_model(model, full_check=True)
         assert [each.version for each in model.opset_import] == [opset]
         assert_computes(model, config, described.weights, random_images(config, count))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_architecture_of_the_zoo_gives_what_numpy_computes(name):
+    described = describe(FAMILIES[name], num_classes=5)
+    model = write_graph(described, output="logits")
+    assert_computes(model, FAMILIES[name], described.weights, random_images(FAMILIES[name], 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vit_small_patch16_224", "vit_tiny_patch16_224", "eva02_small_patch14_224"])
+def test_a_file_of_real_size_is_as_large_as_its_weights_and_computes_the_same(name):
+    config = load_preset(name).config
+    described = describe(config, num_classes=1000, scale=0.03)
+    model = write_graph(described, output="logits")
+    weights = sum(array.nbytes for array in described.weights.values())
+    assert model.ByteSize() == pytest.approx(weights, rel=0.01)
+    assert_computes(model, config, described.weights, random_images(config, 1), tolerance=1e-4)
 
 
 def test_a_value_or_field_or_layer_that_has_no_graph_is_refused_in_words(monkeypatch):
@@ -255,3 +292,19 @@ def test_a_model_without_a_head_returns_features_and_refuses_them_twice():
 def test_an_empty_batch_gives_no_rows():
     model = write_graph(describe(CONFIG, num_classes=5), output="logits")
     assert run_graph(model, random_images(CONFIG, 0))[0].shape == (0, 5)
+
+
+def test_images_of_any_size_whose_partial_patches_are_cropped():
+    config = CONFIG.replace(dynamic_image_size=True, partial_patches="crop", position_embedding="none")
+    described = describe(config, num_classes=5)
+    images = random_images(config, 2, (14, 19))
+    whole = config.replace(image_size=(12, 16))
+    expected = oracle.vit(whole, described.weights, images[:, :12, :16])
+    found = run_graph(write_graph(described, output="logits"), images)[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_two_maps_of_differential_attention_are_no_attention_output():
+    described = describe(CONFIG.replace(differential_attention=True), num_classes=5)
+    with pytest.raises(InvalidArgumentError, match="two maps"):
+        write_graph(described, output="logits", more=["attention"])

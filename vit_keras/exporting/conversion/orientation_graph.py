@@ -1,10 +1,11 @@
 """Finds the Exif orientation of a JPEG or PNG file with TensorFlow operations, which `tf.io.decode_image` ignores."""
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = Any  # tf.Tensor: TensorFlow has no types
 _EXIF = tuple(b"Exif\0\0")
 _ORIENTATION = 0x0112  # tag
 _SHORT, _LONG = 3, 4  # types of its value

@@ -39,23 +39,21 @@ def save(
 def _serve_pixels(opened: OpenModel, output: str) -> Any:
     images_spec = tf.TensorSpec((None, *opened.model.input_shape[1:]), tf.uint8, name="images")
 
-    @tf.function(input_signature=[images_spec])
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {output: opened.model(tf.cast(images, tf.float32), training=False)}
 
-    return serve
+    return tf.function(serve, input_signature=[images_spec])
 
 
 def _serve_files(opened: OpenModel, output: str) -> Any:
     rule, describe = opened.preprocessing, _describe(opened, output)
     pixels = tf.TensorSpec((*rule.image_size, rule.channels), tf.uint8)
 
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images = tf.map_fn(lambda content: preprocess_file(content, rule), image_bytes, fn_output_signature=pixels)
         return describe(opened.model(tf.cast(images, tf.float32), training=False))
 
-    return serve
+    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
 
 
 def _describe(opened: OpenModel, output: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

@@ -30,10 +30,25 @@ def add_positions(
         for axis, after, count in zip(("rows", "columns"), graph.grid, before, strict=True)
     ]
     is_same = graph.add("And", *same, name=f"{name}/is_same")
+    sides: Sequence[str] = graph.grid
+    is_cropped = rule.endswith("_crop")
+    if is_cropped:  # to a square of the longer side, of which the top left part is taken
+        longer = graph.add("Max", *graph.grid, name=f"{name}/longer_side")
+        sides = [
+            graph.add("Where", is_same, count, longer, name=f"{name}/{axis}_resized_to")
+            for axis, count in zip(("rows", "columns"), graph.grid, strict=True)
+        ]
+        rule = rule.removesuffix("_crop")
     matrices = [
         _add_matrix(graph, count, after, name=f"{name}/{axis}", rule=rule, is_same=is_same)
-        for axis, count, after in zip(("along_rows", "along_columns"), before, graph.grid, strict=True)
+        for axis, count, after in zip(("along_rows", "along_columns"), before, sides, strict=True)
     ]
+    if is_cropped:
+        start, axis = graph.integers(0), graph.integers(0)
+        matrices = [
+            graph.add("Slice", matrix, start, count, axis, name=f"{matrix}_cropped")
+            for matrix, count in zip(matrices, graph.grid, strict=True)
+        ]
     grid = graph.constant(name, positions.reshape(rows, columns * dim))
     resized = graph.add("MatMul", matrices[0], grid, name=f"{name}/rows_done")
     resized = graph.reshape(resized, -1, columns, dim, name=f"{name}/by_row")

@@ -10,7 +10,7 @@ from vit_keras.exporting.onnx.positions import add_cells
 from vit_keras.layers import RotaryEmbedding
 
 _TABLES = "rotary"
-_FIELDS = {"kind", "grid_size", "temperature", "order", "reference"}
+_FIELDS = {"kind", "grid_size", "temperature", "order", "reference", "offset"}
 
 
 def add_rotary(
@@ -112,7 +112,9 @@ def _add_positions(
             values = graph.add("Mul", values, graph.number(2.0), name=f"{place}/doubled")
             values = graph.add("Div", values, size, name=f"{place}/relative")
             values = graph.add("Sub", values, graph.number(1.0), name=f"{place}/centered")
-        elif reference is not None:
+        elif rotary.get("offset"):
+            values = graph.add("Add", values, graph.number(float(rotary["offset"])), name=f"{place}/shifted")
+        if rotary["kind"] == "axial" and reference is not None:
             values = graph.add("Div", values, size, name=f"{place}/relative")
             wanted = reference[0 if axis == "rows" else 1]
             values = graph.add("Mul", values, graph.number(float(wanted)), name=f"{place}/scaled")

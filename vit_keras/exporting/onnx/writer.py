@@ -13,7 +13,7 @@ from onnx import helper
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.exporting.onnx.blocks import add_attention_pooling, add_block
-from vit_keras.exporting.onnx.dense import add_layer_norm
+from vit_keras.exporting.onnx.dense import add_norm
 from vit_keras.exporting.onnx.graph import Graph, refuse
 from vit_keras.exporting.onnx.head import (
     add_average,
@@ -22,6 +22,7 @@ from vit_keras.exporting.onnx.head import (
     add_probabilities,
     add_token_pooling,
 )
+from vit_keras.exporting.onnx.relative_position import add_relative_position
 from vit_keras.exporting.onnx.stem import add_conv_stem, add_normalization, add_patch_encoder, add_patches
 from vit_keras.layers import (
     AttentionPooling,
@@ -31,6 +32,8 @@ from vit_keras.layers import (
     Patches,
     PatchIndices,
     PixelNormalization,
+    RelativePositionBias,
+    RMSNorm,
     TokenPooling,
     TransformerBlock,
 )
@@ -83,7 +86,7 @@ def write_graph(model: ModelDescription, *, output: str, more: Sequence[str] = (
     specs = layer_specs(config, num_classes=model.head_classes, classifier_activation=model.classifier_activation)
     tensors = {IMAGES: IMAGES}
     for spec in specs:
-        tensors[spec.name] = _add_layer(graph, spec, [tensors[name] for name in spec.inputs])
+        tensors[spec.name] = _add_layer(graph, spec, tensors)
     last = tensors[specs[-1].name]
     for layer in model.own_head:
         last = add_own_layer(graph, last, layer)
@@ -104,22 +107,24 @@ def write_graph(model: ModelDescription, *, output: str, more: Sequence[str] = (
     return graph.build(inputs=[images], outputs=values, name="vit")
 
 
-def _add_layer(graph: Graph, spec: LayerSpec, inputs: list[str]) -> str:
+def _add_layer(graph: Graph, spec: LayerSpec, tensors: Mapping[str, str]) -> str:
     """Adds a layer; arguments that its function does not know must have the layer's default."""
     adder = _ADDERS.get(spec.kind)
     if adder is None:
         raise refuse(f"the layer {spec.name!r}, a {spec.kind.__name__}")
     known = inspect.signature(adder).parameters
     defaults = inspect.signature(spec.kind.__init__).parameters
+    keywords = {name: tensors[layer] for name, layer in spec.keywords.items()}
     unknown = {
         name: value
-        for name, value in spec.arguments.items()
+        for name, value in {**spec.arguments, **keywords}.items()
         if name not in known and (name not in defaults or defaults[name].default != value)
     }
     if unknown:
         listed = ", ".join(f"{name}={value!r}" for name, value in unknown.items())
         raise refuse(f"{listed} of the layer {spec.name!r}, a {spec.kind.__name__}")
-    return adder(graph, spec.name, inputs, **{name: value for name, value in spec.arguments.items() if name in known})
+    arguments = {name: value for name, value in spec.arguments.items() if name in known}
+    return adder(graph, spec.name, [tensors[name] for name in spec.inputs], **arguments, **keywords)
 
 
 def _find_output(
@@ -128,6 +133,8 @@ def _find_output(
     """Returns the tensor and shape of a further output."""
     tokens = "tokens" if config.dynamic_image_size else config.num_tokens
     if name == "attention":
+        if not graph.attention:
+            raise refuse('the output "attention" of differential attention, whose heads have two maps each')
         return graph.attention, [BATCH, config.num_heads, tokens, tokens]
     if name == "tokens":
         layer = "final_norm" if config.final_norm == "before" else f"block_{config.num_layers - 1:02d}"
@@ -136,9 +143,25 @@ def _find_output(
     return tensors[heads[0].inputs[0] if heads else specs[-1].name], [BATCH, config.feature_dim]
 
 
-def _add_norm(graph: Graph, name: str, inputs: Sequence[str], *, epsilon: float) -> str:
+def _add_layer_norm(graph: Graph, name: str, inputs: Sequence[str], *, epsilon: float) -> str:
     (tokens,) = inputs
-    return add_layer_norm(graph, tokens, name=name, epsilon=epsilon)
+    return add_norm(graph, tokens, name=name, epsilon=epsilon)
+
+
+def _add_rms_norm(graph: Graph, name: str, inputs: Sequence[str], *, epsilon: float) -> str:
+    (tokens,) = inputs
+    return add_norm(graph, tokens, name=name, epsilon=epsilon, norm="rms")
+
+
+def _add_shared_bias(
+    graph: Graph, name: str, inputs: Sequence[str], *, kind: str, num_heads: int, grid_size: Sequence[int],
+    num_prefix_tokens: int, hidden_dim: int,
+) -> str:  # fmt: skip
+    """Adds the `RelativePositionBias` of all blocks, which does not depend on the tokens."""
+    return add_relative_position(
+        graph, name=name, kind=kind, num_heads=num_heads, grid_size=grid_size, num_prefix_tokens=num_prefix_tokens,
+        hidden_dim=hidden_dim,
+    )  # fmt: skip
 
 
 def _skip_indices(graph: Graph, name: str, inputs: Sequence[str], *, num_prefix_tokens: int) -> str:
@@ -151,7 +174,9 @@ _ADDERS: dict[type[keras.layers.Layer], _Adder] = {
     Patches: add_patches,
     ConvStem: add_conv_stem,
     PatchEncoder: add_patch_encoder,
-    LayerNorm: _add_norm,
+    LayerNorm: _add_layer_norm,
+    RMSNorm: _add_rms_norm,
+    RelativePositionBias: _add_shared_bias,
     PatchIndices: _skip_indices,
     TransformerBlock: add_block,
     AttentionPooling: add_attention_pooling,

@@ -1,0 +1,1 @@
+"""Commands about data: `vit-keras data check` and `vit-keras data show`."""
