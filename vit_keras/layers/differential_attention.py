@@ -54,7 +54,10 @@ class DifferentialAttention(SelfAttention):
         ]
         self.head_norm.build((None, hidden_dim // self.num_heads))
 
-    def _attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None) -> Tensor:
+    def _attend(
+        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+    ) -> Tensor:
+        """Returns the difference of two softmax attentions; packed images (`num_valid`) are refused by `ViTConfig`."""
         queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
         pairs = zip(ops.split(queries, 2, axis=-1), ops.split(keys, 2, axis=-1), strict=True)
         first, second = (self._compute_map(query, key, bias, dropout) for query, key in pairs)

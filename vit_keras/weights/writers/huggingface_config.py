@@ -91,6 +91,14 @@ _KINDS = {
         },
         "Aimv2VisionModel", square=True,
     ),
+    "siglip2_vision_model": _Kind(
+        HF_SIGLIP,
+        {
+            **PLAIN, "class_token": (False,), "pooling": ("map",), "max_num_patches": range(1, 16_385),
+            "position_resize": ("bilinear_antialias",),
+        },
+        "Siglip2VisionModel", square=True,
+    ),
     "siglip_vision_model": _Kind(
         HF_SIGLIP, {**PLAIN, "class_token": (False,), "pooling": ("map",)}, "SiglipVisionModel", square=True,
     ),
@@ -104,7 +112,7 @@ _KINDS = {
     ),
 }  # fmt: skip
 _PREFIXES = {
-    **dict.fromkeys(("siglip_vision_model", "clip_vision_model", "clip"), "vision_model."),
+    **dict.fromkeys(("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "clip"), "vision_model."),
     **dict.fromkeys(("dinov3_vit", "internvl_vision", "aimv2_vision_model"), ""),
 }
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_projection.")
@@ -187,6 +195,8 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
     if model_type == "internvl_vision":
         fields["attention_bias"] = config.qkv_bias == "all"
+    if model_type == "siglip2_vision_model":
+        fields["num_patches"] = config.num_positions
     if model_type == "dinov3_vit":
         has_bias = config.qkv_bias != "none"
         fields |= {"query_bias": has_bias, "key_bias": config.qkv_bias == "all", "value_bias": has_bias}
