@@ -171,7 +171,10 @@ HF_DINOV2 = Table(
 HF_INTERNVL = Table(
     source="huggingface",
     title="transformers' InternVL vision tower",
-    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.layernorm_before\.weight"),
+    signs=(
+        r"encoder\.layer\.\d+\.attention\.projection_layer\.weight",
+        r"encoder\.layer\.\d+\.layernorm_before\.weight",
+    ),
     rows=(
         *_EMBEDDINGS,
         *_qkv(*(f"{_LAYER}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
