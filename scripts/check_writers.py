@@ -229,6 +229,8 @@ def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessin
         if kind in ("ViTModel", "DeiTModel") and config.pre_logits_dim is None:
             found = output.last_hidden_state.numpy()
             return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
+        if kind == "Aimv2VisionModel":
+            return output.last_hidden_state.mean(1).numpy()
         return output.pooler_output.numpy()
 
     return _compare(model, run, run_image if processor is not None else None, preprocessing, kind)

@@ -84,7 +84,8 @@ def _select_output(output: Any, config: ViTConfig) -> np.ndarray:
         return _to_numpy(output["logits"])
     if "image_embeds" in output:
         return _to_numpy(output["image_embeds"])
-    if config.pooling == "map" or config.stem_norm:  # CLIP normalizes only the pooled token
+    is_pooled_first = (config.pooling, config.final_norm) == ("mean", "after")  # BEiT normalizes only the mean
+    if config.pooling == "map" or config.stem_norm or is_pooled_first:  # and CLIP only the pooled token
         return _to_numpy(output["pooler_output"])
     tokens = output["last_hidden_state"]
     return _to_numpy(tokens[:, 0] if config.pooling == "token" else tokens[:, config.num_prefix_tokens :].mean(1))

@@ -80,8 +80,8 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
             # timm leaves them out, unless the architecture or an argument says otherwise.
-            default = base.pooling == "map" and base.map_includes_prefix
-            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", default)))
+            includes = base.pooling == "map" and base.map_includes_prefix
+            config = config.replace(map_includes_prefix=bool(arguments.get("pool_include_prefix", includes)))
     stated = asdict(config)
     if config.final_norm != "none":
         del stated["final_norm"]  # the tensors reveal it: a file has norm or fc_norm
