@@ -60,6 +60,21 @@ _KINDS: list[dict[str, Any]] = [
     {"rotary_embedding": "mixed", "rotary_temperature": 10.0},
     {**_SCALED, "rotary_embedding": "centered", "position_embedding": "none", "norm_epsilon": 1e-5, "num_registers": 4},
     {"pre_logits_dim": 12},
+    {
+        "norm": "rms",
+        "norm_epsilon": 1e-5,
+        "patch_norm": True,
+        "projection_bias": False,
+        "qkv_bias": "none",
+        "gated_mlp": True,
+        "activation": "silu",
+        "class_token": False,
+        "pooling": "mean",
+    },
+    {**_SCALED, "relative_position": "table", "position_embedding": "none", "qkv_bias": "query_value"},
+    {**_SCALED, "relative_position": "mlp", "position_embedding": "none", "class_token": False, "pooling": "mean"},
+    {**_SCALED, "block_norm": "after"},
+    {**_SCALED, "differential_attention": True},
     {**_SCALED, "final_norm": "none"},
     {"stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "pooling": "mean", "final_norm": "none"},
     {**_PERCEPTION, "pooling": "mean", "final_norm": "none"},
@@ -87,6 +102,14 @@ _CHANGES: dict[str, list[Any]] = {
     "stem_norm": [True, False],
     "qkv_bias": ["all", "query_value", "none"],
     "qk_norm": [True, False],
+    "relative_position": ["none", "table", "mlp"],
+    "relative_position_shared": [True, False],
+    "relative_position_dim": [128, 8],
+    "patch_norm": [True, False],
+    "projection_bias": [True, False],
+    "block_norm": ["before", "after"],
+    "norm": ["layer", "rms"],
+    "differential_attention": [True, False],
     "parallel_block": [True, False],
     "gated_mlp": [True, False],
     "mlp_inner_norm": [True, False],
@@ -200,9 +223,14 @@ def compare_with_transformers(model: keras.Model, *, preprocessing: Preprocessin
         if config.pooling == "token_and_mean":
             tokens = output.last_hidden_state.numpy()
             return np.concatenate([tokens[:, 0], tokens[:, config.num_prefix_tokens :].mean(1)], axis=-1)
+        if kind == "InternVLVisionModel":
+            found = output.last_hidden_state.numpy()
+            return found[:, 0] if config.pooling == "token" else found[:, 1:].mean(1)
         if kind in ("ViTModel", "DeiTModel") and config.pre_logits_dim is None:
             found = output.last_hidden_state.numpy()
             return (found[:, 0] + found[:, 1]) / 2 if config.distillation_token else found[:, 0]
+        if kind == "Aimv2VisionModel":
+            return output.last_hidden_state.mean(1).numpy()
         return output.pooler_output.numpy()
 
     return _compare(model, run, run_image if processor is not None else None, preprocessing, kind)

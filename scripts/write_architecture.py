@@ -25,7 +25,8 @@ Written by `scripts/write_architecture.py`. A folder has at most 16 files; the f
 | preprocessing | `data/images/preprocess.py` |
 | a data source | `data/sources/` |
 | search spaces and strategies | `tuning/space/`, `tuning/strategy/` |
-| an export format | `weights/writers/` |
+| an export format | `exporting/`: one file each, its line in `formats.py`; weights for other libraries in `weights/writers/` |
+| the local page | `serving/` |
 | a command | `cli/commands/` |
 
 ## Import rules

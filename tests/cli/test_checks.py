@@ -54,6 +54,8 @@ def test_a_run_directory_is_free_resumed_or_replaced(tmp_path):
         (("convert", "vit_nano_conv8_32:x", "taken.png"), 6, "add --overwrite"),
         (("verify", "nowhere"), 6, "nowhere"),
         (("bench", "nope"), 2, "'nope'"),
+        (("serve", "nope"), 2, "'nope'"),
+        (("serve", "test_vit", "--port", "70000"), 2, "--port must be from 0 to 65535"),
     ],
 )
 def test_mistakes_are_reported_before_keras_starts(monkeypatch, tmp_path, refused, arguments, code, message):
@@ -68,6 +70,7 @@ def test_mistakes_are_reported_before_keras_starts(monkeypatch, tmp_path, refuse
         "evaluate",
         "explain",
         "data.show",
+        "serve",
         "convert",
         "verify",
         "bench",

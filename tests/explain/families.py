@@ -17,7 +17,8 @@ def small_config(config):
         image_size=(12, 16), patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, channels=3,
         pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4), rotary_reference=reference, stochastic_depth_rate=0.1,
         pre_logits_dim=8 if config.pre_logits_dim else None, layer_scale=0.1 if config.layer_scale else None, norm_epsilon=1e-5,
-        position_resize="bicubic", patch_resize="bilinear",
+        position_resize="bicubic", patch_resize="bilinear", map_mlp_dim=20 if config.map_mlp_dim else None,
+        num_map_heads=4 if config.num_map_heads else None,
     )  # fmt: skip
 
 
@@ -28,7 +29,8 @@ for _name in list_presets():
     _FIRST.setdefault(small_config(load_preset(_name).config), _name)
 _ALL = {name: config for config, name in _FIRST.items()}
 # Every shape on TensorFlow; elsewhere, where each operation of each shape is compiled alone, some.
-FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else dict(list(_ALL.items())[::8])
+_SOME = dict(list(_ALL.items())[::8]) | {name: config for name, config in _ALL.items() if config.distillation_token}
+FAMILIES = _ALL if keras.backend.backend() == "tensorflow" else _SOME
 
 
 def _covering(families):

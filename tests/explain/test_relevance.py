@@ -5,7 +5,7 @@ from explain.plain import TOLERANCE, expected_rollout, seen
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain import class_relevance, gradient_rollout, relevance
-from vit_keras.explain.block_record import compute_block_inputs, record_block
+from vit_keras.explain.block_record import compute_block_inputs, compute_shared_bias, record_block
 from vit_keras.explain.logits import compute_logits
 from vit_keras.explain.relevance import compute_attention_gradients
 from vit_keras.models.vit import model_config, vit
@@ -31,8 +31,10 @@ def test_gradients_are_finite_differences(family):
 
 def logits_with(model, images, added):
     tokens = compute_block_inputs(model, images, [0])[0]
-    for number, block in enumerate(read_model(model).blocks):
-        tokens = record_block(block, tokens, keras.ops.convert_to_tensor(added[number])).output
+    parts = read_model(model)
+    for number, block in enumerate(parts.blocks):
+        more = keras.ops.convert_to_tensor(added[number])
+        tokens = record_block(block, tokens, more, shared_bias=compute_shared_bias(parts)).output
     return keras.ops.convert_to_numpy(compute_logits(model, tokens))
 
 

@@ -23,6 +23,12 @@ RECIPES = {
     "lamb": vk.recipes.deit3.unsized(epochs=2, steps_per_epoch=4),
     "adamw": vk.recipes.finetune.unsized(epochs=2, steps_per_epoch=4, layer_decay=0.75, schedule="linear"),
 }
+OTHER_BLOCKS = {
+    "aimv2": {"norm": "rms", "patch_norm": True, "projection_bias": False, "gated_mlp": True},
+    "beit": {"relative_position": "table", "block_norm": "after"},
+    "shared": {"relative_position": "mlp", "relative_position_shared": True, "relative_position_dim": 4},
+    "differential": {"differential_attention": True},
+}
 IMPORTS = {
     "keras_first": "import json, sys, keras; before = set(sys.modules); import vit_keras; new = set(sys.modules) - before",
     # TensorFlow also probes for Keras long before it imports it.
@@ -63,6 +69,7 @@ def expected(tmp_path_factory):
     models["adapted"] = vk.training.add_lora(vk.vit(CONFIG, num_classes=3), rank=2)
     distilled = vk.vit(CONFIG.replace(distillation_token=True), num_classes=3)
     models["student"] = vk.training.Distillation(distilled, vk.vit(CONFIG, num_classes=3))
+    models |= {name: vk.vit(CONFIG.replace(**changes), num_classes=3) for name, changes in OTHER_BLOCKS.items()}
     for name, model in models.items():
         model.save(folder / f"{name}.keras")
         counts[name] = [len(model.weights), len(model.trainable_weights)]

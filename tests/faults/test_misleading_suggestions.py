@@ -20,6 +20,10 @@ def test_a_field_of_another_library_is_answered_with_ours():
     calls += [
         (lambda **fields: vk.from_preset("test_vit", **fields), theirs) for theirs in ("depth", "pretrained", "dtype")
     ]
+    calls += [
+        (lambda **fields: vk.vit(ViTConfig(**SIZES), num_classes=3, **fields), theirs)
+        for theirs in ("num_labels", "depth")
+    ]
     for make, theirs in calls:
         message = re.escape(f"there is no field '{theirs}': use {FIELD_SYNONYMS[theirs]}")
         with pytest.raises(InvalidArgumentError, match=message) as caught:
@@ -33,6 +37,12 @@ def test_a_value_of_another_library_is_answered_with_ours():
         for theirs, ours in values.items():
             with pytest.raises(InvalidArgumentError, match=f"{field}='{theirs}' is none of.*did you mean '{ours}'"):
                 ViTConfig(**SIZES, **{field: theirs})
+
+
+def test_vit_takes_fields_in_place_of_those_of_its_config():
+    config = ViTConfig(**SIZES)
+    model = vk.vit(config, num_classes=3, num_layers=1, pooling="mean")
+    assert vk.model_config(model) == config.replace(num_layers=1, pooling="mean")
 
 
 def test_a_typing_error_is_answered_with_the_closest_name():

@@ -189,6 +189,22 @@ def test_a_directory_of_timm_builds_the_model_that_it_describes(tmp_path):
     assert (preprocessing.crop, preprocessing.crop_mode, preprocessing.interpolation) == (0.9, "center", "bilinear")
 
 
+def test_a_directory_of_timm_with_norms_after_the_branches_is_not_loaded_as_a_plain_model(tmp_path):
+    """Both kinds have tensors of the same names and shapes."""
+    plain = vk.ViTConfig(
+        **OURS, class_token=False, qkv_bias="none", pooling="mean", final_norm="after", pixel_mean=(0.1, 0.2, 0.3),
+        pixel_std=(0.4, 0.5, 0.6),
+    )  # fmt: skip
+    theirs = translate(random_weights(plain, 5), plain, TIMM)
+    assert theirs.keys() == translate(random_weights(plain, 5), plain.replace(block_norm="after"), TIMM).keys()
+    save_file(theirs, tmp_path / "model.safetensors")
+    written = {**TIMM_CONFIG, "architecture": "vit_base_patch16_rpn_224"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    assert vk.model_config(vk.from_preset(tmp_path)).block_norm == "after"
+    with pytest.raises(WeightMismatchError, match="says block_norm='after', and the model has block_norm='before'"):
+        load(vk.vit(plain, num_classes=5), tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

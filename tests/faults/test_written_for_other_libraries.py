@@ -32,6 +32,10 @@ PLAIN = ViTConfig(
 NAMES = ["crane", "maillot", "crane", "dog", "cat"]  # as in ImageNet, two classes of one name
 MAP = {"pooling": "map", "num_registers": 2}
 GATED = {"gated_mlp": True, "activation": "silu"}
+PERCEPTION = {
+    "stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "rotary_embedding": "axial", "rotary_temperature": 1e4,
+    "rotary_order": "xy", "rotary_reference": (3, 5), "rotary_offset": 1.0,
+}  # fmt: skip
 DINOV2 = {"layer_scale": 0.1, "pooling": "token_and_mean"}
 CLASSIFIERS = {
     "vit": {},
@@ -39,6 +43,8 @@ CLASSIFIERS = {
     "dinov2": DINOV2,
     "dinov2 gated": {**DINOV2, **GATED, "mlp_dim": 64},
     "dinov2 with registers": {**DINOV2, "num_registers": 2, "position_on_prefix": False},
+    "clip": {"stem_norm": True, "patch_bias": False, "norm_epsilon": 1e-5, "pooling": "mean", "final_norm": "none"},
+    "vit with partial patches": {"patch_size": 7, "partial_patches": "crop"},
 }
 TOWERS = {
     "dinov2": DINOV2 | {"pooling": "token"},
@@ -203,7 +209,16 @@ def test_every_field_is_limited_written_or_without_effect():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {**MAP}, {**MAP, "map_includes_prefix": False}, {"channels": 4, "pixel_mean": 0.5, "pixel_std": 0.5}],
+    [
+        {},
+        {**MAP},
+        {**MAP, "map_includes_prefix": False},
+        {"channels": 4, "pixel_mean": 0.5, "pixel_std": 0.5},
+        {"patch_size": 7, "partial_patches": "crop"},
+        {"final_norm": "none", "pooling": "mean"},
+        {**PERCEPTION, "pooling": "map", "num_map_heads": 8, "map_mlp_dim": 50},
+        {**PERCEPTION, "final_norm": "none", "class_token": False, "pooling": "mean"},
+    ],
 )
 def test_timm_loads_the_directory_and_gives_our_logits(tmp_path, changes):
     torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")

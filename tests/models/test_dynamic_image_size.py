@@ -52,6 +52,22 @@ def test_outputs_at_every_size_are_those_of_plain_numpy(kind):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "rotary", [{}, {"rotary_embedding": "axial", "rotary_reference": (5, 7), "rotary_offset": 1.0}]
+)
+def test_partial_patches_are_cropped_at_every_size_as_in_a_model_of_one_size(rotary):
+    config = CONFIG.replace(partial_patches="crop", image_size=(15, 18), **rotary)
+    assert config.image_size == (12, 16)
+    model = oracle.randomize(vk.vit(config, num_classes=3))
+    assert vk.model_config(model) == config
+    for size in ((12, 16), (9, 30)):
+        expected = oracle.vit(
+            config.replace(image_size=size, dynamic_image_size=False), oracle.weights_of(model), random_images(*size)
+        )
+        found = model.predict(random_images(*size), verbose=0)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_model_is_saved_rebuilt_and_trained_at_several_sizes(tmp_path):
     config = CONFIG.replace(position_embedding="learned", stochastic_depth_rate=0.1, remat="block")
     model = oracle.randomize(vk.vit(config, num_classes=3))

@@ -40,6 +40,14 @@ def read_all(connection):
     return b"".join(parts)
 
 
+def read_answer(connection):
+    """One answer with JSON in it."""
+    content = b""
+    while not content.endswith(b"}\n") and (part := connection.recv(2**16)):
+        content += part
+    return content
+
+
 def send(server, *lines, body=b""):
     """The status of the answer to a request of these lines, which `http.client` would not send, and its JSON."""
     with connect(server) as connection:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from pages import Page
-from serving.clients import JPEG, ask, connect, read_all, send
+from serving.clients import JPEG, ask, connect, read_all, read_answer, send
 
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.serving import handler, server_state
@@ -235,6 +235,7 @@ def test_a_body_that_is_not_read_is_answered_in_words(server, lines, body, statu
 def test_a_sender_who_asks_first_is_answered_before_it_sends_2_gb(server):
     lines = ("POST /predict HTTP/1.1", host_line(server), "Content-Type: image/jpeg", "Expect: 100-continue")
     assert send(server, *lines, "Content-Length: 2147483648")[0] == 413
+    assert send(server, "PUT /predict HTTP/1.1", *lines[1:], "Content-Length: 3")[0] == 501
     with connect(server) as connection:
         connection.sendall("\r\n".join([*lines, "Content-Length: 3", "Connection: close", "", ""]).encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")
@@ -285,7 +286,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_answered_and_closed(server, 
 
         thread = threading.Thread(target=dribble)
         thread.start()
-        content = connection.recv(2**16)
+        content = read_answer(connection)
         answered.set()
         thread.join()
     assert content.startswith(b"HTTP/1.1 408 ")
@@ -318,12 +319,13 @@ def test_head_has_no_body_and_a_get_with_a_body_ends_the_connection(server):
     assert ask(server, "GET", "/model", b"GET /x HTTP/1.1", {}).headers["Connection"] == "close"
 
 
-def test_one_connection_too_many_gets_503(server, monkeypatch):
+def test_one_connection_too_many_gets_503(make_server, monkeypatch):
+    server = make_server()
     monkeypatch.setattr(server_state, "MAX_CONNECTIONS", 2)
     with connect(server) as first, connect(server) as second:
         for connection in (first, second):
             connection.sendall(f"GET /model HTTP/1.1\r\n{host_line(server)}\r\n\r\n".encode())
-            assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+            assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
         found = ask(server, "GET", "/model")
         assert (found.status, found.headers["Retry-After"]) == (503, "1")
         assert "too many connections" in found.json["error"]
@@ -382,7 +384,7 @@ def test_after_the_end_an_open_connection_is_told_so_and_closed(make_server):
     with connect(server) as connection:
         request = f"GET /model HTTP/1.1\r\n{host_line(server)}\r\n\r\n".encode()
         connection.sendall(request)
-        assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
+        assert read_answer(connection).startswith(b"HTTP/1.1 200 OK")
         server.end()
         connection.sendall(request)
         content = read_all(connection)
@@ -423,7 +425,7 @@ def test_over_the_network_a_token_is_needed(make_server, monkeypatch):
     assert page.status == 200
     cookie, *flags = page.headers["Set-Cookie"].split("; ")
     assert sorted(flags) == ["HttpOnly", "Path=/", "SameSite=Strict"]
-    assert ask(server, "GET", "/model", headers={"Cookie": f"other=1; {cookie}"}).json == {
+    assert ask(server, "GET", "/model", headers={"Cookie": 'other={"a": [1, "b"]}; ' + cookie}).json == {
         "model": "echo",
         "needs_token": True,
     }

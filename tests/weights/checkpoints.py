@@ -37,6 +37,7 @@ _NO_POSITIONS = {**_NARROW, "position_embedding": "none", **_MEAN}
 _BEIT = {**_NO_POSITIONS, "relative_position": "table", "qkv_bias": "query_value", "layer_scale": 0.1}
 _RPN = {**_NARROW, "class_token": False, "qkv_bias": "none", "layer_scale": 1e-5, "block_norm": "after", **_MEAN}
 _RELPOS = {**_NO_POSITIONS, "class_token": False, "relative_position": "mlp", "qkv_bias": "none", "layer_scale": 1e-6}
+_RADIO = {**_NARROW, "position_on_prefix": False, "final_norm": "none"}
 _LINGBOT = {**_NARROW, **_DINOV3, "qkv_bias": "query_value"}
 
 CONFIGS = {
@@ -85,6 +86,8 @@ CONFIGS = {
         "pe_spatial_gigantic": {**_PE_PLAIN, "mlp_dim": 140, "class_token": False, "layer_scale": 0.1},
         "parallel_qk_norm": {"parallel_block": True, "qk_norm": True, "qkv_bias": "none"},
         "qk_norm": {"qk_norm": True},
+        "radio_v3": {**_RADIO, "num_registers": 7, "layer_scale": 1e-5},
+        "radio_v4": {**_RADIO, "num_registers": 9, "mlp_dim": 89},
         "reg1_gap": {**_REGISTER, "mlp_dim": 268},
         "reg4_rope_gap": {
             **_REGISTER, **_AXIAL, "num_registers": 4, "position_embedding": "none", "position_on_prefix": True,

@@ -144,7 +144,7 @@ ALONE = {
     "epsilon of torchvision": (TORCHVISION, "", PLAIN.replace(norm_epsilon=1e-12), "norm_epsilon=1e-12 (published ones have 1e-06)"),
     "quick GELU of OpenAI, or GELU of OpenCLIP": (OPENAI_CLIP, "", CLIP, "activation='gelu'"),
     "quick GELU": (OPENAI_CLIP, "", CLIP.replace(activation="quick_gelu"), "activation='quick_gelu'"),
-    "norm order": (TIMM, "", PLAIN, "norms before attention and MLP, not after them"),
+    "norm order": (TIMM, "", PLAIN, "block_norm='before'"),
     "pixel statistics": (TIMM, "", PLAIN, "pixel_mean=(0.5,), pixel_std=(0.5,)"),
     "pooling": (TIMM, "", PLAIN.replace(pooling="mean"), "pooling='mean'"),
     "rotary embedding": (TIMM, "", EVA, "rotary_embedding='axial', rotary_temperature=10000.0, rotary_order='yx'"),

@@ -52,7 +52,8 @@ class TransformerBlock(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
-        patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size.
+        patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size. Or of packed images,
+            `(batch, tokens, 2)`, as `PackedIndices` returns them.
         attention_bias: `(num_heads, tokens, tokens)`, added to the attention scores, such as one that all blocks share.
         returns: The same as `tokens`.
 
@@ -174,7 +175,8 @@ class TransformerBlock(CompositeLayer):
         return NORMS[self.norm](epsilon=self.norm_epsilon, dtype=self.dtype_policy, name=name, **initial)
 
     def _make_attention(self) -> SelfAttention:
-        kind, own = SelfAttention, dict[str, Any]()
+        kind: type[SelfAttention] = SelfAttention
+        own: dict[str, Any] = {}
         if self.differential_lambda is not None:
             kind, own = DifferentialAttention, {"lambda_init": self.differential_lambda}
         return kind(

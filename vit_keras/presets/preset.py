@@ -6,8 +6,8 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 
-PRETRAININGS = ("supervised", "self_supervised", "image_text")
-"""What weights were trained on first: labeled images, images alone, or images with their captions."""
+PRETRAININGS = ("supervised", "self_supervised", "image_text", "distilled")
+"""What weights were trained on first: labeled images, images alone, images with texts, or the features of other models."""
 
 _FREE_LICENSES = ("Apache-2.0", "MIT")
 

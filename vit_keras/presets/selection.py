@@ -117,7 +117,7 @@ def list_presets(pattern: str = "*", *, sort_by: str = "name", **conditions: Any
         sort_by: "name"; "params", "gmacs" or "image_size", the smallest first; or "top1", the most accurate first.
         **conditions: `family`, such as "dinov2"; `image_size`, px, or (height, width); `max_params` and `max_gmacs` (10^9
             multiply-adds per image), without a head; `min_top1`, ImageNet-1k accuracy in percent; `license`, such as "Apache-2.0";
-            `pretraining`, "supervised", "self_supervised" or "image_text", what weights were trained on first; `label_set`, such as
+            `pretraining`, "supervised", "self_supervised", "image_text" or "distilled", what weights were trained on first; `label_set`, such as
             "imagenet-1k", whose classes the head names, or "none" for weights without classes.
 
     Raises:

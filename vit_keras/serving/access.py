@@ -10,7 +10,6 @@ import os
 import secrets
 import socket
 from email.message import Message
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from vit_keras.errors import InvalidArgumentError
@@ -106,14 +105,11 @@ class Access:
         return _bracket(name) in self._names or _is_address(name)
 
     def _find(self, headers: Headers) -> list[str]:
-        """Returns the tokens of a request's headers."""
+        """Returns the tokens of a request's headers; other servers on this machine set cookies of any form, too."""
         kind, _, value = headers.get("Authorization", "").partition(" ")
         found = [value.strip()] if kind.lower() == "bearer" else []
-        try:
-            cookie = SimpleCookie(headers.get("Cookie", "")).get(self.cookie)
-        except CookieError:
-            cookie = None
-        return found if cookie is None else [*found, cookie.value]
+        cookies = (each.strip().partition("=") for each in headers.get("Cookie", "").split(";"))
+        return found + [value for name, _, value in cookies if name == self.cookie]
 
 
 def _bracket(host: str) -> str:

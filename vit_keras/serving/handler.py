@@ -30,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection. Whatever is asked for, it reads no files: the answers are a fixed table and the model's."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = _CHUNK  # an answer's headers and content go together: of two small packets, the second would wait
+    disable_nagle_algorithm = True
 
     @property
     def state(self) -> ServerState:
@@ -55,9 +57,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_expect_100(self) -> bool:
         """Checks a request before its sender, who waits for a word, sends the body."""
+        if self.command != "POST":
+            return True
         if not self._run(self._check_post):
             return False
-        return super().handle_expect_100()
+        done = super().handle_expect_100()
+        self.wfile.flush()
+        return done
 
     def do_GET(self) -> None:  # named by the base class
         """Answers with the page, or facts about the model."""
@@ -126,9 +132,8 @@ class Handler(BaseHTTPRequestHandler):
             )
         kind = self.headers.get("Content-Type", "").strip().lower()
         if not kind.startswith(_TYPES):
-            raise RequestError(
-                415, f"The Content-Type is {kind or 'missing'!r}, and should be that of an image. {_HOW}"
-            )
+            found = repr(kind) if kind else "missing"
+            raise RequestError(415, f"The Content-Type is {found}, and should be that of an image. {_HOW}")
         return path, query, self._body_length()
 
     def _body_length(self) -> int:
@@ -199,6 +204,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)
+            self.wfile.flush()
         except TimeoutError as error:
             raise ConnectionAbortedError("the client does not read") from error
 

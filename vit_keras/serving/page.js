@@ -300,6 +300,8 @@ async function fillRow(entry) {
   if (entry.error) {
     answer.textContent = entry.error;
     answer.className = "error";
+    answer.colSpan = 2;
+    probability.remove();
     return;
   }
   answer.textContent = headline(entry.answer);

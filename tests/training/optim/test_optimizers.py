@@ -70,8 +70,18 @@ def train(optimizer, variables, start, *, steps=4):
 
 @pytest.fixture(scope="module")
 def model_with_every_kind_of_weight(tiny_config):
-    config = tiny_config.replace(layer_scale=0.5, pooling="map", stem="conv", patch_size=4)
-    return vit(config, num_classes=3)
+    config = tiny_config.replace(layer_scale=0.5, pooling="map", stem="conv", patch_size=4, qkv_bias="query_value")
+    return vit(config.replace(relative_position="table", relative_position_shared=True), num_classes=3)
+
+
+def test_vectors_of_other_blocks_have_no_weight_decay(tiny_config):
+    other = {"relative_position": "mlp"}, {"differential_attention": True, "norm": "rms"}
+    for changes in other:
+        variables = vit(tiny_config.replace(**changes)).trainable_variables
+        optimizer = AdamW(0.1, weight_decay=0.5)
+        optimizer.build(variables)
+        decayed = {variable.name for variable in variables if optimizer._use_weight_decay(variable)}
+        assert decayed <= {"kernel", "expand_kernel", "contract_kernel"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.models.vit import model_config, model_num_classes, vit
 from vit_keras.presets import load_preset
 from vit_keras.weights import AdaptOptions, load, write
+from vit_keras.weights.peers import compute_reference
 from vit_keras.zoo.from_preset import from_preset
 
 torch = pytest.importorskip("torch")
@@ -130,6 +131,16 @@ def test_ijepas_presets_read_transformers_file_alone(tmp_path):
     assert {checkpoint.source for checkpoint in load_preset(name).weights.values()} == {"huggingface"}
     model = from_preset(name, weights=path, **OURS)
     np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["beit without head", "aimv2"])
+def test_verify_compares_with_the_output_that_is_ours(tmp_path, name):
+    model_class, config_class, changes, *_ = CASES["aimv2"] if name == "aimv2" else ("BeitModel", *CASES["beit"][1:])
+    make(tmp_path, model_class, config_class, changes)
+    model = from_preset(tmp_path)
+    reference = compute_reference(tmp_path, model_config(model))
+    found = keras.ops.convert_to_numpy(model(reference.pixels))
+    np.testing.assert_allclose(found, reference.logits, rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from rich.table import Table
 from typer import Argument, Option
 
+from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import out, print_json, print_table
 from vit_keras.errors import InvalidArgumentError
@@ -27,35 +28,60 @@ def list_command(
     pattern: Annotated[
         str, Argument(metavar="PATTERN", help="Name with the wildcards * ? [...]; by default all.", show_default=False)
     ] = "*",
-    family: Annotated[str | None, Option(metavar="NAME", help="Only this family, such as dinov2.")] = None,
-    image_size: Annotated[int | None, Option(metavar="PX", help="Only this image size, px per side.")] = None,
-    max_params: Annotated[str | None, Option(metavar="N", help="At most so many parameters, such as 30M.")] = None,
+    family: Annotated[
+        str | None, Option(metavar="NAME", help="Only this family, such as dinov2.", rich_help_panel=MODEL)
+    ] = None,
+    image_size: Annotated[
+        int | None, Option(metavar="PX", help="Only this image size, px per side.", rich_help_panel=MODEL)
+    ] = None,
+    max_params: Annotated[
+        str | None, Option(metavar="N", help="At most so many parameters, such as 30M.", rich_help_panel=MODEL)
+    ] = None,
     max_gmacs: Annotated[
-        float | None, Option(metavar="N", help="At most so many 10^9 multiply-adds per image.")
+        float | None, Option(metavar="N", help="At most so many 10^9 multiply-adds per image.", rich_help_panel=MODEL)
     ] = None,
     min_top1: Annotated[
-        float | None, Option(metavar="PERCENT", help="With weights of at least this ImageNet-1k accuracy.")
+        float | None,
+        Option(metavar="PERCENT", help="With weights of at least this ImageNet-1k accuracy.", rich_help_panel=MODEL),
     ] = None,
     license_name: Annotated[
-        str | None, Option("--license", metavar="NAME", help="With weights under this license, such as MIT.")
+        str | None,
+        Option(
+            "--license", metavar="NAME", help="With weights under this license, such as MIT.", rich_help_panel=MODEL
+        ),
     ] = None,
     pretraining: Annotated[
         str | None,
-        Option(metavar="NAME", help="With weights first trained as: supervised, self_supervised or image_text."),
+        Option(
+            metavar="NAME",
+            help="With weights first trained as: supervised, self_supervised, image_text or distilled.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     label_set: Annotated[
         str | None,
         Option(
-            metavar="NAME", help="With weights that classify this label set, such as imagenet-1k; none for no classes."
+            metavar="NAME",
+            help="With weights that classify this label set, such as imagenet-1k; none for no classes.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     sort_by: Annotated[
         str | None,
-        Option("--sort", metavar="NAME", help="Sort by name, params, gmacs, image_size or top1, not by family."),
+        Option(
+            "--sort",
+            metavar="NAME",
+            help="Sort by name, params, gmacs, image_size or top1, not by family.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     best: Annotated[
         str | None,
-        Option(metavar="BUDGET", help="The most accurate weights within so many parameters (10M) or GMACs (4G)."),
+        Option(
+            metavar="BUDGET",
+            help="The most accurate weights within so many parameters (10M) or GMACs (4G).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     as_json: Json = False,
     debug: Debug = False,

@@ -17,7 +17,7 @@ from vit_keras.explain.anatomy_page.numbers import pack_arrays, top_classes
 from vit_keras.explain.anatomy_page.sources import find_sources
 from vit_keras.explain.anatomy_page.texts import LANGUAGES, read_labels, read_steps
 from vit_keras.explain.forward_pass import Anatomy, anatomy
-from vit_keras.models.vit import model_config, model_num_classes
+from vit_keras.models.vit import model_num_classes
 from vit_keras.reporting.pages import document, text
 from vit_keras.reporting.text import escape_unprintable
 from vit_keras.runtime.files import write_text
@@ -43,7 +43,6 @@ def anatomy_report(
             norms after the branches, relative position biases, or differential attention.
         StorageError: The page cannot be written.
     """
-    _check_block(model_config(model))
     write_text(Path(path), format_page(anatomy(model, image, class_names=class_names), title=title or model.name))
 
 
@@ -61,6 +60,7 @@ def _check_block(config: ViTConfig) -> None:
 
 def format_page(passed: Anatomy, *, title: str) -> str:
     """Returns the page of a forward pass; `title` is the name of the model in it."""
+    _check_block(passed.config)
     folder = files("vit_keras.explain.anatomy_page")
     parts = {name: folder.joinpath(f"anatomy.{name}").read_text("utf-8") for name in ("css", "js")}
     numbers = pack_arrays(passed)

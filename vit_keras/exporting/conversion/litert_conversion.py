@@ -13,7 +13,7 @@ from vit_keras.errors import VitKerasError
 from vit_keras.exporting.conversion.serving_graph import SERVING, save
 from vit_keras.zoo.load_model import OpenModel
 
-_REASON = re.compile(r"error: (.*)")
+_REASON = re.compile(r"error: (?:loc\(.*\): )?(.*)")  # without the place in the program
 _LONGEST = 300  # characters of a reason
 
 
@@ -57,10 +57,10 @@ def _one_by_one(images: Any) -> Iterator[list[np.ndarray]]:
 
 
 def _find_reason(log: Path, error: Exception) -> str:
-    """Returns what the converter's native code said, without the program that it prints behind it."""
-    messages = _REASON.findall(log.read_text("utf-8", "replace"))
-    messages += [line for line in str(error).splitlines() if line.strip()][:1]
-    return messages[0][:_LONGEST] if messages else type(error).__name__
+    """Returns what the converter's native code said, in its log or before the program that is the error's text."""
+    said = log.read_text("utf-8", "replace") if log.is_file() else ""
+    messages = _REASON.findall(said) or _REASON.findall(str(error)) or str(error).split("\n", 1)
+    return messages[0][:_LONGEST].strip() or type(error).__name__
 
 
 def read_operators(content: bytes) -> list[str]:

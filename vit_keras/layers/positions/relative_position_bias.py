@@ -133,7 +133,7 @@ class RelativePositionBias(BaseLayer):
         return keras.KerasTensor(self.compute_output_shape(tokens.shape), dtype="float32")
 
 
-def table_length(grid_size: tuple[int, int], num_prefix_tokens: int) -> int:
+def table_length(grid_size: tuple[int, ...], num_prefix_tokens: int) -> int:
     """Returns the number of rows of a table: one per offset, and three for the class token."""
     rows, columns = grid_size
     return (2 * rows - 1) * (2 * columns - 1) + (_OF_CLASS_TOKEN if num_prefix_tokens else 0)

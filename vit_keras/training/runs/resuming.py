@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
+from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
@@ -13,20 +14,12 @@ from vit_keras.training.runs.directory import RunDirectory
 _SHOWN = 5  # differences in an error
 _SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
-_NEW_FIELDS = {
-    "seed",
-    "dynamic_image_size",
-    "distillation_head",
-    "map_includes_prefix",
-    "num_map_heads",
-    "map_mlp_dim",
-    "partial_patches",
-    "rotary_offset",
-    "task",
-    "target_mean",
-    "target_scale",
+_NEW_FIELDS = {"seed", "task", "target_mean", "target_scale"}
+"""Fields of options, data and recipe that earlier versions did not write, because they had only one value."""
+_CONFIG_DEFAULTS = {
+    field.name: json.loads(json.dumps(field.default)) for field in fields(ViTConfig) if field.default is not MISSING
 }
-"""Fields of options, data, recipe and config that earlier versions did not write, because they had only one value."""
+"""What the fields of a model's config were before an earlier version knew them."""
 
 
 def recorded_options(run: RunDirectory, command: str, known: Iterable[str]) -> dict[str, Any]:
@@ -89,6 +82,8 @@ def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mappi
     if before["base"] is None:  # `train` did not write it in earlier versions
         now["base"] = None
     before = {key: _add_new_fields(value, now[key]) for key, value in before.items()}
+    if isinstance(before["config"], dict):
+        before["config"] = {**_CONFIG_DEFAULTS, **before["config"]}
     changed = _list_differences(before, now)
     if changed:
         more = f"; and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""

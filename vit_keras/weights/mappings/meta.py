@@ -132,6 +132,7 @@ OPENAI_CLIP = Table(
 )
 
 _PERCEPTION = {**HALF, "norm_epsilon": 1e-5, "activation": "gelu"}
+_ROTARY_XY = ((".*", {"rotary_embedding": "axial", "rotary_order": "xy"}),)
 
 PERCEPTION_CORE = replace(
     OPENAI_CLIP,
@@ -140,6 +141,7 @@ PERCEPTION_CORE = replace(
     ignored=OPENAI_CLIP.ignored[:1],
     head_features=((r"visual\.ln_post\.weight", {"pooling": "map", "final_norm": "before"}),),
     convention=_PERCEPTION,
+    certain=_ROTARY_XY,
 )
 PERCEPTION = Table(
     source="meta",
@@ -148,5 +150,6 @@ PERCEPTION = Table(
     rows=_clip_rows(""),
     head_features=((r"ln_post\.weight", {"final_norm": "before"}),),
     convention=_PERCEPTION,
+    certain=_ROTARY_XY,
     prefixes=r"(?!(?:.*\.)?visual\.$).*",  # below it are the tables above
 )

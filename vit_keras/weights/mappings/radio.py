@@ -29,7 +29,8 @@ HF_RADIO = Table(
         (r"\.grandma$", ".gamma"),  # NVIDIA's spelling
     ),
     rows=(
-        *dense("patch_encoder/projection", "patch_generator.embedder", layout=CHANNELS_FIRST),
+        row("patch_encoder/projection/kernel", way("patch_generator.embedder.weight", layout=CHANNELS_FIRST)),
+        row("patch_encoder/projection/bias", way()),
         # The first summary token is the class token; those of further teachers are registers, as in timm.
         row(("patch_encoder/class_token", "patch_encoder/registers"), way(_TOKENS, layout=TABLE), axis=1),
         row("patch_encoder/class_token", way(_TOKENS, layout=TABLE)),
