@@ -169,11 +169,6 @@ def make_job(
             activation = "sigmoid" if task == "multi_label" else "softmax"
     model = plain_model(opened.model, classifier_activation=activation)
     config = read_model(model).config
-    if config.max_num_patches is not None:
-        raise InvalidArgumentError(
-            f"The model takes packed images (max_num_patches={config.max_num_patches}), which the formats of other programs don't have: "
-            "export vk.rebuild(model, max_num_patches=None), which takes images of one size; vk.save_preset keeps the model as it is."
-        )
     if options.dynamic_image_size and not config.dynamic_image_size:
         model = rebuild(model, dynamic_image_size=True)
         config = read_model(model).config
