@@ -88,6 +88,7 @@ VALUES = {
     "map_mlp_dim": [{"pooling": "map", "map_mlp_dim": 40}],
     "norm": [{"norm": "rms", "qk_norm": True, "mlp_inner_norm": True, "pooling": "map", "stem_norm": True}],
 }
+REFUSED = {"max_num_patches": 16}
 CASES = [(name, changes) for name, each in VALUES.items() for changes in each]
 IDS = [f"{name}-{index}" for name, each in VALUES.items() for index in range(len(each))]
 
@@ -106,7 +107,10 @@ def assert_computes(model, config, weights, images, tolerance=1e-5):
 
 def test_every_field_of_the_config_has_an_example_here():
     """A field that is added to ViTConfig needs a row in `VALUES`, and the writer code for it or a refusal."""
-    assert VALUES.keys() == {field.name for field in fields(ViTConfig)}
+    assert VALUES.keys() | REFUSED.keys() == {field.name for field in fields(ViTConfig)}
+    for name, value in REFUSED.items():
+        with pytest.raises(InvalidArgumentError, match="does not know the layer"):
+            write_graph(describe(CONFIG.replace(**{name: value}), num_classes=5), output="logits")
 
 
 @pytest.mark.parametrize(("name", "changes"), CASES, ids=IDS)
