@@ -69,6 +69,8 @@ def test_static_int8_takes_pixels_and_needs_images(tmp_path):
     assert not list(tmp_path.iterdir())
     images = images_of(CONFIG, 50)
     result = vk.export(model, tmp_path / "pets.tflite", precision="int8", quantization="static", calibration=images)
+    assert result.latency_before_ms is not None
+    assert [each.name for each in tmp_path.iterdir()] == ["pets.tflite"]
     found, expected = LiteRTRuntime(result.path)(images), outputs_of(model, images)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.errors import VerificationError
-from vit_keras.exporting.base import ExportJob, Format, Runtime
+from vit_keras.exporting.base import ExportJob, Format, Runtime, float32_beside
 from vit_keras.exporting.conversion.process import run_in_tensorflow
 from vit_keras.exporting.quantize import choose_calibration
 from vit_keras.exporting.record import LABELS, RECORD, ExportRecord
@@ -29,11 +29,13 @@ class LiteRTFormat(Format):
             if job.options.quantization == "static":
                 images = Path(folder, "images.npy")
                 np.save(images, choose_calibration(job.images))
+            is_rounded = job.options.precision != "float32"
             run_in_tensorflow(
                 job.opened,
                 {
                     "format": self.name,
                     "target": str(path),
+                    "float32_target": str(float32_beside(path)) if is_rounded else None,
                     "output": job.record.output,
                     "precision": job.options.precision,
                     "images": None if images is None else str(images),

@@ -26,7 +26,7 @@ def test_a_process_that_dies_is_told(tiny_preset, temporary, monkeypatch):
 def test_what_goes_wrong_there_is_told(tiny_preset, temporary):
     request = {
         "format": "tflite", "target": str(temporary / "none" / "model.tflite"), "output": "logits", "precision": "float32",
-        "images": None,
+        "images": None, "float32_target": None,
     }  # fmt: skip
     with pytest.raises(VitKerasError, match=r"TensorFlow could not convert the model: FileNotFoundError.*model.tflite"):
         process.run_in_tensorflow(open_model(tiny_preset), request)

@@ -31,7 +31,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Writes the file of a request, and returns what was found out about it.
 
     The request has `format`, "savedmodel" or "tflite"; `model`, a preset directory; `target`, the path to write; `output`, the name of the
-    output; `assets` of a SavedModel; `precision`, perhaps `images`, and `log` of LiteRT.
+    output; `assets` of a SavedModel; of LiteRT `precision`, `log`, and, or None, `images` and `float32_target`, a second file in float32.
     """
     import numpy as np
 
@@ -47,14 +47,13 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if model_config(opened.model).dynamic_image_size:
         opened = replace(opened, model=rebuild(opened.model, dynamic_image_size=False))
+    output, log = request["output"], Path(request["log"])
+    if request["float32_target"]:  # to compare its speed
+        beside = Path(request["float32_target"])
+        litert_conversion.convert(opened, beside, output=output, precision="float32", images=None, log=log)
     images = np.load(request["images"]) if request["images"] else None
     operators = litert_conversion.convert(
-        opened,
-        target,
-        output=request["output"],
-        precision=request["precision"],
-        images=images,
-        log=Path(request["log"]),
+        opened, target, output=output, precision=request["precision"], images=images, log=log
     )
     return {"operators": operators}
 
