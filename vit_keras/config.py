@@ -342,8 +342,8 @@ class ViTConfig(FrozenConfig):
             yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
         if self.max_num_patches is not None:
             plain = {
-                "dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none", "partial_patches": "refuse",
-                "relative_position": "none", "differential_attention": False,
+                "partial_patches": "refuse", "dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none",
+                "relative_position": "none",
             }  # fmt: skip
             other = [f"{name}={getattr(self, name)!r}" for name, value in plain.items() if getattr(self, name) != value]
             if other:

@@ -86,6 +86,7 @@ OTHERS = {
     "no positions": {"position_embedding": "none", "distillation_token": True},
     "parallel": {"parallel_block": True, "qk_norm": True, "position_resize": "bicubic"},
     "dinov2": {"position_resize": "bicubic_offset", "pooling": "mean"},
+    "differential": {"differential_attention": True},
     "corners": {"position_resize": "bilinear_corners", "pooling": "map", "num_registers": 2},
 }
 

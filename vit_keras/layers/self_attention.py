@@ -139,8 +139,9 @@ class SelfAttention(CompositeLayer):
                 queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
-        bias = self.add_position_bias(tokens, attention_bias)
-        attended = self._attend(qkv, dropout, bias, count_valid(patch_indices))
+        attended = self._attend(
+            qkv, dropout, self.add_position_bias(tokens, attention_bias), count_valid(patch_indices)
+        )
         joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
         return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))
 
@@ -160,4 +161,4 @@ class SelfAttention(CompositeLayer):
             num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype,
             dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
-        return kernel.attend(qkv, dropout, bias=bias, num_valid=num_valid)
+        return kernel.attend(qkv, dropout, bias, num_valid)

@@ -14,7 +14,8 @@ from vit_keras.weights.mappings.tables import Table, numbered
 
 _NEAREST = (
     "position_embedding", "image_size", "num_heads", "pooling", "max_num_patches", "norm_epsilon", "activation", "pixel_mean",
-    "pixel_std", "channels", "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding", "block_norm",
+    "pixel_std", "channels", "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding",
+    "block_norm",
 )  # fmt: skip
 """Fields that order the presets that fit, the most important first."""
 

@@ -84,8 +84,10 @@ def resize_to_packed(positions: Tensor, patch_indices: Tensor, *, before: tuple[
     sizes = ops.max(indices, axis=1, keepdims=True) + 1  # the last patch is in the last row and column
     is_same = ops.all(sizes == ops.convert_to_tensor(before, "float32"), axis=-1)
     offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    if rule.endswith("_crop"):  # as in `resize_grid`
+        sizes = ops.where(is_same[..., None], sizes, ops.max(sizes, axis=-1, keepdims=True))
     along_rows, along_columns = (
-        _axis_weights(old, indices[..., axis], sizes[..., axis], rule=rule, offset=offset)
+        _axis_weights(old, indices[..., axis], sizes[..., axis], rule=rule.removesuffix("_crop"), offset=offset)
         for axis, old in enumerate(before)
     )
     weights = along_rows[..., :, None] * along_columns[..., None, :]  # (batch, patches, old rows, old columns)

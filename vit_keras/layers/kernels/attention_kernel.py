@@ -19,7 +19,9 @@ PRODUCTS = "batched matrix products"
 
 _SHORT = 512  # tokens; on a CPU, torch's fused kernel is faster above, because it never stores all weights
 _HALF = ("bfloat16", "float16")
-_MASKED = -1e30  # a score whose weight is 0; every image has a token that is not masked
+MASKED_SCORE = -1e30
+"""A score whose weight is 0: every image has a token that is not masked."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,7 +43,6 @@ class AttentionKernel:
         self,
         qkv: Tensor,
         dropout: Callable[..., Tensor] | None = None,
-        *,
         bias: Tensor | None = None,
         num_valid: Tensor | None = None,
     ) -> Tensor:
@@ -51,7 +52,7 @@ class AttentionKernel:
         `attend_by_products` alone. No token attends to those after the first `num_valid` of its image, `(batch,)`.
         """
         if self.name == PRODUCTS:
-            return attend_by_products(qkv, dropout, bias=bias, num_valid=num_valid)
+            return attend_by_products(qkv, dropout, bias, num_valid)
         queries, keys, values = (qkv[:, :, index] for index in range(3))
         if self.name == FLASH:
             return _padded_attention(queries, keys, values, self.padding, num_valid, implementation="cudnn")
@@ -64,7 +65,6 @@ class AttentionKernel:
 def attend_by_products(
     qkv: Tensor,
     dropout: Callable[..., Tensor] | None = None,
-    *,
     bias: Tensor | None = None,
     num_valid: Tensor | None = None,
 ) -> Tensor:
@@ -76,7 +76,7 @@ def attend_by_products(
     if bias is not None:
         wide = wide + ops.cast(bias, "float32")
     if num_valid is not None:
-        wide = ops.where(valid_mask(num_valid, ops.shape(qkv)[1])[:, None, None], wide, _MASKED)
+        wide = ops.where(valid_mask(num_valid, ops.shape(qkv)[1])[:, None, None], wide, MASKED_SCORE)
     weights = ops.cast(ops.softmax(wide), scores.dtype)
     if dropout is not None:
         weights = dropout(weights)

@@ -22,7 +22,6 @@ TIMM_EVA_FIELDS = {
 
 TIMM_NEWER_EVA_FIELDS = {"rope_grid_offset": "rotary_offset", "attn_pool_num_heads": "num_map_heads"}
 """Further ones of `Eva`, written only where they have an effect: not every version of timm knows them."""
-
 # How `NaFlexVit` resizes positions, by our `position_resize`.
 TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
     f"{mode}{suffix}": {"pos_embed_interp_mode": mode, "pos_embed_antialias": antialias, "pos_embed_align_corners": corners}

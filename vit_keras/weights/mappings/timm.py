@@ -1,4 +1,4 @@
-"""timm's names, in its `VisionTransformer`, `VisionTransformerDistilled`, `VisionTransformerRelPos`, `Beit`, `Eva` and `NaFlexVit` classes.
+"""timm's names, in its classes `VisionTransformer` (also `Distilled`, `RelPos`), `Beit`, `Eva` and `NaFlexVit`.
 
 Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`, `eva.py` and
 `naflexvit.py`.

@@ -50,6 +50,15 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _siglip2(values: Mapping[str, Any]) -> dict[str, Any]:
+    side = math.isqrt(values["num_patches"])  # of the grid of the positions
+    return {
+        "class_token": False,
+        "image_size": (side * values["patch_size"],) * 2,
+        "max_num_patches": values["num_patches"],
+    }
+
+
 def _radio(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["use_swiglu_ffn"]:
         raise InvalidArgumentError("use_swiglu_ffn is true, and no published RADIO has a gated MLP")
@@ -71,15 +80,6 @@ def _internvl(values: Mapping[str, Any]) -> dict[str, Any]:
             'with norm_type="layer_norm" and without norms of queries and keys'
         )
     return {"qkv_bias": "all" if values["attention_bias"] else "none"}
-
-
-def _siglip2(values: Mapping[str, Any]) -> dict[str, Any]:
-    side = math.isqrt(values["num_patches"])  # of the grid of the positions
-    return {
-        "class_token": False,
-        "image_size": (side * values["patch_size"],) * 2,
-        "max_num_patches": values["num_patches"],
-    }
 
 
 def _clip(_: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def huggingface_settings(
         }
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{where}: {error}.") from error
-    if any(side % stated["patch_size"] for side in image_size):
+    if any(side % stated["patch_size"] for side in stated["image_size"]):
         stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False

@@ -1,7 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`, `eva.py`
-and `naflexvit.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`,
+`eva.py` and `naflexvit.py`.
 """
 
 from collections.abc import Mapping
@@ -70,8 +70,8 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         )
     is_packed = base.max_num_patches is not None
     # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
-    default = {"global_pool": "avg"} if preset.family == "dinov3" else {}
-    arguments = {**default, **_read_defaults(config_json, cfg, where), **arguments}
+    defaults = {"global_pool": "avg"} if preset.family == "dinov3" else {}
+    arguments = {**defaults, **_read_defaults(config_json, cfg, where), **arguments}
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
     fields = _read_fields(arguments, base, where)
     if is_packed:

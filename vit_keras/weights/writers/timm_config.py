@@ -202,7 +202,7 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     if config.max_num_patches is not None:
         return {
             **activation,
-            **_map_fields(TIMM_VIT_FIELDS, config),
+            **{name: getattr(config, TIMM_VIT_FIELDS[name]) for name in ("class_token", "reg_tokens", "pre_norm")},
             "pool_include_prefix": config.pooling == "map"
             and config.map_includes_prefix
             and config.num_prefix_tokens > 0,
