@@ -117,6 +117,12 @@ def test_a_model_without_names_says_so_and_one_without_a_head_is_refused(make_se
         ModelService(open_model(vit(tiny_config)), "backbone")
 
 
+def test_a_model_of_packed_images_is_refused(tiny_config):
+    packed = vit(tiny_config.replace(max_num_patches=16, position_resize="bilinear_antialias"), num_classes=3)
+    with pytest.raises(InvalidArgumentError, match="packed: this model takes packed images of any size"):
+        ModelService(open_model(packed), "packed")
+
+
 def test_facts_are_the_model_s(service, opened):
     facts = service.describe()
     assert facts["parameters"] == sum(np.prod(weight.shape) for weight in opened.model.weights)

@@ -183,9 +183,9 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, error: RequestError) -> None:
         if self._body_left:
             self.close_connection = True
-        self._send_json(error.status, {"error": error.message}, error.headers)
         if error.status >= 500 and error.status != 503:
             sys.stderr.write(f"{error.status}: {escape_unprintable(error.message)}\n")
+        self._send_json(error.status, {"error": error.message}, error.headers)
         if self._body_left:
             self._linger()
 

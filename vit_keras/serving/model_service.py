@@ -17,7 +17,7 @@ from vit_keras.data.class_names import are_numbers
 from vit_keras.data.images.preprocess import to_image
 from vit_keras.data.images.signatures import readable_formats
 from vit_keras.data.tasks import describe_count
-from vit_keras.errors import VitKerasError
+from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.predict import check_head, describe_outputs, to_probabilities
 from vit_keras.explain.block_maps import compute_block_maps
 from vit_keras.models.vit import model_config
@@ -43,11 +43,16 @@ class ModelService:
         report: The run's report as HTML, if there is one.
 
     Raises:
-        InvalidArgumentError: The model has no head.
+        InvalidArgumentError: The model has no head, or takes packed images.
     """
 
     def __init__(self, opened: OpenModel, name: str, *, report: bytes | None = None) -> None:
         check_head(opened.model, f"{name}: this model")
+        if model_config(opened.model).max_num_patches is not None:
+            raise InvalidArgumentError(
+                f"{name}: this model takes packed images of any size, which are not served. Save a plain one, such as that of "
+                "vk.rebuild(model, max_num_patches=None, image_size=224)."
+            )
         self._opened, self.name, self.report = opened, name, report
         self._task = opened.task or "single_label"
         self._places = threading.BoundedSemaphore(MAX_WAITING)
