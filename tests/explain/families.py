@@ -11,14 +11,14 @@ CLASSES = 5
 
 
 def small_config(config):
-    """The same architecture on 3 x 4 patches of 4 px, two blocks, width 16."""
+    """The same architecture on 3 x 4 patches of 4 px, two blocks, width 16; packed images are not explained."""
     reference = (5, 7) if config.rotary_reference else None
     return config.replace(
         image_size=(12, 16), patch_size=4, hidden_dim=16, num_layers=2, num_heads=2, mlp_dim=24, channels=3,
         pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4), rotary_reference=reference, stochastic_depth_rate=0.1,
         pre_logits_dim=8 if config.pre_logits_dim else None, layer_scale=0.1 if config.layer_scale else None, norm_epsilon=1e-5,
         position_resize="bicubic", patch_resize="bilinear", map_mlp_dim=20 if config.map_mlp_dim else None,
-        num_map_heads=4 if config.num_map_heads else None,
+        num_map_heads=4 if config.num_map_heads else None, max_num_patches=None,
     )  # fmt: skip
 
 

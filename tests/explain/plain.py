@@ -45,5 +45,5 @@ def seen(config, product, pooled):
     if config.distillation_token:
         token = product[:2].mean(0)
     row = {"token": token, "mean": mean, "token_and_mean": (token + mean) / 2}.get(config.pooling)
-    row = pooled @ product if row is None else row
+    row = pooled @ product[-len(pooled) :] if row is None else row  # it may skip prefix tokens
     return row[prefix:].reshape(config.grid_size)
