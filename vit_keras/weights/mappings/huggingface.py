@@ -171,7 +171,8 @@ HF_DINOV2 = Table(
 HF_INTERNVL = Table(
     source="huggingface",
     title="transformers' InternVL vision tower",
-    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.layernorm_before\.weight"),
+    # BEiT's files have the same names, but for attention.
+    signs=(r"encoder\.layer\.\d+\.lambda_1", r"encoder\.layer\.\d+\.attention\.projection_layer\.weight"),
     rows=(
         *_EMBEDDINGS,
         *_qkv(*(f"{_LAYER}.attention.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
