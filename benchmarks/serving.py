@@ -118,6 +118,7 @@ if __name__ == "__main__":
             "serving",
             {
                 "preset": options.preset,
+                "load_per_core": round(harness.load(), 1),
                 "seconds_to_ready": round(ready, 1),
                 "loads": loads,
                 "alive": alive,

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_
 
 from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.packed_sizes import packed_shape
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
 from vit_keras.validation import FrozenConfig, closest, is_number
 
@@ -43,8 +44,9 @@ _INTEGERS = {
     "num_map_heads": (1, 512),
     "map_mlp_dim": (1, 131_072),
     "relative_position_dim": (1, 16_384),
+    "max_num_patches": (1, 16_384),
 }
-_OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim")  # integers that may be None
+_OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
 _LARGEST_SIDE = 8192  # px
 
@@ -74,6 +76,9 @@ class ViTConfig(FrozenConfig):
             "crop" the pixels at the bottom and right that fill no patch, as the convolutions of timm and transformers do.
         dynamic_image_size: Takes images of any height and width: they are padded at the bottom and right to a multiple of `patch_size`,
             and positions are resized inside the model from those of `image_size`, which counts whole patches.
+        max_num_patches: Takes images of any aspect ratio in one batch (NaFlex: Tschannen et al. 2025, arXiv 2502.14786): each is resized,
+            keeping its aspect ratio, to at most this many patches, and packed (`vit_keras.packing`); positions are resized per image
+            from those of `image_size`. None for images of `image_size`.
         hidden_dim: Width of a token.
         num_layers: Transformer blocks.
         num_heads: Attention heads; they divide `hidden_dim`.
@@ -156,6 +161,7 @@ class ViTConfig(FrozenConfig):
     channels: int = 3
     partial_patches: PartialPatches = "refuse"
     dynamic_image_size: bool = False
+    max_num_patches: int | None = None
     pixel_mean: tuple[float, ...] = (0.5,)
     pixel_std: tuple[float, ...] = (0.5,)
     stem: Stem = "patch"
@@ -334,6 +340,14 @@ class ViTConfig(FrozenConfig):
         elif self.stem == "conv" and self.hidden_dim % (self.patch_size // 2):
             nearest_dim = _nearest_multiple(self.hidden_dim, self.patch_size // 2)
             yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
+        if self.max_num_patches is not None:
+            plain = {
+                "partial_patches": "refuse", "dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none",
+                "relative_position": "none",
+            }  # fmt: skip
+            other = [f"{name}={getattr(self, name)!r}" for name, value in plain.items() if getattr(self, name) != value]
+            if other:
+                yield f"max_num_patches can't be combined with {' or '.join(other)}"
         for name in ("pixel_mean", "pixel_std"):
             if len(getattr(self, name)) not in (1, self.channels):
                 yield f"{name} has {len(getattr(self, name))} values for channels={self.channels}: give one, or one per channel"
@@ -370,15 +384,27 @@ class ViTConfig(FrozenConfig):
 
     @property
     def grid_size(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Rows and columns of patches of `image_size`."""
         height, width = self.image_size
         return height // self.patch_size, width // self.patch_size
 
     @property
-    def num_patches(self) -> int:
-        """Patches per image."""
+    def num_positions(self) -> int:
+        """Positions of patches: those of `image_size`."""
         rows, columns = self.grid_size
         return rows * columns
+
+    @property
+    def num_patches(self) -> int:
+        """Patches per image; with `max_num_patches`, padding included."""
+        return self.max_num_patches or self.num_positions
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape of an image as the model takes it: height, width (px) and channels; with `max_num_patches`, packed."""
+        if self.max_num_patches is None:
+            return (*self.image_size, self.channels)
+        return packed_shape(self.max_num_patches, self.patch_size, self.channels)
 
     @property
     def num_prefix_tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 # mypy: disable-error-code="no-any-return"
 
+import math
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ def num_params(config: ViTConfig) -> int:
     dim = config.hidden_dim
     stem = sum(9 * before * after + 2 * after for before, after in pairwise(_stem_channels(config)))
     embed = (config.patch_dim + config.patch_bias) * dim + config.num_prefix_tokens * dim
-    positions = config.num_patches + config.position_on_prefix * config.num_prefix_tokens
+    positions = config.num_positions + config.position_on_prefix * config.num_prefix_tokens
     learned = positions * dim if config.position_embedding == "learned" else 0
     final_dim = {"before": dim, "after": config.pooled_dim, "none": 0}[config.final_norm]
     norms = _norm_params(config, dim * (config.stem_norm + config.patch_norm) + final_dim)
@@ -101,8 +102,7 @@ def num_activations(config: ViTConfig) -> int:
     )
     kept = tokens * dim + inside if config.remat == "none" else tokens * dim
     blocks = config.num_layers * kept + (inside if config.remat == "block" else 0)
-    height, width = config.image_size
-    embed = height * width * config.channels + config.num_patches * config.patch_dim
+    embed = math.prod(config.image_shape) + config.num_patches * config.patch_dim
     return embed + (2 + config.stem_norm + config.patch_norm) * tokens * dim + blocks
 
 

@@ -58,6 +58,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "classifier_activation, an argument of vit and from_preset": ("classifier_activation", "classifier_act", "head_activation"),
     "name, an argument of vit and from_preset": ("name", "model_name"),
     "dynamic_image_size": ("dynamic_img_size", "dynamic_img_pad", "interpolate_pos_encoding", "strict_img_size"),
+    "max_num_patches": ("max_seq_len", "use_naflex", "naflex"),
     "feature_extractor(model, blocks=[...], as_grid=True), which returns a model of feature maps": (
         "features_only", "out_indices", "out_features", "output_hidden_states", "return_features", "as_backbone",
     ),

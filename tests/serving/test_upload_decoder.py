@@ -8,6 +8,7 @@ from PIL import Image
 from serving.pictures import BAD, encode, noise
 
 from vit_keras.data import Preprocessing
+from vit_keras.data.images.signatures import FORMATS
 from vit_keras.errors import DataError
 from vit_keras.serving.decode_worker import decode
 from vit_keras.serving.upload_decoder import UploadDecoder
@@ -26,6 +27,19 @@ def test_pixels_are_those_of_pillow(decoder):
     large = noise(40, 50)
     expected = Image.fromarray(large).resize((20, 16), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(decoder.decode(encode(large), "b.png"), np.asarray(expected))
+
+
+@pytest.mark.parametrize("form", [name for name in FORMATS if name != "HEIF"])
+def test_every_format_is_read_within_the_memory_of_the_process(decoder, form):
+    image = np.full((16, 20, 3), 200, "uint8")
+    found = decoder.decode(encode(image, form), f"a.{form.lower()}")
+    np.testing.assert_allclose(found, image, atol=3)  # some formats lose a little
+
+
+@pytest.mark.slow
+def test_a_photo_of_24_million_pixels_is_read(decoder):
+    photo = np.full((4000, 6000, 4), 255, "uint8")
+    assert (decoder.decode(encode(photo), "large.png") == 255).all()
 
 
 @pytest.mark.parametrize("name", BAD)

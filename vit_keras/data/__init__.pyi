@@ -4,6 +4,10 @@ from .dataset.splits import EncodedSplit as EncodedSplit
 from .dataset.splits import Split as Split
 from .doctor.check import check as check
 from .images.preprocess import Preprocessing as Preprocessing
+from .images.preprocess import default_preprocessing as default_preprocessing
 from .images.preprocess import preset_preprocessing as preset_preprocessing
+from .images.preprocess_images import packed_grid as packed_grid
+from .images.preprocess_images import preprocess_images as preprocess_images
+from .images.preprocess_images import unpack_image as unpack_image
 from .images.read_options import ReadOptions as ReadOptions
 from .loading import load as load

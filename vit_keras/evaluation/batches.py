@@ -88,7 +88,7 @@ def run_batches(model: keras.Model, images: Sequence[ImageInput], options: Batch
         waiting = start(0)
         for first in range(0, count, size or 1):
             loading, waiting = waiting, start(first + size)
-            batch = np.zeros((size, *rule.image_size, rule.channels), "uint8")
+            batch = np.zeros((size, *rule.image_shape), "uint8")
             errors: list[VitKerasError | None] = [None] * len(loading)
             for place, future in enumerate(loading):
                 loaded = future.result()

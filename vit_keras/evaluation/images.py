@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vit_keras.data.images.decode import ORIENTATION, Picture, read_image
-from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_image
 from vit_keras.data.images.signatures import USUAL_SUFFIXES, inspect_start
 from vit_keras.data.scan.walk import is_ignored
 from vit_keras.data.sources.pixel_range import PixelScale
@@ -49,7 +49,7 @@ class ImageInput:
         if isinstance(self.content, Image.Image):
             return Picture(_encode(self.content), self.name).preprocess(preprocessing)
         image = to_image((scale or PixelScale()).apply(self.content[None])[0])
-        return to_pixels(preprocessing.apply(image.convert("L" if preprocessing.channels == 1 else "RGB")))
+        return preprocessing.to_array(image.convert("L" if preprocessing.channels == 1 else "RGB"))
 
 
 def list_images(images: Any) -> list[ImageInput]:

@@ -100,9 +100,9 @@ def find_labeled(
         as_trained = {name: trained[name] for name in _AS_TRAINED if was_trained_on and trained.get(name) is not None}
         data = load(data, preprocessing=opened.preprocessing, task=task, **options, **as_trained)
     rule = opened.preprocessing
-    if data.image_shape != (*rule.image_size, rule.channels):
+    if data.image_shape != rule.image_shape:
         raise InvalidArgumentError(
-            f"The images of {data.name} are {data.image_shape} and the model takes {(*rule.image_size, rule.channels)}: load them with "
+            f"The images of {data.name} are {data.image_shape} and the model takes {rule.image_shape}: load them with "
             "the model's preprocessing, or pass what vk.data.load takes."
         )
     chosen = list(data.splits) if split == "all" else [split or data.evaluation_split]

@@ -17,7 +17,13 @@ def check_images(model: keras.Model, images: Any, *, any_size: bool = False) -> 
     `any_size` allows images of any height and width for a model of `dynamic_image_size`.
     """
     config = model_config(model)
-    expected = (*config.image_size, config.channels)
+    expected = config.image_shape
+    if config.max_num_patches is not None and not any_size:
+        raise InvalidArgumentError(
+            "Maps of attention need images of one size, and this model packs images of any. A plain model with the same weights and outputs "
+            "explains one image: `image = vk.data.unpack_image(packed)`, then `vk.rebuild(model, max_num_patches=None, "
+            "image_size=image.shape[:2])`."
+        )
     pixels = np.asarray(images)
     if pixels.ndim == 3:
         pixels = pixels[None]

@@ -61,7 +61,7 @@ def position_similarity(model: keras.Model) -> np.ndarray:
         raise InvalidArgumentError(
             f'The model {model.name!r} has position_embedding="{config.position_embedding}", but only learned positions can be compared.'
         )
-    vectors = ops.convert_to_numpy(read_model(model).layers["patch_encoder"].positions)[0, -config.num_patches :]
+    vectors = ops.convert_to_numpy(read_model(model).layers["patch_encoder"].positions)[0, -config.num_positions :]
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     similarity: np.ndarray = (unit @ unit.T).reshape(*config.grid_size, *config.grid_size)
     return similarity

@@ -87,8 +87,7 @@ def random_images(opened: OpenModel, count: int, *, seed: int = _SEED) -> np.nda
 
 
 def _shape(opened: OpenModel) -> tuple[int, int, int]:
-    rule = opened.preprocessing
-    return (*rule.image_size, rule.channels)
+    return opened.preprocessing.image_shape
 
 
 def _is_labeled(calibration: Any) -> bool:

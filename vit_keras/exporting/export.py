@@ -108,6 +108,11 @@ def export(
     check_options(writer, options)
     check_target(target, overwrite=overwrite)
     opened = open_model(model, accept_license=accept_license, offline=offline)
+    if opened.preprocessing.packs:
+        raise InvalidArgumentError(
+            "The model takes packed images of any aspect ratio (max_num_patches), which other programs can't make: export one of a single "
+            "size, vk.rebuild(model, max_num_patches=None, image_size=(HEIGHT, WIDTH)); it has the same outputs for images of this size."
+        )
     images = find_check_images(model, opened, calibration, limit=_IMAGES[options.precision])
     job = make_job(model, opened, writer, options, images)
     with new_in_place_of(target) as unfinished:

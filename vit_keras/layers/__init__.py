@@ -16,7 +16,7 @@ from vit_keras.layers.layer_scale import LayerScale
 from vit_keras.layers.mlp import MLP
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.patch_encoder import PatchEncoder
-from vit_keras.layers.patches import Patches, PatchGrid
+from vit_keras.layers.patches import PackedIndices, PackedPatches, Patches, PatchGrid
 from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.layers.positions.relative_position_bias import RelativePositionBias
 from vit_keras.layers.positions.rotary_embedding import PatchIndices, RotaryEmbedding
@@ -32,6 +32,8 @@ __all__ = [
     "DifferentialAttention",
     "LayerNorm",
     "LayerScale",
+    "PackedIndices",
+    "PackedPatches",
     "ParallelBlock",
     "PatchEncoder",
     "PatchGrid",

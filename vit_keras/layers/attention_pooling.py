@@ -8,6 +8,7 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.base.grids import count_valid, valid_mask
 from vit_keras.layers.layer_norm import NORMS
 from vit_keras.layers.mlp import MLP
 
@@ -29,6 +30,7 @@ class AttentionPooling(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
+        patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for packed images: padding is not attended to.
         returns: `(batch, hidden_dim)`.
 
     Example:
@@ -79,15 +81,17 @@ class AttentionPooling(CompositeLayer):
         for part in (self.output_projection, self.mlp_norm, self.mlp):
             part.build(pooled)
 
-    def call(self, tokens: Tensor) -> Tensor:
+    def call(self, tokens: Tensor, patch_indices: Tensor | None = None) -> Tensor:
         """Attends, then adds the MLP."""
+        num_valid = count_valid(patch_indices)
         tokens = tokens[:, self.num_skipped_tokens :]
         _, count, hidden_dim = ops.shape(tokens)
         heads, head_dim = self.num_heads, hidden_dim // self.num_heads
         queries = ops.reshape(self.query(ops.cast(self.probe, tokens.dtype)), (1, 1, heads, head_dim))
         queries = ops.broadcast_to(queries, (ops.shape(tokens)[0], 1, heads, head_dim))
         key_value = ops.reshape(self.key_value(tokens), (-1, count, 2, heads, head_dim))
-        attended = ops.dot_product_attention(queries, key_value[:, :, 0], key_value[:, :, 1])
+        mask = None if num_valid is None else valid_mask(num_valid - self.num_skipped_tokens, count)[:, None, None]
+        attended = ops.dot_product_attention(queries, key_value[:, :, 0], key_value[:, :, 1], mask=mask)
         attended = self.output_projection(ops.reshape(attended, (-1, 1, hidden_dim)))
         return (attended + self.mlp(self.mlp_norm(attended)))[:, 0]
 

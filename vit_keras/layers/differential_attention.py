@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from vit_keras.layers.base.checks import Shape, Tensor, check_fractions, check_tokens
+from vit_keras.layers.base.grids import valid_mask
+from vit_keras.layers.kernels.attention_kernel import MASKED_SCORE
 from vit_keras.layers.layer_norm import RMSNorm
 from vit_keras.layers.self_attention import SelfAttention
 
@@ -54,8 +56,13 @@ class DifferentialAttention(SelfAttention):
         ]
         self.head_norm.build((None, hidden_dim // self.num_heads))
 
-    def _attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None) -> Tensor:
+    def _attend(
+        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+    ) -> Tensor:
         queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
+        if num_valid is not None:
+            masked = ops.where(valid_mask(num_valid, ops.shape(qkv)[1]), 0.0, MASKED_SCORE)[:, None, None]
+            bias = masked if bias is None else masked + ops.cast(bias, "float32")
         pairs = zip(ops.split(queries, 2, axis=-1), ops.split(keys, 2, axis=-1), strict=True)
         first, second = (self._compute_map(query, key, bias, dropout) for query, key in pairs)
         difference = ops.cast(first - self.compute_lambda() * second, values.dtype)

@@ -18,7 +18,7 @@ from vit_keras.layers.base.checks import (
     check_tokens,
 )
 from vit_keras.layers.base.composite_layer import CompositeLayer
-from vit_keras.layers.base.grids import Count, count_tokens, flatten_grid, resize_grid
+from vit_keras.layers.base.grids import Count, count_tokens, flatten_grid, resize_grid, resize_to_packed
 from vit_keras.layers.layer_norm import NORMS
 
 
@@ -51,6 +51,8 @@ class PatchEncoder(CompositeLayer):
     Shapes:
         patches: `(batch, patches, patch_dim)`, any float dtype; or a grid of any size, `(batch, rows, columns, patch_dim)`, for which
             positions are resized.
+        patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for patches of packed images: positions are resized for
+            each image.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
@@ -110,6 +112,11 @@ class PatchEncoder(CompositeLayer):
             self.normalize = NORMS[patch_norm](epsilon=norm_epsilon, dtype=self.dtype_policy, name="norm")
         self.dropout = keras.layers.Dropout(dropout_rate, dtype=self.dtype_policy, name="dropout")
 
+    def build(self, patches_shape: Shape, patch_indices_shape: Shape | None = None) -> None:
+        """Builds the parts for patches of one grid, or, with `patch_indices`, for those of packed images."""
+        self.is_packed = patch_indices_shape is not None
+        super().build(patches_shape)
+
     def build_parts(self, input_shape: Shape) -> None:
         """Creates the projection, the prefix tokens and the positions."""
         patches = self._count_positions(input_shape)
@@ -136,6 +143,11 @@ class PatchEncoder(CompositeLayer):
     def _count_positions(self, input_shape: Shape) -> int:
         """Returns the number of patches that the positions are for."""
         layer = type(self).__name__
+        if self.is_packed:
+            check_tokens(layer, input_shape)
+            if self.grid_size is None:
+                raise InvalidArgumentError(f"{layer} needs grid_size, of its positions, for patches of packed images.")
+            return math.prod(self.grid_size)
         if len(input_shape) == 4:
             check_grid(layer, input_shape)
             if self.grid_size is not None:
@@ -180,13 +192,14 @@ class PatchEncoder(CompositeLayer):
         tokens = self.projection(patches)
         return self.normalize(tokens, training=training) if self.patch_norm is not None else tokens
 
-    def call(self, patches: Tensor, training: bool | None = None) -> Tensor:
+    def call(self, patches: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
         """Computes the paper's equation 1."""
         after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
         tokens = self.project(flatten_grid(patches) if after else patches, training)
         prefix = [ops.cast(weight, tokens.dtype) for weight in self.prefix]
         if self.position_embedding != "none":
-            on_prefix, of_patches = self._split_positions(after)
+            of_packed = None if patch_indices is None else patch_indices[:, self.num_prefix_tokens :]
+            on_prefix, of_patches = self._split_positions(after, of_packed)
             tokens = tokens + ops.cast(of_patches, tokens.dtype)
             if on_prefix is not None:
                 prefix = [ops.concatenate(prefix, axis=1) + ops.cast(on_prefix, tokens.dtype)]
@@ -196,8 +209,12 @@ class PatchEncoder(CompositeLayer):
             tokens = ops.concatenate([*front, tokens], axis=1)
         return self.dropout(tokens, training=training)
 
-    def _split_positions(self, after: tuple[Count, Count] | None) -> tuple[Tensor | None, Tensor]:
-        """Returns the positions of prefix tokens, None without any, and those of patches, for a grid of this size."""
+    def _split_positions(
+        self, after: tuple[Count, Count] | None, of_packed: Tensor | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Returns the positions of prefix tokens, None without any, and those of patches, for a grid of this size or packed images."""
+        if self.position_embedding == "sincos2d" and of_packed is not None:
+            return None, _sincos2d_at(of_packed, self.hidden_dim)
         if self.position_embedding == "sincos2d":
             return None, self.positions if after is None else _sincos2d_of_any_grid(*after, self.hidden_dim)
         positions = ops.convert_to_tensor(self.positions)
@@ -206,6 +223,9 @@ class PatchEncoder(CompositeLayer):
         if after is not None:
             before = self._grid_of(positions.shape[1] - on_prefix)
             of_patches = resize_grid(of_patches, before=before, after=after, rule=self.position_resize)
+        if of_packed is not None:
+            before = self._grid_of(positions.shape[1] - on_prefix)
+            of_patches = resize_to_packed(of_patches, of_packed, before=before, rule=self.position_resize)
         return positions[:, :on_prefix] if on_prefix else None, of_patches
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -235,3 +255,10 @@ def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tenso
     shape = (rows, columns, hidden_dim // 2)
     grid = ops.concatenate([ops.broadcast_to(x[None], shape), ops.broadcast_to(y[:, None], shape)], axis=-1)
     return ops.reshape(grid, (1, rows * columns, hidden_dim))
+
+
+def _sincos2d_at(patch_indices: Tensor, hidden_dim: int) -> Tensor:
+    """Returns what `sincos2d` does, in float32, at rows and columns `(batch, patches, 2)`."""
+    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
+    y, x = (ops.cast(patch_indices[..., axis, None], "float32") * frequencies for axis in (0, 1))
+    return ops.concatenate([ops.sin(x), ops.cos(x), ops.sin(y), ops.cos(y)], axis=-1)

@@ -1,4 +1,4 @@
-"""Cuts images into patches, and puts their tokens back on the grid."""
+"""Cuts images into patches, reads packed ones, and puts their tokens back on the grid."""
 
 import math
 from typing import Any
@@ -16,10 +16,12 @@ from vit_keras.layers.base.checks import (
     check_divisible,
     check_grid,
     check_images,
+    check_packed,
     check_positive,
     check_tokens,
 )
-from vit_keras.layers.base.grids import count_patches, pad_images
+from vit_keras.layers.base.grids import INDEX_OF_PADDING, count_patches, pad_images, prefix_indices
+from vit_keras.packed_sizes import NUM_INDICES, PADDING
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -92,6 +94,87 @@ class Patches(BaseLayer):
             is_cropped = self.partial_patches == "crop"
             return (batch, *count_patches(height, width, size, is_cropped=is_cropped), patch_dim)
         return (batch, (height // size) * (width // size), patch_dim)  # type: ignore[operator]
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class PackedPatches(BaseLayer):
+    """Flattened patches of packed images of any aspect ratio, without their indices; as those of `Patches`.
+
+    Shapes:
+        packed: `(batch, patches, 2 + patch_size * patch_size, channels)`, as `vit_keras.packing` describes.
+        returns: `(batch, patches, patch_size * patch_size * channels)`.
+
+    Raises:
+        InvalidArgumentError: The shape is not that of packed images.
+
+    Example:
+        >>> PackedPatches()(keras.Input((256, 258, 3))).shape
+        (None, 256, 768)
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: Shape) -> None:
+        """Checks the shape of the packed images."""
+        check_packed(type(self).__name__, input_shape)
+        self.built = True
+
+    def call(self, packed: Tensor) -> Tensor:
+        """Leaves out the indices."""
+        _, patches, entries, channels = packed.shape
+        return ops.reshape(packed[:, :, NUM_INDICES:], (-1, patches, (entries - NUM_INDICES) * channels))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns `(batch, patches, patch_dim)`."""
+        batch, patches, entries, channels = input_shape
+        return (batch, patches, (entries - NUM_INDICES) * channels)  # type: ignore[operator]
+
+
+@keras.saving.register_keras_serializable(package="vit_keras")
+class PackedIndices(BaseLayer):
+    """The row and column of each token of packed images: what tells positions, and patches from padding.
+
+    Args:
+        num_prefix_tokens: Tokens before the patch tokens.
+
+    Shapes:
+        packed: `(batch, patches, 2 + patch_size * patch_size, channels)`, as `vit_keras.packing` describes.
+        returns: `(batch, tokens, 2)`, int32; -1 for prefix tokens, -2 for padding.
+
+    Raises:
+        InvalidArgumentError: The shape is not that of packed images.
+
+    Example:
+        >>> PackedIndices(num_prefix_tokens=1)(keras.Input((256, 258, 3))).shape
+        (None, 257, 2)
+    """
+
+    def __init__(self, *, num_prefix_tokens: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_prefix_tokens = num_prefix_tokens
+        self.autocast = False
+
+    def build(self, input_shape: Shape) -> None:
+        """Checks the shape of the packed images."""
+        check_packed(type(self).__name__, input_shape)
+        self.built = True
+
+    def call(self, packed: Tensor) -> Tensor:
+        """Reads the indices."""
+        indices = ops.cast(packed[:, :, :NUM_INDICES, 0], "int32")
+        indices = ops.where(indices == PADDING, INDEX_OF_PADDING, indices)
+        prefix = prefix_indices(self.num_prefix_tokens)
+        prefix = ops.broadcast_to(prefix[None], (ops.shape(indices)[0], *prefix.shape))
+        return ops.concatenate([prefix, indices], axis=1) if self.num_prefix_tokens else indices
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns `(batch, tokens, 2)`."""
+        return (input_shape[0], input_shape[1] + self.num_prefix_tokens, 2)  # type: ignore[operator]
+
+    def compute_output_spec(self, packed: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns shape and dtype of the output, integers under every dtype policy, which a cast to half precision leaves alone."""
+        return keras.KerasTensor(self.compute_output_shape(packed.shape), dtype="int32")
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

@@ -9,6 +9,7 @@ from keras import ops
 
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.base.grids import count_valid
 from vit_keras.layers.kernels.attention_kernel import attention_kernel
 from vit_keras.layers.layer_norm import NORMS
 from vit_keras.layers.positions.relative_position_bias import RelativePositionBias
@@ -36,7 +37,8 @@ class SelfAttention(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
-        patch_indices: As for `RotaryEmbedding`.
+        patch_indices: As for `RotaryEmbedding`; or of packed images, `(batch, tokens, 2)`, as `PackedIndices` returns them: no token
+            attends to padding.
         attention_bias: `(num_heads, tokens, tokens)`, added to the scores.
         returns: The same as `tokens`.
 
@@ -137,7 +139,9 @@ class SelfAttention(CompositeLayer):
                 queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
-        attended = self._attend(qkv, dropout, self.add_position_bias(tokens, attention_bias))
+        attended = self._attend(
+            qkv, dropout, self.add_position_bias(tokens, attention_bias), count_valid(patch_indices)
+        )
         joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
         return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))
 
@@ -148,11 +152,13 @@ class SelfAttention(CompositeLayer):
         own = self.position_bias(tokens)
         return own if attention_bias is None else own + attention_bias
 
-    def _attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None) -> Tensor:
+    def _attend(
+        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+    ) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`."""
         _, count, _, num_heads, head_dim = ops.shape(qkv)
         kernel = attention_kernel(
             num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype,
-            dropout=dropout is not None, bias=bias is not None,
+            dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
-        return kernel.attend(qkv, dropout, bias)
+        return kernel.attend(qkv, dropout, bias, num_valid)

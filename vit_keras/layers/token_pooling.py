@@ -7,6 +7,7 @@ from keras import ops
 
 from vit_keras.layers.base.base_layer import BaseLayer
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_tokens
+from vit_keras.layers.base.grids import count_valid, valid_mask
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
@@ -22,6 +23,7 @@ class TokenPooling(BaseLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
+        patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for packed images: the mean leaves out padding.
         returns: `(batch, hidden_dim)`, or `(batch, 2 * hidden_dim)` for "token_and_mean".
 
     Raises:
@@ -48,16 +50,28 @@ class TokenPooling(BaseLayer):
         check_tokens(type(self).__name__, input_shape)
         self.built = True
 
-    def call(self, tokens: Tensor) -> Tensor:
+    def call(self, tokens: Tensor, patch_indices: Tensor | None = None) -> Tensor:
         """Pools the tokens."""
         if self.pooling == "token":
             return tokens[:, 0]
         if self.pooling == "distillation":
             return tokens[:, 1]
-        mean = ops.mean(tokens[:, self.num_prefix_tokens :], axis=1)
+        patches, num_valid = tokens[:, self.num_prefix_tokens :], count_valid(patch_indices)
+        mean = (
+            ops.mean(patches, axis=1)
+            if num_valid is None
+            else _mean_of_first(patches, num_valid - self.num_prefix_tokens)
+        )
         return mean if self.pooling == "mean" else ops.concatenate([tokens[:, 0], mean], axis=-1)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns `(batch, feature_dim)`."""
         batch, _, hidden_dim = input_shape
         return (batch, hidden_dim * (2 if self.pooling == "token_and_mean" else 1))  # type: ignore[operator]
+
+
+def _mean_of_first(tokens: Tensor, counts: Tensor) -> Tensor:
+    """Returns the mean of the first tokens of each image, in float32 before the cast to the tokens' dtype; `counts` is `(batch,)`."""
+    mask = ops.cast(valid_mask(counts, tokens.shape[1]), "float32")[..., None]
+    total = ops.sum(ops.cast(tokens, "float32") * mask, axis=1)
+    return ops.cast(total / ops.cast(counts, "float32")[:, None], tokens.dtype)

@@ -52,7 +52,8 @@ class TransformerBlock(CompositeLayer):
 
     Shapes:
         tokens: `(batch, tokens, hidden_dim)`.
-        patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size.
+        patch_indices: `(tokens, 2)`, as `PatchIndices` returns them; for rotary embeddings of images of any size. Or of packed images,
+            `(batch, tokens, 2)`, as `PackedIndices` returns them.
         attention_bias: `(num_heads, tokens, tokens)`, added to the attention scores, such as one that all blocks share.
         returns: The same as `tokens`.
 

@@ -11,6 +11,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.layers import (
     AttentionPooling,
     ConvStem,
+    PackedIndices,
+    PackedPatches,
     PatchEncoder,
     Patches,
     PatchIndices,
@@ -24,6 +26,9 @@ from vit_keras.layers.layer_norm import NORMS
 
 IMAGES = "images"
 """Name of the model's input."""
+
+PATCH_INDICES = "patch_indices"
+"""Name of the layer that says the row and column of each token."""
 
 HEADS = ("head", "head_distillation")
 """Names of the classification heads."""
@@ -93,8 +98,12 @@ def _add(
 
 
 def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
+    prefix, more = config.num_prefix_tokens, list[str]()
     _add(specs, "normalization", PixelNormalization, mean=config.pixel_mean, std=config.pixel_std)
-    if config.stem == "conv":
+    if config.max_num_patches is not None:
+        patches = _add(specs, "patches", PackedPatches)
+        more = [_add(specs, PATCH_INDICES, PackedIndices, [IMAGES], num_prefix_tokens=prefix)]
+    elif config.stem == "conv":
         patches = _add(
             specs, "conv_stem", ConvStem, patch_size=config.patch_size, hidden_dim=config.hidden_dim,
             as_grid=config.dynamic_image_size,
@@ -106,15 +115,14 @@ def _add_encoder(specs: list[LayerSpec], config: ViTConfig) -> None:
         )  # fmt: skip
     patch_norm = {"patch_norm": config.norm, "norm_epsilon": config.norm_epsilon} if config.patch_norm else {}
     _add(
-        specs, "patch_encoder", PatchEncoder, use_bias=config.patch_bias, grid_size=config.grid_size,
+        specs, "patch_encoder", PatchEncoder, [patches, *more], use_bias=config.patch_bias, grid_size=config.grid_size,
         dropout_rate=config.dropout_rate, **patch_norm, **{name: getattr(config, name) for name in ENCODER_FIELDS},
     )  # fmt: skip
     if config.stem_norm:
         _add(specs, "stem_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
-    tokens, more = specs[-1].name, list[str]()
+    tokens = specs[-1].name
     if config.dynamic_image_size and config.rotary_embedding != "none":
-        prefix = config.num_prefix_tokens
-        more = [_add(specs, "patch_indices", PatchIndices, [patches], num_prefix_tokens=prefix)]
+        more = [_add(specs, PATCH_INDICES, PatchIndices, [patches], num_prefix_tokens=prefix)]
     relative_position, keywords = _relative_position(config), dict[str, str]()
     if relative_position is not None and config.relative_position_shared:
         own = {**relative_position, "num_heads": config.num_heads}
@@ -139,14 +147,15 @@ def _add_features(specs: list[LayerSpec], config: ViTConfig) -> list[str]:
     if config.final_norm == "before":
         _add(specs, "final_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
     tokens = specs[-1].name
+    inputs = [tokens] if config.max_num_patches is None else [tokens, PATCH_INDICES]
     if config.pooling == "map":
         _add(
-            specs, "pooling", AttentionPooling, num_heads=config.num_map_heads or config.num_heads,
+            specs, "pooling", AttentionPooling, inputs, num_heads=config.num_map_heads or config.num_heads,
             mlp_dim=config.map_mlp_dim or config.mlp_dim, activation=config.activation, norm=config.norm,
             norm_epsilon=config.norm_epsilon, num_skipped_tokens=0 if config.map_includes_prefix else prefix,
         )  # fmt: skip
     else:
-        _add(specs, "pooling", TokenPooling, pooling=config.pooling, num_prefix_tokens=prefix)
+        _add(specs, "pooling", TokenPooling, inputs, pooling=config.pooling, num_prefix_tokens=prefix)
     if config.final_norm == "after":
         _add(specs, "final_norm", NORMS[config.norm], epsilon=config.norm_epsilon)
     if config.pre_logits_dim is not None:

@@ -1,5 +1,6 @@
 """Compares a model's layers with those that `vit` builds."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,11 +8,12 @@ import keras
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.layers import AttentionPooling, ConvStem, ParallelBlock, TransformerBlock
+from vit_keras.layers import AttentionPooling, ConvStem, PackedPatches, ParallelBlock, TransformerBlock
 from vit_keras.layers.adapted_block import AdaptedBlock, AdaptedParallelBlock
 from vit_keras.models.architecture import BLOCK_FIELDS, ENCODER_FIELDS, HEADS, IMAGES, LayerSpec, layer_specs
 from vit_keras.models.graph import PIXELS, REMEDY, Calls, describe, refuse
 from vit_keras.models.own_head import read_activation
+from vit_keras.packed_sizes import NUM_INDICES
 
 _BLOCKS = (TransformerBlock, ParallelBlock, AdaptedBlock, AdaptedParallelBlock)
 _TOLERANCE = 1e-6  # of computed rates
@@ -31,13 +33,16 @@ def read_config(model: keras.Model, calls: Calls) -> ViTConfig:
     has_map = isinstance(pooling, AttentionPooling)
     try:
         _, height, width, channels = model.inputs[0].shape
-        is_dynamic = bool(stem.as_grid)
-        of_positions = tuple(side * stem.patch_size for side in encoder.grid_size or ())
+        is_packed = isinstance(stem, PackedPatches)
+        is_dynamic = not is_packed and bool(stem.as_grid)
+        patch_size = math.isqrt(width - NUM_INDICES) if is_packed else stem.patch_size
+        of_positions = tuple(side * patch_size for side in encoder.grid_size or ())
         return ViTConfig.from_dict(
             {
-                "image_size": of_positions if is_dynamic else (height, width),
+                "image_size": of_positions if is_dynamic or is_packed else (height, width),
                 "dynamic_image_size": is_dynamic,
-                "patch_size": stem.patch_size,
+                "max_num_patches": height if is_packed else None,
+                "patch_size": patch_size,
                 "partial_patches": getattr(stem, "partial_patches", "refuse"),
                 "num_layers": len(blocks),
                 "channels": channels,

@@ -119,6 +119,11 @@ def _block_tokens(parts: ModelParts, index: int, *, norm: bool) -> keras.KerasTe
 
 
 def _as_map(parts: ModelParts, tokens: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    if parts.config.max_num_patches is not None:
+        raise InvalidArgumentError(
+            "The tokens of packed images are no map of one size: take them without as_grid, and put those of one image on its own grid, "
+            "vk.data.packed_grid(image), or build the model without max_num_patches for maps of one size."
+        )
     prefix, is_dynamic = parts.config.num_prefix_tokens, parts.config.dynamic_image_size
     layer = PatchGrid(num_prefix_tokens=prefix, grid_size=None if is_dynamic else parts.config.grid_size, name=name)
     patches = parts.tensors["conv_stem" if parts.config.stem == "conv" else "patches"]

@@ -34,7 +34,7 @@ def vit(
         **changes: Fields of `ViTConfig` in place of the config's.
 
     Returns:
-        A functional model: images `(batch, height, width, channels)` in; logits `(batch, num_classes)` in float32, or
+        A functional model: images `(batch, height, width, channels)` in, packed ones with `config.max_num_patches`; logits `(batch, num_classes)` in float32, or
         features `(batch, config.feature_dim)`, out.
 
     Raises:
@@ -59,8 +59,8 @@ def vit(
         raise InvalidArgumentError(f"name={name!r} is not a model's name: expected a string without '/'.")
     if classifier_activation == "linear":
         classifier_activation = None
-    sides = (None, None) if config.dynamic_image_size else config.image_size
-    tensors = {IMAGES: keras.Input((*sides, config.channels), name=IMAGES)}
+    shape = (None, None, config.channels) if config.dynamic_image_size else config.image_shape
+    tensors = {IMAGES: keras.Input(shape, name=IMAGES)}
     specs = layer_specs(config, num_classes=num_classes, classifier_activation=classifier_activation)
     for spec in specs:
         layer, inputs = spec.kind(**spec.arguments, name=spec.name), [tensors[name] for name in spec.inputs]

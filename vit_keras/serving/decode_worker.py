@@ -44,7 +44,7 @@ def decode(request: dict[str, Any], content: bytes) -> tuple[np.ndarray, dict[st
         picture = Picture(content, request["name"], max_pixels=MAX_PIXELS)
         return picture.preprocess(preprocessing)[None], {}
     except VitKerasError as error:
-        return np.zeros((1, *preprocessing.image_size, preprocessing.channels), "uint8"), {"0": str(error)}
+        return np.zeros((1, *preprocessing.image_shape), "uint8"), {"0": str(error)}
 
 
 @functools.cache

@@ -58,7 +58,7 @@ class ModelService:
 
     def warm_up(self) -> None:
         """Runs the model on black images, so that the first request does not wait for a compiler."""
-        shape = (*self._opened.preprocessing.image_size, self._opened.preprocessing.channels)
+        shape = self._opened.preprocessing.image_shape
         for size in _WARMED:
             self._thread.call(functools.partial(self._run, np.zeros((size, *shape), "uint8"))).result()
 

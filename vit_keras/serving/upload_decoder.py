@@ -20,7 +20,7 @@ class UploadDecoder:
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         self._preprocessing = json.dumps(preprocessing.to_dict())
-        self._shape = (1, *preprocessing.image_size, preprocessing.channels)
+        self._shape = (1, *preprocessing.image_shape)
         count = min(os.cpu_count() or 1, MAX_DECODERS)
         self._pool = DecoderPool(count, module="vit_keras.serving.decode_worker", timeout=DECODE_SECONDS)
 

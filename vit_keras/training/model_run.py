@@ -9,6 +9,7 @@ from rich.console import Console
 
 from vit_keras.config import ViTConfig
 from vit_keras.data import EncodedSplit, ImageData, Preprocessing
+from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -97,7 +98,7 @@ def _find_preprocessing(
     stated = split.preprocessing.pixel_range if isinstance(split, EncodedSplit) else None
     if stated is None:
         return preprocessing
-    usual = preprocessing or Preprocessing(image_size=config.image_size, channels=config.channels)
+    usual = preprocessing or default_preprocessing(config)
     return usual.replace(pixel_range=stated)
 
 

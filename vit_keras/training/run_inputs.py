@@ -197,10 +197,15 @@ def load_data(
         data = load_as_recorded(load, resumed) if resumed is not None and is_named else load(None)
         if options.batch_size is None:
             data = data.fit_batch_size(batch_size)
-    wanted = (*preprocessing.image_size, preprocessing.channels)
+    wanted = preprocessing.image_shape
     if data.image_shape != wanted:
         raise InvalidArgumentError(
             f"The images of {data.name} are {data.image_shape} and the model takes {wanted}: load them with "
-            f"image_size={preprocessing.image_size}, or make the model with image_size={data.image_shape[:2]}."
+            + (
+                f"preprocessing=vk.data.{preprocessing!r}.replace(patch_size={preprocessing.patch_size}, "
+                f"max_num_patches={preprocessing.max_num_patches})."
+                if preprocessing.packs
+                else f"image_size={preprocessing.image_size}, or make the model with image_size={data.image_shape[:2]}."
+            )
         )
     return data

@@ -101,6 +101,7 @@ def measure_speed(
             num_heads=config.num_heads,
             head_dim=config.hidden_dim // config.num_heads,
             dtype=policy.removeprefix("mixed_"),
+            has_padding=config.max_num_patches is not None,
         )
         peak = _matmul_flops(policy.removeprefix("mixed_"), _MATRIX["cpu" if device.startswith("cpu") else "gpu"])
         for kind, measured in rates.items():
@@ -122,7 +123,7 @@ def measure_speed(
 
 def _measure(model: keras.Model, config: ViTConfig, kind: str, batch_size: int, *, seconds: float, peak: float) -> Rate:
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, *config.image_size, config.channels)).astype("uint8")
+    images = rng.integers(0, 256, (batch_size, *config.image_shape)).astype("uint8")
     if kind == "inference":
         times = _timed(lambda: model.predict_on_batch(images), seconds=seconds)
     else:

@@ -8,7 +8,8 @@ import keras
 from rich.console import Console
 
 from vit_keras.config import ViTConfig
-from vit_keras.data import ImageData, Preprocessing
+from vit_keras.data import ImageData
+from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.data.sources.builtin import KERAS_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import measure_baseline
@@ -117,7 +118,7 @@ def train(
     )
     run = open_run(run_dir, data, options, resume=resume)
     config = model_config(model) if isinstance(model, keras.Model) else _find_config(str(options.model))
-    size = Preprocessing(image_size=config.image_size, channels=config.channels)
+    size = default_preprocessing(config)
     images = load_data(
         data, validation, options, size, batch_size=BATCH_SIZE, console=console, resumed=run if resume else None
     )

@@ -1,5 +1,6 @@
 """Computes reference outputs with the library that wrote a directory: transformers or timm."""
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.packed_sizes import NUM_INDICES, PADDING
+from vit_keras.packing import pack_image, packed_grid
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.settings.read import CONFIG, library_of, read_json
 from vit_keras.weights.verify import Reference
@@ -32,8 +35,7 @@ def compute_reference(directory: str | Path, config: ViTConfig) -> Reference:
         raise InvalidArgumentError(
             f"{folder}: comparing needs {names[0]}: pip install {' '.join(names)} ({error})."
         ) from error
-    shape = (2, *config.image_size, config.channels)
-    pixels = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+    pixels = _random_pixels(config)
     run = _run_transformers if library == "huggingface" else _run_timm
     blocks, output = run(peer, torch, folder, pixels, config)
     return Reference(
@@ -46,11 +48,25 @@ def compute_reference(directory: str | Path, config: ViTConfig) -> Reference:
     )
 
 
+def _random_pixels(config: ViTConfig) -> np.ndarray:
+    """Returns two random images; packed ones have two aspect ratios and no padding, whose tokens mean nothing."""
+    rng, size, count = np.random.default_rng(0), config.patch_size, config.max_num_patches
+    if count is None:
+        return rng.integers(0, 256, (2, *config.image_shape)).astype("uint8")
+    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    shapes = [(side * size, count // side * size, config.channels) for side in (rows, count // rows)]
+    images = [rng.integers(0, 256, shape).astype("uint8") for shape in shapes]
+    return np.stack([pack_image(image, patch_size=size, max_num_patches=count) for image in images])
+
+
 def _run_transformers(
     transformers: Any, torch: Any, folder: Path, pixels: np.ndarray, config: ViTConfig
 ) -> tuple[list[np.ndarray], np.ndarray]:
     architecture = transformers.AutoConfig.from_pretrained(folder).architectures[0]
     model = getattr(transformers, architecture).from_pretrained(folder).eval()
+    if config.max_num_patches is not None:
+        blocks, output = _run_with_hooks(torch, model, config.num_layers, **_to_siglip2(torch, pixels, config))
+        return blocks, _select_output(output, config)
     if (folder / HF_PREPROCESSOR).is_file():
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
         options = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_last"}
@@ -80,9 +96,28 @@ def _run_timm(
 ) -> tuple[list[np.ndarray], np.ndarray]:
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     prepared = timm.data.resolve_model_data_config(model)
+    if config.max_num_patches is not None:
+        packed = _to_siglip2(torch, pixels, config)
+        indices = torch.from_numpy(pixels[:, :, :NUM_INDICES, 0].astype("int64"))
+        valid = packed["pixel_attention_mask"].bool()
+        blocks, output = _run_with_hooks(
+            torch, model, config.num_layers, packed["pixel_values"], patch_coord=indices, patch_valid=valid
+        )
+        return blocks, _to_numpy(output)
     inputs = _normalize(torch, pixels, prepared["mean"], prepared["std"])
     blocks, output = _run_with_hooks(torch, model, config.num_layers, inputs)
     return blocks, _to_numpy(output)
+
+
+def _to_siglip2(torch: Any, packed: np.ndarray, config: ViTConfig) -> dict[str, Any]:
+    """Returns packed images as the arguments of transformers' SigLIP 2."""
+    mean, std = (np.asarray(values, "float32") for values in (config.pixel_mean, config.pixel_std))
+    values = (packed[:, :, NUM_INDICES:].astype("float32") / 255 - mean) / std
+    return {
+        "pixel_values": torch.from_numpy(values.reshape(*packed.shape[:2], -1)),
+        "pixel_attention_mask": torch.from_numpy((packed[:, :, 0, 0] != PADDING).astype("int64")),
+        "spatial_shapes": torch.tensor([packed_grid(image) for image in packed]),
+    }
 
 
 def _normalize(torch: Any, pixels: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Any:

@@ -155,11 +155,18 @@ class _Planner:
             self._convert(blocks, used_way, sources, axis=item.axis)
 
     def _find_way(self, item: Row, block: int | None) -> tuple[Way, tuple[str, ...]] | None:
-        for candidate in item.ways_for(self.config):
-            sources = self._number(candidate.names, block)
-            if all(name in self.names for name in sources):
-                return candidate, sources
-        return None
+        found = [
+            (candidate, sources)
+            for candidate in item.ways_for(self.config)
+            for sources in [self._number(candidate.names, block)]
+            if all(name in self.names for name in sources)
+        ]
+        # One name may have several layouts, of different ranks.
+        return next((each for each in found if self._have_ranks(*each)), next(iter(found), None))
+
+    def _have_ranks(self, candidate: Way, sources: tuple[str, ...]) -> bool:
+        ranks = {len(self.tensors[name].shape) for name in sources}
+        return candidate.stacked is not None or candidate.layout.rank is None or ranks <= {candidate.layout.rank}
 
     def _number(self, names: tuple[str, ...], block: int | None) -> tuple[str, ...]:
         return tuple(numbered(name, block, digits=self.table.digits) for name in names)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.files import atomic_directory, write_text
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROBLEM_TYPES
@@ -82,7 +82,7 @@ def write(
     if class_names is not None and len(class_names) != (classes or 0):
         raise InvalidArgumentError(f"{len(class_names)} class names for a model of {classes or 0} classes.")
     if preprocessing is None:
-        preprocessing = Preprocessing(image_size=config.image_size)
+        preprocessing = default_preprocessing(config)
     else:
         check_preprocessing(preprocessing, config)
     if to == "timm":

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py  # type: ignore[import-untyped]
 import keras
 
-from vit_keras.data.images.preprocess import Preprocessing, preset_preprocessing
+from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing, preset_preprocessing
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import (
     CorruptFileError,
@@ -117,7 +117,7 @@ def _with_defaults(model: keras.Model) -> OpenModel:
     names, task = (getattr(model, name, None) for name in ("class_names", "task"))
     return OpenModel(
         model=model,
-        preprocessing=Preprocessing(image_size=config.image_size, channels=config.channels),
+        preprocessing=default_preprocessing(config),
         class_names=names or default_names(task or "single_label", model_num_classes(model) or 0),
         task=task,
         threshold=getattr(model, "threshold", None),

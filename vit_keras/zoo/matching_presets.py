@@ -13,8 +13,9 @@ from vit_keras.weights.mappings.layouts import CONV, FLAX_CONV, Shape
 from vit_keras.weights.mappings.tables import Table, numbered
 
 _NEAREST = (
-    "position_embedding", "image_size", "num_heads", "pooling", "norm_epsilon", "activation", "pixel_mean", "pixel_std", "channels",
-    "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding", "block_norm",
+    "position_embedding", "image_size", "num_heads", "pooling", "max_num_patches", "norm_epsilon", "activation", "pixel_mean",
+    "pixel_std", "channels", "final_norm", "qkv_bias", "patch_bias", "pre_logits_dim", "stem", "rotary_embedding",
+    "block_norm",
 )  # fmt: skip
 """Fields that order the presets that fit, the most important first."""
 
@@ -108,13 +109,16 @@ def _our_shapes(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, Sh
 def _read_patches(table: Table, tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
     for way in table.ways_to("patch_encoder/projection/kernel"):
         info = tensors.get(way.names[0])
+        if info is not None and way.layout.rank not in (None, len(info.shape)):
+            continue
         if info is not None and len(info.shape) == 4 and way.layout in (CONV, FLAX_CONV):
             is_torch = way.layout == CONV
             return {"patch_size": info.shape[2 if is_torch else 0], "channels": info.shape[1 if is_torch else 2]}
         if info is not None and len(info.shape) == 2:  # ours: (side * side * channels, width)
+            width = info.shape[0 if way.layout.order is None else way.layout.order[0]]
             for channels in (3, 1, 4):
-                side = math.isqrt(info.shape[0] // channels)
-                if side * side * channels == info.shape[0]:
+                side = math.isqrt(width // channels)
+                if side * side * channels == width:
                     return {"patch_size": side, "channels": channels}
     return {}
 

@@ -11,7 +11,9 @@ _METRICS = {"multi_label": "f1", "regression": "mae"}
 
 def model_card(name: str, config: ViTConfig, *, class_names: Sequence[str], notes: str, task: str | None = None) -> str:
     """Returns a model card: Markdown with the front matter that Hugging Face reads."""
-    height, width = config.image_size
+    size = "{}x{} px".format(*config.image_size)
+    if config.max_num_patches is not None:
+        size = f"any aspect ratio, resized to at most {config.max_num_patches} patches of {config.patch_size} px,"
     between = "; " if any("," in name for name in class_names) else ", "
     first_names = between.join(map(escape_markdown, class_names[:20]))
     dots = f"{between}..." if len(class_names) > 20 else ""
@@ -37,7 +39,7 @@ tags:
 
 A Vision Transformer for Keras, written by vit_keras.
 
-- Images of {height}x{width} px with {config.channels} channels, pixels 0..255
+- Images of {size} with {config.channels} channels, pixels 0..255
 - {config.num_layers} blocks of width {config.hidden_dim} with {config.num_heads} heads: {config.num_params:,} parameters and
   {config.num_macs / 1e6:,.1f} million multiply-adds per image, without the head
 - {head}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
 from vit_keras.data.tasks import TASKS
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
@@ -52,7 +52,8 @@ class ModelDirectory:
             return self.preprocessing
         stated = self.settings.preprocessing if self.settings is not None else None
         with prefix_errors(self.path / CONFIG):
-            return Preprocessing(channels=self.config.channels, **(stated or {"image_size": self.config.image_size}))
+            usual = default_preprocessing(self.config)
+            return usual.replace(**stated) if stated is not None else usual
 
     def class_names(self) -> tuple[str, ...]:
         """Returns the names of the model's outputs; their indices where the directory has no names."""
@@ -200,8 +201,9 @@ def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
 def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
     if values is None:
         return None
-    known = {item.name for item in fields(Preprocessing)} - {"pixel_range"}  # written only where it is stated
-    if not isinstance(values, Mapping) or {*values} - {"pixel_range"} != known:
+    optional = {"pixel_range", "patch_size", "max_num_patches"}  # written only where they are stated
+    known = {item.name for item in fields(Preprocessing)} - optional
+    if not isinstance(values, Mapping) or {*values} - optional != known:
         raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
     words = all(isinstance(values[name], str) for name in ("crop_mode", "interpolation"))
     if not words or not isinstance(values["image_size"], list):

@@ -5,6 +5,8 @@ import pytest
 from explain.pages import read_page
 from PIL import Image
 
+import vit_keras as vk
+
 
 @pytest.fixture
 def pictures(tmp_path, rng):
@@ -24,6 +26,21 @@ def test_a_folder_is_drawn(run, tiny_preset, pictures, tmp_path, method):
     assert [each["file"] for each in found["images"]] == [str(pictures / "one.png"), str(pictures / "two.png")]
     assert all(each["class"] in ("cat", "dog", "owl") for each in found["images"])
     assert np.asarray(Image.open(target).convert("RGB")).std() > 10
+
+
+def test_packed_images_are_drawn_each_on_its_own_grid(run, pictures, tmp_path):
+    config = vk.ViTConfig(
+        image_size=16, patch_size=4, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=24, max_num_patches=20
+    )
+    vk.save_preset(vk.vit(config, num_classes=2), tmp_path / "packed", class_names=["cat", "dog"])
+    Image.new("RGB", (20, 80)).save(pictures / "tall.png")
+    code, out, _ = run("explain", tmp_path / "packed", pictures, "--out", tmp_path / "seen.png", "--json")
+    assert code == 0
+    assert len(json.loads(out)["images"]) == 3
+    assert np.asarray(Image.open(tmp_path / "seen.png").convert("RGB")).std() > 10
+    page = tmp_path / "page.html"
+    assert run("explain", tmp_path / "packed", pictures / "tall.png", "--report", page)[0] == 0
+    assert page.is_file()
 
 
 def test_unreadable_images_are_named_and_skipped(run, tiny_preset, pictures, tmp_path):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from vit_keras.layers.base.grids import grid_indices, pad_images, resize_grid
+from vit_keras.layers.base.grids import INDEX_OF_PADDING, grid_indices, pad_images, resize_grid, resize_to_packed
 
 torch = pytest.importorskip("torch")
 
@@ -46,6 +46,20 @@ def test_a_grid_of_equal_size_keeps_its_bits_where_sizes_are_tensors(rule):
         after = (3, 4)
     found = resize_grid(positions, before=(3, 4), after=after, rule=rule)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), positions)
+
+
+@pytest.mark.parametrize("rule", [*RULES, "bicubic_offset"])
+def test_positions_of_packed_images_are_resized_as_those_of_each_grid(rule):
+    before, grids = (4, 5), [(4, 5), (2, 7), (9, 1)]
+    positions = np.random.default_rng(0).normal(size=(1, 20, 6)).astype("float32")
+    indices = np.full((3, 20, 2), INDEX_OF_PADDING, "int32")
+    for each, (rows, columns) in zip(indices, grids, strict=True):
+        each[: rows * columns] = np.indices((rows, columns)).reshape(2, -1).T
+    found = resize_to_packed(keras.ops.convert_to_tensor(positions), indices, before=before, rule=rule)
+    for each, after in zip(keras.ops.convert_to_numpy(found), grids, strict=True):
+        expected = keras.ops.convert_to_numpy(resize_grid(positions, before=before, after=after, rule=rule))[0]
+        np.testing.assert_allclose(each[: len(expected)], expected, atol=1e-6)
+        assert not each[len(expected) :].any()
 
 
 def test_images_are_padded_at_the_bottom_and_at_the_right():

@@ -132,3 +132,34 @@ def test_kernels_compute_the_same(name):
     weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     expected = (weights @ values).transpose(0, 2, 1, 3)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [kernels.FUSED, kernels.XLA, kernels.PRODUCTS])
+def test_padding_of_packed_images_is_masked_by_every_kernel(name):
+    qkv = np.random.default_rng(0).normal(size=(3, 5, 3, 2, 8)).astype("float32")
+    kernel = kernels.AttentionKernel(name=name, has_padding=True)
+    num_valid = [2, 5, 3]
+    found = kernel.attend(keras.ops.convert_to_tensor(qkv), num_valid=keras.ops.convert_to_tensor(num_valid, "int32"))
+    for index, count in enumerate(num_valid):
+        alone = kernels.AttentionKernel(name=name).attend(keras.ops.convert_to_tensor(qkv[index : index + 1, :count]))
+        one, other = (keras.ops.convert_to_numpy(each) for each in (found[index, :count], alone[0]))
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert "padding of packed images masked" in str(kernel)
+
+
+@on_jax
+@pytest.mark.parametrize("max_num_patches", [8, 9])
+def test_packed_images_have_flash_attention_in_the_training_step_for_a_gpu(gpu, max_num_patches):
+    calls = count_kernel_calls(2, "mixed_bfloat16", max_num_patches=max_num_patches)
+    assert calls == {"__cudnn$fmhaSoftmax": 2, "__cudnn$fmhaSoftmaxBackward": 2}
+
+
+@on_jax
+def test_flash_attention_gets_the_number_of_valid_tokens():
+    rng = np.random.default_rng(0)
+    parts = rng.normal(size=(3, 2, 5, 2, 8)).astype("float32")
+    num_valid = keras.ops.convert_to_tensor([3, 5], "int32")
+    expected = kernels.attend_by_products(np.stack(parts, axis=2), num_valid=num_valid)
+    for padding in (0, 1):
+        found = kernels._padded_attention(*parts, padding, num_valid, implementation="xla")
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,7 @@
 """`vit-keras explain`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,14 +110,14 @@ def explain_command(
     announce("drawing what it attends to")
     inputs = list_images(images)
     kept, pixels = _load_images(inputs[:_MOST], opened)
-    heat = [_compute_heat(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]
+    explained = [_explain(each, shown, method, layer) for each, shown in zip(opened, pixels, strict=True)]
     tops = [_classify(each, shown) for each, shown in zip(opened, pixels, strict=True)]
     pictures, captions = [], list[str]()
     for index, image in enumerate(kept):
-        pictures.append(pixels[0][index])
+        pictures.append(explained[0][index][0])
         captions.append(printable(Path(image.name).name))
         for place, name in enumerate(names):
-            pictures.append(explain.overlay(pixels[place][index], heat[place][index]))
+            pictures.append(explain.overlay(*explained[place][index]))
             top = tops[place][index]
             captions.append(printable(f"{top['class']} {top['probability']:.0%}" if top else Path(name).name))
     figure = explain.show(pictures, titles=captions, columns=6)
@@ -161,6 +162,29 @@ def _classify(opened: "OpenModel", pixels: "np.ndarray") -> list[dict[str, Any]]
     ]
 
 
+def _explain(
+    opened: "OpenModel", pixels: "np.ndarray", method: str, layer: int
+) -> "list[tuple[np.ndarray, np.ndarray]]":
+    """Returns each image to look at, and its map on its own grid of patches."""
+    if not opened.preprocessing.packs:
+        return list(zip(pixels, _compute_heat(opened, pixels, method, layer), strict=True))
+    found = []
+    for packed in pixels:
+        plain, image = _unpack(opened, packed)
+        found.append((image, _compute_heat(plain, image[None], method, layer)[0]))
+    return found
+
+
+def _unpack(opened: "OpenModel", packed: "np.ndarray") -> "tuple[OpenModel, np.ndarray]":
+    """Returns a packed image unpacked, and the plain model of its size with the same outputs."""
+    from vit_keras.packing import unpack_image
+    from vit_keras.zoo.rebuild import rebuild
+
+    image = unpack_image(packed)
+    model = rebuild(opened.model, max_num_patches=None, image_size=image.shape[:2])
+    return replace(opened, model=model), image
+
+
 def _compute_heat(opened: "OpenModel", pixels: "np.ndarray", method: str, layer: int) -> "np.ndarray":
     from vit_keras import explain
 
@@ -200,5 +224,7 @@ def _write_report(model: str, images: Sequence[str], weights: str | None, page: 
 
     opened = open_model(model, weights=weights, allow_random=True)
     image = read_image(Path(images[0]), opened.preprocessing)
+    if opened.preprocessing.packs:
+        opened, image = _unpack(opened, image)
     explain.anatomy_report(opened.model, image, page, class_names=opened.class_names, title=Path(model).name)
     out.print(f"open it in a browser  {page}")

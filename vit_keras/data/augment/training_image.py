@@ -23,7 +23,7 @@ def from_file(picture: Picture, preprocessing: Preprocessing, augmentation: Augm
     else:
         box = random_box(picture.size, rng, scale=augmentation.crop_scale, ratio=augmentation.crop_ratio)
         image = _decode_box(picture, box, preprocessing)
-    return _flip_and_change(image, augmentation, rng)
+    return preprocessing.pack(_flip_and_change(image, augmentation, rng))
 
 
 def from_pixels(decoded: np.ndarray, augmentation: Augmentation, key: Key) -> np.ndarray:
@@ -49,8 +49,8 @@ def _flip_and_change(image: Image.Image, augmentation: Augmentation, rng: np.ran
 def _decode_box(picture: Picture, box: tuple[int, int, int, int], preprocessing: Preprocessing) -> Image.Image:
     """Decodes at no higher resolution than the box needs, then crops and resizes in one step."""
     width, height = picture.size
-    rows, columns = preprocessing.image_size
     left, top, right, bottom = box
+    rows, columns = preprocessing.target_size(right - left, bottom - top)
     enough = math.ceil(width * columns / (right - left)), math.ceil(height * rows / (bottom - top))
     image = picture.decode_for(preprocessing, at_least=enough)
     scale_x, scale_y = image.size[0] / width, image.size[1] / height

@@ -14,7 +14,7 @@ from vit_keras.data.dataset import pipeline
 from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.dataset.preview import render_images, render_labels
 from vit_keras.data.dataset.splits import EncodedSplit, Split
-from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_image
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import TASKS, check_labels, check_task
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
@@ -82,7 +82,7 @@ class ImageData:
         for name, split in self.splits.items():
             if not len(split):
                 raise DataError(f"{self.name}: the {name} split has no images.")
-            if split.image_shape != self.image_shape:
+            if split.image_shape != self.image_shape or split.is_packed != self.splits["train"].is_packed:
                 raise DataError(
                     f"{self.name}: {name} images have the shape {split.image_shape}, training images {self.image_shape}."
                 )
@@ -107,11 +107,13 @@ class ImageData:
         counts = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
         outputs = ("target",) if self.task == "regression" else ("class", "classes")
         size = "x".join(map(str, self.image_shape))
+        if self.splits["train"].is_packed:
+            size = f"at most {self.image_shape[0]} patches"
         return f"{self.name}: {counts} images of {size}, {plural(len(self.class_names), *outputs)}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width (px) and channels of every image."""
+        """Height, width (px) and channels of every image; the shape of packed ones."""
         return self.splits["train"].image_shape
 
     @property
@@ -279,9 +281,14 @@ class ImageData:
 
     def resize(self, preprocessing: Preprocessing) -> "ImageData":
         """Returns the data with every image decoded and resized now; unchanged if the images have this size and these channels."""
-        shape = (*preprocessing.image_size, preprocessing.channels)
-        if self.image_shape == shape:
+        shape, is_packed = preprocessing.image_shape, self.splits["train"].is_packed
+        if self.image_shape == shape and is_packed == preprocessing.packs:
             return self
+        if is_packed:
+            raise DataError(
+                f"{self.name}: the images are packed for another model ({self.image_shape}, not {shape}). Load the data again, with the "
+                "preprocessing of this model."
+            )
         if {preprocessing.channels, self.image_shape[2]} - {1, 3}:
             raise DataError(
                 f"{self.name}: images with {self.image_shape[2]} channels can't be converted; expected 1 or 3."
@@ -291,11 +298,11 @@ class ImageData:
         def resize_split(split: Split | EncodedSplit) -> Split:
             mapped = split.images if isinstance(split, Split) else None
             if isinstance(mapped, MappedImages):
-                return Split(mapped.resize(preprocessing), split.labels)
+                return Split(mapped.resize(preprocessing), split.labels, preprocessing.packs)
             images = np.empty((len(split), *shape), "uint8")
             for index in range(len(split)):
-                images[index] = to_pixels(preprocessing.apply(to_image(split.image(index)).convert(mode)))
-            return Split(images, split.labels)
+                images[index] = preprocessing.to_array(to_image(split.image(index)).convert(mode))
+            return Split(images, split.labels, preprocessing.packs)
 
         return replace(self, splits={name: resize_split(split) for name, split in self.splits.items()})
 

@@ -17,8 +17,10 @@ def join_splits(splits: Sequence[Split | EncodedSplit]) -> Split | EncodedSplit:
     if len(decoded) == len(splits):
         mapped = [split.images for split in decoded if isinstance(split.images, MappedImages)]
         if len(mapped) == len(decoded) and all(each.array is mapped[0].array for each in mapped):
-            return Split(replace(mapped[0], rows=np.concatenate([each.rows for each in mapped])), labels)
-        return Split(np.concatenate([np.asarray(split.images) for split in decoded]), labels)
+            rows = np.concatenate([each.rows for each in mapped])
+            return replace(decoded[0], images=replace(mapped[0], rows=rows), labels=labels)
+        images = np.concatenate([np.asarray(split.images) for split in decoded])
+        return replace(decoded[0], images=images, labels=labels)
     encoded = [split for split in splits if isinstance(split, EncodedSplit)]
     if len(encoded) < len(splits):
         raise InvalidArgumentError("Splits of files and splits of arrays can't be joined: load all of them alike.")

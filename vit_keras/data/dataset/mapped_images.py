@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vit_keras.data.images.preprocess import Preprocessing, to_image, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing, to_image
 
 _AT_ONCE = 64  # images, to limit memory
 
@@ -42,7 +42,7 @@ class MappedImages:
         """Count, height, width (px) and channels."""
         if self.preprocessing is None:
             return (len(self), *self.array.shape[1:])
-        return (len(self), *self.preprocessing.image_size, self.preprocessing.channels)
+        return (len(self), *self.preprocessing.image_shape)
 
     ndim = 4
     dtype = np.dtype("uint8")
@@ -57,10 +57,10 @@ class MappedImages:
         pixels = np.asarray(self.array[self.rows[index]])
         if self.pixel_range is not None:
             pixels = scale_pixels(pixels, self.pixel_range)
-        if self.preprocessing is None or pixels.shape == self.shape[1:]:
+        if self.preprocessing is None or (pixels.shape == self.shape[1:] and not self.preprocessing.packs):
             return np.array(pixels)
         image = to_image(np.ascontiguousarray(pixels)).convert("L" if self.preprocessing.channels == 1 else "RGB")
-        return to_pixels(self.preprocessing.apply(image))
+        return self.preprocessing.to_array(image)
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         """Returns a copy of all images in memory."""

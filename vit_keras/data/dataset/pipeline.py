@@ -15,6 +15,8 @@ from vit_keras.data.dataset.mapped_images import find_map
 from vit_keras.data.dataset.pool import decoder_pool
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.tasks import to_targets
+from vit_keras.errors import InvalidArgumentError
+from vit_keras.packing import change_image
 from vit_keras.runtime.tensorflow_host import stay_on_host
 
 if TYPE_CHECKING:
@@ -79,13 +81,17 @@ def make_training_batches(
     _accept_shuffle_by_default()
     if augmentation.crop_scale is None:
         split = split.prepared  # decoding gives the same pixels every time
-    make = _choose_maker(split, augmentation) if augmentation.per_image else None
-    read = _reader(split, make, order.seed)
+    _check_mixing(split, augmentation)
+    one_by_one = augmentation.per_image or (split.is_packed and replace(augmentation, repeats=1) != Augmentation())
+    make = _choose_maker(split, augmentation) if one_by_one else None
+    read, is_packed = _reader(split, make, order.seed), split.is_packed
 
     def read_batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
         return (step, *read(order.indices(step), step))
 
     def augment_batch(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
+        if is_packed:  # augmented one by one
+            return images, labels
         return _augment_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
 
     batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -111,7 +117,8 @@ def preview_batch(
     import tensorflow as tf
 
     stay_on_host()
-    if augmentation.per_image:
+    _check_mixing(split, augmentation)
+    if augmentation.per_image or split.is_packed:
         first = step * len(indices)
         images = [
             make_training_image(split, index, augmentation, (seed, first + place))
@@ -119,14 +126,11 @@ def preview_batch(
         ]
     else:
         images = [split.image(index) for index in indices]
-    pixels, targets = _augment_batch(
-        tf.constant(np.stack(images)),
-        tf.constant(to_targets(split.labels[indices])),
-        augmentation,
-        num_classes=num_classes,
-        seed=seed,
-        step=tf.constant(step, tf.int64),
-    )
+    pixels, targets = tf.constant(np.stack(images)), tf.constant(to_targets(split.labels[indices]))
+    if not split.is_packed:
+        pixels, targets = _augment_batch(
+            pixels, targets, augmentation, num_classes=num_classes, seed=seed, step=tf.constant(step, tf.int64)
+        )
     is_final = augmentation.mixes or split.labels.ndim == 2
     return pixels.numpy(), targets.numpy() if is_final else np.eye(num_classes)[split.labels[indices]]
 
@@ -161,10 +165,38 @@ def _augment_batch(
 
 
 def make_training_image(split: Split | EncodedSplit, index: int, augmentation: Augmentation, key: Key) -> np.ndarray:
-    """Returns one image after the per-image stages of an augmentation, `(height, width, channels)`, uint8."""
-    if isinstance(split, Split):
-        return from_pixels(split.image(index), augmentation, key)
-    return split.decode(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))
+    """Returns one image after the per-image stages of an augmentation, `(height, width, channels)`, uint8.
+
+    A packed image, after all stages: its batch has images of other sizes.
+    """
+    if isinstance(split, EncodedSplit):
+        image = split.decode(index, lambda picture: from_file(picture, split.preprocessing, augmentation, key))
+    elif split.is_packed:
+        image = change_image(split.image(index), lambda pixels: from_pixels(pixels, augmentation, key))
+    else:
+        image = from_pixels(split.image(index), augmentation, key)
+    return _augment_packed(image, augmentation, key) if split.is_packed else image
+
+
+def _augment_packed(packed: np.ndarray, augmentation: Augmentation, key: Key) -> np.ndarray:
+    """Applies to one packed image what `_augment_batch` applies to a batch; the flip was applied already."""
+    import tensorflow as tf
+
+    def change(pixels: np.ndarray) -> np.ndarray:
+        on_one = replace(augmentation, flip_rate=0.0)
+        changed = on_one.apply(tf.constant(pixels[None]), seed=tf.constant(key, tf.int64))[0]
+        rounded: np.ndarray = np.asarray(changed).round().clip(0, 255).astype("uint8")
+        return rounded
+
+    return change_image(packed, change)
+
+
+def _check_mixing(split: Split | EncodedSplit, augmentation: Augmentation) -> None:
+    if split.is_packed and augmentation.mixes:
+        raise InvalidArgumentError(
+            "MixUp and CutMix mix images of one size, and the images of a model with max_num_patches have sizes of their own: choose an "
+            "augmentation without them, such as 'light', or set mixup_alpha=0 and cutmix_alpha=0."
+        )
 
 
 def _reader(
@@ -215,6 +247,10 @@ def _choose_maker(split: Split | EncodedSplit, augmentation: Augmentation) -> Ma
     def make_in_pool(indices: list[int], keys: list[Key]) -> np.ndarray:
         files = [(*(split.files.on_disk(index) or ()), *key) for index, key in zip(indices, keys, strict=True)]
         images, failed = decoder_pool().ask({**rules, "files": files}, (len(indices), *split.image_shape))
+        if split.is_packed:
+            images = np.stack(
+                [_augment_packed(image, augmentation, key) for image, key in zip(images, keys, strict=True)]
+            )
         for place in map(int, failed):
             images[place] = make_training_image(split, indices[place], augmentation, keys[place])
         return images

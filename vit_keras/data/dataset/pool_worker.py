@@ -30,7 +30,7 @@ def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
     """
     preprocessing, augmentation = _parse_rules(request["preprocessing"], request["augmentation"])
     files = request["files"]
-    images, failed = np.zeros((len(files), *preprocessing.image_size, preprocessing.channels), "uint8"), {}
+    images, failed = np.zeros((len(files), *preprocessing.image_shape), "uint8"), {}
     for place, (name, size, mtime_ns, seed, position) in enumerate(files):
         path = Path(name)
         try:

@@ -43,13 +43,13 @@ def _describe_targets(split: Split | EncodedSplit, class_names: Sequence[str]) -
 
 def render_images(split: Split | EncodedSplit, class_names: Sequence[str], *, seed: int) -> str:
     """Returns some images of a split with their labels, drawn by the seed; files that can't be read are left out."""
-    side = max(split.image_shape[:2])
-    found = []
+    found, side = [], 0
     for index in np.random.default_rng(seed).permutation(len(split))[:_IMAGES].tolist():
         try:
-            image = to_image(split.image(index))
+            image = to_image(split.picture(index))
         except VitKerasError:  # removed or changed since the data were loaded
             continue
-        url = to_data_url(image, form="png" if side <= _SMALL else "jpeg")
+        side = max(side, *image.size)
+        url = to_data_url(image, form="png" if max(image.size) <= _SMALL else "jpeg")
         found.append((url, format_label(split.labels[index], class_names)))
-    return pictures(found, side=side)
+    return pictures(found, side=max(side, 1))

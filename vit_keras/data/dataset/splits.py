@@ -17,6 +17,7 @@ from vit_keras.data.images.decode import Picture
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.tasks import labels_bytes
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
+from vit_keras.packing import unpack_image
 
 _SUBSTITUTES = 8  # files tried in place of an unreadable one
 
@@ -31,6 +32,7 @@ class Split:
         images: `(count, height, width, channels)`, uint8, pixels 0..255; or `MappedImages`, which stay on disk.
         labels: By task: `(count,)`, integers, indices into the class names; `(count, classes)`, uint8, 0 or 1; or
             `(count, targets)`, floating point.
+        is_packed: Whether the images are packed (`vit_keras.packing`).
 
     Raises:
         DataError: The shapes or dtypes are others.
@@ -38,6 +40,7 @@ class Split:
 
     images: np.ndarray | MappedImages
     labels: np.ndarray
+    is_packed: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.images, np.ndarray | MappedImages) or not isinstance(self.labels, np.ndarray):
@@ -75,11 +78,15 @@ class Split:
         chosen: np.ndarray = self.images[index]
         return chosen
 
+    def picture(self, index: int) -> np.ndarray:
+        """Returns one image to look at, `(height, width, channels)`, uint8: not packed."""
+        return unpack_image(self.image(index)) if self.is_packed else self.image(index)
+
     def subset(self, indices: np.ndarray) -> "Split":
         """Returns the images at these indices (or of this mask), in this order."""
         if isinstance(self.images, MappedImages):
-            return Split(self.images.subset(indices), self.labels[indices])
-        return Split(self.images[indices], self.labels[indices])
+            return replace(self, images=self.images.subset(indices), labels=self.labels[indices])
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def hashes(self) -> list[bytes]:
         """Returns the SHA-256 of the pixels of each image."""
@@ -163,7 +170,16 @@ class EncodedSplit:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width (px) and channels after preprocessing."""
-        return (*self.preprocessing.image_size, self.preprocessing.channels)
+        return self.preprocessing.image_shape
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether the images are packed."""
+        return self.preprocessing.packs
+
+    def picture(self, index: int) -> np.ndarray:
+        """Returns one image to look at, `(height, width, channels)`, uint8: not packed."""
+        return unpack_image(self.image(index)) if self.is_packed else self.image(index)
 
     def image(self, index: int) -> np.ndarray:
         """Returns one preprocessed image, `(height, width, channels)`, uint8."""
@@ -186,8 +202,14 @@ class EncodedSplit:
         digest.update(labels_bytes(self.labels))
         # The class was named Resizing when run directories were first written; their fingerprints stay valid.
         digest.update(repr(self.preprocessing).replace("Preprocessing", "Resizing", 1).encode())
-        if self.preprocessing.pixel_range is not None:  # which its repr leaves out
-            digest.update(repr(self.preprocessing.pixel_range).encode())
+        # Its repr leaves these out.
+        for value in (
+            self.preprocessing.pixel_range,
+            self.preprocessing.patch_size,
+            self.preprocessing.max_num_patches,
+        ):
+            if value is not None:
+                digest.update(repr(value).encode())
         return digest.digest()
 
     def decode(self, index: int, function: Callable[[Picture], Result]) -> Result:
@@ -236,4 +258,4 @@ class EncodedSplit:
     def prepared(self) -> "Split | EncodedSplit":
         """All images decoded and preprocessed, cached as `cache` says; the split itself if they are not cached."""
         images = cache_images(self.image, (len(self), *self.image_shape), cache=self.cache, key=self.digest)
-        return self if images is None else Split(images, self.labels)
+        return self if images is None else Split(images, self.labels, self.is_packed)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vit_keras.data.images.preprocess import Preprocessing, to_pixels
+from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.signatures import (
     FORMATS,
     START,
@@ -140,7 +140,7 @@ class Picture:
 
     def preprocess(self, preprocessing: Preprocessing) -> np.ndarray:
         """Returns the decoded and preprocessed pixels, `(height, width, channels)`, uint8."""
-        return to_pixels(preprocessing.apply(self.decode_for(preprocessing)))
+        return preprocessing.to_array(self.decode_for(preprocessing))
 
     def decode_for(self, preprocessing: Preprocessing, *, at_least: tuple[int, int] | None = None) -> Image.Image:
         """Returns the image decoded with the channels and the pixel range of a preprocessing."""

@@ -119,7 +119,9 @@ class _ImageReader:
     """Collects the images of one split: unscaled until the pixel range is decided, then resized uint8."""
 
     def __init__(self, name: str, scale: PixelScale, preprocessing: Preprocessing | None, *, bounded: bool) -> None:
-        self.name, self.scale, self.preprocessing, self.bounded = name, scale, preprocessing, bounded
+        self.name, self.scale, self.bounded = name, scale, bounded
+        # `ImageData.resize` packs images, which have one size here.
+        self.preprocessing = None if preprocessing is not None and preprocessing.packs else preprocessing
         self._unscaled: list[np.ndarray] = []
         self._scaled: list[np.ndarray] = []
 

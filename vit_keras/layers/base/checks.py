@@ -1,8 +1,10 @@
 """Checks of arguments and input shapes that several layers share."""
 
+import math
 from typing import Any, TypeAlias
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.packed_sizes import NUM_INDICES
 
 Tensor: TypeAlias = Any
 """A tensor of the active backend."""
@@ -65,6 +67,17 @@ def check_heads(layer: str, shape: Shape) -> tuple[int | None, int, int]:
 def check_any_images(layer: str, shape: Shape) -> None:
     """Raises `InvalidArgumentError` for a shape that is not of images; height and width may be unknown."""
     _check_shape(layer, "images", "(batch, height, width, channels)", shape, unknown=2)
+
+
+def check_packed(layer: str, shape: Shape) -> None:
+    """Raises `InvalidArgumentError` for a shape that is not of packed images."""
+    _check_shape(layer, "packed images", "(batch, patches, 2 + patch_size * patch_size, channels)", shape)
+    pixels = shape[2] - NUM_INDICES  # type: ignore[operator]
+    if pixels < 1 or math.isqrt(pixels) ** 2 != pixels:
+        raise InvalidArgumentError(
+            f"{layer} takes packed images of shape (batch, patches, 2 + patch_size * patch_size, channels); it got {shape}. "
+            "vk.data.preprocess_images makes them."
+        )
 
 
 def check_grid(layer: str, shape: Shape) -> None:

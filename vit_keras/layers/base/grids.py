@@ -9,6 +9,9 @@ from vit_keras.layers.base.checks import Shape, Tensor
 
 _OFFSET = 0.1  # patches; DINO and DINOv2 add it to the new size
 
+INDEX_OF_PADDING = -2
+"""Row and column of tokens that are padding."""
+
 Count = Any
 """An integer, or on TensorFlow a scalar tensor."""
 
@@ -49,8 +52,48 @@ def grid_indices(rows: Count, columns: Count, *, num_prefix_tokens: int) -> Tens
     along_rows = ops.broadcast_to(ops.arange(rows, dtype="int32")[:, None], (rows, columns))
     along_columns = ops.broadcast_to(ops.arange(columns, dtype="int32")[None], (rows, columns))
     indices = ops.reshape(ops.stack([along_rows, along_columns], axis=-1), (-1, 2))
-    prefix = ops.full((num_prefix_tokens, 2), -1, dtype="int32")
-    return ops.concatenate([prefix, indices]) if num_prefix_tokens else indices
+    return ops.concatenate([prefix_indices(num_prefix_tokens), indices]) if num_prefix_tokens else indices
+
+
+def prefix_indices(num_prefix_tokens: int) -> Tensor:
+    """Returns the row and column of prefix tokens, which have none: -1, `(num_prefix_tokens, 2)`, int32."""
+    return ops.full((num_prefix_tokens, 2), -1, dtype="int32")
+
+
+def count_valid(patch_indices: Tensor | None) -> Tensor | None:
+    """Returns the number of tokens of each packed image that are not padding, `(batch,)`, int32; those come first.
+
+    None without indices, and for those of images without padding, `(tokens, 2)`.
+    """
+    if patch_indices is None or len(patch_indices.shape) == 2:
+        return None
+    return ops.sum(ops.cast(patch_indices[:, :, 0] != INDEX_OF_PADDING, "int32"), axis=1)
+
+
+def valid_mask(num_valid: Tensor, num_tokens: Count) -> Tensor:
+    """Returns whether each token is not padding, `(batch, tokens)`, bool."""
+    return ops.arange(num_tokens, dtype="int32")[None] < num_valid[:, None]
+
+
+def resize_to_packed(positions: Tensor, patch_indices: Tensor, *, before: tuple[int, int], rule: str) -> Tensor:
+    """Returns positions `(1, positions, hidden_dim)` for the grid of each packed image, `(batch, patches, hidden_dim)`, in float32.
+
+    What `resize_grid` does for one grid. `patch_indices` are those of the patches, `(batch, patches, 2)`; padding has zeros.
+    """
+    indices = ops.cast(ops.maximum(patch_indices, 0), "float32")
+    sizes = ops.max(indices, axis=1, keepdims=True) + 1  # the last patch is in the last row and column
+    is_same = ops.all(sizes == ops.convert_to_tensor(before, "float32"), axis=-1)
+    offset = ops.where(is_same, 0.0, _OFFSET) if rule == "bicubic_offset" else 0.0
+    if rule.endswith("_crop"):  # as in `resize_grid`
+        sizes = ops.where(is_same[..., None], sizes, ops.max(sizes, axis=-1, keepdims=True))
+    along_rows, along_columns = (
+        _axis_weights(old, indices[..., axis], sizes[..., axis], rule=rule.removesuffix("_crop"), offset=offset)
+        for axis, old in enumerate(before)
+    )
+    weights = along_rows[..., :, None] * along_columns[..., None, :]  # (batch, patches, old rows, old columns)
+    weights = ops.reshape(weights, (-1, patch_indices.shape[1], math.prod(before)))
+    weights = ops.where(patch_indices[..., :1] == INDEX_OF_PADDING, 0.0, weights)
+    return ops.matmul(weights, ops.cast(positions[0], "float32"))
 
 
 def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Count, Count], rule: str) -> Tensor:
@@ -79,12 +122,18 @@ def resize_grid(positions: Tensor, *, before: tuple[int, int], after: tuple[Coun
 
 
 def _resize_matrix(before: int, after: Count, *, rule: str, offset: Tensor | float) -> Tensor:
-    """Returns the matrix `(after, before)` that resamples one axis; `offset`, in cells, is added to `after`.
+    """Returns the matrix `(after, before)` that resamples one axis, as `_axis_weights` does."""
+    return _axis_weights(
+        before, ops.arange(after, dtype="float32"), ops.cast(after, "float32"), rule=rule, offset=offset
+    )
 
-    Equal sizes without an offset give the identity, bit for bit.
+
+def _axis_weights(before: int, new_cells: Tensor, size: Tensor, *, rule: str, offset: Tensor | float = 0.0) -> Tensor:
+    """Returns the weights of the old cells along one axis, `(..., before)`, for new cells `(...)` of an axis of this size.
+
+    `offset`, in cells, is added to the size. Equal sizes without an offset give the identity, bit for bit.
     """
     kind, _, variant = rule.partition("_")
-    new_cells, size = ops.arange(after, dtype="float32"), ops.cast(after, "float32")
     if variant == "corners":
         step = (before - 1) / ops.maximum(size - 1, 1.0)
         places = new_cells * step
@@ -92,15 +141,15 @@ def _resize_matrix(before: int, after: Count, *, rule: str, offset: Tensor | flo
         step = before / (size + offset)
         places = (new_cells + 0.5) * step - 0.5
     if variant == "antialias":
-        distances = ops.arange(before, dtype="float32") - places[:, None]
-        weights = _kernel(distances / ops.maximum(step, 1.0), kind, slope=-0.5)
-        return weights / ops.sum(weights, axis=1, keepdims=True)
+        distances = ops.arange(before, dtype="float32") - places[..., None]
+        weights = _kernel(distances / ops.maximum(step, 1.0)[..., None], kind, slope=-0.5)
+        return weights / ops.sum(weights, axis=-1, keepdims=True)
     if before == 1:
-        return ops.ones_like(places)[:, None]
-    weights = _kernel(ops.arange(-2, before + 2, dtype="float32") - places[:, None], kind, slope=-0.75)
+        return ops.ones_like(places)[..., None]
+    weights = _kernel(ops.arange(-2, before + 2, dtype="float32") - places[..., None], kind, slope=-0.75)
     # Cells beyond the edge repeat the edge cell.
-    first, last = (ops.sum(each, axis=1, keepdims=True) for each in (weights[:, :3], weights[:, -3:]))
-    return ops.concatenate([first, weights[:, 3:-3], last], axis=1)
+    first, last = (ops.sum(each, axis=-1, keepdims=True) for each in (weights[..., :3], weights[..., -3:]))
+    return ops.concatenate([first, weights[..., 3:-3], last], axis=-1)
 
 
 def _kernel(distances: Tensor, kind: str, *, slope: float) -> Tensor:

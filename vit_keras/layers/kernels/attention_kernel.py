@@ -3,13 +3,14 @@
 import functools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import keras
 from keras import ops
 
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.layers.base.grids import valid_mask
 
 FLASH = "cuDNN flash attention"
 XLA = "XLA attention"
@@ -18,6 +19,9 @@ PRODUCTS = "batched matrix products"
 
 _SHORT = 512  # tokens; on a CPU, torch's fused kernel is faster above, because it never stores all weights
 _HALF = ("bfloat16", "float16")
+MASKED_SCORE = -1e30
+"""A score whose weight is 0: every image has a token that is not masked."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -28,42 +32,73 @@ class AttentionKernel:
     name: str  # `FLASH`, `XLA`, `FUSED` or `PRODUCTS`
     padding: int = 0  # masked tokens that are appended because the kernel takes no odd number of tokens
     reason: str = ""
+    has_padding: bool = False  # of packed images: their last tokens are masked
 
     def __str__(self) -> str:
         padding = f" with {self.padding} padding token" if self.padding else ""
+        padding += ", the padding of packed images masked" if self.has_padding else ""
         return f"{self.name}{padding}" + (f" ({self.reason})" if self.reason else "")
 
-    def attend(self, qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
+    def attend(
+        self,
+        qkv: Tensor,
+        dropout: Callable[..., Tensor] | None = None,
+        bias: Tensor | None = None,
+        num_valid: Tensor | None = None,
+    ) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`.
 
         `dropout`, a layer that drops attention weights, and `bias`, `(heads, tokens, tokens)`, which is added to the scores, are for
-        `attend_by_products` alone.
+        `attend_by_products` alone. No token attends to those after the first `num_valid` of its image, `(batch,)`.
         """
         if self.name == PRODUCTS:
-            return attend_by_products(qkv, dropout, bias)
+            return attend_by_products(qkv, dropout, bias, num_valid)
         queries, keys, values = (qkv[:, :, index] for index in range(3))
         if self.name == FLASH:
-            return _padded_attention(queries, keys, values, self.padding, implementation="cudnn")
+            return _padded_attention(queries, keys, values, self.padding, num_valid, implementation="cudnn")
+        mask = None if num_valid is None else valid_mask(num_valid, qkv.shape[1])[:, None, None]
         # XLA: Keras would choose flash attention in inference, and fail where JAX can't compile it.
-        return ops.dot_product_attention(queries, keys, values, flash_attention=False if self.name == XLA else None)
+        flash = False if self.name == XLA else None
+        return ops.dot_product_attention(queries, keys, values, mask=mask, flash_attention=flash)
 
 
-def attend_by_products(qkv: Tensor, dropout: Callable[..., Tensor] | None = None, bias: Tensor | None = None) -> Tensor:
+def attend_by_products(
+    qkv: Tensor,
+    dropout: Callable[..., Tensor] | None = None,
+    bias: Tensor | None = None,
+    num_valid: Tensor | None = None,
+) -> Tensor:
     """Returns what `AttentionKernel.attend` does, by two batched matrix products with the weights between them in memory."""
     queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
     queries = queries * qkv.shape[-1] ** -0.5
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
     wide = ops.cast(scores, "float32")  # never in half precision
-    weights = ops.cast(ops.softmax(wide if bias is None else wide + ops.cast(bias, "float32")), scores.dtype)
+    if bias is not None:
+        wide = wide + ops.cast(bias, "float32")
+    if num_valid is not None:
+        wide = ops.where(valid_mask(num_valid, ops.shape(qkv)[1])[:, None, None], wide, MASKED_SCORE)
+    weights = ops.cast(ops.softmax(wide), scores.dtype)
     if dropout is not None:
         weights = dropout(weights)
     return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
 def attention_kernel(
-    *, num_tokens: int, num_heads: int, head_dim: int, dtype: str, dropout: bool = False, bias: bool = False
+    *,
+    num_tokens: int,
+    num_heads: int,
+    head_dim: int,
+    dtype: str,
+    dropout: bool = False,
+    bias: bool = False,
+    has_padding: bool = False,
 ) -> AttentionKernel:
     """Returns the kernel that `SelfAttention` uses on this backend and device; the log says once why a GPU can't use flash attention."""
+    if has_padding:
+        plain = attention_kernel(
+            num_tokens=num_tokens, num_heads=num_heads, head_dim=head_dim, dtype=dtype, dropout=dropout, bias=bias
+        )
+        return replace(plain, has_padding=True)
     if dropout:
         return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
     if bias:
@@ -123,18 +158,24 @@ def _compile(traced: Any) -> None:
 
 
 def _padded_attention(
-    queries: Tensor, keys: Tensor, values: Tensor, padding: int, *, implementation: Literal["cudnn", "xla"]
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    padding: int,
+    num_valid: Tensor | None = None,
+    *,
+    implementation: Literal["cudnn", "xla"],
 ) -> Tensor:
     """Returns attention by one of JAX's kernels, with masked tokens appended."""
     import jax
     import jax.numpy as jnp
 
-    if not padding:
+    if not padding and num_valid is None:
         return jax.nn.dot_product_attention(queries, keys, values, implementation=implementation)
     batch, tokens, _, _ = queries.shape
     queries, keys, values = (jnp.pad(each, ((0, 0), (0, padding), (0, 0), (0, 0))) for each in (queries, keys, values))
     attended = jax.nn.dot_product_attention(
         queries, keys, values,
-        key_value_seq_lengths=jnp.full((batch,), tokens, "int32"), implementation=implementation,
+        key_value_seq_lengths=jnp.full((batch,), tokens, "int32") if num_valid is None else num_valid, implementation=implementation,
     )  # fmt: skip
     return attended[:, :tokens]

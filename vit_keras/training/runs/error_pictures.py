@@ -45,7 +45,7 @@ def group_similar(split: Split | EncodedSplit, indices: Sequence[int], labels: n
     hashes: list[tuple[int, Any]] = []  # label and hash of the first of each group
     for index in indices:
         try:
-            found = imagehash.phash(to_image(split.image(index)))
+            found = imagehash.phash(to_image(split.picture(index)))
         except VitKerasError:  # the file has been removed since the evaluation
             found = None
         label = int(labels[index])
@@ -65,7 +65,7 @@ def group_similar(split: Split | EncodedSplit, indices: Sequence[int], labels: n
 
 def _address(split: Split | EncodedSplit, index: int) -> str | None:
     try:
-        pixels = split.image(index)
+        pixels = split.picture(index)
     except VitKerasError:  # the file has been removed since the evaluation
         return None
     return to_data_url(to_image(pixels), form="png" if max(pixels.shape[:2]) <= _TINY else "jpeg")

@@ -79,7 +79,7 @@ def draw_predictions(
             if place >= len(indices):
                 continue
             index = indices[place]
-            axes.imshow(split.image(index).squeeze(), cmap="gray", vmin=0, vmax=255)
+            axes.imshow(split.picture(index).squeeze(), cmap="gray", vmin=0, vmax=255)
             predicted, true = evaluation.predictions[index], evaluation.labels[index]
             words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
             axes.set_title(words if title == "correct" else f"{words}\nis {class_names[true]}", fontsize=7, color=color)
@@ -88,7 +88,7 @@ def draw_predictions(
 
 def save_example(split: Split | EncodedSplit, out: Path) -> None:
     """Writes the first image of a split as the model sees it, to try the model on."""
-    to_image(np.asarray(split.image(0)).clip(0, 255).astype("uint8")).save(out)
+    to_image(np.asarray(split.picture(0)).clip(0, 255).astype("uint8")).save(out)
 
 
 def draw_figures(

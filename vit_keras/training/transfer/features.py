@@ -67,11 +67,11 @@ def extract_features(
     parts = read_model(model)
     if not len(split):
         raise EmptyDatasetError("The split has no images, so there are no features to compute.")
-    wanted = (*parts.config.image_size, parts.config.channels)
+    wanted = parts.config.image_shape
     if split.image_shape != wanted:
         raise DataError(
             f"The images are {split.image_shape} (height, width, channels) and the model takes {wanted}. Load them with the model's "
-            "image_size and channels, or with preset_preprocessing(preset)."
+            "image_size and channels, or with preprocessing=vk.data.default_preprocessing(vk.model_config(model))."
         )
     extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
     if cache is None:

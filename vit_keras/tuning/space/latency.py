@@ -47,7 +47,7 @@ class Latencies:
 
 def _time_prediction(config: ViTConfig, num_classes: int) -> float:
     model = vit(config, num_classes=num_classes)
-    image = np.zeros((1, *config.image_size, config.channels), "uint8")
+    image = np.zeros((1, *config.image_shape), "uint8")
     seconds = []
     for _ in range(_WARM_UP + _ROUNDS):
         began = time.perf_counter()

@@ -36,6 +36,7 @@ def pack(hypermodel: Any, data: ImageData, folder: Path, *, epochs: int, seed: i
         "data": fields,
         "splits": splits,
         "names": list(data.splits),
+        "is_packed": data.splits["train"].is_packed,
     }
     try:
         pickled = pickle.dumps(content)
@@ -63,10 +64,11 @@ def _save_images(path: Path, images: np.ndarray | MappedImages) -> None:
 def unpack(folder: Path) -> dict[str, Any]:
     """Returns the arguments that `pack` wrote, with memory-mapped images. Unpickling them can run any code."""
     content: dict[str, Any] = pickle.loads((folder / _FILE).read_bytes())
-    splits, names = content.pop("splits"), content.pop("names")
+    splits, names, is_packed = (content.pop(name) for name in ("splits", "names", "is_packed"))
     for name in names:
         if name not in splits:
             images = np.load(folder / f"{name}.images.npy", mmap_mode="r", allow_pickle=False)
-            splits[name] = Split(images, np.load(folder / f"{name}.labels.npy", allow_pickle=False))
+            labels = np.load(folder / f"{name}.labels.npy", allow_pickle=False)
+            splits[name] = Split(images, labels, is_packed)
     ordered = {name: splits[name] for name in names}
     return {**content, "data": ImageData(splits=ordered, **content["data"])}

@@ -35,7 +35,7 @@ def adapt_positions(
     if found is None or found.prefix > config.num_prefix_tokens:
         raise MisfitError(
             f"{step.sources[0]} has {count} positions, and the model has {config.num_prefix_tokens} prefix tokens and "
-            f"{config.num_patches} patches: the positions are no square grid with so many prefix tokens. For another grid, give "
+            f"{config.num_positions} patches: the positions are no square grid with so many prefix tokens. For another grid, give "
             "grid_size; for other tokens, see class_token, distillation_token and num_registers"
         )
     notes = []
@@ -68,7 +68,7 @@ def _find_positions(count: int, config: ViTConfig, grid_size: tuple[int, int] | 
         rest = count - grid_size[0] * grid_size[1]
         return _Positions(rest, grid_size) if rest in prefixes else None
     for prefix in prefixes:
-        if count - prefix == config.num_patches:
+        if count - prefix == config.num_positions:
             return _Positions(prefix, config.grid_size)
     for prefix in prefixes:
         side = math.isqrt(max(count - prefix, 0))

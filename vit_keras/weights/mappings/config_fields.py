@@ -22,6 +22,14 @@ TIMM_EVA_FIELDS = {
 
 TIMM_NEWER_EVA_FIELDS = {"rope_grid_offset": "rotary_offset", "attn_pool_num_heads": "num_map_heads"}
 """Further ones of `Eva`, written only where they have an effect: not every version of timm knows them."""
+# How `NaFlexVit` resizes positions, by our `position_resize`.
+TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
+    f"{mode}{suffix}": {"pos_embed_interp_mode": mode, "pos_embed_antialias": antialias, "pos_embed_align_corners": corners}
+    for mode, suffix, antialias, corners in (
+        ("bicubic", "_antialias", True, False), ("bicubic", "", False, False), ("bilinear", "_antialias", True, False),
+        ("bilinear", "", False, False), ("bilinear", "_corners", False, True),
+    )
+}  # fmt: skip
 
 # transformers' preprocessor_config.json, and config.json: fields of all models, and further ones by `model_type`.
 
@@ -48,6 +56,7 @@ HF_FIELDS = {
     "beit": {**_MLP, "layer_scale_init_value": "layer_scale"},
     "aimv2_vision_model": {**_MLP, "rms_norm_eps": "norm_epsilon"},
     "siglip_vision_model": _MLP,
+    "siglip2_vision_model": _MLP,
     "clip_vision_model": _MLP,
 }  # fmt: skip
 

@@ -221,8 +221,14 @@ HF_DINOV3 = Table(
 )  # fmt: skip
 
 _TOWER = "encoder.layers.{i}"
+_IS_PACKED: When = lambda config: config.max_num_patches is not None  # noqa: E731
 _TOWER_ROWS: tuple[Row, ...] = (
-    *dense("patch_encoder/projection", "embeddings.patch_embedding", layout=CONV),
+    row(  # SigLIP 2 NaFlex has a `Linear` over patches
+        "patch_encoder/projection/kernel",
+        way("embeddings.patch_embedding.weight", layout=CONV, when=unless(_IS_PACKED)),
+        way("embeddings.patch_embedding.weight", layout=LINEAR, when=_IS_PACKED),
+    ),
+    row("patch_encoder/projection/bias", way("embeddings.patch_embedding.bias")),
     row("patch_encoder/position_embedding", way("embeddings.position_embedding.weight", layout=TABLE)),
     *_qkv(*(f"{_TOWER}.self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj"))),
     *dense(f"{_B}/attention/output", f"{_TOWER}.self_attn.out_proj"),
@@ -308,7 +314,7 @@ AIMV2 = Table(
 
 HF_SIGLIP = Table(
     source="huggingface",
-    title="transformers' SigLIP vision tower",
+    title="transformers' SigLIP or SigLIP 2 vision tower",
     signs=(r"embeddings\.patch_embedding\.bias", r"encoder\.layers\.\d+\.self_attn\.q_proj\.weight"),
     renames=_TOWER_RENAMES,
     rows=(

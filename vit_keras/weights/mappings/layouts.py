@@ -83,6 +83,10 @@ FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)  # Flax's `Conv` over pa
 # Tokens or positions without our leading axes of size 1, two or one.
 VECTOR = Layout(1, None, lambda shape: (1, 1, *shape), lambda shape, _: shape[2:])
 TABLE = Layout(2, None, lambda shape: (1, *shape), lambda shape, _: shape[1:])
+# Positions of patches on their grid: (1, rows, columns, d).
+GRID = Layout(
+    4, None, lambda shape: (1, shape[1] * shape[2], shape[3]), lambda shape, config: (1, *config.grid_size, shape[2])
+)
 # Flax's kernel of queries, keys or values: (in, heads, head_dim).
 HEADS_OUT = Layout(
     3, None, lambda shape: (shape[0], shape[1] * shape[2]),

@@ -34,13 +34,13 @@ from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
 from vit_keras.weights.mappings.radio import HF_RADIO
 from vit_keras.weights.mappings.tables import Table, unwrap
-from vit_keras.weights.mappings.timm import BEIT, TIMM, TIMM_PARALLEL
+from vit_keras.weights.mappings.timm import BEIT, TIMM, TIMM_NAFLEX, TIMM_PARALLEL
 from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
     NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
-    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, META_PLAIN, TORCHVISION, KERAS_HUB,
-    LUCIDRAINS, JEONSWORLD,
+    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
+    KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 

@@ -1,13 +1,14 @@
-"""timm's names, in its `VisionTransformer`, `VisionTransformerDistilled`, `VisionTransformerRelPos`, `Beit` and `Eva` classes.
+"""timm's names, in its classes `VisionTransformer` (also `Distilled`, `RelPos`), `Beit`, `Eva` and `NaFlexVit`.
 
-Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py` and `eva.py`.
+Compared with timm 1.0.31, `timm/models/vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`, `eva.py` and
+`naflexvit.py`.
 """
 
 from dataclasses import replace
 from operator import attrgetter
 
 from vit_keras.config import ViTConfig
-from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME
+from vit_keras.weights.mappings.layouts import CONV, GRID, LINEAR, SAME
 from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, unless, way
 
 
@@ -181,6 +182,24 @@ TIMM_PARALLEL = Table(
 )
 
 
+_EMBEDS: tuple[Row, ...] = (
+    *dense("patch_encoder/projection", "embeds.proj"),
+    row("patch_encoder/class_token", way("embeds.cls_token")),
+    row("patch_encoder/registers", way("embeds.reg_token")),
+    row("patch_encoder/position_embedding", way("embeds.pos_embed", layout=GRID)),
+)
+TIMM_NAFLEX = Table(
+    source="timm",
+    title="timm's NaFlexVit",
+    signs=(r"embeds\.proj\.weight", r"blocks\.\d+\.norm1\.weight"),
+    rows=(*_EMBEDS, *(item for item in ROWS if not item.targets[0].startswith("patch_encoder/"))),
+    refused=(*REFUSED, (r"embeds\.pos_embed_[xy]", "rows and columns have positions of their own (factorized)")),
+    head_features=HEAD_FEATURES,
+)
+
+
 def timm_table(config: ViTConfig) -> Table:
     """Returns the table of timm's model for a config."""
+    if config.max_num_patches is not None:
+        return TIMM_NAFLEX
     return TIMM_PARALLEL if config.parallel_block else TIMM

@@ -50,6 +50,15 @@ def _dinov3(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"qkv_bias": qkv_bias[biases], "position_embedding": "none", "rotary_embedding": "centered"}
 
 
+def _siglip2(values: Mapping[str, Any]) -> dict[str, Any]:
+    side = math.isqrt(values["num_patches"])  # of the grid of the positions
+    return {
+        "class_token": False,
+        "image_size": (side * values["patch_size"],) * 2,
+        "max_num_patches": values["num_patches"],
+    }
+
+
 def _radio(values: Mapping[str, Any]) -> dict[str, Any]:
     if values["use_swiglu_ffn"]:
         raise InvalidArgumentError("use_swiglu_ffn is true, and no published RADIO has a gated MLP")
@@ -164,13 +173,14 @@ _KINDS = {
     "data2vec-vision": _Kind(_BEIT, _beit, IMAGENET),
     "aimv2_vision_model": _Kind(_AIMV2, _aimv2, CLIP),
     "siglip_vision_model": _Kind(_SIGLIP, lambda _: {"class_token": False}, HALF),
+    "siglip2_vision_model": _Kind({**_SIGLIP, "num_patches": 256}, _siglip2, HALF, "bilinear_antialias"),
     "clip_vision_model": _Kind(_CLIP, _clip, CLIP),
     "owlvit_vision_model": _Kind({**_CLIP, "image_size": 768}, _clip, CLIP),
     "owlv2_vision_model": _Kind({**_CLIP, "image_size": 768, "patch_size": 16}, _clip, CLIP),
 }  # fmt: skip
 # Models of images and text, of which the image tower is read.
 _TOWERS = {
-    **{name: f"{name}_vision_model" for name in ("siglip", "clip", "owlvit", "owlv2", "aimv2")},
+    **{name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2", "aimv2")},
     "internvl": "internvl_vision",
 }
 _FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
@@ -207,7 +217,7 @@ def huggingface_settings(
         }
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"{where}: {error}.") from error
-    if any(side % stated["patch_size"] for side in image_size):
+    if any(side % stated["patch_size"] for side in stated["image_size"]):
         stated["partial_patches"] = "crop"
     if model_type == "deit" and "embeddings.distillation_token" not in tensors and tensors:
         stated["distillation_token"] = False
@@ -217,7 +227,11 @@ def huggingface_settings(
     if processor is not None:
         statistics = _read_pixel_statistics(processor, where)
         stated |= _normalize_twice(statistics, stated) if model_type == "radio" else statistics
-        preprocessing = _read_preprocessing(processor, image_size)
+        if model_type == "siglip2_vision_model":
+            stated["max_num_patches"] = processor.get("max_num_patches", stated["max_num_patches"])
+            preprocessing = _read_packing(processor, stated)
+        else:
+            preprocessing = _read_preprocessing(processor, image_size)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
 
@@ -286,6 +300,12 @@ def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int
     if short is not None:
         return {**arguments, "crop_mode": "center", "crop": _compute_crop(min(image_size), short)}
     return {**arguments, "crop_mode": "squash"}
+
+
+def _read_packing(processor: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the arguments of `Preprocessing` equivalent to transformers' image processor of SigLIP 2 NaFlex."""
+    sizes = {name: stated[name] for name in ("image_size", "patch_size", "max_num_patches")}
+    return {**sizes, "interpolation": _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")}
 
 
 def _compute_crop(side: int, resized: Any) -> float:

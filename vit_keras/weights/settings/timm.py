@@ -1,7 +1,7 @@
 """Reads timm's config.json.
 
-Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py` and
-`eva.py`.
+Compared with timm 1.0.31, `_hub.py`, `_builder.py`, `vision_transformer.py`, `vision_transformer_relpos.py`, `deit.py`, `beit.py`,
+`eva.py` and `naflexvit.py`.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
     TIMM_EVA_FIELDS,
+    TIMM_NAFLEX_RESIZES,
     TIMM_NEWER_EVA_FIELDS,
     TIMM_POOLS,
     TIMM_SHARED_FIELDS,
@@ -36,7 +37,7 @@ _ACTIVATIONS = {
 _NO_EFFECT = {
     "num_classes", "drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate",
     "weight_init", "fix_init", "head_init_scale", "dynamic_img_size", "dynamic_img_pad", "qkv_fused", "swiglu_align_to",
-    "rope_shift_coords", "rope_jitter_coords", "rope_rescale_coords", "fc_norm", "use_fc_norm",
+    "rope_shift_coords", "rope_jitter_coords", "rope_rescale_coords", "fc_norm", "use_fc_norm", "use_key_only_attn_mask",
 }  # fmt: skip
 """Arguments that change no output of a trained model, or that the tensors' names reveal."""
 
@@ -44,7 +45,7 @@ _CONVERTED = {
     "img_size", "global_pool", "pool_include_prefix", "final_norm", "use_post_transformer_norm", "use_rot_pos_emb", "rope_type",
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
     "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
-    "shared_rel_pos",
+    "shared_rel_pos", "pos_embed_grid_size", "pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners",
 }  # fmt: skip
 
 
@@ -67,11 +68,14 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         raise InvalidArgumentError(
             f"{where}: model_args has {unknown}, which vit_keras does not know and cannot ignore."
         )
+    is_packed = base.max_num_patches is not None
     # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
     defaults = {"global_pool": "avg"} if preset.family == "dinov3" else {}
     arguments = {**defaults, **_read_defaults(config_json, cfg, where), **arguments}
     pixels = {f"pixel_{key}": tuple(cfg[key]) if key in cfg else IMAGENET[f"pixel_{key}"] for key in ("mean", "std")}
     fields = _read_fields(arguments, base, where)
+    if is_packed:
+        fields |= _read_naflex(arguments, base, cfg, where)
     with prefix_errors(where):
         config = base.replace(**fields, **pixels, map_includes_prefix=True)
         if config.pooling == "map" and config.num_prefix_tokens and not is_eva(config):
@@ -88,6 +92,9 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
         "crop_mode": cfg.get("crop_mode", "center"),
         "interpolation": interpolation if interpolation in ("bilinear", "bicubic", "lanczos", "nearest") else "bicubic",
     }
+    if is_packed:
+        sizes = {name: getattr(config, name) for name in ("image_size", "patch_size", "max_num_patches")}
+        preprocessing = {**sizes, "interpolation": preprocessing["interpolation"]}
     return {"stated": stated, **_read_class_names(config_json, cfg), "preprocessing": preprocessing}
 
 
@@ -133,9 +140,9 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
         fields["qkv_bias"] = with_bias if arguments["qkv_bias"] else "none"
     if "no_embed_class" in arguments:
         fields["position_on_prefix"] = not arguments["no_embed_class"]
-    for argument, learned in (("pos_embed", "learn"), ("use_abs_pos_emb", True)):
+    for argument, learned in (("pos_embed", ("learn", "learned")), ("use_abs_pos_emb", (True,))):
         if argument in arguments:
-            fields["position_embedding"] = "learned" if arguments[argument] == learned else "none"
+            fields["position_embedding"] = "learned" if arguments[argument] in learned else "none"
     for argument in ("pre_norm", "use_pre_transformer_norm"):
         if argument in arguments:
             fields |= {"stem_norm": bool(arguments[argument]), "patch_bias": not arguments[argument]}
@@ -160,6 +167,26 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     if type(patch_size) is int and patch_size > 0 and (height % patch_size or width % patch_size):
         fields["partial_patches"] = "crop"
     return fields | _read_rotary(arguments) | _read_relative_position(arguments, base, where)
+
+
+def _read_naflex(arguments: Mapping[str, Any], base: ViTConfig, cfg: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Returns the fields that only `NaFlexVit` states: positions, and as many patches as the input size has."""
+    fields: dict[str, Any] = {}
+    patch_size = arguments.get("patch_size", base.patch_size)
+    grid, size = arguments.get("pos_embed_grid_size", base.grid_size), cfg.get("input_size")
+    if isinstance(grid, list | tuple) and len(grid) == 2:
+        fields["image_size"] = (grid[0] * patch_size, grid[1] * patch_size)
+    if isinstance(size, list | tuple):  # checked by `_read_defaults`
+        fields["max_num_patches"] = (size[1] // patch_size) * (size[2] // patch_size)
+    names = ("pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners")
+    stated = {
+        **TIMM_NAFLEX_RESIZES[base.position_resize],
+        **{name: arguments[name] for name in names if name in arguments},
+    }
+    rules = [rule for rule, values in TIMM_NAFLEX_RESIZES.items() if values == stated]
+    if not rules:
+        raise InvalidArgumentError(f"{where}: its positions are resized with {stated}, which vit_keras does not build.")
+    return {**fields, "position_resize": rules[0]}
 
 
 def _read_rotary(arguments: Mapping[str, Any]) -> dict[str, Any]:

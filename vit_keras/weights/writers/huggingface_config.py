@@ -71,6 +71,14 @@ _KINDS = {
         },
         "DINOv3ViTModel", layer_scale=True, mask_token=(1, 1),
     ),
+    "siglip2_vision_model": _Kind(
+        HF_SIGLIP,
+        {
+            **PLAIN, "class_token": (False,), "pooling": ("map",), "max_num_patches": range(1, 16_385),
+            "position_resize": ("bilinear_antialias",),
+        },
+        "Siglip2VisionModel", square=True,
+    ),
     "internvl_vision": _Kind(
         HF_INTERNVL, {**PLAIN, **_QKV_BIAS, "pooling": ("token", "mean"), "final_norm": ("none",)}, "InternVLVisionModel",
         layer_scale=True,
@@ -104,7 +112,7 @@ _KINDS = {
     ),
 }  # fmt: skip
 _PREFIXES = {
-    **dict.fromkeys(("siglip_vision_model", "clip_vision_model", "clip"), "vision_model."),
+    **dict.fromkeys(("siglip_vision_model", "siglip2_vision_model", "clip_vision_model", "clip"), "vision_model."),
     **dict.fromkeys(("dinov3_vit", "internvl_vision", "aimv2_vision_model"), ""),
 }
 _HEADS = ("classifier.", "cls_classifier.", "distillation_classifier.", "visual_projection.")
@@ -185,6 +193,8 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
         fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False, "is_native": False}
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
+    if model_type == "siglip2_vision_model":
+        fields["num_patches"] = config.num_positions
     if model_type == "internvl_vision":
         fields["attention_bias"] = config.qkv_bias == "all"
     if model_type == "dinov3_vit":

@@ -9,6 +9,7 @@ from vit_keras.errors import InvalidArgumentError
 
 PLAIN: Mapping[str, Collection[Any]] = {
     "stem": ("patch",),
+    "max_num_patches": (None,),
     "patch_bias": (True,),
     "class_token": (True,),
     "distillation_token": (False,),
@@ -75,7 +76,7 @@ def find_kind(library: str, reasons: Mapping[str, list[str]]) -> str:
 
 def check_preprocessing(preprocessing: Preprocessing, config: ViTConfig) -> None:
     """Raises `InvalidArgumentError` where the preprocessing makes images of another size or other channels than the model's."""
-    made, taken = (*preprocessing.image_size, preprocessing.channels), (*config.image_size, config.channels)
+    made, taken = preprocessing.image_shape, config.image_shape
     if made != taken:
         raise InvalidArgumentError(
             f"The preprocessing makes images of {made} (height, width, channels), and the model takes {taken}; they must be equal."

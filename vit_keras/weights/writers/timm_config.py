@@ -1,12 +1,19 @@
 """Writes timm's config.json: one of its architectures, and arguments that replace the architecture's."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from vit_keras.config import ViTConfig
-from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.weights.mappings.config_fields import TIMM_EVA_FIELDS, TIMM_POOLS, TIMM_SHARED_FIELDS, TIMM_VIT_FIELDS
+from vit_keras.weights.mappings.config_fields import (
+    TIMM_EVA_FIELDS,
+    TIMM_NAFLEX_RESIZES,
+    TIMM_POOLS,
+    TIMM_SHARED_FIELDS,
+    TIMM_VIT_FIELDS,
+)
 from vit_keras.weights.mappings.timm import has_split_qkv
 from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfits, repeat_per_channel
 
@@ -53,6 +60,9 @@ _RELPOS: _Allowed = {
     "activation": ("gelu",),
 }
 _KINDS: dict[str, _Allowed] = {
+    "naflexvit_base_patch16_gap": {
+        **_VIT, "max_num_patches": range(1, 16_385), "position_on_prefix": (False,), "position_resize": tuple(TIMM_NAFLEX_RESIZES),
+    },
     "vit_base_patch16_224": {**_VIT, "stem_norm": _BOTH, "patch_bias": _BOTH},
     "beit3_base_patch16_224": {
         **_VIT, "norm_epsilon": (1e-5,), "attention_inner_norm": (True,), "mlp_inner_norm": (True,),
@@ -98,9 +108,11 @@ def timm_config(
     preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
     """Returns timm's config.json."""
+    if config.max_num_patches is not None and not config.num_prefix_tokens:
+        config = config.replace(position_on_prefix=False)  # means nothing without them
     architecture = find_kind("timm", {name: _list_reasons(allowed, config) for name, allowed in _KINDS.items()})
     has_split_gate = architecture.startswith((*_EVA_KINDS, "aimv2"))
-    preprocessing = preprocessing or Preprocessing(image_size=config.image_size)
+    preprocessing = preprocessing or default_preprocessing(config)
     mean = repeat_per_channel(config.pixel_mean, config.channels)
     if preprocessing.crop_mode == "border" and any(round(255 * value) != _BORDER for value in mean):
         raise InvalidArgumentError(
@@ -113,7 +125,7 @@ def timm_config(
         "num_features": config.hidden_dim,
         "global_pool": TIMM_POOLS[config.pooling],
         "model_args": {
-            "img_size": list(config.image_size),
+            **({} if config.max_num_patches else {"img_size": list(config.image_size)}),
             **_map_fields(TIMM_SHARED_FIELDS, config),
             "global_pool": TIMM_POOLS[config.pooling],
             "mlp_ratio": _compute_ratio(config.mlp_dim * (2 if config.gated_mlp and not has_split_gate else 1), config),
@@ -122,15 +134,19 @@ def timm_config(
         },
         "pretrained_cfg": {
             "num_classes": num_classes or 0,
-            "input_size": [config.channels, *config.image_size],
-            "fixed_input_size": True,
+            "input_size": [config.channels, *_input_size(config)],
+            "fixed_input_size": config.max_num_patches is None,
             "mean": mean,
             "std": repeat_per_channel(config.pixel_std, config.channels),
             "interpolation": preprocessing.interpolation,
             "crop_pct": preprocessing.crop,
             "crop_mode": preprocessing.crop_mode,
             # Older versions of timm assume that a kernel was trained on 3 channels, and initialize any other again.
-            "first_conv": "patch_embed.proj" if config.channels == 3 else None,
+            "first_conv": None
+            if config.channels != 3
+            else "embeds.proj"
+            if config.max_num_patches
+            else "patch_embed.proj",
             "classifier": ["head", "head_dist"] if config.distillation_token else "head",
         },
     }
@@ -183,6 +199,18 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
     activation = {} if config.gated_mlp else {"act_layer": config.activation}
     if architecture.startswith("deit"):
         return activation
+    if config.max_num_patches is not None:
+        return {
+            **activation,
+            **{name: getattr(config, TIMM_VIT_FIELDS[name]) for name in ("class_token", "reg_tokens", "pre_norm")},
+            "pool_include_prefix": config.pooling == "map"
+            and config.map_includes_prefix
+            and config.num_prefix_tokens > 0,
+            "pos_embed": "learned" if config.position_embedding == "learned" else "none",
+            "pos_embed_grid_size": list(config.grid_size),
+            **TIMM_NAFLEX_RESIZES[config.position_resize],
+            "fc_norm": config.final_norm == "after",
+        }
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {
         **activation,
@@ -198,6 +226,15 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
         "fc_norm": config.final_norm == "after",
         **({"final_norm": False} if config.final_norm == "none" else {}),
     }
+
+
+def _input_size(config: ViTConfig) -> tuple[int, int]:
+    """Returns height and width, px; with `max_num_patches` those of an image of so many patches, as square as possible."""
+    if config.max_num_patches is None:
+        return config.image_size
+    count = config.max_num_patches
+    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
+    return rows * config.patch_size, count // rows * config.patch_size
 
 
 def _eva_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def show_command(
     ]
     try:
         draw_sheet(
-            [split.image(index) for index in indices],
+            [split.picture(index) for index in indices],
             [[images[row] for images, _ in variants] for row in range(len(indices))],
             captions,
             picture,
