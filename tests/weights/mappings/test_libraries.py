@@ -86,8 +86,6 @@ def test_layers_that_are_not_built_are_named(tmp_path):
     ("name", "what"),
     [
         ("patch_embed.backbone.stem.conv.weight", "a convolutional network makes its patches"),
-        ("blocks.0.attn.relative_position_bias_table", "relative position biases"),
-        ("blocks.1.attn.rel_pos.mlp.fc1.weight", "relative position biases"),
         ("blocks_token_only.0.norm1.weight", "attention heads are mixed"),
     ],
 )

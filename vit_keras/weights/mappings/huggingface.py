@@ -171,6 +171,7 @@ HF_DINOV2 = Table(
 HF_INTERNVL = Table(
     source="huggingface",
     title="transformers' InternVL vision tower",
+    # BEiT's files have the same names, but for attention.
     signs=(
         r"encoder\.layer\.\d+\.attention\.projection_layer\.weight",
         r"encoder\.layer\.\d+\.layernorm_before\.weight",
