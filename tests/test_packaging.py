@@ -152,3 +152,19 @@ def test_a_bare_checkout_on_the_path_works_without_being_installed(checkout, tmp
     assert Path(seen["home"]) == checkout / "vit_keras"
     assert seen["version"] == "0+checkout"
     assert seen["presets"] == sorted([*list_presets(), "vit_brand_new"])
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("extra", ["export", "jax", "heic", "hub"])
+def test_an_extra_resolves_together_with_the_core(built, extra):
+    command = (sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-")
+    report = json.loads(done(*command, f"{built[1]}[{extra}]"))
+    versions = {each["metadata"]["name"].lower(): each["metadata"]["version"] for each in report["install"]}
+    needed = {
+        "export": {"onnx", "onnxruntime", "ai-edge-litert"},
+        "jax": {"jax", "jaxlib"},
+        "heic": {"pillow-heif"},
+        "hub": {"huggingface-hub"},
+    }
+    assert {"keras", "tensorflow", *needed[extra]} <= {name.replace("_", "-") for name in versions}
+    assert tuple(map(int, versions["tensorflow"].split(".")[:2])) >= (2, 21)  # no extra takes the core back
