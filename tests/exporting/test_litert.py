@@ -67,7 +67,8 @@ def test_static_int8_takes_pixels_and_needs_images(tmp_path):
     with pytest.raises(vk.errors.DataError, match="calibration="):
         vk.export(model, tmp_path / "pets.tflite", precision="int8", quantization="static")
     assert not list(tmp_path.iterdir())
-    images = images_of(CONFIG, 50)
+    brightness = np.linspace(0.05, 1, 50)[:, None, None, None]
+    images = (images_of(CONFIG, 50) * brightness).astype("uint8")
     result = vk.export(model, tmp_path / "pets.tflite", precision="int8", quantization="static", calibration=images)
     assert result.latency_before_ms is not None
     assert [each.name for each in tmp_path.iterdir()] == ["pets.tflite"]

@@ -28,8 +28,9 @@ def test_equals_the_oracle(arguments):
 
 def test_large_scores_do_not_overflow():
     attention = oracle.build(SelfAttention(2), (2, 5, 8))
-    expected = oracle.self_attention(100 * oracle.tokens(), oracle.weights_of(attention), 2)
-    np.testing.assert_allclose(oracle.call(attention, 100 * oracle.tokens()), expected, rtol=1e-4, atol=1e-3)
+    # Scores of some hundreds: exp overflows above 88, and float32 still has five digits of them.
+    expected = oracle.self_attention(5 * oracle.tokens(), oracle.weights_of(attention), 2)
+    np.testing.assert_allclose(oracle.call(attention, 5 * oracle.tokens()), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_dropout_acts_in_training_only_and_keeps_the_mean():

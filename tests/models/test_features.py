@@ -139,7 +139,9 @@ def test_what_can_not_be_made_is_refused(model):
         with pytest.raises(InvalidArgumentError, match=message):
             vk.feature_pyramid(model, **arguments)
     after = vk.vit(CONFIG.replace(pooling="mean", final_norm="after"))
-    with pytest.raises(InvalidArgumentError, match='final_norm="after" normalizes the pooled features alone'):
+    with pytest.raises(
+        InvalidArgumentError, match='norm=True needs a norm of tokens, and the model has final_norm="after"'
+    ):
         vk.feature_extractor(after, norm=True)
     assert [shape[1] for shape in vk.feature_pyramid(vk.rebuild(after, image_size=28, patch_size=14)).output_shape] == [
         4,

@@ -43,9 +43,9 @@ def config(tiny_config):
 def tiny_named(config):
     """The tiny config as a preset."""
     preset = replace(load_preset("vit_pico_patch4_32"), name=TINY, config=config, params=config.num_params)
-    catalog._presets()[TINY] = preset
+    catalog.all_presets()[TINY] = preset
     yield
-    del catalog._presets()[TINY]
+    del catalog.all_presets()[TINY]
 
 
 @pytest.fixture(scope="module")

@@ -104,9 +104,8 @@ TRANSFORMERS = {
     # Registers, and the size at which positions are kept.
     "DINOv2": ("Dinov2Model", "Dinov2Config", {}, RIGHT, "pooler_output"),
     "DINOv2 with registers": ("Dinov2WithRegistersModel", "Dinov2WithRegistersConfig", {}, RIGHT, "pooler_output"),
-    # CLIP's tensors, and rotary embeddings; SigLIP's, and patches in another order.
+    # CLIP's tensors, and rotary embeddings.
     "MLCD": ("MLCDVisionModel", "MLCDVisionConfig", {}, REFUSED, "mlcd_vision_model"),
-    "SigLIP 2": ("Siglip2VisionModel", "Siglip2VisionConfig", {"num_patches": 16}, REFUSED, "siglip2_vision_model"),
     # ViT's tensors, and patches that overlap at the border, or of videos; detection tokens.
     "ViTPose": ("VitPoseBackbone", "VitPoseBackboneConfig", {"image_size": [32, 32], "patch_size": [8, 8]}, REFUSED, "vitpose_backbone"),
     "ViViT": ("VivitModel", "VivitConfig", {"tubelet_size": [2, 8, 8], "num_frames": 4}, REFUSED, "vivit"),

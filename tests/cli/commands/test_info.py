@@ -24,7 +24,7 @@ def test_the_attention_kernel_of_this_machine_is_shown_with_its_reason(run):
     code, out, _ = run("info", "vit_nano_conv8_32", "--attention", "--json")
     assert code == 0
     kernel = json.loads(out)["attention"]
-    assert kernel.keys() == {"name", "padding", "reason", "description"}
+    assert kernel.keys() == {"name", "padding", "reason", "has_padding", "description"}
     assert kernel["name"]
     assert kernel["name"] in run("info", "vit_nano_conv8_32", "--attention")[1]
 

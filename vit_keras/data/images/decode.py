@@ -89,11 +89,12 @@ class Picture:
     Args:
         content: The bytes of the file.
         name: What messages call it.
-        max_pixels: Maximum number of pixels by the header, before anything is decoded.
+        max_pixels: Maximum number of pixels by the header, before anything is decoded; None for `LARGEST_PIXELS`.
     """
 
-    def __init__(self, content: bytes, name: object, *, max_pixels: int = LARGEST_PIXELS) -> None:
+    def __init__(self, content: bytes, name: object, *, max_pixels: int | None = None) -> None:
         self.name = name
+        max_pixels = LARGEST_PIXELS if max_pixels is None else max_pixels
         with _convert_errors(name, content):
             if is_raw(str(name)):
                 raise DataError(f"{name}: camera raw, which has only a small preview as an image; save PNG or JPEG.")
