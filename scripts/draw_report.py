@@ -38,7 +38,8 @@ def take_screenshot(page: Path) -> Image.Image:
 if __name__ == "__main__":
     run = RunDirectory(Path(sys.argv[1]))
     record = run.read()
-    data = vk.data.load(record["options"]["data"], seed=record["options"]["seed"], limit=record["options"]["limit"])
+    options = record["options"]  # those that were given
+    data = vk.data.load(options["data"], seed=options.get("seed", 0), limit=options.get("limit"))
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
         write_report(
