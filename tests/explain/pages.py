@@ -27,6 +27,12 @@ def _array(data, kind, shape, start):
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+HOSTILE_NAMES = (
+    "<img src=x onerror=alert(1)>",
+    "a class with a very long name that has to be broken somewhere, as real ones",
+    "owl",
+)
+"""Class names that a page must show as they are, without making it wider."""
 
 
 def browser(*more):
@@ -49,6 +55,25 @@ def resize(driver, width, height=900):
     """Gives the page a screen."""
     screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+
+def find_overflowing(driver, parts, *, unless):
+    """The elements that reach out of the part of the page they are in, but for those in the elements `unless`; both CSS selectors."""
+    return driver.execute_script(_OVERFLOWING, parts, unless)
+
+
+_OVERFLOWING = """
+const [parts, unless] = arguments, out = [];
+for (const one of document.querySelectorAll(parts)) {
+  const box = one.getBoundingClientRect();
+  for (const inner of one.querySelectorAll("*")) {
+    if (inner.closest(unless)) continue;
+    const own = inner.getBoundingClientRect();
+    if (own.width && (own.right > box.right + 1 || own.left < box.left - 1)) out.push(inner.outerHTML.slice(0, 120));
+  }
+}
+return out;
+"""
 
 
 def requests(driver):

@@ -3,7 +3,7 @@
 import numpy as np
 import oracle
 import pytest
-from explain.pages import CHROMIUM, DRIVER, browser, requests, resize
+from explain.pages import CHROMIUM, DRIVER, HOSTILE_NAMES, browser, find_overflowing, requests, resize
 
 from vit_keras.config import ViTConfig
 from vit_keras.explain import anatomy_report, attention_maps
@@ -16,23 +16,6 @@ pytestmark = [
 CONFIG = ViTConfig(
     image_size=(64, 96), patch_size=16, hidden_dim=48, num_layers=3, num_heads=3, mlp_dim=96, num_registers=2, layer_scale=0.5
 )  # fmt: skip
-NAMES = (
-    "<img src=x onerror=alert(1)>",
-    "a class with a very long name that has to be broken somewhere, as real ones",
-    "owl",
-)
-OVERFLOWING = """
-const out = [];
-for (const one of document.querySelectorAll("section, aside, header")) {
-  const box = one.getBoundingClientRect();
-  for (const inner of one.querySelectorAll("*")) {
-    if (inner.closest(".scroll, pre, svg, .equation")) continue;
-    const own = inner.getBoundingClientRect();
-    if (own.width && (own.right > box.right + 1 || own.left < box.left - 1)) out.push(inner.outerHTML.slice(0, 120));
-  }
-}
-return out;
-"""
 OVERLAPPING = """
 const boxes = [...document.querySelectorAll("section")].map((one) => one.getBoundingClientRect());
 return boxes.filter((box, at) => boxes.slice(at + 1).some((other) => other.top < box.bottom - 1)).length;
@@ -41,7 +24,7 @@ return boxes.filter((box, at) => boxes.slice(at + 1).some((other) => other.top <
 
 @pytest.fixture(scope="module")
 def model():
-    return oracle.randomize(vit(CONFIG, num_classes=len(NAMES)), seed=1)
+    return oracle.randomize(vit(CONFIG, num_classes=len(HOSTILE_NAMES)), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +35,7 @@ def image():
 @pytest.fixture(scope="module")
 def page(model, image, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "anatomy.html"
-    anatomy_report(model, image, path, class_names=NAMES, title="tiny")
+    anatomy_report(model, image, path, class_names=HOSTILE_NAMES, title="tiny")
     return path
 
 
@@ -107,7 +90,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_names_its_controls(opened, page
     assert requests(opened) == [page.as_uri()]
     assert len(opened.find_elements("css selector", "section")) == 16
     answer = table(opened, "classifier")[1:]
-    assert sorted(row[0] for row in answer) == sorted(NAMES)
+    assert sorted(row[0] for row in answer) == sorted(HOSTILE_NAMES)
     assert opened.execute_script("return document.images.length") == 0
     picture = opened.find_element("id", "looks")
     assert picture.get_attribute("aria-label") == "Attention of the class token in block 3, head 1"
@@ -200,5 +183,5 @@ def test_nothing_overlaps(opened, width, language):
     for details in opened.find_elements("css selector", "details"):
         opened.execute_script("arguments[0].open = true", details)
     assert opened.execute_script("return document.documentElement.scrollWidth") <= width
-    assert opened.execute_script(OVERFLOWING) == []
+    assert find_overflowing(opened, "section, aside, header", unless=".scroll, pre, svg, .equation") == []
     assert opened.execute_script(OVERLAPPING) == 0
