@@ -38,6 +38,7 @@ QUICK: dict[str, list[str] | str] = {
     "fashion_mnist": "Fashion-MNIST",
     "finetune": "Fashion-MNIST",
     "adapters": SMALL,
+    "embedded_weights": ["--quick"],
     "resume": ["--kills", "1", "--backend", "tensorflow"],
     "tuning_table": "Fashion-MNIST",
     "tuning_simulation": ["--searches", "5"],
