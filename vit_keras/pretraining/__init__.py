@@ -1,0 +1,1 @@
+"""Pre-training on unlabeled images, and measures of the features it gives."""
