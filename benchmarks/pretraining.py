@@ -59,6 +59,7 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """The cell's name in the results."""
         budget = "" if self.method == "scratch" else f"-{self.minutes:g}min"
         what = f"{self.labels}labels" if self.labels else "pretraining"
         return f"{self.data}-{self.unlabeled}-{self.preset}-{self.method}{budget}-{what}-seed{self.seed}"
@@ -101,6 +102,7 @@ class ProcessorBudget(keras.callbacks.Callback):
 
     @property
     def elapsed(self) -> float:
+        """Processor seconds since the start."""
         return time.process_time() - self.started
 
     def on_train_batch_begin(self, batch: int, logs: object = None) -> None:
@@ -195,6 +197,7 @@ class Results:
         self.cells: dict[str, Any] = json.loads(self.path.read_text())["cells"] if self.path.exists() else {}
 
     def add(self, name: str, found: dict[str, Any]) -> None:
+        """Writes a finished cell."""
         self.cells[name] = found
         harness.record(RESULT, {"cores_of_a_minute": CORES, "cells": self.cells, "summary": summarize(self.cells)})
 
