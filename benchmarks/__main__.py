@@ -37,6 +37,7 @@ QUICK: dict[str, list[str] | str] = {
     "emoji": ["--seeds", "1", "--limit", "128", "--epochs", "1"],
     "fashion_mnist": "Fashion-MNIST",
     "finetune": "Fashion-MNIST",
+    "pretraining": "Fashion-MNIST",
     "adapters": SMALL,
     "resume": ["--kills", "1", "--backend", "tensorflow"],
     "tuning_table": "Fashion-MNIST",

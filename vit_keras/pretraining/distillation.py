@@ -80,7 +80,7 @@ class FeatureDistillation(PretrainingModel):
         outputs = [self.encoder.output]
         if uses_patches:
             norm = config.final_norm == "before"
-            outputs.append(feature_extractor(self.encoder, blocks=-1, norm=norm, as_grid=True).output)
+            outputs.append(feature_extractor(self.encoder, blocks=-1, norm=norm, as_grid=True).outputs[0])
         self.features = keras.Model(read_model(self.encoder).tensors[IMAGES], outputs, name="student_features")
         self.pooled_projection = _make_projection(
             int(outputs[0].shape[-1]), opened.pooled_dim, seed, "pooled_projection"

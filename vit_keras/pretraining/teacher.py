@@ -105,7 +105,7 @@ def open_teacher(
     noise = np.random.default_rng(0).integers(0, 256, (2, *image_size, own_channels)).astype("float32")
     low, high = (float(edge) for edge in pixel_range)
     outputs = features(ops.convert_to_tensor(low + noise * ((high - low) / 255)), training=False)
-    _check_outputs(model, outputs, find_output_kind(model) if parts is None and _is_functional(model) else None)
+    _check_outputs(model, outputs, kind=None if parts is not None else _find_kind(model))
     pooled, patches = _split_outputs(outputs)
     return Teacher(
         model=features,
@@ -130,7 +130,7 @@ def _features_of(model: keras.Model, parts: ModelParts) -> keras.Model:
     """Returns a model of pooled features and, where the patches have one grid, of their map, with the layers of a vit_keras model."""
     if parts.config.max_num_patches is not None:
         raise InvalidArgumentError(f"The teacher {model.name!r} takes packed images: take one for images of one size.")
-    grid = feature_extractor(model, blocks=-1, norm=parts.config.final_norm == "before", as_grid=True).output
+    grid = feature_extractor(model, blocks=-1, norm=parts.config.final_norm == "before", as_grid=True).outputs[0]
     return keras.Model(parts.tensors[IMAGES], [parts.features, grid], name=f"{model.name}_teacher")
 
 
@@ -145,8 +145,11 @@ def _read_input(model: keras.Model) -> tuple[tuple[int, int], int]:
     return (int(height), int(width)), int(shape[-1])
 
 
-def _is_functional(model: keras.Model) -> bool:
-    return isinstance(model, keras.models.Functional) or type(model) is keras.Sequential
+def _find_kind(model: keras.Model) -> str | None:
+    try:
+        return find_output_kind(model)
+    except (AttributeError, ValueError):  # not a functional model
+        return None
 
 
 def _normalizes(model: keras.Model) -> bool:
@@ -157,7 +160,7 @@ def _normalizes(model: keras.Model) -> bool:
     return bool(layers) and type(layers[0]).__name__ in _NORMALIZING
 
 
-def _check_outputs(model: keras.Model, outputs: Any, kind: str | None) -> None:
+def _check_outputs(model: keras.Model, outputs: Any, *, kind: str | None) -> None:
     tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
     shapes = [getattr(tensor, "shape", None) for tensor in tensors]
     how = "Use a model that ends in features: keras.Model(teacher.input, teacher.layers[-2].output)."
