@@ -33,6 +33,7 @@ from vit_keras.training.recipes.planning import plan_recipe
 CORES = 2
 UNLABELED = {"fashion_mnist": 10_000, "emoji": 2_000}
 VALIDATION = 500  # images
+PROBED = 2000  # images whose labels measure the features while nothing is chosen by them
 BATCH_SIZE = 128  # of pre-training
 AUGMENTATIONS = {
     "mae": Augmentation(flip_rate=0.5, zoom=0.2, stretch=0.1, shift=0.1),
@@ -132,14 +133,14 @@ def pretrain(cell: Cell, data: ImageData, options: dict[str, Any]) -> tuple[kera
     objective.compile(optimizer=optimizers.AdamW(rate, weight_decay=0.05, beta_2=0.95))
     batches = data.training_batches(epochs=100_000, augmentation=augmentation)
     objective.fit(batches.map(lambda images, _: images), epochs=1, steps_per_epoch=10**9, verbose=0, callbacks=[clock])
+    seconds = clock.elapsed
     objective.finish(batches.map(lambda images, _: images).take(20))
     encoder = objective.encoder
-    scores = vk.evaluate_features(
-        encoder, replace(data, splits={name: data.splits[name] for name in ("train", "validation")})
-    )
+    both = {name: data.splits[name] for name in ("train", "validation")}
+    scores = vk.evaluate_features(encoder, replace(data, splits=both).limit(PROBED), compare_with_random=False)
     last = {name: float(value) for name, value in clock.last.items()}
     return encoder, {
-        "processor_seconds": clock.elapsed,
+        "processor_seconds": seconds,
         "steps": clock.steps,
         "epochs": clock.steps * batch_size / len(data.splits["train"]),
         "last": last,
@@ -194,11 +195,14 @@ class Results:
 
     def __init__(self) -> None:
         self.path = harness.processor_folder() / f"{RESULT}.json"
-        self.cells: dict[str, Any] = json.loads(self.path.read_text())["cells"] if self.path.exists() else {}
+        self.cells = self._read()
+
+    def _read(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text())["cells"] if self.path.exists() else {}
 
     def add(self, name: str, found: dict[str, Any]) -> None:
         """Writes a finished cell."""
-        self.cells[name] = found
+        self.cells = {**self._read(), name: found}  # another process may have added cells
         harness.record(RESULT, {"cores_of_a_minute": CORES, "cells": self.cells, "summary": summarize(self.cells)})
 
 
