@@ -1,1 +1,4 @@
+from .mae.checkpoint import load_masked_autoencoder as load_masked_autoencoder
+from .mae.checkpoint import save_masked_autoencoder as save_masked_autoencoder
+from .mae.model import MaskedAutoencoder as MaskedAutoencoder
 from .objective import PretrainingModel as PretrainingModel
