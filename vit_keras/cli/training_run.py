@@ -13,10 +13,10 @@ from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.cli.wording import name_program
 from vit_keras.runtime.signals import Aborted
 from vit_keras.training.run_inputs import RunOptions
-from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted
 from vit_keras.training.runs.facts import count_noun, describe_spread
 from vit_keras.training.runs.resuming import recorded_options
-from vit_keras.training.runs.session import TrainingInterrupted, TrainingResult
+from vit_keras.training.runs.session import TrainingResult
 
 _RESUMABLE = 75
 

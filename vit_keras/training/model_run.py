@@ -10,6 +10,7 @@ from rich.console import Console
 from vit_keras.config import ViTConfig
 from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.data.images.preprocess import default_preprocessing
+from vit_keras.data.tasks import describe_count
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -86,7 +87,10 @@ def model_session(
     )
     name = "" if options.model is None else f"{options.model}: "
     if announce:
-        session.print_plan(f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
+        session.print_plan(
+            f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image",
+            images=describe_count(data.task, len(data.class_names)),
+        )
     return session
 
 
