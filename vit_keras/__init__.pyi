@@ -21,6 +21,7 @@ from .presets import list_weights as list_weights
 from .presets import load_preset as load_preset
 from .presets import preset_info as preset_info
 from .presets import register_presets as register_presets
+from .pretraining.evaluate_features import evaluate_features as evaluate_features
 from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train
