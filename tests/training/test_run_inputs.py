@@ -345,7 +345,7 @@ def test_the_default_run_directory_has_the_name_of_the_data(options, tmp_path, m
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Session, "_fitting", interrupt)
+    monkeypatch.setattr(Session, "_fit", interrupt)
     (tmp_path / "runs" / "pets-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
