@@ -79,8 +79,8 @@ def test_a_table_with_labels_keeps_them_and_a_wrong_column_is_an_error(image_fol
     with (tmp_path / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *rows])
     assert load_unlabeled(tmp_path / "labels.csv", preprocessing=SIZE).class_names == ("cat", "dog")
-    with pytest.raises(DataError, match="lable"):
-        load_unlabeled(tmp_path / "labels.csv", preprocessing=SIZE, label_column="lable")
+    with pytest.raises(DataError, match="klass"):
+        load_unlabeled(tmp_path / "labels.csv", preprocessing=SIZE, label_column="klass")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -119,7 +119,7 @@ class BaseSession(ABC, Generic[Settings, Result]):
                 recipe=recipe,
                 run=self.run,
                 console=self.console,
-                callbacks=self.callbacks,
+                callbacks=self._list_callbacks(model),
             )
             try:
                 return model, fitting.fit(resume=resume)
@@ -138,6 +138,10 @@ class BaseSession(ABC, Generic[Settings, Result]):
                 f"Not enough memory: training batches of {batch_size} in {record['parts']} parts, with the same result.",
                 highlight=False,
             )
+
+    def _list_callbacks(self, model: keras.Model) -> Sequence[keras.callbacks.Callback]:
+        """Returns the callbacks of a training in addition to the recipe's."""
+        return self.callbacks
 
     def _announce(self, text: str) -> None:
         """Prints what comes next and takes some seconds."""
