@@ -51,7 +51,9 @@ class Method:
         teacher: "keras.Model | None" = None,
     ) -> "PretrainingModel":
         """Returns the model to train, not compiled."""
-        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+        }
         if self.needs_teacher:
             given["teacher"] = teacher
         return self.load()(encoder, seed=seed, **given)

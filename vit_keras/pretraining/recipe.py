@@ -73,6 +73,12 @@ class PublishedRecipe:
     learning_rate_images: int | None
     fields: Mapping[str, Any]
 
+    @property
+    def rules(self) -> dict[str, str]:
+        """How fields depend on the run, by name."""
+        images = self.learning_rate_images
+        return {} if images is None else {"learning_rate": f"for {images} images per batch, in proportion"}
+
     def unsized(self, *, epochs: int, steps_per_epoch: int) -> PretrainingRecipe:
         """Returns the recipe as published."""
         return PretrainingRecipe(
