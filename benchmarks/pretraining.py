@@ -184,7 +184,7 @@ def scratch(cell: Cell, data: ImageData) -> dict[str, Any]:
         tried.append({"epochs": epochs, "processor_seconds": time.process_time() - started, **measure(model, data)})
         print(tried[-1], flush=True)
         accuracies = [each["validation_accuracy"] for each in tried]
-        if len(accuracies) - 1 - int(np.argmax(accuracies)) >= 2:
+        if int(np.argmax(accuracies)) < len(accuracies) - 1:
             break
     best = max(tried, key=lambda each: each["validation_accuracy"])
     return {**best, "tried": tried}

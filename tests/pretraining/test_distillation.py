@@ -5,9 +5,11 @@ import torch
 from contracts import JIT
 from keras import ops
 
+import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import vit
 from vit_keras.pretraining.distillation import FeatureDistillation
+from vit_keras.zoo.save_preset import save_preset
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,25 @@ def test_wrong_pairs_are_refused(tiny_config):
         FeatureDistillation(model, teacher=vit(tiny_config), patch_weight=-1)
     with pytest.raises(InvalidArgumentError, match="images of any size"):
         FeatureDistillation(vit(tiny_config.replace(dynamic_image_size=True)), teacher=model)
+
+
+@pytest.mark.slow
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    ("method", "options"), [("distill", {"teacher": True}), ("lejepa", {"projector_dims": (16, 8), "num_local": 1})]
+)
+def test_a_run_of_the_method_saves_the_encoder_alone(tiny_config, images, tmp_path, method, options):
+    encoder = vit(tiny_config)
+    before = encoder.get_weights()
+    teacher = vit(tiny_config.replace(image_size=24, hidden_dim=32))
+    if options.pop("teacher", False):
+        options["teacher"] = save_preset(teacher, tmp_path / "teacher")
+    run = vk.pretrain(encoder, images, method=method, epochs=2, run_dir=tmp_path / "run", **options)
+    saved = vk.load_model(tmp_path / "run")
+    assert [weight.path for weight in saved.weights] == [weight.path for weight in encoder.weights]
+    moved = [np.abs(new - old).max() for new, old in zip(saved.get_weights(), before, strict=True)]
+    assert max(moved) > 0
+    assert len(run.history) == 2
+    assert {"loss", "val_loss", "feature_rank", "feature_uniformity"} <= set(run.history[-1])
+    checkpoints = sum(path.stat().st_size for path in (tmp_path / "run").rglob("*.safetensors"))
+    assert checkpoints < 2 * sum(weight.nbytes for weight in before) + 10_000
