@@ -264,6 +264,7 @@ def test_an_unknown_source_is_named_with_the_nearest():
         "google",
         "huggingface",
         "meta",
+        "microsoft",
         "timm",
         "torchvision",
         "keras_hub",

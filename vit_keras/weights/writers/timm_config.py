@@ -212,6 +212,7 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
             "pos_embed_grid_size": list(config.grid_size),
             **TIMM_NAFLEX_RESIZES[config.position_resize],
             "fc_norm": config.final_norm == "after",
+            "final_norm": config.final_norm != "none",
         }
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {
