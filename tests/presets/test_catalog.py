@@ -1,4 +1,5 @@
 import csv
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,9 @@ def published():
 
 
 def _input_size(config):
-    """Returns the size that timm states; of packed images, timm's is a square of 576 patches, more than SigLIP 2 was evaluated with."""
-    return config.image_size if config.max_num_patches is None else (384, 384)
+    """Returns the size that timm states; of packed images a square, of 576 patches for SigLIP 2, which was evaluated with fewer."""
+    side = math.isqrt(max(config.max_num_patches or 0, 576)) * config.patch_size
+    return config.image_size if config.max_num_patches is None else (side, side)
 
 
 def test_every_checkpoint_of_timm_has_its_parameters_sizes_and_preprocessing():
