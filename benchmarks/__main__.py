@@ -39,6 +39,7 @@ QUICK: dict[str, list[str] | str] = {
     "finetune": "Fashion-MNIST",
     "pretraining": "Fashion-MNIST",
     "adapters": SMALL,
+    "embedded_weights": ["--quick"],
     "resume": ["--kills", "1", "--backend", "tensorflow"],
     "tuning_table": "Fashion-MNIST",
     "tuning_simulation": ["--searches", "5"],
