@@ -53,6 +53,7 @@ class PatchEncoder(CompositeLayer):
             positions are resized.
         patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for patches of packed images: positions are resized for
             each image.
+        visible: `(batch, patches)`, indices on the grid, where only some patches of each image are given, as in masked autoencoders.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
@@ -192,7 +193,13 @@ class PatchEncoder(CompositeLayer):
         tokens = self.projection(patches)
         return self.normalize(tokens, training=training) if self.patch_norm is not None else tokens
 
-    def call(self, patches: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        patches: Tensor,
+        patch_indices: Tensor | None = None,
+        visible: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Computes the paper's equation 1."""
         after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
         tokens = self.project(flatten_grid(patches) if after else patches, training)
@@ -200,6 +207,8 @@ class PatchEncoder(CompositeLayer):
         if self.position_embedding != "none":
             of_packed = None if patch_indices is None else patch_indices[:, self.num_prefix_tokens :]
             on_prefix, of_patches = self._split_positions(after, of_packed)
+            if visible is not None:
+                of_patches = ops.take(of_patches[0], visible, axis=0)  # (batch, patches, hidden_dim)
             tokens = tokens + ops.cast(of_patches, tokens.dtype)
             if on_prefix is not None:
                 prefix = [ops.concatenate(prefix, axis=1) + ops.cast(on_prefix, tokens.dtype)]
@@ -233,10 +242,13 @@ class PatchEncoder(CompositeLayer):
         return (input_shape[0], count_tokens(input_shape, self.num_prefix_tokens), self.hidden_dim)
 
 
-def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
-    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
+def sincos2d(rows: int, columns: int, hidden_dim: int, *, frequencies: np.ndarray | None = None) -> np.ndarray:
+    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580).
+
+    `frequencies` are those of `sincos_frequencies` by default.
+    """
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
-    frequencies = sincos_frequencies(hidden_dim)
+    frequencies = sincos_frequencies(hidden_dim) if frequencies is None else frequencies
     x, y = x[:, None] * frequencies, y[:, None] * frequencies
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")
 
