@@ -19,7 +19,7 @@ def pretrain_command(
     model: Annotated[
         str | None,
         Argument(
-            metavar="PRESET",
+            metavar="MODEL",
             help="A preset's NAME for random weights; NAME:TAG, a run or a preset directory to go on from its weights.",
             autocompletion=options.complete_preset,
         ),
@@ -125,8 +125,8 @@ def _check_sources(sources: list[str] | None) -> None:
 
 
 def _check_given(*, model: str | None, data: Any) -> None:
-    missing = [word for word, value in (("PRESET", model), ("SOURCE", data)) if not value]
+    missing = [word for word, value in (("MODEL", model), ("SOURCE", data)) if not value]
     if missing:
         raise InvalidArgumentError(
-            f"{' and '.join(missing)} missing: vit-keras pretrain PRESET SOURCE, or --resume --run-dir RUN."
+            f"{' and '.join(missing)} missing: vit-keras pretrain MODEL SOURCE, or --resume --run-dir RUN."
         )
