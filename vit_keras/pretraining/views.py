@@ -69,7 +69,8 @@ def draw_views(images: Tensor, options: ViewOptions, *, seed: Any) -> Tensor:
         True
     """
     images = ops.cast(images, "float32")
-    batch, height, width, channels = ops.shape(images)[0], *images.shape[1:]
+    batch = ops.shape(images)[0]
+    height, width, channels = images.shape[1:]
     draws = random.uniform((11, batch), seed=seed)  # one row per random decision
     area = options.scale[0] + (options.scale[1] - options.scale[0]) * draws[0]
     low, high = (math.log(edge) for edge in _RATIO)
