@@ -16,8 +16,11 @@ OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers
 
 .PHONY: demo test test-slow check lint clean
 
+# Trains from scratch, then fine-tunes the weights in the package: on a few handwritten digits, or on your own images with `make demo DATA=FOLDER`.
+DATA ?= digits --limit 200
 demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
+	$(BIN)/vit-keras finetune vit_nano_conv8_32:drawings $(DATA)
 
 # On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower.
 test: $(VENV)/.dev
