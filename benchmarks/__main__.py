@@ -20,6 +20,7 @@ SMALL = ["--preset", "vit_nano_conv8_32", "--rounds", "1"]
 QUICK: dict[str, list[str] | str] = {
     "speed": ["--quick", "--presets", "vit_small_patch16_224", "--dtypes", "float32", "--kinds", "training"],
     "small_models": ["--quick"],
+    "mae_speed": ["--quick"],
     "gpu": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
