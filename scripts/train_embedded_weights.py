@@ -35,7 +35,7 @@ TIMED = 40  # steps that are timed to choose the number of epochs
 CARD = """
 ## What it is
 
-Trained on {count:,} drawings of emoji and icons in {styles} styles, each on three backgrounds, to tell Unicode's {classes} subgroups.
+Trained on {count:,} drawings of emoji and icons in {styles} styles, each on three backgrounds, to tell the {classes} subgroups of Unicode apart.
 Made to start fine-tuning from, on small drawings, icons, symbols and other small pictures, and to try the library without a network.
 
 **Not an ImageNet model**: it has seen no photo. On a photo, its classes mean little.
@@ -126,6 +126,7 @@ def write_embedded(model: keras.Model, record: dict[str, Any]) -> Path:
     weights, config = target / "model.safetensors", target / "config.json"
     halved = {name: value.astype("float16") for name, value in load_file(weights).items()}
     save_file(halved, weights)
+    weights.chmod(0o644)  # safetensors makes it readable by its owner alone
     saved = json.loads(config.read_text())
     config.write_text(json.dumps({**saved, "sha256": {weights.name: file_sha256(weights)}}, indent=2) + "\n")
     (target / "training.json").write_text(json.dumps(record, indent=2) + "\n")
