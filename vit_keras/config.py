@@ -10,10 +10,10 @@ from vit_keras import costs
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packed_sizes import packed_shape
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
-from vit_keras.validation import FrozenConfig, closest, is_number
+from vit_keras.validation import FrozenConfig, closest, is_number, list_words
 
 Stem = Literal["patch", "conv"]
-PositionEmbedding = Literal["learned", "sincos2d", "none"]
+PositionEmbedding = Literal["learned", "sincos2d", "sincos2d_mae", "none"]
 PositionResize = Literal[
     "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
     "bilinear_corners_crop", "bicubic_antialias_crop",
@@ -92,7 +92,8 @@ class ViTConfig(FrozenConfig):
         distillation_token: Adds a distillation token after it (Touvron et al. 2021, arXiv 2012.12877).
         distillation_head: Gives the distillation token its own head; the output is the mean of both. False leaves the other head.
         num_registers: Register tokens after those, which no head reads (Darcet et al. 2024, arXiv 2309.16588).
-        position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
+        position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), "sincos2d_mae"
+            fixed with the frequencies of MAE and of AIMv2 for any image size (He et al. 2021, arXiv 2111.06377), or "none".
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
@@ -244,7 +245,7 @@ class ViTConfig(FrozenConfig):
                 synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
                 close = [synonym] if synonym else closest(str(value), choices, count=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
-                yield f"{name}={value!r} is none of {list(choices)}{hint}"
+                yield f"{name}={value!r} is none of {list_words(choices)}{hint}"
         for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
             is_optional = name in _OPTIONAL
@@ -331,9 +332,9 @@ class ViTConfig(FrozenConfig):
             yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
         if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
             yield 'map_includes_prefix=False needs pooling="map" and prefix tokens: class_token=True or num_registers'
-        if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
+        if self.position_embedding.startswith("sincos2d") and self.hidden_dim % 4:
             nearest_dim = _nearest_multiple(self.hidden_dim, 4)
-            yield f'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'
+            yield f'position_embedding="{self.position_embedding}" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'
         if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
             powers = [2**power for power in range(1, 9)]
             nearest_power = min(powers, key=lambda size: abs(size - self.patch_size))
