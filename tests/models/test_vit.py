@@ -25,6 +25,7 @@ CONFIGS = {
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
     "map_of_patches": TINY.replace(pooling="map", num_registers=1, map_includes_prefix=False),
     "conv_map": MAP,
+    "sincos_mae": TINY.replace(position_embedding="sincos2d_mae", image_size=(32, 8)),
     "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32), num_registers=2),
     "gray": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
     "distilled": TINY.replace(distillation_token=True),
