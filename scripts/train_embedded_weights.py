@@ -41,7 +41,7 @@ Made to start fine-tuning from, on small drawings, icons, symbols and other smal
 **Not an ImageNet model**: it has seen no photo. On a photo, its classes mean little.
 
 - Accuracy on {tested:,} emoji of a drawing style that it never saw ({test_style}): {accuracy:.1f} %
-- {epochs} epochs, {seconds:,.0f} processor seconds: `scripts/train_embedded_weights.py`
+- Epochs: {epochs}, from {start}, in {seconds:,.0f} processor seconds: `scripts/train_embedded_weights.py`
 - Weights in float16; they compute in float32 after loading
 - Sources and licenses of the drawings: `DRAWINGS-ATTRIBUTION.md`. The weights are under the Apache License 2.0
 """
@@ -176,6 +176,7 @@ def main() -> None:
         "accuracy": round(100 * results["test_accuracy"], 1),
         "nearest_neighbor": round(100 * results["nearest_neighbour_accuracy"], 1),
         "epochs": epochs,
+        "start": "random weights" if options.side == 32 else "the weights of 32 px",
         "seconds": round(json.loads(plan.read_text())["processor_seconds"]),
     }
     trained = vk.from_preset(run / "model", name=model.name)
