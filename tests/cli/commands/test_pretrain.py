@@ -82,4 +82,4 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_comman
     assert "random weights" in call(folder, "evaluate", "run", "labeled", "--features")
     call(folder, "explain", "tuned", "photos/0/0.png")
     call(folder, "features", "run", "labeled", "--out", "features.npz")
-    call(folder, "export", "run", "--to", "onnx")
+    call(folder, "export", "run", "encoder.onnx")
