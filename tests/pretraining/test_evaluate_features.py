@@ -1,4 +1,6 @@
 import builtins
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,6 +122,22 @@ def test_the_plot_shows_the_principal_components(found):
     expected = np.concatenate([expected[found.labels == index] for index in range(3)])
     np.testing.assert_allclose(np.abs(points), np.abs(expected), atol=1e-4)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["red", "green", "gray"]
+
+
+def test_a_plot_by_umap_shows_its_points(found, monkeypatch):
+    class Umap:
+        def __init__(self, random_state):
+            assert random_state is not None
+
+        def fit_transform(self, features):
+            return features[:, 3:5]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Umap))
+    axes = found.plot(method="umap").axes[0]
+    points = np.concatenate([collection.get_offsets() for collection in axes.collections])
+    expected = np.concatenate([found.features[found.labels == index, 3:5] for index in range(3)])
+    np.testing.assert_allclose(points, expected, atol=1e-6)
+    assert axes.get_xlabel() == "UMAP 1"
 
 
 def test_a_plot_without_its_package_is_refused(found, monkeypatch):

@@ -75,3 +75,14 @@ def test_an_unknown_method_is_refused_with_the_closest_name():
         find_method("mea")
     with pytest.raises(InvalidArgumentError, match="method=3: there is no"):
         find_method(3)
+
+
+def test_lejepa_has_the_numbers_of_its_minimal_example_and_distillation_takes_a_teacher():
+    options = {"images": 20_000, "batch_size": 128, "steps_per_epoch": 156}
+    recipe, _ = plan_pretraining(METHODS["lejepa"], **options, changes={"projector_dims": [64, 8]})
+    assert recipe.learning_rate == pytest.approx(2e-3 / 2)
+    assert recipe.augmentation == Augmentation()
+    assert recipe.options["weight"] == 0.02
+    assert recipe.options["projector_dims"] in ([64, 8], (64, 8))
+    assert METHODS["distill"].needs_teacher
+    assert METHODS["distill"].list_options() == ["teacher_range", "patch_weight"]

@@ -59,7 +59,14 @@ class Method:
         return self.load()(encoder, seed=seed, **given)
 
 
-METHODS = {each.name: each for each in (Method("mae", "mae.model", "MaskedAutoencoder"),)}
+METHODS = {
+    each.name: each
+    for each in (
+        Method("mae", "mae.model", "MaskedAutoencoder"),
+        Method("lejepa", "lejepa", "LeJEPA"),
+        Method("distill", "distillation", "FeatureDistillation", needs_teacher=True),
+    )
+}
 """The methods by name; each has a recipe of the same name in `recipes.toml`."""
 
 
