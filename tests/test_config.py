@@ -52,7 +52,7 @@ def tiny_configs(draw):
     norm, only_class_token = pick("layer", "rms"), not num_registers and not distillation_token
     dynamic = pick(True, False)
     relative = pick("none", *["mlp", *["table"] * only_class_token] * (not dynamic))
-    can_differ = not parallel and not qk_norm and rotary == relative == "none"
+    can_differ = not qk_norm and rotary == relative == "none"
     return ViTConfig(
         image_size=(patch_size * pick(1, 2) + more, patch_size * pick(1, 2)), patch_size=patch_size, channels=channels,
         partial_patches=partial, dynamic_image_size=dynamic,
@@ -196,7 +196,7 @@ def test_refuses_fields_of_the_wrong_kind(changes, message):
         ({"relative_position": "table", "num_registers": 2}, 'relative_position="table" has biases for patches and a class token'),
         ({"relative_position": "mlp", "relative_position_shared": True, "remat": "block"}, 'relative_position_shared=True can\'t be combined with remat="block"'),
         ({"block_norm": "after", "norm": "rms"}, 'block_norm="after" needs norm="layer" and parallel_block=False'),
-        ({"parallel_block": True, "projection_bias": False}, "parallel_block=True can't be combined with differential_attention or projection_bias=False"),
+        ({"parallel_block": True, "projection_bias": False}, "parallel_block=True can't be combined with projection_bias=False"),
         ({"differential_attention": True, "num_heads": 256}, "differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is 1024"),
         ({"differential_attention": True, "qk_norm": True}, "differential_attention=True can't be combined with qk_norm"),
         ({"remat": "block", "dropout_rate": 0.1}, 'remat="block" computes a block twice, and dropout would differ the second time: set dropout_rate=0 and attention_dropout_rate=0'),

@@ -16,7 +16,7 @@ Stem = Literal["patch", "conv"]
 PositionEmbedding = Literal["learned", "sincos2d", "none"]
 PositionResize = Literal[
     "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
-    "bilinear_corners_crop",
+    "bilinear_corners_crop", "bicubic_antialias_crop",
 ]  # fmt: skip
 PatchResize = Literal["bicubic_antialias", "bilinear"]
 RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
@@ -96,8 +96,8 @@ class ViTConfig(FrozenConfig):
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
-            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop" and "bilinear_corners_crop" resize to a
-            square of the longer side and take its top left part, as in RADIO.
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop", "bilinear_corners_crop" and
+            "bicubic_antialias_crop" resize to a square of the longer side and take its top left part, as in RADIO.
         patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
@@ -116,7 +116,8 @@ class ViTConfig(FrozenConfig):
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
         attention_inner_norm: Normalizes the joined heads before the attention's output projection (Wang et al. 2022, arXiv 2208.10442).
-        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258).
+        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258); in a
+            parallel block, one bias serves the output projections of both branches.
         projection_bias: Whether the attention's output projection and both projections of the MLP have biases.
         block_norm: Normalizes the input of attention and MLP, "before" as in the paper, or their output, "after" (Liu et al. 2022,
             arXiv 2111.09883).
@@ -373,8 +374,8 @@ class ViTConfig(FrozenConfig):
             yield 'relative_position_shared=True can\'t be combined with remat="block", whose blocks are computed again without it'
         if self.block_norm == "after" and (self.parallel_block or self.norm != "layer"):
             yield 'block_norm="after" needs norm="layer" and parallel_block=False'
-        if self.parallel_block and (self.differential_attention or not self.projection_bias):
-            yield "parallel_block=True can't be combined with differential_attention or projection_bias=False"
+        if self.parallel_block and not self.projection_bias:
+            yield "parallel_block=True can't be combined with projection_bias=False"
         if self.differential_attention:
             if self.hidden_dim % (2 * self.num_heads):
                 nearest_dim = _nearest_multiple(self.hidden_dim, 2 * self.num_heads)

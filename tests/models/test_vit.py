@@ -73,6 +73,7 @@ CONFIGS = {
     ),
     "norm_after_the_branch": TINY.replace(block_norm="after", layer_scale=0.1),
     "differential": TINY.replace(differential_attention=True, num_layers=3),
+    "differential_parallel": TINY.replace(differential_attention=True, parallel_block=True, layer_scale=0.1),
 }  # fmt: skip
 FEATURES = ("token_and_mean", "map_of_patches", "no_qkv_bias", "eva")  # built without a head
 

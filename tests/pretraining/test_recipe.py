@@ -71,7 +71,7 @@ def test_a_recipe_comes_back_from_json():
 
 
 def test_an_unknown_method_is_refused_with_the_closest_name():
-    with pytest.raises(InvalidArgumentError, match="there is no such pre-training method. Did you mean 'mae'"):
+    with pytest.raises(InvalidArgumentError, match=r"there is no such pre-training method\. Did you mean 'mae'"):
         find_method("mea")
     with pytest.raises(InvalidArgumentError, match="method=3: there is no"):
         find_method(3)

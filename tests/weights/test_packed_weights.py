@@ -26,6 +26,10 @@ TIMM = {
         position_resize="bicubic_antialias", max_num_patches=15,
     ),
     "map": SIGLIP.replace(num_registers=1, map_includes_prefix=False, position_on_prefix=False, position_resize="bilinear_corners"),
+    "radio": SIGLIP.replace(
+        pooling="token", class_token=True, num_registers=2, position_on_prefix=False, final_norm="none", activation="gelu",
+        position_resize="bilinear_corners_crop",
+    ),
 }  # fmt: skip
 
 

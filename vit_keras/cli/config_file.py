@@ -10,7 +10,7 @@ from typer import Context
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.validation import closest
 
-_NOT_IN_FILES = ("config", "help", "as_json", "debug", "quiet", "overwrite", "resume", "force_resume")
+_NOT_IN_FILES = ("config", "help", "as_json", "as_csv", "debug", "quiet", "overwrite", "resume", "force_resume")
 
 
 def read_config(context: Context, config: Path | None) -> Path | None:

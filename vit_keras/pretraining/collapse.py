@@ -97,6 +97,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         images: The images; at most `count` of them are used, always the same ones.
         labels: Their class indices, `(images,)`, for `knn_accuracy`; None without labels. The labels in `images` are ignored.
         every: Epochs between two measurements; the first and the last epoch are always measured.
+        quiet: First epochs that cause no warning, such as the warm-up: features of random weights are nearly equal, too.
         count: Maximum number of images.
         batch_size: Images per step.
 
@@ -120,6 +121,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         *,
         labels: np.ndarray | None = None,
         every: int = 1,
+        quiet: int = 0,
         count: int = 1000,
         batch_size: int = 64,
     ) -> None:
@@ -140,6 +142,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.images = images.subset(chosen)
         self.labels = labels
         self.every = every
+        self.quiet = quiet
         self.batch_size = batch_size
         self.values: dict[str, float] = {}
         self._warned = False
@@ -172,7 +175,7 @@ class CollapseMonitor(keras.callbacks.Callback):
 
     def _warn(self, epoch: int) -> None:
         rank, spread = (self.values[name] for name in MEASURES)
-        if self._warned or spread < _COLLAPSED:
+        if self._warned or epoch < self.quiet or spread < _COLLAPSED:
             return
         self._warned = True
         warnings.warn(

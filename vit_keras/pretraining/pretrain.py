@@ -31,6 +31,7 @@ from vit_keras.zoo.load_model import OpenModel, open_model
 
 BATCH_SIZE = 128
 _SMALLEST_SIDE = 8  # px, as for all image files
+_MOST_UNUSABLE = 0.5  # of the files: they are listed, and without labels none is missed
 _OF_LOAD = ("image_dir", "image_column", "label_column", "label_separator", "contained")
 
 
@@ -191,7 +192,7 @@ def _load(
             batch_size=options.batch_size,
             limit=options.limit,
             seed=seed,
-            reading=ReadOptions(min_side=max(_SMALLEST_SIDE, config.patch_size)),
+            reading=ReadOptions(min_side=max(_SMALLEST_SIDE, config.patch_size), max_error_rate=_MOST_UNUSABLE),
             on_progress=on_progress,
             **{name: getattr(options, name) for name in _OF_LOAD if getattr(options, name) is not None},
         )

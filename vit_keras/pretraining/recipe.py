@@ -59,7 +59,7 @@ class PretrainingRecipe(OptimizationSettings):
         problems = super()._find_problems()
         if self.method not in METHODS:
             problems.append(f"method={self.method!r} is not one of {list(METHODS)}")
-        if self.augmentation and getattr(self.augmentation, "mixes", False):
+        if isinstance(self.augmentation, Augmentation) and self.augmentation.mixes:
             problems.append("augmentation mixes images (MixUp, CutMix), which needs labels")
         return problems
 

@@ -1,5 +1,7 @@
 """One resumable pre-training run: trains the method, saves the encoder, measures its features, writes the report."""
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +11,7 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
+from vit_keras.data.dataset.joining import join_splits
 from vit_keras.models.vit import model_config
 from vit_keras.pretraining.collapse import CollapseMonitor
 from vit_keras.pretraining.model_card import encoder_card_notes
@@ -27,6 +30,7 @@ from vit_keras.zoo.save_preset import save_preset, write_card
 
 _SHOWN = 8  # held-out images in the report
 _MEASUREMENTS = 20  # of the features while a run trains
+_MEASURED = 1000  # images whose features are measured
 _FINISHING = 1024  # images by which an encoder is adapted at the end
 
 
@@ -66,8 +70,9 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
         self._announce("measuring the features")
         encoder = self._open_encoder()
         results = {name: value for name, value in history[-1].items() if name.startswith("val_")}
-        results |= self._measure(encoder)
-        results |= {f"{name}_before": value for name, value in self._measure(copy_encoder(self.base)).items()}
+        results |= self._monitor(encoder).measure()
+        before = self._monitor(copy_encoder(self.base)).measure()
+        results |= {f"{name}_before": value for name, value in before.items()}
         record = {**record, "status": "finished", "results": results, "seconds": self._seconds(history)}
         self._announce("drawing the report")
         write_report(self.run, record, history)
@@ -106,30 +111,28 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
             return from_preset(self.run.model)
 
     def _list_callbacks(self, model: keras.Model) -> Sequence[keras.callbacks.Callback]:
-        live = LiveReport(self.run, self._shown_images())
-        if len(self._held_out) < 2:
-            return [live, *self.callbacks]
         every = max(1, self.recipe.epochs // _MEASUREMENTS)
-        monitor = CollapseMonitor(model.encoder, self._held_out, labels=self._labels, every=every)
-        return [monitor, live, *self.callbacks]
+        return [self._monitor(model.encoder, every=every), LiveReport(self.run, self._shown_images()), *self.callbacks]
 
-    def _measure(self, encoder: keras.Model) -> dict[str, float]:
-        """Returns the measures of an encoder's features of the held-out images."""
-        if len(self._held_out) < 2:
-            return {}
-        return CollapseMonitor(encoder, self._held_out, labels=self._labels).measure()
+    def _monitor(self, encoder: keras.Model, *, every: int = 1) -> CollapseMonitor:
+        images = self._measured_images
+        quiet = math.ceil(self.recipe.warmup_rate * self.recipe.epochs)
+        labels = images.labels if self.data.task == "single_label" else None
+        return CollapseMonitor(encoder, images, labels=labels, every=every, quiet=quiet, count=_MEASURED)
 
-    @property
-    def _held_out(self) -> Split | EncodedSplit:
-        return self.data.splits["validation"]
-
-    @property
-    def _labels(self) -> np.ndarray | None:
-        return self._held_out.labels if self.data.task == "single_label" else None
+    @functools.cached_property
+    def _measured_images(self) -> Split | EncodedSplit:
+        """The held-out images, and where they are few training images, too: the methods don't learn their labels."""
+        held_out, train = self.data.splits["validation"], self.data.splits["train"]
+        missing = _MEASURED - len(held_out)
+        if missing <= 0:
+            return held_out
+        others = np.random.default_rng(self.data.seed).permutation(len(train))[:missing]
+        return join_splits([held_out, train.subset(others)])
 
     def _shown_images(self) -> np.ndarray:
-        count = min(_SHOWN, len(self._held_out))
-        return np.stack([self._held_out.image(index) for index in range(count)])
+        held_out = self.data.splits["validation"]
+        return np.stack([held_out.image(index) for index in range(min(_SHOWN, len(held_out)))])
 
 
 def copy_encoder(model: keras.Model) -> keras.Model:

@@ -81,7 +81,10 @@ VALUES = {
     "relative_position_shared": [{"relative_position": "table", "relative_position_shared": True}],
     "relative_position_dim": [{"relative_position": "mlp", "relative_position_dim": 8}],
     "patch_norm": [{"patch_norm": True}, {"patch_norm": True, "norm": "rms"}],
-    "differential_attention": [{"differential_attention": True}],
+    "differential_attention": [
+        {"differential_attention": True},
+        {"differential_attention": True, "parallel_block": True},
+    ],
     "projection_bias": [{"projection_bias": False}],
     "block_norm": [{"block_norm": "after", "layer_scale": 0.1}],
     "num_map_heads": [{"pooling": "map", "num_map_heads": 4}],

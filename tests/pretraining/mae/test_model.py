@@ -185,3 +185,14 @@ def test_bad_arguments_and_images_are_refused():
     for shape in ((2, 3, 3, 3), (2, 16, 16, 3), (16, 24, 3), (2, 16, 24, 1)):
         with pytest.raises(InvalidArgumentError, match=r"the encoder takes .* with \(16, 24, 3\)"):
             model(np.zeros(shape, "uint8"))
+
+
+def test_pictures_show_whole_images_and_the_same_masks_each_time():
+    model = autoencoder()
+    images, _ = batch(CONFIG)
+    first, second = model.pictures(images), model.pictures(images)
+    assert list(first) == ["input", "masked", "reconstructed", "target"]
+    np.testing.assert_array_equal(first["input"], images)
+    assert_equal(first.values(), second.values())
+    assert (first["masked"] != images).any(axis=-1).mean() == pytest.approx(0.75, abs=0.02)
+    assert "18 of 24 patches" in model.describe()[0]

@@ -19,7 +19,7 @@ def pretrain_command(
     model: Annotated[
         str | None,
         Argument(
-            metavar="PRESET",
+            metavar="MODEL",
             help="A preset's NAME for random weights; NAME:TAG, a run or a preset directory to go on from its weights.",
             autocompletion=options.complete_preset,
         ),
@@ -86,7 +86,6 @@ def pretrain_command(
         vit-keras pretrain vit_nano_conv8_96 photos/ more_photos/
         vit-keras pretrain vit_small_patch16_224:augreg_in21k photos/ --epochs 100 --run-dir runs/mae
         vit-keras pretrain --resume --run-dir runs/mae
-        vit-keras finetune runs/mae labeled_photos/
     """
     check_all(
         lambda: check_run_dir(run_dir, resume=resume, overwrite=overwrite),
@@ -125,8 +124,8 @@ def _check_sources(sources: list[str] | None) -> None:
 
 
 def _check_given(*, model: str | None, data: Any) -> None:
-    missing = [word for word, value in (("PRESET", model), ("SOURCE", data)) if not value]
+    missing = [word for word, value in (("MODEL", model), ("SOURCE", data)) if not value]
     if missing:
         raise InvalidArgumentError(
-            f"{' and '.join(missing)} missing: vit-keras pretrain PRESET SOURCE, or --resume --run-dir RUN."
+            f"{' and '.join(missing)} missing: vit-keras pretrain MODEL SOURCE, or --resume --run-dir RUN."
         )

@@ -1,9 +1,10 @@
 """Masked autoencoder (MAE): learns to predict the masked patches of images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from vit_keras.errors import InvalidArgumentError
@@ -13,6 +14,8 @@ from vit_keras.models.wiring import read_model
 from vit_keras.pretraining.mae.decoder import MaskedPatchDecoder
 from vit_keras.pretraining.mae.decoder_size import choose_decoder_size
 from vit_keras.pretraining.mae.masking import Masking, count_visible, shuffle
+from vit_keras.pretraining.mae.pictures import draw_reconstructions
+from vit_keras.pretraining.mae.stem_statistics import fit_stem_statistics
 from vit_keras.pretraining.mae.targets import masked_error, patch_statistics
 from vit_keras.pretraining.mae.visible import VisibleEncoder, check_maskable
 from vit_keras.pretraining.objective import PretrainingModel
@@ -103,6 +106,47 @@ class MaskedAutoencoder(PretrainingModel):
         predictions, patches, masking = self._predict(images, noise, training=False)
         loss = self._compute_errors(predictions, patches, masking)
         return {"loss": loss, "predictions": predictions, "mask": masking.mask}
+
+    def finish(self, images: Iterable[Any]) -> None:
+        """Fits the batch norms of a convolutional stem to whole images; of a patch stem nothing has to be done.
+
+        Args:
+            images: Batches as `fit` takes them, which can be iterated several times, such as a `tf.data.Dataset` or a list.
+        """
+        stem = self.visible_encoder.parts.layers.get("conv_stem")
+        if stem is not None:
+            fit_stem_statistics(stem, images, self._normalize_batch)
+
+    def describe(self) -> list[str]:
+        """Returns sentences for the report of a run."""
+        masked, decoder = self.config.num_patches - self.num_visible, self.decoder
+        blocks = f"{decoder.num_layers} block{'s' if decoder.num_layers > 1 else ''}"
+        pixels = "pixels, normalized per patch" if self.norm_targets else "pixels"
+        return [
+            f"Masked autoencoder (He et al. 2022): {masked} of {self.config.num_patches} patches of each image are masked at random; the encoder "
+            f"sees the other {self.num_visible}.",
+            f"A decoder of {blocks}, {decoder.dim} wide, predicts the {pixels}; the loss is the mean squared error of the masked patches. The "
+            "decoder is not part of the saved model.",
+        ]
+
+    def pictures(self, images: Any) -> Mapping[str, np.ndarray]:
+        """Returns, by caption, the images, what the encoder sees, that with the masked patches predicted, and the masked patches themselves.
+
+        The same patches are masked in every call.
+        """
+        found = {name: ops.convert_to_numpy(each) for name, each in self.reconstruct(images).items()}
+        return draw_reconstructions(
+            ops.convert_to_numpy(images),
+            found["predictions"],
+            found["mask"],
+            config=self.config,
+            norm_targets=self.norm_targets,
+        )
+
+    def _normalize_batch(self, batch: Any) -> Tensor:
+        images = batch[0] if isinstance(batch, tuple | list) else batch
+        self._check_shape(images)
+        return self.pixel_normalization(images)
 
     def _predict(self, images: Tensor, noise: Tensor | None, training: bool | None) -> tuple[Tensor, Tensor, Masking]:
         self._check_shape(images)

@@ -43,11 +43,12 @@ class OptimizationSettings(FrozenConfig):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = self._find_problems()
+        unknown = []
         try:
             object.__setattr__(self, "augmentation", resolve_augmentation(self.augmentation))
         except InvalidArgumentError as error:
-            problems.append(f"augmentation={self.augmentation!r}: {str(error).rstrip('.')}")
+            unknown.append(f"augmentation={self.augmentation!r}: {str(error).rstrip('.')}")
+        problems = self._find_problems() + unknown
         if problems:
             raise InvalidArgumentError(f"The recipe {self.name!r} is not valid: {'; '.join(problems)}.")
 

@@ -69,7 +69,10 @@ def find_places(
 def _places(table: Table, row: Row, way: Way, block: int | None, shapes: Mapping[str, Shape]) -> Iterator[Place]:
     targets = [numbered(target, block) for target in row.targets]
     ours = [target for target in targets if target != GAP]
-    if way.stacked is not None or not way.names or not all(target in shapes for target in ours):
+    is_below = (
+        row.axis != -1 and len(targets) > 1
+    )  # a low rank of one tensor is none of the weights below each other in it
+    if is_below or way.stacked is not None or not way.names or not all(target in shapes for target in ours):
         return
     widths = [shapes[target if target != GAP else ours[0]][-1] for target in targets]
     starts = [sum(widths[:index]) for index in range(len(widths))]

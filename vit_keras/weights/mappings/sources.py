@@ -30,6 +30,7 @@ from vit_keras.weights.mappings.meta import (
     PERCEPTION,
     PERCEPTION_CORE,
 )
+from vit_keras.weights.mappings.microsoft import BEIT3
 from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
 from vit_keras.weights.mappings.radio import HF_RADIO
@@ -39,7 +40,7 @@ from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
     NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
-    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
+    OPENAI_CLIP, PERCEPTION, BEIT3, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
     KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""

@@ -46,6 +46,7 @@ _CONVERTED = {
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
     "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
     "shared_rel_pos", "pos_embed_grid_size", "pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners",
+    "pos_embed_ar_preserving", "use_post_norm",
 }  # fmt: skip
 
 
@@ -138,6 +139,8 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     if "qkv_bias" in arguments:
         with_bias = base.qkv_bias if base.qkv_bias != "none" else "all"
         fields["qkv_bias"] = with_bias if arguments["qkv_bias"] else "none"
+    if "use_post_norm" in arguments:
+        fields["block_norm"] = "after" if arguments["use_post_norm"] else "before"
     if "no_embed_class" in arguments:
         fields["position_on_prefix"] = not arguments["no_embed_class"]
     for argument, learned in (("pos_embed", ("learn", "learned")), ("use_abs_pos_emb", (True,))):
@@ -178,11 +181,8 @@ def _read_naflex(arguments: Mapping[str, Any], base: ViTConfig, cfg: Mapping[str
         fields["image_size"] = (grid[0] * patch_size, grid[1] * patch_size)
     if isinstance(size, list | tuple):  # checked by `_read_defaults`
         fields["max_num_patches"] = (size[1] // patch_size) * (size[2] // patch_size)
-    names = ("pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners")
-    stated = {
-        **TIMM_NAFLEX_RESIZES[base.position_resize],
-        **{name: arguments[name] for name in names if name in arguments},
-    }
+    of_base = TIMM_NAFLEX_RESIZES[base.position_resize]
+    stated = {name: arguments.get(name, value) for name, value in of_base.items()}
     rules = [rule for rule, values in TIMM_NAFLEX_RESIZES.items() if values == stated]
     if not rules:
         raise InvalidArgumentError(f"{where}: its positions are resized with {stated}, which vit_keras does not build.")
