@@ -53,5 +53,7 @@ def test_timm_converts_the_same_file_to_the_same_weights(tmp_path):
     timm = pytest.importorskip("timm.models.vision_transformer")
     weights, theirs = write_microsofts(tmp_path / "x.safetensors", CONFIG)
     found = timm._convert_beit3({name: torch.from_numpy(array) for name, array in theirs.items()}, None)
-    expected = {name: array for name, array in translate(weights, CONFIG, TIMM).items() if not re.match("mask|text", name)}
+    expected = {
+        name: array for name, array in translate(weights, CONFIG, TIMM).items() if not re.match("mask|text", name)
+    }
     assert_same_bits({name: found[name].numpy() for name in expected}, expected)
