@@ -96,6 +96,8 @@ def open_teacher(
             f"teacher_range={pixel_range!r} is not black and white, such as (0, 255) or (-1, 1)."
         )
     image_size, own_channels = _read_input(model)
+    if parts is not None:
+        image_size = parts.config.image_size  # where it takes any size
     if channels not in (1, own_channels):
         raise InvalidArgumentError(
             f"The teacher {model.name!r} takes images of {own_channels} channel{'s' * (own_channels != 1)}, and the student's have "
