@@ -26,7 +26,9 @@ class Checkpoint:
         None  # key of `LABEL_SETS` whose classes the head names; None for other outputs, such as embeddings
     )
     pretraining: str | None = None  # one of `PRETRAININGS`, before any fine-tuning; None where it is not stated
-    top1: float | None = None  # ImageNet-1k accuracy, percent, as timm measured it at this preset's size
+    top1: float | None = (
+        None  # ImageNet-1k accuracy, percent, as timm measured it, or as the paper states it, at this preset's size
+    )
     crop: float = 1.0  # fraction of the resized image's shorter side that evaluation keeps
     crop_mode: str = "center"  # "center", or "squash" to resize to the exact size without a crop
     interpolation: str = "bicubic"  # of evaluation's resize
