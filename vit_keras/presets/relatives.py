@@ -14,6 +14,13 @@ SHAPE_FIELDS = (
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""
 
+_SAME = (
+    *SHAPE_FIELDS,
+    "num_heads",
+    "stem",
+    "block_norm",
+    "rotary_embedding",
+)  # the last are of no weight, but of another function
 _WIDTH_AND_DEPTH = ("hidden_dim", "num_layers", "mlp_dim")
 
 
@@ -35,8 +42,8 @@ class Relatives(FrozenConfig):
 def find_relatives(preset: Preset, presets: Iterable[Preset]) -> Relatives:
     """Returns the presets near one among all presets."""
     others = [each for each in presets if each.name != preset.name]
-    shape = _values(preset.config, (*SHAPE_FIELDS, "num_heads", "stem"))
-    same = [each for each in others if _values(each.config, (*SHAPE_FIELDS, "num_heads", "stem")) == shape]
+    shape = _values(preset.config, _SAME)
+    same = [each for each in others if _values(each.config, _SAME) == shape]
     same.sort(key=lambda each: (each.family != preset.family, each.config.image_size, each.name))
     family = [
         each
