@@ -14,21 +14,58 @@ from vit_keras.exporting.conversion.orientation_graph import (
     png_orientation,
     to_int,
 )
+from vit_keras.exporting.conversion.resample_graph import resample
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _GRAY = 128  # of borders
+_UNKNOWN = "not a JPEG or PNG file: convert others, such as WebP"
+_TOO_LARGE = f"more than {LARGEST_PIXELS / 1e6:.0f} million pixels"
+_DAMAGED = "the file is damaged"
 _SIXTEEN_BITS = (0.0, 65535.0)
-# The same filters under TensorFlow's names; Keys' cubic has Pillow's a = -0.5.
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
+
+
+def try_preprocess_file(content: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Returns the pixels of an encoded image, `(height, width, channels)`, uint8, and what is wrong with it.
+
+    One that can't be read is black, and its problem a sentence; else that is an empty string. TensorFlow has no operation that catches
+    errors, but a data set of one element can leave out an element that fails.
+
+    Args:
+        content: The bytes of a file: a scalar string.
+        preprocessing: How it is resized.
+    """
+    black = tf.zeros((*preprocessing.image_size, preprocessing.channels), tf.uint8)
+
+    def read(content: Tensor) -> tuple[Tensor, Tensor]:
+        problem = _find_problem(content)
+        return tf.cond(problem == b"", lambda: preprocess_file(content, preprocessing), lambda: black), problem
+
+    files = tf.data.Dataset.from_tensors(content).map(read).ignore_errors()
+    settings = tf.data.Options()
+    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = False
+    pixels, problem = files.with_options(settings).reduce((black, tf.constant(_DAMAGED)), lambda _, found: found)
+    return pixels, problem
+
+
+def _find_problem(content: Tensor) -> Tensor:
+    """Returns why a file is not decoded, or an empty string; fails for some damaged files."""
+    file = FileBytes(content)
+    is_jpeg, is_png = _starts_as(file, _JPEG), _starts_as(file, _PNG)
+    sides = tf.cond(
+        is_jpeg,
+        lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
+        lambda: tf.stack([file.number(to_int(20), 4), file.number(to_int(16), 4)]),
+    )
+    too_large = tf.where(tf.reduce_prod(sides) > LARGEST_PIXELS, _TOO_LARGE, "")
+    return tf.where(is_jpeg | is_png, too_large, _UNKNOWN)
+
+
+def _starts_as(file: FileBytes, start: bytes) -> Tensor:
+    return file.holds(to_int(0), tuple(start))
 
 
 def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Returns the pixels of an encoded image, `(height, width, channels)`, uint8: upright, on white, resized and cropped.
-
-    Args:
-        content: The bytes of a JPEG or PNG file: a scalar string.
-        preprocessing: How it is resized.
-    """
+    """Returns the pixels of a JPEG or PNG file, `(height, width, channels)`, uint8: upright, on white, resized and cropped."""
     pixels = decode_file(content, pixel_range=preprocessing.pixel_range)
     if preprocessing.channels == 1:
         pixels = _to_gray(pixels)
@@ -38,26 +75,17 @@ def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> Tensor:
-    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; other files and huge ones fail.
+    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; fails if it is damaged.
 
     `pixel_range`: black and white of gray images of 16 bits; None for 0 and 65535.
     """
     file = FileBytes(content)
-    is_jpeg, is_png = (file.holds(to_int(0), tuple(start)) for start in (_JPEG, _PNG))
-    tf.debugging.Assert(is_jpeg | is_png, ["serve_bytes takes JPEG and PNG files only; convert others, such as WebP"])
-    return tf.cond(is_jpeg, lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file, pixel_range))
-
-
-def _check_pixels(height: Tensor, width: Tensor) -> None:
-    tf.debugging.Assert(
-        tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= LARGEST_PIXELS,
-        [f"the image has more than {LARGEST_PIXELS / 1e6:.0f} million pixels", height, width],
+    return tf.cond(
+        _starts_as(file, _JPEG), lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file, pixel_range)
     )
 
 
 def _decode_jpeg(content: Tensor, file: FileBytes) -> Tensor:
-    shape = tf.image.extract_jpeg_shape(content)
-    _check_pixels(shape[0], shape[1])
     # Pillow's transform; TensorFlow's default is a faster one, up to 4 levels off.
     pixels = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
     return make_upright(pixels, jpeg_orientation(file))
@@ -65,10 +93,7 @@ def _decode_jpeg(content: Tensor, file: FileBytes) -> Tensor:
 
 def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> Tensor:
     low, high = pixel_range or _SIXTEEN_BITS
-    width, height, depth, color = (
-        file.number(to_int(position), count) for position, count in ((16, 4), (20, 4), (24, 1), (25, 1))
-    )
-    _check_pixels(height, width)
+    depth, color = (file.number(to_int(position), 1) for position in (24, 25))
 
     def sixteen_bits() -> Tensor:
         gray = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
@@ -103,15 +128,17 @@ def _to_gray(pixels: Tensor) -> Tensor:
 def resize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Returns an image `(height, width, channels)`, uint8, resized and cropped as `Preprocessing.apply` does."""
     sides = tf.cast(tf.shape(pixels)[:2], tf.float64)
-    wanted = tf.constant(preprocessing.image_size, tf.float64)
+    wanted, interpolation = tf.constant(preprocessing.image_size, tf.float64), preprocessing.interpolation
     resized = _resized_size(sides, preprocessing)
     margin = _margin(resized, wanted)
     if preprocessing.crop_mode == "border":
-        whole = _resample(pixels, tf.zeros(2, tf.float64), sides, tf.cast(resized, tf.int32), preprocessing)
+        whole = resample(
+            pixels, tf.zeros(2, tf.float64), sides, size=tf.cast(resized, tf.int32), interpolation=interpolation
+        )
         return _crop_or_frame(whole, tf.cast(margin, tf.int32), preprocessing.image_size)
     scale = sides / resized
     start, end = tf.maximum(margin * scale, 0), tf.minimum((margin + wanted) * scale, sides)
-    return _resample(pixels, start, end, tf.constant(preprocessing.image_size), preprocessing)
+    return resample(pixels, start, end, size=tf.constant(preprocessing.image_size), interpolation=interpolation)
 
 
 def _resized_size(sides: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -131,35 +158,6 @@ def _resized_size(sides: Tensor, preprocessing: Preprocessing) -> Tensor:
 def _margin(resized: Tensor, wanted: Tensor) -> Tensor:
     """Returns what is cut off before the center, negative to add: as in `preprocess`, half to even, then rounded down."""
     return tf.where(resized >= wanted, tf.round((resized - wanted) / 2), -tf.floor((wanted - resized) / 2))
-
-
-def _resample(pixels: Tensor, start: Tensor, end: Tensor, size: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Returns the box from `start` to `end` (top and left, bottom and right; px, float64) in a new size, with antialiasing.
-
-    Columns first, then rows, each rounded to 8 bits, as in Pillow; from version 13 on, it takes some images' rows first.
-    """
-    start, end = (tf.cast(tf.cast(each, tf.float32), tf.float64) for each in (start, end))  # as Pillow takes them
-    step = (end - start) / tf.cast(size, tf.float64)
-    if preprocessing.interpolation == "nearest":
-        for axis in (0, 1):
-            steps = tf.fill([size[axis] - 1], step[axis])
-            # Added one after the other, as Pillow does: `tf.cumsum` rounds otherwise, which shows where a place is an integer.
-            places = tf.scan(tf.add, tf.concat([[start[axis] + step[axis] / 2], steps], axis=0))
-            pixels = tf.gather(pixels, tf.cast(places, tf.int32), axis=axis)
-        return pixels
-    scale, shift = tf.cast(1 / step, tf.float32), tf.cast(-start / step, tf.float32)
-    for axis in (1, 0):
-        keep = tf.one_hot(1 - axis, 2, on_value=True, off_value=False)
-        filtered = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
-            size=tf.where(keep, tf.shape(pixels)[:2], size),
-            scale=tf.where(keep, 1.0, scale),
-            translation=tf.where(keep, 0.0, shift),
-            kernel_type=_KERNELS[preprocessing.interpolation],
-            antialias=True,
-        )[0]
-        pixels = tf.cast(tf.clip_by_value(tf.floor(filtered + 0.5), 0, 255), tf.uint8)
-    return pixels
 
 
 def _crop_or_frame(pixels: Tensor, margin: Tensor, size: tuple[int, int]) -> Tensor:
