@@ -75,7 +75,11 @@ def test_it_answers_pixels_and_files_as_predict_does(saved, tmp_path):
     assert set(answers["files/error"]) == {b""}
     assert answers["none/classes"].shape == (0, 3)
     # Bad files between good ones: each row is answered.
-    assert list(answers["mixed/error"]) == [b"not a JPEG or PNG file: convert others, such as WebP", b"", b"the file is damaged"]
+    assert list(answers["mixed/error"]) == [
+        b"not a JPEG or PNG file: convert others, such as WebP",
+        b"",
+        b"the file is damaged",
+    ]
     assert list(answers["mixed/classes"][0]) == list(answers["mixed/classes"][2]) == [b""] * 3
     assert np.isnan(answers["mixed/probabilities"][[0, 2]]).all()
     np.testing.assert_allclose(answers["mixed/probabilities"][1], answers["files/probabilities"][0], atol=1e-6)

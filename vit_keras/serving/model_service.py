@@ -19,7 +19,7 @@ from vit_keras.data.images.signatures import readable_formats
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.predict import check_head, describe_outputs, to_probabilities
-from vit_keras.explain.block_maps import BlockMaps, BlockMapper
+from vit_keras.explain.block_maps import BlockMapper, BlockMaps
 from vit_keras.models.vit import model_config
 from vit_keras.serving.limits import MAX_BYTES, MAX_PIXELS, MAX_WAITING, MODEL_SECONDS
 from vit_keras.serving.model_thread import SIZES, ModelThread

@@ -29,7 +29,7 @@ def make_pixels(shape):
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 256, shape, "uint8")
     extreme = rng.integers(0, 2, shape, "uint8") * np.uint8(255)
-    return np.where(rng.random(shape[:1] + (1, 1)) < 0.5, pixels, extreme)
+    return np.where(rng.random((*shape[:1], 1, 1)) < 0.5, pixels, extreme)
 
 
 def resize(image, size, interpolation, box):
@@ -37,9 +37,13 @@ def resize(image, size, interpolation, box):
 
 
 def make_resampler(interpolation):
-    specs = [tf.TensorSpec((None, None, None), tf.uint8), tf.TensorSpec((2,), tf.float64), tf.TensorSpec((2,), tf.float64)]
+    specs = [
+        tf.TensorSpec((None, None, None), tf.uint8),
+        tf.TensorSpec((2,), tf.float64),
+        tf.TensorSpec((2,), tf.float64),
+    ]
 
-    @tf.function(input_signature=[*specs, tf.TensorSpec((2,), tf.int32)])
+    @tf.function(input_signature=[*specs, tf.TensorSpec((2,), tf.int32)], autograph=False)
     def run(pixels, start, end, size):
         return resample_graph.resample(pixels, start, end, size=size, interpolation=interpolation)
 

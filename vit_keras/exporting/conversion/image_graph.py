@@ -1,6 +1,8 @@
 """Decodes and preprocesses JPEG and PNG files with TensorFlow operations, as `Picture.preprocess` does with Pillow."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -24,91 +26,103 @@ _DAMAGED = "the file is damaged"
 _SIXTEEN_BITS = (0.0, 65535.0)
 
 
-def try_preprocess_file(content: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
     """Returns the pixels of an encoded image, `(height, width, channels)`, uint8, and what is wrong with it.
 
-    One that can't be read is black, and its problem a sentence; else that is an empty string. TensorFlow has no operation that catches
-    errors, but a data set of one element can leave out an element that fails.
+    They are upright, on white, resized and cropped. A file that can't be read is black, and its problem a sentence; else that is an
+    empty string.
 
     Args:
         content: The bytes of a file: a scalar string.
         preprocessing: How it is resized.
     """
-    black = tf.zeros((*preprocessing.image_size, preprocessing.channels), tf.uint8)
+    shape = (*preprocessing.image_size, preprocessing.channels)
+    pixels, problem = decode_file(content, pixel_range=preprocessing.pixel_range)
 
-    def read(content: Tensor) -> tuple[Tensor, Tensor]:
-        problem = _find_problem(content)
-        return tf.cond(problem == b"", lambda: preprocess_file(content, preprocessing), lambda: black), problem
+    def fit() -> Tensor:
+        return resize(_to_gray(pixels) if preprocessing.channels == 1 else pixels, preprocessing)
 
-    files = tf.data.Dataset.from_tensors(content).map(read).ignore_errors()
-    settings = tf.data.Options()
-    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = False
-    pixels, problem = files.with_options(settings).reduce((black, tf.constant(_DAMAGED)), lambda _, found: found)
-    return pixels, problem
+    fitted = tf.cond(problem == b"", fit, lambda: tf.zeros(shape, tf.uint8))
+    fitted.set_shape(shape)
+    return fitted, problem
 
 
-def _find_problem(content: Tensor) -> Tensor:
-    """Returns why a file is not decoded, or an empty string; fails for some damaged files."""
-    file = FileBytes(content)
-    is_jpeg, is_png = _starts_as(file, _JPEG), _starts_as(file, _PNG)
-    sides = tf.cond(
-        is_jpeg,
-        lambda: tf.cast(tf.image.extract_jpeg_shape(content)[:2], tf.int64),
-        lambda: tf.stack([file.number(to_int(20), 4), file.number(to_int(16), 4)]),
-    )
-    too_large = tf.where(tf.reduce_prod(sides) > LARGEST_PIXELS, _TOO_LARGE, "")
-    return tf.where(is_jpeg | is_png, too_large, _UNKNOWN)
-
-
-def _starts_as(file: FileBytes, start: bytes) -> Tensor:
-    return file.holds(to_int(0), tuple(start))
-
-
-def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Returns the pixels of a JPEG or PNG file, `(height, width, channels)`, uint8: upright, on white, resized and cropped."""
-    pixels = decode_file(content, pixel_range=preprocessing.pixel_range)
-    if preprocessing.channels == 1:
-        pixels = _to_gray(pixels)
-    pixels = resize(pixels, preprocessing)
-    pixels.set_shape((*preprocessing.image_size, preprocessing.channels))
-    return pixels
-
-
-def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> Tensor:
-    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; fails if it is damaged.
+def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
+    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white, and what is wrong with it, as `preprocess_file`.
 
     `pixel_range`: black and white of gray images of 16 bits; None for 0 and 65535.
     """
     file = FileBytes(content)
-    return tf.cond(
-        _starts_as(file, _JPEG), lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file, pixel_range)
+    is_jpeg, is_png = (file.holds(to_int(0), tuple(start)) for start in (_JPEG, _PNG))
+    return tf.case(
+        [(is_jpeg, lambda: _decode_jpeg(content, file)), (is_png, lambda: _decode_png(content, file, pixel_range))],
+        default=lambda: (_no_pixels(), tf.constant(_UNKNOWN)),
     )
 
 
-def _decode_jpeg(content: Tensor, file: FileBytes) -> Tensor:
-    # Pillow's transform; TensorFlow's default is a faster one, up to 4 levels off.
-    pixels = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-    return make_upright(pixels, jpeg_orientation(file))
+def _no_pixels(channels: int = 3, dtype: Any = tf.uint8) -> Tensor:
+    return tf.zeros((0, 0, channels), dtype)
 
 
-def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> Tensor:
+def _try(decode: Callable[[Tensor], Tensor], content: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns what a function that may fail makes of a file, or else `nothing`; and what is wrong.
+
+    TensorFlow has no operation that catches errors, but a data set of one element can leave out an element that fails.
+    """
+    files = tf.data.Dataset.from_tensors(content).map(lambda content: (decode(content), b"")).ignore_errors()
+    settings = tf.data.Options()  # without what makes it cost ten times as much
+    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = False
+    found: tuple[Tensor, Tensor] = files.with_options(settings).reduce(
+        (nothing, tf.constant(_DAMAGED)), lambda _, found: found
+    )
+    return found
+
+
+def _decode_jpeg(content: Tensor, file: FileBytes) -> tuple[Tensor, Tensor]:
+    def decode(content: Tensor) -> Tensor:
+        # Pillow's transform; TensorFlow's default is a faster one, up to 4 levels off.
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    shape, problem = _try(tf.image.extract_jpeg_shape, content, tf.zeros(3, tf.int32))
+    pixels, problem = tf.cond(
+        problem == b"",
+        lambda: _decode_small(shape[0], shape[1], lambda: _try(decode, content, _no_pixels())),
+        lambda: (_no_pixels(), problem),
+    )
+    return make_upright(pixels, jpeg_orientation(file)), problem
+
+
+def _decode_small(height: Tensor, width: Tensor, decode: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Returns an image and its problem, and does not decode one with too many pixels."""
+    is_small = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= LARGEST_PIXELS
+    found: tuple[Tensor, Tensor] = tf.cond(is_small, decode, lambda: (_no_pixels(), tf.constant(_TOO_LARGE)))
+    return found
+
+
+def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> tuple[Tensor, Tensor]:
     low, high = pixel_range or _SIXTEEN_BITS
-    depth, color = (file.number(to_int(position), 1) for position in (24, 25))
+    width, height, depth, color = (
+        file.number(to_int(position), count) for position, count in ((16, 4), (20, 4), (24, 1), (25, 1))
+    )
 
-    def sixteen_bits() -> Tensor:
-        gray = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
+    def sixteen_bits() -> tuple[Tensor, Tensor]:
+        gray, problem = _try(
+            lambda content: tf.io.decode_png(content, channels=1, dtype=tf.uint16), content, _no_pixels(1, tf.uint16)
+        )
         scaled = tf.round((tf.cast(gray, tf.float64) - low) * (255 / (high - low)))
-        return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1)
+        return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1), problem
 
-    def eight_bits() -> Tensor:
-        pixels = tf.io.decode_png(content, channels=4)
+    def eight_bits() -> tuple[Tensor, Tensor]:
+        pixels, problem = _try(lambda content: tf.io.decode_png(content, channels=4), content, _no_pixels(4))
         # Of 1, 2 and 4 bits without transparency TensorFlow gives the largest number of these as alpha, where 255 is opaque.
         opaque = tf.cast(tf.bitwise.left_shift(to_int(1), tf.minimum(depth, to_int(8))) - 1, tf.uint8)
         is_opaque = tf.reduce_all(pixels[..., 3] == opaque)
-        return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: _put_on_white(pixels))
+        return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: _put_on_white(pixels)), problem
 
-    pixels = tf.cond((depth == 16) & (color == 0), sixteen_bits, eight_bits)
-    return make_upright(pixels, png_orientation(file))
+    pixels, problem = _decode_small(
+        height, width, lambda: tf.cond((depth == 16) & (color == 0), sixteen_bits, eight_bits)
+    )
+    return make_upright(pixels, png_orientation(file)), problem
 
 
 def _put_on_white(pixels: Tensor) -> Tensor:

@@ -52,9 +52,7 @@ def resample(pixels: Tensor, start: Tensor, end: Tensor, *, size: Tensor, interp
         return filter_rows(filter_columns(pixels))
     removed = tf.shape(pixels)[:2] - size
     rows_first = (removed[0] > 0) & (removed[0] > 2 * removed[1])
-    return tf.cond(
-        rows_first, lambda: filter_columns(filter_rows(pixels)), lambda: filter_rows(filter_columns(pixels))
-    )
+    return tf.cond(rows_first, lambda: filter_columns(filter_rows(pixels)), lambda: filter_rows(filter_columns(pixels)))
 
 
 def _coefficients(length: Tensor, first: Tensor, step: Tensor, count: Tensor, interpolation: str) -> tf.SparseTensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from vit_keras.exporting.conversion.image_graph import try_preprocess_file
+from vit_keras.exporting.conversion.image_graph import preprocess_file
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.zoo.load_model import OpenModel
 
@@ -43,7 +43,7 @@ def _serve_pixels(opened: OpenModel, output: str) -> Any:
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {output: opened.model(tf.cast(images, tf.float32), training=False)}
 
-    return tf.function(serve, input_signature=[images_spec])
+    return tf.function(serve, input_signature=[images_spec], autograph=False)
 
 
 def _serve_files(opened: OpenModel, output: str) -> Any:
@@ -52,7 +52,7 @@ def _serve_files(opened: OpenModel, output: str) -> Any:
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         images, problems = tf.map_fn(
-            lambda content: try_preprocess_file(content, rule), image_bytes, fn_output_signature=found
+            lambda content: preprocess_file(content, rule), image_bytes, fn_output_signature=found
         )
         answers = describe(opened.model(tf.cast(images, tf.float32), training=False))
         is_read = (problems == b"")[:, None]
@@ -62,7 +62,7 @@ def _serve_files(opened: OpenModel, output: str) -> Any:
         }
         return {**answers, "error": problems}
 
-    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
 
 
 def _describe(opened: OpenModel, output: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
