@@ -49,6 +49,7 @@ def new_in_place_of(target: Path) -> Iterator[Path]:
     """
     folder = target.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}")
     unfinished = folder / target.name
+    missing = [each for each in target.absolute().parents if not each.exists()]
     try:
         folder.mkdir(parents=True)
         yield unfinished
@@ -62,6 +63,9 @@ def new_in_place_of(target: Path) -> Iterator[Path]:
         raise StorageError(f"{target}: could not be written ({error}).") from error
     finally:
         remove(folder)
+        for each in missing:
+            with contextlib.suppress(OSError):  # it holds the target now
+                each.rmdir()
 
 
 def _move(moves: Mapping[Path, Path], *, aside: Path) -> None:

@@ -94,6 +94,8 @@ class ModelService:
         with self._place():
             pixels = self._decode(content, name)
             maps = self._wait(self._thread.call(functools.partial(self._explain, pixels)))
+        if not np.isfinite([maps.attention, maps.rollout]).all():
+            raise RequestError(500, f"{name}: the model's attention is NaN or infinite.")
         file = io.BytesIO()
         to_image(pixels).save(file, "png")
         return {
