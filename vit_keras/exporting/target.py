@@ -48,7 +48,7 @@ def new_in_place_of(target: Path) -> Iterator[Path]:
     at `target` is as it was.
     """
     folder = target.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}")
-    unfinished = folder / target.name
+    unfinished, aside, is_done = folder / target.name, folder / "replaced", False
     missing = [each for each in target.absolute().parents if not each.exists()]
     try:
         folder.mkdir(parents=True)
@@ -56,13 +56,15 @@ def new_in_place_of(target: Path) -> Iterator[Path]:
         moves = {each: target.with_name(each.name) for each in (data_beside(unfinished), unfinished) if each.exists()}
         for path in moves:
             _flush(path)
-        _move(moves, aside=folder / "replaced")
+        _move(moves, aside=aside)
+        is_done = True
     except VitKerasError:
         raise
     except OSError as error:
         raise StorageError(f"{target}: could not be written ({error}).") from error
     finally:
-        remove(folder)
+        if is_done or not aside.is_dir() or not any(aside.iterdir()):  # else it has what could not be put back
+            remove(folder)
         for each in missing:
             with contextlib.suppress(OSError):  # it holds the target now
                 each.rmdir()
@@ -79,7 +81,7 @@ def _move(moves: Mapping[Path, Path], *, aside: Path) -> None:
                 undo.append((aside / path.name, path))
             new.rename(path)
             undo.append((path, new))
-    except OSError:
+    except BaseException:  # Ctrl-C, too
         for moved, path in reversed(undo):
             moved.rename(path)
         raise

@@ -87,6 +87,19 @@ def test_both_files_are_replaced_or_neither(tiny_model, tmp_path, monkeypatch):
         with pytest.raises(StorageError, match="Input/output error"):
             vk.export(tiny_model, path, overwrite=True)
     assert (names(tmp_path), path.read_bytes(), data.read_bytes()) == (["a.onnx", "a.onnx.data"], b"mine, too", b"mine")
+
+    def fail_always(self, target):  # what was put aside can't be put back either
+        if self.parent.name.startswith(".unfinished") or self.parent.name == "replaced":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_always)
+        with pytest.raises(StorageError, match="Input/output error"):
+            vk.export(tiny_model, path, overwrite=True)
+    (kept,) = tmp_path.glob(".unfinished-*/replaced/a.onnx.data")
+    assert kept.read_bytes() == b"mine"
+    shutil.rmtree(kept.parents[1])
     vk.export(tiny_model, path, overwrite=True)
     assert names(tmp_path) == ["a.onnx", "a.onnx.data"]
     check_file(path, tiny_model, 1e-5)
