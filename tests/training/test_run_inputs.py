@@ -20,10 +20,10 @@ from vit_keras.training import evaluate_run, finetune, train
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.callbacks.progress_bar import ProgressBar
 from vit_keras.training.model_run import digest_model
-from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.resuming import recorded_options
-from vit_keras.training.runs.session import Session, TrainingInterrupted
+from vit_keras.training.runs.session import Session
 from vit_keras.training.trainer import default_preset
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_class_names
@@ -345,7 +345,7 @@ def test_the_default_run_directory_has_the_name_of_the_data(options, tmp_path, m
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Session, "_fitting", interrupt)
+    monkeypatch.setattr(Session, "_fit", interrupt)
     (tmp_path / "runs" / "pets-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):

@@ -105,7 +105,7 @@ def test_a_name_may_have_a_configuration_and_a_version():
         ("été b", "There is no data set"),
         ("", "There is no data set ''"),
         ("huggingface:mnist", "a community data set: loading it would run its author's code"),
-        ("tiny_numbers", r"'tiny_numbers' has the features \['number'\]; expected an image and a label"),
+        ("tiny_numbers", r"'tiny_numbers' has the features number; expected an image and a label"),
     ],
 )
 def test_an_unknown_name_or_one_without_images_is_an_error(name, message):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.config_fields import (
     CLIP,
@@ -102,14 +103,13 @@ def _beit(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _aimv2(values: Mapping[str, Any]) -> dict[str, Any]:
-    if values["is_native"]:
-        raise InvalidArgumentError("is_native is true: it has fixed positions that vit_keras does not build")
     qkv_bias = values["qkv_bias"] or values.get("use_bias", False)
     if qkv_bias or values["mlp_bias"]:
         raise InvalidArgumentError(
             "qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases"
         )
     fixed = {"class_token": False, "norm": "rms", "patch_norm": True, "gated_mlp": True}
+    fixed["position_embedding"] = "sincos2d_mae" if values["is_native"] else "learned"
     return {**fixed, "qkv_bias": "none", "projection_bias": False}
 
 
@@ -183,6 +183,10 @@ _TOWERS = {
     **{name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2", "aimv2")},
     "internvl": "internvl_vision",
 }
+_POSITIONS_OF_AIMV2 = {
+    "embeddings.position_embedding.weight",
+    "pos_embed",
+}  # learned ones, in the files of both libraries
 _FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
 
 
@@ -199,7 +203,7 @@ def huggingface_settings(
     if kind is None or not isinstance(values, Mapping):
         raise InvalidArgumentError(
             f'{where}: model_type="{model_type}" is none of the Vision Transformers of transformers that can be read: '
-            f"{sorted([*_KINDS, *_TOWERS])}."
+            f"{list_words(sorted([*_KINDS, *_TOWERS]))}."
         )
     values = {**kind.defaults, **values}
     of_others = HF_FIELDS["beit"] if model_type == "data2vec-vision" else HF_FIELDS["vit"]
@@ -223,6 +227,8 @@ def huggingface_settings(
         stated["distillation_token"] = False
     if model_type == "radio" and not any("layer_scale1" in name or ".ls1." in name for name in tensors):
         stated["layer_scale"] = None
+    if model_type == "aimv2_vision_model" and tensors and not tensors.keys() & _POSITIONS_OF_AIMV2:
+        stated["position_embedding"] = "sincos2d_mae"  # Apple's own config.json does not say it
     preprocessing = None
     if processor is not None:
         statistics = _read_pixel_statistics(processor, where)
