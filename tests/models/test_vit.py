@@ -25,6 +25,7 @@ CONFIGS = {
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
     "map_of_patches": TINY.replace(pooling="map", num_registers=1, map_includes_prefix=False),
     "conv_map": MAP,
+    "sincos_mae": TINY.replace(position_embedding="sincos2d_mae", image_size=(32, 8)),
     "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32), num_registers=2),
     "gray": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
     "distilled": TINY.replace(distillation_token=True),
@@ -117,7 +118,7 @@ def test_forward_pass_equals_the_oracle_and_the_model_knows_its_config(name):
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomize(vit(config, num_classes=3))
-    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT, run_eagerly=not JIT)
     before, targets = oracle.weights_of(model), random.normal(size=(2, 3)).astype("float32")
     model.train_on_batch(pixels(config), targets)
     after = oracle.weights_of(model)

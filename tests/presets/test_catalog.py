@@ -110,7 +110,7 @@ def test_wildcards_choose_names():
 @pytest.mark.parametrize("look_up", [load_preset, preset_info])
 def test_an_unknown_name_proposes_the_closest(look_up):
     with pytest.raises(
-        InvalidArgumentError, match=r"no preset 'vit_bse_patch16_224'.* \['vit_base_patch16_224', .*list_presets\(\)"
+        InvalidArgumentError, match=r"no preset 'vit_bse_patch16_224'.* vit_base_patch16_224, .*list_presets\(\)"
     ):
         look_up("vit_bse_patch16_224")
 
@@ -142,7 +142,7 @@ def test_registered_presets_behave_as_the_shipped_ones_in_worker_processes_too_a
     ("change", "error", "message"),
     [
         (lambda text: text.replace("vit_mine", "vit_base_patch16_224"), InvalidArgumentError, "The family 'mine' has a preset 'vit_base_patch16_224', and so has the family 'vit': choose another name"),
-        (lambda text: text.replace("source =", "sorce ="), InvalidArgumentError, r"mine.toml \[vit_mine\]: unknown \['sorce'\], missing \['source'\]; the known keys are"),
+        (lambda text: text.replace("source =", "sorce ="), InvalidArgumentError, r"mine.toml \[vit_mine\]: unknown sorce, missing source; the known keys are"),
         (lambda text: text.replace("params = ", "params = 1"), InvalidArgumentError, r"mine.toml \[vit_mine\]: params = 1\d+, but the config has \d+ parameters without a head"),
         (lambda text: "\xe9".encode("latin-1"), InvalidArgumentError, "mine.toml is not UTF-8 text"),
         (lambda text: None, StorageError, "mine.toml: the file of presets can't be read .* Check its path"),

@@ -93,7 +93,7 @@ def test_weights_with_a_head_for_classes_are_those_that_timm_measured():
         ({"image_size": 0}, "image_size=0 is neither"),
         ({"pretraining": "magic"}, "pretraining='magic' is unknown.*'image_text'"),
         ({"max_parms": 1e6}, "there is no field 'max_parms' .did you mean 'max_params'"),
-        ({"sort_by": "accuracy"}, "sort_by='accuracy': expected one of .*'top1'"),
+        ({"sort_by": "accuracy"}, "sort_by='accuracy': expected one of .*top1"),
     ],
 )
 def test_illegal_conditions_are_named_together(conditions, message):

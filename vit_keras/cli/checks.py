@@ -6,7 +6,7 @@ from pathlib import Path
 from vit_keras.cli.backend import announce
 from vit_keras.cli.options import SOURCES
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 
 def check_all(*checks: Callable[[], object]) -> None:
@@ -32,7 +32,7 @@ def check_recipe(name: str | None, *, known: Sequence[str] = ()) -> None:
 
     if name is not None and name not in ("auto", *(known or RECIPES)):
         raise InvalidArgumentError(
-            f"There is no recipe {name!r}; the closest are {closest(name, known or RECIPES)}. `vit-keras recipes` shows all."
+            f"There is no recipe {name!r}; the closest are {list_words(closest(name, known or RECIPES))}. `vit-keras recipes` shows all."
         )
 
 

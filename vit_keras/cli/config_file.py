@@ -8,7 +8,7 @@ from typing import Any
 from typer import Context
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 _NOT_IN_FILES = ("config", "help", "as_json", "as_csv", "debug", "quiet", "overwrite", "resume", "force_resume")
 
@@ -33,7 +33,7 @@ def read_config(context: Context, config: Path | None) -> Path | None:
         word = key.replace("_", "-")
         if word not in parameters:
             raise InvalidArgumentError(
-                f"{config}: {context.info_name} has no option {key!r}; the closest are {closest(word, list(parameters))}."
+                f"{config}: {context.info_name} has no option {key!r}; the closest are {list_words(closest(word, list(parameters)))}."
             )
         typed = _as_typed(value)
         takes_several = getattr(parameters[word], "multiple", False) or parameters[word].nargs == -1

@@ -21,7 +21,7 @@ from vit_keras.runtime.random_state import random_state
 from vit_keras.training.recipes import SCRATCH
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import find_load_keywords, load_as_recorded
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.zoo.find_model import find_model, model_word
 from vit_keras.zoo.load_model import OpenModel, open_model
 
@@ -128,7 +128,7 @@ class RunOptions:
 def _check_scratch_recipe(name: str) -> None:
     if name not in SCRATCH:
         raise InvalidArgumentError(
-            f"recipe={name!r} is not a recipe for random weights; the closest are {closest(name, SCRATCH)}, and all are "
+            f"recipe={name!r} is not a recipe for random weights; the closest are {list_words(closest(name, SCRATCH))}, and all are "
             f"{', '.join(SCRATCH)}. To train a pretrained model, use finetune."
         )
 

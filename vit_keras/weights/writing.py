@@ -13,6 +13,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.files import atomic_directory, write_text
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROBLEM_TYPES
 from vit_keras.weights.mappings.huggingface import HF_MAE_DECODER
 from vit_keras.weights.mappings.layouts import Array
@@ -73,7 +74,7 @@ def write(
         ['config.json', 'model.safetensors']
     """
     if to not in TARGETS:
-        raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
+        raise InvalidArgumentError(f"to={to!r} is none of {list_words(TARGETS)}.")
     if classifier_activation not in (None, "linear"):
         raise InvalidArgumentError(
             f"The model ends in classifier_activation={classifier_activation!r}, and {to}'s models end in logits: write the same "
@@ -181,7 +182,9 @@ class _Translation:
         self.tensors |= {name: np.stack(arrays, axis=axis) for (name, axis), arrays in self.stacks.items()}
         left = [name for name in self.weights if name not in self.covered]
         if left:
-            raise InvalidArgumentError(f"{self.table.title} has no place for weights of the model: {left[:_SHOWN]}.")
+            raise InvalidArgumentError(
+                f"{self.table.title} has no place for weights of the model: {list_words(left, limit=_SHOWN)}."
+            )
         return {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
 
     def _write_row(self, item: Row, used_way: Way, block: int | None) -> None:

@@ -44,4 +44,4 @@ def test_json_holds_the_fields(run):
 
 
 def test_an_unknown_recipe_exits_2_and_suggests_the_closest(refused):
-    assert refused(2, "There is no recipe 'fine_tune'; the closest are ['finetune'", "recipes", "fine_tune") == ""
+    assert refused(2, "There is no recipe 'fine_tune'; the closest are finetune", "recipes", "fine_tune") == ""

@@ -41,7 +41,11 @@ VALUES = {
     "distillation_token": [{"distillation_token": True, "num_registers": 1}],
     "distillation_head": [{"distillation_token": True, "distillation_head": False}],
     "num_registers": [{"num_registers": 3}],
-    "position_embedding": [{"position_embedding": "sincos2d"}, {"position_embedding": "none"}],
+    "position_embedding": [
+        {"position_embedding": "sincos2d"},
+        {"position_embedding": "sincos2d_mae"},
+        {"position_embedding": "none"},
+    ],
     "position_on_prefix": [{"position_on_prefix": False, "num_registers": 2}],
     "position_resize": [{"position_resize": "bicubic_offset"}],
     "patch_resize": [{"patch_resize": "bilinear"}],

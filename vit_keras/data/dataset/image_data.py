@@ -20,6 +20,7 @@ from vit_keras.data.tasks import TASKS, UNLABELED, check_labels, check_task, des
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 from vit_keras.reporting import notebook
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -78,7 +79,7 @@ class ImageData:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
         if not {"train", "validation"} <= set(self.splits) <= set(SPLITS):
             raise DataError(
-                f"{self.name}: expected the splits train, validation and, if there is one, test; got {sorted(self.splits)}."
+                f"{self.name}: expected the splits train, validation and, if there is one, test; got {list_words(sorted(self.splits))}."
             )
         for name, split in self.splits.items():
             if not len(split):

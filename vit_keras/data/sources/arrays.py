@@ -18,6 +18,7 @@ from vit_keras.data.split_names import describe_splits, match_splits
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 _LARGEST_BYTES = 8 * 2**30
 _UNDECIDED_BYTES = 2**28  # of a data set's unscaled pixels that are kept before their range is decided
@@ -93,7 +94,7 @@ def _check_named(class_names: tuple[str, ...], labels: Mapping[str, np.ndarray],
     without = [name for number, name in enumerate(class_names) if number not in present]
     if without:
         raise ClassLayoutError(
-            f"class_names: no image has the label of {without}; the labels of the images are {present.tolist()}."
+            f"class_names: no image has the label of {list_words(without)}; the labels of the images are {list_words(present)}."
         )
 
 
@@ -102,7 +103,7 @@ def find_splits(source: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, .
     found = match_splits([name for name in source if isinstance(name, str)], "These splits")
     if "train" not in found or len(found) < len(source):
         raise DataError(
-            f"A mapping of splits has the keys train, validation and test, of which train is required; got {list(source)}."
+            f"A mapping of splits has the keys train, validation and test, of which train is required; got {list_words(source)}."
         )
     decisions = describe_splits({name: split for split, name in found.items()}, "keys")
     return {split: source[name] for split, name in found.items()}, decisions

@@ -21,7 +21,7 @@ from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 _LARGEST_BYTES = 8 * 2**30
 
@@ -69,7 +69,7 @@ def _refuse_community(name: str) -> None:
 def _unknown(name: str, known: Sequence[str]) -> DataError:
     return DataError(
         f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
-        f"{closest(name, known)}."
+        f"{list_words(closest(name, known))}."
     )
 
 
@@ -94,7 +94,7 @@ def read_tfds(
         label = LabelFeature(UNLABELED, ())
     if label is None:
         raise DataError(
-            f"The data set {name!r} has the features {sorted(features)}; expected an image and a label with class names: one, a sequence, "
+            f"The data set {name!r} has the features {list_words(sorted(features))}; expected an image and a label with class names: one, a sequence, "
             "or floating point numbers."
         )
     dtype = np.dtype(features["image"].np_dtype).name
@@ -117,7 +117,7 @@ def read_tfds(
     if reading.splits is not None and not names:
         names = {"train": "all"}  # draws all splits at random
     if "train" not in names:
-        raise DataError(f"The data set {name!r} has no training split, only {sorted(builder.info.splits)}.")
+        raise DataError(f"The data set {name!r} has no training split, only {list_words(sorted(builder.info.splits))}.")
     preprocessing = choose_preprocessing(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
         split: _read_split(builder, names[split], label, preprocessing, limit=limit, reading=reading)

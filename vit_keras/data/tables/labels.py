@@ -13,6 +13,7 @@ from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.table import Table, normalize
 from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import ClassLayoutError, DataError
+from vit_keras.validation import list_words
 
 _FEW = 10  # distinct integers that are classes
 _ENOUGH = 20  # rows from which on texts that hardly repeat are no classes
@@ -69,13 +70,13 @@ class RowLabels:
         unknown = sorted(everywhere - known)
         if unknown:
             raise ClassLayoutError(
-                f"{source}: no training image has the labels {unknown} of validation or test images."
+                f"{source}: no training image has the labels {list_words(unknown)} of validation or test images."
             )
         names = order_classes(known, given, source)
         if len(names) < (2 if self.task == "single_label" else 1):
-            raise ClassLayoutError(f"{source}: at least two classes are needed, found {list(names)}.")
+            raise ClassLayoutError(f"{source}: at least two classes are needed, found {list_words(names)}.")
         if len({name.casefold() for name in names}) < len(names):
-            raise ClassLayoutError(f"{source}: some labels differ only in case: {list(names)}.")
+            raise ClassLayoutError(f"{source}: some labels differ only in case: {list_words(names)}.")
         return names
 
 
@@ -142,7 +143,7 @@ def _read_several_columns(table: Table, columns: tuple[str, ...], task: str) -> 
     ]
     if text:
         raise DataError(
-            f"{table.name}: label_column names several columns, which must hold numbers, and {text} do not. Several columns are the "
+            f"{table.name}: label_column names several columns, which must hold numbers, and {list_words(text)} do not. Several columns are the "
             "targets of a regression, or one class each, as 0 and 1; labels in words stand in one column."
         )
     decisions: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from vit_keras.data.tables.table import Table, join_tables
 from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 _MAX_LISTED = 10
 
@@ -120,7 +121,7 @@ def _read_tables(
     found = match_splits([name for name in source if isinstance(name, str)], "These tables", splits or None)
     if "train" not in found or len(found) < len(source):
         raise DataError(
-            f"Tables of splits have the keys train, validation and test, of which train is required; got {list(source)}."
+            f"Tables of splits have the keys train, validation and test, of which train is required; got {list_words(source)}."
         )
     tables = []
     for split in SPLITS:

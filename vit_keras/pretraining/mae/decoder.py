@@ -113,9 +113,8 @@ class MaskedPatchDecoder(CompositeLayer):
             layer.build(inside)
 
     def _make_positions(self, shape: Shape, dtype: str | None = None) -> Tensor:
-        frequencies = 10_000.0 ** (-np.arange(self.dim // 4) / (self.dim // 4))
         rows, columns = self.grid_size
-        of_patches = sincos2d(rows, columns, self.dim, frequencies=frequencies)
+        of_patches = sincos2d(rows, columns, self.dim, kind="sincos2d_mae")
         return ops.convert_to_tensor(np.pad(of_patches, ((self.num_prefix_tokens, 0), (0, 0)))[None], dtype)
 
     def call(self, tokens: Tensor, restore: Tensor, training: bool | None = None) -> Tensor:

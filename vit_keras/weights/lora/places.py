@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.layouts import Layout, Shape
 from vit_keras.weights.mappings.sources import TABLES
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
@@ -115,7 +116,7 @@ def locate(
     if not found:
         unknown, table = nearest
         raise WeightMismatchError(
-            f"{path}: {len(unknown)} of its {len(names)} tensors have no place in the model, even as {table.title}: {unknown[:_SHOWN]}. "
+            f"{path}: {len(unknown)} of its {len(names)} tensors have no place in the model, even as {table.title}: {list_words(unknown, limit=_SHOWN)}. "
             "Build the model that the adapter was trained on."
         )
     return {name: found.get(name, []) for name in names}

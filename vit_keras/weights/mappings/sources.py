@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.huggingface import (
     AIMV2,
@@ -72,7 +72,8 @@ def find_table(
     if source != "auto" and source not in SOURCES:
         hint = closest(source, SOURCES, count=1)
         raise InvalidArgumentError(
-            f"source={source!r} is none of {['auto', *SOURCES]}" + (f" (did you mean {hint[0]!r}?)." if hint else ".")
+            f"source={source!r} is none of {list_words(['auto', *SOURCES])}"
+            + (f" (did you mean {hint[0]!r}?)." if hint else ".")
         )
     names = list(names)
     found = find_prefixes(tuple(unwrap(name) for name in names), TABLES)
@@ -87,7 +88,7 @@ def find_table(
         others = tuple(start for start in fitting if start != chosen)
         table = fitting[chosen]
         return replace(table, prefix=chosen, other_prefixes=others) if chosen or others else table
-    examples = f"It has {len(names)} tensors, such as {sorted(names)[:5]}."
+    examples = f"It has {len(names)} tensors, such as {list_words(sorted(names)[:5])}."
     if found:
         looks = next(iter(found.values()))[0]
         raise WeightMismatchError(

@@ -13,7 +13,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
@@ -55,7 +55,7 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     name = str(config_json["architecture"])
     if name not in list_presets():
         raise InvalidArgumentError(
-            f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {closest(name, list_presets())}: load "
+            f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {list_words(closest(name, list_presets()))}: load "
             "one of the same architecture, with this path as its weights."
         )
     preset = load_preset(name)
@@ -67,7 +67,7 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     unknown = sorted(set(arguments) - _FIELDS.keys() - _CONVERTED - _NO_EFFECT)
     if unknown:
         raise InvalidArgumentError(
-            f"{where}: model_args has {unknown}, which vit_keras does not know and cannot ignore."
+            f"{where}: model_args has {list_words(unknown)}, which vit_keras does not know and cannot ignore."
         )
     is_packed = base.max_num_patches is not None
     # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
@@ -159,7 +159,7 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     if "global_pool" in arguments:
         pool = arguments["global_pool"]
         if pool not in _POOLING:
-            raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {sorted(_POOLING)}.")
+            raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {list_words(sorted(_POOLING))}.")
         fields["pooling"] = _POOLING[pool]
     if fields.get("pooling", base.pooling) != "map":
         fields.pop("num_map_heads", None)
@@ -215,9 +215,7 @@ def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where
         fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
     kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
     if kind not in (None, "mlp", "bias"):
-        raise InvalidArgumentError(
-            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
-        )
+        raise InvalidArgumentError(f"{where}: rel_pos_type={kind!r} is none of mlp, bias, which vit_keras builds.")
     if kind is not None:
         fields["relative_position"] = "mlp" if kind == "mlp" else "table"
     if arguments.get("rel_pos_dim") is not None:

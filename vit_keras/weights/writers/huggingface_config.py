@@ -95,7 +95,7 @@ _KINDS = {
         HF_AIMV2,
         {
             **PLAIN, "class_token": (False,), "pooling": ("mean",), "gated_mlp": (True,), "qkv_bias": ("none",), "norm": ("rms",),
-            "patch_norm": (True,), "projection_bias": (False,),
+            "patch_norm": (True,), "projection_bias": (False,), "position_embedding": ("learned", "sincos2d_mae"),
         },
         "Aimv2VisionModel", square=True,
     ),
@@ -215,7 +215,8 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
             "use_mean_pooling": config.pooling == "mean",
         }
     if model_type == "aimv2_vision_model":
-        fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False, "is_native": False}
+        fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False}
+        fields["is_native"] = config.position_embedding == "sincos2d_mae"
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
     if model_type == "siglip2_vision_model":
