@@ -67,8 +67,11 @@ def test_every_checkpoint_states_its_address_its_license_and_its_preprocessing()
     for name, tag in CHECKPOINTS:
         checkpoint = load_preset(name).weights[tag]
         assert checkpoint.source in SOURCES, (name, tag)
-        assert checkpoint.url.startswith(("hf://", "https://")), (name, tag)
-        assert checkpoint.url.endswith((".safetensors", ".npz")), (name, tag)
+        if checkpoint.directory is None:
+            assert checkpoint.url.startswith(("hf://", "https://")), (name, tag)
+            assert checkpoint.url.endswith((".safetensors", ".npz")), (name, tag)
+        else:
+            assert (checkpoint.directory / "model.safetensors").is_file(), (name, tag)
         assert checkpoint.needs_acceptance == (checkpoint.license not in ("Apache-2.0", "MIT")), (name, tag)
         assert checkpoint.crop_mode in ("center", "squash"), (name, tag)
         assert checkpoint.interpolation in ("bicubic", "bilinear"), (name, tag)

@@ -48,6 +48,7 @@ def test_a_family_shares_its_config_and_a_preset_overrides_it():
         (FAMILY + "[vit_mine]\nsource = 'ours'", "presets/mine.toml [vit_mine]", r"missing params"),
         (FAMILY + PRESET.replace("num_heads = 2", "num_heads = 3"), "presets/mine.toml [vit_mine]", "num_heads=3 does not divide hidden_dim=16"),
         (FAMILY + PRESET + "[vit_mine.weights]\nt = { url = 'x' }", "presets/mine.toml [vit_mine.weights] t", r"missing source"),
+        (FAMILY + PRESET + WEIGHTS + "file = 'y' }", "presets/mine.toml [vit_mine.weights] t", "expected either url, an address, or file, a directory"),
         (FAMILY + PRESET + WEIGHTS + "top = 3 }", "presets/mine.toml [vit_mine.weights] t", r"unknown top"),
         (FAMILY + PRESET + WEIGHTS + "config = { num_heads = 3 } }", "presets/mine.toml [vit_mine.weights] t", "num_heads=3 does not"),
         (FAMILY + PRESET + WEIGHTS + "config = { heads = 3 } }", "presets/mine.toml [vit_mine.weights] t", "no field 'heads'"),

@@ -36,7 +36,8 @@ def read_config(context: Context, config: Path | None) -> Path | None:
                 f"{config}: {context.info_name} has no option {key!r}; the closest are {list_words(closest(word, list(parameters)))}."
             )
         typed = _as_typed(value)
-        is_one_of_several = getattr(parameters[word], "multiple", False) and not isinstance(typed, list)
+        takes_several = getattr(parameters[word], "multiple", False) or parameters[word].nargs == -1
+        is_one_of_several = takes_several and not isinstance(typed, list)
         defaults[str(parameters[word].name)] = [typed] if is_one_of_several else typed
     context.default_map = {**(context.default_map or {}), **defaults}
     return config

@@ -56,6 +56,7 @@ class PatchEncoder(CompositeLayer):
             positions are resized.
         patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for patches of packed images: positions are resized for
             each image.
+        visible: `(batch, patches)`, indices on the grid, where only some patches of each image are given, as in masked autoencoders.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
@@ -195,7 +196,13 @@ class PatchEncoder(CompositeLayer):
         tokens = self.projection(patches)
         return self.normalize(tokens, training=training) if self.patch_norm is not None else tokens
 
-    def call(self, patches: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        patches: Tensor,
+        patch_indices: Tensor | None = None,
+        visible: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Computes the paper's equation 1."""
         after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
         tokens = self.project(flatten_grid(patches) if after else patches, training)
@@ -203,6 +210,8 @@ class PatchEncoder(CompositeLayer):
         if self.position_embedding != "none":
             of_packed = None if patch_indices is None else patch_indices[:, self.num_prefix_tokens :]
             on_prefix, of_patches = self._split_positions(after, of_packed)
+            if visible is not None:
+                of_patches = ops.take(of_patches[0], visible, axis=0)  # (batch, patches, hidden_dim)
             tokens = tokens + ops.cast(of_patches, tokens.dtype)
             if on_prefix is not None:
                 prefix = [ops.concatenate(prefix, axis=1) + ops.cast(on_prefix, tokens.dtype)]

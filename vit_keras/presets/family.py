@@ -64,8 +64,11 @@ def read_family(where: str, text: str) -> list[Preset]:
 
 
 def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViTConfig) -> Checkpoint:
-    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "url"})
-    _check_kinds(where, {key: entry[key] for key in ("source", "url", "license")}, str)
+    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "license"})
+    if len({"url", "file"} & entry.keys()) != 1:
+        raise InvalidArgumentError(f"{where}: expected either url, an address, or file, a directory in the package.")
+    texts = ("source", "license", "url", "file", "note")
+    _check_kinds(where, {key: entry[key] for key in texts if key in entry}, str)
     _check_kinds(where, {"config": entry.get("config", {})}, dict)
     try:
         config.replace(**entry.get("config", {}))

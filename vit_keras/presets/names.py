@@ -99,7 +99,7 @@ def _find_published(word: str, presets: Mapping[str, Preset]) -> PresetName | No
         return by_name[word.lower()]
     for preset in presets.values():
         for tag, checkpoint in preset.weights.items():
-            on_hub = _ON_HUB.match(checkpoint.url)
+            on_hub = _ON_HUB.match(checkpoint.url or "")
             if on_hub is not None and on_hub[1].lower() == word.lower():
                 return PresetName(preset=preset.name, tag=tag)
     return None

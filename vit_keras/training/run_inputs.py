@@ -13,6 +13,7 @@ from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.scan.progress import file_progress
+from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.precision import dtype_policy, resolve
@@ -55,7 +56,7 @@ class RunOptions:
     """
 
     model: str | None = None
-    data: str | None = None
+    data: str | list[str] | None = None
     weights: str | None = None
     recipe: str | None = None
     method: str | None = None
@@ -132,6 +133,15 @@ def _check_scratch_recipe(name: str) -> None:
         )
 
 
+def check_unlabeled(data: ImageData) -> None:
+    """Raises `InvalidArgumentError` for images without labels."""
+    if data.task == UNLABELED:
+        raise InvalidArgumentError(
+            f"{data.name} has no labels, so there is nothing to learn from them: vk.pretrain learns from images alone, or load the data with "
+            "labels by vk.data.load."
+        )
+
+
 def find_word(source: Any) -> str | None:
     """Returns the word that names a model or data again; None for an object."""
     if isinstance(source, str):
@@ -173,6 +183,7 @@ def load_data(
     if isinstance(source, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData already has a validation split; leave out validation.")
+        check_unlabeled(source)
         data = source if options.batch_size is None else replace(source, batch_size=options.batch_size)
         data = data if options.limit is None else data.limit(options.limit)
     else:

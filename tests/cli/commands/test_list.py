@@ -51,6 +51,12 @@ def test_presets_with_weights_and_those_to_start_with_are_marked(run):
     )  # the tag in the examples of `finetune --help`
 
 
+def test_weights_in_the_package_are_named_with_their_license_and_what_they_are_not(run):
+    said = " ".join(run("list", "vit_nano_conv8_*")[1].split())
+    assert "vit_nano_conv8_32:drawings is in the package, Apache-2.0; kinds of emoji" in said
+    assert "not an ImageNet model: it has seen no photo" in " ".join(run("info", "vit_nano_conv8_64")[1].split())
+
+
 def test_conditions_and_an_order_give_a_flat_list_that_fits_80_columns(run):
     code, out, err = run("list", "--pretraining", "self_supervised", "--license", "Apache-2.0", "--sort", "params")
     assert (code, err) == (0, "")

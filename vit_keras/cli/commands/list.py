@@ -249,6 +249,10 @@ def _show_families(infos: Sequence[Mapping[str, Any]]) -> None:
     for (family, description), members in groupby(infos, key=lambda info: (info["family"], info["description"])):
         out.print(f"\n# {family}: {description}")
         _print_rows([rows[info["name"]] for info in members], widths)
+    for info in infos:
+        for tag, weights in info["weights"].items():
+            if weights["file"] is not None:  # no download
+                out.print(f"\n# {info['name']}:{tag} is in the package, {weights['license']}; {weights['note']}")
 
 
 def _describe(info: Mapping[str, Any]) -> tuple[str, ...]:

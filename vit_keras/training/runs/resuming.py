@@ -13,7 +13,7 @@ from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.validation import list_words
 
 _SHOWN = 5  # differences in an error
-_SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
+_SAME = ("data", "precision", "recipe", "config", "base", "teacher", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
 _NEW_FIELDS = {"seed", "task", "target_mean", "target_scale"}
 """Fields of options, data and recipe that earlier versions did not write, because they had only one value."""
