@@ -31,7 +31,7 @@ ACTIVATIONS = "gelu, gelu_tanh, quick_gelu, silu"
         *((lambda size=size: Patches(size), f"Patches needs positive integers, not patch_size={size!r}.") for size in (0, -4, 2.0, True, None)),
         *((lambda rate=rate: StochasticDepth(rate), f"StochasticDepth needs fractions in [0, 1), not rate={rate!r}.") for rate in (-0.1, 1, 1.0, True, float("nan"))),
         *((lambda patch=patch, dim=dim: ConvStem(patch, dim), f"patch_size={patch} must be a power of two, and half of it must divide hidden_dim={dim}.") for patch, dim in ((1, 8), (6, 8), (12, 24), (16, 4))),
-        *((lambda pooling=pooling, count=count: TokenPooling(pooling, num_prefix_tokens=count), f"TokenPooling with num_prefix_tokens={count} does not know pooling='{pooling}'; choose one of [") for pooling, count in (("max", 1), ("token", 0), ("token_and_mean", 0), ("distillation", 1))),
+        *((lambda pooling=pooling, count=count: TokenPooling(pooling, num_prefix_tokens=count), f"TokenPooling with num_prefix_tokens={count} does not know pooling='{pooling}'; choose one of ") for pooling, count in (("max", 1), ("token", 0), ("token_and_mean", 0), ("distillation", 1))),
         *((lambda std=std: PixelNormalization([0.5], std), f"PixelNormalization divides by std={std}, which must be positive.") for std in ([0.0], [0.5, -0.5, 0.5], [])),
         (lambda: ConvStem(0, 8), "ConvStem needs positive integers, not patch_size=0."),
         (lambda: PatchEncoder(0), "PatchEncoder needs positive integers, not hidden_dim=0."),
@@ -50,7 +50,7 @@ ACTIVATIONS = "gelu, gelu_tanh, quick_gelu, silu"
         (lambda: AttentionPooling(2, 16, num_skipped_tokens=-1), "AttentionPooling needs num_skipped_tokens as an integer from 0, not -1."),
         (lambda: TransformerBlock(0, 16), "TransformerBlock needs positive integers, not num_heads=0."),
         (lambda: TransformerBlock(2, 16, remat="full"), "TransformerBlock does not know remat='full'; choose one of none, block."),
-        (lambda: TransformerBlock(2, 16, remat="block", dropout_rate=0.1), 'TransformerBlock with remat="block" does not know dropout_rate=0.1; choose one of [0].'),
+        (lambda: TransformerBlock(2, 16, remat="block", dropout_rate=0.1), 'TransformerBlock with remat="block" does not know dropout_rate=0.1; choose one of 0.'),
         (lambda: TransformerBlock(2, 16, remat="block", attention_dropout_rate=0.1), 'with remat="block" does not know attention_dropout_rate=0.1;'),
     ],
 )  # fmt: skip
