@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from vit_keras.data import load
+from vit_keras.data import Preprocessing, load, load_unlabeled
 from vit_keras.data.sources.tfds import Examples
 from vit_keras.errors import DataError
 
@@ -61,6 +61,22 @@ def test_splits_are_recognized_by_name(home):
         "names read as splits: train as train, val as validation, testing as test",
         "splits not used: unlabelled",
     )
+
+
+def test_images_without_labels_are_for_pretraining_alone(home, rng):
+    images = list(rng.integers(0, 256, (40, 9, 9, 3), "uint8"))
+    only_image = {"image": pictures()["image"]}
+    examples = {
+        "_generate_examples": lambda self, images: ((index, {"image": image}) for index, image in enumerate(images))
+    }
+    builder = define("NoLabels", only_image, {"train": images, "test": images[:3]}, **examples)(data_dir=str(home))
+    data = load_unlabeled(builder, preprocessing=Preprocessing(image_size=(9, 9)))
+    assert (data.task, data.sizes) == ("unlabeled", {"train": 38, "validation": 2})
+    assert "test images left out: 3" in data.decisions
+    read = sorted(split.image(index).tobytes() for split in data.splits.values() for index in range(len(split)))
+    assert read == sorted(image.tobytes() for image in images)
+    with pytest.raises(DataError, match="expected an image and a label"):
+        load(builder)
 
 
 def test_other_dtypes_are_an_error(home):
