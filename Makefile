@@ -9,10 +9,19 @@ TORCH ?= torch==2.13.0
 # A file's tests share what takes long to make, so a file stays on one core.
 # What TensorFlow prints as it crashes reaches the log with --capture=sys.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --capture=sys
-OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/pretraining tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py \
+OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/pretraining tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py tests/zoo/test_embedded_weights.py \
 	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
 	tests/zoo/test_from_preset.py::test_a_small_preset_runs_forward_and_backward \
 	tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is
+
+# The tests start several hundred Python processes: each would compile the package again where this is set.
+export PYTHONDONTWRITEBYTECODE :=
+# Numbers in tests are few: threads of BLAS that wait for each other cost L-BFGS twenty times its own time.
+export OPENBLAS_NUM_THREADS := 1
+# Many models of tests are alike: a program that JAX compiled is kept for the tests and processes that need it again.
+COMPILED := $(CURDIR)/$(VENV)/.jax
+JAX := KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
+	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
 .PHONY: demo test test-slow check lint clean
 
@@ -25,12 +34,13 @@ demo: $(VENV)/.demo
 # On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower.
 test: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST)
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(OTHER_BACKENDS)
+	rm -rf $(COMPILED)
+	$(JAX) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(OTHER_BACKENDS)
 	KERAS_BACKEND=torch $(PYTEST) $(OTHER_BACKENDS)
 
 test-slow: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m slow
-	KERAS_BACKEND=jax $(PYTEST) -m slow tests/tuning/test_stock_tuners.py
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"
+	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py
 
 # What to run while working: the linters, and the tests of the files that differ from the last commit.
 check: lint

@@ -24,7 +24,7 @@ QUICK: dict[str, list[str] | str] = {
     "gpu": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
-    "attention_forms": ["--rounds", "1"],
+    "attention_forms": ["--quick"],
     "fused": ["--quick"],
     "scan": ["--quick"],
     "data_loading": ["--images", "150", "--rounds", "1", "--epochs", "1", "--loaders", "vit_keras,keras"],

@@ -1,6 +1,6 @@
 """The fastest form of attention and of GELU on the backend of `KERAS_BACKEND`.
 
-    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10]
+    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10] [--quick]
 
 Forward pass and gradient of the attention between its projections, and of the activation, in the shapes of S/16 with batch 16 and of
 the demo's model with batch 64, in turns. `SelfAttention` uses the fastest form of each backend.
@@ -73,9 +73,13 @@ def forward_and_gradient(function: Callable[[Any], Any], inputs: Any) -> Callabl
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+    parser.add_argument(
+        "--quick", action="store_true", help="one round of the demo's shapes, only to show that it runs"
+    )
+    options = parser.parse_args()
+    shapes, rounds = ({"demo": SHAPES["demo"]}, 1) if options.quick else (SHAPES, options.rounds)
     result: dict[str, Any] = {}
-    for size, (batch, tokens, heads, head_dim, mlp_dim) in SHAPES.items():
+    for size, (batch, tokens, heads, head_dim, mlp_dim) in shapes.items():
         for dtype in ("float32", "bfloat16"):
             rng = np.random.default_rng(0)
             inputs = {
@@ -91,4 +95,4 @@ if __name__ == "__main__":
                 }
                 fastest = min(milliseconds, key=lambda name: milliseconds[name]["median"])
                 result[f"{part}, {size}, {dtype}"] = {"fastest": fastest, "milliseconds": milliseconds}
-    harness.record(f"attention_forms_{keras.backend.backend()}", {"results": result})
+    harness.record(f"attention_forms_{keras.backend.backend()}", {"results": result}, quick=options.quick)

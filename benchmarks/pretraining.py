@@ -38,9 +38,8 @@ BATCH_SIZE = 128  # of pre-training
 AUGMENTATIONS = {
     "mae": Augmentation(flip_rate=0.5, zoom=0.2, stretch=0.1, shift=0.1),
     "lejepa": Augmentation(),
-    "distill": Augmentation(flip_rate=0.5, zoom=0.2, stretch=0.1, shift=0.1),
 }
-LEARNING_RATES = {"mae": 2e-3, "lejepa": 2e-3, "distill": 2e-3}
+LEARNING_RATES = {"mae": 2e-3, "lejepa": 2e-3}
 SCRATCH_EPOCHS = (50, 100, 200, 400, 800, 1600)
 TICKS = 10_000  # of the schedule; the clock decides which
 RESULT = "pretraining"
@@ -118,20 +117,17 @@ class ProcessorBudget(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def pretrain(cell: Cell, data: ImageData, options: dict[str, Any]) -> tuple[keras.Model, dict[str, Any]]:
+def pretrain(cell: Cell, data: ImageData) -> tuple[keras.Model, dict[str, Any]]:
     """Returns an encoder pre-trained for the budget, and what was measured of it."""
     from vit_keras.pretraining.methods import METHODS
 
     encoder = build(cell.preset, data, cell.seed)
-    rate = options.pop("learning_rate", LEARNING_RATES[cell.method])
-    augmentation = options.pop("augmentation", AUGMENTATIONS[cell.method])
-    batch_size = options.pop("batch_size", BATCH_SIZE)
-    data = replace(data, batch_size=batch_size)
+    rate, data = LEARNING_RATES[cell.method], replace(data, batch_size=BATCH_SIZE)
     with random_state(cell.seed):
-        objective = METHODS[cell.method](encoder, seed=cell.seed, **options)
+        objective = METHODS[cell.method].make(encoder, options={}, seed=cell.seed)
     clock = ProcessorBudget(cell.minutes * 60 * CORES, rate)
     objective.compile(optimizer=optimizers.AdamW(rate, weight_decay=0.05, beta_2=0.95))
-    batches = data.training_batches(epochs=100_000, augmentation=augmentation)
+    batches = data.training_batches(epochs=100_000, augmentation=AUGMENTATIONS[cell.method])
     objective.fit(batches.map(lambda images, _: images), epochs=1, steps_per_epoch=10**9, verbose=0, callbacks=[clock])
     seconds = clock.elapsed
     objective.finish(batches.map(lambda images, _: images).take(20))
@@ -142,7 +138,7 @@ def pretrain(cell: Cell, data: ImageData, options: dict[str, Any]) -> tuple[kera
     return encoder, {
         "processor_seconds": seconds,
         "steps": clock.steps,
-        "epochs": clock.steps * batch_size / len(data.splits["train"]),
+        "epochs": clock.steps * BATCH_SIZE / len(data.splits["train"]),
         "last": last,
         "validation_features": scores.to_dict(),
     }
@@ -164,11 +160,11 @@ def measure(model: keras.Model, data: ImageData) -> dict[str, float]:
     return {f"{name}_accuracy": evaluate(model, data.splits[name]).accuracy for name in ("validation", "test")}
 
 
-def finetune(cell: Cell, encoder: keras.Model, data: ImageData, changes: dict[str, Any]) -> dict[str, Any]:
-    """Returns the accuracies of an encoder fine-tuned with the library's defaults, or with some of them changed."""
+def finetune(encoder: keras.Model, data: ImageData) -> dict[str, Any]:
+    """Returns the accuracies of an encoder fine-tuned with the library's defaults."""
     started = time.process_time()
     data = data.fit_batch_size(64)
-    recipe = plan_recipe(encoder, data, changes=changes)
+    recipe = plan_recipe(encoder, data)
     model = fit(encoder, recipe, recipe.seeded(data))
     return {"processor_seconds": time.process_time() - started, "recipe": recipe.name, **measure(model, data)}
 
@@ -238,7 +234,9 @@ def main() -> None:
     parser.add_argument("--data", default="fashion_mnist", choices=sorted(UNLABELED))
     parser.add_argument("--unlabeled", type=int, help="images without labels")
     parser.add_argument("--preset", default="vit_nano_patch4_32")
-    parser.add_argument("--methods", nargs="+", default=["scratch", "mae", "lejepa"])
+    parser.add_argument(
+        "--methods", nargs="+", default=["scratch", "mae", "lejepa"], choices=("scratch", "mae", "lejepa")
+    )
     parser.add_argument("--minutes", type=float, default=30, help="of two cores, per pre-training")
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 10, 100], help="per class")
     parser.add_argument("--seeds", type=int, default=3)
@@ -256,11 +254,11 @@ def main() -> None:
         else:
             folder = options.work / replace(cell, labels=0).name
             if not folder.exists():
-                encoder, measured = pretrain(cell, whole, {})
+                encoder, measured = pretrain(cell, whole)
                 options.work.mkdir(parents=True, exist_ok=True)
                 vk.save_preset(encoder, folder)
                 results.add(folder.name, {"cell": vars(replace(cell, labels=0)), **measured})
-            found = finetune(cell, vk.load_model(folder), data, {})
+            found = finetune(vk.load_model(folder), data)
         results.add(cell.name, {"cell": vars(cell), **found})
 
 

@@ -16,6 +16,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def point(kind: str, tokens: int, num_layers: int, batch_size: int) -> dict[str,
     return {"seconds": min(times[1:]), "first_seconds": times[0], "peak_bytes_risen": float(risen * _KIB)}
 
 
+@cache  # the point that two curves share
 def apart(*arguments: object) -> dict[str, float]:
     """Runs a point in a new process."""
     command = [sys.executable, __file__, "--point", *map(str, arguments)]

@@ -1,5 +1,6 @@
 """Shared fixtures: a random generator, a tiny model and its preset directory, a folder of images, the command line."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,15 @@ from PIL import Image
 from vit_keras.config import ViTConfig
 
 CLASS_NAMES = ("cat", "dog", "owl")
+
+
+def pytest_collection_finish():
+    """Keeps garbage collections short: what the imports created, most of all objects, stays until the end."""
+    gc.freeze()
+
+
+def pytest_sessionfinish():
+    gc.unfreeze()
 
 
 @pytest.fixture

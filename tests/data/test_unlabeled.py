@@ -61,7 +61,7 @@ def test_labels_of_a_part_of_the_images_are_not_used(image_folder):
     Image.new("RGB", (20, 20), (1, 2, 3)).save(image_folder / "loose.png")
     data = load_unlabeled(image_folder, preprocessing=SIZE)
     assert kinds(data) == ("unlabeled", {"train": 11, "validation": 1}, ())
-    assert "11 of 12 images have labels, which are not used" in data.decisions
+    assert "11 of 12 images are labeled by folders or a table: these labels are not used" in data.decisions
 
 
 def test_a_table_of_paths_needs_no_labels(flat, tmp_path):

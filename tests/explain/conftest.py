@@ -1,3 +1,5 @@
+from functools import cache
+
 import numpy as np
 import pytest
 from explain.families import FAMILIES, PARAMETERS, small_model
@@ -6,12 +8,17 @@ from explain.plain import plain_blocks
 from vit_keras.models.vit import model_config
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
-def family(request):
-    """A model, three images, and what plain numpy computes of them."""
-    model = small_model(request.param)
+@cache
+def compute_family(name):
+    model = small_model(name)
     images = np.random.default_rng(0).integers(0, 256, (3, *model_config(model).image_size, 3)).astype("float32")
     return model, images, plain_blocks(model, images)
+
+
+@pytest.fixture(params=PARAMETERS)
+def family(request):
+    """A model, three images, and what plain numpy computes of them; the files of this folder share them."""
+    return compute_family(request.param)
 
 
 @pytest.fixture(scope="module")

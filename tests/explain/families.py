@@ -18,7 +18,8 @@ def small_config(config):
         pixel_mean=(0.4, 0.5, 0.6), pixel_std=(0.2, 0.3, 0.4), rotary_reference=reference, stochastic_depth_rate=0.1,
         pre_logits_dim=8 if config.pre_logits_dim else None, layer_scale=0.1 if config.layer_scale else None, norm_epsilon=1e-5,
         position_resize="bicubic", patch_resize="bilinear", map_mlp_dim=20 if config.map_mlp_dim else None,
-        num_map_heads=4 if config.num_map_heads else None, max_num_patches=None,
+        num_map_heads=4 if config.num_map_heads else None, max_num_patches=None, num_registers=min(config.num_registers, 4),
+        relative_position_dim=8 if config.relative_position == "mlp" else 128,
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 import keras
 import numpy as np
 import pytest
-from explain.plain import TOLERANCE, expected_rollout, seen
+from explain.families import CLASSES
+from explain.plain import TOLERANCE, expected_rollout, plain_blocks, seen
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.explain import class_relevance, gradient_rollout, relevance
@@ -38,11 +39,10 @@ def logits_with(model, images, added):
     return keras.ops.convert_to_numpy(compute_logits(model, tokens))
 
 
-@pytest.mark.parametrize("classes", [None, [0, 4, 1]])
-def test_relevance_is_that_of_plain_numpy(family, classes):
+def test_relevance_is_that_of_plain_numpy(family):
     model, images, plain = family
     config, pooled = model_config(model), plain["pooled"]
-    targets = plain["logits"].argmax(1) if classes is None else np.broadcast_to(classes, (3,))
+    targets = np.array([0, 4, 1])
     weights, slopes = compute_attention_gradients(model, images, targets)
     weighted = np.maximum(slopes * weights, 0).mean(2)
     expected = []
@@ -52,11 +52,18 @@ def test_relevance_is_that_of_plain_numpy(family, classes):
             relevance = relevance + layer @ relevance
         extra = relevance - np.eye(config.num_tokens)
         expected.append(seen(config, extra, None if pooled is None else pooled[image].mean(0)))
-    found = class_relevance(model, images, classes=classes, batch_size=2)
+    found = class_relevance(model, images, classes=targets, batch_size=2)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     assert found.min() >= 0
-    rolled = gradient_rollout(model, images, classes=classes)
+    rolled = gradient_rollout(model, images, classes=targets)
     np.testing.assert_allclose(rolled, expected_rollout(config, weighted, pooled), **TOLERANCE)
+
+
+@pytest.mark.parametrize("explain", [class_relevance, gradient_rollout])
+def test_without_classes_it_is_that_of_the_largest_logit(model, images, explain):
+    largest = plain_blocks(model, images)["logits"].argmax(1)
+    np.testing.assert_array_equal(explain(model, images), explain(model, images, classes=largest))
+    assert (explain(model, images) != explain(model, images, classes=(largest + 1) % CLASSES)).any()
 
 
 def test_memory_is_bounded_by_the_batch(model, monkeypatch):

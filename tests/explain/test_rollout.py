@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import oracle
 import pytest
-from explain.plain import TOLERANCE, expected_rollout
+from explain.families import FAMILIES, small_model
+from explain.plain import TOLERANCE, expected_rollout, plain_blocks
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
@@ -11,9 +12,20 @@ from vit_keras.explain.logits import compute_pooling_attention
 from vit_keras.models.vit import model_config, vit
 
 
-@pytest.mark.parametrize(("fusion", "rate"), [("mean", 0.0), ("max", 0.0), ("min", 0.3)])
-def test_rollout_is_that_of_plain_numpy(family, fusion, rate):
+def test_rollout_is_that_of_plain_numpy(family):
     model, images, plain = family
+    expected = expected_rollout(model_config(model), plain["maps"].mean(2), plain["pooled"])
+    found = attention_rollout(model, images, batch_size=2)
+    assert found.shape == (3, 3, 4)
+    np.testing.assert_allclose(found, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("fusion", "rate"), [("max", 0.0), ("min", 0.3)])
+@pytest.mark.parametrize("pooling", ["token", "map"])
+def test_heads_are_fused_and_small_weights_left_out_as_asked_for(fusion, rate, pooling):
+    model = small_model(next(name for name, config in FAMILIES.items() if config.pooling == pooling))
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 16, 3)).astype("float32")
+    plain = plain_blocks(model, images)
     # What is left out hangs on the last bits of the smallest weights: those of the maps that were compared above.
     maps = attention_maps(model, images, batch_size=2) if rate else plain["maps"]
     fused = {"mean": np.mean, "max": np.max, "min": np.min}[fusion](maps, axis=2)
@@ -21,7 +33,6 @@ def test_rollout_is_that_of_plain_numpy(family, fusion, rate):
     kept = fused * (fused > np.sort(fused, axis=-1)[..., count - 1 : count]) if count else fused
     expected = expected_rollout(model_config(model), kept, plain["pooled"])
     found = attention_rollout(model, images, fusion=fusion, discard_rate=rate, batch_size=2)
-    assert found.shape == (3, 3, 4)
     np.testing.assert_allclose(found, expected, **TOLERANCE)
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import warnings
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ import onnx
 import onnxruntime
 import oracle
 import pytest
+from contracts import quantizing
 
 import vit_keras as vk
 from vit_keras.errors import DataError, InvalidArgumentError, StorageError, VerificationError
@@ -116,8 +116,7 @@ def test_lora_matrices_are_merged_and_own_layers_and_nested_models_exported(tiny
 
 def test_a_model_quantized_by_keras_is_exported_as_its_weights_say(tiny_config, tmp_path):
     model = oracle.randomize(vk.vit(tiny_config, num_classes=3))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of layers without weights
+    with quantizing():
         model.quantize("int8")
     vk.export(model, tmp_path / "a.onnx")
     found, expected = run_file(tmp_path / "a.onnx", images()), model.predict(images(), verbose=0)

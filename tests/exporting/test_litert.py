@@ -62,6 +62,7 @@ def test_float16_halves_the_file_and_int8_quarters_it(tmp_path):
     assert sizes["int8"] == pytest.approx(weights / 4, rel=0.3)
 
 
+@pytest.mark.slow
 def test_static_int8_takes_pixels_and_needs_images(tmp_path):
     model = make_model()
     with pytest.raises(vk.errors.DataError, match="calibration="):
@@ -77,7 +78,7 @@ def test_static_int8_takes_pixels_and_needs_images(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
 def test_a_half_precision_model_is_converted_in_float32(policy, tmp_path):
     model = make_model()
     half = vk.rebuild(model, dtype_policy=policy)

@@ -45,21 +45,22 @@ def run_alone(path, images, tmp_path):
         return {name: answers[name] for name in answers.files}, paths
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """A preset directory with a crop, and its model."""
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A preset directory with a crop, its model, and the result of its export."""
     config = vk.ViTConfig(image_size=(32, 48), patch_size=8, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
     model = vk.vit(config, num_classes=3)
     rng = np.random.default_rng(3)
     for weight in model.weights:
         weight.assign(keras.ops.convert_to_numpy(weight) + rng.normal(scale=0.1, size=weight.shape))
     rule = Preprocessing(image_size=(32, 48), crop=0.9, interpolation="bilinear")
-    return vk.save_preset(model, tmp_path / "preset", class_names=NAMES, preprocessing=rule), model
+    folder = tmp_path_factory.mktemp("saved")
+    preset = vk.save_preset(model, folder / "preset", class_names=NAMES, preprocessing=rule)
+    return preset, model, vk.export(preset, folder / "served", format="savedmodel")
 
 
-def test_it_answers_pixels_and_files_as_predict_does(saved, tmp_path):
-    preset, model = saved
-    result = vk.export(preset, tmp_path / "served", format="savedmodel")
+def test_it_answers_pixels_and_files_as_predict_does(served, tmp_path):
+    preset, model, result = served
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), "uint8")
     answers, files = run_alone(result.path, images, tmp_path)
     expected = keras.ops.convert_to_numpy(model(images.astype("float32")))
@@ -85,14 +86,14 @@ def test_it_answers_pixels_and_files_as_predict_does(saved, tmp_path):
     np.testing.assert_allclose(answers["mixed/probabilities"][1], answers["files/probabilities"][0], atol=1e-6)
 
 
-def test_its_assets_say_what_it_is(saved, tmp_path):
-    result = vk.export(saved[0], tmp_path / "served", format="savedmodel")
+def test_its_assets_say_what_it_is(served):
+    _, _, result = served
     record = json.loads((result.path / "assets" / "export.json").read_text("utf-8"))
     assert record["class_names"] == list(NAMES)
     assert record["preprocessing"]["crop"] == 0.9
     assert record["verification"]["largest_difference"] == result.verification.largest_difference <= 1e-5
     assert (result.path / "assets" / "labels.txt").read_text("utf-8").splitlines() == list(NAMES)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["preset", "served"]
+    assert sorted(each.name for each in result.path.parent.iterdir()) == ["preset", "served"]
 
 
 @pytest.mark.parametrize("task", ["multi_label", "regression", "features", "softmax"])

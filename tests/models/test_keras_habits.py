@@ -121,9 +121,7 @@ def test_a_backbone_over_the_frames_of_a_video(tmp_path):
 
 
 def test_two_backbones_in_one_model_keep_their_own_weights(tmp_path):
-    towers = [vk.from_preset("test_vit", name=name) for name in ("rgb", "infrared")]
-    for seed, tower in enumerate(towers):
-        oracle.randomize(tower, seed=seed)
+    towers = [oracle.randomize(vk.vit(CONFIG, name=name), seed=seed) for seed, name in enumerate(("rgb", "infrared"))]
     inputs = [keras.Input(tower.input_shape[1:]) for tower in towers]
     features = [tower(images) for tower, images in zip(towers, inputs, strict=True)]
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(features)))

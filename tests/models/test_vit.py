@@ -118,7 +118,7 @@ def test_forward_pass_equals_the_oracle_and_the_model_knows_its_config(name):
 def test_a_step_goes_down_the_gradient_of_the_oracle(name):
     config, random = CONFIGS[name], np.random.default_rng(1)
     model = oracle.randomize(vit(config, num_classes=3))
-    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT)
+    model.compile(keras.optimizers.SGD(1.0), "mse", jit_compile=JIT, run_eagerly=not JIT)
     before, targets = oracle.weights_of(model), random.normal(size=(2, 3)).astype("float32")
     model.train_on_batch(pixels(config), targets)
     after = oracle.weights_of(model)

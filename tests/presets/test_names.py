@@ -102,7 +102,7 @@ def test_an_unknown_model_gets_the_nearest_and_what_to_do():
     assert find_name("google/vit-bse-patch16-224") is find_name("resnet50") is None
     with pytest.raises(
         InvalidArgumentError,
-        match=r"'google/vit-base-patch16-224'.*`hf download google/vit-bse-patch16-224 --local-dir vit-bse",
+        match=r" google/vit-base-patch16-224, .*`hf download google/vit-bse-patch16-224 --local-dir vit-bse",
     ):
         load_preset("google/vit-bse-patch16-224")
     with pytest.raises(InvalidArgumentError, match=r"closest names are vit_tiny_patch16_224"):

@@ -142,6 +142,7 @@ def test_a_run_killed_in_the_middle_resumes_to_the_same_bits(start, finished, tm
     assert again.record["results"] == result.record["results"]
 
 
+@pytest.mark.slow
 def test_images_without_labels_in_mixed_precision(start, emoji, tiny_preset, tmp_path):
     images = np.asarray(emoji.splits["train"].images)
     options = {"model": tiny_preset, "images": images, "precision": "mixed_bfloat16", "epochs": 1}

@@ -38,6 +38,7 @@ def validated(model, images, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_the_result_is_on_every_image_once(validated, images):
     assert len(validated.evaluation.labels) == sum(images.sizes.values()) == 64
     folds = [
@@ -53,6 +54,7 @@ def test_the_result_is_on_every_image_once(validated, images):
     assert (validated.record["folds"], validated.record["evaluated_on"]) == (3, "test")
 
 
+@pytest.mark.slow
 def test_report_and_model_card_say_how_it_was_measured(validated):
     report = (validated.run_directory / "report.html").read_text()
     assert "mean and standard deviation over 3 folds" in report
@@ -63,6 +65,7 @@ def test_report_and_model_card_say_how_it_was_measured(validated):
     assert "cross-validation with 3 folds of all 64 images" in card
 
 
+@pytest.mark.slow
 def test_the_saved_model_predicts(validated, images):
     assert len(vk.predict(validated.run_directory, images.splits["test"].images)) == 16
     assert evaluate(validated.run_directory, images).accuracy > 0.5
@@ -134,6 +137,7 @@ def test_the_command_line_cross_validates_and_evaluates_again(run, tiny_preset, 
     assert "already complete" in out
 
 
+@pytest.mark.slow
 def test_the_command_line_leaves_out_the_test_split(run, tiny_preset, image_folder, tmp_path):
     how = ("--method", "linear_probe", "--split", "0.2", "0", "--run-dir", tmp_path / "run")
     code, out, err = run("finetune", tiny_preset, image_folder, *how)

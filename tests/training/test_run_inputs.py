@@ -14,6 +14,7 @@ from rich.console import Console
 from training.weights import assert_equal, values
 
 from vit_keras import errors
+from vit_keras.data import Preprocessing, load_unlabeled
 from vit_keras.errors import CheckpointCorruptError, CorruptFileError, DataError, InvalidArgumentError, ResumeError
 from vit_keras.presets import catalog, load_preset
 from vit_keras.training import evaluate_run, finetune, train
@@ -367,3 +368,10 @@ def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
     assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record
     with pytest.raises(ResumeError, match="label_column"):
         train(**{**options, "label_column": "label"}, run_dir=tmp_path / "run", resume=True)
+
+
+def test_images_without_labels_are_refused():
+    images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), "uint8")
+    data = load_unlabeled(images, preprocessing=Preprocessing(image_size=(16, 16)))
+    with pytest.raises(InvalidArgumentError, match=r"arrays has no labels.* vk\.pretrain learns from images alone"):
+        train("test_vit", data)

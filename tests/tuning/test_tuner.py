@@ -20,6 +20,7 @@ from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.run_directory import JOURNAL
 
 OPTIONS = TunerOptions(epochs=2, factor=2)
+SHALLOW = Tiny(num_layers=[1])  # half as many shapes to compile
 SETTINGS = {"objective": ["val_accuracy", "params"], "options": OPTIONS}
 SCRIPT = """
 import sys
@@ -42,12 +43,12 @@ def data():
 @pytest.fixture(scope="module")
 def result(data, tmp_path_factory):
     run = tmp_path_factory.mktemp("search") / "run"
-    return search(data, hypermodel=Tiny(), run_dir=run, budget="6 trials", **SETTINGS)
+    return search(data, hypermodel=SHALLOW, run_dir=run, budget="6 trials", **SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def searched(result):
-    return ViTTuner(Tiny(), run_dir=result.run_directory, **SETTINGS)
+    return ViTTuner(SHALLOW, run_dir=result.run_directory, **SETTINGS)
 
 
 def test_search_leaves_a_preset_a_page_and_a_table(result, data):
@@ -60,7 +61,7 @@ def test_search_leaves_a_preset_a_page_and_a_table(result, data):
     assert "Leaderboard" in page.words
     assert_needs_nothing_else(page)
     with pytest.raises(StorageError, match="--resume"):
-        search(data, hypermodel=Tiny(), run_dir=result.run_directory, **SETTINGS)
+        search(data, hypermodel=SHALLOW, run_dir=result.run_directory, **SETTINGS)
 
 
 def test_a_finished_search_is_read_and_keras_tuner_s_own_methods_work(searched, capsys):
@@ -95,7 +96,7 @@ def test_warm_start_tries_the_best_of_another_search_after_the_default(searched,
 
 
 def test_a_finished_search_is_continued(searched, data):
-    more = ViTTuner(Tiny(), run_dir=searched.run_dir, budget="7 trials", **SETTINGS)
+    more = ViTTuner(SHALLOW, run_dir=searched.run_dir, budget="7 trials", **SETTINGS)
     more.search(data)
     assert len(more.study.trials) == 7
 
@@ -110,7 +111,7 @@ def test_a_finished_search_is_continued(searched, data):
 )
 def test_resuming_with_other_settings_is_refused_with_the_difference(searched, data, change, named):
     with pytest.raises(ResumeError, match=named):
-        ViTTuner(run_dir=searched.run_dir, **{"hypermodel": Tiny(), **SETTINGS, **change}).search(data)
+        ViTTuner(run_dir=searched.run_dir, **{"hypermodel": SHALLOW, **SETTINGS, **change}).search(data)
 
 
 def test_a_directory_of_something_else_is_never_touched(tmp_path, data):
@@ -152,6 +153,7 @@ def test_arguments_that_exclude_each_other_are_refused(tmp_path, data):
             search(data, **given)
 
 
+@pytest.mark.slow
 def test_an_objective_that_is_not_logged_or_has_no_direction_is_refused_before_the_first_trial(tmp_path, data):
     tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", objective="val_auc", options=OPTIONS)
     with pytest.raises(InvalidArgumentError, match=r"does not log val_auc; it logs .*val_accuracy"):

@@ -176,7 +176,7 @@ def _list_folders(folders: list[Path], reading: ReadOptions, tables: TableOption
     is_complete = not any(reason in _OUT_OF_PLACE for _, reason in labeled.skipped)
     if is_complete and len(labeled.paths) >= len(found.paths):
         return labeled
-    text = f"{len(labeled.paths):,} of {len(found.paths):,} images have labels, which are not used"
+    text = f"{len(labeled.paths):,} of {len(found.paths):,} images are labeled by folders or a table: these labels are not used"
     return replace(found, decisions=(*found.decisions, text))
 
 

@@ -28,7 +28,7 @@ class Checkpoint:
         None  # key of `LABEL_SETS` whose classes the head names; None for other outputs, such as embeddings
     )
     pretraining: str | None = None  # one of `PRETRAININGS`, before any fine-tuning; None where it is not stated
-    top1: float | None = None  # ImageNet-1k accuracy, percent, as timm measured it at this preset's size
+    top1: float | None = None  # ImageNet-1k accuracy, percent, of timm or the paper, at this preset's size
     note: str | None = None  # what the weights are for, where their tag does not say it
     crop: float = 1.0  # fraction of the resized image's shorter side that evaluation keeps
     crop_mode: str = "center"  # "center", or "squash" to resize to the exact size without a crop

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from vit_keras.config import ViTConfig
 from vit_keras.presets.preset import Preset
@@ -14,7 +15,9 @@ SHAPE_FIELDS = (
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""
 
-_WIDTH_AND_DEPTH = ("hidden_dim", "num_layers", "mlp_dim")
+# The last four are of no weight, but of another function.
+_shape = attrgetter(*SHAPE_FIELDS, "num_heads", "stem", "block_norm", "rotary_embedding")
+_width_and_depth = attrgetter("hidden_dim", "num_layers", "mlp_dim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +38,13 @@ class Relatives(FrozenConfig):
 def find_relatives(preset: Preset, presets: Iterable[Preset]) -> Relatives:
     """Returns the presets near one among all presets."""
     others = [each for each in presets if each.name != preset.name]
-    shape = _values(preset.config, (*SHAPE_FIELDS, "num_heads", "stem"))
-    same = [each for each in others if _values(each.config, (*SHAPE_FIELDS, "num_heads", "stem")) == shape]
+    shape = _shape(preset.config)
+    same = [each for each in others if _shape(each.config) == shape]
     same.sort(key=lambda each: (each.family != preset.family, each.config.image_size, each.name))
     family = [
         each
         for each in others
-        if each.family == preset.family
-        and _values(each.config, _WIDTH_AND_DEPTH) != _values(preset.config, _WIDTH_AND_DEPTH)
+        if each.family == preset.family and _width_and_depth(each.config) != _width_and_depth(preset.config)
     ]
     smaller = [each for each in family if each.params < preset.params]
     larger = [each for each in family if each.params > preset.params]
@@ -57,9 +59,7 @@ def _nearest(preset: Preset, presets: list[Preset], next_one: Preset | None) -> 
     """Returns, of the presets that are as wide and deep as the next one, the most similar to a preset."""
     if next_one is None:
         return None
-    alike = [
-        each for each in presets if _values(each.config, _WIDTH_AND_DEPTH) == _values(next_one.config, _WIDTH_AND_DEPTH)
-    ]
+    alike = [each for each in presets if _width_and_depth(each.config) == _width_and_depth(next_one.config)]
     own = preset.config
     best = min(
         alike,
@@ -77,7 +77,3 @@ def _nearest(preset: Preset, presets: list[Preset], next_one: Preset | None) -> 
 
 def _all_values(config: ViTConfig) -> list[object]:
     return list(config.to_dict().values())
-
-
-def _values(config: ViTConfig, fields: Iterable[str]) -> tuple[object, ...]:
-    return tuple(getattr(config, name) for name in fields)

@@ -101,7 +101,7 @@ class FeatureDistillation(PretrainingModel):
         found = self.features(images, training=training)
         found = found if isinstance(found, list | tuple) else [found]
         pooled_distance = _distance(self.pooled_projection(found[0]), pooled)
-        if not self.patch_weight:
+        if not self.patch_weight or patches is None:
             return {"loss": pooled_distance, "pooled_distance": pooled_distance}
         grid = tuple(found[1].shape[1:3])
         if tuple(patches.shape[1:3]) != grid:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.keras_model import build_optimizer_before_trace
 from vit_keras.pretraining.encoder import remove_head
 
 
@@ -29,6 +30,8 @@ class PretrainingModel(keras.Model):
     Raises:
         InvalidArgumentError: The encoder is no vit_keras model, or its weights are quantized or all frozen.
     """
+
+    train_function: Any
 
     def __init__(
         self,
@@ -94,6 +97,12 @@ class PretrainingModel(keras.Model):
 
     def _add_untrained(self, trainable: list[keras.Variable], others: list[keras.Variable]) -> list[keras.Variable]:
         return [*others, *(weight for weight in trainable if id(weight) in self._untrained)]
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the step function of `fit`; Keras calls it."""
+        if self.train_function is None or force:
+            super().make_train_function(force=force)
+            build_optimizer_before_trace(self)
 
     def compute_loss(
         self, x: Tensor = None, y: Any = None, y_pred: Any = None, sample_weight: Tensor = None, training: bool = True

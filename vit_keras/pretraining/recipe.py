@@ -11,7 +11,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.pretraining.methods import METHODS, Method
 from vit_keras.training.recipes.optimization import OptimizationSettings
 from vit_keras.training.recipes.recipe import Choice
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 VIEWS, EPOCHS = 8_000_000, (100, 800)
 """Images times epochs that a run aims at, and the fewest and most epochs: published gains of small models come at 400 to 2,000 epochs."""
@@ -58,7 +58,7 @@ class PretrainingRecipe(OptimizationSettings):
     def _find_problems(self) -> list[str]:
         problems = super()._find_problems()
         if self.method not in METHODS:
-            problems.append(f"method={self.method!r} is not one of {list(METHODS)}")
+            problems.append(f"method={self.method!r} is not one of {list_words(METHODS)}")
         if isinstance(self.augmentation, Augmentation) and self.augmentation.mixes:
             problems.append("augmentation mixes images (MixUp, CutMix), which needs labels")
         return problems

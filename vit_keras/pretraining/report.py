@@ -11,7 +11,7 @@ import numpy as np
 from vit_keras.config import ViTConfig
 from vit_keras.pretraining.advice import next_commands, warn_if_short
 from vit_keras.reporting import notebook
-from vit_keras.reporting.pages import cards, page, section, tag, text
+from vit_keras.reporting.pages import cards, more, page, section, tag, text
 from vit_keras.reporting.pictures import Picture
 from vit_keras.runtime.files import atomic_file, write_text
 from vit_keras.training.callbacks.history import read_history
@@ -23,6 +23,7 @@ from vit_keras.version import __version__
 
 PICTURES = "reconstructions.png"
 SECONDS = 60.0  # between two reports while a run trains
+_MAX_LINES = 50  # of a list; all are in run.json
 _CARDS = (  # name in the results, label, and format
     ("val_loss", "loss of the held-out images", ".4f"),
     ("knn_accuracy", "kNN accuracy of the features", ".1%"),
@@ -79,8 +80,9 @@ def _about(record: Mapping[str, Any]) -> str:
 
 
 def _list(heading: str, lines: Sequence[str]) -> str:
-    items = "".join(tag("li", text(line)) for line in lines)
-    return section(heading, tag("div", tag("ul", items), "panel")) if items else ""
+    items = "".join(tag("li", text(line)) for line in lines[:_MAX_LINES])
+    shown = tag("ul", items) + more(len(lines) - _MAX_LINES)
+    return section(heading, tag("div", shown, "panel")) if items else ""
 
 
 def _pictures(run: RunDirectory) -> str:

@@ -36,11 +36,12 @@ def sigreg(embeddings: Tensor, directions: Tensor, *, knots: int = KNOTS, limit:
     directions = ops.cast(directions, "float32")
     length = ops.sqrt(ops.sum(ops.square(directions), axis=0, keepdims=True))
     projected = ops.matmul(ops.cast(embeddings, "float32"), directions / ops.maximum(length, 1e-12))
-    times = np.linspace(0, limit, knots, dtype="float32")
-    target = np.exp(-(times**2) / 2)
-    weights = np.full(knots, 2 * limit / (knots - 1), "float32")  # times two: the integrand is symmetric
-    weights[[0, -1]] /= 2
+    points = np.linspace(0, limit, knots)
+    steps = np.full(knots, 2 * limit / (knots - 1))  # times two: the integrand is symmetric
+    steps[[0, -1]] /= 2
+    gaussian = np.exp(-(points**2) / 2)
+    times, target, weights = (ops.convert_to_tensor(each, "float32") for each in (points, gaussian, steps * gaussian))
     angles = ops.expand_dims(projected, -1) * times  # (..., batch, num_directions, knots)
     real, imaginary = ops.mean(ops.cos(angles), axis=-3), ops.mean(ops.sin(angles), axis=-3)
     distance = ops.square(real - target) + ops.square(imaginary)
-    return ops.shape(embeddings)[-2] * ops.sum(distance * (weights * target), axis=-1)
+    return ops.shape(embeddings)[-2] * ops.sum(distance * weights, axis=-1)

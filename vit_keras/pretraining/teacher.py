@@ -96,6 +96,8 @@ def open_teacher(
             f"teacher_range={pixel_range!r} is not black and white, such as (0, 255) or (-1, 1)."
         )
     image_size, own_channels = _read_input(model)
+    if parts is not None:
+        image_size = parts.config.image_size  # where it takes any size
     if channels not in (1, own_channels):
         raise InvalidArgumentError(
             f"The teacher {model.name!r} takes images of {own_channels} channel{'s' * (own_channels != 1)}, and the student's have "
@@ -162,15 +164,9 @@ def _normalizes(model: keras.Model) -> bool:
 
 def _check_outputs(model: keras.Model, outputs: Any, *, kind: str | None) -> None:
     tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
-    shapes = [getattr(tensor, "shape", None) for tensor in tensors]
+    shapes = [getattr(tensor, "shape", ()) for tensor in tensors]
     how = "Use a model that ends in features: keras.Model(teacher.input, teacher.layers[-2].output)."
-    if any(shape is None for shape in shapes) or [len(shape) for shape in shapes] not in (
-        [2],
-        [3],
-        [4],
-        [2, 3],
-        [2, 4],
-    ):
+    if [len(shape) for shape in shapes] not in ([2], [3], [4], [2, 3], [2, 4]):
         raise InvalidArgumentError(
             f"The teacher {model.name!r} returns {shapes}: expected features (batch, dim), tokens (batch, tokens, dim), a map "
             "(batch, rows, columns, dim), or features and one of these."

@@ -60,7 +60,7 @@ def from_preset(
         classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
         source: Whose tensor names a checkpoint has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
-            "lucidrains", "jeonsworld", or "auto" to detect it.
+            "lucidrains", "jeonsworld", "microsoft", or "auto" to detect it.
         prefix: What stands in front of the names of a checkpoint's tensors, where it holds several models, such as "model_ema".
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.

@@ -75,6 +75,7 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_comman
     printed = json.loads(call(folder, "pretrain", "--config", "run/run.toml", "--run-dir", "whole", "--json"))
     record = json.loads((folder / "run" / "run.json").read_text())
     assert printed["val_loss"] == record["results"]["val_loss"]
+    assert (folder / "run" / "figures" / "reconstructions.png").is_file()
     assert any("broken.png" in note for note in record["data"]["notes"])
     weights = [folder / name / "model" / "model.safetensors" for name in ("run", "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -82,4 +83,4 @@ def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_comman
     assert "random weights" in call(folder, "evaluate", "run", "labeled", "--features")
     call(folder, "explain", "tuned", "photos/0/0.png")
     call(folder, "features", "run", "labeled", "--out", "features.npz")
-    call(folder, "export", "run", "--to", "onnx")
+    call(folder, "export", "run", "encoder.onnx")

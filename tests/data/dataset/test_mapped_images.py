@@ -106,6 +106,7 @@ print(tracemalloc.get_traced_memory()[1], used() - before)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's own memory")
+@pytest.mark.slow
 def test_no_copy_of_a_mapped_array_is_made_in_memory(tmp_path):
     path, count = tmp_path / "images.npy", 26_000
     written = np.lib.format.open_memmap(path, mode="w+", dtype="uint8", shape=(count, 64, 64, 3))  # a sparse file

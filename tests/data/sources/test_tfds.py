@@ -100,8 +100,8 @@ def test_a_name_may_have_a_configuration_and_a_version():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("emojis", "There is no data set 'emojis'.*closest names are .*'emoji'"),
-        ("tf_flower", "There is no data set 'tf_flower'.*closest names are .*'tf_flowers'"),
+        ("emojis", "There is no data set 'emojis'.*closest names are .*emoji"),
+        ("tf_flower", "There is no data set 'tf_flower'.*closest names are .*tf_flowers"),
         ("été b", "There is no data set"),
         ("", "There is no data set ''"),
         ("huggingface:mnist", "a community data set: loading it would run its author's code"),

@@ -44,7 +44,7 @@ def test_the_steps_are_the_model_s_own_forward_pass(passed):
         passed.embedded, before if passed.positions is None else before + passed.positions, **PASSED
     )
     np.testing.assert_allclose(passed.tokens[1:], block_features(model, images, blocks=None)[:, 0], **PASSED)
-    predicted = model.predict(images, verbose=0)[0]
+    predicted = np.asarray(model(images.astype("float32"), training=False))[0]
     np.testing.assert_allclose(passed.output, predicted, **PASSED)
     np.testing.assert_allclose(passed.logits, predicted, **PASSED)  # these models end in logits
     np.testing.assert_allclose(passed.head_logits.mean(0), predicted, **PASSED)

@@ -1,9 +1,9 @@
-"""Every family of the zoo computes the same in a SavedModel; the answers for files are tested in `test_saved_model`."""
+"""Every field of a config computes the same in a SavedModel; the answers for files are tested in `test_saved_model`."""
 
 import keras
 import numpy as np
 import pytest
-from explain.families import FAMILIES, small_model
+from explain.families import COVERING, small_model
 
 import vit_keras as vk
 from vit_keras.zoo.load_model import open_model
@@ -17,8 +17,8 @@ from vit_keras.exporting.conversion.serving_graph import save
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_is_saved(name, tmp_path):
+@pytest.mark.parametrize("name", COVERING)
+def test_every_field_is_saved(name, tmp_path):
     model = small_model(name)
     config = vk.model_config(model)
     save(open_model(model), tmp_path / "served", output="logits", with_files=False)

@@ -35,6 +35,16 @@ def autoencoder(seed=0, *, num_layers=1, **changes):
     return model
 
 
+def reconstruct(model, images, noise):
+    """Compiled on JAX, which otherwise compiles every operation by itself."""
+    function = lambda images, noise: model.reconstruct(images, noise=noise)  # noqa: E731
+    if JIT:
+        import jax
+
+        function = jax.jit(function)
+    return {name: ops.convert_to_numpy(each) for name, each in function(images, noise).items()}
+
+
 def batch(config, count=3):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (count, *config.image_shape)).astype("uint8")
@@ -45,29 +55,24 @@ def batch(config, count=3):
 def test_loss_predictions_and_mask_are_those_of_numpy(variant):
     model = autoencoder(num_layers=2, norm_targets=variant != "registers", mask_ratio=0.7, **VARIANTS[variant])
     images, noise = batch(model.config)
-    found = {name: ops.convert_to_numpy(each) for name, each in model.reconstruct(images, noise=noise).items()}
+    found = reconstruct(model, images, noise)
     loss, predictions, mask = masked_autoencoder(model, images, noise)
     np.testing.assert_array_equal(found["mask"], mask)
     oracle.assert_close(found["predictions"], predictions)
     oracle.assert_close(found["loss"], loss)
-    oracle.assert_close(ops.convert_to_numpy(model(images, noise=noise)["loss"]), loss)
 
 
 @pytest.mark.parametrize("variant", ["class token", "conv"])
 def test_no_masked_pixel_reaches_the_encoder(variant):
     model = autoencoder(**VARIANTS[variant])
     images, noise = batch(model.config)
-    before = model.reconstruct(images, noise=noise)
-    mask = ops.convert_to_numpy(before["mask"]).reshape(-1, *model.config.grid_size)
+    before = reconstruct(model, images, noise)
+    mask = before["mask"].reshape(-1, *model.config.grid_size)
     masked = mask.repeat(4, axis=1).repeat(4, axis=2)[..., None] > 0
-    others = np.where(masked, 255 - images, images)
-    same, other = (
-        ops.convert_to_numpy(each)
-        for each in (before["predictions"], model.reconstruct(others, noise=noise)["predictions"])
-    )
-    np.testing.assert_array_equal(same, other)
-    seen = model.reconstruct(np.where(masked, images, 255 - images), noise=noise)["predictions"]
-    assert not np.array_equal(same, ops.convert_to_numpy(seen))
+    others = reconstruct(model, np.where(masked, 255 - images, images), noise)
+    np.testing.assert_array_equal(before["predictions"], others["predictions"])
+    seen = reconstruct(model, np.where(masked, images, 255 - images), noise)
+    assert not np.array_equal(before["predictions"], seen["predictions"])
 
 
 def test_training_reaches_every_weight_but_those_of_pooling_and_validation_masks_the_same_patches():
@@ -88,15 +93,14 @@ def test_training_reaches_every_weight_but_those_of_pooling_and_validation_masks
 
 
 def test_masks_differ_by_step_and_seed_and_are_the_same_for_the_same_seed():
-    images, _ = batch(CONFIG, 4)
-    losses = []
+    encoder, (images, _) = autoencoder().encoder, batch(CONFIG, 4)
+    masks = []
     for seed in (1, 1, 2):
-        model = MaskedAutoencoder(autoencoder().encoder, seed=seed)
-        oracle.randomize(model.decoder)
-        losses.append([ops.convert_to_numpy(model(images, training=True)["loss"]).copy() for _ in range(2)])
-    assert_equal(losses[0], losses[1])
-    assert not np.array_equal(losses[0][0], losses[0][1])
-    assert not np.array_equal(losses[0][0], losses[2][0])
+        model = MaskedAutoencoder(encoder, seed=seed)
+        masks.append([ops.convert_to_numpy(model.draw_masking(images, training=True).mask).copy() for _ in range(2)])
+    assert_equal(masks[0], masks[1])
+    assert not np.array_equal(masks[0][0], masks[0][1])
+    assert not np.array_equal(masks[0][0], masks[2][0])
 
 
 def test_bfloat16_computes_targets_and_loss_in_float32():
@@ -109,42 +113,35 @@ def test_bfloat16_computes_targets_and_loss_in_float32():
     for weight, other in zip(narrow.weights, wide.weights, strict=True):
         weight.assign(other)
     images, noise = batch(CONFIG)
-    found = narrow.reconstruct(images, noise=noise)
-    assert {keras.backend.standardize_dtype(each.dtype) for each in found.values()} == {"float32"}
+    found = reconstruct(narrow, images, noise)
+    assert {str(each.dtype) for each in found.values()} == {"float32"}
     expected, _, _ = masked_autoencoder(wide, images, noise)
-    np.testing.assert_allclose(ops.convert_to_numpy(found["loss"]), expected, rtol=0.05)
+    np.testing.assert_allclose(found["loss"], expected, rtol=0.05)
     # With predictions of zero, the loss is that of the targets alone: exact.
     for model in (narrow, wide):
         for weight in model.decoder.predict_patches.weights:
             weight.assign(ops.zeros_like(weight))
-    _, losses = None, [ops.convert_to_numpy(model(images, noise=noise)["loss"]) for model in (narrow, wide)]
-    np.testing.assert_array_equal(*losses)
+    np.testing.assert_array_equal(*(reconstruct(model, images, noise)["loss"] for model in (narrow, wide)))
 
 
-@pytest.mark.parametrize("changes", [{}, {"remat": "block"}])
-def test_a_step_is_the_same_with_remat_and_accumulation_as_without(changes):
+def test_a_step_is_the_same_with_remat_and_with_accumulation():
     images, noise = batch(CONFIG, 4)
 
-    def step(model, **optimizer):
+    def train(model, count=1, **optimizer):
         model.call = lambda images, training=None: MaskedAutoencoder.call(model, images, training, noise=noise)
         model.compile(keras.optimizers.SGD(0.1, **optimizer), jit_compile=JIT)
-        return model
+        before = arrays(model.trainable_variables)
+        for _ in range(count):
+            model.train_on_batch(images)
+        return [after - old for after, old in zip(arrays(model.trainable_variables), before, strict=True)]
 
-    plain = step(autoencoder())
-    plain.train_on_batch(images)
-    if changes:
-        other = step(autoencoder(**changes))
-        other.train_on_batch(images)
-        for one, two in zip(arrays(plain.trainable_variables), arrays(other.trainable_variables), strict=True):
-            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
-        return
-    other = step(autoencoder(), gradient_accumulation_steps=2)
-    before = arrays(other.trainable_variables)
-    other.train_on_batch(images)
-    assert_equal(before, arrays(other.trainable_variables))
-    other.train_on_batch(images)
-    for one, two in zip(arrays(plain.trainable_variables), arrays(other.trainable_variables), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+    plain = train(autoencoder())
+    assert all(change.any() for change in plain)
+    recomputed = train(autoencoder(remat="block"))
+    accumulated = train(autoencoder(), count=2, gradient_accumulation_steps=2)
+    for others in (recomputed, accumulated):
+        for one, other in zip(plain, others, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_it_is_saved_and_loaded_by_keras(tmp_path):
@@ -152,12 +149,7 @@ def test_it_is_saved_and_loaded_by_keras(tmp_path):
     model.save(tmp_path / "mae.keras")
     loaded = keras.saving.load_model(tmp_path / "mae.keras")
     images, noise = batch(CONFIG)
-    assert_equal(
-        *(
-            [ops.convert_to_numpy(each) for each in one.reconstruct(images, noise=noise).values()]
-            for one in (model, loaded)
-        )
-    )
+    assert_equal(*(reconstruct(one, images, noise).values() for one in (model, loaded)))
     assert loaded.get_config() == {**model.get_config(), "encoder": loaded.get_config()["encoder"]}
 
 

@@ -77,7 +77,7 @@ def test_of_several_models_averaged_weights_are_read_and_prefix_chooses(tmp_path
     found, notes = read(tmp_path, tensors)
     assert_same_bits(found, WEIGHTS)
     assert notes[0] == f"the names begin with {better!r}"
-    assert f"prefix= one of {[other]}" in notes[1]
+    assert f"prefix= one of {other!r}" in notes[1]
     assert notes[2] == f"left out (not of the model at {better!r}): {len(left_out)}, such as {min(left_out)}"
     tensors.pop("optimizer.step")
     for wanted in (other, other.rstrip("."), other.split(".")[0]):

@@ -86,7 +86,6 @@ def pretrain_command(
         vit-keras pretrain vit_nano_conv8_96 photos/ more_photos/
         vit-keras pretrain vit_small_patch16_224:augreg_in21k photos/ --epochs 100 --run-dir runs/mae
         vit-keras pretrain --resume --run-dir runs/mae
-        vit-keras finetune runs/mae labeled_photos/
     """
     check_all(
         lambda: check_run_dir(run_dir, resume=resume, overwrite=overwrite),

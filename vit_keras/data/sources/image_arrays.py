@@ -13,6 +13,7 @@ from vit_keras.data.sources.arrays import ImageReader, find_splits, is_dataset, 
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError, EmptyDatasetError
+from vit_keras.validation import list_words
 
 _IMAGE_KEYS = ("image", "images")  # of the elements of a data set that are mappings
 _log = logging.getLogger(__name__)
@@ -81,6 +82,6 @@ def _find_images(element: Any, place: str) -> Any:
     if isinstance(element, Mapping):
         found = [key for key in _IMAGE_KEYS if key in element]
         if not found:
-            raise DataError(f"{place}: expected the key image, got {sorted(map(str, element))}.")
+            raise DataError(f"{place}: expected the key image, got {list_words(sorted(map(str, element)))}.")
         return element[found[0]]
     return element[0] if isinstance(element, tuple | list) and element else element

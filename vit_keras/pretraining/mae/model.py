@@ -98,6 +98,12 @@ class MaskedAutoencoder(PretrainingModel):
         predictions, patches, masking = self._predict(images, noise, training)
         return {"loss": self._compute_errors(predictions, patches, masking)}
 
+    def draw_masking(self, images: Tensor, training: bool | None = None) -> Masking:
+        """Returns which patches of each image are visible: others in every training step, the same in every other call."""
+        seed = self.seed_generator if training else self.seed
+        noise = keras.random.uniform((ops.shape(images)[0], self.config.num_patches), seed=seed)
+        return shuffle(noise, self.num_visible)
+
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:
         """Returns the loss of each image, the predictions of all its patches, and which of them were masked (1), all in float32.
 
@@ -152,10 +158,7 @@ class MaskedAutoencoder(PretrainingModel):
         self._check_shape(images)
         pixels = self.pixel_normalization(images)
         patches = self.cut(pixels)
-        if noise is None:
-            seed = self.seed_generator if training else self.seed
-            noise = keras.random.uniform((ops.shape(patches)[0], patches.shape[1]), seed=seed)
-        masking = shuffle(noise, self.num_visible)
+        masking = self.draw_masking(images, training) if noise is None else shuffle(noise, self.num_visible)
         tokens = self.visible_encoder.encode(pixels, patches, masking, training)
         predictions = self.decoder(tokens, masking.restore, training=training)
         return ops.cast(predictions, "float32"), patches, masking

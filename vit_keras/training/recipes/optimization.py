@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from vit_keras.data.augment.augmentation import Augmentation, resolve_augmentation
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.validation import FrozenConfig, is_number
+from vit_keras.validation import FrozenConfig, is_number, list_words
 
 
 class Rule(NamedTuple):
@@ -80,7 +80,7 @@ def apply_rules(rules: Iterable[Rule], values: Mapping[str, Any]) -> list[str]:
 
 def is_one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
     """Returns the last two fields of a rule for one of several words."""
-    return choices.__contains__, f"one of {list(choices)}"
+    return choices.__contains__, f"one of {list_words(choices)}"
 
 
 def is_fraction(value: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from vit_keras.data.tasks import TASKS
 from vit_keras.training.recipes.optimization import OptimizationSettings, Rule, apply_rules, is_fraction, is_one_of
-from vit_keras.validation import is_number
+from vit_keras.validation import is_number, list_words
 
 _REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
 RENAMED = {"adapters": "lora"}  # recipes and methods of earlier versions
@@ -64,7 +64,9 @@ def _find_task_problems(values: Mapping[str, Any]) -> list[str]:
     losses = {"single_label": ("crossentropy", "binary_crossentropy"), "multi_label": ("binary_crossentropy",)}.get(
         task, _REGRESSION_LOSSES
     )
-    problems = [] if loss in losses else [f"loss={loss!r} is not for task={task!r}, whose losses are {list(losses)}"]
+    problems = (
+        [] if loss in losses else [f"loss={loss!r} is not for task={task!r}, whose losses are {list_words(losses)}"]
+    )
     if task != "regression":
         given = [name for name in ("target_mean", "target_scale") if values[name] is not None]
         return [*problems, *(f"{name} is for task='regression'" for name in given)]

@@ -65,20 +65,22 @@ def draw_confusion_matrix(evaluation: Evaluation, class_names: tuple[str, ...], 
 def draw_predictions(
     split: Split | EncodedSplit, evaluation: Evaluation, class_names: tuple[str, ...], out: Path
 ) -> None:
-    """Draws test images with their predictions: four rows of correct and four of wrong ones."""
+    """Draws test images with their predictions: up to four rows of correct and four of wrong ones."""
     rng = np.random.default_rng(0)
     correct = evaluation.predictions == evaluation.labels
-    columns, rows = 8, 4
-    chosen = [rng.permutation(np.flatnonzero(kind))[: columns * rows] for kind in (correct, ~correct)]
-    figure = Figure(figsize=(columns * 1.55, rows * 2 * 1.75), layout="constrained")
-    halves: Any = figure.subfigures(2, 1)
-    for half, indices, title, color in zip(halves, chosen, ("correct", "wrong"), (_CORRECT, _WRONG), strict=True):
+    columns, most_rows = 8, 4
+    chosen = [rng.permutation(np.flatnonzero(kind))[: columns * most_rows] for kind in (correct, ~correct)]
+    rows = [max(1, -(-len(indices) // columns)) for indices in chosen]
+    figure = Figure(figsize=(columns * 1.55, sum(rows) * 1.75), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=rows)
+    for half, indices, height, title, color in zip(
+        halves, chosen, rows, ("correct", "wrong"), (_CORRECT, _WRONG), strict=True
+    ):
         half.suptitle(f"{title}: {(correct if title == 'correct' else ~correct).sum()} of {len(correct)}", color=color)
-        for place, axes in enumerate(half.subplots(rows, columns).flat):
+        grid = half.add_gridspec(height, columns)
+        for place, index in enumerate(indices):
+            axes = half.add_subplot(grid[place // columns, place % columns])
             axes.axis("off")
-            if place >= len(indices):
-                continue
-            index = indices[place]
             axes.imshow(split.picture(index).squeeze(), cmap="gray", vmin=0, vmax=255)
             predicted, true = evaluation.predictions[index], evaluation.labels[index]
             words = f"{class_names[predicted]} {evaluation.probabilities[index, predicted]:.0%}"
