@@ -256,8 +256,17 @@ def test_a_full_disk_leaves_nothing_and_keeps_the_earlier_file(tiny_model, tmp_p
     path = tmp_path / "a.onnx"
     path.write_bytes(b"mine")
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(StorageError, match="No space left"):
+    with pytest.raises(StorageError, match=r"/a.onnx: could not be written .*No space left") as raised:
         vk.export(tiny_model, path, overwrite=True)
+    assert ".unfinished" not in str(raised.value)
+
+    def full_inside(self, job, path):
+        raise StorageError(f"{path}: could not be written") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vit_keras.exporting.checkpoints.KerasFormat.write", full_inside)
+    with pytest.raises(StorageError, match=r"/new/folder/a.keras: could not be written .*No space left") as raised:
+        vk.export(tiny_model, tmp_path / "new" / "folder" / "a.keras")
+    assert ".unfinished" not in str(raised.value)
     assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a.onnx", b"mine")]
 
 

@@ -11,7 +11,7 @@ from vit_keras.errors import DataError
 from vit_keras.explain.block_record import compute_shared_bias, compute_weights, embedding_model
 from vit_keras.explain.inputs import check_images
 from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
-from vit_keras.explain.rollout import combine_rows, compute_pooling_weights, multiply_block
+from vit_keras.explain.rollout import compute_pooling_weights
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -60,7 +60,7 @@ class BlockMapper:
 
     def __init__(self, model: keras.Model) -> None:
         self._model, self._config = model, model_config(model)
-        self._attention = _MeanAttention(model)
+        self._maps = _TokenMaps(model)
 
     def __call__(self, image: Any) -> BlockMaps:
         """Returns the maps of one image, `(height, width, channels)`, pixels 0..255.
@@ -71,31 +71,27 @@ class BlockMapper:
         images, config = check_images(self._model, image), self._config
         if len(images) != 1:
             raise DataError(f"The maps of blocks are those of one image, not {len(images)}.")
-        found = {name: np.asarray(value) for name, value in self._attention.predict_on_batch(images).items()}
-        weights = found["pooling"] if "pooling" in found else compute_pooling_weights(self._model, config, images)
-        product = np.eye(config.num_tokens, dtype="float32")[None]
-        attention, rollout = [], []
-        for fused in np.moveaxis(found["attention"], 1, 0):
-            product = multiply_block(fused, product)
-            attention.append(combine_rows(config, weights, fused)[0])
-            rollout.append(combine_rows(config, weights, product)[0])
+        found = {
+            name: np.asarray(rows)[0, :, config.num_prefix_tokens :].reshape(-1, *config.grid_size)
+            for name, rows in self._maps.predict_on_batch(images).items()
+        }
         query = "class and distillation token" if config.has_two_heads else _QUERIES[config.pooling]
-        return BlockMaps(query=query, attention=np.stack(attention), rollout=np.stack(rollout))
+        return BlockMaps(query=query, attention=found["attention"], rollout=found["rollout"])
 
 
-class _MeanAttention(keras.Model):
-    """Maps images to the attention weights of all blocks, the mean of their heads, and those of attention pooling, float32.
+class _TokenMaps(keras.Model):
+    """Maps images to what the pooled tokens see of all tokens in each block, float32.
 
     Args:
         model: A vit_keras model, whose weights it has.
 
     Shapes:
         images: `(batch, height, width, channels)`, pixels 0..255.
-        returns: "attention", `(batch, layers, tokens, tokens)`; with attention pooling "pooling", `(batch, tokens)`.
+        returns: "attention" and "rollout", each `(batch, layers, tokens)`.
     """
 
     def __init__(self, model: keras.Model) -> None:
-        super().__init__(name="mean_attention")
+        super().__init__(name="token_maps")
         self._explained, self._parts = model, read_model(model)
         self._embed = embedding_model(self._parts)
 
@@ -104,13 +100,30 @@ class _MeanAttention(keras.Model):
         parts = self._parts
         bias, tokens = compute_shared_bias(parts), self._embed(images, training=False)
         has_pooling = parts.config.pooling == "map"
-        weights = []
+        layers = []
         for index, block in enumerate(parts.blocks):
-            weights.append(ops.mean(compute_weights(block, tokens, shared_bias=bias), axis=1))
+            layers.append(ops.mean(compute_weights(block, tokens, shared_bias=bias), axis=1))
             if has_pooling or index < len(parts.blocks) - 1:
                 tokens = block(tokens, attention_bias=bias, training=False)
-        found = {"attention": ops.stack(weights, axis=1)}
-        if has_pooling:
-            pooled = compute_pooling_attention(self._explained, normalize_for_pooling(self._explained, tokens))
-            found["pooling"] = ops.mean(ops.cast(pooled, "float32"), axis=1)
-        return found
+        pooled = (self._pool(tokens) if has_pooling else ops.tile(self._pooled_row(), (ops.shape(images)[0], 1)))[
+            :, None
+        ]
+        # A row of a product of matrices is a row times one after the other, from the last block: that of block k starts there.
+        rollout = pooled[:, :0]
+        for layer in reversed(layers):
+            mixed = layer + ops.eye(layer.shape[-1])
+            mixed = mixed / ops.sum(mixed, axis=-1, keepdims=True)
+            rollout = ops.matmul(ops.concatenate([pooled, rollout], axis=1), mixed)
+        return {
+            "attention": ops.concatenate([ops.matmul(pooled, layer) for layer in layers], axis=1),
+            "rollout": rollout,
+        }
+
+    def _pool(self, tokens: Tensor) -> Tensor:
+        weights = compute_pooling_attention(self._explained, normalize_for_pooling(self._explained, tokens))
+        return ops.mean(ops.cast(weights, "float32"), axis=1)
+
+    def _pooled_row(self) -> Tensor:
+        config = self._parts.config
+        row = compute_pooling_weights(self._explained, config, np.zeros((1, *config.image_shape), "uint8"))
+        return ops.convert_to_tensor(row, "float32")

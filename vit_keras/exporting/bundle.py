@@ -119,5 +119,5 @@ def _pack(path: Path, files: Mapping[str, bytes | Path]) -> None:
 def _unpacked(path: Path) -> Iterator[Path]:
     """Yields the path of the model of a bundle, which is there inside the block."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, zipfile.ZipFile(path) as file:
-        file.extractall(folder, filter(_is_model, file.namelist()))
+        file.extractall(folder, [name for name in file.namelist() if _is_model(name)])
         yield Path(folder, MODEL)

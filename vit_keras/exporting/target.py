@@ -58,6 +58,10 @@ def new_in_place_of(target: Path) -> Iterator[Path]:
             _flush(path)
         _move(moves, aside=aside)
         is_done = True
+    except StorageError as error:
+        if str(folder) not in str(error):
+            raise
+        raise StorageError(f"{target}: could not be written ({error.__cause__ or error}).") from error
     except VitKerasError:
         raise
     except OSError as error:

@@ -54,10 +54,11 @@ def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = No
     """
     file = FileBytes(content)
     is_jpeg, is_png = (file.holds(to_int(0), tuple(start)) for start in (_JPEG, _PNG))
-    return tf.case(
+    found: tuple[Tensor, Tensor] = tf.case(
         [(is_jpeg, lambda: _decode_jpeg(content, file)), (is_png, lambda: _decode_png(content, file, pixel_range))],
         default=lambda: (_no_pixels(), tf.constant(_UNKNOWN)),
     )
+    return found
 
 
 def _no_pixels(channels: int = 3, dtype: Any = tf.uint8) -> Tensor:

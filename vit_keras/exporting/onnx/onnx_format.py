@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 from onnx.external_data_helper import set_external_data
 
-from vit_keras.errors import StorageError
 from vit_keras.exporting.base import ExportJob, Format, Runtime, float32_beside
 from vit_keras.exporting.onnx.half_precision import store_in_float16
 from vit_keras.exporting.onnx.quantization import float_layers, quantize_dynamic, quantize_static
@@ -98,11 +97,7 @@ def describe_model(model: keras.Model) -> ModelDescription:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Writes a new file and checks it; large weights go to `data_beside(path)` and out of `model`.
-
-    Raises:
-        StorageError: It can't be written.
-    """
+    """Writes a new file and checks it; large weights go to `data_beside(path)` and out of `model`."""
     if weights_size(model) > LARGEST:
         _move_weights(model, data_beside(path))
     _write(model, path)
@@ -116,28 +111,18 @@ def weights_size(model: onnx.ModelProto) -> int:
 
 def _move_weights(model: onnx.ModelProto, path: Path) -> None:
     """Writes the weights of a model to a file, page by page, as runtimes map it to memory; the model keeps their places."""
-    try:
-        with path.open("xb") as file:
-            for tensor in model.graph.initializer:
-                if len(tensor.raw_data) < _SMALLEST:
-                    continue
-                file.write(bytes(-file.tell() % _PAGE))
-                start, length = file.tell(), file.write(tensor.raw_data)
-                set_external_data(tensor, path.name, start, length)
-                tensor.ClearField("raw_data")
-    except OSError as error:
-        raise _refused(path, error) from error
+    with path.open("xb") as file:
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) < _SMALLEST:
+                continue
+            file.write(bytes(-file.tell() % _PAGE))
+            start, length = file.tell(), file.write(tensor.raw_data)
+            set_external_data(tensor, path.name, start, length)
+            tensor.ClearField("raw_data")
 
 
 def _write(model: onnx.ModelProto, path: Path) -> None:
-    try:
-        path.write_bytes(model.SerializeToString())
-    except OSError as error:
-        raise _refused(path, error) from error
-
-
-def _refused(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"{path.name}: the ONNX file could not be written ({error}).")
+    path.write_bytes(model.SerializeToString())
 
 
 def read_record(path: str | Path) -> ExportRecord | None:
