@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # A file's tests share what takes long to make, so a file stays on one core.
 # What TensorFlow prints as it crashes reaches the log with --capture=sys.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --capture=sys
-OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py \
+OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/pretraining tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py tests/zoo/test_embedded_weights.py \
 	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
 	tests/zoo/test_from_preset.py::test_a_small_preset_runs_forward_and_backward \
 	tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is
@@ -25,8 +25,11 @@ JAX := KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
 
 .PHONY: demo test test-slow check lint clean
 
+# Trains from scratch, then fine-tunes the weights in the package: on a few handwritten digits, or on your own images with `make demo DATA=FOLDER`.
+DATA ?= digits --limit 200
 demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
+	$(BIN)/vit-keras finetune vit_nano_conv8_32:drawings $(DATA)
 
 # On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower.
 test: $(VENV)/.dev

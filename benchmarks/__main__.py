@@ -20,6 +20,7 @@ SMALL = ["--preset", "vit_nano_conv8_32", "--rounds", "1"]
 QUICK: dict[str, list[str] | str] = {
     "speed": ["--quick", "--presets", "vit_small_patch16_224", "--dtypes", "float32", "--kinds", "training"],
     "small_models": ["--quick"],
+    "mae_speed": ["--quick"],
     "gpu": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
@@ -37,7 +38,9 @@ QUICK: dict[str, list[str] | str] = {
     "emoji": ["--seeds", "1", "--limit", "128", "--epochs", "1"],
     "fashion_mnist": "Fashion-MNIST",
     "finetune": "Fashion-MNIST",
+    "pretraining": "Fashion-MNIST",
     "adapters": SMALL,
+    "embedded_weights": ["--quick"],
     "resume": ["--kills", "1", "--backend", "tensorflow"],
     "tuning_table": "Fashion-MNIST",
     "tuning_simulation": ["--searches", "5"],

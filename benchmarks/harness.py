@@ -93,6 +93,13 @@ def load() -> float:
     return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
+def read_earlier(name: str) -> dict[str, Any]:
+    """Returns the result of this benchmark that was recorded on this processor; empty without one."""
+    path = processor_folder() / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     """Prints a result and writes it to `results/PROCESSOR/NAME.json` with the machine; a quick one is only printed."""
     from vit_keras.training.runs.directory import environment

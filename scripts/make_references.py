@@ -98,6 +98,8 @@ OTHER_BLOCKS: dict[str, tuple[str, dict[str, object], dict[str, object]]] = {
     ),
     "srelpos": ("vit_srelpos_small_patch16_224", {**NARROW, "rel_pos_dim": 16}, {"relative_position_dim": 16}),
     "differential": ("vit_dlittle_patch16_reg1_gap_256", NARROW, {}),
+    "eva_enormous_clip": ("eva02_enormous_patch14_clip_224", NARROW, {}),
+    "dpwee_parallel": ("vit_dpwee_patch16_reg1_gap_256", NARROW, {}),
 }
 SEEDS = {name: index for index, name in enumerate(CASES)} | {
     name: 200 + index for index, name in enumerate(OTHER_BLOCKS)
@@ -139,16 +141,13 @@ def make(name: str, folder: Path) -> Path:
     mean, std = torch.tensor(published.mean), torch.tensor(published.std)
     tensors = {"pixels": pixels, **run_model(model, ((pixels.float() / 255 - mean) / std).permute(0, 3, 1, 2))}
     tensors |= {f"weights/{key}": value for key, value in model.state_dict().items()}
-    contract = next(
-        value for key, value in tensors.items() if key.endswith(("0.mlp.fc2.weight", "0.mlp_out_proj.weight"))
-    )
     config = load_preset(preset).config.replace(
         image_size=(height, width),
         patch_size=model.patch_embed.patch_size[0],
         hidden_dim=model.embed_dim,
         num_layers=len(model.blocks),
         num_heads=arguments.get("num_heads", 2),
-        mlp_dim=contract.shape[1],
+        mlp_dim=mlp_dim(model),
         pixel_mean=tuple(mean.tolist()),
         pixel_std=tuple(std.tolist()),
         **ours,
@@ -162,6 +161,16 @@ def make(name: str, folder: Path) -> Path:
         "config": json.dumps(config.to_dict()),
     }
     return write(tensors, folder / f"{name}.safetensors", metadata)
+
+
+def mlp_dim(model: torch.nn.Module) -> int:
+    """Returns the hidden width of a model's MLPs."""
+    block = model.blocks[0]
+    if hasattr(block, "mlp"):
+        return block.mlp.fc2.in_features
+    if getattr(block, "mlp_out_proj", None) is not None:
+        return block.mlp_out_proj.in_features
+    return block.out_proj.in_features - model.embed_dim
 
 
 def make_google(name: str, folder: Path) -> Path:

@@ -115,8 +115,9 @@ def conv_stem(images, patch_size, weights, epsilon=1e-5):
     return cells.reshape(len(cells), -1, cells.shape[-1])
 
 
-def sincos2d(rows, columns, dim):
-    frequencies = 10_000.0 ** -np.linspace(0, 1, dim // 4) if dim > 4 else np.ones(1)
+def sincos2d(rows, columns, dim, kind="sincos2d"):
+    has_end = kind == "sincos2d"
+    frequencies = 10_000.0 ** -np.linspace(0, 1, dim // 4, endpoint=has_end) if dim > 4 else np.ones(1)
     return np.array(
         [
             np.concatenate([np.sin(x * frequencies), np.cos(x * frequencies), np.sin(y * frequencies), np.cos(y * frequencies)])
@@ -130,8 +131,8 @@ def patch_encoder(patches, weights, *, position_embedding="learned", grid_size=N
     tokens = dense(patches, part(weights, "projection"))
     if "norm/gamma" in weights:
         tokens = layer_norm(tokens, part(weights, "norm"), norm_epsilon)
-    if position_embedding == "sincos2d":
-        tokens = tokens + sincos2d(*grid_size, tokens.shape[-1])
+    if position_embedding.startswith("sincos2d"):
+        tokens = tokens + sincos2d(*grid_size, tokens.shape[-1], position_embedding)
     names = [name for name in ("class_token", "distillation_token", "registers") if name in weights]
     prefix = [np.repeat(weights[name], len(tokens), axis=0) for name in names]
     tokens = np.concatenate([*prefix, tokens], axis=1)

@@ -39,6 +39,8 @@ home = pathlib.Path(vk.__file__).parent
 seen = {"presets": vk.list_presets(), "home": str(home), "version": vk.__version__}
 seen["emoji"] = (home / "data" / "emoji.npz").stat().st_size
 seen["attributed"] = (home / "data" / "EMOJI-ATTRIBUTION.md").is_file()
+directories = [vk.load_preset(f"vit_nano_conv8_{side}").weights["drawings"].directory for side in (32, 64)]
+seen["weights"] = [(path / "model.safetensors").stat().st_size for path in directories]
 print(json.dumps(seen))
 """
 
@@ -96,14 +98,17 @@ def test_the_wheel_has_every_module_presets_emoji_attribution_types_the_command_
         f"vit_keras/presets/{name}" for name in ("imagenet.tsv.gz", "IMAGENET-ATTRIBUTION.md", "published_models.toml")
     }
     assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} | presets <= names
-    assert {"LICENSE", "EMOJI-ATTRIBUTION.md", "IMAGENET-ATTRIBUTION.md"} <= {
+    embedded = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras/presets/embedded").rglob("*.*")}
+    assert len(embedded) == 11  # two directories of five files, and who drew what they were trained on
+    assert embedded <= names
+    assert {"LICENSE", "EMOJI-ATTRIBUTION.md", "IMAGENET-ATTRIBUTION.md", "DRAWINGS-ATTRIBUTION.md"} <= {
         Path(name).name for name in names if ".dist-info/licenses/" in name
     }
     packed = {name for name in names if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras").rglob("*.py")}
     assert {name for name in packed if name.endswith(".py")} == modules
     assert {name.split("/")[0] for name in packed} == {"vit_keras"}
-    assert built[1].stat().st_size < 6e6
+    assert built[1].stat().st_size < 8e6
 
 
 def test_the_sdist_has_what_the_tests_and_the_build_need(built):
@@ -122,6 +127,7 @@ def test_in_an_empty_environment_the_wheel_lists_every_preset_and_has_the_emoji(
     assert seen["presets"] == list_presets()
     assert seen["emoji"] == (ROOT / "vit_keras" / "data" / "emoji.npz").stat().st_size
     assert seen["attributed"]
+    assert 2e6 < sum(seen["weights"]) < 3e6
     assert seen["version"] in built[1].name
 
 

@@ -13,12 +13,14 @@ from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.predict import predict_command
+from vit_keras.cli.commands.pretrain import pretrain_command
 from vit_keras.cli.commands.train import train_command
 from vit_keras.cli.commands.tune import tune_command
 
 ENTRY_POINTS = {
     "train": (train_command, vk.train),
     "finetune": (finetune_command, vk.finetune),
+    "pretrain": (pretrain_command, vk.pretrain),
     "tune": (tune_command, vk.tuning.search),
     "predict": (predict_command, vk.predict),
     "features": (features_command, vk.save_features),
@@ -30,7 +32,9 @@ ENTRY_POINTS = {
 OTHER_WORDS = {"out_file": "out"}  # `out` is where commands print
 OF_THE_TERMINAL = {"context", "as_json", "debug", "quiet", "config", "overwrite"}
 OF_THE_COMMAND = {
+    "pretrain": {"data"},  # the words that name the `images`
     "tune": {"role", "address"},  # each machine runs a command of its own
+    "evaluate": {"features"},  # `vk.evaluate_features`
     "predict": {"out", "all_classes"},  # `Predictions.save`, and top=None
     "data check": {field.name for field in fields(vk.data.ReadOptions)},  # of the argument `reading`
     # One function per method; `weights` is an argument of `from_preset`, and a report is made by `anatomy_report`.
@@ -39,6 +43,7 @@ OF_THE_COMMAND = {
 OF_PYTHON = {
     "train": {"validation", "callbacks", "console"},  # objects
     "finetune": {"validation", "callbacks", "console", "recipe"},
+    "pretrain": {"images", "callbacks", "console"},
     "tune": {"validation", "hypermodel", "options", "console"},
     "predict": {"preprocessing", "pixel_range", "on_error"},  # of arrays; no image ends the command
     "features": {"preprocessing", "pixel_range", "on_error", "on_progress"},

@@ -3,6 +3,7 @@ from . import errors as errors
 from . import explain as explain
 from . import exporting as exporting
 from . import layers as layers
+from . import pretraining as pretraining
 from . import training as training
 from . import tuning as tuning
 from . import weights as weights
@@ -21,6 +22,8 @@ from .presets import list_weights as list_weights
 from .presets import load_preset as load_preset
 from .presets import preset_info as preset_info
 from .presets import register_presets as register_presets
+from .pretraining.evaluate_features import evaluate_features as evaluate_features
+from .pretraining.pretrain import pretrain as pretrain
 from .training import recipes as recipes
 from .training.finetuning import finetune as finetune
 from .training.trainer import train as train

@@ -1,22 +1,22 @@
 """`ViTConfig`: the architecture of a Vision Transformer, checked; no Keras."""
 
 import functools
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
+from vit_keras.conflicts import LARGEST_PATCH, LARGEST_SIDE, find_conflicts
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packed_sizes import packed_shape
 from vit_keras.synonyms import FIELD_SYNONYMS, VALUE_SYNONYMS
-from vit_keras.validation import FrozenConfig, closest, is_number
+from vit_keras.validation import FrozenConfig, closest, is_number, list_words
 
 Stem = Literal["patch", "conv"]
-PositionEmbedding = Literal["learned", "sincos2d", "none"]
+PositionEmbedding = Literal["learned", "sincos2d", "sincos2d_mae", "none"]
 PositionResize = Literal[
     "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias", "bilinear_corners", "bilinear_crop",
-    "bilinear_corners_crop",
+    "bilinear_corners_crop", "bicubic_antialias_crop",
 ]  # fmt: skip
 PatchResize = Literal["bicubic_antialias", "bilinear"]
 RotaryEmbedding = Literal["none", "axial", "mixed", "centered"]
@@ -33,7 +33,7 @@ Remat = Literal["none", "block"]
 
 # Far above every published ViT: an untrusted config can't ask for more memory than a ViT needs.
 _INTEGERS = {
-    "patch_size": (1, 256),
+    "patch_size": (1, LARGEST_PATCH),
     "channels": (1, 1024),
     "hidden_dim": (1, 16_384),
     "num_layers": (1, 512),
@@ -48,7 +48,6 @@ _INTEGERS = {
 }
 _OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
-_LARGEST_SIDE = 8192  # px
 
 
 def _refuses_unknown_fields(cls: type) -> type:
@@ -92,12 +91,13 @@ class ViTConfig(FrozenConfig):
         distillation_token: Adds a distillation token after it (Touvron et al. 2021, arXiv 2012.12877).
         distillation_head: Gives the distillation token its own head; the output is the mean of both. False leaves the other head.
         num_registers: Register tokens after those, which no head reads (Darcet et al. 2024, arXiv 2309.16588).
-        position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), or "none".
+        position_embedding: "learned" as in the paper, "sincos2d" fixed (Beyer et al. 2022, arXiv 2205.01580), "sincos2d_mae"
+            fixed with the frequencies of MAE and of AIMv2 for any image size (He et al. 2021, arXiv 2111.06377), or "none".
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another image size: "bicubic_antialias" as in timm, "bicubic" as
             in transformers, "bicubic_offset" as in DINO and DINOv2, "bilinear", "bilinear_antialias" as in big_vision's
-            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop" and "bilinear_corners_crop" resize to a
-            square of the longer side and take its top left part, as in RADIO.
+            FlexiViT, "bilinear_corners" as in Google's vision_transformer; "bilinear_crop", "bilinear_corners_crop" and
+            "bicubic_antialias_crop" resize to a square of the longer side and take its top left part, as in RADIO.
         patch_resize: How another patch size resizes the projection: pseudo-inverse of this (Beyer et al. 2023, arXiv 2212.08013).
         rotary_embedding: Rotation of queries and keys by the patches' positions: "axial" (Fang et al. 2023, arXiv 2303.11331),
             "mixed" with learned frequencies (Heo et al. 2024, arXiv 2403.13298), "centered" (DINOv3, Simeoni et al. 2025,
@@ -116,7 +116,8 @@ class ViTConfig(FrozenConfig):
         qkv_bias: Which of queries, keys and values have a bias: "all", "query_value" or "none".
         qk_norm: Normalizes queries and keys in each head (Dehghani et al. 2023, arXiv 2302.05442).
         attention_inner_norm: Normalizes the joined heads before the attention's output projection (Wang et al. 2022, arXiv 2208.10442).
-        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258).
+        differential_attention: Subtracts a second attention map from that of each head (Ye et al. 2024, arXiv 2410.05258); in a
+            parallel block, one bias serves the output projections of both branches.
         projection_bias: Whether the attention's output projection and both projections of the MLP have biases.
         block_norm: Normalizes the input of attention and MLP, "before" as in the paper, or their output, "after" (Liu et al. 2022,
             arXiv 2111.09883).
@@ -216,7 +217,7 @@ class ViTConfig(FrozenConfig):
             if isinstance(value, list):
                 value = tuple(value)
             object.__setattr__(self, name, value)  # as dataclasses do in frozen classes
-        problems = list(self._find_wrong_types()) or list(self._find_conflicts())
+        problems = list(self._find_wrong_types()) or list(find_conflicts(self))
         if problems:
             raise InvalidArgumentError("ViTConfig: " + "; ".join(problems) + ".")
         if self.dynamic_image_size:  # only its positions are of this size
@@ -243,7 +244,7 @@ class ViTConfig(FrozenConfig):
                 synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
                 close = [synonym] if synonym else closest(str(value), choices, count=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
-                yield f"{name}={value!r} is none of {list(choices)}{hint}"
+                yield f"{name}={value!r} is none of {list_words(choices)}{hint}"
         for name, (low, high) in _INTEGERS.items():
             value = getattr(self, name)
             is_optional = name in _OPTIONAL
@@ -251,8 +252,8 @@ class ViTConfig(FrozenConfig):
                 yield f"{name}={value!r} is {'neither None nor' if is_optional else 'not'} an integer from {low} to {high}"
         if not _is_pair(self.image_size):
             yield f"image_size={self.image_size!r} is not (height, width) in px"
-        elif max(self.image_size) > _LARGEST_SIDE:
-            yield f"image_size={self.image_size!r} is over {_LARGEST_SIDE} px"
+        elif max(self.image_size) > LARGEST_SIDE:
+            yield f"image_size={self.image_size!r} is over {LARGEST_SIDE} px"
         if self.rotary_reference is not None and not _is_pair(self.rotary_reference):
             yield f"rotary_reference={self.rotary_reference!r} is neither None nor (rows, columns)"
         for name in ("pixel_mean", "pixel_std"):
@@ -263,124 +264,14 @@ class ViTConfig(FrozenConfig):
             value = getattr(self, name)
             if not is_number(value) or not 0 <= value < 1:
                 yield f"{name}={value!r} is not a fraction in [0, 1)"
-        if not is_number(self.rotary_offset) or not 0 <= self.rotary_offset <= _LARGEST_SIDE:
-            yield f"rotary_offset={self.rotary_offset!r} is not a number of patches from 0 to {_LARGEST_SIDE}"
+        if not is_number(self.rotary_offset) or not 0 <= self.rotary_offset <= LARGEST_SIDE:
+            yield f"rotary_offset={self.rotary_offset!r} is not a number of patches from 0 to {LARGEST_SIDE}"
         if not is_number(self.rotary_temperature) or not 1 <= self.rotary_temperature <= 1e9:
             yield f"rotary_temperature={self.rotary_temperature!r} is not in [1, 1e9]"
         if not is_number(self.norm_epsilon) or not 0 < self.norm_epsilon <= 0.1:
             yield f"norm_epsilon={self.norm_epsilon!r} is not in (0, 0.1]"
         if self.layer_scale is not None and (not is_number(self.layer_scale) or not 0 < self.layer_scale <= 100):
             yield f"layer_scale={self.layer_scale!r} is neither None nor in (0, 100]"
-
-    def _find_conflicts(self) -> Iterator[str]:
-        height, width = self.image_size
-        is_divided = not (height % self.patch_size or width % self.patch_size)
-        if self.partial_patches == "crop" and min(height, width) < self.patch_size:
-            yield f"image_size={self.image_size} is smaller than a patch of patch_size={self.patch_size}"
-        elif self.partial_patches == "crop" and self.stem != "patch":
-            yield f'partial_patches="crop" needs stem="patch", not "{self.stem}"'
-        elif self.partial_patches == "refuse" and not is_divided:
-            nearest = tuple(_nearest_multiple(side, self.patch_size, largest=_LARGEST_SIDE) for side in self.image_size)
-            sizes = range(2, _INTEGERS["patch_size"][1] + 1)
-            divisors = [size for size in sizes if height % size == 0 and width % size == 0]
-            fits = min(divisors, key=lambda size: abs(size - self.patch_size), default=None)
-            yield (
-                f"patch_size={self.patch_size} does not divide image_size={self.image_size}: "
-                f"the nearest image_size is {nearest}" + (f", the nearest patch_size {fits}" if fits else "") + ", and "
-                'partial_patches="crop" leaves out the pixels at the bottom and right that fill no patch'
-            )
-        if self.hidden_dim % self.num_heads:
-            divisors = [heads for heads in range(1, self.hidden_dim + 1) if self.hidden_dim % heads == 0]
-            fits = min(divisors, key=lambda heads: abs(heads - self.num_heads))
-            yield (
-                f"num_heads={self.num_heads} does not divide hidden_dim={self.hidden_dim}: the nearest num_heads is {fits}, "
-                f"the nearest hidden_dim {_nearest_multiple(self.hidden_dim, self.num_heads)}"
-            )
-        if self.num_map_heads is not None and self.hidden_dim % self.num_map_heads:
-            yield f"num_map_heads={self.num_map_heads} does not divide hidden_dim={self.hidden_dim}"
-        if self.pooling != "map" and (self.num_map_heads is not None or self.map_mlp_dim is not None):
-            yield f'num_map_heads and map_mlp_dim need pooling="map", not "{self.pooling}"'
-        if self.rotary_embedding != "none" and self.hidden_dim // self.num_heads % 4:
-            yield (
-                f'rotary_embedding="{self.rotary_embedding}" rotates pairs of channels along two axes, so hidden_dim / num_heads '
-                f"must be divisible by 4, not {self.hidden_dim // self.num_heads}"
-            )
-        if self.rotary_embedding != "axial" and (self.rotary_reference is not None or self.rotary_offset):
-            yield 'rotary_reference and rotary_offset need rotary_embedding="axial"'
-        if self.rotary_embedding == "none" and (self.rotary_temperature, self.rotary_order) != (100.0, "yx"):
-            yield "rotary_temperature and rotary_order need a rotary_embedding"
-        yield from self._find_block_conflicts()
-        usual = self.pooling == "token" and self.final_norm == "before" and not self.pre_logits_dim
-        if self.distillation_token and not self.class_token:
-            yield "distillation_token=True needs class_token=True"
-        if self.has_two_heads and not usual:
-            yield (
-                'distillation_token=True needs pooling="token", final_norm="before" and no pre_logits_dim; with '
-                "distillation_head=False, no head reads that token, and others are possible"
-            )
-        if not self.distillation_head and not self.distillation_token:
-            yield "distillation_head=False needs distillation_token=True"
-        inner_norm = self.mlp_inner_norm or self.attention_inner_norm
-        if self.parallel_block and (self.gated_mlp or inner_norm or self.qkv_bias == "query_value"):
-            yield (
-                "parallel_block=True can't be combined with gated_mlp, mlp_inner_norm, attention_inner_norm or "
-                'qkv_bias="query_value"'
-            )
-        if self.pooling in ("token", "token_and_mean") and not self.class_token:
-            yield f'pooling="{self.pooling}" needs class_token=True; without it, use pooling="mean" or "map"'
-        if not self.map_includes_prefix and not (self.pooling == "map" and self.num_prefix_tokens):
-            yield 'map_includes_prefix=False needs pooling="map" and prefix tokens: class_token=True or num_registers'
-        if self.position_embedding == "sincos2d" and self.hidden_dim % 4:
-            nearest_dim = _nearest_multiple(self.hidden_dim, 4)
-            yield f'position_embedding="sincos2d" needs a hidden_dim divisible by 4: the nearest to {self.hidden_dim} is {nearest_dim}'
-        if self.stem == "conv" and (self.patch_size < 2 or self.patch_size & (self.patch_size - 1)):
-            powers = [2**power for power in range(1, 9)]
-            nearest_power = min(powers, key=lambda size: abs(size - self.patch_size))
-            yield f'stem="conv" halves the image, so patch_size must be a power of two: the nearest to {self.patch_size} is {nearest_power}'
-        elif self.stem == "conv" and self.hidden_dim % (self.patch_size // 2):
-            nearest_dim = _nearest_multiple(self.hidden_dim, self.patch_size // 2)
-            yield f'stem="conv" with patch_size={self.patch_size} needs a hidden_dim divisible by {self.patch_size // 2}: the nearest is {nearest_dim}'
-        if self.max_num_patches is not None:
-            plain = {
-                "partial_patches": "refuse", "dynamic_image_size": False, "stem": "patch", "rotary_embedding": "none",
-                "relative_position": "none",
-            }  # fmt: skip
-            other = [f"{name}={getattr(self, name)!r}" for name, value in plain.items() if getattr(self, name) != value]
-            if other:
-                yield f"max_num_patches can't be combined with {' or '.join(other)}"
-        for name in ("pixel_mean", "pixel_std"):
-            if len(getattr(self, name)) not in (1, self.channels):
-                yield f"{name} has {len(getattr(self, name))} values for channels={self.channels}: give one, or one per channel"
-        if min(self.pixel_std) <= 0:
-            yield f"pixel_std={self.pixel_std} has a value that is not positive"
-        if self.remat == "block" and (self.dropout_rate or self.attention_dropout_rate):
-            yield (
-                'remat="block" computes a block twice, and dropout would differ the second time: '
-                "set dropout_rate=0 and attention_dropout_rate=0 (stochastic_depth_rate may stay)"
-            )
-
-    def _find_block_conflicts(self) -> Iterator[str]:
-        if self.relative_position == "none" and (self.relative_position_shared, self.relative_position_dim) != (
-            False,
-            128,
-        ):
-            yield 'relative_position_shared and relative_position_dim need relative_position="table" or "mlp"'
-        if self.relative_position != "none" and self.dynamic_image_size:
-            yield f'relative_position="{self.relative_position}" has biases of one grid, so it needs dynamic_image_size=False'
-        if self.relative_position == "table" and self.num_prefix_tokens > self.class_token:
-            yield 'relative_position="table" has biases for patches and a class token, not for distillation_token or num_registers'
-        if self.relative_position_shared and self.remat == "block":
-            yield 'relative_position_shared=True can\'t be combined with remat="block", whose blocks are computed again without it'
-        if self.block_norm == "after" and (self.parallel_block or self.norm != "layer"):
-            yield 'block_norm="after" needs norm="layer" and parallel_block=False'
-        if self.parallel_block and (self.differential_attention or not self.projection_bias):
-            yield "parallel_block=True can't be combined with differential_attention or projection_bias=False"
-        if self.differential_attention:
-            if self.hidden_dim % (2 * self.num_heads):
-                nearest_dim = _nearest_multiple(self.hidden_dim, 2 * self.num_heads)
-                yield f"differential_attention=True needs a hidden_dim divisible by 2 * num_heads: the nearest is {nearest_dim}"
-            if self.qk_norm or self.rotary_embedding != "none" or self.relative_position != "none":
-                yield "differential_attention=True can't be combined with qk_norm, rotary_embedding or relative_position"
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -460,7 +351,3 @@ _TYPE_HINTS = get_type_hints(ViTConfig)
 
 def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(type(each) is int and each > 0 for each in value)
-
-
-def _nearest_multiple(number: int, of: int, *, largest: int = sys.maxsize) -> int:
-    return max(of, of * min(round(number / of), largest // of))

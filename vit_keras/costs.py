@@ -38,6 +38,8 @@ def _block_params(config: ViTConfig) -> int:
     branches = 1 if config.parallel_block else 2
     scales = branches * dim if config.layer_scale is not None and config.block_norm == "before" else 0
     mlp = _mlp_params(config, config.mlp_dim, gated=config.gated_mlp, bias=config.projection_bias)
+    if config.parallel_block and config.differential_attention:
+        mlp -= dim  # both branches have one bias
     inner_norms = config.mlp_dim * config.mlp_inner_norm + dim * config.attention_inner_norm
     norms = _norm_params(config, branches * dim + inner_norms)
     return attention + rotary + mlp + norms + scales

@@ -10,6 +10,8 @@ _MODULES = (
     "layers",
     "layers.adapted_block",
     "models.keras_model",
+    "pretraining.mae.decoder",
+    "pretraining.mae.model",
     "training.callbacks.averaging",
     "training.losses.distillation",
     "training.losses.crossentropy",

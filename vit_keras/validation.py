@@ -19,6 +19,17 @@ def closest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=count, cutoff=0.3)
 
 
+def list_words(words: Iterable[object], *, limit: int | None = None) -> str:
+    """Returns words as a message lists them; beyond `limit`, how many more there are; "none" without any.
+
+    >>> list_words(["timm", "huggingface"]), list_words("abcde", limit=2)
+    ('timm, huggingface', 'a, b and 3 more')
+    """
+    listed = [str(word) for word in words]
+    shown = ", ".join(listed[:limit]) or "none"
+    return shown if limit is None or len(listed) <= limit else f"{shown} and {len(listed) - limit:,} more"
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """True for a finite int or float that is not a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -50,7 +61,7 @@ class FrozenConfig:
         {'size': [64, 64]}
         >>> Crop(size=(8, 8)).replace(sise=(4, 4))
         Traceback (most recent call last):
-        vit_keras.errors.InvalidArgumentError: Crop: there is no field 'sise' (did you mean 'size'?). The fields are ['size'].
+        vit_keras.errors.InvalidArgumentError: Crop: there is no field 'sise' (did you mean 'size'?). The fields are size.
     """
 
     _synonyms: ClassVar[Mapping[str, str]] = {}
@@ -85,9 +96,11 @@ class FrozenConfig:
                 problems.append(f"there is no field {name!r}" + (f" (did you mean {hint[0]!r}?)" if hint else ""))
         missing = [name for name, required in known.items() if required and name not in values]
         if missing and not partial:
-            problems.append(f"{missing} must be given")
+            problems.append(f"{list_words(missing)} must be given")
         if problems:
-            raise InvalidArgumentError(f"{cls.__name__}: {'; '.join(problems)}. The fields are {sorted(known)}.")
+            raise InvalidArgumentError(
+                f"{cls.__name__}: {'; '.join(problems)}. The fields are {list_words(sorted(known))}."
+            )
 
 
 def _required_by_name(cls: type) -> dict[str, bool]:

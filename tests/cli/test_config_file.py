@@ -45,7 +45,7 @@ def test_typed_options_win_and_lists_and_underscores_are_read(config):
 @pytest.mark.parametrize(
     ("text", "kind", "message"),
     [
-        ("epoch = 3", InvalidArgumentError, r"run\.toml: tune has no option 'epoch'; the closest are \['epochs'"),
+        ("epoch = 3", InvalidArgumentError, r"run\.toml: tune has no option 'epoch'; the closest are epochs"),
         ('command = "train"', InvalidArgumentError, r"vit-keras train --config .*run\.toml"),
         ("epochs = = 3", CorruptFileError, "not a TOML file"),
         ("resume = true", InvalidArgumentError, "'resume'"),

@@ -78,7 +78,7 @@ def test_splits_can_be_stated(make):
     data = load(root, image_size=8, reading=ReadOptions(splits={"part_a": "train", "part_b": "test"}))
     assert (shades(data)["test"], data.class_names) == ({200}, ("cat", "dog"))
     assert load(root, image_size=8, reading=ReadOptions(splits={})).class_names == ("part_a", "part_b")
-    with pytest.raises(ClassLayoutError, match=r"names \['part_c'\]; there are \['part_a', 'part_b'\]"):
+    with pytest.raises(ClassLayoutError, match=r"names part_c; there are part_a, part_b"):
         load(root, image_size=8, reading=ReadOptions(splits={"part_c": "train"}))
     with pytest.raises(ClassLayoutError, match="has no training split"):
         load(root, image_size=8, reading=ReadOptions(splits={"part_b": "test"}))
@@ -139,7 +139,7 @@ def test_numbered_folds_are_no_splits_unless_that_is_stated(make):
 def test_contradicting_columns_are_an_error(make):
     root = make({"a": "train", "c": "test"})
     rows = [(*row, "test" if row[2] == "train" else "train") for row in rows_of(root, {"a": "train", "c": "test"})]
-    with pytest.raises(DataError, match=r"columns \['set', 'subset'\] contain different splits"):
+    with pytest.raises(DataError, match=r"columns set, subset contain different splits"):
         load(table(root, ("path", "label", "set", "subset"), rows), image_size=8)
 
 

@@ -3,14 +3,14 @@ import pytest
 from explain.plain import TOLERANCE, expected_rollout, seen
 
 from vit_keras.errors import DataError
-from vit_keras.explain.block_maps import compute_block_maps
+from vit_keras.explain.block_maps import BlockMapper
 from vit_keras.models.vit import model_config
 
 
 def test_attention_and_rollout_of_every_block_are_those_of_plain_numpy(family):
     model, images, plain = family
     config, fused, pooled = model_config(model), plain["maps"].mean(2), plain["pooled"]
-    found = compute_block_maps(model, images[0])
+    found = BlockMapper(model)(images[0])
     assert found.attention.shape == found.rollout.shape == (2, 3, 4)
     probe = None if pooled is None else pooled[0].mean(0)
     for block in range(2):
@@ -22,4 +22,4 @@ def test_attention_and_rollout_of_every_block_are_those_of_plain_numpy(family):
 
 def test_several_images_are_refused(model, images):
     with pytest.raises(DataError, match="those of one image, not 2"):
-        compute_block_maps(model, images)
+        BlockMapper(model)(images)

@@ -74,14 +74,12 @@ def test_the_order_that_is_given_is_the_order_of_the_labels(tmp_path):
 
 def test_names_that_do_not_fit_the_images_are_an_error(tmp_path):
     root = folder(tmp_path / "root", NAMES)
-    with pytest.raises(ClassLayoutError, match=r"names without images: \['Owl'\]; classes without a name: \['owl'\]"):
+    with pytest.raises(ClassLayoutError, match=r"names without images: Owl; classes without a name: owl"):
         load(root, image_size=16, class_names=("cat", "dog", "Owl"))
     with pytest.raises(ClassLayoutError, match="names without images"):
         load("emoji", class_names=NAMES)
     splits = dict.fromkeys(("train", "validation", "test"), (np.zeros((40, 8, 8, 3), "uint8"), np.arange(40) % 2))
-    with pytest.raises(
-        ClassLayoutError, match=r"no image has the label of \['c'\]; the labels of the images are \[0, 1"
-    ):
+    with pytest.raises(ClassLayoutError, match=r"no image has the label of c; the labels of the images are 0, 1"):
         load(splits, class_names=("a", "b", "c"))
     for given in ("cat", ("cat", "cat"), ("cat", 1), {"cat", "dog"}):
         with pytest.raises(InvalidArgumentError, match="class_names"):
@@ -188,7 +186,7 @@ def test_folders_named_by_wordnet_ids_are_classes_of_imagenet(imagenet, tmp_path
     assert sorted(evaluation.labels) == [0, 0, 281, 281]  # of timm's and torchvision's tables
     assert evaluation.accuracy == rows.accuracy
     folder(tmp_path / "other", ("n02123045", "unicorn"), count=2)
-    with pytest.raises(ClassLayoutError, match=r"lacks: \['unicorn'\]\. The model's are \['tench.*and 980 more"):
+    with pytest.raises(ClassLayoutError, match=r"lacks: unicorn\. The model's are tench.*and 980 more"):
         vk.evaluate(imagenet, tmp_path / "other")
 
 

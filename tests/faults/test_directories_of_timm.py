@@ -19,7 +19,7 @@ from vit_keras.weights import load
 GOLDEN = Path(__file__).parents[1] / "golden" / "timm"
 NAMES = (
     "siglip_384", "so150m_map", "intern300m", "pe_core", "pe_core_gigantic", "pe_lang", "pe_spatial", "pe_spatial_gigantic",
-    "mae_gap", "eva02",
+    "mae_gap", "eva02", "eva_enormous_clip", "dpwee_parallel",
 )  # fmt: skip
 
 

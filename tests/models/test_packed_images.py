@@ -28,7 +28,15 @@ CASES = {
     "timm_map": {**TIMM, "num_registers": 1, "layer_scale": 1e-5, "pooling": "map", "map_includes_prefix": False},
     "timm_siglip": {**SIGLIP, "mlp_dim": 48},
     "timm_token": {**TIMM, "class_token": True, "num_registers": 4, "layer_scale": 1e-5},
-}
+    "timm_par": {
+        **TIMM, "num_registers": 4, "layer_scale": 1e-5, "pooling": "mean", "final_norm": "after",
+        "position_resize": "bicubic_antialias_crop",
+    },
+    "timm_radio": {
+        **TIMM, "class_token": True, "num_registers": 7, "layer_scale": 1e-5, "final_norm": "none",
+        "position_resize": "bilinear_corners_crop",
+    },
+}  # fmt: skip
 PLAIN = vk.ViTConfig(**SMALL, mlp_dim=40)
 
 

@@ -25,6 +25,7 @@ CONFIGS = {
     "map_of_a_token": TINY.replace(pooling="map", activation="gelu_tanh"),
     "map_of_patches": TINY.replace(pooling="map", num_registers=1, map_includes_prefix=False),
     "conv_map": MAP,
+    "sincos_mae": TINY.replace(position_embedding="sincos2d_mae", image_size=(32, 8)),
     "sincos": TINY.replace(position_embedding="sincos2d", image_size=(8, 32), num_registers=2),
     "gray": TINY.replace(channels=1, pixel_mean=0.1, pixel_std=0.3),
     "distilled": TINY.replace(distillation_token=True),
@@ -73,6 +74,7 @@ CONFIGS = {
     ),
     "norm_after_the_branch": TINY.replace(block_norm="after", layer_scale=0.1),
     "differential": TINY.replace(differential_attention=True, num_layers=3),
+    "differential_parallel": TINY.replace(differential_attention=True, parallel_block=True, layer_scale=0.1),
 }  # fmt: skip
 FEATURES = ("token_and_mean", "map_of_patches", "no_qkv_bias", "eva")  # built without a head
 

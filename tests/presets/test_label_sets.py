@@ -70,5 +70,5 @@ def test_ids_are_translated_for_all_classes_of_a_label_set_alone():
 
 
 def test_an_unknown_label_set_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidArgumentError, match=r"no label set 'imagenet'.*'imagenet-1k'"):
+    with pytest.raises(InvalidArgumentError, match=r"no label set 'imagenet'.*one of imagenet-1k, "):
         label_names("imagenet")

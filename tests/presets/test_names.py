@@ -93,7 +93,7 @@ def test_the_settings_are_those_of_the_published_config(word, kind):
     "word", ["vit_tiny_patch16_224.nope", "timm/vit_tiny_patch16_224.nope", "vit_tiny_patch16_224:nope"]
 )
 def test_an_unknown_tag_lists_the_tags(word):
-    tags = r"no weights 'nope': its tags are \['augreg_in21k', 'augreg_in21k_ft_in1k'\]"
+    tags = r"no weights 'nope': its tags are augreg_in21k, augreg_in21k_ft_in1k"
     with pytest.raises(InvalidArgumentError, match=tags):
         find_name(word)
 
@@ -102,10 +102,10 @@ def test_an_unknown_model_gets_the_nearest_and_what_to_do():
     assert find_name("google/vit-bse-patch16-224") is find_name("resnet50") is None
     with pytest.raises(
         InvalidArgumentError,
-        match=r"'google/vit-base-patch16-224'.*`hf download google/vit-bse-patch16-224 --local-dir vit-bse",
+        match=r" google/vit-base-patch16-224, .*`hf download google/vit-bse-patch16-224 --local-dir vit-bse",
     ):
         load_preset("google/vit-bse-patch16-224")
-    with pytest.raises(InvalidArgumentError, match=r"closest names are \['vit_tiny_patch16_224'"):
+    with pytest.raises(InvalidArgumentError, match=r"closest names are vit_tiny_patch16_224"):
         load_preset("timm/vit_tny_patch16_224.augreg_in21k")
 
 

@@ -11,4 +11,4 @@ def test_html_has_costs_and_weights() -> None:
 
 
 def test_a_preset_without_weights_says_so() -> None:
-    assert "No trained weights" in vk.preset_info("vit_nano_conv8_32")._repr_html_()
+    assert "No trained weights" in vk.preset_info("vit_nano_conv8_96")._repr_html_()

@@ -32,3 +32,12 @@ def test_every_relative_is_what_it_is_called():
             if other is not None:
                 assert load_preset(other).family == preset.family
                 assert sign * (load_preset(other).params - preset.params) > 0
+
+
+def test_blocks_that_compute_something_else_with_the_same_weights_are_no_relatives():
+    for name, other in (
+        ("vit_large_patch16_384", "vit_large_patch16_rope_224"),
+        ("vit_base_patch16_gap_224", "vit_base_patch16_rpn_224"),
+    ):
+        assert other in list_presets()
+        assert other not in preset_info(name)["relatives"]["same_shape"]

@@ -146,10 +146,13 @@ def test_bad_images_are_refused_and_counted(service):
 
 def test_a_model_that_fails_or_says_nan_is_an_answer_not_an_end(make_service, opened, monkeypatch, tiny_config):
     broken = vit(tiny_config, num_classes=2)
-    broken.get_layer("head").bias.assign(np.array([np.nan, 0], "float32"))
+    for weight in broken.weights:
+        weight.assign(np.full(weight.shape, np.nan, "float32"))
     service = make_service(open_model(broken))
     error = refused(service.predict, encode(noise()), name="x")
     assert (error.status, error.message) == (500, "x: the model's outputs are NaN or infinite.")
+    error = refused(service.explain, encode(noise()), name="x")
+    assert (error.status, error.message) == (500, "x: the model's attention is NaN or infinite.")
 
     def fail(images):
         raise MemoryError("too large")

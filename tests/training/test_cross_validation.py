@@ -13,7 +13,7 @@ from vit_keras.errors import ResumeError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.models.vit import vit
 from vit_keras.training import finetune, train
-from vit_keras.training.runs.session import TrainingInterrupted
+from vit_keras.training.runs.directory import TrainingInterrupted
 
 pytestmark = pytest.mark.any_backend
 

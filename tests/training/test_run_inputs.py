@@ -14,16 +14,17 @@ from rich.console import Console
 from training.weights import assert_equal, values
 
 from vit_keras import errors
+from vit_keras.data import Preprocessing, load_unlabeled
 from vit_keras.errors import CheckpointCorruptError, CorruptFileError, DataError, InvalidArgumentError, ResumeError
 from vit_keras.presets import catalog, load_preset
 from vit_keras.training import evaluate_run, finetune, train
 from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.callbacks.progress_bar import ProgressBar
 from vit_keras.training.model_run import digest_model
-from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.resuming import recorded_options
-from vit_keras.training.runs.session import Session, TrainingInterrupted
+from vit_keras.training.runs.session import Session
 from vit_keras.training.trainer import default_preset
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.preset_directory import load_class_names
@@ -345,7 +346,7 @@ def test_the_default_run_directory_has_the_name_of_the_data(options, tmp_path, m
     def interrupt(*arguments, **keywords):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Session, "_fitting", interrupt)
+    monkeypatch.setattr(Session, "_fit", interrupt)
     (tmp_path / "runs" / "pets-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
@@ -367,3 +368,10 @@ def test_a_run_on_a_table_records_how_it_was_read(options, folder, tmp_path):
     assert train(**options, run_dir=tmp_path / "run", resume=True).record == result.record
     with pytest.raises(ResumeError, match="label_column"):
         train(**{**options, "label_column": "label"}, run_dir=tmp_path / "run", resume=True)
+
+
+def test_images_without_labels_are_refused():
+    images = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), "uint8")
+    data = load_unlabeled(images, preprocessing=Preprocessing(image_size=(16, 16)))
+    with pytest.raises(InvalidArgumentError, match=r"arrays has no labels.* vk\.pretrain learns from images alone"):
+        train("test_vit", data)

@@ -36,7 +36,7 @@ def test_the_recipe_is_checked_and_used(model, data, tmp_path):
     diverged = "In epoch 1, step 2 of .*run, the loss became nan; nothing had been saved yet"
     for options, error, message in (
         ({"recipe": "finetune"}, InvalidArgumentError, "recipe='finetune' is not a recipe for random weights"),
-        ({"recipe": "diet"}, InvalidArgumentError, r"the closest are \['deit'"),
+        ({"recipe": "diet"}, InvalidArgumentError, r"the closest are deit"),
         ({"recipe": vk.recipes.deit(model, data), "epochs": 3}, InvalidArgumentError, "already sets epochs; change it"),
         (diverging, TrainingDivergedError, diverged),
     ):

@@ -63,6 +63,7 @@ CONFIGS = {
         "dinov3_gated": {**_DINOV3, **_GATED, "qkv_bias": "query_value"},
         "eva_giant": {**_EVA_1, **_MEAN},
         "eva_giant_clip": _EVA_1,
+        "eva_enormous_clip": {**_EVA_1, "mlp_dim": 205, "block_norm": "after"},
         "eva_large": {**_NARROW, **_MEAN},
         "eva02": _EVA,
         "eva02_inner_norm": {**_EVA, "mlp_inner_norm": True},
@@ -78,6 +79,9 @@ CONFIGS = {
         "lingbot_swiglu": {**_LINGBOT, **_GATED, "mlp_dim": 64, "qkv_bias": "none"},
         "mae_gap": _MEAN,
         "miil": {**_NARROW, "qkv_bias": "none", "pixel_mean": 0.0, "pixel_std": 1.0},
+        "dpwee_parallel": {
+            **_REGISTER, **_NARROW, "mlp_dim": 120, "parallel_block": True, "differential_attention": True,
+        },
         "pwee_parallel": {**_REGISTER, "mlp_dim": 240, "parallel_block": True},
         "pe_core": {**_PE_MAP, "rotary_offset": 1.0},
         "pe_core_gigantic": {**_PE_MAP, "mlp_dim": 140, "map_mlp_dim": 96, "class_token": False},

@@ -26,6 +26,10 @@ TIMM = {
         position_resize="bicubic_antialias", max_num_patches=15,
     ),
     "map": SIGLIP.replace(num_registers=1, map_includes_prefix=False, position_on_prefix=False, position_resize="bilinear_corners"),
+    "radio": SIGLIP.replace(
+        pooling="token", class_token=True, num_registers=2, position_on_prefix=False, final_norm="none", activation="gelu",
+        position_resize="bilinear_corners_crop",
+    ),
 }  # fmt: skip
 
 
@@ -89,15 +93,11 @@ def test_what_the_libraries_do_not_have_is_refused(tmp_path):
         written(tmp_path, TIMM["gap"].replace(position_on_prefix=True), to="timm")
 
 
-def test_factorized_positions_and_those_that_keep_their_aspect_ratio_are_refused(tmp_path):
+def test_factorized_positions_are_refused(tmp_path):
     model, folder = written(tmp_path, TIMM["gap"], to="timm", num_classes=3)
     content = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**content, "architecture": "naflexvit_base_patch16_par_gap"}))
-    with pytest.raises(InvalidArgumentError, match="naflexvit_base_patch16_par_gap' is no preset"):
-        vk.from_preset(folder)
-    content["model_args"]["pos_embed_ar_preserving"] = True
-    (folder / "config.json").write_text(json.dumps(content))
-    with pytest.raises(InvalidArgumentError, match=r"model_args has \['pos_embed_ar_preserving'\]"):
+    (folder / "config.json").write_text(json.dumps({**content, "architecture": "naflexvit_base_patch16_parfac_gap"}))
+    with pytest.raises(InvalidArgumentError, match="naflexvit_base_patch16_parfac_gap' is no preset"):
         vk.from_preset(folder)
     tensors = {f"embeds.pos_embed_{axis}": np.zeros((1, 4, 24), "float32") for axis in "yx"}
     names = {"embeds.proj.weight": (24, 48), "blocks.0.norm1.weight": (24,)}

@@ -59,13 +59,13 @@ def test_a13_a14_a_dtype_that_is_no_float_is_refused_by_name(path, dtype, name, 
     for tensor in ("patch_embed.proj.weight", "blocks.0.norm1.weight"):
         header[tensor] = {"dtype": "F32", "shape": [0], "data_offsets": [end, end]}
     path.write_bytes(safetensors_bytes(header, bytes(end)))
-    assert f"1 of an unsupported dtype: ['norm.bias of {name}']" in refusal(path, SMALL)
+    assert f"1 of an unsupported dtype: norm.bias of {name}" in refusal(path, SMALL)
 
 
 @pytest.mark.parametrize("dtype", ["U3", "complex64", "bool", "int32"])
 def test_a14_an_npz_without_floats_is_refused_by_name(tmp_path, dtype):
     put(tmp_path / "x.npz", table=GOOGLE, **{"head/bias": np.zeros(7, dtype)})
-    assert "1 of an unsupported dtype: ['head/bias of" in refusal(tmp_path / "x.npz", SMALL)
+    assert "1 of an unsupported dtype: head/bias of" in refusal(tmp_path / "x.npz", SMALL)
 
 
 def test_a16_all_problems_are_in_one_report_that_names_ten_of_each_kind(path):
@@ -76,7 +76,7 @@ def test_a16_all_problems_are_in_one_report_that_names_ten_of_each_kind(path):
     )  # fmt: skip
     message = refusal(path, SMALL, head="load")
     for part in (
-        "2 missing", "final_norm/beta (norm.bias)", "300 not in the model: ['extra.000'", "blocks.0.mlp.fc1.bias of int64",
+        "2 missing", "final_norm/beta (norm.bias)", "300 not in the model: extra.000, ", "blocks.0.mlp.fc1.bias of int64",
         "final_norm/gamma is (24,), and norm.weight of (25,) does not fit",
     ):  # fmt: skip
         assert part in message
@@ -94,7 +94,7 @@ def test_a17_another_number_of_classes_keeps_the_models_head(path):
 def test_a17_a_head_that_only_one_of_file_and_model_has_is_kept_or_left_out(path):
     put(path, classes=None)
     assert made(path, SMALL)[1] == ("head: the model's own is kept, the file has none",)
-    assert "2 missing: ['head/kernel (head.weight)', 'head/bias (head.bias)']" in refusal(path, SMALL, head="load")
+    assert "2 missing: head/kernel (head.weight), head/bias (head.bias)" in refusal(path, SMALL, head="load")
     put(path)
     assert made(path, SMALL, classes=None)[1] == ("left out: the file's head",)
     found, notes = made(path, SMALL, head="new")

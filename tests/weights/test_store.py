@@ -39,7 +39,7 @@ def test_all_misfits_are_in_one_report_that_names_ten_tensors_of_each_kind(path,
     with pytest.raises(WeightMismatchError) as caught:
         read_tensors(path, {"block/kernel": (4, 3), "block/bias": (4,), "norm/gamma": (4,)})
     for part in (
-        str(path), "1 missing: ['norm/gamma']", "1 not in the model: ['head/kernel']", "block/kernel is (3, 4), not (4, 3)",
+        str(path), "1 missing: norm/gamma", "1 not in the model: head/kernel", "block/kernel is (3, 4), not (4, 3)",
     ):  # fmt: skip
         assert part in str(caught.value)
     write_tensors({f"extra_{index:03d}": np.zeros(1) for index in range(300)}, path)
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_is_named(path, tensors):
         read_tensors(path, SHAPES)
     for number, dtype in ((np.nan, "float32"), (np.inf, "float16"), (-np.inf, ml_dtypes.bfloat16)):
         write_tensors({"good": np.zeros(3, dtype), "bad": np.array([0, number], dtype)}, path)
-        message = r"not finite \(NaN, infinity\) in 1 of its tensors, such as \['bad'\]"
+        message = r"not finite \(NaN, infinity\) in 1 of its tensors, such as bad"
         with pytest.raises(CorruptFileError, match=message):
             read_tensors(path, {"good": (3,), "bad": (2,)})
     header = {"a": {"dtype": "C64", "shape": [2], "data_offsets": [0, 16]}}

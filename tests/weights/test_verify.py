@@ -40,10 +40,12 @@ def golden_config(name, tensors, metadata):
     sizes = {
         "num_layers": "depth", "hidden_dim": "embed_dim", "num_heads": "num_heads", "patch_size": "patch_size",
     }  # fmt: skip
-    contract = tensors.get("weights/blocks.0.mlp.fc2.weight", tensors.get("weights/blocks.0.mlp_out_proj.weight"))
+    names = ("mlp.fc2", "mlp_out_proj", "out_proj")
+    contract = next(tensors[key] for name in names if (key := f"weights/blocks.0.{name}.weight") in tensors)
+    is_joined = "weights/blocks.0.out_proj.weight" in tensors  # with the attention's output projection
     return load_preset(metadata["architecture"].split(".")[0]).config.replace(
         image_size=tuple(size) if isinstance(size, list) else size,
-        mlp_dim=contract.shape[1],
+        mlp_dim=contract.shape[1] - (contract.shape[0] if is_joined else 0),
         pixel_mean=tuple(json.loads(metadata["mean"])),
         pixel_std=tuple(json.loads(metadata["std"])),
         **{ours: changes[theirs] for ours, theirs in sizes.items() if theirs in changes},

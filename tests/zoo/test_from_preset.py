@@ -229,7 +229,7 @@ def test_a_restricted_license_must_be_accepted(published):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"preset": SMALL, "weights": "imagenet"}, InvalidArgumentError, r"no weights 'imagenet'.*tags are \[\].*weights=None"),
+        ({"preset": SMALL, "weights": "imagenet"}, InvalidArgumentError, r"no weights 'imagenet'.*tags are none.*weights=None"),
         ({"preset": "test_vit:r160_in1k", "weights": "x"}, InvalidArgumentError, "names weights already"),
         ({"preset": SMALL, "weights": Path("nowhere.safetensors")}, StorageError, "nowhere"),
         ({"preset": SMALL, "weights": Path("nowhere")}, StorageError, "nowhere"),

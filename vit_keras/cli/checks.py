@@ -1,12 +1,12 @@
 """Checks of arguments that need no Keras, so that a mistake is reported before anything slow starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vit_keras.cli.backend import announce
 from vit_keras.cli.options import SOURCES
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 
 def check_all(*checks: Callable[[], object]) -> None:
@@ -23,13 +23,16 @@ def check_all(*checks: Callable[[], object]) -> None:
         raise InvalidArgumentError("\n".join(map(str, errors)))
 
 
-def check_recipe(name: str | None) -> None:
-    """Raises `InvalidArgumentError` where a recipe is unknown; "auto" is none, but chooses one."""
+def check_recipe(name: str | None, *, known: Sequence[str] = ()) -> None:
+    """Raises `InvalidArgumentError` where a recipe is unknown; "auto" is none, but chooses one.
+
+    `known` are the names to choose from, by default those of training and fine-tuning.
+    """
     from vit_keras.training.recipes import RECIPES
 
-    if name is not None and name not in ("auto", *RECIPES):
+    if name is not None and name not in ("auto", *(known or RECIPES)):
         raise InvalidArgumentError(
-            f"There is no recipe {name!r}; the closest are {closest(name, RECIPES)}. `vit-keras recipes` shows all."
+            f"There is no recipe {name!r}; the closest are {list_words(closest(name, known or RECIPES))}. `vit-keras recipes` shows all."
         )
 
 

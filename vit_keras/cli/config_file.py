@@ -8,9 +8,9 @@ from typing import Any
 from typer import Context
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
-_NOT_IN_FILES = ("config", "help", "as_json", "debug", "quiet", "overwrite", "resume", "force_resume")
+_NOT_IN_FILES = ("config", "help", "as_json", "as_csv", "debug", "quiet", "overwrite", "resume", "force_resume")
 
 
 def read_config(context: Context, config: Path | None) -> Path | None:
@@ -33,10 +33,11 @@ def read_config(context: Context, config: Path | None) -> Path | None:
         word = key.replace("_", "-")
         if word not in parameters:
             raise InvalidArgumentError(
-                f"{config}: {context.info_name} has no option {key!r}; the closest are {closest(word, list(parameters))}."
+                f"{config}: {context.info_name} has no option {key!r}; the closest are {list_words(closest(word, list(parameters)))}."
             )
         typed = _as_typed(value)
-        is_one_of_several = getattr(parameters[word], "multiple", False) and not isinstance(typed, list)
+        takes_several = getattr(parameters[word], "multiple", False) or parameters[word].nargs == -1
+        is_one_of_several = takes_several and not isinstance(typed, list)
         defaults[str(parameters[word].name)] = [typed] if is_one_of_several else typed
     context.default_map = {**(context.default_map or {}), **defaults}
     return config

@@ -22,6 +22,7 @@ from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
 from vit_keras.cli.commands.list import list_command
 from vit_keras.cli.commands.predict import predict_command
+from vit_keras.cli.commands.pretrain import pretrain_command
 from vit_keras.cli.commands.recipes import recipes_command
 from vit_keras.cli.commands.serve import serve_command
 from vit_keras.cli.commands.train import train_command
@@ -42,7 +43,12 @@ _STYLE: Any = {
 }  # fmt: skip
 _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
-    "Train": {"train": train_command, "finetune": finetune_command, "tune": tune_command},
+    "Train": {
+        "train": train_command,
+        "finetune": finetune_command,
+        "pretrain": pretrain_command,
+        "tune": tune_command,
+    },
     "Use a model": {
         "predict": predict_command,
         "evaluate": evaluate_command,

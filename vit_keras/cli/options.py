@@ -12,7 +12,7 @@ from vit_keras.cli.help import DATA, MODEL, OUTPUT, TRAINING
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets
 
-SOURCES = ("emoji", "mnist", "fashion_mnist", "cifar10", "cifar100")
+SOURCES = ("emoji", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 """Names of data sets that shells complete."""
 
 

@@ -1,10 +1,12 @@
 """What the command line prints: results to stdout, progress and errors to stderr."""
 
+import csv
 import itertools
 import json
 import os
 import sys
 import traceback as tracebacks
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,13 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """Writes a JSON value to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def print_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a table to stdout as CSV with a line of headings; None becomes an empty cell."""
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def choose_output(path: Path | None, default: Path, *, option: str, overwrite: bool) -> Path:

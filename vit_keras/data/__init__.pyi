@@ -11,3 +11,4 @@ from .images.preprocess_images import preprocess_images as preprocess_images
 from .images.preprocess_images import unpack_image as unpack_image
 from .images.read_options import ReadOptions as ReadOptions
 from .loading import load as load
+from .unlabeled import load_unlabeled as load_unlabeled

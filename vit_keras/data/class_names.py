@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError
 from vit_keras.presets.label_sets import names_by_synset
+from vit_keras.validation import list_words
 
 
 def sort_class_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def check_class_names(class_names: object) -> tuple[str, ...] | None:
     names = tuple(unicodedata.normalize("NFC", name) for name in class_names)
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise InvalidArgumentError(f"class_names contains {repeated} more than once.")
+        raise InvalidArgumentError(f"class_names contains {list_words(repeated)} more than once.")
     return names
 
 
@@ -46,7 +47,7 @@ def check_same_classes(found: Iterable[str], given: Iterable[str], source: objec
     """Raises `ClassLayoutError` unless both have the same names."""
     known, names = set(found), set(given)
     wrong = [
-        f"{what}: {list(sort_class_names(each))}"
+        f"{what}: {list_words(sort_class_names(each))}"
         for what, each in (("names without images", names - known), ("classes without a name", known - names))
         if each
     ]

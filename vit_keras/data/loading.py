@@ -11,7 +11,7 @@ from vit_keras.data.dataset.image_data import ImageData, check_arguments
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.arrays import is_in_memory, read_arrays
-from vit_keras.data.sources.builtin import KERAS_NAMES, read_emoji, read_keras
+from vit_keras.data.sources.builtin import BUILTIN_NAMES, read_builtin
 from vit_keras.data.sources.folder import read_folder
 from vit_keras.data.sources.pixel_range import BYTES, check_range
 from vit_keras.data.sources.tfds import check_name, find_builder, read_tfds
@@ -51,6 +51,7 @@ def load(
         source: One of
 
             - "emoji", the embedded set: 8 groups of emoji in five drawing styles for training and a sixth for the test
+            - "digits", scikit-learn's 1,797 handwritten digits of 8 px, which need no network
             - "mnist", "fashion_mnist", "cifar10" or "cifar100", which `keras.datasets` downloads
             - a folder with a folder of images per class, or with folders "train", "validation" and "test" of these; "./emoji" is a folder
             - a table of image files, labels and perhaps splits: a CSV, TSV, JSON lines or Parquet file, a data frame of pandas or polars,
@@ -112,7 +113,7 @@ def load(
             return preprocessing
         return Preprocessing(image_size=size, channels=channels or own_channels)
 
-    is_builtin = isinstance(source, str) and source in ("emoji", *KERAS_NAMES)
+    is_builtin = isinstance(source, str) and source in BUILTIN_NAMES
     found = None if is_builtin else find_files(source)
     if tables.stated and not are_tables(source) and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
@@ -131,7 +132,7 @@ def load(
     elif found is None and stated not in (None, BYTES):
         raise InvalidArgumentError(f"pixel_range={pixel_range!r}: the images of {source} are 0..255. Drop it.")
     elif is_builtin:
-        data = read_emoji(seed) if source == "emoji" else read_keras(source, seed)
+        data = read_builtin(source, seed)
     elif found is None:
         data = read_tfds(
             _find_builder(source),
@@ -170,7 +171,7 @@ def load(
 
 def check_exists(source: str) -> None:
     """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
-    found, builtin = find_files(source), ["emoji", *KERAS_NAMES]
+    found, builtin = find_files(source), list(BUILTIN_NAMES)
     if isinstance(found, Path) and not found.exists():
         raise DataError(f"{source}: there is no such folder or file.")
     if found is None and source not in builtin:
@@ -203,7 +204,7 @@ def _check_size(image_size: Any, preprocessing: Any, channels: int | None) -> tu
 
 def _find_builder(source: Any) -> Any:
     if isinstance(source, str):
-        return find_builder(source.removeprefix(_TFDS), ["emoji", *KERAS_NAMES])
+        return find_builder(source.removeprefix(_TFDS), list(BUILTIN_NAMES))
     if not hasattr(source, "as_dataset"):
         raise DataError(
             f"source is {type(source).__name__}: expected a name, a folder, a table, arrays (images, labels), a data set, or a builder of "

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from vit_keras.errors import ClassLayoutError, InvalidArgumentError
+from vit_keras.validation import list_words
 
 SPLITS = ("train", "validation", "test")
 _WORDS = {
@@ -43,7 +44,9 @@ def match_splits(names: Iterable[str], source: object, splits: Mapping[str, str]
     names = list(names)
     absent = [name for name in splits or () if name not in names]
     if absent:
-        raise ClassLayoutError(f"{source}: splits={dict(splits or {})} names {absent}; there are {names}.")
+        raise ClassLayoutError(
+            f"{source}: splits={dict(splits or {})} names {list_words(absent)}; there are {list_words(names)}."
+        )
     found: dict[str, str] = {}
     for name in names:
         split = parse_split(name) if splits is None else splits.get(name)

@@ -11,6 +11,9 @@ Task = Literal["single_label", "multi_label", "regression"]
 TASKS: tuple[Task, ...] = get_args(Task)
 """One class per image, labels `(images,)` int32; any number of classes, `(images, classes)` uint8 0 or 1; numbers, `(images, targets)` float32."""
 
+UNLABELED = "unlabeled"
+"""What `ImageData.task` is where the images have no labels: `labels` are zeros, and there are no class names."""
+
 METRICS: dict[str, str] = {"single_label": "accuracy", "multi_label": "mean_average_precision", "regression": "r2"}
 """The metric that training logs first; higher is better."""
 
@@ -187,20 +190,26 @@ def describe_count(task: str, count: int) -> str:
 
     >>> describe_count("single_label", 3), describe_count("multi_label", 3), describe_count("regression", 1)
     ('3 classes', '3 classes, any number per image', '1 number to predict')
+    >>> describe_count("unlabeled", 0)
+    'no labels'
     """
+    if task == UNLABELED:
+        return "no labels"
     if task == "regression":
         return f"{count:,} number{'s' * (count != 1)} to predict"
     return f"{count:,} classes{', any number per image' if task == 'multi_label' else ''}"
 
 
 def format_label(label: Any, class_names: Sequence[str]) -> str:
-    """Returns the label of one image for a reader.
+    """Returns the label of one image for a reader; nothing without names, of images without labels.
 
     >>> format_label(np.int32(1), ["cat", "dog"]), format_label(np.array([1, 1], "uint8"), ["cat", "dog"])
     ('dog', 'cat|dog')
     >>> format_label(np.array([2.5], "float32"), ["age"]), format_label(np.array([2.5, 1.0], "float32"), ["age", "weight"])
     ('2.5', 'age=2.5, weight=1')
     """
+    if not len(class_names):
+        return ""
     if np.ndim(label) == 0:
         return str(class_names[int(label)])
     if np.asarray(label).dtype.kind != "f":

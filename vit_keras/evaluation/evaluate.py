@@ -80,7 +80,9 @@ def evaluate(
         check_new_file(Path(out))
     opened = open_model(model)
     if not opened.class_names:
-        raise InvalidArgumentError("The model has no head, so its accuracy can't be measured.")
+        raise InvalidArgumentError(
+            "The model has no head, so its accuracy can't be measured; vk.evaluate_features (vit-keras evaluate --features) measures its features."
+        )
     options = {
         "image_dir": image_dir,
         "image_column": image_column,

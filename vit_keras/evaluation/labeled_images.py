@@ -19,6 +19,7 @@ from vit_keras.data.sources.folder import open_files
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import ClassLayoutError, DataError, InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.zoo.find_model import find_model
 from vit_keras.zoo.load_model import OpenModel
 
@@ -172,4 +173,4 @@ def check_known(names: tuple[str, ...], known: tuple[str, ...], source: str) -> 
 
 def _shorten(names: Sequence[str]) -> str:
     """Returns the first names as a list, with their number where there are more."""
-    return f"{list(names[:_SHOWN])}" + (f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else "")
+    return list_words(names, limit=_SHOWN)

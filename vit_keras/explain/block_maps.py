@@ -5,12 +5,16 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from vit_keras.errors import DataError
-from vit_keras.explain.attention import stream_attention
+from vit_keras.explain.block_record import compute_shared_bias, compute_weights, embedding_model
 from vit_keras.explain.inputs import check_images
+from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.explain.rollout import combine_rows, compute_pooling_weights, multiply_block
+from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.vit import model_config
+from vit_keras.models.wiring import read_model
 
 _QUERIES = {
     "token": "class token",
@@ -35,36 +39,78 @@ class BlockMaps:
     rollout: np.ndarray
 
 
-def compute_block_maps(model: keras.Model, image: Any) -> BlockMaps:
-    """Returns the attention and the rollout of one image for every block, with the attention of one block in memory at a time.
+class BlockMapper:
+    """Computes the attention and the rollout of one image after each block, in one compiled program.
 
-    The last rollout is that of `attention_rollout`. Attention pooling is that of the last block in all maps.
+    The first call compiles it. The last rollout is that of `attention_rollout`. Attention pooling is that of the last block in all maps.
 
     Args:
         model: A vit_keras model.
-        image: `(height, width, channels)`, pixels 0..255.
 
     Raises:
-        DataError: The image does not fit the model, or there are several.
-        InvalidArgumentError: It is not a vit_keras model.
+        InvalidArgumentError: It is not a vit_keras model, or has no attention weights to show.
 
     Example:
         >>> from vit_keras import ViTConfig, vit
         >>> config = ViTConfig(image_size=(16, 24), patch_size=8, hidden_dim=16, num_layers=3, num_heads=2, mlp_dim=32)
-        >>> maps = compute_block_maps(vit(config), np.zeros((16, 24, 3)))
+        >>> maps = BlockMapper(vit(config))(np.zeros((16, 24, 3)))
         >>> maps.query, maps.attention.shape, maps.rollout.shape
         ('class token', (3, 2, 3), (3, 2, 3))
     """
-    images, config = check_images(model, image), model_config(model)
-    if len(images) != 1:
-        raise DataError(f"The maps of blocks are those of one image, not {len(images)}.")
-    weights = compute_pooling_weights(model, config, images)
-    product = np.eye(config.num_tokens, dtype="float32")[None]
-    attention, rollout = [], []
-    for heads in stream_attention(model, images, range(config.num_layers)):
-        fused = heads.mean(1)
-        product = multiply_block(fused, product)
-        attention.append(combine_rows(config, weights, fused)[0])
-        rollout.append(combine_rows(config, weights, product)[0])
-    query = "class and distillation token" if config.has_two_heads else _QUERIES[config.pooling]
-    return BlockMaps(query=query, attention=np.stack(attention), rollout=np.stack(rollout))
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model, self._config = model, model_config(model)
+        self._attention = _MeanAttention(model)
+
+    def __call__(self, image: Any) -> BlockMaps:
+        """Returns the maps of one image, `(height, width, channels)`, pixels 0..255.
+
+        Raises:
+            DataError: The image does not fit the model, or there are several.
+        """
+        images, config = check_images(self._model, image), self._config
+        if len(images) != 1:
+            raise DataError(f"The maps of blocks are those of one image, not {len(images)}.")
+        found = {name: np.asarray(value) for name, value in self._attention.predict_on_batch(images).items()}
+        weights = found["pooling"] if "pooling" in found else compute_pooling_weights(self._model, config, images)
+        product = np.eye(config.num_tokens, dtype="float32")[None]
+        attention, rollout = [], []
+        for fused in np.moveaxis(found["attention"], 1, 0):
+            product = multiply_block(fused, product)
+            attention.append(combine_rows(config, weights, fused)[0])
+            rollout.append(combine_rows(config, weights, product)[0])
+        query = "class and distillation token" if config.has_two_heads else _QUERIES[config.pooling]
+        return BlockMaps(query=query, attention=np.stack(attention), rollout=np.stack(rollout))
+
+
+class _MeanAttention(keras.Model):
+    """Maps images to the attention weights of all blocks, the mean of their heads, and those of attention pooling, float32.
+
+    Args:
+        model: A vit_keras model, whose weights it has.
+
+    Shapes:
+        images: `(batch, height, width, channels)`, pixels 0..255.
+        returns: "attention", `(batch, layers, tokens, tokens)`; with attention pooling "pooling", `(batch, tokens)`.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="mean_attention")
+        self._explained, self._parts = model, read_model(model)
+        self._embed = embedding_model(self._parts)
+
+    def call(self, images: Tensor) -> dict[str, Tensor]:
+        """Runs all blocks, the last one only for attention pooling."""
+        parts = self._parts
+        bias, tokens = compute_shared_bias(parts), self._embed(images, training=False)
+        has_pooling = parts.config.pooling == "map"
+        weights = []
+        for index, block in enumerate(parts.blocks):
+            weights.append(ops.mean(compute_weights(block, tokens, shared_bias=bias), axis=1))
+            if has_pooling or index < len(parts.blocks) - 1:
+                tokens = block(tokens, attention_bias=bias, training=False)
+        found = {"attention": ops.stack(weights, axis=1)}
+        if has_pooling:
+            pooled = compute_pooling_attention(self._explained, normalize_for_pooling(self._explained, tokens))
+            found["pooling"] = ops.mean(ops.cast(pooled, "float32"), axis=1)
+        return found

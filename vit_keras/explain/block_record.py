@@ -46,8 +46,7 @@ def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequen
     """Returns the inputs of some blocks by index, without running the blocks after the last of them."""
     parts = read_model(model)
     bias, last = compute_shared_bias(parts), max(indices)
-    entered = parts.tensors["stem_norm" if parts.config.stem_norm else "patch_encoder"]
-    tokens = keras.Model(parts.tensors[IMAGES], entered)(images, training=False)
+    tokens = embedding_model(parts)(images, training=False)
     inputs = {}
     for index, block in enumerate(parts.blocks[: last + 1]):
         if index in indices:
@@ -55,6 +54,11 @@ def compute_block_inputs(model: keras.Model, images: np.ndarray, indices: Sequen
         if index < last:
             tokens = block(tokens, attention_bias=bias, training=False)
     return inputs
+
+
+def embedding_model(parts: ModelParts) -> keras.Model:
+    """Returns a model from images to the input of the first block."""
+    return keras.Model(parts.tensors[IMAGES], parts.tensors["stem_norm" if parts.config.stem_norm else "patch_encoder"])
 
 
 def compute_shared_bias(parts: ModelParts) -> Tensor | None:

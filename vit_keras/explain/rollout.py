@@ -14,7 +14,7 @@ from vit_keras.explain.inputs import check_images, split_batches
 from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
-from vit_keras.validation import is_number
+from vit_keras.validation import is_number, list_words
 
 Fusion = Literal["mean", "max", "min"]
 _FUSIONS: dict[str, Any] = {"mean": np.mean, "max": np.max, "min": np.min}
@@ -49,7 +49,7 @@ def attention_rollout(
         (1, 2, 3)
     """
     if fusion not in get_args(Fusion):
-        raise InvalidArgumentError(f"fusion must be one of {list(get_args(Fusion))}, got {fusion!r}.")
+        raise InvalidArgumentError(f"fusion must be one of {list_words(get_args(Fusion))}, got {fusion!r}.")
     if not is_number(discard_rate) or not 0 <= discard_rate < 1:
         raise InvalidArgumentError(f"discard_rate must be at least 0 and below 1, got {discard_rate!r}.")
     images = check_images(model, images)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from vit_keras.exporting.bundle_script import predict_script
 from vit_keras.exporting.onnx.onnx_format import OnnxFormat
 from vit_keras.exporting.options import Precision
 from vit_keras.exporting.record import LABELS, RECORD, ExportRecord
+from vit_keras.exporting.target import data_beside
 
 MODEL, SCRIPT, CARD, LICENSE, REQUIREMENTS = "model.onnx", "predict.py", "README.md", "LICENSE.txt", "requirements.txt"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same files make the same zip
@@ -39,14 +41,13 @@ class BundleFormat(Format):
             raise InvalidArgumentError(
                 "The model has no head, so the program of a bundle would have no classes to print: export it as .onnx."
             )
-        model = path.with_suffix(".onnx")
-        OnnxFormat().write(job, model)
-        _pack(path, {MODEL: model.read_bytes(), **_files(job)})
-        before = float32_beside(model)
-        if before.exists():
-            _pack(float32_beside(path), {MODEL: before.read_bytes()})
-            before.unlink()
-        model.unlink()
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            model = Path(folder, MODEL)
+            OnnxFormat().write(job, model)
+            _pack(path, {**_model_files(model), **_files(job)})
+            before = float32_beside(model)
+            if before.exists():
+                _pack(float32_beside(path), _model_files(before))
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Opens the model in it with onnxruntime."""
@@ -56,11 +57,10 @@ class BundleFormat(Format):
     def write_record(self, record: ExportRecord, path: Path) -> None:
         """Writes the record into `export.json`, and into the model's metadata."""
         with zipfile.ZipFile(path) as file:
-            files = {name: file.read(name) for name in file.namelist()}
+            files: dict[str, bytes | Path] = {name: file.read(name) for name in file.namelist() if not _is_model(name)}
         with _unpacked(path) as model:
             OnnxFormat().write_record(record, model)
-            files[MODEL] = model.read_bytes()
-        _pack(path, {**files, RECORD: record.to_json(indent=2).encode() + b"\n"})
+            _pack(path, {**_model_files(model), **files, RECORD: record.to_json(indent=2).encode() + b"\n"})
 
     def read_blocks(self, job: ExportJob, path: Path, images: np.ndarray) -> Mapping[str, np.ndarray] | None:
         """Returns the output of each block of the model in it."""
@@ -73,7 +73,7 @@ class BundleFormat(Format):
             return OnnxFormat().kept_float(model)
 
 
-def _files(job: ExportJob) -> dict[str, bytes]:
+def _files(job: ExportJob) -> dict[str, bytes | Path]:
     """Returns the files beside the model, by name."""
     record = job.record
     source = f"Preset: {record.preset}" if record.preset else "It is not known which weights these were."
@@ -90,18 +90,34 @@ def _files(job: ExportJob) -> dict[str, bytes]:
     return {name: text.encode("utf-8", "backslashreplace") for name, text in texts.items()}
 
 
-def _pack(path: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a zip file; weights hardly compress."""
-    with zipfile.ZipFile(path, "w") as file:
+def _model_files(model: Path) -> dict[str, bytes | Path]:
+    """Returns an ONNX file as `MODEL`, and the weights beside it under the name that it knows them by."""
+    data = data_beside(model)
+    return {MODEL: model, **({data.name: data} if data.exists() else {})}
+
+
+def _is_model(name: str) -> bool:
+    return name == MODEL or name.endswith(".data")
+
+
+def _pack(path: Path, files: Mapping[str, bytes | Path]) -> None:
+    """Writes a zip file of contents and files by name; weights hardly compress."""
+    with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
-            kind = zipfile.ZIP_STORED if name == MODEL else zipfile.ZIP_DEFLATED
             entry = zipfile.ZipInfo(name, _DATE)
             entry.external_attr = 0o644 << 16  # permissions
-            file.writestr(entry, content, compress_type=kind)
+            entry.compress_type = zipfile.ZIP_STORED if _is_model(name) else zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=_is_model(name)) as file:
+                if isinstance(content, bytes):
+                    file.write(content)
+                    continue
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
 
 
 @contextlib.contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
     """Yields the path of the model of a bundle, which is there inside the block."""
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as file:
-        yield Path(file.extract(MODEL, folder))
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder, zipfile.ZipFile(path) as file:
+        file.extractall(folder, filter(_is_model, file.namelist()))
+        yield Path(folder, MODEL)

@@ -4,7 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vit_keras.errors import StorageError, VitKerasError
@@ -18,6 +18,11 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         raise StorageError(f"{target} is a link, which is not replaced: give the path it leads to.")
     if target.exists() and not overwrite:
         raise StorageError(f"{target} exists, and nothing is overwritten: choose another name, or add overwrite=True.")
+    if data_beside(target).exists() and not overwrite:
+        raise StorageError(
+            f"{data_beside(target)} exists, where the weights of a large {target.name} would be stored: choose another name, or add "
+            "overwrite=True."
+        )
     if target.is_dir() and any(target.iterdir()) and not any((target / name).is_file() for name in _MARKERS):
         raise StorageError(
             f"{target} is not a directory that an export wrote (it has none of {', '.join(_MARKERS)}), so it is not replaced: choose "
@@ -30,36 +35,56 @@ def check_target(target: Path, *, overwrite: bool) -> None:
         )
 
 
+def data_beside(path: Path) -> Path:
+    """Returns where the weights of an ONNX file are if they are too large for it."""
+    return path.with_name(f"{path.name}.data")
+
+
 @contextlib.contextmanager
 def new_in_place_of(target: Path) -> Iterator[Path]:
-    """Yields a path beside `target` to write a file or directory to, which takes its place when the block ends without an error.
+    """Yields a path to write a file or directory to, which takes the place of `target` when the block ends without an error.
 
-    Otherwise nothing new is left, and what was at `target` is as it was.
+    It has the name of `target`, in a new folder beside it; `data_beside` of it is moved, too. Otherwise nothing new is left, and what was
+    at `target` is as it was.
     """
-    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
-    unfinished = target.with_name(f".unfinished-{mark}{target.suffix}")
-    aside = target.with_name(f".replaced-{mark}{target.suffix}")
+    folder = target.with_name(f".unfinished-{os.getpid()}-{secrets.token_hex(4)}")
+    unfinished, aside, is_done = folder / target.name, folder / "replaced", False
+    missing = [each for each in target.absolute().parents if not each.exists()]
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
         yield unfinished
-        _flush(unfinished)
-        if target.is_dir():
-            target.rename(aside)
-        try:
-            unfinished.replace(target)
-        except OSError:
-            if aside.exists():
-                aside.rename(target)
-            raise
+        moves = {each: target.with_name(each.name) for each in (data_beside(unfinished), unfinished) if each.exists()}
+        for path in moves:
+            _flush(path)
+        _move(moves, aside=aside)
+        is_done = True
     except VitKerasError:
         raise
     except OSError as error:
         raise StorageError(f"{target}: could not be written ({error}).") from error
     finally:
-        for path in unfinished.parent.glob(f".unfinished-{mark}*"):
-            remove(path)
-        if target.exists():
-            remove(aside)
+        if is_done or not aside.is_dir() or not any(aside.iterdir()):  # else it has what could not be put back
+            remove(folder)
+        for each in missing:
+            with contextlib.suppress(OSError):  # it holds the target now
+                each.rmdir()
+
+
+def _move(moves: Mapping[Path, Path], *, aside: Path) -> None:
+    """Moves all, or on an error none; what was there is moved to the folder `aside`."""
+    aside.mkdir()
+    undo: list[tuple[Path, Path]] = []
+    try:
+        for new, path in moves.items():
+            if path.exists():
+                path.rename(aside / path.name)
+                undo.append((aside / path.name, path))
+            new.rename(path)
+            undo.append((path, new))
+    except BaseException:  # Ctrl-C, too
+        for moved, path in reversed(undo):
+            moved.rename(path)
+        raise
 
 
 def remove(path: Path) -> None:
@@ -72,9 +97,9 @@ def remove(path: Path) -> None:
 
 
 def path_size(path: Path) -> int:
-    """Returns the bytes of a file, or of all files in a directory."""
+    """Returns the bytes of a file and of its data beside it, or of all files in a directory."""
     if path.is_file():
-        return path.stat().st_size
+        return path.stat().st_size + (data_beside(path).stat().st_size if data_beside(path).is_file() else 0)
     return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 

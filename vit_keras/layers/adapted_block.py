@@ -12,6 +12,7 @@ from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_posi
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.transformer_block import TransformerBlock
+from vit_keras.validation import list_words
 
 _PLACES = {  # part of a block, its projection, and which of how many equal parts of the projection's outputs
     "qkv": ("attention", "qkv", (0, 1)),
@@ -198,14 +199,14 @@ def check_adapters(*, rank: Any, alpha: Any, targets: Sequence[str], scaling: st
     """Raises `InvalidArgumentError` for arguments that don't describe adapters."""
     if isinstance(targets, str) or not isinstance(targets, Sequence) or not targets or len(set(targets)) < len(targets):
         raise InvalidArgumentError(
-            f"targets={targets!r} is not a list of one or more of {list(ALL_TARGETS)}, each at most once."
+            f"targets={targets!r} is not a list of one or more of {list_words(ALL_TARGETS)}, each at most once."
         )
     for target in targets:
         check_choice("An adapter", choices=ALL_TARGETS, targets=target)
     for whole, parts in (("qkv", {"query", "key", "value"}), ("expand", {"gate", "up"})):
         if whole in targets and parts & set(targets):
             raise InvalidArgumentError(
-                f"targets={list(targets)}: {whole!r} includes {sorted(parts)}; give one or the other."
+                f"targets={list(targets)}: {whole!r} includes {list_words(sorted(parts))}; give one or the other."
             )
     for name, value in (("rank", rank), ("alpha", alpha)):
         if isinstance(value, Mapping) and value.keys() != set(targets):

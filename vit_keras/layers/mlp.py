@@ -36,6 +36,7 @@ class MLP(CompositeLayer):
         norm: Kind of that norm: "layer" or "rms".
         norm_epsilon: Added to the variance in that norm.
         use_bias: Adds a bias in both projections.
+        output_bias: False leaves out that of the second.
         dropout_rate: Fraction of the hidden activations dropped in training.
 
     Shapes:
@@ -57,6 +58,7 @@ class MLP(CompositeLayer):
         norm: str = "layer",
         norm_epsilon: float = 1e-6,
         use_bias: bool = True,
+        output_bias: bool = True,
         dropout_rate: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -72,6 +74,7 @@ class MLP(CompositeLayer):
         self.norm = norm
         self.norm_epsilon = norm_epsilon
         self.use_bias = use_bias
+        self.output_bias = output_bias
         self.dropout_rate = dropout_rate
         dtype = self.dtype_policy
         self.expand = keras.layers.Dense(mlp_dim * (2 if gated else 1), use_bias=use_bias, dtype=dtype, name="expand")
@@ -88,7 +91,9 @@ class MLP(CompositeLayer):
         _, hidden_dim = check_tokens(type(self).__name__, input_shape)
         self.expand.build(input_shape)
         self.normalise.build((None, self.mlp_dim))
-        self.contract = keras.layers.Dense(hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="contract")
+        self.contract = keras.layers.Dense(
+            hidden_dim, use_bias=self.use_bias and self.output_bias, dtype=self.dtype_policy, name="contract"
+        )
         self.contract.build((*input_shape[:-1], self.mlp_dim))
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:

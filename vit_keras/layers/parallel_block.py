@@ -10,7 +10,8 @@ from vit_keras.layers.transformer_block import TransformerBlock
 class ParallelBlock(TransformerBlock):
     """Self-attention and an MLP that read the same normalized tokens; their sum is added to the tokens.
 
-    Paper: Dehghani et al. 2023, arXiv 2302.05442, section 2. One norm and one layer scale serve both branches.
+    Paper: Dehghani et al. 2023, arXiv 2302.05442, section 2. One norm and one layer scale serve both branches; with differential
+    attention, one bias of the output projections, too, as in timm's `DiffParallelScalingBlock`.
 
     Args:
         num_heads: Attention heads; they divide the tokens' width.
@@ -49,7 +50,7 @@ class ParallelBlock(TransformerBlock):
         self.attention_norm = self._make_norm("norm")
         self.attention = self._make_attention()
         self.mlp_norm = keras.layers.Identity(dtype=self.dtype_policy)
-        self.mlp = self._make_mlp()
+        self.mlp = self._make_mlp(output_bias=self.differential_lambda is None)
         self.scales = [self._make_scale("scale")]
         self.depths = [self._make_depth("depth")]
         self._attend_and_feed_forward = self._make_branch(self._parallel_branches, self.scales[0], self.depths[0])

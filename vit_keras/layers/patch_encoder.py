@@ -21,6 +21,9 @@ from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import Count, count_tokens, flatten_grid, resize_grid, resize_to_packed
 from vit_keras.layers.layer_norm import NORMS
 
+SINCOS = ("sincos2d", "sincos2d_mae")
+"""Kinds of fixed positions, which differ in their frequencies."""
+
 
 @keras.saving.register_keras_serializable(package="vit_keras")
 class PatchEncoder(CompositeLayer):
@@ -29,7 +32,7 @@ class PatchEncoder(CompositeLayer):
     Paper: Dosovitskiy et al. 2021, arXiv 2010.11929, section 3.1, equation 1. Our `projection` is their E,
     `position_embedding` their E_pos, `class_token` their x_class. Distillation token: Touvron et al. 2021, arXiv 2012.12877.
     Registers: Darcet et al. 2024, arXiv 2309.16588. Fixed "sincos2d" positions, of patch tokens only: Beyer et al. 2022,
-    arXiv 2205.01580.
+    arXiv 2205.01580; "sincos2d_mae": He et al. 2021, arXiv 2111.06377, whose lowest frequency is higher.
 
     Args:
         hidden_dim: Width of a token.
@@ -39,7 +42,7 @@ class PatchEncoder(CompositeLayer):
         class_token: Prepends a learned class token.
         distillation_token: Adds a distillation token after the class token.
         num_registers: Register tokens after those.
-        position_embedding: "learned", "sincos2d" or "none".
+        position_embedding: "learned", "sincos2d", "sincos2d_mae" or "none".
         position_on_prefix: Whether prefix tokens have learned positions too.
         position_resize: How learned positions are resized to another grid (`vit_keras.weights.adapt.resize`): in loading, and in the
             layer for a grid of patches.
@@ -53,10 +56,11 @@ class PatchEncoder(CompositeLayer):
             positions are resized.
         patch_indices: `(batch, tokens, 2)`, as `PackedIndices` returns them, for patches of packed images: positions are resized for
             each image.
+        visible: `(batch, patches)`, indices on the grid, where only some patches of each image are given, as in masked autoencoders.
         returns: `(batch, tokens, hidden_dim)` in the compute dtype; `tokens = prefix + patches`.
 
     Raises:
-        InvalidArgumentError: An argument is out of its range, "sincos2d" gets a width not divisible by 4, or the patches
+        InvalidArgumentError: An argument is out of its range, fixed positions get a width not divisible by 4, or the patches
             don't fill the grid.
 
     Example:
@@ -84,13 +88,13 @@ class PatchEncoder(CompositeLayer):
     ) -> None:
         super().__init__(**kwargs)
         check_positive(type(self).__name__, hidden_dim=hidden_dim)
-        positions = ("learned", "sincos2d", "none")
+        positions = ("learned", *SINCOS, "none")
         check_choice(type(self).__name__, choices=positions, position_embedding=position_embedding)
         check_choice(type(self).__name__, choices=(*NORMS, None), patch_norm=patch_norm)
         check_fractions(type(self).__name__, dropout_rate=dropout_rate)
-        if position_embedding == "sincos2d" and hidden_dim % 4:
+        if position_embedding in SINCOS and hidden_dim % 4:
             raise InvalidArgumentError(
-                f'position_embedding="sincos2d" needs a hidden_dim divisible by 4, not {hidden_dim}.'
+                f'position_embedding="{position_embedding}" needs a hidden_dim divisible by 4, not {hidden_dim}.'
             )
         self.hidden_dim = hidden_dim
         self.use_bias = use_bias
@@ -137,7 +141,7 @@ class PatchEncoder(CompositeLayer):
             normal = keras.initializers.RandomNormal(stddev=0.02)
             # Cast after they are resized, not before.
             self.positions = self.add_weight(shape=shape, initializer=normal, autocast=False, name="position_embedding")
-        elif self.position_embedding == "sincos2d":
+        elif self.position_embedding in SINCOS:
             self.positions = self._fixed_positions(patches)
 
     def _count_positions(self, input_shape: Shape) -> int:
@@ -180,7 +184,7 @@ class PatchEncoder(CompositeLayer):
             raise InvalidArgumentError(
                 f"{patches} patches don't fill a grid of {rows} rows and {columns} columns; give grid_size."
             )
-        return sincos2d(rows, columns, self.hidden_dim)[None]
+        return sincos2d(rows, columns, self.hidden_dim, kind=self.position_embedding)[None]
 
     def _grid_of(self, patches: int) -> tuple[int, int]:
         side = math.isqrt(patches)
@@ -192,7 +196,13 @@ class PatchEncoder(CompositeLayer):
         tokens = self.projection(patches)
         return self.normalize(tokens, training=training) if self.patch_norm is not None else tokens
 
-    def call(self, patches: Tensor, patch_indices: Tensor | None = None, training: bool | None = None) -> Tensor:
+    def call(
+        self,
+        patches: Tensor,
+        patch_indices: Tensor | None = None,
+        visible: Tensor | None = None,
+        training: bool | None = None,
+    ) -> Tensor:
         """Computes the paper's equation 1."""
         after = tuple(ops.shape(patches)[1:3]) if len(patches.shape) == 4 else None
         tokens = self.project(flatten_grid(patches) if after else patches, training)
@@ -200,6 +210,8 @@ class PatchEncoder(CompositeLayer):
         if self.position_embedding != "none":
             of_packed = None if patch_indices is None else patch_indices[:, self.num_prefix_tokens :]
             on_prefix, of_patches = self._split_positions(after, of_packed)
+            if visible is not None:
+                of_patches = ops.take(of_patches[0], visible, axis=0)  # (batch, patches, hidden_dim)
             tokens = tokens + ops.cast(of_patches, tokens.dtype)
             if on_prefix is not None:
                 prefix = [ops.concatenate(prefix, axis=1) + ops.cast(on_prefix, tokens.dtype)]
@@ -213,10 +225,11 @@ class PatchEncoder(CompositeLayer):
         self, after: tuple[Count, Count] | None, of_packed: Tensor | None
     ) -> tuple[Tensor | None, Tensor]:
         """Returns the positions of prefix tokens, None without any, and those of patches, for a grid of this size or packed images."""
-        if self.position_embedding == "sincos2d" and of_packed is not None:
-            return None, _sincos2d_at(of_packed, self.hidden_dim)
-        if self.position_embedding == "sincos2d":
-            return None, self.positions if after is None else _sincos2d_of_any_grid(*after, self.hidden_dim)
+        if self.position_embedding in SINCOS:
+            frequencies = sincos_frequencies(self.hidden_dim, kind=self.position_embedding)
+            if of_packed is not None:
+                return None, _sincos2d_at(of_packed, frequencies)
+            return None, self.positions if after is None else _sincos2d_of_any_grid(*after, frequencies)
         positions = ops.convert_to_tensor(self.positions)
         on_prefix = self.num_prefix_tokens if self.position_on_prefix else 0
         of_patches = positions[:, on_prefix:]
@@ -233,32 +246,33 @@ class PatchEncoder(CompositeLayer):
         return (input_shape[0], count_tokens(input_shape, self.num_prefix_tokens), self.hidden_dim)
 
 
-def sincos2d(rows: int, columns: int, hidden_dim: int) -> np.ndarray:
-    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y (Beyer et al. 2022, arXiv 2205.01580)."""
+def sincos2d(rows: int, columns: int, hidden_dim: int, *, kind: str = "sincos2d") -> np.ndarray:
+    """Returns fixed positions `(rows * columns, hidden_dim)`: sine and cosine of x, then of y; `kind` is one of `SINCOS`."""
     y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype("float64")
-    frequencies = sincos_frequencies(hidden_dim)
+    frequencies = sincos_frequencies(hidden_dim, kind=kind)
     x, y = x[:, None] * frequencies, y[:, None] * frequencies
     return np.concatenate([np.sin(x), np.cos(x), np.sin(y), np.cos(y)], axis=1).astype("float32")
 
 
-def sincos_frequencies(hidden_dim: int) -> np.ndarray:
-    """Returns the frequencies of `sincos2d`, `(hidden_dim / 4,)`."""
-    steps = np.arange(hidden_dim // 4) / max(hidden_dim // 4 - 1, 1)
+def sincos_frequencies(hidden_dim: int, *, kind: str) -> np.ndarray:
+    """Returns the frequencies of `sincos2d`, `(hidden_dim / 4,)`, from 1 to 1/10,000, which "sincos2d_mae" leaves out."""
+    count = hidden_dim // 4
+    steps = np.arange(count) / (count if kind == "sincos2d_mae" else max(count - 1, 1))
     return np.asarray(1.0 / 10_000**steps)
 
 
-def _sincos2d_of_any_grid(rows: Count, columns: Count, hidden_dim: int) -> Tensor:
+def _sincos2d_of_any_grid(rows: Count, columns: Count, frequencies: np.ndarray) -> Tensor:
     """Returns what `sincos2d` does, with a batch of one, in float32, for a grid that TensorFlow knows only when images arrive."""
-    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
-    y, x = (ops.arange(count, dtype="float32")[:, None] * frequencies for count in (rows, columns))
+    waves = ops.convert_to_tensor(frequencies, "float32")
+    y, x = (ops.arange(count, dtype="float32")[:, None] * waves for count in (rows, columns))
     y, x = (ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=1) for angles in (y, x))
-    shape = (rows, columns, hidden_dim // 2)
+    shape = (rows, columns, 2 * len(frequencies))
     grid = ops.concatenate([ops.broadcast_to(x[None], shape), ops.broadcast_to(y[:, None], shape)], axis=-1)
-    return ops.reshape(grid, (1, rows * columns, hidden_dim))
+    return ops.reshape(grid, (1, rows * columns, 4 * len(frequencies)))
 
 
-def _sincos2d_at(patch_indices: Tensor, hidden_dim: int) -> Tensor:
+def _sincos2d_at(patch_indices: Tensor, frequencies: np.ndarray) -> Tensor:
     """Returns what `sincos2d` does, in float32, at rows and columns `(batch, patches, 2)`."""
-    frequencies = ops.convert_to_tensor(sincos_frequencies(hidden_dim), "float32")
-    y, x = (ops.cast(patch_indices[..., axis, None], "float32") * frequencies for axis in (0, 1))
+    waves = ops.convert_to_tensor(frequencies, "float32")
+    y, x = (ops.cast(patch_indices[..., axis, None], "float32") * waves for axis in (0, 1))
     return ops.concatenate([ops.sin(x), ops.cos(x), ops.sin(y), ops.cos(y)], axis=-1)

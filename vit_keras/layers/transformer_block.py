@@ -186,11 +186,11 @@ class TransformerBlock(CompositeLayer):
             dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention", **own,
         )  # fmt: skip
 
-    def _make_mlp(self) -> MLP:
+    def _make_mlp(self, *, output_bias: bool = True) -> MLP:
         return MLP(
             self.mlp_dim, activation=self.activation, gated=self.gated_mlp, inner_norm=self.mlp_inner_norm, norm=self.norm,
-            norm_epsilon=self.norm_epsilon, use_bias=self.projection_bias, dropout_rate=self.dropout_rate, dtype=self.dtype_policy,
-            name="mlp",
+            norm_epsilon=self.norm_epsilon, use_bias=self.projection_bias, output_bias=output_bias, dropout_rate=self.dropout_rate,
+            dtype=self.dtype_policy, name="mlp",
         )  # fmt: skip
 
     def _make_scale(self, name: str) -> keras.layers.Layer:

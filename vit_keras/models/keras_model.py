@@ -125,11 +125,7 @@ class VisionTransformer(keras.Model):
         if self.train_function is not None and not force:
             return
         super().make_train_function(force=force)
-        if keras.backend.backend() == "tensorflow":
-            import tensorflow as tf
-
-            if not self.optimizer.built and not tf.distribute.has_strategy():
-                self.optimizer.build(self.trainable_variables)
+        build_optimizer_before_trace(self)
         is_local = keras.distribution.distribution() is None
         is_compiled = self.jit_compile and not self.run_eagerly
         if keras.backend.backend() == "jax" and self.steps_per_execution > 1 and is_compiled and is_local:
@@ -185,6 +181,15 @@ class VisionTransformer(keras.Model):
 
     def _set_untracked(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+
+def build_optimizer_before_trace(model: keras.Model) -> None:
+    """Creates the optimizer's variables on TensorFlow, where Keras creates them during the trace of the step and then traces again."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not model.optimizer.built and not tf.distribute.has_strategy():
+            model.optimizer.build(model.trainable_variables)
 
 
 def make_multi_step(step: _Step, count: int) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.validation import is_number
+from vit_keras.validation import is_number, list_words
 
 _FIELDS: dict[str, tuple[str, ...]] = {
     "Activation": ("activation",),
@@ -44,7 +44,7 @@ def find_problem(layer: Any) -> str | None:
     """Returns why a layer can't be part of an own head; None for the allowed layers."""
     kind = type(layer).__name__
     if kind not in _FIELDS or type(layer) is not getattr(keras.layers, kind):
-        return f"it is not one of {sorted(_FIELDS)}"
+        return f"it is not one of {list_words(sorted(_FIELDS))}"
     if "activation" in _FIELDS[kind] and read_activation(layer) not in _ACTIVATIONS:
         return "its activation is not one of Keras' own"
     return None
@@ -76,7 +76,7 @@ def build(described: Any) -> tuple[keras.layers.Layer, ...]:
     layers = tuple(_build_layer(values) for values in described)
     names = [layer.name for layer in layers]
     if len(set(names)) < len(names):
-        raise InvalidArgumentError(f"own_head has two layers of the same name: {names}.")
+        raise InvalidArgumentError(f"own_head has two layers of the same name: {list_words(names)}.")
     return layers
 
 
@@ -120,7 +120,7 @@ def is_probabilities(layer: keras.layers.Layer) -> bool:
 def check_activation(name: Any, *, what: str) -> None:
     """Raises `InvalidArgumentError` for a name, from an untrusted file, that is not one of Keras' own activations."""
     if name not in _ACTIVATIONS:
-        raise InvalidArgumentError(f"{what} is {name!r:.100}; expected one of {list(_ACTIVATIONS)}.")
+        raise InvalidArgumentError(f"{what} is {name!r:.100}; expected one of {list_words(_ACTIVATIONS)}.")
 
 
 def _find_lost(layer: keras.layers.Layer) -> str | None:
@@ -147,10 +147,12 @@ def _build_layer(values: Any) -> keras.layers.Layer:
     kind = values.get("layer") if isinstance(values, Mapping) else None
     if not isinstance(values, Mapping) or kind not in _FIELDS:
         raise InvalidArgumentError(
-            f"own_head has {values!r:.200}, which is not an allowed layer; allowed are {sorted(_FIELDS)}."
+            f"own_head has {values!r:.200}, which is not an allowed layer; allowed are {list_words(sorted(_FIELDS))}."
         )
     expected = {"layer", "name", *_FIELDS[kind]}
-    problems = list(_problems(values)) if values.keys() == expected else [f"expected exactly {sorted(expected)}"]
+    problems = (
+        list(_problems(values)) if values.keys() == expected else [f"expected exactly {list_words(sorted(expected))}"]
+    )
     if problems:
         raise InvalidArgumentError(f"own_head has {dict(values)!r:.300}: {'; '.join(problems)}.")
     arguments = {name: value for name, value in values.items() if name != "layer"}
@@ -170,7 +172,7 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
             continue
         if field == "activation":
             if value not in _ACTIVATIONS:
-                yield f"activation={value!r:.100} is not one of {list(_ACTIVATIONS)}"
+                yield f"activation={value!r:.100} is not one of {list_words(_ACTIVATIONS)}"
         elif field == "units":
             if type(value) is not int or not 1 <= value <= _LARGEST_UNITS:
                 yield f"units={value!r} is not an integer from 1 to {_LARGEST_UNITS}"

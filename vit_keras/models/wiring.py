@@ -12,6 +12,7 @@ from vit_keras.models.architecture import HEADS, IMAGES, LayerSpec
 from vit_keras.models.comparison import match_layers, read_config
 from vit_keras.models.graph import PIXELS, Calls, describe, read_calls, refuse
 from vit_keras.models.own_head import find_classifier, find_problem, read_activation
+from vit_keras.validation import list_words
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +114,7 @@ def _unwrap(model: keras.Model) -> tuple[keras.Model, list[keras.layers.Layer]]:
             names = [layer.name for layer in inner]
             raise refuse(
                 model,
-                f"it contains the models {names}, and one model that reads the images unchanged is expected",
+                f"it contains the models {list_words(names)}, and one model that reads the images unchanged is expected",
                 f"Use the inner model: model.get_layer({names[0]!r}). {PIXELS}model.save('model.keras') saves the whole model.",
             )
         own = [name for name in calls if name != inner[0].name]
@@ -173,6 +174,6 @@ def _check_names(model: keras.Model, specs: list[LayerSpec], own_head: tuple[ker
     if repeated:
         raise refuse(
             model,
-            f"{repeated} name a layer of vit and one after it, which can't be in one model",
+            f"{list_words(repeated)} name a layer of vit and one after it, which can't be in one model",
             "Rename your layers: keras.layers.Dense(..., name='my_head').",
         )

@@ -14,6 +14,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets.label_sets import LABEL_SETS, find_label_set
 from vit_keras.presets.preset import PRETRAININGS, Checkpoint, Preset
+from vit_keras.validation import list_words
 
 _FAMILY_KEYS = {"description", "paper", "license", "recipe", "config", "pretraining"}
 _CONFIG_KEYS = {item.name for item in fields(ViTConfig)}
@@ -63,8 +64,11 @@ def read_family(where: str, text: str) -> list[Preset]:
 
 
 def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViTConfig) -> Checkpoint:
-    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "url"})
-    _check_kinds(where, {key: entry[key] for key in ("source", "url", "license")}, str)
+    _check_keys(where, entry, known=_CHECKPOINT_KEYS, required={"source", "license"})
+    if len({"url", "file"} & entry.keys()) != 1:
+        raise InvalidArgumentError(f"{where}: expected either url, an address, or file, a directory in the package.")
+    texts = ("source", "license", "url", "file", "note")
+    _check_kinds(where, {key: entry[key] for key in texts if key in entry}, str)
     _check_kinds(where, {"config": entry.get("config", {})}, dict)
     try:
         config.replace(**entry.get("config", {}))
@@ -78,7 +82,9 @@ def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViT
         )
     pretraining = entry.get("pretraining", "supervised" if label_set is not None else None)
     if pretraining not in (None, *PRETRAININGS):
-        raise InvalidArgumentError(f"{where}: pretraining = {pretraining!r}; expected one of {list(PRETRAININGS)}.")
+        raise InvalidArgumentError(
+            f"{where}: pretraining = {pretraining!r}; expected one of {list_words(PRETRAININGS)}."
+        )
     return Checkpoint(tag=tag, **{**entry, "label_set": label_set, "pretraining": pretraining})
 
 
@@ -92,5 +98,7 @@ def _check_kinds(where: str, values: Mapping[str, Any], kind: type) -> None:
 def _check_keys(where: str, table: Mapping[str, Any], *, known: set[str], required: set[str]) -> None:
     unknown, missing = sorted(table.keys() - known), sorted(required - table.keys())
     if unknown or missing:
-        reasons = [f"unknown {unknown}"] * bool(unknown) + [f"missing {missing}"] * bool(missing)
-        raise InvalidArgumentError(f"{where}: {', '.join(reasons)}; the known keys are {sorted(known)}.")
+        reasons = [f"unknown {list_words(unknown)}"] * bool(unknown) + [f"missing {list_words(missing)}"] * bool(
+            missing
+        )
+        raise InvalidArgumentError(f"{where}: {', '.join(reasons)}; the known keys are {list_words(sorted(known))}.")

@@ -7,6 +7,7 @@ from collections import Counter
 from importlib.resources import files
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 
 LABEL_SETS = {
     "imagenet-1k": 1000,
@@ -80,7 +81,7 @@ def names_by_synset(classes: tuple[str, ...]) -> dict[str, str]:
 
 def _read_rows(label_set: str) -> list[tuple[str, str]]:
     if label_set not in LABEL_SETS:
-        raise InvalidArgumentError(f"There is no label set {label_set!r}: expected one of {list(LABEL_SETS)}.")
+        raise InvalidArgumentError(f"There is no label set {label_set!r}: expected one of {list_words(LABEL_SETS)}.")
     place = str(list(LABEL_SETS).index(label_set))
     return [(synset, words) for synset, places, words in _read_table() if place in places]
 

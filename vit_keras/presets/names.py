@@ -10,7 +10,7 @@ from typing import Any
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets.preset import Preset
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 _WEB_PREFIXES = ("hf_hub:", "hf-hub:", "hf://", "https://huggingface.co/", "huggingface.co/")
 _TIMM = "timm/"
@@ -58,7 +58,7 @@ def parse_name(word: str, presets: Mapping[str, Preset]) -> PresetName | None:
 
 def refuse_tag(preset: Preset, tag: str) -> str:
     """Returns the message for a tag that a preset does not have."""
-    return f"The preset {preset.name!r} has no weights {tag!r}: its tags are {sorted(preset.weights)}."
+    return f"The preset {preset.name!r} has no weights {tag!r}: its tags are {list_words(sorted(preset.weights))}."
 
 
 def refuse_name(word: str, presets: Iterable[str], *, what: str) -> str:
@@ -66,13 +66,13 @@ def refuse_name(word: str, presets: Iterable[str], *, what: str) -> str:
     _, name = _strip_web(word)
     if is_published_id(name) and not name.startswith(_TIMM):
         near = closest(name, published_models())
-        hint = f" The closest that vit_keras knows are {near}." if near else ""
+        hint = f" The closest that vit_keras knows are {list_words(near)}." if near else ""
         return (
             f"{what}{hint} Of any other model on Hugging Face, download the directory and give its path: `hf download {name} "
             f"--local-dir {name.rpartition('/')[2]}`."
         )
     near = closest(_split_tag(name.removeprefix(_TIMM))[0], presets)
-    hint = f" The closest names are {near};" if near else ""
+    hint = f" The closest names are {list_words(near)};" if near else ""
     return f"{what}{hint} list_presets() and `vit-keras list` show all."
 
 
@@ -99,7 +99,7 @@ def _find_published(word: str, presets: Mapping[str, Preset]) -> PresetName | No
         return by_name[word.lower()]
     for preset in presets.values():
         for tag, checkpoint in preset.weights.items():
-            on_hub = _ON_HUB.match(checkpoint.url)
+            on_hub = _ON_HUB.match(checkpoint.url or "")
             if on_hub is not None and on_hub[1].lower() == word.lower():
                 return PresetName(preset=preset.name, tag=tag)
     return None

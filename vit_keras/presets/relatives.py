@@ -15,7 +15,8 @@ SHAPE_FIELDS = (
 )  # fmt: skip
 """Fields of `ViTConfig` that must be equal for weights to fit."""
 
-_shape = attrgetter(*SHAPE_FIELDS, "num_heads", "stem")
+# The last four are of no weight, but of another function.
+_shape = attrgetter(*SHAPE_FIELDS, "num_heads", "stem", "block_norm", "rotary_embedding")
 _width_and_depth = attrgetter("hidden_dim", "num_layers", "mlp_dim")
 
 

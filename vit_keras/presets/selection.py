@@ -9,7 +9,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets.catalog import all_presets
 from vit_keras.presets.label_sets import LABEL_SETS
 from vit_keras.presets.preset import PRETRAININGS, Checkpoint, Preset
-from vit_keras.validation import FrozenConfig, closest, is_number
+from vit_keras.validation import FrozenConfig, closest, is_number, list_words
 
 NO_LABELS = "none"
 """In place of a label set: weights without a classification head."""
@@ -54,7 +54,7 @@ class Conditions(FrozenConfig):
             if value is not None and value not in known:
                 hint = closest(str(value), known, count=1)
                 nearest = f" (did you mean {hint[0]!r}?)" if hint else ""
-                problems.append(f"{name}={value!r} is unknown{nearest}: expected one of {known}")
+                problems.append(f"{name}={value!r} is unknown{nearest}: expected one of {list_words(known)}")
         sides = self._sides()
         if sides is not None and (len(sides) != 2 or not all(type(side) is int and side > 0 for side in sides)):
             problems.append(f"image_size={self.image_size!r} is neither a positive number of px nor (height, width)")
@@ -153,7 +153,7 @@ def list_weights(pattern: str = "*", *, sort_by: str = "name", **conditions: Any
 def _select(pattern: str, sort_by: str, conditions: dict[str, Any]) -> list[tuple[Preset, list[Checkpoint]]]:
     """Returns the presets, sorted, that meet the conditions, each with those of its weights that do."""
     if sort_by not in _ORDERS:
-        raise InvalidArgumentError(f"sort_by={sort_by!r}: expected one of {list(ORDERS)}.")
+        raise InvalidArgumentError(f"sort_by={sort_by!r}: expected one of {list_words(ORDERS)}.")
     Conditions.check_fields(conditions)
     checked = Conditions(**{name: _respell(name, value) for name, value in conditions.items()})
     rows = []

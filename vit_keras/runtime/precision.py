@@ -12,7 +12,7 @@ PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 def resolve(precision: str) -> str:
     """Returns the dtype policy of one of `PRECISIONS`; "auto" is mixed_bfloat16 where the hardware multiplies bfloat16, else float32."""
     if precision not in PRECISIONS:
-        raise InvalidArgumentError(f"precision={precision!r} is not one of {list(PRECISIONS)}.")
+        raise InvalidArgumentError(f"precision={precision!r} is not one of {', '.join(PRECISIONS)}.")
     if precision != "auto":
         return precision
     import keras

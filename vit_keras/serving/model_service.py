@@ -19,7 +19,7 @@ from vit_keras.data.images.signatures import readable_formats
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.predict import check_head, describe_outputs, to_probabilities
-from vit_keras.explain.block_maps import compute_block_maps
+from vit_keras.explain.block_maps import BlockMapper, BlockMaps
 from vit_keras.models.vit import model_config
 from vit_keras.serving.limits import MAX_BYTES, MAX_PIXELS, MAX_WAITING, MODEL_SECONDS
 from vit_keras.serving.model_thread import SIZES, ModelThread
@@ -58,6 +58,7 @@ class ModelService:
         self._places = threading.BoundedSemaphore(MAX_WAITING)
         self._decoder = UploadDecoder(opened.preprocessing)
         self._thread = ModelThread(self._run)
+        self._mapper: BlockMapper | None = None
         self._counts = {"classified": 0, "failed": 0}
         self._counting = threading.Lock()
 
@@ -92,7 +93,9 @@ class ModelService:
         """
         with self._place():
             pixels = self._decode(content, name)
-            maps = self._wait(self._thread.call(lambda: compute_block_maps(self._opened.model, pixels)))
+            maps = self._wait(self._thread.call(functools.partial(self._explain, pixels)))
+        if not np.isfinite([maps.attention, maps.rollout]).all():
+            raise RequestError(500, f"{name}: the model's attention is NaN or infinite.")
         file = io.BytesIO()
         to_image(pixels).save(file, "png")
         return {
@@ -141,6 +144,12 @@ class ModelService:
     def _run(self, images: np.ndarray) -> np.ndarray:
         outputs = np.asarray(self._opened.model.predict_on_batch(images))
         return to_probabilities(self._opened.model, outputs, task=self._task)
+
+    def _explain(self, pixels: np.ndarray) -> BlockMaps:
+        """Runs in the model's thread; the first image waits for the compiler, which most who only classify never need."""
+        if self._mapper is None:
+            self._mapper = BlockMapper(self._opened.model)
+        return self._mapper(pixels)
 
     @contextmanager
     def _place(self) -> Iterator[None]:

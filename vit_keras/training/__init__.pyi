@@ -9,8 +9,8 @@ from .optim.optimizers import Lamb as Lamb
 from .optim.optimizers import Lion as Lion
 from .optim.optimizers import Muon as Muon
 from .recipes import Recipe as Recipe
+from .runs.directory import TrainingInterrupted as TrainingInterrupted
 from .runs.repeating import evaluate_run as evaluate_run
-from .runs.session import TrainingInterrupted as TrainingInterrupted
 from .runs.session import TrainingResult as TrainingResult
 from .trainer import train as train
 from .transfer.features import extract_features as extract_features

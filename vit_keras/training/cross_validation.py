@@ -52,7 +52,9 @@ def plan_session(
     parts = tuple(
         make(part, RunDirectory(run.folds / f"{number + 1}"), announce=False) for number, part in enumerate(made.parts)
     )
-    return replace(make(made.whole, run), folds=parts, tested=made.tested, measure=dict)
+    session = make(made.whole, run)
+    record = {**session.record, "folds": len(parts)}
+    return replace(session, record=record, folds=parts, tested=made.tested, measure=dict)
 
 
 def adapt_recipe(recipe: Recipe, data: ImageData) -> Recipe:

@@ -10,6 +10,7 @@ from rich.console import Console
 from vit_keras.config import ViTConfig
 from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.data.images.preprocess import default_preprocessing
+from vit_keras.data.tasks import describe_count
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -21,12 +22,15 @@ from vit_keras.training.runs.session import Session
 from vit_keras.weights.digest import digest_weights
 
 
-def open_run(run_dir: str | Path | None, data: Any, options: RunOptions, *, resume: bool) -> RunDirectory:
+def open_run(
+    run_dir: str | Path | None, data: Any, options: RunOptions, *, resume: bool, prefix: str = ""
+) -> RunDirectory:
     """Returns the run directory: a free one, named by the data unless it is given, or that of a run with the same options."""
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume a run, give its run_dir.")
     if run_dir is None:
-        return next_run_directory(options.data or str(getattr(data, "name", "arrays")))
+        first = options.data[0] if isinstance(options.data, list) else options.data
+        return next_run_directory(first or str(getattr(data, "name", "arrays")), prefix=prefix)
     run = RunDirectory(Path(run_dir))
     if resume:
         check_options(run, options.to_dict())
@@ -80,19 +84,20 @@ def model_session(
         },
         build=lambda: model,
         console=console,
-        preprocessing=_find_preprocessing(data, config, preprocessing),
+        preprocessing=find_preprocessing(data, config, preprocessing),
         measure=measure,
         callbacks=tuple(callbacks),
     )
     name = "" if options.model is None else f"{options.model}: "
     if announce:
-        session.print_plan(f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image")
+        session.print_plan(
+            f"{name}{config.num_params:,} parameters, {config.num_macs / 1e6:,.0f} MMACs per image",
+            images=describe_count(data.task, len(data.class_names)),
+        )
     return session
 
 
-def _find_preprocessing(
-    data: ImageData, config: ViTConfig, preprocessing: Preprocessing | None
-) -> Preprocessing | None:
+def find_preprocessing(data: ImageData, config: ViTConfig, preprocessing: Preprocessing | None) -> Preprocessing | None:
     """Returns the preprocessing to save with the model, with the pixel range that was stated for its images."""
     split = data.splits["train"]
     stated = split.preprocessing.pixel_range if isinstance(split, EncodedSplit) else None

@@ -13,6 +13,7 @@ from vit_keras import data as data_sources
 from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.scan.progress import file_progress
+from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.precision import dtype_policy, resolve
@@ -20,7 +21,7 @@ from vit_keras.runtime.random_state import random_state
 from vit_keras.training.recipes import SCRATCH
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.resuming import find_load_keywords, load_as_recorded
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.zoo.find_model import find_model, model_word
 from vit_keras.zoo.load_model import OpenModel, open_model
 
@@ -55,7 +56,7 @@ class RunOptions:
     """
 
     model: str | None = None
-    data: str | None = None
+    data: str | list[str] | None = None
     weights: str | None = None
     recipe: str | None = None
     method: str | None = None
@@ -127,8 +128,17 @@ class RunOptions:
 def _check_scratch_recipe(name: str) -> None:
     if name not in SCRATCH:
         raise InvalidArgumentError(
-            f"recipe={name!r} is not a recipe for random weights; the closest are {closest(name, SCRATCH)}, and all are "
+            f"recipe={name!r} is not a recipe for random weights; the closest are {list_words(closest(name, SCRATCH))}, and all are "
             f"{', '.join(SCRATCH)}. To train a pretrained model, use finetune."
+        )
+
+
+def check_unlabeled(data: ImageData) -> None:
+    """Raises `InvalidArgumentError` for images without labels."""
+    if data.task == UNLABELED:
+        raise InvalidArgumentError(
+            f"{data.name} has no labels, so there is nothing to learn from them: vk.pretrain learns from images alone, or load the data with "
+            "labels by vk.data.load."
         )
 
 
@@ -173,6 +183,7 @@ def load_data(
     if isinstance(source, ImageData):
         if validation is not None:
             raise InvalidArgumentError("This ImageData already has a validation split; leave out validation.")
+        check_unlabeled(source)
         data = source if options.batch_size is None else replace(source, batch_size=options.batch_size)
         data = data if options.limit is None else data.limit(options.limit)
     else:

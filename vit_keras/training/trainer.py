@@ -10,7 +10,7 @@ from rich.console import Console
 from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.data.images.preprocess import default_preprocessing
-from vit_keras.data.sources.builtin import KERAS_NAMES
+from vit_keras.data.sources.builtin import BUILTIN_NAMES
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit
@@ -154,7 +154,7 @@ def train(
 
 def default_preset(data: Any) -> str:
     """Returns a preset that trains in minutes on two cores: at 32 px for the small data sets, at 96 px for your own."""
-    is_small = isinstance(data, str) and data in ("emoji", *KERAS_NAMES)
+    is_small = isinstance(data, str) and data in BUILTIN_NAMES
     return "vit_nano_conv8_32" if is_small else "vit_nano_conv8_96"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
+from vit_keras.validation import list_words
 from vit_keras.weights.adapt.inferred_sizes import count_blocks, infer_sizes
 from vit_keras.weights.adapt.options import AdaptOptions
 from vit_keras.weights.adapt.patches import adapt_patches
@@ -125,7 +126,9 @@ class _Planner:
         if prefix or others:
             self.notes.append(f"the names begin with {prefix!r}")
         if others:
-            self.notes.append(f"further models are in the file: prefix= one of {list(others)} loads another")
+            self.notes.append(
+                f"further models are in the file: prefix= one of {list_words(map(repr, others))} loads another"
+            )
         outside = self.file.tensors.keys() - self.names.values()
         if outside:
             self.notes.append(f"left out (not of the model at {prefix!r}): {len(outside)}, such as {min(outside)}")

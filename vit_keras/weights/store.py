@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from vit_keras.errors import CorruptFileError, StorageError, WeightMismatchError
 from vit_keras.runtime.files import atomic_file
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 
 _DTYPES = {
@@ -62,7 +63,7 @@ def read_tensors(path: str | Path, expected: Mapping[str, tuple[int, ...]]) -> d
     broken = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if broken:
         raise CorruptFileError(
-            f"{path}: numbers that are not finite (NaN, infinity) in {len(broken)} of its tensors, such as {broken[:_SHOWN]}."
+            f"{path}: numbers that are not finite (NaN, infinity) in {len(broken)} of its tensors, such as {list_words(broken[:_SHOWN])}."
         )
     return tensors
 
@@ -77,7 +78,7 @@ def is_finite(array: np.ndarray) -> bool:
 
 def count_each(problems: Mapping[str, list[str]]) -> list[str]:
     """Returns a line for each kind of problem that there is: how many, and the first ten."""
-    return [f"{len(found)} {what}: {found[:_SHOWN]}" for what, found in problems.items() if found]
+    return [f"{len(found)} {what}: {list_words(found, limit=_SHOWN)}" for what, found in problems.items() if found]
 
 
 def _check_names(path: Path, found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:

@@ -13,12 +13,14 @@ from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.files import atomic_directory, write_text
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROBLEM_TYPES
+from vit_keras.weights.mappings.huggingface import HF_MAE_DECODER
 from vit_keras.weights.mappings.layouts import Array
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
 from vit_keras.weights.mappings.timm import timm_table
 from vit_keras.weights.store import write_tensors
-from vit_keras.weights.writers.huggingface_config import huggingface_model
+from vit_keras.weights.writers.huggingface_config import HuggingFaceModel, huggingface_model, masked_autoencoder_model
 from vit_keras.weights.writers.huggingface_preprocessor import huggingface_preprocessor
 from vit_keras.weights.writers.requirements import check_preprocessing
 from vit_keras.weights.writers.timm_config import timm_config
@@ -72,7 +74,7 @@ def write(
         ['config.json', 'model.safetensors']
     """
     if to not in TARGETS:
-        raise InvalidArgumentError(f"to={to!r} is none of {list(TARGETS)}.")
+        raise InvalidArgumentError(f"to={to!r} is none of {list_words(TARGETS)}.")
     if classifier_activation not in (None, "linear"):
         raise InvalidArgumentError(
             f"The model ends in classifier_activation={classifier_activation!r}, and {to}'s models end in logits: write the same "
@@ -90,10 +92,40 @@ def write(
         tensors = translate(weights, config, timm_table(config))
     else:
         names = list(class_names) if class_names is not None else [str(index) for index in range(classes or 0)]
-        tensors, json_files = _for_huggingface(weights, config, names, preprocessing)
+        tensors, json_files = _huggingface_files(weights, config, huggingface_model(config, names), preprocessing)
         if task in HF_PROBLEM_TYPES:
             json_files["config.json"]["problem_type"] = HF_PROBLEM_TYPES[task]
-    target = Path(directory)
+    return _write_files(Path(directory), tensors, json_files)
+
+
+def write_masked_autoencoder(
+    encoder: Mapping[str, Array],
+    decoder: Mapping[str, Array],
+    config: ViTConfig,
+    directory: str | Path,
+    *,
+    decoder_fields: Mapping[str, Any],
+) -> Path:
+    """Writes a masked autoencoder as transformers' `ViTMAEForPreTraining` reads it: `config.json`, `model.safetensors`, preprocessing.
+
+    Args:
+        encoder: The encoder's weights by name, without those of pooling.
+        decoder: The decoder's weights by name, which begin with "decoder/".
+        config: The encoder's config.
+        directory: The new directory; it must not exist.
+        decoder_fields: Fields of `ViTMAEConfig` beyond those of the encoder.
+
+    Raises:
+        InvalidArgumentError: transformers does not have such a model.
+        StorageError: The directory exists or cannot be written.
+    """
+    model = masked_autoencoder_model(config, decoder_fields)
+    tensors, json_files = _huggingface_files(encoder, config, model, default_preprocessing(config))
+    decoder_config = config.replace(num_layers=decoder_fields["decoder_num_hidden_layers"])
+    return _write_files(Path(directory), tensors | translate(decoder, decoder_config, HF_MAE_DECODER), json_files)
+
+
+def _write_files(target: Path, tensors: Mapping[str, Array], json_files: Mapping[str, dict[str, Any]]) -> Path:
     with atomic_directory(target) as unfinished:
         write_tensors(tensors, unfinished / "model.safetensors", metadata={"format": "pt"})
         for name, content in json_files.items():
@@ -101,10 +133,9 @@ def write(
     return target
 
 
-def _for_huggingface(
-    weights: Mapping[str, Array], config: ViTConfig, class_names: Sequence[str], preprocessing: Preprocessing
+def _huggingface_files(
+    weights: Mapping[str, Array], config: ViTConfig, model: HuggingFaceModel, preprocessing: Preprocessing
 ) -> tuple[dict[str, Array], dict[str, dict[str, Any]]]:
-    model = huggingface_model(config, class_names)
     on_prefix = config.class_token + config.distillation_token
     if _POSITIONS in weights and not config.position_on_prefix and on_prefix:
         positions = np.asarray(weights[_POSITIONS])
@@ -151,7 +182,9 @@ class _Translation:
         self.tensors |= {name: np.stack(arrays, axis=axis) for (name, axis), arrays in self.stacks.items()}
         left = [name for name in self.weights if name not in self.covered]
         if left:
-            raise InvalidArgumentError(f"{self.table.title} has no place for weights of the model: {left[:_SHOWN]}.")
+            raise InvalidArgumentError(
+                f"{self.table.title} has no place for weights of the model: {list_words(left, limit=_SHOWN)}."
+            )
         return {name: np.ascontiguousarray(array) for name, array in self.tensors.items()}
 
     def _write_row(self, item: Row, used_way: Way, block: int | None) -> None:

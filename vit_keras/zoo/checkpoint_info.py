@@ -11,6 +11,7 @@ from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageErro
 from vit_keras.presets import load_preset
 from vit_keras.presets.family import read_family
 from vit_keras.runtime.strict_json import parse_json
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open_tensors
 from vit_keras.weights.formats.tensor_file import errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
@@ -107,7 +108,7 @@ def _describe_directory(path: Path) -> dict[str, Any]:
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.endswith(_KNOWN))
     if len(files) == 1:
         return _describe_file(files[0])
-    names = [each.name for each in files] or "none of a known kind"
+    names = list_words(each.name for each in files) if files else "none of a known kind"
     raise StorageError(
         f"{path}: this folder is of no known kind: it has neither {CONFIG} nor {' nor '.join(STANDARD_NAMES)}. Its files are {names}: "
         "give one of them."

@@ -60,7 +60,7 @@ def from_preset(
         classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
         source: Whose tensor names a checkpoint has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
-            "lucidrains", "jeonsworld", or "auto" to detect it.
+            "lucidrains", "jeonsworld", "microsoft", or "auto" to detect it.
         prefix: What stands in front of the names of a checkpoint's tensors, where it holds several models, such as "model_ema".
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
@@ -152,7 +152,7 @@ def build_and_load(
         name=name or "vit",
     )
     if checkpoint is not None:
-        weights = _download(checkpoint, config, offline=offline)
+        weights = _locate(checkpoint, config, offline=offline)
         settings = replace(read_settings(weights, source=source), inferred=trained)
     if weights is None or settings is None:
         return model
@@ -164,7 +164,7 @@ def build_and_load(
     if adapt.head != "new":
         model.class_names = (
             _find_class_names(Path(weights), settings, directory, model_num_classes(model))
-            if checkpoint is None
+            if checkpoint is None or checkpoint.file is not None
             else _find_label_names(checkpoint, model_num_classes(model))
         )
         if directory is not None and weights == directory.path:
@@ -210,7 +210,15 @@ def _find_checkpoint(preset: Preset, tag: str, *, accept_license: bool) -> Check
     return checkpoint
 
 
-def _download(checkpoint: Checkpoint, config: ViTConfig, *, offline: bool | None) -> Path:
+def _locate(checkpoint: Checkpoint, config: ViTConfig, *, offline: bool | None) -> Path:
+    """Returns the path of a preset's weights: a preset directory in the package, or a file in the cache."""
+    if checkpoint.directory is not None:
+        read_directory(checkpoint.directory).check_weights()
+        return checkpoint.directory
+    return _download(checkpoint, str(checkpoint.url), config, offline=offline)
+
+
+def _download(checkpoint: Checkpoint, url: str, config: ViTConfig, *, offline: bool | None) -> Path:
     bar: keras.utils.Progbar | None = None
 
     def show_progress(done: int, total: int | None) -> None:
@@ -220,4 +228,4 @@ def _download(checkpoint: Checkpoint, config: ViTConfig, *, offline: bool | None
 
     # Twice the size in float32: some checkpoints hold a second tower, or larger positions or patches.
     max_bytes = 2 * checkpoint_bytes(config, checkpoint) + 64 * 2**20
-    return fetch(checkpoint.url, sha256=checkpoint.sha256, max_bytes=max_bytes, progress=show_progress, offline=offline)
+    return fetch(url, sha256=checkpoint.sha256, max_bytes=max_bytes, progress=show_progress, offline=offline)

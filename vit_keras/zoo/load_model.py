@@ -20,6 +20,7 @@ from vit_keras.errors import (
 from vit_keras.models.vit import model_num_classes
 from vit_keras.models.wiring import read_model
 from vit_keras.presets import load_preset
+from vit_keras.validation import list_words
 from vit_keras.zoo.find_model import FoundModel, find_model
 from vit_keras.zoo.from_preset import build_and_load, from_preset
 from vit_keras.zoo.preset_directory import read_directory
@@ -135,7 +136,7 @@ def _open_preset(
     name = str(found.preset)
     tags = load_preset(name).weights
     if found.tag is None and weights is None and not allow_random:
-        hint = f"give {name}:TAG, its tags are {sorted(tags)}" if tags else "train it first"
+        hint = f"give {name}:TAG, its tags are {list_words(sorted(tags))}" if tags else "train it first"
         raise InvalidArgumentError(
             f"{name} is a preset without weights: {hint}. vk.from_preset({name!r}) has random weights."
         )

@@ -64,7 +64,7 @@ def _read_block(shapes: Mapping[str, Shape], first: Mapping[str, Shape]) -> dict
         "relative_position_shared": bool(shared),
         "norm": "rms" if norms and not any(name.replace("gamma", "beta") in first for name in norms) else "layer",
         "patch_norm": "patch_encoder/norm/gamma" in shapes,
-        "projection_bias": "mlp/contract/bias" in first,
+        "projection_bias": "attention/output/bias" in first,
         "differential_attention": "attention/lambda_query_1" in first,
     }
 

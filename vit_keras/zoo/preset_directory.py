@@ -11,7 +11,7 @@ from vit_keras.data.tasks import TASKS
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
 from vit_keras.runtime.strict_json import parse_json
-from vit_keras.validation import is_number
+from vit_keras.validation import is_number, list_words
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
 from vit_keras.weights.mappings.config_fields import HF_PROBLEM_TYPES
@@ -107,7 +107,9 @@ def read_directory(directory: str | Path) -> ModelDirectory:
     layers = [layer for layer in own_head if isinstance(layer, dict)] if isinstance(own_head, list) else []
     code = sorted(_CODE_NAMES & {*saved, *saved["config"], *(key for layer in layers for key in layer)})
     if code:
-        raise UnsafeFileError(f"{path}: {code} name code to run, which no preset directory does; nothing was run.")
+        raise UnsafeFileError(
+            f"{path}: {list_words(code)} name code to run, which no preset directory does; nothing was run."
+        )
     if saved.get("format") != FORMAT:
         raise InvalidArgumentError(
             f"{path} has format {saved.get('format')!r}; this version of vit_keras reads format {FORMAT}. Use the version that "
@@ -192,7 +194,7 @@ def task_settings(model: Any) -> dict[str, Any]:
 def _read_task(saved: Mapping[str, Any]) -> tuple[str | None, float | None]:
     task, threshold = saved.get("task"), saved.get("threshold")
     if task is not None and task not in TASKS:
-        raise InvalidArgumentError(f"task is {task!r:.100}; expected one of {list(TASKS)}.")
+        raise InvalidArgumentError(f"task is {task!r:.100}; expected one of {list_words(TASKS)}.")
     if threshold is not None and not (is_number(threshold) and 0 <= threshold <= 1):
         raise InvalidArgumentError(f"threshold is {threshold!r:.100}; expected a probability or null.")
     return task, threshold
@@ -204,7 +206,9 @@ def _read_preprocessing(values: Any, config: ViTConfig) -> Preprocessing | None:
     optional = {"pixel_range", "patch_size", "max_num_patches"}  # written only where they are stated
     known = {item.name for item in fields(Preprocessing)} - optional
     if not isinstance(values, Mapping) or {*values} - optional != known:
-        raise InvalidArgumentError(f"preprocessing is {values!r:.200}; expected null, or exactly {sorted(known)}.")
+        raise InvalidArgumentError(
+            f"preprocessing is {values!r:.200}; expected null, or exactly {list_words(sorted(known))}."
+        )
     words = all(isinstance(values[name], str) for name in ("crop_mode", "interpolation"))
     if not words or not isinstance(values["image_size"], list):
         raise InvalidArgumentError(

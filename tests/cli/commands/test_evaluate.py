@@ -42,3 +42,12 @@ def test_a_model_is_measured_on_a_table(run, tiny_preset, image_folder, tmp_path
     assert code == 0, err
     expected = json.loads(run("evaluate", tiny_preset, image_folder, "--split", "all", "--json")[1])
     assert json.loads(out) == expected
+
+
+def test_features_are_measured_instead_of_the_head(run, refused, tiny_preset, image_folder):
+    code, out, err = run("evaluate", "--features", tiny_preset, image_folder, "--split", "validation", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    assert (result["split"], result["images"] > 0) == ("validation", True)
+    assert set(result["random weights"]) == {"knn_accuracy", "linear_accuracy", "rank", "uniformity"}
+    refused(2, "--features needs SOURCE", "evaluate", "--features", tiny_preset)

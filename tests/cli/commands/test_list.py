@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 
 from vit_keras.presets import list_presets, list_weights, preset_info
@@ -47,6 +49,12 @@ def test_presets_with_weights_and_those_to_start_with_are_marked(run):
     assert (
         "augreg_in21k" in preset_info("vit_small_patch16_224")["weights"]
     )  # the tag in the examples of `finetune --help`
+
+
+def test_weights_in_the_package_are_named_with_their_license_and_what_they_are_not(run):
+    said = " ".join(run("list", "vit_nano_conv8_*")[1].split())
+    assert "vit_nano_conv8_32:drawings is in the package, Apache-2.0; kinds of emoji" in said
+    assert "not an ImageNet model: it has seen no photo" in " ".join(run("info", "vit_nano_conv8_64")[1].split())
 
 
 def test_conditions_and_an_order_give_a_flat_list_that_fits_80_columns(run):
@@ -105,3 +113,26 @@ def test_mistyped_conditions_and_empty_results_exit_2(refused):
         refused(2, "No preset meets all conditions: 'deit*', --family clip", "list", "deit*", "--family", "clip") == ""
     )
     assert refused(2, "--family 'clipp' is unknown (did you mean 'clip'?)", "list", "--family", "clipp") == ""
+
+
+def test_csv_has_a_row_per_weights_that_meet_the_conditions(run, refused):
+    def read(*arguments):
+        code, out, err = run("list", *arguments, "--csv")
+        assert (code, err) == (0, "")
+        return list(csv.DictReader(io.StringIO(out)))
+
+    rows = read()
+    with_weights, tags = [row for row in rows if row["tag"]], list_weights()
+    assert sorted(f"{row['preset']}:{row['tag']}" for row in with_weights) == sorted(tags)
+    assert {row["preset"] for row in rows} == set(list_presets())
+    assert len(rows) == len(tags) + sum(not preset_info(name)["weights"] for name in list_presets())
+    found = next(row for row in rows if (row["preset"], row["tag"]) == ("deit_tiny_patch16_224", "fb_in1k"))
+    info = preset_info("deit_tiny_patch16_224")
+    assert (int(found["params"]), float(found["gmacs"])) == (info["params"], info["gmacs"])
+    assert [found[name] for name in ("height", "width", "patch_size", "num_classes")] == ["224", "224", "16", "1000"]
+    assert (float(found["top1"]), found["url"]) == tuple(info["weights"]["fb_in1k"][name] for name in ("top1", "url"))
+    assert {row["license"] for row in read("--license", "MIT")} == {"MIT"}
+    best = read("--best", "10M")
+    expected = list_weights(max_params=10e6, min_top1=0, sort_by="top1")[: len(best)]
+    assert [f"{row['preset']}:{row['tag']}" for row in best] == expected
+    assert refused(2, "--csv and --json", "list", "--csv", "--json") == ""

@@ -47,7 +47,7 @@ def test_a_split_of_other_arrays_is_an_error(images, labels, message):
 
 def test_splits_that_do_not_fit_are_an_error(data):
     with pytest.raises(
-        DataError, match=r"expected the splits train, validation and, if there is one, test; got \['test', 'train'\]"
+        DataError, match=r"expected the splits train, validation and, if there is one, test; got test, train"
     ):
         replace(data, splits={name: data.splits[name] for name in ("train", "test")})
     with pytest.raises(DataError, match="numbers: the validation split has no images"):

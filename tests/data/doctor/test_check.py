@@ -100,5 +100,5 @@ def test_a_data_set_without_a_usable_image_has_a_result(tmp_path):
     checkup = examine(tmp_path, LENIENT)
     assert "0 usable images" in next(checkup.lines())
     assert json.dumps(checkup.to_dict())
-    with pytest.raises(TooManyBadFilesError, match=r"no image of \['cat', 'dog'\]"):
+    with pytest.raises(TooManyBadFilesError, match=r"no image of cat, dog"):
         checkup.enforce(LENIENT)

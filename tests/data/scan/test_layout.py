@@ -49,8 +49,8 @@ def test_both_spellings_of_an_accent_are_one_class_across_splits_but_not_within_
     [
         (["val/a/1.png", "test/a/1.png"], "no train folder"),
         (["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"], "val and valid are both the validation"),
-        (["train/a/1.png", "train/b/1.png", "test/c/1.png"], r"test: .* \['c'\] are not among the training classes \['a', 'b'\]"),
-        (["a/1.png"], r"at least two class folders, found \['a'\]"),
+        (["train/a/1.png", "train/b/1.png", "test/c/1.png"], r"test: .* c are not among the training classes a, b"),
+        (["a/1.png"], r"at least two class folders, found a"),
         (["photos/cat/1.png", "photos/dog/1.png"], r"photos contains folders itself: is it the data set\?"),
         (["1.png", "2.jpg"], r"(?s)2 images are in no class folder.*root/CLASS/image\.jpg.*cat/\n"),
     ],

@@ -61,7 +61,7 @@ def test_class_folders_without_images_are_an_error_that_counts_other_files(make)
 
 def test_an_empty_class_is_an_error_or_dropped(make):
     root = make("ant/a.txt", "cat/1.png", "dog/a.txt", "owl/1.png", "yak/1.heic")
-    with pytest.raises(ClassLayoutError, match=r"ant: no image in this class folder.*--drop-empty-classes.*\['dog'\]"):
+    with pytest.raises(ClassLayoutError, match=r"ant: no image in this class folder.*--drop-empty-classes.*dog"):
         list_folder(root)
     listing = list_folder(root, drop_empty_classes=True)
     assert listing.class_names == ("cat", "owl", "yak")  # a class of unsupported images is not empty
@@ -73,7 +73,7 @@ def test_an_empty_class_is_an_error_or_dropped(make):
     ("paths", "message"),
     [
         (["train/a/1.png", "train/b/1.png", "train/c/x.txt", "test/c/1.png"], "'c' has images, but no training images"),
-        (["a/1.png", "b/x.txt"], r"at least two classes with images are needed, found \['a'\]"),
+        (["a/1.png", "b/x.txt"], r"at least two classes with images are needed, found a"),
     ],
 )
 def test_classes_that_cannot_be_dropped_are_an_error(make, paths, message):

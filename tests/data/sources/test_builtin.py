@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from vit_keras.data import load
 from vit_keras.data.sources.builtin import KERAS_NAMES, UNSEEN_STYLE
@@ -69,6 +70,13 @@ def test_the_seed_draws_the_validation_split_and_a_limit_some_images_of_each(emo
     for name, split in load("emoji", limit=50).splits.items():
         assert len(split) == 50
         assert each_image(split.images) <= each_image(emoji.splits[name].images)
+
+
+def test_the_digits_are_those_of_scikit_learn_and_need_no_network():
+    data, known = load("digits"), load_digits()
+    assert (data.image_shape, data.sizes) == ((8, 8, 1), {"train": 900, "validation": 100, "test": 797})
+    np.testing.assert_allclose(data.splits["test"].images[..., 0] * (16 / 255), known.images[1000:], atol=0.04)
+    np.testing.assert_array_equal(data.splits["test"].labels, known.target[1000:])
 
 
 def idx(array):

@@ -103,7 +103,7 @@ def test_labels_that_cannot_be_used_are_faults_of_their_row(columns, options, fa
 
 
 def test_text_in_one_of_several_columns_is_an_error():
-    with pytest.raises(DataError, match=r"must hold numbers, and \['label'\] do not"):
+    with pytest.raises(DataError, match=r"must hold numbers, and label do not"):
         read({"label": ["cat", "dog"], "age": [1, 2]})
 
 
@@ -115,7 +115,7 @@ def test_text_that_hardly_repeats_is_no_class_unless_the_user_or_the_name_says_s
 
 
 def test_classes_that_training_lacks_are_an_error():
-    with pytest.raises(ClassLayoutError, match=r"no training image has the labels \['c'\]"):
+    with pytest.raises(ClassLayoutError, match=r"no training image has the labels c"):
         read({"label": ["a|b", "b", "c"]}, splits=[0, 0, 2])
     assert read({"a": [1, 1, 0], "c": [0, 1, 1]}, splits=[0, 0, 2])[1] == ("a", "c")
     with pytest.raises(ClassLayoutError, match="differ only in case"):

@@ -90,7 +90,7 @@ def test_where_no_file_is_found_the_error_names_the_folder_and_the_option(table,
     [
         (["later"] * 12, "dog", DataError, r"row 2.*the split 'later' is none of train, validation, test"),
         (["train"] * 6 + [""] * 6, "dog", DataError, "6 rows have no split"),
-        (["train"] * 11 + ["test"], "owl", ClassLayoutError, r"no training image has the labels \['owl'\]"),
+        (["train"] * 11 + ["test"], "owl", ClassLayoutError, r"no training image has the labels owl"),
     ],
 )
 def test_splits_that_cannot_be_used_are_an_error(table, rows, splits, label, kind, message):
@@ -103,7 +103,7 @@ def test_labels_that_are_not_classes_are_an_error(table, rows):
     one = [(path, "cat") for path, _ in rows]
     for given, kind, message in (
         ([], EmptyDatasetError, "no rows below the header"),
-        (one, ClassLayoutError, r"at least two classes are needed, found \['cat'\]"),
+        (one, ClassLayoutError, r"at least two classes are needed, found cat"),
         ([(one[0][0], "Cat"), *one[1:]], ClassLayoutError, "differ only in case"),
     ):
         with pytest.raises(kind, match=message):
@@ -214,7 +214,7 @@ def test_one_table_per_split(folder, table, rows, monkeypatch):
     table(rows[8:10], ("path", "kind"), "b.tsv", "\t")
     with pytest.raises(DataError, match=r"b\.tsv: there is no column label, which a\.csv has. The columns are 'path'"):
         list_tables({"train": "a.csv", "validation": "b.tsv"})
-    with pytest.raises(DataError, match=r"train is required; got \['test'\]"):
+    with pytest.raises(DataError, match=r"train is required; got test"):
         list_tables({"test": "a.csv"})
 
 

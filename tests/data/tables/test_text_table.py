@@ -89,7 +89,7 @@ def test_columns_without_a_name_are_numbered_and_delimiters_at_the_end_dropped(r
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label,label\na,b,c\n", r"the header \(row 1\) has \['label'\] more than once"),
+        ("path,label,label\na,b,c\n", r"the header \(row 1\) has label more than once"),
         ("path,label\na,b\n\nc\n", "row 4 has 1 cell, the header 2 .cells are separated by ','."),
         ("path,label\na,b,c\n", "row 2 has 3 cells, the header 2.*double quotes"),
         ('path,label\n"a,b\n', "not a CSV file"),

@@ -12,7 +12,6 @@ from PIL import Image
 
 from vit_keras.data import Preprocessing
 from vit_keras.data.images.decode import Picture
-from vit_keras.data.images.preprocess import to_pixels
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the graphs are made in a TensorFlow process", allow_module_level=True)
@@ -27,31 +26,19 @@ SIZES = {"center": (48, 48), "squash": (40, 56), "border": (48, 40)}
 
 @pytest.fixture(scope="module")
 def decode():
-    return tf.function(decode_file, input_signature=[tf.TensorSpec((), tf.string)])
+    """Returns the pixels of a file that can be read."""
+    run = tf.function(decode_file, input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+
+    def decode(content):
+        pixels, problem = run(content)
+        assert problem.numpy() == b""
+        return pixels
+
+    return decode
 
 
 def prepare(content, rule):
-    return preprocess_file(tf.constant(content), rule).numpy()
-
-
-def difference(found, expected):
-    assert found.shape == expected.shape
-    return np.abs(found.astype(int) - expected.astype(int))
-
-
-def resize_columns_first(image, rule):
-    """`Preprocessing.apply` in two calls of Pillow: it chooses by itself which it does first, and rounds to 8 bits in between."""
-    calls = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image.Image, "resize", lambda self, *args, **kwargs: calls.append((self, args, kwargs)) or self)
-        rule.apply(image)
-    _, (size, filter), keywords = calls[0]
-    left, top, right, bottom = keywords.get("box", (0, 0, *image.size))
-    columns = image.resize((size[0], image.height), filter, box=(left, 0, right, image.height))
-    resized = columns.resize(size, filter, box=(0, top, size[0], bottom))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Image.Image, "resize", lambda self, *args, **kwargs: resized)
-        return to_pixels(rule.apply(image))
+    return preprocess_file(tf.constant(content), rule)[0].numpy()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -80,30 +67,18 @@ ALL = [(name, rule) for name in FILES for rule in RULES]
 )
 def test_every_rule_gives_the_pixels_of_predict(name, rule):
     rule = Preprocessing(**RULES[rule])
-    found, picture = prepare(FILES[name], rule), Picture(FILES[name], name)
-    image = picture.decode(channels=rule.channels)
-    apart = difference(found, resize_columns_first(image, rule))
-    assert apart.max() <= 2
-    assert apart.mean() <= (0.06 if name == "png_one_bit" else 0.01)
-    apart = difference(found, picture.preprocess(rule))
-    assert apart.max() <= 5
-    assert apart.mean() <= 0.25
+    np.testing.assert_array_equal(prepare(FILES[name], rule), Picture(FILES[name], name).preprocess(rule))
 
 
 @pytest.mark.parametrize("crop", [1.0, 0.83])
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bicubic"])
 @pytest.mark.parametrize("crop_mode", SIZES)
-def test_every_crop_and_interpolation_of_gray_models_too(crop_mode, interpolation, crop):
+def test_every_crop_of_gray_models_too(crop_mode, interpolation, crop):
     rule = Preprocessing(
         image_size=SIZES[crop_mode], channels=1, crop=crop, crop_mode=crop_mode, interpolation=interpolation
     )
     for name in ("jpeg", "jpeg_small"):
-        picture = Picture(FILES[name], name)
-        found = prepare(FILES[name], rule)
-        if interpolation == "nearest":  # at most a row or column whose place is an integer, up to rounding
-            assert (found != picture.preprocess(rule)).mean() < 1 / min(rule.image_size)
-        else:
-            assert difference(found, resize_columns_first(picture.decode(channels=1), rule)).max() <= 2
+        np.testing.assert_array_equal(prepare(FILES[name], rule), Picture(FILES[name], name).preprocess(rule))
 
 
 def test_an_image_of_the_right_size_is_not_changed():
@@ -182,16 +157,29 @@ def test_sixteen_bits_are_read_in_the_range_that_is_stated():
     np.testing.assert_array_equal(prepare(content, rule), Picture(content, "gray").preprocess(rule))
 
 
-def test_what_is_neither_jpeg_nor_png_or_is_damaged_or_huge_is_refused(decode):
-    gif = photos()["gif"]
-    for content in (gif, b"", b"\xff", b"hello"):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="JPEG and PNG files only"):
-            decode(content)
-    for name in ("jpeg", "png"):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            decode(FILES[name][: len(FILES[name]) // 2])
+def test_what_can_not_be_read_is_told_and_black_without_an_error():
+    rule = Preprocessing(image_size=(16, 24))
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+    def read(content):
+        return preprocess_file(content, rule)
+
     huge = encode(np.zeros((8, 8), "uint8"), "PNG")
     header = b"IHDR" + struct.pack(">II", 10_000, 5_001) + huge[24:29]
-    huge = huge[:12] + header + struct.pack(">I", zlib.crc32(header)) + huge[33:]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 50 million pixels"):
-        decode(huge)
+    wide_png = huge[:12] + header + struct.pack(">I", zlib.crc32(header)) + huge[33:]
+    frame = FILES["jpeg"].index(b"\xff\xc0") + 5
+    wide_jpeg = FILES["jpeg"][:frame] + struct.pack(">HH", 10_000, 5_001) + FILES["jpeg"][frame + 4 :]
+    bad = {
+        "not a JPEG or PNG file: convert others, such as WebP": [photos()["gif"], b"", b"\xff", b"hello"],
+        "more than 50 million pixels": [wide_png, wide_jpeg],
+        "the file is damaged": [FILES[name][:size] for name in ("jpeg", "png") for size in (10, len(FILES[name]) // 2)],
+    }
+    for expected, contents in bad.items():
+        for content in contents:
+            pixels, problem = read(content)
+            assert problem.numpy().decode() == expected
+            assert pixels.shape == (16, 24, 3)
+            assert not pixels.numpy().any()
+    pixels, problem = read(FILES["jpeg"])
+    assert problem.numpy() == b""
+    np.testing.assert_array_equal(pixels, Picture(FILES["jpeg"], "jpeg").preprocess(rule))

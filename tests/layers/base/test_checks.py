@@ -22,7 +22,7 @@ from vit_keras.layers import (
 )
 
 GRID = (2, 3)
-ACTIVATIONS = "['gelu', 'gelu_tanh', 'quick_gelu', 'silu']"
+ACTIVATIONS = "gelu, gelu_tanh, quick_gelu, silu"
 
 
 @pytest.mark.parametrize(
@@ -31,26 +31,26 @@ ACTIVATIONS = "['gelu', 'gelu_tanh', 'quick_gelu', 'silu']"
         *((lambda size=size: Patches(size), f"Patches needs positive integers, not patch_size={size!r}.") for size in (0, -4, 2.0, True, None)),
         *((lambda rate=rate: StochasticDepth(rate), f"StochasticDepth needs fractions in [0, 1), not rate={rate!r}.") for rate in (-0.1, 1, 1.0, True, float("nan"))),
         *((lambda patch=patch, dim=dim: ConvStem(patch, dim), f"patch_size={patch} must be a power of two, and half of it must divide hidden_dim={dim}.") for patch, dim in ((1, 8), (6, 8), (12, 24), (16, 4))),
-        *((lambda pooling=pooling, count=count: TokenPooling(pooling, num_prefix_tokens=count), f"TokenPooling with num_prefix_tokens={count} does not know pooling='{pooling}'; choose one of [") for pooling, count in (("max", 1), ("token", 0), ("token_and_mean", 0), ("distillation", 1))),
+        *((lambda pooling=pooling, count=count: TokenPooling(pooling, num_prefix_tokens=count), f"TokenPooling with num_prefix_tokens={count} does not know pooling='{pooling}'; choose one of ") for pooling, count in (("max", 1), ("token", 0), ("token_and_mean", 0), ("distillation", 1))),
         *((lambda std=std: PixelNormalization([0.5], std), f"PixelNormalization divides by std={std}, which must be positive.") for std in ([0.0], [0.5, -0.5, 0.5], [])),
         (lambda: ConvStem(0, 8), "ConvStem needs positive integers, not patch_size=0."),
         (lambda: PatchEncoder(0), "PatchEncoder needs positive integers, not hidden_dim=0."),
-        (lambda: PatchEncoder(8, position_embedding="sine"), "PatchEncoder does not know position_embedding='sine'; choose one of ['learned', 's"),
+        (lambda: PatchEncoder(8, position_embedding="sine"), "PatchEncoder does not know position_embedding='sine'; choose one of learned, sincos2d, "),
         (lambda: PatchEncoder(8, dropout_rate=1.0), "PatchEncoder needs fractions in [0, 1), not dropout_rate=1.0."),
         (lambda: PatchEncoder(6, position_embedding="sincos2d"), 'position_embedding="sincos2d" needs a hidden_dim divisible by 4, not 6.'),
         (lambda: MLP(0), "MLP needs positive integers, not mlp_dim=0."),
         (lambda: MLP(16, activation="relu"), f"MLP does not know activation='relu'; choose one of {ACTIVATIONS}."),
         (lambda: MLP(16, dropout_rate=1.5), "MLP needs fractions in [0, 1), not dropout_rate=1.5."),
-        (lambda: RotaryEmbedding("round", grid_size=GRID), "RotaryEmbedding does not know kind='round'; choose one of ['axial', 'mixed', 'centered']."),
-        (lambda: RotaryEmbedding("axial", grid_size=GRID, order="zx"), "RotaryEmbedding does not know order='zx'; choose one of ['yx', 'xy']."),
+        (lambda: RotaryEmbedding("round", grid_size=GRID), "RotaryEmbedding does not know kind='round'; choose one of axial, mixed, centered."),
+        (lambda: RotaryEmbedding("axial", grid_size=GRID, order="zx"), "RotaryEmbedding does not know order='zx'; choose one of yx, xy."),
         (lambda: SelfAttention(0), "SelfAttention needs positive integers, not num_heads=0."),
-        (lambda: SelfAttention(2, qkv_bias="key"), "SelfAttention does not know qkv_bias='key'; choose one of ['all', "),
+        (lambda: SelfAttention(2, qkv_bias="key"), "SelfAttention does not know qkv_bias='key'; choose one of all, "),
         (lambda: SelfAttention(2, dropout_rate=-0.1), "SelfAttention needs fractions in [0, 1), not dropout_rate=-0.1."),
         (lambda: AttentionPooling(0, 16), "AttentionPooling needs positive integers, not num_heads=0."),
         (lambda: AttentionPooling(2, 16, num_skipped_tokens=-1), "AttentionPooling needs num_skipped_tokens as an integer from 0, not -1."),
         (lambda: TransformerBlock(0, 16), "TransformerBlock needs positive integers, not num_heads=0."),
-        (lambda: TransformerBlock(2, 16, remat="full"), "TransformerBlock does not know remat='full'; choose one of ['none', 'block']."),
-        (lambda: TransformerBlock(2, 16, remat="block", dropout_rate=0.1), 'TransformerBlock with remat="block" does not know dropout_rate=0.1; choose one of [0].'),
+        (lambda: TransformerBlock(2, 16, remat="full"), "TransformerBlock does not know remat='full'; choose one of none, block."),
+        (lambda: TransformerBlock(2, 16, remat="block", dropout_rate=0.1), 'TransformerBlock with remat="block" does not know dropout_rate=0.1; choose one of 0.'),
         (lambda: TransformerBlock(2, 16, remat="block", attention_dropout_rate=0.1), 'with remat="block" does not know attention_dropout_rate=0.1;'),
     ],
 )  # fmt: skip

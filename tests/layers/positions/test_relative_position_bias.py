@@ -48,9 +48,9 @@ def test_biases_stay_in_float32_under_half_precision(kind, policy):
 @pytest.mark.parametrize(
     ("changes", "tokens", "message"),
     [
-        ({"kind": "tables"}, 7, "kind='tables'; choose one of ['table', 'mlp']"),
+        ({"kind": "tables"}, 7, "kind='tables'; choose one of table, mlp"),
         ({"num_heads": 0}, 7, "needs positive integers, not num_heads=0"),
-        ({"num_prefix_tokens": 2}, 8, "num_prefix_tokens=2; choose one of [0, 1]"),
+        ({"num_prefix_tokens": 2}, 8, "num_prefix_tokens=2; choose one of 0, 1"),
         ({}, 8, "got 8 tokens, and grid_size=(2, 3) with num_prefix_tokens=1 makes 7"),
     ],
 )

@@ -14,8 +14,10 @@ def test_the_progress_bar_prints_one_line_per_epoch():
     for epoch in range(2):
         progress.on_train_batch_end(0)
         progress.on_epoch_end(epoch, {"loss": 1.25, "accuracy": 0.5, "val_loss": 2.0, "val_accuracy": 0.75})
+    progress.on_epoch_end(1, {"loss": 1.25, "val_loss": 2.0, "knn_accuracy": 0.5})
     progress.stop()
     assert text.getvalue().splitlines() == [
         "epoch   1/2  loss 1.250  accuracy 0.500  validation 0.750",
         "epoch   2/2  loss 1.250  accuracy 0.500  validation 0.750",
+        "epoch   2/2  loss 1.250  validation 2.000  kNN accuracy 0.500",
     ]

@@ -121,7 +121,7 @@ def test_a_repaired_checkpoint_is_reported_a_renamed_one_not_used_and_other_tens
     assert_newest(store, 1)
     assert "it is of step 1, not 9 as its folder says" in caplog.text
     edit_manifest(folder, tensors=["count", "kernel", "momentum"])
-    with pytest.raises(CorruptFileError, match=r"missing or unexpected tensors: 1, \['momentum'\]"):
+    with pytest.raises(CorruptFileError, match=r"missing or unexpected tensors: 1, momentum"):
         read_folder(folder, 1)
 
 

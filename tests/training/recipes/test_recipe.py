@@ -50,7 +50,7 @@ def test_a_damaged_record_is_refused():
 
 def test_a_record_needs_the_fields_without_a_default_and_may_have_earlier_names():
     assert Recipe.from_dict({"name": "mine", "source": "", "epochs": 10, "steps_per_epoch": 10}) == mine()
-    with pytest.raises(InvalidArgumentError, match=r"\['source', 'epochs'\] must be given"):
+    with pytest.raises(InvalidArgumentError, match=r"source, epochs must be given"):
         Recipe.from_dict({"name": "mine", "steps_per_epoch": 10})
     lora = recipes.lora.unsized(epochs=1, steps_per_epoch=1)
     assert Recipe.from_dict({**lora.to_dict(), "name": "adapters", "method": "adapters"}) == lora

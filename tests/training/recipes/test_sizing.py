@@ -57,6 +57,14 @@ def test_many_images_get_no_hint(tiny_config):
     assert not {"batch_size", "weights"} & {choice.what for choice in recipe.choices}
 
 
+def test_an_augmentation_of_your_own_is_recorded_as_its_fields(tiny_config, tmp_path):
+    data, model = vk.data.load(arrays(60)), vit(tiny_config.replace(num_layers=1))
+    recipe = vk.recipes.small_images(model, data, epochs=1, augmentation=vk.data.Augmentation(flip_rate=0.5))
+    result = vk.train(model, data, recipe=recipe, run_dir=tmp_path / "run")
+    choices = {what: value for what, value, _ in result.record["choices"]}
+    assert choices["augmentation"]["flip_rate"] == 0.5
+
+
 def test_class_weights_are_the_inverse_count_to_a_power():
     counts = np.array([5000, 50, 2])
     for power in (1.0, 0.5):

@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, f1_score, mean_absolute_err
 
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError, LabelError
-from vit_keras.training.runs.session import TrainingInterrupted
+from vit_keras.training.runs.directory import TrainingInterrupted
 
 QUIET = Console(quiet=True)
 NAMES = ("red", "green", "blue")

@@ -31,7 +31,7 @@ def computed(monkeypatch):
         counts.append(len(split))
         return np.array(keras.ops.convert_to_numpy(extractor(split.images)))
 
-    monkeypatch.setattr(features_module, "_compute", eager)
+    monkeypatch.setattr(features_module, "compute_features", eager)
     return counts
 
 

@@ -263,7 +263,7 @@ def test_one_of_several_adapters_is_chosen(tmp_path):
     file = tmp_path / "state.safetensors"
     save_file({name: np.array(weight.numpy()) for name, weight in adapted.state_dict().items()}, file)
     plain = from_preset(tmp_path / "base")
-    with pytest.raises(InvalidArgumentError, match=r"choose one with adapter=, of \['default', 'second'\]"):
+    with pytest.raises(InvalidArgumentError, match=r"choose one with adapter=, of default, second"):
         load_lora(plain, file, alpha=8)
     with pytest.raises(InvalidArgumentError, match="no adapter 'third'"):
         load_lora(plain, file, alpha=8, adapter="third")
@@ -364,7 +364,7 @@ def test_tensors_that_do_not_fit_are_refused(classifier, tmp_path, tensors, erro
 def test_other_directories_are_refused(classifier, tmp_path):
     base, adapter, expected = classifier
     plain = from_preset(base)
-    with pytest.raises(StorageError, match=r"It holds adapters in the folders \['adapter'\]"):
+    with pytest.raises(StorageError, match=r"It holds adapters in the folders adapter"):
         load_lora(plain, adapter.parent)
     with pytest.raises(InvalidArgumentError, match="this is a LoRA adapter of PEFT, not a whole model"):
         from_preset(adapter)

@@ -50,7 +50,7 @@ def test_wrong_candidates_are_refused():
         greedy_soup([], lambda _: 0.0)
     with pytest.raises(InvalidArgumentError, match="finite score"):
         greedy_soup([weights(1.0)], lambda _: float("nan"))
-    with pytest.raises(WeightMismatchError, match=r"Candidate 1 .* \['w'\]"):
+    with pytest.raises(WeightMismatchError, match=r"Candidate 1 .*, such as w\."):
         greedy_soup([weights(1.0), weights(1.0, 2.0)], lambda _: 0.0)
 
 
@@ -99,7 +99,7 @@ def test_weights_of_another_model_are_refused_before_any_is_assigned(model):
 
 
 def test_a_missing_metric_is_named(model):
-    with pytest.raises(InvalidArgumentError, match=r"no metric 'val_acc' .*\['loss', 'val_loss'\]"):
+    with pytest.raises(InvalidArgumentError, match=r"no metric 'val_acc' .*loss, val_loss"):
         run_epochs(BestCheckpoints(monitor="val_acc"), model, [0.5])
     without = BestCheckpoints()
     without.set_model(model)

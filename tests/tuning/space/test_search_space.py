@@ -109,7 +109,7 @@ def test_the_default_is_within_the_limits(max_params):
     [
         (lambda: SearchSpace.from_file("missing.toml"), CorruptFileError, "could not be read"),
         (lambda: SearchSpace({}), InvalidArgumentError, "empty"),
-        (lambda: SPACE.fix(dept=3), InvalidArgumentError, r"no dept; the closest are \['depth'"),
+        (lambda: SPACE.fix(dept=3), InvalidArgumentError, r"no dept; the closest are depth"),
         (lambda: ViTHyperModel(28, 10, channels=1, max_params=3000), InvalidArgumentError, "has 5,738 parameters"),
         (lambda: ViTHyperModel(32, 10, space={"hidden_dim": [64, 128]}), InvalidArgumentError, "hidden_dim"),
         (lambda: ViTHyperModel(31, 10), InvalidArgumentError, "patches"),

@@ -24,6 +24,7 @@ TORCH_RULES = {
     "bilinear_corners": {"mode": "bilinear", "align_corners": True},
     "bilinear_crop": {"mode": "bilinear", "align_corners": False},
     "bilinear_corners_crop": {"mode": "bilinear", "align_corners": True},
+    "bicubic_antialias_crop": {"mode": "bicubic", "align_corners": False, "antialias": True},
 }
 
 

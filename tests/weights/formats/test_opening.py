@@ -259,13 +259,13 @@ def test_a_folder_of_split_files_that_are_not_read_says_what_to_do(tmp_path, nam
 
 def test_a_folder_with_several_checkpoints_or_none_says_what_it_has(tmp_path):
     (tmp_path / "events.out").write_bytes(b"")
-    with pytest.raises(StorageError, match=r"nor another \.safetensors or \.npz; it has \['events\.out'\]"):
+    with pytest.raises(StorageError, match=r"nor another \.safetensors or \.npz; it has events\.out"):
         open_tensors(tmp_path)
     for name in ("a.pth", "b.pth"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(StorageError, match=r"give the path of one of its \['a\.pth', 'b\.pth'\]"):
+    with pytest.raises(StorageError, match=r"give the path of one of its a\.pth, b\.pth"):
         open_tensors(tmp_path)
     for name in ("b.safetensors", "a.safetensors"):
         save_file({"x": np.ones(2)}, tmp_path / name)
-    with pytest.raises(InvalidArgumentError, match=r"give the path of one: \['a\.safetensors', 'b\.safetensors'\]"):
+    with pytest.raises(InvalidArgumentError, match=r"give the path of one: a\.safetensors, b\.safetensors"):
         open_tensors(tmp_path)

@@ -1,5 +1,7 @@
 """transformers' models are loaded with both spellings of their names, written back, and loaded by transformers again."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -53,6 +55,7 @@ CASES = {
         "Data2VecVisionForImageClassification", "Data2VecVisionConfig", {"use_relative_position_bias": True}, "logits", IMAGENET,
     ),
     "aimv2": ("Aimv2VisionModel", "Aimv2VisionConfig", {"use_head": False}, "mean", CLIP),
+    "aimv2 of any size": ("Aimv2VisionModel", "Aimv2VisionConfig", {"is_native": True, "use_head": False}, "mean", CLIP),
     "aimv2 with attention pooling": ("Aimv2VisionModel", "Aimv2VisionConfig", {}, "mean", CLIP),
     "siglip": ("SiglipVisionModel", "SiglipVisionConfig", {}, "pooler_output", HALF),
     "siglip with head": (
@@ -155,16 +158,26 @@ def test_beit_of_masked_pretraining_is_read_without_its_decoder(tmp_path, shared
     np.testing.assert_allclose(model.predict(images(), verbose=0), expected, rtol=1e-4, atol=2e-5)
 
 
-def test_a_beit_with_both_biases_and_an_aimv2_of_any_size_are_refused(tmp_path):
+def test_a_beit_with_both_biases_is_refused(tmp_path):
     both = {"use_relative_position_bias": True, "use_shared_relative_position_bias": True}
     write_transformers(tmp_path / "beit", "BeitModel", "BeitConfig", **both)
     with pytest.raises(
         InvalidArgumentError, match="use_relative_position_bias and use_shared_relative_position_bias are both true"
     ):
         from_preset(tmp_path / "beit")
-    write_transformers(tmp_path / "aimv2", "Aimv2VisionModel", "Aimv2VisionConfig", is_native=True)
-    with pytest.raises(InvalidArgumentError, match="is_native is true: it has fixed positions"):
-        from_preset(tmp_path / "aimv2")
+
+
+def test_an_aimv2_of_any_size_is_one_for_images_of_another_shape_and_without_is_native(tmp_path):
+    changes = {"is_native": True, "use_head": False}
+    theirs = make(tmp_path, "Aimv2VisionModel", "Aimv2VisionConfig", changes)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    assert config.pop("is_native")  # as in Apple's own files
+    path.write_text(json.dumps(config))
+    wide = np.random.default_rng(0).integers(0, 256, (2, 24, 56, 3)).astype("uint8")
+    expected = outputs_of(theirs, wide, *CLIP)["last_hidden_state"].numpy().mean(1)
+    model = from_preset(tmp_path, dynamic_image_size=True)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(wide)), expected, rtol=1e-4, atol=2e-5)
 
 
 def test_the_tower_of_aimv2_is_read_from_a_model_of_images_and_text(tmp_path):

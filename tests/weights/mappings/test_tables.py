@@ -216,7 +216,7 @@ def test_blocks_that_are_not_built_are_refused_by_name(tmp_path):
     plain = translate(random_weights(config), config, TIMM)
     for name, message in (
         ("blocks.0.attn.rel_pos_h", "attention has relative positions along rows and columns, as in SAM"),
-        ("blocks.1.sub_norm.weight", "parallel blocks have differential attention"),
+        ("blocks.1.attn.proj_l.weight", "attention heads are mixed, as in CaiT"),
     ):
         save_file({**plain, name: np.ones(3, "float32")}, tmp_path / "x.safetensors")
         with pytest.raises(WeightMismatchError, match=f"{message}, which vit_keras does not build"):
@@ -264,6 +264,7 @@ def test_an_unknown_source_is_named_with_the_nearest():
         "google",
         "huggingface",
         "meta",
+        "microsoft",
         "timm",
         "torchvision",
         "keras_hub",

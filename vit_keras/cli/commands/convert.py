@@ -41,7 +41,7 @@ def convert_command(
         str,
         Option(
             metavar="LIBRARY",
-            help="Naming of the weights: timm, huggingface, google, meta, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto.",
+            help="Naming of the weights: timm, huggingface, google, meta, microsoft, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",

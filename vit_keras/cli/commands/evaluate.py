@@ -1,15 +1,16 @@
 """`vit-keras evaluate`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Context, Option
 
 from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_source
-from vit_keras.cli.help import DATA, OUTPUT
-from vit_keras.cli.output import out, print_json, printable
+from vit_keras.cli.help import DATA, MODEL, OUTPUT
+from vit_keras.cli.output import out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
@@ -35,10 +36,18 @@ def evaluate_command(
         str | None,
         Option(
             metavar="NAME",
-            help="Of SOURCE: train, validation, test, or all; by default test where SOURCE has it, else all.",
+            help="Of SOURCE: train, validation, test, or all; by default test where SOURCE has it, else all. With --features: test or validation.",
             rich_help_panel=DATA,
         ),
     ] = None,
+    features: Annotated[
+        bool,
+        Option(
+            "--features",
+            help="Measure the features instead of the head: nearest neighbors, linear probe and rank, compared with random weights.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
     batch_size: Annotated[int, Option(metavar="N", help="Images per step.", rich_help_panel=OUTPUT)] = 256,
     out_file: Annotated[
         Path | None,
@@ -59,6 +68,7 @@ def evaluate_command(
     Examples:
         vit-keras evaluate runs/photos-1
         vit-keras evaluate runs/photos-1 other_photos/ --split all --out predictions.csv
+        vit-keras evaluate --features runs/pretrained photos/
     """
     from vit_keras.evaluation.row_files import check_new_file
 
@@ -66,9 +76,16 @@ def evaluate_command(
         check_new_file(out_file)
     if data is None and (out_file is not None or split is not None):
         raise InvalidArgumentError("--split and --out are for SOURCE: vit-keras evaluate MODEL SOURCE.")
+    if features and (data is None or out_file is not None):
+        raise InvalidArgumentError(
+            "--features needs SOURCE, and has no --out: vit-keras evaluate --features MODEL SOURCE."
+        )
     check_all(lambda: find_model(model), lambda: check_source(data))
     start_backend(debug=debug)
     announce(f"evaluating {model}")
+    if features:
+        _measure_features(model, data, context.params)
+        return
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
@@ -95,3 +112,21 @@ def evaluate_command(
     kind = "7.4f" if metric.endswith("_r2") else "7.2%"
     out.print(f"{metric.replace('_', ' '):19} {result[metric]:{kind}}")
     out.print(f"{'recorded':19} {result['recorded']:{kind}}   {note}")
+
+
+def _measure_features(model: str, data: str | None, values: Mapping[str, Any]) -> None:
+    from vit_keras.data import load
+    from vit_keras.data.scan.progress import file_progress
+    from vit_keras.pretraining.evaluate_features import evaluate_features
+    from vit_keras.zoo.load_model import open_model
+
+    opened = open_model(model)
+    with file_progress(progress_console(as_json=True, quiet=values["quiet"]), doing="features") as on_progress:
+        loaded = load(data, preprocessing=opened.preprocessing, **options.loading_options(values))
+        found = evaluate_features(
+            opened.model, loaded, split=values["split"], batch_size=values["batch_size"], on_progress=on_progress
+        )
+    if values["as_json"]:
+        print_json(found.to_dict())
+    else:
+        out.print(printable(str(found)))

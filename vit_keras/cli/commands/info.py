@@ -151,4 +151,7 @@ def _describe_weights(checkpoint: dict[str, Any]) -> str:
     kind = f"classes of {checkpoint['label_set']}" if checkpoint["label_set"] else "outputs"
     classes = f"{checkpoint['num_classes']:,} {kind}" if checkpoint["num_classes"] else "no head"
     top1 = f", ImageNet-1k {checkpoint['top1']} %" if checkpoint["top1"] else ""
-    return f"{checkpoint['tag']}: {classes}{top1}, {checkpoint['megabytes']:.0f} MB, {checkpoint['license']}"
+    place = ", in the package" if checkpoint["file"] else ""
+    note = f"; {checkpoint['note']}" if checkpoint["note"] else ""
+    size = f"{checkpoint['megabytes']:.0f} MB"
+    return f"{checkpoint['tag']}: {classes}{top1}, {size}, {checkpoint['license']}{place}{note}"

@@ -9,7 +9,7 @@ from typer import Argument, Option
 
 from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import Debug, Json
-from vit_keras.cli.output import out, print_json, print_table
+from vit_keras.cli.output import out, print_csv, print_json, print_table
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets, list_weights, load_preset, preset_info
 
@@ -18,9 +18,12 @@ _HEADINGS = ("preset", "image", "tokens", "parameters", "GMACs", "MiB per image"
 START = {"vit_nano_conv8_96": "train", "vit_small_patch16_224": "finetune"}
 """The preset to start with, and the command: the default of `train`, and weights good enough for most images at a small size."""
 
+_OF_PRESET = ("preset", "family", "params", "gmacs", "activation_mib", "tokens")
+_OF_WEIGHTS = ("tag", "num_classes", "label_set", "top1", "license", "pretraining", "megabytes", "url")
+_COLUMNS = (*_OF_PRESET, "height", "width", "patch_size", *_OF_WEIGHTS)  # of --csv
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
 _BEST = 10  # weights that --best names
-_ACCURACY = """top-1: ImageNet-1k, %, as timm measured it at the preset's image size
+_ACCURACY = """top-1: ImageNet-1k, %, as timm measured it, or as the paper states it, at the preset's image size
 params, GMACs per image: without the head"""
 
 
@@ -84,6 +87,9 @@ def list_command(
         ),
     ] = None,
     as_json: Json = False,
+    as_csv: Annotated[
+        bool, Option("--csv", help="Print a CSV table, a row per weights, to stdout.", rich_help_panel=OUTPUT)
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """List the presets by family, with their size, compute, memory, and number of trained weights; the last column marks those to start with.
@@ -94,7 +100,10 @@ def list_command(
         vit-keras list --pretraining self_supervised --license Apache-2.0 --sort params
         vit-keras list --best 10M
         vit-keras list --best 4G --image-size 224
+        vit-keras list --csv > presets.csv
     """
+    if as_csv and as_json:
+        raise InvalidArgumentError("--csv and --json are two formats of one output: give one of them.")
     given: dict[str, Any] = {
         "family": family,
         "image_size": image_size,
@@ -109,7 +118,7 @@ def list_command(
     if best is not None:
         if sort_by is not None:
             raise InvalidArgumentError("--best sorts by accuracy: leave out --sort.")
-        _show_best(pattern, best, conditions, as_json=as_json)
+        _show_best(pattern, best, conditions, as_json=as_json, as_csv=as_csv)
         return
     infos = [preset_info(name) for name in list_presets(pattern, sort_by=sort_by or "name", **conditions)]
     if not infos and conditions:
@@ -122,6 +131,9 @@ def list_command(
         )
     if as_json:
         print_json(infos)
+    elif as_csv:
+        weights = set(list_weights(pattern, **conditions))
+        print_csv(_COLUMNS, (row for info in infos for row in _list_rows(info, weights)))
     elif conditions or sort_by is not None:
         _show_flat(infos, set(list_weights(pattern, **conditions)))
     else:
@@ -156,7 +168,18 @@ def _parse_budget(word: str) -> dict[str, float]:
     return {"max_params": _parse_count(word, option="--best")}
 
 
-def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json: bool) -> None:
+def _list_rows(info: Mapping[str, Any], weights: set[str]) -> list[dict[str, Any]]:
+    """Returns what `_COLUMNS` says of those of a preset's weights that were asked for; one row without a tag where it has none."""
+    facts = {name: info[name] for name in _OF_PRESET[1:]}
+    height, width = info["config"]["image_size"]
+    facts |= {"preset": info["name"], "height": height, "width": width, "patch_size": info["config"]["patch_size"]}
+    found = [each for tag, each in info["weights"].items() if f"{info['name']}:{tag}" in weights]
+    return [{**facts, **{name: each[name] for name in _OF_WEIGHTS}} for each in found] or [facts]
+
+
+def _show_best(
+    pattern: str, budget: str, conditions: dict[str, Any], *, as_json: bool = False, as_csv: bool = False
+) -> None:
     limit = _parse_budget(budget)
     twice = sorted(limit.keys() & conditions.keys())
     if twice:
@@ -178,6 +201,9 @@ def _show_best(pattern: str, budget: str, conditions: dict[str, Any], *, as_json
         )
     if as_json:
         print_json(rows)
+        return
+    if as_csv:
+        print_csv(_COLUMNS, (_list_rows(preset_info(row["preset"]), {row["weights"]})[0] for row in rows))
         return
     table = _make_table("weights", ("top-1", "params", "GMACs"))
     for row in rows:
@@ -223,6 +249,10 @@ def _show_families(infos: Sequence[Mapping[str, Any]]) -> None:
     for (family, description), members in groupby(infos, key=lambda info: (info["family"], info["description"])):
         out.print(f"\n# {family}: {description}")
         _print_rows([rows[info["name"]] for info in members], widths)
+    for info in infos:
+        for tag, weights in info["weights"].items():
+            if weights["file"] is not None:  # no download
+                out.print(f"\n# {info['name']}:{tag} is in the package, {weights['license']}; {weights['note']}")
 
 
 def _describe(info: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,27 +9,35 @@ from vit_keras.cli.checks import check_recipe
 from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import print_json, print_table
 
+_OF_A_RUN = ("epochs", "steps_per_epoch", "seed")
+
 
 def recipes_command(
     name: Annotated[str | None, Argument(metavar="NAME", help="A recipe's name; by default all.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the training and fine-tuning recipes, or show all values of one.
+    """List the recipes of training, fine-tuning and pre-training, or show all values of one.
 
     Examples:
         vit-keras recipes
         vit-keras recipes finetune
+        vit-keras recipes mae
     """
+    from vit_keras.pretraining import recipe as pretraining
     from vit_keras.training.recipes import RECIPES
     from vit_keras.training.recipes.sizing import RULES
 
-    check_recipe(name)
+    all_recipes: dict[str, Any] = {**RECIPES, **pretraining.RECIPES}
+    if name not in pretraining.RECIPES:
+        check_recipe(name, known=tuple(all_recipes))
     recipes = []
-    for known in RECIPES if name is None else [name]:
-        fields = RECIPES[known].unsized(epochs=1, steps_per_epoch=1).to_dict()
-        fixed = {key: value for key, value in fields.items() if key not in ("epochs", "steps_per_epoch", "seed")}
-        recipes.append({**fixed, "sized": {field: RULES[field] for field in RECIPES[known].sized}})
+    for known in all_recipes if name is None else [name]:
+        entry = all_recipes[str(known)]
+        fields = entry.unsized(epochs=1, steps_per_epoch=1).to_dict()
+        fixed = {key: value for key, value in fields.items() if key not in _OF_A_RUN}
+        rules = entry.rules if known in pretraining.RECIPES else {field: RULES[field] for field in entry.sized}
+        recipes.append({**fixed, "sized": rules})
     if as_json:
         print_json(recipes if name is None else recipes[0])
     elif name is None:
@@ -58,9 +66,12 @@ def _print_recipe(recipe: dict[str, Any]) -> None:
 def _format(value: Any) -> str:
     from vit_keras.data.augment.augmentation import Augmentation
 
-    if isinstance(value, dict):  # an augmentation: only what it changes
+    if isinstance(value, dict):  # an augmentation, of which only what it changes, or options of a method
         plain = Augmentation().to_dict()
-        return ", ".join(f"{key} {item}" for key, item in value.items() if item != plain[key]) or "none"
+        return (
+            ", ".join(f"{key} {item}" for key, item in value.items() if key not in plain or item != plain[key])
+            or "none"
+        )
     if value is None:
         return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

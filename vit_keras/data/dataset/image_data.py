@@ -16,10 +16,11 @@ from vit_keras.data.dataset.preview import render_images, render_labels
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image
 from vit_keras.data.split_names import SPLITS
-from vit_keras.data.tasks import TASKS, check_labels, check_task
+from vit_keras.data.tasks import TASKS, UNLABELED, check_labels, check_task, describe_count
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 from vit_keras.reporting import notebook
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,7 +47,8 @@ class ImageData:
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
         notes: One line per image that was left out, and other remarks about the source.
         decisions: One line per decision about an ambiguous source: its task, pixel range, split names, order of classes.
-        task: What the labels mean: "single_label", "multi_label" or "regression".
+        task: What the labels mean: "single_label", "multi_label" or "regression"; or "unlabeled", for images without labels
+            (`vk.data.load_unlabeled`), of which `class_names` is empty and every label 0.
 
     Raises:
         DataError: A split is missing or empty, images differ in shape, or an argument is not legal.
@@ -71,13 +73,13 @@ class ImageData:
 
     def __post_init__(self) -> None:
         check_arguments(self.name, batch_size=self.batch_size, seed=self.seed, parts=self.parts)
-        if check_task(self.task) == "auto":
+        if self.task != UNLABELED and check_task(self.task) == "auto":
             raise InvalidArgumentError(f"{self.name}: task must be one of {', '.join(TASKS)}.")
         if self.batch_size % self.parts:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
         if not {"train", "validation"} <= set(self.splits) <= set(SPLITS):
             raise DataError(
-                f"{self.name}: expected the splits train, validation and, if there is one, test; got {sorted(self.splits)}."
+                f"{self.name}: expected the splits train, validation and, if there is one, test; got {list_words(sorted(self.splits))}."
             )
         for name, split in self.splits.items():
             if not len(split):
@@ -86,6 +88,8 @@ class ImageData:
                 raise DataError(
                     f"{self.name}: {name} images have the shape {split.image_shape}, training images {self.image_shape}."
                 )
+            if self.task == UNLABELED:
+                continue
             check_labels(f"{self.name}, {name}", split.labels, self.task, self.class_names)
             if self.task != "single_label":
                 continue
@@ -99,17 +103,18 @@ class ImageData:
         return f"ImageData({self._describe()})"
 
     def _repr_html_(self) -> str:
-        labels = render_labels(self.splits, self.class_names)
+        labels = render_labels(self.splits, self.class_names) if self.class_names else ""
         images = render_images(self.splits["train"], self.class_names, seed=self.seed)
         return notebook.title(self._describe()) + notebook.lines(self.decisions) + labels + images
 
     def _describe(self) -> str:
         counts = ", ".join(f"{count:,} {name}" for name, count in self.sizes.items())
         outputs = ("target",) if self.task == "regression" else ("class", "classes")
+        count = describe_count(self.task, 0) if self.task == UNLABELED else plural(len(self.class_names), *outputs)
         size = "x".join(map(str, self.image_shape))
         if self.splits["train"].is_packed:
             size = f"at most {self.image_shape[0]} patches"
-        return f"{self.name}: {counts} images of {size}, {plural(len(self.class_names), *outputs)}"
+        return f"{self.name}: {counts} images of {size}, {count}"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

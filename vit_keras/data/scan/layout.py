@@ -11,6 +11,7 @@ from vit_keras.data.images.signatures import FORMATS
 from vit_keras.data.scan.walk import Walk, is_ignored, is_undecodable
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits, parse_affixed_split, parse_split
 from vit_keras.errors import ClassLayoutError, EmptyDatasetError
+from vit_keras.validation import list_words
 
 IMAGE_FILES = f"{', '.join(FORMATS[:-1])} and (with pillow-heif) HEIC files"
 
@@ -87,9 +88,11 @@ def _check_no_splits(root: Path, folders: Mapping[str, Path]) -> None:
     shared = set.intersection(*inner) if len(inner) > 1 else set()
     named = [name for name in folders if parse_affixed_split(name)]
     if len(inner) > 1 and (len(shared) > 1 or named):
-        reason = f"each has folders named {sorted(shared)[:5]}" if len(shared) > 1 else f"by the names {named}"
+        reason = (
+            f"each has folders named {list_words(sorted(shared)[:5])}" if len(shared) > 1 else f"by the names {named}"
+        )
         raise ClassLayoutError(
-            f"{root}: the folders {sorted(folders)[:10]} look like splits ({reason}), but it is not clear which is which. Rename them "
+            f"{root}: the folders {list_words(sorted(folders)[:10])} look like splits ({reason}), but it is not clear which is which. Rename them "
             "to train, validation and test, or state it with ReadOptions(splits={'NAME': 'train', ...}), or with "
             "ReadOptions(splits={}) if they are classes; or pass a CSV file with the columns path, label and split."
         )
@@ -145,7 +148,7 @@ def find_class_names(
         unknown = sorted(set(others) - set(names))
         if unknown:
             raise ClassLayoutError(
-                f"{root / split}: the classes {unknown} are not among the training classes {sorted(names)}."
+                f"{root / split}: the classes {list_words(unknown)} are not among the training classes {list_words(sorted(names))}."
             )
     return order_classes(names, given, root)
 
@@ -155,7 +158,7 @@ def _explain_layout(root: Path, names: list[str], sources: dict[str, list[Path]]
     if "train" not in sources and len(names) == 1 and _has_folders(sources[""][0]):
         hint = f"\n{sources[''][0]} contains folders itself: is it the data set?"
     return (
-        f"{root}: expected at least two class folders, found {names}; {walk.loose} images are in no class folder. "
+        f"{root}: expected at least two class folders, found {list_words(names)}; {walk.loose} images are in no class folder. "
         f"Expected {root.name}/CLASS/image.jpg, or {root.name}/train/CLASS/image.jpg:\n"
         f"  {root.name}/\n    cat/\n      one.jpg\n      two.jpg\n    dog/\n      three.jpg\n"
         f"{IMAGE_FILES} are read, whatever their names.{hint}"

@@ -12,6 +12,7 @@ from vit_keras.data.scan.layout import IMAGE_FILES, class_name, find_class_folde
 from vit_keras.data.scan.walk import Walk
 from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
+from vit_keras.validation import list_words
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,7 @@ def _list_files(
     kept = [label for label in range(len(class_names)) if label not in dropped]
     if len(kept) < 2:
         raise ClassLayoutError(
-            f"{root}: at least two classes with images are needed, found {[class_names[label] for label in kept]}."
+            f"{root}: at least two classes with images are needed, found {list_words(class_names[label] for label in kept)}."
         )
     return Listing(
         root=root,

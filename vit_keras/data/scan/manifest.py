@@ -24,6 +24,7 @@ from vit_keras.data.tasks import format_label
 from vit_keras.errors import TooManyBadFilesError
 from vit_keras.reporting.text import escape_unprintable, plural
 from vit_keras.runtime.files import atomic_file, write_text
+from vit_keras.validation import list_words
 
 MANIFEST, QUARANTINE = "manifest.jsonl", "quarantine.csv"
 _MAX_LISTED = 10
@@ -99,7 +100,7 @@ class Manifest(Listing):
         for split, names in self._find_lost_classes().items():
             lost = [item for item in bad if item.class_name in names and item.split == split]
             raise TooManyBadFilesError(
-                f"{self.root / split}: no image of {names} can be read. The first reasons:{_list_reasons(lost, self.root)}{more}"
+                f"{self.root / split}: no image of {list_words(names)} can be read. The first reasons:{_list_reasons(lost, self.root)}{more}"
             )
         if len(bad) > (0 if on_error == "error" else max(1, max_error_rate * count)):
             if on_error == "error":

@@ -18,6 +18,7 @@ from vit_keras.data.split_names import describe_splits, match_splits
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 _LARGEST_BYTES = 8 * 2**30
 _UNDECIDED_BYTES = 2**28  # of a data set's unscaled pixels that are kept before their range is decided
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 def is_in_memory(source: object) -> bool:
     """Whether a source is a pair of arrays, a mapping of splits, or a data set."""
-    return isinstance(source, tuple | list | Mapping) or _is_dataset(source)
+    return isinstance(source, tuple | list | Mapping) or is_dataset(source)
 
 
 def read_arrays(
@@ -42,11 +43,9 @@ def read_arrays(
     label_separator: str = "|",
 ) -> ImageData:
     """Returns images and labels in memory, scaled to 0..255 by one rule for all splits; scaling is also logged as a warning."""
-    given, decisions = _find_splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
+    given, decisions = find_splits(source) if isinstance(source, Mapping) else ({"train": source}, ())
     scale = PixelScale(pixel_range)
-    readers = {
-        name: _ImageReader(name, scale, preprocessing, bounded=_is_dataset(part)) for name, part in given.items()
-    }
+    readers = {name: ImageReader(name, scale, preprocessing, bounded=is_dataset(part)) for name, part in given.items()}
     labels = {name: _read(part, readers[name], limit) for name, part in given.items()}
     if are_texts(labels):
         labels, task, class_names, about_labels = encode_texts(
@@ -95,28 +94,32 @@ def _check_named(class_names: tuple[str, ...], labels: Mapping[str, np.ndarray],
     without = [name for number, name in enumerate(class_names) if number not in present]
     if without:
         raise ClassLayoutError(
-            f"class_names: no image has the label of {without}; the labels of the images are {present.tolist()}."
+            f"class_names: no image has the label of {list_words(without)}; the labels of the images are {list_words(present)}."
         )
 
 
-def _find_splits(source: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+def find_splits(source: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Returns the parts of a mapping by split, and how its keys were understood."""
     found = match_splits([name for name in source if isinstance(name, str)], "These splits")
     if "train" not in found or len(found) < len(source):
         raise DataError(
-            f"A mapping of splits has the keys train, validation and test, of which train is required; got {list(source)}."
+            f"A mapping of splits has the keys train, validation and test, of which train is required; got {list_words(source)}."
         )
     decisions = describe_splits({name: split for split, name in found.items()}, "keys")
     return {split: source[name] for split, name in found.items()}, decisions
 
 
-def _is_dataset(source: object) -> bool:
+def is_dataset(source: object) -> bool:
+    """Whether a source is a `tf.data.Dataset` or a `keras.utils.PyDataset`."""
     kinds = {(kind.__module__.split(".")[0], kind.__name__) for kind in type(source).__mro__}
     return bool(kinds & {("tensorflow", "DatasetV2"), ("keras", "PyDataset")})
 
 
-class _ImageReader:
-    """Collects the images of one split: unscaled until the pixel range is decided, then resized uint8."""
+class ImageReader:
+    """Collects the images of one split: unscaled until the pixel range is decided, then resized uint8.
+
+    `images` returns them after `add` was called for all of them; `bounded` limits the memory that a data set may take.
+    """
 
     def __init__(self, name: str, scale: PixelScale, preprocessing: Preprocessing | None, *, bounded: bool) -> None:
         self.name, self.scale, self.bounded = name, scale, bounded
@@ -126,6 +129,7 @@ class _ImageReader:
         self._scaled: list[np.ndarray] = []
 
     def add(self, images: Any, name: str) -> int:
+        """Adds an array of images, named `name` in messages, and returns their number."""
         array = _check_images(name, images)
         self.scale.look(self.name, array, name)
         self._unscaled.append(array)
@@ -164,8 +168,8 @@ class _ImageReader:
             )
 
 
-def _read(part: Any, reader: _ImageReader, limit: int | None) -> np.ndarray:
-    if _is_dataset(part):
+def _read(part: Any, reader: ImageReader, limit: int | None) -> np.ndarray:
+    if is_dataset(part):
         return _read_dataset(part, reader, limit)
     name = reader.name
     if not isinstance(part, tuple | list) or len(part) != 2:
@@ -178,9 +182,9 @@ def _read(part: Any, reader: _ImageReader, limit: int | None) -> np.ndarray:
     return labels
 
 
-def _read_dataset(dataset: Any, reader: _ImageReader, limit: int | None) -> np.ndarray:
+def _read_dataset(dataset: Any, reader: ImageReader, limit: int | None) -> np.ndarray:
     name, labels = reader.name, list[np.ndarray]()
-    for number, element in enumerate(_iterate(name, dataset, limit)):
+    for number, element in enumerate(iterate_elements(name, dataset, limit)):
         place = f"{name}, element {number}"
         if not isinstance(element, tuple | list) or len(element) != 2:
             raise DataError(f"{place}: expected a pair (images, labels), got {type(element).__name__}.")
@@ -202,7 +206,8 @@ def _read_dataset(dataset: Any, reader: _ImageReader, limit: int | None) -> np.n
     return np.concatenate(labels)[:limit]
 
 
-def _iterate(name: str, dataset: Any, limit: int | None) -> Iterator[Any]:
+def iterate_elements(name: str, dataset: Any, limit: int | None) -> Iterator[Any]:
+    """Returns an iterator over the elements of a data set; an infinite one needs a limit."""
     is_tf = hasattr(dataset, "as_numpy_iterator")
     count = int(dataset.cardinality()) if is_tf else dataset.num_batches
     if count in (-1, None) and limit is None:  # -1 is tf.data.INFINITE_CARDINALITY

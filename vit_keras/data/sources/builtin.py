@@ -1,4 +1,4 @@
-"""The embedded emoji set, and the small sets of `keras.datasets`."""
+"""The embedded emoji set, the digits of scikit-learn, and the small sets of `keras.datasets`."""
 
 import socket
 from importlib.resources import files
@@ -23,6 +23,16 @@ _CLASS_NAMES = {
 }
 KERAS_NAMES = tuple(_CLASS_NAMES)
 """Names of `keras.datasets`, which downloads them once into Keras' home folder."""
+BUILTIN_NAMES = ("emoji", "digits", *KERAS_NAMES)
+"""Names of the sets that `read_builtin` reads; the first two need no network."""
+_DIGITS_TRAINED = 1000  # of 1,797
+
+
+def read_builtin(name: str, seed: int) -> ImageData:
+    """Returns a set of `BUILTIN_NAMES`; the seed draws its validation split."""
+    if name == "emoji":
+        return read_emoji(seed)
+    return read_digits(seed) if name == "digits" else read_keras(name, seed)
 
 
 def read_emoji(seed: int) -> ImageData:
@@ -33,6 +43,17 @@ def read_emoji(seed: int) -> ImageData:
         class_names = tuple(arrays["class_names"].tolist())
     train, test = (Split(images[chosen], labels[chosen]) for chosen in (~unseen, unseen))
     return _with_validation("emoji", class_names, train, test, seed)
+
+
+def read_digits(seed: int) -> ImageData:
+    """Returns scikit-learn's 1,797 handwritten digits of 8 px; the seed draws the validation split."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    images = (found.images * (255 / 16)).round().astype("uint8")
+    parts = (slice(_DIGITS_TRAINED), slice(_DIGITS_TRAINED, None))
+    train, test = (_split(images[part], found.target[part]) for part in parts)
+    return _with_validation("digits", tuple("0123456789"), train, test, seed)
 
 
 def read_keras(name: str, seed: int) -> ImageData:

@@ -99,12 +99,23 @@ def scan_source(
 ) -> tuple[Listing, Manifest]:
     """Lists the image files of a folder or of tables, and checks each of them once."""
     listing = list_files(source, reading, tables=tables, class_names=class_names)
+    return listing, scan_listing(listing, reading, pixel_range=pixel_range, on_progress=on_progress)
+
+
+def scan_listing(
+    listing: Listing,
+    reading: ReadOptions,
+    *,
+    pixel_range: tuple[float, float] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Checks each file of a listing once."""
     limits = Limits(
         min_side=reading.min_side,
         max_aspect=reading.max_aspect,
         pixel_range=None if pixel_range is None else list(pixel_range),  # as JSON has it
     )
-    return listing, scan(listing, limits=limits, on_progress=on_progress)
+    return scan(listing, limits=limits, on_progress=on_progress)
 
 
 def open_files(
@@ -118,14 +129,19 @@ def open_files(
 ) -> tuple[Manifest, EncodedSplit]:
     """Returns what is known of the files of a folder or of tables, and all usable images, whatever their split."""
     reading = reading or ReadOptions()
-    _, manifest = scan_source(
-        source,
-        reading,
-        tables=tables,
-        class_names=class_names,
-        pixel_range=preprocessing.pixel_range,
-        on_progress=on_progress,
-    )
+    listing = list_files(source, reading, tables=tables, class_names=class_names)
+    return open_listing(listing, preprocessing, reading, on_progress=on_progress)
+
+
+def open_listing(
+    listing: Listing,
+    preprocessing: Preprocessing,
+    reading: ReadOptions,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[Manifest, EncodedSplit]:
+    """Returns what is known of the files of a listing, and all usable images, whatever their split."""
+    manifest = scan_listing(listing, reading, pixel_range=preprocessing.pixel_range, on_progress=on_progress)
     manifest.check_limit(max_error_rate=reading.max_error_rate, on_error=reading.on_error)
     manifest = replace(manifest, root=Path(os.path.abspath(manifest.root)))  # also valid after os.chdir
     files = ManifestFiles(manifest=manifest, places=np.arange(len(manifest)))

@@ -18,9 +18,10 @@ from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.sources.network import is_reachable
 from vit_keras.data.sources.tfds_labels import LabelFeature, read_label_feature
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
+from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError, StorageError
 from vit_keras.runtime.tensorflow_host import stay_on_host
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 _LARGEST_BYTES = 8 * 2**30
 
@@ -68,7 +69,7 @@ def _refuse_community(name: str) -> None:
 def _unknown(name: str, known: Sequence[str]) -> DataError:
     return DataError(
         f"There is no data set {name!r}: no such folder, and no TensorFlow Datasets name. The closest names are "
-        f"{closest(name, known)}."
+        f"{list_words(closest(name, known))}."
     )
 
 
@@ -80,17 +81,20 @@ def read_tfds(
     seed: int,
     limit: int | None,
     reading: ReadOptions,
+    needs_labels: bool = True,
 ) -> ImageData:
     """Returns the images of a builder, which downloads and prepares them first if necessary.
 
     The images stay encoded until they are used: in memory, or on disk if the builder was prepared as ArrayRecord. With a
-    limit, twice as many are read, to have enough for the missing splits.
+    limit, twice as many are read, to have enough for the missing splits. Unless it `needs_labels`, images without labels can be read, too.
     """
     features, name = builder.info.features, builder.name
     label = read_label_feature(features["label"]) if {"image", "label"} <= set(features) else None
+    if label is None and "image" in features and not needs_labels:
+        label = LabelFeature(UNLABELED, ())
     if label is None:
         raise DataError(
-            f"The data set {name!r} has the features {sorted(features)}; expected an image and a label with class names: one, a sequence, "
+            f"The data set {name!r} has the features {list_words(sorted(features))}; expected an image and a label with class names: one, a sequence, "
             "or floating point numbers."
         )
     dtype = np.dtype(features["image"].np_dtype).name
@@ -113,7 +117,7 @@ def read_tfds(
     if reading.splits is not None and not names:
         names = {"train": "all"}  # draws all splits at random
     if "train" not in names:
-        raise DataError(f"The data set {name!r} has no training split, only {sorted(builder.info.splits)}.")
+        raise DataError(f"The data set {name!r} has no training split, only {list_words(sorted(builder.info.splits))}.")
     preprocessing = choose_preprocessing(features["image"].shape[-1] or 3)
     splits: dict[str, Split | EncodedSplit] = {
         split: _read_split(builder, names[split], label, preprocessing, limit=limit, reading=reading)
@@ -126,8 +130,8 @@ def read_tfds(
         decisions += (f"splits not used: {', '.join(unused)}",)
     train, class_names = splits["train"], label.names
     missing = tuple(split for split in ("test", "validation") if split not in splits)
-    places = split_indices(train.labels, class_names, missing, rates=rates, seed=seed)
-    decisions += describe_splits_drawn(train.labels, class_names, places, missing)
+    places = split_indices(train.labels, class_names or ("image",), missing, rates=rates, seed=seed)
+    decisions += describe_splits_drawn(train.labels, class_names or ("image",), places, missing)
     splits |= {split: train.subset(chosen) for split, chosen in places.items()}
     return ImageData(name=name, class_names=class_names, splits=splits, decisions=decisions, task=label.task)
 
@@ -195,7 +199,7 @@ def _read_split(
     contents: Sequence[Any]
     if is_on_disk and preprocessing is not None and limit is None:
         contents = builder.as_data_source(split=split, decoders=decoders)
-        labels = label.stack(example["label"] for example in contents)
+        labels = label.stack(example.get("label") for example in contents)
     else:
         contents, given = _read_contents(builder, split, None if limit is None else 2 * limit, decoders)
         labels = label.stack(given)
@@ -212,7 +216,7 @@ def _read_contents(builder: Any, split: str, limit: int | None, decoders: Any) -
     examples = builder.as_dataset(split=split, decoders=decoders)
     for example in examples if limit is None else examples.take(limit):
         contents.append(example["image"].numpy())
-        labels.append(example["label"].numpy())
+        labels.append(example["label"].numpy() if "label" in example else None)
         size += len(contents[-1])
         if size > _LARGEST_BYTES:
             raise DataError(

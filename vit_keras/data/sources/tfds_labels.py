@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vit_keras.data.tasks import default_names
+from vit_keras.data.tasks import UNLABELED, default_names
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class LabelFeature:
 
     def stack(self, labels: Iterable[Any]) -> np.ndarray:
         """Returns the labels of examples as the task has them."""
+        if self.task == UNLABELED:
+            return np.zeros(len(list(labels)), "int32")
         if self.task == "single_label":
             return np.asarray([int(label) for label in labels], dtype="int32")
         if self.task == "regression":

@@ -5,6 +5,7 @@ from typing import Any
 
 from vit_keras.data.tables.table import Part, Table, make_table
 from vit_keras.errors import DataError
+from vit_keras.validation import list_words
 
 
 def is_data_frame(source: object) -> bool:
@@ -25,7 +26,7 @@ def read_data_frame(frame: Any, *, folder: Path, name: str = "the data frame") -
     names = [str(column) for column in (frame.column_names if kind == "pyarrow" else frame.columns)]
     repeated = sorted({column for column in names if names.count(column) > 1})
     if repeated:
-        raise DataError(f"{name}: several columns are named {repeated}; give each column its own name.")
+        raise DataError(f"{name}: several columns are named {list_words(repeated)}; give each column its own name.")
     if kind == "pandas":
         values = [frame.iloc[:, place].tolist() for place in range(len(names))]
     elif kind == "polars":

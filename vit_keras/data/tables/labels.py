@@ -11,7 +11,9 @@ from vit_keras.data.class_names import order_classes
 from vit_keras.data.tables.columns import CLASS_WORDS, are_indicators, are_numeric, parse_indicator, parse_number
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.table import Table, normalize
+from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import ClassLayoutError, DataError
+from vit_keras.validation import list_words
 
 _FEW = 10  # distinct integers that are classes
 _ENOUGH = 20  # rows from which on texts that hardly repeat are no classes
@@ -23,7 +25,7 @@ class RowLabels:
     """What each row is labeled with.
 
     Args:
-        task: "single_label", "multi_label" or "regression".
+        task: "single_label", "multi_label", "regression" or "unlabeled".
         values: Class names of each row, one or several; for a regression its targets.
         columns: Names of the classes or targets, where each has a column.
         faults: Why the labels of a row can't be used, by its index.
@@ -44,6 +46,8 @@ class RowLabels:
         Raises:
             ClassLayoutError: A class has no training images, names differ only in case, or `class_names` are others.
         """
+        if self.task == UNLABELED:
+            return (), np.zeros(len(self.values), dtype="int32")
         if self.task == "regression":
             names = self.columns if class_names is None else order_classes(self.columns, class_names, source)
             targets = np.asarray(self.values, dtype="float32").reshape(len(self.values), len(self.columns))
@@ -66,14 +70,19 @@ class RowLabels:
         unknown = sorted(everywhere - known)
         if unknown:
             raise ClassLayoutError(
-                f"{source}: no training image has the labels {unknown} of validation or test images."
+                f"{source}: no training image has the labels {list_words(unknown)} of validation or test images."
             )
         names = order_classes(known, given, source)
         if len(names) < (2 if self.task == "single_label" else 1):
-            raise ClassLayoutError(f"{source}: at least two classes are needed, found {list(names)}.")
+            raise ClassLayoutError(f"{source}: at least two classes are needed, found {list_words(names)}.")
         if len({name.casefold() for name in names}) < len(names):
-            raise ClassLayoutError(f"{source}: some labels differ only in case: {list(names)}.")
+            raise ClassLayoutError(f"{source}: some labels differ only in case: {list_words(names)}.")
         return names
+
+
+def no_labels(count: int) -> RowLabels:
+    """Returns what stands for the labels of rows without labels."""
+    return RowLabels(UNLABELED, [[]] * count)
 
 
 def read_labels(table: Table, columns: tuple[str, ...], options: TableOptions) -> RowLabels:
@@ -134,7 +143,7 @@ def _read_several_columns(table: Table, columns: tuple[str, ...], task: str) -> 
     ]
     if text:
         raise DataError(
-            f"{table.name}: label_column names several columns, which must hold numbers, and {text} do not. Several columns are the "
+            f"{table.name}: label_column names several columns, which must hold numbers, and {list_words(text)} do not. Several columns are the "
             "targets of a regression, or one class each, as 0 and 1; labels in words stand in one column."
         )
     decisions: tuple[str, ...] = ()

@@ -14,13 +14,15 @@ from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.data.tables.columns import ColumnError, choose_image_column, choose_label_columns
 from vit_keras.data.tables.data_frame import is_data_frame
 from vit_keras.data.tables.files import FileFinder
-from vit_keras.data.tables.labels import RowLabels, read_labels
+from vit_keras.data.tables.labels import RowLabels, no_labels, read_labels
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.read_table import image_folder, is_table, read_table
 from vit_keras.data.tables.row_splits import RowSplits, find_row_splits
 from vit_keras.data.tables.table import Table, join_tables
+from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 _MAX_LISTED = 10
 
@@ -46,6 +48,7 @@ def list_tables(
     class_names: tuple[str, ...] | None = None,
     splits: Mapping[str, str] | None = None,
     drop_unlabeled: bool = False,
+    labeled: bool = True,
 ) -> Listing:
     """Returns the files of a table of images and labels, or of one table per split.
 
@@ -60,6 +63,7 @@ def list_tables(
         class_names: Class names in order; by default sorted.
         splits: The split of each value in a column, or of each key of a mapping; {} for none.
         drop_unlabeled: Whether tables of validation or test images without the columns of labels are left out.
+        labeled: False to read no labels: the listing has the task "unlabeled".
 
     Raises:
         ColumnError: It is not clear which column holds the images or the labels, or no file is found.
@@ -74,13 +78,15 @@ def list_tables(
     if is_data_frame(source) and options.image_dir is None:
         finders = [_find_from_common_folder(tables[0].columns[image_column], finders[0])]
     row_splits = find_row_splits(tables[0], splits, image_column=image_column, label_columns=options.label_columns)
-    label_columns = choose_label_columns(tables[0], options.label_columns, (image_column, row_splits.column))
+    label_columns: tuple[str, ...] = ()
+    if labeled:
+        label_columns = choose_label_columns(tables[0], options.label_columns, (image_column, row_splits.column))
     kept, about_dropped = _check_columns(tables, (image_column, *label_columns), drop=drop_unlabeled)
     tables, finders = [tables[place] for place in kept], [finders[place] for place in kept]
     table = join_tables(tables)
     root = Path(os.path.commonpath([finder.folder for finder in finders]))
     rows = _Rows(table, table.columns[image_column], finders, root)
-    labels = read_labels(table, label_columns, options)
+    labels = read_labels(table, label_columns, options) if labeled else no_labels(len(table))
     if len(tables) > 1:
         row_splits = find_row_splits(table, splits, image_column=image_column)
     rows.check(labels, row_splits, contained=options.contained)
@@ -100,7 +106,7 @@ def list_tables(
             *about_dropped,
             *row_splits.decisions,
             *labels.decisions,
-            *(() if labels.task == "regression" else describe_order(names, class_names)),
+            *(() if labels.task in ("regression", UNLABELED) else describe_order(names, class_names)),
             *rows.describe_places(),
         ),
     )
@@ -115,7 +121,7 @@ def _read_tables(
     found = match_splits([name for name in source if isinstance(name, str)], "These tables", splits or None)
     if "train" not in found or len(found) < len(source):
         raise DataError(
-            f"Tables of splits have the keys train, validation and test, of which train is required; got {list(source)}."
+            f"Tables of splits have the keys train, validation and test, of which train is required; got {list_words(source)}."
         )
     tables = []
     for split in SPLITS:

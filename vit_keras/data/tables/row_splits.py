@@ -8,6 +8,7 @@ from vit_keras.data.split_names import describe_splits, parse_split
 from vit_keras.data.tables.columns import LABEL_WORDS, SPLIT_WORDS, are_numeric
 from vit_keras.data.tables.table import Table, normalize
 from vit_keras.errors import DataError
+from vit_keras.validation import list_words
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def find_row_splits(
     complete = {name: found for name, found in (named or columns).items() if found.is_complete}
     if len({tuple(map(found.parse, found.values)) for found in complete.values()}) > 1:
         raise DataError(
-            f"{table.name}: the columns {list(complete)} contain different splits; name the right one split."
+            f"{table.name}: the columns {list_words(complete)} contain different splits; name the right one split."
         )
     for found in complete.values():
         return found.describe(f"cells of the column {found.column}")

@@ -14,6 +14,7 @@ from vit_keras.data.tables.files import FileFinder
 from vit_keras.data.tables.table import Part, Table, normalize
 from vit_keras.errors import DataError, EmptyDatasetError
 from vit_keras.reporting.text import plural
+from vit_keras.validation import list_words
 
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE = 20  # rows
@@ -126,5 +127,7 @@ def _name_columns(path: Path, header: list[str]) -> list[str]:
     names = [name or f"column {index + 1}" for index, name in enumerate(header)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(f"{path}: the header (row 1) has {repeated} more than once; give each column its own name.")
+        raise DataError(
+            f"{path}: the header (row 1) has {list_words(repeated)} more than once; give each column its own name."
+        )
     return names

@@ -10,7 +10,7 @@ import vit_keras
 from vit_keras import layers
 from vit_keras.config import ViTConfig
 from vit_keras.layers.kernels.attention_kernel import attend_by_products
-from vit_keras.layers.patch_encoder import sincos2d
+from vit_keras.layers.patch_encoder import SINCOS, sincos2d
 from vit_keras.models import architecture
 from vit_keras.models import vit as model
 
@@ -43,7 +43,7 @@ def find_sources(config: ViTConfig) -> dict[str, list[dict[str, Any]]]:
         "pooling": [pooling, architecture._add_features],
         "classifier": [architecture._add_heads],
     }
-    if config.position_embedding == "sincos2d":
+    if config.position_embedding in SINCOS:
         steps["positions"].append(sincos2d)
     if config.rotary_embedding != "none":
         steps["queries"].append(layers.RotaryEmbedding.call)

@@ -106,7 +106,9 @@ def _choose_variant(step: str, config: ViTConfig, num_classes: int | None) -> st
         "patches": "_conv" * (config.stem == "conv"),
         "vectors": "_conv" * (config.stem == "conv"),
         "prefix": "_none" * (not config.num_prefix_tokens),
-        "positions": {"learned": "", "sincos2d": "_sincos", "none": without}[config.position_embedding],
+        "positions": {"learned": "", "sincos2d": "_sincos", "sincos2d_mae": "_sincos", "none": without}[
+            config.position_embedding
+        ],
         "residual": parallel or scaled,
         "mlp": parallel + scaled,
         "pooling": f"_{config.pooling}",

@@ -1,6 +1,8 @@
 """Decodes and preprocesses JPEG and PNG files with TensorFlow operations, as `Picture.preprocess` does with Pillow."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,76 +16,113 @@ from vit_keras.exporting.conversion.orientation_graph import (
     png_orientation,
     to_int,
 )
+from vit_keras.exporting.conversion.resample_graph import resample
 
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _GRAY = 128  # of borders
+_UNKNOWN = "not a JPEG or PNG file: convert others, such as WebP"
+_TOO_LARGE = f"more than {LARGEST_PIXELS / 1e6:.0f} million pixels"
+_DAMAGED = "the file is damaged"
 _SIXTEEN_BITS = (0.0, 65535.0)
-# The same filters under TensorFlow's names; Keys' cubic has Pillow's a = -0.5.
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic", "lanczos": "lanczos3"}
 
 
-def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Returns the pixels of an encoded image, `(height, width, channels)`, uint8: upright, on white, resized and cropped.
+def preprocess_file(content: Tensor, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+    """Returns the pixels of an encoded image, `(height, width, channels)`, uint8, and what is wrong with it.
+
+    They are upright, on white, resized and cropped. A file that can't be read is black, and its problem a sentence; else that is an
+    empty string.
 
     Args:
-        content: The bytes of a JPEG or PNG file: a scalar string.
+        content: The bytes of a file: a scalar string.
         preprocessing: How it is resized.
     """
-    pixels = decode_file(content, pixel_range=preprocessing.pixel_range)
-    if preprocessing.channels == 1:
-        pixels = _to_gray(pixels)
-    pixels = resize(pixels, preprocessing)
-    pixels.set_shape((*preprocessing.image_size, preprocessing.channels))
-    return pixels
+    shape = (*preprocessing.image_size, preprocessing.channels)
+    pixels, problem = decode_file(content, pixel_range=preprocessing.pixel_range)
+
+    def fit() -> Tensor:
+        return resize(_to_gray(pixels) if preprocessing.channels == 1 else pixels, preprocessing)
+
+    fitted = tf.cond(problem == b"", fit, lambda: tf.zeros(shape, tf.uint8))
+    fitted.set_shape(shape)
+    return fitted, problem
 
 
-def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> Tensor:
-    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white; other files and huge ones fail.
+def decode_file(content: Tensor, *, pixel_range: tuple[float, float] | None = None) -> tuple[Tensor, Tensor]:
+    """Returns a JPEG or PNG file as `(height, width, 3)`, uint8, upright and on white, and what is wrong with it, as `preprocess_file`.
 
     `pixel_range`: black and white of gray images of 16 bits; None for 0 and 65535.
     """
     file = FileBytes(content)
     is_jpeg, is_png = (file.holds(to_int(0), tuple(start)) for start in (_JPEG, _PNG))
-    tf.debugging.Assert(is_jpeg | is_png, ["serve_bytes takes JPEG and PNG files only; convert others, such as WebP"])
-    return tf.cond(is_jpeg, lambda: _decode_jpeg(content, file), lambda: _decode_png(content, file, pixel_range))
-
-
-def _check_pixels(height: Tensor, width: Tensor) -> None:
-    tf.debugging.Assert(
-        tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= LARGEST_PIXELS,
-        [f"the image has more than {LARGEST_PIXELS / 1e6:.0f} million pixels", height, width],
+    return tf.case(
+        [(is_jpeg, lambda: _decode_jpeg(content, file)), (is_png, lambda: _decode_png(content, file, pixel_range))],
+        default=lambda: (_no_pixels(), tf.constant(_UNKNOWN)),
     )
 
 
-def _decode_jpeg(content: Tensor, file: FileBytes) -> Tensor:
-    shape = tf.image.extract_jpeg_shape(content)
-    _check_pixels(shape[0], shape[1])
-    # Pillow's transform; TensorFlow's default is a faster one, up to 4 levels off.
-    pixels = tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
-    return make_upright(pixels, jpeg_orientation(file))
+def _no_pixels(channels: int = 3, dtype: Any = tf.uint8) -> Tensor:
+    return tf.zeros((0, 0, channels), dtype)
 
 
-def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> Tensor:
+def _try(decode: Callable[[Tensor], Tensor], content: Tensor, nothing: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns what a function that may fail makes of a file, or else `nothing`; and what is wrong.
+
+    TensorFlow has no operation that catches errors, but a data set of one element can leave out an element that fails.
+    """
+    files = tf.data.Dataset.from_tensors(content).map(lambda content: (decode(content), b"")).ignore_errors()
+    settings = tf.data.Options()  # without what makes it cost ten times as much
+    settings.autotune.enabled = settings.experimental_optimization.apply_default_optimizations = False
+    found: tuple[Tensor, Tensor] = files.with_options(settings).reduce(
+        (nothing, tf.constant(_DAMAGED)), lambda _, found: found
+    )
+    return found
+
+
+def _decode_jpeg(content: Tensor, file: FileBytes) -> tuple[Tensor, Tensor]:
+    def decode(content: Tensor) -> Tensor:
+        # Pillow's transform; TensorFlow's default is a faster one, up to 4 levels off.
+        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
+
+    shape, problem = _try(tf.image.extract_jpeg_shape, content, tf.zeros(3, tf.int32))
+    pixels, problem = tf.cond(
+        problem == b"",
+        lambda: _decode_small(shape[0], shape[1], lambda: _try(decode, content, _no_pixels())),
+        lambda: (_no_pixels(), problem),
+    )
+    return make_upright(pixels, jpeg_orientation(file)), problem
+
+
+def _decode_small(height: Tensor, width: Tensor, decode: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Returns an image and its problem, and does not decode one with too many pixels."""
+    is_small = tf.cast(height, tf.int64) * tf.cast(width, tf.int64) <= LARGEST_PIXELS
+    found: tuple[Tensor, Tensor] = tf.cond(is_small, decode, lambda: (_no_pixels(), tf.constant(_TOO_LARGE)))
+    return found
+
+
+def _decode_png(content: Tensor, file: FileBytes, pixel_range: tuple[float, float] | None) -> tuple[Tensor, Tensor]:
     low, high = pixel_range or _SIXTEEN_BITS
     width, height, depth, color = (
         file.number(to_int(position), count) for position, count in ((16, 4), (20, 4), (24, 1), (25, 1))
     )
-    _check_pixels(height, width)
 
-    def sixteen_bits() -> Tensor:
-        gray = tf.io.decode_png(content, channels=1, dtype=tf.uint16)
+    def sixteen_bits() -> tuple[Tensor, Tensor]:
+        gray, problem = _try(
+            lambda content: tf.io.decode_png(content, channels=1, dtype=tf.uint16), content, _no_pixels(1, tf.uint16)
+        )
         scaled = tf.round((tf.cast(gray, tf.float64) - low) * (255 / (high - low)))
-        return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1)
+        return tf.repeat(tf.cast(tf.clip_by_value(scaled, 0, 255), tf.uint8), 3, axis=-1), problem
 
-    def eight_bits() -> Tensor:
-        pixels = tf.io.decode_png(content, channels=4)
+    def eight_bits() -> tuple[Tensor, Tensor]:
+        pixels, problem = _try(lambda content: tf.io.decode_png(content, channels=4), content, _no_pixels(4))
         # Of 1, 2 and 4 bits without transparency TensorFlow gives the largest number of these as alpha, where 255 is opaque.
         opaque = tf.cast(tf.bitwise.left_shift(to_int(1), tf.minimum(depth, to_int(8))) - 1, tf.uint8)
         is_opaque = tf.reduce_all(pixels[..., 3] == opaque)
-        return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: _put_on_white(pixels))
+        return tf.cond(is_opaque, lambda: pixels[..., :3], lambda: _put_on_white(pixels)), problem
 
-    pixels = tf.cond((depth == 16) & (color == 0), sixteen_bits, eight_bits)
-    return make_upright(pixels, png_orientation(file))
+    pixels, problem = _decode_small(
+        height, width, lambda: tf.cond((depth == 16) & (color == 0), sixteen_bits, eight_bits)
+    )
+    return make_upright(pixels, png_orientation(file)), problem
 
 
 def _put_on_white(pixels: Tensor) -> Tensor:
@@ -103,15 +142,17 @@ def _to_gray(pixels: Tensor) -> Tensor:
 def resize(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """Returns an image `(height, width, channels)`, uint8, resized and cropped as `Preprocessing.apply` does."""
     sides = tf.cast(tf.shape(pixels)[:2], tf.float64)
-    wanted = tf.constant(preprocessing.image_size, tf.float64)
+    wanted, interpolation = tf.constant(preprocessing.image_size, tf.float64), preprocessing.interpolation
     resized = _resized_size(sides, preprocessing)
     margin = _margin(resized, wanted)
     if preprocessing.crop_mode == "border":
-        whole = _resample(pixels, tf.zeros(2, tf.float64), sides, tf.cast(resized, tf.int32), preprocessing)
+        whole = resample(
+            pixels, tf.zeros(2, tf.float64), sides, size=tf.cast(resized, tf.int32), interpolation=interpolation
+        )
         return _crop_or_frame(whole, tf.cast(margin, tf.int32), preprocessing.image_size)
     scale = sides / resized
     start, end = tf.maximum(margin * scale, 0), tf.minimum((margin + wanted) * scale, sides)
-    return _resample(pixels, start, end, tf.constant(preprocessing.image_size), preprocessing)
+    return resample(pixels, start, end, size=tf.constant(preprocessing.image_size), interpolation=interpolation)
 
 
 def _resized_size(sides: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -131,35 +172,6 @@ def _resized_size(sides: Tensor, preprocessing: Preprocessing) -> Tensor:
 def _margin(resized: Tensor, wanted: Tensor) -> Tensor:
     """Returns what is cut off before the center, negative to add: as in `preprocess`, half to even, then rounded down."""
     return tf.where(resized >= wanted, tf.round((resized - wanted) / 2), -tf.floor((wanted - resized) / 2))
-
-
-def _resample(pixels: Tensor, start: Tensor, end: Tensor, size: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Returns the box from `start` to `end` (top and left, bottom and right; px, float64) in a new size, with antialiasing.
-
-    Columns first, then rows, each rounded to 8 bits, as in Pillow; from version 13 on, it takes some images' rows first.
-    """
-    start, end = (tf.cast(tf.cast(each, tf.float32), tf.float64) for each in (start, end))  # as Pillow takes them
-    step = (end - start) / tf.cast(size, tf.float64)
-    if preprocessing.interpolation == "nearest":
-        for axis in (0, 1):
-            steps = tf.fill([size[axis] - 1], step[axis])
-            # Added one after the other, as Pillow does: `tf.cumsum` rounds otherwise, which shows where a place is an integer.
-            places = tf.scan(tf.add, tf.concat([[start[axis] + step[axis] / 2], steps], axis=0))
-            pixels = tf.gather(pixels, tf.cast(places, tf.int32), axis=axis)
-        return pixels
-    scale, shift = tf.cast(1 / step, tf.float32), tf.cast(-start / step, tf.float32)
-    for axis in (1, 0):
-        keep = tf.one_hot(1 - axis, 2, on_value=True, off_value=False)
-        filtered = tf.raw_ops.ScaleAndTranslate(
-            images=pixels[None],
-            size=tf.where(keep, tf.shape(pixels)[:2], size),
-            scale=tf.where(keep, 1.0, scale),
-            translation=tf.where(keep, 0.0, shift),
-            kernel_type=_KERNELS[preprocessing.interpolation],
-            antialias=True,
-        )[0]
-        pixels = tf.cast(tf.clip_by_value(tf.floor(filtered + 0.5), 0, 255), tf.uint8)
-    return pixels
 
 
 def _crop_or_frame(pixels: Tensor, margin: Tensor, size: tuple[int, int]) -> Tensor:

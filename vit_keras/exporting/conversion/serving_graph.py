@@ -1,5 +1,6 @@
 """A model with its signatures as a `tf.Module`, which a SavedModel is written from."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,26 @@ def _serve_pixels(opened: OpenModel, output: str) -> Any:
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
         return {output: opened.model(tf.cast(images, tf.float32), training=False)}
 
-    return tf.function(serve, input_signature=[images_spec])
+    return tf.function(serve, input_signature=[images_spec], autograph=False)
 
 
 def _serve_files(opened: OpenModel, output: str) -> Any:
     rule, describe = opened.preprocessing, _describe(opened, output)
-    pixels = tf.TensorSpec((*rule.image_size, rule.channels), tf.uint8)
+    found = tf.TensorSpec((*rule.image_size, rule.channels), tf.uint8), tf.TensorSpec((), tf.string)
 
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        images = tf.map_fn(lambda content: preprocess_file(content, rule), image_bytes, fn_output_signature=pixels)
-        return describe(opened.model(tf.cast(images, tf.float32), training=False))
+        images, problems = tf.map_fn(
+            lambda content: preprocess_file(content, rule), image_bytes, fn_output_signature=found
+        )
+        answers = describe(opened.model(tf.cast(images, tf.float32), training=False))
+        is_read = (problems == b"")[:, None]
+        answers = {
+            name: tf.where(is_read, values, tf.constant(b"" if values.dtype == tf.string else math.nan, values.dtype))
+            for name, values in answers.items()
+        }
+        return {**answers, "error": problems}
 
-    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    return tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
 
 
 def _describe(opened: OpenModel, output: str) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

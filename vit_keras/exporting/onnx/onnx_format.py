@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
+from onnx.external_data_helper import set_external_data
 
-from vit_keras.errors import InvalidArgumentError, StorageError
+from vit_keras.errors import StorageError
 from vit_keras.exporting.base import ExportJob, Format, Runtime, float32_beside
 from vit_keras.exporting.onnx.half_precision import store_in_float16
 from vit_keras.exporting.onnx.quantization import float_layers, quantize_dynamic, quantize_static
@@ -17,15 +18,18 @@ from vit_keras.exporting.onnx.writer import ModelDescription, write_graph
 from vit_keras.exporting.options import Precision
 from vit_keras.exporting.quantize import choose_calibration
 from vit_keras.exporting.record import ExportRecord
+from vit_keras.exporting.target import data_beside
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.own_head import describe
 from vit_keras.models.wiring import read_model
 
-_LARGEST = 2**31 - 2**27  # bytes; protobuf's limit is 2 GiB
+LARGEST = 2**31 - 2**27  # bytes of weights in a file; protobuf's limit is 2 GiB for everything
+_SMALLEST = 1024  # bytes of a weight that goes to the file beside it: shapes and axes stay
+_PAGE = 4096  # bytes
 
 
 class OnnxFormat(Format):
-    """An ONNX file: uint8 pixels in, any number of images, one file that holds everything."""
+    """An ONNX file: uint8 pixels in, any number of images; one file, and from 2 GB on a second with the weights."""
 
     name = "onnx"
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "float16", "int8")
@@ -37,45 +41,47 @@ class OnnxFormat(Format):
         model = write_graph(
             describe_model(job.model), output=job.record.output, more=options.outputs, opset=options.opset
         )
-        _check_size(model, precision)
-        onnx.checker.check_model(model, full_check=True)
-        if precision == "float32":
-            save(model, path)
-            return
-        before = float32_beside(path)
+        half = store_in_float16(model) if precision == "float16" else None
+        size = weights_size(model)
+        before = path if precision == "float32" else float32_beside(path)
         save(model, before)
-        if precision == "float16":
-            save(store_in_float16(model), path)
-        elif options.quantization == "dynamic":
-            quantize_dynamic(before, path)
-        else:
-            quantize_static(before, path, choose_calibration(job.images))
+        if half is not None:
+            save(half, path)
+        elif precision == "int8":
+            is_large = size / 3 > LARGEST  # a quarter of the size, if none is kept in float
+            if options.quantization == "dynamic":
+                quantize_dynamic(before, path, external_data=is_large)
+            else:
+                quantize_static(before, path, choose_calibration(job.images), external_data=is_large)
 
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Opens a session on the CPU."""
-        session = _open_session(path.read_bytes())
+        session = _open_session(path)
         output = session.get_outputs()[0].name
         return lambda images: session.run([output], {IMAGES: images})[0]
 
     def write_record(self, record: ExportRecord, path: Path) -> None:
         """Writes the record into `metadata_props`."""
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
         onnx.helper.set_model_props(model, record.to_metadata())
-        save(model, path)
+        _write(model, path)
 
     def read_blocks(self, job: ExportJob, path: Path, images: np.ndarray) -> Mapping[str, np.ndarray] | None:
-        """Runs a copy whose outputs are those of the blocks."""
-        model = onnx.load(path)
+        """Runs a copy whose outputs are those of the blocks; its weights are where those of the file are."""
+        model = onnx.load(path, load_external_data=False)
         names = [f"block_{index:02d}" for index in range(read_model(job.model).config.num_layers)]
         made = {output for node in model.graph.node for output in node.output}
         names = [name for name in names if name in made]
         model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-        session = _open_session(model.SerializeToString())
+        copy = path.with_name("blocks.onnx")
+        _write(model, copy)
+        session = _open_session(copy)
+        copy.unlink()
         return dict(zip(names, session.run(names, {IMAGES: images}), strict=True))
 
     def kept_float(self, path: Path) -> tuple[str, ...]:
         """Returns the layers whose products are in floating point, of a file with others in int8."""
-        return float_layers(onnx.load(path))
+        return float_layers(onnx.load(path, load_external_data=False))
 
 
 def describe_model(model: keras.Model) -> ModelDescription:
@@ -92,15 +98,46 @@ def describe_model(model: keras.Model) -> ModelDescription:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Writes a model as one file.
+    """Writes a new file and checks it; large weights go to `data_beside(path)` and out of `model`.
 
     Raises:
         StorageError: It can't be written.
     """
+    if weights_size(model) > LARGEST:
+        _move_weights(model, data_beside(path))
+    _write(model, path)
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def weights_size(model: onnx.ModelProto) -> int:
+    """Returns the bytes of the weights that a model holds."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def _move_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Writes the weights of a model to a file, page by page, as runtimes map it to memory; the model keeps their places."""
+    try:
+        with path.open("xb") as file:
+            for tensor in model.graph.initializer:
+                if len(tensor.raw_data) < _SMALLEST:
+                    continue
+                file.write(bytes(-file.tell() % _PAGE))
+                start, length = file.tell(), file.write(tensor.raw_data)
+                set_external_data(tensor, path.name, start, length)
+                tensor.ClearField("raw_data")
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def _write(model: onnx.ModelProto, path: Path) -> None:
     try:
         path.write_bytes(model.SerializeToString())
     except OSError as error:
-        raise StorageError(f"{path.parent}: the ONNX file could not be written ({error}).") from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path.name}: the ONNX file could not be written ({error}).")
 
 
 def read_record(path: str | Path) -> ExportRecord | None:
@@ -110,15 +147,7 @@ def read_record(path: str | Path) -> ExportRecord | None:
     )
 
 
-def _check_size(model: onnx.ModelProto, precision: str) -> None:
-    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-    if size > _LARGEST:
-        raise InvalidArgumentError(
-            f"The weights are {size / 1e9:.1f} GB in float32, and an ONNX file holds at most 2 GiB: export a SavedModel, or a smaller model."
-        )
-
-
-def _open_session(content: bytes) -> onnxruntime.InferenceSession:
+def _open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from vit_keras.exporting.onnx.graph import FLOAT, Graph, refuse
-from vit_keras.layers.patch_encoder import sincos_frequencies
 
 _OFFSET = 0.1  # patches; DINO and DINOv2 add it to the new size
 _RULES = {
@@ -57,16 +56,17 @@ def add_positions(
     return graph.add("Add", tokens, resized, name=f"{name}/add")
 
 
-def add_sincos(graph: Graph, tokens: str, hidden_dim: int, *, name: str) -> str:
-    """Adds the positions of `sincos2d` for the graph's own grid to the patch tokens."""
+def add_sincos(graph: Graph, tokens: str, frequencies: np.ndarray, *, name: str) -> str:
+    """Adds the positions of `sincos2d` with these frequencies, `(hidden_dim / 4,)`, for the graph's own grid to the patch tokens."""
+    hidden_dim = 4 * len(frequencies)
     rows, columns = graph.grid or ("", "")
-    frequencies = graph.constant(f"{name}/frequencies", sincos_frequencies(hidden_dim).astype("float32"))
+    factors = graph.constant(f"{name}/frequencies", frequencies)
     shape = graph.add("Concat", rows, columns, graph.integers(hidden_dim // 2), name=f"{name}/shape", axis=0)
     halves = []
     for axis, count, unsqueezed in (("x", columns, 0), ("y", rows, 1)):
         _, cells = add_cells(graph, count, name=f"{name}/{axis}")
         column = graph.add("Unsqueeze", cells, graph.integers(1), name=f"{name}/{axis}/column")
-        angles = graph.add("Mul", column, frequencies, name=f"{name}/{axis}/angles")
+        angles = graph.add("Mul", column, factors, name=f"{name}/{axis}/angles")
         waves = [graph.add(each, angles, name=f"{name}/{axis}/{each.lower()}") for each in ("Sin", "Cos")]
         both = graph.add("Concat", *waves, name=f"{name}/{axis}/waves", axis=1)
         one = graph.add("Unsqueeze", both, graph.integers(unsqueezed), name=f"{name}/{axis}/one_axis")

@@ -19,20 +19,24 @@ _ERROR_GOAL = 0.02  # of the standard deviation of the outputs
 _KEPT_SHARE = 0.1  # of the weights
 
 
-def quantize_dynamic(before: Path, after: Path) -> None:
-    """Rounds the weights of all products per output; activations are rounded by the range of each batch."""
+def quantize_dynamic(before: Path, after: Path, *, external_data: bool = False) -> None:
+    """Rounds the weights of all products per output; activations are rounded by the range of each batch.
+
+    `external_data` stores the weights in a file beside `after`.
+    """
     with _quiet():
         quantization.quantize_dynamic(
             before,
             after,
             op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=find_products(onnx.load(before)),
+            nodes_to_quantize=find_products(onnx.load(before, load_external_data=False)),
             per_channel=True,
             weight_type=quantization.QuantType.QInt8,
+            use_external_data_format=external_data,
         )
 
 
-def quantize_static(before: Path, after: Path, images: np.ndarray) -> None:
+def quantize_static(before: Path, after: Path, images: np.ndarray, *, external_data: bool = False) -> None:
     """Rounds weights per output, and activations by the range that images give them.
 
     Layers that cause most of the error stay in floating point: each part of the model (the patch projection, a block, the head) is
@@ -42,8 +46,9 @@ def quantize_static(before: Path, after: Path, images: np.ndarray) -> None:
         before: The file in float32.
         after: The new file.
         images: At least one, uint8.
+        external_data: Stores the weights in a file beside `after`.
     """
-    model = onnx.load(before)
+    model = onnx.load(before, load_external_data=False)
     parts = _group_by_part(model)
     with _quiet(), tempfile.TemporaryDirectory(prefix="vit-keras-") as folder:
 
@@ -58,6 +63,7 @@ def quantize_static(before: Path, after: Path, images: np.ndarray) -> None:
                 weight_type=quantization.QuantType.QInt8,
                 activation_type=quantization.QuantType.QUInt8,
                 calibration_cache_path=Path(folder, "ranges.json"),
+                use_external_data_format=external_data,
             )
 
         measured = images[:_MEASURED]
@@ -114,7 +120,7 @@ def _count_weights(model: onnx.ModelProto, products: Sequence[str]) -> int:
 
 
 def _run(path: Path, images: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     name = session.get_outputs()[0].name
     return np.concatenate([session.run([name], {IMAGES: image[None]})[0] for image in images])
 

@@ -7,7 +7,7 @@ import numpy as np
 from vit_keras.exporting.onnx.dense import add_dense, add_norm
 from vit_keras.exporting.onnx.graph import FLOAT, Graph, refuse
 from vit_keras.exporting.onnx.positions import add_positions, add_sincos
-from vit_keras.layers.patch_encoder import sincos2d
+from vit_keras.layers.patch_encoder import SINCOS, sincos2d, sincos_frequencies
 
 _BATCH_NORM_EPSILON = 1e-5  # of `ConvStem`
 
@@ -134,11 +134,13 @@ def add_patch_encoder(
         tokens = add_positions(
             graph, tokens, of_patches, name=f"{name}/position_embedding", before=grid_size, rule=position_resize
         )
-    elif position_embedding == "sincos2d" and graph.grid is None:
-        fixed = graph.constant(f"{name}/positions", sincos2d(*graph.config.grid_size, hidden_dim)[None])
+    elif position_embedding in SINCOS and graph.grid is None:
+        positions = sincos2d(*graph.config.grid_size, hidden_dim, kind=position_embedding)[None]
+        fixed = graph.constant(f"{name}/positions", positions)
         tokens = graph.add("Add", tokens, fixed, name=f"{name}/add_positions")
-    elif position_embedding == "sincos2d":
-        tokens = add_sincos(graph, tokens, hidden_dim, name=f"{name}/positions")
+    elif position_embedding in SINCOS:
+        frequencies = sincos_frequencies(hidden_dim, kind=position_embedding).astype("float32")
+        tokens = add_sincos(graph, tokens, frequencies, name=f"{name}/positions")
     elif position_embedding != "none":
         raise refuse(f"position_embedding={position_embedding!r}")
     if not front.shape[1]:

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packed_sizes import NUM_INDICES
+from vit_keras.validation import list_words
 
 Tensor: TypeAlias = Any
 """A tensor of the active backend."""
@@ -29,7 +30,7 @@ def check_choice(layer: str, *, choices: tuple[Any, ...], **values: Any) -> None
     """Raises `InvalidArgumentError` for values that are not among the choices."""
     wrong = {name: value for name, value in values.items() if value not in choices}
     if wrong:
-        raise InvalidArgumentError(f"{layer} does not know {_list(wrong)}; choose one of {list(choices)}.")
+        raise InvalidArgumentError(f"{layer} does not know {_list(wrong)}; choose one of {list_words(choices)}.")
 
 
 def check_images(layer: str, shape: Shape) -> tuple[int, int, int]:

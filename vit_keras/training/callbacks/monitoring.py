@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import check_choice
+from vit_keras.validation import list_words
 
 Direction = Literal["auto", "lower", "higher"]
 _HIGHER = ("accuracy", "acc", "auc", "precision", "recall", "f1_score", "iou", "r2")
@@ -34,7 +35,9 @@ class Monitor:
             self._found = True
             return float(logs[self.name])
         if not self.name.startswith("val_") or any(key.startswith("val_") for key in logs):
-            raise InvalidArgumentError(f"There is no metric {self.name!r} to monitor: the epoch has {sorted(logs)}.")
+            raise InvalidArgumentError(
+                f"There is no metric {self.name!r} to monitor: the epoch has {list_words(sorted(logs))}."
+            )
         self._missed = True
         return None
 

@@ -11,6 +11,8 @@ from vit_keras.data.tasks import METRICS
 from vit_keras.reporting.progress import progress_bar
 from vit_keras.training.callbacks.divergence import StepCounter
 
+_KNN = "knn_accuracy"  # of pre-training with labels
+
 
 class ProgressBar(keras.callbacks.Callback):
     """Shows a bar of the training steps and prints one line per epoch; `counter` must be called before it."""
@@ -34,12 +36,14 @@ class ProgressBar(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Prints the epoch's line."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        metric = next((name for name in METRICS.values() if name in values), METRICS["single_label"])
-        self.console.print(
-            f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  {metric.replace('_', ' ')} {values[metric]:.3f}  "
-            f"validation {values[f'val_{metric}']:.3f}",
-            highlight=False,
-        )
+        metric = next((name for name in METRICS.values() if name in values), "loss")
+        line = f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  "
+        if metric != "loss":  # which only pre-training is judged by
+            line += f"{metric.replace('_', ' ')} {values[metric]:.3f}  "
+        line += f"validation {values[f'val_{metric}']:.3f}"
+        if _KNN in values:
+            line += f"  kNN accuracy {values[_KNN]:.3f}"
+        self.console.print(line, highlight=False)
 
     def stop(self) -> None:
         """Removes the bar."""

@@ -17,6 +17,7 @@ import numpy as np
 from vit_keras.errors import CorruptFileError, ResumeError, StorageError
 from vit_keras.runtime.files import write_text
 from vit_keras.runtime.strict_json import parse_json
+from vit_keras.validation import list_words
 from vit_keras.version import __version__
 from vit_keras.weights.formats.safetensors import SafetensorsFile
 from vit_keras.weights.store import write_tensors
@@ -114,7 +115,9 @@ def _open_tensors(folder: Path, names: list[str]) -> SafetensorsFile:
     different = sorted(file.tensors.keys() ^ set(names))
     if different:
         file.close()
-        raise CorruptFileError(f"{folder / TENSORS}: missing or unexpected tensors: {len(different)}, {different[:5]}.")
+        raise CorruptFileError(
+            f"{folder / TENSORS}: missing or unexpected tensors: {len(different)}, {list_words(different, limit=5)}."
+        )
     return file
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from vit_keras.errors import ResumeError
 from vit_keras.training.callbacks.naming import find_differences, name_variables
+from vit_keras.validation import list_words
 
 _GENERATOR = "generator/"
 _ARRAY = "array"  # key that stands in JSON for an array
@@ -109,7 +110,7 @@ def set_callback_states(
     """Restores what `get_callback_states` returned; other callbacks raise `ResumeError`, in which `where` names its origin."""
     now, then = [_saved_name(callback) for callback in callbacks], [name for name, _ in states]
     if now != then:
-        raise ResumeError(f"{where} is of a run with other callbacks: {then} then, {now} now.")
+        raise ResumeError(f"{where} is of a run with other callbacks: {list_words(then)} then, {list_words(now)} now.")
     for callback, (_, packed) in zip(callbacks, states, strict=True):
         state = _unpack(packed, arrays)
         if hasattr(callback, "set_state"):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 
 _BLOCK = re.compile(r"(?:^|/)block_(\d+)/")
 _STEM = re.compile(r"(?:^|/)(?:conv_stem|patch_encoder|stem_norm)/|(?:^|/)relative_position/")
@@ -44,6 +45,6 @@ def _infer_num_layers(paths: Sequence[str], layer_decay: float) -> int:
     if not any(_HEAD.search(path) or _FINAL_NORM.search(path) for path in paths):
         raise InvalidArgumentError(
             f"layer_decay={layer_decay}: no variable belongs to a block, such as block_00/mlp/expand/kernel, or to a head; the "
-            f"first are {list(paths[:3])}. Layer-wise rates are for models from vk.vit and vk.from_preset."
+            f"first are {list_words(paths[:3])}. Layer-wise rates are for models from vk.vit and vk.from_preset."
         )
     return 0  # the factors of the head and of the final norm do not depend on it

@@ -12,6 +12,7 @@ from vit_keras.training.losses.multi_label import MeanAveragePrecision, MultiLab
 from vit_keras.training.losses.regression import R2, ScaledError
 from vit_keras.training.optim import optimizers
 from vit_keras.training.optim.schedules import make_schedule
+from vit_keras.training.recipes.optimization import OptimizationSettings
 from vit_keras.training.recipes.settings import RecipeSettings
 
 _LOSSES = {"crossentropy": SmoothedCrossentropy, "binary_crossentropy": BinaryCrossentropy}
@@ -26,6 +27,11 @@ _OPTIMIZERS = {
 
 def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
     """Returns a new optimizer, loss and metrics for `model.compile`."""
+    return {"optimizer": make_optimizer(recipe), **_make_loss_and_metrics(recipe)}
+
+
+def make_optimizer(recipe: OptimizationSettings) -> keras.optimizers.Optimizer:
+    """Returns a new optimizer with the recipe's schedule."""
     steps = recipe.optimizer_steps
     warmup_steps = round(recipe.warmup_rate * steps)
     schedule = make_schedule(recipe.schedule, recipe.learning_rate, steps=steps, warmup_steps=warmup_steps)
@@ -35,7 +41,7 @@ def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
         moments = {}  # Lion's beta_2 does not decay a second moment: the paper's value is kept
     else:
         moments = {"beta_2": recipe.beta_2}
-    optimizer = _OPTIMIZERS[recipe.optimizer](
+    return _OPTIMIZERS[recipe.optimizer](
         schedule,
         weight_decay=recipe.weight_decay,
         layer_decay=recipe.layer_decay,
@@ -43,7 +49,6 @@ def make_compile_kwargs(recipe: RecipeSettings) -> dict[str, Any]:
         gradient_accumulation_steps=recipe.accumulation if recipe.accumulation > 1 else None,
         **moments,
     )
-    return {"optimizer": optimizer, **_make_loss_and_metrics(recipe)}
 
 
 def _make_loss_and_metrics(recipe: RecipeSettings) -> dict[str, Any]:
@@ -61,7 +66,7 @@ def _make_loss_and_metrics(recipe: RecipeSettings) -> dict[str, Any]:
     return {"loss": loss, "metrics": [Accuracy()]}
 
 
-def make_weight_callbacks(recipe: RecipeSettings) -> list[keras.callbacks.Callback]:
+def make_weight_callbacks(recipe: OptimizationSettings) -> list[keras.callbacks.Callback]:
     """Returns the callbacks that decide which weights are kept: the moving average and the best epoch."""
     average = None if recipe.average_decay is None else ExponentialMovingAverage(recipe.average_decay)
     best = None if recipe.patience is None else RestoreBestWeights(patience=recipe.patience, average=average)

@@ -11,7 +11,7 @@ from vit_keras.training.recipes.published import FINETUNING, RECIPES, PublishedR
 from vit_keras.training.recipes.recipe import Recipe
 from vit_keras.training.recipes.sizing import fit_to_data, fit_to_labels
 from vit_keras.training.recipes.task_fields import count_labels
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 if TYPE_CHECKING:
     import keras
@@ -65,7 +65,7 @@ def _choose(method: str, labels: np.ndarray, num_classes: int) -> tuple[Publishe
     if method != "auto":
         known = ["auto", *FINETUNING]
         raise InvalidArgumentError(
-            f"Unknown method={method!r}; the closest are {closest(method, known)}, and all are {known}."
+            f"Unknown method={method!r}; the closest are {list_words(closest(method, known))}, and all are {list_words(known)}."
         )
     usual = len(labels) if labels.dtype.kind == "f" else int(np.median(count_labels(labels, num_classes)))
     images = f"{usual} image{'' if usual == 1 else 's'}{'' if labels.dtype.kind == 'f' else ' per class'}"

@@ -12,6 +12,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
 from vit_keras.training.recipes.task_fields import balance_columns, count_labels, find_task_fields, list_choices
+from vit_keras.validation import FrozenConfig
 
 if TYPE_CHECKING:
     import keras
@@ -123,9 +124,14 @@ def fit_to_labels(
             *class_choice,
             *(Choice(name, value, why) for name, (value, why) in sized.items() if name not in of_task),
             *list_choices(of_task),
-            *(Choice(name, value, "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
+            *(Choice(name, _plain(value), "as asked") for name, value in changes.items() if name not in _NOT_LISTED),
         ),
     )
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value as `run.json` can hold it."""
+    return value.to_dict() if isinstance(value, FrozenConfig) else value
 
 
 def _explain_batch_size(data: "ImageData") -> list[Choice]:

@@ -25,6 +25,14 @@ _RENAMED = {
 }  # in earlier versions
 
 
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM during training; the run in `run_directory` can be resumed."""
+
+    def __init__(self, run_directory: Path) -> None:
+        super().__init__(str(run_directory))
+        self.run_directory = run_directory
+
+
 class RunDirectory:
     """The folder of one training run, and the paths of its files."""
 

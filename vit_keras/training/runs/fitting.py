@@ -16,7 +16,8 @@ from vit_keras.training.callbacks.history import EpochHistory
 from vit_keras.training.callbacks.progress_bar import ProgressBar
 from vit_keras.training.checkpoints.callback import Checkpointing, Stopped, restore
 from vit_keras.training.checkpoints.store import Checkpoint, CheckpointStore
-from vit_keras.training.recipes import Recipe
+from vit_keras.training.recipes.compiling import make_weight_callbacks
+from vit_keras.training.recipes.optimization import OptimizationSettings
 from vit_keras.training.runs.directory import RunDirectory
 
 CHECKPOINT_SECONDS = 300.0
@@ -29,7 +30,7 @@ class Fitting:
 
     model: keras.Model  # compiled as the recipe says
     data: ImageData
-    recipe: Recipe
+    recipe: OptimizationSettings
     run: RunDirectory  # where checkpoints and metrics are written
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
@@ -69,7 +70,7 @@ class Fitting:
         steps, epochs = self.recipe.steps_per_epoch, self.recipe.epochs
         counter, history = StepCounter(), EpochHistory(self.run.metrics)
         loss, progress = FiniteLoss(counter), ProgressBar(self.console, counter)
-        others = [counter, loss, *self.recipe.weight_callbacks(), *self.callbacks, history]
+        others = [counter, loss, *make_weight_callbacks(self.recipe), *self.callbacks, history]
         saving = Checkpointing(
             store,
             others,

@@ -35,7 +35,9 @@ def model_card_notes(record: Mapping[str, Any], evaluation: AnyEvaluation, class
         results = [_results(record, evaluation), _classes(scores, class_names)]
         limits = _limits(scores, evaluation, class_names)
     names = describe_count(evaluation.task, len(class_names))
-    return "\n" + "\n".join([*results, _training(record), _data(record, names), _license(record), limits])
+    return "\n" + "\n".join(
+        [*results, training_section(record), data_section(record, names), license_section(record), limits]
+    )
 
 
 def _evaluated_on(record: Mapping[str, Any], count: int) -> str:
@@ -145,7 +147,8 @@ def _classes(scores: Sequence[ClassScore], class_names: Sequence[str]) -> str:
     return f"{title}:\n\n" + _table(("class", "images", "precision", "recall", "95 % interval of recall"), rows)
 
 
-def _training(record: Mapping[str, Any]) -> str:
+def training_section(record: Mapping[str, Any]) -> str:
+    """Returns how the model of a run was trained."""
     recipe, environment = record["recipe"], record["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     lines = [
@@ -166,7 +169,8 @@ def _training(record: Mapping[str, Any]) -> str:
     return "## Training\n\n" + "\n".join(lines) + f"\n\n```json\n{numbers}\n```\n"
 
 
-def _data(record: Mapping[str, Any], labels: str) -> str:
+def data_section(record: Mapping[str, Any], labels: str) -> str:
+    """Returns what a run was trained on; `labels` says what the images are of."""
     data = record["data"]
     counts = ", ".join(f"{count:,} {name}" for name, count in data["images"].items())
     lines = [
@@ -181,7 +185,8 @@ def _data(record: Mapping[str, Any], labels: str) -> str:
     return "## Data\n\n" + "\n".join(lines) + "\n"
 
 
-def _license(record: Mapping[str, Any]) -> str:
+def license_section(record: Mapping[str, Any]) -> str:
+    """Returns what the author has to fill in."""
     asked = ["these weights (and `license` at the top of this file)", "the images it was trained on"]
     if record.get("base"):
         asked.append("the pretrained weights it started from, which may restrict the use of these")

@@ -61,9 +61,9 @@ def write_report(
     speed = images_per_second(record, history)
     body = (
         _headline(record, evaluation, cost, speed)
-        + _curves(history)
+        + curves_section(history)
         + _sections(evaluation, split, class_names)
-        + _run(record, cost, speed)
+        + run_section(record, cost, speed)
         + tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft")
         + "\n"
     )
@@ -118,7 +118,8 @@ def _score_cards(record: Mapping[str, Any], evaluation: Evaluation) -> list[tupl
     return [item for item in items if item is not None]
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> str:
+def curves_section(history: Sequence[Mapping[str, float]]) -> str:
+    """Returns a chart per metric by epoch; nothing without epochs."""
     if not history:
         return ""
     names = list(dict.fromkeys(name.removeprefix("val_") for row in history for name in row))
@@ -224,7 +225,8 @@ def _mistakes(evaluation: Evaluation, split: Split | EncodedSplit, class_names: 
     return picture_section("Most confident errors", words, split, items, hidden=len(wrong) - shown)
 
 
-def _run(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:
+def run_section(record: Mapping[str, Any], cost: dict[str, int], speed: float | None) -> str:
+    """Returns how a model was trained: time, cost, choices and all values of `run.json`."""
     work = {
         **{f"seconds: {name}": round(value, 1) for name, value in record.get("seconds", {}).items()},
         **({"training images per second, including validation": round(speed, 1)} if speed is not None else {}),

@@ -10,9 +10,10 @@ from vit_keras.data import ImageData
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
 from vit_keras.training.runs.directory import RunDirectory
+from vit_keras.validation import list_words
 
 _SHOWN = 5  # differences in an error
-_SAME = ("data", "precision", "recipe", "config", "base", "folds")  # of `run.json`, may not change
+_SAME = ("data", "precision", "recipe", "config", "base", "teacher", "folds")  # of `run.json`, may not change
 _TEXT = ("decisions", "notes", "source", "expected")  # fields of these that do not change the result
 _NEW_FIELDS = {"seed", "task", "target_mean", "target_scale"}
 """Fields of options, data and recipe that earlier versions did not write, because they had only one value."""
@@ -33,7 +34,7 @@ def recorded_options(run: RunDirectory, command: str, known: Iterable[str]) -> d
     options: dict[str, Any] = record["options"]
     unknown = sorted(options.keys() - set(known))
     if unknown:
-        raise CorruptFileError(f"{run.record_file}: unknown options {unknown}.")
+        raise CorruptFileError(f"{run.record_file}: unknown options {list_words(unknown)}.")
     unnamed = [name for name in ("model", "data") if options.get(name) is None]
     if unnamed:
         raise ResumeError(

@@ -75,7 +75,7 @@ def extract_features(
         )
     extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
     if cache is None:
-        return _compute(extractor, split, batch_size, on_progress)
+        return compute_features(extractor, split, batch_size, on_progress)
     folder = Path(cache)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,15 +90,19 @@ def extract_features(
         if on_progress is not None:
             on_progress(len(split), len(split))
         return found
-    features = _compute(extractor, split, batch_size, on_progress)
+    features = compute_features(extractor, split, batch_size, on_progress)
     if not (isinstance(split, EncodedSplit) and split.replaced):  # the key is of the original files
         _write(path, key, features)
     return features
 
 
-def _compute(
-    extractor: keras.Model, split: Split | EncodedSplit, batch_size: int, on_progress: Callable[[int, int], None] | None
+def compute_features(
+    extractor: keras.Model,
+    split: Split | EncodedSplit,
+    batch_size: int,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
+    """Returns the outputs `(count, dim)` of a model that returns features, in float32; it compiles once per batch size."""
     batch_size, done = min(batch_size, len(split)), 0
     features = np.empty((len(split), extractor.output_shape[-1]), "float32")
     for images, _ in make_batches(split, batch_size):

@@ -19,6 +19,7 @@ from vit_keras.training.transfer.lora_layers import (
     read_adapters,
     to_array,
 )
+from vit_keras.validation import list_words
 from vit_keras.weights import read_tensors, write_tensors
 from vit_keras.weights.digest import digest_weights
 
@@ -112,7 +113,7 @@ def _read_header(path: Path) -> dict[str, Any]:
     wanted = {"format", "base", "config", *own}
     if described.keys() != wanted or not isinstance(described["config"], dict):
         raise CorruptFileError(
-            f"{path}: its header does not describe LoRA matrices; expected exactly {sorted(wanted)}."
+            f"{path}: its header does not describe LoRA matrices; expected exactly {list_words(sorted(wanted))}."
         )
     blocks = described.get("blocks")
     same = None if "blocks" in described else {key: described[key] for key in _DESCRIPTION}

@@ -17,6 +17,7 @@ from vit_keras.layers.adapted_block import ADAPTER_WEIGHTS, SCALINGS, AdaptedBlo
 from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.runtime.files import atomic_directory, write_text
 from vit_keras.training.transfer.lora_layers import list_other_trained, own_weights, to_array
+from vit_keras.validation import list_words
 from vit_keras.weights import write_tensors
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG
 from vit_keras.weights.lora.adapter_file import ADAPTER_MODEL
@@ -67,7 +68,7 @@ def write_peft(model: keras.Model, path: Path, *, to: str, base_model: str | Non
     if parts.own_head:
         names = [layer.name for layer in parts.own_head]
         raise InvalidArgumentError(
-            f"The model has layers of your own, {names}, which PEFT can't hold: write a file of vit_keras, with to='vit_keras'."
+            f"The model has layers of your own, {list_words(names)}, which PEFT can't hold: write a file of vit_keras, with to='vit_keras'."
         )
     library = _find_library(parts, to)
     shapes = {
@@ -157,7 +158,7 @@ def _write_other(
     single = [name for name in names if not name.endswith(tuple(f".{word}" for word in _IN_A_MODULE))]
     if lost or single:
         raise InvalidArgumentError(
-            f"PEFT can't hold all weights that train: {sorted(lost) + sorted(names[name].weight for name in single)} are neither biases nor "
+            f"PEFT can't hold all weights that train: {list_words(sorted(lost) + sorted(names[name].weight for name in single))} are neither biases nor "
             "modules of their own without LoRA. Write the whole model: merge_lora, then weights.write."
         )
     own = own_weights(model)

@@ -11,6 +11,7 @@ from vit_keras.layers.base.checks import check_positive
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.monitoring import Direction, Monitor
 from vit_keras.training.callbacks.snapshots import take_snapshot
+from vit_keras.validation import list_words
 
 Weights = Mapping[str, np.ndarray]
 _DIFFERING = 5  # names in an error
@@ -64,7 +65,7 @@ def _check_same_shapes(first: Weights, other: Weights, number: int) -> None:
     if differing:
         raise WeightMismatchError(
             f"Candidate {number} has other weights than candidate 0: {len(differing)} differ in name or shape, such as "
-            f"{differing[:_DIFFERING]}. A soup needs checkpoints of one model."
+            f"{list_words(differing, limit=_DIFFERING)}. A soup needs checkpoints of one model."
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.tuning.space.dimensions import Choice, Dimension, FloatRange, IntRange
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 
 Values = dict[str, Any]
 _KINDS: dict[str, type[Any]] = {"choice": Choice, "int": IntRange, "float": FloatRange}
@@ -76,7 +76,7 @@ class SearchSpace:
         unknown = [name for name in dimensions if name not in self.dimensions]
         if unknown:
             raise InvalidArgumentError(
-                f"The search space has no {', '.join(unknown)}; the closest are {closest(unknown[0], self.dimensions)} of "
+                f"The search space has no {', '.join(unknown)}; the closest are {list_words(closest(unknown[0], self.dimensions))} of "
                 f"{', '.join(self.dimensions)}."
             )
         return self.add(**dimensions)

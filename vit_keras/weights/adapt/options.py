@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.weights.adapt.resize import ChannelResize
 from vit_keras.weights.head import HeadChange
 
@@ -36,7 +37,7 @@ class AdaptOptions:
     def __post_init__(self) -> None:
         for name, choices in (("head", get_args(HeadChange)), ("channels", ("auto", *get_args(ChannelResize)))):
             if getattr(self, name) not in choices:
-                raise InvalidArgumentError(f"{name}={getattr(self, name)!r} is none of {list(choices)}.")
+                raise InvalidArgumentError(f"{name}={getattr(self, name)!r} is none of {list_words(choices)}.")
         grid = self.grid_size
         if grid is not None and (len(grid) != 2 or not all(type(side) is int and side > 0 for side in grid)):
             raise InvalidArgumentError(f"grid_size={grid!r} is not (rows, columns).")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from vit_keras.config import PatchResize, PositionResize
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 
 ChannelResize: TypeAlias = Literal["sum", "mean", "repeat"]
 Kind: TypeAlias = Literal["bilinear", "bicubic"]
@@ -201,4 +202,4 @@ def _check_sizes(function: str, **sizes: int) -> None:
 
 def _check_choice(function: str, name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InvalidArgumentError(f"{function} does not know {name}={value!r}; choose one of {list(choices)}.")
+        raise InvalidArgumentError(f"{function} does not know {name}={value!r}; choose one of {list_words(choices)}.")

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, UnsafeFileError
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.keras_hub import WEIGHTS, KerasHubFile
 from vit_keras.weights.formats.npz import NpzFile
 from vit_keras.weights.formats.safetensors import SafetensorsFile
@@ -150,7 +151,7 @@ def _find_file(path: Path) -> Path:
     choices = choices or [name for name in names if name.endswith(_SAFETENSORS)]
     if len(choices) > 1:
         raise InvalidArgumentError(
-            f"{path}: this folder has several checkpoints; give the path of one: {choices[:_SHOWN]}."
+            f"{path}: this folder has several checkpoints; give the path of one: {list_words(choices, limit=_SHOWN)}."
         )
     if choices:
         return path / choices[0]
@@ -158,7 +159,11 @@ def _find_file(path: Path) -> Path:
     if len(others) == 1:
         return path / others[0]
     found = (
-        f"; give the path of one of its {others[:_SHOWN]}" if others else f"; it has {names[:_SHOWN]}" if names else ""
+        f"; give the path of one of its {list_words(others, limit=_SHOWN)}"
+        if others
+        else f"; it has {list_words(names, limit=_SHOWN)}"
+        if names
+        else ""
     )
     raise StorageError(
         f"{path}: this folder has neither {' nor '.join(STANDARD_NAMES)}, nor another .safetensors or .npz{found}."

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError, WeightMismatchError
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile, TensorInfo
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, AdapterConfig, read_adapter_config
@@ -47,7 +48,7 @@ def find_adapter(path: Path) -> tuple[Path, Path | None]:
     config = path / ADAPTER_CONFIG
     if not config.is_file():
         inside = sorted(each.parent.name for each in path.glob(f"*/{ADAPTER_CONFIG}"))
-        hint = f" It holds adapters in the folders {inside}: give one of them." if inside else ""
+        hint = f" It holds adapters in the folders {list_words(inside)}: give one of them." if inside else ""
         raise StorageError(f"{path}: this folder has no {ADAPTER_CONFIG}, which PEFT writes for an adapter.{hint}")
     if not (path / ADAPTER_MODEL).is_file() and (path / _PICKLED).is_file():
         return path / _PICKLED, config
@@ -117,7 +118,9 @@ def _choose_adapter(names: Iterable[str], adapter: str | None, path: Path) -> st
             f"{path}: there is no adapter {adapter!r}; it holds {found or 'one without a name'}."
         )
     if adapter is None and len(found) > 1:
-        raise InvalidArgumentError(f"{path}: there are several adapters: choose one with adapter=, of {found}.")
+        raise InvalidArgumentError(
+            f"{path}: there are several adapters: choose one with adapter=, of {list_words(found)}."
+        )
     return adapter or next(iter(found), None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.layouts import Layout, Shape
 from vit_keras.weights.mappings.sources import TABLES
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
@@ -69,7 +70,10 @@ def find_places(
 def _places(table: Table, row: Row, way: Way, block: int | None, shapes: Mapping[str, Shape]) -> Iterator[Place]:
     targets = [numbered(target, block) for target in row.targets]
     ours = [target for target in targets if target != GAP]
-    if way.stacked is not None or not way.names or not all(target in shapes for target in ours):
+    is_below = (
+        row.axis != -1 and len(targets) > 1
+    )  # a low rank of one tensor is none of the weights below each other in it
+    if is_below or way.stacked is not None or not way.names or not all(target in shapes for target in ours):
         return
     widths = [shapes[target if target != GAP else ours[0]][-1] for target in targets]
     starts = [sum(widths[:index]) for index in range(len(widths))]
@@ -112,7 +116,7 @@ def locate(
     if not found:
         unknown, table = nearest
         raise WeightMismatchError(
-            f"{path}: {len(unknown)} of its {len(names)} tensors have no place in the model, even as {table.title}: {unknown[:_SHOWN]}. "
+            f"{path}: {len(unknown)} of its {len(names)} tensors have no place in the model, even as {table.title}: {list_words(unknown, limit=_SHOWN)}. "
             "Build the model that the adapter was trained on."
         )
     return {name: found.get(name, []) for name in names}

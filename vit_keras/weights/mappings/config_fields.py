@@ -1,5 +1,9 @@
 """The fields of other libraries' config files and our fields with the same values, read both ways."""
 
+from typing import get_args
+
+from vit_keras.config import PositionResize
+
 IMAGENET = {"pixel_mean": (0.485, 0.456, 0.406), "pixel_std": (0.229, 0.224, 0.225)}
 CLIP = {"pixel_mean": (0.48145466, 0.4578275, 0.40821073), "pixel_std": (0.26862954, 0.26130258, 0.27577711)}
 HALF = {"pixel_mean": (0.5,), "pixel_std": (0.5,)}  # pixels from -1 to 1
@@ -24,11 +28,11 @@ TIMM_NEWER_EVA_FIELDS = {"rope_grid_offset": "rotary_offset", "attn_pool_num_hea
 """Further ones of `Eva`, written only where they have an effect: not every version of timm knows them."""
 # How `NaFlexVit` resizes positions, by our `position_resize`.
 TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
-    f"{mode}{suffix}": {"pos_embed_interp_mode": mode, "pos_embed_antialias": antialias, "pos_embed_align_corners": corners}
-    for mode, suffix, antialias, corners in (
-        ("bicubic", "_antialias", True, False), ("bicubic", "", False, False), ("bilinear", "_antialias", True, False),
-        ("bilinear", "", False, False), ("bilinear", "_corners", False, True),
-    )
+    rule: {
+        "pos_embed_interp_mode": rule.partition("_")[0], "pos_embed_antialias": "antialias" in rule,
+        "pos_embed_align_corners": "corners" in rule, "pos_embed_ar_preserving": "crop" in rule,
+    }
+    for rule in get_args(PositionResize) if "offset" not in rule
 }  # fmt: skip
 
 # transformers' preprocessor_config.json, and config.json: fields of all models, and further ones by `model_type`.

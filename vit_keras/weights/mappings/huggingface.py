@@ -28,21 +28,32 @@ def _has_no_norm(config: ViTConfig) -> bool:
     return config.final_norm == "none"
 
 
-def _qkv(query: str, key: str, value: str) -> tuple[Row, ...]:
+def _qkv(query: str, key: str, value: str, *, block: str = _B) -> tuple[Row, ...]:
     """Returns the rows of separate queries, keys and values, whichever have biases."""
     return (
-        *dense(f"{_B}/attention/qkv", (query, key, value)),
-        row(f"{_B}/attention/query_bias", way(f"{query}.bias")),
-        row(f"{_B}/attention/value_bias", way(f"{value}.bias")),
+        *dense(f"{block}/attention/qkv", (query, key, value)),
+        row(f"{block}/attention/query_bias", way(f"{query}.bias")),
+        row(f"{block}/attention/value_bias", way(f"{value}.bias")),
     )
 
 
-_V5_ATTENTION = tuple(
-    (rf"^(encoder\.layer\.\d+\.attention)\.{new}\.", rf"\1.{old}.")
-    for new, old in (
-        ("q_proj", "attention.query"), ("k_proj", "attention.key"), ("v_proj", "attention.value"), ("o_proj", "output.dense"),
-    )
-)  # fmt: skip
+def _v5_attention(layer: str) -> tuple[tuple[str, str], ...]:
+    """Returns the renames of a layer's attention, given the layer's pattern."""
+    names = {
+        "q_proj": "attention.query",
+        "k_proj": "attention.key",
+        "v_proj": "attention.value",
+        "o_proj": "output.dense",
+    }
+    return tuple((rf"^({layer}\.attention)\.{new}\.", rf"\1.{old}.") for new, old in names.items())
+
+
+def _v5_mlp(layer: str) -> tuple[tuple[str, str], ...]:
+    names = {"fc1": "intermediate.dense", "fc2": "output.dense"}
+    return tuple((rf"^({layer})\.mlp\.{new}\.", rf"\1.{old}.") for new, old in names.items())
+
+
+_V5_ATTENTION = _v5_attention(r"encoder\.layer\.\d+")
 _LAYER = "encoder.layer.{i}"
 _EMBEDDINGS: tuple[Row, ...] = (
     *dense("patch_encoder/projection", "embeddings.patch_embeddings.projection", layout=CONV),
@@ -51,10 +62,26 @@ _EMBEDDINGS: tuple[Row, ...] = (
     row("patch_encoder/registers", way("embeddings.register_tokens")),
     row("patch_encoder/position_embedding", way("embeddings.position_embeddings")),
 )
-_ATTENTION: tuple[Row, ...] = (
-    *_qkv(*(f"{_LAYER}.attention.attention.{name}" for name in ("query", "key", "value"))),
-    *dense(f"{_B}/attention/output", f"{_LAYER}.attention.output.dense"),
-)
+
+
+def _attention(block: str, layer: str) -> tuple[Row, ...]:
+    return (
+        *_qkv(*(f"{layer}.attention.attention.{name}" for name in ("query", "key", "value")), block=block),
+        *dense(f"{block}/attention/output", f"{layer}.attention.output.dense"),
+    )
+
+
+def _vit_block(block: str, layer: str) -> tuple[Row, ...]:
+    return (
+        *_attention(block, layer),
+        *affine(f"{block}/attention_norm", f"{layer}.layernorm_before"),
+        *affine(f"{block}/mlp_norm", f"{layer}.layernorm_after"),
+        *dense(f"{block}/mlp/expand", f"{layer}.intermediate.dense"),
+        *dense(f"{block}/mlp/contract", f"{layer}.output.dense"),
+    )
+
+
+_ATTENTION = _attention(_B, _LAYER)
 
 HF_VIT = Table(
     source="huggingface",
@@ -64,16 +91,11 @@ HF_VIT = Table(
         (r"^(?:vit|deit|ijepa)\.", ""),
         (r"^layers\.", "encoder.layer."),
         *_V5_ATTENTION,
-        (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
-        (r"^(encoder\.layer\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+        *_v5_mlp(r"encoder\.layer\.\d+"),
     ),
     rows=(
         *_EMBEDDINGS,
-        *_ATTENTION,
-        *affine(f"{_B}/attention_norm", f"{_LAYER}.layernorm_before"),
-        *affine(f"{_B}/mlp_norm", f"{_LAYER}.layernorm_after"),
-        *dense(f"{_B}/mlp/expand", f"{_LAYER}.intermediate.dense"),
-        *dense(f"{_B}/mlp/contract", f"{_LAYER}.output.dense"),
+        *_vit_block(_B, _LAYER),
         *affine("final_norm", "layernorm"),
         *dense("pre_logits", "pooler.dense"),
         *dense("head", "classifier", "cls_classifier", whens=(unless(_HAS_TWO_HEADS), _HAS_TWO_HEADS)),
@@ -89,6 +111,25 @@ HF_VIT = Table(
     certain=NO_ROTARY,
 )
 
+HF_MAE_DECODER = Table(
+    source="huggingface",
+    title="the decoder of transformers' ViTMAE",
+    signs=(r"decoder\.decoder_embed\.weight",),
+    renames=(
+        (r"^decoder\.decoder_encoder\.layer\.", "decoder.decoder_layers."),  # as version 5 writes them
+        *_v5_attention(r"decoder\.decoder_layers\.\d+"),
+        *_v5_mlp(r"decoder\.decoder_layers\.\d+"),
+    ),
+    rows=(
+        *dense("decoder/embed", "decoder.decoder_embed"),
+        row("decoder/mask_token", way("decoder.mask_token")),
+        row("decoder/position_embedding", way("decoder.decoder_pos_embed")),
+        *_vit_block(f"decoder/{_B}", "decoder.decoder_layers.{i}"),
+        *affine("decoder/norm", "decoder.decoder_norm"),
+        *dense("decoder/predict", "decoder.decoder_pred"),
+    ),
+)
+
 _RELATIVE = "relative_position_bias.relative_position_bias_table"
 HF_BEIT = Table(
     source="huggingface",
@@ -101,8 +142,7 @@ HF_BEIT = Table(
     renames=(
         (r"^layers\.", "encoder.layer."),
         *_V5_ATTENTION,
-        (r"^(encoder\.layer\.\d+)\.mlp\.fc1\.", r"\1.intermediate.dense."),
-        (r"^(encoder\.layer\.\d+)\.mlp\.fc2\.", r"\1.output.dense."),
+        *_v5_mlp(r"encoder\.layer\.\d+"),
         (r"^(encoder\.layer\.\d+)\.(relative_position_bias)\.", r"\1.attention.attention.\2."),
         (r"^shared_position_bias\.", "encoder.relative_position_bias."),
     ),

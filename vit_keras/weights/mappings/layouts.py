@@ -55,6 +55,17 @@ class _ChannelsFirst(Layout):
         return patches.transpose(3, 2, 0, 1).reshape(array.shape[1], -1)
 
 
+@dataclass(frozen=True)
+class _AfterTwo(Layout):
+    """Positions after two rows that no token has, as in fairseq's embeddings."""
+
+    def to_ours(self, array: Array) -> Array:
+        return array[None, 2:]
+
+    def to_theirs(self, array: Array, config: ViTConfig) -> Array:
+        return np.concatenate([np.zeros_like(array[0, :2]), array[0]])
+
+
 def _same(shape: Shape) -> Shape:
     return shape
 
@@ -83,6 +94,7 @@ FLAX_CONV = Layout(4, None, _flat_patch, _square_patch)  # Flax's `Conv` over pa
 # Tokens or positions without our leading axes of size 1, two or one.
 VECTOR = Layout(1, None, lambda shape: (1, 1, *shape), lambda shape, _: shape[2:])
 TABLE = Layout(2, None, lambda shape: (1, *shape), lambda shape, _: shape[1:])
+AFTER_TWO = _AfterTwo(2, None, lambda shape: (1, shape[0] - 2, shape[1]), _same_back)
 # Positions of patches on their grid: (1, rows, columns, d).
 GRID = Layout(
     4, None, lambda shape: (1, shape[1] * shape[2], shape[3]), lambda shape, config: (1, *config.grid_size, shape[2])

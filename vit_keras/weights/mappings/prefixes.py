@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.tables import Table, parent_prefixes
 
 # Of several models in a file, the one that is evaluated and published: averaged weights; in MoCo, the trained encoder.
@@ -45,7 +46,7 @@ def choose_prefix(found: Sequence[str], wanted: str | None, *, path: object) -> 
         chosen = chosen or [start for start in found if wanted and start.startswith(f"{wanted.rstrip('./')}.")]
         if len(chosen) != 1:
             raise InvalidArgumentError(
-                f"{path}: prefix={wanted!r} is not that of one model; the prefixes of models in the file are {list(found)}."
+                f"{path}: prefix={wanted!r} is not that of one model; the prefixes of models in the file are {list_words(map(repr, found))}."
             )
         return chosen[0]
     if len(found) == 1:
@@ -53,6 +54,6 @@ def choose_prefix(found: Sequence[str], wanted: str | None, *, path: object) -> 
     preferred = [start for start in found if _PREFERRED.search(start)]
     if len(preferred) != 1:
         raise InvalidArgumentError(
-            f"{path}: several models are in the file: choose one, by prefix= one of {list(found)}."
+            f"{path}: several models are in the file: choose one, by prefix= one of {list_words(map(repr, found))}."
         )
     return preferred[0]

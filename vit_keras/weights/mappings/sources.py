@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.weights.mappings.google import GOOGLE
 from vit_keras.weights.mappings.huggingface import (
     AIMV2,
@@ -30,6 +30,7 @@ from vit_keras.weights.mappings.meta import (
     PERCEPTION,
     PERCEPTION_CORE,
 )
+from vit_keras.weights.mappings.microsoft import BEIT3
 from vit_keras.weights.mappings.native import NATIVE
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
 from vit_keras.weights.mappings.radio import HF_RADIO
@@ -39,7 +40,7 @@ from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
     NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
-    OPENAI_CLIP, PERCEPTION, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
+    OPENAI_CLIP, PERCEPTION, BEIT3, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
     KERAS_HUB, LUCIDRAINS, JEONSWORLD,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
@@ -71,7 +72,8 @@ def find_table(
     if source != "auto" and source not in SOURCES:
         hint = closest(source, SOURCES, count=1)
         raise InvalidArgumentError(
-            f"source={source!r} is none of {['auto', *SOURCES]}" + (f" (did you mean {hint[0]!r}?)." if hint else ".")
+            f"source={source!r} is none of {list_words(['auto', *SOURCES])}"
+            + (f" (did you mean {hint[0]!r}?)." if hint else ".")
         )
     names = list(names)
     found = find_prefixes(tuple(unwrap(name) for name in names), TABLES)
@@ -86,7 +88,7 @@ def find_table(
         others = tuple(start for start in fitting if start != chosen)
         table = fitting[chosen]
         return replace(table, prefix=chosen, other_prefixes=others) if chosen or others else table
-    examples = f"It has {len(names)} tensors, such as {sorted(names)[:5]}."
+    examples = f"It has {len(names)} tensors, such as {list_words(sorted(names)[:5])}."
     if found:
         looks = next(iter(found.values()))[0]
         raise WeightMismatchError(

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.layouts import CONV, GRID, LINEAR, SAME
-from vit_keras.weights.mappings.tables import Row, Table, affine, dense, never, row, unless, way
+from vit_keras.weights.mappings.tables import Row, Table, When, affine, dense, never, row, unless, way
 
 
 def is_eva(config: ViTConfig) -> bool:
@@ -34,6 +34,7 @@ _QKV = (f"{_ATTN}.q_proj", f"{_ATTN}.k_proj", f"{_ATTN}.v_proj")
 _IS_VIT = unless(is_eva)
 _HAS_FUSED_QKV = unless(has_split_qkv)
 _IS_SEQUENTIAL = unless(attrgetter("parallel_block"))
+_IS_DIFFERENTIAL: When = attrgetter("differential_attention")
 _NETWORK = (
     ("expand_kernel", "fc1.weight", LINEAR), ("expand_bias", "fc1.bias", SAME), ("contract_kernel", "fc2.weight", LINEAR),
     ("contract_bias", "fc2.bias", SAME),
@@ -46,6 +47,18 @@ def _relative_position(ours: str, beit: str, relpos: str) -> tuple[Row, ...]:
     return (
         row(f"{ours}/table", way(f"{beit}.{table}", when=is_eva), way(f"{relpos}.{table}", when=_IS_VIT)),
         *(row(f"{ours}/{name}", way(f"{relpos}.mlp.{theirs}", layout=layout)) for name, theirs, layout in _NETWORK),
+    )
+
+
+def _differential(attention: str) -> tuple[Row, ...]:
+    """Returns the rows of differential attention."""
+    return (
+        *(
+            row(f"{_B}/attention/lambda_{name}_{index}", way(f"{attention}.lambda_{name[0]}{index}"))
+            for name in ("query", "key")
+            for index in (1, 2)
+        ),
+        row(f"{_B}/attention/head_norm/gamma", way(f"{attention}.sub_norm.weight")),
     )
 
 
@@ -79,12 +92,7 @@ ROWS: tuple[Row, ...] = (
     *affine(f"{_B}/attention/inner_norm", f"{_ATTN}.norm"),
     row(f"{_B}/attention/rotary/frequencies", way("rope.freqs", stacked=1)),
     *_relative_position(f"{_B}/attention/relative_position", _ATTN, f"{_ATTN}.rel_pos"),
-    *(
-        row(f"{_B}/attention/lambda_{name}_{index}", way(f"{_ATTN}.lambda_{name[0]}{index}"))
-        for name in ("query", "key")
-        for index in (1, 2)
-    ),
-    row(f"{_B}/attention/head_norm/gamma", way(f"{_ATTN}.sub_norm.weight")),
+    *_differential(_ATTN),
     *dense(f"{_B}/attention/output", f"{_ATTN}.proj"),
     row(f"{_B}/attention_scale/gamma", way("blocks.{i}.ls1.gamma", when=_IS_VIT), way("blocks.{i}.gamma_1", when=is_eva)),
     row(f"{_B}/mlp_scale/gamma", way("blocks.{i}.ls2.gamma", when=_IS_VIT), way("blocks.{i}.gamma_2", when=is_eva)),
@@ -113,10 +121,19 @@ _PARALLEL: tuple[Row, ...] = (
     row((f"{_B}/mlp/expand/kernel", f"{_B}/attention/qkv/kernel"), way("blocks.{i}.in_proj.weight", layout=LINEAR)),
     row((f"{_B}/mlp/expand/bias", f"{_B}/attention/qkv/bias"), way("blocks.{i}.in_proj.bias")),
     row(f"{_B}/mlp/expand/bias", way("blocks.{i}.mlp_bias")),
-    *dense(f"{_B}/attention/output", "blocks.{i}.attn_out_proj"),
-    *dense(f"{_B}/mlp/contract", "blocks.{i}.mlp_out_proj"),
+    # With differential attention, one projection ends both branches.
+    row(
+        (f"{_B}/attention/output/kernel", f"{_B}/mlp/contract/kernel"),
+        way("blocks.{i}.out_proj.weight", layout=LINEAR, when=_IS_DIFFERENTIAL), axis=0,
+    ),
+    *dense(
+        f"{_B}/attention/output", "blocks.{i}.attn_out_proj", "blocks.{i}.out_proj",
+        whens=(unless(_IS_DIFFERENTIAL), _IS_DIFFERENTIAL),
+    ),
+    *dense(f"{_B}/mlp/contract", "blocks.{i}.mlp_out_proj", whens=(unless(_IS_DIFFERENTIAL),)),
+    *_differential("blocks.{i}"),
     row(f"{_B}/scale/gamma", way("blocks.{i}.ls.gamma")),
-)
+)  # fmt: skip
 HEAD_FEATURES = (
     (r"norm\.weight", {"final_norm": "before"}),
     (r"fc_norm\.weight", {"pooling": "mean", "final_norm": "after"}),
@@ -138,7 +155,6 @@ UNTOLD = ("block_norm",)
 REFUSED = (
     (r"patch_embed\.backbone\..*", "a convolutional network makes its patches"),
     (r".*rel_pos_[hw]", "attention has relative positions along rows and columns, as in SAM"),
-    (r"blocks\.\d+\.(?:lambda_[qk]\d|sub_norm\.weight|out_proj\..*)", "parallel blocks have differential attention"),
     (r"blocks_token_only\..*|blocks\.\d+\.attn\.proj_[lw]\..*", "attention heads are mixed, as in CaiT"),
 )
 

@@ -1,6 +1,8 @@
-"""Reads transformers' config.json and preprocessor_config.json.
+"""Reads transformers' config.json.
 
-Compared with transformers 5.23, the `configuration_*.py` and `image_processing_*.py` of each model.
+A row of `_KINDS` says how the config of one `model_type` becomes fields of `ViTConfig`: transformers' defaults for what the file leaves
+out, the fields that are only renamed (`config_fields.py`), and a function for those that need more. Compared with transformers 5.23, the
+`configuration_*.py` of each model.
 """
 
 import math
@@ -9,27 +11,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.mappings.config_fields import (
     CLIP,
     HALF,
     HF_ACTIVATIONS,
     HF_FIELDS,
-    HF_PREPROCESSOR,
-    HF_RESAMPLES,
     HF_SHARED_FIELDS,
     IMAGENET,
     dinov2_mlp_dim,
+)
+from vit_keras.weights.settings.huggingface_processor import (
+    normalize_twice,
+    read_packing,
+    read_pixel_statistics,
+    read_preprocessing,
 )
 
 _ACTIVATIONS = {
     **{theirs: ours for ours, theirs in HF_ACTIVATIONS.items()},
     "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh", "swish": "silu",
 }  # fmt: skip
-_INTERPOLATIONS = {number: name for name, number in HF_RESAMPLES.items()}
 
 
 def _qkv_bias(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,14 +106,13 @@ def _beit(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _aimv2(values: Mapping[str, Any]) -> dict[str, Any]:
-    if values["is_native"]:
-        raise InvalidArgumentError("is_native is true: it has fixed positions that vit_keras does not build")
     qkv_bias = values["qkv_bias"] or values.get("use_bias", False)
     if qkv_bias or values["mlp_bias"]:
         raise InvalidArgumentError(
             "qkv_bias, use_bias or mlp_bias is true, and published AIMv2 models have no such biases"
         )
     fixed = {"class_token": False, "norm": "rms", "patch_norm": True, "gated_mlp": True}
+    fixed["position_embedding"] = "sincos2d_mae" if values["is_native"] else "learned"
     return {**fixed, "qkv_bias": "none", "projection_bias": False}
 
 
@@ -183,6 +186,10 @@ _TOWERS = {
     **{name: f"{name}_vision_model" for name in ("siglip", "siglip2", "clip", "owlvit", "owlv2", "aimv2")},
     "internvl": "internvl_vision",
 }
+_POSITIONS_OF_AIMV2 = {
+    "embeddings.position_embedding.weight",
+    "pos_embed",
+}  # learned ones, in the files of both libraries
 _FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
 
 
@@ -199,7 +206,7 @@ def huggingface_settings(
     if kind is None or not isinstance(values, Mapping):
         raise InvalidArgumentError(
             f'{where}: model_type="{model_type}" is none of the Vision Transformers of transformers that can be read: '
-            f"{sorted([*_KINDS, *_TOWERS])}."
+            f"{list_words(sorted([*_KINDS, *_TOWERS]))}."
         )
     values = {**kind.defaults, **values}
     of_others = HF_FIELDS["beit"] if model_type == "data2vec-vision" else HF_FIELDS["vit"]
@@ -223,15 +230,17 @@ def huggingface_settings(
         stated["distillation_token"] = False
     if model_type == "radio" and not any("layer_scale1" in name or ".ls1." in name for name in tensors):
         stated["layer_scale"] = None
+    if model_type == "aimv2_vision_model" and tensors and not tensors.keys() & _POSITIONS_OF_AIMV2:
+        stated["position_embedding"] = "sincos2d_mae"  # Apple's own config.json does not say it
     preprocessing = None
     if processor is not None:
-        statistics = _read_pixel_statistics(processor, where)
-        stated |= _normalize_twice(statistics, stated) if model_type == "radio" else statistics
+        statistics = read_pixel_statistics(processor, where)
+        stated |= normalize_twice(statistics, stated) if model_type == "radio" else statistics
         if model_type == "siglip2_vision_model":
             stated["max_num_patches"] = processor.get("max_num_patches", stated["max_num_patches"])
-            preprocessing = _read_packing(processor, stated)
+            preprocessing = read_packing(processor, stated)
         else:
-            preprocessing = _read_preprocessing(processor, image_size)
+            preprocessing = read_preprocessing(processor, image_size)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
 
@@ -252,65 +261,3 @@ def _read_sides(value: Any, where: Path) -> tuple[int, int]:
             f"{where}: {value!r} is not a size of images or patches; expected a number of px, or two."
         )
     return sides
-
-
-def _read_pixel_statistics(processor: Any, where: Path) -> dict[str, Any]:
-    """Returns mean and std of pixels / 255; transformers applies its own to pixels * rescale_factor."""
-    path = where.with_name(HF_PREPROCESSOR)
-    if not isinstance(processor, Mapping):
-        raise CorruptFileError(f"{path}: expected a JSON object.")
-    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
-    scale = 255 * factor
-    mean: Any = 0.0
-    std: Any = 1.0
-    if processor.get("do_normalize", True):
-        mean, std = processor.get("image_mean"), processor.get("image_std")
-        if mean is None or std is None:
-            return {}
-    scale = 1.0 if math.isclose(scale, 1.0, rel_tol=1e-6) else scale
-    values = [tuple(item) if isinstance(item, list | tuple) else (item,) for item in (mean, std)]
-    try:
-        fractions = [tuple(float(number) / scale for number in numbers) for numbers in values]
-    except (TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path}: image_mean={mean!r} and image_std={std!r} are not numbers.") from error
-    return {"pixel_mean": fractions[0], "pixel_std": fractions[1]}
-
-
-def _normalize_twice(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns mean and std of a normalization by the processor, then by the model."""
-    if not first:
-        return {}
-    mean, std = (np.asarray(first[name]) for name in ("pixel_mean", "pixel_std"))
-    means, stds = mean + std * np.asarray(second["pixel_mean"]), std * np.asarray(second["pixel_std"])
-    return {"pixel_mean": tuple(means.tolist()), "pixel_std": tuple(stds.tolist())}
-
-
-def _read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int]) -> dict[str, Any]:
-    """Returns the arguments of `Preprocessing` equivalent to transformers' image processor, at the model's size."""
-    interpolation = _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")
-    arguments = {"image_size": image_size, "interpolation": interpolation}
-    size, crop_size = processor.get("size"), processor.get("crop_size")
-    short = size.get("shortest_edge") if isinstance(size, Mapping) else size if "crop_size" in processor else None
-    is_cropped = bool(processor.get("do_center_crop", "crop_size" in processor)) and crop_size is not None
-    if not processor.get("do_resize", True):
-        return {**arguments, "crop_mode": "center"}
-    if short is None and isinstance(size, Mapping) and {"height", "width"} <= size.keys():
-        crop = _compute_crop(image_size[0], size["height"]) if is_cropped else 1.0
-        return {**arguments, "crop_mode": "squash", "crop": crop}
-    if short is not None:
-        return {**arguments, "crop_mode": "center", "crop": _compute_crop(min(image_size), short)}
-    return {**arguments, "crop_mode": "squash"}
-
-
-def _read_packing(processor: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments of `Preprocessing` equivalent to transformers' image processor of SigLIP 2 NaFlex."""
-    sizes = {name: stated[name] for name in ("image_size", "patch_size", "max_num_patches")}
-    return {**sizes, "interpolation": _INTERPOLATIONS.get(processor.get("resample", 2), "bilinear")}
-
-
-def _compute_crop(side: int, resized: Any) -> float:
-    """Returns the fraction for which `Preprocessing` resizes to exactly the same side."""
-    if type(resized) is not int or resized <= side:
-        return 1.0
-    crop = side / resized
-    return crop if math.floor(side / crop) == resized else math.nextafter(crop, 0)

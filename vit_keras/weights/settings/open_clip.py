@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
+from vit_keras.validation import list_words
 from vit_keras.weights.mappings.config_fields import CLIP
 from vit_keras.weights.settings.timm import timm_settings
 
@@ -38,7 +39,7 @@ def open_clip_settings(config_json: Mapping[str, Any], where: Path) -> dict[str,
     unknown = sorted(name for name in values.keys() - _DEFAULTS.keys() if values[name] and not _is_of_other_tower(name))
     if unknown or values["pool_type"] not in _POOLINGS or not isinstance(values["layers"], int):
         raise InvalidArgumentError(
-            f"{where}: vision_cfg has {unknown or 'layers or pool_type'} of an image tower that vit_keras does not build."
+            f"{where}: vision_cfg has {list_words(unknown) if unknown else 'layers or pool_type'} of an image tower that vit_keras does not build."
         )
     try:
         side = values["image_size"]

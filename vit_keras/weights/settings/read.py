@@ -24,7 +24,10 @@ _LARGEST_JSON = 2**22  # bytes; the names of 21,841 classes, in both directions,
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What is known of a checkpoint's model; `stated`, `inferred` and `convention` hold fields of `ViTConfig`."""
+    """What is known of a checkpoint's model.
+
+    `stated`, `inferred` and `convention` hold fields of `ViTConfig`; where they disagree, the first of them is right.
+    """
 
     origin: str  # the file that `stated` is from, for messages
     source: str = ""  # the library whose names the tensors have

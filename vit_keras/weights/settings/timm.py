@@ -13,7 +13,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.presets import list_presets, load_preset
 from vit_keras.presets.label_sets import find_label_set, label_names, names_by_synset
-from vit_keras.validation import closest
+from vit_keras.validation import closest, list_words
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.mappings.config_fields import (
     IMAGENET,
@@ -46,6 +46,7 @@ _CONVERTED = {
     "mlp_ratio", "qkv_bias", "pre_norm", "use_pre_transformer_norm", "no_embed_class", "pos_embed", "use_abs_pos_emb", "act_layer",
     "rope_grid_indexing", "ref_feat_shape", "attn_pool_mlp_ratio", "use_rel_pos_bias", "use_shared_rel_pos_bias", "rel_pos_type", "rel_pos_dim",
     "shared_rel_pos", "pos_embed_grid_size", "pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners",
+    "pos_embed_ar_preserving", "use_post_norm",
 }  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     name = str(config_json["architecture"])
     if name not in list_presets():
         raise InvalidArgumentError(
-            f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {closest(name, list_presets())}: load "
+            f"{where}: timm's architecture {name!r} is no preset of vit_keras. The closest are {list_words(closest(name, list_presets()))}: load "
             "one of the same architecture, with this path as its weights."
         )
     preset = load_preset(name)
@@ -66,7 +67,7 @@ def timm_settings(config_json: Mapping[str, Any], where: Path) -> dict[str, Any]
     unknown = sorted(set(arguments) - _FIELDS.keys() - _CONVERTED - _NO_EFFECT)
     if unknown:
         raise InvalidArgumentError(
-            f"{where}: model_args has {unknown}, which vit_keras does not know and cannot ignore."
+            f"{where}: model_args has {list_words(unknown)}, which vit_keras does not know and cannot ignore."
         )
     is_packed = base.max_num_patches is not None
     # Of DINOv3, timm pools the mean by default, and the preset the class token, as Meta does.
@@ -138,6 +139,8 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     if "qkv_bias" in arguments:
         with_bias = base.qkv_bias if base.qkv_bias != "none" else "all"
         fields["qkv_bias"] = with_bias if arguments["qkv_bias"] else "none"
+    if "use_post_norm" in arguments:
+        fields["block_norm"] = "after" if arguments["use_post_norm"] else "before"
     if "no_embed_class" in arguments:
         fields["position_on_prefix"] = not arguments["no_embed_class"]
     for argument, learned in (("pos_embed", ("learn", "learned")), ("use_abs_pos_emb", (True,))):
@@ -156,7 +159,7 @@ def _read_fields(arguments: Mapping[str, Any], base: ViTConfig, where: Path) -> 
     if "global_pool" in arguments:
         pool = arguments["global_pool"]
         if pool not in _POOLING:
-            raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {sorted(_POOLING)}.")
+            raise InvalidArgumentError(f"{where}: global_pool={pool!r} is none of {list_words(sorted(_POOLING))}.")
         fields["pooling"] = _POOLING[pool]
     if fields.get("pooling", base.pooling) != "map":
         fields.pop("num_map_heads", None)
@@ -178,11 +181,8 @@ def _read_naflex(arguments: Mapping[str, Any], base: ViTConfig, cfg: Mapping[str
         fields["image_size"] = (grid[0] * patch_size, grid[1] * patch_size)
     if isinstance(size, list | tuple):  # checked by `_read_defaults`
         fields["max_num_patches"] = (size[1] // patch_size) * (size[2] // patch_size)
-    names = ("pos_embed_interp_mode", "pos_embed_antialias", "pos_embed_align_corners")
-    stated = {
-        **TIMM_NAFLEX_RESIZES[base.position_resize],
-        **{name: arguments[name] for name in names if name in arguments},
-    }
+    of_base = TIMM_NAFLEX_RESIZES[base.position_resize]
+    stated = {name: arguments.get(name, value) for name, value in of_base.items()}
     rules = [rule for rule, values in TIMM_NAFLEX_RESIZES.items() if values == stated]
     if not rules:
         raise InvalidArgumentError(f"{where}: its positions are resized with {stated}, which vit_keras does not build.")
@@ -215,9 +215,7 @@ def _read_relative_position(arguments: Mapping[str, Any], base: ViTConfig, where
         fields = {"relative_position": "table" if own or shared else "none", "relative_position_shared": shared}
     kind = arguments.get("rel_pos_type")  # of VisionTransformerRelPos
     if kind not in (None, "mlp", "bias"):
-        raise InvalidArgumentError(
-            f"{where}: rel_pos_type={kind!r} is none of ['mlp', 'bias'], which vit_keras builds."
-        )
+        raise InvalidArgumentError(f"{where}: rel_pos_type={kind!r} is none of mlp, bias, which vit_keras builds.")
     if kind is not None:
         fields["relative_position"] = "mlp" if kind == "mlp" else "table"
     if arguments.get("rel_pos_dim") is not None:

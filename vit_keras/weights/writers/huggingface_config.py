@@ -95,7 +95,7 @@ _KINDS = {
         HF_AIMV2,
         {
             **PLAIN, "class_token": (False,), "pooling": ("mean",), "gated_mlp": (True,), "qkv_bias": ("none",), "norm": ("rms",),
-            "patch_norm": (True,), "projection_bias": (False,),
+            "patch_norm": (True,), "projection_bias": (False,), "position_embedding": ("learned", "sincos2d_mae"),
         },
         "Aimv2VisionModel", square=True,
     ),
@@ -128,9 +128,7 @@ def huggingface_model(config: ViTConfig, class_names: Sequence[str]) -> HuggingF
     written = {
         "architectures": [headed if has_head and headed is not None else kind.headless],
         "model_type": tower,
-        **{theirs: getattr(config, ours) for theirs, ours in (HF_SHARED_FIELDS | HF_FIELDS[tower]).items()},
-        "image_size": config.image_size[0] if len(set(config.image_size)) == 1 else list(config.image_size),
-        "hidden_act": HF_ACTIVATIONS[config.activation],
+        **_write_fields(config, HF_FIELDS[tower]),
         **_compute_fields(model_type, config),
     }
     unused = {"embeddings.mask_token": (*kind.mask_token, config.hidden_dim)} if kind.mask_token else {}
@@ -144,6 +142,33 @@ def huggingface_model(config: ViTConfig, class_names: Sequence[str]) -> HuggingF
         written["label2id"] = {name: index for index, name in enumerate(class_names)}
     prefix = _PREFIXES.get(model_type, f"{model_type}." if has_head else "")
     return HuggingFaceModel(kind.table, prefix, written, unused)
+
+
+def masked_autoencoder_model(config: ViTConfig, decoder: Mapping[str, Any]) -> HuggingFaceModel:
+    """Returns transformers' ViTMAE for an encoder, which it doesn't pool, and the fields of its decoder."""
+    plain = config.replace(pre_logits_dim=None)
+    if config.class_token and config.final_norm != "none":
+        plain = plain.replace(pooling="token", final_norm="before")
+    reasons = list_misfits(plain, {**PLAIN, **_QKV_BIAS, "layer_scale": (None,)})
+    if len(set(config.image_size)) != 1:
+        reasons.append(f"its images are square, not {config.image_size}")
+    find_kind("transformers", {"vit_mae": reasons})
+    written = {
+        "architectures": ["ViTMAEForPreTraining"],
+        "model_type": "vit_mae",
+        **_write_fields(plain, HF_FIELDS["vit"]),
+        **_compute_fields("vit", plain),
+        **decoder,
+    }
+    return HuggingFaceModel(HF_VIT, "vit.", written, {})
+
+
+def _write_fields(config: ViTConfig, fields: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        **{theirs: getattr(config, ours) for theirs, ours in {**HF_SHARED_FIELDS, **fields}.items()},
+        "image_size": config.image_size[0] if len(set(config.image_size)) == 1 else list(config.image_size),
+        "hidden_act": HF_ACTIVATIONS[config.activation],
+    }
 
 
 def _list_reasons(model_type: str, config: ViTConfig, has_head: bool) -> list[str]:
@@ -190,7 +215,8 @@ def _compute_fields(model_type: str, config: ViTConfig) -> dict[str, Any]:
             "use_mean_pooling": config.pooling == "mean",
         }
     if model_type == "aimv2_vision_model":
-        fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False, "is_native": False}
+        fields |= {"qkv_bias": False, "mlp_bias": False, "use_head": False}
+        fields["is_native"] = config.position_embedding == "sincos2d_mae"
     if config.pre_logits_dim is not None:
         fields |= {"pooler_output_size": config.pre_logits_dim, "pooler_act": "tanh"}
     if model_type == "siglip2_vision_model":

@@ -6,6 +6,7 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.validation import list_words
 
 PLAIN: Mapping[str, Collection[Any]] = {
     "stem": ("patch",),
@@ -58,10 +59,14 @@ NOT_WRITTEN = (
 def list_misfits(config: ViTConfig, allowed: Mapping[str, Collection[Any]]) -> list[str]:
     """Returns the reasons why a config is not of a kind of model."""
     return [
-        f"{name}={getattr(config, name)!r} is none of {list(values)}"
+        f"{name}={getattr(config, name)!r} is none of {_list_values(values)}"
         for name, values in allowed.items()
         if getattr(config, name) not in values
     ]
+
+
+def _list_values(values: Collection[Any]) -> str:
+    return f"{values[0]} to {values[-1]}" if isinstance(values, range) else list_words(values)
 
 
 def find_kind(library: str, reasons: Mapping[str, list[str]]) -> str:

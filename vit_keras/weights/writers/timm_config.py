@@ -70,6 +70,7 @@ _KINDS: dict[str, _Allowed] = {
     "vit_base_patch16_clip_224": {**_VIT, "norm_epsilon": (1e-5,), "stem_norm": _BOTH, "patch_bias": _BOTH},
     "vit_giant_patch14_dinov2": {**_VIT, "gated_mlp": (True,), "activation": ("silu",)},
     "vit_pwee_patch16_reg1_gap_256": {**_VIT, "parallel_block": (True,)},
+    "vit_dpwee_patch16_reg1_gap_256": {**_VIT, "parallel_block": (True,), "differential_attention": (True,), "qk_norm": (False,)},
     "deit_base_distilled_patch16_224": {
         **PLAIN, "distillation_token": (True,), "qkv_bias": ("all", "none"), "qk_norm": _BOTH, "norm_epsilon": (1e-6,),
         "position_on_prefix": (True,), "activation": _VIT["activation"],
@@ -87,6 +88,7 @@ _KINDS: dict[str, _Allowed] = {
     "vit_relpos_base_patch16_224": _RELPOS,
     "vit_relpos_base_patch16_rpn_224": {**_RELPOS, "block_norm": ("after",)},
     "eva02_base_patch14_224": _EVA,
+    "eva02_enormous_patch14_clip_224": {**_EVA, "block_norm": ("after",), "qk_norm": (False,)},
     "vit_base_patch16_rope_224": {**_EVA, "rotary_embedding": ("axial",), "qkv_bias": ("all", "none")},
     "vit_pe_core_base_patch16_224": {
         **_EVA, "rotary_embedding": ("axial",), "qkv_bias": ("all", "none"), "norm_epsilon": (1e-5,),
@@ -210,6 +212,7 @@ def _vit_arguments(config: ViTConfig, architecture: str) -> dict[str, Any]:
             "pos_embed_grid_size": list(config.grid_size),
             **TIMM_NAFLEX_RESIZES[config.position_resize],
             "fc_norm": config.final_norm == "after",
+            "final_norm": config.final_norm != "none",
         }
     pools_prefix = config.pooling == "map" and config.num_prefix_tokens
     return {

@@ -1,0 +1,5 @@
+"""Pre-training on unlabeled images: methods, their losses, and what measures the features they learn."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
