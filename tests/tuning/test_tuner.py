@@ -51,6 +51,7 @@ def searched(result):
     return ViTTuner(SHALLOW, run_dir=result.run_directory, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_search_leaves_a_preset_a_page_and_a_table(result, data):
     assert result.model.output_shape == (None, 3)
     assert 0.3 < result.test_accuracy <= 1
@@ -64,6 +65,7 @@ def test_search_leaves_a_preset_a_page_and_a_table(result, data):
         search(data, hypermodel=SHALLOW, run_dir=result.run_directory, **SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_read_and_keras_tuner_s_own_methods_work(searched, capsys):
     assert isinstance(searched, keras_tuner.Tuner)
     assert len(searched.study.trials) == 6
@@ -85,6 +87,7 @@ def test_latency_as_an_objective_is_measured_without_a_limit(tmp_path):
     assert 0 < tuner.engine.compute_costs(Tiny().default_values())["latency"] < 10
 
 
+@pytest.mark.slow
 def test_warm_start_tries_the_best_of_another_search_after_the_default(searched, tmp_path):
     options = TunerOptions(epochs=2, factor=2, warm_start=[searched.run_dir])
     tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", options=options)
@@ -95,12 +98,14 @@ def test_warm_start_tries_the_best_of_another_search_after_the_default(searched,
         ViTTuner(Tiny(), run_dir=tmp_path / "new", options=TunerOptions(warm_start=[tmp_path]))
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_continued(searched, data):
     more = ViTTuner(SHALLOW, run_dir=searched.run_dir, budget="7 trials", **SETTINGS)
     more.search(data)
     assert len(more.study.trials) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "named"),
     [
