@@ -23,8 +23,10 @@ import keras
 import numpy as np
 
 import vit_keras as vk
-from vit_keras.data import Augmentation, ImageData
+from vit_keras.data import ImageData
 from vit_keras.evaluation.evaluate import evaluate
+from vit_keras.pretraining.methods import METHODS
+from vit_keras.pretraining.recipe import plan_pretraining
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
 from vit_keras.training.optim import optimizers, schedules
@@ -35,11 +37,6 @@ UNLABELED = {"fashion_mnist": 10_000, "emoji": 2_000}
 VALIDATION = 500  # images
 PROBED = 2000  # images whose labels measure the features while nothing is chosen by them
 BATCH_SIZE = 128  # of pre-training
-AUGMENTATIONS = {
-    "mae": Augmentation(flip_rate=0.5, zoom=0.2, stretch=0.1, shift=0.1),
-    "lejepa": Augmentation(),
-}
-LEARNING_RATES = {"mae": 2e-3, "lejepa": 2e-3}
 SCRATCH_EPOCHS = (50, 100, 200, 400, 800, 1600)
 TICKS = 10_000  # of the schedule; the clock decides which
 RESULT = "pretraining"
@@ -119,15 +116,20 @@ class ProcessorBudget(keras.callbacks.Callback):
 
 def pretrain(cell: Cell, data: ImageData) -> tuple[keras.Model, dict[str, Any]]:
     """Returns an encoder pre-trained for the budget, and what was measured of it."""
-    from vit_keras.pretraining.methods import METHODS
-
     encoder = build(cell.preset, data, cell.seed)
-    rate, data = LEARNING_RATES[cell.method], replace(data, batch_size=BATCH_SIZE)
+    method, data = METHODS[cell.method], replace(data, batch_size=BATCH_SIZE)
+    count, steps = len(data.splits["train"]), data.steps_per_epoch
+    width = vk.model_config(encoder).hidden_dim
+    recipe, _ = plan_pretraining(
+        method, images=count, batch_size=BATCH_SIZE, steps_per_epoch=steps, hidden_dim=width, epochs=1
+    )
     with random_state(cell.seed):
-        objective = METHODS[cell.method].make(encoder, options={}, seed=cell.seed)
-    clock = ProcessorBudget(cell.minutes * 60 * CORES, rate)
-    objective.compile(optimizer=optimizers.AdamW(rate, weight_decay=0.05, beta_2=0.95))
-    batches = data.training_batches(epochs=100_000, augmentation=AUGMENTATIONS[cell.method])
+        objective = method.make(encoder, options=recipe.options, seed=cell.seed)
+    clock = ProcessorBudget(cell.minutes * 60 * CORES, recipe.learning_rate)
+    objective.compile(
+        optimizer=optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, beta_2=recipe.beta_2)
+    )
+    batches = data.training_batches(epochs=100_000, augmentation=recipe.augmentation)
     objective.fit(batches.map(lambda images, _: images), epochs=1, steps_per_epoch=10**9, verbose=0, callbacks=[clock])
     seconds = clock.elapsed
     objective.finish(batches.map(lambda images, _: images).take(20))

@@ -10,16 +10,17 @@ from vit_keras.pretraining.recipe import RECIPES, PretrainingRecipe, plan_pretra
 pytestmark = pytest.mark.any_backend
 
 
-def plan(**changes):
-    options = {"images": 20_000, "batch_size": 128, "steps_per_epoch": 156}
+def plan(hidden_dim=128, **changes):
+    options = {"images": 20_000, "batch_size": 128, "steps_per_epoch": 156, "hidden_dim": hidden_dim}
     return plan_pretraining(METHODS["mae"], **options, **changes)
 
 
-def test_mae_has_the_numbers_of_the_papers_code():
+def test_mae_has_the_numbers_of_the_papers_code_but_the_measured_learning_rate_and_augmentation():
     recipe, choices = plan()
-    assert recipe.learning_rate == pytest.approx(1.5e-4 * 128 / 256)
+    assert recipe.learning_rate == 2e-3
+    assert plan(hidden_dim=512)[0].learning_rate == 2e-3 / 4
     assert (recipe.optimizer, recipe.beta_2, recipe.weight_decay, recipe.clip_norm) == ("adamw", 0.95, 0.05, None)
-    assert recipe.augmentation == Augmentation(crop_scale=(0.2, 1.0), flip_rate=0.5)
+    assert recipe.augmentation == Augmentation(flip_rate=0.5, zoom=0.2, stretch=0.1, shift=0.1)
     assert recipe.warmup_rate == 40 / 800
     assert dict(recipe.options) == {"mask_ratio": 0.75}
     reasons = {choice.what: (choice.value, choice.reason) for choice in choices}
@@ -78,7 +79,7 @@ def test_an_unknown_method_is_refused_with_the_closest_name():
 
 
 def test_lejepa_has_the_numbers_of_its_minimal_example_and_distillation_takes_a_teacher():
-    options = {"images": 20_000, "batch_size": 128, "steps_per_epoch": 156}
+    options = {"images": 20_000, "batch_size": 128, "steps_per_epoch": 156, "hidden_dim": 128}
     recipe, _ = plan_pretraining(METHODS["lejepa"], **options, changes={"projector_dims": [64, 8]})
     assert recipe.learning_rate == pytest.approx(2e-3 / 2)
     assert recipe.augmentation == Augmentation()

@@ -219,6 +219,7 @@ def _plan(
         images=len(data.splits["train"]),
         batch_size=data.batch_size,
         steps_per_epoch=data.steps_per_epoch,
+        hidden_dim=config.hidden_dim,
         epochs=options.epochs,
         changes={**options.changes, "seed": data.seed},
     )

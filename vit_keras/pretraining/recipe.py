@@ -71,13 +71,29 @@ class PublishedRecipe:
     name: str
     summary: str
     learning_rate_images: int | None
+    learning_rate_width: int | None
     fields: Mapping[str, Any]
 
     @property
     def rules(self) -> dict[str, str]:
         """How fields depend on the run, by name."""
-        images = self.learning_rate_images
-        return {} if images is None else {"learning_rate": f"for {images} images per batch, in proportion"}
+        images, width = self.learning_rate_images, self.learning_rate_width
+        rules = [] if images is None else [f"for {images} images per batch, in proportion"]
+        rules += [] if width is None else [f"at width {width}; the wider, the lower in proportion"]
+        return {"learning_rate": ", ".join(rules)} if rules else {}
+
+    def size_learning_rate(self, *, batch_size: int, hidden_dim: int) -> Choice | None:
+        """Returns the learning rate for a batch and a width, and why; None where it is as published."""
+        rate, reasons = float(self.fields["learning_rate"]), []
+        if self.learning_rate_images is not None:
+            rate *= batch_size / self.learning_rate_images
+            reasons.append(f"for {self.learning_rate_images} images per batch, in proportion")
+        if self.learning_rate_width is not None:
+            rate *= self.learning_rate_width / hidden_dim
+            reasons.append(f"at width {self.learning_rate_width}; the wider, the lower in proportion")
+        if not reasons:
+            return None
+        return Choice("learning_rate", float(f"{rate:.3g}"), f"{self.fields['learning_rate']:g} {', '.join(reasons)}")
 
     def unsized(self, *, epochs: int, steps_per_epoch: int) -> PretrainingRecipe:
         """Returns the recipe as published."""
@@ -92,6 +108,7 @@ def plan_pretraining(
     images: int,
     batch_size: int,
     steps_per_epoch: int,
+    hidden_dim: int,
     epochs: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> tuple[PretrainingRecipe, tuple[Choice, ...]]:
@@ -102,6 +119,7 @@ def plan_pretraining(
         images: Number of training images.
         batch_size: Images per batch.
         steps_per_epoch: Training batches per epoch.
+        hidden_dim: Width of the encoder.
         epochs: Training epochs; None to choose by the number of images.
         changes: Fields of the recipe and options of the method to use instead of the recipe's.
 
@@ -119,11 +137,10 @@ def plan_pretraining(
     options = {name: changes.pop(name) for name in method.list_options() if name in changes}
     _check_names(changes, method)
     recipe = published.unsized(epochs=epochs, steps_per_epoch=steps_per_epoch)
-    if published.learning_rate_images is not None and "learning_rate" not in changes:
-        rate = float(f"{recipe.learning_rate * batch_size / published.learning_rate_images:.3g}")
-        reason = f"{recipe.learning_rate:g} for {published.learning_rate_images} images per batch, in proportion"
-        recipe = recipe.replace(learning_rate=rate)
-        choices.append(Choice("learning_rate", rate, reason))
+    sized = published.size_learning_rate(batch_size=batch_size, hidden_dim=hidden_dim)
+    if sized is not None and "learning_rate" not in changes:
+        recipe = recipe.replace(learning_rate=sized.value)
+        choices.append(sized)
     recipe = recipe.replace(options={**recipe.options, **options}, **changes)
     asked = {name: value for name, value in {**options, **changes}.items() if name != "seed"}
     return recipe, (*choices, *(Choice(name, value, "as asked") for name, value in asked.items()))
@@ -155,10 +172,13 @@ def _check_names(changes: Mapping[str, Any], method: Method) -> None:
 
 def _parse(name: str, values: dict[str, Any]) -> PublishedRecipe:
     summary, images = values.pop("summary").strip(), values.pop("learning_rate_images", None)
+    width = values.pop("learning_rate_width", None)
     fields: dict[str, Any] = {key: None if value == "none" else value for key, value in values.items()}
     if isinstance(fields.get("augmentation"), dict):
         fields["augmentation"] = Augmentation.from_dict(fields["augmentation"])
-    return PublishedRecipe(name=name, summary=summary, learning_rate_images=images, fields=fields)
+    return PublishedRecipe(
+        name=name, summary=summary, learning_rate_images=images, learning_rate_width=width, fields=fields
+    )
 
 
 _TABLE = tomllib.loads(files(__package__).joinpath("recipes.toml").read_text("utf-8"))

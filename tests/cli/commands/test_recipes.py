@@ -31,7 +31,7 @@ def test_a_recipe_of_pretraining_shows_its_rule_and_options(run):
     code, out, _ = run("recipes", "mae")
     rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
     assert code == 0
-    assert rows["learning_rate"].strip() == "0.00015, for 256 images per batch, in proportion"
+    assert rows["learning_rate"].strip() == "0.002, at width 128; the wider, the lower in proportion"
     assert rows["options"].strip() == "mask_ratio 0.75"
 
 
