@@ -50,6 +50,9 @@ class _RegisterAfterKeras(MetaPathFinder):
 
 
 def _register() -> None:
+    layers = sys.modules.get("vit_keras.layers")
+    if layers is not None and not hasattr(layers, "__all__"):
+        return  # half imported: it calls `register_with_keras` at its end
     for module in _MODULES:
         import_module(f"vit_keras.{module}")
 

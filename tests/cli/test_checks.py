@@ -39,7 +39,7 @@ def test_a_run_directory_is_free_resumed_or_replaced(tmp_path):
         (("train", "--preset", "vit_nope"), 2, "'vit_nope'"),
         (("finetune", "nope", "emoji"), 2, "There is no preset 'nope'"),
         (("finetune", "vit_nano_conv8_32", "emoji", "--run-dir", "."), 6, "exists"),
-        (("finetune", "vit_nano_conv8_32", "emoji", "--method", "lorra"), 2, "'lora'"),
+        (("finetune", "vit_nano_conv8_32", "emoji", "--method", "lorra"), 2, "closest are lora,"),
         (("tune", "./nowhere"), 3, "nowhere"),
         (("tune", "emoji", "--budget", "soon"), 2, "'30min'"),
         (("tune", "--resume", "--run-dir", "."), 6, "no search to resume"),

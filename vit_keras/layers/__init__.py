@@ -24,6 +24,7 @@ from vit_keras.layers.self_attention import SelfAttention
 from vit_keras.layers.stochastic_depth import StochasticDepth
 from vit_keras.layers.token_pooling import TokenPooling
 from vit_keras.layers.transformer_block import TransformerBlock
+from vit_keras.registration import register_with_keras
 
 __all__ = [
     "MLP",
@@ -48,3 +49,5 @@ __all__ = [
     "TokenPooling",
     "TransformerBlock",
 ]
+
+register_with_keras()  # what was left out when Keras was imported above

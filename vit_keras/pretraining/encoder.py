@@ -7,7 +7,6 @@ import keras
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.models.wiring import read_model
-from vit_keras.zoo.rebuild import rebuild
 
 _log = logging.getLogger(__name__)
 
@@ -18,6 +17,8 @@ def remove_head(model: keras.Model) -> keras.Model:
     Raises:
         InvalidArgumentError: `vit` did not build the model, or its weights are quantized or all frozen.
     """
+    from vit_keras.zoo.rebuild import rebuild
+
     check_not_quantized(model, "Pre-training")
     heads = read_model(model).heads
     if heads:

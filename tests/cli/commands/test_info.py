@@ -17,7 +17,7 @@ def test_info_shows_numbers_source_and_every_field_and_json_what_preset_info_say
 
 def test_an_unknown_preset_exits_2_and_suggests_the_closest(refused):
     out = refused(2, "There is no preset 'vit_base_patch16_225'", "info", "vit_base_patch16_225")
-    assert out == refused(2, "'vit_base_patch16_224'", "info", "vit_base_patch16_225") == ""
+    assert out == refused(2, "closest names are vit_base_patch16_224,", "info", "vit_base_patch16_225") == ""
 
 
 def test_the_attention_kernel_of_this_machine_is_shown_with_its_reason(run):

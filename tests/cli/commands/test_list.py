@@ -91,7 +91,7 @@ def test_best_names_the_most_accurate_weights_within_a_budget_with_their_sources
         code, out, err = run("list", "--best", budget, "--image-size", 224)
         assert (code, err) == (0, "")
         assert [line.split()[0] for line in out.splitlines()[1 : len(rows) + 1]] == expected
-        for said in (rows[0]["url"], rows[0]["license"], rows[0]["paper"], "as timm measured"):
+        for said in (rows[0]["url"], rows[0]["license"], rows[0]["paper"], "by timm or the paper"):
             assert said in out
 
 

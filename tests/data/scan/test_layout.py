@@ -61,6 +61,6 @@ def test_a_layout_without_classes_is_an_error(make, paths, message):
 
 
 def test_an_empty_folder_is_an_error_that_shows_the_layout(tmp_path):
-    message = r"(?s)found \[\].*cat/\n\s+one\.jpg.*JPEG, PNG, .* HEIC files are read"
+    message = r"(?s)found none.*cat/\n\s+one\.jpg.*JPEG, PNG, .* HEIC files are read"
     with pytest.raises(EmptyDatasetError, match=message):
         list_folder(tmp_path)

@@ -202,7 +202,7 @@ def test_without_a_network_no_download_is_tried_again(tmp_path, monkeypatch):
 def test_an_unknown_name_is_short_in_python_too():
     with pytest.raises(DataError) as caught:
         load("tfds:oxford_iiit_pett")
-    assert "oxford_iiit_pet'" in str(caught.value)
+    assert "closest names are oxford_iiit_pet," in str(caught.value)
     assert len("".join(traceback.format_exception(caught.value)).splitlines()) < 40
 
 

@@ -77,8 +77,8 @@ def test_a_loss_of_accuracy_is_measured_on_labels_and_refused_unless_allowed(mod
 
     whole = onnx_format.quantize_dynamic
 
-    def broken(before, after):
-        whole(before, after)
+    def broken(before, after, **options):
+        whole(before, after, **options)
         found = onnx.load(after)
         for tensor in found.graph.initializer:
             if tensor.name.startswith("head/kernel") and tensor.data_type == onnx.TensorProto.INT8:

@@ -69,7 +69,7 @@ def test_an_imbalance_is_reported_and_balanced_only_if_asked():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "linear_prob"}, r"method='linear_prob'.* 'linear_probe'"),
+        ({"method": "linear_prob"}, r"method='linear_prob'.* closest are linear_probe,"),
         ({"changes": {"learn_rate": 1.0}}, "no field 'learn_rate'"),
         ({"changes": {"class_weights": "even"}}, "'balanced' or 'square_root', or a number per class, got 'even'"),
     ],

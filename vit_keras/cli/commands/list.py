@@ -23,7 +23,7 @@ _OF_WEIGHTS = ("tag", "num_classes", "label_set", "top1", "license", "pretrainin
 _COLUMNS = (*_OF_PRESET, "height", "width", "patch_size", *_OF_WEIGHTS)  # of --csv
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9}
 _BEST = 10  # weights that --best names
-_ACCURACY = """top-1: ImageNet-1k, %, as timm measured it, or as the paper states it, at the preset's image size
+_ACCURACY = """top-1: ImageNet-1k, %, by timm or the paper, at the preset's image size
 params, GMACs per image: without the head"""
 
 

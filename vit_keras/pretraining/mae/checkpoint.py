@@ -46,7 +46,7 @@ def load_masked_autoencoder(directory: str | Path) -> MaskedAutoencoder:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = save_masked_autoencoder(MaskedAutoencoder(from_preset("test_vit")), folder + "/mae")
         ...     load_masked_autoencoder(path).encoder.output_shape
-        (None, 32)
+        (None, 64)
     """
     folder = Path(directory)
     fields = _read_fields(folder)
