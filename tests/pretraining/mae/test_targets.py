@@ -14,7 +14,8 @@ def test_statistics_are_those_of_the_unbiased_variance_and_finite_for_equal_pixe
 
 def test_a_prediction_of_zero_has_the_closed_form_loss_and_visible_patches_do_not_count(rng):
     patches = rng.normal(size=(2, 4, 48)).astype("float32") * 100
-    mean, deviation = patch_statistics(ops.convert_to_tensor(patches))
+    patches = ops.convert_to_tensor(patches)
+    mean, deviation = patch_statistics(patches)
     targets = (patches - mean) / deviation
     mask = ops.convert_to_tensor([[1.0, 0, 1, 1], [0, 1, 0, 0]])
     predictions = np.zeros((2, 4, 48), "float32")
