@@ -44,4 +44,5 @@ def sigreg(embeddings: Tensor, directions: Tensor, *, knots: int = KNOTS, limit:
     angles = ops.expand_dims(projected, -1) * times  # (..., batch, num_directions, knots)
     real, imaginary = ops.mean(ops.cos(angles), axis=-3), ops.mean(ops.sin(angles), axis=-3)
     distance = ops.square(real - target) + ops.square(imaginary)
-    return ops.shape(embeddings)[-2] * ops.sum(distance * weights, axis=-1)
+    count = ops.cast(ops.shape(embeddings)[-2], distance.dtype)
+    return count * ops.sum(distance * weights, axis=-1)
