@@ -21,7 +21,7 @@ _MODULES = (
     "training.optim.optimizers",
     "training.optim.schedules",
 )
-"""Modules with registered classes. Their packages import Keras in `__init__`, so that none is half imported when this runs."""
+"""Modules with registered classes, the layers first, since the others need them. Their packages import Keras in `__init__`, before any of their modules."""
 
 
 class _RegisterAfterKeras(MetaPathFinder):

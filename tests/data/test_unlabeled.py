@@ -125,6 +125,12 @@ def test_named_sets_and_loaded_data_leave_out_their_test_images():
     assert set(pixels(data)) == own
 
 
+def test_a_set_of_another_library_is_known_by_its_name():
+    data = load_unlabeled("digits", preprocessing=Preprocessing(image_size=(8, 8), channels=1))
+    assert (data.class_names, data.sizes) == (tuple("0123456789"), {"train": 950, "validation": 50})
+    assert "test images left out: 797" in data.decisions  # of 1,797
+
+
 def test_a_folder_named_test_beside_train_is_left_out(make_folder):
     root = make_folder({"train": 6, "test": 4, "more": 2})
     data = load_unlabeled(root, preprocessing=SIZE)

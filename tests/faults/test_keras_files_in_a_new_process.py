@@ -137,7 +137,7 @@ def test_any_module_can_be_imported_first():
         for module in ("layers", "models.own_head", "training.optim.kernels")
     ]  # fmt: skip
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("vit_keras>")}
-    for process in processes:
-        out, _ = process.communicate()
+    outputs = [process.communicate()[0] for process in processes]  # all, so that a failure leaves none running
+    for process, out in zip(processes, outputs, strict=True):
         assert process.returncode == 0
         assert set(out.split()) >= registered

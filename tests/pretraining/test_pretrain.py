@@ -1,12 +1,11 @@
 import json
-import os
-import signal
 from collections import namedtuple
 
 import keras
 import numpy as np
 import pytest
 from pretraining.mean_color import MeanColorMethod
+from resuming import StopAt, bit_for_bit
 from rich.console import Console
 
 from vit_keras.data import load
@@ -19,28 +18,6 @@ from vit_keras.zoo.from_preset import from_preset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Epoch .* nearly equal")  # of a method that learns colors alone
 EPOCHS, STEPS = 3, 4  # of the fixture `emoji`
-bit_for_bit = pytest.mark.xfail(
-    keras.backend.backend() == "torch", reason="torch is not deterministic bit for bit", strict=False
-)
-
-
-class StopAt(keras.callbacks.Callback):
-    """Sends SIGTERM in the middle of a step."""
-
-    def __init__(self, step=0):
-        super().__init__()
-        self.step, self.seen = step, 0
-
-    def get_state(self):
-        return {"seen": self.seen}
-
-    def set_state(self, state):
-        self.seen = state["seen"]
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen += 1
-        if self.seen == self.step:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(scope="module", autouse=True)

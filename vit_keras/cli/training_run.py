@@ -11,8 +11,6 @@ import typer
 
 from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.cli.wording import name_program
-from vit_keras.pretraining.advice import next_commands, warn_if_short
-from vit_keras.pretraining.session import PretrainingResult
 from vit_keras.runtime.signals import Aborted
 from vit_keras.training.run_inputs import RunOptions
 from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted
@@ -83,34 +81,6 @@ def print_result(result: TrainingResult, *, as_json: bool) -> None:
             f"next               vit-keras predict {shlex.quote(str(run))} {shlex.quote(str(_find_example(run)))}"
         )
     )
-
-
-def print_pretraining(result: PretrainingResult, *, as_json: bool) -> None:
-    """Prints the measures of a pre-training run, where its report is, and the next commands."""
-    record, run = result.record, result.run_directory
-    results, seconds, epochs = record["results"], record["seconds"], len(result.history)
-    warning = warn_if_short(record, epochs=epochs)
-    if as_json:
-        print_json({"run": str(run), **results, "seconds": seconds, "epochs": epochs, "warning": warning})
-        return
-    out.print(
-        f"held-out loss      {results['val_loss']:7.4f}   after {count_noun(epochs, 'epoch')} ({seconds['total']:.0f} s in all)"
-    )
-    if "feature_rank" in results:
-        before = results["feature_rank_before"]
-        out.print(
-            f"effective rank     {results['feature_rank']:7.1f}   of the features; {before:.1f} before pre-training"
-        )
-    if "knn_accuracy" in results:
-        before = results["knn_accuracy_before"]
-        out.print(
-            f"kNN accuracy       {results['knn_accuracy']:7.2%}   of the features; {before:.2%} before pre-training"
-        )
-    out.print(f"report             {run}/report.html")
-    for word, command in zip(("next", "or"), next_commands(run), strict=False):
-        out.print(name_program(f"{word:18} {command}"))
-    if warning is not None:
-        out.print(printable(f"note               {name_program(warning)}"))
 
 
 def _find_example(run: Path) -> Path:

@@ -19,7 +19,7 @@ from vit_keras.data.loading import find_files, load
 from vit_keras.data.scan.image_listing import list_images
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import Manifest
-from vit_keras.data.sources.builtin import KERAS_NAMES
+from vit_keras.data.sources.builtin import BUILTIN_NAMES
 from vit_keras.data.sources.folder import list_files, open_listing
 from vit_keras.data.sources.image_arrays import is_labeled_pair, read_image_arrays
 from vit_keras.data.sources.tfds import find_builder, read_tfds
@@ -119,7 +119,7 @@ def load_unlabeled(
 
 def _find_files(source: Any) -> Any:
     """Returns a table, or the list of folders and files that a source names; None for anything else."""
-    if isinstance(source, str) and source in ("emoji", *KERAS_NAMES):
+    if isinstance(source, str) and source in BUILTIN_NAMES:
         return None
     if isinstance(source, list | tuple) and source and all(isinstance(each, str | os.PathLike) for each in source):
         return _find_files(source[0]) if len(source) == 1 else [Path(each).expanduser() for each in source]
@@ -205,11 +205,11 @@ def _describe_looks(manifest: Manifest) -> tuple[str, ...]:
 def _read_named(
     source: Any, preprocessing: Preprocessing, reading: ReadOptions, *, seed: int, limit: int | None
 ) -> ImageData:
-    if isinstance(source, str) and source in ("emoji", *KERAS_NAMES):
+    if isinstance(source, str) and source in BUILTIN_NAMES:
         return load(source, preprocessing=preprocessing, seed=seed, split=_READ_ALL)
     builder = source
     if isinstance(source, str):
-        builder = find_builder(source.removeprefix(_TFDS), ["emoji", *KERAS_NAMES])
+        builder = find_builder(source.removeprefix(_TFDS), list(BUILTIN_NAMES))
     return read_tfds(
         builder,
         choose_preprocessing=lambda own_channels: preprocessing,

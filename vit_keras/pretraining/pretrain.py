@@ -32,7 +32,6 @@ from vit_keras.zoo.load_model import OpenModel, open_model
 BATCH_SIZE = 128
 _SMALLEST_SIDE = 8  # px, as for all image files
 _MOST_UNUSABLE = 0.5  # of the files: they are listed, and without labels none is missed
-_OF_LOAD = ("image_dir", "image_column", "label_column", "label_separator", "contained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +193,7 @@ def _load(
             seed=seed,
             reading=ReadOptions(min_side=max(_SMALLEST_SIDE, config.patch_size), max_error_rate=_MOST_UNUSABLE),
             on_progress=on_progress,
-            **{name: getattr(options, name) for name in _OF_LOAD if getattr(options, name) is not None},
+            **options.load_keywords,
         )
     if options.batch_size is None:
         return data.fit_batch_size(BATCH_SIZE)

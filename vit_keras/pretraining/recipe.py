@@ -84,16 +84,12 @@ class PublishedRecipe:
 
     def size_learning_rate(self, *, batch_size: int, hidden_dim: int) -> Choice | None:
         """Returns the learning rate for a batch and a width, and why; None where it is as published."""
-        rate, reasons = float(self.fields["learning_rate"]), []
-        if self.learning_rate_images is not None:
-            rate *= batch_size / self.learning_rate_images
-            reasons.append(f"for {self.learning_rate_images} images per batch, in proportion")
-        if self.learning_rate_width is not None:
-            rate *= self.learning_rate_width / hidden_dim
-            reasons.append(f"at width {self.learning_rate_width}; the wider, the lower in proportion")
-        if not reasons:
+        rule, published = self.rules.get("learning_rate"), float(self.fields["learning_rate"])
+        if rule is None:
             return None
-        return Choice("learning_rate", float(f"{rate:.3g}"), f"{self.fields['learning_rate']:g} {', '.join(reasons)}")
+        rate = published * batch_size / (self.learning_rate_images or batch_size)
+        rate *= (self.learning_rate_width or hidden_dim) / hidden_dim
+        return Choice("learning_rate", float(f"{rate:.3g}"), f"{published:g} {rule}")
 
     def unsized(self, *, epochs: int, steps_per_epoch: int) -> PretrainingRecipe:
         """Returns the recipe as published."""

@@ -89,7 +89,7 @@ def _pictures(run: RunDirectory) -> str:
     path = run.figures / PICTURES
     if not path.is_file():
         return ""
-    shown = notebook.wide_picture(path).replace("max-width:100%", "aspect-ratio:auto; max-width:60rem")
+    shown = notebook.wide_picture(path, style="aspect-ratio:auto; max-width:60rem")
     return section("Held-out images", tag("div", shown, "panel"))
 
 
@@ -128,7 +128,7 @@ class LiveReport(keras.callbacks.Callback):
         self._written: float | None = None
 
     def get_state(self) -> dict[str, Any]:
-        """Returns nothing: a resumed run writes its report anew."""
+        """Returns an empty state, since a resumed run writes a new report."""
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

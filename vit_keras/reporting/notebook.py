@@ -28,10 +28,10 @@ def plain(words: str) -> str:
     return tag("pre", "\n".join(map(text, words.split("\n"))))
 
 
-def wide_picture(path: Path) -> str:
-    """Returns a PNG file as an image as wide as the output."""
+def wide_picture(path: Path, *, style: str = "max-width:100%") -> str:
+    """Returns a PNG file as an image, by default as wide as the output."""
     url = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-    return f'<img src="{url}" alt="{text(path.stem)}" style="max-width:100%">'
+    return f'<img src="{url}" alt="{text(path.stem)}" style="{style}">'
 
 
 def pictures(items: Iterable[tuple[str, str]], *, side: int) -> str:

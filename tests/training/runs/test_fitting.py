@@ -1,7 +1,5 @@
 import json
-import os
 import shutil
-import signal
 from collections import namedtuple
 from dataclasses import replace
 
@@ -9,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from contracts import JIT
+from resuming import StopAt, bit_for_bit
 from rich.console import Console
 from training.weights import assert_equal
 
@@ -23,9 +22,6 @@ from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.fitting import Fitting
 
 EPOCHS, STEPS = 3, 4  # of the fixture `data`
-bit_for_bit = pytest.mark.xfail(
-    keras.backend.backend() == "torch", reason="torch is not deterministic bit for bit", strict=False
-)
 
 
 @pytest.fixture(scope="module")
@@ -69,25 +65,6 @@ def fitting(data, compiled):
         return Fitting(model=model, data=data, recipe=recipe, run=run, **options)
 
     return make
-
-
-class StopAt(keras.callbacks.Callback):
-    """Sends SIGTERM in the middle of a step."""
-
-    def __init__(self, *steps):
-        super().__init__()
-        self.steps, self.seen = steps, 0
-
-    def get_state(self):
-        return {"seen": self.seen}
-
-    def set_state(self, state):
-        self.seen = state["seen"]
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.seen += 1
-        if self.seen in self.steps:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def outcome(fitted, rows):

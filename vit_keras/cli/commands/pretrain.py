@@ -1,6 +1,6 @@
 """`vit-keras pretrain`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Context, Option
 
@@ -8,10 +8,15 @@ from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_numbers, check_precision, check_run_dir, check_source
 from vit_keras.cli.help import MODEL, TRAINING
+from vit_keras.cli.output import out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.cli.wording import name_program
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.pretraining.methods import METHODS, find_method
 from vit_keras.zoo.find_model import find_model
+
+if TYPE_CHECKING:
+    from vit_keras.pretraining.session import PretrainingResult
 
 
 def pretrain_command(
@@ -99,8 +104,7 @@ def pretrain_command(
     if not resume:
         _check_given(model=model, data=data)
     start_backend(debug=debug)
-    from vit_keras.cli.output import progress_console
-    from vit_keras.cli.training_run import merge_recorded, print_pretraining, resumable
+    from vit_keras.cli.training_run import merge_recorded, resumable
     from vit_keras.pretraining.pretrain import PretrainingOptions, pretrain
 
     typed = {name: value for name, value in options.typed_options(context).items() if value != []}
@@ -114,7 +118,38 @@ def pretrain_command(
             **values, images=images, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
             offline=offline or None, console=progress_console(as_json=as_json, quiet=quiet),
         )  # fmt: skip
-    print_pretraining(result, as_json=as_json)
+    _print_result(result, as_json=as_json)
+
+
+def _print_result(result: "PretrainingResult", *, as_json: bool) -> None:
+    """Prints the measures of a pre-training run, where its report is, and the next commands."""
+    from vit_keras.pretraining.advice import next_commands, warn_if_short
+    from vit_keras.training.runs.facts import count_noun
+
+    record, run = result.record, result.run_directory
+    results, seconds, epochs = record["results"], record["seconds"], len(result.history)
+    warning = warn_if_short(record, epochs=epochs)
+    if as_json:
+        print_json({"run": str(run), **results, "seconds": seconds, "epochs": epochs, "warning": warning})
+        return
+    out.print(
+        f"held-out loss      {results['val_loss']:7.4f}   after {count_noun(epochs, 'epoch')} ({seconds['total']:.0f} s in all)"
+    )
+    if "feature_rank" in results:
+        before = results["feature_rank_before"]
+        out.print(
+            f"effective rank     {results['feature_rank']:7.1f}   of the features; {before:.1f} before pre-training"
+        )
+    if "knn_accuracy" in results:
+        before = results["knn_accuracy_before"]
+        out.print(
+            f"kNN accuracy       {results['knn_accuracy']:7.2%}   of the features; {before:.2%} before pre-training"
+        )
+    out.print(f"report             {run}/report.html")
+    for word, command in zip(("next", "or"), next_commands(run), strict=False):
+        out.print(name_program(f"{word:18} {command}"))
+    if warning is not None:
+        out.print(printable(f"note               {name_program(warning)}"))
 
 
 def _check_sources(sources: list[str] | None) -> None:

@@ -29,8 +29,7 @@ def recipes_command(
     from vit_keras.training.recipes.sizing import RULES
 
     all_recipes: dict[str, Any] = {**RECIPES, **pretraining.RECIPES}
-    if name not in pretraining.RECIPES:
-        check_recipe(name, known=tuple(all_recipes))
+    check_recipe(name, known=tuple(all_recipes))
     recipes = []
     for known in all_recipes if name is None else [name]:
         entry = all_recipes[str(known)]

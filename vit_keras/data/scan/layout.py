@@ -88,9 +88,8 @@ def _check_no_splits(root: Path, folders: Mapping[str, Path]) -> None:
     shared = set.intersection(*inner) if len(inner) > 1 else set()
     named = [name for name in folders if parse_affixed_split(name)]
     if len(inner) > 1 and (len(shared) > 1 or named):
-        reason = (
-            f"each has folders named {list_words(sorted(shared)[:5])}" if len(shared) > 1 else f"by the names {named}"
-        )
+        common = f"each has folders named {list_words(sorted(shared)[:5])}"
+        reason = common if len(shared) > 1 else f"by the names {list_words(named)}"
         raise ClassLayoutError(
             f"{root}: the folders {list_words(sorted(folders)[:10])} look like splits ({reason}), but it is not clear which is which. Rename them "
             "to train, validation and test, or state it with ReadOptions(splits={'NAME': 'train', ...}), or with "

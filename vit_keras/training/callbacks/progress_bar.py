@@ -38,7 +38,7 @@ class ProgressBar(keras.callbacks.Callback):
         values = {name: float(value) for name, value in (logs or {}).items()}
         metric = next((name for name in METRICS.values() if name in values), "loss")
         line = f"epoch {epoch + 1:3d}/{self.params['epochs']}  loss {values['loss']:.3f}  "
-        if metric != "loss":  # which only pre-training is judged by
+        if metric != "loss":  # pre-training has no other metric
             line += f"{metric.replace('_', ' ')} {values[metric]:.3f}  "
         line += f"validation {values[f'val_{metric}']:.3f}"
         if _KNN in values:
