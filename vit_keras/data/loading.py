@@ -10,6 +10,7 @@ from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.dataset.image_data import ImageData, check_arguments
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.data.shards.shard_files import name_shards
 from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import BUILTIN_NAMES, read_builtin
 from vit_keras.data.sources.folder import read_folder
@@ -56,6 +57,8 @@ def load(
             - a folder with a folder of images per class, or with folders "train", "validation" and "test" of these; "./emoji" is a folder
             - a table of image files, labels and perhaps splits: a CSV, TSV, JSON lines or Parquet file, a data frame of pandas or polars,
               or one table per split, such as {"train": "a.csv", "test": "b.csv"}; a folder with such tables
+            - shards: tar files of WebDataset, TFRecord files or Parquet files with images inside: a file, a pattern such as
+              "shards-{0000..0099}.tar", a list of these, one of these per split, or a folder
             - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
             - arrays `(images, labels)`, where labels may be class names, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
         image_size: Height and width, px, or one integer for a square; by default the images' own, which image files don't have.
@@ -115,9 +118,9 @@ def load(
 
     is_builtin = isinstance(source, str) and source in BUILTIN_NAMES
     found = None if is_builtin else find_files(source)
-    if tables.stated and not are_tables(source) and found is None:
+    if tables.stated and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
-    if not are_tables(source) and is_in_memory(source):
+    if found is None and is_in_memory(source):
         data = read_arrays(
             source,
             preprocessing=choose_preprocessing(3),
@@ -214,7 +217,7 @@ def _find_builder(source: Any) -> Any:
 
 
 def find_files(source: Any) -> Any:
-    """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
+    """Returns the folder, shards or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()
     if isinstance(source, str):
@@ -222,10 +225,11 @@ def find_files(source: Any) -> Any:
             source.startswith((".", "/", "~"))
             or "\\" in source
             or are_tables(source)
+            or name_shards(source)
             or (source != "" and Path(source).is_dir())
         )
         return Path(source).expanduser() if is_path and not source.startswith(_TFDS) else None
-    if are_tables(source):
+    if are_tables(source) or name_shards(source):
         return source
     if type(source).__name__ == "ImageFolder" and getattr(source, "data_dir", None) is not None:
         return Path(source.data_dir).expanduser()  # a builder of TensorFlow Datasets over a folder of images

@@ -19,12 +19,14 @@ from vit_keras.data.loading import find_files, load
 from vit_keras.data.scan.image_listing import list_images
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import Manifest
+from vit_keras.data.shards.list_shards import list_shards
+from vit_keras.data.shards.shard_files import find_shards, name_source
 from vit_keras.data.sources.builtin import BUILTIN_NAMES
 from vit_keras.data.sources.folder import list_files, open_listing
 from vit_keras.data.sources.image_arrays import is_labeled_pair, read_image_arrays
 from vit_keras.data.sources.tfds import find_builder, read_tfds
 from vit_keras.data.split_names import SPLITS
-from vit_keras.data.tables.list_tables import are_tables, list_tables, name_tables
+from vit_keras.data.tables.list_tables import are_tables, list_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tasks import UNLABELED, describe_count
 from vit_keras.errors import DataError, InvalidArgumentError
@@ -136,12 +138,7 @@ def _read_files(
     seed: int,
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageData:
-    listing = _list_table(files, reading, tables) if are_tables(files) else _list_folders(files, reading, tables)
-    name = (
-        name_tables(files)
-        if are_tables(files)
-        else ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
-    )
+    listing, name = _list(files, reading, tables), name_source(files)
     manifest, whole = open_listing(listing, preprocessing, reading, on_progress=on_progress)
     places = {split: np.flatnonzero(manifest.splits == number) for number, split in enumerate(SPLITS)}
     places["train"] = np.flatnonzero(manifest.splits <= 0)
@@ -158,6 +155,20 @@ def _read_files(
         task=manifest.task,
         decisions=(*manifest.decisions, *manifest.describe_left_out(), *_describe_looks(manifest)),
     )
+
+
+def _list(files: Any, reading: ReadOptions, tables: TableOptions) -> Listing:
+    """Returns all images of shards, tables or folders; with their labels, where these are clear."""
+    given = files[0] if isinstance(files, list) and len(files) == 1 else files
+    shards = find_shards(given, reading.splits)
+    if shards is None:
+        return _list_table(files, reading, tables) if are_tables(files) else _list_folders(files, reading, tables)
+    try:
+        return list_shards(shards, options=tables, splits=reading.splits)
+    except DataError:
+        if tables.label_columns:
+            raise
+    return list_shards(shards, options=tables, splits=reading.splits, labeled=False)
 
 
 def _list_folders(folders: list[Path], reading: ReadOptions, tables: TableOptions) -> Listing:
