@@ -84,8 +84,8 @@ def list_shards(
     if labeled:
         table, columns, stated, about = _choose_labels(table, indices, shards, options, row_splits)
         labels = read_labels(table, columns, options)
-        _check(table, labels, row_splits)
-    numbers = np.asarray([SPLITS.index(row_splits.parse(value) or "") if value else -1 for value in row_splits.values])
+    _check(table, labels, row_splits)
+    numbers = row_splits.number()
     given = class_names
     if stated and class_names is None and labels.task != "regression":
         found = {name for row in labels.values for name in row}
@@ -99,7 +99,7 @@ def list_shards(
         class_names=names,
         paths=_name_images(shards, indices, root),
         labels=encoded,
-        splits=numbers.astype("int8"),
+        splits=numbers,
         ignored=dict(sum((Counter(index.ignored) for index in indices), Counter[str]())),
         task=labels.task,
         table=root / _name_together(shards),
