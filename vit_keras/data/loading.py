@@ -10,7 +10,7 @@ from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.dataset.image_data import ImageData, check_arguments
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
-from vit_keras.data.shards.shard_files import name_shards
+from vit_keras.data.shards.shard_files import find_shards, name_shards
 from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import BUILTIN_NAMES, read_builtin
 from vit_keras.data.sources.folder import read_folder
@@ -66,7 +66,8 @@ def load(
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
         class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
         batch_size: Images per batch; by default 64, or fewer where an epoch would have fewer than 6 steps.
-        limit: Maximum number of images per split, drawn by the seed; by default all.
+        limit: Maximum number of images per split, drawn by the seed; by default all. Of 10,000 image files or more, only as many are
+            decoded as that needs.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits; (0.1, 0) for no test split. A class of one
             or two images is used for training only.
@@ -156,6 +157,7 @@ def load(
             reading=reading,
             class_names=names,
             tables=tables,
+            limit=limit,
             on_progress=on_progress,
         )
     if task not in ("auto", data.task):
@@ -175,6 +177,9 @@ def load(
 def check_exists(source: str) -> None:
     """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
     found, builtin = find_files(source), list(BUILTIN_NAMES)
+    if name_shards(source):
+        find_shards(source, {})
+        return
     if isinstance(found, Path) and not found.exists():
         raise DataError(f"{source}: there is no such folder or file.")
     if found is None and source not in builtin:

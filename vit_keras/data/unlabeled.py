@@ -17,6 +17,7 @@ from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.loading import find_files, load
 from vit_keras.data.scan.image_listing import list_images
+from vit_keras.data.scan.limiting import limit_listing
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.shards.list_shards import list_shards
@@ -108,7 +109,7 @@ def load_unlabeled(
     if isinstance(source, ImageData):
         data = source
     elif files is not None:
-        data = _read_files(files, preprocessing, reading, tables, seed=seed, on_progress=on_progress)
+        data = _read_files(files, preprocessing, reading, tables, seed=seed, limit=limit, on_progress=on_progress)
     elif isinstance(source, str) or hasattr(source, "as_dataset"):
         data = _read_named(source, preprocessing, reading, seed=seed, limit=limit)
     else:
@@ -136,9 +137,12 @@ def _read_files(
     tables: TableOptions,
     *,
     seed: int,
+    limit: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageData:
     listing, name = _list(files, reading, tables), name_source(files)
+    if limit is not None:
+        listing = limit_listing(listing, limit=limit, rates=(1 - HELD_OUT_RATE,), seed=seed)
     manifest, whole = open_listing(listing, preprocessing, reading, on_progress=on_progress)
     places = {split: np.flatnonzero(manifest.splits == number) for number, split in enumerate(SPLITS)}
     places["train"] = np.flatnonzero(manifest.splits <= 0)

@@ -15,6 +15,7 @@ from vit_keras.data.images.decode import FilePart
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.inspection import Limits
+from vit_keras.data.scan.limiting import limit_listing
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.scan.scan import scan
@@ -164,21 +165,23 @@ def read_folder(
     reading: ReadOptions | None = None,
     tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
+    limit: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of tables.
 
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
+    With a `limit`, no more files of a long list are decoded than that many images of each split need.
     """
-    manifest, whole = open_files(
-        source,
-        preprocessing=preprocessing,
-        reading=reading,
-        tables=tables,
-        class_names=class_names,
-        on_progress=on_progress,
-    )
+    reading = reading or ReadOptions()
+    listing = list_files(source, reading, tables=tables, class_names=class_names)
+    if limit is not None:
+        drawn_rates = tuple(
+            rate for split, rate in zip((1, 2), rates, strict=True) if rate and not (listing.splits == split).any()
+        )
+        listing = limit_listing(listing, limit=limit, rates=drawn_rates, seed=seed)
+    manifest, whole = open_listing(listing, preprocessing, reading, on_progress=on_progress)
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)
@@ -186,7 +189,10 @@ def read_folder(
     }
     train = places.get("train", np.flatnonzero(manifest.splits < 0))
     missing = tuple(split for split in ("test", "validation") if split not in places)
-    _, duplicate_ids = np.unique(manifest.columns.sha256[train], axis=0, return_inverse=True)
+    starts = np.ascontiguousarray(manifest.columns.sha256[train]).view(">u8")[
+        :, 0
+    ]  # 64 bits of SHA-256 tell files apart
+    _, duplicate_ids = np.unique(starts, return_inverse=True)
     drawn = split_indices(
         manifest.labels[train],
         manifest.class_names,

@@ -29,32 +29,29 @@ class FileFinder:
 
         A folder that many cells name is listed, which is faster than to ask for each file.
         """
-        parents = [cell.rpartition("/")[0] if isinstance(cell, str) else "" for cell in cells]
-        listed = {
-            parent: self._list_files(parent)
-            for parent, count in Counter(parents).items()
+        counts = Counter(cell.rpartition("/")[0] for cell in cells if isinstance(cell, str))
+        files = {
+            path
+            for parent, count in counts.items()
             if count >= _WORTH_LISTING and _is_plain(parent) and not self._is_outside_folder(parent)
+            for path in self._list_files(parent)
         }
-        found: list[str | None] = []
+        found = [cell if isinstance(cell, str) and cell in files else None for cell in cells]
         outside = set()
-        for index, (cell, parent) in enumerate(zip(cells, parents, strict=True)):
-            names = listed.get(parent)
-            if names is not None and isinstance(cell, str) and cell[len(parent) + bool(parent) :] in names:
-                found.append(cell)
-                continue
-            path = self.find(cell)
-            found.append(path)
+        for index in [index for index, path in enumerate(found) if path is None]:
+            path = found[index] = self.find(cells[index])
             if path and self.is_outside(path):
                 outside.add(index)
         return found, outside
 
-    def _list_files(self, parent: str) -> set[str]:
-        """Returns the names of the files in a folder that are no links."""
+    def _list_files(self, parent: str) -> list[str]:
+        """Returns the paths of the files in a folder that are no links."""
+        start = f"{parent}/" if parent else ""
         try:
             with os.scandir(os.path.join(self.folder, parent)) as entries:
-                return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+                return [start + entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         except (OSError, ValueError):
-            return set()
+            return []
 
     def _is_outside_folder(self, parent: str) -> bool:
         return self.is_outside(os.path.join(parent, "_") if parent else "_")

@@ -130,13 +130,14 @@ def _find_task(column: str, cells: list[Any], options: TableOptions) -> tuple[st
     if options.task != "auto":
         return options.task, ()
     separator = options.label_separator
-    lists = any(isinstance(cell, list) and len(cell) != 1 for cell in cells)
-    if lists or any(isinstance(cell, str) and separator in cell for cell in cells):
+    different = list(dict.fromkeys(cells)) if _are_texts(cells) else cells
+    lists = any(isinstance(cell, list) and len(cell) != 1 for cell in different)
+    if lists or any(isinstance(cell, str) and separator in cell for cell in different):
         how = "lists" if lists else f"labels separated by {separator!r}"
         return "multi_label", (f"{how} in the column {column} read as several classes per image; {_HOW_TO_DECIDE}",)
-    if not are_numeric(cells):
+    if not are_numeric(different):
         return "single_label", ()
-    distinct = {parse_number(cell) for cell in (set(cells) if _are_texts(cells) else cells)} - {None}
+    distinct = {parse_number(cell) for cell in different} - {None}
     are_integers = all(number.is_integer() for number in distinct if number is not None)
     if are_integers and (len(distinct) <= _FEW or normalize(column) in CLASS_WORDS):
         return "single_label", (f"integers in the column {column} read as {len(distinct)} classes; {_HOW_TO_DECIDE}",)

@@ -171,12 +171,13 @@ def _check_columns(tables: list[Table], needed: tuple[str, ...], *, drop: bool) 
 
 def _is_below(cell: Any, path: str) -> bool:
     """Whether a file that was found is in a subfolder that its cell does not name."""
-    return path is not cell and "/" in path and "/" not in cell and "\\" not in cell
+    return "/" in path and "/" not in cell and "\\" not in cell
 
 
-def _is_normal(path: str) -> bool:
-    """Whether no other spelling of a path that is normal, too, is the same file."""
-    return not path.startswith(("/", "./", "../")) and "/./" not in path and "/../" not in path and "//" not in path
+def _are_normal(paths: list[str]) -> bool:
+    """Whether each path has one spelling, so that different paths are different files."""
+    lines = "\n".join(["", *paths])
+    return not any(part in lines for part in ("\n/", "\n./", "\n../", "/./", "/../", "//"))
 
 
 class _Rows:
@@ -191,7 +192,8 @@ class _Rows:
         if prefixes == ["."]:
             found, self.outside = finders[0].find_all(cells)
             self.paths = [path or "" for path in found]
-            self.below = sum(map(_is_below, cells, self.paths))
+            renamed = [pair for pair in zip(cells, self.paths, strict=True) if pair[0] is not pair[1]]
+            self.below = sum(_is_below(cell, path) for cell, path in renamed)
         else:
             checker = FileFinder(root)
             for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
@@ -217,8 +219,10 @@ class _Rows:
         bad = []
         parsed = {value: splits.parse(value) for value in set(splits.values)}
         has_bad_split = any(value and split is None for value, split in parsed.items())
-        if len(set(self.paths)) == len(self.paths) and all(map(_is_normal, self.paths)) and not has_bad_split:
-            looked_at = sorted({*labels.faults, *self.outside, *(self.paths.index("") for _ in {""} & {*self.paths})})
+        distinct = set(self.paths)
+        if len(distinct) == len(self.paths) and _are_normal(self.paths) and not has_bad_split:
+            missing = [self.paths.index("")] if "" in distinct else []
+            looked_at = sorted({*labels.faults, *self.outside, *missing})
         else:
             looked_at = list(range(len(self.paths)))
         for index in looked_at:

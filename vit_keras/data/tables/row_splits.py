@@ -83,11 +83,11 @@ def find_row_splits(
 
 
 def _find_folder_splits(cells: list[Any], stated: Mapping[str, str] | None) -> RowSplits | None:
-    folders = [_as_text(cell).rpartition("/")[0] for cell in cells]
-    parts = {folder: folder.removeprefix("./").split("/") if folder not in ("", ".") else [] for folder in set(folders)}
+    distinct = {cell.rpartition("/")[0] if isinstance(cell, str) else "" for cell in cells}
+    parts = {folder: folder.removeprefix("./").split("/") if folder not in ("", ".") else [] for folder in distinct}
     for level in range(min(map(len, parts.values()), default=0)):
         if RowSplits([each[level] for each in parts.values()], stated).is_complete:
-            found = RowSplits([parts[folder][level] for folder in folders], stated)
+            found = RowSplits([parts[_as_text(cell).rpartition("/")[0]][level] for cell in cells], stated)
             return found.describe("folders in the paths")
     return None
 
