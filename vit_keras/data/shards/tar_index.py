@@ -47,7 +47,7 @@ def index_tar(path: Path, image_column: str | None = None) -> ShardIndex:
         try:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # else each stays in memory
+                    tar.members.clear()  # type: ignore[attr-defined]  # else each stays in memory
                     base = os.path.basename(member.name)
                     if not member.isreg() or member.issparse() or is_ignored(base):
                         continue
