@@ -61,8 +61,8 @@ def _write_line(file: Any, row: Mapping[str, Any]) -> None:
 def import_pyarrow(path: Path) -> Any:
     """Returns the module pyarrow, which few need."""
     try:
-        import pyarrow  # type: ignore[import-untyped]
-        import pyarrow.parquet  # type: ignore[import-untyped]
+        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise InvalidArgumentError(
             f"{path}: Parquet files need pyarrow, which is not installed: pip install pyarrow, or choose another format."
