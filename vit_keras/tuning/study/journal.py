@@ -100,7 +100,7 @@ class Journal:
         line = json.dumps(numbered if len(numbered) > 1 else numbered[0], allow_nan=False).encode() + b"\n"
         self._write(_TORN + b"\n" + line if self._is_torn else line, create=number == 0)
         self.read()
-        written: list[dict[str, Any]] = json.loads(json.dumps(made))
+        written: list[dict[str, Any]] = json.loads(json.dumps(made), object_hook=_rename_method)
         return self.records[number : number + len(made)] == written
 
     def append(self, what: str, **fields: Any) -> None:
