@@ -64,6 +64,7 @@ class Coordinator:
         self._applied = len(journal.records)
         if study.budget:
             self.policy = replace(policy, budget=Budget.parse(study.budget))
+        self._waited = -1  # number of records on which there was nothing to do but to wait
         self._joined: Record = {"what": "joined", "participant": self.name, "host": host}
         self._running: dict[
             str, tuple[int, Callable[[], object]]
@@ -146,7 +147,11 @@ class Coordinator:
             return [*records, {"what": "started", "trial": number, "epochs": step.epochs, "worker": worker}]
 
         self.take_over_lost()
+        if self._waited == self._applied:
+            return "wait"  # only a new record can change that
         self._transact(decide)
+        if answer == "wait":
+            self._waited = self._applied
         if not claimed:
             return answer
         self._running[worker] = claimed[0], abandon
@@ -293,7 +298,7 @@ class Coordinator:
 
     def _others(self) -> set[str]:
         """Returns the names of other processes that take part, or whose trials run."""
-        names = {name for name, each in self.study.participants.items() if each.left is None}
+        names = {each.name for each in self.study.active}
         names |= {participant_name(trial.worker) for trial in self.study.running}
         return names - {self.name}
 

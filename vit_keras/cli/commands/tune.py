@@ -102,11 +102,10 @@ def tune_command(
         vit-keras tune --join /shared/search --workers 2
     """
     typed = shared.typed_options(context)
-    if join is not None:
-        _check_join(join, typed, resume=resume, run_dir=run_dir, overwrite=overwrite)
     if data is None and not resume and join is None:
         raise InvalidArgumentError("SOURCE missing: vit-keras tune SOURCE, or --resume --run-dir RUN.")
     check_all(
+        lambda: _check_join(join, typed, resume=resume, run_dir=run_dir, overwrite=overwrite),
         lambda: _check_run_dir(run_dir, resume=resume, overwrite=overwrite),
         lambda: check_source(data),
         lambda: Budget.parse(budget) if budget else None,
@@ -133,7 +132,11 @@ def tune_command(
     _print_result(result, as_json=as_json)
 
 
-def _check_join(join: Path, typed: dict[str, Any], *, resume: bool, run_dir: Path | None, overwrite: bool) -> None:
+def _check_join(
+    join: Path | None, typed: dict[str, Any], *, resume: bool, run_dir: Path | None, overwrite: bool
+) -> None:
+    if join is None:
+        return
     others = {"resume": resume, "run_dir": run_dir, "overwrite": overwrite}
     refused = [name for name, value in others.items() if value] + [name for name in typed if name not in _OF_MACHINE]
     if refused:

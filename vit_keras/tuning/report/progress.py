@@ -68,7 +68,8 @@ class SearchProgress:
         """Prints a line if a trial reached a rung or ended, and if one of several processes joined or left."""
         if record["what"] == "budget":
             self.budget = Budget.parse(record["budget"])
-        if self._study is not None and record["what"] in ("joined", "left") and len(self._study.participants) > 1:
+        others = [] if self._study is None else [each.name for each in self._study.active]
+        if record["what"] in ("joined", "left") and set(others) - {record["participant"]}:
             change = "was lost; others continue its trials" if record.get("lost") else record["what"]
             self.console.print(f"process  {record['participant']} {change}", highlight=False)
         if self._study is None or record["what"] not in ("waiting", "ended"):
@@ -103,7 +104,7 @@ def describe_resolution(study: Study, data: ImageData) -> str:
 
 def format_line(study: Study, trial: Trial) -> str:
     """Returns a trial's score, or its fault, and the best trial so far in one line; where several processes search, also its worker."""
-    where = f"  by {trial.workers[-1]}" if len(study.participants) > 1 and trial.workers else ""
+    where = f"  by {trial.workers[-1]}" if len(study.active) > 1 and trial.workers else ""
     if not trial.epochs:
         return f"trial {trial.number:4d}  {trial.state}: {trial.reason}{where}"
     name = study.objective.name

@@ -117,6 +117,11 @@ class Study:
         return [trial for trial in self.trials if trial.state == "RUNNING"]
 
     @property
+    def active(self) -> list[Participant]:
+        """Every process that takes part now."""
+        return [each for each in self.participants.values() if each.left is None]
+
+    @property
     def epochs_trained(self) -> int:
         """Epochs of all trials together."""
         return sum(trial.epochs for trial in self.trials)
