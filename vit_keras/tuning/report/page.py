@@ -196,5 +196,5 @@ def _format_participants(study: Study) -> str:
     ]
     heads = ["process", "machine", "workers", "trials", "epochs", "training min", "joined at min", "left at min"]
     note = "Times are of the search. A trial whose process left or was lost was continued by another one from its last checkpoint."
-    content = tag("p", note, "soft lead") + tag("div", table(heads, rows, numbers=(2, 4, 5, 6, 7)), "scroll")
+    content = tag("p", note, "soft lead") + table(heads, rows, numbers=(2, 4, 5, 6, 7))
     return section("Who trained what", tag("div", content, "panel"))
