@@ -180,7 +180,7 @@ class Coordinator:
             trial = self.study.trials[number]
             if not self.holds(number, worker):
                 return []  # it was taken over
-            if fault:
+            if fault and not (fault == "KILLED" and self.closing):  # then its process was ended here, with the search
                 return [self._fail(trial, fault, reason)]
             pruned = prune_reason(self.study, trial)
             if trial.epochs >= self.study.epochs:
@@ -189,8 +189,8 @@ class Coordinator:
                 return [{"what": "ended", "trial": number, "state": "PRUNED", "reason": pruned}]
             return [{"what": "waiting", "trial": number}]
 
-        self._transact(decide)
         self._running.pop(worker, None)
+        self._transact(decide)
 
     def holds(self, number: int, worker: str) -> bool:
         """Returns whether a trial is a worker's, as far as the journal was read."""
@@ -253,9 +253,8 @@ class Coordinator:
             records.append({"what": "budget", "budget": text})
         if not resume:
             return records
-        for trial in (
-            self.study.trials
-        ):  # those that ran when the search was killed, and those that a smaller budget left at their rung
+        # Those that ran when the search was killed, and those that a smaller budget left at their rung.
+        for trial in self.study.trials:
             is_killed = trial.state == "RUNNING" and participant_name(trial.worker) not in others
             is_at_rung = trial.epochs == trial.target and trial.epochs in self.policy.halving.rungs
             is_over = self.study.is_finished or not others
@@ -264,11 +263,10 @@ class Coordinator:
         return records
 
     def _leave(self) -> list[Record]:
-        own = {number for number, _ in self._running.values()}
         waiting = [
             {"what": "waiting", "trial": trial.number}
             for trial in self.study.running
-            if trial.number in own and participant_name(trial.worker) == self.name
+            if participant_name(trial.worker) == self.name
         ]
         return [*waiting, {"what": "left", "participant": self.name}]
 
@@ -342,8 +340,8 @@ class Coordinator:
         self.journal.read()
         while self._applied < len(self.journal.records):
             record = self.journal.records[self._applied]
-            self._applied += 1
             self.study.add(record)
+            self._applied += 1
             if record["what"] == "budget":
                 self.policy = replace(self.policy, budget=Budget.parse(self.study.budget))
             self.on_event(record)
