@@ -140,7 +140,6 @@ def test_the_trial_of_a_silent_process_is_continued_by_another_and_its_late_repo
     make, join, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 1000.0)  # the process is stopped after its first beat
-    monkeypatch.setattr(module, "LEASE_SECONDS", 0.2)
     table, events, abandoned = Ordered(), [], []
     silent, other = join(make("1 trials", table)), join(make("1 trials", table, events))
     trial = silent.claim(f"{silent.name}-0", abandon=lambda: abandoned.append(True))
@@ -149,7 +148,8 @@ def test_the_trial_of_a_silent_process_is_continued_by_another_and_its_late_repo
     trial = silent.claim(f"{silent.name}-0", abandon=lambda: abandoned.append(True))
     train(silent, trial, table, until=trial.target - 1)
     assert other.claim("nobody") == "wait"
-    time.sleep(0.25)
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.01)
+    time.sleep(0.05)
     taken = other.claim(f"{other.name}-0")
     assert (taken.number, taken.epochs, taken.workers) == (0, EPOCHS - 1, [f"{silent.name}-0", f"{other.name}-0"])
     assert [(event["what"], event.get("lost")) for event in events if event["what"] == "left"] == [("left", True)]
