@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -103,7 +104,8 @@ class FrozenConfig:
             )
 
 
-def _required_by_name(cls: type) -> dict[str, bool]:
+@functools.cache
+def _required_by_name(cls: type) -> Mapping[str, bool]:
     """Every field of the config's value (those that are compared), and whether it must be given."""
     fields = [field for field in dataclasses.fields(cls) if field.init and field.compare]
     missing = dataclasses.MISSING
