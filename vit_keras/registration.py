@@ -61,4 +61,4 @@ def register_with_keras() -> None:
     if "keras" in sys.modules:
         _register()
     else:
-        sys.meta_path.insert(0, _RegisterAfterKeras())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _RegisterAfterKeras())

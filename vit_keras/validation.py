@@ -74,7 +74,7 @@ class FrozenConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
-        return {name: _to_json(getattr(self, name)) for name in _required_by_name(type(self))}
+        return {name: _to_json(getattr(self, name)) for name in _required_by_name(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -85,7 +85,7 @@ class FrozenConfig:
     @classmethod
     def check_fields(cls, values: Mapping[str, Any], *, partial: bool = False) -> None:
         """Raises `InvalidArgumentError` for unknown fields and, unless `partial`, for missing ones."""
-        known = _required_by_name(cls)
+        known = _required_by_name(cls)  # type: ignore[arg-type]  # mypy compares with the hash of an instance
         problems = []
         for name in values:
             if name in known:
