@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import keras
 import numpy as np
@@ -15,6 +16,8 @@ from vit_keras.errors import InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.images import ImageInput
 
 ON_ERROR = ("quarantine", "error")
+_FEW = 8  # images, for which a trace takes longer than it saves
+_called: WeakSet[keras.Model] = WeakSet()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,5 +102,20 @@ def run_batches(model: keras.Model, images: Sequence[ImageInput], options: Batch
             found = next((error for error in errors if error is not None), None)
             if found is not None and options.on_error == "error":
                 raise found
-            outputs = np.asarray(model.predict_on_batch(batch))[: len(loading)]
+            outputs = run_batch(model, batch)[: len(loading)]
             yield Batch(images[first : first + len(loading)], outputs, errors)
+
+
+def run_batch(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns a model's outputs for images that have its size.
+
+    The first few images of a model are not traced on TensorFlow, where a trace takes longer than they do.
+    """
+    is_first = model not in _called and model.predict_function is None
+    _called.add(model)
+    is_local = keras.distribution.distribution() is None
+    if is_first and is_local and len(images) <= _FEW and keras.backend.backend() == "tensorflow":
+        outputs = keras.ops.convert_to_numpy(model(images, training=False))
+    else:
+        outputs = model.predict_on_batch(images)
+    return np.asarray(outputs)

@@ -12,7 +12,7 @@ from vit_keras.data import EncodedSplit, Preprocessing, Split
 from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.batches import BatchOptions, run_batches
+from vit_keras.evaluation.batches import BatchOptions, run_batch, run_batches
 from vit_keras.evaluation.images import ImageInput, list_images
 from vit_keras.evaluation.predictions import Prediction, PredictionColumns, Predictions
 from vit_keras.models.output_kind import find_output_kind
@@ -176,6 +176,8 @@ def predict_probabilities(
     model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256, task: str = "single_label"
 ) -> np.ndarray:
     """Returns what `to_probabilities` makes of the outputs for images (pixels 0..255) that have the model's size, `(count, classes)`."""
+    if isinstance(images, np.ndarray) and 0 < len(images) <= batch_size:
+        return to_probabilities(model, run_batch(model, images), task=task)
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
     batches = make_batches(images, batch_size).map(lambda pixels, labels: pixels)
