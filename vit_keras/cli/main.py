@@ -20,6 +20,7 @@ from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
+from vit_keras.cli.commands.launch import launch_command
 from vit_keras.cli.commands.list import list_command
 from vit_keras.cli.commands.predict import predict_command
 from vit_keras.cli.commands.pretrain import pretrain_command
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
         "finetune": finetune_command,
         "pretrain": pretrain_command,
         "tune": tune_command,
+        "launch": launch_command,
     },
     "Use a model": {
         "predict": predict_command,
