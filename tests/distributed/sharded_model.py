@@ -10,8 +10,7 @@ import tempfile
 from contextlib import nullcontext
 from pathlib import Path
 
-COUNT = int(sys.argv[1])
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={COUNT}"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[1]}"
 
 import jax
 import keras
@@ -22,6 +21,7 @@ from vit_keras.distributed.fsdp import FullySharded
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.optim.optimizers import AdamW
 
+COUNT = int(sys.argv[1])
 CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
 MIN_SIZE = 64
 RNG = np.random.default_rng(0)
@@ -91,7 +91,11 @@ def find_saving_problems(model):
         vk.save_preset(model, root / "preset")
         fresh = vk.vit(CONFIG, num_classes=3)
         fresh.load_weights(root / "model.weights.h5")
-        read = {"weights": fresh, "keras": vk.load_model(root / "model.keras"), "preset": vk.load_model(root / "preset")}
+        read = {
+            "weights": fresh,
+            "keras": vk.load_model(root / "model.keras"),
+            "preset": vk.load_model(root / "preset"),
+        }
     for name, other in read.items():
         if difference(to_numpy(model.weights), to_numpy(other.weights)) != 0:
             found.append(name)
@@ -144,7 +148,10 @@ def main():
             [vk.extract_features(sharded, split, batch_size=8)], [vk.extract_features(reference, split, batch_size=8)]
         )
         found["vk.predict"] = difference(
-            *([np.array([row.probabilities for row in vk.predict(model, IMAGES, top=None)])] for model in (sharded, reference))
+            *(
+                [np.array([row.probabilities for row in vk.predict(model, IMAGES, top=None)])]
+                for model in (sharded, reference)
+            )
         )
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
+
+from vit_keras.distributed.fsdp import MIN_SHARDED, FullySharded
+from vit_keras.presets import list_presets, load_preset
 
 pytestmark = pytest.mark.any_backend  # in processes of their own
 
@@ -19,6 +23,42 @@ def run_script(name, *arguments):
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def on_devices(count, **options):
+    return FullySharded([f"cpu:{number}" for number in range(count)], **options)
+
+
+def test_the_largest_dimension_that_the_devices_divide_is_divided():
+    four = on_devices(4, min_size=1)
+    assert four.find_axes((768, 3072)) == (None, "batch")
+    assert four.find_axes((3072, 768)) == ("batch", None)
+    assert four.find_axes((768, 768)) == (None, "batch")
+    assert four.find_axes((1, 197, 768)) == (None, None, "batch")
+    assert four.find_axes((4098, 12)) == (None, "batch")  # 4098 is larger, and 4 does not divide it
+    assert four.find_axes((3, 197)) == (None, None)
+    assert four.find_axes(()) == ()
+    assert on_devices(1, min_size=1).find_axes((768, 768)) == (None, None)
+
+
+def test_small_weights_stay_whole():
+    eight = on_devices(8)
+    assert eight.find_axes((MIN_SHARDED - 8,)) == (None,)
+    assert eight.find_axes((MIN_SHARDED,)) == ("batch",)
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_eight_devices_divide_the_large_weights_of_every_preset(name):
+    config = load_preset(name).config
+    for shape in ((config.hidden_dim, config.mlp_dim), (config.hidden_dim, config.hidden_dim)):
+        assert on_devices(8, min_size=1).find_axes(shape) != (None, None)
+
+
+def test_a_weight_that_has_a_layout_keeps_it():
+    fsdp = on_devices(4)
+    variable = keras.Variable([1.0], name="kernel")
+    variable._layout = "mine"
+    assert fsdp.get_variable_layout(variable) == "mine"
 
 
 @pytest.mark.slow

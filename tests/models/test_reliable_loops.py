@@ -92,9 +92,7 @@ class Interrupt:
 
 @pytest.mark.skipif(not ON_JAX, reason="only on JAX a step overwrites the weights that it was given")
 @pytest.mark.parametrize("loop", ["evaluate", "predict", "fit", "test_on_batch", "predict_on_batch", "train_on_batch"])
-@pytest.mark.parametrize(
-    "every", [pytest.param(211, id="some"), pytest.param(3, id="many", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("every", [pytest.param(211, id="some"), pytest.param(3, id="many", marks=pytest.mark.slow)])
 def test_weights_are_there_wherever_ctrl_c_comes(model, loop, every):
     images, labels = np.full((6, 16, 16, 3), 90.0, "float32"), np.arange(6) % 3
     options = {} if loop.endswith("batch") else {"batch_size": 2, "verbose": 0}

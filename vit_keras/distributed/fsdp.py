@@ -33,9 +33,7 @@ class FullySharded(keras.distribution.ModelParallel):
     def __init__(self, devices: Sequence[str] | None = None, *, min_size: int = MIN_SHARDED) -> None:
         names = list(keras.distribution.list_devices() if devices is None else devices)
         mesh = keras.distribution.DeviceMesh((len(names),), [_AXIS], devices=names)
-        super().__init__(
-            layout_map=keras.distribution.LayoutMap(mesh), batch_dim_name=_AXIS, auto_shard_dataset=False
-        )
+        super().__init__(layout_map=keras.distribution.LayoutMap(mesh), batch_dim_name=_AXIS, auto_shard_dataset=False)
         self.min_size = min_size
         self._count = len(names)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from vit_keras import errors as known_errors
-
 from vit_keras.data import Preprocessing
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.distributed.cluster import gather, process_count

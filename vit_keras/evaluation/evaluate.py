@@ -17,8 +17,8 @@ from vit_keras.errors import InvalidArgumentError, LabelError
 from vit_keras.evaluation.labeled_images import LabeledImages, check_known, find_labeled, find_run_options
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation
-from vit_keras.evaluation.predict import describe_outputs, to_probabilities
 from vit_keras.evaluation.placed_model import open_on_devices
+from vit_keras.evaluation.predict import describe_outputs, to_probabilities
 from vit_keras.evaluation.predictions import PredictionColumns, save_predictions
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.evaluation.row_files import check_new_file

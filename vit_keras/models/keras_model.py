@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from vit_keras.distributed.saving import gather_weights
 from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.models.first_batch import check_first
-from vit_keras.models.reliable_loops import ReliableLoops
 from vit_keras.models.output_kind import adapt_loss, adapt_metrics, find_output_kind
 from vit_keras.models.pixel_range import find_pixel_problem
+from vit_keras.models.reliable_loops import ReliableLoops
 
 _NUM_CHECKED = 8  # images of the first batch
 
@@ -109,6 +110,16 @@ class VisionTransformer(ReliableLoops, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""
+        with gather_weights(self) as writes:
+            return super().save(*args, **kwargs) if writes else None
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""
+        with gather_weights(self) as writes:
+            return super().save_weights(*args, **kwargs) if writes else None
 
     def make_test_function(self, force: bool = False) -> None:
         """Makes the step function of `evaluate`; Keras calls it."""
