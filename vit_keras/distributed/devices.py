@@ -9,7 +9,9 @@ import keras
 from rich.console import Console
 
 from vit_keras.distributed.cluster import is_chief, join, process_count, process_id
+from vit_keras.distributed.fsdp import FullySharded
 from vit_keras.distributed.launchers import find_cluster, find_tensorflow_workers
+from vit_keras.distributed.unsupported import check_torch_group
 from vit_keras.errors import ClusterError, InvalidArgumentError
 from vit_keras.runtime.devices import devices as list_devices
 from vit_keras.validation import list_words
@@ -217,9 +219,7 @@ def distribution_scope(distribution: Any) -> Iterator[None]:
 def _make_distribution(devices: Devices) -> Any:
     names = list(devices.names)
     if devices.distribution == "fsdp":
-        from vit_keras.distributed.fsdp import make_fsdp
-
-        return make_fsdp(names)
+        return FullySharded(names)
     return keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
 
 
@@ -237,12 +237,6 @@ def _strategy_names(names: tuple[str, ...]) -> list[str]:
 
 def _check_torch(distribution: str, devices: Any) -> None:
     """Raises where Keras on torch would train another model in each process, or on one device of several."""
-    import torch
-
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        raise ClusterError(
-            "This process belongs to a torch process group, and Keras on torch would train another model in each process: set "
-            "KERAS_BACKEND=jax, or write the training loop with torch.nn.parallel.DistributedDataParallel (docs/scale.md)."
-        )
+    check_torch_group()
     if distribution == "fsdp" or (devices != "auto" and devices > 1):
         raise ClusterError("Keras on torch trains on one device: set KERAS_BACKEND=jax for several.")

@@ -9,16 +9,17 @@ from typer import Argument, Option
 from vit_keras.distributed.launch import local_environments, run_processes
 from vit_keras.errors import InvalidArgumentError
 
-_COMMANDS = ("train", "finetune", "pretrain")
+_COMMANDS = ("train", "finetune", "pretrain", "evaluate", "predict")
 
 
 def launch_command(
     command: Annotated[
-        list[str], Argument(metavar="-- COMMAND", help="train, finetune or pretrain, with its options.")
+        list[str],
+        Argument(metavar="-- COMMAND", help="train, finetune, pretrain, evaluate or predict, with its options."),
     ],
     processes: Annotated[int, Option("-n", "--processes", metavar="N", help="How many processes to start.")],
 ) -> None:
-    """Start several processes of a training command on this machine, which train together (JAX).
+    """Start several processes of a command on this machine, which work together (JAX).
 
     Their lines begin with their numbers. When one fails, all end, and none is started again: a run that was interrupted (exit code 75)
     goes on with the same launch and --resume. Ctrl-C and SIGTERM reach all, which save and end.
