@@ -4,9 +4,9 @@ import pytest
 
 
 def test_only_commands_that_train_are_launched(run):
-    code, _, err = run("launch", "-n", "2", "--", "predict", "model", "cat.jpg")
+    code, _, err = run("launch", "-n", "2", "--", "tune", "photos")
     assert code == 2
-    assert "vit-keras launch starts train, finetune, pretrain, got 'predict'" in err
+    assert "vit-keras launch starts train, finetune, pretrain, evaluate, predict, got 'tune'" in err
 
 
 @pytest.mark.parametrize(
