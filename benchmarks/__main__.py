@@ -28,6 +28,7 @@ QUICK: dict[str, list[str] | str] = {
     "attention_forms": ["--quick"],
     "fused": ["--quick"],
     "scan": ["--quick"],
+    "devices": ["--quick"],
     "data_loading": ["--images", "150", "--rounds", "1", "--epochs", "1", "--loaders", "vit_keras,keras"],
     "data_check": ["--count", "300"],
     "loading": SMALL,

@@ -9,7 +9,9 @@ from typer.core import TyperCommand, TyperGroup
 
 WIDTH = 110
 """Largest width of a help page, in columns."""
-DATA, MODEL, TRAINING, SEARCH, SERVER, OUTPUT = "Data", "Model", "Training", "Search", "Server", "Output"
+DATA, MODEL, TRAINING, DEVICES, SEARCH, SERVER, OUTPUT = (
+    "Data", "Model", "Training", "Devices", "Search", "Server", "Output",
+)  # fmt: skip
 """Groups of options, in the order they are shown; options without one come last."""
 EXIT_CODES = (
     "0 done, 1 a bug, 2 wrong arguments, 3 data or images, 4 a damaged or unsuitable model file, 5 training diverged, "
@@ -66,7 +68,7 @@ class _Page:
         arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
         _write_section(formatter, "Arguments", [(each.metavar or each.name.upper(), each.help) for each in arguments])
         options = [each for each in params if each.param_type_name == "option"]
-        for group in (DATA, MODEL, TRAINING, SEARCH, SERVER, OUTPUT, _OTHER):
+        for group in (DATA, MODEL, TRAINING, DEVICES, SEARCH, SERVER, OUTPUT, _OTHER):
             chosen = (each for each in options if (getattr(each, "rich_help_panel", None) or _OTHER) == group)
             records = [record for each in chosen if (record := each.get_help_record(context)) is not None]
             _write_section(formatter, group, records)

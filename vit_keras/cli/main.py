@@ -25,11 +25,12 @@ _STYLE: Any = {
 }  # fmt: skip
 _COMMANDS = {
     "Choose a model": ("list", "info", "recipes", "bench"),
-    "Train": ("train", "finetune", "pretrain", "tune"),
+    "Train": ("train", "finetune", "pretrain", "tune", "launch"),
     "Use a model": ("predict", "evaluate", "explain", "features", "export", "serve"),
     "Exchange weights": ("convert", "verify"),
 }
 _DATA_COMMANDS = ("check", "show")
+_FOLDERS = {"launch": "vit_keras.cli.commands.processes"}
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -40,18 +41,18 @@ def build_app(only: str | None = None) -> typer.Typer:
     for topic, names in _COMMANDS.items():
         for name in names:
             if not is_known or name == only:
-                _add_command(app, name, f"vit_keras.cli.commands.{name}", topic=topic)
+                _add_command(app, name, _FOLDERS.get(name, "vit_keras.cli.commands"), topic=topic)
     if not is_known or only == "data":
         data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
         data_app.callback()(describe_data)
         for name in _DATA_COMMANDS:
-            _add_command(data_app, name, f"vit_keras.cli.commands.data.{name}")
+            _add_command(data_app, name, "vit_keras.cli.commands.data")
         app.add_typer(data_app, rich_help_panel="Look at data")
     return app
 
 
-def _add_command(app: typer.Typer, name: str, module: str, *, topic: str | None = None) -> None:
-    command = getattr(import_module(module), f"{name}_command")
+def _add_command(app: typer.Typer, name: str, folder: str, *, topic: str | None = None) -> None:
+    command = getattr(import_module(f"{folder}.{name}"), f"{name}_command")
     app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
 
 
