@@ -24,6 +24,7 @@ QUICK: dict[str, list[str] | str] = {
     "gpu": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
+    "command_start": ["--quick"],
     "attention_forms": ["--quick"],
     "fused": ["--quick"],
     "scan": ["--quick"],

@@ -1,7 +1,8 @@
 """The layout of `--help`: options in groups, examples, exit codes, and the commands of a group by topic."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
@@ -38,6 +39,14 @@ class _Page:
     """How a command and a group of commands show their help."""
 
     help: str | None
+
+    def get_params(self: Any, context: Any) -> list[Any]:
+        """Returns the parameters, which leave values as they are that need no conversion."""
+        params: list[Any] = super().get_params(context)  # type: ignore[misc]
+        for each in params:
+            if "process_value" not in vars(each):
+                each.process_value = partial(_process_value, each, each.process_value)
+        return params
 
     def collect_usage_pieces(self: Any, context: Any) -> list[str]:
         """Returns the usage line's words: required arguments plain, others in brackets."""
@@ -102,6 +111,15 @@ class HelpGroup(_Page, TyperGroup):
     def format_epilog(self, context: Any, formatter: Any) -> None:
         """Writes the exit codes."""
         _write_exit_codes(formatter)
+
+
+def _process_value(param: Any, convert: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    """Converts a value as Typer does; a word, and what was not given, without Typer's conversion, which imports pydantic."""
+    annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+    is_plain = (value is None and not param.required) or (annotation is str and isinstance(value, str))
+    if not is_plain or param.multiple or param.nargs != 1:
+        return convert(context, value)
+    return value if param.callback is None else param.callback(context, param, value)
 
 
 def _indented(formatter: Any) -> Any:

@@ -232,7 +232,7 @@ _LOADING = ("task", "image_dir", "image_column", "label_column", "label_separato
 """Parameters that `vk.data.load` and `vk.data.check` take, too."""
 
 _HOW_TO_RUN = (
-    "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "quiet",
+    "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "join", "as_json", "quiet",
     "debug", "devices", "distribution", "coordinator", "num_processes", "process_id",
 )  # fmt: skip
 """Parameters that say how a command runs, not what it computes."""

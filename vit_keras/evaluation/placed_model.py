@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import keras
 import numpy as np
@@ -15,6 +16,9 @@ from vit_keras.distributed.arrays import copy_weights
 from vit_keras.distributed.devices import Devices, check_devices, distribution_scope, run_on, use_devices
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.zoo.load_model import OpenModel, open_model
+
+_FEW = 8  # images, for which a trace takes longer than it saves
+_called: WeakSet[keras.Model] = WeakSet()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,7 +48,7 @@ class PlacedModel:
     def predict_rows(self, images: np.ndarray) -> np.ndarray:
         """Returns the outputs of a batch, `(batch, ...)`, given the images of this process' `rows`; all processes call it together."""
         if self.devices.count == 1:
-            return np.asarray(self.model.predict_on_batch(images))
+            return run_batch(self.model, images)
         with self._scope():
             return np.asarray(self.model.predict(images, batch_size=len(images), verbose=0))
 
@@ -96,3 +100,18 @@ def open_on_devices(
         if is_built:
             copy_weights(source, opened.model)
         return opened, placed
+
+
+def run_batch(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Returns a model's outputs for images that have its size.
+
+    The first few images of a model are not traced on TensorFlow, where a trace takes longer than they do.
+    """
+    is_first = model not in _called and model.predict_function is None
+    _called.add(model)
+    is_local = keras.distribution.distribution() is None
+    if is_first and is_local and len(images) <= _FEW and keras.backend.backend() == "tensorflow":
+        outputs = keras.ops.convert_to_numpy(model(images, training=False))
+    else:
+        outputs = model.predict_on_batch(images)
+    return np.asarray(outputs)

@@ -14,7 +14,7 @@ from vit_keras.distributed.devices import Distribution
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.batches import BatchOptions, run_batches
 from vit_keras.evaluation.images import ImageInput, list_images
-from vit_keras.evaluation.placed_model import PlacedModel, open_on_devices
+from vit_keras.evaluation.placed_model import PlacedModel, open_on_devices, run_batch
 from vit_keras.evaluation.predictions import Prediction, PredictionColumns, Predictions
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
@@ -188,6 +188,8 @@ def predict_probabilities(
     model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256, task: str = "single_label"
 ) -> np.ndarray:
     """Returns what `to_probabilities` makes of the outputs for images (pixels 0..255) that have the model's size, `(count, classes)`."""
+    if isinstance(images, np.ndarray) and 0 < len(images) <= batch_size:
+        return to_probabilities(model, run_batch(model, images), task=task)
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
     return to_probabilities(model, PlacedModel(model=model).predict_split(images, batch_size), task=task)

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from vit_keras.data.augment.batch_rows import BatchRows, whole_batch
-from vit_keras.data.augment.policies import parse_policy
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import FrozenConfig, is_number
 
@@ -96,6 +95,8 @@ class Augmentation(FrozenConfig):
             wrong.append(f"policy={self.policy!r} is not a string")
         elif self.policy:
             try:
+                from vit_keras.data.augment.policies import parse_policy
+
                 parse_policy(self.policy)
             except InvalidArgumentError as error:
                 wrong.append(str(error).rstrip("."))
