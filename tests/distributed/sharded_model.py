@@ -127,6 +127,7 @@ def main():
             sum(variable.value.addressable_shards[0].data.nbytes for variable in sharded.optimizer.variables),
         ],
     }
+    print("stage", json.dumps(found), file=sys.stderr, flush=True)  # noqa: T201
     for variable, value in zip(sharded.weights, to_numpy(reference.weights), strict=True):
         variable.assign(value)
     with fsdp.scope():
@@ -140,12 +141,15 @@ def main():
             for model in (sharded, reference)
         )
         found["evaluate"] = difference([np.array(ours)], [np.array(expected)])
+        print("stage", json.dumps(found), file=sys.stderr, flush=True)  # noqa: T201
         found["saving"] = find_saving_problems(sharded)
+        print("stage", json.dumps(found), file=sys.stderr, flush=True)  # noqa: T201
         maps, same = (vk.explain.attention_rollout(model, IMAGES[:1]) for model in (sharded, reference))
         found["explain"] = difference([np.asarray(maps)], [np.asarray(same)])
         split = vk.data.Split(IMAGES, LABELS.astype("int32"))
         found["features"] = difference(
-            [vk.extract_features(sharded, split, batch_size=8)], [vk.extract_features(reference, split, batch_size=8)]
+            [vk.training.extract_features(sharded, split, batch_size=8)],
+            [vk.training.extract_features(reference, split, batch_size=8)],
         )
         found["vk.predict"] = difference(
             *(

@@ -18,7 +18,9 @@ def run(code, count=2, **options):
     """Runs Python code in `count` processes, in which N is the number of the process."""
     environments = [{**os.environ, "N": str(number)} for number in range(count)]
     return run_processes(
-        [sys.executable, "-c", f"import os, sys, time, signal; N = int(os.environ['N']); {code}"], environments, **options
+        [sys.executable, "-c", f"import os, sys, time, signal; N = int(os.environ['N']); {code}"],
+        environments,
+        **options,
     )
 
 
@@ -30,14 +32,22 @@ def test_lines_begin_with_the_number_of_the_process(capfd):
 
 
 def test_when_one_fails_the_others_are_asked_to_end(capfd):
-    code = "signal.signal(15, lambda *_: (print('saved', flush=True), sys.exit(75))); sys.exit(6) if N else time.sleep(60)"
+    code = (
+        "signal.signal(15, lambda *_: (print('saved', flush=True), sys.exit(75))); sys.exit(6) if N else time.sleep(60)"
+    )
     assert run(code.replace("sys.exit(6) if N", "time.sleep(1) or sys.exit(6) if N")) == 6
     assert "[0] saved" in capfd.readouterr().out
 
 
 def test_one_that_does_not_end_is_killed():
     start = time.monotonic()
-    assert run("signal.signal(15, signal.SIG_IGN); (time.sleep(1), sys.exit(3)) if N else time.sleep(60)", grace_seconds=0.5) == 3
+    assert (
+        run(
+            "signal.signal(15, signal.SIG_IGN); (time.sleep(1), sys.exit(3)) if N else time.sleep(60)",
+            grace_seconds=0.5,
+        )
+        == 3
+    )
     assert time.monotonic() - start < 30  # a hang would be 60
 
 

@@ -32,7 +32,11 @@ KERAS = {"KERAS_DISTRIBUTION_JOB_ADDRESSES": "10.0.0.1:1234,10.0.0.2:2345", "KER
 )
 def test_each_launcher_is_found(variables, launcher, coordinator, place):
     found = find_cluster(variables)
-    assert (found.launcher, found.coordinator, (found.process_id, found.num_processes)) == (launcher, coordinator, place)
+    assert (found.launcher, found.coordinator, (found.process_id, found.num_processes)) == (
+        launcher,
+        coordinator,
+        place,
+    )
 
 
 @pytest.mark.parametrize(

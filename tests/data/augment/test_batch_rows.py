@@ -23,7 +23,9 @@ def test_rows_come_with_their_partners():
 def test_the_parts_of_processes_join_to_the_batch_of_one(augmentation, count):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (40, 12, 12, 3)).astype("uint8"), np.arange(40) % 3
-    data = vk.data.load({"train": (images, labels), "validation": (images[:4], labels[:4])}, image_size=12, batch_size=8)
+    data = vk.data.load(
+        {"train": (images, labels), "validation": (images[:4], labels[:4])}, image_size=12, batch_size=8
+    )
 
     def read(part):
         return [
@@ -36,4 +38,6 @@ def test_the_parts_of_processes_join_to_the_batch_of_one(augmentation, count):
     for step, expected in enumerate(whole):
         for kind in (0, 1):
             joined = np.concatenate([part[step][kind] for part in parts])
-            np.testing.assert_allclose(joined, expected[kind], atol=0.01)  # of 255: one operation rounds by the batch's size
+            np.testing.assert_allclose(
+                joined, expected[kind], atol=0.01
+            )  # of 255: one operation rounds by the batch's size
