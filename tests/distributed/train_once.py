@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import vit_keras as vk
+from vit_keras.distributed.cluster import process_id
 
 SETTINGS = {
     "epochs": 4,
@@ -46,8 +47,6 @@ class Trouble(keras.callbacks.Callback):
         self.what, self.at, self.process, self.step = what, int(step), int(process), 0
 
     def on_train_batch_end(self, batch, logs=None):
-        from vit_keras.distributed.cluster import process_id
-
         self.step += 1
         if self.step == self.at and process_id() == self.process:
             if self.what == "stop":
@@ -79,13 +78,13 @@ def main():
     keras.config.set_dtype_policy("float32")
     config = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
     losses = Losses()
-    callbacks = [losses]
-    if "trouble" in arguments:
-        callbacks.append(Trouble(*arguments["trouble"].split(":")))
+    callbacks = [losses, Trouble(*arguments.get("trouble", "none:0:0").split(":"))]
     vk.join_launch()
     keras.utils.set_random_seed(0)
     model = vk.vit(config, num_classes=3)
     result = vk.train(model, make_data(), run_dir=run_dir, callbacks=callbacks, **options)
+    if process_id():
+        return
     weights = [np.asarray(keras.ops.convert_to_numpy(weight)).ravel() for weight in result.model.weights]
     np.savez(
         out,

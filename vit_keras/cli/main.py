@@ -20,10 +20,10 @@ from vit_keras.cli.commands.export import export_command
 from vit_keras.cli.commands.features import features_command
 from vit_keras.cli.commands.finetune import finetune_command
 from vit_keras.cli.commands.info import info_command
-from vit_keras.cli.commands.launch import launch_command
 from vit_keras.cli.commands.list import list_command
 from vit_keras.cli.commands.predict import predict_command
 from vit_keras.cli.commands.pretrain import pretrain_command
+from vit_keras.cli.commands.processes.launch import launch_command
 from vit_keras.cli.commands.recipes import recipes_command
 from vit_keras.cli.commands.serve import serve_command
 from vit_keras.cli.commands.train import train_command

@@ -148,9 +148,10 @@ def _exit_code(code: int, *, several: bool) -> int:
 
 
 def _copy_lines(source: IO[bytes], target: Any, prefix: str) -> None:
-    for line in source:
-        target.write(prefix + line.decode("utf-8", "replace"))
-        target.flush()
+    with source:
+        for line in source:
+            target.write(prefix + line.decode("utf-8", "replace"))
+            target.flush()
 
 
 def _find_gpus(variables: Mapping[str, str]) -> list[str]:
