@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from importlib import import_module
 from typing import Any
 
 from vit_keras.distributed.launchers import Cluster
@@ -58,8 +59,9 @@ def join(cluster: Cluster, *, seconds: float = CONNECT_SECONDS) -> None:
     """
     if is_joined():
         return
-    import jax
     from jax._src import xla_bridge
+
+    jax: Any = import_module("jax")
 
     if xla_bridge.backends_are_initialized():
         raise ClusterError(
@@ -151,7 +153,6 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _on_abort(number: int) -> None:
     os.write(
         2,
@@ -160,12 +161,15 @@ def _on_abort(number: int) -> None:
     os._exit(RESUMABLE)
 
 
+_ABORT_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)(_on_abort)  # kept: C calls it after this module has run
+
+
 def _end_resumably_on_abort() -> None:
     """Replaces the exit code of an abort: JAX aborts a process whose coordinator is gone, from a thread that Python does not see."""
     if sys.platform != "win32":
         libc = ctypes.CDLL(None)
         libc.signal.restype = ctypes.c_void_p
-        libc.signal(signal.SIGABRT, _on_abort)
+        libc.signal(signal.SIGABRT, _ABORT_HANDLER)
 
 
 def _get(key: str) -> Any:

@@ -35,18 +35,18 @@ class SharedActions:
             post(f"{self._prefix}/ask/{wanted}", True)
         key = f"{self._prefix}/do/{self._number}"
         if is_chief() and not self._announced:
-            action = next(
+            asked = next(
                 (each for each in _ASKED if each not in self._done and look(f"{self._prefix}/ask/{each}")), None
             )
-            action = action or ("save" if wanted == "save" else None)
-            if action is not None:
-                post(key, [step + _AHEAD, action])
+            chosen = asked or ("save" if wanted == "save" else None)
+            if chosen is not None:
+                post(key, [step + _AHEAD, chosen])
                 self._announced = True
         planned = look(key)
         if planned is None or step < planned[0]:
             return None
         self._number, self._announced = self._number + 1, False
-        action = planned[1]
+        action: Action = planned[1]
         self._done.add(action)
         return action
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -35,8 +36,7 @@ def allow_uneven_batches() -> Iterator[None]:
 
 def _fit_layout(batch: Any, layout: Any, axis: str) -> Any:
     """Returns a layout that the rows of a batch fit: the given one, or one that has all rows on every device."""
-    import jax
-
+    jax: Any = import_module("jax")
     sharding = getattr(layout, "backend_layout", layout)
     if batch is None or not isinstance(sharding, jax.sharding.NamedSharding):
         return layout
