@@ -35,7 +35,7 @@ def make():
     # A head of zeros gives no gradient at first, and Adam turns its rounding errors into large steps.
     model.get_layer("head").kernel.assign(HEAD)
     model.compile(
-        AdamW(1e-2, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3, global_clipnorm=1.0),
+        AdamW(1e-3, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3, global_clipnorm=1.0),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
@@ -145,7 +145,8 @@ def main():
         found["explain"] = difference([np.asarray(maps)], [np.asarray(same)])
         split = vk.data.Split(IMAGES, LABELS.astype("int32"))
         found["features"] = difference(
-            [vk.extract_features(sharded, split, batch_size=8)], [vk.extract_features(reference, split, batch_size=8)]
+            [vk.training.extract_features(sharded, split, batch_size=8)],
+            [vk.training.extract_features(reference, split, batch_size=8)],
         )
         found["vk.predict"] = difference(
             *(

@@ -15,6 +15,7 @@ from vit_keras.data.dataset.pipeline import make_batches, make_full_batches
 from vit_keras.distributed.arrays import copy_weights
 from vit_keras.distributed.devices import Devices, check_devices, distribution_scope, run_on, use_devices
 from vit_keras.models.vit import check_not_quantized
+from vit_keras.runtime.random_state import random_state
 from vit_keras.zoo.load_model import OpenModel, open_model
 
 _FEW = 8  # images, for which a trace takes longer than it saves
@@ -88,7 +89,7 @@ def open_on_devices(
             return open_model(source), PlacedModel(model=source)
         if is_built:
             check_not_quantized(source, "a number of devices")
-        with use_devices(chosen):
+        with random_state(0), use_devices(chosen):  # the weights before loading are the same in all processes
             opened = open_model(source)
             if is_built:
                 opened = replace(opened, model=keras.models.clone_model(opened.model))
