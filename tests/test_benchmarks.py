@@ -44,7 +44,14 @@ def test_the_speed_page_matches_the_results():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "names", [("speed",), ("gpu",), ("cold_start", "small_models"), ("fused", "scan"), ("scaling", "attention_forms")]
+    "names",
+    [
+        ("speed",),
+        ("gpu",),
+        ("cold_start", "small_models"),
+        ("fused", "scan", "devices"),
+        ("scaling", "attention_forms"),
+    ],
 )
 def test_benchmarks_run_small(names):
     before = {path: path.read_bytes() for path in (ROOT / "benchmarks" / "results").rglob("*.json")}

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,31 @@ def test_an_encoder_is_pretrained_and_fine_tuned(tmp_path, monkeypatch):
     out = run("pretrain_on_your_folder.py", "labeled", "labeled", 1)
     assert "random weights" in out
     assert "report: runs/labeled-1/report.html" in out
+
+
+def start_ddp(process, count, folder, out, port):
+    environment = {
+        **os.environ, "KERAS_BACKEND": "torch", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count),
+        "RANK": str(process), "LOCAL_RANK": str(process),
+    }  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "torch_ddp.py"), str(folder), str(out), "1"], env=environment
+    )
+
+
+def test_two_processes_of_torch_train_as_one(make_folder, tmp_path):
+    import socket
+
+    import vit_keras as vk
+
+    folder = make_folder({"cat": 44, "dog": 44})
+    for count in (1, 2):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        processes = [start_ddp(process, count, folder, tmp_path / str(count), port) for process in range(count)]
+        assert [process.wait(600) for process in processes] == [0] * count
+    one, two = (vk.load_model(tmp_path / name).get_weights() for name in "12")
+    untrained = vk.from_preset("vit_nano_conv8_32", num_classes=2).get_weights()
+    assert max(abs(ours - start).max() for ours, start in zip(one, untrained, strict=True)) > 1e-3
+    for ours, theirs in zip(two, one, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)

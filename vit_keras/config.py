@@ -236,11 +236,11 @@ class ViTConfig(FrozenConfig):
         return super().replace(**changes)
 
     def _find_wrong_types(self) -> Iterator[str]:
-        for name, hint in _TYPE_HINTS.items():
-            value, choices = getattr(self, name), get_args(hint)
-            if hint is bool and type(value) is not bool:
+        for name in _BOOLEANS:
+            if type(value := getattr(self, name)) is not bool:
                 yield f"{name}={value!r} is not True or False"
-            if get_origin(hint) is Literal and value not in choices:
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
                 synonym = VALUE_SYNONYMS.get(name, {}).get(str(value))
                 close = [synonym] if synonym else closest(str(value), choices, count=1)
                 hint = f" (did you mean {close[0]!r}?)" if close else ""
@@ -347,6 +347,8 @@ class ViTConfig(FrozenConfig):
 
 
 _TYPE_HINTS = get_type_hints(ViTConfig)
+_BOOLEANS = [name for name, hint in _TYPE_HINTS.items() if hint is bool]
+_CHOICES = {name: get_args(hint) for name, hint in _TYPE_HINTS.items() if get_origin(hint) is Literal}
 
 
 def _is_pair(value: object) -> bool:

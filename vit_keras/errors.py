@@ -74,6 +74,12 @@ class TrainingDivergedError(VitKerasError, ArithmeticError):
     exit_code = 5
 
 
+class ClusterError(VitKerasError, RuntimeError):
+    """The devices or processes of a training run can't work together."""
+
+    exit_code = 2
+
+
 class ResumeError(VitKerasError, RuntimeError):
     """A run can't be resumed."""
 

@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -24,7 +23,7 @@ _MODULES = (
 """Modules with registered classes, the layers first, since the others need them. Their packages import Keras in `__init__`, before any of their modules."""
 
 
-class _RegisterAfterKeras(MetaPathFinder):
+class _RegisterAfterKeras:
     """Registers the classes after `import keras`, so that `.keras` files load whichever package is imported first.
 
     Looking for Keras without importing it, as TensorFlow does, changes nothing.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -73,7 +74,7 @@ class FrozenConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns every field as JSON can hold it."""
-        return {name: _to_json(getattr(self, name)) for name in _required_by_name(type(self))}
+        return {name: _to_json(getattr(self, name)) for name in _required_by_name(type(self))}  # type: ignore[arg-type]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -84,7 +85,7 @@ class FrozenConfig:
     @classmethod
     def check_fields(cls, values: Mapping[str, Any], *, partial: bool = False) -> None:
         """Raises `InvalidArgumentError` for unknown fields and, unless `partial`, for missing ones."""
-        known = _required_by_name(cls)
+        known = _required_by_name(cls)  # type: ignore[arg-type]  # mypy compares with the hash of an instance
         problems = []
         for name in values:
             if name in known:
@@ -103,7 +104,8 @@ class FrozenConfig:
             )
 
 
-def _required_by_name(cls: type) -> dict[str, bool]:
+@functools.cache
+def _required_by_name(cls: type) -> Mapping[str, bool]:
     """Every field of the config's value (those that are compared), and whether it must be given."""
     fields = [field for field in dataclasses.fields(cls) if field.init and field.compare]
     missing = dataclasses.MISSING

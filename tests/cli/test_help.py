@@ -5,7 +5,7 @@ import pytest
 import typer
 
 from vit_keras.cli.help import EXIT_CODES, split_help
-from vit_keras.cli.main import app
+from vit_keras.cli.main import build_app
 from vit_keras.errors import VitKerasError
 
 
@@ -17,7 +17,7 @@ def walk(group, *path):
             yield from walk(command, *path, name)
 
 
-ROOT = typer.main.get_command(app)
+ROOT = typer.main.get_command(build_app())
 COMMANDS = [(path, command) for path, command in walk(ROOT) if not hasattr(command, "commands")]
 GROUPS = [((), ROOT), *((path, command) for path, command in walk(ROOT) if hasattr(command, "commands"))]
 

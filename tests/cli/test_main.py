@@ -31,6 +31,29 @@ def test_commands_without_a_model_import_no_keras(make_folder):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--help"], set()),
+        (["list"], set()),
+        (["info", "vit_base_patch16_224"], set()),
+        (["recipes"], {"numpy", "PIL"}),
+    ],
+)
+def test_light_commands_import_neither_arrays_nor_what_checks_values(arguments, allowed):
+    code = (
+        "import sys\n"
+        "from vit_keras.cli import main\n"
+        "try:\n"
+        f"    main({arguments})\n"
+        "except SystemExit:\n"
+        "    found = {'numpy', 'h5py', 'PIL', 'pydantic', 'psutil'} & sys.modules.keys()\n"
+        f"    assert found == {allowed}, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_every_command_has_help(run):
     _, out, err = run()
     assert all(command in out + err for command in COMMANDS)

@@ -3,10 +3,10 @@ import sys
 import pytest
 import typer
 
-from vit_keras.cli.main import app
+from vit_keras.cli.main import build_app
 from vit_keras.cli.wording import name_flags, name_program
 
-COMMANDS = typer.main.get_command(app).commands
+COMMANDS = typer.main.get_command(build_app()).commands
 
 
 @pytest.mark.parametrize(

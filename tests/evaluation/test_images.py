@@ -1,9 +1,11 @@
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.images import list_images
 
@@ -85,3 +87,18 @@ def test_what_names_no_image_is_refused(tmp_path, monkeypatch, word, message):
     Path("empty").mkdir()
     with pytest.raises(InvalidArgumentError, match=message):
         list_images(word)
+
+
+def test_the_images_of_a_tar_are_named_and_labeled_and_read_where_they_are(photos, tmp_path):
+    with tarfile.open(tmp_path / "photos.tar", "w") as tar:
+        tar.add(photos / "cat", "photos/cat")
+        tar.add(photos / "dog" / "[3].png", "photos/dog/[3].png")
+    found = list_images(tmp_path / "photos.tar")
+    assert [image.name for image in found] == [
+        f"{tmp_path}/photos.tar/photos/{name}" for name in ("cat/1.jpg", "cat/day 2/2.png", "dog/[3].png")
+    ]
+    assert [image.labels for image in found] == [("cat",), ("cat",), ("dog",)]
+    rule = Preprocessing(image_size=(4, 4))
+    assert [image.load(rule).tolist() for image in found] == [
+        image.load(rule).tolist() for image in list_images([photos / "cat", photos / "dog" / "[3].png"])
+    ]

@@ -6,6 +6,7 @@ import tracemalloc
 from contextlib import ExitStack
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +23,16 @@ def picture(tmp_path, rng):
     path = tmp_path / "one.png"
     Image.fromarray(rng.integers(0, 256, (30, 40, 3)).astype("uint8")).save(path)
     return path
+
+
+def test_the_first_images_of_a_model_are_not_traced_on_tensorflow_and_the_next_are(tiny_model, tiny_preset, picture):
+    model = vk.load_model(tiny_preset)
+    rows = [vk.predict(model, picture)[0].probabilities]
+    assert (model.predict_function is None) == (keras.backend.backend() == "tensorflow")
+    rows += [vk.predict(model, picture)[0].probabilities, vk.predict(model, [picture] * 9)[0].probabilities]
+    assert model.predict_function is not None
+    (logits,) = tiny_model.predict(read_image(picture, Preprocessing(image_size=(16, 16)))[None], verbose=0)
+    np.testing.assert_allclose(rows, [np.sort(np.exp(logits) / np.exp(logits).sum())[::-1]] * 3, rtol=1e-4)
 
 
 def test_every_form_of_an_image_gives_what_the_model_says_of_its_pixels(tiny_model, tiny_preset, picture):

@@ -1,6 +1,7 @@
 """The best trial is the same on screen, in the report and in its charts."""
 
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +75,43 @@ def test_the_page_the_chart_and_the_line_have_the_same_best_once_a_trial_complet
     monkeypatch.setattr(study_charts, "svg", lambda figure: "")
     study_charts.draw_best_by_epochs(study)
     assert lines == [((2, 4, 6), (0.20, 0.25, 0.28))]
+
+
+def test_the_screen_and_the_page_say_which_process_trained_what(study, tmp_path):
+    file = io.StringIO()
+    progress = SearchProgress(Console(file=file, width=200), Budget.parse("2 trials"))
+    progress.introduce(images(), tmp_path, study)
+    file.truncate(0)
+    with progress.show(study, SimpleNamespace(seconds=0.0)):
+        for at, record in enumerate(
+            [
+                {"what": "joined", "participant": "here", "host": "a", "workers": 1, "versions": {}},
+                {"what": "joined", "participant": "there", "host": "b", "workers": 4, "versions": {}},
+                {"what": "proposed", "trial": 0, "values": {"row": 0}, "origin": "default", "costs": {}},
+                {"what": "started", "trial": 0, "epochs": 1, "worker": "there-3"},
+                {"what": "epoch", "trial": 0, "epoch": 1, "metrics": {"val_accuracy": 0.5}, "seconds": 90.0},
+                {"what": "waiting", "trial": 0},
+                {"what": "started", "trial": 0, "epochs": 2, "worker": "there-3"},
+                {"what": "left", "participant": "there", "lost": True},
+                {"what": "waiting", "trial": 0, "reason": "lost"},
+                {"what": "started", "trial": 0, "epochs": 2, "worker": "here-0"},
+            ]
+        ):
+            study.add({**record, "at": 60.0 * at})
+            progress.on_event(record)
+    lines = [line.strip("\0").rstrip() for line in file.getvalue().splitlines()]
+    assert "process  there joined" in lines
+    assert "process  there was lost; others continue its trials" in lines
+    assert not any("here joined" in line and "there" not in line for line in lines)
+    assert any(line.startswith("trial    0") and line.endswith("by there-3") for line in lines)
+    write_study_report(tmp_path, study, data=images())
+    page = (tmp_path / "study.html").read_text()
+    rows = page.partition("Who trained what")[2].split("<tr>")[2:4]
+    assert [re.findall("<td[^>]*>(.*?)</td>", row) for row in rows] == [
+        ["here", "a", "1", "0", "0", "0.0", "0.0", ""],
+        ["there", "b", "4", "0", "1", "1.5", "1.0", "7.0 (lost)"],
+    ]
+    assert "there-3 here-0" in (tmp_path / "study.csv").read_text()
 
 
 @pytest.mark.parametrize(("objective", "says"), [("val_accuracy", True), ("val_loss", False)])

@@ -2,6 +2,7 @@ import csv
 import math
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,18 @@ def test_info_is_what_the_config_computes():
     assert info["gmacs"] == config.num_macs / 1e9
     assert info["activation_mib"] == config.activation_bytes() / 2**20
     assert info["config"] == config.to_dict()
+
+
+def test_names_are_known_without_parsing_and_one_preset_parses_its_family_alone():
+    folder = Path(__file__).parents[2] / "presets"
+    tables = [tomllib.loads(path.read_text("utf-8")) for path in folder.glob("*.toml")]
+    assert list_presets() == sorted(name for table in tables for name in table.keys() - {"family"})
+    code = (
+        "import sys, tomllib; parsed = []; loads = tomllib.loads; tomllib.loads = lambda text: parsed.append(text) or loads(text)\n"
+        "import vit_keras as vk; vk.list_presets(); vk.load_preset('deit_tiny_patch16_224'); print(len(parsed))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
 
 
 def test_wildcards_choose_names():

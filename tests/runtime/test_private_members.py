@@ -5,6 +5,7 @@ failure here names what an upgrade changed.
 """
 
 import ast
+import importlib
 import importlib.metadata
 import inspect
 import re
@@ -51,6 +52,12 @@ MEMBERS = [
     Private("layer", "_inbound_nodes", "The inputs of a layer's call; no public way back through the graph."),
     Private("fitted model", "_jax_state", "Weights during `fit`, without copying all state back each step.", backend="jax"),
     Private("fitted model", "_jax_state_synced", "As `_jax_state`.", backend="jax"),
+    Private("fitted model", "_get_jax_state", "Keeps the weights that Keras takes out of the model.", 5, "jax"),
+    Private("fitted model", "_purge_model_variables", "As `_get_jax_state`.", 4, "jax"),
+    Private("fitted model", "_make_function", "Keeps the state of each step; no public hook.", 2, "jax"),
+    Private("jax distribution", "distribute_data_input", "Places batches that devices can't share equally, where Keras fails.", 3, "jax"),
+    Private("variable", "_layout", "A layout that was set on a variable; no public attribute.", backend="jax"),
+    Private("variable", "_value", "Holds whole weights while they are saved; `assign` would divide them again.", backend="jax"),
     Private("callback list", "_async_train", "Callbacks that save must not run while the next step does; decided by no option."),
     Private("callback list", "_async_test", "As `_async_train`."),
     Private("callback list", "_async_predict", "As `_async_train`."),
@@ -74,7 +81,9 @@ def owners() -> dict[str, Any]:
     model.fit(np.ones((1, 2)), np.ones((1, 1)), verbose=0)
     optimizer = keras.optimizers.AdamW()
     optimizer.build([keras.Variable([1.0])])
+    jax_distribution = importlib.import_module("keras.src.backend.jax.distribution_lib") if BACKEND == "jax" else None
     return {
+        "jax distribution": jax_distribution, "variable": model.layers[0].kernel,
         "optimizer": optimizer, "layer": model.layers[0], "tensor": model.layers[0].output, "fitted model": model,
         "callback list": keras.callbacks.CallbackList([]), "global_state": global_state, "seed_generator": seed_generator,
         "rng_utils": rng_utils, "tuner": keras_tuner.engine.base_tuner.BaseTuner, "torch": sys.modules.get("torch"),

@@ -26,10 +26,10 @@ def test_what_a_run_writes_is_read_by_its_command(tmp_path, command):
     """Every option of the three commands that defines a result goes through the file and back."""
     import typer
 
-    from vit_keras.cli.main import app
+    from vit_keras.cli.main import build_app
     from vit_keras.cli.options import typed_options
 
-    found = typer.main.get_command(app).commands[command]
+    found = typer.main.get_command(build_app()).commands[command]
     given = {
         "train": [
             "photos",

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -90,3 +91,13 @@ class OwnFit(Tiny):
 
     def fit(self, hp: Any, model: Any, data: Any, **kwargs: Any) -> Any:
         return {"val_accuracy": 0.5 + hp.get("num_heads") / 10, "epochs": kwargs["epochs"]}
+
+
+class Patient(Tiny):
+    """Trials wait until there is a file "go" beside the run directory, so that a test decides when they train."""
+
+    def make_recipe(self, values: Any, **kwargs: Any) -> Any:
+        go = Path(os.environ["GO"])
+        while (go.parent / "run" / "journal.jsonl").exists() and not go.exists():
+            time.sleep(0.1)
+        return super().make_recipe(values, **kwargs)

@@ -84,14 +84,14 @@ def test_a_finished_search_is_read_and_keras_tuner_s_own_methods_work(searched, 
 
 def test_latency_as_an_objective_is_measured_without_a_limit(tmp_path):
     tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", objective=["val_accuracy", "latency"], options=OPTIONS)
-    assert 0 < tuner.engine.compute_costs(Tiny().default_values())["latency"] < 10
+    assert 0 < tuner.coordinator.compute_costs(Tiny().default_values())["latency"] < 10
 
 
 @pytest.mark.slow
 def test_warm_start_tries_the_best_of_another_search_after_the_default(searched, tmp_path):
     options = TunerOptions(epochs=2, factor=2, warm_start=[searched.run_dir])
     tuner = ViTTuner(Tiny(), run_dir=tmp_path / "run", options=options)
-    proposed = dict(tuner.engine.policy.sampler.candidates.first())
+    proposed = dict(tuner.coordinator.policy.sampler.candidates.first())
     assert proposed["default"] == Tiny().default_values()
     assert proposed["warm"] in [trial.values for trial in searched.study.trials]
     with pytest.raises(StorageError, match="holds no search"):

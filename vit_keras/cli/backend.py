@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from vit_keras.cli.native_stderr import filter_stderr
 from vit_keras.cli.output import err
+from vit_keras.distributed.cluster import is_joined, leave
 from vit_keras.runtime.cpu import instruction_sets
 
 _LIBRARIES = ("tensorflow", "absl", "jax")  # with a logger
@@ -26,23 +27,26 @@ class Process:
     """Whether waits are announced: not with --quiet, nor where Keras runs already."""
 
 
-def start_backend(*, debug: bool) -> None:
-    """Imports Keras and lets the backend find its devices; `debug` shows what libraries log."""
+def start_backend(*, debug: bool, joins: bool = False) -> None:
+    """Imports Keras and lets the backend find its devices; `debug` shows what libraries log.
+
+    With `joins`, it first joins the other processes that a launcher started.
+    """
     name = os.environ.get("KERAS_BACKEND")
     announce(f"starting Keras on {name}" if name else "starting Keras")
     cache_compiled_programs()
     if debug:
-        _start()
+        _start(joins)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR)
     if Process.is_own and sys.platform != "win32" and "keras" not in sys.modules:
         filter_stderr()
-        _start()
+        _start(joins)
     else:
         with silence_stderr():
-            _start()
+            _start(joins)
 
 
 def announce(text: str) -> None:
@@ -51,11 +55,14 @@ def announce(text: str) -> None:
         err.print(f"{text} ...", markup=False)
 
 
-def _start() -> None:
+def _start(joins: bool) -> None:
     import keras
 
+    from vit_keras.distributed.devices import join_launch
     from vit_keras.runtime.devices import devices
 
+    if joins:
+        join_launch()
     devices()
     keras.ops.zeros(())
 
@@ -93,6 +100,8 @@ def leave_quickly(code: int) -> None:
     waited_for = [
         thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()
     ]
+    if code and "keras" in sys.modules and is_joined():
+        leave(code)  # JAX would wait for the others
     if "keras" not in sys.modules or waited_for:
         return
     atexit._run_exitfuncs()

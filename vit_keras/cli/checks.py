@@ -83,6 +83,6 @@ def check_numbers(*, seed: int | None = None, **numbers: int | None) -> None:
 
 def check_image_paths(images: list[str]) -> None:
     """Raises `StorageError` where none of the paths of images exists; patterns, addresses and stdin are looked at later."""
-    is_plain = not any(image == "-" or "://" in image or set("*?[") & set(image) for image in images)
+    is_plain = not any(image == "-" or "://" in image or set("*?[{") & set(image) for image in images)
     if is_plain and not any(Path(image).exists() for image in images):
         raise StorageError(f"{images[0]}: there is no such file or folder.")

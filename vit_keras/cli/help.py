@@ -1,14 +1,17 @@
 """The layout of `--help`: options in groups, examples, exit codes, and the commands of a group by topic."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
 WIDTH = 110
 """Largest width of a help page, in columns."""
-DATA, MODEL, TRAINING, SEARCH, SERVER, OUTPUT = "Data", "Model", "Training", "Search", "Server", "Output"
+DATA, MODEL, TRAINING, DEVICES, SEARCH, SERVER, OUTPUT = (
+    "Data", "Model", "Training", "Devices", "Search", "Server", "Output",
+)  # fmt: skip
 """Groups of options, in the order they are shown; options without one come last."""
 EXIT_CODES = (
     "0 done, 1 a bug, 2 wrong arguments, 3 data or images, 4 a damaged or unsuitable model file, 5 training diverged, "
@@ -37,6 +40,14 @@ class _Page:
 
     help: str | None
 
+    def get_params(self: Any, context: Any) -> list[Any]:
+        """Returns the parameters, which leave values as they are that need no conversion."""
+        params: list[Any] = super().get_params(context)  # type: ignore[misc]
+        for each in params:
+            if "process_value" not in vars(each):
+                each.process_value = partial(_process_value, each, each.process_value)
+        return params
+
     def collect_usage_pieces(self: Any, context: Any) -> list[str]:
         """Returns the usage line's words: required arguments plain, others in brackets."""
         pieces = ["[OPTIONS]"]
@@ -57,7 +68,7 @@ class _Page:
         arguments = [each for each in params if each.param_type_name == "argument" and not each.hidden]
         _write_section(formatter, "Arguments", [(each.metavar or each.name.upper(), each.help) for each in arguments])
         options = [each for each in params if each.param_type_name == "option"]
-        for group in (DATA, MODEL, TRAINING, SEARCH, SERVER, OUTPUT, _OTHER):
+        for group in (DATA, MODEL, TRAINING, DEVICES, SEARCH, SERVER, OUTPUT, _OTHER):
             chosen = (each for each in options if (getattr(each, "rich_help_panel", None) or _OTHER) == group)
             records = [record for each in chosen if (record := each.get_help_record(context)) is not None]
             _write_section(formatter, group, records)
@@ -100,6 +111,15 @@ class HelpGroup(_Page, TyperGroup):
     def format_epilog(self, context: Any, formatter: Any) -> None:
         """Writes the exit codes."""
         _write_exit_codes(formatter)
+
+
+def _process_value(param: Any, convert: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    """Converts a value as Typer does; a word, and what was not given, without Typer's conversion, which imports pydantic."""
+    annotation = getattr(getattr(param, "type_descriptor", None), "annotation", None)
+    is_plain = (value is None and not param.required) or (annotation is str and isinstance(value, str))
+    if not is_plain or param.multiple or param.nargs != 1:
+        return convert(context, value)
+    return value if param.callback is None else param.callback(context, param, value)
 
 
 def _indented(formatter: Any) -> Any:

@@ -3,36 +3,18 @@
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from vit_keras.cli.backend import Process, leave_quickly
-from vit_keras.cli.commands.bench import bench_command
-from vit_keras.cli.commands.convert import convert_command
-from vit_keras.cli.commands.data.check import check_command
-from vit_keras.cli.commands.data.show import show_command
-from vit_keras.cli.commands.evaluate import evaluate_command
-from vit_keras.cli.commands.explain import explain_command
-from vit_keras.cli.commands.export import export_command
-from vit_keras.cli.commands.features import features_command
-from vit_keras.cli.commands.finetune import finetune_command
-from vit_keras.cli.commands.info import info_command
-from vit_keras.cli.commands.list import list_command
-from vit_keras.cli.commands.predict import predict_command
-from vit_keras.cli.commands.pretrain import pretrain_command
-from vit_keras.cli.commands.recipes import recipes_command
-from vit_keras.cli.commands.serve import serve_command
-from vit_keras.cli.commands.train import train_command
-from vit_keras.cli.commands.tune import tune_command
-from vit_keras.cli.commands.verify import verify_command
 from vit_keras.cli.help import WIDTH, HelpCommand, HelpGroup
 from vit_keras.cli.output import out, print_error
 from vit_keras.cli.wording import name_flags, program
 from vit_keras.errors import VitKerasError
-from vit_keras.version import __version__
 
 # Typer has a click of its own, and exports only subclasses of its usage error.
 UsageError: Any = typer.BadParameter.__base__
@@ -41,36 +23,39 @@ _STYLE: Any = {
     "no_args_is_help": True, "pretty_exceptions_enable": False, "rich_markup_mode": None, "cls": HelpGroup,
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 }  # fmt: skip
-_COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
-    "Choose a model": {"list": list_command, "info": info_command, "recipes": recipes_command, "bench": bench_command},
-    "Train": {
-        "train": train_command,
-        "finetune": finetune_command,
-        "pretrain": pretrain_command,
-        "tune": tune_command,
-    },
-    "Use a model": {
-        "predict": predict_command,
-        "evaluate": evaluate_command,
-        "explain": explain_command,
-        "features": features_command,
-        "export": export_command,
-        "serve": serve_command,
-    },
-    "Exchange weights": {"convert": convert_command, "verify": verify_command},
+_COMMANDS = {
+    "Choose a model": ("list", "info", "recipes", "bench"),
+    "Train": ("train", "finetune", "pretrain", "tune", "launch"),
+    "Use a model": ("predict", "evaluate", "explain", "features", "export", "serve"),
+    "Exchange weights": ("convert", "verify"),
 }
-
-app = typer.Typer(name="vit-keras", **_STYLE)
-data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
-for topic, commands in _COMMANDS.items():
-    for name, command in commands.items():
-        app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
-data_app.command("check", cls=HelpCommand)(check_command)
-data_app.command("show", cls=HelpCommand)(show_command)
-app.add_typer(data_app, rich_help_panel="Look at data")
+_DATA_COMMANDS = ("check", "show")
+_FOLDERS = {"launch": "vit_keras.cli.commands.processes"}
 
 
-@data_app.callback()
+def build_app(only: str | None = None) -> typer.Typer:
+    """Returns the program with all commands; with `only`, the name of one of them, with that one alone, whose module alone is imported."""
+    app = typer.Typer(name="vit-keras", **_STYLE)
+    app.callback()(describe_program)
+    is_known = only == "data" or any(only in names for names in _COMMANDS.values())
+    for topic, names in _COMMANDS.items():
+        for name in names:
+            if not is_known or name == only:
+                _add_command(app, name, _FOLDERS.get(name, "vit_keras.cli.commands"), topic=topic)
+    if not is_known or only == "data":
+        data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
+        data_app.callback()(describe_data)
+        for name in _DATA_COMMANDS:
+            _add_command(data_app, name, "vit_keras.cli.commands.data")
+        app.add_typer(data_app, rich_help_panel="Look at data")
+    return app
+
+
+def _add_command(app: typer.Typer, name: str, folder: str, *, topic: str | None = None) -> None:
+    command = getattr(import_module(f"{folder}.{name}"), f"{name}_command")
+    app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
+
+
 def describe_data() -> None:
     """Check a data set, or look at it.
 
@@ -82,11 +67,12 @@ def describe_data() -> None:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from vit_keras.version import __version__
+
         out.print(f"vit-keras-zoo {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def describe_program(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
@@ -107,12 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Process.is_own = arguments is None
     Process.announces = "keras" not in sys.modules and not {"-q", "--quiet"} & set(typed)
     debug = "--debug" in typed
+    app = build_app(typed[0] if typed else None)
     try:
         code = app(typed, prog_name=Path(program()).name, standalone_mode=False)
         if code == _INTERRUPTED:  # Typer's own answer to Ctrl-C
             raise KeyboardInterrupt
     except VitKerasError as error:
-        print_error(name_flags(str(error), _find_command(typed).params), traceback=debug)
+        print_error(name_flags(str(error), _find_command(app, typed).params), traceback=debug)
         code = error.exit_code
     except UsageError as error:
         error.show()
@@ -137,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code or 0)
 
 
-def _find_command(typed: Sequence[str]) -> Any:
+def _find_command(app: typer.Typer, typed: Sequence[str]) -> Any:
     """Returns the command that is typed, or the group of all commands."""
     found: Any = typer.main.get_command(app)
     for word in typed:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from typer import Argument, Context, Option
 
 from vit_keras.cli.config_file import read_config
-from vit_keras.cli.help import DATA, MODEL, OUTPUT, TRAINING
+from vit_keras.cli.help import DATA, DEVICES, MODEL, OUTPUT, TRAINING
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets
 
@@ -99,6 +99,36 @@ Folds = Annotated[
         help="Cross-validate with so many folds: every image is tested once, by a model trained without it.",
         rich_help_panel=DATA,
     ),
+]
+Coordinator = Annotated[
+    str | None,
+    Option(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="Of a run of several processes without a launcher: where process 0 listens.",
+        rich_help_panel=DEVICES,
+    ),
+]
+NumDevices = Annotated[
+    str | None,
+    Option(
+        "--devices", metavar="N", help="Devices that share each batch; all (auto) by default.", rich_help_panel=DEVICES
+    ),
+]
+Distribution = Annotated[
+    str | None,
+    Option(
+        "--distribution",
+        metavar="NAME",
+        help="data (default): each device has all weights; fsdp: a part of them; none: one device.",
+        rich_help_panel=DEVICES,
+    ),
+]
+NumProcesses = Annotated[
+    int | None, Option("--num-processes", metavar="N", help="How many processes there are.", rich_help_panel=DEVICES)
+]
+ProcessId = Annotated[
+    int | None, Option("--process-id", metavar="N", help="Which of them this one is, from 0.", rich_help_panel=DEVICES)
 ]
 ForceResume = Annotated[
     bool,
@@ -202,8 +232,8 @@ _LOADING = ("task", "image_dir", "image_column", "label_column", "label_separato
 """Parameters that `vk.data.load` and `vk.data.check` take, too."""
 
 _HOW_TO_RUN = (
-    "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "role", "address", "as_json", "quiet",
-    "debug",
+    "config", "run_dir", "overwrite", "resume", "force_resume", "tensorboard", "offline", "join", "as_json", "quiet",
+    "debug", "devices", "distribution", "coordinator", "num_processes", "process_id",
 )  # fmt: skip
 """Parameters that say how a command runs, not what it computes."""
 

@@ -11,14 +11,13 @@ import typer
 
 from vit_keras.cli.output import out, print_error, print_json, printable
 from vit_keras.cli.wording import name_program
-from vit_keras.runtime.signals import Aborted
+from vit_keras.distributed.cluster import is_chief
+from vit_keras.runtime.signals import RESUMABLE, Aborted
 from vit_keras.training.run_inputs import RunOptions
-from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted
+from vit_keras.training.runs.directory import ProcessLostError, RunDirectory, TrainingInterrupted
 from vit_keras.training.runs.facts import count_noun, describe_spread
 from vit_keras.training.runs.resuming import recorded_options
 from vit_keras.training.runs.session import TrainingResult
-
-_RESUMABLE = 75
 
 
 def merge_recorded(
@@ -45,17 +44,17 @@ def resumable(command: str) -> Iterator[None]:
         run = interrupt.run_directory
         if run is None:
             raise
-        saved = (
-            "all progress" if isinstance(interrupt, TrainingInterrupted) else "the progress up to the last checkpoint"
-        )
-        print_error(
-            f"Interrupted; {saved} is saved. Resume: vit-keras {command} --resume --run-dir {shlex.quote(str(run))}"
-        )
-        raise typer.Exit(_RESUMABLE) from None
+        is_saved = isinstance(interrupt, TrainingInterrupted) and not isinstance(interrupt, ProcessLostError)
+        saved = "all progress" if is_saved else "the progress up to the last checkpoint"
+        what = "Another process of the launch was lost" if isinstance(interrupt, ProcessLostError) else "Interrupted"
+        print_error(f"{what}; {saved} is saved. Resume: vit-keras {command} --resume --run-dir {shlex.quote(str(run))}")
+        raise typer.Exit(RESUMABLE) from None
 
 
 def print_result(result: TrainingResult, *, as_json: bool) -> None:
     """Prints a run's test metrics, where its report is, and the next command."""
+    if not is_chief():
+        return
     record, run = result.record, result.run_directory
     results, seconds = record["results"], record["seconds"]
     if as_json:

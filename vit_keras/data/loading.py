@@ -10,6 +10,7 @@ from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.dataset.image_data import ImageData, check_arguments
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.data.shards.shard_files import find_shards, name_shards
 from vit_keras.data.sources.arrays import is_in_memory, read_arrays
 from vit_keras.data.sources.builtin import BUILTIN_NAMES, read_builtin
 from vit_keras.data.sources.folder import read_folder
@@ -56,6 +57,8 @@ def load(
             - a folder with a folder of images per class, or with folders "train", "validation" and "test" of these; "./emoji" is a folder
             - a table of image files, labels and perhaps splits: a CSV, TSV, JSON lines or Parquet file, a data frame of pandas or polars,
               or one table per split, such as {"train": "a.csv", "test": "b.csv"}; a folder with such tables
+            - shards: tar files of WebDataset, TFRecord files or Parquet files with images inside: a file, a pattern such as
+              "shards-{0000..0099}.tar", a list of these, one of these per split, or a folder
             - a TensorFlow Datasets name, such as "tfds:oxford_iiit_pet", or builder
             - arrays `(images, labels)`, where labels may be class names, a `tf.data.Dataset` or `keras.utils.PyDataset` of such pairs, or a mapping of splits to these
         image_size: Height and width, px, or one integer for a square; by default the images' own, which image files don't have.
@@ -63,7 +66,8 @@ def load(
         channels: 3 for color, 1 for gray; by default 3 for image files, and the images' own otherwise.
         class_names: Class names in the order of a model's logits; for arrays, of the labels 0, 1, .... By default sorted, integers by value.
         batch_size: Images per batch; by default 64, or fewer where an epoch would have fewer than 6 steps.
-        limit: Maximum number of images per split, drawn by the seed; by default all.
+        limit: Maximum number of images per split, drawn by the seed; by default all. Of 10,000 image files or more, only as many are
+            decoded as that needs.
         seed: Random seed of the splits, the limit, and the order of the training images.
         split: Fractions of each class for validation and test, if the source has no such splits; (0.1, 0) for no test split. A class of one
             or two images is used for training only.
@@ -115,9 +119,9 @@ def load(
 
     is_builtin = isinstance(source, str) and source in BUILTIN_NAMES
     found = None if is_builtin else find_files(source)
-    if tables.stated and not are_tables(source) and found is None:
+    if tables.stated and found is None:
         raise InvalidArgumentError(f"{', '.join(tables.stated)}: only for tables of image files. Leave it out.")
-    if not are_tables(source) and is_in_memory(source):
+    if found is None and is_in_memory(source):
         data = read_arrays(
             source,
             preprocessing=choose_preprocessing(3),
@@ -153,6 +157,7 @@ def load(
             reading=reading,
             class_names=names,
             tables=tables,
+            limit=limit,
             on_progress=on_progress,
         )
     if task not in ("auto", data.task):
@@ -172,6 +177,9 @@ def load(
 def check_exists(source: str) -> None:
     """Raises `DataError` where a source is neither a path that exists nor a known name; nothing is read."""
     found, builtin = find_files(source), list(BUILTIN_NAMES)
+    if name_shards(source):
+        find_shards(source, {})
+        return
     if isinstance(found, Path) and not found.exists():
         raise DataError(f"{source}: there is no such folder or file.")
     if found is None and source not in builtin:
@@ -214,7 +222,7 @@ def _find_builder(source: Any) -> Any:
 
 
 def find_files(source: Any) -> Any:
-    """Returns the folder or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
+    """Returns the folder, shards or tables that a source names; None for a name or a builder of TensorFlow Datasets."""
     if isinstance(source, Path):
         return source.expanduser()
     if isinstance(source, str):
@@ -222,10 +230,11 @@ def find_files(source: Any) -> Any:
             source.startswith((".", "/", "~"))
             or "\\" in source
             or are_tables(source)
+            or name_shards(source)
             or (source != "" and Path(source).is_dir())
         )
         return Path(source).expanduser() if is_path and not source.startswith(_TFDS) else None
-    if are_tables(source):
+    if are_tables(source) or name_shards(source):
         return source
     if type(source).__name__ == "ImageFolder" and getattr(source, "data_dir", None) is not None:
         return Path(source.data_dir).expanduser()  # a builder of TensorFlow Datasets over a folder of images

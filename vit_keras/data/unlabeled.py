@@ -17,14 +17,17 @@ from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.loading import find_files, load
 from vit_keras.data.scan.image_listing import list_images
+from vit_keras.data.scan.limiting import limit_listing
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import Manifest
+from vit_keras.data.shards.list_shards import list_shards
+from vit_keras.data.shards.shard_files import find_shards, name_source
 from vit_keras.data.sources.builtin import BUILTIN_NAMES
 from vit_keras.data.sources.folder import list_files, open_listing
 from vit_keras.data.sources.image_arrays import is_labeled_pair, read_image_arrays
 from vit_keras.data.sources.tfds import find_builder, read_tfds
 from vit_keras.data.split_names import SPLITS
-from vit_keras.data.tables.list_tables import are_tables, list_tables, name_tables
+from vit_keras.data.tables.list_tables import are_tables, list_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tasks import UNLABELED, describe_count
 from vit_keras.errors import DataError, InvalidArgumentError
@@ -106,7 +109,7 @@ def load_unlabeled(
     if isinstance(source, ImageData):
         data = source
     elif files is not None:
-        data = _read_files(files, preprocessing, reading, tables, seed=seed, on_progress=on_progress)
+        data = _read_files(files, preprocessing, reading, tables, seed=seed, limit=limit, on_progress=on_progress)
     elif isinstance(source, str) or hasattr(source, "as_dataset"):
         data = _read_named(source, preprocessing, reading, seed=seed, limit=limit)
     else:
@@ -134,14 +137,12 @@ def _read_files(
     tables: TableOptions,
     *,
     seed: int,
+    limit: int | None,
     on_progress: Callable[[int, int], None] | None,
 ) -> ImageData:
-    listing = _list_table(files, reading, tables) if are_tables(files) else _list_folders(files, reading, tables)
-    name = (
-        name_tables(files)
-        if are_tables(files)
-        else ", ".join(map(str, files[:3])) + (", ..." if len(files) > 3 else "")
-    )
+    listing, name = _list(files, reading, tables), name_source(files)
+    if limit is not None:
+        listing = limit_listing(listing, limit=limit, rates=(1 - HELD_OUT_RATE,), seed=seed)
     manifest, whole = open_listing(listing, preprocessing, reading, on_progress=on_progress)
     places = {split: np.flatnonzero(manifest.splits == number) for number, split in enumerate(SPLITS)}
     places["train"] = np.flatnonzero(manifest.splits <= 0)
@@ -158,6 +159,20 @@ def _read_files(
         task=manifest.task,
         decisions=(*manifest.decisions, *manifest.describe_left_out(), *_describe_looks(manifest)),
     )
+
+
+def _list(files: Any, reading: ReadOptions, tables: TableOptions) -> Listing:
+    """Returns all images of shards, tables or folders; with their labels, where these are clear."""
+    given = files[0] if isinstance(files, list) and len(files) == 1 else files
+    shards = find_shards(given, reading.splits)
+    if shards is None:
+        return _list_table(files, reading, tables) if are_tables(files) else _list_folders(files, reading, tables)
+    try:
+        return list_shards(shards, options=tables, splits=reading.splits)
+    except DataError:
+        if tables.label_columns:
+            raise
+    return list_shards(shards, options=tables, splits=reading.splits, labeled=False)
 
 
 def _list_folders(folders: list[Path], reading: ReadOptions, tables: TableOptions) -> Listing:

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
+from vit_keras import errors as known_errors
 from vit_keras.data import Preprocessing
 from vit_keras.data.sources.pixel_range import PixelScale
-from vit_keras.errors import InvalidArgumentError, VitKerasError
+from vit_keras.distributed.cluster import gather, process_count
+from vit_keras.errors import DataError, InvalidArgumentError, VitKerasError
 from vit_keras.evaluation.images import ImageInput
+from vit_keras.evaluation.placed_model import PlacedModel
 
 ON_ERROR = ("quarantine", "error")
 
@@ -57,8 +59,10 @@ class BatchOptions:
             )
 
 
-def run_batches(model: keras.Model, images: Sequence[ImageInput], options: BatchOptions) -> Iterator[Batch]:
+def run_batches(placed: PlacedModel, images: Sequence[ImageInput], options: BatchOptions) -> Iterator[Batch]:
     """Yields the outputs of a model in the order of the images; the next batch is decoded while the model computes.
+
+    Of several processes, each decodes its rows of a batch, and gets the outputs of all; they call it together.
 
     With `on_error="error"` the first image that can't be read raises its `VitKerasError`.
     """
@@ -79,25 +83,36 @@ def run_batches(model: keras.Model, images: Sequence[ImageInput], options: Batch
 
     count = len(images)
     # Equal batches: one shape is compiled, and little is padded.
-    size = math.ceil(count / math.ceil(count / options.batch_size)) if count else 0
+    size = placed.fit_size(math.ceil(count / math.ceil(count / options.batch_size))) if count else 0
+    rows = placed.rows(size)
     with ThreadPoolExecutor(os.cpu_count()) as threads:
 
         def start(first: int) -> list[Future[np.ndarray | VitKerasError]]:
-            return [threads.submit(load, index) for index in range(first, min(first + size, count))]
+            last = min(first + rows.stop, count)
+            return [threads.submit(load, index) for index in range(first + rows.start, last)]
 
         waiting = start(0)
         for first in range(0, count, size or 1):
             loading, waiting = waiting, start(first + size)
-            batch = np.zeros((size, *rule.image_shape), "uint8")
-            errors: list[VitKerasError | None] = [None] * len(loading)
+            batch = np.zeros((len(rows), *rule.image_shape), "uint8")
+            failed: dict[int, VitKerasError] = {}
             for place, future in enumerate(loading):
                 loaded = future.result()
                 if isinstance(loaded, VitKerasError):
-                    errors[place] = loaded
+                    failed[rows.start + place] = loaded
                 else:
                     batch[place] = loaded
-            found = next((error for error in errors if error is not None), None)
-            if found is not None and options.on_error == "error":
-                raise found
-            outputs = np.asarray(model.predict_on_batch(batch))[: len(loading)]
-            yield Batch(images[first : first + len(loading)], outputs, errors)
+            failed = _gather_errors(failed)
+            if failed and options.on_error == "error":
+                raise failed[min(failed)]
+            chosen = images[first : first + size]
+            outputs = placed.predict_rows(batch)[: len(chosen)]
+            yield Batch(chosen, outputs, [failed.get(place) for place in range(len(chosen))])
+
+
+def _gather_errors(failed: dict[int, VitKerasError]) -> dict[int, VitKerasError]:
+    """Returns the errors of all processes by row."""
+    if process_count() == 1:
+        return failed
+    told = gather([[row, type(error).__name__, str(error)] for row, error in failed.items()])
+    return {row: getattr(known_errors, kind, DataError)(text) for each in told for row, kind, text in each}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -11,15 +11,18 @@ import numpy as np
 from vit_keras.data.class_names import are_numbers
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import format_label, labels_task
+from vit_keras.distributed.cluster import barrier, is_chief
+from vit_keras.distributed.devices import Distribution
 from vit_keras.errors import InvalidArgumentError, LabelError
 from vit_keras.evaluation.labeled_images import LabeledImages, check_known, find_labeled, find_run_options
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation
-from vit_keras.evaluation.predict import describe_outputs, predict_probabilities
+from vit_keras.evaluation.placed_model import open_on_devices
+from vit_keras.evaluation.predict import describe_outputs, to_probabilities
 from vit_keras.evaluation.predictions import PredictionColumns, save_predictions
 from vit_keras.evaluation.regression import RegressionEvaluation
 from vit_keras.evaluation.row_files import check_new_file
-from vit_keras.zoo.load_model import OpenModel, open_model
+from vit_keras.zoo.load_model import OpenModel
 
 AnyEvaluation = Evaluation | MultiLabelEvaluation | RegressionEvaluation
 """The result of `evaluate`, by the task of the labels."""
@@ -37,6 +40,8 @@ def evaluate(
     contained: bool = False,
     batch_size: int = 256,
     out: str | Path | None = None,
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
 ) -> AnyEvaluation:
     """Measures a model on labeled images: accuracy, top-5 accuracy, loss and the scores per class.
 
@@ -59,12 +64,16 @@ def evaluate(
         contained: Whether files outside `image_dir` or the table's folder are refused.
         batch_size: Images per step.
         out: A table to write, with a row per image: a name that ends in .csv, .jsonl or .parquet; it must not exist.
+        devices: As for `vk.predict`, as `distribution` is. In the processes of a launch, each reads its part of the images, and all
+            return the same result; the first one writes `out`.
+        distribution: "data", "fsdp" or "none".
 
     Raises:
         StorageError: The table exists, or can't be written.
         InvalidArgumentError: An argument is not legal, the model has no head, or it is for another task than the labels.
         ClassLayoutError: The data have classes that the model lacks.
         LabelError: A label is not an index of the model's outputs.
+        ClusterError: The processes of a launch can't work together.
         DataError: The data can't be read.
 
     Example:
@@ -76,9 +85,9 @@ def evaluate(
     """
     if split not in (None, *SPLITS, "all"):
         raise InvalidArgumentError(f"split must be one of {', '.join((*SPLITS, 'all'))}, got {split!r}.")
-    if out is not None:
+    if out is not None and is_chief():
         check_new_file(Path(out))
-    opened = open_model(model)
+    opened, placed = open_on_devices(model, devices=devices, distribution=distribution)
     if not opened.class_names:
         raise InvalidArgumentError(
             "The model has no head, so its accuracy can't be measured; vk.evaluate_features (vit-keras evaluate --features) measures its features."
@@ -94,11 +103,13 @@ def evaluate(
     labels = np.concatenate([each.labels for each in found.splits])
     task = _check_task(labels, opened)
     outputs = np.concatenate(
-        [predict_probabilities(opened.model, each, batch_size=batch_size, task=task) for each in found.splits]
+        [to_probabilities(opened.model, placed.predict_split(each, batch_size), task=task) for each in found.splits]
     )
     evaluation = _score(task, outputs, labels, found, opened)
-    if out is not None:
+    if out is not None and is_chief():
         _save(Path(out), task, outputs, labels, found, opened)
+    if placed.devices.process[1] > 1:
+        barrier()  # the table is there for all
     return evaluation
 
 

@@ -15,8 +15,10 @@ from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import DataError
 from vit_keras.evaluation.batches import Batch, BatchOptions, run_batches
 from vit_keras.evaluation.images import list_images
+from vit_keras.evaluation.placed_model import PlacedModel
 from vit_keras.evaluation.row_files import PARQUET, check_new_file, write_rows
 from vit_keras.models.architecture import IMAGES
+from vit_keras.models.keras_model import VisionTransformer
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.files import atomic_file
 from vit_keras.zoo.load_model import open_model
@@ -88,7 +90,7 @@ def save_features(
     check_new_file(path, SUFFIXES)
     opened = open_model(model)
     parts = read_model(opened.model)
-    extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{opened.model.name}_features")
+    extractor = VisionTransformer(parts.tensors[IMAGES], parts.features, name=f"{opened.model.name}_features")
     options = BatchOptions(
         preprocessing=preprocessing or opened.preprocessing, scale=scale, batch_size=batch_size, on_error=on_error
     )
@@ -96,7 +98,7 @@ def save_features(
     writer = _parquet if path.suffix.lower() == PARQUET else _npz
     failed = done = 0
     with writer(path, len(inputs), dim) as write:
-        for batch in run_batches(extractor, inputs, options):
+        for batch in run_batches(PlacedModel(model=extractor), inputs, options):
             read = np.array([error is None for error in batch.errors])
             _check_finite(batch, read)
             features = batch.outputs.astype("float32")

@@ -1,13 +1,19 @@
-"""Reads lists of image files: a table with a column of paths, or one path per line."""
+"""Reads lists of image files: a table with a column of paths, one path per line, or the images of shards."""
 
 import contextlib
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from vit_keras.data.images.decode import FilePart
+from vit_keras.data.shards.list_shards import list_shards
+from vit_keras.data.shards.shard_files import ShardFile
 from vit_keras.data.tables.columns import LABEL_WORDS, ColumnError, choose_image_column, choose_label_columns
 from vit_keras.data.tables.files import FileFinder
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.read_table import SUFFIXES, read_table
 from vit_keras.data.tables.table import normalize
+from vit_keras.data.tasks import format_label
 from vit_keras.errors import DataError, EmptyDatasetError
 
 _LINES = ".txt"
@@ -28,6 +34,21 @@ def read_image_list(path: Path) -> list[tuple[Path, str | None]]:
     if not found:
         raise EmptyDatasetError(f"{path}: this list names no images.")
     return found
+
+
+def read_shard_list(shards: Sequence[ShardFile]) -> Iterator[tuple[FilePart, tuple[str, ...]]]:
+    """Yields where each image of shards is, and its label, where it is clear that it has one class."""
+    try:
+        listing = list_shards(shards)
+    except DataError:  # images to predict need no labels
+        listing = list_shards(shards, labeled=False)
+    statuses = {path: os.stat(path) for path in listing.members.shards} if listing.members else {}
+    for index, name in enumerate(listing.paths):
+        path, offset, length = listing.find_part(index)
+        status = statuses[path]
+        part = FilePart(path, status.st_size, status.st_mtime_ns, offset, length, str(listing.root / name))
+        label = format_label(listing.labels[index], listing.class_names) if listing.task == "single_label" else ""
+        yield part, (label,) if label else ()
 
 
 def read_lines(text: str) -> list[Path]:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vit_keras.data.images.decode import ORIENTATION, Picture, read_image
+from vit_keras.data.images.decode import ORIENTATION, FilePart, Picture, read_image
 from vit_keras.data.images.preprocess import Preprocessing, to_image
 from vit_keras.data.images.signatures import USUAL_SUFFIXES, inspect_start
 from vit_keras.data.scan.walk import is_ignored
+from vit_keras.data.shards.shard_files import find_shards
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
-from vit_keras.evaluation.image_lists import is_image_list, read_image_list
+from vit_keras.evaluation.image_lists import is_image_list, read_image_list, read_shard_list
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
@@ -35,7 +36,7 @@ class ImageInput:
     """
 
     name: str
-    content: Path | np.ndarray | Image.Image
+    content: Path | FilePart | np.ndarray | Image.Image
     labels: tuple[str, ...] = ()
 
     def find_label(self, class_names: Collection[str]) -> str | None:
@@ -46,6 +47,8 @@ class ImageInput:
         """Returns the pixels, `(height, width, channels)`, uint8; `scale` converts arrays, which without it must be uint8."""
         if isinstance(self.content, Path):
             return read_image(self.content, preprocessing)
+        if isinstance(self.content, FilePart):
+            return self.content.open().preprocess(preprocessing)
         if isinstance(self.content, Image.Image):
             return Picture(_encode(self.content), self.name).preprocess(preprocessing)
         image = to_image((scale or PixelScale()).apply(self.content[None])[0])
@@ -56,17 +59,18 @@ def list_images(images: Any) -> list[ImageInput]:
     """Returns all images that a user passed, in order.
 
     Accepts a path, a PIL image, a numeric array `(height, width)`, `(height, width, channels)` or `(count, height, width, channels)`,
-    or a list of these. A path is a file, a folder (searched with its subfolders), a pattern such as `photos/**/*.jpg`, or a list of
+    or a list of these. A path is a file, a folder (searched with its subfolders), shards, a pattern such as `photos/**/*.jpg`, or a list of
     paths (CSV, TSV or text file). Raises `InvalidArgumentError` for anything else, such as a URL or a folder without images.
     """
     listed: list[ImageInput] = []
     for content, labels in _flatten(images):
         name = str(content) if isinstance(content, Path) else f"image {len(listed)}"
+        name = content.name if isinstance(content, FilePart) else name
         listed.append(ImageInput(name, content, tuple(unicodedata.normalize("NFC", label) for label in labels)))
     return listed
 
 
-def _flatten(images: Any) -> Iterator[tuple[Path | np.ndarray | Image.Image, tuple[str, ...]]]:
+def _flatten(images: Any) -> Iterator[tuple[Path | FilePart | np.ndarray | Image.Image, tuple[str, ...]]]:
     if isinstance(images, str | os.PathLike):
         yield from _find_files(os.fspath(images))
     elif isinstance(images, Image.Image):
@@ -83,10 +87,13 @@ def _flatten(images: Any) -> Iterator[tuple[Path | np.ndarray | Image.Image, tup
         )
 
 
-def _find_files(word: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Yields the image files that a path names, with the names of the folders around them."""
+def _find_files(word: str) -> Iterator[tuple[Path | FilePart, tuple[str, ...]]]:
+    """Yields the images that a path names, with the names of the folders around them, or with their labels."""
     path = Path(word).expanduser()
-    if path.is_dir():
+    shards = find_shards(path)
+    if shards is not None:
+        yield from read_shard_list(shards)
+    elif path.is_dir():
         found = sorted(_search(path))
         if not found:
             raise InvalidArgumentError(f"{word}: this folder contains no images.")

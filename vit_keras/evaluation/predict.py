@@ -3,22 +3,23 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
-from vit_keras.data.dataset.pipeline import make_batches
 from vit_keras.data.sources.pixel_range import PixelScale
+from vit_keras.distributed.devices import Distribution
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.batches import BatchOptions, run_batches
 from vit_keras.evaluation.images import ImageInput, list_images
+from vit_keras.evaluation.placed_model import PlacedModel, open_on_devices, run_batch
 from vit_keras.evaluation.predictions import Prediction, PredictionColumns, Predictions
 from vit_keras.models.output_kind import find_output_kind
 from vit_keras.models.vit import model_num_classes
 from vit_keras.presets.label_sets import names_by_synset
-from vit_keras.zoo.load_model import OpenModel, open_model
+from vit_keras.zoo.load_model import OpenModel
 
 _THRESHOLD = 0.5  # of a multi-label model without its own
 
@@ -32,6 +33,8 @@ def predict(
     pixel_range: str | tuple[float, float] = "auto",
     batch_size: int = 64,
     on_error: str = "quarantine",
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
 ) -> Predictions:
     """Classifies images of any size, or predicts the numbers of a regression; they are decoded, resized and run in batches.
 
@@ -45,9 +48,13 @@ def predict(
         pixel_range: Of arrays: the values of black and white, such as (0, 1); "auto" recognizes 0..255 and 0..1.
         batch_size: Images per step.
         on_error: "quarantine" gives an image that can't be read a row with the reason; "error" raises it.
+        devices: "auto" for all devices, which share each batch, or a number of them. A `keras.Model` stays where it is unless it is a
+            number. In the processes of a launch, each decodes its part of the images, and all return all rows.
+        distribution: "data", "fsdp" or "none", as for `vk.train`.
 
     Raises:
         InvalidArgumentError: An argument is not legal, or the model has no head.
+        ClusterError: The processes of a launch can't work together.
         VitKerasError: The model can't be opened; with `on_error="error"`, an image can't be read.
 
     Example:
@@ -66,6 +73,8 @@ def predict(
         pixel_range=pixel_range,
         batch_size=batch_size,
         on_error=on_error,
+        devices=devices,
+        distribution=distribution,
     )
     return Predictions(tuple(stream))
 
@@ -75,6 +84,7 @@ class PredictionStream:
     """Images that are classified while they are iterated over; `len` is their number."""
 
     opened: OpenModel
+    placed: PlacedModel
     images: list[ImageInput]
     top: int | None
     options: BatchOptions
@@ -104,7 +114,7 @@ class PredictionStream:
 
     def __iter__(self) -> Iterator[Prediction]:
         known = self._known_labels()
-        for batch in run_batches(self.opened.model, self.images, self.options):
+        for batch in run_batches(self.placed, self.images, self.options):
             outputs = to_probabilities(self.opened.model, batch.outputs, task=self.task)
             for image, values, error in zip(batch.images, outputs, batch.errors, strict=True):
                 truth = self._find_truth(image, known)
@@ -151,6 +161,8 @@ def stream_predictions(
     pixel_range: str | tuple[float, float] = "auto",
     batch_size: int = 64,
     on_error: str = "quarantine",
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
 ) -> PredictionStream:
     """Returns what `predict` returns, one image after the other: memory does not grow with the number of images."""
     if (top is not None and (type(top) is not int or top < 1)) or type(batch_size) is not int or batch_size < 1:
@@ -158,12 +170,12 @@ def stream_predictions(
             f"top and batch_size must be at least 1, got top={top!r}, batch_size={batch_size!r}."
         )
     scale = PixelScale(pixel_range)
-    opened = open_model(model)
+    opened, placed = open_on_devices(model, devices=devices, distribution=distribution)
     check_head(opened.model, f"The model {model.name!r}" if isinstance(model, keras.Model) else f"{model}: this model")
     options = BatchOptions(
         preprocessing=preprocessing or opened.preprocessing, scale=scale, batch_size=batch_size, on_error=on_error
     )
-    return PredictionStream(opened=opened, images=list_images(images), top=top, options=options)
+    return PredictionStream(opened=opened, placed=placed, images=list_images(images), top=top, options=options)
 
 
 def check_head(model: keras.Model, described: str) -> None:
@@ -176,10 +188,11 @@ def predict_probabilities(
     model: keras.Model, images: np.ndarray | Split | EncodedSplit, *, batch_size: int = 256, task: str = "single_label"
 ) -> np.ndarray:
     """Returns what `to_probabilities` makes of the outputs for images (pixels 0..255) that have the model's size, `(count, classes)`."""
+    if isinstance(images, np.ndarray) and 0 < len(images) <= batch_size:
+        return to_probabilities(model, run_batch(model, images), task=task)
     if isinstance(images, np.ndarray):
         images = Split(images, np.zeros(len(images), dtype="int32"))
-    batches = make_batches(images, batch_size).map(lambda pixels, labels: pixels)
-    return to_probabilities(model, model.predict(batches, verbose=0), task=task)
+    return to_probabilities(model, PlacedModel(model=model).predict_split(images, batch_size), task=task)
 
 
 def to_probabilities(model: keras.Model, outputs: np.ndarray, *, task: str = "single_label") -> np.ndarray:

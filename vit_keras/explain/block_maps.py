@@ -13,6 +13,7 @@ from vit_keras.explain.inputs import check_images
 from vit_keras.explain.logits import compute_pooling_attention, normalize_for_pooling
 from vit_keras.explain.rollout import compute_pooling_weights
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.reliable_loops import ReliableLoops
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 
@@ -79,7 +80,7 @@ class BlockMapper:
         return BlockMaps(query=query, attention=found["attention"], rollout=found["rollout"])
 
 
-class _TokenMaps(keras.Model):
+class _TokenMaps(ReliableLoops, keras.Model):
     """Maps images to what the pooled tokens see of all tokens in each block, float32.
 
     Args:

@@ -8,11 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from vit_keras.distributed.saving import gather_weights
 from vit_keras.layers.kernels.local_graph import local_graph
 from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.models.first_batch import check_first
 from vit_keras.models.output_kind import adapt_loss, adapt_metrics, find_output_kind
 from vit_keras.models.pixel_range import find_pixel_problem
+from vit_keras.models.reliable_loops import ReliableLoops
 
 _NUM_CHECKED = 8  # images of the first batch
 
@@ -26,7 +28,7 @@ _Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class VisionTransformer(keras.Model):
+class VisionTransformer(ReliableLoops, keras.Model):
     """A functional Keras model whose `fit` is faster on JAX and TensorFlow, and which warns of common mistakes.
 
     On JAX, `compile(steps_per_execution=n)` runs n steps in one call of the device, as one compiled `lax.scan`; Keras calls the
@@ -38,6 +40,8 @@ class VisionTransformer(keras.Model):
     `compile` adapts cross-entropies and metrics to logits or probabilities, whichever the model ends in, and logs what it
     changed. The first batch is checked: pixels that are not 0..255, and a single-label accuracy of multi-label targets, are
     logged once.
+
+    After an exception or Ctrl-C inside `fit`, `evaluate` or `predict` the model has its weights, on JAX too.
 
     Nothing else differs from `keras.Model`. Models that are distributed over devices get Keras' own steps.
 
@@ -118,6 +122,16 @@ class VisionTransformer(keras.Model):
         with local_graph():
             return super().predict_step(*arguments)
 
+    def save(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""
+        with gather_weights(self) as writes:
+            return super().save(*args, **kwargs) if writes else None
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""
+        with gather_weights(self) as writes:
+            return super().save_weights(*args, **kwargs) if writes else None
+
     def make_test_function(self, force: bool = False) -> None:
         """Makes the step function of `evaluate`; Keras calls it."""
         if self.test_function is None or force:
@@ -140,7 +154,7 @@ class VisionTransformer(keras.Model):
         is_local = keras.distribution.distribution() is None
         is_compiled = self.jit_compile and not self.run_eagerly
         if keras.backend.backend() == "jax" and self.steps_per_execution > 1 and is_compiled and is_local:
-            self.train_function = make_multi_step(self.train_step, self.steps_per_execution)
+            self.train_function = make_multi_step(self.train_step, self.steps_per_execution, keep=self.keep_state)
         self._check_first_batch("train_function")
 
     def _check_first_batch(self, name: str) -> None:
@@ -203,8 +217,13 @@ def build_optimizer_before_trace(model: keras.Model) -> None:
             model.optimizer.build(model.trainable_variables)
 
 
-def make_multi_step(step: _Step, count: int) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:
-    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device."""
+def make_multi_step(
+    step: _Step, count: int, *, keep: Callable[[_Step], _Step]
+) -> Callable[[Any, Iterator[Any]], tuple[Any, Any]]:
+    """Returns a function that takes `count` batches from an iterator and runs their steps in one call of the device.
+
+    `keep` wraps a compiled step; see `ReliableLoops.keep_state`.
+    """
     import jax
 
     def scanned(state: Any, batches: list[Any]) -> tuple[Any, Any]:
@@ -219,15 +238,14 @@ def make_multi_step(step: _Step, count: int) -> Callable[[Any, Iterator[Any]], t
     def shapes(batch: Any) -> tuple[Any, ...]:
         return tuple(leaf.shape for leaf in jax.tree.leaves(batch))
 
-    single, multiple = jax.jit(step, donate_argnums=0), jax.jit(scanned, donate_argnums=0)
+    single, multiple = keep(jax.jit(step, donate_argnums=0)), keep(jax.jit(scanned, donate_argnums=0))
 
     def run(state: Any, iterator: Iterator[Any]) -> tuple[Any, Any]:
         batches = list(itertools.islice(iterator, count))
         if not batches:
             raise StopIteration
         if len(batches) == count and len({shapes(batch) for batch in batches}) == 1:
-            result: tuple[Any, Any] = multiple(state, batches)
-            return result
+            return multiple(state, batches)
         for batch in batches:  # the last ones of an epoch
             logs, state = single(state, batch)
         return logs, state

@@ -1,11 +1,10 @@
 """All presets: the shipped family files in `presets/`, and those that the user registers."""
 
 import functools
-import itertools
 import os
+import re
+from collections.abc import Iterator, MutableMapping
 from dataclasses import asdict
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from vit_keras.presets.preset import Preset, checkpoint_bytes
 from vit_keras.presets.relatives import find_relatives
 
 _REGISTERED_FILES = "VIT_KERAS_PRESETS"  # environment variable: worker processes inherit it
+_HEADER = re.compile(r"^\[(\w+)\]$", re.MULTILINE)  # of a table in a shipped file; a test compares with tomllib
 
 
 def load_preset(name: str) -> Preset:
@@ -73,19 +73,24 @@ def preset_info(name: str) -> PresetInfo:
         >>> info["params"], round(info["gmacs"], 2), info["tokens"]
         (85798656, 17.56, 197)
     """
+    relatives = find_relatives(load_preset(name), list(all_presets().values())).to_dict()
+    return PresetInfo(preset_facts(name), relatives=relatives)
+
+
+def preset_facts(name: str) -> dict[str, Any]:
+    """Returns what `preset_info` does without the `relatives`, for which every preset is read."""
     preset = load_preset(name)
     config, weights = preset.config, dict[str, Any]()
     for tag, checkpoint in preset.weights.items():
         weights[tag] = {**asdict(checkpoint), "megabytes": checkpoint_bytes(config, checkpoint) / 1e6}
     stated = ("name", "family", "description", "paper", "source", "license", "recipe")
-    return PresetInfo(
+    return dict(
         **{key: getattr(preset, key) for key in stated},
         weights=weights,
         params=config.num_params,
         gmacs=config.num_macs / 1e9,
         activation_mib=config.activation_bytes() / 2**20,
         tokens=config.num_tokens,
-        relatives=find_relatives(preset, all_presets().values()).to_dict(),
         config=config.to_dict(),
     )
 
@@ -139,33 +144,70 @@ def register_presets(path: str | Path) -> list[str]:
     return names
 
 
-def all_presets() -> dict[str, Preset]:
+class _Presets(MutableMapping[str, Preset]):
+    """Presets by name; the family file of a shipped one is parsed when one of its presets is asked for."""
+
+    def __init__(self) -> None:
+        self._presets: dict[str, Preset | None] = {}  # None until it is parsed
+        self._unread: dict[str, tuple[str, str]] = {}  # name of the file and text, by preset
+
+    def add_file(self, name: str, text: str) -> None:
+        """Adds the presets of a shipped file without parsing it."""
+        for header in _HEADER.findall(text):
+            if header != "family":
+                self._presets[header], self._unread[header] = None, (name, text)
+
+    def __getitem__(self, name: str) -> Preset:
+        preset = self._presets[name]
+        if preset is None:
+            for each in read_family(*self._unread[name]):
+                if self._presets[each.name] is None:
+                    self._presets[each.name] = each
+            preset = self._presets[name]
+        return preset  # type: ignore[return-value]
+
+    def __setitem__(self, name: str, preset: Preset) -> None:
+        self._presets[name] = preset
+
+    def __delitem__(self, name: str) -> None:
+        del self._presets[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._presets)
+
+    def __len__(self) -> int:
+        return len(self._presets)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._presets
+
+
+def all_presets() -> MutableMapping[str, Preset]:
     """Returns every preset by name: the shipped ones and the registered."""
     return _read_presets(os.environ.get(_REGISTERED_FILES, ""))
 
 
 @functools.cache
-def _read_presets(registered: str) -> dict[str, Preset]:
+def _read_presets(registered: str) -> MutableMapping[str, Preset]:
     """Returns the shipped presets and those of the registered files, which are separated as in `PATH`."""
-    families = [
-        *(read_family(f"presets/{file.name}", file.read_text("utf-8")) for file in _shipped_files()),
-        *(_read_registered(path) for path in registered.split(os.pathsep) if path),
-    ]
-    found: dict[str, Preset] = {}
-    for preset in itertools.chain.from_iterable(families):
-        if preset.name in found:
-            raise InvalidArgumentError(
-                f"The family {preset.family!r} has a preset {preset.name!r}, and so has the family "
-                f"{found[preset.name].family!r}: choose another name."
-            )
-        found[preset.name] = preset
+    found = _Presets()
+    for file in _shipped_files():
+        found.add_file(f"presets/{file.name}", file.read_text("utf-8"))
+    for path in filter(None, registered.split(os.pathsep)):
+        for preset in _read_registered(path):
+            if preset.name in found:
+                raise InvalidArgumentError(
+                    f"The family {preset.family!r} has a preset {preset.name!r}, and so has the family "
+                    f"{found[preset.name].family!r}: choose another name."
+                )
+            found[preset.name] = preset
     return found
 
 
-def _shipped_files() -> list[Traversable]:
-    packaged = files("vit_keras") / "_presets"  # in a wheel
+def _shipped_files() -> list[Path]:
+    packaged = Path(__file__).parents[1] / "_presets"  # in a wheel
     folder = packaged if packaged.is_dir() else Path(__file__).parents[2] / "presets"  # in a checkout
-    return sorted((file for file in folder.iterdir() if file.name.endswith(".toml")), key=lambda file: file.name)
+    return sorted(folder.glob("*.toml"))
 
 
 def _read_registered(path: str) -> list[Preset]:

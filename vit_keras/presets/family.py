@@ -70,10 +70,11 @@ def _read_checkpoint(where: str, tag: str, entry: Mapping[str, Any], config: ViT
     texts = ("source", "license", "url", "file", "note")
     _check_kinds(where, {key: entry[key] for key in texts if key in entry}, str)
     _check_kinds(where, {"config": entry.get("config", {})}, dict)
-    try:
-        config.replace(**entry.get("config", {}))
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"{where}: {error}") from error
+    if entry.get("config"):
+        try:
+            config.replace(**entry["config"])
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{where}: {error}") from error
     num_classes = entry.get("num_classes")
     label_set = entry.get("label_set", find_label_set(num_classes, tag))
     if label_set is not None and LABEL_SETS.get(label_set) != num_classes:

@@ -76,4 +76,4 @@ def _nearest(preset: Preset, presets: list[Preset], next_one: Preset | None) -> 
 
 
 def _all_values(config: ViTConfig) -> list[object]:
-    return list(config.to_dict().values())
+    return list(vars(config).values())

@@ -25,6 +25,15 @@ ORDERS = tuple(_ORDERS)
 """What presets are sorted by: the smallest first, and the most accurate."""
 
 
+_LIST_WORDS: dict[str, Callable[[], list[str]]] = {
+    "family": lambda: sorted({preset.family for preset in all_presets().values()}),
+    "license": lambda: sorted({each.license for preset in all_presets().values() for each in preset.weights.values()}),
+    "pretraining": lambda: list(PRETRAININGS),
+    "label_set": lambda: [*LABEL_SETS, NO_LABELS],
+}
+"""The known values of each condition that is a word."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Conditions(FrozenConfig):
     """What presets and weights have to meet; None for anything. `list_presets` describes them.
@@ -49,9 +58,9 @@ class Conditions(FrozenConfig):
             for name, value in numbers.items()
             if not (value is None or is_number(value))
         ]
-        for name, known in _list_words().items():
-            value = getattr(self, name)
-            if value is not None and value not in known:
+        words = {name: getattr(self, name) for name in _LIST_WORDS}
+        for name, value in words.items():
+            if value is not None and value not in (known := _LIST_WORDS[name]()):
                 hint = closest(str(value), known, count=1)
                 nearest = f" (did you mean {hint[0]!r}?)" if hint else ""
                 problems.append(f"{name}={value!r} is unknown{nearest}: expected one of {list_words(known)}")
@@ -89,21 +98,12 @@ class Conditions(FrozenConfig):
         return size if size is None or isinstance(size, tuple) else (size, size)
 
 
-def _list_words() -> dict[str, list[str]]:
-    """Returns the known values of each condition that is a word."""
-    presets = all_presets().values()
-    return {
-        "family": sorted({preset.family for preset in presets}),
-        "license": sorted({each.license for preset in presets for each in preset.weights.values()}),
-        "pretraining": list(PRETRAININGS),
-        "label_set": [*LABEL_SETS, NO_LABELS],
-    }
-
-
 def _respell(name: str, value: Any) -> Any:
     """Returns a word as it is known, if it differs only in case, hyphens and underscores."""
-    known = {word.lower().replace("-", "_"): word for word in _list_words().get(name, ())}
-    return known.get(value.lower().replace("-", "_"), value) if isinstance(value, str) else value
+    if not isinstance(value, str) or name not in _LIST_WORDS:
+        return value
+    known = {word.lower().replace("-", "_"): word for word in _LIST_WORDS[name]()}
+    return known.get(value.lower().replace("-", "_"), value)
 
 
 def list_presets(pattern: str = "*", *, sort_by: str = "name", **conditions: Any) -> list[str]:
@@ -129,6 +129,8 @@ def list_presets(pattern: str = "*", *, sort_by: str = "name", **conditions: Any
         >>> list_presets("vit_*", pretraining="self_supervised", license="Apache-2.0", max_params=25e6, sort_by="gmacs")[:2]
         ['vit_small_patch16_224', 'vit_small_patch8_224']
     """
+    if sort_by == "name" and not conditions:  # the presets need not be read
+        return sorted(name for name in all_presets() if fnmatchcase(name, pattern))
     return [preset.name for preset, _ in _select(pattern, sort_by, conditions)]
 
 
@@ -157,9 +159,10 @@ def _select(pattern: str, sort_by: str, conditions: dict[str, Any]) -> list[tupl
     Conditions.check_fields(conditions)
     checked = Conditions(**{name: _respell(name, value) for name, value in conditions.items()})
     rows = []
-    for name, preset in sorted(all_presets().items()):
+    for name in sorted(name for name in all_presets() if fnmatchcase(name, pattern)):
+        preset = all_presets()[name]
         found = [each for each in preset.weights.values() if checked.allow_weights(each)]
-        if fnmatchcase(name, pattern) and checked.allow_preset(preset) and (found or not checked.are_on_weights):
+        if checked.allow_preset(preset) and (found or not checked.are_on_weights):
             rows.append((_ORDERS[sort_by](preset, max((each.top1 or 0 for each in found), default=0)), preset, found))
     rows.sort(key=lambda row: row[0])
     return [(preset, found) for _, preset, found in rows]

@@ -8,11 +8,15 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Split
+from vit_keras.distributed.arrays import copy_weights
+from vit_keras.distributed.cluster import process_count
+from vit_keras.distributed.devices import one_device
 from vit_keras.errors import EmptyDatasetError, InvalidArgumentError
 from vit_keras.layers.base.checks import check_positive
 from vit_keras.training.transfer.feature_checks import check_features, check_labels
 from vit_keras.training.transfer.features import compute_features
 from vit_keras.training.transfer.nearest_neighbors import KNNClassifier
+from vit_keras.zoo.rebuild import rebuild
 
 MEASURES = ("feature_rank", "feature_uniformity")
 """Names of the metrics of `CollapseMonitor`."""
@@ -146,10 +150,17 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.batch_size = batch_size
         self.values: dict[str, float] = {}
         self._warned = False
+        self._own: keras.Model | None = None  # of this process, where several train the encoder
 
     def measure(self) -> dict[str, float]:
         """Returns the measures of the encoder as it is now."""
-        features = compute_features(self.encoder, self.images, self.batch_size)
+        encoder = self.encoder
+        if process_count() > 1:  # its features need all processes, and these images are the same for each
+            with one_device():
+                self._own = rebuild(self.encoder) if self._own is None else self._own
+            copy_weights(self.encoder, self._own)
+            encoder = self._own
+        features = compute_features(encoder, self.images, self.batch_size)
         values = dict(zip(MEASURES, (effective_rank(features), uniformity(features)), strict=True))
         if self.labels is None:
             return values

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from rich.console import Console
@@ -12,6 +12,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData, Preprocessing, ReadOptions, load_unlabeled
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.tasks import describe_count
+from vit_keras.distributed.devices import Distribution, chief_console, devices_in_use, run_on
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -64,6 +65,8 @@ def pretrain(
     precision: str = "auto",
     accept_license: bool = False,
     offline: bool | None = None,
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -100,6 +103,8 @@ def pretrain(
         precision: As for `finetune`.
         accept_license: As for `finetune`.
         offline: As for `finetune`.
+        devices: As for `finetune`.
+        distribution: As for `finetune`.
         run_dir: A folder that does not exist; by default the first free `runs/pretrain-NAME-1`, `runs/pretrain-NAME-2`, ....
         resume: Whether to resume the interrupted run in `run_dir`.
         force_resume: Whether to resume under other versions, which may change the last digits of the result.
@@ -113,42 +118,43 @@ def pretrain(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or standard_console()
-    chosen = find_method(method)
-    check_teacher(chosen, teacher)
-    options = PretrainingOptions(
-        model=find_word(model),
-        data=_find_words(images),
-        weights=None if weights is None else str(weights),
-        method=method,
-        teacher=find_word(teacher),
-        epochs=epochs,
-        batch_size=batch_size,
-        limit=limit,
-        seed=seed,
-        image_dir=image_dir,
-        image_column=image_column,
-        label_column=label_column,
-        label_separator=label_separator,
-        contained=contained,
-        precision=precision,
-        accept_license=accept_license,
-        changes=changes,
-    )
-    run = open_run(run_dir, images, options, resume=resume, prefix="pretrain-")
-    base = open_base(model, options, offline=offline)
-    data = _load(images, options, base.preprocessing, model_config(base.model), console)
-    session = _plan(
-        base,
-        data,
-        chosen,
-        _open_teacher(teacher, options, offline=offline),
-        options=options,
-        run=run,
-        console=console,
-        callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
-    )
-    return session.execute(resume=resume, force=force_resume)
+    with run_on(devices, distribution):
+        console = chief_console(console or standard_console())
+        chosen = find_method(method)
+        check_teacher(chosen, teacher)
+        options = PretrainingOptions(
+            model=find_word(model),
+            data=_find_words(images),
+            weights=None if weights is None else str(weights),
+            method=method,
+            teacher=find_word(teacher),
+            epochs=epochs,
+            batch_size=batch_size,
+            limit=limit,
+            seed=seed,
+            image_dir=image_dir,
+            image_column=image_column,
+            label_column=label_column,
+            label_separator=label_separator,
+            contained=contained,
+            precision=precision,
+            accept_license=accept_license,
+            changes=changes,
+        )
+        run = open_run(run_dir, images, options, resume=resume, prefix="pretrain-")
+        base = open_base(model, options, offline=offline)
+        data = _load(images, options, base.preprocessing, model_config(base.model), console)
+        session = _plan(
+            base,
+            data,
+            chosen,
+            _open_teacher(teacher, options, offline=offline),
+            options=options,
+            run=run,
+            console=console,
+            callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
+        )
+        return session.execute(resume=resume, force=force_resume)
 
 
 def check_teacher(method: Method, teacher: object) -> None:
@@ -196,7 +202,8 @@ def _load(
             **options.load_keywords,
         )
     if options.batch_size is None:
-        return data.fit_batch_size(BATCH_SIZE)
+        data = data.fit_batch_size(BATCH_SIZE)
+        return replace(data, batch_size=devices_in_use().fit_batch(data.batch_size))
     return replace(data, batch_size=min(data.batch_size, len(data.splits["train"])))
 
 

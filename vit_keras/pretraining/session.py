@@ -12,6 +12,9 @@ import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
 from vit_keras.data.dataset.joining import join_splits
+from vit_keras.distributed.arrays import copy_weights
+from vit_keras.distributed.cluster import barrier, broadcast, is_chief
+from vit_keras.distributed.devices import devices_in_use
 from vit_keras.models.vit import model_config
 from vit_keras.pretraining.collapse import CollapseMonitor
 from vit_keras.pretraining.model_card import encoder_card_notes
@@ -64,9 +67,11 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
     base: keras.Model  # the model to start from; a copy of it is trained
     make_objective: Callable[[keras.Model, PretrainingRecipe], PretrainingModel]  # of an encoder
     preprocessing: Preprocessing | None  # saved with the encoder
+    _is_weighted = False
 
     def _execute(self, record: dict[str, Any], *, resume: bool, force: bool) -> PretrainingResult:
-        history = self._read_history() if self.run.model.exists() else self._train(record, resume=resume)
+        is_trained = broadcast(self.run.model.exists())
+        history = self._read_history() if is_trained else self._train(record, resume=resume)
         self._announce("measuring the features")
         encoder = self._open_encoder()
         results = {name: value for name, value in history[-1].items() if name.startswith("val_")}
@@ -74,11 +79,13 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
         before = self._monitor(copy_encoder(self.base)).measure()
         results |= {f"{name}_before": value for name, value in before.items()}
         record = {**record, "status": "finished", "results": results, "seconds": self._seconds(history)}
-        self._announce("drawing the report")
-        write_report(self.run, record, history)
-        write_card(self.run.model, notes=encoder_card_notes(record))
-        self.run.write(record)
-        CheckpointStore(self.run.checkpoints).clear()
+        if is_chief():
+            self._announce("drawing the report")
+            write_report(self.run, record, history)
+            write_card(self.run.model, notes=encoder_card_notes(record))
+            self.run.write(record)
+            CheckpointStore(self.run.checkpoints).clear()
+        barrier()
         return PretrainingResult(run_directory=self.run.path, encoder=encoder, record=record, history=history)
 
     def _train(self, record: dict[str, Any], *, resume: bool) -> History:
@@ -90,7 +97,16 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
             return model
 
         model, history = self._fit(record, make_model, resume=resume)
+        if devices_in_use().needs_full_batches:
+            trained, model = model, make_model(self.recipe)
+            copy_weights(trained, model)
         self._announce("saving the encoder")
+        if is_chief():
+            self._save(model)
+        barrier()
+        return history
+
+    def _save(self, model: PretrainingModel) -> None:
         batches = max(1, _FINISHING // self.data.batch_size)
         model.finish(self.data.training_batches(epochs=1).take(batches))
         live = LiveReport(self.run, self._shown_images())
@@ -99,7 +115,6 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
         rate = model_config(self.base).stochastic_depth_rate
         encoder = rebuild(model.encoder, stochastic_depth_rate=rate)
         save_preset(encoder, self.run.model, preprocessing=self.preprocessing)
-        return history
 
     def _reopen(self, record: dict[str, Any]) -> PretrainingResult:
         return PretrainingResult(

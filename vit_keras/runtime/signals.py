@@ -7,6 +7,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+RESUMABLE = 75
+"""Exit code of a run that the same command resumes (EX_TEMPFAIL)."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

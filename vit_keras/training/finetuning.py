@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.distributed.devices import Distribution, chief_console, run_on
 from vit_keras.reporting.progress import standard_console
 from vit_keras.training.cross_validation import adapt_recipe, plan_session
 from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run
@@ -42,6 +43,8 @@ def finetune(
     offline: bool | None = None,
     folds: int | None = None,
     split: tuple[float, float] | None = None,
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -80,6 +83,9 @@ def finetune(
         precision: "float32", "mixed_bfloat16", "mixed_float16" or "auto", the fastest here, for a model given by name.
         accept_license: Accepts a license that restricts the use of the weights.
         offline: Uses only cached weights and never downloads; None for what `VIT_KERAS_OFFLINE` says.
+        devices: "auto" for all devices of this machine, or how many of them share each batch; the result does not depend on it.
+        distribution: "data": every device has all weights; "fsdp": each has a part of them, for models that don't fit otherwise (JAX);
+            "none": one device, also where a launcher started several processes.
         run_dir: A folder that does not exist; by default the first free `runs/NAME-1`, `runs/NAME-2`, ..., named by the data.
         resume: Whether to resume the interrupted run in `run_dir`.
         force_resume: Whether to resume under other versions, which may change the last digits of the result.
@@ -93,57 +99,58 @@ def finetune(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or standard_console()
-    options = RunOptions(
-        model=find_word(model),
-        data=find_word(data) if validation is None else None,
-        weights=None if weights is None else str(weights),
-        method=method,
-        epochs=epochs,
-        batch_size=batch_size,
-        limit=limit,
-        seed=seed,
-        folds=folds,
-        split=split,
-        task=task,
-        image_dir=image_dir,
-        image_column=image_column,
-        label_column=label_column,
-        label_separator=label_separator,
-        contained=contained,
-        precision=precision,
-        accept_license=accept_license,
-        changes=changes,
-    )
-    run = open_run(run_dir, data, options, resume=resume)
-    base = open_base(model, options, offline=offline)
-    images = load_data(
-        data,
-        validation,
-        options,
-        base.preprocessing,
-        batch_size=BATCH_SIZE,
-        console=console,
-        resumed=run if resume else None,
-    )
-    if recipe is not None:
-        check_recipe_alone(changes=changes, method=None if method == "auto" else method, epochs=epochs, seed=seed)
+    with run_on(devices, distribution):
+        console = chief_console(console or standard_console())
+        options = RunOptions(
+            model=find_word(model),
+            data=find_word(data) if validation is None else None,
+            weights=None if weights is None else str(weights),
+            method=method,
+            epochs=epochs,
+            batch_size=batch_size,
+            limit=limit,
+            seed=seed,
+            folds=folds,
+            split=split,
+            task=task,
+            image_dir=image_dir,
+            image_column=image_column,
+            label_column=label_column,
+            label_separator=label_separator,
+            contained=contained,
+            precision=precision,
+            accept_license=accept_license,
+            changes=changes,
+        )
+        run = open_run(run_dir, data, options, resume=resume)
+        base = open_base(model, options, offline=offline)
+        images = load_data(
+            data,
+            validation,
+            options,
+            base.preprocessing,
+            batch_size=BATCH_SIZE,
+            console=console,
+            resumed=run if resume else None,
+        )
+        if recipe is not None:
+            check_recipe_alone(changes=changes, method=None if method == "auto" else method, epochs=epochs, seed=seed)
 
-    def plan(part: ImageData) -> Recipe:
-        if recipe is None:
-            return plan_recipe(base.model, part, method=method, epochs=epochs, changes=options.recipe_changes)
-        return recipe if folds is None else adapt_recipe(recipe, part)
+        def plan(part: ImageData) -> Recipe:
+            if recipe is None:
+                return plan_recipe(base.model, part, method=method, epochs=epochs, changes=options.recipe_changes)
+            return recipe if folds is None else adapt_recipe(recipe, part)
 
-    session = plan_session(
-        "finetune",
-        base.model,
-        images,
-        plan,
-        folds=folds,
-        run=run,
-        console=console,
-        options=options,
-        preprocessing=None if options.model is None else base.preprocessing,
-        callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
-    )
-    return session.execute(resume=resume, force=force_resume)
+        session = plan_session(
+            "finetune",
+            base.model,
+            images,
+            plan,
+            folds=folds,
+            run=run,
+            console=console,
+            options=options,
+            preprocessing=None if options.model is None else base.preprocessing,
+            callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
+        )
+        return session.execute(resume=resume, force=force_resume)

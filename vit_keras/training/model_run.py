@@ -1,5 +1,6 @@
 """One run that trains a copy of a model, for `finetune` and `train`."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.data.tasks import describe_count
+from vit_keras.distributed.agreement import check_agreement
+from vit_keras.distributed.cluster import barrier, broadcast, is_chief
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.run_inputs import RunOptions
-from vit_keras.training.runs.directory import RunDirectory, next_run_directory
+from vit_keras.training.runs.directory import RunDirectory, next_run_directory, versions
 from vit_keras.training.runs.resuming import check_options
 from vit_keras.training.runs.session import Session
 from vit_keras.weights.digest import digest_weights
@@ -28,14 +31,25 @@ def open_run(
     """Returns the run directory: a free one, named by the data unless it is given, or that of a run with the same options."""
     if resume and run_dir is None:
         raise InvalidArgumentError("To resume a run, give its run_dir.")
+    check_agreement(
+        {
+            "options": options.to_dict(),
+            "run_dir": None if run_dir is None else str(run_dir),
+            "resume": resume,
+            **versions(),
+        }
+    )
     if run_dir is None:
         first = options.data[0] if isinstance(options.data, list) else options.data
-        return next_run_directory(first or str(getattr(data, "name", "arrays")), prefix=prefix)
+        free = next_run_directory(first or str(getattr(data, "name", "arrays")), prefix=prefix)
+        return RunDirectory(Path(broadcast(str(free.path))))
     run = RunDirectory(Path(run_dir))
     if resume:
+        run.check_shared()
         check_options(run, options.to_dict())
     else:
         run.check_free()
+        barrier()  # it is free for all, before one creates it
     return run
 
 
@@ -43,7 +57,8 @@ def list_callbacks(
     callbacks: Sequence[keras.callbacks.Callback], run: RunDirectory, *, tensorboard: bool
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a user, and TensorBoard's where it is asked for."""
-    logs = [keras.callbacks.TensorBoard(str(run.path / "tensorboard"))] if tensorboard else []
+    folder = run.path / "tensorboard" if is_chief() else Path(tempfile.mkdtemp())  # the others have the same callbacks
+    logs = [keras.callbacks.TensorBoard(str(folder))] if tensorboard else []
     return [*callbacks, *logs]
 
 

@@ -14,6 +14,7 @@ from vit_keras.data import ImageData, Preprocessing
 from vit_keras.data.dataset.holdout import check_rates
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.tasks import UNLABELED
+from vit_keras.distributed.devices import devices_in_use
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.wiring import read_model
 from vit_keras.runtime.precision import dtype_policy, resolve
@@ -208,6 +209,9 @@ def load_data(
         data = load_as_recorded(load, resumed) if resumed is not None and is_named else load(None)
         if options.batch_size is None:
             data = data.fit_batch_size(batch_size)
+    if options.batch_size is None and not isinstance(source, ImageData):
+        data = replace(data, batch_size=devices_in_use().fit_batch(data.batch_size))
+    devices_in_use().check_batch(data.batch_size)
     wanted = preprocessing.image_shape
     if data.image_shape != wanted:
         raise InvalidArgumentError(

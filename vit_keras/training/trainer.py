@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from rich.console import Console
@@ -11,6 +11,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.data.sources.builtin import BUILTIN_NAMES
+from vit_keras.distributed.devices import Distribution, chief_console, run_on
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit
@@ -51,6 +52,8 @@ def train(
     precision: str = "auto",
     folds: int | None = None,
     split: tuple[float, float] | None = None,
+    devices: int | Literal["auto"] = "auto",
+    distribution: Distribution = "data",
     run_dir: str | Path | None = None,
     resume: bool = False,
     force_resume: bool = False,
@@ -83,6 +86,8 @@ def train(
         precision: As for `finetune`.
         folds: As for `finetune`.
         split: As for `finetune`.
+        devices: As for `finetune`.
+        distribution: As for `finetune`.
         run_dir: As for `finetune`.
         resume: As for `finetune`.
         force_resume: As for `finetune`.
@@ -96,60 +101,61 @@ def train(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    console = console or standard_console()
-    options = RunOptions(
-        model=find_word(default_preset(data) if model is None else model),
-        data=find_word(data) if validation is None else None,
-        recipe=recipe if isinstance(recipe, str) else None,
-        epochs=epochs,
-        batch_size=batch_size,
-        limit=limit,
-        seed=seed,
-        folds=folds,
-        split=split,
-        task=task,
-        image_dir=image_dir,
-        image_column=image_column,
-        label_column=label_column,
-        label_separator=label_separator,
-        contained=contained,
-        precision=precision,
-        changes=changes,
-    )
-    run = open_run(run_dir, data, options, resume=resume)
-    config = model_config(model) if isinstance(model, keras.Model) else _find_config(str(options.model))
-    size = default_preprocessing(config)
-    images = load_data(
-        data, validation, options, size, batch_size=BATCH_SIZE, console=console, resumed=run if resume else None
-    )
-    if isinstance(model, keras.Model):
-        check_precision(model, options)
-    else:
-        with random_state(images.seed if seed is None else seed), dtype_policy(options.policy):
-            model = vit(config, num_classes=len(images.class_names))
-    if isinstance(recipe, Recipe):
-        check_recipe_alone(changes=changes, epochs=epochs, seed=seed)
-
-    def plan(part: ImageData) -> Recipe:
+    with run_on(devices, distribution):
+        console = chief_console(console or standard_console())
+        options = RunOptions(
+            model=find_word(default_preset(data) if model is None else model),
+            data=find_word(data) if validation is None else None,
+            recipe=recipe if isinstance(recipe, str) else None,
+            epochs=epochs,
+            batch_size=batch_size,
+            limit=limit,
+            seed=seed,
+            folds=folds,
+            split=split,
+            task=task,
+            image_dir=image_dir,
+            image_column=image_column,
+            label_column=label_column,
+            label_separator=label_separator,
+            contained=contained,
+            precision=precision,
+            changes=changes,
+        )
+        run = open_run(run_dir, data, options, resume=resume)
+        config = model_config(model) if isinstance(model, keras.Model) else _find_config(str(options.model))
+        size = default_preprocessing(config)
+        images = load_data(
+            data, validation, options, size, batch_size=BATCH_SIZE, console=console, resumed=run if resume else None
+        )
+        if isinstance(model, keras.Model):
+            check_precision(model, options)
+        else:
+            with random_state(images.seed if seed is None else seed), dtype_policy(options.policy):
+                model = vit(config, num_classes=len(images.class_names))
         if isinstance(recipe, Recipe):
-            return recipe if folds is None else adapt_recipe(recipe, part)
-        name = _choose_recipe(options, config)
-        return plan_recipe(model, part, method=name, epochs=epochs, changes=options.recipe_changes)
+            check_recipe_alone(changes=changes, epochs=epochs, seed=seed)
 
-    session = plan_session(
-        "train",
-        model,
-        images,
-        plan,
-        folds=folds,
-        run=run,
-        console=console,
-        options=options,
-        preprocessing=None if options.model is None else size,
-        measure=measure_baseline,
-        callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
-    )
-    return session.execute(resume=resume, force=force_resume)
+        def plan(part: ImageData) -> Recipe:
+            if isinstance(recipe, Recipe):
+                return recipe if folds is None else adapt_recipe(recipe, part)
+            name = _choose_recipe(options, config)
+            return plan_recipe(model, part, method=name, epochs=epochs, changes=options.recipe_changes)
+
+        session = plan_session(
+            "train",
+            model,
+            images,
+            plan,
+            folds=folds,
+            run=run,
+            console=console,
+            options=options,
+            preprocessing=None if options.model is None else size,
+            measure=measure_baseline,
+            callbacks=list_callbacks(callbacks, run, tensorboard=tensorboard),
+        )
+        return session.execute(resume=resume, force=force_resume)
 
 
 def default_preset(data: Any) -> str:

@@ -1,3 +1,4 @@
+from .joining import join as join
 from .options import TunerOptions as TunerOptions
 from .searching import SearchResult as SearchResult
 from .searching import search as search

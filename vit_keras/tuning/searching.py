@@ -250,23 +250,28 @@ def _search_data(
         options=plan.tuner_options,
         on_event=progress.on_event,
     )
-    tuner.cli_options = cli_options
+    tuner.cli_options, tuner.starts_search = cli_options, not resume
     progress.introduce(data, run, tuner.study, limits=str(plan.hypermodel.default_limits))
+    run_search(tuner, data, progress)
+    return conclude(tuner, data)
+
+
+def run_search(tuner: ViTTuner, data: ImageData, progress: SearchProgress) -> None:
+    """Runs this process's part of a search and leaves a report, however it ends."""
     try:
         with progress.show(tuner.study, tuner.journal):
             tuner.search(data)
     except KeyboardInterrupt:
         if not tuner.journal.records:
-            remove_unstarted(run)
+            remove_unstarted(tuner.run_dir)
             raise  # there is nothing to resume
-        raise TrainingInterrupted(run) from None
+        raise TrainingInterrupted(tuner.run_dir) from None
     finally:
         if tuner.study.trials:
-            write_study_report(run, tuner.study, data=data)
-    return _conclude(tuner, data)
+            write_study_report(tuner.run_dir, tuner.study, data=data)
 
 
-def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
+def conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
     """Copies the best trial's model and evaluates it on the test images."""
     best, run, study = tuner.best_trial(), tuner.run_dir, tuner.study
     target = _copy_model(RunDirectory(tuner.trial_directory(best.number)), run)
@@ -279,6 +284,10 @@ def _conclude(tuner: ViTTuner, data: ImageData) -> SearchResult:
         "trials": len(study.trials),
         "epochs": study.epochs_trained,
         "seconds": round(study.seconds, 1),
+        "workers": [
+            {"name": each.name, "host": each.host, "trials": sorted(each.trials), "epochs": each.epochs}
+            for each in study.participants.values()
+        ],
         "environment": environment(),
     }
     write_text(run / "search.json", json.dumps(record, indent=2) + "\n")
@@ -299,22 +308,14 @@ def _copy_model(trial: RunDirectory, run: Path) -> Path:
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(trial.model, unfinished)
     shutil.rmtree(target, ignore_errors=True)
-    unfinished.rename(target)
+    try:
+        unfinished.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        shutil.rmtree(unfinished)  # another process put the same model there just now
     return target
 
 
 def _load_model(path: Path) -> keras.Model:
     return from_preset(path) if path.is_dir() else keras.saving.load_model(path)
-
-
-def join(plan: SearchPlan, *, run_dir: str | Path) -> None:
-    """Trains trials for a chief on another machine, or in another process, until its search is over.
-
-    The plan and the run directory, which every machine can write to, are the chief's; `workers` is that of this machine.
-    Raises `StorageError` if there is no chief at the address, or it has ended, and `TrainingInterrupted` after Ctrl-C or SIGTERM, when
-    the current steps were finished and saved.
-    """
-    try:
-        ViTTuner(plan.hypermodel, run_dir=run_dir, options=plan.tuner_options).search(plan.data)
-    except KeyboardInterrupt:
-        raise TrainingInterrupted(Path(run_dir)) from None

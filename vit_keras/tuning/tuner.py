@@ -1,26 +1,28 @@
 """`ViTTuner`: a `keras_tuner.Tuner` whose trials are trained in worker processes."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
 import keras_tuner
-from keras_tuner.src.distribute import utils as dist_utils
 from keras_tuner.src.engine import tuner_utils
 
 from vit_keras.data import ImageData
-from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError
+from vit_keras.errors import InvalidArgumentError, NoCompletedTrialError, StorageError
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.run_config import write_run_config
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.training.runs.lock import RunLock
+from vit_keras.tuning.coordinator import Coordinator
 from vit_keras.tuning.options import TunerOptions
-from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, REASON, TrialStatus, ViTOracle
+from vit_keras.tuning.oracle import EPOCHS, INITIAL_EPOCH, TrialStatus, ViTOracle
 from vit_keras.tuning.space.searchable import Searchable
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.strategy.candidates import HypermodelCandidates
@@ -31,13 +33,14 @@ from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.objectives import COSTS, parse_objectives
 from vit_keras.tuning.study.run_directory import JOURNAL, LATENCIES, check_run_directory, load_warm_start
 from vit_keras.tuning.study.study import Study, Trial
-from vit_keras.tuning.workers import distribution
 from vit_keras.tuning.workers.payload import pack
 from vit_keras.tuning.workers.trial_training import custom_model_file
 from vit_keras.tuning.workers.worker import Worker
+from vit_keras.version import __version__
 from vit_keras.zoo.from_preset import from_preset
 
-_IDLE_SECONDS = 0.1
+_IDLE_SECONDS = 0.2
+_CHIEF = "KERASTUNER_ORACLE_IP"  # makes keras-tuner's own tuners use a chief
 _NEVER_CALLED = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_end", "save_model")
 """Methods of keras-tuner's tuners that a trial in another process cannot call."""
 
@@ -45,8 +48,8 @@ _NEVER_CALLED = ("on_epoch_begin", "on_epoch_end", "on_batch_begin", "on_batch_e
 class ViTTuner(keras_tuner.Tuner):
     """Searches the space of a hypermodel within a budget; a killed search resumes where it was.
 
-    The run directory holds everything: `journal.jsonl` and one folder per trial. If there is a search in it, that is resumed;
-    `get_best_models` and `results_summary` work without `search`.
+    The run directory holds everything: `journal.jsonl` and one folder per trial. If there is a search in it, that is resumed, or joined
+    if other processes still run it, on this machine or others; `get_best_models` and `results_summary` work without `search`.
 
     A subclass may have its own `run_trial`, and a hypermodel its own `build` and `fit`, as for keras-tuner's own tuners. With these,
     each rung of a trial is trained from its start.
@@ -54,14 +57,15 @@ class ViTTuner(keras_tuner.Tuner):
     Args:
         hypermodel: `ViTHyperModel`, `FinetuningHyperModel`, or a subclass that is defined in a module.
         run_dir: Directory of the search; created if it does not exist.
-        budget: A time such as "30min", "40 trials", or "200 epochs".
+        budget: A time such as "30min", "40 trials", or "200 epochs"; None for that of the search in the run directory.
         objective: "val_accuracy", "val_loss", or any metric that training logs; with a list of these and of "params", "macs" and
             "latency", the search explores the Pareto front.
         options: Everything else.
         on_event: Called with each record of the journal after it is written.
 
     Raises:
-        InvalidArgumentError: The budget or the objective is not valid, or a subclass has a method that would never be called.
+        InvalidArgumentError: The budget or the objective is not valid, a subclass has a method that would never be called, or the
+            environment names a chief of keras-tuner.
         StorageError: The run directory holds something else.
         CorruptFileError: Its journal is damaged.
     """
@@ -71,7 +75,7 @@ class ViTTuner(keras_tuner.Tuner):
         hypermodel: Searchable,
         *,
         run_dir: str | Path,
-        budget: str | Budget = "30min",
+        budget: str | Budget | None = "30min",
         objective: str | Sequence[str] = "val_accuracy",
         options: TunerOptions | None = None,
         on_event: Callable[[Mapping[str, Any]], object] = lambda record: None,
@@ -81,14 +85,13 @@ class ViTTuner(keras_tuner.Tuner):
         self.run_dir = Path(run_dir)
         self.cli_options: Mapping[str, Any] = {}
         """Options of the command line, written to a new journal."""
-        decides = not dist_utils.has_chief_oracle() or dist_utils.is_chief_oracle()
-        if decides:
-            check_run_directory(self.run_dir)
+        self.starts_search = False
+        """Whether a search that is in the run directory already is refused."""
+        check_run_directory(self.run_dir)
         self.objectives = parse_objectives(objective)
         self.journal = Journal(self.run_dir / JOURNAL)
         self.study = Study(self.objectives, epochs=self.options.epochs, records=self.journal.records)
-        if decides:
-            hypermodel.latencies.store_in(Journal(self.run_dir / LATENCIES))
+        hypermodel.latencies.store_in(Journal(self.run_dir / LATENCIES))
         rungs = make_rungs(self.options.epochs, first=self.options.first_rung, factor=self.options.factor)
         candidates = HypermodelCandidates(
             hypermodel,
@@ -96,10 +99,16 @@ class ViTTuner(keras_tuner.Tuner):
             latency=any(each.name == "latency" for each in self.objectives),
         )
         sampler = Sampler(candidates, seed=self.options.seed)
-        policy = Policy(Halving(rungs, self.options.factor), sampler, Budget.parse(budget))
-        oracle = ViTOracle(policy, self.study, self.journal, compute_costs=candidates.compute_costs, on_event=on_event)
-        super().__init__(oracle, hypermodel, directory=str(self.run_dir.parent), project_name=self.run_dir.name)
-        self.engine = oracle
+        self._budget = None if budget is None else Budget.parse(budget)
+        recorded = Budget.parse(self.study.budget or str(self.journal.cli_options.get("budget", "30min")))
+        policy = Policy(Halving(rungs, self.options.factor), sampler, self._budget or recorded)
+        self.coordinator = Coordinator(
+            policy, self.study, self.journal, compute_costs=candidates.compute_costs, on_event=on_event
+        )
+        super().__init__(
+            ViTOracle(self.coordinator), hypermodel, directory=str(self.run_dir.parent), project_name=self.run_dir.name
+        )
+        self.tuner_id = self.coordinator.name
         self._errors: list[BaseException] = []
         self._thread = threading.local()
         """The worker of a thread, and how many epochs of its trial it has reported."""
@@ -126,73 +135,72 @@ class ViTTuner(keras_tuner.Tuner):
         """
         data = self.hypermodel.load_data(train, validation_data)
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        if dist_utils.is_chief_oracle():
-            with RunLock(self.run_dir):
-                self._open(data)
-                with Interruption(on_first=self._close) as interruption:
-                    distribution.serve(self.engine, lease=distribution.LEASE_SECONDS)
-                self._conclude(interruption)
-            return
         with ExitStack() as stack:
-            if not self._is_worker():
-                stack.enter_context(RunLock(self.run_dir))
+            stack.enter_context(RunLock(self.run_dir, shared=True))
             workers = stack.enter_context(self._make_workers(data))
-            if self._is_worker():
-                self.oracle = distribution.connect(self.engine)
-            else:
-                self._open(data, workers[0])
+            self._open(data, workers[0])
+            membership = self.coordinator.join(
+                workers=self.options.workers,
+                versions=_list_versions(),
+                budget=self._budget,
+                resume=self._budget is not None,
+            )
+            stack.enter_context(membership)
+            for worker in workers:  # before this process leaves, and others take its trials
+                stack.callback(worker.close)
             interruption = stack.enter_context(Interruption(on_first=lambda: self._stop(workers)))
             self.on_search_begin()
             self._run_workers(workers, data)
-            self._conclude(interruption)
+            if interruption.asked:
+                raise KeyboardInterrupt
+            self.oracle.update_views()
+            self.best_trial()
             self.on_search_end()
 
     @contextmanager
     def _make_workers(self, data: ImageData) -> Iterator[list[Worker]]:
         with TemporaryDirectory(prefix="vit_keras_") as name, ExitStack() as stack:
-            folder = Path(name)
+            folder, logs = Path(name), self.coordinator.folder
             pack(self.hypermodel, data, folder, epochs=self.options.epochs, seed=self.options.seed)
+            logs.mkdir(exist_ok=True)
             workers = [
-                Worker(folder, self.run_dir / f"{self.tuner_id}-{number}.log", limits=self.options.trial_limits)
+                Worker(
+                    folder,
+                    logs / f"{self.tuner_id}-{number}.log",
+                    limits=self.options.trial_limits,
+                    heartbeat=self.coordinator.heartbeat_file,
+                )
                 for number in range(self.options.workers)
             ]
             for worker in workers:
                 stack.callback(worker.close)
             yield workers
 
-    def _open(self, data: ImageData, worker: Worker | None = None) -> None:
-        """Checks everything that can be checked before training, and requeues the trials of an interrupted search."""
+    def _open(self, data: ImageData, worker: Worker) -> None:
+        """Checks everything that can be checked before training."""
         fingerprint = {
             **self.hypermodel.fingerprint(),
             "data": data.fingerprint,
             "objectives": [[each.name, each.direction] for each in self.objectives],
             "epochs": self.options.epochs,
-            "rungs": list(self.engine.policy.halving.rungs),
+            "rungs": list(self.coordinator.policy.halving.rungs),
             "factor": self.options.factor,
             "seed": self.options.seed,
             "backend": keras.backend.backend(),
         }
-        if worker is not None and not self.journal.records:
+        if not self.journal.records:
             self._check_objectives_are_logged(worker)
-        is_new = not self.journal.records
-        self.journal.check_fingerprint(fingerprint, cli_options=self.cli_options)
+        is_new = self.journal.check_fingerprint(fingerprint, cli_options=self.cli_options)
+        if self.starts_search and not is_new:
+            raise StorageError(
+                f"run_dir: {self.run_dir} holds a search already, which another process started just now: choose another directory, or join it."
+            )
         if is_new and self.cli_options:
             write_run_config(self.run_dir, "tune", self.cli_options)
-        self.engine.reopen()
-
-    def _conclude(self, interruption: Interruption) -> None:
-        if interruption.asked:
-            raise KeyboardInterrupt
-        if not self._is_worker():
-            self.engine.finish()
-            self.best_trial()
-
-    def _close(self) -> None:
-        self.engine.closing = True
 
     def _stop(self, workers: Sequence[Worker]) -> None:
         """Makes every worker finish its step and save, and starts nothing more."""
-        self._close()
+        self.coordinator.closing = True
         for worker in workers:
             worker.interrupt()
 
@@ -229,7 +237,7 @@ class ViTTuner(keras_tuner.Tuner):
         self._thread.worker = worker
         try:
             while True:
-                trial = self.oracle.create_trial(tuner_id)
+                trial = self.oracle.create_trial(tuner_id, abandon=worker.close)
                 if trial.status == TrialStatus.STOPPED:
                     return
                 if trial.status == TrialStatus.IDLE:
@@ -240,16 +248,14 @@ class ViTTuner(keras_tuner.Tuner):
                 self.on_trial_end(trial)
         except BaseException as error:
             self._errors.append(error)
-            self._close()
+            self.coordinator.closing = True
 
     def _train(self, trial: Any, data: ImageData) -> None:
         """Calls `run_trial` and sets the trial's status."""
-        heartbeat = distribution.heartbeat(self.oracle, trial.trial_id) if self._is_worker() else nullcontext()
         self._thread.reported, began = 0, time.monotonic()
         values = dict(trial.hyperparameters.values)
         try:
-            with heartbeat:
-                results = self.run_trial(trial, data)
+            results = self.run_trial(trial, data)
             if not self._thread.reported:
                 self._report(trial, results, seconds=time.monotonic() - began)
             trial.status = TrialStatus.COMPLETED
@@ -257,9 +263,8 @@ class ViTTuner(keras_tuner.Tuner):
             raise
         except Exception as error:
             is_known = isinstance(error, keras_tuner.errors.FailedTrialError)
-            reason = str(error) if is_known else f"FAILED: {type(error).__name__}: {error}"
-            trial.status = TrialStatus.FAILED
-            trial.hyperparameters.values = {**values, REASON: reason}
+            trial.status, trial.hyperparameters.values = TrialStatus.FAILED, values
+            trial.message = str(error) if is_known else f"FAILED: {type(error).__name__}: {error}"
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Trains a trial in the thread's worker process and returns the metrics of its last epoch.
@@ -363,8 +368,19 @@ class ViTTuner(keras_tuner.Tuner):
     def reload(self) -> None: ...  # noqa: D102
 
 
+def _list_versions() -> dict[str, str]:
+    """Returns the versions that trials on several machines have to have in common."""
+    backend = keras.backend.backend()
+    return {"vit_keras": __version__, "keras": keras.__version__, backend: str(import_module(backend).__version__)}
+
+
 def _check_overrides(tuner: type[ViTTuner], hypermodel: Any) -> None:
-    """Refuses methods that a search would never call."""
+    """Refuses what a search would ignore: methods that it never calls, and a chief of keras-tuner."""
+    if _CHIEF in os.environ:
+        raise InvalidArgumentError(
+            f"{tuner.__name__} does not use keras-tuner's chief, and {_CHIEF} is set: unset it. Other machines join the search through its "
+            "run directory, with vk.tuning.join(run_dir) or vit-keras tune --join RUN_DIR."
+        )
     never = [name for name in _NEVER_CALLED if getattr(tuner, name) is not getattr(ViTTuner, name)]
     if never:
         raise InvalidArgumentError(

@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 
 from vit_keras.data.images.preprocess import Preprocessing
+from vit_keras.distributed.saving import gather_weights
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import check_not_quantized
-from vit_keras.models.wiring import read_model
+from vit_keras.models.wiring import ModelParts, read_model
 from vit_keras.runtime.files import atomic_directory, file_sha256, write_text
 from vit_keras.version import __version__
 from vit_keras.weights.store import write_tensors
@@ -29,7 +30,8 @@ def save_preset(
 ) -> Path:
     """Writes a model as a preset directory, which appears complete or not at all.
 
-    Simple Keras layers behind the model, such as your own head, are saved too; one with anything else is for `model.save`.
+    Simple Keras layers behind the model, such as your own head, are saved too; one with anything else is for `model.save`. A model that
+    several processes hold together is saved by all of them at once, and the first one writes.
 
     Args:
         model: A model that `vit` or `from_preset` made.
@@ -55,7 +57,7 @@ def save_preset(
     check_not_quantized(model, "save_preset")
     parts = read_model(model)
     config, classes = parts.config, parts.num_classes
-    end = ModelEnd.from_parts(parts)
+    ModelEnd.from_parts(parts)  # refuses other layers
     if class_names is None:
         known = getattr(model, "class_names", None) or ()
         class_names = known if len(known) == classes else [str(index) for index in range(classes or 0)]
@@ -64,6 +66,22 @@ def save_preset(
         raise InvalidArgumentError(f"{len(names)} class names for a model of {classes or 0} classes.")
     if preprocessing is not None:
         check_preprocessing(preprocessing, config)
+    with gather_weights(model) as writes:
+        if writes:
+            _write(target, model, parts, names=names, notes=notes, preprocessing=preprocessing)
+    return target
+
+
+def _write(
+    target: Path,
+    model: keras.Model,
+    parts: ModelParts,
+    *,
+    names: Sequence[str],
+    notes: str,
+    preprocessing: Preprocessing | None,
+) -> None:
+    config, classes = parts.config, parts.num_classes
     with atomic_directory(target) as unfinished:
         arrays = {name: keras.ops.convert_to_numpy(weight) for name, weight in parts.weights().items()}
         write_tensors(arrays, unfinished / WEIGHTS)
@@ -73,16 +91,15 @@ def save_preset(
             "num_classes": classes,
             "sha256": {WEIGHTS: file_sha256(unfinished / WEIGHTS)},
             "config": config.to_dict(),
-            **end.to_dict(),
+            **ModelEnd.from_parts(parts).to_dict(),
             **task_settings(model),
         }
         if preprocessing is not None:
             written["preprocessing"] = preprocessing.to_dict()
         write_text(unfinished / CONFIG, json.dumps(written, indent=2) + "\n")
-        write_text(unfinished / LABELS, json.dumps(names, indent=2, ensure_ascii=False) + "\n")
+        write_text(unfinished / LABELS, json.dumps(list(names), indent=2, ensure_ascii=False) + "\n")
         card = model_card(target.name, config, class_names=names, notes=notes, task=written.get("task"))
         write_text(unfinished / CARD, card)
-    return target
 
 
 def write_card(directory: str | Path, *, notes: str) -> None:

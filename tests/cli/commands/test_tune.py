@@ -54,8 +54,8 @@ def test_a_search_ends_with_the_lines_that_load_its_model(run, arguments, tmp_pa
         (("tune",), "SOURCE missing"),
         (("tune", "emoji", "--budget", "soon"), "'30min'"),
         (("tune", "emoji", "--max-params", 100), "the smallest model"),
-        (("tune", "emoji", "--role", "chief"), "--role and --address need each other"),
-        (("tune", "emoji", "--role", "boss", "--address", "a:1", "--run-dir", "r"), "chief or worker"),
+        (("tune", "--join", "there", "--budget", "1h", "--resume"), "so --resume, --budget would have no effect"),
+        (("tune", "emoji", "--join", "there", "--workers", 0), "--workers must be at least 1"),
         (("tune", "emoji", "--objective", "happiness"), "it is not known whether"),
     ],
 )
@@ -63,6 +63,10 @@ def test_what_can_t_be_searched_is_said_before_anything_is_trained(refused, tmp_
     monkeypatch.chdir(tmp_path)
     refused(2, message, *typed)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_search_that_is_not_there_cannot_be_joined(refused, tmp_path):
+    refused(6, "holds no search to join", "tune", "--join", tmp_path)
 
 
 def interrupt(*arguments):

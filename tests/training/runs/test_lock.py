@@ -108,6 +108,16 @@ def test_a_stale_or_damaged_description_is_ignored(tmp_path):
 
 
 @posix
+def test_processes_that_share_a_directory_keep_out_those_that_need_it_alone(tmp_path):
+    with RunLock(tmp_path, shared=True):
+        with RunLock(tmp_path, shared=True):
+            assert_refused(tmp_path, f"in use by process {os.getpid()} on ")
+        assert_refused(tmp_path, "in use by another process")
+    with RunLock(tmp_path), pytest.raises(RunLockedError, match="in use"), RunLock(tmp_path, shared=True):
+        pass
+
+
+@posix
 def test_an_error_in_the_block_and_a_full_disk_release_the_lock(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

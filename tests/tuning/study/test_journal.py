@@ -61,3 +61,39 @@ def test_an_earlier_name_of_a_method_is_read_as_todays(path):
     journal = Journal(path)
     assert journal.records[1]["values"] == {"method": "lora"}
     journal.check_fingerprint({"space": {"method": {"kind": "choice", "values": ["finetune", "lora"]}}})
+
+
+def test_of_two_decisions_on_the_same_records_the_first_counts(path):
+    first, second = Journal(path), Journal(path)
+    assert first.commit([{"what": "proposed", "trial": 0}, {"what": "started", "trial": 0}])
+    assert not second.commit([{"what": "proposed", "trial": 0}])
+    assert [record["what"] for record in second.records] == ["proposed", "started"]
+    assert path.read_bytes().count(b"\n") == 2  # it stays in the file
+    assert second.commit([{"what": "epoch", "trial": 0}])
+    first.append("waiting", trial=0)
+    for journal in (first, Journal(path)):
+        assert [record["what"] for record in journal.records] == ["proposed", "started", "epoch", "waiting"]
+
+
+def test_records_that_belong_together_are_lost_together(path):
+    Journal(path).append("study")
+    Journal(path).commit([{"what": "proposed", "trial": 0}, {"what": "started", "trial": 0}])
+    content = path.read_bytes()
+    for size in range(content.index(b"\n") + 1, len(content), 9):
+        path.write_bytes(content[:size])
+        assert [record["what"] for record in Journal(path).records] == ["study"]
+        Journal(path).append("waiting", trial=0)
+        assert [record["what"] for record in Journal(path).records] == ["study", "waiting"]
+
+
+def test_a_journal_that_another_process_replaced_or_removed_is_noticed(path):
+    journal = Journal(path)
+    journal.append("proposed", trial=0)
+    path.write_bytes(b"")
+    with pytest.raises(StorageError, match="shorter than it was"):
+        journal.read()
+    path.unlink()
+    for call in (journal.read, lambda: journal.commit([{"what": "waiting", "trial": 0}])):
+        with pytest.raises(StorageError):
+            call()
+    assert not path.exists()

@@ -8,7 +8,9 @@ from tuning.hypermodels import Tiny, images
 
 from vit_keras import from_preset
 from vit_keras.models.vit import model_config
+from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes import Recipe
+from vit_keras.tuning.workers import trial_training
 from vit_keras.tuning.workers.traced import TRACED, TracedOptimizer, TracedStochasticDepth, program_key
 from vit_keras.tuning.workers.trial_training import TrialTrainer
 
@@ -55,6 +57,27 @@ def test_a_trial_paused_between_others_and_in_another_process_ends_in_the_same_b
     assert (log.epochs, log.metrics) == (expected.epochs, expected.metrics)
     ours, theirs = (each / "model" / "model.safetensors" for each in (tmp_path / "paused", folder))
     assert ours.read_bytes() == theirs.read_bytes()
+
+
+def test_a_trial_killed_within_an_epoch_loses_what_came_after_its_last_checkpoint(
+    trainer, whole, tmp_path, monkeypatch
+):
+    assert trial_training._CHECKPOINT_SECONDS < 60
+    monkeypatch.setattr(trial_training, "_CHECKPOINT_SECONDS", 0.0)
+    values, steps, log = trainer.hypermodel.default_values(), [], Log()
+
+    def die():
+        steps.append(len(steps))
+        if len(steps) == 5:  # of the six steps of an epoch
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.train(values, until=EPOCHS, folder=tmp_path / "trial", on_epoch=log, on_step=die)
+    assert CheckpointStore(tmp_path / "trial" / "checkpoints").newest().step == 4
+    steps.clear()
+    trainer.train(values, until=EPOCHS, folder=tmp_path / "trial", on_epoch=log, on_step=lambda: steps.append(0))
+    assert len(steps) == 6 * EPOCHS - 4
+    assert log.metrics == whole[1].metrics
 
 
 def test_a_completed_trial_leaves_a_preset_that_is_the_trained_model(whole, data):

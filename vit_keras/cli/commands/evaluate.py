@@ -9,9 +9,11 @@ from typer import Argument, Context, Option
 from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_source
+from vit_keras.cli.devices import find_devices
 from vit_keras.cli.help import DATA, MODEL, OUTPUT
 from vit_keras.cli.output import out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
 
@@ -58,6 +60,11 @@ def evaluate_command(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    devices: options.NumDevices = None,
+    distribution: options.Distribution = None,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -80,8 +87,12 @@ def evaluate_command(
         raise InvalidArgumentError(
             "--features needs SOURCE, and has no --out: vit-keras evaluate --features MODEL SOURCE."
         )
+    is_alone = features or data is None  # each process does the same
     check_all(lambda: find_model(model), lambda: check_source(data))
-    start_backend(debug=debug)
+    shared = find_devices(
+        devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
+    )
+    start_backend(debug=debug, joins=shared["distribution"] != "none" and not is_alone)
     announce(f"evaluating {model}")
     if features:
         _measure_features(model, data, context.params)
@@ -89,10 +100,12 @@ def evaluate_command(
     if data is not None:
         from vit_keras.evaluation.evaluate import evaluate
 
-        with replace_earlier(out_file, overwrite=overwrite):
+        with replace_earlier(out_file, overwrite=overwrite and is_chief()):
             evaluation = evaluate(
-                model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params)
-            )
+                model, data, split=split, batch_size=batch_size, out=out_file, **options.loading_options(context.params), **shared
+            )  # fmt: skip
+        if not is_chief():
+            return
         if as_json:
             print_json(evaluation.to_dict())
         else:

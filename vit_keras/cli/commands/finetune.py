@@ -14,8 +14,10 @@ from vit_keras.cli.checks import (
     check_run_dir,
     check_source,
 )
+from vit_keras.cli.devices import find_devices
 from vit_keras.cli.help import MODEL, TRAINING
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.zoo.find_model import find_model
 
@@ -65,6 +67,11 @@ def finetune_command(
     force_resume: options.ForceResume = False,
     accept_license: options.AcceptLicense = False,
     offline: options.Offline = False,
+    devices: options.NumDevices = None,
+    distribution: options.Distribution = None,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
     config: options.Config = None,
     run_dir: options.RunDir = None,
     overwrite: options.Overwrite = False,
@@ -91,7 +98,10 @@ def finetune_command(
     )
     if not resume:
         _check_given(model=model, data=data)
-    start_backend(debug=debug)
+    shared = find_devices(
+        devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
+    )
+    start_backend(debug=debug, joins=shared["distribution"] != "none")
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.finetuning import finetune
@@ -99,9 +109,9 @@ def finetune_command(
     values = merge_recorded(options.typed_options(context), "finetune", run_dir, resume=resume)
     _check_given(model=values.get("model"), data=values.get("data"))
     announce(f"loading {values['model']}, reading {values['data']}")
-    with replace_earlier(run_dir, overwrite=overwrite), resumable("finetune"):
+    with replace_earlier(run_dir, overwrite=overwrite and is_chief()), resumable("finetune"):
         result = finetune(
-            **values, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard, offline=offline or None,
+            **values, **shared, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard, offline=offline or None,
             console=progress_console(as_json=as_json, quiet=quiet),
         )  # fmt: skip
     print_result(result, as_json=as_json)

@@ -12,7 +12,6 @@ from vit_keras.cli.options import Debug, Json, Quiet, complete_preset
 from vit_keras.cli.output import out, print_json, printable
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import load_preset, preset_info
-from vit_keras.zoo.checkpoint_info import checkpoint_info
 from vit_keras.zoo.find_model import find_model
 
 _SHOWN = 5  # class names
@@ -52,6 +51,8 @@ def info_command(
     if found.preset is None:
         if attention:
             raise InvalidArgumentError(f"--attention is for a preset; {name} is a file or directory.")
+        from vit_keras.zoo.checkpoint_info import checkpoint_info
+
         _show_checkpoint(checkpoint_info(name), as_json=as_json)
         return
     info = preset_info(found.preset)

@@ -12,8 +12,8 @@ from vit_keras.cli.options import Debug, Json
 from vit_keras.cli.output import out, print_csv, print_json, print_table
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets, list_weights, load_preset, preset_info
+from vit_keras.presets.catalog import preset_facts
 
-_WIDTH = 125  # columns, with the longest name
 _HEADINGS = ("preset", "image", "tokens", "parameters", "GMACs", "MiB per image", "weights", "start with")
 START = {"vit_nano_conv8_96": "train", "vit_small_patch16_224": "finetune"}
 """The preset to start with, and the command: the default of `train`, and weights good enough for most images at a small size."""
@@ -120,7 +120,8 @@ def list_command(
             raise InvalidArgumentError("--best sorts by accuracy: leave out --sort.")
         _show_best(pattern, best, conditions, as_json=as_json, as_csv=as_csv)
         return
-    infos = [preset_info(name) for name in list_presets(pattern, sort_by=sort_by or "name", **conditions)]
+    describe = preset_info if as_json else preset_facts
+    infos = [describe(name) for name in list_presets(pattern, sort_by=sort_by or "name", **conditions)]
     if not infos and conditions:
         raise InvalidArgumentError(
             f"No preset meets all conditions: {_list_conditions(pattern, conditions)}. Leave one out."
@@ -245,14 +246,14 @@ def _show_families(infos: Sequence[Mapping[str, Any]]) -> None:
     infos = sorted(infos, key=lambda info: info["family"])  # of a family, they are sorted by name
     rows = {info["name"]: _describe(info) for info in infos}
     widths = [max(map(len, column)) for column in zip(_HEADINGS, *rows.values(), strict=True)]
-    _print_rows([], widths)
+    lines = [_align(_HEADINGS, widths)]
     for (family, description), members in groupby(infos, key=lambda info: (info["family"], info["description"])):
-        out.print(f"\n# {family}: {description}")
-        _print_rows([rows[info["name"]] for info in members], widths)
+        lines += [f"\n# {family}: {description}", *(_align(rows[info["name"]], widths) for info in members)]
     for info in infos:
         for tag, weights in info["weights"].items():
             if weights["file"] is not None:  # no download
-                out.print(f"\n# {info['name']}:{tag} is in the package, {weights['license']}; {weights['note']}")
+                lines.append(f"\n# {info['name']}:{tag} is in the package, {weights['license']}; {weights['note']}")
+    out.print("\n".join(lines))
 
 
 def _describe(info: Mapping[str, Any]) -> tuple[str, ...]:
@@ -263,15 +264,10 @@ def _describe(info: Mapping[str, Any]) -> tuple[str, ...]:
     return info["name"], *size, *costs, str(len(info["weights"]) or "-"), START.get(info["name"], "")
 
 
-def _print_rows(rows: Sequence[tuple[str, ...]], widths: Sequence[int]) -> None:
-    """Prints rows, or the headings where there are none."""
-    table = Table(box=None, pad_edge=False, show_header=not rows)
-    for heading, width in zip(_HEADINGS, widths, strict=True):
-        is_text = heading in (_HEADINGS[0], _HEADINGS[-1])
-        table.add_column(heading, justify="left" if is_text else "right", no_wrap=True, min_width=width)
-    for row in rows:
-        table.add_row(*row)
-    print_table(table, width=_WIDTH)
+def _align(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Returns a row as text: numbers to the right, the first and the last column to the left."""
+    numbers = [cell.rjust(width) for cell, width in zip(cells[1:-1], widths[1:-1], strict=True)]
+    return "  ".join([cells[0].ljust(widths[0]), *numbers, cells[-1]]).rstrip()
 
 
 def _make_table(name: str, numbers: Sequence[str]) -> Table:

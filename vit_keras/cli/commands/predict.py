@@ -9,10 +9,24 @@ from typer import Exit, Option
 
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_image_paths
+from vit_keras.cli.devices import find_devices
 from vit_keras.cli.help import OUTPUT
-from vit_keras.cli.options import Debug, Images, Json, Model, Overwrite, Quiet
+from vit_keras.cli.options import (
+    Coordinator,
+    Debug,
+    Distribution,
+    Images,
+    Json,
+    Model,
+    NumDevices,
+    NumProcesses,
+    Overwrite,
+    ProcessId,
+    Quiet,
+)
 from vit_keras.cli.output import SOME_FAILED, err, out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.zoo.find_model import find_model
 
 if TYPE_CHECKING:
@@ -32,6 +46,11 @@ def predict_command(
         Option("--out", metavar="FILE", help="Table to write: .csv, .jsonl or .parquet.", rich_help_panel=OUTPUT),
     ] = None,
     batch_size: Annotated[int, Option(metavar="N", help="Images per step.", rich_help_panel=OUTPUT)] = 64,
+    devices: NumDevices = None,
+    distribution: Distribution = None,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -51,15 +70,22 @@ def predict_command(
     if out_file is not None and not (overwrite and out_file.is_file()):
         check_new_file(out_file)
     check_all(lambda: find_model(model), lambda: check_image_paths(images))
-    start_backend(debug=debug)
+    shared = find_devices(
+        devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
+    )
+    start_backend(debug=debug, joins=shared["distribution"] != "none")
     announce(f"classifying with {model}")
     from vit_keras.cli.image_arguments import read_images
     from vit_keras.evaluation.predict import stream_predictions
     from vit_keras.evaluation.predictions import Score
 
-    stream = stream_predictions(model, read_images(images), top=None if all_classes else top, batch_size=batch_size)
+    stream = stream_predictions(
+        model, read_images(images), top=None if all_classes else top, batch_size=batch_size, **shared
+    )
     score, failed = Score(), 0
-    if out_file is not None:
+    if not is_chief():
+        failed = sum(row.error is not None for row in stream)
+    elif out_file is not None:
         with replace_earlier(out_file, overwrite=overwrite):
             failed = _save(stream, out_file, score, progress_console(as_json=True, quiet=quiet))
         note = f"; {failed:,} could not be read, see the column error" if failed else ""

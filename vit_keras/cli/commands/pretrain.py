@@ -7,10 +7,12 @@ from typer import Argument, Context, Option
 from vit_keras.cli import options
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_numbers, check_precision, check_run_dir, check_source
+from vit_keras.cli.devices import find_devices
 from vit_keras.cli.help import MODEL, TRAINING
 from vit_keras.cli.output import out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.cli.wording import name_program
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.pretraining.methods import METHODS, find_method
 from vit_keras.zoo.find_model import find_model
@@ -77,6 +79,11 @@ def pretrain_command(
     force_resume: options.ForceResume = False,
     accept_license: options.AcceptLicense = False,
     offline: options.Offline = False,
+    devices: options.NumDevices = None,
+    distribution: options.Distribution = None,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
     config: options.Config = None,
     run_dir: options.RunDir = None,
     overwrite: options.Overwrite = False,
@@ -103,7 +110,10 @@ def pretrain_command(
     )
     if not resume:
         _check_given(model=model, data=data)
-    start_backend(debug=debug)
+    shared = find_devices(
+        devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
+    )
+    start_backend(debug=debug, joins=shared["distribution"] != "none")
     from vit_keras.cli.training_run import merge_recorded, resumable
     from vit_keras.pretraining.pretrain import PretrainingOptions, pretrain
 
@@ -113,7 +123,7 @@ def pretrain_command(
     images = values.pop("data")
     images = images[0] if isinstance(images, list | tuple) and len(images) == 1 else images
     announce(f"loading {values['model']}, reading {images if isinstance(images, str) else ', '.join(images)}")
-    with replace_earlier(run_dir, overwrite=overwrite), resumable("pretrain"):
+    with replace_earlier(run_dir, overwrite=overwrite and is_chief()), resumable("pretrain"):
         result = pretrain(
             **values, images=images, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
             offline=offline or None, console=progress_console(as_json=as_json, quiet=quiet),
@@ -126,6 +136,8 @@ def _print_result(result: "PretrainingResult", *, as_json: bool) -> None:
     from vit_keras.pretraining.advice import next_commands, warn_if_short
     from vit_keras.training.runs.facts import count_noun
 
+    if not is_chief():
+        return
     record, run = result.record, result.run_directory
     results, seconds, epochs = record["results"], record["seconds"], len(result.history)
     warning = warn_if_short(record, epochs=epochs)

@@ -14,8 +14,10 @@ from vit_keras.cli.checks import (
     check_run_dir,
     check_source,
 )
+from vit_keras.cli.devices import find_devices
 from vit_keras.cli.help import MODEL, TRAINING
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.zoo.find_model import find_model
 
 
@@ -57,6 +59,11 @@ def train_command(
     changes: options.Changes = None,
     resume: options.Resume = False,
     force_resume: options.ForceResume = False,
+    devices: options.NumDevices = None,
+    distribution: options.Distribution = None,
+    coordinator: options.Coordinator = None,
+    num_processes: options.NumProcesses = None,
+    process_id: options.ProcessId = None,
     config: options.Config = None,
     run_dir: options.RunDir = None,
     overwrite: options.Overwrite = False,
@@ -81,16 +88,19 @@ def train_command(
         lambda: check_numbers(seed=seed, epochs=epochs, batch_size=batch_size, limit=limit),
         lambda: check_precision(precision),
     )
-    start_backend(debug=debug)
+    shared = find_devices(
+        devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
+    )
+    start_backend(debug=debug, joins=shared["distribution"] != "none")
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.trainer import train
 
     announce(f"reading {data or 'the emoji set'}")
-    with replace_earlier(run_dir, overwrite=overwrite), resumable("train"):
+    with replace_earlier(run_dir, overwrite=overwrite and is_chief()), resumable("train"):
         values = merge_recorded(options.typed_options(context), "train", run_dir, resume=resume)
         result = train(
-            **values, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
+            **values, **shared, run_dir=run_dir, resume=resume, force_resume=force_resume, tensorboard=tensorboard,
             console=progress_console(as_json=as_json, quiet=quiet),
         )  # fmt: skip
     print_result(result, as_json=as_json)

@@ -10,13 +10,16 @@ from vit_keras.cli import options as shared
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.checks import check_all, check_numbers, check_run_dir, check_source
 from vit_keras.cli.help import DATA, SEARCH
-from vit_keras.cli.output import out, print_json, progress_console
+from vit_keras.cli.output import out, print_json, printable, progress_console
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.tuning.strategy.budget import Budget
 from vit_keras.tuning.study.journal import Journal
 from vit_keras.tuning.study.objectives import parse_objectives
 from vit_keras.tuning.study.run_directory import JOURNAL, check_run_directory
+
+_OF_MACHINE = ("data", "image_dir", "workers")
+"""Options that may differ between the machines of a search."""
 
 if TYPE_CHECKING:
     from vit_keras.tuning.searching import SearchResult
@@ -73,12 +76,14 @@ def tune_command(
     workers: Annotated[
         int | None, Option(metavar="N", help="Trials trained in parallel; 1 by default.", rich_help_panel=SEARCH)
     ] = None,
-    role: Annotated[
-        str | None,
-        Option(metavar="NAME", help="chief or worker, for a search on several machines.", rich_help_panel=SEARCH),
-    ] = None,
-    address: Annotated[
-        str | None, Option(metavar="HOST:PORT", help="Address of the chief.", rich_help_panel=SEARCH)
+    join: Annotated[
+        Path | None,
+        Option(
+            "--join",
+            metavar="RUN_DIR",
+            help="Train trials of the search in RUN_DIR, which another process started, on any machine.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None,
     resume: shared.Resume = False,
     config: shared.Config = None,
@@ -94,15 +99,14 @@ def tune_command(
         vit-keras tune photos/ --image-size 64 --budget 30min
         vit-keras tune emoji --objective val_accuracy --objective params --budget "40 trials"
         vit-keras tune --resume --run-dir runs/search-photos-1 --budget 1h
+        vit-keras tune --join /shared/search --workers 2
     """
-    if (role is None) != (address is None):
-        raise InvalidArgumentError("--role and --address need each other: give both, or neither.")
-    if role is not None and run_dir is None:
-        raise InvalidArgumentError("--role needs --run-dir: a folder that the chief and all workers can write to.")
-    if data is None and not resume:
+    typed = shared.typed_options(context)
+    if data is None and not resume and join is None:
         raise InvalidArgumentError("SOURCE missing: vit-keras tune SOURCE, or --resume --run-dir RUN.")
     check_all(
-        lambda: _check_run_dir(run_dir, resume=resume, overwrite=overwrite) if role is None else None,
+        lambda: _check_join(join, typed, resume=resume, run_dir=run_dir, overwrite=overwrite),
+        lambda: _check_run_dir(run_dir, resume=resume, overwrite=overwrite),
         lambda: check_source(data),
         lambda: Budget.parse(budget) if budget else None,
         lambda: parse_objectives(objective) if objective else None,
@@ -110,19 +114,41 @@ def tune_command(
     )
     start_backend(debug=debug)
     from vit_keras.cli.training_run import resumable
-    from vit_keras.tuning.workers.distribution import set_role
 
-    if role is not None and address is not None:
-        set_role(role, address)
-    options = shared.typed_options(context)
+    console = progress_console(as_json=as_json, quiet=quiet)
+    if join is not None:
+        announce(f"joining {join}")
+        with resumable("tune"):
+            _join(join, typed, console=console, as_json=as_json)
+        return
+    options = typed
     if resume and run_dir is not None:
         options = {**Journal(run_dir / JOURNAL).cli_options, **options}
     announce(f"reading {options['data']}")
     with replace_earlier(run_dir, overwrite=overwrite), resumable("tune"):
-        console, resume = progress_console(as_json=as_json, quiet=quiet), resume or role is not None
-        result = _search(options, run_dir=run_dir, resume=resume, role=role, console=console)
-    if result is not None:
-        _print_result(result, as_json=as_json)
+        from vit_keras.tuning.searching import search
+
+        result = search(**options, run_dir=run_dir, resume=resume, console=console)
+    _print_result(result, as_json=as_json)
+
+
+def _check_join(
+    join: Path | None, typed: dict[str, Any], *, resume: bool, run_dir: Path | None, overwrite: bool
+) -> None:
+    if join is None:
+        return
+    others = {"resume": resume, "run_dir": run_dir, "overwrite": overwrite}
+    refused = [name for name, value in others.items() if value] + [name for name in typed if name not in _OF_MACHINE]
+    if refused:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in refused)
+        raise InvalidArgumentError(
+            f"--join takes everything from the search in {join}, so {words} would have no effect: leave it out. SOURCE, --image-dir and "
+            "--workers are of this machine."
+        )
+    if not (join / JOURNAL).is_file():
+        raise StorageError(
+            f"{join} holds no search to join: it has no {JOURNAL}. Check the path, or that the folder is mounted here."
+        )
 
 
 def _check_run_dir(run_dir: Path | None, *, resume: bool, overwrite: bool) -> None:
@@ -136,28 +162,19 @@ def _check_run_dir(run_dir: Path | None, *, resume: bool, overwrite: bool) -> No
         check_run_dir(run_dir, resume=resume, overwrite=overwrite)
 
 
-def _search(
-    options: dict[str, Any], *, run_dir: Path | None, resume: bool, role: str | None, console: Console
-) -> "SearchResult | None":
-    """Runs the search, or this machine's part of it; a worker returns None."""
-    from vit_keras.tuning.options import TunerOptions
-    from vit_keras.tuning.search_options import SearchOptions
-    from vit_keras.tuning.searching import join, plan_search, search
-    from vit_keras.tuning.workers.distribution import CHIEF
+def _join(run_dir: Path, typed: dict[str, Any], *, console: Console, as_json: bool) -> None:
+    from vit_keras.tuning.joining import join
 
-    if role is None or role == CHIEF or run_dir is None:
-        return search(**options, run_dir=run_dir, resume=resume, console=console)
-    of_tuner = {name: options[name] for name in ("epochs", "workers", "seed") if name in options}
-    plan = plan_search(
-        options["data"],
-        options=SearchOptions(**{name: value for name, value in options.items() if name != "workers"}),
-        space=options.get("space"),
-        hypermodel=None,
-        tuner_options=TunerOptions(**of_tuner),
-        console=console,
-    )
-    join(plan, run_dir=run_dir)
-    return None
+    study = join(run_dir, **typed, console=console)
+    best = study.best
+    if as_json:
+        record = {"run": str(run_dir), "trials": len(study.trials), "best": best and best.number}
+        print_json(record)
+        return
+    if best is not None:
+        name = study.objective.name
+        out.print(f"best               trial {best.number}, {name} {best.curve[-1][name]:.4f}")
+    out.print(printable(f"report             {run_dir}/study.html"))
 
 
 def _print_result(result: "SearchResult", *, as_json: bool) -> None:

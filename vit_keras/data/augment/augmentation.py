@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from vit_keras.data.augment.policies import parse_policy
+from vit_keras.data.augment.batch_rows import BatchRows, whole_batch
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import FrozenConfig, is_number
 
@@ -95,6 +95,8 @@ class Augmentation(FrozenConfig):
             wrong.append(f"policy={self.policy!r} is not a string")
         elif self.policy:
             try:
+                from vit_keras.data.augment.policies import parse_policy
+
                 parse_policy(self.policy)
             except InvalidArgumentError as error:
                 wrong.append(str(error).rstrip("."))
@@ -111,19 +113,20 @@ class Augmentation(FrozenConfig):
         """Whether images are mixed, so that targets have shape `(batch, classes)`."""
         return bool(self.mix_rate and (self.mixup_alpha or self.cutmix_alpha))
 
-    def apply(self, images: "tf.Tensor", *, seed: "tf.Tensor") -> "tf.Tensor":
+    def apply(self, images: "tf.Tensor", *, seed: "tf.Tensor", rows: BatchRows | None = None) -> "tf.Tensor":
         """Applies the changes to a batch: flip, geometry, color, erasing.
 
         Args:
             images: `(batch, height, width, channels)`, uint8 or float pixels 0..255; the shape is static.
             seed: Two integers that determine all random draws.
+            rows: Which images of a larger batch these are.
 
         Returns:
             Pixels 0..255 of the same shape, in float32; if they are at most flipped, in the dtype of `images`.
         """
         import tensorflow as tf
 
-        draws = _Draws(seed, images.shape[0])
+        draws = _Draws(seed, rows or whole_batch(images.shape[0]))
         if not any(getattr(self, name) for name in (*_GEOMETRY, *_COLOR)):
             return self._flip(images, draws) if self.flip_rate else images
         images = tf.cast(images, tf.float32)
@@ -255,15 +258,15 @@ def resolve_augmentation(value: Augmentation | str | None) -> Augmentation:
 class _Draws:
     """Random numbers, one per image, determined by the seed and the number of earlier calls."""
 
-    def __init__(self, seed: "tf.Tensor", count: int) -> None:
-        self._seed, self._count, self._calls = seed, count, 0
+    def __init__(self, seed: "tf.Tensor", rows: BatchRows) -> None:
+        self._seed, self._rows, self._calls = seed, rows, 0
 
     def between(self, low: float, high: float) -> Any:
         import tensorflow as tf
 
         self._calls += 1
         seed = tf.random.experimental.stateless_fold_in(tf.cast(self._seed, tf.int32), self._calls)
-        return tf.random.stateless_uniform((self._count,), seed, low, high)
+        return self._rows.take(tf.random.stateless_uniform((self._rows.batch_size,), seed, low, high))
 
     def within(self, largest: float) -> Any:
         return self.between(-largest, largest)

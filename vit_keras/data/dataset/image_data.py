@@ -47,6 +47,8 @@ class ImageData:
         parts: Number of equal parts in which the training batches come, one after the other, to accumulate gradients.
         notes: One line per image that was left out, and other remarks about the source.
         decisions: One line per decision about an ambiguous source: its task, pixel range, split names, order of classes.
+        shard: Which of how many equal parts of each training batch `training_batches` returns, from 0: (0, 1) is all of it. The
+            processes of a launch share a batch so.
         task: What the labels mean: "single_label", "multi_label" or "regression"; or "unlabeled", for images without labels
             (`vk.data.load_unlabeled`), of which `class_names` is empty and every label 0.
 
@@ -70,6 +72,7 @@ class ImageData:
     notes: tuple[str, ...] = ()
     decisions: tuple[str, ...] = ()
     task: str = "single_label"
+    shard: pipeline.Shard = (0, 1)
 
     def __post_init__(self) -> None:
         check_arguments(self.name, batch_size=self.batch_size, seed=self.seed, parts=self.parts)
@@ -77,6 +80,10 @@ class ImageData:
             raise InvalidArgumentError(f"{self.name}: task must be one of {', '.join(TASKS)}.")
         if self.batch_size % self.parts:
             raise DataError(f"{self.name}: batch_size={self.batch_size} is not a multiple of parts={self.parts}.")
+        if self.batch_size // self.parts % self.shard[1]:
+            raise DataError(
+                f"{self.name}: {self.shard[1]} processes can't share batches of {self.batch_size // self.parts} images equally."
+            )
         if not {"train", "validation"} <= set(self.splits) <= set(SPLITS):
             raise DataError(
                 f"{self.name}: expected the splits train, validation and, if there is one, test; got {list_words(sorted(self.splits))}."
@@ -177,6 +184,16 @@ class ImageData:
             raise InvalidArgumentError(f"There is no split {split!r}: expected one of {', '.join(self.splits)}.")
         return pipeline.make_batches(self.splits[split], self.batch_size)
 
+    def full_batches(self, split: str, *, weighted: bool = True) -> "tf.data.Dataset":
+        """Returns batches of all images of a split with weights, all of one size: the last one is filled up with images of weight 0.
+
+        Several devices need batches of one size. Weighted means over these batches are the means over the images; without weights
+        the incomplete last batch is left out. Of a `shard`, only its rows.
+        """
+        return pipeline.make_full_batches(
+            self.splits[split], self.batch_size // self.parts, shard=self.shard, weighted=weighted
+        )
+
     def training_batches(
         self,
         *,
@@ -229,6 +246,7 @@ class ImageData:
             augmentation,
             num_classes=len(self.class_names),
             steps=steps,
+            shard=self.shard,
         )
 
     def training_images(self, step: int, *, augmentation: Augmentation | str | None = None) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit, Split
+from vit_keras.data.images.decode import FilePart
 from vit_keras.errors import InvalidArgumentError
 
 
@@ -57,8 +58,8 @@ class JoinedFiles(Encoded):
         part, place = self._find(index)
         return part.read(place)
 
-    def on_disk(self, index: int) -> tuple[str, int, int] | None:
-        """Returns path, size (bytes) and modification time (ns) at the check."""
+    def on_disk(self, index: int) -> FilePart | None:
+        """Returns where the bytes are in a file."""
         part, place = self._find(index)
         return part.on_disk(place)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vit_keras.data.augment.augmentation import Augmentation
+from vit_keras.data.augment.batch_rows import BatchRows
 from vit_keras.data.augment.mixing import mix
 from vit_keras.data.augment.training_image import Key, from_file, from_pixels
 from vit_keras.data.dataset.mapped_images import find_map
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _WORTH_PROCESSES = 256  # training images; fewer are read before the processes have started
+Shard = tuple[int, int]
+"""Which of how many equal parts of each batch a process reads, counted from 0."""
 MakeImages = Callable[[list[int], list[Key]], np.ndarray]
 """Makes the images of these indices with these random draws: `(count, height, width, channels)`, uint8."""
 
@@ -46,6 +49,37 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
+def make_full_batches(
+    split: Split | EncodedSplit, batch_size: int, *, shard: Shard = (0, 1), weighted: bool = True
+) -> "tf.data.Dataset":
+    """Returns batches of images, labels and weights in order, all of one size, as several devices need them.
+
+    The last batch is filled up with images of weight 0. The others share what is missing, so that the mean over all images of a batch,
+    as Keras computes a loss, is the mean over those that exist. Without weights, the last batch is left out unless it is full.
+
+    Args:
+        split: The images.
+        batch_size: Images in the batches of all processes together.
+        shard: Which rows of each batch to return.
+        weighted: Whether to return weights.
+    """
+    import tensorflow as tf
+
+    stay_on_host()
+    count, size = len(split), batch_size // shard[1]
+    num_batches = -(-count // batch_size) if weighted else count // batch_size
+    read, first = _reader(split.prepared), shard[0] * size
+    weight = num_batches * batch_size / count
+
+    def load(number: "tf.Tensor") -> tuple["tf.Tensor", ...]:
+        places = number * batch_size + first + tf.range(size, dtype=tf.int64)
+        images, labels = read(tf.minimum(places, count - 1), 0)
+        return (images, labels, tf.where(places < count, np.float32(weight), np.float32(0)))[: 3 if weighted else 2]
+
+    batches = tf.data.Dataset.range(num_batches).map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingOrder:
     """Which images each training step sees: a pure function of seed and step."""
@@ -56,11 +90,12 @@ class TrainingOrder:
     seed: int
     repeats: int = 1  # consecutive places that each image takes
 
-    def indices(self, step: "tf.Tensor") -> "tf.Tensor":
-        """Returns the indices of a step's images, `(batch_size,)`, int64; step 0 is the first of training."""
+    def indices(self, step: "tf.Tensor", rows: BatchRows | None = None) -> "tf.Tensor":
+        """Returns the indices of a step's images, `(batch_size,)`, int64, or of some of its rows; step 0 is the first of training."""
         import tensorflow as tf
 
-        places = (step % self.steps_per_epoch) * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        row = tf.range(self.batch_size, dtype=tf.int64) if rows is None else tf.constant(rows.places, tf.int64)
+        places = (step % self.steps_per_epoch) * self.batch_size + row
         order = tf.stack([tf.constant(self.seed, tf.int64), step // self.steps_per_epoch])
         last = tf.constant(self.count - 1, tf.int64)
         return tf.random.experimental.index_shuffle(places // self.repeats, order, last)
@@ -73,8 +108,12 @@ def make_training_batches(
     *,
     num_classes: int,
     steps: "tf.data.Dataset",
+    shard: Shard = (0, 1),
 ) -> "tf.data.Dataset":
-    """Returns augmented batches of these steps, int64 from 0; their bytes are a pure function of seed and step."""
+    """Returns augmented batches of these steps, int64 from 0; their bytes are a pure function of seed and step.
+
+    With a `shard`, only these rows of each batch: joined in the order of the shards, they are the batches of (0, 1).
+    """
     import tensorflow as tf
 
     stay_on_host()
@@ -84,15 +123,21 @@ def make_training_batches(
     _check_mixing(split, augmentation)
     one_by_one = augmentation.per_image or (split.is_packed and replace(augmentation, repeats=1) != Augmentation())
     make = _choose_maker(split, augmentation) if one_by_one else None
-    read, is_packed = _reader(split, make, order.seed), split.is_packed
+    size = order.batch_size // shard[1]
+    rows = BatchRows(
+        batch_size=order.batch_size, start=shard[0] * size, stop=(shard[0] + 1) * size, mixes=augmentation.mixes
+    )
+    read, is_packed = _reader(split, make, seed=order.seed, rows=rows), split.is_packed
 
     def read_batch(step: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor", "tf.Tensor"]:
-        return (step, *read(order.indices(step), step))
+        return (step, *read(order.indices(step, rows), step))
 
     def augment_batch(step: "tf.Tensor", images: "tf.Tensor", labels: "tf.Tensor") -> tuple["tf.Tensor", "tf.Tensor"]:
         if is_packed:  # augmented one by one
             return images, labels
-        return _augment_batch(images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step)
+        return _augment_batch(
+            images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step, rows=rows
+        )
 
     batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = batches.map(augment_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -143,13 +188,14 @@ def _augment_batch(
     num_classes: int,
     seed: int,
     step: "tf.Tensor",
+    rows: BatchRows | None = None,
 ) -> tuple["tf.Tensor", "tf.Tensor"]:
     """Applies the batch stages of an augmentation; without mixing, the labels stay as they are."""
     import tensorflow as tf
 
     seeds = tf.stack([tf.constant(seed, tf.int64), step])
     on_batch = replace(augmentation, flip_rate=0.0) if augmentation.per_image else augmentation  # flipped already
-    images = on_batch.apply(images, seed=seeds)
+    images = on_batch.apply(images, seed=seeds, rows=rows)
     if not augmentation.mixes:
         return images, labels
     return mix(
@@ -161,6 +207,7 @@ def _augment_batch(
         cutmix_alpha=augmentation.cutmix_alpha,
         mix_rate=augmentation.mix_rate,
         switch_rate=augmentation.switch_rate,
+        rows=rows,
     )
 
 
@@ -200,7 +247,7 @@ def _check_mixing(split: Split | EncodedSplit, augmentation: Augmentation) -> No
 
 
 def _reader(
-    split: Split | EncodedSplit, make: MakeImages | None = None, seed: int = 0
+    split: Split | EncodedSplit, make: MakeImages | None = None, *, seed: int = 0, rows: BatchRows | None = None
 ) -> Callable[["tf.Tensor", "tf.Tensor | int"], tuple["tf.Tensor", "tf.Tensor"]]:
     """Returns a function of indices and a step that returns images and labels; without `make`, the images unchanged."""
     import tensorflow as tf
@@ -217,10 +264,10 @@ def _reader(
 
     def load(indices: np.ndarray, step: np.ndarray) -> np.ndarray:
         numbers = indices.tolist()
-        if make is None:
+        if make is None or rows is None:
             return np.stack([split.image(number) for number in numbers])
-        first = int(step) * len(numbers)
-        return make(numbers, [(seed, first + place) for place in range(len(numbers))])
+        first = int(step) * rows.batch_size
+        return make(numbers, [(seed, first + place) for place in rows.places.tolist()])
 
     def read(indices: "tf.Tensor", step: "tf.Tensor | int") -> tuple["tf.Tensor", "tf.Tensor"]:
         pixels = tf.numpy_function(load, [indices, step], tf.uint8, stateful=False)

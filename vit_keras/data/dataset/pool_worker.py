@@ -2,14 +2,13 @@
 
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vit_keras.data.augment.augmentation import Augmentation
 from vit_keras.data.augment.training_image import from_file
-from vit_keras.data.images.decode import Picture, read_unchanged
+from vit_keras.data.images.decode import FilePart
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.errors import VitKerasError
 from vit_keras.runtime.worker_process import ParentConnection
@@ -26,16 +25,14 @@ def main() -> None:
 def answer(request: dict[str, Any]) -> tuple[np.ndarray, dict[str, str]]:
     """Returns the images of a request, uint8, and the reason for each that failed (a black image), by its index.
 
-    The request has `preprocessing` and `augmentation` as JSON texts, and `files`: path, size, mtime_ns and the two numbers of the key.
+    The request has `preprocessing` and `augmentation` as JSON texts, and `files`: the values of a `FilePart` and the two numbers of the key.
     """
     preprocessing, augmentation = _parse_rules(request["preprocessing"], request["augmentation"])
     files = request["files"]
     images, failed = np.zeros((len(files), *preprocessing.image_shape), "uint8"), {}
-    for place, (name, size, mtime_ns, seed, position) in enumerate(files):
-        path = Path(name)
+    for place, (*part, seed, position) in enumerate(files):
         try:
-            picture = Picture(read_unchanged(path, size, mtime_ns), path)
-            images[place] = from_file(picture, preprocessing, augmentation, (seed, position))
+            images[place] = from_file(FilePart(*part).open(), preprocessing, augmentation, (seed, position))
         except VitKerasError as error:
             failed[str(place)] = str(error)
     return images, failed

@@ -13,7 +13,7 @@ import numpy as np
 
 from vit_keras.data.dataset.mapped_images import MappedImages
 from vit_keras.data.images.cache import CACHES, cache_images
-from vit_keras.data.images.decode import Picture
+from vit_keras.data.images.decode import FilePart, Picture
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.tasks import labels_bytes
 from vit_keras.errors import DataError, InvalidArgumentError, TooManyBadFilesError, VitKerasError
@@ -124,8 +124,8 @@ class Encoded(ABC):
         """Returns the bytes; raises a `VitKerasError` if they can't be read."""
 
     @abstractmethod
-    def on_disk(self, index: int) -> tuple[str, int, int] | None:
-        """Returns path, size (bytes) and modification time (ns) at the check; None if the image is not a file of its own."""
+    def on_disk(self, index: int) -> FilePart | None:
+        """Returns where the bytes are in a file; None if they are in memory, or in a record of another library's."""
 
     def hashes(self) -> list[bytes]:
         """Returns the SHA-256 of the content of each image."""

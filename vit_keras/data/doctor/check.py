@@ -8,8 +8,8 @@ from vit_keras.data.doctor import findings as rules
 from vit_keras.data.doctor.checkup import Checkup
 from vit_keras.data.doctor.duplicates import find_duplicates, find_near_duplicates
 from vit_keras.data.images.read_options import ReadOptions
+from vit_keras.data.shards.shard_files import name_source
 from vit_keras.data.sources.folder import scan_source
-from vit_keras.data.tables.list_tables import name_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.errors import StorageError
 
@@ -94,7 +94,7 @@ def examine(
         *rules.find_remarks(manifest, listing, nested=bool(listing.folders)),
     ]
     found.sort(key=lambda finding: _LEVELS.index(finding.level))
-    checkup = Checkup(name_tables(source), listing, manifest, tuple(found))
+    checkup = Checkup(name_source(source), listing, manifest, tuple(found))
     if report is not None:
         from vit_keras.data.doctor.report import write_report  # imports matplotlib, which is slow
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from vit_keras.data.doctor.charts import chart_numbers, chart_shorter_sides, chart_sizes
 from vit_keras.data.doctor.checkup import Checkup
 from vit_keras.data.doctor.findings import Finding, count_classes
+from vit_keras.data.images.decode import read_bytes
 from vit_keras.data.images.thumbnails import Thumbnails
 from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
 from vit_keras.reporting.pages import MAX_ROWS, cards, folded, more, page, picture, section, table, tag, text
@@ -32,7 +33,7 @@ def write_report(checkup: Checkup, path: Path) -> None:
 
 def _page(checkup: Checkup) -> str:
     manifest = checkup.manifest
-    thumbnails = Thumbnails(manifest.root, budget=_BUDGET)
+    thumbnails = Thumbnails(manifest.root, budget=_BUDGET, read=_make_reader(manifest))
     place = Path(os.path.abspath(checkup.source)) if os.path.exists(checkup.source) else Path(checkup.source)
     return page(
         f"{place.name}: data check",
@@ -41,6 +42,19 @@ def _page(checkup: Checkup) -> str:
         body=f"{_cards(checkup)}{_findings(checkup, thumbnails)}{_classes(manifest)}{_sizes(manifest)}"
         f"{_samples(manifest, thumbnails)}{_left_out(manifest)}{_footer(manifest)}",
     )
+
+
+def _make_reader(manifest: Manifest) -> Callable[[str], bytes] | None:
+    """Returns what reads the images of shards by name; None where the images are files."""
+    if manifest.members is None:
+        return None
+    places = {path: index for index, path in enumerate(manifest.paths)}
+
+    def read(name: str) -> bytes:
+        path, offset, length = manifest.find_part(places[name])
+        return read_bytes(Path(path), offset=offset, length=length)
+
+    return read
 
 
 def _cards(checkup: Checkup) -> str:

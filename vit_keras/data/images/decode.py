@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -53,17 +54,56 @@ def read_image(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     return Picture(read_bytes(path), path).preprocess(preprocessing)
 
 
-def read_bytes(path: Path) -> bytes:
-    """Returns the bytes of a regular file of at most `LARGEST_BYTES`; never opens a pipe or a device, which could block."""
+class FilePart(NamedTuple):
+    """Where the bytes of an image are: a file, or a part of a shard.
+
+    Args:
+        path: The file.
+        size: Of the whole file when it was checked, bytes.
+        mtime_ns: Modification time of the file when it was checked.
+        offset: Where the part starts, bytes.
+        length: Of the part, bytes; None for the whole file.
+        name: What messages call the image, if not by the path.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    offset: int = 0
+    length: int | None = None
+    name: str = ""
+
+    def read(self) -> bytes:
+        """Returns the bytes; raises `DataError` unless the file still has its size and modification time."""
+        path = Path(self.path)
+        content = read_bytes(path, offset=self.offset, length=self.length)
+        status = os.stat(path)
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise DataError(f"{path}: changed since it was checked.")
+        return content
+
+    def open(self) -> "Picture":
+        """Returns the image; raises a `VitKerasError` where it can't be used."""
+        return Picture(self.read(), self.name or self.path)
+
+
+def read_bytes(path: Path, *, offset: int = 0, length: int | None = None) -> bytes:
+    """Returns the bytes of a regular file, or a part of it, of at most `LARGEST_BYTES`; never opens a pipe or a device, which could block."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise StorageError(f"{path}: not a file.")
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
-            size = os.fstat(descriptor).st_size
+            size = os.fstat(descriptor).st_size if length is None else length
             if size > LARGEST_BYTES:
                 raise DataError(f"{path}: {size / 2**20:.0f} MiB is over the limit of {LARGEST_BYTES // 2**20} MiB.")
-            return file.read(size + 1)
+            if length is None:
+                return file.read(size + 1)
+            file.seek(offset)
+            content = file.read(length)
+            if len(content) < length:
+                raise StorageError(f"{path}: ends at byte {offset + len(content):,}, within this image.")
+            return content
     except FileNotFoundError as error:
         raise StorageError(f"{path}: there is no such file.") from error
     except PermissionError as error:
@@ -72,15 +112,6 @@ def read_bytes(path: Path) -> bytes:
         raise
     except OSError as error:
         raise StorageError(f"{path}: could not be read ({error}).") from error
-
-
-def read_unchanged(path: Path, size: int, mtime_ns: int) -> bytes:
-    """Returns the bytes of a file; raises `DataError` unless it still has this size (bytes) and modification time (ns)."""
-    content = read_bytes(path)
-    status = os.stat(path)
-    if (status.st_size, status.st_mtime_ns) != (size, mtime_ns):
-        raise DataError(f"{path}: changed since it was checked.")
-    return content
 
 
 class Picture:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 from PIL import Image
@@ -23,17 +24,18 @@ def to_data_url(image: Image.Image, *, form: str = "jpeg") -> str:
 
 
 class Thumbnails:
-    """Makes thumbnails of the files in a folder until they take `budget` bytes of text."""
+    """Makes thumbnails of the files in a folder until they take `budget` bytes of text; `read` returns the bytes of others by name."""
 
-    def __init__(self, root: Path, *, budget: int) -> None:
-        self.root, self.budget = root, budget
+    def __init__(self, root: Path, *, budget: int, read: Callable[[str], bytes] | None = None) -> None:
+        self.budget = budget
+        self._read = read or (lambda path: read_bytes(root / path))
 
     def make(self, path: str, *, reserve: int = 0) -> str | None:
         """Returns a file's thumbnail; None if it is unreadable or `reserve` or fewer bytes are left."""
         if self.budget <= reserve:
             return None
         try:
-            image = Picture(read_bytes(self.root / path), path).decode(at_least=(_SIDE, _SIDE))
+            image = Picture(self._read(path), path).decode(at_least=(_SIDE, _SIDE))
         except VitKerasError:  # removed or changed since it was checked
             return None
         url = to_data_url(image)

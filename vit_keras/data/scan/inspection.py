@@ -27,8 +27,12 @@ class Limits:
     pixel_range: list[float] | None = None  # black and white of gray images with more than 8 bits
 
 
-def inspect(path: Path, limits: Limits) -> dict[str, Any]:
-    """Decodes an image file completely and describes it in a row for JSON: `reason` if it can't be used.
+def inspect(
+    path: Path, limits: Limits, *, offset: int = 0, length: int | None = None, name: str | None = None
+) -> dict[str, Any]:
+    """Decodes an image file, or the part of a shard with this offset, length and name, and describes it in a row for JSON.
+
+    The row has a `reason` if the image can't be used.
 
     Units: `size` bytes; `width` and `height` px, upright; `brightness` and `contrast` mean and standard deviation of the luma,
     0..255; `shadow` and `highlight` its 5th and 99th percentile; `entropy` bits.
@@ -37,14 +41,15 @@ def inspect(path: Path, limits: Limits) -> dict[str, Any]:
     try:
         status = os.stat(path)
         row = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        content = read_bytes(path)
-        picture = Picture(content, path)
+        content = read_bytes(path, offset=offset, length=length)
+        image_path = path if name is None else Path(name)
+        picture = Picture(content, image_path)
         _check(picture, limits)
         low_high = limits.pixel_range
         image = picture.decode(pixel_range=None if low_high is None else (low_high[0], low_high[1]))
-        return row | {"sha256": hashlib.sha256(content).hexdigest()} | _describe(picture, image, path)
+        return row | {"sha256": hashlib.sha256(content).hexdigest()} | _describe(picture, image, image_path)
     except VitKerasError as error:
-        return row | {"reason": str(error).removeprefix(f"{path}: ")}
+        return row | {"reason": str(error).removeprefix(f"{path}: ").removeprefix(f"{name}: ")}
     except OSError as error:
         return row | {"reason": f"could not be read ({error.strerror or error})"}
     except MemoryError:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vit_keras.data.class_names import check_same_classes, describe_order
 from vit_keras.data.scan.layout import IMAGE_FILES, class_name, find_class_folders, find_class_names
+from vit_keras.data.scan.members import Members
 from vit_keras.data.scan.walk import Walk
 from vit_keras.data.split_names import SPLITS
 from vit_keras.errors import ClassLayoutError, DataError, EmptyDatasetError, StorageError
@@ -32,6 +33,13 @@ class Listing:
     decisions: tuple[str, ...] = ()  # sentences on how folders or columns were understood, unless that is obvious
     task: str = "single_label"  # one of `TASKS`
     table: Path | None = None  # what lists the files, if not the folder itself
+    members: Members | None = None  # where the images are in shards, if they are no files of their own
+
+    def find_part(self, index: int) -> tuple[str, int, int | None]:
+        """Returns the file that an image is in, and offset and length (bytes) of its part of it; no length for the whole file."""
+        if self.members is not None:
+            return self.members.find_part(index)
+        return str(self.root / self.paths[index]), 0, None
 
 
 def list_folder(

@@ -151,6 +151,7 @@ def build_manifest(listing: Listing, columns: Columns, folder: Path | None) -> M
         "labels": listing.labels[places],
         "splits": listing.splits[places],
         "columns": columns.take(places),
+        "members": None if listing.members is None else listing.members.take(places),
     }
     return Manifest(**{**vars(listing), **usable}, quarantined=tuple(quarantined), folder=folder)
 

@@ -95,16 +95,19 @@ def _lock(folder: Path) -> Iterator[None]:
 def _read_earlier_rows(folder: Path, header: dict[str, Any], listing: Listing, columns: Columns) -> None:
     """Fills in the rows of unchanged files from earlier scans with the same limits, and truncates the log to complete rows."""
     places = {path: index for index, path in enumerate(listing.paths)}
-    _read_rows(folder / MANIFEST, header, listing, columns, places)
+    statuses = _Statuses(listing)
+    _read_rows(folder / MANIFEST, header, columns, places, statuses)
     log = folder / _PROGRESS
-    complete = _read_rows(log, header, listing, columns, places)
+    complete = _read_rows(log, header, columns, places, statuses)
     if complete:
         os.truncate(log, complete)
     else:
         log.write_text(json.dumps(header) + "\n", "ascii")
 
 
-def _read_rows(path: Path, header: dict[str, Any], listing: Listing, columns: Columns, places: dict[str, int]) -> int:
+def _read_rows(
+    path: Path, header: dict[str, Any], columns: Columns, places: dict[str, int], statuses: "_Statuses"
+) -> int:
     """Returns the size of the complete part of a file of rows, in bytes; 0 if its header is another."""
     if not path.is_file():
         return 0
@@ -120,7 +123,7 @@ def _read_rows(path: Path, header: dict[str, Any], listing: Listing, columns: Co
             complete += len(line)
             with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):  # a row changed by hand
                 index = places[row["path"]]
-                if _is_unchanged(listing.root / listing.paths[index], row):
+                if (row.get("size"), row.get("mtime_ns")) == statuses.find(index):
                     columns.put(index, row)
     return complete
 
@@ -133,12 +136,25 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _is_unchanged(path: Path, row: dict[str, Any]) -> bool:
+class _Statuses:
+    """Size (bytes) and modification time (ns) of the file that each image is in; of a shard, read once."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._of_shards = {shard: _read_status(shard) for shard in (listing.members.shards if listing.members else ())}
+
+    def find(self, index: int) -> tuple[int, int] | None:
+        """Returns them; None if there is no such file."""
+        path, _, _ = self._listing.find_part(index)
+        return self._of_shards[path] if self._of_shards else _read_status(path)
+
+
+def _read_status(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (row.get("size"), row.get("mtime_ns"))
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _inspected(
@@ -160,7 +176,7 @@ def _inspected(
                         index = next(jobs, None)
                     if index is None:
                         return
-                    results.put((index, inspector.inspect(listing.root / listing.paths[index])))
+                    results.put((index, inspector.inspect(_describe_job(listing, index))))
             except BaseException as error:  # raised again in the caller's thread
                 results.put(error)
 
@@ -180,6 +196,13 @@ def _inspected(
             thread.join()
         for inspector in inspectors:
             inspector.end()  # a process that its thread started after the first call
+
+
+def _describe_job(listing: Listing, index: int) -> dict[str, Any]:
+    path, offset, length = listing.find_part(index)
+    return {"path": path} if length is None else {
+        "path": path, "offset": offset, "length": length, "name": listing.paths[index]
+    }  # fmt: skip
 
 
 class _Inspector:
@@ -202,10 +225,10 @@ class _Inspector:
             ) from error
         return process
 
-    def inspect(self, path: Path) -> dict[str, Any]:
-        """Returns the row of a file, or the reason why the process did not answer."""
+    def inspect(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Returns the row of an image, or the reason why the process did not answer."""
         try:
-            self._process.send({"path": os.fspath(path)})
+            self._process.send(job)
             return self._process.receive(self.patience)[0]
         except WorkerDiedError:
             code = self._process.wait()

@@ -20,7 +20,8 @@ def main() -> None:
     limits = Limits(**parent.receive())
     parent.send({"ready": True})
     while True:
-        parent.send(inspect(Path(parent.receive()["path"]), limits))
+        job = parent.receive()
+        parent.send(inspect(Path(job.pop("path")), limits, **job))
 
 
 def _limit_memory() -> None:

@@ -1,4 +1,4 @@
-"""Reads a folder of class folders, or tables of files and labels."""
+"""Reads a folder of class folders, shards, or tables of files and labels."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -11,18 +11,21 @@ import numpy as np
 from vit_keras.data.dataset.holdout import describe_splits_drawn, split_indices
 from vit_keras.data.dataset.image_data import ImageData
 from vit_keras.data.dataset.splits import Encoded, EncodedSplit
-from vit_keras.data.images.decode import read_unchanged
+from vit_keras.data.images.decode import FilePart
 from vit_keras.data.images.preprocess import Preprocessing
 from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.scan.inspection import Limits
+from vit_keras.data.scan.limiting import limit_listing
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.scan.scan import scan
 from vit_keras.data.scan.walk import is_ignored
+from vit_keras.data.shards.list_shards import list_shards
+from vit_keras.data.shards.shard_files import find_shards, name_source
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tables.columns import ColumnError
 from vit_keras.data.tables.folder_tables import find_folder_tables
-from vit_keras.data.tables.list_tables import are_tables, list_tables, name_tables
+from vit_keras.data.tables.list_tables import are_tables, list_tables
 from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.read_table import SUFFIXES
 from vit_keras.errors import DataError, InvalidArgumentError
@@ -35,7 +38,7 @@ def list_files(
     tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> Listing:
-    """Returns the image files of a folder, of a table, or of one table per split.
+    """Returns the images of a folder, of shards, of a table, or of one table per split.
 
     A folder may have class folders, or tables that say which of its images have which labels (`find_folder_tables`).
 
@@ -44,11 +47,16 @@ def list_files(
         InvalidArgumentError: An option of tables is given for class folders.
     """
     tables = tables or TableOptions()
+    shards = find_shards(source, reading.splits)
+    if shards is not None:
+        return list_shards(shards, options=tables, class_names=class_names, splits=reading.splits)
     if are_tables(source):
         return list_tables(source, options=tables, class_names=class_names, splits=reading.splits)
     source = Path(source)
     if source.is_file():
-        raise DataError(f"{source}: neither a folder nor a table; the names of tables end in {', '.join(SUFFIXES)}.")
+        raise DataError(
+            f"{source}: neither a folder, a table nor a shard; the names of tables end in {', '.join(SUFFIXES)}, those of shards in .tar, .tfrecord or .parquet."
+        )
     unread: tuple[str, ...] = ()
     found = find_folder_tables(source, reading.splits) if source.is_dir() else None
     if found is not None:
@@ -157,21 +165,23 @@ def read_folder(
     reading: ReadOptions | None = None,
     tables: TableOptions | None = None,
     class_names: tuple[str, ...] | None = None,
+    limit: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageData:
     """Returns the images of `FOLDER/CLASS/*.jpg`, of `FOLDER/train/CLASS/*.jpg` and its siblings, or of tables.
 
     Every file is decoded once, in worker processes; unreadable files are left out and named in `notes`. Splits that are missing
     are drawn from the training images, stratified, with identical files in the same split. Nothing in the folder is changed.
+    With a `limit`, no more files of a long list are decoded than that many images of each split need.
     """
-    manifest, whole = open_files(
-        source,
-        preprocessing=preprocessing,
-        reading=reading,
-        tables=tables,
-        class_names=class_names,
-        on_progress=on_progress,
-    )
+    reading = reading or ReadOptions()
+    listing = list_files(source, reading, tables=tables, class_names=class_names)
+    if limit is not None:
+        drawn_rates = tuple(
+            rate for split, rate in zip((1, 2), rates, strict=True) if rate and not (listing.splits == split).any()
+        )
+        listing = limit_listing(listing, limit=limit, rates=drawn_rates, seed=seed)
+    manifest, whole = open_listing(listing, preprocessing, reading, on_progress=on_progress)
     places = {
         split: np.flatnonzero(manifest.splits == number)
         for number, split in enumerate(SPLITS)
@@ -179,7 +189,10 @@ def read_folder(
     }
     train = places.get("train", np.flatnonzero(manifest.splits < 0))
     missing = tuple(split for split in ("test", "validation") if split not in places)
-    _, duplicate_ids = np.unique(manifest.columns.sha256[train], axis=0, return_inverse=True)
+    starts = np.ascontiguousarray(manifest.columns.sha256[train]).view(">u8")[
+        :, 0
+    ]  # 64 bits of SHA-256 tell files apart
+    _, duplicate_ids = np.unique(starts, return_inverse=True)
     drawn = split_indices(
         manifest.labels[train],
         manifest.class_names,
@@ -192,7 +205,7 @@ def read_folder(
     places |= {split: train[indices] for split, indices in drawn.items()}
     left_out = [(item.path, item.reason) for item in manifest.quarantined]
     return ImageData(
-        name=name_tables(source),
+        name=name_source(source),
         class_names=manifest.class_names,
         splits={split: whole.subset(indices) for split, indices in places.items()},
         seed=seed,
@@ -204,7 +217,7 @@ def read_folder(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ManifestFiles(Encoded):
-    """Usable files of a manifest; reading a file that has changed since it was checked is an error."""
+    """Usable images of a manifest, files or parts of shards; reading a file that has changed since it was checked is an error."""
 
     manifest: Manifest
 
@@ -212,15 +225,15 @@ class ManifestFiles(Encoded):
         """Returns the path."""
         return str(self.manifest.root / self.manifest.paths[int(self.places[index])])
 
-    def on_disk(self, index: int) -> tuple[str, int, int]:
-        """Returns path, size (bytes) and modification time (ns) at the check."""
-        place, columns = self.places[index], self.manifest.columns
-        return self.name(index), int(columns.sizes[place]), int(columns.mtimes[place])
+    def on_disk(self, index: int) -> FilePart:
+        """Returns where the bytes are in a file."""
+        place, columns = int(self.places[index]), self.manifest.columns
+        path, offset, length = self.manifest.find_part(place)
+        return FilePart(path, int(columns.sizes[place]), int(columns.mtimes[place]), offset, length, self.name(index))
 
     def read(self, index: int) -> bytes:
         """Returns the bytes; raises `StorageError` or `DataError` if the file is gone or has changed."""
-        path, size, mtime_ns = self.on_disk(index)
-        return read_unchanged(Path(path), size, mtime_ns)
+        return self.on_disk(index).read()
 
     def hashes(self) -> list[bytes]:
         """Returns the SHA-256 of the content of each file, from the check."""

@@ -103,8 +103,9 @@ def choose_label_columns(table: Table, wanted: Iterable[str], used: Iterable[str
 
 def are_numeric(cells: Iterable[Any]) -> bool:
     """Whether all cells but empty ones are numbers, and some are."""
-    filled = [cell for cell in cells if cell != ""]
-    return bool(filled) and all(parse_number(cell) is not None for cell in filled)
+    filled = (cell for cell in cells if cell != "")
+    first = next(filled, None)
+    return parse_number(first) is not None and all(parse_number(cell) is not None for cell in filled)
 
 
 def are_indicators(cells: Iterable[Any]) -> bool:

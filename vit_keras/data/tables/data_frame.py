@@ -32,5 +32,20 @@ def read_data_frame(frame: Any, *, folder: Path, name: str = "the data frame") -
     elif kind == "polars":
         values = [series.to_list() for series in frame.get_columns()]
     else:
-        values = [column.to_pylist() for column in frame.columns]
+        values = [_list_values(column) for column in frame.columns]
     return make_table(Part(name, folder), dict(zip(names, values, strict=True)), first_row=0)
+
+
+def _list_values(column: Any) -> list[Any]:
+    """Returns the values of a column of pyarrow; integers as texts, which is faster than to make integers first."""
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if pa.types.is_integer(kind):
+        column, kind = column.cast(pa.string()), pa.string()
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column = column.fill_null("")
+    values: list[Any] = column.to_pylist()
+    return values

@@ -2,12 +2,15 @@
 
 import os
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
 from vit_keras.data.scan.walk import is_ignored
 
+_WORTH_LISTING = 64  # cells that name files in the same folder
 _URL = re.compile(r"(https?|s3|gs|hdfs)://")
 
 
@@ -20,6 +23,38 @@ class FileFinder:
         self._names: dict[str, dict[str, list[str]]] = {}  # by folder and name without ending
         self._real_parents: dict[str, str] = {}
         self._below: dict[str, list[str]] | None = None  # paths in direct subfolders, by name with and without ending
+
+    def find_all(self, cells: Sequence[Any]) -> tuple[list[str | None], set[int]]:
+        """Returns what `find` returns for each cell, and the indices of those that `is_outside` says are.
+
+        A folder that many cells name is listed, which is faster than to ask for each file.
+        """
+        counts = Counter(cell.rpartition("/")[0] for cell in cells if isinstance(cell, str))
+        files = {
+            path
+            for parent, count in counts.items()
+            if count >= _WORTH_LISTING and _is_plain(parent) and not self._is_outside_folder(parent)
+            for path in self._list_files(parent)
+        }
+        found = [cell if isinstance(cell, str) and cell in files else None for cell in cells]
+        outside = set()
+        for index in [index for index, path in enumerate(found) if path is None]:
+            path = found[index] = self.find(cells[index])
+            if path and self.is_outside(path):
+                outside.add(index)
+        return found, outside
+
+    def _list_files(self, parent: str) -> list[str]:
+        """Returns the paths of the files in a folder that are no links."""
+        start = f"{parent}/" if parent else ""
+        try:
+            with os.scandir(os.path.join(self.folder, parent)) as entries:
+                return [start + entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+        except (OSError, ValueError):
+            return []
+
+    def _is_outside_folder(self, parent: str) -> bool:
+        return self.is_outside(os.path.join(parent, "_") if parent else "_")
 
     def find(self, cell: Any) -> str | None:
         """Returns the path of a file, from the folder on if it is below it, with `/` as separator; None if there is no such file."""
@@ -108,6 +143,16 @@ class FileFinder:
                     found.setdefault(stem, []).append(name)
             self._names[folder] = found
         return self._names[folder]
+
+
+def _is_plain(parent: str) -> bool:
+    """Whether a folder is relative and spelled as paths here are, so that a path in it is returned as it is."""
+    return not parent or not (
+        parent.startswith(("/", "file:"))
+        or "\\" in parent
+        or "\0" in parent
+        or {"", ".", ".."} & set(parent.split("/"))
+    )
 
 
 def _list_folders(folder: Path) -> list[str]:

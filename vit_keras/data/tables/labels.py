@@ -1,7 +1,9 @@
 """The labels of the rows of a table: one class, several classes, or numbers."""
 
+import contextlib
+import itertools
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +65,7 @@ class RowLabels:
 
     def _order_classes(self, splits: np.ndarray, given: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
         known, everywhere = set(self.columns if self.task == "multi_label" else ()), set[str]()
-        for row, split in zip(self.values, splits, strict=True):
+        for row, split in _find_distinct(self.values, splits):
             everywhere.update(row)
             if split <= 0:
                 known.update(row)
@@ -78,6 +80,15 @@ class RowLabels:
         if len({name.casefold() for name in names}) < len(names):
             raise ClassLayoutError(f"{source}: some labels differ only in case: {list_words(names)}.")
         return names
+
+
+def _find_distinct(rows: list[Any], splits: np.ndarray) -> Iterator[tuple[Any, int]]:
+    """Returns rows with their splits, without those that are the same object: `_read_rows` makes one of equal cells."""
+    for split in np.unique(splits).tolist():
+        chosen = splits == split
+        same = rows if chosen.all() else itertools.compress(rows, chosen)
+        for row in {id(row): row for row in same}.values():
+            yield row, split
 
 
 def no_labels(count: int) -> RowLabels:
@@ -119,13 +130,14 @@ def _find_task(column: str, cells: list[Any], options: TableOptions) -> tuple[st
     if options.task != "auto":
         return options.task, ()
     separator = options.label_separator
-    lists = any(isinstance(cell, list) and len(cell) != 1 for cell in cells)
-    if lists or any(isinstance(cell, str) and separator in cell for cell in cells):
+    different = list(dict.fromkeys(cells)) if _are_texts(cells) else cells
+    lists = any(isinstance(cell, list) and len(cell) != 1 for cell in different)
+    if lists or any(isinstance(cell, str) and separator in cell for cell in different):
         how = "lists" if lists else f"labels separated by {separator!r}"
         return "multi_label", (f"{how} in the column {column} read as several classes per image; {_HOW_TO_DECIDE}",)
-    if not are_numeric(cells):
+    if not are_numeric(different):
         return "single_label", ()
-    distinct = {parse_number(cell) for cell in cells} - {None}
+    distinct = {parse_number(cell) for cell in different} - {None}
     are_integers = all(number.is_integer() for number in distinct if number is not None)
     if are_integers and (len(distinct) <= _FEW or normalize(column) in CLASS_WORDS):
         return "single_label", (f"integers in the column {column} read as {len(distinct)} classes; {_HOW_TO_DECIDE}",)
@@ -197,7 +209,13 @@ def _read_rows(
     cells: Iterable[Any], task: str, read: Callable[[Any], list[Any]], decisions: tuple[str, ...]
 ) -> RowLabels:
     """Returns what `read` makes of each cell; its ValueErrors are the faults."""
-    values, faults = [], {}
+    values: list[Any] = []
+    faults = {}
+    cells = list(cells)
+    if _are_texts(cells):  # each distinct text is read once
+        with contextlib.suppress(ValueError):
+            known = {cell: read(cell) for cell in set(cells)}
+            return RowLabels(task, [known[cell] for cell in cells], (), {}, decisions)
     for index, cell in enumerate(cells):
         try:
             values.append(read(cell))
@@ -222,10 +240,16 @@ def _read_class(plain_integers: bool) -> Callable[[Any], list[str]]:
 
 def _plain_integers(cells: list[Any]) -> bool:
     """Whether the classes are integers that are written with a fraction, such as 3.0."""
-    numbers = {cell: parse_number(cell) for cell in cells if isinstance(cell, str)}
+    numbers = {
+        cell: parse_number(cell) for cell in (set(cells) if _are_texts(cells) else cells) if isinstance(cell, str)
+    }
     return any("." in cell for cell in numbers) and all(
         number is not None and number.is_integer() for number in numbers.values()
     )
+
+
+def _are_texts(cells: list[Any]) -> bool:
+    return set(map(type, cells)) == {str}
 
 
 def _split_cell(cell: Any, separator: str) -> list[str]:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from vit_keras.data.class_names import describe_order
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
@@ -90,14 +88,14 @@ def list_tables(
     if len(tables) > 1:
         row_splits = find_row_splits(table, splits, image_column=image_column)
     rows.check(labels, row_splits, contained=options.contained)
-    numbers = np.asarray([SPLITS.index(row_splits.parse(value) or "") if value else -1 for value in row_splits.values])
+    numbers = row_splits.number()
     names, encoded = labels.encode(numbers, class_names, table.name)
     return Listing(
         root=root,
         class_names=names,
         paths=[path for path in rows.paths if path],
         labels=encoded,
-        splits=numbers.astype("int8"),
+        splits=numbers,
         task=labels.task,
         table=root / "data frame" if is_data_frame(source) else Path(tables[0].name),
         decisions=(
@@ -171,23 +169,40 @@ def _check_columns(tables: list[Table], needed: tuple[str, ...], *, drop: bool) 
     return complete, tuple(decisions)
 
 
+def _is_below(cell: Any, path: str) -> bool:
+    """Whether a file that was found is in a subfolder that its cell does not name."""
+    return "/" in path and "/" not in cell and "\\" not in cell
+
+
+def _are_normal(paths: list[str]) -> bool:
+    """Whether each path has one spelling, so that different paths are different files."""
+    lines = "\n".join(["", *paths])
+    return not any(part in lines for part in ("\n/", "\n./", "\n../", "/./", "/../", "//"))
+
+
 class _Rows:
     """The rows of a table and the path of each file, from the root on."""
 
     def __init__(self, table: Table, cells: list[Any], finders: list[FileFinder], root: Path) -> None:
         self.table, self.cells, self.finders, self.root = table, cells, finders, root
         prefixes = [os.path.relpath(finder.folder, root) for finder in finders]
-        checker = FileFinder(root)
         self.paths: list[str] = []  # "" where there is no file
         self.outside: set[int] = set()
         self.below = 0  # files that were named without their folder
-        for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
-            found = finders[origin].find(cell) or ""
-            self.below += "/" in found and "/" not in cell and "\\" not in cell
-            prefix = prefixes[origin]
-            self.paths.append(found if prefix == "." or not found else str(PurePosixPath(prefix, found)))
-            if found and checker.is_outside(self.paths[-1]):
-                self.outside.add(index)
+        if prefixes == ["."]:
+            found, self.outside = finders[0].find_all(cells)
+            self.paths = [path or "" for path in found]
+            renamed = [pair for pair in zip(cells, self.paths, strict=True) if pair[0] is not pair[1]]
+            self.below = sum(_is_below(cell, path) for cell, path in renamed)
+        else:
+            checker = FileFinder(root)
+            for index, (cell, origin) in enumerate(zip(cells, table.origins, strict=True)):
+                path = finders[origin].find(cell) or ""
+                self.below += _is_below(cell, path)
+                prefix = prefixes[origin]
+                self.paths.append(path if prefix == "." or not path else str(PurePosixPath(prefix, path)))
+                if path and checker.is_outside(self.paths[-1]):
+                    self.outside.add(index)
 
     def describe_places(self) -> tuple[str, ...]:
         """Returns sentences on the numbers of files in subfolders that the table does not name, and outside the root."""
@@ -202,14 +217,23 @@ class _Rows:
         """Raises `DataError` that lists the first rows that can't be used, `ColumnError` where there is no file at all."""
         first: dict[str, int] = {}
         bad = []
-        for index, path in enumerate(self.paths):
+        parsed = {value: splits.parse(value) for value in set(splits.values)}
+        has_bad_split = any(value and split is None for value, split in parsed.items())
+        distinct = set(self.paths)
+        if len(distinct) == len(self.paths) and _are_normal(self.paths) and not has_bad_split:
+            missing = [self.paths.index("")] if "" in distinct else []
+            looked_at = sorted({*labels.faults, *self.outside, *missing})
+        else:
+            looked_at = list(range(len(self.paths)))
+        for index in looked_at:
+            path = self.paths[index]
             reasons = [] if path else [self.finders[self.table.origins[index]].explain(self.cells[index])]
             if contained and index in self.outside:
                 reasons.append(f"outside {self.root}, which contained=True (--contained) refuses")
             if index in labels.faults:
                 reasons.append(labels.faults[index])
             value = splits.values[index]
-            if value and splits.parse(value) is None:
+            if value and parsed[value] is None:
                 reasons.append(
                     f"the split {value!r} is none of {', '.join(SPLITS)}; state it with ReadOptions(splits=...), or leave the cells of a "
                     "column split empty for no splits"

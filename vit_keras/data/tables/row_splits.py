@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vit_keras.data.split_names import describe_splits, parse_split
+import numpy as np
+
+from vit_keras.data.split_names import SPLITS, describe_splits, parse_split
 from vit_keras.data.tables.columns import LABEL_WORDS, SPLIT_WORDS, are_numeric
 from vit_keras.data.tables.table import Table, normalize
 from vit_keras.errors import DataError
@@ -23,6 +25,11 @@ class RowSplits:
     def parse(self, value: str) -> str | None:
         """Returns the split that a value stands for, or None."""
         return parse_split(value) if self.stated is None else self.stated.get(value)
+
+    def number(self) -> np.ndarray:
+        """Returns the index of each row's split in `SPLITS`, `(rows,)`, int8; -1 for none."""
+        numbers = {value: SPLITS.index(self.parse(value) or "") if value else -1 for value in set(self.values)}
+        return np.fromiter(map(numbers.__getitem__, self.values), "int8", len(self.values))
 
     @property
     def is_complete(self) -> bool:
@@ -76,10 +83,11 @@ def find_row_splits(
 
 
 def _find_folder_splits(cells: list[Any], stated: Mapping[str, str] | None) -> RowSplits | None:
-    folders = [_as_text(cell).removeprefix("./").split("/")[:-1] for cell in cells]
-    for level in range(min(map(len, folders), default=0)):
-        found = RowSplits([parts[level] for parts in folders], stated)
-        if found.is_complete:
+    distinct = {cell.rpartition("/")[0] if isinstance(cell, str) else "" for cell in cells}
+    parts = {folder: folder.removeprefix("./").split("/") if folder not in ("", ".") else [] for folder in distinct}
+    for level in range(min(map(len, parts.values()), default=0)):
+        if RowSplits([each[level] for each in parts.values()], stated).is_complete:
+            found = RowSplits([parts[_as_text(cell).rpartition("/")[0]][level] for cell in cells], stated)
             return found.describe("folders in the paths")
     return None
 

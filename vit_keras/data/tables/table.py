@@ -91,9 +91,17 @@ def join_tables(tables: Iterable[Table]) -> Table:
 
 def make_table(part: Part, columns: Mapping[str, Iterable[Any]], first_row: int = 1) -> Table:
     """Returns a table of any values."""
-    cells = {str(name): [clean_cell(value) for value in values] for name, values in columns.items()}
+    cells = {str(name): clean_cells(values) for name, values in columns.items()}
     count = len(next(iter(cells.values()), []))
     return Table((part,), cells, list(range(first_row, first_row + count)), [0] * count)
+
+
+def clean_cells(values: Iterable[Any]) -> list[Any]:
+    """Returns the cells of a column, as `clean_cell` has each."""
+    values = list(values)
+    if set(map(type, values)) == {str}:
+        return list(map(str.strip, values))
+    return [clean_cell(value) for value in values]
 
 
 def clean_cell(value: Any) -> Any:

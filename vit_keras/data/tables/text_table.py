@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
 from vit_keras.data.tables.columns import IMAGE_WORDS, LABEL_WORDS
 from vit_keras.data.tables.files import FileFinder
@@ -18,6 +20,7 @@ from vit_keras.validation import list_words
 
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE = 20  # rows
+_START = 2**16  # characters, in which the first rows are
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -31,7 +34,18 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
     file; `named` are columns that the user asked for, which only a header has.
     """
     text = _decode(path)
-    delimiter = _find_delimiter(text, finder)
+    delimiter = _find_delimiter(_take_start(text), finder)
+    flat = _split_plain(text, delimiter)
+    if flat is not None:
+        first, columns = flat
+        if _is_header(first, finder, named):
+            header, start = _name_columns(path, first), 2
+        else:
+            header, start = [str(index + 1) for index in range(len(first))], 1
+            columns = [[cell, *column] for cell, column in zip(first, columns, strict=True)]
+        numbers = list(range(start, start + len(columns[0])))
+        cells_by_name = dict(zip(header, columns, strict=True))
+        return Table((Part(str(path), path.parent),), cells_by_name, numbers, [0] * len(numbers), start == 2)
     try:
         rows = _read_rows(text, delimiter)
         first_number, first = next(rows, (1, []))
@@ -71,6 +85,37 @@ def _decode(path: Path) -> str:
         raise DataError(f"{path}: not a CSV file in UTF-8 ({error}). Save it as CSV in UTF-8.") from error
 
 
+def _split_plain(text: str, delimiter: str) -> tuple[list[str], list[list[str]]] | None:
+    """Returns the first row, and the columns of the others, of a text without quotes whose rows all have the same number of cells, two or more.
+
+    None for any other text, which `csv` reads, at a tenth of the speed.
+    """
+    if '"' in text or "\0" in text or delimiter == " ":
+        return None
+    text = text.replace("\r\n", "\n").rstrip("\n")
+    if "\r" in text:
+        return None
+    width = text.partition("\n")[0].count(delimiter) + 1
+    letters = np.frombuffer(text.encode("utf-8", "surrogatepass"), "uint8")
+    is_end = letters == ord("\n")
+    places = np.flatnonzero(is_end | (letters == ord(delimiter)))
+    if width < 2 or (len(places) + 1) % width:
+        return None
+    # Each row must end with a line break, and no cell before it.
+    ends = np.append(is_end[places], True).reshape(-1, width)
+    starts = np.concatenate([[-1], places[width - 1 :: width]])
+    lengths = np.append(places[width - 1 :: width], len(letters)) - starts - 1
+    if ends[:, :-1].any() or not ends[:, -1].all() or (lengths < width).any():  # shorter: all its cells are empty
+        return None
+    beside = np.concatenate([letters[places - 1], letters[np.minimum(places + 1, len(letters) - 1)], letters[[0, -1]]])
+    cells = text.replace("\n", delimiter).split(delimiter)
+    if ((beside <= ord(" ")) | (beside >= 128)).any():  # there may be a blank around a cell
+        cells = list(map(str.strip, cells))
+        if not all(map(any, zip(*(cells[column::width] for column in range(width)), strict=True))):
+            return None
+    return cells[:width], [cells[column + width :: width] for column in range(width)]
+
+
 def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yields number and cells of each row that is not empty."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -80,6 +125,11 @@ def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             cells = cells[:-1] if cells and not cells[-1] else cells
         if any(cells):
             yield reader.line_num, cells
+
+
+def _take_start(text: str) -> str:
+    """Returns the first rows of a long text, complete."""
+    return text if len(text) <= _START else text[:_START].rpartition("\n")[0] or text
 
 
 def _find_delimiter(text: str, finder: FileFinder) -> str:

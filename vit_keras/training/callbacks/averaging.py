@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.distributed.arrays import to_numpy
 from vit_keras.errors import InvalidArgumentError, ResumeError
 from vit_keras.layers.base.checks import Tensor, check_choice, check_positive
 from vit_keras.training.callbacks.moving_average import MovingAverage, start_average
@@ -150,4 +151,4 @@ def _assign(variables: Sequence[keras.Variable], values: Sequence[Tensor]) -> No
 
 
 def _copy_to_numpy(value: Tensor) -> np.ndarray:
-    return np.array(ops.convert_to_numpy(value))  # what a backend returns may be memory that it reuses
+    return np.array(to_numpy(value))  # what a backend returns may be memory that it reuses

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.errors import CorruptFileError
 from vit_keras.runtime.files import write_text
 
@@ -50,7 +51,7 @@ class EpochHistory(keras.callbacks.Callback):
 
     def write(self) -> None:
         """Replaces the CSV file atomically."""
-        if not self.rows:
+        if not self.rows or not is_chief():
             return
         text = io.StringIO()
         writer = csv.DictWriter(text, list(self.rows[0]), lineterminator="\n", restval="", extrasaction="ignore")

@@ -95,9 +95,13 @@ class _OnJax(MovingAverage):
         return [variable.value for variable in self.variables]
 
     def assign(self, arrays: Sequence[np.ndarray]) -> None:
+        import jax
+
         # Copies, since on a CPU a JAX array may share NumPy's memory, which must not be donated.
         pairs = zip(self._averages, arrays, strict=True)
-        self._averages = [ops.copy(ops.convert_to_tensor(array, dtype=str(average.dtype))) for average, array in pairs]
+        self._averages = [
+            ops.copy(jax.device_put(np.asarray(array, average.dtype), average.sharding)) for average, array in pairs
+        ]
 
 
 class _OnTorch(MovingAverage):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
+from vit_keras.distributed.arrays import to_numpy
 from vit_keras.errors import WeightMismatchError
 from vit_keras.training.callbacks.averaging import ExponentialMovingAverage
 from vit_keras.training.callbacks.naming import find_differences, name_variables
@@ -16,9 +17,7 @@ def take_snapshot(model: keras.Model, *, average: ExponentialMovingAverage | Non
     if average is not None:
         averages = dict(zip(map(id, average.variables), average.arrays(), strict=False))
     return {
-        name: averages[id(weight)].astype(weight.dtype)
-        if id(weight) in averages
-        else np.array(keras.ops.convert_to_numpy(weight))
+        name: averages[id(weight)].astype(weight.dtype) if id(weight) in averages else np.array(to_numpy(weight))
         for name, weight in name_variables(model.weights).items()
     }
 

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from vit_keras.distributed.cluster import barrier, is_chief, process_count
+from vit_keras.distributed.stopping import Action, SharedActions
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.callbacks.divergence import FiniteLoss, StepCounter, check_weights
 from vit_keras.training.checkpoints.state import (
@@ -44,6 +46,7 @@ class Checkpointing(keras.callbacks.Callback):
 
     def __post_init__(self) -> None:
         super().__init__()
+        self._shared = SharedActions()
         self._saved_at = time.monotonic()
         self._arrays: dict[str, np.ndarray] = {}  # of the last save, whose memory the next one reuses
         self._callback_arrays: dict[str, np.ndarray] = {}
@@ -68,13 +71,29 @@ class Checkpointing(keras.callbacks.Callback):
         """Saves at intervals and when asked to stop; after an epoch's last batch, its validation comes first."""
         if self.counter.step % self.steps_per_epoch == 0:
             return
-        stop = self.interruption.asked
-        if stop or time.monotonic() - self._saved_at >= self.seconds:
-            self.save(stop=stop)
+        action = self._shared.at_step(self.counter.step, self._find_wanted())
+        if process_count() > 1:
+            self.model.stop_training = action == "end"  # Keras would stop on this process alone
+        if action in ("save", "stop"):
+            self.save(stop=action == "stop")
+
+    def _find_wanted(self) -> Action | None:
+        if self.interruption.asked:
+            return "stop"
+        if time.monotonic() - self._saved_at >= self.seconds:
+            return "save"
+        return "end" if process_count() > 1 and self.model.stop_training else None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves, and stops if asked to."""
-        self.save(stop=self.interruption.asked or self.pause(epoch + 1))
+        wanted: set[Action] = set()
+        if self.interruption.asked or self.pause(epoch + 1):
+            wanted.add("stop")
+        if self.model.stop_training:
+            wanted.add("end")
+        actions = self._shared.at_epoch_end(wanted)
+        self.model.stop_training = "end" in actions
+        self.save(stop="stop" in actions)
 
     def save(self, *, stop: bool = False) -> None:
         """Saves in the background, unless it raises `NonFiniteError`; `stop` waits until it is on disk and raises `Stopped`."""
@@ -88,10 +107,12 @@ class Checkpointing(keras.callbacks.Callback):
         check_weights(self._arrays, step)
         self._callback_arrays, states = get_callback_states(self.others, into=self._callback_arrays)
         state = {"callbacks": states, "stop_training": bool(self.model.stop_training)}
-        self.store.save(step, {**self._arrays, **self._callback_arrays}, state)
+        if is_chief():
+            self.store.save(step, {**self._arrays, **self._callback_arrays}, state)
         self._saved_at = time.monotonic()
         if stop:
             self.store.wait()
+            barrier()  # the others, too, end after it is on disk
             raise Stopped
 
     def _allocate(self) -> None:

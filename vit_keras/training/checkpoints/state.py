@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from vit_keras.distributed.arrays import to_numpy
 from vit_keras.errors import ResumeError
 from vit_keras.training.callbacks.naming import find_differences, name_variables
 from vit_keras.validation import list_words
@@ -33,9 +34,7 @@ def get_arrays(model: keras.Model, into: Mapping[str, np.ndarray] | None = None)
     It copies into the arrays of `into` where they fit: allocating new memory takes ten times as long as copying.
     """
     into = into or {}
-    arrays = {
-        name: _copy(keras.ops.convert_to_numpy(item), into.get(name)) for name, item in named_variables(model).items()
-    }
+    arrays = {name: _copy(to_numpy(item), into.get(name)) for name, item in named_variables(model).items()}
     return arrays | {name: state.numpy().copy() for name, state in _torch_generators().items()}
 
 

@@ -9,6 +9,7 @@ from keras import ops
 from vit_keras.data.class_names import name_same_classes
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor, check_choice
+from vit_keras.models.reliable_loops import ReliableLoops
 from vit_keras.validation import is_number
 
 Kind = Literal["hard", "soft"]
@@ -47,7 +48,7 @@ class DistillationLoss(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class Distillation(keras.Model):
+class Distillation(ReliableLoops, keras.Model):
     """Trains `student` in place with `fit`; afterwards use `student`.
 
     The loss is `(1 - alpha) * label loss + alpha * distillation loss`, where `compile` sets the label loss, which is also the

@@ -7,6 +7,7 @@ import numpy as np
 
 from vit_keras.data import ImageData
 from vit_keras.data.class_names import are_numbers, rename_classes
+from vit_keras.distributed.devices import devices_in_use, one_device
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config, model_num_classes
 from vit_keras.models.wiring import read_model
@@ -57,6 +58,10 @@ def prepare(
 def _fit_head(model: keras.Model, data: ImageData, recipe: RecipeSettings) -> None:
     """Fits the head to the features of the training images, with the penalty that is best for the validation images."""
     train, validation = data.splits["train"], data.splits["validation"]
+    original = model
+    if devices_in_use().needs_full_batches:
+        with one_device():
+            model = rebuild(original)
     features, held_out = extract_features(model, train), extract_features(model, validation)
     if recipe.task == "single_label":
         probe = linear_probe(
@@ -77,7 +82,7 @@ def _fit_head(model: keras.Model, data: ImageData, recipe: RecipeSettings) -> No
             for split in (train, validation)
         )
         probe = regression_probe(features, labels, held_out, held_out_labels)
-    probe.apply_to(model)
+    probe.apply_to(original)
 
 
 def copy_with_head(

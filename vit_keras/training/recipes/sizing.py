@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from vit_keras.config import ViTConfig
-from vit_keras.data.dataset.image_data import choose_batch_size
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
@@ -16,6 +13,7 @@ from vit_keras.validation import FrozenConfig
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from vit_keras.data import ImageData
 
@@ -77,7 +75,7 @@ def fit_to_data(
 
 def fit_to_labels(
     published: RecipeEntry,
-    labels: np.ndarray,
+    labels: "np.ndarray",
     config: ViTConfig,
     *,
     num_classes: int,
@@ -92,7 +90,7 @@ def fit_to_labels(
     if epochs is None and published.initial_weights == "random":
         epochs, epochs_reason = SCRATCH_EPOCHS, "measured best for the demo from random weights"
     elif epochs is None:
-        epochs = int(np.clip(-(-STEPS // steps_per_epoch), *EPOCHS))
+        epochs = min(max(-(-STEPS // steps_per_epoch), EPOCHS[0]), EPOCHS[1])
         epochs_reason = f"{epochs * steps_per_epoch} steps of {steps_per_epoch} per epoch"
     word = changes.get("class_weights")
     if isinstance(word, str):
@@ -135,6 +133,8 @@ def _plain(value: Any) -> Any:
 
 
 def _explain_batch_size(data: "ImageData") -> list[Choice]:
+    from vit_keras.data.dataset.image_data import choose_batch_size
+
     count, size = len(data.splits["train"]), data.batch_size
     if size >= _USUAL_BATCH or size != choose_batch_size(count, largest=_USUAL_BATCH):
         return []
@@ -152,7 +152,7 @@ def _suggest_finetuning(count: int) -> list[Choice]:
     return [Choice("weights", "random", reason)]
 
 
-def _warn_of_imbalance(counts: np.ndarray) -> list[Choice]:
+def _warn_of_imbalance(counts: "np.ndarray") -> list[Choice]:
     most, fewest = counts.max(), counts.min()
     if not fewest or most <= _IMBALANCED * fewest:
         return []
@@ -205,7 +205,7 @@ def _size_weight_decay(recipe: Recipe) -> tuple[Any, str]:
     )
 
 
-def balance_classes(counts: np.ndarray, *, power: float = 1.0) -> tuple[float, ...]:
+def balance_classes(counts: "np.ndarray", *, power: float = 1.0) -> tuple[float, ...]:
     """Returns class weights, 1 on average over the images: 1 over the number of images of a class, to a power.
 
     With the power 1 every class has the same total weight. With 0.5, one class of 5,000 images and one of 50 have weights 1 to 10

@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -10,6 +11,9 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.distributed.agreement import check_agreement
+from vit_keras.distributed.cluster import barrier, is_chief, is_lost
+from vit_keras.distributed.devices import devices_in_use, use_devices
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.random_state import random_state
@@ -18,13 +22,15 @@ from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes.optimization import OptimizationSettings
 from vit_keras.training.run_config import write_run_config
-from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted, environment
+from vit_keras.training.runs.directory import ProcessLostError, RunDirectory, TrainingInterrupted, environment
 from vit_keras.training.runs.facts import count_noun
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.lock import RunLock
 from vit_keras.training.runs.resuming import check_same_run
 
 _MAX_NOTES = 10  # printed
+_AGREED = ("command", "precision", "config", "base", "teacher", "recipe", "data", "folds")
+"""What the record of a run must have in common on all processes of a launch."""
 
 Settings = TypeVar("Settings", bound=OptimizationSettings)
 Result = TypeVar("Result")
@@ -62,12 +68,18 @@ class BaseSession(ABC, Generic[Settings, Result]):
             "environment": environment(),
             "seconds": {},
         }
-        if not resume:
+        devices = devices_in_use()
+        devices.check_batch(self.data.batch_size)
+        record["devices"] = {"count": devices.count, "processes": devices.process[1], "description": devices.describe()}
+        check_agreement({key: record[key] for key in _AGREED if key in record})
+        if not resume and is_chief():
             self.run.create()
             self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
             if record["options"].get("data") is not None:  # not an object of a Python program
                 write_run_config(self.run.path, record["command"], record["options"])
-        with RunLock(self.run.path), random_state(self.data.seed):
+        barrier()
+        self.run.check_shared()
+        with RunLock(self.run.path) if is_chief() else nullcontext(), random_state(self.data.seed):
             if resume:
                 previous = self.run.read()
                 check_same_run(self.run, previous, record, force=force)
@@ -88,6 +100,13 @@ class BaseSession(ABC, Generic[Settings, Result]):
             except TrainingDivergedError:
                 self.run.write({**record, "status": "diverged"})
                 raise
+            except Exception as error:
+                if not is_lost(error):
+                    raise
+                raise ProcessLostError(self.run.path) from error
+
+    _is_weighted = True
+    """Whether the model's losses and metrics respect the weights of images."""
 
     @abstractmethod
     def _execute(self, record: dict[str, Any], *, resume: bool, force: bool) -> Result:
@@ -104,29 +123,31 @@ class BaseSession(ABC, Generic[Settings, Result]):
 
         `make_model` returns the compiled model to train by a recipe.
         """
-        batch_size = self.data.batch_size
+        batch_size, devices = self.data.batch_size, devices_in_use()
         has_checkpoint = not CheckpointStore(self.run.checkpoints).is_empty()
         while True:
             parts = record.get("parts", 1)
             recipe = self.recipe.replace(
                 steps_per_epoch=self.recipe.steps_per_epoch * parts, accumulation=self.recipe.accumulation * parts
             )
-            model = make_model(recipe)
-            self._announce("compiling the training step")
-            fitting = Fitting(
-                model=model,
-                data=replace(self.data, parts=parts),
-                recipe=recipe,
-                run=self.run,
-                console=self.console,
-                callbacks=self._list_callbacks(model),
-            )
             try:
-                return model, fitting.fit(resume=resume)
+                with use_devices(devices):
+                    model = make_model(recipe)
+                    self._announce("compiling the training step")
+                    fitting = Fitting(
+                        model=model,
+                        data=replace(self.data, parts=parts, shard=devices.process),
+                        recipe=recipe,
+                        run=self.run,
+                        console=self.console,
+                        callbacks=self._list_callbacks(model),
+                        weighted=self._is_weighted,
+                    )
+                    return model, fitting.fit(resume=resume)
             except Exception as error:
                 if not is_out_of_memory(error) or has_checkpoint:
                     raise
-                if batch_size % (2 * parts):
+                if batch_size % (2 * parts * devices.count):
                     raise OutOfMemoryError(
                         f"A training step with {count_noun(batch_size // parts, 'image')} does not fit in memory ({error}), and batches of "
                         f'{batch_size} cannot be split further: use a smaller model or smaller images, remat="block", bfloat16, or a '
@@ -162,6 +183,7 @@ class BaseSession(ABC, Generic[Settings, Result]):
             f"model    {model}",
             f"training {recipe.name}: {count_noun(recipe.epochs, 'epoch')} of {count_noun(recipe.steps_per_epoch, 'step')}, "
             f"{self.record['precision']}, {keras.backend.backend()}",
+            *([f"devices  {devices_in_use().describe()}"] if devices_in_use().count > 1 else []),
             f"run      {self.run.path}",
             *(f"read     {decision}" for decision in data.decisions),
             *(f"note     {note}" for note in data.notes[:_MAX_NOTES]),

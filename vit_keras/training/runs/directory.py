@@ -4,17 +4,21 @@ import json
 import os
 import platform
 import re
+import socket
+import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vit_keras.distributed.cluster import broadcast, gather, is_chief, process_count
 from vit_keras.errors import CorruptFileError, StorageError
 from vit_keras.runtime.cpu import processor_name
-from vit_keras.runtime.files import write_text
+from vit_keras.runtime.files import file_sha256, write_text
 from vit_keras.training.recipes.settings import rename_values
 
 RUNS = Path("runs")  # in the current directory
+_SHARED_SECONDS = 30  # in which a file of another machine appears on a shared file system
 STATUSES = ("running", "interrupted", "diverged", "finished")
 _PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 _RENAMED = {
@@ -31,6 +35,10 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, run_directory: Path) -> None:
         super().__init__(str(run_directory))
         self.run_directory = run_directory
+
+
+class ProcessLostError(TrainingInterrupted):
+    """Another process of the launch ended or can't be reached; the run in `run_directory` can be resumed from the last checkpoint."""
 
 
 class RunDirectory:
@@ -63,9 +71,35 @@ class RunDirectory:
         except OSError as error:
             raise StorageError(f"{self.path}: the run directory cannot be created ({error}).") from error
 
+    def check_shared(self) -> None:
+        """Raises `StorageError` where the processes of a launch see other folders, such as on a disk of each machine."""
+        if process_count() == 1:
+            return
+        end = time.monotonic() + _SHARED_SECONDS
+        while True:
+            found = [self._digest(), socket.gethostname()]
+            seen = gather(found)
+            others = [(number, host) for number, (digest, host) in enumerate(seen) if digest != seen[0][0]]
+            if not others:
+                return
+            if not broadcast(time.monotonic() < end):
+                raise StorageError(
+                    f"{self.path} must be one folder that all processes share, as on NFS: process {others[0][0]} on {others[0][1]} does "
+                    f"not see the run that process 0 on {seen[0][1]} has there. Give a --run-dir on a shared file system."
+                )
+            time.sleep(1)
+
+    def _digest(self) -> str:
+        """Returns the SHA-256 of `run.json`; "" where it is missing."""
+        try:
+            return file_sha256(self.record_file)
+        except OSError:
+            return ""
+
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replaces `run.json` atomically."""
-        write_text(self.record_file, json.dumps(record, indent=2) + "\n")
+        """Replaces `run.json` atomically; only the chief of a launch writes."""
+        if is_chief():
+            write_text(self.record_file, json.dumps(record, indent=2) + "\n")
 
     def read(self) -> dict[str, Any]:
         """Returns the contents of `run.json`, in the terms of this version."""
@@ -100,21 +134,25 @@ def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
     return RunDirectory(RUNS / f"{name}-{number}")
 
 
+def versions() -> dict[str, Any]:
+    """Returns the versions of Python and of the packages that a result depends on."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"python": platform.python_version(), "versions": found}
+
+
 def environment() -> dict[str, Any]:
     """Returns the versions, the backend and the hardware that a result depends on."""
     import keras
 
     from vit_keras.runtime.devices import devices  # imports Keras
 
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
-        "python": platform.python_version(),
-        "versions": versions,
+        **versions(),
         "backend": keras.backend.backend(),
         "devices": devices(),
         "processor": processor_name(),

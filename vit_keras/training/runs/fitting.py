@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
+from vit_keras.distributed.cluster import barrier, is_chief
+from vit_keras.distributed.devices import devices_in_use
 from vit_keras.errors import StorageError, TrainingDivergedError
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.callbacks.divergence import FiniteLoss, NonFiniteError, StepCounter
@@ -35,6 +37,7 @@ class Fitting:
     console: Console
     callbacks: Sequence[keras.callbacks.Callback] = ()  # in addition to the recipe's
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
+    weighted: bool = True  # whether the model's losses and metrics respect the weights of images
     pause: Callable[[int], bool] = lambda epochs: False  # given the number of finished epochs; True saves and stops
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
@@ -48,7 +51,7 @@ class Fitting:
         if checkpoint is not None:
             if not self.model.optimizer.built:
                 self.model.optimizer.build(self.model.trainable_variables)
-                self.model.evaluate(self.data.validation.take(1), verbose=0)  # creates the variables of the metrics
+                self.model.evaluate(self._validation.take(1), verbose=0)  # creates the variables of the metrics
             restore(self.model, checkpoint)
         stopping = "Stopping after this step; once more stops at once."
         with Interruption(lambda: self.console.print(stopping, highlight=False)) as interruption:
@@ -108,11 +111,22 @@ class Fitting:
             initial_epoch=epoch,
             epochs=epochs,
             steps_per_epoch=self.recipe.steps_per_epoch - done,
-            validation_data=self.data.validation,
+            validation_data=self._validation,
             callbacks=callback_list,
             shuffle=False,  # the batches are already shuffled
             verbose=0,
         )
+
+    @property
+    def _validation(self) -> Any:
+        devices, count = devices_in_use(), len(self.data.splits["validation"])
+        if not devices.needs_full_batches:
+            return self.data.validation
+        if not self.weighted and count < self.data.batch_size:
+            devices.check_batch(max(1, count) if count < devices.count else devices.count, what="held-out images")
+            data = replace(self.data, parts=1, batch_size=devices.fit_batch(count))
+            return data.full_batches("validation", weighted=False)
+        return self.data.full_batches("validation", weighted=self.weighted)
 
     def _report_divergence(self, store: CheckpointStore, fault: NonFiniteError) -> TrainingDivergedError:
         """Writes `divergence.json`, restores the last checkpoint, and returns the error to raise."""
@@ -120,10 +134,12 @@ class Fitting:
         images = self.data.training_images(fault.step, augmentation=self.recipe.augmentation)
         note = {"epoch": epoch + 1, "step": step + 1, "what": fault.what, "images": images}
         try:
-            self.run.divergence.write_text(json.dumps(note, indent=2) + "\n", "utf-8")
+            if is_chief():
+                self.run.divergence.write_text(json.dumps(note, indent=2) + "\n", "utf-8")
         except OSError as error:
             raise StorageError(f"{self.run.divergence}: could not be written ({error}).") from error
         store.wait()
+        barrier()
         checkpoint = store.newest()
         restored = "nothing had been saved yet"
         if checkpoint is not None:

@@ -30,11 +30,12 @@ class RunLock:
     """Context manager that keeps a second process out of a run directory, with `RunLockedError`.
 
     The operating system releases the lock when the process ends, however it ends. The file `.lock` describes the owner; after the block it
-    stays, empty.
+    stays, empty. Several processes that share the directory, as those of a search do, all pass `shared`; they keep out the others.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shared: bool = False) -> None:
         self.path = path
+        self.shared = shared
         self._file = -1
 
     def __enter__(self) -> "RunLock":
@@ -69,8 +70,8 @@ class RunLock:
         os.close(self._file)
 
     def _take(self, file: int) -> None:
-        locked, owner = _lock(file), _owner(file)
-        if locked is None and owner and _may_live(owner):
+        locked, owner = _lock(file, shared=self.shared), _owner(file)
+        if locked is None and owner and _may_live(owner) and not self.shared:
             raise RunLockedError(
                 f"{self._describe(owner)} Its file system has no locks: if that process has ended, remove {self.path / _NAME}."
             )
@@ -94,14 +95,16 @@ class RunLock:
         return f"{self.path} is in use by {who}: wait until it ends, stop it, or use another run directory."
 
 
-def _lock(file: int) -> bool | None:
-    """Returns whether this process now holds the lock, or None where the file system has no locks."""
+def _lock(file: int, *, shared: bool) -> bool | None:
+    """Returns whether this process now holds the lock, or None where the system or the file system has no such locks."""
     try:
         if sys.platform == "win32":
+            if shared:
+                return None
             os.lseek(file, _FAR, os.SEEK_SET)
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as error:
         return False if error.errno in _HELD else None
     return True

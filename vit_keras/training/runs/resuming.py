@@ -8,6 +8,7 @@ from typing import Any
 from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.data.tables.options import TableOptions
+from vit_keras.distributed.agreement import list_differences
 from vit_keras.errors import ClassLayoutError, CorruptFileError, ResumeError
 from vit_keras.training.runs.directory import RunDirectory
 from vit_keras.validation import list_words
@@ -114,11 +115,5 @@ def _add_new_fields(before: Any, now: Any) -> Any:
     return {**{key: now[key] for key in _NEW_FIELDS & now.keys()}, **before}
 
 
-def _list_differences(before: Any, now: Any, name: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for key in sorted(before.keys() | now.keys())
-            for line in _list_differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-        ]
-    return [] if before == now else [f"{name}: {before!r:.200} then, {now!r:.200} now"]
+def _list_differences(before: Any, now: Any) -> list[str]:
+    return [f"{name}: {then!r:.200} then, {after!r:.200} now" for name, then, after in list_differences(before, now)]

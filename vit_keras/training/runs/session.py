@@ -11,6 +11,9 @@ import keras
 import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
+from vit_keras.distributed.arrays import copy_weights
+from vit_keras.distributed.cluster import barrier, broadcast, is_chief
+from vit_keras.distributed.devices import devices_in_use
 from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
 from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.reporting import notebook
@@ -64,7 +67,7 @@ class Session(BaseSession[Recipe, TrainingResult]):
     tested: Split | EncodedSplit | None = None  # the images that the folds test, one fold after the other
 
     def _execute(self, record: dict[str, Any], *, resume: bool, force: bool) -> TrainingResult:
-        if self.run.model.exists():
+        if broadcast(self.run.model.exists()):
             history = self._read_history()
         else:
             model, history = self._train(record, resume=resume)
@@ -73,7 +76,9 @@ class Session(BaseSession[Recipe, TrainingResult]):
                 model = merge_lora(model)
             model = fold_units(model)
             describe_outputs(model, self.data)
-            save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
+            if is_chief():
+                save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
+            barrier()
             del model
         self._announce("evaluating")
         model, evaluation, fold_results = self._evaluate(force=force)
@@ -87,10 +92,12 @@ class Session(BaseSession[Recipe, TrainingResult]):
             "results": results,
             "seconds": self._seconds(history),
         }
-        self._announce("drawing the report")
-        self._write_reports(record, history, evaluation)
-        self.run.write(record)
-        CheckpointStore(self.run.checkpoints).clear()
+        if is_chief():
+            self._announce("drawing the report")
+            self._write_reports(record, history, evaluation)
+            self.run.write(record)
+            CheckpointStore(self.run.checkpoints).clear()
+        barrier()
         return self._result(model, evaluation, record, history)
 
     def _train(self, record: dict[str, Any], *, resume: bool) -> tuple[keras.Model, History]:
@@ -98,10 +105,20 @@ class Session(BaseSession[Recipe, TrainingResult]):
 
         def make_model(recipe: Recipe) -> keras.Model:
             model = recipe.prepare(self.build(), self.data, fit_head=not (resume and has_checkpoint))
-            model.compile(**recipe.compile_kwargs())
+            how = recipe.compile_kwargs()
+            if devices_in_use().needs_full_batches:  # whose last one is filled up with images of weight 0
+                how["weighted_metrics"] = how.pop("metrics")
+            model.compile(**how)
             return model
 
-        return self._fit(record, make_model, resume=resume) if self._trains_by_steps else (make_model(self.recipe), [])
+        if not self._trains_by_steps:
+            return make_model(self.recipe), []
+        model, history = self._fit(record, make_model, resume=resume)
+        if devices_in_use().needs_full_batches:
+            trained = model
+            model = self.recipe.prepare(self.build(), self.data, fit_head=False)
+            copy_weights(trained, model)
+        return model, history
 
     @property
     def _trains_by_steps(self) -> bool:
@@ -134,8 +151,8 @@ class Session(BaseSession[Recipe, TrainingResult]):
     def _execute_fold(self, fold: "Session", *, force: bool) -> TrainingResult:
         sizes = ", ".join(f"{count:,} {name}" for name, count in fold.data.sizes.items())
         self.console.print(f"{fold.data.name}: {sizes} images", highlight=False)
-        is_begun = fold.run.record_file.is_file()
-        if not is_begun:  # killed before anything was written
+        is_begun = broadcast(fold.run.record_file.is_file())
+        if not is_begun and is_chief():  # killed before anything was written
             shutil.rmtree(fold.run.path, ignore_errors=True)
         return replace(fold, started=time.monotonic()).execute(resume=is_begun, force=force)
 

@@ -20,6 +20,7 @@ from vit_keras.errors import (
     WeightMismatchError,
 )
 from vit_keras.models.architecture import IMAGES
+from vit_keras.models.keras_model import VisionTransformer
 from vit_keras.models.wiring import read_model
 from vit_keras.weights.digest import digest_weights
 from vit_keras.weights.store import read_tensors, write_tensors
@@ -73,7 +74,7 @@ def extract_features(
             f"The images are {split.image_shape} (height, width, channels) and the model takes {wanted}. Load them with the model's "
             "image_size and channels, or with preprocessing=vk.data.default_preprocessing(vk.model_config(model))."
         )
-    extractor = keras.Model(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
+    extractor = VisionTransformer(parts.tensors[IMAGES], parts.features, name=f"{model.name}_features")
     if cache is None:
         return compute_features(extractor, split, batch_size, on_progress)
     folder = Path(cache)

@@ -36,7 +36,7 @@ def write_study_report(
     ranking = study.ranking
     if ranking:
         body += format_leaderboard(study, ranking) + _format_charts(study, ranking)
-    body += _format_stopped(study)
+    body += _format_stopped(study) + _format_participants(study)
     body += tag("footer", tag("p", f"vit_keras {text(__version__)}"), "soft") + "\n"
     names = ", ".join(each.name for each in study.objectives)
     below = f"objective: {names}; up to {study.epochs} epochs per trial"
@@ -51,7 +51,8 @@ def format_study_table(study: Study) -> str:
     costs = sorted({name for trial in study.trials for name in trial.costs})
     metrics = sorted({name for trial in study.trials for row in trial.curve for name in row})
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["trial", "state", "origin", "epochs", "seconds", *metrics, *costs, *dimensions, "reason"])
+    heads = ["trial", "state", "origin", "epochs", "seconds", *metrics, *costs, *dimensions, "reason", "workers"]
+    writer.writerow(heads)
     for trial in study.trials:
         last = trial.curve[-1] if trial.curve else {}
         writer.writerow(
@@ -59,7 +60,7 @@ def format_study_table(study: Study) -> str:
             + [last.get(name, "") for name in metrics]
             + [trial.costs.get(name, "") for name in costs]
             + [trial.values.get(name, "") for name in dimensions]
-            + [trial.reason]
+            + [trial.reason, " ".join(trial.workers)]
         )
     return file.getvalue()
 
@@ -173,3 +174,27 @@ def _format_stopped(study: Study) -> str:
         return ""
     title = f"{len(rows)} {'trial' if len(rows) == 1 else 'trials'}"
     return section("Stopped and failed", folded(title, table(("trial", "state", "epochs", "reason"), rows)))
+
+
+def _format_participants(study: Study) -> str:
+    """Returns the section with a row per process that searched, if there was more than one."""
+    participants = sorted(study.participants.values(), key=lambda each: each.joined)
+    if len(participants) < 2:
+        return ""
+    rows = [
+        [
+            each.name,
+            each.host,
+            str(each.workers),
+            ", ".join(map(str, sorted(each.trials))),
+            str(each.epochs),
+            f"{each.seconds / 60:.1f}",
+            f"{each.joined / 60:.1f}",
+            "" if each.left is None else f"{each.left / 60:.1f}{' (lost)' if each.lost else ''}",
+        ]
+        for each in participants
+    ]
+    heads = ["process", "machine", "workers", "trials", "epochs", "training min", "joined at min", "left at min"]
+    note = "Times are of the search. A trial whose process left or was lost was continued by another one from its last checkpoint."
+    content = tag("p", note, "soft lead") + table(heads, rows, numbers=(2, 4, 5, 6, 7))
+    return section("Who trained what", tag("div", content, "panel"))

@@ -65,7 +65,13 @@ class SearchProgress:
                 thread.join()
 
     def on_event(self, record: Mapping[str, Any]) -> None:
-        """Prints a line if a trial reached a rung or ended."""
+        """Prints a line if a trial reached a rung or ended, and if one of several processes joined or left."""
+        if record["what"] == "budget":
+            self.budget = Budget.parse(record["budget"])
+        others = [] if self._study is None else [each.name for each in self._study.active]
+        if record["what"] in ("joined", "left") and set(others) - {record["participant"]}:
+            change = "was lost; others continue its trials" if record.get("lost") else record["what"]
+            self.console.print(f"process  {record['participant']} {change}", highlight=False)
         if self._study is None or record["what"] not in ("waiting", "ended"):
             return
         trial = self._study.trials[record["trial"]]
@@ -84,8 +90,7 @@ class SearchProgress:
 
 
 def _describe_running(study: Study) -> str:
-    running = [trial for trial in study.trials if trial.state == "RUNNING"]
-    described = (f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}" for trial in running)
+    described = (f"trial {trial.number} epoch {trial.epochs + 1}/{trial.target}" for trial in study.running)
     return f"{study.epochs_trained} epochs, {', '.join(described)}"
 
 
@@ -98,9 +103,10 @@ def describe_resolution(study: Study, data: ImageData) -> str:
 
 
 def format_line(study: Study, trial: Trial) -> str:
-    """Returns a trial's score, or its fault, and the best trial so far in one line."""
+    """Returns a trial's score, or its fault, and the best trial so far in one line; where several processes search, also its worker."""
+    where = f"  by {trial.workers[-1]}" if len(study.active) > 1 and trial.workers else ""
     if not trial.epochs:
-        return f"trial {trial.number:4d}  {trial.state}: {trial.reason}"
+        return f"trial {trial.number:4d}  {trial.state}: {trial.reason}{where}"
     name = study.objective.name
     best = study.best
     score = f"epoch {trial.epochs:3d}/{study.epochs}  {name} {trial.curve[-1][name]:.4f}"
@@ -108,4 +114,4 @@ def format_line(study: Study, trial: Trial) -> str:
     ended = "" if trial.state in ("QUEUED", "COMPLETED") else f"  {trial.state}"
     if ended and trial.reason:
         ended += f": {trial.reason}"
-    return f"trial {trial.number:4d}  {score}{ended}{leader}"
+    return f"trial {trial.number:4d}  {score}{ended}{leader}{where}"

@@ -49,16 +49,16 @@ class Halving:
         return None
 
     def find_abandoned(self, study: Study) -> Job | None:
-        """Returns a trial whose worker was lost before it reached its rung."""
+        """Returns a trial whose worker was lost before it reached its rung, or before it had saved its model at the horizon."""
         for trial in study.trials:
-            if trial.state == "QUEUED" and trial.epochs < trial.target:
+            if trial.state == "QUEUED" and (trial.epochs < trial.target or trial.epochs >= self.rungs[-1]):
                 return Job(trial, trial.target)
         return None
 
     def find_leader(self, study: Study) -> Job | None:
         """Returns the best trial, to be trained to the full horizon; None if one is there or on its way."""
         horizon = self.rungs[-1]
-        if any(trial.state == "RUNNING" and trial.target == horizon for trial in study.trials):
+        if any(trial.target == horizon for trial in study.running):
             return None
         best = next(iter(study.ranking), None)
         if best is None or best.epochs >= horizon or not best.is_waiting:

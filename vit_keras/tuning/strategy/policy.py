@@ -32,6 +32,8 @@ class Policy:
 
     def decide(self, study: Study, *, seconds: float = 0.0) -> Step:
         """Returns what a free worker does next."""
+        if study.is_finished:
+            return Step("stop")
         job = self.halving.find_abandoned(study)
         if job is None:
             job = self.halving.find_promotion(study)
@@ -41,7 +43,7 @@ class Policy:
             proposed = self.sampler.propose(study)
             if proposed is not None:
                 return Step("start", self.halving.rungs[0], values=proposed[0], origin=proposed[1])
-        running = any(trial.state == "RUNNING" for trial in study.trials)
+        running = bool(study.running)
         if job is None and not running:  # a running trial may still overtake the leader
             job = self.halving.find_leader(study)
         if job is not None:
@@ -69,7 +71,7 @@ class Policy:
 
     def _compute_left(self, study: Study, seconds: float) -> float:
         """Returns the budget that is left after the running jobs: epochs, or seconds."""
-        running = [trial for trial in study.trials if trial.state == "RUNNING"]
+        running = study.running
         due = sum(self._compute_price(trial, trial.target - trial.epochs) for trial in running)
         if self.budget.epochs is not None:
             return self.budget.epochs - study.epochs_trained - due

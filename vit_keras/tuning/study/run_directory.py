@@ -1,5 +1,6 @@
 """Files of a search in its run directory."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,10 @@ from vit_keras.tuning.study.objectives import Objective
 from vit_keras.tuning.study.study import Study
 
 JOURNAL, LATENCIES = "journal.jsonl", "latencies.jsonl"
-_UNSTARTED = (
-    ".lock",
-    ".log",
-    LATENCIES,
-)  # ends of the names of all that a search leaves that ended before its first record
+WORKERS = "workers"
+"""Folder with the signs of life and the logs of workers."""
+_UNSTARTED = (".lock", ".log", ".alive", LATENCIES)
+"""Ends of the names of all files that a search leaves that ended before its first record."""
 _WARM_TRIALS = 5  # of each earlier search
 
 
@@ -36,7 +36,7 @@ def check_run_directory(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise StorageError(f"run_dir: {path} is a file, not a directory.")
     is_other = path.is_dir() and not (path / JOURNAL).is_file()
-    if is_other and any(not each.name.endswith(_UNSTARTED) for each in path.iterdir()):
+    if is_other and not _is_unstarted(path):
         raise StorageError(
             f"run_dir: {path} holds files that are not of a search, and nothing is removed or overwritten: choose another directory."
         )
@@ -44,8 +44,13 @@ def check_run_directory(path: Path) -> None:
 
 def remove_unstarted(path: Path) -> None:
     """Removes the directory of a search that ended before its first record, if it holds nothing else."""
-    if not path.is_dir() or any(not each.name.endswith(_UNSTARTED) for each in path.iterdir()):
-        return
-    for each in path.iterdir():
-        each.unlink()
-    path.rmdir()
+    if path.is_dir() and _is_unstarted(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_unstarted(path: Path) -> bool:
+    """Returns whether a directory holds nothing but what a search leaves that ended before its first record."""
+    return all(
+        each.name.endswith(_UNSTARTED) or (each.name == WORKERS and each.is_dir() and _is_unstarted(each))
+        for each in path.iterdir()
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 from vit_keras.errors import CorruptFileError
 from vit_keras.tuning.study.objectives import Objective
+from vit_keras.tuning.study.participant import Participant, participant_name
 
 FAULTS = ("FAILED", "INVALID", "TIMEOUT", "OOM", "KILLED")
 STATES = ("QUEUED", "RUNNING", "COMPLETED", "PRUNED", *FAULTS)
@@ -28,6 +29,7 @@ class Trial:
         starts: Number of starts since its last finished epoch.
         reason: Why it ended, if it did not complete.
         worker: Worker that trains it while it runs.
+        workers: Every worker that trained it, in order.
         seconds: Training time with validation.
         pace: Seconds of its last epoch; unlike the first it includes no compilation.
     """
@@ -42,6 +44,7 @@ class Trial:
     starts: int = 0
     reason: str = ""
     worker: str = ""
+    workers: list[str] = field(default_factory=list)
     seconds: float = 0.0
     pace: float = 0.0
 
@@ -87,6 +90,14 @@ class Study:
         self.trials: list[Trial] = []
         self.refused: list[tuple[dict[str, Any], str]] = []
         self.seconds = 0.0
+        self.participants: dict[str, Participant] = {}
+        """Every process that took part, by name."""
+        self.budget = ""
+        """The budget as text; empty in a search of an earlier version, which did not record it."""
+        self.is_finished = False
+        """Whether the budget is spent; a larger one continues the search."""
+        self.finished_by = ""
+        """The process that found it spent."""
         for record in records:
             self.add(record)
 
@@ -99,6 +110,16 @@ class Study:
     def best(self) -> Trial | None:
         """The best completed trial, by the first objective; None before one completed. It never gets worse."""
         return next(iter(self.front), None)
+
+    @property
+    def running(self) -> list[Trial]:
+        """Every trial that a worker trains now."""
+        return [trial for trial in self.trials if trial.state == "RUNNING"]
+
+    @property
+    def active(self) -> list[Participant]:
+        """Every process that takes part now."""
+        return [each for each in self.participants.values() if each.left is None]
 
     @property
     def epochs_trained(self) -> int:
@@ -169,6 +190,23 @@ class Study:
     def _study(self, record: Record) -> None:
         """How the search was started; `Journal.check_fingerprint` reads it."""
 
+    def _budget(self, record: Record) -> None:
+        self.budget, self.is_finished = record["budget"], False
+
+    def _finished(self, record: Record) -> None:
+        self.is_finished, self.finished_by = True, record["participant"]
+
+    def _joined(self, record: Record) -> None:
+        name, fields = record["participant"], {each: record[each] for each in ("host", "workers", "versions")}
+        if name in self.participants:  # it was lost and came back
+            self.participants[name].left, self.participants[name].lost = None, False
+        else:
+            self.participants[name] = Participant(name=name, joined=record["at"], **fields)
+
+    def _left(self, record: Record) -> None:
+        participant = self.participants[record["participant"]]
+        participant.left, participant.lost = record["at"], record.get("lost", False)
+
     def _proposed(self, record: Record) -> None:
         if record["trial"] != len(self.trials):
             raise IndexError
@@ -182,6 +220,10 @@ class Study:
         trial = self.trials[record["trial"]]
         trial.state, trial.target, trial.worker = "RUNNING", record["epochs"], record["worker"]
         trial.starts += 1
+        if trial.worker not in trial.workers[-1:]:
+            trial.workers.append(trial.worker)
+        if (participant := self._find_participant(trial)) is not None:
+            participant.trials.add(trial.number)
 
     def _epoch(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
@@ -193,17 +235,26 @@ class Study:
         trial.seconds += record["seconds"]
         trial.pace = record["seconds"]
         trial.starts = 1
+        if (participant := self._find_participant(trial)) is not None:
+            participant.epochs += 1
+            participant.seconds += record["seconds"]
 
     def _waiting(self, record: Record) -> None:
         """A trial reached its rung, or has to be started again."""
         trial = self.trials[record["trial"]]
         trial.state, trial.worker, trial.reason = "QUEUED", "", record.get("reason", "")
+        if not trial.reason and trial.epochs < trial.target:
+            trial.starts -= 1  # its worker left in good order
 
     def _ended(self, record: Record) -> None:
         trial = self.trials[record["trial"]]
         if record["state"] not in STATES[2:]:
             raise KeyError(record["state"])
         trial.state, trial.worker, trial.reason = record["state"], "", record.get("reason", "")
+
+    def _find_participant(self, trial: Trial) -> Participant | None:
+        """Returns the process that trains a trial; None in a search of an earlier version."""
+        return self.participants.get(participant_name(trial.worker))
 
 
 def dominates(one: Sequence[float], other: Sequence[float]) -> bool:

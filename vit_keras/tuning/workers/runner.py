@@ -1,5 +1,6 @@
 """The process in which trials are trained: `python -m vit_keras.tuning.workers.runner PAYLOAD LOG`, started by `Worker`."""
 
+import os
 import signal
 import sys
 import time
@@ -9,6 +10,7 @@ from typing import Any
 
 from vit_keras.errors import TrainingDivergedError, VitKerasError
 from vit_keras.runtime.worker_process import ParentConnection
+from vit_keras.tuning.study.heartbeat import LEASE_SECONDS, Lease
 
 _ALIVE_SECONDS = 0.5  # between two messages that the trial is still training
 
@@ -43,10 +45,16 @@ def _run(task: dict[str, Any], trainer: Any, parent: ParentConnection) -> Any:
     if task["do"] == "logged_metrics":
         names = trainer.logged_metrics(task["values"])
         return None if names is None else sorted(names)
-    said_alive = time.monotonic()
+    said_alive, lease, is_stopping = time.monotonic(), Lease(Path(task["heartbeat"])), False
 
     def on_step() -> None:
-        nonlocal said_alive
+        nonlocal said_alive, is_stopping
+        silence = lease.silence()
+        if silence > LEASE_SECONDS:  # another process may have taken the trial: nothing of it may be written here
+            os._exit(1)
+        if silence > LEASE_SECONDS / 2 and not is_stopping:
+            is_stopping = True
+            signal.raise_signal(signal.SIGTERM)  # saves the trial, and ends it
         if time.monotonic() - said_alive >= _ALIVE_SECONDS:
             said_alive = time.monotonic()
             parent.send({"alive": True})

@@ -30,6 +30,8 @@ from vit_keras.tuning.workers.traced import TracedOptimizer, TracedStochasticDep
 from vit_keras.zoo.rebuild import rebuild
 from vit_keras.zoo.save_preset import save_preset
 
+_CHECKPOINT_SECONDS = 45.0
+"""Between two checkpoints, so that a killed worker costs a trial less than a minute."""
 _CACHED_PROGRAMS = 8  # the least recently used one is dropped
 
 
@@ -88,6 +90,7 @@ class TrialTrainer:
         reports = _Reports(on_epoch, on_step)
         fitting = Fitting(
             model=program.model, data=data, recipe=recipe, run=run, console=Console(quiet=True), callbacks=[reports],
+            checkpoint_seconds=_CHECKPOINT_SECONDS,
             pause=lambda epochs: epochs < self.epochs and (epochs >= until or reports.ended),
         )  # fmt: skip
         try:

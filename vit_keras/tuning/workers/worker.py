@@ -44,13 +44,15 @@ class Outcome:
 class Worker:
     """Trains one trial at a time in a separate process, so that a crash ends that trial alone.
 
-    The process is reused for the next trial, with its compiled programs, and replaced when it died or was killed.
+    The process is reused for the next trial, with its compiled programs, and replaced when it died or was killed. Where the file
+    `heartbeat` is no longer changed, because the process that makes this object was stopped, it saves the trial and ends it.
     """
 
-    def __init__(self, payload: Path, log: Path, *, limits: TrialLimits) -> None:
+    def __init__(self, payload: Path, log: Path, *, limits: TrialLimits, heartbeat: Path) -> None:
         self.payload = payload
         self.log = log
         self.limits = limits
+        self.heartbeat = heartbeat
         self._process: WorkerProcess | None = None
 
     def train(self, values: Mapping[str, Any], *, epochs: int, folder: Path, on_epoch: OnEpoch) -> Outcome:
@@ -58,7 +60,8 @@ class Worker:
 
         `on_epoch` gets the epochs done, and the metrics and seconds of the last one, and returns whether to continue.
         """
-        return self._run({"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}, on_epoch)
+        task = {"do": "train", "values": dict(values), "epochs": epochs, "folder": str(folder)}
+        return self._run({**task, "heartbeat": str(self.heartbeat)}, on_epoch)
 
     def logged_metrics(self, values: Mapping[str, Any]) -> Outcome:
         """Finds the names of the metrics that training logs."""

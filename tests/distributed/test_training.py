@@ -1,0 +1,88 @@
+"""The same run on one device, on several, and in several processes; how the processes end together.
+
+Each process is a fresh one: JAX joins others only before it is used.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from vit_keras.distributed.launch import local_environments
+
+SCRIPT = Path(__file__).with_name("train_once.py")
+SECONDS = 500  # of all processes of a case, which are killed then
+
+pytestmark = [
+    pytest.mark.skipif(
+        keras.backend.backend() != "jax", reason="several processes, and several devices of a CPU, are JAX'"
+    ),
+    pytest.mark.slow,
+]
+
+
+def train(folder, name, *words, processes=1):
+    """Runs the script and returns its exit codes, what it printed, and its arrays, if it came to its end."""
+    command = [sys.executable, str(SCRIPT), str(folder / "run"), str(folder / f"{name}.npz"), *words]
+    environments = local_environments(processes) if processes > 1 else [dict(os.environ)]
+    started = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for environment in environments
+    ]
+    try:
+        outputs = [process.communicate(timeout=SECONDS)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    arrays = dict(np.load(folder / f"{name}.npz")) if (folder / f"{name}.npz").is_file() else None
+    return [process.returncode for process in started], "\n".join(outputs), arrays
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run on one device."""
+    codes, text, arrays = train(tmp_path_factory.mktemp("one"), "one")
+    assert codes == [0], text
+    return arrays
+
+
+def assert_same(arrays, reference):
+    np.testing.assert_allclose(arrays["losses"], reference["losses"], rtol=1e-5)
+    np.testing.assert_allclose(arrays["validation"], reference["validation"], rtol=1e-5)
+    np.testing.assert_allclose(arrays["accuracy"], reference["accuracy"], rtol=1e-5)
+    np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
+    assert len(arrays["losses"]) == 20
+
+
+@pytest.mark.parametrize(("devices", "processes"), [(4, 1), (1, 2), (1, 4), (2, 2)])
+def test_devices_and_processes_give_the_result_of_one(reference, tmp_path, devices, processes):
+    codes, text, arrays = train(tmp_path, "many", f"virtual={devices}", processes=processes)
+    assert codes == [0] * processes, text
+    assert arrays["devices"] == devices * processes
+    assert_same(arrays, reference)
+
+
+def test_a_process_that_is_killed_ends_the_others_and_the_launch_resumes(reference, tmp_path):
+    codes, text, _ = train(tmp_path, "killed", "trouble=9:8:1", processes=2)
+    assert codes == [75, -9], text
+    codes, text, arrays = train(tmp_path, "resumed", "resume=true", processes=2)
+    assert codes == [0, 0], text
+    np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
+
+
+def test_sigterm_of_one_process_stops_all_at_one_step(reference, tmp_path):
+    codes, text, _ = train(tmp_path, "stopped", "trouble=15:8:1", processes=2)
+    assert text.count("TrainingInterrupted") >= 2, text
+    codes, text, arrays = train(tmp_path, "resumed", "resume=true", "virtual=2")
+    assert codes == [0], text
+    np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
+
+
+def test_stop_training_of_one_process_ends_all(tmp_path):
+    codes, text, arrays = train(tmp_path, "ended", "trouble=stop:7:1", processes=2)
+    assert codes == [0, 0], text
+    assert 7 <= len(arrays["losses"]) <= 10

@@ -1,0 +1,1 @@
+"""Commands about runs of several processes: `vit-keras launch`."""
