@@ -2,11 +2,12 @@
 
     python benchmarks/fused.py [--rounds 10] [--quick]
 
-The activation in the MLP and the norms are fused (`vit_keras/layers/kernels/fused.py`). `fused_is_faster` is the time without fusing divided
+The activation in the MLP, the norms and the gradient of attention are fused (`vit_keras/layers/kernels/fused.py`). `fused_is_faster` is the time without fusing divided
 by the time with it, per round; `first` is the time of the first step with its compilation.
 """
 
 import argparse
+import contextlib
 import functools
 import os
 import time
@@ -26,7 +27,7 @@ CELLS = (
     ("vit_pico_patch4_28", 128),
     ("vit_small_patch16_224", 16),
 )
-FUSES = ("vit_keras.layers.kernels.fused.fuses", "vit_keras.layers.layer_norm.fuses")
+FUSES = tuple(f"vit_keras.layers.{module}.fuses" for module in ("kernels.fused", "layer_norm", "mlp", "self_attention"))
 
 
 def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[Callable[[], object], float]:
@@ -37,7 +38,9 @@ def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[
     step = harness.keras_steps(vk.from_preset(preset, num_classes=10), batch_size)["training"]
     keras.config.set_dtype_policy("float32")
     fused.cache_clear()
-    with mock.patch(FUSES[0], return_value=fuses), mock.patch(FUSES[1], return_value=fuses):
+    with contextlib.ExitStack() as patches:
+        for name in FUSES:
+            patches.enter_context(mock.patch(name, return_value=fuses))
         began = time.perf_counter()
         step()  # traces it
         return step, time.perf_counter() - began

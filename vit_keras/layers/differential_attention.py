@@ -57,7 +57,12 @@ class DifferentialAttention(SelfAttention):
         self.head_norm.build((None, hidden_dim // self.num_heads))
 
     def _attend(
-        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+        self,
+        qkv: Tensor,
+        dropout: Callable[..., Tensor] | None,
+        bias: Tensor | None,
+        num_valid: Tensor | None,
+        training: bool | None,
     ) -> Tensor:
         queries, keys, values = ops.unstack(ops.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
         if num_valid is not None:

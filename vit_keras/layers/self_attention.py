@@ -10,7 +10,10 @@ from keras import ops
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_fractions, check_positive, check_tokens
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import count_valid
-from vit_keras.layers.kernels.attention_kernel import attention_kernel
+from vit_keras.layers.kernels.attention_gradient import attend_with_own_gradient
+from vit_keras.layers.kernels.attention_kernel import PRODUCTS, attention_kernel
+from vit_keras.layers.kernels.fused import fuses
+from vit_keras.layers.kernels.projection import project
 from vit_keras.layers.layer_norm import NORMS
 from vit_keras.layers.positions.relative_position_bias import RelativePositionBias
 from vit_keras.layers.positions.rotary_embedding import RotaryEmbedding
@@ -77,6 +80,7 @@ class SelfAttention(CompositeLayer):
         self.rotary = rotary
         self.relative_position = relative_position
         self.dropout_rate = dropout_rate
+        self.is_recomputed = False  # a block with remat sets it: XLA's loops stay few where a branch is recomputed
         dtype = self.dtype_policy
         identity = keras.layers.Identity
         self.query_norm, self.key_norm = (
@@ -126,7 +130,7 @@ class SelfAttention(CompositeLayer):
         """Computes the paper's equations 5 to 8."""
         _, count, hidden_dim = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
-        qkv = self.qkv(rows)
+        qkv = project(self.qkv, rows, training=training)
         if self.qkv_bias == "query_value":
             no_bias = ops.zeros((hidden_dim,), self.query_bias.dtype)
             qkv = qkv + ops.cast(ops.concatenate([self.query_bias, no_bias, self.value_bias]), qkv.dtype)
@@ -139,11 +143,11 @@ class SelfAttention(CompositeLayer):
                 queries, keys = (self.rotate(heads, patch_indices) for heads in (queries, keys))
             qkv = ops.stack([queries, keys, values], axis=2)
         dropout = functools.partial(self.dropout, training=True) if training and self.dropout_rate else None
-        attended = self._attend(
-            qkv, dropout, self.add_position_bias(tokens, attention_bias), count_valid(patch_indices)
-        )
+        bias = self.add_position_bias(tokens, attention_bias)
+        attended = self._attend(qkv, dropout, bias, count_valid(patch_indices), training)
         joined = self.normalize(ops.reshape(attended, (-1, hidden_dim)), training=training)
-        return ops.reshape(self.output_projection(joined), (-1, count, hidden_dim))
+        outputs = project(self.output_projection, joined, training=training)
+        return ops.reshape(outputs, (-1, count, hidden_dim))
 
     def add_position_bias(self, tokens: Tensor, attention_bias: Tensor | None) -> Tensor | None:
         """Returns what is added to the scores: the given bias plus the layer's own; None for nothing."""
@@ -153,7 +157,12 @@ class SelfAttention(CompositeLayer):
         return own if attention_bias is None else own + attention_bias
 
     def _attend(
-        self, qkv: Tensor, dropout: Callable[..., Tensor] | None, bias: Tensor | None, num_valid: Tensor | None
+        self,
+        qkv: Tensor,
+        dropout: Callable[..., Tensor] | None,
+        bias: Tensor | None,
+        num_valid: Tensor | None,
+        training: bool | None,
     ) -> Tensor:
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`."""
         _, count, _, num_heads, head_dim = ops.shape(qkv)
@@ -161,4 +170,7 @@ class SelfAttention(CompositeLayer):
             num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype,
             dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
+        is_plain = kernel.name == PRODUCTS and dropout is None and bias is None and num_valid is None
+        if is_plain and training and not self.is_recomputed and fuses():
+            return attend_with_own_gradient(qkv)
         return kernel.attend(qkv, dropout, bias, num_valid)

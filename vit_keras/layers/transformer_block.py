@@ -179,12 +179,14 @@ class TransformerBlock(CompositeLayer):
         own: dict[str, Any] = {}
         if self.differential_lambda is not None:
             kind, own = DifferentialAttention, {"lambda_init": self.differential_lambda}
-        return kind(
+        attention = kind(
             self.num_heads, qkv_bias=self.qkv_bias, qk_norm=self.qk_norm, inner_norm=self.attention_inner_norm, norm=self.norm,
             norm_epsilon=self.norm_epsilon,
             output_bias=self.projection_bias, rotary=self.rotary, relative_position=self.relative_position,
             dropout_rate=self.attention_dropout_rate, dtype=self.dtype_policy, name="attention", **own,
         )  # fmt: skip
+        attention.is_recomputed = self.remat == "block"
+        return attention
 
     def _make_mlp(self, *, output_bias: bool = True) -> MLP:
         return MLP(

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from vit_keras.distributed.saving import gather_weights
+from vit_keras.layers.kernels.local_graph import local_graph
 from vit_keras.layers.pixel_normalization import PixelNormalization
 from vit_keras.models.first_batch import check_first
 from vit_keras.models.output_kind import adapt_loss, adapt_metrics, find_output_kind
@@ -110,6 +111,16 @@ class VisionTransformer(ReliableLoops, keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
+
+    def test_step(self, *arguments: Any) -> Any:
+        """Evaluates one batch as Keras does; its graph is never exported."""
+        with local_graph():
+            return super().test_step(*arguments)
+
+    def predict_step(self, *arguments: Any) -> Any:
+        """Predicts one batch as Keras does; its graph is never exported."""
+        with local_graph():
+            return super().predict_step(*arguments)
 
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""

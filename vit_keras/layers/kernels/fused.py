@@ -13,14 +13,15 @@ Function = Callable[..., Tensor]
 
 
 @functools.cache
-def fused(function: Function) -> Function:
+def fused(function: Function, gradient: Function | None = None) -> Function:
     """Returns the same function, compiled to one kernel forward and one backward, computing in float32.
 
     Eager TensorFlow runs operation by operation and keeps most results for the gradient. XLA fuses them, and the gradient
     keeps the arguments only and recomputes the rest. JAX does this by itself and torch has its own kernels, so on those,
     and where TensorFlow was built without XLA, the function itself is returned. For training: `benchmarks/fused.py`.
 
-    The function takes and returns tensors and depends on its arguments only; the result has the first one's dtype.
+    The function takes and returns tensors and depends on its arguments only; the result has the first one's dtype. `gradient`, where
+    automatic differentiation is slower, takes the same arguments and the gradient of the result, and returns one gradient per argument.
     """
     if not fuses():
         return function
@@ -30,18 +31,21 @@ def fused(function: Function) -> Function:
         result = function(*(ops.cast(argument, "float32") for argument in arguments))
         return ops.cast(result, arguments[0].dtype)
 
-    def gradients(arguments: tuple[Tensor, ...], gradient: Tensor) -> Any:
+    def gradients(arguments: tuple[Tensor, ...], of_result: Tensor) -> Any:
+        if gradient is not None:
+            found = gradient(*(ops.cast(each, "float32") for each in (*arguments, of_result)))
+            return [ops.cast(each, argument.dtype) for each, argument in zip(found, arguments, strict=True)]
         with tf.GradientTape() as tape:
             tape.watch(arguments)
             result = precise(*arguments)
-        return tape.gradient(result, arguments, gradient)
+        return tape.gradient(result, arguments, of_result)
 
     forward = tf.function(precise, jit_compile=True, autograph=False)
     backward = tf.function(gradients, jit_compile=True, autograph=False)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def run(*arguments: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        return forward(*arguments), lambda gradient: backward(arguments, gradient)
+        return forward(*arguments), lambda of_result: backward(arguments, of_result)
 
     return lambda *arguments: run(*(tf.convert_to_tensor(argument) for argument in arguments))  # never a variable
 

@@ -1,0 +1,79 @@
+"""The product of rows and a dense layer's kernel plus its bias, on TensorFlow by the faster operations of a processor with matrix units."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from vit_keras.layers.base.checks import Tensor
+from vit_keras.layers.kernels.local_graph import is_local_graph
+from vit_keras.runtime.cpu import instruction_sets
+
+
+def project(layer: keras.layers.Layer, rows: Tensor, *, training: bool | None) -> Tensor:
+    """Returns `layer(rows)`, by faster operations where `has_fast_form`, the layer is a plain `Dense`, and the graph is never exported.
+
+    That is a graph of training, where both weights are trainable, or of `predict` (`local_graph`).
+
+    Shapes:
+        rows: `(rows, inputs)`.
+        returns: `(rows, units)`.
+    """
+    is_possible = _is_trainable(layer) if training else is_local_graph()
+    if not is_possible or not has_fast_form(rows.dtype) or not _is_plain(layer):
+        return layer(rows)
+    import tensorflow as tf
+
+    kernel, bias = (tf.cast(tf.convert_to_tensor(weight), rows.dtype) for weight in (layer.kernel, layer.bias))
+    return _make_projection()(rows, kernel, bias)
+
+
+@functools.cache
+def has_fast_form(dtype: Any) -> bool:
+    """Returns whether `project` makes a difference: for bfloat16 on TensorFlow, on a processor with matrix units (AMX).
+
+    There, oneDNN's product with a bias does not use the matrix units, but its 1 x 1 convolution with a bias does.
+    """
+    if keras.backend.backend() != "tensorflow" or keras.backend.standardize_dtype(dtype) != "bfloat16":
+        return False
+    if "amx_bf16" not in instruction_sets() or os.environ.get("TF_ENABLE_ONEDNN_OPTS") in ("0", "false"):
+        return False
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
+def _is_plain(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer is Keras' own, has a bias, and neither adapters nor integer weights."""
+    is_changed = layer.quantization_mode is not None or getattr(layer, "lora_enabled", False)
+    return type(layer) is keras.layers.Dense and layer.bias is not None and not is_changed
+
+
+def _is_trainable(layer: keras.layers.Layer) -> bool:
+    """Returns whether all weights need a gradient; the gradient below computes all of them."""
+    return all(weight.trainable for weight in layer.weights)
+
+
+@functools.cache
+def _make_projection() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    import tensorflow as tf
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def project(rows: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
+        product = tf.nn.conv2d(rows[None, :, None], kernel[None, None], 1, "VALID")  # (1, rows, 1, units)
+        outputs = tf.nn.bias_add(product, bias)[0, :, 0]
+
+        def gradients(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            of_kernel = tf.matmul(rows, gradient, transpose_a=True)
+            ones = tf.ones((1, tf.shape(gradient)[0]), gradient.dtype)
+            of_bias = tf.matmul(ones, gradient)[0]  # a product uses the matrix units, a sum does not
+            # One product after the other: at the same time, each would wait for the other's threads.
+            with tf.control_dependencies([of_kernel]):
+                of_rows = tf.matmul(gradient, kernel, transpose_b=True)
+            return of_rows, of_kernel, of_bias
+
+        return outputs, gradients
+
+    return project  # type: ignore[no-any-return]
