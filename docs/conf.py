@@ -25,6 +25,7 @@ extensions = [
     "myst_nb",
     "sphinx_copybutton",
     "reference_pages",
+    "page_report",
 ]
 exclude_patterns = ["extensions"]
 suppress_warnings = ["misc.highlighting_failure", "ref.python"]  # JSON with "..."; a name that two packages list
@@ -47,7 +48,8 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "deflist"]
 copybutton_exclude = ".linenos, .gp, .go"
 nb_execution_mode = "force"  # every notebook runs at each build
-nb_execution_timeout = 180
+nb_execution_in_temp = True
+nb_execution_timeout = 600  # of a cell, on a busy machine
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 nb_output_stderr = "remove"  # what libraries log

@@ -41,7 +41,15 @@ def make_pages() -> dict[str, str]:
 
 def _make_page(name: str, module: ModuleType, indexed: set[int]) -> str:
     title = TITLES[name]
-    lines = [title, "=" * len(title), "", f".. py:currentmodule:: {name}", "", inspect.getdoc(module).splitlines()[0], ""]
+    lines = [
+        title,
+        "=" * len(title),
+        "",
+        f".. py:currentmodule:: {name}",
+        "",
+        inspect.getdoc(module).splitlines()[0],
+        "",
+    ]
     for public in list_public(module):
         value = getattr(module, public)
         lines += [*_document(f"{name}.{public}", value), *(["   :no-index:"] if id(value) in indexed else []), ""]
@@ -55,8 +63,13 @@ def _document(path: str, value: Any) -> list[str]:
     if inspect.isroutine(value):
         return [f".. autofunction:: {path}"]
     if isinstance(value, PublishedRecipe):
-        return [f".. py:function:: {path.rpartition('.')[2]}(model, data, *, epochs=None, **changes)", "", *_indent(value.summary)]
-    return [f".. py:data:: {path.rpartition('.')[2]}", "", *_indent(", ".join(value))]
+        return [
+            f".. py:function:: {path.rpartition('.')[2]}(model, data, *, epochs=None, **changes)",
+            "",
+            *_indent(value.summary),
+        ]
+    names = "" if isinstance(value, str) else ", ".join(value)
+    return [f".. py:data:: {path.rpartition('.')[2]}", "", *_indent(names)]
 
 
 def _indent(text: str) -> list[str]:

@@ -5,7 +5,18 @@ from typing import Any
 
 import vit_keras as vk
 
-COLUMNS = ("preset", "family", "parameters, M", "GMACs", "training, MiB", "image", "patch", "best top-1, %", "weights", "licenses")
+COLUMNS = (
+    "preset",
+    "family",
+    "parameters, M",
+    "GMACs",
+    "training, MiB",
+    "image",
+    "patch",
+    "best top-1, %",
+    "weights",
+    "licenses",
+)
 TEXT = """# Presets
 
 <p><label for="preset-search">Search</label> <input type="search" id="preset-search" placeholder="dinov2 apache 384">
