@@ -23,7 +23,7 @@ COMPILED := $(CURDIR)/$(VENV)/.jax
 JAX := KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-.PHONY: demo test test-slow check lint clean
+.PHONY: demo docs test test-slow check lint clean
 
 # Trains from scratch, then fine-tunes the weights in the package: on a few handwritten digits, or on your own images with `make demo DATA=FOLDER`.
 DATA ?= digits --limit 200
@@ -41,6 +41,11 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"
 	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py
+
+# Writes the site to site/; its tutorials run. Needs no network but for the installation.
+docs: $(VENV)/.docs
+	KERAS_BACKEND=tensorflow CUDA_VISIBLE_DEVICES= $(BIN)/sphinx-build -q -W --keep-going -b html docs site
+	@echo "open site/index.html; site/report.txt has external links and readability"
 
 # What to run while working: the linters, and the tests of the files that differ from the last commit.
 check: lint
@@ -65,6 +70,10 @@ $(VENV)/.created:
 $(VENV)/.demo: $(VENV)/.created pyproject.toml
 	@echo "installing vit-keras-zoo into $(VENV), a minute or two the first time"
 	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.demo
+	$(PIP) --editable '.[docs,export]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.demo

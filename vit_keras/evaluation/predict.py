@@ -42,7 +42,7 @@ def predict(
         model: A model of this library, or what `vk.load_model` takes: a run directory, a preset's `NAME:TAG`, a preset directory, a
             `.keras` file.
         images: A path, a PIL image, an array `([count,] height, width, channels)`, or a list of these. A path is that of a file, a
-            folder, a pattern such as "photos/**/*.jpg", or a list of paths (CSV, TSV or text file).
+            folder, a pattern such as `photos/**/*.jpg`, or a list of paths (CSV, TSV or text file).
         top: Number of classes per image; None for all.
         preprocessing: How images are resized; None for what was saved with the model, else the model's size.
         pixel_range: Of arrays: the values of black and white, such as (0, 1); "auto" recognizes 0..255 and 0..1.

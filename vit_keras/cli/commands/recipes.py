@@ -24,19 +24,7 @@ def recipes_command(
         vit-keras recipes finetune
         vit-keras recipes mae
     """
-    from vit_keras.pretraining import recipe as pretraining
-    from vit_keras.training.recipes import RECIPES
-    from vit_keras.training.recipes.sizing import RULES
-
-    all_recipes: dict[str, Any] = {**RECIPES, **pretraining.RECIPES}
-    check_recipe(name, known=tuple(all_recipes))
-    recipes = []
-    for known in all_recipes if name is None else [name]:
-        entry = all_recipes[str(known)]
-        fields = entry.unsized(epochs=1, steps_per_epoch=1).to_dict()
-        fixed = {key: value for key, value in fields.items() if key not in _OF_A_RUN}
-        rules = entry.rules if known in pretraining.RECIPES else {field: RULES[field] for field in entry.sized}
-        recipes.append({**fixed, "sized": rules})
+    recipes = describe_recipes(name)
     if as_json:
         print_json(recipes if name is None else recipes[0])
     elif name is None:
@@ -51,14 +39,40 @@ def recipes_command(
         _print_recipe(recipes[0])
 
 
+def describe_recipes(name: str | None = None) -> list[dict[str, Any]]:
+    """Returns the values of one recipe or of all; `sized` has the rules of those that are adapted to a run."""
+    from vit_keras.pretraining import recipe as pretraining
+    from vit_keras.training.recipes import RECIPES
+    from vit_keras.training.recipes.sizing import RULES
+
+    all_recipes: dict[str, Any] = {**RECIPES, **pretraining.RECIPES}
+    check_recipe(name, known=tuple(all_recipes))
+    recipes = []
+    for known in all_recipes if name is None else [name]:
+        entry = all_recipes[str(known)]
+        fields = entry.unsized(epochs=1, steps_per_epoch=1).to_dict()
+        fixed = {key: value for key, value in fields.items() if key not in _OF_A_RUN}
+        rules = entry.rules if known in pretraining.RECIPES else {field: RULES[field] for field in entry.sized}
+        recipes.append({**fixed, "sized": rules})
+    return recipes
+
+
+def list_rows(recipe: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns each value of a recipe as text, with the rule where it is adapted to a run."""
+    rules = recipe["sized"]
+    return [
+        (key, _format(value) + (f", {rules[key]}" if key in rules else ""))
+        for key, value in recipe.items()
+        if key not in ("name", "sized")
+    ]
+
+
 def _print_recipe(recipe: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")  # keeps a URL whole
-    rules = recipe.pop("sized")
-    for key, value in recipe.items():
-        rule = f", {rules[key]}" if key in rules else ""
-        table.add_row("recipe" if key == "name" else key, _format(value) + rule)
+    for row in (("recipe", recipe["name"]), *list_rows(recipe)):
+        table.add_row(*row)
     print_table(table)
 
 
