@@ -49,7 +49,7 @@ def _fit_layout(batch: Any, layout: Any, axis: str) -> Any:
             f"A batch of {rows} images per process can't be shared equally by the {parts} devices of a process: use a multiple of {parts}, "
             "and leave out the incomplete last batch. vk.evaluate and vk.predict take any number of images."
         )
-    whole = jax.sharding.PartitionSpec()  # type: ignore[no-untyped-call]
+    whole = jax.sharding.PartitionSpec()
     return jax.sharding.NamedSharding(sharding.mesh, whole)
 
 
