@@ -29,6 +29,7 @@ QUICK: dict[str, list[str] | str] = {
     "fused": ["--quick"],
     "scan": ["--quick"],
     "devices": ["--quick"],
+    "manifest": ["--quick"],
     "data_loading": ["--images", "150", "--rounds", "1", "--epochs", "1", "--loaders", "vit_keras,keras"],
     "data_check": ["--count", "300"],
     "loading": SMALL,

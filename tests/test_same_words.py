@@ -31,11 +31,14 @@ ENTRY_POINTS = {
 }
 OTHER_WORDS = {"out_file": "out"}  # `out` is where commands print
 OF_THE_TERMINAL = {"context", "as_json", "debug", "quiet", "config", "overwrite"}
+OF_A_LAUNCH = {"coordinator", "num_processes", "process_id"}  # arguments of `vk.join_launch`
 OF_THE_COMMAND = {
-    "pretrain": {"data"},  # the words that name the `images`
-    "tune": {"role", "address"},  # each machine runs a command of its own
-    "evaluate": {"features"},  # `vk.evaluate_features`
-    "predict": {"out", "all_classes"},  # `Predictions.save`, and top=None
+    "pretrain": OF_A_LAUNCH | {"data"},  # the words that name the `images`
+    "train": OF_A_LAUNCH,
+    "finetune": OF_A_LAUNCH,
+    "tune": {"join"},  # `vk.tuning.join`
+    "evaluate": OF_A_LAUNCH | {"features"},  # `vk.evaluate_features`
+    "predict": OF_A_LAUNCH | {"out", "all_classes"},  # `Predictions.save`, and top=None
     "data check": {field.name for field in fields(vk.data.ReadOptions)},  # of the argument `reading`
     # One function per method; `weights` is an argument of `from_preset`, and a report is made by `anatomy_report`.
     "explain": {"weights", "method", "against", "out", "report"},

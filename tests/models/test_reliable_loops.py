@@ -9,6 +9,7 @@ import pytest
 from vit_keras import vit
 
 ON_JAX = keras.backend.backend() == "jax"
+pytestmark = pytest.mark.skipif(not ON_JAX, reason="the other backends never take the weights out")
 IMAGES, LABELS = np.full((4, 16, 16, 3), 90.0, "float32"), np.arange(4) % 3  # one shape is compiled
 
 
@@ -92,7 +93,6 @@ class Interrupt:
         return self.count
 
 
-@pytest.mark.skipif(not ON_JAX, reason="only on JAX a step overwrites the weights that it was given")
 @pytest.mark.parametrize("loop", ["evaluate", "predict", "fit", "test_on_batch", "predict_on_batch", "train_on_batch"])
 @pytest.mark.parametrize("every", [pytest.param(211, id="some"), pytest.param(3, id="many", marks=pytest.mark.slow)])
 def test_weights_are_there_wherever_ctrl_c_comes(model, loop, every):

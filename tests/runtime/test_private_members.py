@@ -65,7 +65,6 @@ MEMBERS = [
     Private("global_state", "set_global_attribute", "Restores Keras' global seed; `set_random_seed` has no way back.", 2),
     Private("seed_generator", "GLOBAL_SEED_GENERATOR", "Name of the global seed generator's attribute."),
     Private("rng_utils", "GLOBAL_RANDOM_SEED", "Name of the global seed's attribute."),
-    Private("tuner", "_is_worker", "Whether keras-tuner runs as a worker; its module of the same name is private too.", 0, None, "keras-tuner"),
     Private("tuner", "_populate_initial_space", "Declares the space without building models.", 0, None, "keras-tuner"),
     Private("torch", "_foreach_lerp_", "One fused call per step; torch has no public one on lists of tensors.", None, "torch", "torch"),
 ]  # fmt: skip

@@ -12,7 +12,7 @@ def masked_crc32c(content: bytes | memoryview) -> int:
     """Returns the CRC-32C of bytes as TFRecord files have it, rotated and shifted.
 
     >>> hex(masked_crc32c(b"123456789"))  # the checksum itself is 0xe3069283
-    '0xc78f2e0a'
+    '0xc78ab0e5'
     """
     crc = crc32c(content)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF

@@ -212,6 +212,7 @@ def balance_classes(counts: "np.ndarray", *, power: float = 1.0) -> tuple[float,
     (square root, as in Mahajan et al. 2018, arXiv 1805.00932, section 2.2).
 
     Example:
+        >>> import numpy as np
         >>> balance_classes(np.array([60, 20])), balance_classes(np.array([9, 1]), power=0.5)
         ((0.6666666666666666, 2.0), (0.8333333333333334, 2.5))
     """

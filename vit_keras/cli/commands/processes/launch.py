@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
+from vit_keras.cli.help import DEVICES
 from vit_keras.distributed.launch import local_environments, run_processes
 from vit_keras.errors import InvalidArgumentError
 
@@ -17,7 +18,9 @@ def launch_command(
         list[str],
         Argument(metavar="-- COMMAND", help="train, finetune, pretrain, evaluate or predict, with its options."),
     ],
-    processes: Annotated[int, Option("-n", "--processes", metavar="N", help="How many processes to start.")],
+    processes: Annotated[
+        int, Option("-n", "--processes", metavar="N", help="How many processes to start.", rich_help_panel=DEVICES)
+    ],
 ) -> None:
     """Start several processes of a command on this machine, which work together (JAX).
 
