@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from vit_keras.cli.main import app
+from vit_keras.cli.main import build_app
 
 
 def list_commands(group: Any, parent: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
@@ -20,7 +20,7 @@ def list_commands(group: Any, parent: tuple[str, ...] = ()) -> dict[tuple[str, .
 
 def make_pages() -> dict[str, str]:
     """Returns the pages by file name."""
-    commands = list_commands(typer.main.get_command(app))
+    commands = list_commands(typer.main.get_command(build_app()))
     return {f"command-{'-'.join(words)}.md": _make_page(words, command) for words, command in commands.items()}
 
 
