@@ -40,7 +40,7 @@ test: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"
-	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py
+	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py tests/distributed/test_training.py tests/models/test_reliable_loops.py
 
 # Writes the site to site/; its tutorials run. Needs no network but for the installation.
 docs: $(VENV)/.docs

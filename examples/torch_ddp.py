@@ -3,7 +3,8 @@
     KERAS_BACKEND=torch torchrun --nproc-per-node 2 examples/torch_ddp.py FOLDER OUT [EPOCHS]
 
 FOLDER/CLASS/image.jpg; OUT is the directory of the trained model. Keras' own `fit` would train another model in each process, so vit_keras
-refuses it there. All processes see the same batches, and each computes its rows: the result is that of one process.
+refuses it there. All processes see the same batches, and each computes its rows: the result is that of one process. (The batch norms of a
+convolutional stem would see the rows of their process alone.)
 """
 
 import os
@@ -24,7 +25,7 @@ if has_gpu:
 
 data = vk.data.load(folder, image_size=32, batch_size=32, seed=0)
 keras.utils.set_random_seed(0)  # the same weights everywhere
-model = vk.from_preset("vit_nano_conv8_32", num_classes=len(data.class_names))
+model = vk.from_preset("vit_nano_patch4_32", num_classes=len(data.class_names))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
 loss_of, parallel = torch.nn.CrossEntropyLoss(), DistributedDataParallel(model)
 

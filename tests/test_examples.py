@@ -67,7 +67,7 @@ def test_two_processes_of_torch_train_as_one(make_folder, tmp_path):
         processes = [start_ddp(process, count, folder, tmp_path / str(count), port) for process in range(count)]
         assert [process.wait(600) for process in processes] == [0] * count
     one, two = (vk.load_model(tmp_path / name).get_weights() for name in "12")
-    untrained = vk.from_preset("vit_nano_conv8_32", num_classes=2).get_weights()
+    untrained = vk.from_preset("vit_nano_patch4_32", num_classes=2).get_weights()
     assert max(abs(ours - start).max() for ours, start in zip(one, untrained, strict=True)) > 1e-3
     for ours, theirs in zip(two, one, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)

@@ -70,5 +70,5 @@ def test_divided_weights_train_and_work_as_those_of_one_device(count):
         assert found.pop(name) == [], name
     whole, part = found.pop("bytes")
     assert part < whole * (1 / count + 0.1)
-    assert found.pop("losses") < 1e-6
+    assert found.pop("losses") < 1e-5
     assert all(value < 2e-5 for value in found.values()), found

@@ -46,6 +46,12 @@ class Trouble(keras.callbacks.Callback):
         super().__init__()
         self.what, self.at, self.process, self.step = what, int(step), int(process), 0
 
+    def get_state(self):
+        return {}  # a resumed run has no trouble
+
+    def set_state(self, state):
+        pass
+
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if self.step == self.at and process_id() == self.process:

@@ -7,6 +7,7 @@ import keras
 
 from vit_keras.distributed.arrays import to_numpy
 from vit_keras.distributed.cluster import barrier, is_chief, process_count
+from vit_keras.distributed.devices import distribution_scope
 
 
 @contextmanager
@@ -26,7 +27,10 @@ def gather_weights(model: keras.Model) -> Iterator[bool]:
     for variable in divided:
         variable._value = to_numpy(variable)
     try:
-        yield is_chief()
+        with distribution_scope(
+            None
+        ):  # Keras makes variables as it saves, which under a distribution all processes would have to make
+            yield is_chief()
     finally:
         for variable, part in zip(divided, parts, strict=True):
             variable._value = part
