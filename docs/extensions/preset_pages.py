@@ -22,7 +22,7 @@ TEXT = """# Presets
 <p><label for="preset-search">Search</label> <input type="search" id="preset-search" placeholder="dinov2 apache 384">
 <span id="preset-count" role="status"></span></p>
 
-<table id="presets"><thead><tr>{head}</tr></thead><tbody>
+<table id="preset-table"><thead><tr>{head}</tr></thead><tbody>
 {rows}
 </tbody></table>
 <script src="../../_static/presets.js"></script>

@@ -1,5 +1,5 @@
 // Sorts and searches the table of presets.
-const table = document.getElementById("presets");
+const table = document.getElementById("preset-table");
 const body = table.tBodies[0];
 const rows = [...body.rows];
 const search = document.getElementById("preset-search");
