@@ -26,6 +26,12 @@ def processor_folder() -> Path:
     return RESULTS / "_".join([*re.findall(r"[a-z0-9]+", words), *matrix_units])
 
 
+def memory(field: str) -> int:
+    """Returns a value of this process's status in bytes."""
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
 def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
     """Returns the seconds per round of each step, run as A B C A B C ..., so that changes in load affect all of them."""
     for _ in range(warmup):

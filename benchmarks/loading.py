@@ -27,18 +27,12 @@ def forget(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def memory(field: str) -> int:
-    """Returns a value of this process's status in bytes."""
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
-
-
 def peak_growth(step: Callable[[], object]) -> int:
     """Returns the growth of this process's peak memory over its current memory during a step, in bytes."""
     Path("/proc/self/clear_refs").write_text("5", "utf-8")
-    before = memory("VmRSS")
+    before = harness.memory("VmRSS")
     step()
-    return memory("VmHWM") - before
+    return harness.memory("VmHWM") - before
 
 
 def timed(step: Callable[[], object]) -> float:

@@ -65,9 +65,7 @@ def run_step(step: str, root: Path) -> dict[str, Any]:
     start = time.perf_counter()
     result = steps[what]() if what in steps else pa_csv.read_csv(path)
     seconds = time.perf_counter() - start
-    lines = Path("/proc/self/status").read_text().splitlines()
-    peak = 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
-    found = {"seconds": seconds, "peak_bytes_above_start": peak - before}
+    found = {"seconds": seconds, "peak_bytes_above_start": harness.memory("VmHWM") - before}
     if step == "list csv":
         found |= time_splits(result)
     return found

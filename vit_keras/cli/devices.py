@@ -4,11 +4,10 @@ import os
 from typing import Any
 
 from vit_keras.cli.backend import Process
+from vit_keras.distributed.arguments import DISTRIBUTIONS
 from vit_keras.distributed.launchers import find_cluster
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import list_words
-
-DISTRIBUTIONS = ("data", "fsdp", "none")
 
 
 def find_devices(

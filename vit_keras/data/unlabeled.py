@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vit_keras.data.images.read_options import ReadOptions
 from vit_keras.data.loading import find_files, load
 from vit_keras.data.scan.image_listing import list_images
 from vit_keras.data.scan.limiting import limit_listing
-from vit_keras.data.scan.listing import Listing
+from vit_keras.data.scan.listing import Listing, list_with_clear_labels
 from vit_keras.data.scan.manifest import Manifest
 from vit_keras.data.shards.list_shards import list_shards
 from vit_keras.data.shards.shard_files import find_shards, name_source
@@ -166,13 +167,12 @@ def _list(files: Any, reading: ReadOptions, tables: TableOptions) -> Listing:
     given = files[0] if isinstance(files, list) and len(files) == 1 else files
     shards = find_shards(given, reading.splits)
     if shards is None:
-        return _list_table(files, reading, tables) if are_tables(files) else _list_folders(files, reading, tables)
-    try:
-        return list_shards(shards, options=tables, splits=reading.splits)
-    except DataError:
-        if tables.label_columns:
-            raise
-    return list_shards(shards, options=tables, splits=reading.splits, labeled=False)
+        if not are_tables(files):
+            return _list_folders(files, reading, tables)
+        list_rows = partial(list_tables, files, options=tables, splits=reading.splits)
+    else:
+        list_rows = partial(list_shards, shards, options=tables, splits=reading.splits)
+    return list_with_clear_labels(list_rows, required=bool(tables.label_columns))
 
 
 def _list_folders(folders: list[Path], reading: ReadOptions, tables: TableOptions) -> Listing:
@@ -193,16 +193,6 @@ def _list_folders(folders: list[Path], reading: ReadOptions, tables: TableOption
         return labeled
     text = f"{len(labeled.paths):,} of {len(found.paths):,} images are labeled by folders or a table: these labels are not used"
     return replace(found, decisions=(*found.decisions, text))
-
-
-def _list_table(source: Any, reading: ReadOptions, tables: TableOptions) -> Listing:
-    """Returns the images of a table; with their labels, where it is clear which column has them."""
-    try:
-        return list_tables(source, options=tables, splits=reading.splits)
-    except DataError:
-        if tables.label_columns:
-            raise
-    return list_tables(source, options=tables, splits=reading.splits, labeled=False)
 
 
 def _describe_looks(manifest: Manifest) -> tuple[str, ...]:

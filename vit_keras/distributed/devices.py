@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from rich.console import Console
 
+from vit_keras.distributed.arguments import check_devices
 from vit_keras.distributed.cluster import is_chief, join, process_count, process_id
 from vit_keras.distributed.fsdp import FullySharded
 from vit_keras.distributed.launchers import find_cluster, find_tensorflow_workers
@@ -15,10 +16,6 @@ from vit_keras.distributed.unsupported import check_torch_group
 from vit_keras.errors import ClusterError, InvalidArgumentError
 from vit_keras.runtime.devices import devices as list_devices
 from vit_keras.validation import list_words
-
-DISTRIBUTIONS = ("data", "fsdp", "none")
-"""How devices share a run: each has all weights, each has a part of them, or one device does everything."""
-Distribution = Literal["data", "fsdp", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +61,6 @@ class Devices:
         hosts = f" in {self.process[1]} processes" if self.process[1] > 1 else ""
         how = {"data": ", data parallel", "fsdp": ", fully sharded"}.get(self.distribution, "")
         return f"{max(1, len(self.names))} x {list_words(kinds)}{hosts}{how}"
-
-
-def check_devices(devices: Any, distribution: str) -> None:
-    """Raises `InvalidArgumentError` for values that are never legal."""
-    if devices != "auto" and (type(devices) is not int or devices < 1):
-        raise InvalidArgumentError(f'devices must be "auto" or a number of at least 1, got {devices!r}.')
-    if distribution not in DISTRIBUTIONS:
-        raise InvalidArgumentError(f"distribution must be one of {list_words(DISTRIBUTIONS)}, got {distribution!r}.")
 
 
 def choose_devices(devices: Any = "auto", distribution: str = "data") -> Devices:

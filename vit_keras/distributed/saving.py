@@ -27,9 +27,8 @@ def gather_weights(model: keras.Model) -> Iterator[bool]:
     for variable in divided:
         variable._value = to_numpy(variable)
     try:
-        with distribution_scope(
-            None
-        ):  # Keras makes variables as it saves, which under a distribution all processes would have to make
+        # Keras makes variables as it saves, which under a distribution all processes would have to make.
+        with distribution_scope(None):
             yield is_chief()
     finally:
         for variable, part in zip(divided, parts, strict=True):

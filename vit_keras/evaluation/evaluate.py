@@ -11,8 +11,8 @@ import numpy as np
 from vit_keras.data.class_names import are_numbers
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import format_label, labels_task
+from vit_keras.distributed.arguments import Distribution
 from vit_keras.distributed.cluster import barrier, is_chief
-from vit_keras.distributed.devices import Distribution
 from vit_keras.errors import InvalidArgumentError, LabelError
 from vit_keras.evaluation.labeled_images import LabeledImages, check_known, find_labeled, find_run_options
 from vit_keras.evaluation.metrics import Evaluation

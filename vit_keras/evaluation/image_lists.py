@@ -3,9 +3,11 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from vit_keras.data.images.decode import FilePart
+from vit_keras.data.scan.listing import list_with_clear_labels
 from vit_keras.data.shards.list_shards import list_shards
 from vit_keras.data.shards.shard_files import ShardFile
 from vit_keras.data.tables.columns import LABEL_WORDS, ColumnError, choose_image_column, choose_label_columns
@@ -38,10 +40,7 @@ def read_image_list(path: Path) -> list[tuple[Path, str | None]]:
 
 def read_shard_list(shards: Sequence[ShardFile]) -> Iterator[tuple[FilePart, tuple[str, ...]]]:
     """Yields where each image of shards is, and its label, where it is clear that it has one class."""
-    try:
-        listing = list_shards(shards)
-    except DataError:  # images to predict need no labels
-        listing = list_shards(shards, labeled=False)
+    listing = list_with_clear_labels(partial(list_shards, shards))  # images to predict need no labels
     statuses = {path: os.stat(path) for path in listing.members.shards} if listing.members else {}
     for index, name in enumerate(listing.paths):
         path, offset, length = listing.find_part(index)

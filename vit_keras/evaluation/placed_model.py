@@ -12,8 +12,9 @@ import numpy as np
 
 from vit_keras.data import EncodedSplit, Split
 from vit_keras.data.dataset.pipeline import make_batches, make_full_batches
+from vit_keras.distributed.arguments import check_devices
 from vit_keras.distributed.arrays import copy_weights
-from vit_keras.distributed.devices import Devices, check_devices, distribution_scope, run_on, use_devices
+from vit_keras.distributed.devices import Devices, distribution_scope, run_on, use_devices
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.runtime.random_state import random_state
 from vit_keras.zoo.load_model import OpenModel, open_model

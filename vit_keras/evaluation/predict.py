@@ -10,7 +10,7 @@ import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
 from vit_keras.data.sources.pixel_range import PixelScale
-from vit_keras.distributed.devices import Distribution
+from vit_keras.distributed.arguments import Distribution
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.batches import BatchOptions, run_batches
 from vit_keras.evaluation.images import ImageInput, list_images

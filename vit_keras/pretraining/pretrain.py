@@ -12,7 +12,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData, Preprocessing, ReadOptions, load_unlabeled
 from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.tasks import describe_count
-from vit_keras.distributed.devices import Distribution, chief_console, devices_in_use, run_on
+from vit_keras.distributed.arguments import Distribution
+from vit_keras.distributed.devices import chief_console, devices_in_use, run_on
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model

@@ -8,7 +8,8 @@ import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
-from vit_keras.distributed.devices import Distribution, chief_console, run_on
+from vit_keras.distributed.arguments import Distribution
+from vit_keras.distributed.devices import chief_console, run_on
 from vit_keras.reporting.progress import standard_console
 from vit_keras.training.cross_validation import adapt_recipe, plan_session
 from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run

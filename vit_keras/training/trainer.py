@@ -11,7 +11,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.data import ImageData
 from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.data.sources.builtin import BUILTIN_NAMES
-from vit_keras.distributed.devices import Distribution, chief_console, run_on
+from vit_keras.distributed.arguments import Distribution
+from vit_keras.distributed.devices import chief_console, run_on
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.baseline import measure_baseline
 from vit_keras.models.vit import model_config, vit

@@ -66,9 +66,8 @@ class Coordinator:
             self.policy = replace(policy, budget=Budget.parse(study.budget))
         self._waited = -1  # number of records on which there was nothing to do but to wait
         self._joined: Record = {"what": "joined", "participant": self.name, "host": host}
-        self._running: dict[
-            str, tuple[int, Callable[[], object]]
-        ] = {}  # trial and what ends it, per worker of this process
+        # Of each worker of this process: the trial, and what ends it.
+        self._running: dict[str, tuple[int, Callable[[], object]]] = {}
 
     @property
     def budget(self) -> Budget:

@@ -63,8 +63,9 @@ def join(
         raise StorageError(
             f"{run} holds no search to join: it has no {JOURNAL}. Start one there, or check that the folder is mounted."
         )
+    journal = Journal(run / JOURNAL)
     plan, budget = _plan_as_recorded(
-        Journal(run / JOURNAL),
+        journal,
         data,
         validation,
         hypermodel=hypermodel,
@@ -77,7 +78,7 @@ def join(
         plan.hypermodel,
         run_dir=run,
         budget=None,
-        objective=[name for name, _ in Journal(run / JOURNAL).fingerprint["objectives"]],
+        objective=[name for name, _ in journal.fingerprint["objectives"]],
         options=plan.tuner_options,
         on_event=progress.on_event,
     )
@@ -109,9 +110,8 @@ def _plan_as_recorded(
         raise InvalidArgumentError(f"{run} was started with a {recorded['kind']}: pass the same hypermodel.")
     budgets = [record["budget"] for record in journal.records if record["what"] == "budget"]
     budget = Budget.parse(budgets[-1] if budgets else told.get("budget", "30min"))
-    own = dict.fromkeys(
-        ("space", "max_params", "max_macs", "image_size")
-    )  # the file of the space may not be on this machine
+    # The file of the space may not be on this machine.
+    own = dict.fromkeys(("space", "max_params", "max_macs", "image_size"))
     if hypermodel is None:
         height, width = recorded["image_size"]
         limits = recorded["limits"]

@@ -42,6 +42,19 @@ class Listing:
         return str(self.root / self.paths[index]), 0, None
 
 
+def list_with_clear_labels(list_images: Callable[..., Listing], *, required: bool = False) -> Listing:
+    """Returns what a function lists; without labels, `labeled=False`, where it isn't clear which ones the images have.
+
+    With `required`, that is an error.
+    """
+    try:
+        return list_images()
+    except DataError:
+        if required:
+            raise
+    return list_images(labeled=False)
+
+
 def list_folder(
     root: Path,
     *,

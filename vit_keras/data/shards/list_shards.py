@@ -32,11 +32,7 @@ from vit_keras.validation import list_words
 
 _INDEXERS = {TAR: index_tar, TFRECORD: index_tfrecord, PARQUET: index_parquet}
 _FILE = "__file__"  # name of the column of names in the shards
-_LABELS = (
-    "cls",
-    "image/class/synset",
-    "image/class/label",
-)  # fields that are labels by the conventions of their formats
+_LABELS = ("cls", "image/class/synset", "image/class/label")  # by the conventions of their formats
 _NAMES = ("class_name", "label_name", "category_name", "class_text", "label_text", "image/class/text")
 _NAME_FILES = ("class_names", "classes", "labels", "label_names", "classnames")
 _WORKERS = 8

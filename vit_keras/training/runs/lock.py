@@ -1,7 +1,6 @@
 """A lock that keeps a second process out of a run directory."""
 
 import contextlib
-import errno
 import json
 import os
 import socket
@@ -14,16 +13,13 @@ from typing import Any
 import psutil
 
 from vit_keras.errors import RunLockedError, StorageError
+from vit_keras.runtime.file_lock import try_lock
 
-if sys.platform == "win32":
-    import msvcrt
-else:
+if sys.platform != "win32":
     import fcntl
 
 _NAME = ".lock"
 _MAX_BYTES = 4096  # of the description of the owner
-_FAR = 2**30  # Windows makes the locked byte unreadable, so lock one behind the description
-_HELD = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
 
 
 class RunLock:
@@ -70,7 +66,7 @@ class RunLock:
         os.close(self._file)
 
     def _take(self, file: int) -> None:
-        locked, owner = _lock(file, shared=self.shared), _owner(file)
+        locked, owner = try_lock(file, shared=self.shared), _owner(file)
         if locked is None and owner and _may_live(owner) and not self.shared:
             raise RunLockedError(
                 f"{self._describe(owner)} Its file system has no locks: if that process has ended, remove {self.path / _NAME}."
@@ -93,21 +89,6 @@ class RunLock:
             else "another process, just now"
         )
         return f"{self.path} is in use by {who}: wait until it ends, stop it, or use another run directory."
-
-
-def _lock(file: int, *, shared: bool) -> bool | None:
-    """Returns whether this process now holds the lock, or None where the system or the file system has no such locks."""
-    try:
-        if sys.platform == "win32":
-            if shared:
-                return None
-            os.lseek(file, _FAR, os.SEEK_SET)
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError as error:
-        return False if error.errno in _HELD else None
-    return True
 
 
 def _owner(file: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.errors import StorageError
+from vit_keras.runtime.file_lock import try_lock
 
 LEASE_SECONDS = 60.0
 """Silence of a process, after which others take its trials."""
@@ -58,7 +59,7 @@ class Heartbeat:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            self._locked = _lock(self._file)
+            self._locked = sys.platform != "win32" and try_lock(self._file) is True  # until this process ends
             self.beat()
         except OSError as error:
             raise StorageError(f"{self.path}: could not be written ({error}).") from error
@@ -89,9 +90,8 @@ class Heartbeat:
             try:
                 self._on_beat(awake_or_asleep_seconds() - self._last)
                 self.beat()
-            except (
-                Exception
-            ):  # the shared folder is gone for now: this process goes silent, and the next record raises the error
+            except Exception:
+                # The shared folder is gone for now: this process goes silent, and the next record raises the error.
                 self._last = min(self._last, awake_or_asleep_seconds() - LEASE_SECONDS)
 
 
@@ -147,37 +147,19 @@ class Lease:
         return now - self._changed
 
 
-def _lock(file: int) -> bool:
-    """Locks a process's own file until it ends; returns whether the file system has locks."""
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 def _is_dead(path: Path, content: bytes) -> bool:
     """Returns whether a process on this machine has ended: its lock is free. Locks of other machines may be invisible here."""
     fields = _parse(content)
     if sys.platform == "win32" or not fields.get(_LOCKED) or fields.get(_KERNEL) != _kernel():
         return False
-    import fcntl
-
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+        return try_lock(file) is True
     finally:
         os.close(file)
-    return True
 
 
 def _kernel() -> str:
