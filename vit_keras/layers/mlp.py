@@ -103,7 +103,8 @@ class MLP(CompositeLayer):
         _, count, hidden_dim = ops.shape(tokens)
         rows = ops.reshape(tokens, (-1, hidden_dim))  # (batch * tokens, hidden_dim): one matrix product for the batch
         # In inference, TensorFlow has its own fused kernel for this product and the activation.
-        inside = project(self.expand, rows, training=training) if training else self.expand(rows)
+        has_own_kernel = not training and keras.backend.backend() == "tensorflow"
+        inside = self.expand(rows) if has_own_kernel else project(self.expand, rows, training=training)
         parts = ops.split(inside, 2, axis=-1) if self.gated else [inside]
         is_fused = bool(training) and fuses()
         activate = _make_gate(self.activation, is_fused) if self.gated else _activation(self.activation, is_fused)

@@ -1,4 +1,4 @@
-"""The product of rows and a dense layer's kernel plus its bias, on TensorFlow by the faster operations of a processor with matrix units."""
+"""The product of rows and a dense layer's kernel plus its bias, by the fastest operations of the backend and the processor."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.layers.kernels.local_graph import is_local_graph
@@ -13,16 +14,23 @@ from vit_keras.runtime.cpu import instruction_sets
 
 
 def project(layer: keras.layers.Layer, rows: Tensor, *, training: bool | None) -> Tensor:
-    """Returns `layer(rows)`, by faster operations where `has_fast_form`, the layer is a plain `Dense`, and the graph is never exported.
+    """Returns `layer(rows)`; for a plain `Dense` by faster operations where there are some.
 
-    That is a graph of training, where both weights are trainable, or of `predict` (`local_graph`).
+    On torch, one operation multiplies and adds the bias. On TensorFlow, see `has_fast_form`; it is used in graphs that are never exported:
+    those of training, where both weights are trainable, and of `predict` (`local_graph`).
 
     Shapes:
         rows: `(rows, inputs)`.
         returns: `(rows, units)`.
     """
+    if not _is_plain(layer) or keras.backend.standardize_dtype(rows.dtype) != layer.compute_dtype:
+        return layer(rows)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.addmm(ops.cast(layer.bias, rows.dtype), rows, ops.cast(layer.kernel, rows.dtype))
     is_possible = _is_trainable(layer) if training else is_local_graph()
-    if not is_possible or not has_fast_form(rows.dtype) or not _is_plain(layer):
+    if not is_possible or not has_fast_form(rows.dtype):
         return layer(rows)
     import tensorflow as tf
 
