@@ -3,7 +3,7 @@
     python benchmarks/memory.py [--peers PYTHON ...] [--presets ...] [--dtypes float32 bfloat16] [--backends tensorflow torch]
                                 [--batch-size 16] [--sides 224 ...] [--limit-gb 20] [--quick]
 
-Each point is a new process that takes three training steps of `speed_side.py` (AdamW, 1,000 classes) with pixels in memory; its peak is
+Each point is a new process that takes two training steps of `speed_side.py` (AdamW, 1,000 classes) with pixels in memory; its peak is
 the process's highest resident memory less that after the imports. Each library runs with each of its settings (XLA, compiled), with and
 without recomputation (`remat="block"`, timm's `set_grad_checkpointing`, Keras' `RematScope("full")`), this package on each of
 `--backends`, KerasHub on TensorFlow. `of_best_peer` is ours relative to the least of the peers' settings: 1.0 is the goal.
@@ -34,7 +34,7 @@ PEERS = ("keras_hub", "timm")
 LONG_PRESET = "vit_small_patch16_224"
 GIGABYTE = 1e9
 _ROOT = Path(__file__).parents[1]
-_STEPS = 3
+_STEPS = 2
 
 
 def point(library: str, setting: str, preset: str, dtype: str, batch_size: int, num_layers: int, side: int, recomputes: bool) -> int:

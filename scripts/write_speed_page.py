@@ -203,7 +203,7 @@ def write_memory(result: dict[str, Any]) -> str:
             kept = "" if recomputed == "kept" else ", recomputed"
             tokens = [f"{found['tokens']:,}" if found else "" for found in longest]
             rows.append([f"tokens of one image in {result['limit_gb']:g} GB, S/16, float32{kept}", *tokens])
-    text = "Peak resident memory of three training steps less that after the imports, batch 16; the tokens follow from three sizes."
+    text = "Peak resident memory of two training steps less that after the imports, batch 16; the tokens follow from three sizes."
     return section(result, text, ["GB", *sides], rows)
 
 

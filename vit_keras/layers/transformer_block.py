@@ -227,7 +227,9 @@ def _recompute(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tenso
     """Returns `keras.remat(function)`.
 
     On TensorFlow this turns the graph optimizer off for the process. With it, gradients of recomputed branches were wrong in 5 of 72
-    trainings of one small block, in none of 92 without it (TensorFlow 2.21, Keras' own optimizer, on a CPU).
+    trainings of one small block, in none of 92 without it (TensorFlow 2.21, Keras' own optimizer, on a CPU). With it, two processes ended
+    in a segmentation fault in a thread of TensorFlow, too. XLA's loops stay: without them a step takes 1.2 times the processor time in
+    float32, 1.7 times in bfloat16.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -30,8 +30,7 @@ def _make_attention() -> Callable[[Tensor], Tensor]:
     def attend(qkv: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         scale = qkv.shape[-1] ** -0.5
         queries, keys, values = tf.unstack(tf.transpose(qkv, (2, 0, 3, 1, 4)), 3)  # (batch, heads, tokens, head_dim)
-        queries *= scale
-        weights = compute_weights(queries, keys)
+        weights = compute_weights(queries * scale, keys)
         outputs = tf.transpose(tf.matmul(weights, values), (0, 2, 1, 3))
 
         def gradient(of_outputs: Tensor) -> Tensor:
@@ -43,7 +42,7 @@ def _make_attention() -> Callable[[Tensor], Tensor]:
             of_scores = fused_score_gradient(weights, of_weights, outputs, of_outputs)
             of_queries = tf.matmul(of_scores, keys) * scale
             with tf.control_dependencies([of_queries]):
-                of_keys = tf.matmul(of_scores, queries, transpose_a=True)
+                of_keys = tf.matmul(of_scores, queries, transpose_a=True) * scale
             return tf.transpose(tf.stack([of_queries, of_keys, of_values]), (1, 3, 0, 2, 4))
 
         return outputs, gradient
