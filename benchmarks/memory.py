@@ -37,7 +37,9 @@ _ROOT = Path(__file__).parents[1]
 _STEPS = 2
 
 
-def point(library: str, setting: str, preset: str, dtype: str, batch_size: int, num_layers: int, side: int, recomputes: bool) -> int:
+def point(
+    library: str, setting: str, preset: str, dtype: str, batch_size: int, num_layers: int, side: int, recomputes: bool
+) -> int:
     """Returns the growth of this process's peak memory over that after the imports, in bytes."""
     for module in IMPORTS[library]:
         importlib.import_module(module)
@@ -53,7 +55,11 @@ def measure(python: str, backend: str, library: str, *arguments: object) -> floa
     """Returns the peak of a point in a new process in GB; the reason if it failed."""
     paths = [str(_ROOT)] if library == "vit_keras_zoo" else []
     command = [python, __file__, "--point", library, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "KERAS_BACKEND": backend,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message: was memory short?"]
@@ -103,7 +109,9 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=[], help="Python interpreters with the peers")
     parser.add_argument("--presets", nargs="*", default=list(speed_side.SHAPES), choices=speed_side.SHAPES)
     parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
-    parser.add_argument("--backends", nargs="*", default=["tensorflow", "torch"], choices=["tensorflow", "jax", "torch"])
+    parser.add_argument(
+        "--backends", nargs="*", default=["tensorflow", "torch"], choices=["tensorflow", "jax", "torch"]
+    )
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--long-sides", nargs="*", type=int, default=[256, 512, 768], help="px; empty to leave it out")
     parser.add_argument("--limit-gb", type=float, default=20.0)

@@ -215,7 +215,9 @@ def main() -> None:
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell
                 shape = {"batch_size": size[0], "num_layers": size[1], "not_installed": missing}
-                harness.record(_result_name(), shape | {"results": results}, quick=options.quick)  # finished results are kept
+                harness.record(
+                    _result_name(), shape | {"results": results}, quick=options.quick
+                )  # finished results are kept
 
 
 if __name__ == "__main__":

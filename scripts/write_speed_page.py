@@ -179,7 +179,9 @@ def write_commands(result: dict[str, Any]) -> str:
         for name, found in result[kind].items():
             command, clock = name.rsplit(", ", 1)
             if clock == "processor":
-                rows.append([f"`vit-keras {command}`", f"{result['seconds'][name]['median']:.2f}", f"{ratio(found)}{unit}"])
+                rows.append(
+                    [f"`vit-keras {command}`", f"{result['seconds'][name]['median']:.2f}", f"{ratio(found)}{unit}"]
+                )
     text = (
         "Processor time; lists beside `import typer, rich`, `predict` and `explain` beside a script of plain Keras layers, and the "
         "first step of the demo, `train`, beside that of such a script."

@@ -34,18 +34,17 @@ def train(remat):
     keras.utils.set_random_seed(0)
     model = vit(config.replace(remat=remat), num_classes=2)
     model.compile(keras.optimizers.Adam(1e-2), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    return model.fit(images, labels, batch_size=16, epochs=10, shuffle=False, verbose=0).history["loss"]
+    return model.fit(images, labels, batch_size=16, epochs=6, shuffle=False, verbose=0).history["loss"]
 
 expected = train("none")
-for _ in range(3):
+for _ in range(2):
     keras.utils.clear_session()  # compiles again
     np.testing.assert_allclose(train("block"), expected, rtol=1e-3)
 """
 
 
-@pytest.mark.parametrize("stack_kib", [512, 8192])
-def test_no_process_dies_and_the_losses_are_those_without_recomputation(stack_kib):
-    command = ["bash", "-c", f'ulimit -s {stack_kib}; exec "$0" -c "$1"', sys.executable, PROGRAM]
+def test_no_process_dies_and_the_losses_are_those_without_recomputation():
+    command = ["bash", "-c", 'ulimit -s 512; exec "$0" -c "$1"', sys.executable, PROGRAM]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     started = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)

@@ -24,7 +24,9 @@ def test_outputs_and_both_derivatives_equal_the_formula_in_float64(monkeypatch, 
         np.testing.assert_allclose(ours, right, rtol=0, atol=tolerance * np.abs(right).max())
 
 
-@pytest.mark.parametrize(("tokens", "has_square"), [(attention_in_chunks.MANY, True), (attention_in_chunks.MANY + 1, False)])
+@pytest.mark.parametrize(
+    ("tokens", "has_square"), [(attention_in_chunks.MANY, True), (attention_in_chunks.MANY + 1, False)]
+)
 def test_training_with_many_tokens_has_no_matrix_of_tokens_times_tokens(tokens, has_square):
     import tensorflow as tf
 
@@ -40,6 +42,8 @@ def test_training_with_many_tokens_has_no_matrix_of_tokens_times_tokens(tokens, 
     graph = step.get_concrete_function().graph.as_graph_def(add_shapes=True)
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     shapes = {
-        tuple(side.size for side in shape.dim)[-2:] for node in nodes for shape in node.attr["_output_shapes"].list.shape
+        tuple(side.size for side in shape.dim)[-2:]
+        for node in nodes
+        for shape in node.attr["_output_shapes"].list.shape
     }
     assert ((tokens, tokens) in shapes) == has_square
