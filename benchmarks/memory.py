@@ -14,7 +14,6 @@ the limit. Linux only.
 
 import argparse
 import importlib
-import json
 import os
 import subprocess
 import sys
