@@ -56,15 +56,15 @@ def _make_attention() -> Callable[[Tensor], Tensor]:
 
         def gradient(of_outputs: Tensor) -> Tensor:
             queries, keys, values = split()
-            wide, of_wide = (tf.cast(each, "float32") for each in (outputs, of_outputs))
-            sums = to_chunks(tf.transpose(sum_products(wide, of_wide), (0, 2, 1, 3)))
+            products = sum_products(tf.cast(outputs, "float32"), tf.cast(of_outputs, "float32"))
+            sums = to_chunks(tf.transpose(products, (0, 2, 1, 3)))
             of_attended = to_chunks(of_outputs)
 
             def step(index: Tensor, of_keys: Tensor, of_values: Tensor, of_queries: Tensor) -> tuple[Tensor, ...]:
                 weights = compute_weights(queries[index], keys)
                 of_weights = tf.matmul(of_attended[index], values, transpose_b=True)
-                pair = (tf.cast(each, "float32") for each in (weights, of_weights))
-                of_scores = tf.cast(compute_score_gradient(*pair, sums[index]), qkv.dtype)
+                wide, of_wide = (tf.cast(each, "float32") for each in (weights, of_weights))
+                of_scores = tf.cast(compute_score_gradient(wide, of_wide, sums[index]), qkv.dtype)
                 of_keys += tf.cast(tf.matmul(of_scores, queries[index], transpose_a=True), "float32")
                 of_values += tf.cast(tf.matmul(weights, of_attended[index], transpose_a=True), "float32")
                 return index + 1, of_keys, of_values, of_queries.write(index, tf.matmul(of_scores, keys))
