@@ -2,7 +2,7 @@
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.layouts import CONV, LINEAR
-from vit_keras.weights.mappings.tables import NO_ROTARY, Table, affine, always, dense, never, row, way
+from vit_keras.weights.mappings.tables import NO_ROTARY, Table, affine, dense, row, unless, way
 
 _B, _LAYER = "block_{i}", "layers.{i}"
 
@@ -32,7 +32,7 @@ MMPRETRAIN = Table(
         row(f"{_B}/mlp_scale/gamma", way(f"{_LAYER}.ffn.gamma2.weight")),
         *affine("final_norm", "ln1", "ln2", when=_is_normed_first),
         *dense("pre_logits", "head.layers.pre_logits"),
-        *dense("head", "head.layers.head", "head.fc", whens=(always, never)),
+        *dense("head", "head.layers.head", "head.fc", whens=(_is_normed_first, unless(_is_normed_first))),
         *dense("head_distillation", "head.layers.head_dist"),
     ),
     refused=((r"layers\.\d+\.ffn\.w12\..*", "the gate of its MLP has another order"),),
