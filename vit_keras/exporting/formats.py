@@ -34,11 +34,6 @@ _PACKAGES = {"onnx": ("onnx", "onnxruntime"), "bundle": ("onnx", "onnxruntime"),
 """What writing or running a format needs, of the extra "export"."""
 
 
-def format_names() -> tuple[str, ...]:
-    """Returns the names of all formats."""
-    return tuple(_CLASSES)
-
-
 def find_format(path: Path, name: str | None) -> "Format":
     """Returns a format by its name, or else by the ending of a path.
 
