@@ -7,7 +7,7 @@ from vit_keras.errors import InvalidArgumentError
 
 
 def use() -> None:
-    config = vk.ViTConfig(image_size=32, patch_size=8, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+    config = vk.ViTConfig(image_size=(32, 32), patch_size=8, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
     params: int = config.replace(num_layers=3).num_params
     names: list[str] = vk.list_presets("vit_*")
     model = vk.from_preset(names[0], num_classes=3, hidden_dim=params)
@@ -27,7 +27,7 @@ def use() -> None:
 
 
 def misuse(config: vk.ViTConfig, data: vk.data.ImageData) -> None:
-    vk.ViTConfig(image_size=32, patch_size=8, hiden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)  # error: misspelled
+    vk.ViTConfig(image_size=(32, 32), hiden_dim=64)  # error: misspelled, and fields are missing
     text: str = config.num_params  # error: an integer
     vk.list_presets(3)  # error: a pattern is text
     vk.finetune("vit_nano_conv8_32:drawings", data, epochs="3")  # error: text, not a number

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from vit_keras import costs
 from vit_keras.conflicts import LARGEST_PATCH, LARGEST_SIDE, find_conflicts
@@ -47,10 +47,11 @@ _INTEGERS = {
     "max_num_patches": (1, 16_384),
 }
 _OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
+_Class = TypeVar("_Class")  # so that type checkers see the fields of the class, not `type`
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
 
 
-def _refuses_unknown_fields(cls: type) -> type:
+def _refuses_unknown_fields(cls: type[_Class]) -> type[_Class]:
     """Makes the constructor report unknown and missing fields as `FrozenConfig.check_fields` does."""
     init = cls.__init__  # type: ignore[misc]
 
