@@ -53,14 +53,15 @@ _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": No
 
 def _refuses_unknown_fields(cls: type[_Class]) -> type[_Class]:
     """Makes the constructor report unknown and missing fields as `FrozenConfig.check_fields` does."""
-    init = cls.__init__  # type: ignore[misc]
+    changed: Any = cls
+    init = changed.__init__
 
     @functools.wraps(init)
     def checked_init(self: object, **values: Any) -> None:
         ViTConfig.check_fields(values)
         init(self, **values)
 
-    cls.__init__ = checked_init  # type: ignore[misc]
+    changed.__init__ = checked_init
     return cls
 
 
