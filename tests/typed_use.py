@@ -7,7 +7,7 @@ from vit_keras.errors import InvalidArgumentError
 
 
 def use() -> None:
-    config = vk.ViTConfig(image_size=(32, 32), patch_size=8, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
+    config = vk.ViTConfig(image_size=32, patch_size=8, hidden_dim=64, num_layers=2, num_heads=2, mlp_dim=128)
     params: int = config.replace(num_layers=3).num_params
     names: list[str] = vk.list_presets("vit_*")
     model = vk.from_preset(names[0], num_classes=3, hidden_dim=params)

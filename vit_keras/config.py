@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from vit_keras import costs
 from vit_keras.conflicts import LARGEST_PATCH, LARGEST_SIDE, find_conflicts
@@ -49,6 +49,19 @@ _INTEGERS = {
 _OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
 _Class = TypeVar("_Class")  # so that type checkers see the fields of the class, not `type`
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
+
+
+if TYPE_CHECKING:
+
+    class _Sides:
+        """What type checkers know of `image_size`: one number is taken, too, and a pair is returned."""
+
+        @overload
+        def __get__(self, config: None, owner: Any) -> "_Sides": ...
+        @overload
+        def __get__(self, config: object, owner: Any) -> tuple[int, int]: ...
+        def __get__(self, config: Any, owner: Any) -> Any: ...
+        def __set__(self, config: object, value: int | tuple[int, int]) -> None: ...
 
 
 def _refuses_unknown_fields(cls: type[_Class]) -> type[_Class]:
@@ -155,7 +168,10 @@ class ViTConfig(FrozenConfig):
 
     _synonyms: ClassVar = FIELD_SYNONYMS
 
-    image_size: tuple[int, int]
+    if TYPE_CHECKING:
+        image_size: _Sides = _Sides()
+    else:
+        image_size: tuple[int, int]
     patch_size: int
     hidden_dim: int
     num_layers: int
