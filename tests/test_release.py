@@ -22,7 +22,7 @@ pytestmark = pytest.mark.network
 
 WORDS = {
     "FILE_OR_DIR": "runs/mine", "SOURCE": "photos", "FOLDER": "photos", "PRESET": "vit_nano_conv8_32", "TAG": "drawings",
-    "30min": "1min",
+    "30min": "2 trials",
 }  # fmt: skip
 """What stands for the words of the README's commands."""
 SHORTER = {"train": ["--epochs", "1"], "finetune": ["--epochs", "1"], "pretrain": ["--epochs", "1"]}
