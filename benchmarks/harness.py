@@ -117,7 +117,7 @@ def read_earlier(name: str) -> dict[str, Any]:
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     """Prints a result and writes it to `results/PROCESSOR/NAME.json` with the machine; a quick one is only printed."""
-    from vit_keras.training.runs.directory import environment
+    from vit_keras.runtime.environment import environment
 
     written = {
         "benchmark": name,

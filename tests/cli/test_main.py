@@ -65,7 +65,7 @@ def test_every_command_has_help(run):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["lst"], "lst"), (["info"], "NAME"), (["list", "--jsn"], "--jsn"), (["train", "--epochs", "many"], "--epochs"),
+        (["lst"], "lst"), (["list", "--jsn"], "--jsn"), (["train", "--epochs", "many"], "--epochs"),
         (["predict"], "MODEL"), (["predict", "run"], "IMAGES"),
     ],
 )  # fmt: skip
