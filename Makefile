@@ -78,5 +78,5 @@ $(VENV)/.docs: $(VENV)/.demo
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) '$(TORCH)'
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,docs]'
 	@touch $@

@@ -6,7 +6,7 @@ import pytest
 from vit_keras import load_preset
 
 README = Path(__file__).parents[1] / "README.md"
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+PAGES = [README, *sorted(path for path in (README.parent / "docs").rglob("*.md") if "generated" not in path.parts)]
 BLOCKS = [
     pytest.param(
         block,

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import api_pages
+import card_pages
 import command_pages
+import measurement_pages
 import preset_pages
 import recipe_pages
 from sphinx.application import Sphinx
@@ -13,7 +15,7 @@ def write_all(app: Sphinx) -> None:
     """Writes the pages to `reference/generated/`; what didn't change keeps its file, so that Sphinx doesn't read it again."""
     folder = Path(app.srcdir) / "reference" / "generated"
     pages: dict[str, str] = {}
-    for module in (api_pages, command_pages, preset_pages, recipe_pages):
+    for module in (api_pages, card_pages, command_pages, measurement_pages, preset_pages, recipe_pages):
         pages |= module.make_pages()
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
