@@ -78,8 +78,9 @@ def _format_tables(title: str, value: Mapping[str, Any]) -> Iterator[str]:
                     yield from _format_tables(f"{name}: {label}", row)
             else:
                 yield from _rows_table(name, list(inside.items()))
-        elif isinstance(inside, Mapping) and any(isinstance(row, Mapping) for row in inside.values()):
-            yield from _format_tables(name, {key: row for key, row in inside.items() if isinstance(row, Mapping)})
+        elif isinstance(inside, Mapping):
+            nested = {key: row for key, row in inside.items() if isinstance(row, Mapping) or _is_rows(row)}
+            yield from _format_tables(name, nested)
 
 
 def _list_numbers(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

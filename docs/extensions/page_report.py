@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from check_prose import measure
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -92,6 +93,10 @@ def check_pages(app: Sphinx, exception: Exception | None) -> None:
         )
         for problem in () if _GENERATED & set(name.parts) else found.problems():
             _LOG.warning(f"{name}: {problem}", type="prose")
+    lines += ["", "notebooks, seconds to run", ""]
+    for name in sorted(app.env.found_docs):
+        data = NbMetadataCollector.get_exec_data(app.env, name)
+        lines += [f"{name}: {data['runtime']:.0f}"] if data and data["runtime"] else []
     lines += ["", "links that leave the site, not fetched", "", *external]
     (root / REPORT).write_text("\n".join(lines) + "\n", "utf-8")
 

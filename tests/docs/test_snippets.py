@@ -113,6 +113,14 @@ def test_every_command_line_on_a_page_has_a_command_and_options_that_exist(page,
         assert used - {"-h", "--help"} <= options, (page, words)
 
 
+def test_each_how_to_page_begins_with_a_command_or_with_code():
+    index = PAGES["docs/index.md"]
+    (pages,) = re.findall(r":caption: How to\n\n(.*?)```", index, re.DOTALL)
+    assert len(pages.split()) > 15
+    for name in set(pages.split()) - {"coming_from"}:
+        assert re.match(r"# [^\n]+\n\n```(sh|python)\n", PAGES[f"docs/{name}.md"]), name
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_block_that_is_not_run_compiles_and_says_why_it_is_not_run(page):
     pairs = "".join(re.findall(r'<div class="pair">.*?</div></div>', PAGES[page], re.DOTALL))  # run by test_coming_from.py
