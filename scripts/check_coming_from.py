@@ -64,7 +64,9 @@ def _run(code: str, python: str, folder: str, out: str, environment: dict[str, s
         [python, "-c", program], cwd=folder, env=outside | environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}")
+        raise RuntimeError(
+            done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
+        )
 
 
 def main(libraries: Sequence[str], peers: Sequence[str]) -> int:

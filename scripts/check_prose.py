@@ -13,13 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts))
+LISTS = "architecture"  # the page that is lists of files, not prose
+PAGES = (
+    ROOT / "README.md",
+    *sorted(p for p in (ROOT / "docs").rglob("*.md") if "generated" not in p.parts and p.stem != LISTS),
+)
 # Bounds that a page must keep. A script that reads a page as a reader hears it finds more than these; they stop what is worse than now.
-MAX_INDEX, MAX_WORDS, MAX_PASSIVE = 14.0, 60, 0.5
+MAX_INDEX, MAX_WORDS, MAX_PASSIVE = 10.0, 50, 0.45
 _SHORT = 120  # words, below which an index says nothing of a page
-_WORD = re.compile(r"[^\W_][\w'’-]*")
-_IRREGULAR = "made|read|kept|left|written|known|drawn|chosen|given|taken|found|shown|built|run|cut|put|set|held|lost|seen|sent"
-_PASSIVE = re.compile(rf"\b(?:is|are|was|were|be|been|being)\s+(?:\w+ly\s+|not\s+|also\s+)?(?:\w+ed|{_IRREGULAR})\b", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_][\w'\u2019-]*")
+_IRREGULAR = (
+    "made|read|kept|left|written|known|drawn|chosen|given|taken|found|shown|built|run|cut|put|set|held|lost|seen|sent"
+)
+_PASSIVE = re.compile(
+    rf"\b(?:is|are|was|were|be|been|being)\s+(?:\w+ly\s+|not\s+|also\s+)?(?:\w+ed|{_IRREGULAR})\b", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ class Readability:
 
 def measure(paragraphs: Sequence[str]) -> Readability:
     """Returns how easy paragraphs of plain text are to read."""
-    sentences = [part for text in paragraphs for part in re.split(r"(?<=[.!?:;])\s+", text) if len(_WORD.findall(part)) > 1]
+    sentences = [
+        part for text in paragraphs for part in re.split(r"(?<=[.!?:;])\s+", text) if len(_WORD.findall(part)) > 1
+    ]
     words = [word for sentence in sentences for word in _WORD.findall(sentence)]
     if not words:
         return Readability(0.0, 0.0, 0, 0.0, 0)

@@ -74,13 +74,37 @@ def _format_tables(title: str, value: Mapping[str, Any]) -> Iterator[str]:
             yield from _rows_table(name, [("", row) for row in inside])
         elif isinstance(inside, Mapping) and inside and all(isinstance(row, Mapping) for row in inside.values()):
             if any(isinstance(deep, Mapping) for row in inside.values() for deep in row.values()):
-                for label, row in inside.items():
-                    yield from _format_tables(f"{name}: {label}", row)
+                yield from _deep_table(name, inside)
             else:
                 yield from _rows_table(name, list(inside.items()))
         elif isinstance(inside, Mapping):
-            nested = {key: row for key, row in inside.items() if isinstance(row, Mapping) or _is_rows(row)}
-            yield from _format_tables(name, nested)
+            yield from _format_tables(name, _keep_deep(inside))
+
+
+def _deep_table(title: str, columns: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yields a table of mappings that have mappings inside: a column for each while they fit, else a table for each."""
+    if len(columns) > COLUMNS:
+        for label, row in columns.items():
+            yield from _format_tables(f"{title}: {label}", row)
+        return
+    numbers = {label: dict(_list_numbers(row)) for label, row in columns.items()}
+    names = dict.fromkeys(name for found in numbers.values() for name in found)
+    yield from _table(
+        [title, *columns], [[name, *(found.get(name, "") for found in numbers.values())] for name in names]
+    )
+    for label, row in columns.items():
+        nested = {
+            key: deep for key, deep in row.items() if isinstance(deep, Mapping) and any(map(_is_deep, deep.values()))
+        }
+        yield from _format_tables(f"{title}: {label}", {key: _keep_deep(deep) for key, deep in nested.items()})
+
+
+def _is_deep(value: Any) -> bool:
+    return isinstance(value, Mapping) or _is_rows(value)
+
+
+def _keep_deep(value: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: each for key, each in value.items() if _is_deep(each)}
 
 
 def _list_numbers(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -89,7 +113,9 @@ def _list_numbers(value: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(inside, Mapping):
             scalars = {name: each for name, each in inside.items() if not isinstance(each, Mapping | list)}
             yield from ((f"{key}: {name}", _format(each)) for name, each in scalars.items())
-        elif not isinstance(inside, list) or (inside and not isinstance(inside[0], Mapping | list) and len(inside) <= COLUMNS):
+        elif not isinstance(inside, list) or (
+            inside and not isinstance(inside[0], Mapping | list) and len(inside) <= COLUMNS
+        ):
             yield key, _format(inside)
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-from check_prose import measure
+from check_prose import LISTS, measure
 from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -18,7 +18,13 @@ REPORT = "report.txt"
 _LOG = logging.getLogger(__name__)
 _LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "source": "src"}
 _CODE = {"code", "pre", "script", "style", "table"}
-_GENERATED = {"generated", "genindex.html", "search.html", "py-modindex.html"}  # from docstrings and data
+_GENERATED = {
+    "generated",
+    "genindex.html",
+    "search.html",
+    "py-modindex.html",
+    f"{LISTS}.html",
+}  # from docstrings and data
 _LOADED = {"link", "script", "img", "source"}  # what a browser fetches by itself
 
 
@@ -88,9 +94,7 @@ def check_pages(app: Sphinx, exception: Exception | None) -> None:
     lines = ["page, Automated Readability Index, words per sentence, longest sentence, passive sentences", ""]
     for path, page in pages.items():
         found, name = measure(page.sentences), path.relative_to(root)
-        lines.append(
-            f"{name}: {found.index:.1f}, {found.words_per_sentence:.1f}, {found.longest}, {found.passive:.0%}"
-        )
+        lines.append(f"{name}: {found.index:.1f}, {found.words_per_sentence:.1f}, {found.longest}, {found.passive:.0%}")
         for problem in () if _GENERATED & set(name.parts) else found.problems():
             _LOG.warning(f"{name}: {problem}", type="prose")
     lines += ["", "notebooks, seconds to run", ""]

@@ -69,7 +69,14 @@ def test_only_pages_with_the_header_of_jupytext_are_notebooks(tmp_path):
     notebooks = {path.name for path in (ROOT / "docs").rglob("*.md") if notebook_links.is_notebook(path)}
     cells = {path.name for path in (ROOT / "docs").rglob("*.md") if "{code-cell}" in path.read_text("utf-8")}
     assert notebooks == cells
-    assert {"pixels_to_logits.md", "your_photos.md", "looking_inside.md", "tuning.md", "pretraining.md", "take_it_away.md"} <= cells
+    assert {
+        "pixels_to_logits.md",
+        "your_photos.md",
+        "looking_inside.md",
+        "tuning.md",
+        "pretraining.md",
+        "take_it_away.md",
+    } <= cells
 
 
 def test_every_file_of_results_is_a_section_with_its_command_and_numbers():
@@ -95,7 +102,11 @@ def test_the_cards_of_the_weights_in_the_package_are_those_of_their_directories(
     for name in ("vit_nano_conv8_32", "vit_nano_conv8_64"):
         card = (ROOT / "vit_keras" / "presets" / "embedded" / name / "README.md").read_text("utf-8")
         assert card[card.index("\n- Images of") : card.index("\n## What")] in page
-    result = json.loads((ROOT / "benchmarks" / "results" / "intel_xeon_amx" / "embedded_weights_32.json").read_text("utf-8"))
+    result = json.loads(
+        (ROOT / "benchmarks" / "results" / "intel_xeon_amx" / "embedded_weights_32.json").read_text("utf-8")
+    )
     first = result["cells"][0]
-    assert f"| {first['shots']} | {first['finetuned']['accuracy']:.1%} | {first['from_scratch']['accuracy']:.1%} |" in page
+    assert (
+        f"| {first['shots']} | {first['finetuned']['accuracy']:.1%} | {first['from_scratch']['accuracy']:.1%} |" in page
+    )
     assert "Game-icons.net" in page

@@ -48,7 +48,9 @@ def test_every_page_is_in_the_site_and_needs_no_network(site):
     pages = {path.relative_to(site).with_suffix("") for path in site.rglob("*.html")}
     written = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
     assert written <= pages
-    assert not re.search(r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', (site / "index.html").read_text("utf-8"))
+    assert not re.search(
+        r'<(?:script|link|img)[^>]+(?:src|href)="(?:https?:)?//', (site / "index.html").read_text("utf-8")
+    )
 
 
 def test_the_diagram_the_table_and_the_downloads_are_there(site):
@@ -81,7 +83,9 @@ def test_no_page_is_wider_than_the_screen(site, driver, width):
     wider = {}
     for page in KINDS:
         driver.get((site / page).as_uri())
-        over = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        over = driver.execute_script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
         wider |= {page: over} if over > 0 else {}
     assert wider == {}
 
@@ -104,7 +108,9 @@ def test_the_presets_are_searched_and_sorted_by_keyboard_alone(site, driver):
 
     def column(number):
         rows = "[...document.querySelectorAll('#preset-table tbody tr')].filter((row) => !row.hidden)"
-        return driver.execute_script(f"return {rows}.map((row) => row.cells[{number}].dataset.key ?? row.cells[{number}].textContent)")
+        return driver.execute_script(
+            f"return {rows}.map((row) => row.cells[{number}].dataset.key ?? row.cells[{number}].textContent)"
+        )
 
     resize(driver, 1280)
     driver.get((site / "reference/generated/presets.html").as_uri())

@@ -31,14 +31,16 @@ def find_blocks(text, language):
 def find_calls(text):
     """Yields each call of a public name in inline code and in Python blocks, with the source of its function."""
     codes = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
-    codes += [block for language in ("python", "py", r"\{code-cell\} python") for _, block in find_blocks(text, language)]
+    codes += [
+        block for language in ("python", "py", r"\{code-cell\} python") for _, block in find_blocks(text, language)
+    ]
     for code in codes:
         try:
             tree = ast.parse(code)
         except SyntaxError:
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("vk."):
+            if isinstance(node, ast.Call) and re.fullmatch(r"vk[.\w]+", ast.unparse(node.func)):
                 yield ast.unparse(node.func), node
 
 
@@ -65,7 +67,11 @@ def test_every_call_on_a_page_has_arguments_that_the_function_takes(page):
         if name == "vk.recipes.NAME" or short or not call.args + call.keywords:
             continue
         keywords = {each.arg: None for each in call.keywords if each.arg}
-        bind = inspect.signature(resolve(name)).bind_partial if "..." in ast.unparse(call) else inspect.signature(resolve(name)).bind
+        bind = (
+            inspect.signature(resolve(name)).bind_partial
+            if "..." in ast.unparse(call)
+            else inspect.signature(resolve(name)).bind
+        )
         try:
             bind(*call.args, **keywords)
         except TypeError as error:
@@ -123,7 +129,9 @@ def test_each_how_to_page_begins_with_a_command_or_with_code():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_block_that_is_not_run_compiles_and_says_why_it_is_not_run(page):
-    pairs = "".join(re.findall(r'<div class="pair">.*?</div></div>', PAGES[page], re.DOTALL))  # run by test_coming_from.py
+    pairs = "".join(
+        re.findall(r'<div class="pair">.*?</div></div>', PAGES[page], re.DOTALL)
+    )  # run by test_coming_from.py
     for before, block in find_blocks(PAGES[page], "py"):
         compile(block, page, "exec")
         if page != "README.md" and block not in pairs:  # the README says why in the sentence before
