@@ -21,6 +21,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "coming_from.md"
 LIMIT = 1e-3
+DISTRIBUTIONS = {"KerasHub": "keras-hub"}  # where it is not the title
 _PAIR = re.compile(r'<div class="pair">.*?```py\n(.*?)```.*?```py\n(.*?)```', re.DOTALL)
 _BEFORE = "import numpy\npixels = numpy.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype('uint8')\n"
 _AFTER = "\nnumpy.save({!r}, numpy.asarray(outputs))\n"
@@ -35,7 +36,7 @@ def read_pairs(page: str) -> dict[str, tuple[str, str]]:
 
 def find_version(python: str, library: str) -> str | None:
     """Returns the version of a library that an interpreter has, or None."""
-    code = f"import importlib.metadata as m; print(m.version({library!r}))"
+    code = f"import importlib.metadata as m; print(m.version({DISTRIBUTIONS.get(library, library)!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
