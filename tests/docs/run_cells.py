@@ -21,5 +21,4 @@ if __name__ == "__main__":
     cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     values = [run_cell(cell, namespace) for cell in cells]
     shown = {type(value).__name__: value._repr_html_() for value in values if hasattr(value, "_repr_html_")}
-    print()
-    print(json.dumps({name: html for name, html in shown.items() if html}))
+    sys.stdout.write("\n" + json.dumps({name: html for name, html in shown.items() if html}) + "\n")
