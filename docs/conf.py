@@ -41,6 +41,7 @@ html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 default_role = "code"  # docstrings write `name` as Markdown does
+maximum_signature_line_length = 100  # longer ones have a line for each argument
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

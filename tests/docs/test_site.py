@@ -62,6 +62,13 @@ def test_the_diagram_the_table_and_the_downloads_are_there(site):
     assert len(list(site.rglob("_downloads/*/*.json"))) == len(list((ROOT / "benchmarks" / "results").glob("*/*.json")))
 
 
+def test_signatures_name_the_arguments(site):
+    layers = (site / "reference" / "generated" / "vit_keras.layers.html").read_text("utf-8")
+    assert "mlp_dim" in re.search(r'<dt[^>]*id="vit_keras.layers.MLP">(.*?)</dt>', layers, re.DOTALL)[1]
+    for page in (site / "reference" / "generated").glob("vit_keras*.html"):
+        assert not re.search(r'<span class="pre">\*args</span>', page.read_text("utf-8")), page.name
+
+
 def test_the_search_knows_words_of_docstrings_and_of_pages(site):
     index = (site / "searchindex.js").read_text("utf-8")
     assert "attention_rollout" in index
