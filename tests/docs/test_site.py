@@ -1,5 +1,6 @@
 """The site, built as `make docs` builds it but for the cells, which `test_cells.py` runs; and read in Chromium."""
 
+import json
 import os
 import re
 import subprocess
@@ -58,8 +59,19 @@ def test_the_diagram_the_table_and_the_downloads_are_there(site):
     assert '<svg class="flowchart"' in architecture
     assert "flowchart TD" not in architecture
     assert (site / "reference" / "generated" / "presets.html").read_text("utf-8").count("<tr><td>") > 280
-    assert len(list(site.rglob("_downloads/*/*.ipynb"))) >= 8
     assert len(list(site.rglob("_downloads/*/*.json"))) == len(list((ROOT / "benchmarks" / "results").glob("*/*.json")))
+
+
+def test_downloaded_notebooks_have_all_cells_and_no_links_to_pages(site):
+    notebooks = {path.stem: json.loads(path.read_text("utf-8")) for path in site.rglob("_downloads/*/*.ipynb")}
+    sources = {path.stem: path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md")}
+    assert notebooks.keys() == {name for name, text in sources.items() if "{code-cell}" in text}
+    for name, notebook in notebooks.items():
+        kinds = [cell["cell_type"] for cell in notebook["cells"]]
+        assert kinds.count("code") == sources[name].count("```{code-cell}")
+        prose = "".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+        assert ".md)" not in prose
+        assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
 def test_signatures_name_the_arguments(site):
