@@ -18,7 +18,7 @@ PAGES = (
     ROOT / "README.md",
     *sorted(p for p in (ROOT / "docs").rglob("*.md") if "generated" not in p.parts and p.stem != LISTS),
 )
-# Bounds that a page must keep. A script that reads a page as a reader hears it finds more than these; they stop what is worse than now.
+# Bounds of a page, somewhat above what the pages have now.
 MAX_INDEX, MAX_WORDS, MAX_PASSIVE = 10.0, 50, 0.45
 _SHORT = 120  # words, below which an index says nothing of a page
 _WORD = re.compile(r"[^\W_][\w'\u2019-]*")
