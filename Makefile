@@ -98,5 +98,5 @@ $(VENV)/.oldest: $(VENV)/.created pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) '$(TORCH)'
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,docs]'
 	@touch $@

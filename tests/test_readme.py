@@ -6,7 +6,7 @@ from snippets import README, code_blocks
 import vit_keras
 from vit_keras import load_preset
 
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+PAGES = [README, *sorted(path for path in (README.parent / "docs").rglob("*.md") if "generated" not in path.parts)]
 BLOCKS = [
     pytest.param(
         block,
