@@ -47,6 +47,10 @@ token causes, which JAX itself refuses. `vit-keras bench` shows which kernel run
 - On TensorFlow, in training, each activation and each norm is an XLA program, in a step that otherwise runs TensorFlow's faster products; \
 the norms in `predict`, too. Their row means are matrix products, since XLA does not vectorize a sum.
 - On TensorFlow, attention has its own gradient in training: one loop over the scores.
+- On TensorFlow, training with more than 1,024 tokens attends to 256 queries at a time and computes the attention weights again for the \
+gradient: memory grows with the tokens and not with their square. In float32, the loop of the activation's gradient computes the hidden \
+activations again, too, which are a fifth of what a block keeps.
+- On torch, one operation multiplies by the weights and adds the bias.
 - On TensorFlow, with bfloat16 and matrix units (AMX), a projection and its bias are a 1 x 1 convolution: the product with a bias does not \
 use the matrix units there.
 - AdamW updates a weight with one kernel on TensorFlow, where Keras uses some twenty operations, and all weights in one call on torch; \
