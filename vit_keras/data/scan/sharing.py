@@ -70,7 +70,8 @@ def exchange_rows(
 
 def is_same_file(status: tuple[int, int] | None) -> bool:
     """Returns whether a file of this process is that of the first one, by size and modification time."""
-    return gather(status)[0] == (None if status is None else list(status))
+    of_first: list[int] | None = gather(status)[0]
+    return of_first == (None if status is None else list(status))
 
 
 def _pack(value: Any) -> bytes:

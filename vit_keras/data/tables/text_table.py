@@ -41,9 +41,9 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
         else:
             header, start = [str(index + 1) for index in range(len(first))], 1
             columns = [[cell, *column] for cell, column in zip(first, columns, strict=True)]
-        numbers = range(start, start + len(columns[0]))
+        rows_of_file = range(start, start + len(columns[0]))
         cells_by_name = dict(zip(header, columns, strict=True))
-        return Table((Part(str(path), path.parent),), cells_by_name, numbers, [0] * len(numbers), start == 2)
+        return Table((Part(str(path), path.parent),), cells_by_name, rows_of_file, [0] * len(rows_of_file), start == 2)
     try:
         rows = _read_rows(text, delimiter)
         first_number, first = next(rows, (1, []))
