@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
+from vit_keras.data.tables.arrow_text import is_large, split_large
 from vit_keras.data.tables.columns import IMAGE_WORDS, LABEL_WORDS
 from vit_keras.data.tables.files import FileFinder
 from vit_keras.data.tables.table import Part, Table, normalize
@@ -31,9 +32,14 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
     The delimiter is the one that gives every row the same number of cells. The first row is the header, unless it names an image
     file; `named` are columns that the user asked for, which only a header has.
     """
-    text = _decode(path)
-    delimiter = _find_delimiter(_take_start(text), finder)
-    flat = _split_plain(text, delimiter)
+    content = _read(path)
+    flat = None
+    if is_large(content):
+        flat = split_large(content, _find_delimiter(content[:_START].decode("ascii").rpartition("\n")[0], finder))
+    if flat is None:
+        text = _decode(path, content)
+        delimiter = _find_delimiter(_take_start(text), finder)
+        flat = _split_plain(text, delimiter)
     if flat is not None:
         first, columns = flat
         if _is_header(first, finder, named):
@@ -71,11 +77,14 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
     )
 
 
-def _decode(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: could not be read ({error}).") from error
+
+
+def _decode(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
