@@ -39,6 +39,21 @@ class Hardware:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What an image costs.
+
+    Args:
+        macs: Multiply-adds of its forward pass.
+        activation_bytes: That training keeps of it.
+        num_layers: Blocks of the model.
+    """
+
+    macs: float
+    activation_bytes: float
+    num_layers: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The numbers of one distribution.
 
@@ -61,37 +76,36 @@ class Plan:
 
 
 def make_plan(
-    how: str, cells: list[dict[str, Any]], *, macs: float, hardware: Hardware, batch: int, devices: int
+    how: str, cells: list[dict[str, Any]], *, costs: Costs, hardware: Hardware, batch: int, devices: int
 ) -> Plan:
     """Returns the plan of a distribution, "data" or "fsdp".
 
     Args:
         how: The distribution.
-        cells: Of the preset, as `benchmarks/devices.py` records them: on one device with two batch sizes, and on several.
-        macs: Multiply-adds of an image's forward pass.
+        cells: Of the preset, as `benchmarks/devices.py` records them: on one device, and divided among several.
+        costs: Of the model.
         hardware: The GPUs and their links.
         batch: Images of all devices.
         devices: GPUs.
     """
-    small, large = sorted((cell for cell in cells if cell["devices"] == 1), key=lambda cell: cell["batch_size"])
-    of_image = (large["transient"] - small["transient"]) / (large["batch_size"] - small["batch_size"])
-    parts = max((cell for cell in cells if cell["distribution"] == "fsdp"), key=lambda cell: cell["devices"])
-    images, gradients = batch / devices, small["gradients"]
-    if how == "data":
-        state, fixed = float(small["state"]), small["transient"] - of_image * small["batch_size"]
-        sent = 2 * gradients * (devices - 1) / devices  # each sum goes around once in parts, and once whole
-    else:
-        state = divide_state(small["state"], parts["state"], parts["devices"], devices)
-        fixed = parts["transient"] - of_image * parts["batch_size"] / parts["devices"]
+    one = next(cell for cell in cells if cell["devices"] == 1)
+    several = max((cell for cell in cells if cell["distribution"] == "fsdp"), key=lambda cell: cell["devices"])
+    images, gradients = batch / devices, float(one["gradients"])
+    state, kept, gathered = float(one["state"]), gradients, 0.0
+    sent = 2 * gradients * (devices - 1) / devices  # each sum goes around once in parts, and once whole
+    if how == "fsdp":
+        state, kept = (divide(one[name], several[name], several["devices"], devices) for name in ("state", "gradients"))
+        gathered = 2 * one["weights"] / costs.num_layers  # those of a block, while the next ones arrive
         sent = 3 * gradients * (devices - 1) / devices  # weights forward and backward, gradients once
-    compute = 2 * PASSES * macs * images / (hardware.flops * hardware.utilization)
-    return Plan(state, state + fixed + of_image * images, sent, (compute, sent / hardware.network))
+    memory = state + kept + gathered + images * costs.activation_bytes
+    compute = 2 * PASSES * costs.macs * images / (hardware.flops * hardware.utilization)
+    return Plan(state, memory, sent, (compute, sent / hardware.network))
 
 
-def divide_state(whole: float, part: float, count: int, devices: int) -> float:
+def divide(whole: float, part: float, count: int, devices: int) -> float:
     """Returns the bytes of a device of `devices`, given all of them and the bytes of a device of `count`: small weights stay whole.
 
-    >>> divide_state(100.0, 28.0, 4, 64)
+    >>> divide(100.0, 28.0, 4, 64)
     5.5
     """
     divided = (whole - part) * count / (count - 1)
@@ -101,13 +115,13 @@ def divide_state(whole: float, part: float, count: int, devices: int) -> float:
 def write_section(result: dict[str, Any]) -> str:
     """Returns the section of the page."""
     import vit_keras as vk
-    from vit_keras.costs import num_macs
 
     cells = [cell for cell in result["compiled"] if cell["preset"] == PRESET]
     hardware, devices = Hardware(), HOSTS * GPUS_EACH
-    macs = num_macs(vk.load_preset(PRESET).config)
+    config = vk.load_preset(PRESET).config.replace(remat="block")
+    costs = Costs(config.num_macs, config.activation_bytes(4), config.num_layers)
     plans = {
-        how: make_plan(how, cells, macs=macs, hardware=hardware, batch=BATCH, devices=devices)
+        how: make_plan(how, cells, costs=costs, hardware=hardware, batch=BATCH, devices=devices)
         for how in ("data", "fsdp")
     }
     four = next(cell for cell in cells if cell["distribution"] == "fsdp" and cell["devices"] == 4)
@@ -130,9 +144,9 @@ On 4 devices, weights, gradients and optimizer state of {NAME} take {four["share
 |---|---|---|
 {table}
 
-* Memory is that of the compiled step in float32 on a CPU, with the activations per image taken from two batch sizes; a GPU in bfloat16
-  needs less. A GPU of {hardware.memory / 1e9:.0f} GB holds {"both" if all(plan.memory < hardware.memory for plan in plans.values()) else "only what fits in it"}.
-* Products: {macs / 1e9:.0f} GMACs per image and forward pass, {PASSES} passes' worth, at {hardware.utilization:.0%} of {hardware.flops / 1e12:.0f} TFLOP/s (H100, bfloat16). The utilization is assumed:
+* Memory: weights, gradients and optimizer state in float32 as compiled, and {costs.activation_bytes / 1e6:.0f} MB of activations per image by the library's cost model, in
+  float32, too. Workspace of the kernels is not counted. An H100 has {hardware.memory / 1e9:.0f} GB.
+* Products: {costs.macs / 1e9:.0f} GMACs per image and forward pass, {PASSES} passes' worth, at {hardware.utilization:.0%} of {hardware.flops / 1e12:.0f} TFLOP/s (H100, bfloat16). The utilization is assumed:
   none was measured on such a GPU.
 * Network: float32 gradients, at the {hardware.network / 1e9:.0f} GB/s of one 400 Gb/s adapter per GPU, as in a DGX H100; links inside a host, 900 GB/s in both
   directions, are faster and not counted. Nothing overlaps with the products: the real share is lower.

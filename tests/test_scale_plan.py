@@ -23,21 +23,25 @@ def load_script():
 
 def test_the_numbers_follow_from_the_measured_bytes():
     script = load_script()
-    one = {"distribution": "one device", "devices": 1, "state": 1200, "gradients": 400}
     cells = [
-        {**one, "batch_size": 16, "transient": 1000 + 16 * 10},
-        {**one, "batch_size": 32, "transient": 1000 + 32 * 10},
-        {"distribution": "fsdp", "devices": 8, "batch_size": 16, "state": 325, "transient": 500 + 2 * 10},
-    ]
-    hardware = script.Hardware(flops=1e6, utilization=0.5, network=100.0)
-    options = {"macs": 1000, "hardware": hardware, "batch": 64, "devices": 4}
+        {"distribution": "one device", "devices": 1, "weights": 400, "state": 1200, "gradients": 400},
+        {"distribution": "fsdp", "devices": 4, "weights": 115, "state": 345, "gradients": 115},
+        {"distribution": "fsdp", "devices": 8, "weights": 67.5, "state": 202.5, "gradients": 67.5},
+    ]  # 20 of the weights, and 60 of the state, are never divided
+    costs = script.Costs(macs=1000, activation_bytes=10, num_layers=4)
+    options = {
+        "costs": costs,
+        "hardware": script.Hardware(flops=1e6, utilization=0.5, network=100.0),
+        "batch": 64,
+        "devices": 2,
+    }
     data = script.make_plan("data", cells, **options)
-    assert (data.state, data.memory, data.sent) == (1200, 1200 + 1000 + 16 * 10, 600)  # 2 * 400 * 3 / 4
-    assert data.seconds == (2 * 4 * 1000 * 16 / 5e5, 6.0)
-    assert data.share == 6 / (6 + 0.256)
+    assert (data.state, data.memory, data.sent) == (1200, 1200 + 400 + 32 * 10, 400)  # 2 * 400 / 2
+    assert data.seconds == (2 * 4 * 1000 * 32 / 5e5, 4.0)
+    assert data.share == 4 / (4 + 0.512)
     fsdp = script.make_plan("fsdp", cells, **options)
-    assert (fsdp.state, fsdp.sent) == (200 + 1000 / 4, 900)  # 200 of the state is never divided
-    assert fsdp.memory == 450 + 500 + 160
+    assert (fsdp.state, fsdp.sent) == (60 + 1140 / 2, 600)
+    assert fsdp.memory == (60 + 1140 / 2) + (20 + 380 / 2) + 2 * 400 / 4 + 32 * 10
 
 
 @pytest.mark.slow

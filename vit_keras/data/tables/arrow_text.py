@@ -38,7 +38,7 @@ def split_large(content: bytes, delimiter: str) -> tuple[list[str], list[list[st
         )
     except pa.ArrowInvalid:  # rows of other lengths
         return None
-    columns = [column.to_numpy(zero_copy_only=False).tolist() for column in table.columns]
+    columns = [column.to_pylist() for column in table.columns]
     if width < 2 or all("" in column for column in columns):  # a row may have empty cells only, which is none
         return None
     return [column[0] for column in columns], [column[1:] for column in columns]
