@@ -2,7 +2,7 @@
 
     python examples/scale/ray_train.py
 
-Ray's JaxTrainer starts the processes and joins them. /shared must be one folder for all machines. To resume, run it again.
+Ray's JaxTrainer (2.60) starts the processes and joins them. /shared must be one folder for all machines. To resume, run it again.
 """
 
 from pathlib import Path

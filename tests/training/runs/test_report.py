@@ -182,21 +182,19 @@ def test_devices_and_waits_of_each_process_are_listed(page_of):
     assert facts["devices of the run"] == "4 x gpu in 2 processes, data parallel"
     assert facts["names of the devices"] == "gpu:0, gpu:1, gpu:8, gpu:9"
     assert facts["training images per second and device, including validation"] == "150"  # 600 of all
-    assert facts["process 0 on node-a: share of the time that it waited for images"] == "5.0%"
-    assert facts["process 1 on node-b: share of the time that it waited for images"] == "20.0%"
-    assert facts["process 0 on node-a: share of the time that it waited for other processes"] == "10.0%"
-    assert facts["process 1 on node-b: share of the time that it waited for other processes"] == "0.0%"
+    assert facts["waited for images (process 0 on node-a)"] == "5.0% of the training time"
+    assert facts["waited for images (process 1 on node-b)"] == "20.0% of the training time"
+    assert facts["waited for other processes (process 0 on node-a)"] == "10.0% of the training time"
+    assert facts["waited for other processes (process 1 on node-b)"] == "0.0% of the training time"
     alone = page_of(devices={**devices, "processes": 1}, waiting=[{"data": 15.0, "processes": 0.0, "training": 60.0}])
     assert (
-        dict(itertools.pairwise(word for word in alone.words if word.strip()))[
-            "share of the time that it waited for images"
-        ]
-        == "25.0%"
+        dict(itertools.pairwise(word for word in alone.words if word.strip()))["waited for images"]
+        == "25.0% of the training time"
     )
     assert "other processes" not in "".join(alone.words).replace("Other processes", "")
     unknown = page_of(devices=devices, waiting=[{"processes": 0.0, "training": 60.0}])  # several devices of TensorFlow
-    assert "share of the time" not in unknown.text
-    assert "share of the time" not in page_of().text  # of an earlier version
+    assert "of the training time" not in unknown.text
+    assert "of the training time" not in page_of().text  # of an earlier version
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def describe_devices(record: Mapping[str, Any], speed: float | None) -> dict[str
         >>> devices = {"count": 2, "processes": 1, "description": "2 x gpu, data parallel", "names": ["gpu:0", "gpu:1"]}
         >>> waited = [{"data": 1.5, "processes": 0.0, "training": 60.0}]
         >>> list(describe_devices({"devices": devices, "waiting": waited}, 640.0).values())
-        ['2 x gpu, data parallel', 'gpu:0, gpu:1', 320.0, '2.5%']
+        ['2 x gpu, data parallel', 'gpu:0, gpu:1', 320.0, '2.5% of the training time']
     """
     devices = record.get("devices")
     if devices is None:  # of an earlier version
@@ -89,10 +89,9 @@ def describe_devices(record: Mapping[str, Any], speed: float | None) -> dict[str
         facts["training images per second and device, including validation"] = round(speed / devices["count"], 1)
     waits = record.get("waiting", ())
     for number, seconds in enumerate(waits):
-        who = f"process {number} on {seconds['host']}: " if len(waits) > 1 else ""
+        who = f" (process {number} on {seconds['host']})" if len(waits) > 1 else ""
         for name, words in _WAITS.items():
             if name in seconds and seconds["training"] > 0 and (name == "data" or who):
-                facts[f"{who}share of the time that it waited for {words}"] = format_fraction(
-                    seconds[name] / seconds["training"]
-                )
+                share = format_fraction(seconds[name] / seconds["training"])
+                facts[f"waited for {words}{who}"] = f"{share} of the training time"
     return facts
