@@ -14,7 +14,7 @@ from rich.console import Console
 
 import vit_keras as vk
 
-OPTIONS = {"epochs": 2, "batch_size": 8, "seed": 3, "precision": "float32", "console": Console(quiet=True)}
+OPTIONS = {"epochs": 1, "batch_size": 8, "seed": 3, "precision": "float32", "console": Console(quiet=True)}
 CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
 
 
