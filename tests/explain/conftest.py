@@ -2,7 +2,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from explain.families import FAMILIES, PARAMETERS, small_model
+from explain.families import COVERING, FAMILIES, PARAMETERS, small_model
 from explain.plain import plain_blocks
 
 from vit_keras.models.vit import model_config
@@ -15,9 +15,15 @@ def compute_family(name):
     return model, images, plain_blocks(model, images)
 
 
-@pytest.fixture(params=PARAMETERS)
+@pytest.fixture(params=COVERING)
 def family(request):
     """A model, three images, and what plain numpy computes of them; the files of this folder share them."""
+    return compute_family(request.param)
+
+
+@pytest.fixture(params=PARAMETERS)
+def every_family(request):
+    """The same of all families, most of them in the slow suite."""
     return compute_family(request.param)
 
 

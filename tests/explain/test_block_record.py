@@ -11,8 +11,8 @@ from vit_keras.training.transfer.lora import add_lora
 numbers = keras.ops.convert_to_numpy
 
 
-def test_every_step_of_a_block_leads_to_its_output(family):
-    model, images, plain = family
+def test_every_step_of_a_block_leads_to_its_output(every_family):
+    model, images, plain = every_family
     inputs = compute_block_inputs(model, images, range(2))
     parts, tokens = read_model(model), inputs[0]
     bias = compute_shared_bias(parts)

@@ -39,8 +39,8 @@ def logits_with(model, images, added):
     return keras.ops.convert_to_numpy(compute_logits(model, tokens))
 
 
-def test_relevance_is_that_of_plain_numpy(family):
-    model, images, plain = family
+def test_relevance_is_that_of_plain_numpy(every_family):
+    model, images, plain = every_family
     config, pooled = model_config(model), plain["pooled"]
     targets = np.array([0, 4, 1])
     weights, slopes = compute_attention_gradients(model, images, targets)

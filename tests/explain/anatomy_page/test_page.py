@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from explain.families import CLASSES, COVERING, FAMILIES, PARAMETERS, small_model
+from explain.families import CLASSES, COVERING, FAMILIES, small_model
 from explain.pages import read_page
 
 import vit_keras
@@ -25,7 +25,7 @@ CONFIG = ViTConfig(image_size=(16, 24), patch_size=8, hidden_dim=16, num_layers=
 NAMES = ("cat", "dog", "owl", "<b>fox</b>", "elk")
 
 
-@pytest.fixture(scope="module", params=PARAMETERS)
+@pytest.fixture(scope="module", params=COVERING)
 def passed(request):
     model = small_model(request.param)
     image = np.random.default_rng(0).integers(0, 256, (*model_config(model).image_size, 3)).astype("uint8")
