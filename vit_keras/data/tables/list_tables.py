@@ -224,7 +224,8 @@ class _Rows:
         parsed = {value: splits.parse(value) for value in set(splits.values)}
         has_bad_split = any(value and split is None for value, split in parsed.items())
         distinct = set(self.paths)
-        if len(distinct) == len(self.paths) and _are_normal(self.paths) and not has_bad_split:
+        are_normal = self.paths is self.cells or _are_normal(self.paths)  # what a listed folder holds has one spelling
+        if len(distinct) == len(self.paths) and are_normal and not has_bad_split:
             missing = [self.paths.index("")] if "" in distinct else []
             looked_at = sorted({*labels.faults, *self.outside, *missing})
         else:
