@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := $(VENV)/oldest/bin
 # Not quiet: it shows what it downloads, which takes minutes the first time.
 PIP := $(BIN)/pip install --disable-pip-version-check
 # A CPU build of torch, which only the tests need; later versions bring gigabytes of CUDA.
@@ -23,7 +24,11 @@ COMPILED := $(CURDIR)/$(VENV)/.jax
 JAX := KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-.PHONY: demo docs test test-slow check lint clean
+# What touches every library once: the README's program, data, export, tuning, the command line.
+SMOKE_TESTS := tests/test_readme.py tests/runtime/test_private_members.py tests/data/sources/test_tfds.py tests/exporting/test_litert.py \
+	tests/tuning/test_tuner.py tests/cli/test_help.py tests/cli/commands/test_info.py
+
+.PHONY: demo docs test test-slow test-oldest release-check check lint clean
 
 # Trains from scratch, then fine-tunes the weights in the package: on a few handwritten digits, or on your own images with `make demo DATA=FOLDER`.
 DATA ?= digits --limit 200
@@ -41,6 +46,15 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"
 	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py tests/distributed/test_training.py tests/models/test_reliable_loops.py
+
+# With the oldest versions that pyproject.toml allows, in an environment of their own; `make test` has the newest.
+test-oldest: $(VENV)/.oldest
+	KERAS_BACKEND=tensorflow $(OLDEST)/pytest -q -o filterwarnings=default -p no:warnings $(SMOKE_TESTS)
+	KERAS_BACKEND=jax $(OLDEST)/pytest -q -o filterwarnings=default -p no:warnings tests/test_readme.py tests/runtime/test_private_members.py
+
+# A release as users get it: wheel and sdist built, installed away from the repository, and used as the README says; ten minutes.
+release-check: $(VENV)/.dev
+	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow or network" tests/test_packaging.py tests/test_type_checkers.py tests/test_release.py
 
 # Writes the site to site/; its tutorials run. Needs no network but for the installation.
 docs: $(VENV)/.docs
@@ -76,7 +90,13 @@ $(VENV)/.docs: $(VENV)/.demo
 	$(PIP) --editable '.[docs,export]'
 	@touch $@
 
+$(VENV)/.oldest: $(VENV)/.created pyproject.toml
+	$(PYTHON) -m venv $(VENV)/oldest
+	$(PYTHON) scripts/oldest_versions.py > $(VENV)/oldest/constraints.txt
+	$(OLDEST)/pip install --quiet --disable-pip-version-check --constraint $(VENV)/oldest/constraints.txt --editable '.[export,heic,hub,jax]' pytest
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) '$(TORCH)'
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,docs]'
 	@touch $@

@@ -22,6 +22,7 @@ QUICK: dict[str, list[str] | str] = {
     "small_models": ["--quick"],
     "mae_speed": ["--quick"],
     "gpu": ["--quick"],
+    "memory": ["--quick"],
     "scaling": ["--quick"],
     "cold_start": ["--quick"],
     "command_start": ["--quick"],

@@ -1,14 +1,19 @@
 """The fastest form of attention and of GELU on the backend of `KERAS_BACKEND`.
 
-    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10] [--quick]
+    KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10] [--processor-time] [--quick]
 
 Forward pass and gradient of the attention between its projections, and of the activation, in the shapes of S/16 with batch 16 and of
-the demo's model with batch 64, in turns. `SelfAttention` uses the fastest form of each backend.
+the demo's model with batch 64, in turns. `SelfAttention` uses the fastest form of each backend. `--processor-time` counts the time of all
+threads, for a machine that is busy with other work.
 """
 
 import argparse
+import os
+import time
 from collections.abc import Callable
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait must not spin
 
 import harness
 import keras
@@ -73,11 +78,14 @@ def forward_and_gradient(function: Callable[[Any], Any], inputs: Any) -> Callabl
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--processor-time", action="store_true")
     parser.add_argument(
         "--quick", action="store_true", help="one round of the demo's shapes, only to show that it runs"
     )
     options = parser.parse_args()
     shapes, rounds = ({"demo": SHAPES["demo"]}, 1) if options.quick else (SHAPES, options.rounds)
+    load = harness.load()
+    clock = time.process_time if options.processor_time else time.perf_counter
     result: dict[str, Any] = {}
     for size, (batch, tokens, heads, head_dim, mlp_dim) in shapes.items():
         for dtype in ("float32", "bfloat16"):
@@ -89,10 +97,14 @@ if __name__ == "__main__":
             for part, forms in FORMS.items():
                 given = ops.cast(ops.convert_to_tensor(inputs[part].astype("float32")), dtype)
                 steps = {name: forward_and_gradient(form, given) for name, form in forms.items()}
-                seconds = harness.interleaved(steps, rounds=rounds)
+                seconds = harness.interleaved(steps, rounds=rounds, clock=clock)
                 milliseconds = {
                     name: harness.spread([1e3 * value for value in times]) for name, times in seconds.items()
                 }
                 fastest = min(milliseconds, key=lambda name: milliseconds[name]["median"])
                 result[f"{part}, {size}, {dtype}"] = {"fastest": fastest, "milliseconds": milliseconds}
-    harness.record(f"attention_forms_{keras.backend.backend()}", {"results": result}, quick=options.quick)
+    harness.record(
+        f"attention_forms_{keras.backend.backend()}",
+        {"processor_time": options.processor_time, "load": load, "results": result},
+        quick=options.quick,
+    )

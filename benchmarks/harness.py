@@ -32,17 +32,26 @@ def memory(field: str) -> int:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
 
 
-def interleaved(steps: dict[str, Callable[[], object]], *, rounds: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Returns the seconds per round of each step, run as A B C A B C ..., so that changes in load affect all of them."""
+def interleaved(
+    steps: dict[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 2,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Returns the seconds per round of each step, run as A B C A B C ..., so that changes in load affect all of them.
+
+    `time.process_time` as the clock counts the processor time of all threads, for machines that are busy with other work.
+    """
     for _ in range(warmup):
         for step in steps.values():
             step()
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(clock() - start)
     return seconds
 
 
@@ -108,7 +117,7 @@ def read_earlier(name: str) -> dict[str, Any]:
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     """Prints a result and writes it to `results/PROCESSOR/NAME.json` with the machine; a quick one is only printed."""
-    from vit_keras.training.runs.directory import environment
+    from vit_keras.runtime.environment import environment
 
     written = {
         "benchmark": name,

@@ -1,13 +1,13 @@
 """Images per second of ViT S/16 and B/16 compared with timm, transformers, KerasHub and vit-keras, and the fraction of the roofline.
 
     python benchmarks/speed.py [--peers PYTHON ...] [--presets ...] [--kinds training inference] [--dtypes float32 bfloat16]
-                               [--batch-size 16] [--num-layers 12] [--rounds 5] [--keep-settings] [--quick]
+                               [--batch-size 16] [--num-layers 12] [--rounds 5] [--backend tensorflow] [--keep-settings] [--quick]
 
 Each library runs in its own process (`speed_side.py`), in this Python or the first of `--peers` that has it; missing libraries are listed.
 First, each setting of a library (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest represents the
 library for that kind and dtype. Then the libraries take turns, so that changes in load affect all. On further presets only the `--sides`
 fastest take part, to fit in memory. Results of earlier runs are kept until they are measured again; `--keep-settings` keeps their
-settings as well.
+settings as well. With `--backend jax` or `torch`, this package and KerasHub run on that backend, and the result is `speed_BACKEND.json`.
 
 `share_of_matmul_rate` is the rate of the model's multiply-adds (training: three forward passes) relative to a 2,048 x 2,048 matrix product of
 the same dtype, measured before and after in this run. No library can exceed 1.0.
@@ -47,7 +47,7 @@ class Side:
         self.process = subprocess.Popen(
             [python, str(SIDE), *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/",
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "KERAS_BACKEND": "tensorflow"},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
         self.facts = self._answer()
 
@@ -165,10 +165,14 @@ def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) 
     return {library: best[library] for library in ranked[:count]}
 
 
+def _result_name() -> str:
+    backend = os.environ["KERAS_BACKEND"]
+    return "speed" if backend == "tensorflow" else f"speed_{backend}"
+
+
 def measured_before(size: tuple[int, int]) -> dict[str, Any]:
     """Returns earlier results with the same batch size and depth."""
-    path = harness.processor_folder() / "speed.json"
-    found = json.loads(path.read_text()) if path.is_file() else {}
+    found = harness.read_earlier(_result_name())
     same = (found.get("batch_size"), found.get("num_layers")) == size
     cells: dict[str, Any] = found["results"] if same else {}
     return cells
@@ -183,14 +187,17 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--num-layers", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--libraries", nargs="*", default=list(speed_side.LIBRARIES), choices=speed_side.LIBRARIES)
+    parser.add_argument("--backend", default="tensorflow", choices=["tensorflow", "jax", "torch"])
     parser.add_argument("--sides", type=int, default=3, help="libraries at once on further presets")
     parser.add_argument("--keep-settings", action="store_true")
     parser.add_argument(
         "--quick", action="store_true", help="one layer, batches of 2, one round, only to show that it runs"
     )
     options = parser.parse_args()
+    os.environ["KERAS_BACKEND"] = options.backend
     size = (2, 1) if options.quick else (options.batch_size, options.num_layers)
-    found = {library: python_with(library, [sys.executable, *options.peers]) for library in speed_side.LIBRARIES}
+    found = {library: python_with(library, [sys.executable, *options.peers]) for library in options.libraries}
     pythons = {library: python for library, python in found.items() if python}
     results: dict[str, Any] = {} if options.quick else measured_before(size)
     missing = [library for library, python in found.items() if not python]
@@ -208,7 +215,9 @@ def main() -> None:
                 cell["settings_tried"] = {library: row["tried"] for library, row in best.items()}
                 results[f"{preset}, {kind}, {dtype}"] = cell
                 shape = {"batch_size": size[0], "num_layers": size[1], "not_installed": missing}
-                harness.record("speed", shape | {"results": results}, quick=options.quick)  # finished results are kept
+                harness.record(
+                    _result_name(), shape | {"results": results}, quick=options.quick
+                )  # finished results are kept
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: 
     import numpy as np
 
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (batch_size, SIDE, SIDE, 3)).astype("float32")
+    images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
     labels = rng.integers(0, CLASSES, batch_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=setting == "XLA on")
@@ -48,24 +48,30 @@ def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: 
     return lambda: model.predict_on_batch(images)
 
 
-def vit_keras_zoo(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+def vit_keras_zoo(
+    preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str, *, side: int = SIDE, recomputes: bool = False
+) -> Step:  # fmt: skip
     """This package."""
     import keras
 
     import vit_keras as vk
 
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
-    model = vk.from_preset(preset, num_classes=CLASSES, num_layers=num_layers)
+    remat = "block" if recomputes else "none"
+    model = vk.from_preset(preset, num_classes=CLASSES, num_layers=num_layers, image_size=side, remat=remat)
     return keras_step(model, vk.training.AdamW(1e-4), kind, batch_size, setting)
 
 
-def keras_hub(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
-    """KerasHub's ViT."""
+def keras_hub(
+    preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str, *, side: int = SIDE, recomputes: bool = False
+) -> Step:  # fmt: skip
+    """KerasHub's ViT; Keras' own scope recomputes its layers."""
     import keras
     from keras_hub.models import ViTBackbone, ViTImageClassifier
 
     keras.config.set_dtype_policy("mixed_bfloat16" if dtype == "bfloat16" else "float32")
-    backbone = ViTBackbone(image_shape=(SIDE, SIDE, 3), patch_size=16, num_layers=num_layers, **SHAPES[preset])
+    with keras.RematScope("full" if recomputes else None):
+        backbone = ViTBackbone(image_shape=(side, side, 3), patch_size=16, num_layers=num_layers, **SHAPES[preset])
     model = ViTImageClassifier(backbone, num_classes=CLASSES, preprocessor=None)
     return keras_step(model, keras.optimizers.AdamW(1e-4), kind, batch_size, setting)
 
@@ -86,15 +92,15 @@ def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_laye
 
 
 def torch_step(
-    model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu"
-) -> Step:
+    model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu", side: int = SIDE
+) -> Step:  # fmt: skip
     """Returns a step of a torch model, with torch's fastest AdamW."""
     import contextlib
 
     import torch
 
     torch.manual_seed(0)
-    images = torch.rand(batch_size, 3, SIDE, SIDE, device=place)
+    images = torch.rand(batch_size, 3, side, side, device=place)
     labels = torch.randint(0, CLASSES, (batch_size,), device=place)
     model = model.to(place).train(kind == "training")
     forward = torch.compile(model) if setting == "compiled" else model
@@ -116,12 +122,15 @@ def torch_step(
     return train if kind == "training" else infer
 
 
-def timm(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:
+def timm(
+    preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str, *, side: int = SIDE, recomputes: bool = False
+) -> Step:  # fmt: skip
     """Timm's VisionTransformer."""
     import timm as library
 
-    model = library.create_model(preset, num_classes=CLASSES, depth=num_layers)
-    return torch_step(model, kind, dtype, batch_size, setting, lambda output: output)
+    model = library.create_model(preset, num_classes=CLASSES, depth=num_layers, img_size=side)
+    model.set_grad_checkpointing(recomputes)
+    return torch_step(model, kind, dtype, batch_size, setting, lambda output: output, side=side)
 
 
 def transformers(preset: str, kind: str, dtype: str, batch_size: int, num_layers: int, setting: str) -> Step:

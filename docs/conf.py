@@ -10,7 +10,8 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / "extensions"))
+sys.path[:0] = [str(HERE / "extensions"), str(HERE.parent / "scripts")]
+os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # cells run `vit-keras`
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -24,8 +25,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "myst_nb",
     "sphinx_copybutton",
-    "reference_pages",
+    "diagrams",
+    "notebook_links",
     "page_report",
+    "reference_pages",
 ]
 exclude_patterns = ["extensions"]
 suppress_warnings = ["misc.highlighting_failure", "ref.python"]  # JSON with "..."; a name that two packages list
@@ -38,6 +41,7 @@ html_show_sphinx = False
 pygments_style, pygments_dark_style = "friendly", "github-dark"
 
 default_role = "code"  # docstrings write `name` as Markdown does
+maximum_signature_line_length = 100  # longer ones have a line for each argument
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -1,6 +1,6 @@
 """Prints the test files of what differs from a commit: `python scripts/changed_tests.py [COMMIT]`, by default the last one.
 
-A module's tests are at the same path below `tests/`, or where `tests/tested_elsewhere.toml` says.
+A module's tests are at the same path below `tests/`, or where `tests/tested_elsewhere.toml` says; those of pages are in `tests/docs/`.
 """
 
 import subprocess
@@ -15,6 +15,8 @@ def tests_of(path: Path) -> list[Path]:
     """Returns the test files that a changed file selects, relative to the repository."""
     if path.parts[0] == "tests":
         return [path] if path.name.startswith("test_") and (ROOT / path).is_file() else []
+    if path.parts[0] == "docs" or path == Path("README.md"):
+        return [found.relative_to(ROOT) for found in sorted((ROOT / "tests" / "docs").glob("test_*.py"))]
     if path.parts[0] != "vit_keras" or path.suffix not in (".py", ".pyi"):
         return []
     own = Path("tests", *path.parts[1:-1], f"test_{path.stem}.py")

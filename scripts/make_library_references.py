@@ -1,6 +1,7 @@
 """Makes `tests/golden/libraries`: small random models of libraries that the tests don't install, with their outputs.
 
     pip install torch==2.14.1 torchvision==0.29.1 keras-hub==0.32.0 tensorflow einops open-clip-torch==3.3.0 timm
+    pip install mmpretrain==1.2.0 mmcv-lite mmengine
     python scripts/make_library_references.py OUT --lucidrains VIT_OLD.PY VIT_NEW.PY --jeonsworld MODELING.PY
 
 The single files are `vit_pytorch/vit.py` of lucidrains' vit-pytorch at commits 2fa2b62 (2022) and 69d24fe (2026), and
@@ -76,6 +77,22 @@ def make_torch(out: Path, lucidrains: list[Path], jeonsworld: Path) -> None:
     save(out / "jeonsworld.safetensors", module.VisionTransformer(config, SIDE, CLASSES), HALF)
 
 
+def make_mmpretrain(out: Path) -> None:
+    """Writes MMPretrain's classifiers."""
+    from mmpretrain.models import build_classifier
+
+    sizes = {"embed_dims": 24, "num_layers": 2, "num_heads": 2, "feedforward_channels": 48}
+    backbone = {"type": "VisionTransformer", "arch": sizes, "img_size": SIDE, "patch_size": 8}
+    mean = {"out_type": "avg_featmap", "final_norm": False, "layer_scale_init_value": 0.1}
+    cases = {
+        "mmpretrain": ({}, {"type": "VisionTransformerClsHead", "in_channels": 24}),
+        "mmpretrain_mean": (mean, {"type": "LinearClsHead", "in_channels": 24}),
+    }
+    for name, (changes, head) in cases.items():
+        config = {"backbone": {**backbone, **changes}, "head": {**head, "num_classes": CLASSES}}
+        save(out / f"{name}.safetensors", build_classifier({"type": "ImageClassifier", **config}), HALF)
+
+
 def make_open_clip(out: Path) -> None:
     """Writes OpenCLIP's models, each in a directory as on the Hugging Face hub, and what they compute for the images."""
     import open_clip
@@ -143,6 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     make_torch(arguments.out, arguments.lucidrains, arguments.jeonsworld)
+    make_mmpretrain(arguments.out)
     make_open_clip(arguments.out)
     make_keras_hub(arguments.out)
 

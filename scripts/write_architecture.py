@@ -11,23 +11,26 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 HEAD = """# Where things are
 
-Written by `scripts/write_architecture.py`. A folder has at most 16 files; the first line of each file states its purpose.
+Written by `scripts/write_architecture.py`. A folder has at most 16 files; the first line of each file states its purpose. Paths are in
+`vit_keras/`. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to add a preset, a layer, a weight source, a recipe, an export format or a command.
 
-| to find or add | see |
+## Where is ...?
+
+| question | open, in this order |
 |---|---|
 | the architecture, from pixels to logits | `models/architecture.py` (the layers and their order), `models/vit.py` (config to model and back) |
-| a new preset | a table in `presets/*.toml`; no Python |
-| a layer | `layers/`, one file each |
-| a weight source | a table in `weights/mappings/`; the reader of its config.json in `weights/settings/` |
-| a recipe | a table in `training/recipes/recipes.toml` |
-| fine-tuning defaults, each with its reason | `training/recipes/planning.py` |
-| a callback | `training/callbacks/` |
-| preprocessing | `data/images/preprocess.py` |
-| a data source | `data/sources/` |
-| search spaces and strategies | `tuning/space/`, `tuning/strategy/` |
-| an export format | `exporting/`: one file each, its line in `formats.py`; weights for other libraries in `weights/writers/` |
-| the local page | `serving/` |
-| a command | `cli/commands/` |
+| the preprocessing, to the pixel | `data/images/preprocess.py`; before it `data/images/decode.py` |
+| the fine-tuning defaults, each with its reason | `training/recipes/planning.py` (which recipe), `training/recipes/recipes.toml` (its values), `training/recipes/sizing.py` (fitted to model and data) |
+| the choice of the attention kernel | `layers/kernels/attention_kernel.py` |
+| resuming a run | `training/runs/fitting.py` (continues a training), `training/checkpoints/state.py` (what a checkpoint has), `training/runs/resuming.py` (what may not change) |
+| the ONNX writer | `exporting/onnx/writer.py` (the graph), `exporting/onnx/blocks.py` (its blocks), `exporting/onnx/onnx_format.py` (the file) |
+| reading a checkpoint | `weights/loading.py`, `weights/planning.py` (which weight from which tensor), `weights/mappings/tables.py` (how a library's names are described) |
+| a preset from name to model | `presets/catalog.py`, `zoo/from_preset.py` |
+| the order of images and their augmentation | `data/dataset/pipeline.py`, `data/augment/augmentation.py` |
+| what a training run does, step by step | `training/trainer.py`, `training/runs/session.py` |
+| what a search proposes next | `tuning/strategy/policy.py`, `tuning/space/search_space.py` |
+| a page of the local server | `serving/handler.py`, `serving/model_service.py` |
+| a command | `cli/main.py`, then its file in `cli/commands/` |
 
 ## Import rules
 

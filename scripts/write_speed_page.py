@@ -172,6 +172,43 @@ def write_cold_start(result: dict[str, Any]) -> str:
     return section(result, text, ["seconds", "imports", "model", "first batch", "all"], rows)
 
 
+def write_commands(result: dict[str, Any]) -> str:
+    """Returns the processor seconds of whole processes, beside the least scripts that do the same."""
+    rows = []
+    for kind, unit in (("over_least_imports", " s more"), ("over_plain_keras", " times")):
+        for name, found in result[kind].items():
+            command, clock = name.rsplit(", ", 1)
+            if clock == "processor":
+                rows.append(
+                    [f"`vit-keras {command}`", f"{result['seconds'][name]['median']:.2f}", f"{ratio(found)}{unit}"]
+                )
+    text = (
+        "Processor time; lists beside `import typer, rich`, `predict` and `explain` beside a script of plain Keras layers, and the "
+        "first step of the demo, `train`, beside that of such a script."
+    )
+    return section(result, text, ["command", "seconds", "than the least script"], rows)
+
+
+def write_memory(result: dict[str, Any]) -> str:
+    """Returns the peak memory of training, and the longest sequences."""
+    sides = list(next(iter(result["results"].values()))["peak_gb"]["kept"])
+    rows = []
+    for cell, found in result["results"].items():
+        preset, dtype = cell.split(", ")
+        for recomputed, peaks in found["peak_gb"].items():
+            numbers = ["failed" if isinstance(peaks.get(side, ""), str) else f"{peaks[side]:.2f}" for side in sides]
+            kept = "" if recomputed == "kept" else ", recomputed"
+            rows.append([f"{'S/16' if 'small' in preset else 'B/16'}, {dtype}{kept}", *numbers])
+    for recomputed in ("kept", "remat"):
+        longest = [result["longest"].get(f"{side}, {recomputed}", {}).get("longest") for side in sides]
+        if any(longest):
+            kept = "" if recomputed == "kept" else ", recomputed"
+            tokens = [f"{found['tokens']:,}" if found else "" for found in longest]
+            rows.append([f"tokens of one image in {result['limit_gb']:g} GB, S/16, float32{kept}", *tokens])
+    text = "Peak resident memory of two training steps less that after the imports, batch 16; the tokens follow from three sizes."
+    return section(result, text, ["GB", *sides], rows)
+
+
 def write_fused(result: dict[str, Any]) -> str:
     """Returns the effect of fused activations and norms."""
     rows = [[label(cell), ratio(cell["fused_is_faster"])] for cell in result["cells"]]
@@ -231,10 +268,14 @@ def write_page() -> str:
     """Returns the page."""
     titles = {
         "speed": ("Compared with other libraries, on a CPU", lambda found: f"{write_peers(found)}\n{PEERS_NOTE}"),
+        "speed_jax": ("On JAX, on a CPU", write_peers),
+        "speed_torch": ("On torch, on a CPU", write_peers),
         "small_models": ("Small models on a CPU", write_small_models),
+        "memory": ("Memory of training", write_memory),
         "fused": ("Fused activations and norms in training, TensorFlow", write_fused),
         "scan": ("A scan over the blocks, which is not used", write_scan),
         "cold_start": ("From an empty process to the first trained batch", write_cold_start),
+        "command_start": ("Commands, from start to end", write_commands),
         "scaling_*": ("Growth with tokens, depth and batch", write_scaling),
     }
     parts = [HEAD]

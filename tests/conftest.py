@@ -38,10 +38,10 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def graph_optimizer():
-    """Turns TensorFlow's graph optimizer on again after blocks that recompute turned it off."""
+    """Turns the pass of TensorFlow's graph optimizer on again that blocks that recompute turned off."""
     yield
     if "tensorflow" in sys.modules and sys.modules["tensorflow"].config.optimizer.get_experimental_options():
-        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"dependency_optimization": True})
 
 
 @pytest.fixture(scope="session")

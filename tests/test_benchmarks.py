@@ -50,7 +50,7 @@ def test_the_speed_page_matches_the_results():
         ("gpu",),
         ("cold_start", "small_models"),
         ("fused", "scan", "devices"),
-        ("scaling", "attention_forms"),
+        ("scaling", "memory", "attention_forms"),
     ],
 )
 def test_benchmarks_run_small(names):

@@ -1,19 +1,17 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import lazy_loader
 import pytest
+from distributions import ROOT, build, done, environment
 
 from vit_keras.presets import list_presets
 
-ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 NEW_FAMILY = """
@@ -45,17 +43,10 @@ print(json.dumps(seen))
 """
 
 
-def done(*command, **options):
-    result = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     out = tmp_path_factory.mktemp("dist")
-    isolation = ["--no-isolation"] if find_spec("hatchling") else []
-    done(sys.executable, "-m", "build", *isolation, "--outdir", out, ROOT)
+    build(out)
     (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
     return sdist, wheel
 
@@ -65,8 +56,7 @@ def copy_lazy_loader(folder):  # the one library that importing `vit_keras` need
 
 
 def empty_environment(folder):
-    done(sys.executable, "-m", "venv", "--without-pip", folder)
-    python = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    python = environment(folder, "--without-pip")
     copy_lazy_loader(Path(done(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()))
     return python
 
@@ -92,29 +82,35 @@ def test_the_wheel_has_every_module_presets_emoji_attribution_types_the_command_
         (entry_points,) = (name for name in names if name.endswith("/entry_points.txt"))
         assert "vit-keras = vit_keras.cli:main" in wheel.read(entry_points).decode()
         assert wheel.read("vit_keras/data/emoji.npz") == (ROOT / "vit_keras" / "data" / "emoji.npz").read_bytes()
-    assert {f"vit_keras/_presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")} <= names
-    assert {f"vit_keras/training/recipes/{name}" for name in ("recipes.toml", "__init__.pyi")} <= names
-    presets = {
-        f"vit_keras/presets/{name}" for name in ("imagenet.tsv.gz", "IMAGENET-ATTRIBUTION.md", "published_models.toml")
-    }
-    assert {"vit_keras/py.typed", "vit_keras/data/EMOJI-ATTRIBUTION.md"} | presets <= names
-    embedded = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras/presets/embedded").rglob("*.*")}
+    files = {path.relative_to(ROOT) for path in (ROOT / "vit_keras").rglob("*.*") if path.is_file()}
+    package = {path.as_posix() for path in files if "__pycache__" not in path.parts}
+    presets = {f"vit_keras/_presets/{path.name}" for path in (ROOT / "presets").glob("*.toml")}
+    assert {name for name in names if ".dist-info/" not in name} == package | presets
+    embedded = {name for name in package if name.startswith("vit_keras/presets/embedded/")}
     assert len(embedded) == 11  # two directories of five files, and who drew what they were trained on
-    assert embedded <= names
+    labels = {"vit_keras/presets/imagenet.tsv.gz", "vit_keras/presets/published_models.toml", "vit_keras/py.typed"}
+    assert labels <= package
     assert {"LICENSE", "EMOJI-ATTRIBUTION.md", "IMAGENET-ATTRIBUTION.md", "DRAWINGS-ATTRIBUTION.md"} <= {
         Path(name).name for name in names if ".dist-info/licenses/" in name
     }
-    packed = {name for name in names if ".dist-info/" not in name}
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vit_keras").rglob("*.py")}
-    assert {name for name in packed if name.endswith(".py")} == modules
-    assert {name.split("/")[0] for name in packed} == {"vit_keras"}
-    assert built[1].stat().st_size < 8e6
+    assert built[1].stat().st_size <= 8e6
+
+
+def test_the_sdist_makes_the_wheel_that_the_checkout_makes(built, tmp_path):
+    build(tmp_path, "--wheel")
+    wheels = [zipfile.ZipFile(path) for path in (built[1], *tmp_path.glob("*.whl"))]
+    of_sdist, of_checkout = ({each.filename: each.CRC for each in wheel.infolist()} for wheel in wheels)
+    assert of_sdist == of_checkout
+
+
+def test_the_citation_is_of_this_version(built):
+    assert f"\nversion: {built[1].name.split('-')[1]}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
 
 
 def test_the_sdist_has_what_the_tests_and_the_build_need(built):
     with tarfile.open(built[0]) as sdist:
         names = {name.split("/", 1)[-1] for name in sdist.getnames()}
-    needed = "pyproject.toml LICENSE README.md presets/vit.toml tests/conftest.py scripts/build_emoji.py"
+    needed = "pyproject.toml LICENSE README.md Makefile presets/vit.toml tests/conftest.py scripts/build_emoji.py"
     assert set(needed.split()) <= names
     assert not any("__pycache__" in name or name.startswith((".venv", "runs/")) for name in names)
 

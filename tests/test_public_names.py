@@ -15,9 +15,10 @@ HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "tensorflow_datase
 ERRORS = [item for item in vars(errors).values() if inspect.isclass(item)]
 
 
-def python(code, **environment):
+def python(code, *options, **environment):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, *options, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -58,7 +59,7 @@ def test_importing_the_package_and_reading_presets_imports_nothing_heavy():
         "vk.preset_info(vk.list_presets('vit_base*')[0]); vk.load_preset('vit_base_patch16_224'); vk.ViTConfig\n"
         f"print({HEAVY | {'numpy'}} & sys.modules.keys())"
     )
-    assert python(code) == "set()"
+    assert python(code, "-W", "error") == "set()"
 
 
 @pytest.mark.parametrize(

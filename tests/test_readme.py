@@ -1,12 +1,12 @@
 import re
-from pathlib import Path
 
 import pytest
+from snippets import README, code_blocks
 
+import vit_keras
 from vit_keras import load_preset
 
-README = Path(__file__).parents[1] / "README.md"
-PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
+PAGES = [README, *sorted(path for path in (README.parent / "docs").rglob("*.md") if "generated" not in path.parts)]
 BLOCKS = [
     pytest.param(
         block,
@@ -14,7 +14,7 @@ BLOCKS = [
         id=f"{page.stem}: {block.strip().splitlines()[-1][:40]}",
     )
     for page in PAGES
-    for block in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+    for block in code_blocks(page, "python")
 ]
 
 
@@ -26,7 +26,7 @@ def test_readme_is_short_and_opens_with_the_two_commands():
 
 
 def test_the_presets_and_weights_that_need_a_download_exist():
-    (block,) = re.findall(r"```py\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (block,) = code_blocks(README, "py")
     compile(block, str(README), "exec")
     named = re.findall(r'from_preset\(\s*"([^"]+)", weights="([^"]+)"', block)
     assert len(named) == 3
@@ -38,3 +38,13 @@ def test_the_presets_and_weights_that_need_a_download_exist():
 def test_a_block_of_the_pages_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, str(README), "exec"), {})
+
+
+def test_pages_import_public_names_alone():
+    pages = [README, *(README.parent / "docs").rglob("*.md")]
+    modules = {
+        name for page in pages for name in re.findall(r"(?:from|import) (vit_keras[\w.]*)", page.read_text("utf-8"))
+    }
+    public = {"vit_keras", *(f"vit_keras.{name}" for name in vit_keras.__all__)}
+    assert "vit_keras.layers" in modules
+    assert modules <= public

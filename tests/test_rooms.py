@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import tomllib
 from pathlib import Path
 
@@ -96,3 +97,15 @@ def test_the_page_of_the_architecture_is_what_the_code_says():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     assert script.PAGE.read_text("utf-8") == script.architecture(), "run scripts/write_architecture.py"
+
+
+def test_the_pages_for_contributors_name_at_most_three_files_for_a_question_and_files_that_exist():
+    architecture = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("## Import rules")[0]
+    rows = [line for line in architecture.splitlines() if line.startswith("|")]
+    assert len(rows) > 10
+    named = [re.findall(r"`([\w./]+/[\w.]*)`", row) for row in rows]
+    assert max(map(len, named)) == 3
+    contributing = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    named.append(re.findall(r"`([\w./]+/[\w.]*)`", contributing))
+    paths = {path for row in named for path in row}
+    assert {path for path in paths if not (PACKAGE / path).exists() and not (ROOT / path).exists()} == set()

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from vit_keras import costs
 from vit_keras.conflicts import LARGEST_PATCH, LARGEST_SIDE, find_conflicts
@@ -47,19 +47,34 @@ _INTEGERS = {
     "max_num_patches": (1, 16_384),
 }
 _OPTIONAL = ("pre_logits_dim", "num_map_heads", "map_mlp_dim", "max_num_patches")  # integers that may be None
+_Class = TypeVar("_Class")  # so that type checkers see the fields of the class, not `type`
 _OF_MAP = {"map_includes_prefix": True, "num_map_heads": None, "map_mlp_dim": None}  # values without attention pooling
 
 
-def _refuses_unknown_fields(cls: type) -> type:
+if TYPE_CHECKING:
+
+    class _Sides:
+        """What type checkers know of `image_size`: one number is taken, too, and a pair is returned."""
+
+        @overload
+        def __get__(self, config: None, owner: Any) -> "_Sides": ...
+        @overload
+        def __get__(self, config: object, owner: Any) -> tuple[int, int]: ...
+        def __get__(self, config: Any, owner: Any) -> Any: ...
+        def __set__(self, config: object, value: int | tuple[int, int]) -> None: ...
+
+
+def _refuses_unknown_fields(cls: type[_Class]) -> type[_Class]:
     """Makes the constructor report unknown and missing fields as `FrozenConfig.check_fields` does."""
-    init = cls.__init__  # type: ignore[misc]
+    changed: Any = cls
+    init = changed.__init__
 
     @functools.wraps(init)
     def checked_init(self: object, **values: Any) -> None:
         ViTConfig.check_fields(values)
         init(self, **values)
 
-    cls.__init__ = checked_init  # type: ignore[misc]
+    changed.__init__ = checked_init
     return cls
 
 
@@ -153,7 +168,10 @@ class ViTConfig(FrozenConfig):
 
     _synonyms: ClassVar = FIELD_SYNONYMS
 
-    image_size: tuple[int, int]
+    if TYPE_CHECKING:
+        image_size: _Sides = _Sides()
+    else:
+        image_size: tuple[int, int]
     patch_size: int
     hidden_dim: int
     num_layers: int

@@ -1,21 +1,30 @@
-"""Sphinx extension: checks the links of the written pages, and reports external links and how easy each page is to read.
+"""Sphinx extension: checks the links of the written pages and how easy each is to read, and reports external links.
 
-A broken link or image inside the site is a warning, so that the build fails. `site/report.txt` lists the rest; nothing is fetched.
+A broken link or image inside the site, and a page that is harder to read than the bounds of `scripts/check_prose.py`, is a warning, so
+that the build fails. `site/report.txt` lists the rest; nothing is fetched.
 """
 
-import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+from check_prose import LISTS, measure
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
 REPORT = "report.txt"
 _LOG = logging.getLogger(__name__)
 _LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "source": "src"}
-_CODE = {"pre", "script", "style", "table"}
+_CODE = {"code", "pre", "script", "style", "table"}
+_GENERATED = {
+    "generated",
+    "genindex.html",
+    "search.html",
+    "py-modindex.html",
+    f"{LISTS}.html",
+}  # from docstrings and data
 _LOADED = {"link", "script", "img", "source"}  # what a browser fetches by itself
 
 
@@ -38,6 +47,8 @@ class Page(HTMLParser):
         if link and values.get("rel") not in ("canonical", "preconnect"):
             self.links.append((tag, link))
         self._skipped += tag in _CODE
+        if tag == "code" and self._in_paragraph:
+            self.sentences[-1] += "code"  # a word, whatever it is
         if tag == "p" and not self._skipped:
             self._in_paragraph = True
             self.sentences.append("")
@@ -49,13 +60,8 @@ class Page(HTMLParser):
 
     def handle_data(self, text: str) -> None:
         """Adds text to its paragraph."""
-        if self._in_paragraph:
+        if self._in_paragraph and not self._skipped:
             self.sentences[-1] += text
-
-    @property
-    def prose(self) -> str:
-        """All paragraphs."""
-        return "\n\n".join(self.sentences)
 
 
 def find_broken(pages: dict[Path, Page], root: Path) -> Iterator[str]:
@@ -76,19 +82,6 @@ def find_broken(pages: dict[Path, Page], root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)} links to {link}: that page has no such anchor"
 
 
-def readability(prose: str) -> tuple[float, float, int]:
-    """Returns the Automated Readability Index (years of school), words per sentence, and the words of the longest sentence."""
-    sentences = [
-        words for part in re.split(r"(?<=[.!?:;])\s+", prose) if len(words := re.findall(r"[\w'-]+", part)) > 1
-    ]
-    words = [word for sentence in sentences for word in sentence]
-    if not words:
-        return 0.0, 0.0, 0
-    per_sentence = len(words) / len(sentences)
-    index = 4.71 * sum(map(len, words)) / len(words) + 0.5 * per_sentence - 21.43
-    return index, per_sentence, max(map(len, sentences))
-
-
 def check_pages(app: Sphinx, exception: Exception | None) -> None:
     """Called at the end of the build."""
     if exception is not None or app.builder.name != "html":
@@ -98,10 +91,16 @@ def check_pages(app: Sphinx, exception: Exception | None) -> None:
     for problem in find_broken(pages, root):
         _LOG.warning(problem, type="links")
     external = sorted({link for page in pages.values() for tag, link in page.links if link.startswith("http")})
-    lines = ["page, Automated Readability Index, words per sentence, longest sentence", ""]
+    lines = ["page, Automated Readability Index, words per sentence, longest sentence, passive sentences", ""]
     for path, page in pages.items():
-        index, per_sentence, longest = readability(page.prose)
-        lines.append(f"{path.relative_to(root)}: {index:.1f}, {per_sentence:.1f}, {longest}")
+        found, name = measure(page.sentences), path.relative_to(root)
+        lines.append(f"{name}: {found.index:.1f}, {found.words_per_sentence:.1f}, {found.longest}, {found.passive:.0%}")
+        for problem in () if _GENERATED & set(name.parts) else found.problems():
+            _LOG.warning(f"{name}: {problem}", type="prose")
+    lines += ["", "notebooks, seconds to run", ""]
+    for name in sorted(app.env.found_docs):
+        data = NbMetadataCollector.get_exec_data(app.env, name)
+        lines += [f"{name}: {data['runtime']:.0f}"] if data and data["runtime"] else []
     lines += ["", "links that leave the site, not fetched", "", *external]
     (root / REPORT).write_text("\n".join(lines) + "\n", "utf-8")
 

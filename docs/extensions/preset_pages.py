@@ -5,31 +5,24 @@ from typing import Any
 
 import vit_keras as vk
 
-COLUMNS = (
-    "preset",
-    "family",
-    "parameters, M",
-    "GMACs",
-    "training, MiB",
-    "image",
-    "patch",
-    "best top-1, %",
-    "weights",
-    "licenses",
-)
+COLUMNS = ("preset", "parameters, M", "GMACs", "memory, MiB", "image", "patch", "top-1, %", "license", "weights")
 TEXT = """# Presets
 
 <p><label for="preset-search">Search</label> <input type="search" id="preset-search" placeholder="dinov2 apache 384">
 <span id="preset-count" role="status"></span></p>
 
+<div class="wide" role="region" aria-label="Table of presets" tabindex="0">
 <table id="preset-table"><thead><tr>{head}</tr></thead><tbody>
 {rows}
 </tbody></table>
+</div>
 <script src="../../_static/presets.js"></script>
 
-A click on a column's title sorts by it. Parameters and GMACs (10^9 multiply-adds per image, forward) are without a head; training is the
-memory of activations per image that the backward pass keeps, float32; top-1 is ImageNet-1k accuracy by timm or the paper, of the most accurate
-weights at the preset's image size. `vit-keras list` prints the table in a terminal, and `vit-keras list --csv` a row for each checkpoint, with its address.
+Click a column's title to sort by it, or press Enter on it. The search also looks at families, descriptions and names of weights.
+
+Parameters and GMACs (10^9 multiply-adds per image, forward) are without a head. Memory is that of the activations per image which the
+backward pass keeps, in float32. Top-1 is the ImageNet-1k accuracy that timm or the paper states, of the most accurate weights at the preset's
+image size. `vit-keras list` prints the table in a terminal. `vit-keras list --csv` prints a row for each checkpoint, with its address.
 """
 
 
@@ -42,21 +35,39 @@ def make_pages() -> dict[str, str]:
 
 def _make_row(info: Any) -> str:
     config = vk.load_preset(info["name"]).config
-    weights = info["weights"].values()
-    best = max((each["top1"] for each in weights if each["top1"]), default=None)
-    licenses = sorted({each["license"] for each in weights} or {info["license"]})
+    weights = info["weights"]
+    best = max((each["top1"] for each in weights.values() if each["top1"]), default=None)
+    licenses = sorted({each["license"] for each in weights.values()} or {info["license"]})
     height, width = config.image_size
     cells: list[tuple[str, float | None]] = [
-        (f'<code title="{html.escape(info["description"])}">{info["name"]}</code>', None),
-        (info["family"], None),
-        (f"{info['params'] / 1e6:.1f}", info["params"]),
-        (f"{info['gmacs']:.2f}", info["gmacs"]),
+        (_format_name(info), None),
+        (f"{info['params'] / 1e6:,.1f}", info["params"]),
+        (f"{info['gmacs']:,.2f}", info["gmacs"]),
         (f"{info['activation_mib']:,.0f}", info["activation_mib"]),
         (f"{height}" if height == width else f"{height} x {width}", height * width),
         (str(config.patch_size), config.patch_size),
         ("" if best is None else f"{best:.1f}", best or 0),
-        ("<br>".join(info["weights"]), len(info["weights"])),
         ("<br>".join(map(html.escape, licenses)), None),
+        (_list_weights(weights), len(weights)),
     ]
     tags = "".join(f"<td>{text}</td>" if key is None else f'<td data-key="{key:g}">{text}</td>' for text, key in cells)
     return f"<tr>{tags}</tr>"
+
+
+def _format_name(info: Any) -> str:
+    """Returns the name, which may break after each underscore; its family and description are found by the search."""
+    name = info["name"].replace("_", "_<wbr>")
+    found = html.escape(f"{info['family']}: {info['description']}")
+    return f'<code>{name}</code><span class="hidden-words">{found}</span>'
+
+
+def _list_weights(weights: Any) -> str:
+    """Returns the tags with their accuracy and license, folded."""
+    if not weights:
+        return ""
+    lines = []
+    for tag, each in weights.items():
+        facts = [f"{each['top1']:.1f} %"] if each["top1"] else []
+        facts.append(html.escape(each["license"]))
+        lines.append(f"<li><code>{tag.replace('_', '_<wbr>')}</code> {', '.join(facts)}</li>")
+    return f"<details><summary>{len(weights)}</summary><ul>{''.join(lines)}</ul></details>"

@@ -30,7 +30,9 @@ function filter() {
 
 table.tHead.querySelectorAll("th").forEach((head, column) => {
   head.querySelector("button").addEventListener("click", () => {
-    const descending = head.getAttribute("aria-sort") === "ascending";
+    const sorted = head.getAttribute("aria-sort");
+    // Accuracy is first sorted from the highest, everything else from the lowest.
+    const descending = sorted ? sorted === "ascending" : head.textContent.startsWith("top-1");
     table.tHead.querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     sort(column, descending);

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from faults.directories import images
-from weights.mappings.test_huggingface import CASES, make
+from weights.mappings.libraries.test_huggingface import CASES, make
 
 from vit_keras.explain import attention_maps
 from vit_keras.zoo.from_preset import from_preset

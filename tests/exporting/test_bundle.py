@@ -16,8 +16,7 @@ from PIL import Image
 
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError, StorageError
-from vit_keras.exporting import ExportRecord
-from vit_keras.exporting.onnx.onnx_format import read_record
+from vit_keras.exporting import ExportRecord, read_record
 
 NAMES = ("cat", "été {0} \\n %s", "owl, snowy")
 SQUARE = {"image_size": (16, 16)}

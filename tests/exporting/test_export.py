@@ -18,8 +18,8 @@ from contracts import quantizing
 
 import vit_keras as vk
 from vit_keras.errors import DataError, InvalidArgumentError, StorageError, VerificationError
-from vit_keras.exporting import ExportRecord
-from vit_keras.exporting.onnx import onnx_format, writer
+from vit_keras.exporting import ExportRecord, read_record
+from vit_keras.exporting.onnx import writer
 
 
 def images(count=6, size=16, seed=3):
@@ -58,7 +58,7 @@ def test_all_that_is_needed_to_use_it_travels_in_the_file(tiny_preset, tmp_path)
     assert json.loads(metadata["preprocessing"]) == vk.load_preprocessing(tiny_preset).to_dict()
     assert (metadata["output"], metadata["color_order"], metadata["layout"]) == ("probabilities", "RGB", "NHWC")
     assert json.loads(metadata["verification"])["largest_difference"] < 1e-4
-    record = onnx_format.read_record(tmp_path / "a.onnx")
+    record = read_record(tmp_path / "a.onnx")
     assert record.versions["vit_keras"] == vk.__version__
     assert vk.ViTConfig.from_dict(record.config) == vk.model_config(vk.from_preset(tiny_preset))
     probabilities = run_file(tmp_path / "a.onnx", images())
@@ -70,7 +70,7 @@ def test_names_with_control_characters_and_broken_unicode_come_back_as_they_are(
     preset = vk.save_preset(tiny_model, tmp_path / "preset", class_names=["a", "b", "c"])
     (preset / "labels.json").write_text(json.dumps(names))
     vk.export(preset, tmp_path / "a.onnx")
-    assert onnx_format.read_record(tmp_path / "a.onnx").class_names == names
+    assert read_record(tmp_path / "a.onnx").class_names == names
 
 
 def test_a_record_says_where_preset_license_and_data_come_from(tiny_preset, tmp_path):
@@ -81,7 +81,7 @@ def test_a_record_says_where_preset_license_and_data_come_from(tiny_preset, tmp_
     saved = {"options": {"model": name, "weights": tag}, "data": {"name": "pets", "fingerprint": "abc", "images": 3}}
     (run / "run.json").write_text(json.dumps(saved))
     vk.export(run, tmp_path / "a.onnx")
-    record = onnx_format.read_record(tmp_path / "a.onnx")
+    record = read_record(tmp_path / "a.onnx")
     assert (record.preset, record.license) == (f"{name}:{tag}", checkpoint.license)
     assert record.data == {"name": "pets", "fingerprint": "abc"}
 
@@ -128,7 +128,7 @@ def test_other_tasks(tiny_config, tmp_path, task, softmax):
     model = oracle.randomize(vk.vit(tiny_config, num_classes=3))
     model.task, model.threshold, model.class_names = task, 0.3 if task == "multi_label" else None, ("a", "b", "c")
     result = vk.export(model, tmp_path / "a.onnx", softmax=softmax, calibration=images())
-    record = onnx_format.read_record(tmp_path / "a.onnx")
+    record = read_record(tmp_path / "a.onnx")
     logits = oracle.vit(tiny_config, oracle.weights_of(model), images())
     expected = 1 / (1 + np.exp(-logits)) if softmax else logits
     np.testing.assert_allclose(run_file(tmp_path / "a.onnx", images()), expected, rtol=1e-5, atol=1e-5)
@@ -165,6 +165,20 @@ def test_checkpoints_are_formats_too_and_read_again(tiny_preset, tiny_model, tmp
             vk.export(tiny_preset, tmp_path / "b", format=name, softmax=True)
         with pytest.raises(InvalidArgumentError, match="end in logits"):
             vk.export(vk.rebuild(tiny_model, classifier_activation="softmax"), tmp_path / "b", format=name)
+
+
+def test_weights_for_keras_are_loaded_by_keras_and_refused_where_they_are_wrong(tiny_preset, tiny_model, tmp_path):
+    path = tmp_path / "pets.weights.h5"
+    assert vk.export(tiny_preset, path).format == "weights"
+    loaded = vk.vit(vk.model_config(tiny_model), num_classes=3)
+    loaded.load_weights(path)
+    for weight, expected in zip(loaded.weights, tiny_model.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (weight, expected)))
+    for name in ("pets.h5", ".weights.h5"):
+        with pytest.raises(InvalidArgumentError, match="says no format"):
+            vk.export(tiny_preset, tmp_path / name)
+    with pytest.raises(InvalidArgumentError, match=r"must end in \.weights\.h5"):
+        vk.export(tiny_preset, tmp_path / "pets", format="weights")
 
 
 def test_a_file_that_computes_something_else_does_not_appear_and_the_first_wrong_block_is_named(

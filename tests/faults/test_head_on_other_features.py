@@ -14,8 +14,8 @@ from vit_keras.presets import list_presets, load_preset
 from vit_keras.weights import AdaptOptions, load
 from vit_keras.weights.formats.tensor_file import TensorInfo
 from vit_keras.weights.head import differing_features, head_features
-from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.timm import timm_table
+from vit_keras.weights.mappings.libraries.google import GOOGLE
+from vit_keras.weights.mappings.libraries.timm import timm_table
 from vit_keras.weights.writing import translate
 
 pytestmark = pytest.mark.any_backend

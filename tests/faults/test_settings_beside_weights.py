@@ -15,8 +15,8 @@ import vit_keras as vk
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, WeightMismatchError
 from vit_keras.presets.label_sets import label_names, label_synsets
 from vit_keras.weights import load
-from vit_keras.weights.mappings.meta import META
-from vit_keras.weights.mappings.timm import TIMM
+from vit_keras.weights.mappings.libraries.meta import META
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.writing import translate
 

@@ -12,7 +12,7 @@ from PIL import Image
 from weights.checkpoints import random_weights
 
 from vit_keras import predict, save_preset
-from vit_keras.cli.commands.convert import convert_command
+from vit_keras.cli.commands.weights.convert import convert_command
 from vit_keras.config import ViTConfig
 from vit_keras.data import Preprocessing
 from vit_keras.errors import InvalidArgumentError

@@ -3,7 +3,7 @@ import numpy as np
 import oracle
 import pytest
 from faults.directories import IMAGENET
-from weights.mappings.test_huggingface import CASES, make
+from weights.mappings.libraries.test_huggingface import CASES, make
 
 import vit_keras as vk
 from vit_keras.errors import InvalidArgumentError

@@ -80,10 +80,10 @@ def test_every_checkpoint_states_its_address_its_license_and_its_preprocessing()
 
 
 def test_every_family_is_in_the_table_of_the_documentation():
-    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "weights.md").read_text("utf-8")
     named = {
         name
-        for line in text.splitlines()
+        for line in text.partition("| family |")[2].partition("\n\n")[0].splitlines()
         if line.startswith("| `")
         for name in line.split("|")[1].strip(" `").split("`, `")
     }

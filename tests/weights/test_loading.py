@@ -19,8 +19,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import CorruptFileError, VitKerasError, WeightMismatchError
 from vit_keras.models.vit import vit
 from vit_keras.weights import load
-from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.timm import TIMM
+from vit_keras.weights.mappings.libraries.google import GOOGLE
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.writing import translate
 from vit_keras.zoo.rebuild import rebuild
 

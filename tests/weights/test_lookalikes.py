@@ -17,11 +17,11 @@ import vit_keras as vk
 from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, VitKerasError, WeightMismatchError
 from vit_keras.weights import load
-from vit_keras.weights.mappings.huggingface import HF_VIT
-from vit_keras.weights.mappings.meta import META_PLAIN, OPENAI_CLIP
+from vit_keras.weights.mappings.libraries.huggingface import HF_VIT
+from vit_keras.weights.mappings.libraries.meta import META_PLAIN, OPENAI_CLIP
+from vit_keras.weights.mappings.libraries.timm import TIMM
+from vit_keras.weights.mappings.libraries.torchvision import TORCHVISION
 from vit_keras.weights.mappings.tables import Table
-from vit_keras.weights.mappings.timm import TIMM
-from vit_keras.weights.mappings.torchvision import TORCHVISION
 from vit_keras.weights.settings.timm import timm_settings
 from vit_keras.weights.writing import translate
 

@@ -12,9 +12,9 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.weights import AdaptOptions, open_tensors, plan
 from vit_keras.weights.adapt.resize import resize_patches, resize_positions
-from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.huggingface import HF_DINOV2
-from vit_keras.weights.mappings.timm import TIMM
+from vit_keras.weights.mappings.libraries.google import GOOGLE
+from vit_keras.weights.mappings.libraries.huggingface import HF_DINOV2
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.writing import translate
 
 SMALL = ViTConfig(image_size=32, patch_size=8, hidden_dim=24, num_layers=2, num_heads=2, mlp_dim=48)

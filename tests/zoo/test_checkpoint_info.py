@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import vit_keras as vk
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, StorageError
 from vit_keras.weights import write, write_tensors
-from vit_keras.weights.mappings.google import GOOGLE
+from vit_keras.weights.mappings.libraries.google import GOOGLE
 from vit_keras.weights.writing import translate
 from vit_keras.zoo.checkpoint_info import checkpoint_info
 

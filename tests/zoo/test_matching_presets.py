@@ -2,7 +2,7 @@ import pytest
 
 from vit_keras import list_presets, load_preset
 from vit_keras.weights.formats.tensor_file import TensorInfo
-from vit_keras.weights.mappings.native import NATIVE
+from vit_keras.weights.mappings.libraries.native import NATIVE
 from vit_keras.zoo.matching_presets import find_presets, list_changes, read_fields
 
 FAMILIES = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vit_keras.cli.backend import announce
-from vit_keras.cli.options import SOURCES
+from vit_keras.cli.options import DATA_SETS
 from vit_keras.errors import InvalidArgumentError, StorageError, VitKerasError
 from vit_keras.validation import closest, list_words
 
@@ -41,7 +41,7 @@ def check_source(source: str | None) -> None:
     if source is not None:
         from vit_keras.data.loading import check_exists
 
-        if source not in SOURCES and not Path(source).exists():
+        if source not in DATA_SETS and not Path(source).exists():
             announce(f"looking for {source}")
         check_exists(source)
 

@@ -27,10 +27,11 @@ _COMMANDS = {
     "Choose a model": ("list", "info", "recipes", "bench"),
     "Train": ("train", "finetune", "pretrain", "tune", "launch"),
     "Use a model": ("predict", "evaluate", "explain", "features", "export", "serve"),
-    "Exchange weights": ("convert", "verify"),
+    "Files of weights": ("convert", "verify", "cache"),
 }
 _DATA_COMMANDS = ("check", "show")
-_FOLDERS = {"launch": "vit_keras.cli.commands.processes"}
+_FOLDERS = {"launch": "processes", "convert": "weights", "verify": "weights", "cache": "weights"}
+"""Folders in `commands`, which holds at most 16 files, of the commands that are not in itself."""
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -41,18 +42,19 @@ def build_app(only: str | None = None) -> typer.Typer:
     for topic, names in _COMMANDS.items():
         for name in names:
             if not is_known or name == only:
-                _add_command(app, name, _FOLDERS.get(name, "vit_keras.cli.commands"), topic=topic)
+                _add_command(app, name, _FOLDERS.get(name), topic=topic)
     if not is_known or only == "data":
         data_app = typer.Typer(name="data", add_completion=False, **_STYLE)
         data_app.callback()(describe_data)
         for name in _DATA_COMMANDS:
-            _add_command(data_app, name, "vit_keras.cli.commands.data")
+            _add_command(data_app, name, "data")
         app.add_typer(data_app, rich_help_panel="Look at data")
     return app
 
 
-def _add_command(app: typer.Typer, name: str, folder: str, *, topic: str | None = None) -> None:
-    command = getattr(import_module(f"{folder}.{name}"), f"{name}_command")
+def _add_command(app: typer.Typer, name: str, folder: str | None, *, topic: str | None = None) -> None:
+    module = ".".join(filter(None, ["vit_keras.cli.commands", folder, name]))
+    command = getattr(import_module(module), f"{name}_command")
     app.command(name, cls=HelpCommand, rich_help_panel=topic)(command)
 
 

@@ -12,7 +12,7 @@ from vit_keras.cli.help import DATA, DEVICES, MODEL, OUTPUT, TRAINING
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import list_presets
 
-SOURCES = ("emoji", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
+DATA_SETS = ("emoji", "digits", "mnist", "fashion_mnist", "cifar10", "cifar100")
 """Names of data sets that shells complete."""
 
 
@@ -23,7 +23,7 @@ SOURCE_HELP = (
 
 def complete_source(incomplete: str) -> Iterator[str]:
     """Yields names of data sets; the shell itself completes folders."""
-    yield from (name for name in SOURCES if name.startswith(incomplete))
+    yield from (name for name in DATA_SETS if name.startswith(incomplete))
 
 
 def complete_preset(incomplete: str) -> Iterator[str]:

@@ -1,15 +1,12 @@
 """The task of a data set: what its labels mean, found from the labels or stated."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
+from vit_keras.data.task_names import TASKS, Task
 from vit_keras.errors import InvalidArgumentError, LabelError
-
-Task = Literal["single_label", "multi_label", "regression"]
-TASKS: tuple[Task, ...] = get_args(Task)
-"""One class per image, labels `(images,)` int32; any number of classes, `(images, classes)` uint8 0 or 1; numbers, `(images, targets)` float32."""
 
 UNLABELED = "unlabeled"
 """What `ImageData.task` is where the images have no labels: `labels` are zeros, and there are no class names."""

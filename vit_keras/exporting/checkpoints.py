@@ -20,9 +20,6 @@ from vit_keras.zoo.load_model import load_model
 from vit_keras.zoo.rebuild import rebuild
 from vit_keras.zoo.save_preset import save_preset
 
-CHECKPOINTS = ("preset", "timm", "huggingface", "safetensors", "keras")
-"""Names of these formats."""
-
 
 class KerasFormat(Format):
     """A `.keras` file, which Keras itself loads."""
@@ -36,6 +33,25 @@ class KerasFormat(Format):
     def open(self, path: Path, job: ExportJob) -> Runtime:
         """Loads it with Keras."""
         return _runtime(load_model(path))
+
+
+class WeightsFormat(Format):
+    """A `.weights.h5` file: the weights alone, for the `load_weights` of a model with the same config."""
+
+    name = "weights"
+    options = ()
+
+    def write(self, job: ExportJob, path: Path) -> None:
+        """Writes the weights."""
+        job.model.save_weights(path)
+
+    def open(self, path: Path, job: ExportJob) -> Runtime:
+        """Reads the weights into a copy of the model, with Keras."""
+        copy = rebuild(job.model)
+        for weight in copy.weights:  # so that one that the file lacks shows
+            weight.assign(keras.ops.zeros_like(weight))
+        copy.load_weights(path)
+        return _runtime(copy)
 
 
 class PresetFormat(Format):
@@ -111,12 +127,12 @@ def write_checkpoint(
     class_names: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> None:
-    """Writes a model as one of `CHECKPOINTS`.
+    """Writes a model in a format of this file.
 
     Args:
         model: The model.
         path: The new file or directory.
-        to: The format.
+        to: "preset", "timm", "huggingface", "safetensors" or "keras".
         class_names: Names of the outputs; by default their indices.
         preprocessing: How images are resized; None to resize without a crop.
     """

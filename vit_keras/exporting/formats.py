@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vit_keras.errors import InvalidArgumentError
+from vit_keras.exporting.record import INSTALL
 from vit_keras.validation import closest
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ _CLASSES = {
     "savedmodel": "saved_model:SavedModelFormat",
     "tflite": "litert:LiteRTFormat",
     "keras": "checkpoints:KerasFormat",
+    "weights": "checkpoints:WeightsFormat",
     "safetensors": "checkpoints:SafetensorsFormat",
     "preset": "checkpoints:PresetFormat",
     "timm": "checkpoints:TimmFormat",
@@ -23,19 +25,13 @@ _CLASSES = {
 }
 """Formats by name, and the module and class of each, which are imported on use."""
 
-_SUFFIXES = {".onnx": "onnx", ".zip": "bundle", ".tflite": "tflite", ".keras": "keras", ".safetensors": "safetensors"}
+_SUFFIXES = {
+    ".onnx": "onnx", ".zip": "bundle", ".tflite": "tflite", ".keras": "keras", ".weights.h5": "weights", ".safetensors": "safetensors",
+}  # fmt: skip
 """Endings of files; directories need `format=`."""
 
 _PACKAGES = {"onnx": ("onnx", "onnxruntime"), "bundle": ("onnx", "onnxruntime"), "tflite": ("ai_edge_litert",)}
 """What writing or running a format needs, of the extra "export"."""
-
-INSTALL = "pip install 'vit-keras-zoo[export]'"
-"""Installs what the formats need."""
-
-
-def format_names() -> tuple[str, ...]:
-    """Returns the names of all formats."""
-    return tuple(_CLASSES)
 
 
 def find_format(path: Path, name: str | None) -> "Format":
@@ -51,7 +47,7 @@ def find_format(path: Path, name: str | None) -> "Format":
 
 def find_format_name(path: Path, name: str | None) -> str:
     """Returns the name of what `find_format` returns, without importing a backend."""
-    by_suffix = _SUFFIXES.get(path.suffix.lower())
+    by_suffix = next((each for suffix, each in _SUFFIXES.items() if path.name.lower()[1:].endswith(suffix)), None)
     if name is None and by_suffix is None:
         ending = f"the ending {path.suffix!r}" if path.suffix else "a name without an ending"
         endings = ", ".join(_SUFFIXES)

@@ -19,7 +19,6 @@ class LiteRTFormat(Format):
     """A LiteRT file. Its record and labels are a zip archive behind the model, as LiteRT's metadata are."""
 
     name = "tflite"
-    packages = ("ai_edge_litert",)
     precisions = ("float32", "float16", "int8")
 
     def write(self, job: ExportJob, path: Path) -> None:

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from vit_keras.errors import CorruptFileError
+from vit_keras.errors import CorruptFileError, InvalidArgumentError
 from vit_keras.exporting.result import Verification
 from vit_keras.reporting.text import escape_unprintable
 
 RECORD, LABELS = "export.json", "labels.txt"
 """Names of the files that hold the record and the class names, in formats that take files along."""
+
+INSTALL = "pip install 'vit-keras-zoo[export]'"
+"""Installs what writes and reads the formats."""
 
 KEY = "vit_keras"
 """Name of the entry of a file's metadata that holds the whole record as JSON."""
@@ -101,3 +105,30 @@ class ExportRecord:
     def from_metadata(cls, metadata: Mapping[str, str]) -> "ExportRecord | None":
         """Returns the record in a file's metadata; None for a file that `vk.export` did not write."""
         return cls.from_json(metadata[KEY]) if KEY in metadata else None
+
+
+def read_record(path: str | Path) -> ExportRecord | None:
+    """Returns what travels with an ONNX file: preprocessing, class names, license, comparison; None for one that `vk.export` did not write.
+
+    Args:
+        path: The file; a file of weights beside it is not needed.
+
+    Raises:
+        InvalidArgumentError: The package onnx is not installed.
+        CorruptFileError: The record is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import vit_keras as vk
+        >>> model = vk.from_preset("test_vit", num_classes=2)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = read_record(vk.export(model, folder + "/model.onnx").path)
+        >>> record.format, record.output, record.preprocessing["image_size"]
+        ('onnx', 'features', [160, 160])
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise InvalidArgumentError(f"{path}: reading an ONNX file needs the package onnx: run {INSTALL}") from error
+    metadata = onnx.load(path, load_external_data=False).metadata_props
+    return ExportRecord.from_metadata({entry.key: entry.value for entry in metadata})

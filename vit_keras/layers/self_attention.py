@@ -11,6 +11,7 @@ from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_frac
 from vit_keras.layers.base.composite_layer import CompositeLayer
 from vit_keras.layers.base.grids import count_valid
 from vit_keras.layers.kernels.attention_gradient import attend_with_own_gradient
+from vit_keras.layers.kernels.attention_in_chunks import MANY, attend_in_chunks
 from vit_keras.layers.kernels.attention_kernel import PRODUCTS, attention_kernel
 from vit_keras.layers.kernels.fused import fuses
 from vit_keras.layers.kernels.projection import project
@@ -171,6 +172,9 @@ class SelfAttention(CompositeLayer):
             dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
         is_plain = kernel.name == PRODUCTS and dropout is None and bias is None and num_valid is None
-        if is_plain and training and not self.is_recomputed and fuses():
-            return attend_with_own_gradient(qkv)
+        if is_plain and training and keras.backend.backend() == "tensorflow":
+            if isinstance(count, int) and count > MANY:
+                return attend_in_chunks(qkv)
+            if not self.is_recomputed and fuses():
+                return attend_with_own_gradient(qkv)
         return kernel.attend(qkv, dropout, bias, num_valid)

@@ -15,6 +15,7 @@ from .runs.session import TrainingResult as TrainingResult
 from .trainer import train as train
 from .transfer.features import extract_features as extract_features
 from .transfer.freezing import set_trainable as set_trainable
+from .transfer.linear_probe import linear_probe as linear_probe
 from .transfer.lora import add_lora as add_lora
 from .transfer.lora import load_lora as load_lora
 from .transfer.lora import merge_lora as merge_lora

@@ -18,9 +18,10 @@ from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
+from vit_keras.runtime.environment import versions
 from vit_keras.training.recipes import Recipe
 from vit_keras.training.run_inputs import RunOptions
-from vit_keras.training.runs.directory import RunDirectory, next_run_directory, versions
+from vit_keras.training.runs.directory import RunDirectory, next_run_directory
 from vit_keras.training.runs.resuming import check_options
 from vit_keras.training.runs.session import Session
 from vit_keras.weights.digest import digest_weights

@@ -18,9 +18,10 @@ from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.reporting import notebook
 from vit_keras.reporting.progress import standard_console
+from vit_keras.runtime.environment import environment
 from vit_keras.runtime.files import atomic_file, write_text
 from vit_keras.training.run_inputs import find_word
-from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted, environment, next_run_directory
+from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted, next_run_directory
 from vit_keras.tuning.options import TunerOptions
 from vit_keras.tuning.report.page import PAGE, format_leaderboard, write_study_report
 from vit_keras.tuning.report.progress import SearchProgress

@@ -45,7 +45,7 @@ def load(
         model: A model that `vit` or `from_preset` made.
         path: A `.safetensors` file, an index of sharded ones, an `.npz`, a file of `torch.save`, or a directory with one of them.
         source: Whose names the file has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
-            "lucidrains", "jeonsworld", "microsoft", or "auto" to detect it.
+            "lucidrains", "jeonsworld", "microsoft", "mmpretrain", or "auto" to detect it.
         prefix: What stands in front of the names of the model's tensors, such as "model_ema."; None to find it. Where a file has
             several models, the default is that of averaged weights: "ema" or "teacher".
         adapt: What may be changed of the checkpoint to fit the model.

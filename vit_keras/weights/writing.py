@@ -15,10 +15,10 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.runtime.files import atomic_directory, write_text
 from vit_keras.validation import list_words
 from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROBLEM_TYPES
-from vit_keras.weights.mappings.huggingface import HF_MAE_DECODER
 from vit_keras.weights.mappings.layouts import Array
+from vit_keras.weights.mappings.libraries.huggingface import HF_MAE_DECODER
+from vit_keras.weights.mappings.libraries.timm import timm_table
 from vit_keras.weights.mappings.tables import GAP, Row, Table, Way, numbered
-from vit_keras.weights.mappings.timm import timm_table
 from vit_keras.weights.store import write_tensors
 from vit_keras.weights.writers.huggingface_config import HuggingFaceModel, huggingface_model, masked_autoencoder_model
 from vit_keras.weights.writers.huggingface_preprocessor import huggingface_preprocessor

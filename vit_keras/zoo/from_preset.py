@@ -1,7 +1,7 @@
 """Builds a model from a preset or a directory, and loads its weights."""
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def from_preset(
         classifier_activation: "softmax" for probabilities, "linear" for logits; None for what a directory was saved with, else logits.
         accept_license: Accepts a license that restricts the use of the weights.
         source: Whose tensor names a checkpoint has: "vit_keras", "timm", "huggingface", "google", "meta", "torchvision", "keras_hub",
-            "lucidrains", "jeonsworld", "microsoft", or "auto" to detect it.
+            "lucidrains", "jeonsworld", "microsoft", "mmpretrain", or "auto" to detect it.
         prefix: What stands in front of the names of a checkpoint's tensors, where it holds several models, such as "model_ema".
         name: The model's name; None for the preset's. Two models of one preset need different names inside one model.
         offline: Uses only cached files and never downloads; None for what `VIT_KERAS_OFFLINE` says.
@@ -109,71 +109,112 @@ def build_and_load(
     **changes: Any,
 ) -> keras.Model:
     """Returns the model of `from_preset`, given a preset's name or a directory that was read."""
-    checkpoint: Checkpoint | None = None
-    settings: Settings | None = None
-    directory, end = None, ModelEnd()
     if isinstance(found, ModelDirectory):
-        directory = found
-        config, saved_classes, end = directory.config, directory.num_classes, directory.end
-        if weights is None:
-            weights, settings = directory.path, directory.read_settings()
-        else:
-            settings = read_settings(weights, source=source, prefix=prefix)
+        origin = _choose_from_directory(found, weights, source=source, prefix=prefix)
     else:
-        name = name or found.preset
-        preset = load_preset(str(found.preset))
-        config, saved_classes = preset.config, None
-        if found.tag is not None and weights is not None:
-            raise InvalidArgumentError(
-                f"'{found.preset}:{found.tag}' names weights already: leave out weights={weights!r}."
-            )
-        tag = found.tag
-        if tag is None and isinstance(weights, str) and not Path(weights).exists():
-            tag = weights
-        if tag is not None:
-            checkpoint = _find_checkpoint(preset, tag, accept_license=accept_license)
-            config = config.replace(**{**checkpoint.config, **found.config})
-            saved_classes = checkpoint.num_classes
-            if found.taken is not None:
-                _log.warning("%s:%s: of the published model, this is %s", preset.name, tag, found.taken)
-            source = checkpoint.source
-        elif weights is not None:
-            settings = read_settings(weights, source=source, prefix=prefix)
-            saved_classes = settings.num_classes
-    trained = asdict(config)  # fields of the model that the weights are from
-    if settings is not None and (directory is None or weights != directory.path):
-        config, trained = apply_settings(config, settings, changes=changes), settings.fields
+        origin = _choose_from_preset(found, weights, accept_license=accept_license, source=source, prefix=prefix)
+    config, trained = origin.config, asdict(origin.config)
+    if origin.settings is not None and not origin.is_directory_itself:
+        config, trained = apply_settings(config, origin.settings, changes=changes), origin.settings.fields
     config = config.replace(**changes)
-    classes = saved_classes if num_classes is None else num_classes
-    model = end.build_model(
+    classes = origin.num_classes if num_classes is None else num_classes
+    model = origin.end.build_model(
         config,
         num_classes=classes or None,
         classifier_activation=classifier_activation,
-        name=name or "vit",
+        name=name or origin.name,
     )
-    if checkpoint is not None:
-        weights = _locate(checkpoint, config, offline=offline)
-        settings = replace(read_settings(weights, source=source), inferred=trained)
-    if weights is None or settings is None:
+    path, settings = origin.weights, origin.settings
+    if origin.checkpoint is not None:
+        path = _locate(origin.checkpoint, config, offline=offline)
+        settings = replace(read_settings(path, source=origin.source), inferred=trained)
+    if path is None or settings is None:
         return model
     adapt = AdaptOptions(
-        head="load" if end.own_head else head_change(num_classes, trained, config) if classes else "fit",
+        head="load" if origin.end.own_head else head_change(num_classes, trained, config) if classes else "fit",
         fewer_layers="num_layers" in changes,
     )
-    load(model, weights, source=source, prefix=prefix, adapt=adapt, keep_on_failure=False, settings=settings)
+    load(model, path, source=origin.source, prefix=prefix, adapt=adapt, keep_on_failure=False, settings=settings)
     if adapt.head != "new":
-        model.class_names = (
-            _find_class_names(Path(weights), settings, directory, model_num_classes(model))
-            if checkpoint is None or checkpoint.file is not None
-            else _find_label_names(checkpoint, model_num_classes(model))
-        )
-        if directory is not None and weights == directory.path:
-            model.task, model.threshold = directory.task, directory.threshold
-    if end.own_head:
-        model = end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
-    if directory is not None and weights == directory.path:
-        directory.check_weights()  # after loading, so that a change meanwhile is detected
+        origin.describe_outputs(model, path, settings)
+    if origin.end.own_head:
+        model = origin.end.adapt(model, num_classes=num_classes, classifier_activation=classifier_activation)
+    if origin.directory is not None and origin.is_directory_itself:
+        origin.directory.check_weights()  # after loading, so that a change meanwhile is detected
     return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """What a model is made from."""
+
+    config: ViTConfig  # of the preset or directory, before the settings beside other weights and the caller's changes
+    name: str = "vit"
+    end: ModelEnd = field(default_factory=ModelEnd)
+    num_classes: int | None = None  # that the weights have
+    directory: ModelDirectory | None = None
+    checkpoint: Checkpoint | None = None  # of a preset, whose file is found later
+    weights: str | Path | None = None  # a file or directory; None for random weights, and for those of `checkpoint`
+    settings: Settings | None = None  # of `weights`
+    source: str = "auto"
+
+    @property
+    def is_directory_itself(self) -> bool:
+        """Whether the weights are those of the directory that has the config."""
+        return self.directory is not None and self.weights == self.directory.path
+
+    def describe_outputs(self, model: keras.Model, path: str | Path, settings: Settings) -> None:
+        """Says what the outputs of a model mean whose head was loaded."""
+        classes = model_num_classes(model)
+        if self.checkpoint is None or self.checkpoint.file is not None:
+            model.class_names = _find_class_names(Path(path), settings, self.directory, classes)
+        else:
+            model.class_names = _find_label_names(self.checkpoint, classes)
+        if self.directory is not None and self.is_directory_itself:
+            model.task, model.threshold = self.directory.task, self.directory.threshold
+
+
+def _choose_from_directory(
+    directory: ModelDirectory, weights: str | Path | None, *, source: str, prefix: str | None
+) -> _Origin:
+    """Returns what is made from a directory: with its own weights, or others."""
+    if weights is None:
+        weights, settings = directory.path, directory.read_settings()
+    else:
+        settings = read_settings(weights, source=source, prefix=prefix)
+    return _Origin(
+        config=directory.config, end=directory.end, num_classes=directory.num_classes, directory=directory, weights=weights,
+        settings=settings, source=source,
+    )  # fmt: skip
+
+
+def _choose_from_preset(
+    found: FoundModel, weights: str | Path | None, *, accept_license: bool, source: str, prefix: str | None
+) -> _Origin:
+    """Returns what is made from a preset: with weights of its tags, those of a file, or random ones."""
+    preset = load_preset(str(found.preset))
+    if found.tag is not None and weights is not None:
+        raise InvalidArgumentError(
+            f"'{found.preset}:{found.tag}' names weights already: leave out weights={weights!r}."
+        )
+    tag = found.tag
+    if tag is None and isinstance(weights, str) and not Path(weights).exists():
+        tag = weights
+    if tag is not None:
+        checkpoint = _find_checkpoint(preset, tag, accept_license=accept_license)
+        if found.taken is not None:
+            _log.warning("%s:%s: of the published model, this is %s", preset.name, tag, found.taken)
+        return _Origin(
+            config=preset.config.replace(**{**checkpoint.config, **found.config}), name=preset.name,
+            num_classes=checkpoint.num_classes, checkpoint=checkpoint, source=checkpoint.source,
+        )  # fmt: skip
+    if weights is None:
+        return _Origin(config=preset.config, name=preset.name, source=source)
+    settings = read_settings(weights, source=source, prefix=prefix)
+    return _Origin(
+        config=preset.config, name=preset.name, num_classes=settings.num_classes, weights=weights, settings=settings,
+        source=source,
+    )  # fmt: skip
 
 
 def _find_class_names(

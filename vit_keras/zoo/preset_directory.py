@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 from vit_keras.config import ViTConfig
 from vit_keras.data.images.preprocess import Preprocessing, default_preprocessing
-from vit_keras.data.tasks import TASKS
+from vit_keras.data.task_names import TASKS
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, ResumeError, StorageError, UnsafeFileError
 from vit_keras.runtime.files import file_sha256
 from vit_keras.runtime.strict_json import parse_json

@@ -39,7 +39,8 @@ def test_packed_images_are_drawn_each_on_its_own_grid(run, pictures, tmp_path):
     assert len(json.loads(out)["images"]) == 3
     assert np.asarray(Image.open(tmp_path / "seen.png").convert("RGB")).std() > 10
     page = tmp_path / "page.html"
-    assert run("explain", tmp_path / "packed", pictures / "tall.png", "--report", page)[0] == 0
+    code, out, _ = run("explain", tmp_path / "packed", pictures / "tall.png", "--report", page, "--json")
+    assert (code, json.loads(out)) == (0, {"page": str(page)})
     assert page.is_file()
 
 

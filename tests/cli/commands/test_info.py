@@ -1,6 +1,9 @@
 import json
 import re
 
+import keras
+
+import vit_keras
 from vit_keras.presets import preset_info
 
 
@@ -48,3 +51,18 @@ def test_names_of_timm_and_hugging_face_show_the_preset_and_what_is_taken(run, r
     assert "the image tower with its projection, without the text tower" in out
     refused(2, "its tags are augreg_in21k, augreg_in21k_ft_in1k", "info", "vit_tiny_patch16_224.nope")
     refused(6, "hf download google/vit-huge-patch99 --local-dir vit-huge-patch99", "info", "google/vit-huge-patch99")
+
+
+def test_without_a_name_it_shows_what_a_bug_report_needs(run, refused):
+    code, out, _ = run("info", "--json")
+    assert code == 0
+    info = json.loads(out)
+    assert info.keys() == {"python", "versions", "backend", "devices", "processor", "cores", "system"}
+    assert info["versions"]["keras"] == keras.__version__
+    assert info["versions"]["vit-keras-zoo"] == vit_keras.__version__
+    code, out, _ = run("info")
+    assert code == 0
+    rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+    assert rows["keras"] == keras.__version__
+    assert rows["backend"] == keras.backend.backend()
+    refused(2, "--attention is for a preset: give its name", "info", "--attention")

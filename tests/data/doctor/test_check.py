@@ -16,6 +16,8 @@ def test_a_good_data_set_has_no_findings(request, folder):
     checkup = check(request.getfixturevalue(folder), strict=True)
     assert checkup.findings == ()
     assert "no problems found" in list(checkup.lines())
+    assert "no problems found" in checkup._repr_html_()
+    assert repr(checkup) == f"Checkup(source={checkup.source!r})"  # not its arrays
 
 
 def test_the_lines_give_counts_sizes_formats_and_files_and_errors_come_first(splits, make):

@@ -7,6 +7,7 @@ import pytest
 
 import vit_keras as vk
 from vit_keras.errors import VerificationError
+from vit_keras.exporting import read_record
 from vit_keras.exporting.onnx import onnx_format
 from vit_keras.exporting.onnx.quantization import choose_float, find_products, relative_error
 
@@ -53,7 +54,7 @@ def test_int8_is_a_quarter_of_the_size_and_close_on_images(model, images, tmp_pa
     found = onnx.load(tmp_path / "small.onnx")
     assert found.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8  # pixels, as of the float32 file
     assert sum(tensor.data_type == onnx.TensorProto.INT8 for tensor in found.graph.initializer) >= 8
-    assert onnx_format.read_record(tmp_path / "small.onnx").precision == "int8"
+    assert read_record(tmp_path / "small.onnx").precision == "int8"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["small.onnx", "whole.onnx"]
 
 

@@ -10,7 +10,7 @@ from vit_keras import load_preset, vit
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.optim.layer_decay import layer_scales
 from vit_keras.training.optim.optimizers import AdamW, Muon
-from vit_keras.weights.mappings.timm import ROWS
+from vit_keras.weights.mappings.libraries.timm import ROWS
 
 TIMM = json.loads((Path(__file__).parents[2] / "golden" / "timm_layer_decay.json").read_text("utf-8"))["parameters"]
 

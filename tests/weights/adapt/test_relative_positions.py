@@ -12,7 +12,7 @@ from vit_keras import rebuild, vit
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights import AdaptOptions, open_tensors, plan
 from vit_keras.weights.adapt.relative_positions import resize_table
-from vit_keras.weights.mappings.timm import timm_table
+from vit_keras.weights.mappings.libraries.timm import timm_table
 from vit_keras.weights.writing import translate
 
 with np.load(Path(__file__).parents[2] / "golden" / "timm" / "relative_positions.npz") as _file:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from weights.mappings.test_libraries import GOLDEN
+from weights.mappings.libraries.test_libraries import GOLDEN
 
 import vit_keras as vk
 from vit_keras.errors import CorruptFileError, InvalidArgumentError, UnsafeFileError

@@ -9,9 +9,9 @@ from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_wei
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.weights import open_tensors, plan
-from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_VIT
+from vit_keras.weights.mappings.libraries.huggingface import HF_CLIP, HF_VIT
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.writing import translate
 

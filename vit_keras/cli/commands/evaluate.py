@@ -113,9 +113,14 @@ def evaluate_command(
             if out_file is not None:
                 out.print(printable(f"predictions  {out_file}"))
         return
+    _measure_run(model, as_json=as_json)
+
+
+def _measure_run(run: str, *, as_json: bool) -> None:
+    """Shows the test accuracy of a finished run, computed again."""
     from vit_keras.training.runs.repeating import evaluate_run
 
-    result = evaluate_run(model)
+    result = evaluate_run(run)
     if as_json:
         print_json(result)
         return

@@ -100,6 +100,10 @@ def explain_command(
     announce(f"loading {model}")
     if report is not None:
         _write_report(model, images, weights, written)
+        if as_json:
+            print_json({"page": str(written)})
+        else:
+            out.print(printable(f"open it in a browser  {written}"))
         return
     from vit_keras import explain
     from vit_keras.evaluation.images import list_images
@@ -131,15 +135,20 @@ def explain_command(
     if as_json:
         print_json({"picture": str(written), "images": rows})
     else:
-        for row in rows:
-            found = [each for each in (row, row.get("against", {})) if "class" in each]
-            shown = (f"{each['class']} {each['probability']:.1%}" for each in found)
-            out.print(printable("  ".join([row["file"], *shown])))
-        out.print(f"picture  {written}")
-        if len(inputs) > _MOST:
-            out.print(f"{len(inputs) - _MOST} more images were not drawn; a picture shows {_MOST}")
+        _print_rows(rows, written, left_out=len(inputs) - _MOST)
     if len(kept) < min(len(inputs), _MOST):
         raise Exit(SOME_FAILED)
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], picture: Path, *, left_out: int) -> None:
+    """Prints the top class of each image, of both models if there are two, and where the picture is."""
+    for row in rows:
+        found = [each for each in (row, row.get("against", {})) if "class" in each]
+        shown = (f"{each['class']} {each['probability']:.1%}" for each in found)
+        out.print(printable("  ".join([row["file"], *shown])))
+    out.print(printable(f"picture  {picture}"))
+    if left_out > 0:
+        out.print(f"{left_out} more images were not drawn; a picture shows {_MOST}")
 
 
 def _check_choices(method: str, images: Sequence[str], report: Path | None) -> None:
@@ -227,4 +236,3 @@ def _write_report(model: str, images: Sequence[str], weights: str | None, page: 
     if opened.preprocessing.packs:
         opened, image = _unpack(opened, image)
     explain.anatomy_report(opened.model, image, page, class_names=opened.class_names, title=Path(model).name)
-    out.print(f"open it in a browser  {page}")

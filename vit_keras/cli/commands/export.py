@@ -20,7 +20,7 @@ def export_command(
         str | None,
         Option(
             metavar="NAME",
-            help="onnx, bundle (.zip), savedmodel, tflite, keras, safetensors, preset, timm or huggingface; by default that of OUT's ending.",
+            help="onnx, bundle (.zip), savedmodel, tflite, keras, weights (.weights.h5), safetensors, preset, timm or huggingface; by default that of OUT's ending.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

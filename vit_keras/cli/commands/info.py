@@ -1,5 +1,6 @@
 """`vit-keras info`."""
 
+import platform
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -14,19 +15,22 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.presets import load_preset, preset_info
 from vit_keras.zoo.find_model import find_model
 
+_OPTIONAL = ("keras-tuner", "tensorflow-datasets", "pillow", "onnx", "onnxruntime", "ai-edge-litert")
+_TITLE_WIDTH = 22
 _SHOWN = 5  # class names
 _RELATIVES = 8  # presets of the same shape
 
 
 def info_command(
     name: Annotated[
-        str,
+        str | None,
         Argument(
             metavar="NAME_OR_PATH",
-            help="A preset's name, also as timm or Hugging Face write it, or a file or directory with a model.",
+            help="A preset's name, also as timm or Hugging Face write it, or a file or directory with a model; without it, what "
+            "vit-keras runs on here.",
             autocompletion=complete_preset,
         ),
-    ],
+    ] = None,
     attention: Annotated[
         bool,
         Option(
@@ -39,14 +43,21 @@ def info_command(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Show a preset (size, compute, license, weights), or what a file or directory is and how to load it.
+    """Show a preset (size, compute, license, weights), what a file or directory is and how to load it, or what is installed here.
 
     Examples:
         vit-keras info vit_small_patch16_224
         vit-keras info vit_small_patch16_224 --attention
         vit-keras info facebook/dinov2-base
         vit-keras info model.safetensors
+        vit-keras info --json    # versions, backend and hardware, for the report of a bug
     """
+    if name is None:
+        if attention:
+            raise InvalidArgumentError("--attention is for a preset: give its name.")
+        start_backend(debug=debug)
+        _show_installation(as_json=as_json)
+        return
     found = find_model(name)
     if found.preset is None:
         if attention:
@@ -82,6 +93,23 @@ def info_command(
     for key, value in rows.items():
         table.add_row(key, str(value))
     out.print(table)
+
+
+def _show_installation(*, as_json: bool) -> None:
+    from vit_keras.runtime.environment import PACKAGES, environment
+
+    info = {**environment((*PACKAGES, *_OPTIONAL)), "system": platform.platform()}
+    if as_json:
+        print_json(info)
+        return
+    rows = {
+        **info.pop("versions"),
+        **info,
+        "devices": ", ".join(info["devices"]),
+        "processor": info["processor"] or "unknown",
+    }
+    for key, value in rows.items():
+        out.print(printable(f"{key:{_TITLE_WIDTH}}{value}"))
 
 
 def _show_checkpoint(info: dict[str, Any], *, as_json: bool) -> None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
 
@@ -37,8 +36,10 @@ class BatchRows:
         return self.stop - self.start == self.batch_size
 
     @property
-    def places(self) -> np.ndarray:
+    def places(self) -> "np.ndarray":
         """The rows to read, int64."""
+        import numpy as np  # here: lists of recipes do without
+
         own = np.arange(self.start, self.stop)
         return own if self.is_whole or not self.mixes else np.concatenate([own, self.batch_size - 1 - own])
 

@@ -1,13 +1,15 @@
 """RandAugment's operations on Pillow images, and the argument that each magnitude gives them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from vit_keras.data.images.preprocess import GRAY
+if TYPE_CHECKING:
+    import numpy as np
 
 _KERNELS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 
@@ -38,14 +40,20 @@ def _enhance(enhancer: Callable[[Image.Image], Any]) -> Callable[..., Image.Imag
 
 
 def _rotate(image: Image.Image, degrees: float, rng: np.random.Generator) -> Image.Image:
-    return image.rotate(degrees, _kernel(rng), fillcolor=GRAY[image.mode])
+    return image.rotate(degrees, _kernel(rng), fillcolor=_gray(image))
 
 
 def _affine(matrix: Callable[[Image.Image, float], tuple[float, ...]]) -> Callable[..., Image.Image]:
     """Makes an operation whose pixel (x, y) comes from (a x + b y + c, d x + e y + f)."""
     return lambda image, argument, rng: image.transform(
-        image.size, Image.Transform.AFFINE, matrix(image, argument), _kernel(rng), fillcolor=GRAY[image.mode]
+        image.size, Image.Transform.AFFINE, matrix(image, argument), _kernel(rng), fillcolor=_gray(image)
     )
+
+
+def _gray(image: Image.Image) -> int | tuple[int, ...]:
+    from vit_keras.data.images.preprocess import GRAY  # imports numpy, which lists of recipes do without
+
+    return GRAY[image.mode]
 
 
 def _kernel(rng: np.random.Generator) -> Image.Resampling:

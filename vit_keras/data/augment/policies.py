@@ -1,17 +1,21 @@
 """Augmentation policies for single images, in Pillow: RandAugment, 3-Augment, and single operations."""
 
+from __future__ import annotations
+
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from vit_keras.data.augment.operations import OPERATIONS, PLAIN_OPERATIONS
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.validation import closest, is_number
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _INCREASING, _PLAIN = tuple(OPERATIONS.values()), tuple(PLAIN_OPERATIONS.values())
 

@@ -16,7 +16,8 @@ from vit_keras.data.dataset.preview import render_images, render_labels
 from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.images.preprocess import Preprocessing, to_image
 from vit_keras.data.split_names import SPLITS
-from vit_keras.data.tasks import TASKS, UNLABELED, check_labels, check_task, describe_count
+from vit_keras.data.task_names import TASKS
+from vit_keras.data.tasks import UNLABELED, check_labels, check_task, describe_count
 from vit_keras.errors import DataError, InvalidArgumentError, LabelError
 from vit_keras.reporting import notebook
 from vit_keras.reporting.text import plural

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
@@ -15,6 +15,7 @@ from vit_keras.data.scan.manifest import MANIFEST, QUARANTINE, Manifest
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import describe_count
 from vit_keras.errors import DataError, VitKerasError
+from vit_keras.reporting import notebook
 from vit_keras.reporting.text import escape_unprintable, plural
 
 _EXAMPLES = 3
@@ -25,9 +26,15 @@ class Checkup:
     """The result of a data check: the files by name, those usable and left out, and the findings, the worst first."""
 
     source: str
-    listing: Listing
-    manifest: Manifest
-    findings: tuple[Finding, ...]
+    listing: Listing = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    findings: tuple[Finding, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        return notebook.plain(str(self))
 
     def enforce(self, reading: ReadOptions, *, strict: bool = False) -> None:
         """Raises `TooManyBadFilesError` if more files are unusable than `reading` allows; if `strict`, `DataError` for any error."""

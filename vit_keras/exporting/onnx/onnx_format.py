@@ -125,13 +125,6 @@ def _write(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def read_record(path: str | Path) -> ExportRecord | None:
-    """Returns what travels with an ONNX file; None for one that `vk.export` did not write."""
-    return ExportRecord.from_metadata(
-        {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-    )
-
-
 def _open_session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors

@@ -1,4 +1,4 @@
-"""The product of rows and a dense layer's kernel plus its bias, on TensorFlow by the faster operations of a processor with matrix units."""
+"""The product of rows and a dense layer's kernel plus its bias, by the fastest operations of the backend and the processor."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from keras import ops
 
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.layers.kernels.local_graph import is_local_graph
@@ -13,16 +14,23 @@ from vit_keras.runtime.cpu import instruction_sets
 
 
 def project(layer: keras.layers.Layer, rows: Tensor, *, training: bool | None) -> Tensor:
-    """Returns `layer(rows)`, by faster operations where `has_fast_form`, the layer is a plain `Dense`, and the graph is never exported.
+    """Returns `layer(rows)`; for a plain `Dense` by faster operations where there are some.
 
-    That is a graph of training, where both weights are trainable, or of `predict` (`local_graph`).
+    On torch, one operation multiplies and adds the bias. On TensorFlow, see `has_fast_form`; it is used in graphs that are never exported:
+    those of training, where both weights are trainable, and of `predict` (`local_graph`).
 
     Shapes:
         rows: `(rows, inputs)`.
         returns: `(rows, units)`.
     """
-    is_possible = _is_trainable(layer) if training else is_local_graph()
-    if not is_possible or not has_fast_form(rows.dtype) or not _is_plain(layer):
+    if not is_plain(layer, rows.dtype):
+        return layer(rows)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.addmm(ops.cast(layer.bias, rows.dtype), rows, ops.cast(layer.kernel, rows.dtype))
+    is_possible = is_trainable(layer) if training else is_local_graph()
+    if not is_possible or not has_fast_form(rows.dtype):
         return layer(rows)
     import tensorflow as tf
 
@@ -45,15 +53,37 @@ def has_fast_form(dtype: Any) -> bool:
     return not tf.config.list_physical_devices("GPU")
 
 
-def _is_plain(layer: keras.layers.Layer) -> bool:
-    """Returns whether a layer is Keras' own, has a bias, and neither adapters nor integer weights."""
+def is_plain(layer: keras.layers.Layer, dtype: Any) -> bool:
+    """Returns whether a layer is Keras' own, computes in this dtype, has a bias, and neither adapters nor integer weights."""
     is_changed = layer.quantization_mode is not None or getattr(layer, "lora_enabled", False)
-    return type(layer) is keras.layers.Dense and layer.bias is not None and not is_changed
+    is_dense = type(layer) is keras.layers.Dense and layer.bias is not None and not is_changed
+    return is_dense and keras.backend.standardize_dtype(dtype) == layer.compute_dtype
 
 
-def _is_trainable(layer: keras.layers.Layer) -> bool:
-    """Returns whether all weights need a gradient; the gradient below computes all of them."""
+def is_trainable(layer: keras.layers.Layer) -> bool:
+    """Returns whether all weights need a gradient; the gradients of this folder compute all of them."""
     return all(weight.trainable for weight in layer.weights)
+
+
+def multiply(rows: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """Returns `rows @ kernel + bias` by the fastest operations of TensorFlow."""
+    import tensorflow as tf
+
+    if not has_fast_form(rows.dtype):
+        return tf.nn.bias_add(tf.matmul(rows, kernel), bias)
+    product = tf.nn.conv2d(rows[None, :, None], kernel[None, None], 1, "VALID")  # (1, rows, 1, units)
+    return tf.nn.bias_add(product, bias)[0, :, 0]
+
+
+def compute_weight_gradients(rows: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the gradients of kernel and bias, given that of the outputs."""
+    import tensorflow as tf
+
+    of_kernel = tf.matmul(rows, gradient, transpose_a=True)
+    if not has_fast_form(rows.dtype):
+        return of_kernel, tf.raw_ops.BiasAddGrad(out_backprop=gradient)
+    ones = tf.ones((1, tf.shape(gradient)[0]), gradient.dtype)
+    return of_kernel, tf.matmul(ones, gradient)[0]  # a product uses the matrix units, a sum does not
 
 
 @functools.cache
@@ -62,18 +92,13 @@ def _make_projection() -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def project(rows: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[[Tensor], Any]]:
-        product = tf.nn.conv2d(rows[None, :, None], kernel[None, None], 1, "VALID")  # (1, rows, 1, units)
-        outputs = tf.nn.bias_add(product, bias)[0, :, 0]
-
         def gradients(gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            of_kernel = tf.matmul(rows, gradient, transpose_a=True)
-            ones = tf.ones((1, tf.shape(gradient)[0]), gradient.dtype)
-            of_bias = tf.matmul(ones, gradient)[0]  # a product uses the matrix units, a sum does not
+            of_kernel, of_bias = compute_weight_gradients(rows, gradient)
             # One product after the other: at the same time, each would wait for the other's threads.
             with tf.control_dependencies([of_kernel]):
                 of_rows = tf.matmul(gradient, kernel, transpose_b=True)
             return of_rows, of_kernel, of_bias
 
-        return outputs, gradients
+        return multiply(rows, kernel, bias), gradients
 
     return project  # type: ignore[no-any-return]

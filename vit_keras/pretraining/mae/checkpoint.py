@@ -15,8 +15,8 @@ from vit_keras.pretraining.mae.visible import UNTRAINED
 from vit_keras.weights.formats.opening import open_tensors
 from vit_keras.weights.formats.tensor_file import TensorFile
 from vit_keras.weights.loading import read_weights
-from vit_keras.weights.mappings.huggingface import HF_MAE_DECODER
 from vit_keras.weights.mappings.layouts import Array
+from vit_keras.weights.mappings.libraries.huggingface import HF_MAE_DECODER
 from vit_keras.weights.mappings.tables import numbered
 from vit_keras.weights.planning import plan
 from vit_keras.weights.settings.read import CONFIG, read_json, read_settings

@@ -19,3 +19,4 @@ linear_probe: PublishedRecipe
 vit_paper_finetune: PublishedRecipe
 big_vision_transfer: PublishedRecipe
 mae_finetune: PublishedRecipe
+deit3_finetune: PublishedRecipe

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from vit_keras.data.tasks import TASKS
+from vit_keras.data.task_names import TASKS
 from vit_keras.training.recipes.optimization import OptimizationSettings, Rule, apply_rules, is_fraction, is_one_of
 from vit_keras.validation import is_number, list_words
 

@@ -8,7 +8,6 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.training.recipes.entry import RecipeEntry
 from vit_keras.training.recipes.recipe import Choice, Recipe
-from vit_keras.training.recipes.task_fields import balance_columns, count_labels, find_task_fields, list_choices
 from vit_keras.validation import FrozenConfig
 
 if TYPE_CHECKING:
@@ -85,6 +84,9 @@ def fit_to_labels(
     reason: str = "as asked",
 ) -> Recipe:
     """Returns a recipe for a model's config and the labels of the training images."""
+    # Here, so that lists of recipes do not import numpy.
+    from vit_keras.training.recipes.task_fields import balance_columns, count_labels, find_task_fields, list_choices
+
     counts, changes = count_labels(labels, num_classes), dict(changes or {})
     epochs_reason = "as asked"
     if epochs is None and published.initial_weights == "random":

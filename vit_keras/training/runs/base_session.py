@@ -17,6 +17,7 @@ from vit_keras.distributed.cluster import gather, is_chief, is_lost, process_cou
 from vit_keras.distributed.devices import devices_in_use, use_devices
 from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
+from vit_keras.runtime.environment import environment
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.random_state import random_state
 from vit_keras.runtime.signals import Aborted
@@ -24,7 +25,7 @@ from vit_keras.training.callbacks.history import read_history
 from vit_keras.training.checkpoints.store import CheckpointStore
 from vit_keras.training.recipes.optimization import OptimizationSettings
 from vit_keras.training.run_config import write_run_config
-from vit_keras.training.runs.directory import ProcessLostError, RunDirectory, TrainingInterrupted, environment
+from vit_keras.training.runs.directory import ProcessLostError, RunDirectory, TrainingInterrupted
 from vit_keras.training.runs.facts import count_noun
 from vit_keras.training.runs.fitting import Fitting
 from vit_keras.training.runs.lock import RunLock

@@ -1,26 +1,21 @@
 """The files of a run directory, and `run.json`."""
 
 import json
-import os
-import platform
 import re
 import socket
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from vit_keras.distributed.cluster import broadcast, gather, is_chief, process_count
 from vit_keras.errors import CorruptFileError, StorageError
-from vit_keras.runtime.cpu import processor_name
 from vit_keras.runtime.files import file_sha256, write_text
 from vit_keras.training.recipes.settings import rename_values
 
 RUNS = Path("runs")  # in the current directory
 _SHARED_SECONDS = 30  # in which a file of another machine appears on a shared file system
 STATUSES = ("running", "interrupted", "diverged", "finished")
-_PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 _RENAMED = {
     "accept_licence": "accept_license",
     "max_bad": "max_error_rate",
@@ -132,29 +127,3 @@ def next_run_directory(data: str, *, prefix: str = "") -> RunDirectory:
     while (RUNS / f"{name}-{number}").exists():
         number += 1
     return RunDirectory(RUNS / f"{name}-{number}")
-
-
-def versions() -> dict[str, Any]:
-    """Returns the versions of Python and of the packages that a result depends on."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {"python": platform.python_version(), "versions": found}
-
-
-def environment() -> dict[str, Any]:
-    """Returns the versions, the backend and the hardware that a result depends on."""
-    import keras
-
-    from vit_keras.runtime.devices import devices  # imports Keras
-
-    return {
-        **versions(),
-        "backend": keras.backend.backend(),
-        "devices": devices(),
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-    }

@@ -32,6 +32,8 @@ from vit_keras.training.transfer.target_units import fold_units
 from vit_keras.zoo.from_preset import from_preset
 from vit_keras.zoo.save_preset import save_preset, write_card
 
+_EXAMPLE = "example.png"  # an image to try `vit-keras predict` with
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainingResult:
@@ -53,7 +55,8 @@ class TrainingResult:
 
     def _repr_html_(self) -> str:
         run = RunDirectory(self.run_directory)
-        drawn = "".join(notebook.wide_picture(path) for path in sorted(run.figures.glob("*.png")))
+        figures = (path for path in sorted(run.figures.glob("*.png")) if path.name != _EXAMPLE)
+        drawn = "".join(map(notebook.wide_picture, figures))
         return notebook.title(f"{run.path}: report in {run.report}") + notebook.plain(str(self.evaluation)) + drawn
 
 
@@ -166,7 +169,7 @@ class Session(BaseSession[Recipe, TrainingResult]):
         if history:
             figures.draw_learning_curves(run.metrics, run.figures / "learning_curves.png")
         figures.draw_figures(run.figures, split, evaluation, names)
-        figures.save_example(split, run.figures / "example.png")
+        figures.save_example(split, run.figures / _EXAMPLE)
         write_report(run.report, record=record, history=history, evaluation=evaluation, split=split, class_names=names)
         write_card(run.model, notes=model_card_notes(record, evaluation, names))
 

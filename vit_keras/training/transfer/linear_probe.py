@@ -78,8 +78,22 @@ def linear_probe(
     images, or one fold of 5,000 images or more. The classifier is then fitted to all training images. A class without training images
     is never predicted, and a warning names it. If no class has two images, there is no holdout, and the penalty nearest to 1 is used.
 
-    The `penalties` are those in `mean loss + penalty / 2 * sum of squared kernel` on standardized features; `class_weights` are weights of
-    an image per class, in the loss and in the choice.
+    Args:
+        features: Of the training images, `(images, dim)`, such as from `vk.training.extract_features`.
+        labels: Their classes, `(images,)`.
+        validation_features: Of holdout images, to choose the penalty on.
+        validation_labels: Their classes.
+        num_classes: Number of classes.
+        penalties: To choose from, those in `mean loss + penalty / 2 * sum of squared kernel` on standardized features.
+        class_weights: Weight of an image per class, in the loss and in the choice.
+
+    Raises:
+        InvalidArgumentError: Features or labels have other shapes or values than these.
+
+    Example:
+        >>> features, labels = np.array([[-1.0], [-2.0], [1.0], [2.0]]), np.array([0, 0, 1, 1])
+        >>> linear_probe(features, labels, num_classes=2).accuracy(features, labels)
+        1.0
     """
     features = check_features(features, "training features")
     labels = check_labels(labels, "training labels", count=len(features), num_classes=num_classes)

@@ -24,8 +24,8 @@ from vit_keras.weights.lora.adapter_file import ADAPTER_MODEL
 from vit_keras.weights.lora.module_names import exists_in_memory, name_in_memory
 from vit_keras.weights.lora.places import Place, find_places
 from vit_keras.weights.mappings.layouts import Array
+from vit_keras.weights.mappings.libraries.timm import timm_table
 from vit_keras.weights.mappings.tables import Row, Table, Way, never
-from vit_keras.weights.mappings.timm import timm_table
 from vit_keras.weights.writers.huggingface_config import huggingface_model
 from vit_keras.weights.writers.timm_config import timm_config
 

@@ -5,7 +5,7 @@ Compared with the `modeling_*.py` of each model in transformers 5.24.
 
 import re
 
-from vit_keras.weights.mappings.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
+from vit_keras.weights.mappings.libraries.huggingface import HF_CLIP, HF_DINOV2, HF_DINOV3, HF_SIGLIP, HF_VIT
 from vit_keras.weights.writers.huggingface_config import HuggingFaceModel
 
 _ATTENTION = tuple(

@@ -1,1 +1,1 @@
-"""One table per library: its tensor names and config fields, and ours."""
+"""Tables of tensor names and config fields, ours and other libraries'; `libraries/` has one file per library."""

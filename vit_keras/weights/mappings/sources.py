@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.validation import closest, list_words
-from vit_keras.weights.mappings.google import GOOGLE
-from vit_keras.weights.mappings.huggingface import (
+from vit_keras.weights.mappings.libraries.google import GOOGLE
+from vit_keras.weights.mappings.libraries.huggingface import (
     AIMV2,
     HF_AIMV2,
     HF_BEIT,
@@ -17,10 +17,10 @@ from vit_keras.weights.mappings.huggingface import (
     HF_SIGLIP,
     HF_VIT,
 )
-from vit_keras.weights.mappings.jeonsworld import JEONSWORLD
-from vit_keras.weights.mappings.keras_hub import KERAS_HUB
-from vit_keras.weights.mappings.lucidrains import LUCIDRAINS
-from vit_keras.weights.mappings.meta import (
+from vit_keras.weights.mappings.libraries.jeonsworld import JEONSWORLD
+from vit_keras.weights.mappings.libraries.keras_hub import KERAS_HUB
+from vit_keras.weights.mappings.libraries.lucidrains import LUCIDRAINS
+from vit_keras.weights.mappings.libraries.meta import (
     EVA_02,
     META,
     META_MOCO,
@@ -30,18 +30,19 @@ from vit_keras.weights.mappings.meta import (
     PERCEPTION,
     PERCEPTION_CORE,
 )
-from vit_keras.weights.mappings.microsoft import BEIT3
-from vit_keras.weights.mappings.native import NATIVE
+from vit_keras.weights.mappings.libraries.microsoft import BEIT3
+from vit_keras.weights.mappings.libraries.mmpretrain import MMPRETRAIN
+from vit_keras.weights.mappings.libraries.native import NATIVE
+from vit_keras.weights.mappings.libraries.radio import HF_RADIO
+from vit_keras.weights.mappings.libraries.timm import BEIT, TIMM, TIMM_NAFLEX, TIMM_PARALLEL
+from vit_keras.weights.mappings.libraries.torchvision import TORCHVISION
 from vit_keras.weights.mappings.prefixes import choose_prefix, find_prefixes
-from vit_keras.weights.mappings.radio import HF_RADIO
 from vit_keras.weights.mappings.tables import Table, unwrap
-from vit_keras.weights.mappings.timm import BEIT, TIMM, TIMM_NAFLEX, TIMM_PARALLEL
-from vit_keras.weights.mappings.torchvision import TORCHVISION
 
 TABLES = (
     NATIVE, GOOGLE, HF_RADIO, HF_INTERNVL, HF_BEIT, HF_VIT, HF_AIMV2, AIMV2, HF_DINOV2, HF_DINOV3, HF_CLIP, HF_SIGLIP, PERCEPTION_CORE,
     OPENAI_CLIP, PERCEPTION, BEIT3, BEIT, EVA_02, META, META_TRAINING, META_MOCO, TIMM, TIMM_PARALLEL, TIMM_NAFLEX, META_PLAIN, TORCHVISION,
-    KERAS_HUB, LUCIDRAINS, JEONSWORLD,
+    KERAS_HUB, LUCIDRAINS, JEONSWORLD, MMPRETRAIN,
 )  # fmt: skip
 """A file's names are compared with these in order: the more specific tables come first."""
 

@@ -1,4 +1,4 @@
-"""Reads the config files beside a checkpoint.
+"""Reads the config files of a checkpoint.
 
 `read.py` finds the library that wrote them and calls its reader: `huggingface.py`, `timm.py`, `open_clip.py` or `keras_hub.py`. A reader
 translates one library's config.json, already parsed, into fields of `ViTConfig`, class names and preprocessing; it reads no tensor. The

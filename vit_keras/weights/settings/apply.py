@@ -8,8 +8,8 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.weights.formats.tensor_file import prefix_errors
 from vit_keras.weights.head import HEAD_FIELDS
+from vit_keras.weights.mappings.libraries.timm import is_eva
 from vit_keras.weights.mappings.tables import Table
-from vit_keras.weights.mappings.timm import is_eva
 from vit_keras.weights.settings.read import Settings
 
 _log = logging.getLogger(__name__)

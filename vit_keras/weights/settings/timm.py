@@ -24,7 +24,7 @@ from vit_keras.weights.mappings.config_fields import (
     TIMM_SHARED_FIELDS,
     TIMM_VIT_FIELDS,
 )
-from vit_keras.weights.mappings.timm import has_split_gate, is_eva
+from vit_keras.weights.mappings.libraries.timm import has_split_gate, is_eva
 
 _FIELDS = {**TIMM_SHARED_FIELDS, **TIMM_VIT_FIELDS, **TIMM_EVA_FIELDS, **TIMM_NEWER_EVA_FIELDS}
 del _FIELDS["pre_norm"]  # sets stem_norm and patch_bias

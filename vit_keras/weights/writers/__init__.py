@@ -1,1 +1,1 @@
-"""Config files of timm and transformers for a model of ours."""
+"""Config files of timm and transformers for a vit_keras model."""

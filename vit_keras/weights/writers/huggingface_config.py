@@ -6,7 +6,7 @@ from typing import Any
 
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import HF_ACTIVATIONS, HF_FIELDS, HF_SHARED_FIELDS, dinov2_mlp_dim
-from vit_keras.weights.mappings.huggingface import (
+from vit_keras.weights.mappings.libraries.huggingface import (
     HF_AIMV2,
     HF_BEIT,
     HF_CLIP,

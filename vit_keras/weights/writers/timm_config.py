@@ -14,7 +14,7 @@ from vit_keras.weights.mappings.config_fields import (
     TIMM_SHARED_FIELDS,
     TIMM_VIT_FIELDS,
 )
-from vit_keras.weights.mappings.timm import has_split_qkv
+from vit_keras.weights.mappings.libraries.timm import has_split_qkv
 from vit_keras.weights.writers.requirements import PLAIN, find_kind, list_misfits, repeat_per_channel
 
 _BORDER = 128  # gray level with which `Preprocessing` pads, of 0..255

@@ -1,7 +1,7 @@
 """vit_keras' own names: each weight is stored under its own name."""
 
+from vit_keras.weights.mappings.libraries.timm import TIMM, TIMM_PARALLEL
 from vit_keras.weights.mappings.tables import Table, row, way
-from vit_keras.weights.mappings.timm import TIMM, TIMM_PARALLEL
 
 _LONGEST_STEM = 8  # convolutions that halve the image: patches of 256 px
 _STEM = [

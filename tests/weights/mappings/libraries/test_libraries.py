@@ -12,18 +12,21 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import WeightMismatchError
 from vit_keras.models.vit import vit
 from vit_keras.weights import load, open_tensors, plan
-from vit_keras.weights.mappings.timm import TIMM
+from vit_keras.weights.mappings.config_fields import HALF
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.settings.apply import apply_settings
 from vit_keras.weights.settings.read import read_settings
 from vit_keras.weights.writing import translate
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "libraries"
+GOLDEN = Path(__file__).parents[3] / "golden" / "libraries"
 BASE = ViTConfig(**OURS)
 CASES = {
     "torchvision": ("torchvision", {}),
     "torchvision_pre_logits": ("torchvision", {}),
     "lucidrains_old": ("lucidrains", {"qkv_bias": "none"}),
     "jeonsworld": ("jeonsworld", {}),
+    "mmpretrain": ("mmpretrain", HALF),
+    "mmpretrain_mean": ("mmpretrain", {**HALF, "layer_scale": 1e-5}),
 }
 
 
@@ -51,7 +54,8 @@ def test_a_librarys_model_computes_the_same_logits(tmp_path, name, prefix):
         steps = plan(shapes_of(config, settings.num_classes), config, file)
         weights = converted(steps, file)
     back = translate(weights, config, steps.table)
-    assert_same_bits(back, {steps.table.canonical(key): array for key, array in theirs.items()})
+    spelled = steps.table.canonical_names(prefix + key for key in theirs)
+    assert_same_bits(back, {name: theirs[key.removeprefix(prefix)] for key, name in spelled.items()})
 
 
 def test_torchvisions_first_names_are_read(tmp_path):

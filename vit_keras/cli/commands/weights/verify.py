@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from vit_keras.cli.backend import announce, start_backend
-from vit_keras.cli.commands.convert import load_checkpoint
+from vit_keras.cli.commands.weights.convert import load_checkpoint
 from vit_keras.cli.help import MODEL
 from vit_keras.cli.options import AcceptLicense, Debug, Json, Offline, Quiet
 from vit_keras.cli.output import out, print_json

@@ -8,7 +8,7 @@ from typer import Argument, Option
 from vit_keras.cli.backend import announce, start_backend
 from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import AcceptLicense, Debug, Offline, Overwrite, Quiet, complete_preset
-from vit_keras.cli.output import out
+from vit_keras.cli.output import out, printable
 from vit_keras.cli.replacing import replace_earlier
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.presets import load_preset
@@ -41,7 +41,7 @@ def convert_command(
         str,
         Option(
             metavar="LIBRARY",
-            help="Naming of the weights: timm, huggingface, google, meta, microsoft, torchvision, keras_hub, lucidrains, jeonsworld, vit_keras, or auto.",
+            help="Naming of the weights: timm, huggingface, google, meta, microsoft, torchvision, keras_hub, lucidrains, jeonsworld, mmpretrain, vit_keras, or auto.",
             rich_help_panel=MODEL,
         ),
     ] = "auto",
@@ -97,7 +97,7 @@ def convert_command(
     )
     with replace_earlier(target, overwrite=overwrite):
         write_checkpoint(model, target, to=to, class_names=class_names, preprocessing=_load_preprocessing(checkpoint))
-    out.print(f"wrote {target}")
+    out.print(printable(f"wrote {target}"))
 
 
 def load_checkpoint(

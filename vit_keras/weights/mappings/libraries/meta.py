@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, SAME, TABLE, VECTOR
+from vit_keras.weights.mappings.libraries.timm import HEAD_FEATURES, PROJECTION_HEADS, ROPES, ROWS, UNTOLD
 from vit_keras.weights.mappings.tables import GAP, NO_ROTARY, Row, Table, affine, dense, row, way
-from vit_keras.weights.mappings.timm import HEAD_FEATURES, PROJECTION_HEADS, ROPES, ROWS, UNTOLD
 
 _SIGNS = (r"patch_embed\.proj\.weight", r"blocks\.\d+\.(?:\d+\.)?norm1\.weight")
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "timm"
+GOLDEN = Path(__file__).parents[3] / "golden" / "timm"
 
 
 def test_verify_compares_block_by_block(run):

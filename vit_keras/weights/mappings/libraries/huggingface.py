@@ -10,8 +10,8 @@ from operator import attrgetter
 from vit_keras.config import ViTConfig
 from vit_keras.weights.mappings.config_fields import CLIP, HALF, IMAGENET
 from vit_keras.weights.mappings.layouts import CONV, LINEAR, TABLE, VECTOR
+from vit_keras.weights.mappings.libraries.timm import ROWS as TIMM_ROWS
 from vit_keras.weights.mappings.tables import NO_ROTARY, Row, Table, When, affine, dense, never, row, unless, way
-from vit_keras.weights.mappings.timm import ROWS as TIMM_ROWS
 
 _B = "block_{i}"
 _TEXT = (

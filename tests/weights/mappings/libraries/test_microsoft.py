@@ -8,9 +8,9 @@ from safetensors.numpy import save_file
 from weights.checkpoints import CONFIGS, assert_same_bits, converted, random_weights, shapes_of
 
 from vit_keras.weights import open_tensors, plan
-from vit_keras.weights.mappings.microsoft import BEIT3
+from vit_keras.weights.mappings.libraries.microsoft import BEIT3
+from vit_keras.weights.mappings.libraries.timm import TIMM
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.mappings.timm import TIMM
 from vit_keras.weights.writing import translate
 
 pytestmark = pytest.mark.any_backend

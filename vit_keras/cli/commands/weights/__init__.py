@@ -1,0 +1,1 @@
+"""Commands about files of weights: `vit-keras convert`, `verify` and `cache`."""

@@ -1,0 +1,1 @@
+"""One table per library: its tensor names, and ours."""
