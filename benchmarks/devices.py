@@ -123,8 +123,10 @@ def main() -> None:
     quick = parser.parse_args().quick
     cells = []
     for preset, batch_size in [(SMALL, SMALL_BATCH)] if quick else LARGE:
-        for how, count in [("data", 1), ("fsdp", 4), *([] if quick else [("fsdp", 8)])]:
-            cell = compiled_cell(preset, batch_size, how, count)
+        # The difference between two batch sizes is that of the activations.
+        more = [] if quick else [("data", 1, 2), ("fsdp", 8, 1)]
+        for how, count, times in [("data", 1, 1), ("fsdp", 4, 1), *more]:
+            cell = compiled_cell(preset, times * batch_size, how, count)
             one = next((each for each in cells if each["preset"] == preset), cell)
             cell["share"] = (cell["state"] + cell["gradients"]) / (one["state"] + one["gradients"])
             cells.append(cell)

@@ -177,7 +177,7 @@ def write_cold_start(result: dict[str, Any]) -> str:
 
 
 def write_commands(result: dict[str, Any]) -> str:
-    """Returns the processor seconds of whole processes, beside the least scripts that do the same."""
+    """Returns the processor seconds of whole processes, compared with the least scripts that do the same."""
     rows = []
     for kind, unit in (("over_least_imports", " s more"), ("over_plain_keras", " times")):
         for name, found in result[kind].items():
@@ -187,8 +187,8 @@ def write_commands(result: dict[str, Any]) -> str:
                     [f"`vit-keras {command}`", f"{result['seconds'][name]['median']:.2f}", f"{ratio(found)}{unit}"]
                 )
     text = (
-        "Processor time; lists beside `import typer, rich`, `predict` and `explain` beside a script of plain Keras layers, and the "
-        "first step of the demo, `train`, beside that of such a script."
+        "Processor time. Lists are compared with `import typer, rich`, `predict` and `explain` with a script of plain Keras layers, and the "
+        "first step of the demo, `train`, with that of such a script."
     )
     return section(result, text, ["command", "seconds", "than the least script"], rows)
 

@@ -15,6 +15,7 @@ os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={sys.argv[1]}
 import jax
 import keras
 import numpy as np
+import onnxruntime
 
 import vit_keras as vk
 from vit_keras.distributed.fsdp import FullySharded
@@ -26,6 +27,10 @@ CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, 
 MIN_SIZE = 64
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (30, 16, 16, 3)).astype("uint8"), RNG.integers(0, 3, 30)
+OF_WEIGHTS = ("position_similarity", "patch_filters")
+EXPLANATIONS = (
+    "attention_maps", "attention_rollout", "class_relevance", "gradient_rollout", "block_features", "mean_attention_distance", *OF_WEIGHTS,
+)  # fmt: skip
 HEAD = RNG.normal(size=(32, 3))
 
 
@@ -79,6 +84,15 @@ def check_layout(variables):
         for variable in variables
         if {each.data.shape for each in variable.value.addressable_shards} != {oracle(variable.shape)}
     ]
+
+
+def run_exported(model):
+    """Returns what a model computes as an ONNX file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        vk.export(model, path)
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return session.run(None, {session.get_inputs()[0].name: IMAGES[:3]})
 
 
 def find_saving_problems(model):
@@ -141,8 +155,13 @@ def main():
         )
         found["evaluate"] = difference([np.array(ours)], [np.array(expected)])
         found["saving"] = find_saving_problems(sharded)
-        maps, same = (vk.explain.attention_rollout(model, IMAGES[:1]) for model in (sharded, reference))
-        found["explain"] = difference([np.asarray(maps)], [np.asarray(same)])
+        for name in EXPLANATIONS:
+            ours, expected = (
+                keras.tree.flatten(getattr(vk.explain, name)(model, *([IMAGES[:2]] if name not in OF_WEIGHTS else [])))
+                for model in (sharded, reference)
+            )
+            found[name] = difference(to_numpy(ours), to_numpy(expected))
+        found["export"] = difference(*(run_exported(model) for model in (sharded, reference)))
         split = vk.data.Split(IMAGES, LABELS.astype("int32"))
         found["features"] = difference(
             [vk.training.extract_features(sharded, split, batch_size=8)],

@@ -4,6 +4,7 @@ Each process is a fresh one: JAX joins others only before it is used.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,10 @@ def test_devices_and_processes_give_the_result_of_one(reference, tmp_path, devic
     codes, text, arrays = train(tmp_path, "many", f"virtual={devices}", processes=processes)
     assert codes == [0] * processes, text
     assert arrays["devices"] == devices * processes
+    of_data, of_processes, whole = arrays["waiting"].T
+    assert len(whole) == processes
+    assert ((of_data > 0) & (of_data < whole)).all()
+    assert (of_processes.max() > 0) == (processes > 1)
     assert_same(arrays, reference)
 
 
@@ -79,6 +84,18 @@ def test_sigterm_of_one_process_stops_all_at_one_step(reference, tmp_path):
     assert text.count("TrainingInterrupted") >= 2, text
     codes, text, arrays = train(tmp_path, "resumed", "resume=true", "virtual=2")
     assert codes == [0], text
+    np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
+
+
+def test_a_full_disk_of_the_chief_ends_all_with_its_error_and_the_last_checkpoint_stays(reference, tmp_path):
+    codes, text, _ = train(tmp_path, "full", "trouble=full:8:0", processes=2)
+    assert codes == [1, 1], text
+    errors = re.findall(r"StorageError: (Process 0 on .*could not be written .*No space left on device.*)", text)
+    assert len(errors) == 2
+    assert errors[0] == errors[1]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000005"]
+    codes, text, arrays = train(tmp_path, "resumed", "resume=true", processes=2)
+    assert codes == [0, 0], text
     np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
 
 

@@ -5,6 +5,7 @@
 With `virtual=N` the processor appears as N devices. Everything else is an argument of `vk.train`.
 """
 
+import errno
 import json
 import os
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 
 import vit_keras as vk
 from vit_keras.distributed.cluster import process_id
+from vit_keras.training.checkpoints import folder
 
 SETTINGS = {
     "epochs": 4,
@@ -59,8 +61,15 @@ class Trouble(keras.callbacks.Callback):
                 self.model.stop_training = True
             elif self.what == "fail":
                 raise ValueError("trouble")
+            elif self.what == "full":
+                folder.write_tensors = fill_disk
             else:
                 os.kill(os.getpid(), int(self.what))
+
+
+def fill_disk(tensors, path):
+    path.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
 
 def make_data():
@@ -99,6 +108,7 @@ def main():
         accuracy=[row["val_accuracy"] for row in result.history],
         weights=np.concatenate(weights),
         devices=result.record["devices"]["count"],
+        waiting=[[each[name] for name in ("data", "processes", "training")] for each in result.record["waiting"]],
     )
 
 

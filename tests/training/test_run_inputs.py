@@ -148,6 +148,10 @@ def test_the_record_describes_the_run(finished, options, config):
     assert data["images"] == {"train": 28, "validation": 4, "test": 4}
     assert (environment["backend"], environment["versions"]["keras"]) == (keras.backend.backend(), keras.__version__)
     assert 0 < record["seconds"]["fit"] < record["seconds"]["total"]
+    (waited,) = record["waiting"]
+    assert 0 < waited["data"] < waited["training"] < record["seconds"]["total"]
+    assert waited["processes"] == 0
+    assert record["devices"]["count"] == len(record["devices"]["names"]) == 1
     assert record["results"]["test_accuracy"] == finished.evaluation.accuracy
     assert 0 <= record["results"]["nearest_neighbour_accuracy"] <= 1
 

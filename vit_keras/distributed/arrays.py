@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from vit_keras.distributed.cluster import process_count
+from vit_keras.distributed.replicas import count_replicas
 
 
 def to_numpy(value: Any) -> np.ndarray:
@@ -19,6 +20,10 @@ def to_numpy(value: Any) -> np.ndarray:
             from jax.experimental import multihost_utils
 
             return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    if count_replicas() > 1:  # whose variables are no arrays
+        import tensorflow as tf
+
+        array = tf.convert_to_tensor(array)
     return np.asarray(keras.ops.convert_to_numpy(array))
 
 

@@ -11,6 +11,8 @@ import time
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from vit_keras.distributed.launchers import Cluster
 from vit_keras.errors import ClusterError
 from vit_keras.runtime.signals import RESUMABLE
@@ -23,6 +25,7 @@ HEARTBEAT_SECONDS = 30
 _WAIT_MS = 24 * 3600 * 1000  # for the others, who may read much data; a process that is lost ends all others before
 _LOST = ("gloo", "nccl", "connection reset", "connection closed", "coordination", "another task died", "socket closed", "broken pipe")  # fmt: skip
 _numbers = itertools.count()
+_waits: list[float] = []  # seconds, of each time that this process met the others
 
 
 def is_joined() -> bool:
@@ -108,6 +111,19 @@ def gather(value: Any) -> list[Any]:
     return found
 
 
+def gather_bytes(content: bytes) -> list[bytes]:
+    """Returns the bytes of all processes, in their order; every process calls it. Unlike `gather` it is made for millions of them."""
+    sizes = gather(len(content))
+    if not any(sizes) or len(sizes) == 1:
+        return [content] * len(sizes)
+    from jax.experimental import multihost_utils
+
+    padded = np.zeros(max(sizes), "uint8")
+    padded[: len(content)] = np.frombuffer(content, "uint8")
+    rows = np.asarray(multihost_utils.process_allgather(padded))
+    return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
+
+
 def broadcast(value: Any) -> Any:
     """Returns the chief's value on every process; every process calls it, with a value that JSON holds."""
     if process_count() == 1:
@@ -121,6 +137,11 @@ def broadcast(value: Any) -> Any:
 def barrier() -> None:
     """Waits until every process has come here."""
     gather(None)
+
+
+def seconds_waited() -> float:
+    """Returns how long this process has waited for others since it joined them, in `gather`, `broadcast` and `barrier`."""
+    return sum(_waits)
 
 
 def post(name: str, value: Any) -> None:
@@ -173,7 +194,10 @@ def _end_resumably_on_abort() -> None:
 
 
 def _get(key: str) -> Any:
-    return json.loads(_state().client.blocking_key_value_get(key, _WAIT_MS))
+    start = time.monotonic()
+    text = _state().client.blocking_key_value_get(key, _WAIT_MS)
+    _waits.append(time.monotonic() - start)
+    return json.loads(text)
 
 
 def _check_port_is_free(coordinator: str) -> None:

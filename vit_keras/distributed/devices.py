@@ -1,5 +1,6 @@
 """The devices of a run: which there are, and a block in which Keras trains on all of them."""
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ def use_devices(devices: Devices) -> Iterator[None]:
         if tf.distribute.has_strategy():  # of the caller
             yield
             return
-        with tf.distribute.MirroredStrategy(_strategy_names(devices.names)).scope():
+        with _mirrored_strategy(devices.names).scope():
             yield
         return
     with distribution_scope(_make_distribution(devices)):
@@ -220,8 +221,11 @@ def _tensorflow_devices() -> list[str]:
     return [f"{device.device_type.lower()}:{device.name.rpartition(':')[2]}" for device in found]
 
 
-def _strategy_names(names: tuple[str, ...]) -> list[str]:
-    return [name.upper() for name in names]
+@functools.cache  # the collectives of a second strategy in a process collide with those of the first
+def _mirrored_strategy(names: tuple[str, ...]) -> Any:
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy([name.upper() for name in names])
 
 
 def _check_torch(distribution: str, devices: Any) -> None:

@@ -1,13 +1,14 @@
 """Saving a model that several processes hold together: its weights are gathered by all, and written by one."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import keras
 
 from vit_keras.distributed.arrays import to_numpy
-from vit_keras.distributed.cluster import barrier, is_chief, process_count
+from vit_keras.distributed.cluster import is_chief, process_count
 from vit_keras.distributed.devices import distribution_scope
+from vit_keras.distributed.shared_errors import share_errors
 
 
 @contextmanager
@@ -28,10 +29,8 @@ def gather_weights(model: keras.Model) -> Iterator[bool]:
         variable._value = to_numpy(variable)
     try:
         # Keras makes variables as it saves, which under a distribution all processes would have to make.
-        with distribution_scope(None):
+        with distribution_scope(None), share_errors() if divided else nullcontext():
             yield is_chief()
     finally:
         for variable, part in zip(divided, parts, strict=True):
             variable._value = part
-    if divided:
-        barrier()

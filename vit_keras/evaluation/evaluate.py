@@ -1,6 +1,7 @@
 """Measures a model on labeled images: `vk.evaluate`."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,8 @@ from vit_keras.data.class_names import are_numbers
 from vit_keras.data.split_names import SPLITS
 from vit_keras.data.tasks import format_label, labels_task
 from vit_keras.distributed.arguments import Distribution
-from vit_keras.distributed.cluster import barrier, is_chief
+from vit_keras.distributed.cluster import is_chief
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import InvalidArgumentError, LabelError
 from vit_keras.evaluation.labeled_images import LabeledImages, check_known, find_labeled, find_run_options
 from vit_keras.evaluation.metrics import Evaluation
@@ -106,10 +108,9 @@ def evaluate(
         [to_probabilities(opened.model, placed.predict_split(each, batch_size), task=task) for each in found.splits]
     )
     evaluation = _score(task, outputs, labels, found, opened)
-    if out is not None and is_chief():
-        _save(Path(out), task, outputs, labels, found, opened)
-    if placed.devices.process[1] > 1:
-        barrier()  # the table is there for all
+    with share_errors() if placed.devices.process[1] > 1 else nullcontext():  # after it, the table is there for all
+        if out is not None and is_chief():
+            _save(Path(out), task, outputs, labels, found, opened)
     return evaluation
 
 

@@ -76,7 +76,7 @@ def compare_outputs(
     Args:
         before: Of the model.
         after: Of the file.
-        task: One of `vit_keras.data.tasks.TASKS`; None for features, which are not compared.
+        task: One of `vit_keras.data.task_names.TASKS`; None for features, which are not compared.
         labels: As `Split.labels` holds them; None where they are unknown.
         threshold: Of a multi-label model: the output from which on an image has a class.
 

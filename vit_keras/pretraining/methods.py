@@ -26,12 +26,14 @@ class Method:
         module: The module of its class, below `vit_keras.pretraining`.
         kind: Name of the class, a `PretrainingModel`.
         needs_teacher: Whether the class takes a `teacher`.
+        compares_images: Whether its loss compares the images of a batch with each other.
     """
 
     name: str
     module: str
     kind: str
     needs_teacher: bool = False
+    compares_images: bool = False
 
     def load(self) -> "type[PretrainingModel]":
         """Returns the class; imports Keras."""
@@ -63,7 +65,7 @@ METHODS = {
     each.name: each
     for each in (
         Method("mae", "mae.model", "MaskedAutoencoder"),
-        Method("lejepa", "lejepa", "LeJEPA"),
+        Method("lejepa", "lejepa", "LeJEPA", compares_images=True),
         Method("distill", "distillation", "FeatureDistillation", needs_teacher=True),
     )
 }

@@ -14,7 +14,7 @@ from vit_keras.data.scan.progress import file_progress
 from vit_keras.data.tasks import describe_count
 from vit_keras.distributed.arguments import Distribution
 from vit_keras.distributed.devices import chief_console, devices_in_use, run_on
-from vit_keras.errors import InvalidArgumentError
+from vit_keras.errors import ClusterError, InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
 from vit_keras.pretraining.methods import Method, find_method
@@ -123,6 +123,7 @@ def pretrain(
         console = chief_console(console or standard_console())
         chosen = find_method(method)
         check_teacher(chosen, teacher)
+        _check_devices(chosen)
         options = PretrainingOptions(
             model=find_word(model),
             data=_find_words(images),
@@ -167,6 +168,16 @@ def check_teacher(method: Method, teacher: object) -> None:
     if not method.needs_teacher and teacher is not None:
         raise InvalidArgumentError(
             f"method={method.name!r} has no teacher: leave out teacher=..., or choose another method."
+        )
+
+
+def _check_devices(method: Method) -> None:
+    """Raises `ClusterError` where the loss of a method would be another on several devices."""
+    devices = devices_in_use()
+    if method.compares_images and devices.count > 1 and keras.backend.backend() == "tensorflow":
+        raise ClusterError(
+            f"method={method.name!r} compares the images of a batch with each other, and on TensorFlow each of the {devices.count} devices "
+            "sees only its own: set KERAS_BACKEND=jax, where all see the batch, or use devices=1."
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from vit_keras.config import ViTConfig
 from vit_keras.distributed.cluster import is_chief, process_count
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.pretraining.advice import next_commands, warn_if_short
 from vit_keras.reporting import notebook
 from vit_keras.reporting.pages import cards, more, page, section, tag, text
@@ -137,9 +138,14 @@ class LiveReport(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Writes the report of the epochs before, whose metrics are saved by now."""
-        now = time.monotonic()
-        if epoch == 0 or not is_chief() or (self._written is not None and now - self._written < self.seconds):
+        if epoch == 0:
             return
+        with share_errors():
+            is_due = self._written is None or time.monotonic() - self._written >= self.seconds
+            if is_chief() and is_due:
+                self._write()
+
+    def _write(self) -> None:
         if process_count() == 1:  # the model of several processes needs all of them
             self.draw()
         write_report(self.run, self.run.read(), read_history(self.run.metrics))

@@ -13,8 +13,9 @@ import numpy as np
 from vit_keras.data import EncodedSplit, Preprocessing, Split
 from vit_keras.data.dataset.joining import join_splits
 from vit_keras.distributed.arrays import copy_weights
-from vit_keras.distributed.cluster import barrier, broadcast, is_chief
+from vit_keras.distributed.cluster import broadcast, is_chief
 from vit_keras.distributed.devices import devices_in_use
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.models.vit import model_config
 from vit_keras.pretraining.collapse import CollapseMonitor
 from vit_keras.pretraining.model_card import encoder_card_notes
@@ -79,13 +80,13 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
         before = self._monitor(copy_encoder(self.base)).measure()
         results |= {f"{name}_before": value for name, value in before.items()}
         record = {**record, "status": "finished", "results": results, "seconds": self._seconds(history)}
-        if is_chief():
-            self._announce("drawing the report")
-            write_report(self.run, record, history)
-            write_card(self.run.model, notes=encoder_card_notes(record))
-            self.run.write(record)
-            CheckpointStore(self.run.checkpoints).clear()
-        barrier()
+        with share_errors():
+            if is_chief():
+                self._announce("drawing the report")
+                write_report(self.run, record, history)
+                write_card(self.run.model, notes=encoder_card_notes(record))
+                self.run.write(record)
+                CheckpointStore(self.run.checkpoints).clear()
         return PretrainingResult(run_directory=self.run.path, encoder=encoder, record=record, history=history)
 
     def _train(self, record: dict[str, Any], *, resume: bool) -> History:
@@ -101,9 +102,9 @@ class PretrainingSession(BaseSession[PretrainingRecipe, PretrainingResult]):
             trained, model = model, make_model(self.recipe)
             copy_weights(trained, model)
         self._announce("saving the encoder")
-        if is_chief():
-            self._save(model)
-        barrier()
+        with share_errors():
+            if is_chief():
+                self._save(model)
         return history
 
     def _save(self, model: PretrainingModel) -> None:

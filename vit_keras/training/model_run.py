@@ -13,7 +13,8 @@ from vit_keras.data import EncodedSplit, ImageData, Preprocessing
 from vit_keras.data.images.preprocess import default_preprocessing
 from vit_keras.data.tasks import describe_count
 from vit_keras.distributed.agreement import check_agreement
-from vit_keras.distributed.cluster import barrier, broadcast, is_chief
+from vit_keras.distributed.cluster import broadcast, is_chief
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
@@ -49,8 +50,8 @@ def open_run(
         run.check_shared()
         check_options(run, options.to_dict())
     else:
-        run.check_free()
-        barrier()  # it is free for all, before one creates it
+        with share_errors():  # it is free for all, before one creates it
+            run.check_free()
     return run
 
 

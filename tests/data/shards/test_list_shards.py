@@ -1,6 +1,7 @@
 """Shards from the user's side: the same data as of a folder, checked, loaded, trained on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,8 @@ from data.shards.test_parquet_index import make_table
 from data.shards.test_tfrecord_index import write_records
 
 import vit_keras as vk
-from vit_keras.data import ReadOptions
+from vit_keras.data import Augmentation, ReadOptions
+from vit_keras.data.images.decode import FilePart
 from vit_keras.data.shards.list_shards import list_shards
 from vit_keras.data.shards.shard_files import find_shards
 from vit_keras.data.tables.options import TableOptions
@@ -77,6 +79,28 @@ def test_batches_of_shards_are_the_same_from_any_step_on(make_samples, tmp_path)
     for (images, labels), (again, same) in zip(whole[data.steps_per_epoch :], resumed, strict=True):
         np.testing.assert_array_equal(images, again)
         np.testing.assert_array_equal(labels, same)
+
+
+def test_a_process_reads_only_the_bytes_of_its_own_rows(make_samples, tmp_path, monkeypatch):
+    for number in range(3):
+        make_samples(12 * number, 12, tmp_path / "shards" / f"{number}.tar")
+    data = vk.data.load(tmp_path / "shards", image_size=10, batch_size=4)
+    read, parts = FilePart.read, []
+    monkeypatch.setattr(FilePart, "read", lambda self: parts.append(self[:1] + self[3:5]) or read(self))
+
+    def read_epoch(*shard):
+        parts.clear()
+        augmentation = Augmentation(crop_scale=(0.5, 1.0))
+        for _ in replace(data, shard=shard).training_batches(epochs=1, augmentation=augmentation):
+            pass
+        return sorted(parts)
+
+    one, first, second = read_epoch(0, 1), read_epoch(0, 2), read_epoch(1, 2)
+    assert len(one) == data.steps_per_epoch * 4
+    assert sorted(first + second) == one
+    assert len(first) == len(second)
+    assert {path for path, _, _ in first} == {path for path, _, _ in second}  # by offset, of all shards
+    assert sum(length for _, _, length in first + second) == sum(length for _, _, length in one)
 
 
 def test_names_of_numbers_are_read_from_a_file_next_to_the_shards(make_samples, tmp_path):

@@ -35,7 +35,7 @@ def test_cells_are_those_of_a_file_of_the_same_values(make, folder):
     assert is_data_frame(frame)
     table = read_data_frame(frame, folder=folder)
     assert dict(table.columns) == CELLS
-    assert table.numbers == [0, 1, 2]
+    assert list(table.numbers) == [0, 1, 2]
 
 
 def test_a_frame_is_loaded_as_a_file_of_the_same_rows_is(make, table, rows, folder, monkeypatch):

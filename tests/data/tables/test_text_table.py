@@ -1,9 +1,11 @@
 import csv
+import io
 
+import numpy as np
 import pytest
 
 from vit_keras.data.tables.files import FileFinder
-from vit_keras.data.tables.text_table import read_text_table
+from vit_keras.data.tables.text_table import _split_plain, read_text_table
 from vit_keras.errors import DataError
 
 
@@ -27,7 +29,7 @@ def test_delimiters_line_ends_and_encodings(folder, read, delimiter, line_end, e
         csv.writer(file, delimiter=delimiter, lineterminator=line_end).writerows(CELLS)
     table = read((folder / "y").read_bytes().decode(), encoding=encoding)
     assert dict(table.columns) == {"path": ["pictures/00.png", "pictures/01.png"], "label": ["cat", "dog, or wolf"]}
-    assert table.numbers == [2, 3]
+    assert list(table.numbers) == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,21 @@ def test_cells_in_quotes_may_have_the_delimiter_and_line_breaks(read):
     table = read('path,label\n"a, b.png", "cat\nwith hat"\nc.png,dog\n')
     assert dict(table.columns) == {"path": ["a, b.png", "c.png"], "label": ["cat\nwith hat", "dog"]}
     assert table.numbers == [3, 4]
+
+
+def test_texts_without_quotes_have_the_cells_that_csv_finds():
+    rng, plain = np.random.default_rng(0), 0
+    for _ in range(3000):
+        letters = rng.choice(list("aab,,\n\n \té"), rng.integers(1, 14))
+        text = "".join(letters)
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+        rows = [row for row in rows if any(row)]
+        found = _split_plain(text, ",")
+        if found is not None:
+            plain += 1
+            first, columns = found
+            assert [first, *map(list, zip(*columns, strict=True))] == rows, repr(text)
+    assert plain > 300
 
 
 @pytest.mark.parametrize(

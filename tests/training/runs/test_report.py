@@ -167,6 +167,36 @@ def test_time_cost_and_the_whole_record_are_in_tables(page_of, tiny_config):
     assert words[words.index("head_first") + 1] == "62 images per class: enough"
 
 
+def test_devices_and_waits_of_each_process_are_listed(page_of):
+    devices = {
+        "count": 4, "processes": 2, "description": "4 x gpu in 2 processes, data parallel",
+        "names": ["gpu:0", "gpu:1", "gpu:8", "gpu:9"],
+    }  # fmt: skip
+    waiting = [
+        {"host": "node-a", "data": 3.0, "processes": 6.0, "training": 60.0},
+        {"host": "node-b", "data": 12.0, "processes": 0.0, "training": 60.0},
+    ]
+    page = page_of(devices=devices, waiting=waiting)
+    assert_needs_nothing_else(page)
+    facts = dict(itertools.pairwise(word for word in page.words if word.strip()))
+    assert facts["devices of the run"] == "4 x gpu in 2 processes, data parallel"
+    assert facts["names of the devices"] == "gpu:0, gpu:1, gpu:8, gpu:9"
+    assert facts["training images per second and device, including validation"] == "150"  # 600 of all
+    assert facts["waited for images (process 0 on node-a)"] == "5.0% of the training time"
+    assert facts["waited for images (process 1 on node-b)"] == "20.0% of the training time"
+    assert facts["waited for other processes (process 0 on node-a)"] == "10.0% of the training time"
+    assert facts["waited for other processes (process 1 on node-b)"] == "0.0% of the training time"
+    alone = page_of(devices={**devices, "processes": 1}, waiting=[{"data": 15.0, "processes": 0.0, "training": 60.0}])
+    assert (
+        dict(itertools.pairwise(word for word in alone.words if word.strip()))["waited for images"]
+        == "25.0% of the training time"
+    )
+    assert "other processes" not in "".join(alone.words).replace("Other processes", "")
+    unknown = page_of(devices=devices, waiting=[{"processes": 0.0, "training": 60.0}])  # several devices of TensorFlow
+    assert "of the training time" not in unknown.text
+    assert "of the training time" not in page_of().text  # of an earlier version
+
+
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "a\"onload='x", "&amp;", "$x_1$ $", "été 猫 😀", "two\nlines"]
 )

@@ -1,20 +1,28 @@
 """Inspects every file of a listing once, in worker processes, and resumes after an interruption."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from vit_keras.data.scan.columns import Columns
 from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.listing import Listing
 from vit_keras.data.scan.manifest import MANIFEST, Manifest, build_manifest, format_rows, write_manifest
+from vit_keras.data.scan.run_process import run_process
+from vit_keras.data.scan.sharing import check_same_files, divide, exchange_rows, gather_found, is_same_file
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import StorageError
 from vit_keras.runtime.cache import cache_folder
 from vit_keras.runtime.worker_process import WorkerDiedError, WorkerProcess
@@ -42,37 +50,124 @@ def scan(
 
     Each file is decoded in a worker process with a memory limit; a file that takes more than `patience` seconds or crashes the
     process is left out. A scan that was killed resumes where it was, and unchanged files are not read again. `folder` is that of the
-    manifest; by default in the cache.
+    manifest; by default in the cache. The processes of a launch, inside `run_on`, share the files, and all get the same manifest.
     """
-    limits = limits or Limits()
     folder = folder or manifest_folder(listing.table or listing.root)
-    header = {"format": FORMAT, "limits": vars(limits)}
-    columns = Columns(len(listing.paths))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
-            _read_earlier_rows(folder, header, listing, columns)
-            missing = [index for index, found in enumerate(columns.found) if not found]
-            done = len(listing.paths) - len(missing)
-            if missing:
-                with (folder / _PROGRESS).open("a", encoding="ascii") as log:
-                    for index, row in _inspected(listing, missing, limits, workers=workers, patience=patience):
-                        columns.put(index, row)
-                        log.write(json.dumps({"path": listing.paths[index]} | row) + "\n")
-                        log.flush()
-                        done += 1
-                        if on_progress is not None:
-                            on_progress(done, len(listing.paths))
-            manifest = build_manifest(listing, columns, folder)
-            write_manifest(manifest, header, format_rows(listing, columns), folder)
-            (folder / _PROGRESS).unlink(missing_ok=True)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"{folder}: the manifest could not be written ({error}). VIT_KERAS_CACHE chooses another folder."
-        ) from error
-    return manifest
+    job = _Scan(listing, limits or Limits(), folder, workers, patience, on_progress)
+    process = run_process()
+    if process[1] > 1:
+        return job.run_together(process)
+    with job.explain_errors(), job.lock():
+        job.read()
+        job.inspect(job.missing)
+        return job.write()
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """The steps of a scan."""
+
+    listing: Listing
+    limits: Limits
+    folder: Path
+    workers: int | None
+    patience: float
+    on_progress: Callable[[int, int], None] | None
+
+    @functools.cached_property
+    def columns(self) -> Columns:
+        return Columns(len(self.listing.paths))
+
+    @functools.cached_property
+    def statuses(self) -> "_Statuses":
+        return _Statuses(self.listing)
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return {"format": FORMAT, "limits": vars(self.limits)}
+
+    @property
+    def missing(self) -> list[int]:
+        """The files without a row."""
+        return np.flatnonzero(~self.columns.found).tolist()
+
+    @contextlib.contextmanager
+    def explain_errors(self) -> Iterator[None]:
+        """Raises errors of the manifest's folder as `StorageError`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
+        except StorageError:
+            raise
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder}: the manifest could not be written ({error}). VIT_KERAS_CACHE chooses another folder."
+            ) from error
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Waits until no other process scans into this folder."""
+        with (self.folder / "lock").open("ab") as lock:
+            if sys.platform != "win32":
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def read(self, log: str = _PROGRESS) -> None:
+        """Fills in the rows of unchanged files from earlier scans with the same limits, and truncates the log to complete rows."""
+        places = {path: index for index, path in enumerate(self.listing.paths)}
+        names = sorted(path.name for path in self.folder.glob("progress*.jsonl") if path.name != log)
+        for name in (MANIFEST, *names):
+            _read_rows(self.folder / name, self.header, self.columns, places, self.statuses)
+        complete = _read_rows(self.folder / log, self.header, self.columns, places, self.statuses)
+        if complete:
+            os.truncate(self.folder / log, complete)
+        else:
+            (self.folder / log).write_text(json.dumps(self.header) + "\n", "ascii")
+
+    def inspect(self, missing: list[int], log: str = _PROGRESS, *, processes: int = 1) -> None:
+        """Fills in the rows of these files; `processes` inspect as many at the same time."""
+        if not missing:
+            return
+        count = len(self.listing.paths)
+        done = count - len(missing) * processes
+        with (self.folder / log).open("a", encoding="ascii") as file:
+            for index, row in _inspected(
+                self.listing, missing, self.limits, workers=self.workers, patience=self.patience
+            ):
+                self.columns.put(index, row)
+                file.write(json.dumps({"path": self.listing.paths[index]} | row) + "\n")
+                file.flush()
+                done += processes
+                if self.on_progress is not None:
+                    self.on_progress(max(0, done), count)
+
+    def write(self) -> Manifest:
+        """Writes and returns the manifest, and removes the logs."""
+        manifest = build_manifest(self.listing, self.columns, self.folder)
+        write_manifest(manifest, self.header, format_rows(self.listing, self.columns), self.folder)
+        for log in self.folder.glob("progress*.jsonl"):
+            log.unlink(missing_ok=True)
+        return manifest
+
+    def run_together(self, process: tuple[int, int]) -> Manifest:
+        """Runs the scan with the other processes of a launch, whose folders may be the same one or their own."""
+        log = f"progress-{process[0]}.jsonl"
+        check_same_files(self.listing)
+        with share_errors(), self.explain_errors(), self.lock():
+            self.read(log)
+        unseen, known = divide(gather_found(self.columns.found), process)
+        with share_errors(), self.explain_errors():
+            self.inspect(unseen, log, processes=process[1])
+        exchange_rows(self.columns, [*unseen, *known], self.statuses.find, socket.gethostname())
+        with share_errors(), self.explain_errors(), self.lock():
+            if process[0] == 0:
+                self.write()
+        is_written = is_same_file(_read_status(str(self.folder / MANIFEST)))
+        with share_errors(), self.explain_errors(), self.lock():
+            if not is_written:
+                self.write()
+        return build_manifest(self.listing, self.columns, self.folder)
 
 
 def manifest_folder(root: Path) -> Path:
@@ -80,29 +175,6 @@ def manifest_folder(root: Path) -> Path:
     whole = os.fsencode(root.resolve())
     name = "".join(letter if letter.isalnum() and letter.isascii() else "_" for letter in root.resolve().name)[:40]
     return cache_folder() / "manifests" / f"{name}-{hashlib.sha256(whole).hexdigest()[:16]}"
-
-
-@contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Waits until no other process scans into this folder."""
-    with (folder / "lock").open("ab") as lock:
-        if sys.platform != "win32":
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _read_earlier_rows(folder: Path, header: dict[str, Any], listing: Listing, columns: Columns) -> None:
-    """Fills in the rows of unchanged files from earlier scans with the same limits, and truncates the log to complete rows."""
-    places = {path: index for index, path in enumerate(listing.paths)}
-    statuses = _Statuses(listing)
-    _read_rows(folder / MANIFEST, header, columns, places, statuses)
-    log = folder / _PROGRESS
-    complete = _read_rows(log, header, columns, places, statuses)
-    if complete:
-        os.truncate(log, complete)
-    else:
-        log.write_text(json.dumps(header) + "\n", "ascii")
 
 
 def _read_rows(

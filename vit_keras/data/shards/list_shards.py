@@ -84,7 +84,7 @@ def list_shards(
     numbers = row_splits.number()
     given = class_names
     if stated and class_names is None and labels.task != "regression":
-        found = {name for row in labels.values for name in row}
+        found = {name for row in labels.known for name in row}
         given = tuple(name for name in stated if name in found)
         if len(given) < len(stated):
             without = [name for name in stated if name not in found]

@@ -18,6 +18,7 @@ from vit_keras.data.scan.inspection import Limits
 from vit_keras.data.scan.limiting import limit_listing
 from vit_keras.data.scan.listing import Listing, list_folder
 from vit_keras.data.scan.manifest import Manifest
+from vit_keras.data.scan.run_process import share_errors_of_run
 from vit_keras.data.scan.scan import scan
 from vit_keras.data.scan.walk import is_ignored
 from vit_keras.data.shards.list_shards import list_shards
@@ -46,7 +47,13 @@ def list_files(
         DataError: There is no data set, or it can't be used.
         InvalidArgumentError: An option of tables is given for class folders.
     """
-    tables = tables or TableOptions()
+    with share_errors_of_run():  # a folder that one host lacks, or a full disk where shards are indexed
+        return _list_files(source, reading, tables or TableOptions(), class_names)
+
+
+def _list_files(
+    source: Any, reading: ReadOptions, tables: TableOptions, class_names: tuple[str, ...] | None
+) -> Listing:
     shards = find_shards(source, reading.splits)
     if shards is not None:
         return list_shards(shards, options=tables, class_names=class_names, splits=reading.splits)

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter, methodcaller
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,18 +24,18 @@ class FileFinder:
         self._real_parents: dict[str, str] = {}
         self._below: dict[str, list[str]] | None = None  # paths in direct subfolders, by name with and without ending
 
-    def find_all(self, cells: Sequence[Any]) -> tuple[list[str | None], set[int]]:
+    def find_all(self, cells: Sequence[Any], folders: Mapping[str, int]) -> tuple[Sequence[str | None], set[int]]:
         """Returns what `find` returns for each cell, and the indices of those that `is_outside` says are.
 
-        A folder that many cells name is listed, which is faster than to ask for each file.
+        A folder that many cells name is listed, which is faster than to ask for each file; `folders` are those in the cells, with the
+        number of their cells.
         """
-        counts = Counter(cell.rpartition("/")[0] for cell in cells if isinstance(cell, str))
-        files = {
-            path
-            for parent, count in counts.items()
-            if count >= _WORTH_LISTING and _is_plain(parent) and not self._is_outside_folder(parent)
-            for path in self._list_files(parent)
-        }
+        files: set[str] = set()
+        for parent, count in folders.items():
+            if count >= _WORTH_LISTING and _is_plain(parent) and not self._is_outside_folder(parent):
+                files.update(self._list_files(parent))
+        if set(map(type, cells)) == {str} and files.issuperset(cells):
+            return cells, set()
         found = [cell if isinstance(cell, str) and cell in files else None for cell in cells]
         outside = set()
         for index in [index for index, path in enumerate(found) if path is None]:
@@ -49,7 +49,8 @@ class FileFinder:
         start = f"{parent}/" if parent else ""
         try:
             with os.scandir(os.path.join(self.folder, parent)) as entries:
-                return [start + entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+                files = filter(methodcaller("is_file", follow_symlinks=False), entries)
+                return list(map(start.__add__, map(attrgetter("name"), files)))
         except (OSError, ValueError):
             return []
 

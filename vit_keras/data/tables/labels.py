@@ -1,9 +1,8 @@
 """The labels of the rows of a table: one class, several classes, or numbers."""
 
 import contextlib
-import itertools
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,14 +27,16 @@ class RowLabels:
 
     Args:
         task: "single_label", "multi_label", "regression" or "unlabeled".
-        values: Class names of each row, one or several; for a regression its targets.
+        known: What rows are labeled with: class names, one or several, or the targets of a regression.
+        codes: `(rows,)`, the index into `known` of each row.
         columns: Names of the classes or targets, where each has a column.
         faults: Why the labels of a row can't be used, by its index.
         decisions: Sentences on how the labels were understood.
     """
 
     task: str
-    values: list[Any]
+    known: list[list[Any]]
+    codes: np.ndarray
     columns: tuple[str, ...] = ()
     faults: dict[int, str] = field(default_factory=dict)
     decisions: tuple[str, ...] = ()
@@ -49,26 +50,24 @@ class RowLabels:
             ClassLayoutError: A class has no training images, names differ only in case, or `class_names` are others.
         """
         if self.task == UNLABELED:
-            return (), np.zeros(len(self.values), dtype="int32")
+            return (), np.zeros(len(self.codes), dtype="int32")
         if self.task == "regression":
             names = self.columns if class_names is None else order_classes(self.columns, class_names, source)
-            targets = np.asarray(self.values, dtype="float32").reshape(len(self.values), len(self.columns))
-            return names, targets[:, [self.columns.index(name) for name in names]]
+            targets = np.asarray(self.known, dtype="float32").reshape(len(self.known), len(self.columns))
+            return names, targets[self.codes][:, [self.columns.index(name) for name in names]]
         names = self._order_classes(splits, class_names, source)
         places = {name: place for place, name in enumerate(names)}
         if self.task == "single_label":
-            return names, np.asarray([places[row[0]] for row in self.values], dtype="int32")
-        labels = np.zeros((len(self.values), len(names)), dtype="uint8")
-        for index, row in enumerate(self.values):
+            return names, np.asarray([places[row[0]] for row in self.known], dtype="int32")[self.codes]
+        labels = np.zeros((len(self.known), len(names)), dtype="uint8")
+        for index, row in enumerate(self.known):
             labels[index, [places[name] for name in row]] = 1
-        return names, labels
+        return names, labels[self.codes]
 
     def _order_classes(self, splits: np.ndarray, given: tuple[str, ...] | None, source: str) -> tuple[str, ...]:
         known, everywhere = set(self.columns if self.task == "multi_label" else ()), set[str]()
-        for row, split in _find_distinct(self.values, splits):
-            everywhere.update(row)
-            if split <= 0:
-                known.update(row)
+        everywhere.update(*(self.known[code] for code in np.unique(self.codes).tolist()))
+        known.update(*(self.known[code] for code in np.unique(self.codes[splits <= 0]).tolist()))
         unknown = sorted(everywhere - known)
         if unknown:
             raise ClassLayoutError(
@@ -82,18 +81,9 @@ class RowLabels:
         return names
 
 
-def _find_distinct(rows: list[Any], splits: np.ndarray) -> Iterator[tuple[Any, int]]:
-    """Returns rows with their splits, without those that are the same object: `_read_rows` makes one of equal cells."""
-    for split in np.unique(splits).tolist():
-        chosen = splits == split
-        same = rows if chosen.all() else itertools.compress(rows, chosen)
-        for row in {id(row): row for row in same}.values():
-            yield row, split
-
-
 def no_labels(count: int) -> RowLabels:
     """Returns what stands for the labels of rows without labels."""
-    return RowLabels(UNLABELED, [[]] * count)
+    return RowLabels(UNLABELED, [[]], np.zeros(count, "int64"))
 
 
 def read_labels(table: Table, columns: tuple[str, ...], options: TableOptions) -> RowLabels:
@@ -119,10 +109,10 @@ def read_labels(table: Table, columns: tuple[str, ...], options: TableOptions) -
             _check_repeats(table, column)
         return _read_rows(cells, task, _read_class(_plain_integers(cells)), decisions)
     labels = _read_rows(cells, task, lambda cell: _split_cell(cell, separator), decisions)
-    empty = sum(not row for row in labels.values)
+    empty = int(np.asarray([not row for row in labels.known], bool)[labels.codes].sum())
     if empty:
         text = f"{empty:,} of {len(cells):,} images have no label in the column {column}, which reads as none of the classes"
-        labels = RowLabels(task, labels.values, decisions=(*decisions, text))
+        labels = RowLabels(task, labels.known, labels.codes, decisions=(*decisions, text))
     return labels
 
 
@@ -184,7 +174,7 @@ def _read_several_columns(table: Table, columns: tuple[str, ...], task: str) -> 
 
     labels = _read_rows(list(zip(*columns_of_cells, strict=True)), task, read, decisions)
     names = tuple(unicodedata.normalize("NFC", name) for name in columns)
-    return RowLabels(task, labels.values, names, labels.faults, decisions)
+    return RowLabels(task, labels.known, labels.codes, names, labels.faults, decisions)
 
 
 def _read_numbers(table: Table, columns: tuple[str, ...], decisions: tuple[str, ...]) -> RowLabels:
@@ -202,7 +192,7 @@ def _read_numbers(table: Table, columns: tuple[str, ...], decisions: tuple[str, 
     rows = list(zip(*(table.columns[name] for name in columns), strict=True))
     labels = _read_rows(rows, "regression", read, decisions)
     names = tuple(unicodedata.normalize("NFC", name) for name in columns)
-    return RowLabels("regression", labels.values, names, labels.faults, decisions)
+    return RowLabels("regression", labels.known, labels.codes, names, labels.faults, decisions)
 
 
 def _read_rows(
@@ -214,15 +204,16 @@ def _read_rows(
     cells = list(cells)
     if _are_texts(cells):  # each distinct text is read once
         with contextlib.suppress(ValueError):
-            known = {cell: read(cell) for cell in set(cells)}
-            return RowLabels(task, [known[cell] for cell in cells], (), {}, decisions)
+            places = {cell: place for place, cell in enumerate(dict.fromkeys(cells))}
+            codes = np.fromiter(map(places.__getitem__, cells), "int64", len(cells))
+            return RowLabels(task, list(map(read, places)), codes, (), {}, decisions)
     for index, cell in enumerate(cells):
         try:
             values.append(read(cell))
         except ValueError as error:
             values.append([])
             faults[index] = str(error)
-    return RowLabels(task, values, (), faults, decisions)
+    return RowLabels(task, values, np.arange(len(values)), (), faults, decisions)
 
 
 def _read_class(plain_integers: bool) -> Callable[[Any], list[str]]:

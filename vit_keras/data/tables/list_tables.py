@@ -83,7 +83,7 @@ def list_tables(
     tables, finders = [tables[place] for place in kept], [finders[place] for place in kept]
     table = join_tables(tables)
     root = Path(os.path.commonpath([finder.folder for finder in finders]))
-    rows = _Rows(table, table.columns[image_column], finders, root)
+    rows = _Rows(table, image_column, finders, root)
     labels = read_labels(table, label_columns, options) if labeled else no_labels(len(table))
     if len(tables) > 1:
         row_splits = find_row_splits(table, splits, image_column=image_column)
@@ -93,7 +93,7 @@ def list_tables(
     return Listing(
         root=root,
         class_names=names,
-        paths=[path for path in rows.paths if path],
+        paths=rows.paths,
         labels=encoded,
         splits=numbers,
         task=labels.task,
@@ -183,14 +183,18 @@ def _are_normal(paths: list[str]) -> bool:
 class _Rows:
     """The rows of a table and the path of each file, from the root on."""
 
-    def __init__(self, table: Table, cells: list[Any], finders: list[FileFinder], root: Path) -> None:
-        self.table, self.cells, self.finders, self.root = table, cells, finders, root
+    def __init__(self, table: Table, column: str, finders: list[FileFinder], root: Path) -> None:
+        self.table, self.finders, self.root = table, finders, root
+        cells = self.cells = table.columns[column]
         prefixes = [os.path.relpath(finder.folder, root) for finder in finders]
         self.paths: list[str] = []  # "" where there is no file
         self.outside: set[int] = set()
         self.below = 0  # files that were named without their folder
         if prefixes == ["."]:
-            found, self.outside = finders[0].find_all(cells)
+            found, self.outside = finders[0].find_all(cells, table.count_folders(column))
+            if found is cells:  # which are the paths of files
+                self.paths = cells
+                return
             self.paths = [path or "" for path in found]
             renamed = [pair for pair in zip(cells, self.paths, strict=True) if pair[0] is not pair[1]]
             self.below = sum(_is_below(cell, path) for cell, path in renamed)
@@ -220,7 +224,8 @@ class _Rows:
         parsed = {value: splits.parse(value) for value in set(splits.values)}
         has_bad_split = any(value and split is None for value, split in parsed.items())
         distinct = set(self.paths)
-        if len(distinct) == len(self.paths) and _are_normal(self.paths) and not has_bad_split:
+        are_normal = self.paths is self.cells or _are_normal(self.paths)  # what a listed folder holds has one spelling
+        if len(distinct) == len(self.paths) and are_normal and not has_bad_split:
             missing = [self.paths.index("")] if "" in distinct else []
             looked_at = sorted({*labels.faults, *self.outside, *missing})
         else:

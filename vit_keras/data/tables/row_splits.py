@@ -79,11 +79,14 @@ def find_row_splits(
             )
             return replace(no_splits, decisions=text)
         return found  # not recognized: an error names each of its rows
-    return _find_folder_splits(table.columns[image_column], stated) or no_splits
+    return _find_folder_splits(table, image_column, stated) or no_splits
 
 
-def _find_folder_splits(cells: list[Any], stated: Mapping[str, str] | None) -> RowSplits | None:
-    distinct = {cell.rpartition("/")[0] if isinstance(cell, str) else "" for cell in cells}
+def _find_folder_splits(table: Table, column: str, stated: Mapping[str, str] | None) -> RowSplits | None:
+    cells = table.columns[column]
+    distinct = set(table.count_folders(column))
+    if sum(table.count_folders(column).values()) < len(cells):  # cells that are no paths
+        distinct.add("")
     parts = {folder: folder.removeprefix("./").split("/") if folder not in ("", ".") else [] for folder in distinct}
     for level in range(min(map(len, parts.values()), default=0)):
         if RowSplits([each[level] for each in parts.values()], stated).is_complete:

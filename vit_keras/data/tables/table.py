@@ -3,8 +3,10 @@
 import math
 import numbers
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,10 @@ class Table:
 
     parts: tuple[Part, ...]
     columns: Mapping[str, list[Any]]
-    numbers: list[int]
+    numbers: Sequence[int]
     origins: list[int]
     has_header: bool = True
+    _folders: dict[str, Counter[str]] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -48,6 +51,15 @@ class Table:
     def name(self) -> str:
         """Names of the parts."""
         return ", ".join(part.name for part in self.parts)
+
+    def count_folders(self, column: str) -> Counter[str]:
+        """Returns the folders that the paths in a column name, with the number of their paths."""
+        if column not in self._folders:
+            texts: Iterable[str] = self.columns[column]
+            if set(map(type, self.columns[column])) != {str}:
+                texts = (cell for cell in texts if isinstance(cell, str))
+            self._folders[column] = Counter(map(itemgetter(0), map(methodcaller("rpartition", "/"), texts)))
+        return self._folders[column]
 
     def describe_row(self, index: int) -> str:
         """Returns where a row stands, such as "row 3"."""
@@ -78,6 +90,8 @@ class Table:
 def join_tables(tables: Iterable[Table]) -> Table:
     """Returns the rows of all tables in one, with the columns of the first; those that another table lacks are empty there."""
     tables = list(tables)
+    if len(tables) == 1:
+        return tables[0]
     columns: dict[str, list[Any]] = {name: [] for name in tables[0].columns}
     parts, row_numbers, origins = list[Part](), list[int](), list[int]()
     for table in tables:
@@ -93,7 +107,7 @@ def make_table(part: Part, columns: Mapping[str, Iterable[Any]], first_row: int 
     """Returns a table of any values."""
     cells = {str(name): clean_cells(values) for name, values in columns.items()}
     count = len(next(iter(cells.values()), []))
-    return Table((part,), cells, list(range(first_row, first_row + count)), [0] * count)
+    return Table((part,), cells, range(first_row, first_row + count), [0] * count)
 
 
 def clean_cells(values: Iterable[Any]) -> list[Any]:

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
+from vit_keras.data.tables.arrow_text import is_large, split_large
 from vit_keras.data.tables.columns import IMAGE_WORDS, LABEL_WORDS
 from vit_keras.data.tables.files import FileFinder
 from vit_keras.data.tables.table import Part, Table, normalize
@@ -33,9 +32,14 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
     The delimiter is the one that gives every row the same number of cells. The first row is the header, unless it names an image
     file; `named` are columns that the user asked for, which only a header has.
     """
-    text = _decode(path)
-    delimiter = _find_delimiter(_take_start(text), finder)
-    flat = _split_plain(text, delimiter)
+    content = _read(path)
+    flat = None
+    if is_large(content):
+        flat = split_large(content, _find_delimiter(content[:_START].decode("ascii").rpartition("\n")[0], finder))
+    if flat is None:
+        text = _decode(path, content)
+        delimiter = _find_delimiter(_take_start(text), finder)
+        flat = _split_plain(text, delimiter)
     if flat is not None:
         first, columns = flat
         if _is_header(first, finder, named):
@@ -43,9 +47,9 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
         else:
             header, start = [str(index + 1) for index in range(len(first))], 1
             columns = [[cell, *column] for cell, column in zip(first, columns, strict=True)]
-        numbers = list(range(start, start + len(columns[0])))
+        rows_of_file = range(start, start + len(columns[0]))
         cells_by_name = dict(zip(header, columns, strict=True))
-        return Table((Part(str(path), path.parent),), cells_by_name, numbers, [0] * len(numbers), start == 2)
+        return Table((Part(str(path), path.parent),), cells_by_name, rows_of_file, [0] * len(rows_of_file), start == 2)
     try:
         rows = _read_rows(text, delimiter)
         first_number, first = next(rows, (1, []))
@@ -73,11 +77,14 @@ def read_text_table(path: Path, *, finder: FileFinder, named: tuple[str, ...] = 
     )
 
 
-def _decode(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: could not be read ({error}).") from error
+
+
+def _decode(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in _ENCODINGS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(encoding)
@@ -92,28 +99,31 @@ def _split_plain(text: str, delimiter: str) -> tuple[list[str], list[list[str]]]
     """
     if '"' in text or "\0" in text or delimiter == " ":
         return None
-    text = text.replace("\r\n", "\n").rstrip("\n")
     if "\r" in text:
-        return None
+        text = text.replace("\r\n", "\n")
+    text = text.rstrip("\n")
     width = text.partition("\n")[0].count(delimiter) + 1
-    letters = np.frombuffer(text.encode("utf-8", "surrogatepass"), "uint8")
-    is_end = letters == ord("\n")
-    places = np.flatnonzero(is_end | (letters == ord(delimiter)))
-    if width < 2 or (len(places) + 1) % width:
+    if "\r" in text or width < 2:
         return None
-    # Each row must end with a line break, and no cell before it.
-    ends = np.append(is_end[places], True).reshape(-1, width)
-    starts = np.concatenate([[-1], places[width - 1 :: width]])
-    lengths = np.append(places[width - 1 :: width], len(letters)) - starts - 1
-    if ends[:, :-1].any() or not ends[:, -1].all() or (lengths < width).any():  # shorter: all its cells are empty
+    # A line break as a cell of its own after each row shows whether all rows have as many cells as the first.
+    cells = text.replace("\n", f"{delimiter}\n{delimiter}").split(delimiter)
+    ends = cells[width :: width + 1]
+    if len(cells) % (width + 1) != width or not ends.count("\n") == len(ends) == text.count("\n"):
         return None
-    beside = np.concatenate([letters[places - 1], letters[np.minimum(places + 1, len(letters) - 1)], letters[[0, -1]]])
-    cells = text.replace("\n", delimiter).split(delimiter)
-    if ((beside <= ord(" ")) | (beside >= 128)).any():  # there may be a blank around a cell
-        cells = list(map(str.strip, cells))
-        if not all(map(any, zip(*(cells[column::width] for column in range(width)), strict=True))):
-            return None
-    return cells[:width], [cells[column + width :: width] for column in range(width)]
+    columns = [cells[column :: width + 1] for column in range(width)]
+    if _may_have_blanks(text, delimiter):
+        columns = [list(map(str.strip, column)) for column in columns]
+    if all("" in column for column in columns) and not all(map(any, zip(*columns, strict=True))):
+        return None  # a row of empty cells, which is none
+    return [column[0] for column in columns], [column[1:] for column in columns]
+
+
+def _may_have_blanks(text: str, delimiter: str) -> bool:
+    """Whether there may be a blank at the start or end of a cell."""
+    if not text.isascii() or any(blank in text for blank in "\t\v\f\x1c\x1d\x1e\x1f" if blank != delimiter):
+        return True
+    edges = (f" {delimiter}", f"{delimiter} ", " \n", "\n ")
+    return " " in text and (text[0] == " " or text[-1] == " " or any(edge in text for edge in edges))
 
 
 def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.distributed.replicas import draw_rows
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import Patches, PixelNormalization
 from vit_keras.layers.base.checks import Tensor
@@ -101,7 +102,9 @@ class MaskedAutoencoder(PretrainingModel):
     def draw_masking(self, images: Tensor, training: bool | None = None) -> Masking:
         """Returns which patches of each image are visible: others in every training step, the same in every other call."""
         seed = self.seed_generator if training else self.seed
-        noise = keras.random.uniform((ops.shape(images)[0], self.config.num_patches), seed=seed)
+        noise = draw_rows(
+            lambda rows: keras.random.uniform((rows, self.config.num_patches), seed=seed), ops.shape(images)[0]
+        )
         return shuffle(noise, self.num_visible)
 
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from vit_keras.distributed.cluster import barrier, is_chief, process_count
+from vit_keras.distributed.cluster import is_chief, process_count
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.distributed.stopping import Action, SharedActions
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.callbacks.divergence import FiniteLoss, StepCounter, check_weights
@@ -101,7 +102,8 @@ class Checkpointing(keras.callbacks.Callback):
         if self._allocation is not None:
             self._allocation.join()
             self._allocation = None
-        self.store.wait()  # the arrays of the last save are reused
+        with share_errors():  # such as that of the chief's full disk
+            self.store.wait()  # the arrays of the last save are reused
         step = self.counter.step
         self._arrays = get_arrays(self.model, into=self._arrays)
         check_weights(self._arrays, step)
@@ -111,8 +113,8 @@ class Checkpointing(keras.callbacks.Callback):
             self.store.save(step, {**self._arrays, **self._callback_arrays}, state)
         self._saved_at = time.monotonic()
         if stop:
-            self.store.wait()
-            barrier()  # the others, too, end after it is on disk
+            with share_errors():  # the others, too, end after it is on disk
+                self.store.wait()
             raise Stopped
 
     def _allocate(self) -> None:

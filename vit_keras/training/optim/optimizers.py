@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from vit_keras.distributed.replicas import count_replicas
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.training.optim.kernels import select_fastest
@@ -43,7 +44,7 @@ class _Optimizer(keras.optimizers.Optimizer):
 
     def build(self, variables: Iterable[keras.Variable]) -> None:
         variables = list(variables)
-        if self.gradient_accumulation_steps and (devices := _count_replicas()) > 1:
+        if self.gradient_accumulation_steps and (devices := count_replicas()) > 1:
             raise InvalidArgumentError(
                 f"gradient_accumulation_steps={self.gradient_accumulation_steps} on {devices} devices: on TensorFlow, Keras "
                 "accumulates gradients on one device only. Leave it out, since each device has a part of the batch, or use JAX."
@@ -92,7 +93,7 @@ class _Optimizer(keras.optimizers.Optimizer):
             super()._backend_update_step([grads[index] for index in indices], chosen, learning_rate * scale)
 
     def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
-        replicas = _count_replicas()
+        replicas = count_replicas()
         if replicas == 1 or not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             clipped: Sequence[Tensor] = super()._clip_gradients(grads)
             return clipped
@@ -104,16 +105,6 @@ class _Optimizer(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "layer_decay": self.layer_decay, "num_layers": self.num_layers}
-
-
-def _count_replicas() -> int:
-    """Returns how many devices share a batch under TensorFlow's strategy; on JAX each device sees the whole gradient."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    count: int = tf.distribute.get_strategy().num_replicas_in_sync
-    return count
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

@@ -1,9 +1,10 @@
 """What every resumable run does: its record, its lock, what it says when it ends early, and training within the memory there is."""
 
+import socket
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -12,8 +13,9 @@ from rich.console import Console
 
 from vit_keras.data import ImageData
 from vit_keras.distributed.agreement import check_agreement
-from vit_keras.distributed.cluster import barrier, is_chief, is_lost
+from vit_keras.distributed.cluster import gather, is_chief, is_lost, process_count
 from vit_keras.distributed.devices import devices_in_use, use_devices
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
 from vit_keras.runtime.environment import environment
 from vit_keras.runtime.out_of_memory import is_out_of_memory
@@ -71,16 +73,25 @@ class BaseSession(ABC, Generic[Settings, Result]):
         }
         devices = devices_in_use()
         devices.check_batch(self.data.batch_size)
-        record["devices"] = {"count": devices.count, "processes": devices.process[1], "description": devices.describe()}
+        record["devices"] = {
+            "count": devices.count,
+            "processes": devices.process[1],
+            "description": devices.describe(),
+            "names": list(devices.names),
+        }
         check_agreement({key: record[key] for key in _AGREED if key in record})
-        if not resume and is_chief():
-            self.run.create()
-            self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
-            if record["options"].get("data") is not None:  # not an object of a Python program
-                write_run_config(self.run.path, record["command"], record["options"])
-        barrier()
+        with share_errors():
+            if not resume and is_chief():
+                self.run.create()
+                self.run.write(record)  # at once, so that a run that is interrupted here can be resumed, too
+                if record["options"].get("data") is not None:  # not an object of a Python program
+                    write_run_config(self.run.path, record["command"], record["options"])
         self.run.check_shared()
-        with RunLock(self.run.path) if is_chief() else nullcontext(), random_state(self.data.seed):
+        with ExitStack() as stack:
+            with share_errors():
+                if is_chief():
+                    stack.enter_context(RunLock(self.run.path))
+            stack.enter_context(random_state(self.data.seed))
             if resume:
                 previous = self.run.read()
                 check_same_run(self.run, previous, record, force=force)
@@ -88,7 +99,10 @@ class BaseSession(ABC, Generic[Settings, Result]):
                     self.console.print(f"{self.run.path} is already complete", highlight=False)
                     return self._reopen(previous)
                 record["parts"] = previous.get("parts", 1)
-            self.run.write(record)
+                if "waiting" in previous:
+                    record["waiting"] = previous["waiting"]
+            with share_errors():
+                self.run.write(record)
             try:
                 return self._execute(record, resume=resume, force=force)
             except Aborted as abort:
@@ -144,7 +158,11 @@ class BaseSession(ABC, Generic[Settings, Result]):
                         callbacks=self._list_callbacks(model),
                         weighted=self._is_weighted,
                     )
-                    return model, fitting.fit(resume=resume)
+                    history = fitting.fit(resume=resume)
+                    record["waiting"] = _gather_waits(fitting.waits.seconds())
+                with share_errors():
+                    self.run.write(record)
+                return model, history
             except Exception as error:
                 if not is_out_of_memory(error) or has_checkpoint:
                     raise
@@ -194,3 +212,8 @@ class BaseSession(ABC, Generic[Settings, Result]):
         lines += [f"choice   {what} {value}: {reason}" for what, value, reason in self.record.get("choices", ())]
         for line in lines:
             self.console.print(line, highlight=False)
+
+
+def _gather_waits(seconds: dict[str, float]) -> list[dict[str, Any]]:
+    """Returns the seconds that each process waited, of several processes with the names of their hosts."""
+    return gather({"host": socket.gethostname(), **seconds} if process_count() > 1 else seconds)

@@ -4,6 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vit_keras.validation import list_words
+
+_MAX_DEVICES = 16  # named
+_WAITS = {"data": "images", "processes": "other processes"}
+
 
 def format_count(count: float) -> str:
     """Returns a large number in a short form.
@@ -63,3 +68,30 @@ def images_per_second(record: Mapping[str, Any], history: Sequence[Mapping[str, 
     seconds = sum(row.get("seconds", 0.0) for row in history)
     images = record["data"].get("images", {}).get("train")
     return len(history) * images / seconds if seconds > 0 and images else None
+
+
+def describe_devices(record: Mapping[str, Any], speed: float | None) -> dict[str, Any]:
+    """Returns the devices of a run, its images per second and device, and the shares of the time that each process waited.
+
+    Example:
+        >>> devices = {"count": 2, "processes": 1, "description": "2 x gpu, data parallel", "names": ["gpu:0", "gpu:1"]}
+        >>> waited = [{"data": 1.5, "processes": 0.0, "training": 60.0}]
+        >>> list(describe_devices({"devices": devices, "waiting": waited}, 640.0).values())
+        ['2 x gpu, data parallel', 'gpu:0, gpu:1', 320.0, '2.5% of the training time']
+    """
+    devices = record.get("devices")
+    if devices is None:  # of an earlier version
+        return {}
+    facts: dict[str, Any] = {"devices of the run": devices["description"]}
+    if devices.get("names"):
+        facts["names of the devices"] = list_words(devices["names"], limit=_MAX_DEVICES)
+    if speed is not None:
+        facts["training images per second and device, including validation"] = round(speed / devices["count"], 1)
+    waits = record.get("waiting", ())
+    for number, seconds in enumerate(waits):
+        who = f" (process {number} on {seconds['host']})" if len(waits) > 1 else ""
+        for name, words in _WAITS.items():
+            if name in seconds and seconds["training"] > 0 and (name == "data" or who):
+                share = format_fraction(seconds[name] / seconds["training"])
+                facts[f"waited for {words}{who}"] = f"{share} of the training time"
+    return facts

@@ -2,20 +2,22 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 from rich.console import Console
 
 from vit_keras.data import ImageData
-from vit_keras.distributed.cluster import barrier, is_chief
+from vit_keras.distributed.cluster import is_chief
 from vit_keras.distributed.devices import devices_in_use
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import StorageError, TrainingDivergedError
 from vit_keras.runtime.signals import Interruption
 from vit_keras.training.callbacks.divergence import FiniteLoss, NonFiniteError, StepCounter
 from vit_keras.training.callbacks.history import EpochHistory
 from vit_keras.training.callbacks.progress_bar import ProgressBar
+from vit_keras.training.callbacks.waiting import WaitClock
 from vit_keras.training.checkpoints.callback import Checkpointing, Stopped, restore
 from vit_keras.training.checkpoints.store import Checkpoint, CheckpointStore
 from vit_keras.training.recipes.compiling import make_weight_callbacks
@@ -39,6 +41,7 @@ class Fitting:
     checkpoint_seconds: float = CHECKPOINT_SECONDS  # between two checkpoints within an epoch
     weighted: bool = True  # whether the model's losses and metrics respect the weights of images
     pause: Callable[[int], bool] = lambda epochs: False  # given the number of finished epochs; True saves and stops
+    waits: WaitClock = field(default_factory=WaitClock, init=False)
 
     def fit(self, *, resume: bool = False) -> list[dict[str, float]]:
         """Trains to the end, or resumes from the newest checkpoint of the run, and returns a row of metrics per epoch.
@@ -56,7 +59,10 @@ class Fitting:
         stopping = "Stopping after this step; once more stops at once."
         with Interruption(lambda: self.console.print(stopping, highlight=False)) as interruption:
             try:
-                return self._train(store, checkpoint, interruption)
+                rows = self._train(store, checkpoint, interruption)
+                with share_errors():
+                    store.wait()
+                return rows
             except NonFiniteError as fault:
                 raise self._report_divergence(store, fault) from fault
             except Stopped:
@@ -71,7 +77,7 @@ class Fitting:
         self, store: CheckpointStore, checkpoint: Checkpoint | None, interruption: Interruption
     ) -> list[dict[str, float]]:
         steps, epochs = self.recipe.steps_per_epoch, self.recipe.epochs
-        counter, history = StepCounter(), EpochHistory(self.run.metrics)
+        counter, history = StepCounter(), EpochHistory(self.run.metrics, self.waits)
         loss, progress = FiniteLoss(counter), ProgressBar(self.console, counter)
         others = [counter, loss, *make_weight_callbacks(self.recipe), *self.callbacks, history]
         saving = Checkpointing(
@@ -103,15 +109,17 @@ class Fitting:
 
     def _fit_part(self, callback_list: "_CallbackList", step: int, *, epochs: int) -> None:
         epoch, done = divmod(step, self.recipe.steps_per_epoch)
-        batches = self.data.training_batches(
-            epochs=epochs - epoch, augmentation=self.recipe.augmentation, first_epoch=epoch, first_step=done
-        )
+        with share_errors():  # images may be decoded to a disk now
+            validation = self._validation
+            batches = self.data.training_batches(
+                epochs=epochs - epoch, augmentation=self.recipe.augmentation, first_epoch=epoch, first_step=done
+            )
         self.model.fit(
-            batches,
+            self.waits.measure(batches),
             initial_epoch=epoch,
             epochs=epochs,
             steps_per_epoch=self.recipe.steps_per_epoch - done,
-            validation_data=self._validation,
+            validation_data=validation,
             callbacks=callback_list,
             shuffle=False,  # the batches are already shuffled
             verbose=0,
@@ -133,13 +141,13 @@ class Fitting:
         epoch, step = divmod(fault.step, self.recipe.steps_per_epoch)
         images = self.data.training_images(fault.step, augmentation=self.recipe.augmentation)
         note = {"epoch": epoch + 1, "step": step + 1, "what": fault.what, "images": images}
-        try:
-            if is_chief():
-                self.run.divergence.write_text(json.dumps(note, indent=2) + "\n", "utf-8")
-        except OSError as error:
-            raise StorageError(f"{self.run.divergence}: could not be written ({error}).") from error
-        store.wait()
-        barrier()
+        with share_errors():
+            try:
+                if is_chief():
+                    self.run.divergence.write_text(json.dumps(note, indent=2) + "\n", "utf-8")
+            except OSError as error:
+                raise StorageError(f"{self.run.divergence}: could not be written ({error}).") from error
+            store.wait()
         checkpoint = store.newest()
         restored = "nothing had been saved yet"
         if checkpoint is not None:

@@ -30,6 +30,7 @@ from vit_keras.training.runs.charts import draw_curve, draw_reliability
 from vit_keras.training.runs.error_pictures import MAX_PICTURES, group_similar, picture_section
 from vit_keras.training.runs.facts import (
     count_noun,
+    describe_devices,
     describe_evaluation,
     describe_spread,
     format_count,
@@ -44,6 +45,11 @@ _MAX_CLASSES = 30  # up to which the whole confusion matrix is shown
 _PAIRS, _CURVES = 25, 8
 _COMPARED = 200  # errors among which near-identical images are found
 _CORRECT, _WRONG = "79 124 255", "214 69 65"
+_ABOUT_WAITS = (
+    "Images: the training loop waited for its next batch, while a device may still have computed the step before. Other processes: this one "
+    "waited at the ends of epochs, at checkpoints and at the end; within a step they wait for each other in the exchange of gradients, which "
+    "is a part of the step."
+)
 
 
 def write_report(
@@ -233,8 +239,10 @@ def run_section(record: Mapping[str, Any], cost: dict[str, int], speed: float | 
         "parameters, including the head": f"{cost['parameters']:,}",
         "GMACs per image, including the head": f"{cost['macs'] / 1e9:.4g}",
     }
+    devices = describe_devices(record, speed)
     parts = {
         "Time and cost": work,
+        "Devices": devices,
         "Results": record.get("results", {}),
         "Recipe": record["recipe"],
         "Options": record.get("options", {}),
@@ -243,7 +251,12 @@ def run_section(record: Mapping[str, Any], cost: dict[str, int], speed: float | 
         "Environment": record["environment"],
     }
     folds = [
-        folded(name, table(("name", "value"), flatten_values(values)), is_open=values is work)
+        folded(
+            name,
+            (tag("p", _ABOUT_WAITS, "soft lead") if values is devices and record.get("waiting") else "")
+            + table(("name", "value"), flatten_values(values)),
+            is_open=name in ("Time and cost", "Devices"),
+        )
         for name, values in parts.items()
         if values
     ]

@@ -12,8 +12,9 @@ import numpy as np
 
 from vit_keras.data import EncodedSplit, Preprocessing, Split
 from vit_keras.distributed.arrays import copy_weights
-from vit_keras.distributed.cluster import barrier, broadcast, is_chief
+from vit_keras.distributed.cluster import broadcast, is_chief
 from vit_keras.distributed.devices import devices_in_use
+from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.evaluation.evaluate import AnyEvaluation, evaluate
 from vit_keras.evaluation.joining import join_evaluations
 from vit_keras.reporting import notebook
@@ -79,9 +80,11 @@ class Session(BaseSession[Recipe, TrainingResult]):
                 model = merge_lora(model)
             model = fold_units(model)
             describe_outputs(model, self.data)
-            if is_chief():
-                save_preset(model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing)
-            barrier()
+            with share_errors():
+                if is_chief():
+                    save_preset(
+                        model, self.run.model, class_names=self.data.class_names, preprocessing=self.preprocessing
+                    )
             del model
         self._announce("evaluating")
         model, evaluation, fold_results = self._evaluate(force=force)
@@ -95,12 +98,12 @@ class Session(BaseSession[Recipe, TrainingResult]):
             "results": results,
             "seconds": self._seconds(history),
         }
-        if is_chief():
-            self._announce("drawing the report")
-            self._write_reports(record, history, evaluation)
-            self.run.write(record)
-            CheckpointStore(self.run.checkpoints).clear()
-        barrier()
+        with share_errors():
+            if is_chief():
+                self._announce("drawing the report")
+                self._write_reports(record, history, evaluation)
+                self.run.write(record)
+                CheckpointStore(self.run.checkpoints).clear()
         return self._result(model, evaluation, record, history)
 
     def _train(self, record: dict[str, Any], *, resume: bool) -> tuple[keras.Model, History]:
