@@ -94,13 +94,13 @@ def python_with(library: str, pythons: Sequence[str]) -> str | None:
 
 
 def best_settings(
-    pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int]
+    pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int], most: int | None
 ) -> dict[str, dict[str, Any]]:
-    """Returns each library's fastest setting over three steps."""
+    """Returns each library's fastest setting over three steps, of the first `most` or of all."""
     best = {}
     for library, python in pythons.items():
         tried = {}
-        for setting in speed_side.SETTINGS[library]:
+        for setting in speed_side.SETTINGS[library][:most]:
             with Side(python, (library, setting, preset, kind, dtype, *size)) as side:
                 failed = side.facts.get("failed")
                 steps = [] if failed else [side.step() for _ in range(3)]
@@ -207,7 +207,7 @@ def main() -> None:
             before = results.get(first, {}) if options.keep_settings else {}
             tried = {name: row for name, row in before.get("settings_tried", {}).items() if name in pythons}
             best = {name: chosen(row) for name, row in tried.items()} or best_settings(
-                pythons, options.presets[0], kind, dtype, size
+                pythons, options.presets[0], kind, dtype, size, 1 if options.quick else None
             )
             for preset in options.presets:
                 sides = fastest(best, results[first], options.sides) if preset != FIRST and first in results else best
