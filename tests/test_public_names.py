@@ -1,3 +1,4 @@
+import ast
 import importlib
 import importlib.metadata
 import inspect
@@ -5,11 +6,12 @@ import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import vit_keras as vk
-from vit_keras import errors
+from vit_keras import errors, registration
 
 HEAVY = {"keras", "tensorflow", "jax", "torch", "matplotlib", "tensorflow_datasets", "keras_tuner", "sklearn", "PIL", "rich"}  # fmt: skip
 ERRORS = [item for item in vars(errors).values() if inspect.isclass(item)]
@@ -42,6 +44,50 @@ def test_every_module_has_a_docstring_and_exports_what_it_lists():
         exported = getattr(module, "__all__", [])
         assert len(exported) == len(set(exported)), found.name
         assert all(inspect.getdoc(getattr(module, item)) for item in exported), found.name
+
+
+def read_imports(module):
+    """The modules and names that a module imports at its top."""
+    tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+    plain = {each.name for node in tree.body if isinstance(node, ast.Import) for each in node.names}
+    named = {
+        f"{node.module}{dot}{each.name if dot else ''}"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for each in node.names
+        for dot in ("", ".")
+    }
+    return plain | named
+
+
+def test_any_public_name_can_be_the_first_that_a_program_uses():
+    """Importing Keras imports all modules with registered classes, which must not need the module that imports Keras."""
+    found = {each.name for each in pkgutil.walk_packages(vk.__path__, "vit_keras.")}
+    imports = {name: read_imports(importlib.import_module(name)) for name in found}
+    with_keras = {name for name, each in imports.items() if any(one.split(".")[0] == "keras" for one in each)}
+    needed, waiting = set(), {f"vit_keras.{name}" for name in registration._MODULES}
+    while waiting:
+        needed |= waiting
+        waiting = {each for name in waiting for each in imports[name] & found} - needed
+
+    def has_package_with_keras(name):
+        package = name.rpartition(".")[0]
+        return package != "vit_keras" and (package in with_keras or has_package_with_keras(package))
+
+    late = {name for name in needed & with_keras if not has_package_with_keras(name)} - {"vit_keras.layers"}
+    late -= {name for name in late if hasattr(sys.modules[name], "__path__")}  # packages themselves
+    assert "vit_keras.distributed.arrays" in late  # not for programs: imported after Keras alone
+    modules = [vk, *(getattr(vk, name) for name in vk.__all__ if inspect.ismodule(getattr(vk, name)))]
+    public = {
+        inspect.getmodule(getattr(module, name)).__name__
+        for module in modules
+        for name in getattr(module, "__all__", [])
+        if hasattr(getattr(module, name), "__module__")
+    }
+    assert public & late == set()
+    assert {name for name in found - late if imports[name] & late and name not in with_keras} <= {
+        name for name in found if has_package_with_keras(name)
+    }
 
 
 def test_every_error_is_a_vit_keras_error_and_a_built_in_one_and_public_in_its_module():

@@ -8,7 +8,7 @@ from . import training as training
 from . import tuning as tuning
 from . import weights as weights
 from .config import ViTConfig as ViTConfig
-from .distributed.devices import join_launch as join_launch
+from .distributed.join_launch import join_launch as join_launch
 from .errors import VitKerasError as VitKerasError
 from .evaluation.evaluate import evaluate as evaluate
 from .evaluation.feature_files import save_features as save_features

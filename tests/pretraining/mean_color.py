@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.methods import Method
-from vit_keras.pretraining.objective import PretrainingModel
 
 
 class MeanColor(PretrainingModel):

@@ -58,7 +58,7 @@ def announce(text: str) -> None:
 def _start(joins: bool) -> None:
     import keras
 
-    from vit_keras.distributed.devices import join_launch
+    from vit_keras.distributed.join_launch import join_launch
     from vit_keras.runtime.devices import devices
 
     if joins:

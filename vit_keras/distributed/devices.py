@@ -10,9 +10,9 @@ import keras
 from rich.console import Console
 
 from vit_keras.distributed.arguments import check_devices
-from vit_keras.distributed.cluster import is_chief, join, process_count, process_id
+from vit_keras.distributed.cluster import is_chief, process_count, process_id
 from vit_keras.distributed.fsdp import FullySharded
-from vit_keras.distributed.launchers import find_cluster, find_tensorflow_workers
+from vit_keras.distributed.join_launch import join_launch
 from vit_keras.distributed.unsupported import check_torch_group
 from vit_keras.errors import ClusterError, InvalidArgumentError
 from vit_keras.runtime.devices import devices as list_devices
@@ -132,30 +132,6 @@ def run_on(devices: Any = "auto", distribution: str = "data") -> Iterator[Device
         yield _in_use[-1]
     finally:
         _in_use.pop()
-
-
-def join_launch() -> None:
-    """Joins the other processes that a launcher started with this one; does nothing where there are none.
-
-    `vk.train` and its like do it by themselves. Call it first of all in a program that builds models before it trains them.
-
-    Raises:
-        ClusterError: The backend can't train in several processes, or they can't be joined.
-    """
-    backend, cluster = keras.backend.backend(), find_cluster()
-    workers = find_tensorflow_workers() if backend == "tensorflow" else 0
-    if workers > 1 or (cluster is not None and backend != "jax"):
-        found = (
-            f"TF_CONFIG names {workers} workers"
-            if cluster is None
-            else (f"{cluster.launcher} started {cluster.num_processes} processes")
-        )
-        raise ClusterError(
-            f"{found}, and Keras trains in several processes with JAX only: set KERAS_BACKEND=jax, which reads the same data and weights; "
-            'or start one process, which uses all devices of its machine. To start separate runs, give each distribution="none".'
-        )
-    if cluster is not None:
-        join(cluster)
 
 
 def chief_console(console: Console) -> Console:

@@ -10,7 +10,7 @@ from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.architecture import IMAGES
 from vit_keras.models.features import feature_extractor
 from vit_keras.models.wiring import read_model
-from vit_keras.pretraining.objective import PretrainingModel
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.teacher import open_teacher
 from vit_keras.validation import is_number
 

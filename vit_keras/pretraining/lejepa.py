@@ -9,7 +9,7 @@ from keras import ops, random
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Tensor, check_fractions, check_positive
-from vit_keras.pretraining.objective import PretrainingModel
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.sigreg import sigreg
 from vit_keras.pretraining.views import ViewOptions, draw_views
 

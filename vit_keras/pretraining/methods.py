@@ -12,7 +12,7 @@ from vit_keras.validation import closest
 if TYPE_CHECKING:
     import keras
 
-    from vit_keras.pretraining.objective import PretrainingModel
+    from vit_keras.pretraining.base.objective import PretrainingModel
 
 _GIVEN = {"self", "encoder", "teacher", "seed", "name", "kwargs"}  # arguments that are no options of a method
 

@@ -17,8 +17,8 @@ from vit_keras.distributed.devices import chief_console, devices_in_use, run_on
 from vit_keras.errors import ClusterError, InvalidArgumentError
 from vit_keras.models.vit import model_config
 from vit_keras.models.wiring import read_model
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.methods import Method, find_method
-from vit_keras.pretraining.objective import PretrainingModel
 from vit_keras.pretraining.recipe import PretrainingRecipe, plan_pretraining
 from vit_keras.pretraining.session import PretrainingResult, PretrainingSession, copy_encoder
 from vit_keras.reporting.progress import standard_console

@@ -17,9 +17,9 @@ from vit_keras.distributed.cluster import broadcast, is_chief
 from vit_keras.distributed.devices import devices_in_use
 from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.models.vit import model_config
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.collapse import CollapseMonitor
 from vit_keras.pretraining.model_card import encoder_card_notes
-from vit_keras.pretraining.objective import PretrainingModel
 from vit_keras.pretraining.recipe import PretrainingRecipe
 from vit_keras.pretraining.report import LiveReport, write_report
 from vit_keras.reporting import notebook

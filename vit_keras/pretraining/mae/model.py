@@ -12,6 +12,7 @@ from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import Patches, PixelNormalization
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.wiring import read_model
+from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.mae.decoder import MaskedPatchDecoder
 from vit_keras.pretraining.mae.decoder_size import choose_decoder_size
 from vit_keras.pretraining.mae.masking import Masking, count_visible, shuffle
@@ -19,7 +20,6 @@ from vit_keras.pretraining.mae.pictures import draw_reconstructions
 from vit_keras.pretraining.mae.stem_statistics import fit_stem_statistics
 from vit_keras.pretraining.mae.targets import masked_error, patch_statistics
 from vit_keras.pretraining.mae.visible import VisibleEncoder, check_maskable
-from vit_keras.pretraining.objective import PretrainingModel
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")

@@ -9,7 +9,7 @@ import numpy as np
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.models.keras_model import build_optimizer_before_trace
 from vit_keras.models.reliable_loops import ReliableLoops
-from vit_keras.pretraining.encoder import remove_head
+from vit_keras.pretraining.base.encoder import remove_head
 
 
 class PretrainingModel(ReliableLoops, keras.Model):

@@ -4,7 +4,7 @@ import pytest
 
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.models.vit import model_config, model_num_classes, vit
-from vit_keras.pretraining.encoder import remove_head
+from vit_keras.pretraining.base.encoder import remove_head
 
 pytestmark = pytest.mark.any_backend
 
