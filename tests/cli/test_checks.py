@@ -71,8 +71,8 @@ def test_mistakes_are_reported_before_keras_starts(monkeypatch, tmp_path, refuse
         "explain",
         "data.show",
         "serve",
-        "convert",
-        "verify",
+        "weights.convert",
+        "weights.verify",
         "bench",
     ):
         monkeypatch.setattr(f"vit_keras.cli.commands.{name}.start_backend", start_backend)

@@ -11,8 +11,6 @@ import time
 from importlib import import_module
 from typing import Any
 
-import numpy as np
-
 from vit_keras.distributed.launchers import Cluster
 from vit_keras.errors import ClusterError
 from vit_keras.runtime.signals import RESUMABLE
@@ -116,6 +114,7 @@ def gather_bytes(content: bytes) -> list[bytes]:
     sizes = gather(len(content))
     if not any(sizes) or len(sizes) == 1:
         return [content] * len(sizes)
+    import numpy as np
     from jax.experimental import multihost_utils
 
     padded = np.zeros(max(sizes), "uint8")

@@ -124,7 +124,7 @@ def read_record(path: str | Path) -> ExportRecord | None:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     record = read_record(vk.export(model, folder + "/model.onnx").path)
         >>> record.format, record.output, record.preprocessing["image_size"]
-        ('onnx', 'features', [160, 160])
+        ('onnx', 'logits', [160, 160])
     """
     try:
         import onnx
