@@ -127,6 +127,7 @@ def test_every_class_that_a_file_can_name_is_registered_without_importing_more(f
     assert set(found["keras_first"]["new"]) <= {"vit_keras", "keras", "lazy_loader"}
 
 
+@pytest.mark.any_backend
 def test_any_module_can_be_imported_first():
     environment = os.environ | {"KERAS_BACKEND": "numpy"}  # the fastest to import
     processes = [

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
+from backends import some_elsewhere
 from safetensors.numpy import load_file, save_file
 
 import vit_keras as vk
@@ -99,7 +100,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("name", some_elsewhere(OTHERS, every=3))
 def test_every_plain_model_can_take_packed_images(name):
     plain = oracle.randomize(vk.vit(PLAIN.replace(max_num_patches=None, **OTHERS[name]), num_classes=3))
     model = vk.rebuild(plain, max_num_patches=18)
