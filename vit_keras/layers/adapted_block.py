@@ -10,6 +10,7 @@ from keras import ops
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers.base.checks import Shape, Tensor, check_choice, check_positive
 from vit_keras.layers.base.composite_layer import CompositeLayer
+from vit_keras.layers.kernels.projection import project
 from vit_keras.layers.parallel_block import ParallelBlock
 from vit_keras.layers.transformer_block import TransformerBlock
 from vit_keras.validation import list_words
@@ -115,7 +116,10 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         if self.part[1] > 1:
             others = [0, 0], [self.columns.start, self.units - self.columns.stop]
             adapted = ops.pad(adapted, [others[0]] * (len(adapted.shape) - 1) + [others[1]])
-        return self.layer(inputs) + adapted
+        is_rows = len(inputs.shape) == 2
+        # The same operations as without an adapter, so that a new one changes no bit.
+        plain = project(self.layer, inputs, training=None) if is_rows else self.layer(inputs)
+        return plain + adapted
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the projection's."""
