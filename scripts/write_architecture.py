@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 HEAD = """# Where things are
 
 Written by `scripts/write_architecture.py`. A folder has at most 16 files; the first line of each file states its purpose. Paths are in
-`vit_keras/`. [CONTRIBUTING.md](../CONTRIBUTING.md) says how to add a preset, a layer, a weight source, a recipe, an export format or a command.
+`vit_keras/`. `CONTRIBUTING.md` says how to add a preset, a layer, a weight source, a recipe, an export format or a command.
 
 ## Where is ...?
 
