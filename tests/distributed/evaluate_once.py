@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 import vit_keras as vk
-from vit_keras.distributed.cluster import barrier, is_chief, process_id
+from vit_keras.distributed.cluster import gather, is_chief, process_id
 from vit_keras.distributed.devices import run_on, use_devices
 from vit_keras.distributed.fsdp import FullySharded
 
@@ -40,7 +40,7 @@ def main():
         for path in (out / "model.keras", out / "model.weights.h5"):
             (model.save if path.suffix == ".keras" else model.save_weights)(path)
         vk.save_preset(model, out / "preset")
-        barrier()
+        gather(None)  # all files are there
         if devices.count > 1:
             assert [weight.value.sharding for weight in model.weights] == before
         spread = sum(not weight.value.is_fully_replicated for weight in model.weights) if devices.count > 1 else 0

@@ -133,13 +133,8 @@ def broadcast(value: Any) -> Any:
     return _get(key)
 
 
-def barrier() -> None:
-    """Waits until every process has come here."""
-    gather(None)
-
-
 def seconds_waited() -> float:
-    """Returns how long this process has waited for others since it joined them, in `gather`, `broadcast` and `barrier`."""
+    """Returns how long this process has waited for others since it joined them, in `gather` and `broadcast`."""
     return sum(_waits)
 
 

@@ -1,7 +1,7 @@
 """Saving a model that several processes hold together: its weights are gathered by all, and written by one."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import keras
 
@@ -29,7 +29,7 @@ def gather_weights(model: keras.Model) -> Iterator[bool]:
         variable._value = to_numpy(variable)
     try:
         # Keras makes variables as it saves, which under a distribution all processes would have to make.
-        with distribution_scope(None), share_errors() if divided else nullcontext():
+        with distribution_scope(None), share_errors(together=bool(divided)):
             yield is_chief()
     finally:
         for variable, part in zip(divided, parts, strict=True):

@@ -10,17 +10,17 @@ from vit_keras.distributed.cluster import gather, process_count
 
 
 @contextmanager
-def share_errors() -> Iterator[None]:
+def share_errors(*, together: bool = True) -> Iterator[None]:
     """Raises on every process the error that one of them raises inside the block, such as that of a full disk.
 
     Every process enters the block at the same place, and meets no other inside it; after it, all have left it. Errors of files and of this
-    library are shared; after any other, the process ends by itself.
+    library are shared; after any other, the process ends by itself. `together=False` is for a block that this process enters alone.
 
     Raises:
         VitKerasError: The error of the first process that has one, of its own class, with the number and host of the process; where all
             have the same error, that.
     """
-    if process_count() == 1:
+    if not together or process_count() == 1:
         yield
         return
     fault: Exception | None = None

@@ -1,7 +1,6 @@
 """Measures a model on labeled images: `vk.evaluate`."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +107,7 @@ def evaluate(
         [to_probabilities(opened.model, placed.predict_split(each, batch_size), task=task) for each in found.splits]
     )
     evaluation = _score(task, outputs, labels, found, opened)
-    with share_errors() if placed.devices.process[1] > 1 else nullcontext():  # after it, the table is there for all
+    with share_errors(together=placed.devices.process[1] > 1):  # after it, the table is there for all
         if out is not None and is_chief():
             _save(Path(out), task, outputs, labels, found, opened)
     return evaluation

@@ -116,10 +116,8 @@ class LowRank(CompositeLayer, keras.layers.Wrapper):
         if self.part[1] > 1:
             others = [0, 0], [self.columns.start, self.units - self.columns.stop]
             adapted = ops.pad(adapted, [others[0]] * (len(adapted.shape) - 1) + [others[1]])
-        is_rows = len(inputs.shape) == 2
         # The same operations as without an adapter, so that a new one changes no bit.
-        plain = project(self.layer, inputs, training=None) if is_rows else self.layer(inputs)
-        return plain + adapted
+        return project(self.layer, inputs, training=None) + adapted
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns the projection's."""

@@ -16,8 +16,9 @@ pytestmark = pytest.mark.any_backend
 @pytest.fixture
 def now(monkeypatch):
     moment = [100.0]
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: 7 + moment[0]))
     monkeypatch.setattr(
-        waiting, "time", SimpleNamespace(perf_counter=lambda: moment[0], monotonic=lambda: 7 + moment[0])
+        waiting, "_read_clock", lambda: tf.numpy_function(lambda: np.float64(moment[0]), [], tf.float64)
     )
     return moment
 

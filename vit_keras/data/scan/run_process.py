@@ -1,7 +1,6 @@
 """Which process of a run this is; imports Keras only where there are several."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from vit_keras.distributed.cluster import is_joined
 from vit_keras.distributed.shared_errors import share_errors
@@ -16,11 +15,6 @@ def run_process() -> tuple[int, int]:
     return devices_in_use().process
 
 
-@contextmanager
-def share_errors_of_run() -> Iterator[None]:
-    """Is `share_errors` in a run of several processes, which all read the same data; a program that loads data by itself is left alone."""
-    if run_process()[1] == 1:
-        yield
-        return
-    with share_errors():
-        yield
+def share_errors_of_run() -> AbstractContextManager[None]:
+    """Returns `share_errors` in a run of several processes, which all read the same data; a program that loads data by itself is left alone."""
+    return share_errors(together=run_process()[1] > 1)

@@ -2,8 +2,9 @@
 
 import importlib.util
 
+from vit_keras.data.tables.blanks import may_have_blanks
+
 _WORTH_IMPORTING = 16 * 2**20  # bytes; smaller texts are split before pyarrow is imported
-_BLANKS = (b"\t", b"\v", b"\f", b"\x1c", b"\x1d", b"\x1e", b"\x1f")
 
 
 def is_large(content: bytes) -> bool:
@@ -16,18 +17,12 @@ def split_large(content: bytes, delimiter: str) -> tuple[list[str], list[list[st
 
     None for any other text, such as one with quotes, other line ends or blanks around a cell, and where pyarrow is not installed.
     """
-    edge = delimiter.encode()
-    edges = (b" " + edge, edge + b" ", b" \n", b"\n ")
-    if (
-        delimiter == " "
-        or any(letter in content for letter in (b'"', b"\r", b"\0", *_BLANKS) if letter != edge)
-        or (b" " in content and (content[:1] == b" " or content[-1:] == b" " or any(each in content for each in edges)))
-    ):
+    if delimiter == " " or any(each in content for each in (b'"', b"\r", b"\0")) or may_have_blanks(content, delimiter):
         return None
     import pyarrow as pa
     from pyarrow import csv
 
-    width = content.partition(b"\n")[0].count(edge) + 1
+    width = content.partition(b"\n")[0].count(delimiter.encode()) + 1
     names = [str(index) for index in range(width)]
     try:
         table = csv.read_csv(

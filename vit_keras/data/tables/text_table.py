@@ -10,6 +10,7 @@ from typing import Any
 
 from vit_keras.data.images.signatures import USUAL_SUFFIXES
 from vit_keras.data.tables.arrow_text import is_large, split_large
+from vit_keras.data.tables.blanks import may_have_blanks
 from vit_keras.data.tables.columns import IMAGE_WORDS, LABEL_WORDS
 from vit_keras.data.tables.files import FileFinder
 from vit_keras.data.tables.table import Part, Table, normalize
@@ -111,19 +112,11 @@ def _split_plain(text: str, delimiter: str) -> tuple[list[str], list[list[str]]]
     if len(cells) % (width + 1) != width or not ends.count("\n") == len(ends) == text.count("\n"):
         return None
     columns = [cells[column :: width + 1] for column in range(width)]
-    if _may_have_blanks(text, delimiter):
+    if may_have_blanks(text, delimiter):
         columns = [list(map(str.strip, column)) for column in columns]
     if all("" in column for column in columns) and not all(map(any, zip(*columns, strict=True))):
         return None  # a row of empty cells, which is none
     return [column[0] for column in columns], [column[1:] for column in columns]
-
-
-def _may_have_blanks(text: str, delimiter: str) -> bool:
-    """Whether there may be a blank at the start or end of a cell."""
-    if not text.isascii() or any(blank in text for blank in "\t\v\f\x1c\x1d\x1e\x1f" if blank != delimiter):
-        return True
-    edges = (f" {delimiter}", f"{delimiter} ", " \n", "\n ")
-    return " " in text and (text[0] == " " or text[-1] == " " or any(edge in text for edge in edges))
 
 
 def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

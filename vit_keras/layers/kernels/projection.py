@@ -20,10 +20,10 @@ def project(layer: keras.layers.Layer, rows: Tensor, *, training: bool | None) -
     those of training, where both weights are trainable, and of `predict` (`local_graph`).
 
     Shapes:
-        rows: `(rows, inputs)`.
+        rows: `(rows, inputs)`; of another rank, it is `layer(rows)`.
         returns: `(rows, units)`.
     """
-    if not is_plain(layer, rows.dtype):
+    if len(rows.shape) != 2 or not is_plain(layer, rows.dtype):
         return layer(rows)
     if keras.backend.backend() == "torch":
         import torch

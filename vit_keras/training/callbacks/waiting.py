@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from vit_keras.distributed.cluster import seconds_waited
 from vit_keras.distributed.devices import devices_in_use
@@ -26,14 +25,15 @@ class WaitClock:
     """
 
     def __init__(self) -> None:
-        self._data, self._earlier = 0.0, dict[str, float]()
+        self._data: tf.Variable | None = None  # seconds
+        self._earlier: dict[str, float] = {}
         self._start, self._met = time.monotonic(), seconds_waited()
 
     def seconds(self) -> dict[str, float]:
         """Returns the seconds by name, those that were restored included."""
         now = {"processes": seconds_waited() - self._met, "training": time.monotonic() - self._start}
         if not _reads_ahead():
-            now["data"] = self._data
+            now["data"] = 0.0 if self._data is None else float(self._data.numpy())
         return {name: round(value + self._earlier.get(name, 0.0), 3) for name, value in sorted(now.items())}
 
     def restore(self, seconds: Mapping[str, float]) -> None:
@@ -46,23 +46,26 @@ class WaitClock:
 
         if _reads_ahead():
             return batches
-
-        def read_clock() -> np.float64:
-            return np.float64(time.perf_counter())
-
-        def add_wait(asked: np.float64) -> np.float64:
-            waited = np.float64(time.perf_counter() - asked)
-            self._data += float(waited)
-            return waited
+        if self._data is None:
+            with tf.device("CPU:0"):
+                self._data = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        seconds: Any = self._data
 
         def arrive(asked: "tf.Tensor", batch: "tf.Tensor") -> "tf.Tensor":
-            with tf.control_dependencies([tf.numpy_function(add_wait, [asked], tf.float64)]):
+            with tf.control_dependencies([seconds.assign_add(_read_clock() - asked)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
-        asked = tf.data.Dataset.counter().map(lambda _: tf.numpy_function(read_clock, [], tf.float64))
+        asked = tf.data.Dataset.counter().map(lambda _: _read_clock())
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False  # which would ask for a batch before the loop does
         return tf.data.Dataset.zip((asked, batches)).map(arrive).with_options(options)  # zip asks the clock first
+
+
+def _read_clock() -> "tf.Tensor":
+    """Returns the seconds of a clock, float64, by an operation: a call of Python would double what measuring a batch costs."""
+    import tensorflow as tf
+
+    return tf.timestamp()
 
 
 def _reads_ahead() -> bool:
