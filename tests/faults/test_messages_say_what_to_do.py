@@ -48,3 +48,9 @@ def test_files_in_place_of_pixels_are_sent_to_what_reads_them(model):
         vk.data.load((files, LABELS), image_size=8)
     with pytest.raises(DataError, match=r"vk\.data.preprocess_images"):
         vk.explain.attention_rollout(model, files)
+
+
+@pytest.mark.parametrize("name", ["vit_nano_conv8_32", "vit_nano_conv8_32:drawings", "google/vit-base-patch16-224"])
+def test_a_model_in_the_place_of_the_images_is_named(name):
+    with pytest.raises(DataError, match="is a model and no data set: the model is named first"):
+        vk.data.load(name, image_size=32)
