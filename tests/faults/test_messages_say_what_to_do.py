@@ -54,3 +54,10 @@ def test_files_in_place_of_pixels_are_sent_to_what_reads_them(model):
 def test_a_model_in_the_place_of_the_images_is_named(name):
     with pytest.raises(DataError, match="is a model and no data set: the model is named first"):
         vk.data.load(name, image_size=32)
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    for name in ("photos.zip", "photos.RAR"):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(DataError, match=r"Unpack the archive first\.$"):
+            vk.data.load(tmp_path / name, image_size=32)
