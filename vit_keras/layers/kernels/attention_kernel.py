@@ -17,7 +17,9 @@ XLA = "XLA attention"
 FUSED = "scaled dot product attention"
 PRODUCTS = "batched matrix products"
 
-_SHORT = 512  # tokens; on a CPU, the gradient of torch's fused kernel is faster above, because it never stores all weights
+_SHORT = (
+    512  # tokens; on a CPU, the gradient of torch's fused kernel is faster above, because it never stores all weights
+)
 _HALF = ("bfloat16", "float16")
 MASKED_SCORE = -1e30
 """A score whose weight is 0: every image has a token that is not masked."""

@@ -24,7 +24,7 @@ def select_fastest(optimizer: type[keras.optimizers.Optimizer]) -> Any:
 
 
 def _fuse_on_torch(adamw: Any) -> Any:
-    """Returns AdamW with torch's kernel on a CPU, and the same numbers; `amsgrad`, half precision and GPUs use Keras' update."""
+    """Returns AdamW with torch's kernel on a CPU, and the same numbers; `amsgrad`, half precision, GPUs and `torch.compile` use Keras' update."""
     import torch
 
     class FusedOnTorch(adamw):  # type: ignore[misc]
@@ -32,7 +32,8 @@ def _fuse_on_torch(adamw: Any) -> Any:
             self, grads: Sequence[Tensor], variables: Sequence[Any], learning_rate: Tensor
         ) -> None:
             weights = [variable.value for variable in variables]
-            if self.amsgrad or any(weight.dtype != torch.float32 or weight.device.type != "cpu" for weight in weights):
+            has_kernel = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights)
+            if self.amsgrad or not has_kernel or torch.compiler.is_compiling():
                 super()._parallel_update_step(grads, variables, learning_rate)
                 return
             indices = [self._get_variable_index(variable) for variable in variables]
