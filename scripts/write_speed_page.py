@@ -157,7 +157,10 @@ def write_small_models(result: dict[str, Any]) -> str:
             [
                 f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
                 *(rates.get(library, "") for library in names),
-                *(ratio(libraries[library]["ours_is_faster"]) if library in libraries else "" for library in ("keras", "timm")),
+                *(
+                    ratio(libraries[library]["ours_is_faster"]) if library in libraries else ""
+                    for library in ("keras", "timm")
+                ),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )

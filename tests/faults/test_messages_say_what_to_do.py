@@ -61,3 +61,15 @@ def test_an_archive_is_to_be_unpacked(tmp_path):
         (tmp_path / name).write_bytes(b"PK")
         with pytest.raises(DataError, match=r"Unpack the archive first\.$"):
             vk.data.load(tmp_path / name, image_size=32)
+
+
+def test_a_budget_that_is_none_is_shown_in_its_own_words():
+    from vit_keras.tuning.strategy.budget import Budget
+
+    for limits, said in (
+        ({"seconds": 0.0}, "got 0.0 seconds"),
+        ({"trials": 1, "epochs": 2}, "got 1 trials, 2 epochs"),
+        ({}, "got none"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=rf"exactly one positive limit.*; {said}\.$"):
+            Budget(**limits)
