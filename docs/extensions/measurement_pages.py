@@ -131,6 +131,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 
 def _escape(text: str) -> str:
+    text = text.partition("\n")[0]  # of the message of an error
     return text if text == "---" else re.sub(r"([|*_\[\]<>`])", r"\\\1", text)
 
 
