@@ -67,7 +67,9 @@ def keras(preset: str, batch_size: int, setting: str) -> speed_side.Step:
     tokens = tokens + layers.Embedding(count, shape.hidden_dim)(library.ops.arange(count))
     for _ in range(shape.num_layers):
         normed = layers.LayerNormalization(epsilon=1e-6)(tokens)
-        tokens = tokens + layers.MultiHeadAttention(shape.num_heads, shape.hidden_dim // shape.num_heads)(normed, normed)
+        tokens = tokens + layers.MultiHeadAttention(shape.num_heads, shape.hidden_dim // shape.num_heads)(
+            normed, normed
+        )
         hidden = layers.Dense(shape.mlp_ratio * shape.hidden_dim, activation="gelu")(
             layers.LayerNormalization(epsilon=1e-6)(tokens)
         )
@@ -91,7 +93,9 @@ def timm(preset: str, batch_size: int, setting: str) -> speed_side.Step:
             layers += [nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             channels = width
         backbone = nn.Sequential(*layers)
-        stem["embed_layer"] = lambda embed_dim, **_: HybridEmbed(backbone, shape.side, in_chans=shape.channels, embed_dim=embed_dim)
+        stem["embed_layer"] = lambda embed_dim, **_: HybridEmbed(
+            backbone, shape.side, in_chans=shape.channels, embed_dim=embed_dim
+        )
     model = VisionTransformer(
         img_size=shape.side, patch_size=shape.patch_size, in_chans=shape.channels, num_classes=CLASSES, embed_dim=shape.hidden_dim,
         depth=shape.num_layers, num_heads=shape.num_heads, mlp_ratio=shape.mlp_ratio, class_token=False, global_pool="avg", **stem,

@@ -41,8 +41,8 @@ REASONS = """\
 ## What makes it fast
 
 - One projection for queries, keys and values, and one matrix product for all images of a batch, forward and backward.
-- The fastest attention of each backend: two batched products on TensorFlow and on every CPU, `scaled_dot_product_attention` on torch \
-with a GPU or with many tokens, cuDNN's flash attention on JAX with a GPU, also in training with the odd number of tokens that a class \
+- The fastest attention of each backend: two batched products on TensorFlow and JAX on a CPU, `scaled_dot_product_attention` on torch \
+but for training with at most 512 tokens on a CPU, where its gradient is slower than two products, cuDNN's flash attention on JAX with a GPU, also in training with the odd number of tokens that a class \
 token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
 - On TensorFlow, in training, each activation and each norm is an XLA program, in a step that otherwise runs TensorFlow's faster products; \
 the norms in `predict`, too. Their row means are matrix products, since XLA does not vectorize a sum.
@@ -50,7 +50,7 @@ the norms in `predict`, too. Their row means are matrix products, since XLA does
 - On TensorFlow, training with more than 1,024 tokens attends to 256 queries at a time and computes the attention weights again for the \
 gradient: memory grows with the tokens and not with their square. In float32, the loop of the activation's gradient computes the hidden \
 activations again, too, which are a fifth of what a block keeps.
-- On torch, one operation multiplies by the weights and adds the bias.
+- On torch, one operation multiplies by the weights and adds the bias, and norms take half precision without casts.
 - On TensorFlow, with bfloat16 and matrix units (AMX), a projection and its bias are a 1 x 1 convolution: the product with a bias does not \
 use the matrix units there.
 - AdamW updates a weight with one kernel on TensorFlow, where Keras uses some twenty operations, and all weights in one call on torch; \
@@ -157,7 +157,10 @@ def write_small_models(result: dict[str, Any]) -> str:
             [
                 f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
                 *(rates.get(library, "") for library in names),
-                *(ratio(libraries[library]["ours_is_faster"]) if library in libraries else "" for library in ("keras", "timm")),
+                *(
+                    ratio(libraries[library]["ours_is_faster"]) if library in libraries else ""
+                    for library in ("keras", "timm")
+                ),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )
