@@ -155,7 +155,7 @@ def write_small_models(result: dict[str, Any]) -> str:
         }
         rows.append(
             [
-                f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
+                f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens, {cell['dtype']}",
                 *(rates.get(library, "") for library in names),
                 *(
                     ratio(libraries[library]["ours_is_faster"]) if library in libraries else ""
@@ -171,7 +171,7 @@ def write_small_models(result: dict[str, Any]) -> str:
         "relative to timm",
         "of a matrix product's rate",
     ]
-    return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
+    return section(result, f"Batch {result['cells'][0]['batch_size']}.", heads, rows)
 
 
 def write_cold_start(result: dict[str, Any]) -> str:
