@@ -83,9 +83,9 @@ Inference in bfloat16 stays behind compiled PyTorch. Tried and not used, in mill
 | one thread between operations, float32 training, seconds per step | 2.7 | 2.4 | set for the whole process, it would also slow down reading images |
 | huge pages, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, float32 training, seconds per step | 2.7 | 2.5 | has to be set before Python starts; no gain in bfloat16 (1.1 and 1.2) |
 
-On torch, memory that a step frees goes back to the system, and the next step gets it page by page. With \
-`MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647` in the environment the process keeps it: S/16 in float32 took 0.85 in \
-place of 1.0 seconds for a step of inference, and 2.5 in place of 2.9 in training. TensorFlow keeps it anyway.
+On torch, memory that a step frees goes back to the system, and the next step gets it page by page. With these \
+variables the process keeps it: `MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647`. A step of S/16 in float32 \
+took 0.85 s in place of 1.0 in inference, and 2.5 in place of 2.9 in training. TensorFlow keeps it anyway.
 """
 
 
