@@ -41,9 +41,9 @@ REASONS = """\
 ## What makes it fast
 
 - One projection for queries, keys and values, and one matrix product for all images of a batch, forward and backward.
-- The fastest attention of each backend: two batched products on TensorFlow and JAX on a CPU, `scaled_dot_product_attention` on torch \
-but for training with at most 512 tokens on a CPU, where its gradient is slower than two products, cuDNN's flash attention on JAX with a GPU, also in training with the odd number of tokens that a class \
-token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
+- The fastest attention of each backend. TensorFlow, and JAX on a CPU: two batched products. torch: `scaled_dot_product_attention`, but \
+two products where a CPU trains with at most 512 tokens, since its gradient is slower there. JAX with a GPU: cuDNN's flash attention, also \
+in training with the odd number of tokens that a class token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
 - On TensorFlow, in training, each activation and each norm is an XLA program, in a step that otherwise runs TensorFlow's faster products; \
 the norms in `predict`, too. Their row means are matrix products, since XLA does not vectorize a sum.
 - On TensorFlow, attention has its own gradient in training: one loop over the scores.
