@@ -91,8 +91,11 @@ def _scaled_dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor,
     """Returns attention by torch's own kernel, which takes a transposed tensor without a copy, where Keras copies it."""
     import torch
 
-    heads = (each.transpose(1, 2) for each in (queries, keys, values))  # (batch, heads, tokens, head_dim)
-    return torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2)
+    queries, keys, values = (
+        each.transpose(1, 2) for each in (queries, keys, values)
+    )  # (batch, heads, tokens, head_dim)
+    attended = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    return attended.transpose(1, 2)
 
 
 def attention_kernel(

@@ -27,7 +27,7 @@ def _fuse_on_torch(adamw: Any) -> Any:
     """Returns AdamW with torch's kernel on a CPU, and the same numbers; `amsgrad`, half precision, GPUs and `torch.compile` use Keras' update."""
     import torch
 
-    class FusedOnTorch(adamw):  # type: ignore[misc]
+    class FusedOnTorch(adamw):
         def _parallel_update_step(
             self, grads: Sequence[Tensor], variables: Sequence[Any], learning_rate: Tensor
         ) -> None:
