@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0
 # What TensorFlow prints as it crashes reaches the log with --capture=sys.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --capture=sys
 OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/pretraining tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py tests/zoo/test_embedded_weights.py \
-	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
+	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py \
 	tests/zoo/test_from_preset.py::test_a_small_preset_runs_forward_and_backward \
 	tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is
 
