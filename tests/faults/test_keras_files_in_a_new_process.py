@@ -152,18 +152,25 @@ def test_every_class_that_a_file_can_name_is_registered_without_importing_more(f
     assert set(found["keras_first"]["new"]) <= {"vit_keras", "keras", "lazy_loader"}
 
 
+FIRST = """
+import importlib, sys
+for first in sys.argv[1:]:
+    importlib.import_module(first)
+    import keras
+    print(*keras.saving.get_custom_objects())
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("keras", "vit_keras")]:
+        del sys.modules[name]
+"""
+
+
 @pytest.mark.any_backend
 def test_any_module_can_be_imported_first():
+    modules = ["vit_keras.layers", "vit_keras.models.own_head", "vit_keras.training.optim.kernels"]
     environment = os.environ | {"KERAS_BACKEND": "numpy"}  # the fastest to import
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"import vit_keras.{module}, keras; print(*keras.saving.get_custom_objects())"],
-            env=environment, stdout=subprocess.PIPE, text=True,
-        )
-        for module in ("layers", "models.own_head", "training.optim.kernels")
-    ]  # fmt: skip
+    command = [sys.executable, "-c", FIRST, *modules]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("vit_keras>")}
-    outputs = [process.communicate()[0] for process in processes]  # all, so that a failure leaves none running
-    for process, out in zip(processes, outputs, strict=True):
-        assert process.returncode == 0
-        assert set(out.split()) >= registered
+    found = [set(line.split()) for line in done.stdout.splitlines()]
+    assert len(found) == len(modules)
+    assert all(each >= registered for each in found)
