@@ -30,8 +30,7 @@ import speed_side
 from vit_keras.presets import load_preset
 
 FIRST = next(iter(speed_side.SHAPES))
-SIDE = Path(__file__).with_name("speed_side.py")
-ROOT = SIDE.parents[1]
+ROOT = Path(__file__).parents[1]
 
 
 class Side:
@@ -39,13 +38,14 @@ class Side:
 
     Args:
         python: What runs it.
-        arguments: Those of `speed_side.py`.
+        arguments: Those of the script, the library first.
+        script: Name of the file beside this one.
     """
 
-    def __init__(self, python: str, arguments: Sequence[object]) -> None:
+    def __init__(self, python: str, arguments: Sequence[object], script: str = "speed_side.py") -> None:
         paths = [str(ROOT)] if arguments[0] == "vit_keras_zoo" else []  # the peer vit-keras has the same import name
         self.process = subprocess.Popen(
-            [python, str(SIDE), *map(str, arguments)],
+            [python, str(Path(__file__).with_name(script)), *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip

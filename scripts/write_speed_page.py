@@ -143,24 +143,29 @@ def write_peers(result: dict[str, Any]) -> str:
 
 
 def write_small_models(result: dict[str, Any]) -> str:
-    """Returns small models compared with plain Keras layers."""
+    """Returns small models compared with plain Keras layers and timm."""
+    names = {"vit_keras_zoo": "vit_keras", "keras": "plain Keras layers", "timm": "timm"}
     rows = []
     for cell in result["cells"]:
-        rates = cell["images_per_second"]
-        stars = {name: "*" if name in cell["unreliable"] else "" for name in rates}
+        libraries = cell["libraries"]
+        stars = {library: "*" if library in cell["unreliable"] else "" for library in libraries}
+        rates = {
+            library: f"{row['images_per_second']['median']:,.0f}{stars[library]} ({row['setting']})"
+            for library, row in libraries.items()
+        }
         rows.append(
             [
                 f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
-                *(f"{found['median']:,.0f}{stars[name]}" for name, found in rates.items()),
-                ratio(cell["ours_is_faster"]),
+                *(rates.get(library, "") for library in names),
+                *(ratio(libraries[library]["ours_is_faster"]) if library in libraries else "" for library in ("keras", "timm")),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )
     heads = [
         "training, images per second",
-        "vit_keras",
-        "plain Keras layers",
-        "relative to those",
+        *names.values(),
+        "relative to plain Keras",
+        "relative to timm",
         "of a matrix product's rate",
     ]
     return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
