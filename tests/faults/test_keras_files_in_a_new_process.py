@@ -109,6 +109,7 @@ def found(expected):
             cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for order, imports in IMPORTS.items()
+        if order in only_elsewhere(IMPORTS, "keras_first")
     }  # fmt: skip
     outputs = {order: process.communicate() for order, process in processes.items()}
     for order, process in processes.items():
@@ -130,7 +131,8 @@ def test_every_model_loads_and_evaluates_and_trains_on_if_it_is_compiled(expecte
             assert counts[3].lower() == name
         else:
             assert found["keras_first"]["models"][name] == counts
-    assert found["keras_last"]["models"]["muon"] == expected[1]["muon"][:5]
+    for order in found.keys() - {"keras_first"}:
+        assert found[order]["models"]["muon"] == expected[1]["muon"][:5]
 
 
 def test_outputs_and_configs_are_the_same_bit_for_bit(expected, found):
