@@ -1,8 +1,8 @@
 """One side of `small_models.py`: a small model of one library, which takes a training step for each input line and prints its time.
 
-    PYTHON small_models_side.py LIBRARY SETTING PRESET BATCH_SIZE
+    PYTHON small_models_side.py LIBRARY SETTING PRESET DTYPE BATCH_SIZE
 
-It runs in any Python with the library, with or without this package. Float32, AdamW, `train_on_batch` on pixels in memory.
+It runs in any Python with the library, with or without this package. AdamW, `train_on_batch` on pixels in memory.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import speed_side
 
 CLASSES = 10
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 class Shape(NamedTuple):
@@ -41,19 +42,23 @@ def widths_of(shape: Shape) -> list[int]:
     return [shape.hidden_dim >> (halvings - 1 - index) for index in range(halvings)]
 
 
-def vit_keras_zoo(preset: str, batch_size: int, setting: str) -> speed_side.Step:
+def vit_keras_zoo(preset: str, dtype: str, batch_size: int, setting: str) -> speed_side.Step:
     """This package."""
+    import keras as library
+
     import vit_keras as vk
 
+    library.config.set_dtype_policy(POLICIES[dtype])
     model = vk.from_preset(preset, num_classes=CLASSES)
     return speed_side.keras_step(model, vk.training.AdamW(1e-4), "training", batch_size, setting)
 
 
-def keras(preset: str, batch_size: int, setting: str) -> speed_side.Step:
+def keras(preset: str, dtype: str, batch_size: int, setting: str) -> speed_side.Step:
     """The same model from Keras' own layers, as in its guides."""
     import keras as library
     from keras import layers
 
+    library.config.set_dtype_policy(POLICIES[dtype])
     shape = SHAPES[preset]
     image = library.Input((shape.side, shape.side, shape.channels))
     cells = layers.Rescaling(1 / 255)(image)
@@ -67,7 +72,9 @@ def keras(preset: str, batch_size: int, setting: str) -> speed_side.Step:
     tokens = tokens + layers.Embedding(count, shape.hidden_dim)(library.ops.arange(count))
     for _ in range(shape.num_layers):
         normed = layers.LayerNormalization(epsilon=1e-6)(tokens)
-        tokens = tokens + layers.MultiHeadAttention(shape.num_heads, shape.hidden_dim // shape.num_heads)(normed, normed)
+        tokens = tokens + layers.MultiHeadAttention(shape.num_heads, shape.hidden_dim // shape.num_heads)(
+            normed, normed
+        )
         hidden = layers.Dense(shape.mlp_ratio * shape.hidden_dim, activation="gelu")(
             layers.LayerNormalization(epsilon=1e-6)(tokens)
         )
@@ -77,7 +84,7 @@ def keras(preset: str, batch_size: int, setting: str) -> speed_side.Step:
     return speed_side.keras_step(model, library.optimizers.AdamW(1e-4), "training", batch_size, setting)
 
 
-def timm(preset: str, batch_size: int, setting: str) -> speed_side.Step:
+def timm(preset: str, dtype: str, batch_size: int, setting: str) -> speed_side.Step:
     """Timm's VisionTransformer of the same shape."""
     from timm.layers import HybridEmbed
     from timm.models.vision_transformer import VisionTransformer
@@ -91,18 +98,20 @@ def timm(preset: str, batch_size: int, setting: str) -> speed_side.Step:
             layers += [nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             channels = width
         backbone = nn.Sequential(*layers)
-        stem["embed_layer"] = lambda embed_dim, **_: HybridEmbed(backbone, shape.side, in_chans=shape.channels, embed_dim=embed_dim)
+        stem["embed_layer"] = lambda embed_dim, **_: HybridEmbed(
+            backbone, shape.side, in_chans=shape.channels, embed_dim=embed_dim
+        )
     model = VisionTransformer(
         img_size=shape.side, patch_size=shape.patch_size, in_chans=shape.channels, num_classes=CLASSES, embed_dim=shape.hidden_dim,
         depth=shape.num_layers, num_heads=shape.num_heads, mlp_ratio=shape.mlp_ratio, class_token=False, global_pool="avg", **stem,
     )  # fmt: skip
     return speed_side.torch_step(
-        model, "training", "float32", batch_size, setting, lambda output: output, side=shape.side, channels=shape.channels, classes=CLASSES,
+        model, "training", dtype, batch_size, setting, lambda output: output, side=shape.side, channels=shape.channels, classes=CLASSES,
     )  # fmt: skip
 
 
 LIBRARIES = {"vit_keras_zoo": vit_keras_zoo, "keras": keras, "timm": timm}
 
 if __name__ == "__main__":
-    library, setting, preset, batch_size = sys.argv[1:]
-    speed_side.serve(library, lambda: LIBRARIES[library](preset, int(batch_size), setting))
+    library, setting, preset, dtype, batch_size = sys.argv[1:]
+    speed_side.serve(library, lambda: LIBRARIES[library](preset, dtype, int(batch_size), setting))
