@@ -116,3 +116,10 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, FrozenConfig):
         return value.to_dict()
     return list(value) if isinstance(value, tuple) else value
+
+
+def hint_channels(shape: Sequence[int]) -> str:
+    """Returns a sentence where an array of images has its channels first, as torch has them; else an empty string."""
+    is_first = len(shape) in (3, 4) and shape[-3] in (1, 3) and shape[-1] not in (1, 3)
+    order = (0, 2, 3, 1) if len(shape) == 4 else (1, 2, 0)
+    return f" The channels seem to come first; transpose to {order}." if is_first else ""

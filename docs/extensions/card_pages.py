@@ -15,24 +15,19 @@ SETS = {
     "twemoji": "groups of the emoji style that they never saw",
     "icons": "categories of IconPark's icons",
 }
-INTRODUCTION = """# Model cards of the weights in the package
-
-Each is the `README.md` of the preset directory, written as `vk.save_preset` writes one, and what `benchmarks/embedded_weights.py` measured: fine-tuning
-from the weights, compared with training from random weights for as many steps, on sets that the weights never saw.
-"""
 LICENSES = """## Who drew the training images
 
 The weights are under the Apache License 2.0. `scripts/build_drawings.py` renders the drawings, and `scripts/train_embedded_weights.py` trains.
 """
 
 
-def make_pages() -> dict[str, str]:
-    """Returns the page by its file name."""
+def make_text() -> str:
+    """Returns the cards in Markdown, a section each."""
     names = [name for name in vk.list_presets() if TAG in vk.load_preset(name).weights]
     folder = ROOT / "vit_keras" / "presets" / "embedded"
     attribution = (folder / "DRAWINGS-ATTRIBUTION.md").read_text("utf-8").partition("\n\n")[2]
     table = attribution[attribution.index("| style") :]
-    return {"cards.md": "\n".join([INTRODUCTION, *map(_make_card, names), LICENSES, table])}
+    return "\n".join([*map(_make_card, names), LICENSES, table])
 
 
 def _make_card(name: str) -> str:

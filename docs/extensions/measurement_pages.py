@@ -1,4 +1,4 @@
-"""One page of all measured figures: what the committed JSON of each benchmark says, with its command and machine."""
+"""The measured figures: what the committed JSON of each benchmark says, with its command and machine."""
 
 import json
 import re
@@ -10,19 +10,12 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 COLUMNS, ROWS = 8, 40  # of a table here; the file has all
 _NOT_FIGURES = ("benchmark", "command", "date", "environment")
-INTRODUCTION = """# Measured figures
-
-Written at each build from the JSON files in `benchmarks/results/`, which the commands wrote. Each section names its command and machine; the file
-has every number. Ratios were measured in turns in one run and are more reliable than times. [Speed](../../speed.md) explains those of speed,
-[results of fine-tuning](../../explanation/finetuning.md) those of accuracy.
-"""
 
 
-def make_pages() -> dict[str, str]:
-    """Returns the page by its file name."""
+def make_text() -> str:
+    """Returns the figures in Markdown, a section for each file of results."""
     purposes = read_purposes((BENCHMARKS / "README.md").read_text("utf-8"))
-    sections = [_make_section(path, purposes) for path in find_results()]
-    return {"measurements.md": "\n".join([INTRODUCTION, *sections])}
+    return "\n".join(_make_section(path, purposes) for path in find_results())
 
 
 def find_results() -> list[Path]:
@@ -138,6 +131,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 
 def _escape(text: str) -> str:
+    text = text.partition("\n")[0]  # of the message of an error
     return text if text == "---" else re.sub(r"([|*_\[\]<>`])", r"\\\1", text)
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 from check_prose import LISTS, measure
 from myst_nb.sphinx_ import NbMetadataCollector
+from reference_pages import COMPLETED
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -18,13 +19,7 @@ REPORT = "report.txt"
 _LOG = logging.getLogger(__name__)
 _LINKS = {"a": "href", "link": "href", "script": "src", "img": "src", "source": "src"}
 _CODE = {"code", "pre", "script", "style", "table"}
-_GENERATED = {
-    "generated",
-    "genindex.html",
-    "search.html",
-    "py-modindex.html",
-    f"{LISTS}.html",
-}  # from docstrings and data
+_NOT_PROSE = {f"{name}.html" for name in ("genindex", "search", "py-modindex", LISTS, *COMPLETED)}  # lists, and figures
 _LOADED = {"link", "script", "img", "source"}  # what a browser fetches by itself
 
 
@@ -95,7 +90,7 @@ def check_pages(app: Sphinx, exception: Exception | None) -> None:
     for path, page in pages.items():
         found, name = measure(page.sentences), path.relative_to(root)
         lines.append(f"{name}: {found.index:.1f}, {found.words_per_sentence:.1f}, {found.longest}, {found.passive:.0%}")
-        for problem in () if _GENERATED & set(name.parts) else found.problems():
+        for problem in () if "generated" in name.parts or name.as_posix() in _NOT_PROSE else found.problems():
             _LOG.warning(f"{name}: {problem}", type="prose")
     lines += ["", "notebooks, seconds to run", ""]
     for name in sorted(app.env.found_docs):

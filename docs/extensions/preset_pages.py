@@ -6,9 +6,7 @@ from typing import Any
 import vit_keras as vk
 
 COLUMNS = ("preset", "parameters, M", "GMACs", "memory, MiB", "image", "patch", "top-1, %", "license", "weights")
-TEXT = """# Presets
-
-<p><label for="preset-search">Search</label> <input type="search" id="preset-search" placeholder="dinov2 apache 384">
+TEXT = """<p><label for="preset-search">Search</label> <input type="search" id="preset-search" placeholder="dinov2 apache 384">
 <span id="preset-count" role="status"></span></p>
 
 <div class="wide" role="region" aria-label="Table of presets" tabindex="0">
@@ -16,21 +14,17 @@ TEXT = """# Presets
 {rows}
 </tbody></table>
 </div>
-<script src="../../_static/presets.js"></script>
+<script src="../_static/presets.js"></script>
 
 Click a column's title to sort by it, or press Enter on it. The search also looks at families, descriptions and names of weights.
-
-Parameters and GMACs (10^9 multiply-adds per image, forward) are without a head. Memory is that of the activations per image which the
-backward pass keeps, in float32. Top-1 is the ImageNet-1k accuracy that timm or the paper states, of the most accurate weights at the preset's
-image size. `vit-keras list` prints the table in a terminal. `vit-keras list --csv` prints a row for each checkpoint, with its address.
 """
 
 
-def make_pages() -> dict[str, str]:
-    """Returns the page by its file name."""
+def make_text() -> str:
+    """Returns the table, and how it is used, in HTML and Markdown."""
     head = "".join(f'<th scope="col"><button type="button">{name}</button></th>' for name in COLUMNS)
     rows = "\n".join(_make_row(vk.preset_info(name)) for name in vk.list_presets())
-    return {"presets.md": TEXT.format(head=head, rows=rows)}
+    return TEXT.format(head=head, rows=rows)
 
 
 def _make_row(info: Any) -> str:

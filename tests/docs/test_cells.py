@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,4 +35,6 @@ def test_the_cells_of_a_page_run_and_their_values_are_shown_as_html(page, tmp_pa
     shown = json.loads(done.stdout.splitlines()[-1])
     assert all("<" in html for html in shown.values())
     assert SHOWN.get(page.stem, set()) <= shown.keys()
+    prose = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    assert [name for name in re.findall(r"`(runs/[^`\n ]+)`", prose) if not (tmp_path / name).exists()] == []
     assert 'alt="example"' not in shown.get("TrainingResult", "")  # figures, not the image to try the model with

@@ -82,7 +82,7 @@ def test_only_pages_with_the_header_of_jupytext_are_notebooks(tmp_path):
 def test_every_file_of_results_is_a_section_with_its_command_and_numbers():
     import measurement_pages
 
-    page = measurement_pages.make_pages()["measurements.md"]
+    page = measurement_pages.make_text()
     sections = dict(zip(*[iter(re.split(r"^## (.+)$", page, flags=re.MULTILINE)[1:])] * 2, strict=True))
     files = sorted((ROOT / "benchmarks" / "results").glob("*/*.json"))
     assert sections.keys() == {f"{path.stem} ({path.parent.name})" for path in files}
@@ -98,7 +98,7 @@ def test_every_file_of_results_is_a_section_with_its_command_and_numbers():
 def test_the_cards_of_the_weights_in_the_package_are_those_of_their_directories():
     import card_pages
 
-    page = card_pages.make_pages()["cards.md"]
+    page = card_pages.make_text()
     for name in ("vit_nano_conv8_32", "vit_nano_conv8_64"):
         card = (ROOT / "vit_keras" / "presets" / "embedded" / name / "README.md").read_text("utf-8")
         assert card[card.index("\n- Images of") : card.index("\n## What")] in page
@@ -110,3 +110,20 @@ def test_the_cards_of_the_weights_in_the_package_are_those_of_their_directories(
         f"| {first['shots']} | {first['finetuned']['accuracy']:.1%} | {first['from_scratch']['accuracy']:.1%} |" in page
     )
     assert "Game-icons.net" in page
+
+
+def test_pages_that_are_completed_have_their_data_in_place_of_the_note():
+    import reference_pages
+    from sphinx.errors import ExtensionError
+
+    for name in reference_pages.COMPLETED:
+        page = (ROOT / "docs" / f"{name}.md").read_text("utf-8")
+        assert "make docs" in page
+        whole = reference_pages.complete(name, page)
+        assert whole.startswith(page.partition("<!--")[0])
+        assert whole.endswith(page.rpartition("-->\n")[2])
+        assert len(whole) > 2 * len(page)
+        assert not re.search("make docs|<!--", whole)
+    assert reference_pages.complete("reference/files", "# Files\n") == "# Files\n"
+    with pytest.raises(ExtensionError, match=r"docs/reference/presets\.md"):
+        reference_pages.complete("reference/presets", "# Presets\n")

@@ -86,7 +86,7 @@ def test_every_command_has_a_page_that_shows_its_help():
 def test_every_preset_has_a_row_with_its_numbers():
     import preset_pages
 
-    page = preset_pages.make_pages()["presets.md"]
+    page = preset_pages.make_text()
     declared = {}
     for path in PACKAGE.parent.glob("presets/*.toml"):
         table = tomllib.loads(path.read_text("utf-8"))
@@ -100,7 +100,7 @@ def test_every_preset_has_a_row_with_its_numbers():
 def test_every_recipe_is_a_section_with_all_its_fields():
     import recipe_pages
 
-    page = recipe_pages.make_pages()["recipes.md"]
+    page = recipe_pages.make_text()
     table = tomllib.loads((PACKAGE / "training" / "recipes" / "recipes.toml").read_text("utf-8"))
     pretraining = {"mae", "lejepa", "distill"}  # written in Python
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))

@@ -21,9 +21,9 @@ KINDS = (
     "notebooks/pixels_to_logits.html",
     "explanation/finetuning.html",
     "reference/files.html",
-    "reference/generated/presets.html",
-    "reference/generated/recipes.html",
-    "reference/generated/measurements.html",
+    "reference/presets.html",
+    "reference/recipes.html",
+    "reference/measurements.html",
     "reference/generated/command-finetune.html",
     "reference/generated/vit_keras.layers.html",
 )
@@ -84,7 +84,7 @@ def test_signatures_name_the_arguments(site):
 def test_the_search_knows_words_of_docstrings_and_of_pages(site):
     index = (site / "searchindex.js").read_text("utf-8")
     assert "attention_rollout" in index
-    assert '"reference/generated/measurements"' in index
+    assert '"reference/measurements"' in index
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_the_presets_are_searched_and_sorted_by_keyboard_alone(site, driver):
         )
 
     resize(driver, 1280)
-    driver.get((site / "reference/generated/presets.html").as_uri())
+    driver.get((site / "reference/presets.html").as_uri())
     whole = len(column(0))
     for _ in range(60):
         press(Keys.TAB)

@@ -97,7 +97,7 @@ def test_a_split_is_the_one_the_data_have_else_drawn(tiny_preset, make_folder, t
 
 @pytest.mark.any_backend
 def test_of_the_folder_that_a_run_was_trained_on_only_the_images_held_out_are_scored(
-    tiny_preset, make_folder, tmp_path
+    tiny_preset, make_folder, tmp_path, caplog
 ):
     photos = make_folder({"cat": 20, "dog": 20}, tmp_path / "photos")
     shutil.copytree(tiny_preset, tmp_path / "run" / "model")
@@ -111,6 +111,12 @@ def test_of_the_folder_that_a_run_was_trained_on_only_the_images_held_out_are_sc
     assert len(vk.evaluate(tmp_path / "run", photos, split="all").labels) == 40
     shutil.copytree(photos, tmp_path / "others")
     assert len(vk.evaluate(tmp_path / "run", tmp_path / "others").labels) == 40
+    assert "the result is too good" not in caplog.text
+
+    loaded = {"options": {"seed": 3}, "data": {"name": str(photos)}}  # by vk.data.load, with options that no record has
+    (tmp_path / "run" / "run.json").write_text(json.dumps(loaded))
+    assert len(vk.evaluate(tmp_path / "run", photos).labels) == 40
+    assert "the result is too good" in caplog.text
 
 
 @pytest.mark.any_backend

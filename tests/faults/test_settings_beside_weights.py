@@ -130,7 +130,7 @@ def test_pixels_are_scaled_as_the_processor_scales_them(fine_tuned, processor, m
     ("processor", "crop_mode", "resized"),
     [
         ({"size": {"shortest_edge": 37}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}, "center", (49, 37)),
-        ({"size": 37, "crop_size": 32}, "center", (49, 37)),
+        ({"size": 37, "crop_size": 32, "image_processor_type": "CLIPImageProcessor"}, "center", (49, 37)),
         ({"size": {"height": 37, "width": 37}, "crop_size": {"height": 32, "width": 32}, "do_center_crop": True}, "squash", (37, 37)),
         ({"size": {"height": 32, "width": 32}}, "squash", (32, 32)),
     ],

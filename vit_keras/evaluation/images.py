@@ -21,6 +21,7 @@ from vit_keras.data.shards.shard_files import find_shards
 from vit_keras.data.sources.pixel_range import PixelScale
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.evaluation.image_lists import is_image_list, read_image_list, read_shard_list
+from vit_keras.validation import hint_channels
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
@@ -161,6 +162,7 @@ def _split_array(array: np.ndarray) -> Iterator[np.ndarray]:
         raise InvalidArgumentError(
             f"An array of {array.dtype} and shape {array.shape} is not an image: expected numbers of shape (height, width), "
             "(height, width, channels) or (count, height, width, channels), with 1 or 3 channels."
+            + hint_channels(array.shape)
         )
     yield from array if array.ndim == 4 else array[None]
 

@@ -9,6 +9,7 @@ import numpy as np
 from vit_keras.errors import DataError, InvalidArgumentError
 from vit_keras.models.pixel_range import find_pixel_problem
 from vit_keras.models.vit import model_config
+from vit_keras.validation import hint_channels
 
 
 def check_images(model: keras.Model, images: Any, *, any_size: bool = False) -> np.ndarray:
@@ -29,14 +30,15 @@ def check_images(model: keras.Model, images: Any, *, any_size: bool = False) -> 
         pixels = pixels[None]
     if pixels.ndim != 4 or pixels.dtype.kind not in "uif" or not len(pixels):
         raise DataError(
-            f"images: expected pixels 0..255 of shape (batch, {', '.join(map(str, expected))}), not {pixels.dtype} of shape {pixels.shape}."
+            f"images: expected pixels 0..255 of shape (batch, {', '.join(map(str, expected))}), not {pixels.dtype} of shape {pixels.shape}. "
+            "Files become such pixels by vk.data.preprocess_images(paths, vk.data.default_preprocessing(vk.model_config(model)))."
         )
     if any_size and config.dynamic_image_size:
         expected = (*pixels.shape[1:3], config.channels)
     if pixels.shape[1:] != expected:
+        change = hint_channels(pixels.shape) or f" Resize them, or make the model with image_size={pixels.shape[1:3]}."
         raise DataError(
-            f"The images are {pixels.shape[1:]} (height, width, channels), but the model takes {expected}: resize them, or make the "
-            f"model with image_size={pixels.shape[1:3]}."
+            f"The images are {pixels.shape[1:]} (height, width, channels), but the model takes {expected}.{change}"
         )
     if not np.isfinite(pixels).all():
         raise DataError("The images contain NaN or infinity; expected pixels 0..255.")

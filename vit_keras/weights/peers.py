@@ -12,8 +12,7 @@ from vit_keras.config import ViTConfig
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packed_sizes import NUM_INDICES, PADDING
 from vit_keras.packing import pack_image, packed_grid
-from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
-from vit_keras.weights.settings.read import CONFIG, library_of, read_json
+from vit_keras.weights.settings.read import CONFIG, library_of, read_json, read_processor
 from vit_keras.weights.verify import Reference
 
 _PACKAGES = {"huggingface": ("transformers", "torch"), "timm": ("timm", "torch")}
@@ -67,7 +66,7 @@ def _run_transformers(
     if config.max_num_patches is not None:
         blocks, output = _run_with_hooks(torch, model, config.num_layers, **_to_siglip2(torch, pixels, config))
         return blocks, _select_output(output, config)
-    if (folder / HF_PREPROCESSOR).is_file():
+    if read_processor(folder / CONFIG) is not None:
         processor = transformers.AutoImageProcessor.from_pretrained(folder)
         options = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_last"}
         inputs = processor(images=list(pixels), return_tensors="pt", **options)["pixel_values"]

@@ -16,11 +16,18 @@ from vit_keras.weights.formats.opening import STANDARD_NAMES, is_keras_hub, open
 from vit_keras.weights.formats.tensor_file import errors_of_reading
 from vit_keras.weights.lora.adapter_config import ADAPTER_CONFIG, read_adapter_config
 from vit_keras.weights.lora.adapter_file import find_adapter, is_adapter, sort_names
-from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
 from vit_keras.weights.settings.huggingface import huggingface_settings
 from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
 from vit_keras.weights.settings.open_clip import OPEN_CLIP, open_clip_settings
-from vit_keras.weights.settings.read import CONFIG, Settings, library_of, read_json, read_json_if_any, read_settings
+from vit_keras.weights.settings.read import (
+    CONFIG,
+    Settings,
+    library_of,
+    read_json,
+    read_json_if_any,
+    read_processor,
+    read_settings,
+)
 from vit_keras.weights.settings.timm import timm_settings
 from vit_keras.zoo.checkpoint_tensors import (
     SHOWN,
@@ -345,7 +352,6 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
     library = library_of(config_json) if isinstance(config_json, dict) else None
     if library is None:
         raise InvalidArgumentError(f"{path}: this is no config.json of vit_keras, transformers or timm.")
-    processor = path.with_name(HF_PREPROCESSOR)
     if library == "vit_keras":
         found: dict[str, Any] = {"stated": config_json["config"], "class_names": None, "preprocessing": None}
         classes = config_json.get("num_classes")
@@ -358,7 +364,7 @@ def _describe_config(path: Path, config_json: Any) -> dict[str, Any]:
         found = timm_settings(config_json, path)
         classes = config_json.get("num_classes") or len(found["class_names"]) or None
     else:
-        found = huggingface_settings(config_json, read_json(processor) if processor.is_file() else None, {}, path)
+        found = huggingface_settings(config_json, read_processor(path), {}, path)
         labels = config_json.get("id2label")
         classes = len(labels) if isinstance(labels, dict) else None
     settings = Settings(origin=str(path), **found)

@@ -98,6 +98,8 @@ def read_directory(directory: str | Path) -> ModelDirectory:
         problems = {theirs: task for task, theirs in HF_PROBLEM_TYPES.items()}
         problem = saved.get("problem_type")
         task = problems.get(problem) if isinstance(problem, str) and settings.num_classes is not None else None
+        if library_of(saved) == "huggingface" and problem is None and settings.num_classes == 1:
+            task = "regression"  # as in transformers
         return ModelDirectory(folder, saved, settings.config(), settings.num_classes, end, settings=settings, task=task)
     if not isinstance(saved, dict) or not isinstance(saved.get("config"), dict):
         raise CorruptFileError(

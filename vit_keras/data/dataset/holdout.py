@@ -67,9 +67,9 @@ def split_indices(
     else:
         counts = np.bincount(labels, minlength=len(class_names))
         if not counts.all():
-            raise DataError(
-                f"Class {class_names[int(counts.argmin())]!r} has 0 readable images; it needs one, to train."
-            )
+            name = class_names[int(counts.argmin())]
+            hint = " Labels in integers start at 0: subtract 1 from labels that start at 1." if name == "0" else ""
+            raise DataError(f"Class {name!r} has 0 readable images; it needs one, to train.{hint}")
         too_few = counts[labels] < 1 + len(drawn)
     if drawn and too_few.all():
         raise DataError(

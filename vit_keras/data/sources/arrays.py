@@ -3,6 +3,7 @@
 import itertools
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from vit_keras.data.split_names import describe_splits, match_splits
 from vit_keras.data.tasks import default_names
 from vit_keras.errors import ClassLayoutError, DataError, LabelError
 from vit_keras.reporting.text import plural
-from vit_keras.validation import list_words
+from vit_keras.validation import hint_channels, list_words
 
 _LARGEST_BYTES = 8 * 2**30
 _UNDECIDED_BYTES = 2**28  # of a data set's unscaled pixels that are kept before their range is decided
@@ -224,17 +225,18 @@ def _check_images(name: str, images: Any) -> np.ndarray:
     except ValueError:  # numpy's, for lists of arrays with different shapes
         array = np.empty(0, dtype=object)
     if array.dtype.kind not in "uif":
+        instead = "Images of different sizes are read from a folder or a data set, with image_size."
+        if array.dtype.kind in "UO" and all(isinstance(each, str | Path) for each in array.flat) and array.size:
+            instead = 'Files and their labels are read from a table: pandas.DataFrame({"path": files, "label": labels}), with image_size.'
         raise DataError(
-            f"{name}: images must be one numeric array of shape (count, height, width, channels), got {array.dtype}. Images of "
-            "different sizes are read from a folder or a data set, with image_size."
+            f"{name}: images must be one numeric array of shape (count, height, width, channels), got {array.dtype}. {instead}"
         )
     if array.ndim == 3:
         array = array[..., None]  # (count, height, width), gray
     if array.ndim != 4 or array.shape[-1] not in (1, 3):
-        channels_first = array.ndim == 4 and array.shape[1] in (1, 3)
-        hint = " The channels seem to come first; transpose to (0, 2, 3, 1)." if channels_first else ""
         raise DataError(
-            f"{name}: images must have the shape (count, height, width, channels) with 1 or 3 channels, got {array.shape}.{hint}"
+            f"{name}: images must have the shape (count, height, width, channels) with 1 or 3 channels, got {array.shape}."
+            + hint_channels(array.shape)
         )
     return array
 

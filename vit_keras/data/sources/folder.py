@@ -31,6 +31,8 @@ from vit_keras.data.tables.options import TableOptions
 from vit_keras.data.tables.read_table import SUFFIXES
 from vit_keras.errors import DataError, InvalidArgumentError
 
+_ARCHIVES = (".zip", ".7z", ".rar")  # compressed tar files are refused as shards
+
 
 def list_files(
     source: Any,
@@ -61,8 +63,10 @@ def _list_files(
         return list_tables(source, options=tables, class_names=class_names, splits=reading.splits)
     source = Path(source)
     if source.is_file():
+        hint = " Unpack the archive first." if source.suffix.lower() in _ARCHIVES else ""
         raise DataError(
-            f"{source}: neither a folder, a table nor a shard; the names of tables end in {', '.join(SUFFIXES)}, those of shards in .tar, .tfrecord or .parquet."
+            f"{source}: neither a folder, a table nor a shard; the names of tables end in {', '.join(SUFFIXES)}, those of shards in "
+            f".tar, .tfrecord or .parquet.{hint}"
         )
     unread: tuple[str, ...] = ()
     found = find_folder_tables(source, reading.splits) if source.is_dir() else None

@@ -20,6 +20,7 @@ from vit_keras.data.sources.tfds_labels import LabelFeature, read_label_feature
 from vit_keras.data.split_names import SPLITS, describe_splits, match_splits
 from vit_keras.data.tasks import UNLABELED
 from vit_keras.errors import DataError, StorageError
+from vit_keras.presets import find_name
 from vit_keras.runtime.tensorflow_host import stay_on_host
 from vit_keras.validation import closest, list_words
 
@@ -37,7 +38,7 @@ def find_builder(name: str, others: Sequence[str]) -> Any:
     try:
         if (Path(name) / "dataset_info.json").is_file():
             return tfds.builder_from_directory(name)
-        _refuse_community(name)
+        _refuse_others(name)
         if not name:
             raise ValueError(name)
         return tfds.builder(name)
@@ -54,14 +55,17 @@ def check_name(name: str, others: Sequence[str]) -> None:
     """Raises `DataError` where `find_builder` would for want of a data set of that name; needs neither TensorFlow nor Keras."""
     import tensorflow_datasets as tfds
 
-    _refuse_community(name)
+    _refuse_others(name)
     base, known = re.split("[/:]", name)[0], tfds.list_builders(with_community_datasets=False)
     prepared = base != "" and Path(tfds.core.constants.DATA_DIR, base).is_dir()
     if not (base in known or prepared or Path(name, "dataset_info.json").is_file()):
         raise _unknown(name, [*others, *known])
 
 
-def _refuse_community(name: str) -> None:
+def _refuse_others(name: str) -> None:
+    """Raises `DataError` for a model in place of a data set, and for a data set of other authors."""
+    if find_name(name) is not None:
+        raise DataError(f"{name!r} is a model and no data set: the model is named first, then the images.")
     if re.match(r"\w+:[a-zA-Z]", name):
         raise DataError(f"{name!r} is a community data set: loading it would run its author's code. It is not loaded.")
 

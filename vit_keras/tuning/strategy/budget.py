@@ -30,10 +30,12 @@ class Budget:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.trials, self.epochs, self.seconds) if value is not None]
-        if len(given) != 1 or not is_number(given[0]) or given[0] <= 0:
+        limits = {"trials": self.trials, "epochs": self.epochs, "seconds": self.seconds}
+        given = {name: value for name, value in limits.items() if value is not None}
+        if len(given) != 1 or not all(is_number(value) and value > 0 for value in given.values()):
+            stated = ", ".join(f"{value} {name}" for name, value in given.items()) or "none"
             raise InvalidArgumentError(
-                f"A budget is exactly one positive limit, such as '30min', '40 trials' or '200 epochs', not {self!r}."
+                f"A budget is exactly one positive limit, such as '30min', '40 trials' or '200 epochs'; got {stated}."
             )
 
     @classmethod

@@ -38,6 +38,7 @@ TIMM_NAFLEX_RESIZES: dict[str, dict[str, str | bool]] = {
 # transformers' preprocessor_config.json, and config.json: fields of all models, and further ones by `model_type`.
 
 HF_PREPROCESSOR = "preprocessor_config.json"
+HF_PROCESSOR = "processor_config.json"  # written by transformers 5 for models of several kinds of input, in place of it
 HF_RESAMPLES = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # Pillow's numbers
 HF_ACTIVATIONS = {"gelu": "gelu", "gelu_tanh": "gelu_pytorch_tanh", "quick_gelu": "quick_gelu", "silu": "silu"}
 HF_SHARED_FIELDS = {

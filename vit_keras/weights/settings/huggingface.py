@@ -24,6 +24,7 @@ from vit_keras.weights.mappings.config_fields import (
     dinov2_mlp_dim,
 )
 from vit_keras.weights.settings.huggingface_processor import (
+    complete_processor,
     normalize_twice,
     read_packing,
     read_pixel_statistics,
@@ -193,12 +194,14 @@ _POSITIONS_OF_AIMV2 = {
 _FLAT = ("aimv2",)  # also of towers alone, whose fields then stand on the outside
 
 
-def huggingface_settings(
-    config_json: Mapping[str, Any], processor: Any, tensors: Mapping[str, TensorInfo], where: Path
-) -> dict[str, Any]:
-    """Returns what transformers' files say of a model, as arguments of `Settings`."""
+def find_kind(config_json: Mapping[str, Any], where: Path) -> tuple[str, _Kind, Mapping[str, Any]]:
+    """Returns the `model_type` of the Vision Transformer in transformers' config.json, its row of `_KINDS`, and its fields.
+
+    Raises:
+        InvalidArgumentError: It is of another model.
+    """
     model_type = str(config_json["model_type"])
-    values = config_json
+    values: Any = config_json
     if model_type in _TOWERS:
         model_type = _TOWERS[model_type]
         values = config_json.get("vision_config") or (config_json if values["model_type"] in _FLAT else {})
@@ -208,6 +211,14 @@ def huggingface_settings(
             f'{where}: model_type="{model_type}" is none of the Vision Transformers of transformers that can be read: '
             f"{list_words(sorted([*_KINDS, *_TOWERS]))}."
         )
+    return model_type, kind, values
+
+
+def huggingface_settings(
+    config_json: Mapping[str, Any], processor: Any, tensors: Mapping[str, TensorInfo], where: Path
+) -> dict[str, Any]:
+    """Returns what transformers' files say of a model, as arguments of `Settings`."""
+    model_type, kind, values = find_kind(config_json, where)
     values = {**kind.defaults, **values}
     of_others = HF_FIELDS["beit"] if model_type == "data2vec-vision" else HF_FIELDS["vit"]
     renames = HF_FIELDS.get(model_type, of_others)
@@ -234,13 +245,14 @@ def huggingface_settings(
         stated["position_embedding"] = "sincos2d_mae"  # Apple's own config.json does not say it
     preprocessing = None
     if processor is not None:
+        processor = complete_processor(processor, where)
         statistics = read_pixel_statistics(processor, where)
         stated |= normalize_twice(statistics, stated) if model_type == "radio" else statistics
         if model_type == "siglip2_vision_model":
             stated["max_num_patches"] = processor.get("max_num_patches", stated["max_num_patches"])
-            preprocessing = read_packing(processor, stated)
+            preprocessing = read_packing(processor, stated, where)
         else:
-            preprocessing = read_preprocessing(processor, image_size)
+            preprocessing = read_preprocessing(processor, image_size, where)
     names = _read_class_names(config_json)
     return {"stated": stated, "convention": kind.pixels, "class_names": names, "preprocessing": preprocessing}
 
@@ -249,9 +261,11 @@ def _read_class_names(config_json: Mapping[str, Any]) -> tuple[str, ...]:
     labels = config_json.get("id2label")
     if not isinstance(labels, Mapping):
         return ()
-    names = tuple(str(labels.get(str(index), labels.get(index, ""))) for index in range(len(labels)))
-    # LABEL_0, LABEL_1... are transformers' placeholders.
-    return () if all(name in ("", f"LABEL_{index}") for index, name in enumerate(names)) else names
+    placeholders = [f"LABEL_{index}" for index in range(len(labels))]  # of transformers, for classes without a name
+    names = tuple(str(labels.get(str(index), name)) for index, name in enumerate(placeholders))
+    return (
+        () if all(name in ("", placeholder) for name, placeholder in zip(names, placeholders, strict=True)) else names
+    )
 
 
 def _read_sides(value: Any, where: Path) -> tuple[int, int]:

@@ -11,9 +11,9 @@ from vit_keras.runtime.strict_json import parse_json
 from vit_keras.weights.formats.opening import OPEN_CLIP_NAMES, STANDARD_NAMES, open_tensors
 from vit_keras.weights.formats.tensor_file import errors_of_reading, prefix_errors
 from vit_keras.weights.head import count_classes, head_features
-from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR
+from vit_keras.weights.mappings.config_fields import HF_PREPROCESSOR, HF_PROCESSOR
 from vit_keras.weights.mappings.sources import find_table
-from vit_keras.weights.settings.huggingface import huggingface_settings
+from vit_keras.weights.settings.huggingface import find_kind, huggingface_settings
 from vit_keras.weights.settings.keras_hub import CONVERTER, TASK, keras_hub_settings
 from vit_keras.weights.settings.open_clip import OPEN_CLIP, open_clip_settings
 from vit_keras.weights.settings.timm import timm_settings
@@ -57,13 +57,15 @@ def read_settings(
 ) -> Settings:
     """Returns what is known of a checkpoint's model; only names and shapes of the tensors are read."""
     with open_tensors(path) as file:
+        where = _find_config(file.path, is_directory=Path(path).is_dir())
+        if config_json is None and where is not None and where.is_file():
+            config_json = read_json(where)
+        library = library_of(config_json) if isinstance(config_json, dict) else None
+        if library == "huggingface" and where is not None and config_json is not None:
+            find_kind(config_json, where)  # before names are looked at, which those of other models may resemble
         table = find_table(file.tensors, source, prefix=prefix, path=file.path)
         tensors = {ours: file.tensors[name] for name, ours in table.canonical_names(file.tensors).items()}
-        where = _find_config(file.path, is_directory=Path(path).is_dir())
     inferred, classes = head_features(table, tensors), count_classes(table, tensors)
-    if config_json is None and where is not None and where.is_file():
-        config_json = read_json(where)
-    library = library_of(config_json) if isinstance(config_json, dict) else None
     if library is None or where is None or config_json is None:
         convention = table.convention
         return Settings(
@@ -86,8 +88,7 @@ def read_settings(
         task, converter = (read_json_if_any(where.with_name(name)) for name in (TASK, CONVERTER))
         found = keras_hub_settings(config_json, task, converter, where)
     else:
-        processor = read_json_if_any(where.with_name(HF_PREPROCESSOR))
-        found = huggingface_settings(config_json, processor, tensors, where)
+        found = huggingface_settings(config_json, read_processor(where), tensors, where)
         found["convention"] = {**table.convention, **found["convention"]}
     if len(found["class_names"]) != classes:
         found |= {"class_names": None, "label_set": None}
@@ -112,6 +113,14 @@ def library_of(config_json: Mapping[str, Any]) -> str | None:
     if "architecture" in config_json:
         return "timm"
     return "huggingface" if config_json.get("model_type") else None  # empty in NVIDIA's own files
+
+
+def read_processor(where: Path) -> Any:
+    """Returns what transformers' files beside a config.json say of preprocessing images; None without one."""
+    whole = read_json_if_any(where.with_name(HF_PROCESSOR))
+    if isinstance(whole, dict) and "image_processor" in whole:
+        return whole["image_processor"]
+    return read_json_if_any(where.with_name(HF_PREPROCESSOR))
 
 
 def read_json_if_any(path: Path) -> Any:
