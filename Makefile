@@ -11,9 +11,10 @@ TORCH ?= torch==2.13.0
 # What TensorFlow prints as it crashes reaches the log with --capture=sys.
 PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --capture=sys
 OTHER_BACKENDS := -m "not slow and not network and not any_backend" tests/layers tests/models tests/pretraining tests/training tests/evaluation tests/runtime tests/serving/test_model_service.py tests/faults tests/zoo/test_rebuild.py tests/zoo/test_embedded_weights.py \
-	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py tests/tuning/test_stock_tuners.py \
-	tests/zoo/test_from_preset.py::test_a_small_preset_runs_forward_and_backward \
-	tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is
+	tests/weights/test_verify.py tests/weights/test_loading.py tests/tuning/workers/test_trial_training.py \
+	tests/zoo/test_from_preset.py::test_a_small_preset_runs_forward_and_backward
+# A conversion runs in a process of TensorFlow, whatever the backend: one other is enough.
+CONVERSION := tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is
 
 # The tests start several hundred Python processes: each would compile the package again where this is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -41,7 +42,7 @@ test: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST)
 	rm -rf $(COMPILED)
 	$(JAX) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(OTHER_BACKENDS)
-	KERAS_BACKEND=torch $(PYTEST) $(OTHER_BACKENDS)
+	KERAS_BACKEND=torch $(PYTEST) $(OTHER_BACKENDS) $(CONVERSION)
 
 test-slow: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"

@@ -1,6 +1,7 @@
 """Shared fixtures: a random generator, a tiny model and its preset directory, a folder of images, the command line."""
 
 import gc
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,23 @@ CLASS_NAMES = ("cat", "dog", "owl")
 def pytest_collection_finish():
     """Keeps garbage collections short: what the imports created, most of all objects, stays until the end."""
     gc.freeze()
+
+
+def _seed(name):
+    """Seeds what Keras draws the seeds of initial weights from, and what it shuffles with."""
+    random.seed(name)
+    np.random.seed(random.getrandbits(32))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    _seed(f"{fixturedef.baseid} {fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item):
+    """Makes a test the same whatever ran before it."""
+    _seed(item.nodeid)
 
 
 def pytest_sessionfinish():

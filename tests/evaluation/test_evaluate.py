@@ -49,6 +49,7 @@ def test_a_directory_is_evaluated_on_the_split_with_classes_matched_by_name(tiny
     assert "dog" in str(result)
 
 
+@pytest.mark.any_backend
 def test_a_folder_is_resized_to_the_model(tiny_preset, image_folder):
     assert len(vk.evaluate(tiny_preset, image_folder, split="all").labels) == 11
 
@@ -62,6 +63,7 @@ def expected(tiny_model, image_folder):
     return files, [path.parent.name for path in files], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
+@pytest.mark.any_backend
 def test_all_images_of_a_folder_or_table_are_scored_whatever_their_number(
     tiny_preset, image_folder, expected, tmp_path, caplog
 ):
@@ -82,6 +84,7 @@ def test_all_images_of_a_folder_or_table_are_scored_whatever_their_number(
     assert "1 of 7 files can't be read and are left out, the first cat/00.png" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_a_split_is_the_one_the_data_have_else_drawn(tiny_preset, make_folder, tmp_path):
     for split, count in (("train", 5), ("val", 2), ("test", 3)):
         make_folder({"cat": count, "dog": count}, tmp_path / "parts" / split)
@@ -92,6 +95,7 @@ def test_a_split_is_the_one_the_data_have_else_drawn(tiny_preset, make_folder, t
     assert len(vk.evaluate(tiny_preset, whole).labels) == 40
 
 
+@pytest.mark.any_backend
 def test_of_the_folder_that_a_run_was_trained_on_only_the_images_held_out_are_scored(
     tiny_preset, make_folder, tmp_path, caplog
 ):
@@ -115,6 +119,7 @@ def test_of_the_folder_that_a_run_was_trained_on_only_the_images_held_out_are_sc
     assert "the result is too good" in caplog.text
 
 
+@pytest.mark.any_backend
 def test_a_row_per_image_is_written(tiny_preset, image_folder, expected, tmp_path):
     files, names, probabilities = expected
     vk.evaluate(tiny_preset, image_folder, out=tmp_path / "rows.csv")
@@ -145,6 +150,7 @@ def test_probabilities_stay_as_they_are(tiny_model, labeled):
         ({"images": np.zeros((20, 8, 8, 3), "uint8")}, InvalidArgumentError, r"are \(8, 8, 3\) and the model takes"),
     ],
 )
+@pytest.mark.any_backend
 def test_data_that_does_not_fit_is_refused(tiny_preset, labeled, change, error, message):
     images, labels = change.get("images", labeled[0]), labeled[1] + change.get("labels", 0)
     names = change.get("class_names", tuple(map(str, range(6))) if "labels" in change else ("cat", "dog", "owl"))
@@ -152,6 +158,7 @@ def test_data_that_does_not_fit_is_refused(tiny_preset, labeled, change, error, 
         vk.evaluate(tiny_preset, image_data(images, labels, names), split=change.get("split", "all"))
 
 
+@pytest.mark.any_backend
 def test_a_model_without_a_head_is_refused(tiny_config, labeled):
     with pytest.raises(InvalidArgumentError, match="no head"):
         vk.evaluate(vk.vit(tiny_config), labeled)

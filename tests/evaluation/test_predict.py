@@ -51,6 +51,7 @@ def test_every_form_of_an_image_gives_what_the_model_says_of_its_pixels(tiny_mod
         assert set(row.classes) <= {"0", "1", "2"}
 
 
+@pytest.mark.any_backend
 def test_pil_images_are_read_like_files(tiny_model, tmp_path, rng):
     pixels = rng.integers(0, 256, (24, 18, 4)).astype("uint8")
     turned = Image.Exif()
@@ -73,6 +74,7 @@ def test_pil_images_are_read_like_files(tiny_model, tmp_path, rng):
     assert len(set(probabilities[:6])) == 5  # the 16-bit image is the gray one
 
 
+@pytest.mark.any_backend
 def test_an_image_that_cannot_be_read_has_a_row_with_the_reason_or_is_raised(tiny_model, picture):
     broken, missing = picture.with_name("broken.png"), picture.with_name("missing.png")
     broken.write_bytes(picture.read_bytes()[:60])
@@ -87,6 +89,7 @@ def test_an_image_that_cannot_be_read_has_a_row_with_the_reason_or_is_raised(tin
             vk.predict(tiny_model, [picture, image], on_error="error")
 
 
+@pytest.mark.any_backend
 def test_rows_print_and_become_a_data_frame(tiny_preset, picture, monkeypatch):
     rows = vk.predict(tiny_preset, [picture, picture.with_name("missing.png")], top=2)
     assert str(rows).splitlines()[0] == str(picture)
@@ -102,6 +105,7 @@ def test_rows_print_and_become_a_data_frame(tiny_preset, picture, monkeypatch):
     assert table["error"][0] is None
 
 
+@pytest.mark.any_backend
 def test_all_probabilities_and_the_accuracy_where_folders_name_classes(tiny_model, tiny_preset, image_folder, tmp_path):
     (image_folder / "notes").mkdir()
     shutil.copy(image_folder / "cat" / "00.png", image_folder / "notes" / "x.png")
@@ -123,6 +127,7 @@ def test_all_probabilities_and_the_accuracy_where_folders_name_classes(tiny_mode
     assert vk.predict(tiny_preset, image_folder / "notes").accuracy is None
 
 
+@pytest.mark.any_backend
 def test_predictions_are_saved_as_a_table(tiny_preset, image_folder, tmp_path):
     (image_folder / "dog" / "broken.png").write_bytes(b"\x89PNG")
     rows = vk.predict(tiny_preset, image_folder, top=2)
@@ -138,6 +143,7 @@ def test_predictions_are_saved_as_a_table(tiny_preset, image_folder, tmp_path):
     assert [line["classes"][0]["name"] for line in lines[:-1]] == [row.classes[0] for row in rows[:-1]]
 
 
+@pytest.mark.any_backend
 def test_memory_does_not_grow_with_the_number_of_images(tiny_model, picture):
     stream = stream_predictions(tiny_model, [picture] * 500, top=1, batch_size=8)
     iter_rows, peaks = iter(stream), []
@@ -163,11 +169,13 @@ def test_memory_does_not_grow_with_the_number_of_images(tiny_model, picture):
         (np.zeros((1, 8, 8, 3)), {"on_error": "skip"}, "on_error must be one of 'quarantine', 'error', got 'skip'"),
     ],
 )
+@pytest.mark.any_backend
 def test_what_is_no_image_is_refused(tiny_model, images, options, message):
     with pytest.raises(InvalidArgumentError, match=message):
         vk.predict(tiny_model, images, **options)
 
 
+@pytest.mark.any_backend
 def test_no_images_or_no_head_are_refused_but_an_empty_list(tiny_model, tiny_config, tmp_path):
     assert len(vk.predict(tiny_model, [])) == 0
     with pytest.raises(InvalidArgumentError, match="this folder contains no images"):

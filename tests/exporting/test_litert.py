@@ -15,6 +15,7 @@ CONFIG = vk.ViTConfig(image_size=32, patch_size=8, hidden_dim=64, num_layers=2, 
 
 
 def make_model(config=CONFIG, num_classes=3):
+    keras.utils.set_random_seed(0)  # of the initial weights, which decide what rounding costs
     return oracle.randomize(vk.vit(config, num_classes=num_classes))
 
 

@@ -52,6 +52,7 @@ def test_after_saving_only_the_head_trains(is_backbone, tmp_path):
     assert int(restored.optimizer.iterations) == 4
 
 
+@pytest.mark.any_backend
 def test_only_the_head_trains_in_a_clone_and_a_copy_from_the_config():
     model = head_only(MAP)
     for copy in (keras.models.clone_model(model), type(model).from_config(model.get_config())):
@@ -86,6 +87,7 @@ def test_after_saving_only_lora_weights_train(tmp_path):
     assert int(restored.optimizer.iterations) == 1
 
 
+@pytest.mark.any_backend
 def test_layers_with_lora_stay_frozen():
     check_stays_frozen(AdaptedBlock(2, 16, adapters=ADAPTERS), np.zeros((2, 5, 8), "float32"))
     projection = LowRank(keras.layers.Dense(4), rank=2, alpha=2, trainable=False)
@@ -95,6 +97,7 @@ def test_layers_with_lora_stay_frozen():
         assert [weight.trainable for weight in layer.weights] == [False] * 4
 
 
+@pytest.mark.any_backend
 def test_parts_of_a_block_frozen_before_it_is_built_stay_frozen():
     block = TransformerBlock(2, 16, name="block")
     block.attention.trainable = False

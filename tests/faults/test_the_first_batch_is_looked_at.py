@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from backends import only_elsewhere, some_elsewhere
+from contracts import JIT
 
 import vit_keras as vk
 from vit_keras.models.keras_model import VisionTransformer
@@ -27,7 +29,9 @@ def pixels(rng):
 
 def model_of(config=CONFIG, *, num_classes=3, metrics=None, loss=None):
     model = vk.vit(config, num_classes=num_classes)
-    model.compile("sgd", loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
+    model.compile(
+        "sgd", loss or keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics, jit_compile=JIT
+    )
     return model
 
 
@@ -56,7 +60,7 @@ FORMS = {
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", only_elsewhere(FORMS, "dataset"))
 def test_pixels_from_0_to_1_are_warned_of_once(form, pixels, caplog):
     model, given = model_of(), FORMS[form](pixels / 255, np.arange(12) % 3)
     model.fit(**given, epochs=2, verbose=0)
@@ -72,6 +76,7 @@ def test_wherever_they_are_seen_first(use, pixels, caplog):
     assert [WRONG in message for message in said(caplog)] == [True]
 
 
+@pytest.mark.any_backend
 def test_explaining_a_model_that_is_built_for_them_takes_them(pixels):
     small, usual = (vk.vit(config) for config in (SMALL, CONFIG))
     small.set_weights(usual.get_weights())
@@ -114,14 +119,17 @@ SEVERAL = np.tile(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], "float32"), (4, 1)
 
 @pytest.mark.parametrize(
     ("targets", "metric", "is_wrong"),
-    [
-        (SEVERAL, "accuracy", True),
-        (SEVERAL, keras.metrics.CategoricalAccuracy("mine"), True),
-        (SEVERAL, keras.metrics.TopKCategoricalAccuracy(2), True),
-        (SEVERAL, keras.metrics.BinaryAccuracy(threshold=0.0), False),
-        (np.eye(3, dtype="float32")[np.arange(12) % 3], "accuracy", False),
-        (np.full((12, 3), 1 / 3, "float32"), "accuracy", False),  # mixed
-    ],
+    some_elsewhere(
+        [
+            (SEVERAL, "accuracy", True),
+            (SEVERAL, keras.metrics.CategoricalAccuracy("mine"), True),
+            (SEVERAL, keras.metrics.TopKCategoricalAccuracy(2), True),
+            (SEVERAL, keras.metrics.BinaryAccuracy(threshold=0.0), False),
+            (np.eye(3, dtype="float32")[np.arange(12) % 3], "accuracy", False),
+            (np.full((12, 3), 1 / 3, "float32"), "accuracy", False),  # mixed
+        ],
+        every=3,
+    ),
 )
 def test_an_accuracy_of_several_classes_an_image_is_warned_of_once(targets, metric, is_wrong, pixels, caplog):
     model = model_of(loss=keras.losses.BinaryCrossentropy(from_logits=True), metrics=[metric])

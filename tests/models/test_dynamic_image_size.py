@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
+from backends import only_elsewhere, some_elsewhere
 
 import vit_keras as vk
 
@@ -37,7 +38,7 @@ def padded(images, config):
     return mean
 
 
-@pytest.mark.parametrize("kind", WITHOUT_TABLE)
+@pytest.mark.parametrize("kind", only_elsewhere(WITHOUT_TABLE, "sincos2d", "mixed"))
 def test_outputs_at_every_size_are_those_of_plain_numpy(kind):
     config = CONFIG.replace(**WITHOUT_TABLE[kind])
     model = oracle.randomize(vk.vit(config, num_classes=3))
@@ -53,7 +54,8 @@ def test_outputs_at_every_size_are_those_of_plain_numpy(kind):
 
 
 @pytest.mark.parametrize(
-    "rotary", [{}, {"rotary_embedding": "axial", "rotary_reference": (5, 7), "rotary_offset": 1.0}]
+    "rotary",
+    some_elsewhere([{"rotary_embedding": "axial", "rotary_reference": (5, 7), "rotary_offset": 1.0}, {}], every=2),
 )
 def test_partial_patches_are_cropped_at_every_size_as_in_a_model_of_one_size(rotary):
     config = CONFIG.replace(partial_patches="crop", image_size=(15, 18), **rotary)
@@ -91,6 +93,7 @@ def test_the_model_is_saved_rebuilt_and_trained_at_several_sizes(tmp_path):
     )
 
 
+@pytest.mark.any_backend
 def test_half_precision_has_the_same_outputs_up_to_its_rounding():
     config = CONFIG.replace(rotary_embedding="axial", position_embedding="learned", rotary_reference=(5, 7))
     model = oracle.randomize(vk.vit(config, num_classes=3))

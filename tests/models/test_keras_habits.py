@@ -146,6 +146,7 @@ def test_two_backbones_in_one_model_keep_their_own_weights(tmp_path):
         np.testing.assert_allclose(alone.predict(seen, verbose=0), tower.predict(seen, verbose=0), atol=1e-6)
 
 
+@pytest.mark.any_backend
 def test_a_name_or_an_activation_that_is_none_is_refused():
     for name in ("a/b", 3):
         with pytest.raises(InvalidArgumentError, match="is not a model's name"):
@@ -154,6 +155,7 @@ def test_a_name_or_an_activation_that_is_none_is_refused():
         vk.from_preset("test_vit", num_classes=2, classifier_activation="softmx")
 
 
+@pytest.mark.any_backend
 def test_the_summary_shows_names_and_shapes_and_a_row_per_layer():
     lines = []
     vk.vit(CONFIG, num_classes=3, name="mine").summary(print_fn=lines.append, line_length=100)

@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from backends import forward
 from contracts import JIT
 from keras import ops
 
@@ -32,11 +33,11 @@ def test_the_loss_is_pytorchs_with_patches_resized_to_the_students_grid(tiny_con
         tiny_config.replace(image_size=32, hidden_dim=24, num_layers=1)
     )  # 4 x 4 patches, the student has 2 x 2
     model = FeatureDistillation(vit(tiny_config), teacher=teacher, patch_weight=0.5)
-    found = {name: to_numpy(value) for name, value in model(ops.convert_to_tensor(images)).items()}
+    found = {name: to_numpy(value) for name, value in forward(model, images).items()}
     pixels = torch.tensor(images.astype("float32")).permute(0, 3, 1, 2)
     larger = torch.nn.functional.interpolate(pixels, (32, 32), mode="bilinear").permute(0, 2, 3, 1).numpy()
     inner = keras.Model(teacher.input, [teacher.get_layer("pooling").output, teacher.get_layer("final_norm").output])
-    pooled, tokens = (to_numpy(each) for each in inner(larger))
+    pooled, tokens = (to_numpy(each) for each in forward(inner, larger))
     predicted, patches = (to_numpy(each) for each in model.features(images))
     expected = smooth_l1(to_numpy(model.pooled_projection(predicted)), pooled).mean(axis=-1)
     np.testing.assert_allclose(found["pooled_distance"], expected, atol=2e-3)

@@ -15,6 +15,7 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3)).astype("uint8")
 
 
+@pytest.mark.any_backend
 def test_the_loss_is_the_papers(tiny_config, images, monkeypatch):
     model = LeJEPA(vit(tiny_config.replace(num_layers=1)), num_local=3, weight=0.3, projector_dims=(8, 4))
     views = []

@@ -61,6 +61,7 @@ def test_colors_change_as_often_and_as_much_as_asked(rng):
     assert one.max() <= 255
 
 
+@pytest.mark.any_backend
 def test_an_integer_seed_repeats_the_views_and_a_generator_does_not(rng):
     images = rng.integers(0, 256, (4, 8, 8, 3)).astype("uint8")
     options = ViewOptions(scale=(0.3, 1.0))

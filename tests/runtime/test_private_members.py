@@ -113,6 +113,7 @@ def test_the_members_exist_and_have_their_parameters(owners):
         assert callable(getattr(owners["layer"]._tracker, method, None)), f"Layer._tracker has no {method} any more"
 
 
+@pytest.mark.any_backend
 def test_the_table_has_what_the_package_uses():
     read, ours = set(), set()
     for node in (node for path in PACKAGE.rglob("*.py") for node in ast.walk(ast.parse(path.read_text("utf-8")))):

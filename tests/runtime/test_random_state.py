@@ -54,6 +54,7 @@ def test_fine_tuning_keeps_the_callers_state_and_does_not_depend_on_it(tiny_conf
     assert digests[0] == digests[1]
 
 
+@pytest.mark.any_backend
 def test_building_a_preset_keeps_the_callers_state(make_folder, tiny_preset, tmp_path, undisturbed):
     folder = make_folder({"cat": 12, "dog": 12})
     options = {"method": "linear_probe", "precision": "float32", "run_dir": tmp_path / "run"}

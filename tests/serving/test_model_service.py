@@ -81,6 +81,7 @@ def test_many_threads_each_get_their_own_image_s_prediction(service, opened):
         np.testing.assert_allclose([named[name] for name in ("cat", "dog", "owl")], expected, **CLOSE)
 
 
+@pytest.mark.any_backend
 def test_several_labels_and_numbers_are_told_as_vk_predict_tells_them(make_service, opened):
     image = noise()
     logits = plain_logits(opened, image)
@@ -110,6 +111,7 @@ def test_attention_and_rollout_per_block_are_those_of_plain_numpy(service, opene
         )
 
 
+@pytest.mark.any_backend
 def test_a_model_without_names_says_so_and_one_without_a_head_is_refused(make_service, tiny_model, tiny_config):
     facts = make_service(open_model(tiny_model)).describe()
     assert (facts["class_names"], facts["named"]) == (["0", "1", "2"], False)
@@ -117,12 +119,14 @@ def test_a_model_without_names_says_so_and_one_without_a_head_is_refused(make_se
         ModelService(open_model(vit(tiny_config)), "backbone")
 
 
+@pytest.mark.any_backend
 def test_a_model_of_packed_images_is_refused(tiny_config):
     packed = vit(tiny_config.replace(max_num_patches=16, position_resize="bilinear_antialias"), num_classes=3)
     with pytest.raises(InvalidArgumentError, match="packed: this model takes packed images of any size"):
         ModelService(open_model(packed), "packed")
 
 
+@pytest.mark.any_backend
 def test_facts_are_the_model_s(service, opened):
     facts = service.describe()
     assert facts["parameters"] == sum(np.prod(weight.shape) for weight in opened.model.weights)
@@ -136,6 +140,7 @@ def refused(call, *arguments, **options):
     return raised.value
 
 
+@pytest.mark.any_backend
 def test_bad_images_are_refused_and_counted(service):
     before = service.counts["failed"]
     error = refused(service.predict, b"no image", name="x.png")
@@ -144,6 +149,7 @@ def test_bad_images_are_refused_and_counted(service):
     assert service.counts["failed"] == before + 2
 
 
+@pytest.mark.any_backend
 def test_a_model_that_fails_or_says_nan_is_an_answer_not_an_end(make_service, opened, monkeypatch, tiny_config):
     broken = vit(tiny_config, num_classes=2)
     for weight in broken.weights:
@@ -162,6 +168,7 @@ def test_a_model_that_fails_or_says_nan_is_an_answer_not_an_end(make_service, op
     assert (error.status, error.message) == (500, "The model failed: MemoryError: too large")
 
 
+@pytest.mark.any_backend
 def test_beyond_64_images_that_wait_is_503_with_retry_after_and_then_there_is_room_again(make_service, opened):
     service, begin = make_service(opened), threading.Event()
     service._thread.call(lambda: begin.wait(60))

@@ -76,6 +76,7 @@ def test_a_linear_probe_takes_no_steps_and_is_evaluated_on_the_validation_images
     assert changed(values(model), values(probed.model)) == {"head/kernel", "head/bias"}
 
 
+@pytest.mark.any_backend
 def test_random_weights_are_reported(model, data, arrays):
     reasons = [choice.reason for choice in plan_recipe(model, data).choices if choice.what == "weights"]
     assert "random weights" in reasons[0]
@@ -87,6 +88,7 @@ def test_random_weights_are_reported(model, data, arrays):
     assert all(choice.what != "weights" for choice in plan_recipe(trained, data).choices)
 
 
+@pytest.mark.any_backend
 def test_lora_ends_in_a_plain_model_and_is_resumed_from_its_earlier_name(model, data, tmp_path):
     arguments = {"method": "lora", "epochs": 1, "run_dir": tmp_path / "run", "console": QUIET}
     run = finetune(model, data, **arguments)
@@ -118,6 +120,7 @@ def test_the_method_decides_which_weights_train_and_the_head_is_fitted_only_if_n
     assert [bool(keras.ops.any(head.kernel != 0)) for head in heads] == [True, False]
 
 
+@pytest.mark.any_backend
 def test_wrong_arguments_are_refused_before_anything_is_written(model, data, arrays, tmp_path):
     split = Split(np.zeros((4, 32, 32, 3), "uint8"), np.arange(4) % 2)
     large = replace(data, splits=dict.fromkeys(data.splits, split))
@@ -135,6 +138,7 @@ def test_wrong_arguments_are_refused_before_anything_is_written(model, data, arr
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.any_backend
 def test_a_run_is_resumed_only_from_the_same_model(model, arrays, probed, tmp_path):
     run_dir = shutil.copytree(probed.run_directory, tmp_path / "run")
     (run_dir / "run.json").write_text(json.dumps({**probed.record, "status": "interrupted"}))
@@ -145,6 +149,7 @@ def test_a_run_is_resumed_only_from_the_same_model(model, arrays, probed, tmp_pa
     assert finetune(model, arrays(12), arrays(20), **arguments).record["status"] == "finished"
 
 
+@pytest.mark.any_backend
 def test_a_batch_that_does_not_fit_in_memory_is_split_with_the_same_result(model, data, tmp_path, monkeypatch):
     class ResourceExhaustedError(Exception):
         """Named as TensorFlow's."""

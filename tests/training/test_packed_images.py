@@ -37,6 +37,7 @@ def load(folder, **changes):
     return vk.data.load(folder, preprocessing=vk.data.default_preprocessing(CONFIG.replace(**changes)), batch_size=8)
 
 
+@pytest.mark.any_backend
 def test_batches_are_packed_and_each_image_keeps_its_aspect_ratio(folder):
     data = load(folder)
     assert data.image_shape == (20, 18, 3)
@@ -49,6 +50,7 @@ def test_batches_are_packed_and_each_image_keeps_its_aspect_ratio(folder):
 
 
 @pytest.mark.parametrize("name", ["none", "moved", "light"])
+@pytest.mark.any_backend
 def test_images_are_augmented_one_by_one_the_same_every_time(folder, name):
     data = load(folder)
     first, again = (
@@ -66,6 +68,7 @@ def test_images_are_augmented_one_by_one_the_same_every_time(folder, name):
     assert min(mean["bright"]) > 150
 
 
+@pytest.mark.any_backend
 def test_worker_processes_make_the_same_images(folder):
     split, augmentation = load(folder).splits["train"], STRENGTHS["light"]
     request = {
@@ -80,12 +83,14 @@ def test_worker_processes_make_the_same_images(folder):
 
 
 @pytest.mark.parametrize("name", ["medium", "strong", "3-augment"])
+@pytest.mark.any_backend
 def test_mixing_is_refused_in_words(folder, name):
     assert STRENGTHS[name].mixes
     with pytest.raises(InvalidArgumentError, match="MixUp and CutMix mix images of one size"):
         load(folder).training_batches(epochs=1, augmentation=name)
 
 
+@pytest.mark.any_backend
 def test_arrays_are_packed_too_and_packed_data_cannot_be_packed_again():
     images = np.random.default_rng(0).integers(0, 256, (24, 12, 40, 3)).astype("uint8")
     labels = np.arange(24) % 2

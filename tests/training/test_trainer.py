@@ -31,6 +31,7 @@ def test_a_model_is_trained_and_compared_with_the_baseline(model, data, tmp_path
     assert again.record == run.record
 
 
+@pytest.mark.any_backend
 def test_the_recipe_is_checked_and_used(model, data, tmp_path):
     diverging = {"recipe": "small_images", "learning_rate": 1e30, "warmup_rate": 0.0, "clip_norm": None}
     diverged = "In epoch 1, step 2 of .*run, the loss became nan; nothing had been saved yet"

@@ -27,6 +27,7 @@ def test_keras_tuner_s_hyperband_searches_the_space_on_arrays(tmp_path):
 
 
 @own_loop
+@pytest.mark.any_backend
 def test_image_data_brings_its_validation_and_its_augmentation(tmp_path):
     tuner = keras_tuner.RandomSearch(
         Tiny(), objective="val_accuracy", directory=tmp_path, project_name="search", max_trials=1
@@ -36,6 +37,7 @@ def test_image_data_brings_its_validation_and_its_augmentation(tmp_path):
     assert tuner.get_best_models(1)[0].output_shape == (None, 3)
 
 
+@pytest.mark.any_backend
 def test_a_model_that_is_too_large_is_reduced_and_the_values_stay_as_asked():
     hypermodel = ViTHyperModel(16, 3, max_params=20_000, space={"num_heads": Choice((1, 2, 4, 8)), "head_dim": [16]})
     values = keras_tuner.HyperParameters()
@@ -49,6 +51,7 @@ def test_a_model_that_is_too_large_is_reduced_and_the_values_stay_as_asked():
     assert (values.get("num_heads"), values.get("num_layers")) == (8, 12)
 
 
+@pytest.mark.any_backend
 def test_declaring_the_space_builds_nothing(monkeypatch):
     monkeypatch.setattr("vit_keras.tuning.space.hypermodel.vit", lambda *given, **named: pytest.fail("built a model"))
     values = keras_tuner.HyperParameters()

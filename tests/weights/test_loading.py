@@ -137,6 +137,7 @@ BYTES = sum(array.nbytes for array in random_weights(SMALL).values())
 OVERHEAD = 2**20  # names, JSON, Python objects
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", GOOD)
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(

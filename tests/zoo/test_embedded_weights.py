@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
+from backends import some_elsewhere
 from safetensors.numpy import load_file
 
 import vit_keras as vk
@@ -20,7 +21,7 @@ def emoji():
         return arrays["images"][arrays["style_names"][arrays["styles"]] == "twemoji"]
 
 
-@pytest.mark.parametrize("side", [32, 64])
+@pytest.mark.parametrize("side", some_elsewhere([32, 64], every=2))
 def test_their_logits_are_those_recorded_and_those_of_numpy(side, emoji, monkeypatch):
     monkeypatch.setenv("VIT_KERAS_OFFLINE", "1")
     name = f"vit_nano_conv8_{side}"

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import oracle
 import pytest
+from backends import some_elsewhere
 
 from vit_keras.errors import InvalidArgumentError, WeightMismatchError
 from vit_keras.models.vit import model_config, vit
@@ -25,7 +26,10 @@ def arrays(model):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"stochastic_depth_rate": 0.2}, {"dropout_rate": 0.1, "attention_dropout_rate": 0.1}, {"remat": "block"}],
+    some_elsewhere(
+        [{}, {"stochastic_depth_rate": 0.2}, {"dropout_rate": 0.1, "attention_dropout_rate": 0.1}, {"remat": "block"}],
+        every=3,
+    ),
     ids=str,
 )
 def test_changes_without_effect_on_the_function_keep_the_outputs(tiny_model, images, changes):
@@ -42,18 +46,21 @@ def test_changes_without_effect_on_the_function_keep_the_outputs(tiny_model, ima
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        {"distillation_token": True, "num_registers": 2, "layer_scale": 0.1, "qk_norm": True},
-        {"stem": "conv", "class_token": False, "pooling": "map", "position_embedding": "sincos2d"},
-        {
-            "gated_mlp": True,
-            "mlp_inner_norm": True,
-            "attention_inner_norm": True,
-            "rotary_embedding": "axial",
-            "qkv_bias": "query_value",
-        },
-        {"parallel_block": True, "pre_logits_dim": 8, "position_on_prefix": False, "stem_norm": True},
-    ],
+    some_elsewhere(
+        [
+            {"distillation_token": True, "num_registers": 2, "layer_scale": 0.1, "qk_norm": True},
+            {"stem": "conv", "class_token": False, "pooling": "map", "position_embedding": "sincos2d"},
+            {
+                "gated_mlp": True,
+                "mlp_inner_norm": True,
+                "attention_inner_norm": True,
+                "rotary_embedding": "axial",
+                "qkv_bias": "query_value",
+            },
+            {"parallel_block": True, "pre_logits_dim": 8, "position_on_prefix": False, "stem_norm": True},
+        ],
+        every=2,
+    ),
     ids=lambda fields: next(iter(fields)),
 )
 def test_every_kind_of_model_is_rebuilt_exactly(tiny_config, images, fields):
@@ -79,6 +86,7 @@ def test_a_head_for_another_number_of_classes_starts_at_zero(tiny_model, images,
         np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
 
 
+@pytest.mark.any_backend
 def test_fewer_layers_keep_the_first_ones_and_more_are_refused(tiny_model):
     found, name = arrays(rebuild(tiny_model, num_layers=1)), "block_00/mlp/expand/kernel"
     np.testing.assert_array_equal(found[name], arrays(tiny_model)[name])
@@ -101,6 +109,7 @@ def test_the_dtype_policy_is_kept_or_changed(tiny_model):
     assert keras.config.dtype_policy().name == policy
 
 
+@pytest.mark.any_backend
 def test_frozen_layers_stay_frozen(tiny_config):
     model = vit(tiny_config, num_classes=3)
     model.get_layer("block_00").trainable = False
@@ -111,6 +120,7 @@ def test_frozen_layers_stay_frozen(tiny_config):
     assert not any(name.startswith("block_00") for name in names)
 
 
+@pytest.mark.any_backend
 def test_illegal_arguments_are_refused(tiny_model):
     with pytest.raises(InvalidArgumentError, match="not made by"):
         rebuild(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))

@@ -17,6 +17,7 @@ from vit_keras.distributed.arrays import copy_weights
 from vit_keras.distributed.devices import Devices, distribution_scope, run_on, use_devices
 from vit_keras.models.vit import check_not_quantized
 from vit_keras.runtime.random_state import random_state
+from vit_keras.runtime.tensorflow_host import as_operations
 from vit_keras.zoo.load_model import OpenModel, open_model
 
 _FEW = 8  # images, for which a trace takes longer than it saves
@@ -62,7 +63,7 @@ class PlacedModel:
             size = self.fit_size(min(batch_size, len(split)))
             batches = make_full_batches(split, size, shard=self.devices.process)
         with self._scope():
-            outputs = self.model.predict(batches.map(lambda pixels, *_: pixels), verbose=0)
+            outputs = self.model.predict(batches.map(as_operations(lambda pixels, *_: pixels)), verbose=0)
         return np.asarray(outputs)[: len(split)]
 
     @contextmanager

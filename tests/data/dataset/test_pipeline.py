@@ -39,6 +39,19 @@ def test_the_same_seed_epoch_and_step_give_the_same_bytes_from_any_start(data, n
     assert digests(later) == whole[steps + 2 :]
 
 
+def test_tensorflow_rewrites_no_function_of_ours(data, monkeypatch):
+    """That would take most of the time in which a pipeline is made."""
+    from tensorflow.python.autograph.impl import api
+
+    rewritten, rewrite = [], api._convert_actual
+    monkeypatch.setattr(
+        api, "_convert_actual", lambda entity, given: rewritten.append(entity) or rewrite(entity, given)
+    )
+    for batches in (data.training_batches(epochs=1, augmentation="strong"), data.train, data.validation):
+        next(iter(batches))
+    assert not rewritten
+
+
 @pytest.mark.slow
 def test_the_bytes_are_the_same_in_another_process_with_any_number_of_threads(photo_folder, data):
     program = textwrap.dedent(

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from backends import only_elsewhere, some_elsewhere
 
 from vit_keras.layers.base.grids import INDEX_OF_PADDING, grid_indices, pad_images, resize_grid, resize_to_packed
 
@@ -25,7 +26,10 @@ def by_torch(positions, before, after, **arguments):
 
 
 @pytest.mark.parametrize("rule", [*RULES, "bicubic_offset"])
-@pytest.mark.parametrize(("before", "after"), [((7, 7), (5, 11)), ((4, 6), (9, 3)), ((1, 2), (3, 1)), ((3, 4), (3, 5))])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    some_elsewhere([((7, 7), (5, 11)), ((4, 6), (9, 3)), ((1, 2), (3, 1)), ((3, 4), (3, 5))], every=4),
+)
 def test_positions_are_resized_as_torch_does(rule, before, after):
     positions = np.random.default_rng(0).normal(size=(1, before[0] * before[1], 5)).astype("float32")
     found = keras.ops.convert_to_numpy(resize_grid(positions, before=before, after=after, rule=rule))
@@ -48,7 +52,9 @@ def test_a_grid_of_equal_size_keeps_its_bits_where_sizes_are_tensors(rule):
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(found), positions)
 
 
-@pytest.mark.parametrize("rule", [*RULES, "bicubic_offset"])
+@pytest.mark.parametrize(
+    "rule", only_elsewhere((*RULES, "bicubic_offset"), "bicubic_antialias", "bilinear_corners_crop")
+)
 def test_positions_of_packed_images_are_resized_as_those_of_each_grid(rule):
     before, grids = (4, 5), [(4, 5), (2, 7), (9, 1)]
     positions = np.random.default_rng(0).normal(size=(1, 20, 6)).astype("float32")

@@ -12,6 +12,9 @@ from vit_keras.layers.kernels import attention_kernel as kernels
 from vit_keras.runtime.precision import dtype_policy
 
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="what JAX does")
+CONFIG = vk.ViTConfig(
+    image_size=32, patch_size=16, hidden_dim=128, num_layers=2, num_heads=2, mlp_dim=128
+)  # heads of 64
 SHAPE = {"num_tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16", "training": True}
 
 
@@ -34,7 +37,7 @@ def count_kernel_calls(side, policy, **changes):
     import jax
 
     with dtype_policy(policy):
-        model = vk.from_preset("vit_base_patch16_224", num_layers=2, num_classes=3, image_size=16 * side, **changes)
+        model = vk.vit(CONFIG.replace(image_size=16 * side, **changes), num_classes=3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def step(trainable, others, images, labels):
@@ -103,7 +106,7 @@ def test_padding_changes_neither_values_nor_gradients():
             attended = kernels._padded_attention(*parts, padding, implementation="xla")
             return (attended**2).sum(), attended
 
-        return jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True)(*parts)
+        return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2), has_aux=True))(*parts)
 
     (_, plain), plain_gradients = attend(0)
     (_, padded), padded_gradients = attend(1)

@@ -54,6 +54,7 @@ def test_biases_stay_in_float32_under_half_precision(kind, policy):
         ({}, 8, "got 8 tokens, and grid_size=(2, 3) with num_prefix_tokens=1 makes 7"),
     ],
 )
+@pytest.mark.any_backend
 def test_refuses_what_it_has_no_biases_for(changes, tokens, message):
     with pytest.raises(InvalidArgumentError) as caught:
         RelativePositionBias(**{"kind": "table", "num_heads": 2, **GRID, **changes})(keras.Input((tokens, 8)))

@@ -119,6 +119,7 @@ def test_each_head_learns_from_its_own_source(student, teacher, data):
     assert heads == {"head_distillation/kernel", "head_distillation/bias"}
 
 
+@pytest.mark.any_backend
 def test_it_survives_saving(student, teacher, data, tmp_path):
     images, labels = data
     model = compiled(Distillation(student(token=True), teacher, kind="soft", alpha=0.3, temperature=2.0))
@@ -146,6 +147,7 @@ def test_alpha_does_not_scale_regularization(teacher, data):
     np.testing.assert_allclose(array(loss), each.mean() + penalty, rtol=2e-5)
 
 
+@pytest.mark.any_backend
 def test_pairs_that_do_not_match_are_refused(student, teacher, data, tiny_config):
     images, labels = data
     small = student(token=False)

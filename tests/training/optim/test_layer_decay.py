@@ -54,6 +54,7 @@ def test_learning_rate_and_weight_decay_of_every_variable_are_timms(model):
         np.testing.assert_allclose(decays[path], expected, rtol=2e-2, atol=1e-6, err_msg=path)  # of 1 in float32
 
 
+@pytest.mark.any_backend
 def test_muons_weight_decay_is_layer_wise_and_setting_the_learning_rate_scales_all_layers(model):
     decays = step_sizes(model, Muon(1e-3, weight_decay=0.5, layer_decay=0.5), value=1.0, gradient=0.0)
     optimizer = AdamW(1e-3, weight_decay=0.0, layer_decay=0.75)
@@ -80,6 +81,7 @@ def test_muons_weight_decay_is_layer_wise_and_setting_the_learning_rate_scales_a
         (["head/bias", "head_distillation/bias", "pooling/probe"], None, [0, 0, 0]),
     ],
 )
+@pytest.mark.any_backend
 def test_layers_are_counted_from_the_head(paths, num_layers, exponents):
     assert layer_scales(paths, 0.5, num_layers=num_layers) == [0.5**exponent for exponent in exponents]
 
@@ -96,6 +98,7 @@ def test_layers_are_counted_from_the_head(paths, num_layers, exponents):
         (lambda: layer_scales(["block_02/mlp/b"], 0.5, num_layers=2), "num_layers=2 is too few: there is a block_02"),
     ],
 )
+@pytest.mark.any_backend
 def test_wrong_factors_numbers_of_layers_and_models_are_refused(use, message):
     with pytest.raises(InvalidArgumentError, match=message):
         use()

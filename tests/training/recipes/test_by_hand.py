@@ -57,6 +57,7 @@ def test_a_recipe_by_hand_gives_the_weights_of_a_run(model, data, tmp_path, name
     assert json.loads((tmp_path / "run" / "run.json").read_text())["recipe"] == json.loads(json.dumps(recipe.to_dict()))
 
 
+@pytest.mark.any_backend
 def test_a_recipe_has_the_choices_of_a_run(model, data, tmp_path):
     recipe = vk.recipes.linear_probe(model, data)
     run = finetune(model, data, method="linear_probe", run_dir=tmp_path / "run", console=Console(quiet=True))
@@ -65,6 +66,7 @@ def test_a_recipe_has_the_choices_of_a_run(model, data, tmp_path):
     assert not changed(values(run.model), values(recipe.prepare(model)))
 
 
+@pytest.mark.any_backend
 def test_prepare_sets_head_stochastic_depth_and_trainable_weights(model, data):
     keras.utils.set_random_seed(5)
     recipe = vk.recipes.bias_only(model, data, stochastic_depth_rate=0.25)
@@ -80,6 +82,7 @@ def test_prepare_sets_head_stochastic_depth_and_trainable_weights(model, data):
     assert not changed(before, values(model))
 
 
+@pytest.mark.any_backend
 def test_batches_are_of_the_epoch_set_or_the_next(model, data):
     recipe = vk.recipes.finetune(model, data, epochs=3, augmentation="medium", seed=4)
     whole = replace(data, seed=4).training_batches(epochs=3, augmentation="medium")
@@ -95,6 +98,7 @@ def test_batches_are_of_the_epoch_set_or_the_next(model, data):
     assert_equal(found, expected)
 
 
+@pytest.mark.any_backend
 def test_missing_or_other_data_are_refused(model, data, tmp_path):
     recipe = vk.recipes.head_first(model, data, epochs=2)
     alone = Recipe.from_dict(recipe.to_dict())

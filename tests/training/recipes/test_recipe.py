@@ -22,6 +22,7 @@ def mine(**fields):
 # --- its fields
 
 
+@pytest.mark.any_backend
 def test_every_wrong_field_is_refused_at_once():
     wrong = {
         "source": 5, "expected": None, "epochs": 0, "steps_per_epoch": 2.5, "accumulation": 0, "warmup_rate": "0.1",
@@ -37,6 +38,7 @@ def test_every_wrong_field_is_refused_at_once():
         assert all(f"{name}=" in str(caught.value) for name in (wrong if fields is wrong else not_numbers))
 
 
+@pytest.mark.any_backend
 def test_a_damaged_record_is_refused():
     for change, message in (
         ({"learn_rate": 1.0}, "no field 'learn_rate'.*'learning_rate'"),
@@ -48,6 +50,7 @@ def test_a_damaged_record_is_refused():
             Recipe.from_dict({**mine().to_dict(), **change})
 
 
+@pytest.mark.any_backend
 def test_a_record_needs_the_fields_without_a_default_and_may_have_earlier_names():
     assert Recipe.from_dict({"name": "mine", "source": "", "epochs": 10, "steps_per_epoch": 10}) == mine()
     with pytest.raises(InvalidArgumentError, match=r"source, epochs must be given"):
@@ -96,6 +99,7 @@ def test_a_constant_rate_can_be_set_and_incomplete_accumulations_are_no_steps():
         ("sgd", {"momentum": 0.8}),
     ],
 )
+@pytest.mark.any_backend
 def test_the_optimizer_has_the_recipes_values(name, moments):
     both = {"weight_decay": 0.3, "layer_decay": 0.6}
     recipe = mine(optimizer=name, beta_2=0.9, momentum=0.8, clip_norm=0.7, accumulation=4, **both)
@@ -106,12 +110,14 @@ def test_the_optimizer_has_the_recipes_values(name, moments):
     assert optimizer.get_config().items() >= expected.items()
 
 
+@pytest.mark.any_backend
 def test_the_loss_has_the_recipes_values():
     for name in ("crossentropy", "binary_crossentropy"):
         loss = mine(loss=name, label_smoothing=0.2, class_weights=(1.0, 3.0)).compile_kwargs()["loss"]
         assert (loss.name, loss.label_smoothing, loss.class_weights) == (name, 0.2, [1.0, 3.0])
 
 
+@pytest.mark.any_backend
 def test_the_callbacks_are_those_of_the_recipe():
     assert [type(callback) for callback in mine().callbacks()] == [TellEpoch, keras.callbacks.TerminateOnNaN]
     _, _, average, best = mine(average_decay=0.9, patience=3).callbacks()
@@ -145,6 +151,7 @@ def test_a_recipe_trains_in_the_users_own_fit_and_the_compiled_model_survives_a_
     assert loaded.evaluate(data.test, verbose=0) == model.evaluate(data.test, verbose=0)
 
 
+@pytest.mark.any_backend
 def test_a_notebook_shows_choices_with_their_reasons():
     html = mine().replace(epochs=12)._repr_html_()
     assert "Recipe mine: 12 epochs of 10 steps" in html

@@ -39,9 +39,9 @@ def test_the_batch_size_fits_the_images_unless_it_is_given():
 
 def test_few_images_train_with_the_reason_and_a_hint_at_fine_tuning(tiny_config, tmp_path):
     lines = Console(record=True, width=300, file=io.StringIO())
-    result = vk.train(
-        vit(tiny_config.replace(num_layers=1)), arrays(60), epochs=1, run_dir=tmp_path / "run", console=lines
-    )
+    data, model = vk.data.load(arrays(60)), vit(tiny_config.replace(num_layers=1))
+    recipe = vk.recipes.small_images(model, data, epochs=1, augmentation=vk.data.Augmentation(flip_rate=0.5))
+    result = vk.train(model, data, recipe=recipe, run_dir=tmp_path / "run", console=lines)
     printed = lines.export_text()
     assert "choice   batch_size 8: 6 steps per epoch of 48 training images; larger batches make too few" in printed
     assert (
@@ -49,20 +49,14 @@ def test_few_images_train_with_the_reason_and_a_hint_at_fine_tuning(tiny_config,
         in printed
     )
     assert result.record["recipe"]["steps_per_epoch"] == 6
+    choices = {what: value for what, value, _ in result.record["choices"]}
+    assert choices["augmentation"]["flip_rate"] == 0.5  # of your own: recorded as its fields
 
 
 def test_many_images_get_no_hint(tiny_config):
     data = vk.data.load(arrays(2600))
     recipe = vk.recipes.small_images(vit(tiny_config), data, epochs=1)
     assert not {"batch_size", "weights"} & {choice.what for choice in recipe.choices}
-
-
-def test_an_augmentation_of_your_own_is_recorded_as_its_fields(tiny_config, tmp_path):
-    data, model = vk.data.load(arrays(60)), vit(tiny_config.replace(num_layers=1))
-    recipe = vk.recipes.small_images(model, data, epochs=1, augmentation=vk.data.Augmentation(flip_rate=0.5))
-    result = vk.train(model, data, recipe=recipe, run_dir=tmp_path / "run")
-    choices = {what: value for what, value, _ in result.record["choices"]}
-    assert choices["augmentation"]["flip_rate"] == 0.5
 
 
 def test_class_weights_are_the_inverse_count_to_a_power():

@@ -116,7 +116,7 @@ def test_a_run_stopped_twice_is_resumed_to_the_same_result(fitting, whole, stopp
     assert_same(outcome(fitted, rows), whole)
 
 
-@bit_for_bit
+@pytest.mark.any_backend
 def test_after_a_full_disk_the_run_is_resumed(fitting, whole, tmp_path, monkeypatch):
     class Fill(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):

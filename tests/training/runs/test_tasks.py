@@ -102,6 +102,7 @@ def test_the_saved_model_knows_its_task_names_and_threshold(tagged_run, tagged, 
         assert found.class_names == NAMES
 
 
+@pytest.mark.any_backend
 def test_labels_of_other_columns_are_matched_by_name_and_of_another_task_refused(tagged_run, tagged, numbered):
     reordered = tagged.reorder_classes(("blue", "green", "red"))
     found = vk.evaluate(tagged_run.model, reordered)
@@ -115,6 +116,7 @@ def test_labels_of_other_columns_are_matched_by_name_and_of_another_task_refused
         vk.evaluate(tagged_run.model, (tagged.splits["test"].images, tagged.splits["test"].labels[:, :2]))
 
 
+@pytest.mark.any_backend
 def test_one_hot_arrays_are_evaluated_as_the_task_of_the_model(tagged_run, tagged):
     labels = np.eye(3, dtype="uint8")[np.arange(16) % 3]
     assert vk.evaluate(tagged_run.model, (tagged.splits["test"].images[:16], labels)).task == "multi_label"
@@ -152,6 +154,7 @@ def test_the_recipe_gives_the_same_model_in_plain_keras(numbered, model):
     assert end["r2"] == pytest.approx(r2_score(numbered.splits["validation"].labels, predictions), abs=1e-3)
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("method", ["linear_probe", pytest.param("lora", marks=pytest.mark.slow)])
 def test_a_fitted_head_starts_a_run_of_either_task(method, tagged, numbered, model, tmp_path):
     for data, name in ((tagged, "test_mean_average_precision"), (numbered, "test_r2")):
@@ -165,6 +168,7 @@ def test_a_fitted_head_starts_a_run_of_either_task(method, tagged, numbered, mod
     np.testing.assert_allclose(again.predict(test, verbose=0), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.any_backend
 def test_a_head_of_another_task_is_new_and_the_recipe_says_so(tagged_run, numbered):
     other = vk.data.load((make_images()[0], np.arange(160) % 3), class_names=NAMES, batch_size=16)
     recipe = vk.recipes.finetune(tagged_run.model, other)
@@ -208,6 +212,7 @@ def test_an_interrupted_run_ends_in_the_same_result(task, tagged, numbered, tagg
             assert row[name] == pytest.approx(other[name], rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.any_backend
 def test_the_report_of_tags_has_their_scores_curves_and_worst_images(tagged_run):
     page = Page((tagged_run.run_directory / "report.html").read_text("utf-8"))
     assert_needs_nothing_else(page)
@@ -223,6 +228,7 @@ def test_the_report_of_tags_has_their_scores_curves_and_worst_images(tagged_run)
     assert f"| mean average precision | {evaluation.mean_average_precision:.1%} |" in card
 
 
+@pytest.mark.any_backend
 def test_the_report_of_numbers_has_scatter_plots_and_the_largest_errors(numbered_run, numbered):
     page = Page((numbered_run.run_directory / "report.html").read_text("utf-8"))
     assert_needs_nothing_else(page)

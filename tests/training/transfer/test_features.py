@@ -45,6 +45,7 @@ def test_the_head_maps_features_to_the_logits(tiny_model, split, features):
 
 
 @pytest.mark.parametrize(("changes", "classes"), [({"distillation_token": True}, 3), ({}, None)])
+@pytest.mark.any_backend
 def test_with_two_heads_or_none_the_features_are_pooled_and_progress_is_reported(tiny_config, split, changes, classes):
     model, calls = vit(tiny_config.replace(num_layers=1, **changes), num_classes=classes), []
     pooled = keras.Model(model.input, model.get_layer("pooling").output) if classes else model
@@ -53,6 +54,7 @@ def test_with_two_heads_or_none_the_features_are_pooled_and_progress_is_reported
     assert calls == [(4, COUNT), (8, COUNT), (COUNT, COUNT)]
 
 
+@pytest.mark.any_backend
 def test_the_cache_depends_on_everything_but_the_head(tiny_model, tiny_config, split, computed, tmp_path):
     model = vit(tiny_config, num_classes=3)
     model.set_weights(tiny_model.get_weights())
@@ -68,6 +70,7 @@ def test_the_cache_depends_on_everything_but_the_head(tiny_model, tiny_config, s
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "other"])
+@pytest.mark.any_backend
 def test_a_damaged_file_is_computed_again_with_a_warning(tiny_model, split, computed, tmp_path, damage):
     kept = extract_features(tiny_model, split, cache=tmp_path)
     (path,) = tmp_path.iterdir()
@@ -88,6 +91,7 @@ def test_a_damaged_file_is_computed_again_with_a_warning(tiny_model, split, comp
     extract_features(tiny_model, split, cache=tmp_path)  # the file is intact again: no warning
 
 
+@pytest.mark.any_backend
 def test_the_second_call_reads_the_cache_and_a_full_disk_causes_only_a_warning(
     tiny_model, split, features, computed, tmp_path, monkeypatch
 ):
@@ -108,6 +112,7 @@ def test_the_second_call_reads_the_cache_and_a_full_disk_causes_only_a_warning(
         np.testing.assert_allclose(one, features, atol=1e-5)
 
 
+@pytest.mark.any_backend
 def test_bad_input(tiny_model, tiny_config, split):
     broken = vit(tiny_config.replace(num_layers=1), num_classes=3)
     broken.get_layer("final_norm").beta.assign(np.full(16, np.nan, "float32"))

@@ -69,6 +69,7 @@ def test_a_frozen_stem_keeps_its_moving_averages(tiny_config, batch):
     assert not any(path.startswith("conv_stem/") for path in changed(before, values(model)))
 
 
+@pytest.mark.any_backend
 def test_full_undoes_every_choice(tiny_config):
     model = vit(tiny_config.replace(stem="conv", dropout_rate=0.1), num_classes=3)
     every = names(model)
@@ -95,12 +96,14 @@ POOLED = {"pooling": "map", "class_token": False}
         ({"distillation_token": True}, "head", 1, {"head", "head_distillation"}),
     ],
 )
+@pytest.mark.any_backend
 def test_blocks_are_counted_from_the_head_and_pooling_trains_with_them(tiny_config, changes, what, count, expected):
     model = vit(tiny_config.replace(**changes), num_classes=3)
     set_trainable(model, what, last_blocks=count)
     assert {name.split("/")[0] for name in names(model)} == expected
 
 
+@pytest.mark.any_backend
 def test_biases_of_all_layers_are_found(tiny_config):
     model = vit(tiny_config.replace(qkv_bias="query_value", qk_norm=True, layer_scale=0.1, **POOLED), num_classes=3)
     set_trainable(model, "bias")
@@ -110,6 +113,7 @@ def test_biases_of_all_layers_are_found(tiny_config):
     assert kinds == {"bias", "beta", "query_bias", "value_bias"}
 
 
+@pytest.mark.any_backend
 def test_files_hold_frozen_weights_and_a_compiled_model_must_be_compiled_again(model, batch, tmp_path):
     whole = save_preset(model, tmp_path / "whole") / "model.safetensors"
     model.compile("adam", "sparse_categorical_crossentropy")
@@ -123,6 +127,7 @@ def test_files_hold_frozen_weights_and_a_compiled_model_must_be_compiled_again(m
     assert names(loaded) == names(model)
 
 
+@pytest.mark.any_backend
 def test_wrong_choices_and_models_are_refused_and_change_nothing(tiny_config, model):
     counts = "last_blocks must be an integer from 1 to the model's 2"
     bare, dense = vit(tiny_config), keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

@@ -4,6 +4,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from backends import some_elsewhere
 from contracts import JIT
 from safetensors.numpy import load_file, save_file
 from training.weights import changed, randomize, values
@@ -82,14 +83,17 @@ def test_the_outputs_do_not_change_before_training_and_targets_choose_the_projec
 
 @pytest.mark.parametrize(
     "changes",
-    [
-        {"parallel_block": True, "layer_scale": 0.1},
-        {"gated_mlp": True, "activation": "silu", "mlp_inner_norm": True, "attention_inner_norm": True},
-        {"qkv_bias": "none", "qk_norm": True},
-        {"pooling": "map", "class_token": False, "qkv_bias": "query_value"},
-        {"distillation_token": True},
-        {"remat": "block"},
-    ],
+    some_elsewhere(
+        (
+            {"parallel_block": True, "layer_scale": 0.1},
+            {"pooling": "map", "class_token": False, "qkv_bias": "query_value"},
+            {"distillation_token": True},
+            {"gated_mlp": True, "activation": "silu", "mlp_inner_norm": True, "attention_inner_norm": True},
+            {"qkv_bias": "none", "qk_norm": True},
+            {"remat": "block"},
+        ),
+        every=3,
+    ),
     ids=lambda changes: next(iter(changes)),
 )
 def test_every_kind_of_block_takes_lora(tiny_config, batch, changes):
@@ -215,6 +219,7 @@ def test_a_keras_file_keeps_lora(trained, batch, tmp_path):
     assert all(keras.ops.convert_to_numpy(weight).any() for weight in loaded.trainable_variables)
 
 
+@pytest.mark.any_backend
 def test_a_file_for_another_model_is_refused(tiny_config, base, file):
     before = values(base)
     other = vit(tiny_config.replace(image_size=24, pooling="mean"), num_classes=3)
@@ -247,6 +252,7 @@ NAN = {"head/bias": np.full(3, np.nan, "float32")}
 UNKNOWN = {"block_09/mlp/expand/adapter_up": np.zeros(1, "float32")}
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -270,6 +276,7 @@ def test_a_changed_file_is_refused(base, file, changes, error, message):
         load_lora(base, file)
 
 
+@pytest.mark.any_backend
 def test_other_and_damaged_files_are_refused(base, tiny_preset, file, tmp_path):
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes(file.read_bytes()[:-1])
@@ -282,6 +289,7 @@ def test_other_and_damaged_files_are_refused(base, tiny_preset, file, tmp_path):
             load_lora(base, path)
 
 
+@pytest.mark.any_backend
 def test_a_file_that_would_miss_trained_weights_is_not_written(base, tmp_path):
     adapted = add_lora(base)
     adapted.get_layer("final_norm").trainable = True
@@ -292,6 +300,7 @@ def test_a_file_that_would_miss_trained_weights_is_not_written(base, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.any_backend
 def test_wrong_arguments_and_models_are_refused(base, trained, tmp_path):
     for name, wrong in (
         ("rank", (0, 2.0, True, 17)),

@@ -18,7 +18,7 @@ from vit_keras.data.dataset.splits import EncodedSplit, Split
 from vit_keras.data.tasks import to_targets
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.packing import change_image
-from vit_keras.runtime.tensorflow_host import stay_on_host
+from vit_keras.runtime.tensorflow_host import as_operations, stay_on_host
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,7 +44,7 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
     if shuffle:
         indices = indices.shuffle(len(split), seed=shuffle_seed, reshuffle_each_iteration=True)
     batches = indices.batch(batch_size, drop_remainder=shuffle).map(
-        lambda chosen: read(chosen, 0), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        as_operations(lambda chosen: read(chosen, 0)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -76,7 +76,9 @@ def make_full_batches(
         images, labels = read(tf.minimum(places, count - 1), 0)
         return (images, labels, tf.where(places < count, np.float32(weight), np.float32(0)))[: 3 if weighted else 2]
 
-    batches = tf.data.Dataset.range(num_batches).map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = tf.data.Dataset.range(num_batches).map(
+        as_operations(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -139,8 +141,8 @@ def make_training_batches(
             images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step, rows=rows
         )
 
-    batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = batches.map(augment_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = steps.map(as_operations(read_batch), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    batches = batches.map(as_operations(augment_batch), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

@@ -50,8 +50,9 @@ class MaskedAutoencoder(PretrainingModel):
     Example:
         >>> from vit_keras import from_preset
         >>> model = MaskedAutoencoder(from_preset("test_vit"))
-        >>> model.compile(keras.optimizers.AdamW(1.5e-4, beta_2=0.95))
-        >>> history = model.fit(ops.zeros((8, *model.encoder.input_shape[1:])), verbose=0)
+        >>> model.compile(keras.optimizers.AdamW(1.5e-4, beta_2=0.95))  # model.fit(images) trains it
+        >>> model(ops.zeros((8, *model.encoder.input_shape[1:])))["loss"].shape == (8,)
+        True
     """
 
     def __init__(

@@ -8,6 +8,7 @@ import keras
 
 from vit_keras.distributed.cluster import seconds_waited
 from vit_keras.distributed.devices import devices_in_use
+from vit_keras.runtime.tensorflow_host import as_operations
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -55,10 +56,12 @@ class WaitClock:
             with tf.control_dependencies([seconds.assign_add(_read_clock() - asked)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
-        asked = tf.data.Dataset.counter().map(lambda _: _read_clock())
+        asked = tf.data.Dataset.counter().map(as_operations(lambda _: _read_clock()))
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False  # which would ask for a batch before the loop does
-        return tf.data.Dataset.zip((asked, batches)).map(arrive).with_options(options)  # zip asks the clock first
+        return (
+            tf.data.Dataset.zip((asked, batches)).map(as_operations(arrive)).with_options(options)
+        )  # zip asks the clock first
 
 
 def _read_clock() -> "tf.Tensor":
