@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imagehash
 import numpy as np
 from PIL import Image, ImageStat
 
 from vit_keras.data.images.decode import Picture, read_bytes
-from vit_keras.data.images.perceptual_hash import perceptual_hash
 from vit_keras.data.images.signatures import SUFFIXES
 from vit_keras.errors import DataError, VitKerasError
 
@@ -79,7 +79,7 @@ def _describe(picture: Picture, image: Image.Image, path: Path) -> dict[str, Any
         "width": picture.size[0],
         "height": picture.size[1],
         "orientation": picture.orientation,
-        "phash": perceptual_hash(luma),
+        "phash": str(imagehash.phash(luma)),
         "brightness": round(statistics.mean[0], 2),
         "contrast": round(statistics.stddev[0], 2),
         "shadow": round(float(shadow), 2),
