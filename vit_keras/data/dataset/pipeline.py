@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,9 +43,7 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
     indices = tf.data.Dataset.range(len(split))
     if shuffle:
         indices = indices.shuffle(len(split), seed=shuffle_seed, reshuffle_each_iteration=True)
-    batches = indices.batch(batch_size, drop_remainder=shuffle).map(
-        lambda chosen: read(chosen, 0), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    batches = _map(indices.batch(batch_size, drop_remainder=shuffle), lambda chosen: read(chosen, 0))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -76,8 +74,18 @@ def make_full_batches(
         images, labels = read(tf.minimum(places, count - 1), 0)
         return (images, labels, tf.where(places < count, np.float32(weight), np.float32(0)))[: 3 if weighted else 2]
 
-    batches = tf.data.Dataset.range(num_batches).map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _map(tf.data.Dataset.range(num_batches), load).prefetch(tf.data.AUTOTUNE)
+
+
+def _map(dataset: "tf.data.Dataset", function: Callable[..., Any]) -> "tf.data.Dataset":
+    """Returns what a function makes of each element, in order.
+
+    It is traced as it is: AutoGraph, which rewrites Python's `if` and `for` for values of tensors, would take longer than the trace.
+    """
+    import tensorflow as tf
+
+    plain = tf.autograph.experimental.do_not_convert(function)
+    return dataset.map(plain, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +147,7 @@ def make_training_batches(
             images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step, rows=rows
         )
 
-    batches = steps.map(read_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = batches.map(augment_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _map(_map(steps, read_batch), augment_batch).prefetch(tf.data.AUTOTUNE)
 
 
 def _accept_shuffle_by_default() -> None:

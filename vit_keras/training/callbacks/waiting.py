@@ -55,10 +55,13 @@ class WaitClock:
             with tf.control_dependencies([seconds.assign_add(_read_clock() - asked)]):
                 return tf.nest.map_structure(tf.identity, batch)
 
-        asked = tf.data.Dataset.counter().map(lambda _: _read_clock())
+        plain = tf.autograph.experimental.do_not_convert  # AutoGraph would take longer than the trace
+        asked = tf.data.Dataset.counter().map(plain(lambda _: _read_clock()))
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False  # which would ask for a batch before the loop does
-        return tf.data.Dataset.zip((asked, batches)).map(arrive).with_options(options)  # zip asks the clock first
+        return (
+            tf.data.Dataset.zip((asked, batches)).map(plain(arrive)).with_options(options)
+        )  # zip asks the clock first
 
 
 def _read_clock() -> "tf.Tensor":
