@@ -122,7 +122,8 @@ def kernel(preset: str) -> dict[str, Any]:
     text = bare_step(model).lower(state_of(model), images, labels).compile().as_text()
     config = vk.model_config(model)
     chosen = attention_kernel(
-        num_tokens=config.num_tokens, num_heads=config.num_heads, head_dim=config.hidden_dim // config.num_heads, dtype="bfloat16"
+        num_tokens=config.num_tokens, num_heads=config.num_heads, head_dim=config.hidden_dim // config.num_heads, dtype="bfloat16",
+        training=True,
     )  # fmt: skip
     return {
         "attention": asdict(chosen),

@@ -1,84 +1,104 @@
-"""Training steps of small models on a CPU compared with plain Keras layers, and the fraction of a matrix product's rate.
+"""Training steps of small models on a CPU compared with plain Keras layers and timm, and the fraction of a matrix product's rate.
 
-    python benchmarks/small_models.py [--batch-size 128] [--rounds 15] [--quick]
+    python benchmarks/small_models.py [--peers PYTHON ...] [--dtypes float32 bfloat16] [--batch-size 128] [--rounds 15] [--quick]
 
-Models with 0.3 to 1 million parameters and 16 to 64 tokens, float32, `compile` defaults, AdamW, `train_on_batch` on pixels in memory, in turns.
-The plain model uses Keras' own layers as in its guides: `Conv2D` patches, `MultiHeadAttention`, `Dense`. The fraction counts the model's
-multiply-adds three times (one forward and two backward), relative to a 2,048 x 2,048 matrix product.
+Models with 0.3 to 1 million parameters and 16 to 64 tokens. Each library runs in its own process (`small_models_side.py`), with
+each of its settings, and all processes take turns; the fastest setting represents a peer. The plain model uses Keras' own layers as in
+its guides: `Conv2D`, `MultiHeadAttention`, `Dense`. The fraction counts the model's multiply-adds three times (one forward and two
+backward), relative to a 2,048 x 2,048 matrix product.
 """
 
 import argparse
+import contextlib
+import sys
 from typing import Any
 
 import harness
-import keras
 import numpy as np
+from small_models_side import SHAPES
+from speed import Side, python_with
 
 import vit_keras as vk
-from vit_keras import ViTConfig
 
-PRESETS = ("vit_pico_patch4_28", "vit_pico_patch4_32", "vit_nano_patch4_32", "vit_nano_conv8_32", "vit_nano_conv4_32")
-CLASSES = 10
-
-
-def plain(config: ViTConfig) -> keras.Model:
-    """Returns a model of the same shape from Keras' own layers."""
-    layers = keras.layers
-    rows, columns = (side // config.patch_size for side in config.image_size)
-    image = keras.Input((*config.image_size, config.channels))
-    patches = layers.Conv2D(config.hidden_dim, config.patch_size, strides=config.patch_size)(
-        layers.Rescaling(1 / 255)(image)
-    )
-    tokens = layers.Reshape((rows * columns, config.hidden_dim))(patches)
-    tokens = tokens + layers.Embedding(rows * columns, config.hidden_dim)(keras.ops.arange(rows * columns))
-    for _ in range(config.num_layers):
-        normed = layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
-        attention = layers.MultiHeadAttention(config.num_heads, config.hidden_dim // config.num_heads)
-        tokens = tokens + attention(normed, normed)
-        hidden = layers.Dense(config.mlp_dim, activation="gelu")(
-            layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
-        )
-        tokens = tokens + layers.Dense(config.hidden_dim)(hidden)
-    tokens = layers.LayerNormalization(epsilon=config.norm_epsilon)(tokens)
-    return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(tokens)))
+SETTINGS = {
+    "vit_keras_zoo": ("XLA off",),  # as `compile` chooses on a CPU
+    "keras": ("XLA off", "XLA on"),
+    "timm": ("eager", "compiled"),
+}
+WARM_UP = 2
 
 
-def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Returns the rates of both models, and ours relative to the matrix product."""
-    config = vk.load_preset(preset).config
-    steps = {
-        "vit_keras": harness.keras_steps(vk.from_preset(preset, num_classes=CLASSES), batch_size)["training"],
-        "plain_keras": harness.keras_steps(plain(config), batch_size, optimizer="keras")["training"],
+def measure(preset: str, dtype: str, pythons: dict[str, str], batch_size: int, rounds: int) -> dict[str, Any]:
+    """Returns the rates of all libraries, and ours relative to theirs and to the matrix product."""
+    before = harness.matmul_rate(dtype)
+    with contextlib.ExitStack() as stack:
+        sides = {
+            (library, setting): stack.enter_context(
+                Side(python, (library, setting, preset, dtype, batch_size), "small_models_side.py")
+            )
+            for library, python in pythons.items()
+            for setting in SETTINGS[library]
+        }
+        failed = {", ".join(name): side.facts["failed"] for name, side in sides.items() if "failed" in side.facts}
+        running = {name: side for name, side in sides.items() if "failed" not in side.facts}
+        harness.interleaved({name: side.step for name, side in running.items()}, rounds=0)
+        seconds: dict[tuple[str, str], list[float]] = {name: [] for name in running}
+        for turn in range(-WARM_UP, rounds):
+            for name, side in running.items():
+                taken = side.step() or np.nan
+                if turn >= 0:
+                    seconds[name].append(taken)
+    peak = max(before, harness.matmul_rate(dtype))
+    fastest = {
+        library: min((name for name in seconds if name[0] == library), key=lambda name: np.median(seconds[name]))
+        for library in {name[0] for name in seconds}
     }
-    before = harness.matmul_rate()
-    seconds = harness.interleaved(steps, rounds=rounds)
-    peak = max(before, harness.matmul_rate())
+    ours = seconds[fastest["vit_keras_zoo"]]
+    rows = {}
+    for library, name in sorted(fastest.items(), key=lambda item: list(SETTINGS).index(item[0])):
+        rates = harness.spread([batch_size / value for value in seconds[name]])
+        rows[library] = {"setting": name[1], "version": running[name].facts["version"], "images_per_second": rates}
+        if library != "vit_keras_zoo":
+            rows[library]["ours_is_faster"] = harness.spread(
+                [theirs / our for theirs, our in zip(seconds[name], ours, strict=True)]
+            )
+    config = vk.load_preset(preset).config
     work = 3 * 2 * config.num_macs * batch_size
-    ratio = [theirs / our for theirs, our in zip(seconds["plain_keras"], seconds["vit_keras"], strict=True)]
-    rates = {name: harness.spread([batch_size / value for value in values]) for name, values in seconds.items()}
     return {
         "preset": preset,
+        "dtype": dtype,
         "params": config.num_params,
         "tokens": config.num_tokens,
         "batch_size": batch_size,
         "matmul_gflops": peak,
-        "share_of_matmul_rate": work / float(np.median(seconds["vit_keras"])) / 1e9 / peak,
-        "images_per_second": rates,
-        "ours_is_faster": harness.spread(ratio),
-        "unreliable": [name for name, found in rates.items() if harness.is_unsteady(found)],
+        "share_of_matmul_rate": work / float(np.median(ours)) / 1e9 / peak,
+        "libraries": rows,
+        "failed": failed,
+        "unreliable": [library for library, row in rows.items() if harness.is_unsteady(row["images_per_second"])],
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", nargs="*", default=[], help="Python interpreters with the peers")
+    parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"], choices=["float32", "bfloat16"])
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--quick", action="store_true", help="one round of the smallest")
     options = parser.parse_args()
-    presets, rounds = (PRESETS[:1], 1) if options.quick else (PRESETS, options.rounds)
-    load, cells = harness.load(), list[dict[str, Any]]()
-    for preset in presets:
-        cells.append(measured(preset, options.batch_size, rounds))
-        print(cells[-1], flush=True)
-        keras.utils.clear_session()
-    harness.record("small_models", {"load_before": load, "cells": cells}, quick=options.quick)
+    found = {library: python_with(library, [sys.executable, *options.peers]) for library in SETTINGS}
+    pythons = {library: python for library, python in found.items() if python}
+    presets, rounds = (list(SHAPES)[:1], 1) if options.quick else (list(SHAPES), options.rounds)
+    dtypes = options.dtypes[:1] if options.quick else options.dtypes
+    earlier = harness.read_earlier("small_models").get("cells", [])
+    load, cells = harness.load(), [cell for cell in earlier if cell["dtype"] not in dtypes]
+    for dtype in dtypes:
+        for preset in presets:
+            cells.append(measure(preset, dtype, pythons, options.batch_size, rounds))
+            print(cells[-1], flush=True)
+    missing = [library for library, python in found.items() if not python]
+    harness.record("small_models", {"load_before": load, "not_installed": missing, "cells": cells}, quick=options.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,8 +4,8 @@
                                [--batch-size 16] [--num-layers 12] [--rounds 5] [--backend tensorflow] [--keep-settings] [--quick]
 
 Each library runs in its own process (`speed_side.py`), in this Python or the first of `--peers` that has it; missing libraries are listed.
-First, each setting of a library (XLA on or off, eager or compiled) takes three steps on the first preset, and the fastest represents the
-library for that kind and dtype. Then the libraries take turns, so that changes in load affect all. On further presets only the `--sides`
+First, the settings of a library (XLA on or off, eager or compiled) take five steps in turns on the first preset, and the fastest represents
+the library for that kind and dtype. Then the libraries take turns, so that changes in load affect all. On further presets only the `--sides`
 fastest take part, to fit in memory. Results of earlier runs are kept until they are measured again; `--keep-settings` keeps their
 settings as well. With `--backend jax` or `torch`, this package and KerasHub run on that backend, and the result is `speed_BACKEND.json`.
 
@@ -30,8 +30,8 @@ import speed_side
 from vit_keras.presets import load_preset
 
 FIRST = next(iter(speed_side.SHAPES))
-SIDE = Path(__file__).with_name("speed_side.py")
-ROOT = SIDE.parents[1]
+ROOT = Path(__file__).parents[1]
+TRIAL_STEPS = 5
 
 
 class Side:
@@ -39,13 +39,14 @@ class Side:
 
     Args:
         python: What runs it.
-        arguments: Those of `speed_side.py`.
+        arguments: Those of the script, the library first.
+        script: Name of the file beside this one.
     """
 
-    def __init__(self, python: str, arguments: Sequence[object]) -> None:
+    def __init__(self, python: str, arguments: Sequence[object], script: str = "speed_side.py") -> None:
         paths = [str(ROOT)] if arguments[0] == "vit_keras_zoo" else []  # the peer vit-keras has the same import name
         self.process = subprocess.Popen(
-            [python, str(SIDE), *map(str, arguments)],
+            [python, str(Path(__file__).with_name(script)), *map(str, arguments)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd="/",
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )  # fmt: skip
@@ -96,16 +97,24 @@ def python_with(library: str, pythons: Sequence[str]) -> str | None:
 def best_settings(
     pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int], most: int | None
 ) -> dict[str, dict[str, Any]]:
-    """Returns each library's fastest setting over three steps, of the first `most` or of all."""
+    """Returns each library's fastest setting, of the first `most` or of all, over steps that the settings take in turns."""
     best = {}
     for library, python in pythons.items():
-        tried = {}
-        for setting in speed_side.SETTINGS[library][:most]:
-            with Side(python, (library, setting, preset, kind, dtype, *size)) as side:
-                failed = side.facts.get("failed")
-                steps = [] if failed else [side.step() for _ in range(3)]
-                tried[setting] = side.facts["failed"] if failed or None in steps else float(np.median(steps))
-        best[library] = chosen(tried)
+        with contextlib.ExitStack() as stack:
+            sides = {
+                setting: stack.enter_context(Side(python, (library, setting, preset, kind, dtype, *size)))
+                for setting in speed_side.SETTINGS[library][:most]
+            }
+            steps = {setting: list[float | None]() for setting, side in sides.items() if "failed" not in side.facts}
+            for _ in range(TRIAL_STEPS):
+                for setting, taken in steps.items():
+                    taken.append(sides[setting].step())
+        best[library] = chosen(
+            {
+                setting: side.facts["failed"] if "failed" in side.facts else float(np.median(np.array(steps[setting])))
+                for setting, side in sides.items()
+            }
+        )
         print(preset, kind, dtype, library, best[library], flush=True)
     return best
 

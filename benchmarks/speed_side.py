@@ -40,7 +40,7 @@ def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: 
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (batch_size, *model.input_shape[1:])).astype("float32")
-    labels = rng.integers(0, CLASSES, batch_size)
+    labels = rng.integers(0, model.output_shape[-1], batch_size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=optimizer, loss=loss, jit_compile=setting == "XLA on")
     if kind == "training":
@@ -92,7 +92,8 @@ def vit_keras_peer(preset: str, kind: str, dtype: str, batch_size: int, num_laye
 
 
 def torch_step(
-    model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu", side: int = SIDE
+    model: Any, kind: str, dtype: str, batch_size: int, setting: str, logits: Callable[[Any], Any], place: str = "cpu", side: int = SIDE,
+    channels: int = 3, classes: int = CLASSES,
 ) -> Step:  # fmt: skip
     """Returns a step of a torch model, with torch's fastest AdamW."""
     import contextlib
@@ -100,8 +101,8 @@ def torch_step(
     import torch
 
     torch.manual_seed(0)
-    images = torch.rand(batch_size, 3, side, side, device=place)
-    labels = torch.randint(0, CLASSES, (batch_size,), device=place)
+    images = torch.rand(batch_size, channels, side, side, device=place)
+    labels = torch.randint(0, classes, (batch_size,), device=place)
     model = model.to(place).train(kind == "training")
     forward = torch.compile(model) if setting == "compiled" else model
     half = torch.autocast(place, torch.bfloat16) if dtype == "bfloat16" else contextlib.nullcontext()
@@ -171,8 +172,8 @@ def version_of(library: str) -> str:
     return found
 
 
-def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
-    """Answers each input line."""
+def serve(library: str, build: Callable[[], Step]) -> None:
+    """Prints the facts of a library's step, or why it cannot run; then takes a step for each input line and prints its seconds."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries print to stdout, where only answers may go
 
     def answer(**said: Any) -> None:
@@ -181,7 +182,7 @@ def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_s
     started = time.perf_counter()
     try:
         version = version_of(library)
-        step = LIBRARIES[library](preset, kind, dtype, batch_size, num_layers, setting)
+        step = build()
         step()
         found = {"version": version, "first_step": time.perf_counter() - started}
     except Exception as error:
@@ -192,6 +193,11 @@ def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_s
         start = time.perf_counter()
         step()
         answer(seconds=time.perf_counter() - start)
+
+
+def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
+    """Answers each input line."""
+    serve(library, lambda: LIBRARIES[library](preset, kind, dtype, batch_size, num_layers, setting))
 
 
 if __name__ == "__main__":

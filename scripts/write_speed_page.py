@@ -41,16 +41,16 @@ REASONS = """\
 ## What makes it fast
 
 - One projection for queries, keys and values, and one matrix product for all images of a batch, forward and backward.
-- The fastest attention of each backend: two batched products on TensorFlow and on every CPU, `scaled_dot_product_attention` on torch \
-with a GPU or with many tokens, cuDNN's flash attention on JAX with a GPU, also in training with the odd number of tokens that a class \
-token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
+- The fastest attention of each backend. TensorFlow, and JAX on a CPU: two batched products. torch: `scaled_dot_product_attention`, but \
+two products where a CPU trains with at most 512 tokens, since its gradient is slower there. JAX with a GPU: cuDNN's flash attention, also \
+in training with the odd number of tokens that a class token causes, which JAX itself refuses. `vit-keras bench` shows which kernel runs, and the log warns of a slower one on a GPU.
 - On TensorFlow, in training, each activation and each norm is an XLA program, in a step that otherwise runs TensorFlow's faster products; \
 the norms in `predict`, too. Their row means are matrix products, since XLA does not vectorize a sum.
 - On TensorFlow, attention has its own gradient in training: one loop over the scores.
 - On TensorFlow, training with more than 1,024 tokens attends to 256 queries at a time and computes the attention weights again for the \
 gradient: memory grows with the tokens and not with their square. In float32, the loop of the activation's gradient computes the hidden \
 activations again, too, which are a fifth of what a block keeps.
-- On torch, one operation multiplies by the weights and adds the bias.
+- On torch, one operation multiplies by the weights and adds the bias, and norms take half precision without casts.
 - On TensorFlow, with bfloat16 and matrix units (AMX), a projection and its bias are a 1 x 1 convolution: the product with a bias does not \
 use the matrix units there.
 - AdamW updates a weight with one kernel on TensorFlow, where Keras uses some twenty operations, and all weights in one call on torch; \
@@ -64,7 +64,7 @@ another).
 - bfloat16 where the processor multiplies it: `precision="auto"`.
 """
 MATRIX_UNITS = """\
-## TensorFlow on a processor with matrix units (AMX)
+## Tried on a processor with matrix units (AMX)
 
 Measured on an Intel Xeon, 2 cores, S/16, batch 16, both forms in turns in one process. These kernels made training 1.22 times as fast in \
 bfloat16 and 1.02 in float32, `predict` 1.37 (processor time) and 1.10. Of 1.34 times less processor time in training with bfloat16, \
@@ -81,7 +81,11 @@ Inference in bfloat16 stays behind compiled PyTorch. Tried and not used, in mill
 | queries, keys and values by one product per head, without a transpose | 2.9 + 1.8 | 2.9 | not built; the bias would need a pass of its own |
 | the product with a bias as a batched product, scale and bias after it | 6.7 | 6.6 | TensorFlow did not fuse them |
 | one thread between operations, float32 training, seconds per step | 2.7 | 2.4 | set for the whole process, it would also slow down reading images |
-| huge pages, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, a loop over the hidden activations | 1.9 | 1.4 | has to be set before Python starts; not measured in a whole step |
+| huge pages, `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`, float32 training, seconds per step | 2.7 | 2.5 | has to be set before Python starts; no gain in bfloat16 (1.1 and 1.2) |
+
+On torch, memory that a step frees goes back to the system, and the next step gets it page by page. With these \
+variables the process keeps it: `MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483647`. A step of S/16 in float32 \
+took 0.85 s in place of 1.0 in inference, and 2.5 in place of 2.9 in training. TensorFlow keeps it anyway.
 """
 
 
@@ -143,27 +147,35 @@ def write_peers(result: dict[str, Any]) -> str:
 
 
 def write_small_models(result: dict[str, Any]) -> str:
-    """Returns small models compared with plain Keras layers."""
+    """Returns small models compared with plain Keras layers and timm."""
+    names = {"vit_keras_zoo": "vit_keras", "keras": "plain Keras layers", "timm": "timm"}
     rows = []
     for cell in result["cells"]:
-        rates = cell["images_per_second"]
-        stars = {name: "*" if name in cell["unreliable"] else "" for name in rates}
+        libraries = cell["libraries"]
+        stars = {library: "*" if library in cell["unreliable"] else "" for library in libraries}
+        rates = {
+            library: f"{row['images_per_second']['median']:,.0f}{stars[library]} ({row['setting']})"
+            for library, row in libraries.items()
+        }
         rows.append(
             [
-                f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens",
-                *(f"{found['median']:,.0f}{stars[name]}" for name, found in rates.items()),
-                ratio(cell["ours_is_faster"]),
+                f"`{cell['preset']}`, {cell['params'] / 1e6:.2f} M, {cell['tokens']} tokens, {cell['dtype']}",
+                *(rates.get(library, "") for library in names),
+                *(
+                    ratio(libraries[library]["ours_is_faster"]) if library in libraries else ""
+                    for library in ("keras", "timm")
+                ),
                 f"{cell['share_of_matmul_rate']:.0%}",
             ]
         )
     heads = [
         "training, images per second",
-        "vit_keras",
-        "plain Keras layers",
-        "relative to those",
+        *names.values(),
+        "relative to plain Keras",
+        "relative to timm",
         "of a matrix product's rate",
     ]
-    return section(result, f"Batch {result['cells'][0]['batch_size']}, float32.", heads, rows)
+    return section(result, f"Batch {result['cells'][0]['batch_size']}.", heads, rows)
 
 
 def write_cold_start(result: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ def test_each_benchmark_is_listed_with_what_it_measures():
     named = {line.split()[0] for line in listed}
     helpers = {
         "__main__", "finetune_backbones", "finetune_cells", "finetune_check", "finetune_engine", "finetune_methods", "finetune_runs", "gpu_parts",
-        "harness", "img_focus", "photos", "speed_side",
+        "harness", "img_focus", "photos", "small_models_side", "speed_side",
     }  # fmt: skip
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - helpers == named
     readme = (ROOT / "benchmarks" / "README.md").read_text("utf-8")

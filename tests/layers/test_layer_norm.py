@@ -45,11 +45,13 @@ def test_rms_norm_equals_numpy_and_keras_in_training_and_in_inference(epsilon):
     oracle.assert_close(oracle.call(keras_norm, inputs), expected, 2e-5)
 
 
-def test_rms_norm_of_half_precision_is_computed_in_float32():
+@pytest.mark.parametrize("kind", [LayerNorm, RMSNorm])
+def test_a_norm_of_half_precision_is_computed_in_float32(kind):
     inputs = (1000 * oracle.tokens()).astype("float16")  # whose squares are infinite in float16
-    norm = oracle.build(RMSNorm(dtype="mixed_float16"), inputs.shape)
+    norm = oracle.build(kind(dtype="mixed_float16"), inputs.shape)
     expected = oracle.layer_norm(inputs.astype("float64"), oracle.weights_of(norm))
     for training in (True, False):
+        assert oracle.call(norm, inputs, training=training).dtype == "float16"
         oracle.assert_close(oracle.call(norm, inputs, training=training).astype("float32"), expected, 2e-3)
 
 

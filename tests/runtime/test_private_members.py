@@ -66,6 +66,7 @@ MEMBERS = [
     Private("seed_generator", "GLOBAL_SEED_GENERATOR", "Name of the global seed generator's attribute."),
     Private("rng_utils", "GLOBAL_RANDOM_SEED", "Name of the global seed's attribute."),
     Private("tuner", "_populate_initial_space", "Declares the space without building models.", 0, None, "keras-tuner"),
+    Private("torch", "_fused_adamw_", "AdamW of all weights in one call; `torch.optim.AdamW` keeps moments of its own.", None, "torch", "torch"),
     Private("torch", "_foreach_lerp_", "One fused call per step; torch has no public one on lists of tensors.", None, "torch", "torch"),
 ]  # fmt: skip
 

@@ -35,6 +35,12 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Normalizes in float32."""
+        if keras.backend.backend() == "torch" and tokens.device.type == "cpu" and len(tokens.shape) > 1:
+            import torch
+
+            # In half precision, too, which Keras would turn into float32 before and back after.
+            gamma, beta = ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta)
+            return torch.nn.functional.layer_norm(tokens, tokens.shape[-1:], gamma, beta, self.epsilon)
         if not (training or is_local_graph()) or not fuses():
             return super().call(tokens)
         return _normalize(self.epsilon)(tokens, self.gamma, self.beta)

@@ -168,7 +168,7 @@ class SelfAttention(CompositeLayer):
         """Returns softmax attention, `(batch, tokens, heads, head_dim)`, from `qkv`, `(batch, tokens, 3, heads, head_dim)`."""
         _, count, _, num_heads, head_dim = ops.shape(qkv)
         kernel = attention_kernel(
-            num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype,
+            num_tokens=count, num_heads=num_heads, head_dim=head_dim, dtype=self.compute_dtype, training=bool(training),
             dropout=dropout is not None, bias=bias is not None, has_padding=num_valid is not None,
         )  # fmt: skip
         is_plain = kernel.name == PRODUCTS and dropout is None and bias is None and num_valid is None

@@ -101,6 +101,7 @@ def measure_speed(
             num_heads=config.num_heads,
             head_dim=config.hidden_dim // config.num_heads,
             dtype=policy.removeprefix("mixed_"),
+            training=True,
             has_padding=config.max_num_patches is not None,
         )
         peak = _matmul_flops(policy.removeprefix("mixed_"), _MATRIX["cpu" if device.startswith("cpu") else "gpu"])

@@ -12,7 +12,7 @@ from vit_keras.layers.kernels import attention_kernel as kernels
 from vit_keras.runtime.precision import dtype_policy
 
 on_jax = pytest.mark.skipif(keras.backend.backend() != "jax", reason="what JAX does")
-SHAPE = {"num_tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16"}
+SHAPE = {"num_tokens": 197, "num_heads": 12, "head_dim": 64, "dtype": "bfloat16", "training": True}
 
 
 @pytest.fixture
@@ -113,10 +113,15 @@ def test_padding_changes_neither_values_nor_gradients():
     np.testing.assert_allclose(plain, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("num_tokens", "dropout"), [(197, False), (4097, False), (4097, True)])
-def test_on_a_cpu_only_torch_avoids_storing_many_weights_and_every_kernel_has_a_reason(num_tokens, dropout, caplog):
-    kernel = kernels.attention_kernel(**SHAPE | {"num_tokens": num_tokens}, dropout=dropout)
-    fused = keras.backend.backend() == "torch" and num_tokens == 4097 and not dropout
+@pytest.mark.parametrize(
+    ("num_tokens", "training", "dropout", "fused_on_torch"),
+    [(197, True, False, False), (197, False, False, True), (4097, True, False, True), (4097, True, True, False)],
+)
+def test_on_a_cpu_only_torch_avoids_storing_weights_and_every_kernel_has_a_reason(
+    num_tokens, training, dropout, fused_on_torch, caplog
+):
+    kernel = kernels.attention_kernel(**SHAPE | {"num_tokens": num_tokens, "training": training}, dropout=dropout)
+    fused = keras.backend.backend() == "torch" and fused_on_torch
     assert (kernel.name, kernel.padding) == (kernels.FUSED if fused else kernels.PRODUCTS, 0)
     assert kernel.reason
     assert str(kernel) == f"{kernel.name} ({kernel.reason})"

@@ -159,7 +159,7 @@ def _find_kernel(name: str) -> dict[str, Any]:
     config = load_preset(name).config
     dtype, head_dim = keras.DTypePolicy(resolve("auto")).compute_dtype, config.hidden_dim // config.num_heads
     kernel = attention_kernel(
-        num_tokens=config.num_tokens, num_heads=config.num_heads, head_dim=head_dim, dtype=dtype,
+        num_tokens=config.num_tokens, num_heads=config.num_heads, head_dim=head_dim, dtype=dtype, training=False,
         has_padding=config.max_num_patches is not None,
     )  # fmt: skip
     return {**asdict(kernel), "description": str(kernel)}

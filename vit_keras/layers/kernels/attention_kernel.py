@@ -14,10 +14,12 @@ from vit_keras.layers.base.grids import valid_mask
 
 FLASH = "cuDNN flash attention"
 XLA = "XLA attention"
-FUSED = "Keras' dot_product_attention"
+FUSED = "scaled dot product attention"
 PRODUCTS = "batched matrix products"
 
-_SHORT = 512  # tokens; on a CPU, torch's fused kernel is faster above, because it never stores all weights
+_SHORT = (
+    512  # tokens; on a CPU, the gradient of torch's fused kernel is faster above, because it never stores all weights
+)
 _HALF = ("bfloat16", "float16")
 MASKED_SCORE = -1e30
 """A score whose weight is 0: every image has a token that is not masked."""
@@ -57,6 +59,8 @@ class AttentionKernel:
         if self.name == FLASH:
             return _padded_attention(queries, keys, values, self.padding, num_valid, implementation="cudnn")
         mask = None if num_valid is None else valid_mask(num_valid, qkv.shape[1])[:, None, None]
+        if self.name == FUSED and keras.backend.backend() == "torch":
+            return _scaled_dot_product_attention(queries, keys, values, mask)
         # XLA: Keras would choose flash attention in inference, and fail where JAX can't compile it.
         flash = False if self.name == XLA else None
         return ops.dot_product_attention(queries, keys, values, mask=mask, flash_attention=flash)
@@ -83,12 +87,21 @@ def attend_by_products(
     return ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
 
 
+def _scaled_dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns attention by torch's own kernel, which takes a transposed tensor without a copy, where Keras copies it."""
+    import torch
+
+    heads = (each.transpose(1, 2) for each in (queries, keys, values))  # (batch, heads, tokens, head_dim)
+    return torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2)
+
+
 def attention_kernel(
     *,
     num_tokens: int,
     num_heads: int,
     head_dim: int,
     dtype: str,
+    training: bool,
     dropout: bool = False,
     bias: bool = False,
     has_padding: bool = False,
@@ -96,8 +109,8 @@ def attention_kernel(
     """Returns the kernel that `SelfAttention` uses on this backend and device; the log says once why a GPU can't use flash attention."""
     if has_padding:
         plain = attention_kernel(
-            num_tokens=num_tokens, num_heads=num_heads, head_dim=head_dim, dtype=dtype, dropout=dropout, bias=bias
-        )
+            num_tokens=num_tokens, num_heads=num_heads, head_dim=head_dim, dtype=dtype, training=training, dropout=dropout, bias=bias,
+        )  # fmt: skip
         return replace(plain, has_padding=True)
     if dropout:
         return AttentionKernel(name=PRODUCTS, reason="attention dropout needs the weights in memory")
@@ -108,7 +121,7 @@ def attention_kernel(
         return _choose_for_jax_on_gpu(num_tokens, num_heads, head_dim, dtype)
     if backend == "tensorflow":
         return AttentionKernel(name=PRODUCTS, reason="TensorFlow has no fused kernel")
-    if platform == "cpu" and (backend == "jax" or num_tokens <= _SHORT):
+    if platform == "cpu" and (backend == "jax" or (training and num_tokens <= _SHORT)):
         return AttentionKernel(name=PRODUCTS, reason="fastest on a CPU")  # benchmarks/attention_forms.py
     return AttentionKernel(name=FUSED, reason=f"fastest for {num_tokens} tokens on {platform}")
 
