@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 CELLS = (
     "import vit_keras as vk\ndata = vk.data.load('emoji', limit=64, batch_size=16)\ndata",
     "vk.explain.show(list(data.splits['test'].images[:4]))",
-    "model = vk.from_preset('vit_nano_conv8_32', num_classes=8)\n"
+    "model = vk.from_preset('vit_nano_conv8_32', num_classes=8, num_layers=1)\n"
     "result = vk.train(model, data, epochs=2, run_dir=RUN)\nresult",
 )
 

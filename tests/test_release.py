@@ -14,7 +14,7 @@ import pytest
 from distributions import ROOT, build, done, environment, programs
 from PIL import Image
 from snippets import README, code_blocks, commands, demo_commands
-from type_checkers import CHECKERS, check_typed_use
+from type_checkers import CHECKERS, TYPED_USE, check_typed_use, find_errors
 
 from vit_keras.presets import list_presets
 
@@ -133,4 +133,4 @@ def check_server(words, installed):
 
 @pytest.mark.parametrize("checker", CHECKERS)
 def test_type_checkers_read_the_types_of_what_is_installed(checker, installed):
-    check_typed_use(checker, folder=installed.folder, python=installed.python)
+    check_typed_use(*find_errors(checker, TYPED_USE, folder=installed.folder, python=installed.python))

@@ -3,6 +3,27 @@ import json
 import pytest
 from PIL import Image
 
+from vit_keras.config import ViTConfig
+
+SMALL = {"image_size": 32, "patch_size": 8, "hidden_dim": 48, "num_layers": 2, "num_heads": 2, "mlp_dim": 96}
+
+
+@pytest.fixture
+def small_preset(tmp_path_factory, monkeypatch):
+    """The name of a registered preset of two narrow blocks, which other processes know, too."""
+    stated = {"source": "ours", "params": ViTConfig(**SMALL).num_params, **SMALL}
+    family = {"description": "Small", "paper": "", "license": "Apache-2.0", "recipe": "from_scratch"}
+    tables = {"family": family, "vit_two_patch8_32": stated}
+    path = tmp_path_factory.mktemp("presets") / "small.toml"
+    path.write_text(
+        "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+            for name, table in tables.items()
+        )
+    )
+    monkeypatch.setenv("VIT_KERAS_PRESETS", str(path))
+    return "vit_two_patch8_32"
+
 
 @pytest.fixture
 def picture(tmp_path):

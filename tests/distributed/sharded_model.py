@@ -48,11 +48,11 @@ def make():
 
 
 def train(scope):
-    """Returns a model after 12 steps, the last of each epoch with 6 images, its losses and the averages of its weights."""
+    """Returns a model after 8 steps, the last of each epoch with 6 images, its losses and the averages of its weights."""
     with scope:
         model, average = make(), ExponentialMovingAverage(0.9, final="weights")
         history = model.fit(
-            IMAGES, LABELS, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=[average],
+            IMAGES, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[average],
             validation_data=(IMAGES[:5], LABELS[:5]), validation_batch_size=4,
         ).history  # fmt: skip
         return model, history, average
@@ -144,13 +144,13 @@ def main():
     for variable, value in zip(sharded.weights, to_numpy(reference.weights), strict=True):
         variable.assign(value)
     with fsdp.scope():
-        for count in (1, 3, 30):
+        for count in (3, 30):
             pixels = IMAGES[:count]
             found[f"predict {count}"] = difference(
                 [reference(pixels)], [sharded.predict(pixels, batch_size=8, verbose=0)]
             )
         ours, expected = (
-            [model.evaluate(IMAGES, LABELS, batch_size=size, verbose=0) for size in (8, 7, 30)]
+            [model.evaluate(IMAGES, LABELS, batch_size=size, verbose=0) for size in (8, 7)]
             for model in (sharded, reference)
         )
         found["evaluate"] = difference([np.array(ours)], [np.array(expected)])

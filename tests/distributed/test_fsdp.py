@@ -19,7 +19,8 @@ def run_script(name, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        # Programs run once: they are compiled in less time, and run slower.
+        env=os.environ | {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -62,8 +63,8 @@ def test_a_weight_that_has_a_layout_keeps_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [4, 8])
-def test_divided_weights_train_and_work_as_those_of_one_device(count):
+def test_divided_weights_train_and_work_as_those_of_one_device():
+    count = 4
     found = run_script("sharded_model.py", count)
     assert found.pop("devices") == count
     for name in ("wrong_layout", "average_layout", "saving"):

@@ -49,9 +49,9 @@ def test_it_runs_in_its_own_runtime_for_every_batch_size_and_says_what_it_is(tmp
 
 
 @pytest.mark.slow
-def test_float16_halves_the_file_and_int8_quarters_it(tmp_path):
-    config = CONFIG.replace(hidden_dim=128, mlp_dim=512, num_layers=4)
-    model, images = make_model(config), images_of(config, 300)
+def test_float16_halves_the_file_and_int8_quarters_it(convert_here, tmp_path):
+    config = CONFIG.replace(hidden_dim=128, mlp_dim=512)
+    model, images = make_model(config), images_of(config, 100)
     sizes = {}
     for precision in ("float32", "float16", "int8"):
         result = vk.export(model, tmp_path / f"{precision}.tflite", precision=precision, calibration=images)
@@ -64,7 +64,7 @@ def test_float16_halves_the_file_and_int8_quarters_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_static_int8_takes_pixels_and_needs_images(tmp_path):
+def test_static_int8_takes_pixels_and_needs_images(convert_here, tmp_path):
     model = make_model()
     with pytest.raises(vk.errors.DataError, match="calibration="):
         vk.export(model, tmp_path / "pets.tflite", precision="int8", quantization="static")
@@ -80,7 +80,7 @@ def test_static_int8_takes_pixels_and_needs_images(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "bfloat16"])
-def test_a_half_precision_model_is_converted_in_float32(policy, tmp_path):
+def test_a_half_precision_model_is_converted_in_float32(policy, convert_here, tmp_path):
     model = make_model()
     half = vk.rebuild(model, dtype_policy=policy)
     result = vk.export(half, tmp_path / "pets.tflite")
@@ -90,7 +90,7 @@ def test_a_half_precision_model_is_converted_in_float32(policy, tmp_path):
 
 
 @pytest.mark.slow
-def test_lora_matrices_are_merged_and_quantized_weights_multiplied_out(tmp_path):
+def test_lora_matrices_are_merged_and_quantized_weights_multiplied_out(convert_here, tmp_path):
     adapted = oracle.randomize(vk.training.add_lora(make_model(), rank=2))
     images = images_of(CONFIG, 2)
     result = vk.export(adapted, tmp_path / "lora.tflite")
@@ -98,7 +98,7 @@ def test_lora_matrices_are_merged_and_quantized_weights_multiplied_out(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_model_for_every_image_size_is_converted_for_its_own(tmp_path):
+def test_a_model_for_every_image_size_is_converted_for_its_own(convert_here, tmp_path):
     model = make_model(CONFIG.replace(dynamic_image_size=True))
     result = vk.export(model, tmp_path / "pets.tflite")
     images = images_of(CONFIG, 2)
@@ -106,8 +106,8 @@ def test_a_model_for_every_image_size_is_converted_for_its_own(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_real_size_is_converted_in_float32_and_int8(tmp_path):
-    model = oracle.randomize(vk.from_preset("vit_small_patch16_224", num_classes=1000))
+def test_a_real_size_is_converted_in_float32_and_int8(convert_here, tmp_path):
+    model = oracle.randomize(vk.from_preset("vit_small_patch16_224", num_classes=1000, num_layers=4))
     images = np.random.default_rng(5).integers(0, 256, (4, 224, 224, 3), "uint8")
     result = vk.export(model, tmp_path / "small.tflite", calibration=images)
     assert result.size == pytest.approx(4 * model.count_params(), rel=0.01)

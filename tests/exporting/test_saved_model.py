@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from exporting.serve_alone import serve
 from photos import photos
 
 import vit_keras as vk
@@ -14,35 +16,16 @@ from vit_keras.data import Preprocessing
 
 NAMES = ("cat", "Dögg", 'it\'s \\ "odd"')
 FILES = {name: content for name, content in photos().items() if name.startswith(("jpeg", "png"))}
-ALONE = """
-import sys
-sys.modules["keras"] = sys.modules["vit_keras"] = None
-import numpy as np, tensorflow as tf
-loaded = tf.saved_model.load(sys.argv[1])
-with np.load(sys.argv[2]) as arrays:
-    images = arrays["images"]
-files = [open(name, "rb").read() for name in sys.argv[4:]]
-found = {"pixels": loaded.signatures["serving_default"](images=tf.constant(images))}
-found["files"] = loaded.signatures["serve_bytes"](image_bytes=tf.constant(files))
-found["mixed"] = loaded.signatures["serve_bytes"](image_bytes=tf.constant([b"GIF", files[0], files[0][:99]]))
-found["none"] = loaded.signatures["serve_bytes"](image_bytes=tf.constant([], tf.string))
-np.savez(sys.argv[3], **{f"{key}/{name}": value.numpy() for key, values in found.items() for name, value in values.items()})
-assert not any(name.split(".")[0] in ("keras", "vit_keras") for name, module in sys.modules.items() if module)
-"""
 
 
-def run_alone(path, images, tmp_path):
-    """What the SavedModel answers to images and to `FILES`, in a process that can't import keras nor vit_keras."""
-    np.savez(tmp_path / "images.npz", images=images)
+@pytest.fixture
+def files(tmp_path):
+    """The paths of `FILES`."""
     paths = []
     for name, content in FILES.items():
         paths.append(tmp_path / f"{name}.{name.split('_')[0]}")
         paths[-1].write_bytes(content)
-    arguments = [str(each) for each in (path, tmp_path / "images.npz", tmp_path / "answers.npz", *paths)]
-    done = subprocess.run([sys.executable, "-c", ALONE, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    with np.load(tmp_path / "answers.npz", allow_pickle=True) as answers:
-        return {name: answers[name] for name in answers.files}, paths
+    return paths
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +42,16 @@ def served(tmp_path_factory):
     return preset, model, vk.export(preset, folder / "served", format="savedmodel")
 
 
-def test_it_answers_pixels_and_files_as_predict_does(served, tmp_path):
+def test_it_answers_pixels_and_files_as_predict_does(served, files, tmp_path):
     preset, model, result = served
     images = np.random.default_rng(0).integers(0, 256, (3, 32, 48, 3), "uint8")
-    answers, files = run_alone(result.path, images, tmp_path)
+    np.savez(tmp_path / "images.npz", images=images)
+    program, arrays = Path(__file__).with_name("serve_alone.py"), (tmp_path / "images.npz", tmp_path / "answers.npz")
+    command = [sys.executable, "-P", *map(str, (program, result.path, *arrays, *files))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with np.load(tmp_path / "answers.npz", allow_pickle=True) as found:
+        answers = {name: found[name] for name in found.files}
     expected = keras.ops.convert_to_numpy(model(images.astype("float32")))
     np.testing.assert_allclose(answers["pixels/logits"], expected, atol=1e-5)
     predictions = vk.predict(preset, files, top=None)
@@ -98,7 +87,7 @@ def test_its_assets_say_what_it_is(served):
 
 @pytest.mark.parametrize("task", ["multi_label", "regression", "features", "softmax"])
 @pytest.mark.slow
-def test_each_task_is_answered_in_its_own_words(task, tmp_path):
+def test_each_task_is_answered_in_its_own_words(task, files, convert_here, tmp_path):
     config = vk.ViTConfig(image_size=16, patch_size=8, hidden_dim=16, num_layers=1, num_heads=2, mlp_dim=32, channels=1)
     model = vk.vit(config, num_classes=None if task == "features" else 7)
     rng = np.random.default_rng(4)
@@ -108,7 +97,7 @@ def test_each_task_is_answered_in_its_own_words(task, tmp_path):
         model.task, model.class_names = task, tuple("abcdefg")
     result = vk.export(model, tmp_path / "served", format="savedmodel", softmax=task == "softmax")
     images = rng.integers(0, 256, (2, 16, 16, 1), "uint8")
-    answers, files = run_alone(result.path, images, tmp_path)
+    answers = serve(result.path, images, files)
     outputs = keras.ops.convert_to_numpy(model(images.astype("float32")))
     if task == "features":
         np.testing.assert_allclose(answers["pixels/features"], outputs, atol=1e-5)

@@ -2,6 +2,7 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+from tracing import eager_steps
 from tuning.hypermodels import Tiny, images, split
 
 from vit_keras.tuning import Choice, ViTHyperModel
@@ -19,7 +20,8 @@ def test_keras_tuner_s_hyperband_searches_the_space_on_arrays(tmp_path):
         hypermodel, objective="val_accuracy", directory=tmp_path, project_name="search", seed=1, max_epochs=2, factor=2
     )
     train, validation = split(48), split(24)
-    tuner.search(train.images, train.labels, validation_data=(validation.images, validation.labels), verbose=0)
+    with eager_steps():
+        tuner.search(train.images, train.labels, validation_data=(validation.images, validation.labels), verbose=0)
     trials = tuner.oracle.get_best_trials(10)
     assert len(trials) >= 2
     assert {trial.status for trial in trials} == {"COMPLETED"}

@@ -44,16 +44,9 @@ def test_wrong_arguments_exit_2(refused, typed, message):
 
 
 @pytest.mark.slow
-def test_programs_compiled_by_jax_are_cached(tmp_path):
-    command = [
-        Path(sys.executable).with_name("vit-keras"),
-        "bench",
-        "vit_nano_conv8_32",
-        "--batch-size",
-        "2",
-        "--seconds",
-        "0.01",
-    ]
+def test_programs_compiled_by_jax_are_cached(small_preset, tmp_path):
+    program = Path(sys.executable).with_name("vit-keras")
+    command = [program, "bench", small_preset, "--batch-size", "2", "--seconds", "0.01"]
     # Cache all programs: which of them compile for a tenth of a second depends on the machine.
     given = os.environ | {
         "KERAS_BACKEND": "jax", "VIT_KERAS_CACHE": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

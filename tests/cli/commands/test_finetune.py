@@ -6,10 +6,7 @@ import sys
 import pytest
 
 COMMAND = [sys.executable, "-c", "from vit_keras.cli import main; main()"]
-FINETUNE = [
-    "finetune", "vit_pico_patch4_32", "emoji", "--limit", "128", "--method", "head_first", "--epochs", "4", "--batch-size", "32",
-    "--precision", "float32",
-]  # fmt: skip
+OPTIONS = ["--limit", "192", "--method", "head_first", "--epochs", "6", "--batch-size", "32", "--precision", "float32"]
 
 
 @pytest.mark.parametrize(
@@ -41,24 +38,21 @@ def test_a_preset_directory_is_finetuned_on_a_folder_and_evaluated(run, tiny_pre
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-def test_after_sigterm_a_resumed_run_ends_in_the_same_bits(refused, tmp_path):
-    def start(folder, *arguments):
-        command = [*COMMAND, *FINETUNE, "--run-dir", str(folder), *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    stopped = start(tmp_path / "stopped")
-    for line in stopped.stdout:
-        if line.startswith("epoch   2/4"):
-            stopped.send_signal(signal.SIGTERM)
+def test_after_sigterm_a_resumed_run_ends_in_the_same_bits(run, refused, small_preset, tmp_path):
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    finetune = ["finetune", small_preset, "emoji", *OPTIONS]
+    command = [*COMMAND, *finetune, "--run-dir", str(stopped)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("epoch   2/6"):
+            process.send_signal(signal.SIGTERM)
             break
-    _, err = stopped.communicate(timeout=120)
-    assert stopped.returncode == 75, err
-    assert f"vit-keras finetune --resume --run-dir {tmp_path / 'stopped'}" in err
-    refused(2, "epochs: 4 then, 5 now", "finetune", "--resume", "--run-dir", tmp_path / "stopped", "--epochs", 5)
-    resumed = [*COMMAND, "finetune", "--resume", "--run-dir", str(tmp_path / "stopped")]
-    assert subprocess.run(resumed, capture_output=True, check=False).returncode == 0
-    whole = start(tmp_path / "whole")
-    whole.communicate(timeout=240)
-    assert whole.returncode == 0
-    weights = [tmp_path / name / "model" / "model.safetensors" for name in ("stopped", "whole")]
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    assert f"vit-keras finetune --resume --run-dir {stopped}" in err
+    refused(2, "epochs: 6 then, 5 now", "finetune", "--resume", "--run-dir", stopped, "--epochs", 5)
+    for arguments in (("finetune", "--resume", "--run-dir", stopped), (*finetune, "--run-dir", whole)):
+        code, _, err = run(*arguments)
+        assert code == 0, err
+    weights = [folder / "model" / "model.safetensors" for folder in (stopped, whole)]
     assert weights[0].read_bytes() == weights[1].read_bytes()

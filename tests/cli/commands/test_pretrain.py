@@ -30,24 +30,17 @@ def test_a_source_that_does_not_exist_exits_3(refused, tmp_path):
     refused(3, "there is no such folder or file", "pretrain", "test_vit", "emoji", tmp_path / "photos")
 
 
-def call(folder, *arguments):
-    """Runs a command in a new process; returns its stdout."""
-    done = subprocess.run([*COMMAND, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """`photos` with 60 images in folders of no meaning, one of them damaged, and `labeled` with 16 in two classes."""
-    root, rng = tmp_path_factory.mktemp("pretrain"), np.random.default_rng(0)
+@pytest.fixture
+def folder(tmp_path):
+    """`photos` with 36 images in folders of no meaning, one of them damaged, and `labeled` with 16 in two classes."""
+    root, rng = tmp_path, np.random.default_rng(0)
 
     def save(path, *, slope):
         path.parent.mkdir(parents=True, exist_ok=True)
         ramp = np.linspace(0, 255, 40)[None, ::slope, None]
         Image.fromarray((ramp + rng.normal(0, 30, (40, 40, 3))).clip(0, 255).astype("uint8")).save(path)
 
-    for index in range(60):
+    for index in range(36):
         save(root / "photos" / f"{index % 3}" / f"{index}.png", slope=1 if index % 2 else -1)
     for index in range(16):
         save(root / "labeled" / ("up", "down")[index % 2] / f"{index}.png", slope=1 if index % 2 else -1)
@@ -57,30 +50,38 @@ def folder(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_commands(folder):
-    options = ["pretrain", "test_vit", "photos", "--epochs", "3", "--batch-size", "16", "--precision", "float32"]
+def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_commands(
+    run, folder, small_preset, monkeypatch
+):
+    def call(*arguments):
+        code, out, err = run(*arguments)
+        assert code == 0, err
+        return out
+
+    monkeypatch.chdir(folder)
+    options = ["pretrain", small_preset, "photos", "--epochs", "5", "--batch-size", "16", "--precision", "float32"]
     stopped = subprocess.Popen(
-        [*COMMAND, *options, "--run-dir", "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *options, "--run-dir", "run"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     for line in stopped.stdout:
-        if line.startswith("epoch   1/3"):
+        if line.startswith("epoch   1/5"):
             stopped.send_signal(signal.SIGTERM)
             break
     _, err = stopped.communicate(timeout=300)
     assert stopped.returncode == 75, err
     assert "vit-keras pretrain --resume --run-dir run" in err
-    resumed = call(folder, "pretrain", "--resume", "--run-dir", "run")
+    resumed = call("pretrain", "--resume", "--run-dir", "run")
     assert "next               vit-keras finetune run YOUR_LABELED_FOLDER" in resumed
     assert "training from scratch is likely as good" in resumed
-    printed = json.loads(call(folder, "pretrain", "--config", "run/run.toml", "--run-dir", "whole", "--json"))
+    printed = json.loads(call("pretrain", "--config", "run/run.toml", "--run-dir", "whole", "--json"))
     record = json.loads((folder / "run" / "run.json").read_text())
     assert printed["val_loss"] == record["results"]["val_loss"]
     assert (folder / "run" / "figures" / "reconstructions.png").is_file()
     assert any("broken.png" in note for note in record["data"]["notes"])
     weights = [folder / name / "model" / "model.safetensors" for name in ("run", "whole")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
-    assert "test accuracy" in call(folder, "finetune", "run", "labeled", "--epochs", 1, "--run-dir", "tuned")
-    assert "random weights" in call(folder, "evaluate", "run", "labeled", "--features")
-    call(folder, "explain", "tuned", "photos/0/0.png")
-    call(folder, "features", "run", "labeled", "--out", "features.npz")
-    call(folder, "export", "run", "encoder.onnx")
+    assert "test accuracy" in call("finetune", "run", "labeled", "--epochs", 1, "--run-dir", "tuned")
+    assert "random weights" in call("evaluate", "run", "labeled", "--features")
+    call("explain", "tuned", "photos/0/0.png")
+    call("features", "run", "labeled", "--out", "features.npz")
+    call("export", "run", "encoder.onnx")
