@@ -43,16 +43,17 @@ def plain(config: ViTConfig) -> keras.Model:
     return keras.Model(image, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(tokens)))
 
 
-def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Returns the rates of both models, and ours relative to the matrix product."""
-    config = vk.load_preset(preset).config
+def measured(preset: str, batch_size: int, rounds: int, **changes: int) -> dict[str, Any]:
+    """Returns the rates of both models, and ours relative to the matrix product; `changes` are of the config."""
+    config = vk.load_preset(preset).config.replace(**changes)
     steps = {
-        "vit_keras": harness.keras_steps(vk.from_preset(preset, num_classes=CLASSES), batch_size)["training"],
+        "vit_keras": harness.keras_steps(vk.vit(config, num_classes=CLASSES), batch_size)["training"],
         "plain_keras": harness.keras_steps(plain(config), batch_size, optimizer="keras")["training"],
     }
-    before = harness.matmul_rate()
+    side = 2048 if rounds > 1 else 256
+    before = harness.matmul_rate(size=side)
     seconds = harness.interleaved(steps, rounds=rounds)
-    peak = max(before, harness.matmul_rate())
+    peak = max(before, harness.matmul_rate(size=side))
     work = 3 * 2 * config.num_macs * batch_size
     ratio = [theirs / our for theirs, our in zip(seconds["plain_keras"], seconds["vit_keras"], strict=True)]
     rates = {name: harness.spread([batch_size / value for value in values]) for name, values in seconds.items()}
@@ -73,12 +74,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--quick", action="store_true", help="one round of the smallest")
+    parser.add_argument("--quick", action="store_true", help="one round of one block")
     options = parser.parse_args()
     presets, rounds = (PRESETS[:1], 1) if options.quick else (PRESETS, options.rounds)
+    batch_size, changes = (2, {"num_layers": 1}) if options.quick else (options.batch_size, {})
     load, cells = harness.load(), list[dict[str, Any]]()
     for preset in presets:
-        cells.append(measured(preset, options.batch_size, rounds))
+        cells.append(measured(preset, batch_size, rounds, **changes))
         print(cells[-1], flush=True)
         keras.utils.clear_session()
     harness.record("small_models", {"load_before": load, "cells": cells}, quick=options.quick)
