@@ -20,10 +20,12 @@ CONVERSION := tests/exporting/test_litert.py::test_it_runs_in_its_own_runtime_fo
 export PYTHONDONTWRITEBYTECODE :=
 # Numbers in tests are few: threads of BLAS that wait for each other cost L-BFGS twenty times its own time.
 export OPENBLAS_NUM_THREADS := 1
-# Many models of tests are alike: a program that JAX compiled is kept for the tests and processes that need it again.
+# On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower. Many models of tests
+# are alike: a program is kept for the tests and processes that need it again.
 COMPILED := $(CURDIR)/$(VENV)/.jax
-JAX := KERAS_BACKEND=jax JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
+JAX_PROGRAMS := JAX_DISABLE_MOST_OPTIMIZATIONS=1 JAX_COMPILATION_CACHE_DIR=$(COMPILED) \
 	JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+JAX := KERAS_BACKEND=jax $(JAX_PROGRAMS)
 
 # What touches every library once: the README's program, data, export, tuning, the command line.
 SMOKE_TESTS := tests/test_readme.py tests/runtime/test_private_members.py tests/data/sources/test_tfds.py tests/exporting/test_litert.py \
@@ -37,15 +39,14 @@ demo: $(VENV)/.demo
 	$(BIN)/vit-keras train
 	$(BIN)/vit-keras finetune vit_nano_conv8_32:drawings $(DATA)
 
-# On JAX most of the time is compilation of programs that run once: they are compiled in less time, and run slower.
 test: $(VENV)/.dev
 	KERAS_BACKEND=tensorflow $(PYTEST)
 	rm -rf $(COMPILED)
-	$(JAX) JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(PYTEST) $(OTHER_BACKENDS)
+	$(JAX) $(PYTEST) $(OTHER_BACKENDS)
 	KERAS_BACKEND=torch $(PYTEST) $(OTHER_BACKENDS) $(CONVERSION)
 
 test-slow: $(VENV)/.dev
-	KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network"
+	$(JAX_PROGRAMS) KERAS_BACKEND=tensorflow $(PYTEST) -m "slow and not network" tests
 	$(JAX) $(PYTEST) -m "slow and not network" tests/tuning/test_stock_tuners.py tests/distributed/test_training.py tests/models/test_reliable_loops.py
 
 # With the oldest versions that pyproject.toml allows, in an environment of their own; `make test` has the newest.

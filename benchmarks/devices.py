@@ -59,19 +59,19 @@ def bytes_of(value: Any) -> int:
     return int(np.prod(shape, dtype=int)) * np.dtype(value.dtype).itemsize
 
 
-def make(preset: str) -> keras.Model:
-    """Returns a compiled model with the state of its optimizer."""
-    model = vk.from_preset(preset, num_classes=1000, remat="block")
+def make(preset: str, **changes: int) -> keras.Model:
+    """Returns a compiled model with the state of its optimizer; `changes` are of the config."""
+    model = vk.from_preset(preset, num_classes=1000, remat="block", **changes)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(vk.training.AdamW(1e-3, weight_decay=0.05, global_clipnorm=1.0), loss)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def compiled_cell(preset: str, batch_size: int, how: str, count: int) -> dict[str, Any]:
+def compiled_cell(preset: str, batch_size: int, how: str, count: int, **changes: int) -> dict[str, Any]:
     """Compiles a training step from shapes."""
     with mock.patch.object(JaxVariable, "_initialize_with_initializer", keep_shape_only), scope_of(how, count):
-        model = make(preset)
+        model = make(preset, **changes)
         groups = (
             model.trainable_variables, model.non_trainable_variables, model.optimizer.variables, model.metrics_variables,
         )  # fmt: skip
@@ -119,14 +119,14 @@ def trained_cell(preset: str, batch_size: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the small model, compiled only")
+    parser.add_argument("--quick", action="store_true", help="one block of the small model, compiled only")
     quick = parser.parse_args().quick
     cells = []
     for preset, batch_size in [(SMALL, SMALL_BATCH)] if quick else LARGE:
         # The difference between two batch sizes is that of the activations.
         more = [] if quick else [("data", 1, 2), ("fsdp", 8, 1)]
         for how, count, times in [("data", 1, 1), ("fsdp", 4, 1), *more]:
-            cell = compiled_cell(preset, times * batch_size, how, count)
+            cell = compiled_cell(preset, times * batch_size, how, count, **({"num_layers": 1} if quick else {}))
             one = next((each for each in cells if each["preset"] == preset), cell)
             cell["share"] = (cell["state"] + cell["gradients"]) / (one["state"] + one["gradients"])
             cells.append(cell)

@@ -30,12 +30,14 @@ CELLS = (
 FUSES = tuple(f"vit_keras.layers.{module}.fuses" for module in ("kernels.fused", "layer_norm", "mlp", "self_attention"))
 
 
-def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[Callable[[], object], float]:
-    """Returns a training step, and the seconds of the first one."""
+def step_of(
+    preset: str, batch_size: int, policy: str, *, fuses: bool, **changes: int
+) -> tuple[Callable[[], object], float]:
+    """Returns a training step, and the seconds of the first one; `changes` are of the config."""
     from vit_keras.layers.kernels.fused import fused
 
     keras.config.set_dtype_policy(policy)
-    step = harness.keras_steps(vk.from_preset(preset, num_classes=10), batch_size)["training"]
+    step = harness.keras_steps(vk.from_preset(preset, num_classes=10, **changes), batch_size)["training"]
     keras.config.set_dtype_policy("float32")
     fused.cache_clear()
     with contextlib.ExitStack() as patches:
@@ -46,9 +48,9 @@ def step_of(preset: str, batch_size: int, policy: str, *, fuses: bool) -> tuple[
         return step, time.perf_counter() - began
 
 
-def cell(preset: str, batch_size: int, policy: str, rounds: int) -> dict[str, Any]:
+def cell(preset: str, batch_size: int, policy: str, rounds: int, **changes: int) -> dict[str, Any]:
     """Times both in turns."""
-    make = functools.partial(step_of, preset, batch_size, policy)
+    make = functools.partial(step_of, preset, batch_size, policy, **changes)
     (plain, plain_first), (ours, ours_first) = make(fuses=False), make(fuses=True)
     seconds = harness.interleaved({"plain": plain, "fused": ours}, rounds=rounds)
     ratios = [slow / fast for slow, fast in zip(seconds["plain"], seconds["fused"], strict=True)]
@@ -65,12 +67,13 @@ def cell(preset: str, batch_size: int, policy: str, rounds: int) -> dict[str, An
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--quick", action="store_true", help="one round of the smallest")
+    parser.add_argument("--quick", action="store_true", help="one round of one block")
     options = parser.parse_args()
     cells = []
+    rounds, changes = (1, {"num_layers": 1}) if options.quick else (options.rounds, {})
     for policy in ("float32", "mixed_bfloat16"):
-        for preset, batch_size in CELLS[:1] if options.quick else CELLS:
-            cells.append(cell(preset, batch_size, policy, 1 if options.quick else options.rounds))
+        for preset, batch_size in (("vit_nano_patch4_32", 2),) if options.quick else CELLS:
+            cells.append(cell(preset, batch_size, policy, rounds, **changes))
             print(cells[-1], flush=True)
             keras.utils.clear_session()
     harness.record("fused", {"load_before": harness.load(), "cells": cells}, quick=options.quick)

@@ -22,8 +22,8 @@ from typing import Any
 import harness
 
 PARTS = Path(__file__).with_name("gpu_parts.py")
-S, B, L, H = (
-    "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224", "vit_huge_patch14_224",
+TINY, S, B, L, H = (
+    "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224", "vit_huge_patch14_224",
 )  # fmt: skip
 SMALL = "vit_micro_conv4_28"
 PLAN: tuple[tuple[str, ...], ...] = (
@@ -85,7 +85,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     plan = [*PLAN, *([("fashion_mnist", str(options.fashion_mnist.absolute()))] if options.fashion_mnist else [])]
     if options.quick:
-        plan = [("device",), ("kernel", S), ("rates", S, "2"), ("fit", SMALL, "2", "2")]
+        plan = [("device",), ("kernel", TINY), ("rates", TINY, "2"), ("fit", SMALL, "2", "2")]
     started, found = time.perf_counter(), list[dict[str, Any]]()
     with tempfile.TemporaryDirectory() as cache:
         for part in plan:

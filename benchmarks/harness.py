@@ -117,15 +117,18 @@ def read_earlier(name: str) -> dict[str, Any]:
 
 def record(name: str, result: dict[str, Any], *, quick: bool = False) -> None:
     """Prints a result and writes it to `results/PROCESSOR/NAME.json` with the machine; a quick one is only printed."""
-    from vit_keras.runtime.environment import environment
+    machine: dict[str, Any] = {}
+    if not quick:  # it imports the backend, which takes seconds in a process that only starts others
+        from vit_keras.runtime.environment import environment
 
+        machine = environment()
     written = {
         "benchmark": name,
         "command": shlex.join(
             ["python", *(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)]
         ),
         "date": datetime.now(UTC).date().isoformat(),
-        "environment": environment(),
+        "environment": machine,
         **result,
     }
     text = json.dumps(written, indent=2)

@@ -88,7 +88,7 @@ if __name__ == "__main__":
     if options.point:
         print(json.dumps(point(options.point[0], *map(int, options.point[1:]))))
         raise SystemExit
-    layers = options.num_layers
+    layers = 1 if options.quick else options.num_layers
     tokens, depths, batches = ((16, 36), (), ()) if options.quick else (TOKENS, DEPTHS, BATCHES)
     result: dict[str, Any] = {}
     for kind in options.kinds[:1] if options.quick else options.kinds:

@@ -55,9 +55,9 @@ def functions_of(model: keras.Model) -> tuple[dict[str, Any], tuple[Weights, lis
     return ways, (weights[0], inside, weights[1])
 
 
-def measured(preset: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """Returns the seconds of compilation and of a step."""
-    model = vk.from_preset(preset, num_classes=10, stochastic_depth_rate=0.0)
+def measured(preset: str, batch_size: int, rounds: int, **changes: int) -> dict[str, Any]:
+    """Returns the seconds of compilation and of a step; `changes` are of the config."""
+    model = vk.from_preset(preset, num_classes=10, stochastic_depth_rate=0.0, **changes)
     ways, (first, inside, last) = functions_of(model)
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (batch_size, *model.input_shape[1:])), "float32")
     steps, compiling, results = {}, {}, {}
@@ -94,12 +94,12 @@ if __name__ == "__main__":
     parser.add_argument("--presets", nargs="*", default=["vit_base_patch16_224", "vit_large_patch16_224"])
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one round of a small preset")
+    parser.add_argument("--quick", action="store_true", help="one round of two small blocks")
     options = parser.parse_args()
     presets, rounds = (["vit_pico_patch4_28"], 1) if options.quick else (options.presets, options.rounds)
-    rows = []
+    rows, changes = [], {"num_layers": 2} if options.quick else {}
     for preset in presets:
-        rows.append(measured(preset, options.batch_size, rounds))
+        rows.append(measured(preset, options.batch_size, rounds, **changes))
         print(rows[-1], flush=True)
         keras.utils.clear_session()
     harness.record("scan", {"load_before": harness.load(), "cells": rows}, quick=options.quick)

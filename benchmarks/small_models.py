@@ -41,7 +41,6 @@ def measure(preset: str, dtype: str, pythons: dict[str, str], batch_size: int, r
         }
         failed = {", ".join(name): side.facts["failed"] for name, side in sides.items() if "failed" in side.facts}
         running = {name: side for name, side in sides.items() if "failed" not in side.facts}
-        harness.interleaved({name: side.step for name, side in running.items()}, rounds=0)
         seconds: dict[tuple[str, str], list[float]] = {name: [] for name in running}
         for turn in range(-WARM_UP, rounds):
             for name, side in running.items():

@@ -1,4 +1,5 @@
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,26 +13,33 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 pytestmark = pytest.mark.slow
 
 
-def run(name, *arguments):
-    command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+@pytest.fixture
+def run_example(monkeypatch, capsys):
+    """Returns a function that runs an example as a program, in this process, and returns what it prints."""
+
+    def call(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return call
 
 
-def test_a_config_becomes_a_keras_file_that_loads():
-    assert "bit-identical after loading: True, same config: True" in run("from_config_to_keras_file.py")
+def test_a_config_becomes_a_keras_file_that_loads(run_example):
+    assert "bit-identical after loading: True, same config: True" in run_example("from_config_to_keras_file.py")
 
 
-def test_a_folder_becomes_a_trained_model(tmp_path):
+def test_a_folder_becomes_a_trained_model(run_example, tmp_path):
     rng = np.random.default_rng(0)
     for name, color in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
         (tmp_path / name).mkdir()
         for index in range(24):
             noise = rng.integers(0, 60, (40, 50, 3))
             Image.fromarray(np.clip(noise + color, 0, 255).astype("uint8")).save(tmp_path / name / f"{index}.png")
-    assert "2 classes: blue, red" in run("train_on_your_folder.py", tmp_path, 1)
+    assert "2 classes: blue, red" in run_example("train_on_your_folder.py", tmp_path, 1)
 
 
-def test_an_encoder_is_pretrained_and_fine_tuned(tmp_path, monkeypatch):
+def test_an_encoder_is_pretrained_and_fine_tuned(run_example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, color in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
@@ -40,7 +48,7 @@ def test_an_encoder_is_pretrained_and_fine_tuned(tmp_path, monkeypatch):
             noise = rng.integers(0, 60, (40, 50, 3))
             image = Image.fromarray(np.clip(noise + color, 0, 255).astype("uint8"))
             image.save(tmp_path / "labeled" / name / f"{index}.png")
-    out = run("pretrain_on_your_folder.py", "labeled", "labeled", 1)
+    out = run_example("pretrain_on_your_folder.py", "labeled", "labeled", 1)
     assert "random weights" in out
     assert "report: runs/labeled-1/report.html" in out
 
@@ -48,7 +56,7 @@ def test_an_encoder_is_pretrained_and_fine_tuned(tmp_path, monkeypatch):
 def start_ddp(process, count, folder, out, port):
     environment = {
         **os.environ, "KERAS_BACKEND": "torch", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count),
-        "RANK": str(process), "LOCAL_RANK": str(process),
+        "RANK": str(process), "LOCAL_RANK": str(process), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     return subprocess.Popen(
         [sys.executable, str(EXAMPLES / "torch_ddp.py"), str(folder), str(out), "1"], env=environment

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from snippets import README, code_blocks
+from snippets import README, code_blocks, shorten
 
 import vit_keras
 from vit_keras import load_preset
@@ -9,7 +9,7 @@ from vit_keras import load_preset
 PAGES = [README, *sorted(path for path in (README.parent / "docs").rglob("*.md") if "generated" not in path.parts)]
 BLOCKS = [
     pytest.param(
-        block,
+        block if page == README else shorten(block),
         marks=[] if page == README else pytest.mark.slow,
         id=f"{page.stem}: {block.strip().splitlines()[-1][:40]}",
     )

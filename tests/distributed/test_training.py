@@ -59,7 +59,7 @@ def assert_same(arrays, reference):
     assert len(arrays["losses"]) == 20
 
 
-@pytest.mark.parametrize(("devices", "processes"), [(4, 1), (1, 2), (1, 4), (2, 2)])
+@pytest.mark.parametrize(("devices", "processes"), [(4, 1), (2, 2)])
 def test_devices_and_processes_give_the_result_of_one(reference, tmp_path, devices, processes):
     codes, text, arrays = train(tmp_path, "many", f"virtual={devices}", processes=processes)
     assert codes == [0] * processes, text
@@ -94,8 +94,8 @@ def test_a_full_disk_of_the_chief_ends_all_with_its_error_and_the_last_checkpoin
     assert len(errors) == 2
     assert errors[0] == errors[1]
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-00000005"]
-    codes, text, arrays = train(tmp_path, "resumed", "resume=true", processes=2)
-    assert codes == [0, 0], text
+    codes, text, arrays = train(tmp_path, "resumed", "resume=true")
+    assert codes == [0], text
     np.testing.assert_allclose(arrays["weights"], reference["weights"], atol=1e-4)
 
 

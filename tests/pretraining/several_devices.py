@@ -15,7 +15,7 @@ from rich.console import Console
 import vit_keras as vk
 
 OPTIONS = {"epochs": 1, "batch_size": 8, "seed": 3, "precision": "float32", "console": Console(quiet=True)}
-CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
+CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
 
 
 def make(seed=0):
@@ -27,7 +27,7 @@ def main():
     folder = Path(sys.argv[1])
     parts = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
-    images = np.random.default_rng(0).integers(0, 256, (48, 16, 16, 3)).astype("uint8")
+    images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3)).astype("uint8")
     found = {}
     for method, options in {"mae": {}, "distill": {"teacher": make(1)}}.items():
         results = []

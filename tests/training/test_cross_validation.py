@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from tracing import eager_steps
 
 import vit_keras as vk
 from vit_keras.errors import ResumeError
@@ -15,9 +16,15 @@ from vit_keras.models.vit import vit
 from vit_keras.training import finetune, train
 from vit_keras.training.runs.directory import TrainingInterrupted
 
-pytestmark = pytest.mark.any_backend
+pytestmark = [pytest.mark.any_backend, pytest.mark.filterwarnings("ignore:Even though the `tf.config")]
 
 QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untraced():
+    with eager_steps():
+        yield
 
 
 @pytest.fixture(scope="module")

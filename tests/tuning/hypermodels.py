@@ -30,7 +30,7 @@ class Nasty(Tiny):
     """Trials that do what "fault" says; the default is none."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__()
+        super().__init__(num_layers=[1], num_heads=[2])  # one shape to compile
         self.space = self.space.add(fault=Choice(("none", *faults)))
         self._drawn = 0
 

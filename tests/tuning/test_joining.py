@@ -29,9 +29,9 @@ coordinator.LEASE_SECONDS, heartbeat.BEAT_SECONDS = 12.0, 1.0
 heartbeat._is_dead = lambda path, content: False
 if what == "search":
     options = TunerOptions(epochs=2, factor=2)
-    search(images(), hypermodel=Patient(num_layers=[1]), run_dir=run, budget=budget, options=options)
+    search(images(), hypermodel=Patient(num_layers=[1], num_heads=[2]), run_dir=run, budget=budget, options=options)
 else:
-    join(run, images(), hypermodel=Patient(num_layers=[1]))
+    join(run, images(), hypermodel=Patient(num_layers=[1], num_heads=[2]))
 """
 PATHS = os.pathsep.join(map(str, Path(__file__).parents[1:3]))
 
@@ -41,7 +41,7 @@ def start(tmp_path):
     """Returns a function that starts a process that searches, or joins the search."""
     started = []
 
-    def begin(what, budget="4 trials"):
+    def begin(what, budget=""):
         command = [sys.executable, "-c", START, what, str(tmp_path / "run"), budget]
         environment = {**os.environ, "PYTHONPATH": PATHS, "GO": str(tmp_path / "go")}
         started.append(
@@ -67,9 +67,8 @@ def wait_until(run, condition):
         time.sleep(0.1)
 
 
-def assert_ends_well(run, *processes, count=4):
-    for process in processes:
-        assert process.wait(timeout=600) == 0, process.communicate()[1]
+def assert_ends_well(run, process, *, count):
+    assert process.wait(timeout=600) == 0, process.communicate()[1]
     study = read(run)
     assert len(study.trials) == count
     assert {trial.state for trial in study.trials} == {"COMPLETED", "PRUNED"}
@@ -79,46 +78,43 @@ def assert_ends_well(run, *processes, count=4):
 
 
 @pytest.mark.slow
-def test_a_killed_process_and_one_that_is_interrupted_leave_the_search_to_one_that_joined(start, tmp_path):
-    run = tmp_path / "run"
-    first = start("search")
+def test_killed_stopped_and_interrupted_processes_leave_the_search_to_the_others(start, tmp_path):
+    run, go = tmp_path / "run", tmp_path / "go"
+    first = start("search", "8 trials")
     wait_until(run, lambda study: study.running)
     second, third = start("join"), start("join")
     wait_until(run, lambda study: len(study.running) == 3)
     names = list(read(run).participants)
+
+    # One is killed and one stands still: the third takes their trials.
     first.send_signal(signal.SIGKILL)
-    second.send_signal(signal.SIGINT)
-    (tmp_path / "go").touch()
-    assert second.wait(timeout=600) != 0
-    assert "TrainingInterrupted" in second.communicate()[1]
-    study = assert_ends_well(run, third)
-    assert [study.participants[name].lost for name in names].count(True) == 1
+    second.send_signal(signal.SIGSTOP)
+    wait_until(run, lambda study: sum(each.lost for each in study.participants.values()) == 2)
+    assert read(run).participants[names[0]].lost
+    go.touch()
+    wait_until(run, lambda study: sum(len(trial.workers) > 1 for trial in study.trials) == 2)
+    go.unlink()
+
+    # The one that stood still wakes up, takes another trial, and is the last when the third is interrupted.
+    second.send_signal(signal.SIGCONT)
+    wait_until(run, lambda study: len(study.running) == 2)
+    third.send_signal(signal.SIGINT)
+    go.touch()
+    assert third.wait(timeout=600) != 0
+    assert "TrainingInterrupted" in third.communicate()[1]
+    study = assert_ends_well(run, second, count=8)
+
     assert study.participants[names[0]].lost
+    seen = Study([Objective("val_accuracy", "max")], epochs=2)
+    for record in Journal(run / JOURNAL).records:
+        if record["what"] == "started":
+            assert seen.trials[record["trial"]].state != "RUNNING"  # no trial is trained twice at once
+        seen.add(record)
+    assert len({json.dumps(trial.values) for trial in study.trials}) == 8
     page, table = (run / "study.html").read_text(), (run / "study.csv").read_text()
     assert all(name in page for name in names)
     assert "Who trained what" in page
     assert f"{names[0]}-0" in table
-
-
-@pytest.mark.slow
-def test_a_stopped_process_loses_its_trial_and_wakes_up_without_harm(start, tmp_path):
-    run = tmp_path / "run"
-    first = start("search", "3 trials")
-    wait_until(run, lambda study: study.running)
-    second = start("join")
-    wait_until(run, lambda study: len(study.running) == 2)
-    first.send_signal(signal.SIGSTOP)
-    wait_until(run, lambda study: any(each.lost for each in study.participants.values()))
-    (tmp_path / "go").touch()
-    wait_until(run, lambda study: len(study.trials[0].workers) == 2)
-    first.send_signal(signal.SIGCONT)
-    study = assert_ends_well(run, second, first, count=3)
-    seen = Study([Objective("val_accuracy", "max")], epochs=2)
-    for record in Journal(run / JOURNAL).records:
-        if record["what"] == "started":
-            assert seen.trials[record["trial"]].state != "RUNNING"
-        seen.add(record)
-    assert len({json.dumps(trial.values) for trial in study.trials}) == 3
 
 
 @pytest.mark.slow

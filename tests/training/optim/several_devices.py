@@ -19,11 +19,11 @@ import vit_keras as vk
 from vit_keras.training.optim.optimizers import SGD, AdamW
 from vit_keras.training.optim.schedules import warmup_cosine
 
-CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=2, num_heads=2, mlp_dim=64)
+CONFIG = vk.ViTConfig(image_size=16, patch_size=4, hidden_dim=32, num_layers=1, num_heads=2, mlp_dim=64)
 
 
 def train(scope, optimizer):
-    """Returns the weights after 12 steps."""
+    """Returns the weights after 8 steps."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (32, 16, 16, 3)).astype("uint8"), rng.integers(0, 3, 32)
     with scope:
@@ -32,7 +32,7 @@ def train(scope, optimizer):
         # A head of zeros gives no gradient at first, and Adam turns its rounding errors into large steps.
         model.get_layer("head").kernel.assign(rng.normal(size=(32, 3)))
         model.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(images, labels, batch_size=8, epochs=3, shuffle=False, verbose=0)
+    model.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0)
     return [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
 
 
@@ -46,7 +46,7 @@ def main():
         # A second strategy in a process would collide with the collectives of the first.
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         assert strategy.num_replicas_in_sync == 2
-    rates = warmup_cosine(1e-2, steps=12, warmup_steps=2)
+    rates = warmup_cosine(1e-2, steps=8, warmup_steps=2)
     for name, optimizer in {
         "sgd": lambda: SGD(rates, weight_decay=0.3, layer_decay=0.7, global_clipnorm=0.1),
         "adamw": lambda: AdamW(rates, weight_decay=0.3, layer_decay=0.7, epsilon=1e-3),
