@@ -16,7 +16,7 @@ def render_info(info: Mapping[str, Any]) -> str:
         "parameters without a head": f"{info['params']:,}",
         "GMACs per image": f"{info['gmacs']:.3g}",
         "tokens per image": f"{info['tokens']:,}",
-        "training memory per image, float32": f"{info['activation_mib']:,.0f} MiB",
+        "training memory per image, float32": f"{info['activation_mib']:,.1f} MiB",
     }
     sizes = {name: str(config[name]) for name in _SHOWN if name in config}
     found = (
