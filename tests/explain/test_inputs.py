@@ -24,7 +24,7 @@ def test_wrong_indices_are_refused(model, images, arguments, message):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda images: images[:, :-1], "resize them"),
+        (lambda images: images[:, :-1], "Resize them"),
         (lambda images: "photo.jpg", "expected pixels"),
         (lambda images: images[:0], "expected pixels"),
         (lambda images: np.where(images > 100, np.nan, images), "NaN"),
