@@ -129,8 +129,8 @@ def in_turns(
     pythons: dict[str, str], best: dict[str, dict[str, Any]], preset: str, kind: str, dtype: str, size: tuple[int, int], rounds: int
 ) -> dict[str, Any]:  # fmt: skip
     """Returns images per second of every library, in turns."""
-    side = 2048 if rounds > 1 else 256
-    before, load = harness.matmul_rate(dtype, side), harness.load()
+    matrix = 2048 if rounds > 1 else 256
+    before, load = harness.matmul_rate(dtype, matrix), harness.load()
     sides = {
         library: Side(pythons[library], (library, found["setting"], preset, kind, dtype, *size))
         for library, found in best.items()
@@ -148,7 +148,7 @@ def in_turns(
     for side in sides.values():
         side.stop()
     failed = {library: side.facts["failed"] for library, side in sides.items() if "failed" in side.facts}
-    peak = max(before, harness.matmul_rate(dtype, side))
+    peak = max(before, harness.matmul_rate(dtype, matrix))
     macs = load_preset(preset).config.replace(num_layers=size[1]).num_macs
     work = 2 * macs * (3 if kind == "training" else 1)
     rows = {}

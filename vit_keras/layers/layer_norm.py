@@ -35,12 +35,12 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     def call(self, tokens: Tensor, training: bool | None = None) -> Tensor:
         """Normalizes in float32."""
-        if keras.backend.backend() == "torch" and tokens.device.type == "cpu" and len(tokens.shape) > 1:
+        if _is_half_on_torch(tokens):
             import torch
 
-            # In half precision, too, which Keras would turn into float32 before and back after.
             gamma, beta = ops.convert_to_tensor(self.gamma), ops.convert_to_tensor(self.beta)
-            return torch.nn.functional.layer_norm(tokens, tokens.shape[-1:], gamma, beta, self.epsilon)
+            normalized = torch.nn.functional.layer_norm(tokens, tokens.shape[-1:], gamma, beta, self.epsilon)
+            return ops.cast(normalized, self.compute_dtype)
         if not (training or is_local_graph()) or not fuses():
             return super().call(tokens)
         return _normalize(self.epsilon)(tokens, self.gamma, self.beta)
@@ -49,6 +49,13 @@ class LayerNorm(keras.layers.LayerNormalization):
         """Returns the constructor's arguments."""
         config: dict[str, Any] = super().get_config()
         return {name: config[name] for name in ("name", "trainable", "dtype", "epsilon")}
+
+
+def _is_half_on_torch(tokens: Tensor) -> bool:
+    """True where torch's kernel takes half precision and weights in float32: on a CPU. Keras would cast the tokens before and after."""
+    if keras.backend.backend() != "torch" or tokens.device.type != "cpu":
+        return False
+    return keras.backend.standardize_dtype(tokens.dtype) in ("bfloat16", "float16")
 
 
 @functools.cache
