@@ -102,4 +102,6 @@ def test_a_full_disk_of_the_chief_ends_all_with_its_error_and_the_last_checkpoin
 def test_stop_training_of_one_process_ends_all(tmp_path):
     codes, text, arrays = train(tmp_path, "ended", "trouble=stop:7:1", processes=2)
     assert codes == [0, 0], text
-    assert 7 <= len(arrays["losses"]) <= 10
+    # Process 1 asks after step 8 at the latest. The chief may have ended step 9 by then, does not look at step 10, an epoch's last, and
+    # names the step two after the 11th.
+    assert 7 <= len(arrays["losses"]) <= 13
