@@ -2,12 +2,13 @@
 
     KERAS_BACKEND=tensorflow python benchmarks/attention_forms.py [--rounds 10] [--processor-time] [--quick]
 
-Forward pass and gradient of the attention between its projections, and of the activation, in the shapes of S/16 with batch 16 and of
-the demo's model with batch 64, in turns. `SelfAttention` uses the fastest form of each backend. `--processor-time` counts the time of all
+The attention between its projections, and the activation, in the shapes of S/16 with batch 16 and of the demo's model with batch 64, in
+turns: in training with the gradient, and in inference without. `SelfAttention` uses the fastest form of each backend. `--processor-time` counts the time of all
 threads, for a machine that is busy with other work.
 """
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -75,6 +76,32 @@ def forward_and_gradient(function: Callable[[Any], Any], inputs: Any) -> Callabl
     return torch_step
 
 
+def forward(function: Callable[[Any], Any], inputs: Any) -> Callable[[], object]:
+    """Returns a compiled call that computes the outputs alone and waits for them."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        compiled = tf.function(function)
+        return lambda: compiled(inputs).numpy()
+    if backend == "jax":
+        import jax
+
+        program = jax.jit(function)
+        return lambda: program(inputs).block_until_ready()
+
+    def torch_forward() -> object:
+        import torch
+
+        with torch.no_grad():
+            return function(inputs)
+
+    return torch_forward
+
+
+STEPS = {"training": forward_and_gradient, "inference": forward}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
@@ -94,15 +121,15 @@ if __name__ == "__main__":
                 "attention": rng.normal(size=(batch, tokens, 3, heads, head_dim)),
                 "gelu": rng.normal(size=(batch * tokens, mlp_dim)),
             }
-            for part, forms in FORMS.items():
+            for (part, forms), (kind, make) in itertools.product(FORMS.items(), STEPS.items()):
                 given = ops.cast(ops.convert_to_tensor(inputs[part].astype("float32")), dtype)
-                steps = {name: forward_and_gradient(form, given) for name, form in forms.items()}
+                steps = {name: make(form, given) for name, form in forms.items()}
                 seconds = harness.interleaved(steps, rounds=rounds, clock=clock)
                 milliseconds = {
                     name: harness.spread([1e3 * value for value in times]) for name, times in seconds.items()
                 }
                 fastest = min(milliseconds, key=lambda name: milliseconds[name]["median"])
-                result[f"{part}, {size}, {dtype}"] = {"fastest": fastest, "milliseconds": milliseconds}
+                result[f"{part}, {size}, {dtype}, {kind}"] = {"fastest": fastest, "milliseconds": milliseconds}
     harness.record(
         f"attention_forms_{keras.backend.backend()}",
         {"processor_time": options.processor_time, "load": load, "results": result},

@@ -16,7 +16,7 @@ from typing import Any
 import harness
 import numpy as np
 from small_models_side import SHAPES
-from speed import Side, python_with
+from speed import Side, list_rates, list_unsteady, python_with, take_turns
 
 import vit_keras as vk
 
@@ -25,7 +25,6 @@ SETTINGS = {
     "keras": ("XLA off", "XLA on"),
     "timm": ("eager", "compiled"),
 }
-WARM_UP = 2
 
 
 def measure(preset: str, dtype: str, pythons: dict[str, str], batch_size: int, rounds: int) -> dict[str, Any]:
@@ -39,28 +38,16 @@ def measure(preset: str, dtype: str, pythons: dict[str, str], batch_size: int, r
             for library, python in pythons.items()
             for setting in SETTINGS[library]
         }
-        failed = {", ".join(name): side.facts["failed"] for name, side in sides.items() if "failed" in side.facts}
-        running = {name: side for name, side in sides.items() if "failed" not in side.facts}
-        seconds: dict[tuple[str, str], list[float]] = {name: [] for name in running}
-        for turn in range(-WARM_UP, rounds):
-            for name, side in running.items():
-                taken = side.step() or np.nan
-                if turn >= 0:
-                    seconds[name].append(taken)
+        seconds = take_turns(sides, rounds)
     peak = max(before, harness.matmul_rate(dtype))
     fastest = {
         library: min((name for name in seconds if name[0] == library), key=lambda name: np.median(seconds[name]))
-        for library in {name[0] for name in seconds}
+        for library in SETTINGS
+        if any(name[0] == library for name in seconds)
     }
-    ours = seconds[fastest["vit_keras_zoo"]]
-    rows = {}
-    for library, name in sorted(fastest.items(), key=lambda item: list(SETTINGS).index(item[0])):
-        rates = harness.spread([batch_size / value for value in seconds[name]])
-        rows[library] = {"setting": name[1], "version": running[name].facts["version"], "images_per_second": rates}
-        if library != "vit_keras_zoo":
-            rows[library]["ours_is_faster"] = harness.spread(
-                [theirs / our for theirs, our in zip(seconds[name], ours, strict=True)]
-            )
+    times = {library: seconds[name] for library, name in fastest.items()}
+    settings = {library: setting for library, (_, setting) in fastest.items()}
+    rows = list_rates(times, settings, {library: sides[name] for library, name in fastest.items()}, batch_size)
     config = vk.load_preset(preset).config
     work = 3 * 2 * config.num_macs * batch_size
     return {
@@ -70,10 +57,10 @@ def measure(preset: str, dtype: str, pythons: dict[str, str], batch_size: int, r
         "tokens": config.num_tokens,
         "batch_size": batch_size,
         "matmul_gflops": peak,
-        "share_of_matmul_rate": work / float(np.median(ours)) / 1e9 / peak,
+        "share_of_matmul_rate": work / float(np.median(times["vit_keras_zoo"])) / 1e9 / peak,
         "libraries": rows,
-        "failed": failed,
-        "unreliable": [library for library, row in rows.items() if harness.is_unsteady(row["images_per_second"])],
+        "failed": {", ".join(name): side.facts["failed"] for name, side in sides.items() if "failed" in side.facts},
+        "unreliable": list_unsteady(rows),
     }
 
 

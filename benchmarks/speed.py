@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import harness
 import numpy as np
@@ -32,6 +32,7 @@ from vit_keras.presets import load_preset
 FIRST = next(iter(speed_side.SHAPES))
 ROOT = Path(__file__).parents[1]
 TRIAL_STEPS = 5
+Name = TypeVar("Name")
 
 
 class Side:
@@ -94,6 +95,42 @@ def python_with(library: str, pythons: Sequence[str]) -> str | None:
     return None
 
 
+def take_turns(sides: dict[Name, Side], rounds: int) -> dict[Name, list[float]]:
+    """Returns the seconds of the steps that sides take in turns, after one that does not count; without sides that failed or died."""
+    seconds = {name: list[float]() for name, side in sides.items() if "failed" not in side.facts}
+    for turn in range(rounds + 1):
+        for name, times in list(seconds.items()):
+            taken = sides[name].step()
+            if taken is None:
+                del seconds[name]
+            elif turn:
+                times.append(taken)
+    return seconds
+
+
+def list_rates(
+    seconds: dict[str, list[float]], settings: dict[str, str], sides: dict[str, Side], batch_size: int
+) -> dict[str, dict[str, Any]]:
+    """Returns setting, version and images per second of each library, and how much faster this package was in the same turns."""
+    rows: dict[str, dict[str, Any]] = {}
+    for library, times in seconds.items():
+        rates = harness.spread([batch_size / value for value in times])
+        rows[library] = {
+            "setting": settings[library],
+            "version": sides[library].facts["version"],
+            "images_per_second": rates,
+        }
+        if library != "vit_keras_zoo":
+            ratios = [theirs / our for theirs, our in zip(times, seconds["vit_keras_zoo"], strict=True)]
+            rows[library]["ours_is_faster"] = harness.spread(ratios)
+    return rows
+
+
+def list_unsteady(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """Returns the libraries whose rounds differ by more than a quarter."""
+    return [library for library, row in rows.items() if harness.is_unsteady(row["images_per_second"])]
+
+
 def best_settings(
     pythons: dict[str, str], preset: str, kind: str, dtype: str, size: tuple[int, int], most: int | None
 ) -> dict[str, dict[str, Any]]:
@@ -105,13 +142,10 @@ def best_settings(
                 setting: stack.enter_context(Side(python, (library, setting, preset, kind, dtype, *size)))
                 for setting in speed_side.SETTINGS[library][:most]
             }
-            steps = {setting: list[float | None]() for setting, side in sides.items() if "failed" not in side.facts}
-            for _ in range(TRIAL_STEPS):
-                for setting, taken in steps.items():
-                    taken.append(sides[setting].step())
+            seconds = take_turns(sides, TRIAL_STEPS)
         best[library] = chosen(
             {
-                setting: side.facts["failed"] if "failed" in side.facts else float(np.median(np.array(steps[setting])))
+                setting: float(np.median(seconds[setting])) if setting in seconds else side.facts["failed"]
                 for setting, side in sides.items()
             }
         )
@@ -136,35 +170,23 @@ def in_turns(
         for library, found in best.items()
         if found["setting"]
     }
-    running = {library: side for library, side in sides.items() if "failed" not in side.facts}
-    seconds: dict[str, list[float]] = {library: [] for library in running}
-    for turn in range(rounds + 1):
-        for library, side in list(running.items()):
-            taken = side.step()
-            if taken is None:
-                del running[library], seconds[library]
-            elif turn:
-                seconds[library].append(taken)
+    seconds = take_turns(sides, rounds)
     for side in sides.values():
         side.stop()
     failed = {library: side.facts["failed"] for library, side in sides.items() if "failed" in side.facts}
     peak = max(before, harness.matmul_rate(dtype, matrix))
     macs = load_preset(preset).config.replace(num_layers=size[1]).num_macs
     work = 2 * macs * (3 if kind == "training" else 1)
-    rows = {}
-    for library, times in seconds.items():
-        rates = [size[0] / value for value in times]
-        rows[library] = {
-            "setting": best[library]["setting"],
-            "version": running[library].facts["version"],
-            "images_per_second": harness.spread(rates),
-            "share_of_matmul_rate": float(np.median(rates)) * work / 1e9 / peak,
-        }
-        if library != "vit_keras_zoo":
-            ratio = harness.spread([theirs / our for theirs, our in zip(times, seconds["vit_keras_zoo"], strict=True)])
-            rows[library]["ours_is_faster"] = ratio
-    unsteady = [library for library, row in rows.items() if harness.is_unsteady(row["images_per_second"])]
-    return {"matmul_gflops": peak, "failed": failed, "load_before": load, "unreliable": unsteady, "libraries": rows}
+    rows = list_rates(seconds, {library: found["setting"] for library, found in best.items()}, sides, size[0])
+    for row in rows.values():
+        row["share_of_matmul_rate"] = row["images_per_second"]["median"] * work / 1e9 / peak
+    return {
+        "matmul_gflops": peak,
+        "failed": failed,
+        "load_before": load,
+        "unreliable": list_unsteady(rows),
+        "libraries": rows,
+    }
 
 
 def fastest(best: dict[str, dict[str, Any]], first: dict[str, Any], count: int) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,9 @@ class _InThisProcess:
 @pytest.fixture
 def convert_here(monkeypatch):
     """Conversions run in the process of the tests, whose TensorFlow is imported; `conversion/test_process.py` tests their own process."""
-    if keras.backend.backend() != "tensorflow":
+    if (
+        keras.backend.backend() != "tensorflow"
+    ):  # this process can't convert; on other backends one test converts in a process of its own
         pytest.skip("conversions run in TensorFlow")
     monkeypatch.setattr("vit_keras.exporting.conversion.process.WorkerProcess", _InThisProcess)
     monkeypatch.setattr("vit_keras.exporting.verification._TIMED_S", 0.1)  # seconds, of each file

@@ -212,7 +212,7 @@ def test_a_search_killed_repeatedly_gives_the_uninterrupted_result(searched, tmp
         process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(killed)])
         while not (killed / JOURNAL).is_file() or count_epochs(killed) < epochs:
             assert process.poll() is None
-            time.sleep(0.05)
+            time.sleep(0.05)  # until the other process has written: only its journal tells how far it is
         process.kill()
         process.wait()
         assert count_epochs(killed) < count_epochs(searched.run_dir)

@@ -15,7 +15,13 @@ from vit_keras.distributed.arguments import Distribution
 from vit_keras.distributed.cluster import is_chief
 from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import InvalidArgumentError, LabelError
-from vit_keras.evaluation.labeled_images import LabeledImages, check_known, find_labeled, find_run_options
+from vit_keras.evaluation.labeled_images import (
+    LabeledImages,
+    check_known,
+    find_labeled,
+    find_run_options,
+    warn_of_trained_images,
+)
 from vit_keras.evaluation.metrics import Evaluation
 from vit_keras.evaluation.multi_label import MultiLabelEvaluation
 from vit_keras.evaluation.placed_model import open_on_devices
@@ -100,6 +106,8 @@ def evaluate(
         "label_separator": label_separator,
         "contained": contained,
     }
+    if split is None:
+        warn_of_trained_images(data, model)
     found = find_labeled(data, opened, split=split, options=options, trained=find_run_options(model))
     labels = np.concatenate([each.labels for each in found.splits])
     task = _check_task(labels, opened)

@@ -51,15 +51,9 @@ class LabeledImages:
 
 
 def find_run_options(model: keras.Model | str | Path) -> dict[str, Any]:
-    """Returns the options that the run of a model was started with; empty for a model that is in no run directory.
-
-    Of data that were loaded before, there is no option: "loaded" is then their name.
-    """
-    record = find_run_record(model)
-    options, data = record.get("options"), record.get("data")
-    if not isinstance(options, dict):
-        return {}
-    return options if "data" in options or not isinstance(data, dict) else {**options, "loaded": data.get("name")}
+    """Returns the options that the run of a model was started with; empty for a model that is in no run directory."""
+    options = find_run_record(model).get("options")
+    return options if isinstance(options, dict) else {}
 
 
 def find_run_record(model: keras.Model | str | Path) -> dict[str, Any]:
@@ -96,11 +90,6 @@ def find_labeled(
         return LabeledImages(splits=(data,))
     task = opened.task or "auto"
     was_trained_on = _is_same_source(data, trained.get("data"))
-    if split is None and _is_same_source(data, trained.get("loaded")):
-        _log.warning(
-            "%s: the model was trained on images of these data, which count here, too: the result is too good. Pass what vk.data.load "
-            "returned for the training, or name the data when you train: then only images that were held out count.", data
-        )  # fmt: skip
     if not isinstance(data, ImageData):
         files = None if isinstance(data, Mapping) else find_files(data)
         if files is not None and not (was_trained_on and split is None):
@@ -123,6 +112,22 @@ def find_labeled(
             f'{data.name} has no {split} split: pass split="validation" or "all", or other data.'
         )
     return _match([data.splits[name] for name in chosen], data.class_names, data.task, opened, data.name)
+
+
+def warn_of_trained_images(data: Any, model: keras.Model | str | Path) -> None:
+    """Warns where data have the images that a run was trained on. A run on data that were loaded before does not say which it held out."""
+    record = find_run_record(model)
+    loaded = record.get("data")
+    if (
+        "data" in find_run_options(model)
+        or not isinstance(loaded, dict)
+        or not _is_same_source(data, loaded.get("name"))
+    ):
+        return
+    _log.warning(
+        "%s: the model was trained on images of these data, which count here, too: the result is too good. Pass what vk.data.load "
+        "returned for the training, or name the data when you train: then only images that were held out count.", data
+    )  # fmt: skip
 
 
 def _is_same_source(data: Any, word: Any) -> bool:

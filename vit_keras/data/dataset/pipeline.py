@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,9 +43,7 @@ def make_batches(split: Split | EncodedSplit, batch_size: int, *, shuffle_seed: 
     indices = tf.data.Dataset.range(len(split))
     if shuffle:
         indices = indices.shuffle(len(split), seed=shuffle_seed, reshuffle_each_iteration=True)
-    batches = indices.batch(batch_size, drop_remainder=shuffle).map(
-        as_operations(lambda chosen: read(chosen, 0)), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    batches = _map(indices.batch(batch_size, drop_remainder=shuffle), lambda chosen: read(chosen, 0))
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
@@ -76,10 +74,14 @@ def make_full_batches(
         images, labels = read(tf.minimum(places, count - 1), 0)
         return (images, labels, tf.where(places < count, np.float32(weight), np.float32(0)))[: 3 if weighted else 2]
 
-    batches = tf.data.Dataset.range(num_batches).map(
-        as_operations(load), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _map(tf.data.Dataset.range(num_batches), load).prefetch(tf.data.AUTOTUNE)
+
+
+def _map(dataset: "tf.data.Dataset", function: Callable[..., Any]) -> "tf.data.Dataset":
+    """Returns what a function makes of each element, in order, several at once."""
+    import tensorflow as tf
+
+    return dataset.map(as_operations(function), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +143,7 @@ def make_training_batches(
             images, labels, augmentation, num_classes=num_classes, seed=order.seed, step=step, rows=rows
         )
 
-    batches = steps.map(as_operations(read_batch), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = batches.map(as_operations(augment_batch), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return _map(_map(steps, read_batch), augment_batch).prefetch(tf.data.AUTOTUNE)
 
 
 def _accept_shuffle_by_default() -> None:

@@ -43,10 +43,8 @@ def _make_attention() -> Callable[[Tensor], Tensor]:
         scale = qkv.shape[-1] ** -0.5
 
         def split() -> tuple[Tensor, Tensor, Tensor]:
-            pair = tf.transpose(
-                qkv[:, :, 1:], (2, 0, 3, 1, 4)
-            )  # keys and values, (batch, heads, tokens, head_dim) each
-            keys, values = tf.unstack(pair, 2)
+            # (batch, heads, tokens, head_dim) each
+            keys, values = tf.unstack(tf.transpose(qkv[:, :, 1:], (2, 0, 3, 1, 4)), 2)
             return to_chunks(qkv[:, :, 0] * scale), keys, values
 
         queries, keys, values = split()

@@ -18,7 +18,7 @@ FUSED = "scaled dot product attention"
 PRODUCTS = "batched matrix products"
 
 _SHORT = (
-    512  # tokens; on a CPU, the gradient of torch's fused kernel is faster above, because it never stores all weights
+    512  # tokens; above, the gradient of torch's fused kernel is faster on a CPU, since it never stores all weights
 )
 _HALF = ("bfloat16", "float16")
 MASKED_SCORE = -1e30
@@ -88,12 +88,10 @@ def attend_by_products(
 
 
 def _scaled_dot_product_attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """Returns attention by torch's own kernel, which takes a transposed tensor without a copy, where Keras copies it."""
+    """Returns attention by torch's own kernel, which takes `(batch, heads, tokens, head_dim)` without a copy, where Keras copies it."""
     import torch
 
-    queries, keys, values = (
-        each.transpose(1, 2) for each in (queries, keys, values)
-    )  # (batch, heads, tokens, head_dim)
+    queries, keys, values = (each.transpose(1, 2) for each in (queries, keys, values))
     attended = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     return attended.transpose(1, 2)
 

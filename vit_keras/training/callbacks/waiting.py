@@ -59,9 +59,8 @@ class WaitClock:
         asked = tf.data.Dataset.counter().map(as_operations(lambda _: _read_clock()))
         options = tf.data.Options()
         options.experimental_optimization.inject_prefetch = False  # which would ask for a batch before the loop does
-        return (
-            tf.data.Dataset.zip((asked, batches)).map(as_operations(arrive)).with_options(options)
-        )  # zip asks the clock first
+        pairs = tf.data.Dataset.zip((asked, batches))  # asks the clock first
+        return pairs.map(as_operations(arrive)).with_options(options)
 
 
 def _read_clock() -> "tf.Tensor":

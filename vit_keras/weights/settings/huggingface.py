@@ -263,9 +263,8 @@ def _read_class_names(config_json: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
     placeholders = [f"LABEL_{index}" for index in range(len(labels))]  # of transformers, for classes without a name
     names = tuple(str(labels.get(str(index), name)) for index, name in enumerate(placeholders))
-    return (
-        () if all(name in ("", placeholder) for name, placeholder in zip(names, placeholders, strict=True)) else names
-    )
+    is_named = any(name not in ("", placeholder) for name, placeholder in zip(names, placeholders, strict=True))
+    return names if is_named else ()
 
 
 def _read_sides(value: Any, where: Path) -> tuple[int, int]:
