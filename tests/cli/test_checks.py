@@ -45,6 +45,8 @@ def test_a_run_directory_is_free_resumed_or_replaced(tmp_path):
         (("tune", "--resume", "--run-dir", "."), 6, "no search to resume"),
         (("predict", "./nowhere", "."), 6, "nowhere"),
         (("predict", ".", "nowhere.png"), 6, "nowhere.png"),
+        (("predict", "cat.png", "vit_nano_conv8_32:drawings"), 2, "the model is named first, then the images"),
+        (("explain", "cat.png", "vit_nano_conv8_32:drawings"), 2, "the model is named first, then the images"),
         (("evaluate", ".", "./nowhere"), 3, "nowhere"),
         (("explain", "vit_nope", "a.png"), 2, "'vit_nope'"),
         (("explain", "vit_nano_conv8_32", ".", "--out", "taken.png"), 6, "add --overwrite"),

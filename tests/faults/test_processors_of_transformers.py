@@ -87,6 +87,7 @@ def test_the_file_that_transformers_5_writes_for_several_inputs_comes_first(dire
         ({"image_processor_type": "MobileViTImageProcessor"}, "not preprocessed by MobileViTImageProcessor"),
         ({"resample": 4}, "not by resample=4"),
         ({"do_resize": False, "do_center_crop": True, "crop_size": 32}, "its image processor cuts out the center"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 40}}, "within longest_edge=40 px"),
         ({"size": {"height": 24, "width": 24}}, "makes images of 24 px, and the model is built for 32 px"),
     ],
 )

@@ -82,7 +82,16 @@ def check_numbers(*, seed: int | None = None, **numbers: int | None) -> None:
 
 
 def check_image_paths(images: list[str]) -> None:
-    """Raises `StorageError` where none of the paths of images exists; patterns, addresses and stdin are looked at later."""
+    """Raises where none of the paths of images exists; patterns, addresses and stdin are looked at later.
+
+    Raises:
+        InvalidArgumentError: A model stands in their place.
+        StorageError: There are no such files.
+    """
+    from vit_keras.presets import find_name
+
     is_plain = not any(image == "-" or "://" in image or set("*?[{") & set(image) for image in images)
     if is_plain and not any(Path(image).exists() for image in images):
+        if find_name(images[0]) is not None:
+            raise InvalidArgumentError(f"{images[0]} is a model and no image: the model is named first, then the images.")
         raise StorageError(f"{images[0]}: there is no such file or folder.")

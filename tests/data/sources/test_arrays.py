@@ -86,6 +86,7 @@ def test_a_label_out_of_range_is_an_error(label, names):
     ("source", "message"),
     [
         ((arrays(10)[0], np.array([0] * 9 + [2])), "Class '1' has 0 readable images"),
+        (arrays(classes=1), "at least two classes are needed, found 0"),
         ({"pictures": arrays()}, r"of which train is required; got pictures"),
         ({"train": arrays()[0]}, r"expected a pair \(images, labels\), got ndarray"),
     ],

@@ -67,6 +67,8 @@ def read_arrays(
     missing = tuple(name for name in ("test", "validation") if name not in splits)
     train = splits["train"]
     if task != "single_label" or (train.labels.min(initial=0) >= 0 and count <= len(names)):
+        if task == "single_label" and len(names) < 2:
+            raise ClassLayoutError(f"arrays: at least two classes are needed, found {list_words(names)}.")
         places = split_indices(train.labels, names, missing, rates=rates, seed=seed)
         decisions += describe_splits_drawn(train.labels, names, places, missing)
         splits |= {name: train.subset(chosen) for name, chosen in places.items()}

@@ -111,6 +111,12 @@ def read_preprocessing(processor: Mapping[str, Any], image_size: tuple[int, int]
         return {**arguments, "crop_mode": "center"}
     sizes = size if isinstance(size := processor.get("size"), Mapping) else {}
     short = sizes.get("shortest_edge")
+    if "longest_edge" in sizes:
+        _log.warning(
+            "%s: its image processor keeps the longer side of an image within longest_edge=%s px; vit_keras does not, so "
+            "outputs differ for images of other proportions",
+            where.parent, sizes["longest_edge"],
+        )  # fmt: skip
     mode, side, resized = (
         ("squash", image_size[0], sizes.get("height")) if short is None else ("center", min(image_size), short)
     )

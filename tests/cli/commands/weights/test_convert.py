@@ -59,6 +59,7 @@ def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):
         (("IN", "OUT", "--to", "onnx", "--preset", "test_vit"), 2, "--to must be one of"),
         (("BARE", "OUT"), 2, "give its architecture with --preset NAME"),
         (("BARE", "OUT", "--dry-run"), 2, "give --preset NAME"),
+        (("photo.png", "OUT"), 2, "is an image"),
         (("IN", "IN", "--preset", "test_vit"), 6, "nothing is overwritten"),
         (("nowhere", "OUT"), 2, "There is no preset 'nowhere', and no file or directory of that name"),
         (("test_vit:nope", "OUT"), 2, "its tags are r160_in1k"),
@@ -71,7 +72,8 @@ def test_convert_shows_its_plan_and_writes_nothing(run, foreign, tmp_path):
 def test_convert_refuses(refused, foreign, tmp_path, arguments, code, message):
     bare = tmp_path / "bare.safetensors"
     bare.write_bytes((foreign / "model.safetensors").read_bytes())
-    places = {"IN": foreign, "BARE": bare, "OUT": tmp_path / "out"}
+    (tmp_path / "photo.png").touch()
+    places = {"IN": foreign, "photo.png": tmp_path / "photo.png", "BARE": bare, "OUT": tmp_path / "out"}
     refused(code, message, "convert", *(places.get(argument, argument) for argument in arguments))
     assert not (tmp_path / "out").exists()
 

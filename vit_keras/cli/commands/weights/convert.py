@@ -10,6 +10,7 @@ from vit_keras.cli.help import MODEL, OUTPUT
 from vit_keras.cli.options import AcceptLicense, Debug, Offline, Overwrite, Quiet, complete_preset
 from vit_keras.cli.output import out, printable
 from vit_keras.cli.replacing import replace_earlier
+from vit_keras.data.images.signatures import USUAL_SUFFIXES
 from vit_keras.errors import InvalidArgumentError, StorageError
 from vit_keras.presets import load_preset
 from vit_keras.zoo.find_model import find_model
@@ -124,6 +125,8 @@ def load_checkpoint(
         return from_preset(preset, weights=found.path, source=source, prefix=prefix), names
     if names is not None:
         return from_preset(found.path), names
+    if found.path.suffix.lower() in USUAL_SUFFIXES:
+        raise InvalidArgumentError(f"{checkpoint} is an image: what is converted is a checkpoint, a model's weights.")
     raise InvalidArgumentError(f"{checkpoint} has no config.json: give its architecture with --preset NAME.")
 
 
