@@ -16,6 +16,7 @@ import vit_keras as vk
 from vit_keras.data import Augmentation
 from vit_keras.evaluation.evaluate import evaluate
 from vit_keras.runtime.precision import dtype_policy, resolve
+from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
 from vit_keras.training import recipes
 from vit_keras.training.optim import optimizers, schedules
 
@@ -81,6 +82,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--preset", default=PRESET)
     options = parser.parse_args()
+    run_operations_side_by_side()  # as `vit-keras train` does
     data = vk.data.load("fashion_mnist", image_size=32, batch_size=BATCH_SIZE)
     runs = []
     for seed in range(options.seeds):

@@ -42,6 +42,7 @@ def point(
     """Returns the growth of this process's peak memory over that after the imports, in bytes."""
     for module in IMPORTS[library]:
         importlib.import_module(module)
+    speed_side.choose_threads(setting)
     before = harness.memory("VmRSS")
     build = speed_side.LIBRARIES[library]
     step = build(preset, "training", dtype, batch_size, num_layers, setting, side=side, recomputes=recomputes)
@@ -96,7 +97,8 @@ def list_sides(pythons: dict[str, str], backends: list[str]) -> dict[str, tuple[
     for library, python in pythons.items():
         for backend in backends if library == "vit_keras_zoo" else ["tensorflow"]:
             for setting in speed_side.SETTINGS[library]:
-                if library != "vit_keras_zoo" or setting == "XLA off" or backend == "jax":
+                is_known = setting != speed_side.ONE_CORE or backend == "tensorflow"
+                if is_known and (library != "vit_keras_zoo" or setting != "XLA on" or backend == "jax"):
                     # Ours without XLA, as `compile` chooses on a CPU.
                     name = f"{library}, {setting}" if library == "timm" else f"{library} on {backend}, {setting}"
                     sides[name] = (python, backend, library, setting)

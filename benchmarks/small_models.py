@@ -15,14 +15,15 @@ from typing import Any
 
 import harness
 import numpy as np
+import speed_side
 from small_models_side import SHAPES
 from speed import Side, list_rates, list_unsteady, python_with, take_turns
 
 import vit_keras as vk
 
 SETTINGS = {
-    "vit_keras_zoo": ("XLA off",),  # as `compile` chooses on a CPU
-    "keras": ("XLA off", "XLA on"),
+    "vit_keras_zoo": ("XLA off", speed_side.ONE_CORE),  # as `compile` and `vit-keras train` choose on a CPU
+    "keras": ("XLA off", "XLA on", speed_side.ONE_CORE),
     "timm": ("eager", "compiled"),
 }
 

@@ -114,4 +114,5 @@ LIBRARIES = {"vit_keras_zoo": vit_keras_zoo, "keras": keras, "timm": timm}
 
 if __name__ == "__main__":
     library, setting, preset, dtype, batch_size = sys.argv[1:]
+    speed_side.choose_threads(setting)
     speed_side.serve(library, lambda: LIBRARIES[library](preset, dtype, int(batch_size), setting))

@@ -21,16 +21,33 @@ SHAPES = {
     "vit_small_patch16_224": {"hidden_dim": 384, "num_heads": 6, "mlp_dim": 1536},
     "vit_base_patch16_224": {"hidden_dim": 768, "num_heads": 12, "mlp_dim": 3072},
 }
+ONE_CORE = "one core each"
+"""XLA off, and as many of TensorFlow's operations at the same time as there are cores, each on one."""
 SETTINGS = {
-    "vit_keras_zoo": ("XLA off", "XLA on"),
-    "keras_hub": ("XLA off", "XLA on"),
+    "vit_keras_zoo": ("XLA off", "XLA on", ONE_CORE),
+    "keras_hub": ("XLA off", "XLA on", ONE_CORE),
     "timm": ("eager", "compiled"),
     "transformers": ("eager", "compiled"),
-    "vit-keras": ("XLA off", "XLA on"),
+    "vit-keras": ("XLA off", "XLA on", ONE_CORE),
 }
 """Settings of each library, of which the fastest is used; the first one takes the least time to compile."""
 CLASSES, SIDE = 1000, 224
 Step = Callable[[], object]
+
+
+def list_settings(library: str) -> list[str]:
+    """Returns the settings of a library that the backend has."""
+    is_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
+    return [setting for setting in SETTINGS[library] if is_tensorflow or setting != ONE_CORE]
+
+
+def choose_threads(setting: str) -> None:
+    """Sets TensorFlow's numbers of threads, before it starts."""
+    if setting == ONE_CORE:
+        import tensorflow as tf
+
+        tf.config.threading.set_inter_op_parallelism_threads(len(os.sched_getaffinity(0)))
+        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def keras_step(model: Any, optimizer: Any, kind: str, batch_size: int, setting: str) -> Step:
@@ -197,6 +214,7 @@ def serve(library: str, build: Callable[[], Step]) -> None:
 
 def main(library: str, setting: str, preset: str, kind: str, dtype: str, batch_size: int, num_layers: int) -> None:
     """Answers each input line."""
+    choose_threads(setting)
     serve(library, lambda: LIBRARIES[library](preset, kind, dtype, batch_size, num_layers, setting))
 
 

@@ -22,6 +22,7 @@ Written by `scripts/write_architecture.py`. A folder has at most 16 files; the f
 | the preprocessing, to the pixel | `data/images/preprocess.py`; before it `data/images/decode.py` |
 | the fine-tuning defaults, each with its reason | `training/recipes/planning.py` (which recipe), `training/recipes/recipes.toml` (its values), `training/recipes/sizing.py` (fitted to model and data) |
 | the choice of the attention kernel | `layers/kernels/attention_kernel.py` |
+| how a step uses the cores of a CPU | `models/batch_parts.py` (the batch in parts), `runtime/tensorflow_threads.py` (the threads) |
 | resuming a run | `training/runs/fitting.py` (continues a training), `training/checkpoints/state.py` (what a checkpoint has), `training/runs/resuming.py` (what may not change) |
 | the ONNX writer | `exporting/onnx/writer.py` (the graph), `exporting/onnx/blocks.py` (its blocks), `exporting/onnx/onnx_format.py` (the file) |
 | reading a checkpoint | `weights/loading.py`, `weights/planning.py` (which weight from which tensor), `weights/mappings/tables.py` (how a library's names are described) |

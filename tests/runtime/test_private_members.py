@@ -50,6 +50,7 @@ MEMBERS = [
     Private("layer", "_tracker", "Adds a weight to a built layer, as Keras' own `enable_lora` does; `lock` and `unlock` are not public."),
     Private("tensor", "_keras_history", "The operation that made a symbolic tensor; no public way back through the graph."),
     Private("layer", "_inbound_nodes", "The inputs of a layer's call; no public way back through the graph."),
+    Private("functional model", "_run_through_graph", "Calls each layer with parts of the batch; `call` has no hook between layers.", 3),
     Private("fitted model", "_jax_state", "Weights during `fit`, without copying all state back each step.", backend="jax"),
     Private("fitted model", "_jax_state_synced", "As `_jax_state`.", backend="jax"),
     Private("fitted model", "_get_jax_state", "Keeps the weights that Keras takes out of the model.", 5, "jax"),
@@ -85,6 +86,7 @@ def owners() -> dict[str, Any]:
     return {
         "jax distribution": jax_distribution, "variable": model.layers[0].kernel,
         "optimizer": optimizer, "layer": model.layers[0], "tensor": model.layers[0].output, "fitted model": model,
+        "functional model": keras.Model(model.inputs, model.outputs),
         "callback list": keras.callbacks.CallbackList([]), "global_state": global_state, "seed_generator": seed_generator,
         "rng_utils": rng_utils, "tuner": keras_tuner.engine.base_tuner.BaseTuner, "torch": sys.modules.get("torch"),
     }  # fmt: skip

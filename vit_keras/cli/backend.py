@@ -27,26 +27,26 @@ class Process:
     """Whether waits are announced: not with --quiet, nor where Keras runs already."""
 
 
-def start_backend(*, debug: bool, joins: bool = False) -> None:
+def start_backend(*, debug: bool, trains: bool = False, joins: bool = False) -> None:
     """Imports Keras and lets the backend find its devices; `debug` shows what libraries log.
 
-    With `joins`, it first joins the other processes that a launcher started.
+    With `trains`, operations of TensorFlow share the cores as is fastest for training. With `joins`, it first joins the other processes that a launcher started.
     """
     name = os.environ.get("KERAS_BACKEND")
     announce(f"starting Keras on {name}" if name else "starting Keras")
     cache_compiled_programs()
     if debug:
-        _start(joins)
+        _start(trains, joins)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR)
     if Process.is_own and sys.platform != "win32" and "keras" not in sys.modules:
         filter_stderr()
-        _start(joins)
+        _start(trains, joins)
     else:
         with silence_stderr():
-            _start(joins)
+            _start(trains, joins)
 
 
 def announce(text: str) -> None:
@@ -55,12 +55,15 @@ def announce(text: str) -> None:
         err.print(f"{text} ...", markup=False)
 
 
-def _start(joins: bool) -> None:
+def _start(trains: bool, joins: bool) -> None:
     import keras
 
     from vit_keras.distributed.join_launch import join_launch
     from vit_keras.runtime.devices import devices
+    from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
 
+    if trains:
+        run_operations_side_by_side()
     if joins:
         join_launch()
     devices()

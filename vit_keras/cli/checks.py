@@ -93,5 +93,7 @@ def check_image_paths(images: list[str]) -> None:
     is_plain = not any(image == "-" or "://" in image or set("*?[{") & set(image) for image in images)
     if is_plain and not any(Path(image).exists() for image in images):
         if find_name(images[0]) is not None:
-            raise InvalidArgumentError(f"{images[0]} is a model and no image: the model is named first, then the images.")
+            raise InvalidArgumentError(
+                f"{images[0]} is a model and no image: the model is named first, then the images."
+            )
         raise StorageError(f"{images[0]}: there is no such file or folder.")

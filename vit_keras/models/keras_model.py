@@ -11,6 +11,7 @@ import numpy as np
 from vit_keras.distributed.saving import gather_weights
 from vit_keras.layers.kernels.local_graph import local_graph
 from vit_keras.layers.pixel_normalization import PixelNormalization
+from vit_keras.models.batch_parts import DividedSteps, run_layers_in_parts
 from vit_keras.models.first_batch import check_first
 from vit_keras.models.output_kind import adapt_loss, adapt_metrics, find_output_kind
 from vit_keras.models.pixel_range import find_pixel_problem
@@ -28,13 +29,14 @@ _Step = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @keras.saving.register_keras_serializable(package="vit_keras")
-class VisionTransformer(ReliableLoops, keras.Model):
+class VisionTransformer(DividedSteps, ReliableLoops, keras.Model):
     """A functional Keras model whose `fit` is faster on JAX and TensorFlow, and which warns of common mistakes.
 
     On JAX, `compile(steps_per_execution=n)` runs n steps in one call of the device, as one compiled `lax.scan`; Keras calls the
     device once per step, which for a small model on a GPU takes longer than the step. The results are those of single steps.
 
-    On TensorFlow, the optimizer's variables are created before the step is traced. Keras creates them during the trace, and
+    On TensorFlow, a step computes parts of the batch at the same time where operations have one core each (`vit-keras train` and all
+    runs of vit_keras choose so on 2 to 4 cores), and the optimizer's variables are created before the step is traced. Keras creates them during the trace, and
     then traces again.
 
     `compile` adapts cross-entropies and metrics to logits or probabilities, whichever the model ends in, and logs what it
@@ -121,6 +123,13 @@ class VisionTransformer(ReliableLoops, keras.Model):
         """Predicts one batch as Keras does; its graph is never exported."""
         with local_graph():
             return super().predict_step(*arguments)
+
+    def _run_through_graph(self, inputs: Any, operation_fn: Any = None, call_fn: Any = None) -> Any:
+        """Runs the layers; Keras calls it."""
+        run = super()._run_through_graph
+        if call_fn is not None or operation_fn is None:  # shapes only
+            return run(inputs, operation_fn or (lambda layer: layer), call_fn)
+        return run_layers_in_parts(run, inputs, operation_fn)
 
     def save(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as Keras does; of a model that several processes hold together, all call it and the first one writes."""

@@ -113,7 +113,7 @@ def pretrain_command(
     shared = find_devices(
         devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
     )
-    start_backend(debug=debug, joins=shared["distribution"] != "none")
+    start_backend(debug=debug, trains=True, joins=shared["distribution"] != "none")
     from vit_keras.cli.training_run import merge_recorded, resumable
     from vit_keras.pretraining.pretrain import PretrainingOptions, pretrain
 

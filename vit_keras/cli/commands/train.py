@@ -91,7 +91,7 @@ def train_command(
     shared = find_devices(
         devices, distribution, coordinator=coordinator, num_processes=num_processes, process_id=process_id
     )
-    start_backend(debug=debug, joins=shared["distribution"] != "none")
+    start_backend(debug=debug, trains=True, joins=shared["distribution"] != "none")
     from vit_keras.cli.output import progress_console
     from vit_keras.cli.training_run import merge_recorded, print_result, resumable
     from vit_keras.training.trainer import train

@@ -112,7 +112,7 @@ def tune_command(
         lambda: parse_objectives(objective) if objective else None,
         lambda: check_numbers(seed=seed, epochs=epochs, limit=limit, image_size=image_size, workers=workers),
     )
-    start_backend(debug=debug)
+    start_backend(debug=debug, trains=True)
     from vit_keras.cli.training_run import resumable
 
     console = progress_console(as_json=as_json, quiet=quiet)

@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.batch_parts import DividedSteps
 from vit_keras.models.keras_model import build_optimizer_before_trace
 from vit_keras.models.reliable_loops import ReliableLoops
 from vit_keras.pretraining.base.encoder import remove_head
 
 
-class PretrainingModel(ReliableLoops, keras.Model):
+class PretrainingModel(DividedSteps, ReliableLoops, keras.Model):
     """An encoder and a method's own parts, trained by `fit` on images without labels.
 
     `compile(optimizer=...)` needs no loss, and `fit` takes batches `images` or `(images, anything)`: labels and sample weights are

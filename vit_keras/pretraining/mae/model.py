@@ -11,6 +11,7 @@ from vit_keras.distributed.replicas import draw_rows
 from vit_keras.errors import InvalidArgumentError
 from vit_keras.layers import Patches, PixelNormalization
 from vit_keras.layers.base.checks import Tensor
+from vit_keras.models.batch_parts import run_in_parts
 from vit_keras.models.wiring import read_model
 from vit_keras.pretraining.base.objective import PretrainingModel
 from vit_keras.pretraining.mae.decoder import MaskedPatchDecoder
@@ -163,8 +164,13 @@ class MaskedAutoencoder(PretrainingModel):
         pixels = self.pixel_normalization(images)
         patches = self.cut(pixels)
         masking = self.draw_masking(images, training) if noise is None else shuffle(noise, self.num_visible)
-        tokens = self.visible_encoder.encode(pixels, patches, masking, training)
-        predictions = self.decoder(tokens, masking.restore, training=training)
+        embedded = self.visible_encoder.run_stem(pixels, patches, masking, training)
+
+        def predict(embedded: Tensor, visible: Tensor, restore: Tensor) -> Tensor:
+            tokens = self.visible_encoder.encode(embedded, visible, training)
+            return self.decoder(tokens, restore, training=training)
+
+        predictions = run_in_parts(predict, embedded, masking.visible, masking.restore)
         return ops.cast(predictions, "float32"), patches, masking
 
     def _compute_errors(self, predictions: Tensor, patches: Tensor, masking: Masking) -> Tensor:

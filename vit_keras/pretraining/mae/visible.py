@@ -34,20 +34,30 @@ class VisibleEncoder:
         """Names of the layers that are not run."""
         return UNTRAINED if self.has_norm else (*UNTRAINED, "final_norm")
 
-    def encode(self, pixels: Tensor, patches: Tensor, masking: Masking, training: bool | None = None) -> Tensor:
-        """Returns the tokens of prefix and visible patches after the last block, normalized.
+    def run_stem(self, pixels: Tensor, patches: Tensor, masking: Masking, training: bool | None = None) -> Tensor:
+        """Returns the patches as the patch encoder takes them.
 
         Shapes:
             pixels: `(batch, height, width, channels)`, normalized.
             patches: `(batch, patches, patch_dim)`, the same pixels.
+            returns: `(batch, patches, patch_dim)`, of a convolutional stem `(batch, patches, hidden_dim)`.
+        """
+        stem = self.parts.layers.get("conv_stem")
+        if stem is None:
+            return patches
+        # Windows of the convolutions overlap, so masked pixels are replaced by the mean pixel before them.
+        return stem(self._hide(pixels, masking.mask), training=training)
+
+    def encode(self, patches: Tensor, visible: Tensor, training: bool | None = None) -> Tensor:
+        """Returns the tokens of prefix and visible patches after the last block, normalized.
+
+        Shapes:
+            patches: What `run_stem` returns.
+            visible: `(batch, visible)`, numbers of the visible patches.
             returns: `(batch, prefix + visible, hidden_dim)`.
         """
         layers = self.parts.layers
-        if "conv_stem" in layers:
-            # Windows of the convolutions overlap, so masked pixels are replaced by the mean pixel before them.
-            patches = layers["conv_stem"](self._hide(pixels, masking.mask), training=training)
-        visible = take_tokens(patches, masking.visible)
-        tokens = layers["patch_encoder"](visible, visible=masking.visible, training=training)
+        tokens = layers["patch_encoder"](take_tokens(patches, visible), visible=visible, training=training)
         if "stem_norm" in layers:
             tokens = layers["stem_norm"](tokens, training=training)
         for block in self.parts.blocks:

@@ -1,0 +1,40 @@
+"""How many of TensorFlow's operations run at the same time; TensorFlow takes the numbers once, so each test starts a process."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from vit_keras.runtime.tensorflow_threads import MOST_CORES, count_cores
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends have their own threads")
+
+CHOOSE = "from vit_keras.runtime.tensorflow_threads import count_side_by_side, run_operations_side_by_side as choose\n"
+SHARED = count_cores() if count_cores() <= MOST_CORES else 1
+
+
+def run(program, **variables):
+    """Returns what a program prints in a new process."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", CHOOSE + program], check=True, capture_output=True, text=True, env=environment
+    )
+    return done.stdout.split()
+
+
+def test_a_new_process_shares_the_cores_among_operations_once_it_is_asked_to():
+    program = "print(count_side_by_side()); choose(); print(count_side_by_side())"
+    assert run(program) == ["1", str(SHARED)]
+
+
+def test_what_the_user_chose_stays():
+    program = "choose(); print(count_side_by_side())"
+    assert run(program, TF_NUM_INTRAOP_THREADS="2") == ["1"]
+    assert run(program, TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="3") == ["3"]
+    assert run("import tensorflow as tf; tf.config.threading.set_inter_op_parallelism_threads(5); " + program) == ["1"]
+
+
+def test_once_tensorflow_has_started_nothing_changes():
+    assert run("import tensorflow as tf; tf.zeros(1); choose(); print(count_side_by_side())") == ["1"]
