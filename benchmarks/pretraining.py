@@ -29,7 +29,7 @@ from vit_keras.pretraining.methods import METHODS
 from vit_keras.pretraining.recipe import plan_pretraining
 from vit_keras.runtime.precision import dtype_policy, resolve
 from vit_keras.runtime.random_state import random_state
-from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 from vit_keras.training.optim import optimizers, schedules
 from vit_keras.training.recipes.planning import plan_recipe
 
@@ -246,7 +246,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("pretraining_work"), help="folder of encoders")
     options = parser.parse_args()
     options.unlabeled = options.unlabeled or UNLABELED[options.data]
-    run_operations_side_by_side()  # as `vit-keras pretrain` does
+    prefer_parallel_operations()  # as `vit-keras pretrain` does
     results = Results()
     for cell in list_cells(options):
         if cell.name in results.cells:

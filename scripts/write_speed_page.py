@@ -62,6 +62,10 @@ a schedule is computed once per step, not once per weight. That was half of the 
 - The command line keeps what JAX compiled in the cache, in a folder for each kind of processor (`JAX_COMPILATION_CACHE_DIR` chooses \
 another).
 - bfloat16 where the processor multiplies it: `precision="auto"`.
+- On TensorFlow with 2 to 4 cores and no GPU, runs of vit_keras give each operation one core, and a step computes parts of the batch at the \
+same time: threads that share a short operation wait for each other. Results are equal but for rounding. For your own `model.fit` set \
+`TF_NUM_INTRAOP_THREADS=1` and `TF_NUM_INTEROP_THREADS=2`, the number of cores, before Python starts; single images then take longer. \
+`vit-keras info --json` and `run.json` show the number as `parallel_operations`.
 """
 MATRIX_UNITS = """\
 ## Tried on a processor with matrix units (AMX)

@@ -11,7 +11,9 @@ from vit_keras.runtime.tensorflow_threads import MOST_CORES, count_cores
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends have their own threads")
 
-CHOOSE = "from vit_keras.runtime.tensorflow_threads import count_side_by_side, run_operations_side_by_side as choose\n"
+CHOOSE = (
+    "from vit_keras.runtime.tensorflow_threads import count_parallel_operations, prefer_parallel_operations as choose\n"
+)
 SHARED = count_cores() if count_cores() <= MOST_CORES else 1
 
 
@@ -25,16 +27,16 @@ def run(program, **variables):
 
 
 def test_a_new_process_shares_the_cores_among_operations_once_it_is_asked_to():
-    program = "print(count_side_by_side()); choose(); print(count_side_by_side())"
+    program = "print(count_parallel_operations()); choose(); print(count_parallel_operations())"
     assert run(program) == ["1", str(SHARED)]
 
 
 def test_what_the_user_chose_stays():
-    program = "choose(); print(count_side_by_side())"
+    program = "choose(); print(count_parallel_operations())"
     assert run(program, TF_NUM_INTRAOP_THREADS="2") == ["1"]
     assert run(program, TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="3") == ["3"]
     assert run("import tensorflow as tf; tf.config.threading.set_inter_op_parallelism_threads(5); " + program) == ["1"]
 
 
 def test_once_tensorflow_has_started_nothing_changes():
-    assert run("import tensorflow as tf; tf.zeros(1); choose(); print(count_side_by_side())") == ["1"]
+    assert run("import tensorflow as tf; tf.zeros(1); choose(); print(count_parallel_operations())") == ["1"]

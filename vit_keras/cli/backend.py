@@ -60,10 +60,10 @@ def _start(trains: bool, joins: bool) -> None:
 
     from vit_keras.distributed.join_launch import join_launch
     from vit_keras.runtime.devices import devices
-    from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+    from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 
     if trains:
-        run_operations_side_by_side()
+        prefer_parallel_operations()
     if joins:
         join_launch()
     devices()

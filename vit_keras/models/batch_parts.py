@@ -1,7 +1,7 @@
 """Divides the batch of a step on TensorFlow into parts that are computed at the same time, each on one core.
 
 The operations of a small model are so short that threads which share one wait for each other a third of the time. Operations of different
-parts need not wait. Each image's result is the same, but for the rounding of sums over the batch.
+parts need not wait. Results are those of the whole batch, but for the rounding of sums over it and for other random numbers.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import keras
 from vit_keras.distributed.replicas import count_replicas
 from vit_keras.layers import ConvStem
 from vit_keras.layers.base.checks import Tensor
-from vit_keras.runtime.tensorflow_threads import count_side_by_side
+from vit_keras.runtime.tensorflow_threads import count_parallel_operations
 
 _num_parts: ContextVar[int] = ContextVar("num_parts", default=1)
 
@@ -115,12 +115,14 @@ def _count_parts(model: Any) -> int:
 
     if tf.executing_eagerly() or model.jit_compile or count_replicas() > 1:
         return 1
-    return count_side_by_side()
+    return count_parallel_operations()
 
 
 def _is_per_image(layer: Any) -> bool:
     """Whether a layer is known to compute each image by itself."""
     name, module = type(layer).__name__, type(layer).__module__
+    if isinstance(layer, keras.Model):  # divides its own layers
+        return False
     if module.startswith("vit_keras."):
         return not isinstance(layer, ConvStem)  # it has batch norms
     return module.startswith("keras.") and name in _KERAS_LAYERS and layer.activity_regularizer is None

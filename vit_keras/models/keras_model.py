@@ -35,9 +35,9 @@ class VisionTransformer(DividedSteps, ReliableLoops, keras.Model):
     On JAX, `compile(steps_per_execution=n)` runs n steps in one call of the device, as one compiled `lax.scan`; Keras calls the
     device once per step, which for a small model on a GPU takes longer than the step. The results are those of single steps.
 
-    On TensorFlow, a step computes parts of the batch at the same time where operations have one core each (`vit-keras train` and all
-    runs of vit_keras choose so on 2 to 4 cores), and the optimizer's variables are created before the step is traced. Keras creates them during the trace, and
-    then traces again.
+    On TensorFlow, a step computes parts of the batch at the same time where each operation has one core: runs of vit_keras choose so on
+    2 to 4 cores. The optimizer's variables are created before the step is traced. Keras creates them during the trace, and then
+    traces again.
 
     `compile` adapts cross-entropies and metrics to logits or probabilities, whichever the model ends in, and logs what it
     changed. The first batch is checked: pixels that are not 0..255, and a single-label accuracy of multi-label targets, are

@@ -24,7 +24,7 @@ from vit_keras.pretraining.session import PretrainingResult, PretrainingSession,
 from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
-from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 from vit_keras.training.model_run import digest_model, find_preprocessing, list_callbacks, open_run
 from vit_keras.training.recipes.recipe import Choice
 from vit_keras.training.run_inputs import RunOptions, find_word, open_base
@@ -120,7 +120,7 @@ def pretrain(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    run_operations_side_by_side()
+    prefer_parallel_operations()
     with run_on(devices, distribution):
         console = chief_console(console or standard_console())
         chosen = find_method(method)

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from vit_keras.runtime.cpu import processor_name
-from vit_keras.runtime.tensorflow_threads import count_side_by_side
+from vit_keras.runtime.tensorflow_threads import count_parallel_operations
 
 PACKAGES = ("vit-keras-zoo", "keras", "tensorflow", "jax", "torch", "numpy")
 """Distributions that numbers come from."""
@@ -41,5 +41,5 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, Any]:
         "devices": devices(),
         "processor": processor_name(),
         "cores": os.cpu_count(),
-        "operations_side_by_side": count_side_by_side(),
+        "parallel_operations": count_parallel_operations(),
     }

@@ -6,7 +6,7 @@ MOST_CORES = 4
 """More cores were not measured, and each would get few images of a batch."""
 
 
-def run_operations_side_by_side() -> None:
+def prefer_parallel_operations() -> None:
     """Gives each operation of this process one core, and runs as many operations at the same time as there are cores.
 
     It is faster where steps are divided (`models/batch_parts.py`), and slower for single images. Nothing changes where the user chose
@@ -27,7 +27,7 @@ def run_operations_side_by_side() -> None:
         return
 
 
-def count_side_by_side() -> int:
+def count_parallel_operations() -> int:
     """Returns how many operations of one core each TensorFlow runs at the same time; 1 where an operation may use several cores."""
     import keras
 

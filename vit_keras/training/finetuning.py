@@ -11,7 +11,7 @@ from vit_keras.data import ImageData
 from vit_keras.distributed.arguments import Distribution
 from vit_keras.distributed.devices import chief_console, run_on
 from vit_keras.reporting.progress import standard_console
-from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 from vit_keras.training.cross_validation import adapt_recipe, plan_session
 from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run
 from vit_keras.training.recipes.planning import plan_recipe
@@ -101,7 +101,7 @@ def finetune(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    run_operations_side_by_side()
+    prefer_parallel_operations()
     with run_on(devices, distribution):
         console = chief_console(console or standard_console())
         options = RunOptions(

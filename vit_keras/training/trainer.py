@@ -20,7 +20,7 @@ from vit_keras.presets import load_preset
 from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.precision import dtype_policy
 from vit_keras.runtime.random_state import random_state
-from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 from vit_keras.training.cross_validation import adapt_recipe, plan_session
 from vit_keras.training.model_run import check_recipe_alone, list_callbacks, open_run
 from vit_keras.training.recipes import SCRATCH, Recipe
@@ -103,7 +103,7 @@ def train(
         TrainingDivergedError: The loss became NaN or infinite.
         TrainingInterrupted: Ctrl-C or SIGTERM; the step was finished and saved.
     """
-    run_operations_side_by_side()
+    prefer_parallel_operations()
     with run_on(devices, distribution):
         console = chief_console(console or standard_console())
         options = RunOptions(

@@ -20,7 +20,7 @@ from vit_keras.reporting import notebook
 from vit_keras.reporting.progress import standard_console
 from vit_keras.runtime.environment import environment
 from vit_keras.runtime.files import atomic_file, write_text
-from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 from vit_keras.training.run_inputs import find_word
 from vit_keras.training.runs.directory import RunDirectory, TrainingInterrupted, next_run_directory
 from vit_keras.tuning.options import TunerOptions
@@ -136,7 +136,7 @@ def search(
     """
     if resume and run_dir is None:
         raise InvalidArgumentError("resume=True needs the run_dir of the search to resume.")
-    run_operations_side_by_side()
+    prefer_parallel_operations()
     console = console or standard_console()
     search_options = SearchOptions(
         data=find_word(data),

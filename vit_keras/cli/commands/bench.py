@@ -65,7 +65,7 @@ def bench_command(
     """
     config = load_preset(preset).config
     check_numbers(image_size=image_size)
-    start_backend(debug=debug)
+    start_backend(debug=debug, trains=True)
     import keras
 
     from vit_keras.training.speed import measure_speed

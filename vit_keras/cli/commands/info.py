@@ -55,7 +55,7 @@ def info_command(
     if name is None:
         if attention:
             raise InvalidArgumentError("--attention is for a preset: give its name.")
-        start_backend(debug=debug)
+        start_backend(debug=debug, trains=True)  # shows what training would use
         _show_installation(as_json=as_json)
         return
     found = find_model(name)

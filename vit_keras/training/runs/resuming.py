@@ -104,8 +104,8 @@ def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mappi
 
 def _list_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
     """Returns what the last digits of a result depend on."""
-    side_by_side = environment.get("operations_side_by_side", 1)  # earlier versions ran one operation after the other
-    return {**environment["versions"], "backend": environment["backend"], "operations side by side": side_by_side}
+    num_parallel = environment.get("parallel_operations", 1)  # earlier versions ran one operation after the other
+    return {**environment["versions"], "backend": environment["backend"], "parallel operations": num_parallel}
 
 
 def _drop_text(value: Any) -> Any:

@@ -22,9 +22,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # `fit` handles them while it trains
     parent = ParentConnection(log)
 
-    from vit_keras.runtime.tensorflow_threads import run_operations_side_by_side
+    from vit_keras.runtime.tensorflow_threads import prefer_parallel_operations
 
-    run_operations_side_by_side()
+    prefer_parallel_operations()
     from vit_keras.training.checkpoints.callback import Stopped
     from vit_keras.tuning.workers.payload import unpack
     from vit_keras.tuning.workers.trial_training import TrialTrainer
