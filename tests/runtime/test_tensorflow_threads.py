@@ -1,4 +1,4 @@
-"""How many of TensorFlow's operations run at the same time; TensorFlow takes the numbers once, so each test starts a process."""
+"""How many of TensorFlow's operations run at the same time; TensorFlow takes the numbers once, so tests start processes."""
 
 import os
 import subprocess
@@ -7,7 +7,12 @@ import sys
 import keras
 import pytest
 
-from vit_keras.runtime.tensorflow_threads import MOST_CORES, count_cores
+from vit_keras.runtime.tensorflow_threads import (
+    MOST_CORES,
+    count_cores,
+    count_parallel_operations,
+    prefer_parallel_operations,
+)
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends have their own threads")
 
@@ -31,12 +36,14 @@ def test_a_new_process_shares_the_cores_among_operations_once_it_is_asked_to():
     assert run(program) == ["1", str(SHARED)]
 
 
-def test_what_the_user_chose_stays():
-    program = "choose(); print(count_parallel_operations())"
-    assert run(program, TF_NUM_INTRAOP_THREADS="2") == ["1"]
-    assert run(program, TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="3") == ["3"]
-    assert run("import tensorflow as tf; tf.config.threading.set_inter_op_parallelism_threads(5); " + program) == ["1"]
+def test_what_the_user_chose_stays(monkeypatch):
+    assert run("choose(); print(count_parallel_operations())", TF_NUM_INTRAOP_THREADS="2") == ["1"]
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
+    assert count_parallel_operations() == 3
 
 
 def test_once_tensorflow_has_started_nothing_changes():
-    assert run("import tensorflow as tf; tf.zeros(1); choose(); print(count_parallel_operations())") == ["1"]
+    keras.ops.zeros(1)
+    prefer_parallel_operations()
+    assert count_parallel_operations() == 1

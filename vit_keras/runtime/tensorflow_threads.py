@@ -1,9 +1,9 @@
-"""How TensorFlow uses the cores of a CPU: one operation after the other on all cores, or several operations, each on one core."""
+"""How TensorFlow uses the cores of a CPU: one operation after the other on all cores, or several at the same time on one core each."""
 
 import os
 
 MOST_CORES = 4
-"""More cores were not measured, and each would get few images of a batch."""
+"""Two were measured. The more cores there are, the fewer images each gets of a batch, and a convolutional stem runs on one."""
 
 
 def prefer_parallel_operations() -> None:

@@ -57,7 +57,16 @@ def test_without_a_name_it_shows_what_a_bug_report_needs(run, refused):
     code, out, _ = run("info", "--json")
     assert code == 0
     info = json.loads(out)
-    assert info.keys() == {"python", "versions", "backend", "devices", "processor", "cores", "system"}
+    assert info.keys() == {
+        "python",
+        "versions",
+        "backend",
+        "devices",
+        "processor",
+        "cores",
+        "parallel_operations",
+        "system",
+    }
     assert info["versions"]["keras"] == keras.__version__
     assert info["versions"]["vit-keras-zoo"] == vit_keras.__version__
     code, out, _ = run("info")
