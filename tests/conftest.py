@@ -16,7 +16,10 @@ CLASS_NAMES = ("cat", "dog", "owl")
 
 
 def pytest_collection_finish():
-    """Keeps garbage collections short: what the imports created, most of all objects, stays until the end."""
+    """Starts TensorFlow, and keeps garbage collections short: what the imports created, most of all objects, stays until the end."""
+    keras = sys.modules.get("keras")
+    if keras is not None and keras.backend.backend() == "tensorflow":
+        keras.ops.zeros(())  # it takes its threads when it starts, so no test chooses them for those that follow
     gc.freeze()
 
 

@@ -218,10 +218,8 @@ def assert_same(run, other):
     assert rows[0] == rows[1]
 
 
-@pytest.mark.xfail(keras.backend.backend() == "torch", reason="torch is not deterministic bit for bit", strict=False)
-@pytest.mark.parametrize("when", ["in a step", pytest.param("in the evaluation", marks=pytest.mark.slow)])
-def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp_path, monkeypatch, when):
-    run = tmp_path / "run"
+def interrupt_in_a_step(monkeypatch):
+    """Lets Ctrl-C be pressed in the fifth step of an epoch."""
     step = ProgressBar.on_train_batch_end
 
     def press_control_c(self, batch, logs=None):
@@ -229,12 +227,20 @@ def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp
         if self.counter.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
 
+    monkeypatch.setattr(ProgressBar, "on_train_batch_end", press_control_c)
+
+
+@pytest.mark.xfail(keras.backend.backend() == "torch", reason="torch is not deterministic bit for bit", strict=False)
+@pytest.mark.parametrize("when", ["in a step", pytest.param("in the evaluation", marks=pytest.mark.slow)])
+def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp_path, monkeypatch, when):
+    run = tmp_path / "run"
+
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         if when == "in a step":
-            patch.setattr(ProgressBar, "on_train_batch_end", press_control_c)
+            interrupt_in_a_step(patch)
         else:
             patch.setattr("vit_keras.training.runs.session.evaluate", interrupt)
         with pytest.raises(TrainingInterrupted) as caught:
@@ -246,6 +252,20 @@ def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp
     assert resumed.record["results"] == finished.record["results"]
     left, expected = ({path.relative_to(root) for path in root.rglob("*")} for root in (run, finished.run_directory))
     assert left - {Path("checkpoints")} == expected - {Path("checkpoints")}
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow divides steps")
+def test_a_resumed_run_divides_its_steps_as_before_whatever_this_process_would_do(options, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        patch.setenv("TF_NUM_INTEROP_THREADS", "2")
+        train(**options, run_dir=tmp_path / "whole")
+        interrupt_in_a_step(patch)
+        with pytest.raises(TrainingInterrupted):
+            train(**options, run_dir=tmp_path / "run")
+    resumed = train(**options, run_dir=tmp_path / "run", resume=True)
+    assert resumed.record["environment"]["parallel_operations"] == 2
+    assert_same(tmp_path / "run", tmp_path / "whole")
 
 
 def test_an_existing_folder_is_not_changed_and_only_run_directories_are_resumed(options, tmp_path):

@@ -18,6 +18,7 @@ from vit_keras.layers.base.checks import Tensor
 from vit_keras.runtime.tensorflow_threads import count_parallel_operations
 
 _num_parts: ContextVar[int] = ContextVar("num_parts", default=1)
+_num_chosen: ContextVar[int | None] = ContextVar("num_chosen", default=None)
 
 _KERAS_LAYERS = ("Activation", "Dense", "Dropout", "Identity", "LayerNormalization", "Softmax")
 """Keras' layers that compute each image by itself, of those that models of vit_keras end in."""
@@ -47,6 +48,16 @@ class DividedSteps:
         """Predicts one batch as Keras does."""
         with _divide_batch(self):
             return super().predict_step(*arguments)  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def divide_steps(count: int) -> Iterator[None]:
+    """Divides the steps inside the block into so many parts, whatever threads this process has: a resumed run has those it was started with."""
+    token = _num_chosen.set(count)
+    try:
+        yield
+    finally:
+        _num_chosen.reset(token)
 
 
 def run_in_parts(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -115,7 +126,7 @@ def _count_parts(model: Any) -> int:
 
     if tf.executing_eagerly() or model.jit_compile or count_replicas() > 1:
         return 1
-    return count_parallel_operations()
+    return _num_chosen.get() or count_parallel_operations()
 
 
 def _is_per_image(layer: Any) -> bool:

@@ -54,7 +54,7 @@ def test_resuming_with_another_value_exits_2_also_if_it_is_the_default(refused, 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_keeps_finished_epochs_and_the_printed_command_resumes(
-    run, picture, small_preset, divided_steps, tmp_path, monkeypatch
+    run, picture, small_preset, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     command = [*COMMAND, "train", "--preset", small_preset, *OPTIONS]

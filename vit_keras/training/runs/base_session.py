@@ -17,6 +17,7 @@ from vit_keras.distributed.cluster import gather, is_chief, is_lost, process_cou
 from vit_keras.distributed.devices import devices_in_use, use_devices
 from vit_keras.distributed.shared_errors import share_errors
 from vit_keras.errors import OutOfMemoryError, TrainingDivergedError
+from vit_keras.models.batch_parts import divide_steps
 from vit_keras.runtime.environment import environment
 from vit_keras.runtime.out_of_memory import is_out_of_memory
 from vit_keras.runtime.random_state import random_state
@@ -99,12 +100,15 @@ class BaseSession(ABC, Generic[Settings, Result]):
                     self.console.print(f"{self.run.path} is already complete", highlight=False)
                     return self._reopen(previous)
                 record["parts"] = previous.get("parts", 1)
+                # The last digits depend on how steps are divided. Earlier versions did not divide them.
+                record["environment"]["parallel_operations"] = previous["environment"].get("parallel_operations", 1)
                 if "waiting" in previous:
                     record["waiting"] = previous["waiting"]
             with share_errors():
                 self.run.write(record)
             try:
-                return self._execute(record, resume=resume, force=force)
+                with divide_steps(record["environment"]["parallel_operations"]):
+                    return self._execute(record, resume=resume, force=force)
             except Aborted as abort:
                 self.run.write({**record, "status": "interrupted"})
                 abort.run_directory = self.run.path

@@ -93,19 +93,15 @@ def check_same_run(run: RunDirectory, previous: Mapping[str, Any], record: Mappi
             f"{run.path} cannot be resumed, because it was started with something else: {'; '.join(changed[:_SHOWN])}{more}. Resume with "
             "what it was started with, or start a new run."
         )
-    before, now = (_list_conditions(each["environment"]) for each in (previous, record))
+    before, now = (
+        {**each["environment"]["versions"], "backend": each["environment"]["backend"]} for each in (previous, record)
+    )
     changed = _list_differences(before, now)
     if changed and not force:
         raise ResumeError(
-            f"{run.path} would not end in the same result bit for bit: {'; '.join(changed)}. Resume with the versions, the backend "
-            "(KERAS_BACKEND) and TensorFlow's threads (in a new process) it was started with, or accept a result that may differ in the last digits with --force-resume."
+            f"{run.path} would not end in the same result bit for bit: {'; '.join(changed)}. Resume with the versions and the backend "
+            "(KERAS_BACKEND) it was started with, or accept a result that may differ in the last digits with --force-resume."
         )
-
-
-def _list_conditions(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what the last digits of a result depend on."""
-    num_parallel = environment.get("parallel_operations", 1)  # earlier versions ran one operation after the other
-    return {**environment["versions"], "backend": environment["backend"], "parallel operations": num_parallel}
 
 
 def _drop_text(value: Any) -> Any:
