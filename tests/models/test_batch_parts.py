@@ -68,11 +68,34 @@ class SubtractMean(keras.layers.Layer):
         return features - keras.ops.mean(features, axis=0, keepdims=True)
 
 
-@pytest.mark.parametrize("layer", [SubtractMean, lambda: keras.layers.BatchNormalization(momentum=0.5)])
+class Norm(keras.layers.Layer):
+    """Returns one number for the whole batch."""
+
+    def call(self, features):
+        return keras.ops.mean(keras.ops.square(features))
+
+
+class Divide(keras.layers.Layer):
+    def call(self, features, norm):
+        return features / (1 + norm)
+
+
+def divide_by_norm(features):
+    return Divide()(features, Norm()(features))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda features: SubtractMean()(features),
+        lambda features: keras.layers.BatchNormalization(momentum=0.5)(features),
+        divide_by_norm,
+    ],
+)
 def test_a_layer_that_may_look_at_the_whole_batch_gets_it(divide, layer):
     def make_model():
         encoder = make()
-        model = VisionTransformer(encoder.inputs, layer()(encoder.outputs[0]))
+        model = VisionTransformer(encoder.inputs, layer(encoder.outputs[0]))
         model.compile(keras.optimizers.SGD(0.1), "mean_squared_error")
         model.fit(IMAGES, np.zeros((7, 3)), batch_size=7, epochs=2, verbose=0)
         return model.predict(IMAGES, verbose=0)

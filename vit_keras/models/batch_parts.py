@@ -140,9 +140,11 @@ def _is_per_image(layer: Any) -> bool:
 
 
 def _split(tensor: Tensor, count: int) -> list[Tensor]:
-    """Returns parts that differ in size by one image at most."""
+    """Returns parts that differ in size by one image at most; a number, which an own layer may return, belongs to each."""
     import tensorflow as tf
 
+    if tensor.shape.rank == 0:
+        return [tensor] * count
     rows = tensor.shape[0] if tensor.shape[0] is not None else tf.shape(tensor)[0]
     ends = [rows * index // count for index in range(count + 1)]
     parts: list[Tensor] = tf.split(tensor, [end - start for start, end in itertools.pairwise(ends)], num=count)
@@ -152,7 +154,9 @@ def _split(tensor: Tensor, count: int) -> list[Tensor]:
 def _join(leaf: Any) -> Any:
     import tensorflow as tf
 
-    return tf.concat(leaf.tensors, axis=0) if isinstance(leaf, Parts) else leaf
+    if not isinstance(leaf, Parts):
+        return leaf
+    return leaf.tensors[0] if leaf.tensors[0].shape.rank == 0 else tf.concat(leaf.tensors, axis=0)
 
 
 def _pick(leaf: Any, index: int) -> Any:
