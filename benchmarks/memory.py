@@ -96,9 +96,8 @@ def list_sides(pythons: dict[str, str], backends: list[str]) -> dict[str, tuple[
     sides = {}
     for library, python in pythons.items():
         for backend in backends if library == "vit_keras_zoo" else ["tensorflow"]:
-            for setting in speed_side.SETTINGS[library]:
-                is_known = setting != speed_side.ONE_CORE or backend == "tensorflow"
-                if is_known and (library != "vit_keras_zoo" or setting != "XLA on" or backend == "jax"):
+            for setting in speed_side.list_settings(library, backend):
+                if library != "vit_keras_zoo" or setting != "XLA on" or backend == "jax":
                     # Ours without XLA, as `compile` chooses on a CPU.
                     name = f"{library}, {setting}" if library == "timm" else f"{library} on {backend}, {setting}"
                     sides[name] = (python, backend, library, setting)

@@ -140,7 +140,7 @@ def best_settings(
         with contextlib.ExitStack() as stack:
             sides = {
                 setting: stack.enter_context(Side(python, (library, setting, preset, kind, dtype, *size)))
-                for setting in speed_side.list_settings(library)[:most]
+                for setting in speed_side.list_settings(library, os.environ["KERAS_BACKEND"])[:most]
             }
             seconds = take_turns(sides, TRIAL_STEPS)
         best[library] = chosen(

@@ -35,10 +35,9 @@ CLASSES, SIDE = 1000, 224
 Step = Callable[[], object]
 
 
-def list_settings(library: str) -> list[str]:
-    """Returns the settings of a library that the backend has."""
-    is_tensorflow = os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow"
-    return [setting for setting in SETTINGS[library] if is_tensorflow or setting != ONE_CORE]
+def list_settings(library: str, backend: str) -> list[str]:
+    """Returns the settings of a library that a backend has."""
+    return [setting for setting in SETTINGS[library] if backend == "tensorflow" or setting != ONE_CORE]
 
 
 def choose_threads(setting: str) -> None:

@@ -45,6 +45,17 @@ def pytest_sessionfinish():
 
 
 @pytest.fixture
+def divide(monkeypatch):
+    """Returns a function that chooses in how many parts TensorFlow's steps are divided, here and in processes that the test starts."""
+
+    def choose(count):
+        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", str(count))
+
+    return choose
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 

@@ -26,13 +26,6 @@ def small_preset(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
-def divided_steps(monkeypatch):
-    """Divides steps into two parts in this process, where TensorFlow has started, as in those that it starts."""
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")
-
-
-@pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "good.png"
     Image.new("RGB", (40, 30), (200, 100, 0)).save(path)

@@ -16,17 +16,6 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (7, 16, 16, 3)).astype("uint8
 LABELS = np.arange(7) % 3
 
 
-@pytest.fixture
-def divide(monkeypatch):
-    """Returns a function that chooses the number of parts, as TensorFlow's own variables do."""
-
-    def choose(count):
-        monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-        monkeypatch.setenv("TF_NUM_INTEROP_THREADS", str(count))
-
-    return choose
-
-
 def make(stem="patch"):
     keras.utils.set_random_seed(0)
     model = vk.vit(STEMS[stem], num_classes=3)
@@ -60,7 +49,6 @@ def test_there_may_be_fewer_images_than_parts(divide):
     np.testing.assert_allclose(model.predict(IMAGES[:3], verbose=0), expected[:3], rtol=1e-5, atol=1e-6)
 
 
-@keras.saving.register_keras_serializable(package="test_batch_parts")
 class SubtractMean(keras.layers.Layer):
     """Compares an image with the others of its batch."""
 

@@ -36,10 +36,9 @@ def test_a_new_process_shares_the_cores_among_operations_once_it_is_asked_to():
     assert run(program) == ["1", str(SHARED)]
 
 
-def test_what_the_user_chose_stays(monkeypatch):
+def test_what_the_user_chose_stays(divide):
     assert run("choose(); print(count_parallel_operations())", TF_NUM_INTRAOP_THREADS="2") == ["1"]
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "3")
+    divide(3)
     assert count_parallel_operations() == 3
 
 

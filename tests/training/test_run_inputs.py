@@ -255,14 +255,16 @@ def test_an_interrupted_run_is_resumed_to_the_same_result(finished, options, tmp
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow divides steps")
-def test_a_resumed_run_divides_its_steps_as_before_whatever_this_process_would_do(options, tmp_path, monkeypatch):
+def test_a_resumed_run_divides_its_steps_as_before_whatever_this_process_would_do(
+    options, divide, tmp_path, monkeypatch
+):
+    divide(2)
+    train(**options, run_dir=tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-        patch.setenv("TF_NUM_INTEROP_THREADS", "2")
-        train(**options, run_dir=tmp_path / "whole")
         interrupt_in_a_step(patch)
         with pytest.raises(TrainingInterrupted):
             train(**options, run_dir=tmp_path / "run")
+    divide(1)
     resumed = train(**options, run_dir=tmp_path / "run", resume=True)
     assert resumed.record["environment"]["parallel_operations"] == 2
     assert_same(tmp_path / "run", tmp_path / "whole")

@@ -30,7 +30,8 @@ class Process:
 def start_backend(*, debug: bool, trains: bool = False, joins: bool = False) -> None:
     """Imports Keras and lets the backend find its devices; `debug` shows what libraries log.
 
-    With `trains`, operations of TensorFlow share the cores as is fastest for training. With `joins`, it first joins the other processes that a launcher started.
+    With `trains`, operations of TensorFlow share the cores as is fastest for training. With `joins`, it first joins the other
+    processes that a launcher started.
     """
     name = os.environ.get("KERAS_BACKEND")
     announce(f"starting Keras on {name}" if name else "starting Keras")

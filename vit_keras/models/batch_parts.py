@@ -13,7 +13,6 @@ from typing import Any
 import keras
 
 from vit_keras.distributed.replicas import count_replicas
-from vit_keras.layers import ConvStem
 from vit_keras.layers.base.checks import Tensor
 from vit_keras.runtime.tensorflow_threads import count_parallel_operations
 
@@ -135,7 +134,7 @@ def _is_per_image(layer: Any) -> bool:
     if isinstance(layer, keras.Model):  # divides its own layers
         return False
     if module.startswith("vit_keras."):
-        return not isinstance(layer, ConvStem)  # it has batch norms
+        return not any(isinstance(part, keras.layers.BatchNormalization) for part in layer._flatten_layers())
     return module.startswith("keras.") and name in _KERAS_LAYERS and layer.activity_regularizer is None
 
 

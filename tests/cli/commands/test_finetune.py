@@ -38,7 +38,8 @@ def test_a_preset_directory_is_finetuned_on_a_folder_and_evaluated(run, tiny_pre
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
-def test_after_sigterm_a_resumed_run_ends_in_the_same_bits(run, refused, small_preset, divided_steps, tmp_path):
+def test_after_sigterm_a_resumed_run_ends_in_the_same_bits(run, refused, small_preset, divide, tmp_path):
+    divide(2)  # in this process as in the one that it starts
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     finetune = ["finetune", small_preset, "emoji", *OPTIONS]
     command = [*COMMAND, *finetune, "--run-dir", str(stopped)]

@@ -51,8 +51,10 @@ def folder(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
 def test_a_run_that_is_killed_is_resumed_to_the_same_bits_and_used_by_all_commands(
-    run, folder, small_preset, divided_steps, monkeypatch
+    run, folder, small_preset, divide, monkeypatch
 ):
+    divide(2)  # in this process as in the one that it starts
+
     def call(*arguments):
         code, out, err = run(*arguments)
         assert code == 0, err
